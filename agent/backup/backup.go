@@ -1,0 +1,122 @@
+package backup
+
+import (
+	"time"
+)
+
+// Type says how much of the VM is to be copied.
+type Type string
+
+// The types of a backup.
+const (
+	Full        Type = "full"
+	Incremental Type = "incremental"
+)
+
+// A Backup is the record of one run of one VM: every disk of it or none.
+type Backup struct {
+	ID         string            `json:"backup_id"`
+	VM         VM                `json:"vm"` // as it was when the backup was prepared
+	Type       Type              `json:"backup_type"`
+	Parent     string            `json:"parent,omitempty"` // of an incremental: the restore point it stands on
+	Repository string            `json:"repository_id"`
+	RequestID  string            `json:"request_id,omitempty"` // the caller's own mark: a repeated one gets the first answer
+	Policy     string            `json:"policy_id,omitempty"`
+	Tags       map[string]string `json:"tags,omitempty"`
+	State      State             `json:"state"`
+	Directory  string            `json:"directory"` // absolute path of the images' directory
+	Targets    string            `json:"nbd_targets,omitempty"`
+	Runs       []DiskRun         `json:"disks"`              // in the order of VM.Disks
+	SNAPID     int               `json:"sna_pid,omitempty"`  // process id of SBC on the SNA, as it said
+	CalledAt   time.Time         `json:"called_at,omitzero"` // when the one request to the SNA was about to leave
+	SeenAt     time.Time         `json:"seen_at,omitzero"`   // first sign of life of its SBC: a connection or a callback
+	Failure    *Failure          `json:"failure,omitempty"`  // why it failed or is undone; nil otherwise
+	CreatedAt  time.Time         `json:"created_at"`
+	UpdatedAt  time.Time         `json:"updated_at"`
+	EndedAt    time.Time         `json:"ended_at,omitzero"`
+
+	// CooldownUntil is set on a backup whose SBC may still be on its way when the backup has ended: until then the VM
+	// and the ports are not used again.
+	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
+}
+
+// Content says what an image holds.
+type Content string
+
+// The contents of an image.
+const (
+	WholeDisk Content = "full"        // the disk from beginning to end
+	Changes   Content = "incremental" // what differs from the backing image
+)
+
+// Change says how a disk of an incremental differs in shape from that of its parent.
+type Change string
+
+// The changes of a disk.
+const (
+	Same  Change = "same"  // as large as it was
+	Grown Change = "grown" // larger than it was
+	Added Change = "added" // new since the parent: the image holds the whole disk
+)
+
+// A DiskRun is what one backup does with one disk.
+type DiskRun struct {
+	DiskID         int     `json:"disk_id"`
+	Key            int     `json:"disk_key"`
+	CapacityBytes  int64   `json:"capacity_bytes"`
+	Content        Content `json:"content,omitempty"`          // what the image holds
+	Change         Change  `json:"change,omitempty"`           // of an incremental: the disk against the parent's
+	Backing        string  `json:"backing,omitempty"`          // path of the backing image, relative to the image's directory
+	ParentChangeID string  `json:"parent_change_id,omitempty"` // from which the changes are copied
+	Port           uint16  `json:"nbd_port"`
+	ExportName     string  `json:"nbd_export_name"`
+	Image          string  `json:"image"`                    // absolute path of the qcow2
+	Unit           string  `json:"unit"`                     // name without suffix; carries the lease's nonce
+	InvocationID   string  `json:"invocation_id,omitempty"`  // of the exporter that was started for this run
+	PID            int     `json:"pid,omitempty"`            // of qemu-nbd
+	Complete       bool    `json:"complete,omitempty"`       // SBC reported the disk complete
+	ChangeID       string  `json:"change_id,omitempty"`      // as SBC reported it
+	ReceivedBytes  uint64  `json:"received_bytes,omitempty"` // bytes on the wire to the export, saved before its socket stopped
+	Result         string  `json:"result,omitempty"`         // systemd's Result of the ended exporter; "success" or a failure
+	ExitStatus     int     `json:"exit_status,omitempty"`
+}
+
+// Run returns the run of a disk, or nil.
+func (b *Backup) Run(diskID int) *DiskRun {
+	for i := range b.Runs {
+		if b.Runs[i].DiskID == diskID {
+			return &b.Runs[i]
+		}
+	}
+	return nil
+}
+
+// AllComplete says whether every disk has been reported complete.
+func (b *Backup) AllComplete() bool {
+	for _, r := range b.Runs {
+		if !r.Complete {
+			return false
+		}
+	}
+	return len(b.Runs) > 0
+}
+
+// A Failure is the reason of a backup that failed, kept with its record.
+type Failure struct {
+	Reason  string   `json:"reason"`         // stable word, as in the RPC error's data
+	Message string   `json:"message"`        // for a person: what failed
+	Hint    string   `json:"hint,omitempty"` // what to do about it
+	DiskID  *int     `json:"disk_id,omitempty"`
+	Unit    string   `json:"unit,omitempty"`
+	Journal []string `json:"journal,omitempty"` // the unit's last journal lines
+}
+
+// A Lease is the right of one disk of one backup to one TCP port. Its nonce is part of the unit's name, committed
+// before the unit is started, so that no unit is ever nameless after a crash.
+type Lease struct {
+	Port     uint16    `json:"port"`
+	BackupID string    `json:"backup_id"`
+	DiskID   int       `json:"disk_id"`
+	Nonce    string    `json:"nonce"`
+	LeasedAt time.Time `json:"leased_at"`
+}

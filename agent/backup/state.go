@@ -1,0 +1,78 @@
+// Package backup holds the values of the domain: VM, Disk, Backup, Lease, and the states of a backup. It does no I/O.
+//
+// # States
+//
+//	preparing -> exporting -> calling -> running -> finishing -> completed
+//	    |            |         |   ^        |           |
+//	    |            |         v   | seen   |           |
+//	    |            |      unresolved      |           |
+//	    +------------+---------+------------+-----------+--> undoing -> failed | cancelled
+//
+//	preparing   record and leases are on disk, nothing else is
+//	exporting   images are made and units started; every export is handshaken before it ends
+//	calling     written before the request to the SNA leaves: from here on it may have arrived
+//	unresolved  the request may or may not have arrived; it is never sent again
+//	running     the SNA accepted, or the run was seen alive
+//	finishing   every disk was reported complete; exporters end, images are checked
+//	undoing     units stop, images go, leases return; ends as failed or cancelled, whichever was decided first
+package backup
+
+import "fmt"
+
+// State is where a backup stands.
+type State string
+
+// The states, in the order of the diagram.
+const (
+	Preparing  State = "preparing"
+	Exporting  State = "exporting"
+	Calling    State = "calling"
+	Unresolved State = "unresolved"
+	Running    State = "running"
+	Finishing  State = "finishing"
+	Completed  State = "completed"
+	Undoing    State = "undoing"
+	Failed     State = "failed"
+	Cancelled  State = "cancelled"
+)
+
+// States lists every state in the order of the diagram.
+var States = []State{Preparing, Exporting, Calling, Unresolved, Running, Finishing, Completed, Undoing, Failed, Cancelled}
+
+// next is the transition table: the states that may follow each state.
+var next = map[State][]State{
+	Preparing:  {Exporting, Undoing},
+	Exporting:  {Calling, Undoing},
+	Calling:    {Running, Unresolved, Undoing},
+	Unresolved: {Running, Undoing},
+	Running:    {Finishing, Undoing},
+	Finishing:  {Completed, Undoing},
+	Undoing:    {Failed, Cancelled},
+	Completed:  {},
+	Failed:     {},
+	Cancelled:  {},
+}
+
+// Terminal says whether a backup in this state has ended: it holds no lease, no unit, and is never changed again.
+func (s State) Terminal() bool { return s == Completed || s == Failed || s == Cancelled }
+
+// Active is the opposite of Terminal: a VM has at most one active backup.
+func (s State) Active() bool { return !s.Terminal() }
+
+// CheckTransition returns an *IllegalTransitionError when the table does not allow a backup to go from one state to
+// the other.
+func CheckTransition(from, to State) error {
+	for _, s := range next[from] {
+		if s == to {
+			return nil
+		}
+	}
+	return &IllegalTransitionError{From: from, To: to}
+}
+
+// IllegalTransitionError is a step that the transition table does not hold.
+type IllegalTransitionError struct{ From, To State }
+
+func (e *IllegalTransitionError) Error() string {
+	return fmt.Sprintf("a backup that is %s cannot become %s", e.From, e.To)
+}
