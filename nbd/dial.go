@@ -1,0 +1,105 @@
+package nbd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// farewell is how long Probe waits for the server to close its end too.
+const farewell = time.Second
+
+// Probe asks the server at addr ("127.0.0.1:10105") about one export and says
+// goodbye. It reads and writes nothing of the disk: the connection never enters
+// the transmission phase.
+//
+// It proves more than a connection does: qemu-nbd listens before it has opened
+// its image, and with socket activation the kernel answers before there is any
+// qemu-nbd. The greeting comes only from a server that serves (contract §6).
+//
+// Give ctx a deadline. A server all of whose connections are taken says nothing
+// at all; the error then wraps ctx's. Others are ErrNoSuchExport, ErrNotNBD,
+// ErrClosedEarly, *OptionError, and syscall.ECONNREFUSED.
+//
+// When Probe returns, the server has closed the connection too, unless it took
+// longer than a second: [Established] does not count the probe.
+func Probe(ctx context.Context, addr, export string) (ExportInfo, error) {
+	conn, info, err := negotiate(ctx, addr, optInfo, export)
+	if err != nil {
+		return ExportInfo{}, err
+	}
+	defer conn.Close()
+	// What comes of the farewell changes nothing about the answer.
+	_ = conn.SetDeadline(time.Now().Add(farewell))
+	if _, err := conn.Write(optionMessage(optAbort, nil)); err == nil {
+		_, _ = io.CopyN(io.Discard, conn, maxOptReply)
+	}
+	return info, nil
+}
+
+// Dial connects to one export and enters the transmission phase. ctx bounds
+// connecting and negotiating only. Errors are those of Probe.
+func Dial(ctx context.Context, addr, export string) (*Conn, error) {
+	conn, info, err := negotiate(ctx, addr, optGo, export)
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{Conn: conn, Info: info}, nil
+}
+
+func negotiate(ctx context.Context, addr string, option uint32, export string) (net.Conn, ExportInfo, error) {
+	fail := func(err error) (net.Conn, ExportInfo, error) {
+		return nil, ExportInfo{}, fmt.Errorf("export %s at %s: %w", export, addr, err)
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return fail(err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	info, err := handshake(quick{conn}, option, export)
+	if !stop() && err == nil {
+		err = context.Cause(ctx) // the deadline is set, or about to be
+	}
+	if err == nil {
+		return conn, info, nil
+	}
+	_ = conn.Close()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = fmt.Errorf("no answer in time: all its connections may be taken: %w", context.Cause(ctx))
+	}
+	return fail(err)
+}
+
+// quick acknowledges what it reads at once. qemu-nbd leaves Nagle's algorithm
+// on while it negotiates, so its second small reply waits for our
+// acknowledgement, which the kernel delays by 40 ms unless told otherwise. The
+// option does not last, hence before each read.
+type quick struct{ net.Conn }
+
+func (q quick) Read(p []byte) (int, error) {
+	if tcp, ok := q.Conn.(*net.TCPConn); ok {
+		if raw, err := tcp.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) {
+				_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1)
+			})
+		}
+	}
+	return q.Conn.Read(p)
+}
+
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+var cookies atomic.Uint64
+
+// nextCookie gives a number that is new in this process.
+func nextCookie() uint64 { return cookies.Add(1) }

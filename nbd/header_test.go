@@ -1,0 +1,117 @@
+package nbd
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestWhatIsNoImage(t *testing.T) {
+	ctx, dir := testContext(t), tempDir(t)
+	path := filepath.Join(dir, "x")
+	image := newImage(t, filepath.Join(dir, "real.qcow2"), MiB)
+	write := func(content []byte) func() error {
+		return func() error { return os.WriteFile(path, content, 0o600) }
+	}
+	header := func(version byte) []byte {
+		return append([]byte{'Q', 'F', 'I', 0xfb, 0, 0, 0, version}, make([]byte, 200)...)
+	}
+	for name, test := range map[string]struct {
+		make func() error
+		want error // nil: any
+	}{
+		"missing":       {func() error { return nil }, fs.ErrNotExist},
+		"empty":         {write(nil), ErrNotQcow2},
+		"junk":          {write(bytes.Repeat([]byte("x"), 9999)), ErrNotQcow2},
+		"version 9":     {write(header(9)), ErrNotQcow2},
+		"cut short":     {write(header(3)[:80]), ErrNotQcow2},
+		"only a header": {write(header(3)), nil}, // qemu-img's to refuse
+		"directory":     {func() error { return os.Mkdir(path, 0o700) }, nil},
+		"FIFO":          {func() error { return syscall.Mkfifo(path, 0o600) }, nil},
+		"symlink":       {func() error { return os.Symlink(image, path) }, syscall.ELOOP},
+	} {
+		if err := test.make(); err != nil {
+			t.Fatal(err)
+		}
+		_, infoErr := (Tools{}).Info(ctx, path)
+		_, checkErr := (Tools{}).Check(ctx, path)
+		for _, err := range []error{infoErr, checkErr} {
+			if err == nil || test.want != nil && !errors.Is(err, test.want) || !strings.Contains(err.Error(), path) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func qemuImgCreate(t *testing.T, args ...string) {
+	t.Helper()
+	args = append([]string{"create", "-q", "-f", "qcow2"}, args...)
+	if output, err := exec.Command("qemu-img", args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+}
+
+// TestHostileBackingFile: what an image names is not opened.
+func TestHostileBackingFile(t *testing.T) {
+	ctx, dir := testContext(t), tempDir(t)
+	bait := filepath.Join(dir, "bait") // to open it for reading would hang
+	if err := syscall.Mkfifo(bait, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "hostile.qcow2")
+	for _, backing := range []string{
+		bait, "/nonexistent", "hostile.qcow2", "nbd://127.0.0.1:1/x", `json:{"driver":"file","filename":"` + bait + `"}`,
+	} {
+		qemuImgCreate(t, "-u", "-b", backing, "-F", "raw", path, "1M")
+		if info, err := (Tools{}).Info(ctx, path); err != nil || info.BackingFile != backing {
+			t.Errorf("%s: %+v, %v", backing, info, err)
+		}
+		if _, err := (Tools{}).Check(ctx, path); err != nil {
+			t.Errorf("%s: %v", backing, err)
+		}
+		if _, err := (Tools{}).RepairLeaks(ctx, path); err != nil {
+			t.Errorf("%s: %v", backing, err)
+		}
+		child := ImageSpec{Path: filepath.Join(dir, "child.qcow2"), SizeBytes: MiB, BackingFile: "hostile.qcow2"}
+		if err := (Tools{}).Create(ctx, child); err != nil {
+			t.Errorf("%s: %v", backing, err)
+		}
+		if err := os.Remove(child.Path); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestExternalDataIsRefused(t *testing.T) {
+	ctx, dir := testContext(t), tempDir(t)
+	path := filepath.Join(dir, "data.qcow2")
+	qemuImgCreate(t, "-o", "data_file="+filepath.Join(dir, "raw"), path, "1M")
+	_, infoErr := (Tools{}).Info(ctx, path)
+	_, checkErr := (Tools{}).Check(ctx, path)
+	createErr := (Tools{}).Create(ctx, ImageSpec{Path: filepath.Join(dir, "child"), SizeBytes: MiB, BackingFile: "data.qcow2"})
+	for _, err := range []error{infoErr, checkErr, createErr} {
+		if !errors.Is(err, ErrExternalData) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+func FuzzParseHeader(f *testing.F) {
+	f.Add(append([]byte("QFI\xfb\x00\x00\x00\x03"), make([]byte, 96)...))
+	f.Add(append([]byte("QFI\xfb\x00\x00\x00\x02"), make([]byte, 64)...))
+	f.Fuzz(func(t *testing.T, header []byte) {
+		err := parseHeader(bytes.NewReader(header))
+		if err == nil && !bytes.HasPrefix(header, []byte("QFI\xfb\x00\x00\x00")) {
+			t.Fatalf("%q is an image", header)
+		}
+	})
+}

@@ -1,0 +1,96 @@
+package nbd
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// DefaultShared is how many clients one export serves at once. SBC opens 10
+// connections (contract §5); the rest is room for our probe, for an operator's
+// look, and for connections of a dying client that the kernel has yet to
+// report. It is bounded all the same: one client too many waits for ever
+// without a word, and 0, which qemu-nbd takes for no limit, lets every local
+// process open connections until memory ends.
+const DefaultShared = 16
+
+// MinShared is the least Shared that works: with 1 the second connection of SBC
+// hangs for ever (contract §5).
+const MinShared = 2
+
+// maxDescription is the longest string of the NBD protocol (proto.md, "Values").
+const maxDescription = 4096
+
+// ServerOptions describes one qemu-nbd that serves one qcow2 image on a
+// listening socket it is handed (LISTEN_FDS=1, descriptor 3): qemu-nbd refuses
+// --port, --bind and --socket then.
+type ServerOptions struct {
+	Binary      string // path of qemu-nbd; "qemu-nbd" if empty
+	Image       string // absolute, clean path of a qcow2 image
+	Export      string // see CheckExport
+	Description string // free text every client can read, optional; see ExportInfo
+	IO          IOMode
+	Shared      int  // clients at once, at least 2; DefaultShared if 0
+	ReadOnly    bool // for a restore: no client can write, the image lock is shared
+	Foreground  bool // do not fork once serving; for a supervisor that waits for the process itself
+}
+
+// Args returns the whole command line, the binary first.
+func (o ServerOptions) Args() ([]string, error) {
+	if o.Binary == "" {
+		o.Binary = "qemu-nbd"
+	}
+	if o.Shared == 0 {
+		o.Shared = DefaultShared
+	}
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	args := []string{o.Binary}
+	if !o.Foreground {
+		// The parent exits when the export is served, or fails with the reason.
+		args = append(args, "--fork")
+	}
+	args = append(
+		args,
+		"--persistent", // stay after the last client: SBC closes and comes again
+		"--format=qcow2",
+		"--export-name="+o.Export,
+		"--shared="+strconv.Itoa(o.Shared),
+		"--cache="+o.IO.Cache,
+		"--aio="+o.IO.AIO,
+	)
+	if o.Description != "" {
+		args = append(args, "--description="+o.Description)
+	}
+	if o.ReadOnly {
+		args = append(args, "--read-only")
+	} else {
+		// detect-zeroes=unmap is refused unless discard=unmap.
+		args = append(args, "--discard=unmap", "--detect-zeroes=unmap")
+	}
+	return append(args, "--", o.Image), nil
+}
+
+func (o ServerOptions) validate() error {
+	if err := CheckExport(o.Export); err != nil {
+		return err
+	}
+	if err := checkPath(o.Image); err != nil {
+		return fmt.Errorf("export %s: %w", o.Export, err)
+	}
+	if err := o.IO.Validate(); err != nil {
+		return fmt.Errorf("export %s: %w", o.Export, err)
+	}
+	if o.Shared < MinShared || o.Shared > 1024 {
+		return fmt.Errorf("export %s: shared is %d: the backup client needs at least %d connections, and 1024 is the most allowed",
+			o.Export, o.Shared, MinShared)
+	}
+	if len(o.Description) > maxDescription || !utf8.ValidString(o.Description) ||
+		strings.ContainsFunc(o.Description, unicode.IsControl) {
+		return fmt.Errorf("export %s: description must be at most %d bytes of UTF-8 with no control characters", o.Export, maxDescription)
+	}
+	return nil
+}

@@ -1,0 +1,172 @@
+package nbd
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestArgs(t *testing.T) {
+	options := ServerOptions{
+		Image: "/backups/test-vm/b/test-vm-disk0.qcow2", Export: "test-vm-disk0",
+		Description: "backup-test-vm-1700000000", IO: IOMode{Cache: "none", AIO: "io_uring"},
+	}
+	got, err := options.Args()
+	want := []string{
+		"qemu-nbd", "--fork", "--persistent", "--format=qcow2", "--export-name=test-vm-disk0", "--shared=16",
+		"--cache=none", "--aio=io_uring", "--description=backup-test-vm-1700000000",
+		"--discard=unmap", "--detect-zeroes=unmap", "--", "/backups/test-vm/b/test-vm-disk0.qcow2",
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	options.ReadOnly, options.Foreground, options.Shared, options.Binary = true, true, 10, "/usr/bin/qemu-nbd"
+	got, err = options.Args()
+	want = []string{
+		"/usr/bin/qemu-nbd", "--persistent", "--format=qcow2", "--export-name=test-vm-disk0", "--shared=10",
+		"--cache=none", "--aio=io_uring", "--description=backup-test-vm-1700000000", "--read-only",
+		"--", "/backups/test-vm/b/test-vm-disk0.qcow2",
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
+func TestArgsRefuses(t *testing.T) {
+	for name, spoil := range map[string]func(*ServerOptions){
+		"relative image": func(o *ServerOptions) { o.Image = "a.qcow2" },
+		"json image":     func(o *ServerOptions) { o.Image = `json:{"driver":"null-co"}` },
+		"protocol":       func(o *ServerOptions) { o.Image = "nbd:localhost:1" },
+		"no image":       func(o *ServerOptions) { o.Image = "" },
+		"unclean image":  func(o *ServerOptions) { o.Image = "/a/../b" },
+		"control":        func(o *ServerOptions) { o.Image = "/a\nb" },
+		"not UTF-8":      func(o *ServerOptions) { o.Image = "/a\xff" },
+		"export":         func(o *ServerOptions) { o.Export = "a b" },
+		"one client":     func(o *ServerOptions) { o.Shared = 1 },
+		"negative":       func(o *ServerOptions) { o.Shared = -1 },
+		"unsafe":         func(o *ServerOptions) { o.IO.Cache = "unsafe" },
+		"native":         func(o *ServerOptions) { o.IO = IOMode{"writeback", "native"} },
+		"no mode":        func(o *ServerOptions) { o.IO = IOMode{} },
+		"description":    func(o *ServerOptions) { o.Description = strings.Repeat("x", 5000) },
+	} {
+		options := ServerOptions{Image: "/a.qcow2", Export: "vm-disk0", IO: BufferedIO}
+		spoil(&options)
+		if args, err := options.Args(); err == nil {
+			t.Errorf("%s: accepted: %q", name, args)
+		}
+	}
+}
+
+// strangePaths are names QEMU might take for a protocol, for options, for an
+// option of the command line, or for something escaped.
+var strangePaths = []string{
+	"plain", "a b", "a:b", "a,b", "a,,b", "it's", `q"q`, `back\slash`, "json:{}", "nbd:localhost:1", "file:x", "-d",
+	"driver=raw,file.filename=x", "$HOME", "%n%s", "%41", "a?b#c", "ünïcödé", "日本語", "{}[]*~;&|", "=",
+}
+
+// TestStrangePaths holds real qemu-nbd and qemu-img to what checkPath says.
+func TestStrangePaths(t *testing.T) {
+	for _, name := range strangePaths {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx := testContext(t)
+			dir := filepath.Join(tempDir(t), name)
+			mkdir(t, dir)
+			parent := newImage(t, filepath.Join(dir, name+".qcow2"), 8*MiB)
+			overlay := filepath.Join(filepath.Dir(dir), "overlay.qcow2")
+			spec := ImageSpec{Path: overlay, SizeBytes: 16 * MiB, BackingFile: filepath.Join(name, name+".qcow2")}
+			if err := (Tools{}).Create(ctx, spec); err != nil {
+				t.Fatal(err)
+			}
+			for path, size := range map[string]int64{parent: 8 * MiB, overlay: 16 * MiB} {
+				if info, err := (Tools{}).Info(ctx, path); err != nil || info.VirtualBytes != size {
+					t.Errorf("info: %+v, %v", info, err)
+				}
+				if _, err := (Tools{}).Check(ctx, path); err != nil {
+					t.Error(err)
+				}
+				s := startServer(t, ServerOptions{Image: path, Export: "vm-disk0"})
+				if info, err := Probe(ctx, s.addr, "vm-disk0"); err != nil || info.SizeBytes != uint64(size) {
+					t.Errorf("export: %+v, %v: %s", info, err, s.stderr)
+				}
+				if err := s.stop(); err != nil { // the overlay needs its parent unlocked
+					t.Errorf("%v: %s", err, s.stderr)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryModeStarts(t *testing.T) {
+	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 8*MiB)
+	best, _, err := DetectIO(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	modes := []IOMode{BufferedIO, best}
+	if best.Cache == "none" {
+		modes = append(modes, IOMode{"none", "threads"}, IOMode{"none", "native"})
+	}
+	for _, mode := range slices.Compact(modes) {
+		for _, readOnly := range []bool{false, true} {
+			s := startServer(t, ServerOptions{Image: path, Export: "vm-disk0", IO: mode, ReadOnly: readOnly})
+			info, err := Probe(testContext(t), s.addr, "vm-disk0")
+			if err != nil || info.ReadOnly() != readOnly {
+				t.Errorf("%s, read-only %v: %+v, %v: %s", mode, readOnly, info, err, s.stderr)
+			}
+			if err := s.stop(); err != nil {
+				t.Errorf("%s: %v: %s", mode, err, s.stderr)
+			}
+		}
+	}
+}
+
+func TestSocketActivationRefusesAPort(t *testing.T) {
+	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 8*MiB)
+	s := startServerArgs(t, []string{"qemu-nbd", "-t", "-f", "qcow2", "-p", "10809", path})
+	if err := s.wait(); err == nil || !strings.Contains(s.stderr.String(), "socket activation") {
+		t.Errorf("%v: %s", err, s.stderr)
+	}
+}
+
+// TestForkedMeansServing: once the parent has exited with 0, a client is
+// answered, and the process that stays holds the socket it was handed.
+func TestForkedMeansServing(t *testing.T) {
+	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 8*MiB)
+	args, err := ServerOptions{Image: path, Export: "vm-disk0", IO: BufferedIO}.Args()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := startServerArgs(t, args)
+	if err := s.wait(); err != nil {
+		t.Fatalf("%v: %s", err, s.stderr)
+	}
+	holder := Listener(s.port)
+	var pid int
+	if _, err := fmt.Sscanf(holder, "qemu-nbd (pid %d)", &pid); err != nil {
+		t.Fatalf("port is held by %s", holder)
+	}
+	if _, err := Probe(testContext(t), s.addr, "vm-disk0"); err != nil {
+		t.Error(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	ctx := testContext(t)
+	for Listener(s.port) != "unknown" {
+		if ctx.Err() != nil {
+			t.Fatalf("process %d does not end", pid)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	s = startServerArgs(t, append(slices.Clone(args[:len(args)-1]), "/nonexistent/a.qcow2"))
+	if err := s.wait(); err == nil || !strings.Contains(s.stderr.String(), "/nonexistent/a.qcow2") {
+		t.Errorf("a missing image: %v: %s", err, s.stderr)
+	}
+}
