@@ -26,7 +26,7 @@ const (
 var (
 	plainName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
 	hashedName = regexp.MustCompile(`-[` + hashSet + `]{20}$`)
-	// SBC searches a job id for -disk<digits>- to learn a disk index (CONTRACT
+	// SBC searches a job id for -disk<digits>- to learn a disk index (contract
 	// §5). It looks at lower case only; refusing every case costs nothing.
 	diskPart  = regexp.MustCompile(`(?i)-disk[0-9]+-`)
 	diskStart = regexp.MustCompile(`(?i)(-dis)k([0-9])`)
