@@ -20,6 +20,10 @@ const DefaultShared = 16
 // hangs for ever (contract §5).
 const MinShared = 2
 
+// MinRateLimit is the least RateLimit, in bytes per second. SBC writes up to
+// 32 MiB at once and gives up on a request after some minutes.
+const MinRateLimit = 1 << 20
+
 // maxDescription is the longest string of the NBD protocol (proto.md, "Values").
 const maxDescription = 4096
 
@@ -32,9 +36,12 @@ type ServerOptions struct {
 	Export      string // see CheckExport
 	Description string // free text every client can read, optional; see ExportInfo
 	IO          IOMode
-	Shared      int  // clients at once, at least 2; DefaultShared if 0
-	ReadOnly    bool // for a restore: no client can write, the image lock is shared
-	Foreground  bool // do not fork once serving; for a supervisor that waits for the process itself
+	Shared      int // clients at once, at least 2; DefaultShared if 0
+	// RateLimit is how many bytes per second may be written, zeroes included; 0
+	// for no limit. qemu-nbd has no way to change it while it runs.
+	RateLimit  int64
+	ReadOnly   bool // for a restore: no client can write, the image lock is shared
+	Foreground bool // do not fork once serving; for a supervisor that waits for the process itself
 }
 
 // Args returns the whole command line, the binary first.
@@ -56,7 +63,6 @@ func (o ServerOptions) Args() ([]string, error) {
 	args = append(
 		args,
 		"--persistent", // stay after the last client: SBC closes and comes again
-		"--format=qcow2",
 		"--export-name="+o.Export,
 		"--shared="+strconv.Itoa(o.Shared),
 		"--cache="+o.IO.Cache,
@@ -71,7 +77,20 @@ func (o ServerOptions) Args() ([]string, error) {
 		// detect-zeroes=unmap is refused unless discard=unmap.
 		args = append(args, "--discard=unmap", "--detect-zeroes=unmap")
 	}
-	return append(args, "--", o.Image), nil
+	return append(args, o.image()...), nil
+}
+
+// image names the image, beneath QEMU's throttle filter where there is a limit.
+func (o ServerOptions) image() []string {
+	if o.RateLimit == 0 {
+		return []string{"--format=qcow2", "--", o.Image}
+	}
+	return []string{
+		"--object", "throttle-group,id=limit,x-bps-write=" + strconv.FormatInt(o.RateLimit, 10),
+		// cache, aio, discard and detect-zeroes reach the nodes below by themselves.
+		"--image-opts", "--", "driver=throttle,throttle-group=limit,file.driver=qcow2,file.file.driver=file,file.file.filename=" +
+			strings.ReplaceAll(o.Image, ",", ",,"), // a comma would end the value
+	}
 }
 
 func (o ServerOptions) validate() error {
@@ -87,6 +106,9 @@ func (o ServerOptions) validate() error {
 	if o.Shared < MinShared || o.Shared > 1024 {
 		return fmt.Errorf("export %s: shared is %d: the backup client needs at least %d connections, and 1024 is the most allowed",
 			o.Export, o.Shared, MinShared)
+	}
+	if o.RateLimit != 0 && o.RateLimit < MinRateLimit {
+		return fmt.Errorf("export %s: rate limit of %d bytes per second: want 0 for none, or at least %d", o.Export, o.RateLimit, MinRateLimit)
 	}
 	if len(o.Description) > maxDescription || !utf8.ValidString(o.Description) ||
 		strings.ContainsFunc(o.Description, unicode.IsControl) {

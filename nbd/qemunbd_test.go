@@ -19,9 +19,9 @@ func TestArgs(t *testing.T) {
 	}
 	got, err := options.Args()
 	want := []string{
-		"qemu-nbd", "--fork", "--persistent", "--format=qcow2", "--export-name=test-vm-disk0", "--shared=16",
+		"qemu-nbd", "--fork", "--persistent", "--export-name=test-vm-disk0", "--shared=16",
 		"--cache=none", "--aio=io_uring", "--description=backup-test-vm-1700000000",
-		"--discard=unmap", "--detect-zeroes=unmap", "--", "/backups/test-vm/b/test-vm-disk0.qcow2",
+		"--discard=unmap", "--detect-zeroes=unmap", "--format=qcow2", "--", "/backups/test-vm/b/test-vm-disk0.qcow2",
 	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
@@ -29,9 +29,9 @@ func TestArgs(t *testing.T) {
 	options.ReadOnly, options.Foreground, options.Shared, options.Binary = true, true, 10, "/usr/bin/qemu-nbd"
 	got, err = options.Args()
 	want = []string{
-		"/usr/bin/qemu-nbd", "--persistent", "--format=qcow2", "--export-name=test-vm-disk0", "--shared=10",
+		"/usr/bin/qemu-nbd", "--persistent", "--export-name=test-vm-disk0", "--shared=10",
 		"--cache=none", "--aio=io_uring", "--description=backup-test-vm-1700000000", "--read-only",
-		"--", "/backups/test-vm/b/test-vm-disk0.qcow2",
+		"--format=qcow2", "--", "/backups/test-vm/b/test-vm-disk0.qcow2",
 	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
@@ -51,6 +51,7 @@ func TestArgsRefuses(t *testing.T) {
 		"one client":     func(o *ServerOptions) { o.Shared = 1 },
 		"negative":       func(o *ServerOptions) { o.Shared = -1 },
 		"unsafe":         func(o *ServerOptions) { o.IO.Cache = "unsafe" },
+		"slow":           func(o *ServerOptions) { o.RateLimit = 1000 },
 		"native":         func(o *ServerOptions) { o.IO = IOMode{"writeback", "native"} },
 		"no mode":        func(o *ServerOptions) { o.IO = IOMode{} },
 		"description":    func(o *ServerOptions) { o.Description = strings.Repeat("x", 5000) },
@@ -91,12 +92,14 @@ func TestStrangePaths(t *testing.T) {
 				if _, err := (Tools{}).Check(ctx, path); err != nil {
 					t.Error(err)
 				}
-				s := startServer(t, ServerOptions{Image: path, Export: "vm-disk0"})
-				if info, err := Probe(ctx, s.addr, "vm-disk0"); err != nil || info.SizeBytes != uint64(size) {
-					t.Errorf("export: %+v, %v: %s", info, err, s.stderr)
-				}
-				if err := s.stop(); err != nil { // the overlay needs its parent unlocked
-					t.Errorf("%v: %s", err, s.stderr)
+				for _, limit := range []int64{0, 64 * MiB} {
+					s := startServer(t, ServerOptions{Image: path, Export: "vm-disk0", RateLimit: limit})
+					if info, err := Probe(ctx, s.addr, "vm-disk0"); err != nil || info.SizeBytes != uint64(size) {
+						t.Errorf("export: %+v, %v: %s", info, err, s.stderr)
+					}
+					if err := s.stop(); err != nil { // the overlay needs its parent unlocked
+						t.Errorf("%v: %s", err, s.stderr)
+					}
 				}
 			}
 		})
@@ -124,6 +127,29 @@ func TestEveryModeStarts(t *testing.T) {
 				t.Errorf("%s: %v: %s", mode, err, s.stderr)
 			}
 		}
+	}
+}
+
+// TestRateLimit writes twice what the limit lets pass in a second. It can only take longer than it must.
+func TestRateLimit(t *testing.T) {
+	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 16*MiB)
+	s := startServer(t, ServerOptions{Image: path, Export: "vm-disk0", RateLimit: 4 * MiB})
+	conn, err := Dial(testContext(t), s.addr, "vm-disk0")
+	if err != nil {
+		t.Fatalf("%v: %s", err, s.stderr)
+	}
+	defer conn.Close()
+	data, began := make([]byte, 2*MiB), time.Now()
+	for i := range data {
+		data[i] = byte(i)
+	}
+	for i := range 4 {
+		if _, err := conn.WriteAt(data, int64(i)*2*MiB); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("8 MiB took %s at 4 MiB a second", took)
 	}
 }
 
