@@ -1,0 +1,104 @@
+package sna
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Health is the SNA's answer to a health check.
+type Health struct {
+	Status    string `json:"status"` // "healthy"
+	Timestamp string `json:"timestamp"`
+	Uptime    string `json:"uptime"`
+}
+
+// JobStatus is what the SNA remembers of a job. Status stays "running" for ever,
+// even after SBC has failed: it is evidence that the start arrived, no more.
+type JobStatus struct {
+	JobID            string    `json:"job_id"`
+	Status           string    `json:"status"`
+	ProgressPercent  float64   `json:"progress_percent"`
+	CurrentOperation string    `json:"current_operation"`
+	StartTime        time.Time `json:"start_time"`
+	LastUpdate       time.Time `json:"last_update"`
+	VMPath           string    `json:"vm_path"`
+}
+
+// JobProgress is what SBC last told the SNA. It is a hint: the percentage can
+// pass 100 and the status is never "failed".
+type JobProgress struct {
+	JobID            string  `json:"job_id"`
+	Status           string  `json:"status"`
+	SyncType         string  `json:"sync_type"` // "initial" or "incremental"
+	Phase            string  `json:"phase"`
+	Percentage       float64 `json:"percentage"`
+	CurrentOperation string  `json:"current_operation"`
+	BytesTransferred int64   `json:"bytes_transferred"`
+	TotalBytes       int64   `json:"total_bytes"`
+	Throughput       struct {
+		CurrentMBps float64 `json:"current_mbps"`
+		AverageMBps float64 `json:"average_mbps"`
+		PeakMBps    float64 `json:"peak_mbps"`
+	} `json:"throughput"`
+	Timing struct {
+		ElapsedMs  int64 `json:"elapsed_ms"`
+		ETASeconds int   `json:"eta_seconds"`
+	} `json:"timing"`
+}
+
+// Status asks what the SNA remembers of a job; ErrUnknownJob when nothing.
+func (c *Client) Status(ctx context.Context, jobID string) (JobStatus, error) {
+	var status JobStatus
+	err := c.getJob(ctx, "status", jobID, &status)
+	return status, err
+}
+
+// Progress asks what SBC last reported to the SNA; ErrUnknownJob before the
+// first report.
+func (c *Client) Progress(ctx context.Context, jobID string) (JobProgress, error) {
+	var progress JobProgress
+	err := c.getJob(ctx, "progress", jobID, &progress)
+	return progress, err
+}
+
+func (c *Client) getJob(ctx context.Context, name, jobID string, into any) error {
+	if !jobIDShape.MatchString(jobID) {
+		return invalid("job_id", `must begin "backup-" and hold only letters, digits and "._-"`)
+	}
+	err := c.get(ctx, name, "/api/v1/"+name+"/"+url.PathEscape(jobID), into)
+	var refused *RefusedError
+	if errors.As(err, &refused) && refused.StatusCode == http.StatusNotFound {
+		return fmt.Errorf("sna %s: job %s: %w", name, jobID, ErrUnknownJob)
+	}
+	return err
+}
+
+func (c *Client) get(ctx context.Context, name, path string, into any) error {
+	got, err := c.exchange(ctx, call{
+		name:    name,
+		method:  http.MethodGet,
+		path:    path,
+		timeout: c.options.QueryTimeout,
+		limit:   maxQueryAnswer,
+	})
+	if err != nil {
+		return err
+	}
+	return got.decode(name, into)
+}
+
+// decode reads a 200 as JSON.
+func (a answer) decode(name string, into any) error {
+	if a.status != http.StatusOK {
+		return fmt.Errorf("sna %s: answered status %d instead of 200: is this an SNA?", name, a.status)
+	}
+	if err := json.Unmarshal(a.body, into); err != nil {
+		return fmt.Errorf("sna %s: unreadable answer: %s: is this an SNA?", name, a.clean(err.Error()))
+	}
+	return nil
+}

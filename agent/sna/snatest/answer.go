@@ -1,0 +1,70 @@
+package snatest
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// answerStart sends the 200, or what a fault makes of it.
+func (s *Server) answerStart(w http.ResponseWriter, r *http.Request, post *notedPost, request startBody, faults Faults, pid int) {
+	jobID := request.JobID
+	if faults.Answer == AnswerWrongJob {
+		jobID += "-other"
+	}
+	body, _ := json.Marshal(map[string]any{ // these types always encode
+		"job_id":     jobID,
+		"status":     "started",
+		"message":    "Backup started for " + request.VMName,
+		"started_at": time.Now().UTC().Format(time.RFC3339),
+		"pid":        pid,
+	})
+	body = append(body, '\n')
+
+	switch faults.Answer {
+	case AnswerFail:
+		post.answered(refuse(w, faults), pid)
+		return
+	case AnswerHang:
+		post.answered("nothing", pid)
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
+	case AnswerReset:
+		post.answered("reset", pid)
+		reset(w)
+		return
+	case AnswerTruncated:
+		post.answered("200, truncated", pid)
+		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		_, _ = w.Write(body[:len(body)/2])
+		panic(http.ErrAbortHandler)
+	case AnswerGarbage:
+		body = []byte("<html>\x1b[31mIt works!\x00</html>\n")
+	case AnswerHuge:
+		body = []byte(`{"message":"` + strings.Repeat("x", 8<<20) + `"}`)
+	}
+	post.answered("200", pid)
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(body) // fails only when the client has left
+}
+
+func refuse(w http.ResponseWriter, faults Faults) string {
+	status := cmp.Or(faults.Status, http.StatusInternalServerError)
+	return plain(w, status, cmp.Or(faults.Text, "Process start failed: injected"))
+}
+
+// reset ends the connection with a TCP reset.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler) // the client has left
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // without it Close says goodbye in order
+	}
+	_ = conn.Close()
+}

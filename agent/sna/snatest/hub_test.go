@@ -1,0 +1,91 @@
+package snatest_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"testing"
+)
+
+// hub is the SHA's side of the calls back.
+type hub struct {
+	URL string
+
+	mu        sync.Mutex
+	changeIDs map[string]string // answers, by disk id
+	status    int               // of the answer to a complete; 200 when 0
+	onDone    func(diskID int)  // called before a complete is answered
+	events    []string
+	complete  map[int]string // change ids, by disk id
+}
+
+func newHub(t *testing.T) *hub {
+	h := &hub{changeIDs: map[string]string{}, complete: map[int]string{}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api/v1/backups/changeid", h.changeID)
+	mux.HandleFunc("POST /api/v1/backups/{job}/complete", h.completed)
+	mux.HandleFunc("POST /api/v1/telemetry/backup/{job}", h.telemetry)
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	h.URL = server.URL
+	return h
+}
+
+func (h *hub) note(format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = append(h.events, fmt.Sprintf(format, args...))
+}
+
+func (h *hub) changeID(w http.ResponseWriter, r *http.Request) {
+	h.note("changeid %s %s", r.FormValue("vm_name"), r.FormValue("disk_id"))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_ = json.NewEncoder(w).Encode(map[string]string{"disk_id": r.FormValue("disk_id"), "change_id": h.changeIDs[r.FormValue("disk_id")]})
+}
+
+func (h *hub) completed(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		ChangeID string `json:"change_id"`
+		DiskID   *int   `json:"disk_id"`
+		Bytes    *int64 `json:"bytes_transferred"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body.DiskID == nil || body.Bytes == nil || *body.Bytes != 0 {
+		http.Error(w, "wrong body", http.StatusBadRequest)
+		return
+	}
+	if h.onDone != nil {
+		h.onDone(*body.DiskID)
+	}
+	h.note("complete %s %d", r.PathValue("job"), *body.DiskID)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.complete[*body.DiskID] = body.ChangeID
+	if h.status != 0 {
+		w.WriteHeader(h.status)
+	}
+}
+
+func (h *hub) telemetry(_ http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Status  string  `json:"status"`
+		Percent float64 `json:"progress_percent"`
+		Disks   *[]any  `json:"disks"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body.Disks == nil {
+		h.note("telemetry unreadable %v", err)
+		return
+	}
+	if body.Status == "completed" {
+		h.note("telemetry completed %g", body.Percent)
+	}
+}
+
+func (h *hub) seen() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.events)
+}

@@ -1,0 +1,243 @@
+package snatest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Server is a running simulator. Its methods may be called from any goroutine.
+type Server struct {
+	// URL is the base address of the SNA's API, such as http://127.0.0.1:40123.
+	URL string
+
+	options   Options
+	http      *http.Server
+	served    chan struct{} // closed when http.Serve has returned
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+	runners   sync.WaitGroup
+	holds     holds
+	snapshots snapshots
+	changes   changes
+
+	mu       sync.Mutex
+	changed  chan struct{} // closed and replaced at every change of what follows
+	closed   bool
+	vms      []VM
+	faults   Faults
+	posts    []Post
+	runs     []*run
+	jobs     map[string]job
+	progress map[string]progressReport
+	lastPID  int
+}
+
+// New serves until Close.
+func New(options Options) (*Server, error) {
+	options, err := options.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		options:  options,
+		served:   make(chan struct{}),
+		changed:  make(chan struct{}),
+		jobs:     make(map[string]job),
+		progress: make(map[string]progressReport),
+		lastPID:  4100,
+	}
+	for _, vm := range options.VMs {
+		if err := s.SetVM(vm); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.SetFaults(options.Faults); err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", options.Listen)
+	if err != nil {
+		return nil, err
+	}
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.URL = "http://" + listener.Addr().String()
+	s.http = &http.Server{
+		Handler:           s.routes(),
+		ReadHeaderTimeout: time.Minute,
+		// Close ends every request under way, hung ones too.
+		BaseContext: func(net.Listener) context.Context { return s.ctx },
+	}
+	go func() {
+		defer close(s.served)
+		_ = s.http.Serve(faultyListener{listener, s}) // ends with Close
+	}()
+	return s, nil
+}
+
+// Close kills every SBC, ends the server and waits for both.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.cancel(errClosed)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		_ = s.http.Close() // what did not end in time is broken off
+	}
+	<-s.served
+	s.runners.Wait()
+	s.snapshots.removeAll()
+}
+
+// SetVM adds a VM, or replaces the one with the same path: a disk that has grown,
+// a disk more. A snapshot that exists stays as it is.
+func (s *Server) SetVM(vm VM) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	vm, err := vm.complete(len(s.vms))
+	if err != nil {
+		return err
+	}
+	s.vms = slices.DeleteFunc(s.vms, func(other VM) bool { return other.Path == vm.Path })
+	s.vms = append(s.vms, vm)
+	return nil
+}
+
+// findVM looks a VM up by its path, or by its name when there is no path.
+func (s *Server) findVM(path, name string) (VM, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, vm := range s.vms {
+		if vm.Path == path || path == "" && vm.Name == name {
+			return vm, true
+		}
+	}
+	return VM{}, false
+}
+
+// SetFaults replaces the faults for the POSTs and connections to come, and holds
+// the points in Pause. Points held before stay held.
+func (s *Server) SetFaults(faults Faults) error {
+	for _, point := range faults.Pause {
+		if err := s.holds.hold(point); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = faults
+	return nil
+}
+
+// Hold makes every run stop at a point until Release: login, snapshot, disk/N,
+// copy/N (half of disk N is written, no request is under way), complete/N,
+// disconnect/N, remove. It panics on another name.
+func (s *Server) Hold(point string) {
+	if err := s.holds.hold(point); err != nil {
+		panic(err)
+	}
+}
+
+// Release lets the runs go on that wait at a point, and those to come.
+func (s *Server) Release(point string) { s.holds.release(point) }
+
+// Kill ends every run of a job as SIGKILL ends an SBC: connections break off, the
+// snapshot stays. It returns once the runs have ended.
+func (s *Server) Kill(ctx context.Context, jobID string) error {
+	s.mu.Lock()
+	for _, run := range s.runs {
+		if run.request.JobID == jobID {
+			run.kill(errKilled)
+		}
+	}
+	s.mu.Unlock()
+	return s.wait(ctx, "the end of "+jobID, func(state State) bool {
+		for _, run := range state.Runs {
+			if run.JobID == jobID && !run.Done {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// Forget empties the SNA's memory of jobs, as its restart does. SBCs run on.
+func (s *Server) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.jobs)
+	clear(s.progress)
+	s.notify()
+}
+
+// fork starts an SBC for an accepted request.
+func (s *Server) fork(request startBody, faults Faults) (pid int, err error) {
+	vm, known := s.findVM(request.VMPath, request.VMName)
+	ctx, kill := context.WithCancelCause(s.ctx)
+	r := &run{
+		server: s, request: request, vm: vm, known: known, faults: faults, kill: kill,
+		callback: newCallback(s.options.Callback),
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		kill(errClosed)
+		return 0, fmt.Errorf("fork sbc: %w", errClosed)
+	}
+	s.runners.Add(1) // under the lock that Close takes before it waits
+	s.lastPID++
+	pid = s.lastPID
+	r.state = &RunState{JobID: request.JobID, VM: vm.Path, PID: pid, Phase: "forked", Disks: []DiskState{}}
+	r.log = s.options.Logger.With("job", request.JobID, "pid", pid)
+	s.runs = append(s.runs, r)
+	now := time.Now()
+	s.jobs[request.JobID] = job{request.JobID, request.VMPath, now}
+	s.notify()
+	s.mu.Unlock()
+
+	if s.options.SnapshotBeforeAnswer && known && !faults.LoginFails {
+		if err := r.takeSnapshot(ctx); err != nil {
+			r.log.Warn("no early snapshot, sbc will try again", "error", err)
+		}
+	}
+	go func() {
+		defer s.runners.Done()
+		defer kill(nil)
+		r.live(ctx)
+	}()
+	return pid, nil
+}
+
+// faultyListener closes connections at accept while that fault is on.
+type faultyListener struct {
+	net.Listener
+	server *Server
+}
+
+func (l faultyListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if !l.server.closesConnection() {
+			return conn, nil
+		}
+		_ = conn.Close() // that is the fault
+	}
+}
+
+func (s *Server) closesConnection() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.faults.CloseAtAccept <= 0 {
+		return false
+	}
+	s.faults.CloseAtAccept--
+	return true
+}

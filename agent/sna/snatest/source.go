@@ -1,0 +1,133 @@
+package snatest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sourceSize is the size of a file or block device, in bytes.
+func sourceSize(path string) (int64, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = file.Close() }() // only asked for its size
+	return file.Seek(0, io.SeekEnd)
+}
+
+// lockSources takes an exclusive flock on every source at once, so that no writer
+// that holds a shared one is in the middle of anything. It holds none while it
+// waits for another: writers may lock in any order.
+func lockSources(ctx context.Context, disks []Disk) (unlock func(), err error) {
+	const interval = 2 * time.Millisecond // flock(2) itself cannot be given up
+	files := make(map[string]*os.File)
+	unlock = func() {
+		for _, file := range files {
+			_ = file.Close() // and with it the lock
+		}
+	}
+	for _, disk := range disks {
+		if files[disk.Source] != nil {
+			continue
+		}
+		if files[disk.Source], err = os.Open(disk.Source); err != nil {
+			delete(files, disk.Source)
+			unlock()
+			return nil, err
+		}
+	}
+	for {
+		err := tryLock(files)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = sleep(ctx, interval)
+			if err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			unlock()
+			return nil, fmt.Errorf("lock sources: %w", err)
+		}
+		return unlock, nil
+	}
+}
+
+// tryLock locks all files or none.
+func tryLock(files map[string]*os.File) error {
+	for _, file := range files {
+		err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			continue
+		}
+		for _, locked := range files {
+			_ = unix.Flock(int(locked.Fd()), unix.LOCK_UN) // no lock to lose is no error
+		}
+		return err
+	}
+	return nil
+}
+
+// copySource makes a nameless copy of a disk's source, as long as its capacity;
+// or opens the source itself when it is read in place.
+func (s *Server) copySource(disk Disk) (*os.File, error) {
+	source, err := os.Open(disk.Source)
+	if err != nil || s.options.ReadInPlace {
+		return source, err
+	}
+	defer func() { _ = source.Close() }() // only read from
+	file, err := os.CreateTemp(s.options.Dir, "sbak-*")
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		os.Remove(file.Name()),
+		cloneOrCopy(file, source, disk.CapacityBytes),
+		file.Truncate(disk.CapacityBytes),
+	)
+	if err != nil {
+		_ = file.Close() // the error above is the one to tell
+		return nil, err
+	}
+	return file, nil
+}
+
+// cloneOrCopy shares the blocks where the file system can, else copies those
+// that hold data.
+func cloneOrCopy(to, from *os.File, capacity int64) error {
+	if unix.IoctlFileClone(int(to.Fd()), int(from.Fd())) == nil {
+		return nil
+	}
+	extents, err := dataExtents(from, capacity)
+	if err != nil {
+		return err
+	}
+	for _, part := range extents {
+		if _, err := from.Seek(part.offset, io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := to.Seek(part.offset, io.SeekStart); err != nil {
+			return err
+		}
+		if _, err := io.CopyN(to, from, part.length); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
