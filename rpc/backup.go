@@ -1,0 +1,201 @@
+package rpc
+
+import "time"
+
+// BackupType says how much of a VM is copied.
+type BackupType string
+
+// The types of a backup.
+const (
+	Full        BackupType = "full"        // every disk whole
+	Incremental BackupType = "incremental" // what changed since the restore point it stands on
+)
+
+// BackupState is where a backup stands.
+type BackupState string
+
+// The states of a backup, in the order in which they follow each other.
+const (
+	Queued     BackupState = "queued"     // on record, waiting for its turn
+	Preparing  BackupState = "preparing"  // ports are leased, nothing else is done
+	Exporting  BackupState = "exporting"  // images are being made and served
+	Calling    BackupState = "calling"    // the SNA is being asked
+	Unresolved BackupState = "unresolved" // the SNA may or may not have heard; it is not asked again
+	Running    BackupState = "running"    // data comes in
+	Finishing  BackupState = "finishing"  // every disk was reported; images are being checked
+	Completed  BackupState = "completed"  // a restore point exists
+	Undoing    BackupState = "undoing"    // exports and images are being removed
+	Failed     BackupState = "failed"     // nothing is left of it but the record and its Failure
+	Cancelled  BackupState = "cancelled"  // as Failed, because somebody asked for it
+)
+
+// Ended says whether the backup will not change any more.
+func (s BackupState) Ended() bool { return s == Completed || s == Failed || s == Cancelled }
+
+// StartRequest asks for a backup of a whole VM: every disk of it, from one snapshot. There is no way to ask for one
+// disk; a request with a disk_id is refused with [ReasonDiskIDGiven].
+type StartRequest struct {
+	VMName       string            `json:"vm_name"`
+	BackupType   BackupType        `json:"backup_type" enum:"full,incremental"`
+	RepositoryID string            `json:"repository_id,omitempty"` // "" is the configured default
+	PolicyID     string            `json:"policy_id,omitempty"`
+	Tags         map[string]string `json:"tags,omitempty"`
+
+	// RequestID is the caller's own mark of this request. A request that repeats the mark of an earlier one starts
+	// nothing and gets that one's backup: it makes a start safe to repeat when the answer was lost.
+	RequestID string `json:"request_id,omitempty"`
+}
+
+// StartResponse is the backup that was started.
+type StartResponse struct {
+	BackupID    string       `json:"backup_id"`
+	VMContextID string       `json:"vm_context_id"`
+	VMName      string       `json:"vm_name"`
+	DiskResults []DiskResult `json:"disk_results"`
+
+	// NBDTargetsString is what the SNA was given: disk key and NBD URL of every disk,
+	// "2000:nbd://127.0.0.1:10105/test-vm-disk0,2001:nbd://…".
+	NBDTargetsString string     `json:"nbd_targets_string"`
+	BackupType       BackupType `json:"backup_type"`
+	RepositoryID     string     `json:"repository_id"`
+	PolicyID         string     `json:"policy_id,omitempty"`
+
+	// Status is [StatusStarted]; "queued" for a backup that waits for its turn; and for a repeated RequestID whose backup
+	// has ended, the state it ended in.
+	Status           string            `json:"status"`
+	BytesTransferred uint64            `json:"bytes_transferred"` // received so far, on the wire
+	TotalBytes       int64             `json:"total_bytes"`       // sum of the disks' capacities
+	ErrorMessage     string            `json:"error_message,omitempty"`
+	CreatedAt        time.Time         `json:"created_at"` // RFC 3339, UTC
+	Tags             map[string]string `json:"tags,omitempty"`
+}
+
+// StatusStarted is the Status of a backup that is under way.
+const StatusStarted = "started"
+
+// DiskResult is what a start did for one disk.
+type DiskResult struct {
+	DiskID        int        `json:"disk_id"`
+	NBDPort       uint16     `json:"nbd_port"`
+	NBDExportName string     `json:"nbd_export_name"`
+	QCOW2Path     string     `json:"qcow2_path"`
+	QemuNBDPID    int        `json:"qemu_nbd_pid"`
+	Status        DiskStatus `json:"status" enum:"port_allocated,qemu_started,failed"`
+	ErrorMessage  string     `json:"error_message,omitempty"`
+}
+
+// DiskStatus is how far the export of one disk has come.
+type DiskStatus string
+
+// The statuses of a disk.
+const (
+	PortAllocated DiskStatus = "port_allocated"
+	QemuStarted   DiskStatus = "qemu_started" // qemu-nbd runs and answered an NBD handshake with the right size
+	DiskFailed    DiskStatus = "failed"
+)
+
+// BackupRef names a backup.
+type BackupRef struct {
+	BackupID string `json:"backup_id"`
+}
+
+// Backup is the record of one run of one VM.
+type Backup struct {
+	BackupID         string            `json:"backup_id"`
+	VMContextID      string            `json:"vm_context_id"`
+	VMName           string            `json:"vm_name"`
+	BackupType       BackupType        `json:"backup_type"`
+	ParentBackupID   string            `json:"parent_backup_id,omitempty"` // of an incremental: the restore point it stands on
+	RepositoryID     string            `json:"repository_id"`
+	PolicyID         string            `json:"policy_id,omitempty"`
+	RequestID        string            `json:"request_id,omitempty"`
+	Tags             map[string]string `json:"tags,omitempty"`
+	State            BackupState       `json:"state"`
+	Failure          *Failure          `json:"failure,omitempty"` // why it failed or is being undone
+	Directory        string            `json:"directory"`         // absolute path of the images on the hub
+	Disks            []BackupDisk      `json:"disks"`
+	RemovedDisks     []int             `json:"removed_disks,omitempty"` // disks of the parent that the VM has no more
+	NBDTargetsString string            `json:"nbd_targets_string"`
+	BytesTransferred uint64            `json:"bytes_transferred"` // sum of the disks' received_bytes
+	TotalBytes       int64             `json:"total_bytes"`       // sum of the disks' capacities
+	SNAPID           int               `json:"sna_pid,omitempty"` // process of the copy on the SNA, as it reported it
+	CreatedAt        time.Time         `json:"created_at"`
+	UpdatedAt        time.Time         `json:"updated_at"`
+	CalledAt         time.Time         `json:"called_at,omitzero"` // when the SNA was asked
+	SeenAt           time.Time         `json:"seen_at,omitzero"`   // first sign of life of the copy
+	EndedAt          time.Time         `json:"ended_at,omitzero"`
+
+	// CooldownUntil is set when the copy on the SNA may still be on its way although the backup has ended: the VM and
+	// its ports are not used again before.
+	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
+}
+
+// BackupDisk is what one backup does with one disk.
+type BackupDisk struct {
+	DiskID        int    `json:"disk_id"`
+	DiskKey       int    `json:"disk_key"` // VMware's VirtualDisk.Key, by which the SNA finds the disk
+	CapacityBytes int64  `json:"capacity_bytes"`
+	Content       string `json:"content,omitempty"`          // of the image: "full", or "incremental" for what differs from the parent
+	Change        string `json:"change,omitempty"`           // against the parent: "same", "grown", "added" or "replaced"
+	Backing       string `json:"backing,omitempty"`          // the parent's image, relative to the directory of this one
+	ParentChange  string `json:"parent_change_id,omitempty"` // from which the changes are copied
+	IO            string `json:"io,omitempty"`               // QEMU's cache and aio modes of the exporter
+	NBDPort       uint16 `json:"nbd_port"`
+	NBDExportName string `json:"nbd_export_name"`
+	QCOW2Path     string `json:"qcow2_path"`
+	Unit          string `json:"unit"`                    // systemd unit of the exporter, without suffix
+	InvocationID  string `json:"invocation_id,omitempty"` // of the unit, as journalctl knows it
+	QemuNBDPID    int    `json:"qemu_nbd_pid,omitempty"`
+	ReceivedBytes uint64 `json:"received_bytes"` // on the wire: zeroes are sent as a few bytes, so it is no progress in itself
+	Complete      bool   `json:"complete"`       // the SNA reported the disk complete
+	ChangeID      string `json:"change_id,omitempty"`
+	Result        string `json:"result,omitempty"` // systemd's Result of the ended exporter; "success" or a failure
+	ExitStatus    int    `json:"exit_status,omitempty"`
+}
+
+// Failure is why a backup failed. Reason is one of the Reason constants.
+type Failure struct {
+	Reason  Reason   `json:"reason"`
+	Message string   `json:"message"`
+	Hint    string   `json:"hint,omitempty"` // what to do about it
+	DiskID  *int     `json:"disk_id,omitempty"`
+	Unit    string   `json:"unit,omitempty"`
+	Journal []string `json:"journal,omitempty"` // last journal lines of the unit
+}
+
+// BackupQuery selects backups, the newest first.
+type BackupQuery struct {
+	VMName string      `json:"vm_name,omitempty"` // "" is every VM
+	State  BackupState `json:"state,omitempty" enum:"queued,preparing,exporting,calling,unresolved,running,finishing,completed,undoing,failed,cancelled"`
+	Cursor string      `json:"cursor,omitempty"` // NextCursor of the page before; "" is the first page
+	Limit  int         `json:"limit,omitempty"`  // 1 to 1000; 0 is 100
+}
+
+// BackupPage is one page of a list of backups.
+type BackupPage struct {
+	Backups    []Backup `json:"backups"`
+	NextCursor string   `json:"next_cursor,omitempty"` // "" on the last page
+}
+
+// CompleteRequest reports that one disk of a backup was copied whole.
+type CompleteRequest struct {
+	BackupID         string `json:"backup_id"`
+	DiskID           int    `json:"disk_id"`
+	ChangeID         string `json:"change_id"`                   // VMware's change id of the disk in the snapshot that was copied
+	BytesTransferred int64  `json:"bytes_transferred,omitempty"` // as the sender counted; not used
+}
+
+// ChangeIDRequest asks from which change id a running copy has to start.
+type ChangeIDRequest struct {
+	VMName string `json:"vm_name"` // last segment of the VM's inventory path
+	DiskID int    `json:"disk_id"`
+}
+
+// ChangeIDResponse answers a ChangeIDRequest. An empty ChangeID means that the disk has to be copied whole.
+type ChangeIDResponse struct {
+	VMName   string `json:"vm_name"`
+	DiskID   int    `json:"disk_id"`
+	ChangeID string `json:"change_id"`
+	BackupID string `json:"backup_id"` // the restore point that the change id comes from; "" without one
+	Message  string `json:"message"`
+}

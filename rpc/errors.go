@@ -1,0 +1,151 @@
+package rpc
+
+import (
+	"maps"
+	"net/http"
+	"slices"
+)
+
+// Reason is the stable word for why a call failed. Programs decide by it; the message is for people.
+type Reason string
+
+// The reasons of the application.
+const (
+	ReasonInvalidRequest     Reason = "invalid_request"      // a parameter is missing, malformed or out of range
+	ReasonDiskIDGiven        Reason = "disk_id_not_allowed"  // a start that asks for one disk
+	ReasonNotAllowed         Reason = "not_allowed"          // the caller may not call this method
+	ReasonVMNotFound         Reason = "vm_not_found"         //
+	ReasonVMHasNoDisks       Reason = "vm_has_no_disks"      // run vm.discover, or vm.put with disks
+	ReasonRepositoryNotFound Reason = "repository_not_found" //
+	ReasonBackupNotFound     Reason = "backup_not_found"     //
+	ReasonBackupInProgress   Reason = "backup_in_progress"   // the VM has an active backup
+	ReasonWrongState         Reason = "wrong_state"          // the backup is not in a state that allows this
+	ReasonCoolingDown        Reason = "cooling_down"         // a client of an earlier run may still be on its way
+	ReasonNoParent           Reason = "no_parent"            // an incremental without a restore point to stand on
+	ReasonExporterFailed     Reason = "exporter_failed"      // qemu-nbd could not be started, or died
+	ReasonImageFailed        Reason = "image_failed"         // an image could not be created or is not what was asked for
+	ReasonRepositoryFailed   Reason = "repository_failed"    // the repository cannot be written
+	ReasonSNAUnreachable     Reason = "sna_unreachable"      // nothing was sent
+	ReasonSNARefused         Reason = "sna_refused"          // the SNA answered with an error, in its own words
+	ReasonSNAOutcomeUnknown  Reason = "sna_outcome_unknown"  // the SNA may have heard; backup_id names the record
+	ReasonDeadlinePassed     Reason = "deadline_passed"      // a configured deadline of the run
+	ReasonInternal           Reason = "internal"             // a fault of the agent: see its journal
+	ReasonNoFreePort         Reason = "no_free_port"         //
+	ReasonShuttingDown       Reason = "shutting_down"        //
+	ReasonNoSpace            Reason = "no_space"             //
+)
+
+// The reasons of the protocol itself.
+const (
+	ReasonParseError         Reason = "parse_error"          // the bytes are not JSON; the connection is closed
+	ReasonMalformedMessage   Reason = "malformed_message"    // JSON, but not a JSON-RPC 2.0 request
+	ReasonMethodNotFound     Reason = "method_not_found"     //
+	ReasonMessageTooLarge    Reason = "message_too_large"    // the connection is closed
+	ReasonMessageTimeout     Reason = "message_timeout"      // a message began and did not end; the connection is closed
+	ReasonTooManyConnections Reason = "too_many_connections" // the connection is closed
+	ReasonUnauthorized       Reason = "unauthorized"         // HTTP only: the bearer token is missing or wrong
+)
+
+// Code is the integer code of a JSON-RPC error. There is one for each reason: those of the specification where it has
+// one, otherwise the HTTP status × 100 plus a number.
+type Code int
+
+// The codes of the JSON-RPC 2.0 specification.
+const (
+	CodeParseError     Code = -32700
+	CodeInvalidRequest Code = -32600
+	CodeMethodNotFound Code = -32601
+	CodeInvalidParams  Code = -32602
+	CodeInternalError  Code = -32603
+)
+
+// reasons says which code and HTTP status each reason has. Both are part of the API: never change one, only add.
+var reasons = map[Reason]struct {
+	code       Code
+	httpStatus int
+}{
+	ReasonParseError:         {CodeParseError, http.StatusBadRequest},
+	ReasonMalformedMessage:   {CodeInvalidRequest, http.StatusBadRequest},
+	ReasonMethodNotFound:     {CodeMethodNotFound, http.StatusNotFound},
+	ReasonInvalidRequest:     {CodeInvalidParams, http.StatusBadRequest},
+	ReasonInternal:           {CodeInternalError, http.StatusInternalServerError},
+	ReasonDiskIDGiven:        {40001, http.StatusBadRequest},
+	ReasonUnauthorized:       {40101, http.StatusUnauthorized},
+	ReasonNotAllowed:         {40301, http.StatusForbidden},
+	ReasonVMNotFound:         {40401, http.StatusNotFound},
+	ReasonVMHasNoDisks:       {40402, http.StatusNotFound},
+	ReasonRepositoryNotFound: {40403, http.StatusNotFound},
+	ReasonBackupNotFound:     {40404, http.StatusNotFound},
+	ReasonMessageTimeout:     {40801, http.StatusRequestTimeout},
+	ReasonBackupInProgress:   {40901, http.StatusConflict},
+	ReasonWrongState:         {40902, http.StatusConflict},
+	ReasonCoolingDown:        {40903, http.StatusConflict},
+	ReasonNoParent:           {40904, http.StatusConflict},
+	ReasonMessageTooLarge:    {41301, http.StatusRequestEntityTooLarge},
+	ReasonExporterFailed:     {50001, http.StatusInternalServerError},
+	ReasonImageFailed:        {50002, http.StatusInternalServerError},
+	ReasonRepositoryFailed:   {50003, http.StatusInternalServerError},
+	ReasonSNAUnreachable:     {50004, http.StatusInternalServerError},
+	ReasonSNARefused:         {50005, http.StatusInternalServerError},
+	ReasonSNAOutcomeUnknown:  {50006, http.StatusInternalServerError},
+	ReasonDeadlinePassed:     {50007, http.StatusInternalServerError},
+	ReasonNoFreePort:         {50301, http.StatusServiceUnavailable},
+	ReasonShuttingDown:       {50302, http.StatusServiceUnavailable},
+	ReasonTooManyConnections: {50303, http.StatusServiceUnavailable},
+	ReasonNoSpace:            {50701, http.StatusInsufficientStorage},
+}
+
+// Reasons lists every reason that has a code of its own, sorted.
+func Reasons() []Reason { return slices.Sorted(maps.Keys(reasons)) }
+
+// Code is the JSON-RPC code of the reason; of a reason that is not in the table, [CodeInternalError].
+func (r Reason) Code() Code {
+	if e, ok := reasons[r]; ok {
+		return e.code
+	}
+	return CodeInternalError
+}
+
+// HTTPStatus is the HTTP status that goes with the reason; of a reason that is not in the table, 500.
+func (r Reason) HTTPStatus() int {
+	if e, ok := reasons[r]; ok {
+		return e.httpStatus
+	}
+	return http.StatusInternalServerError
+}
+
+// Error is a call that the agent refused or could not carry out: the error object of JSON-RPC. Find it with errors.As
+// and decide by Data.Reason.
+type Error struct {
+	Code    Code      `json:"code"`
+	Message string    `json:"message"` // for a person; names the object
+	Data    ErrorData `json:"data"`
+}
+
+// ErrorData is what a program needs to know of an [Error], and a person to go on.
+type ErrorData struct {
+	Reason     Reason   `json:"reason"`
+	HTTPStatus int      `json:"http_status"`
+	Hint       string   `json:"hint,omitempty"`      // what to do about it
+	BackupID   string   `json:"backup_id,omitempty"` // the backup concerned, when there is a record of it
+	DiskID     *int     `json:"disk_id,omitempty"`   // the disk concerned, when it is one disk
+	Unit       string   `json:"unit,omitempty"`      // the systemd unit concerned, with suffix
+	Journal    []string `json:"journal,omitempty"`   // last journal lines of the unit
+}
+
+// NewError returns an Error whose code and HTTP status are those of the reason.
+func NewError(reason Reason, message string) *Error {
+	return &Error{
+		Code: reason.Code(), Message: message,
+		Data: ErrorData{Reason: reason, HTTPStatus: reason.HTTPStatus()},
+	}
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// WithHint returns a copy of the error that says what to do about it.
+func (e *Error) WithHint(hint string) *Error {
+	c := *e
+	c.Data.Hint = hint
+	return &c
+}

@@ -1,0 +1,181 @@
+package translate
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/internal/schema"
+)
+
+// StartRequest reads the parameters of backup.start.
+func StartRequest(params json.RawMessage) (agent.StartRequest, error) {
+	if err := refuseDiskID(params); err != nil {
+		return agent.StartRequest{}, err
+	}
+	var r rpc.StartRequest
+	if err := schema.Decode(params, &r); err != nil {
+		return agent.StartRequest{}, err
+	}
+	return agent.StartRequest{
+		VMName:     r.VMName,
+		Type:       backup.Type(r.BackupType),
+		Repository: r.RepositoryID,
+		Policy:     r.PolicyID,
+		Tags:       r.Tags,
+		RequestID:  r.RequestID,
+	}, nil
+}
+
+// refuseDiskID looks for the one field that callers of the system before this one send, to tell them why there is no
+// such thing.
+func refuseDiskID(params json.RawMessage) error {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(params, &members) != nil {
+		return nil
+	}
+	for name := range members {
+		if strings.EqualFold(name, "disk_id") {
+			return rpc.NewError(rpc.ReasonDiskIDGiven, "disk_id is not allowed: a backup always holds every disk of the VM, "+
+				"because one snapshot per disk, taken at different times, would make restores inconsistent").
+				WithHint("leave disk_id out and start one backup for the VM")
+		}
+	}
+	return nil
+}
+
+// Started is the answer to backup.start.
+func Started(b backup.Backup) rpc.StartResponse {
+	r := rpc.StartResponse{
+		BackupID:         b.ID,
+		VMContextID:      b.VM.ContextID,
+		VMName:           b.VM.Name,
+		DiskResults:      make([]rpc.DiskResult, 0, len(b.Runs)),
+		NBDTargetsString: b.Targets,
+		BackupType:       rpc.BackupType(b.Type),
+		RepositoryID:     b.Repository,
+		PolicyID:         b.Policy,
+		Status:           rpc.StatusStarted,
+		BytesTransferred: received(b),
+		TotalBytes:       b.VM.TotalBytes(),
+		CreatedAt:        b.CreatedAt.UTC(),
+		Tags:             b.Tags,
+	}
+	if b.State.Terminal() || b.State == backup.Queued {
+		r.Status = string(b.State)
+	}
+	if b.Failure != nil {
+		r.ErrorMessage = b.Failure.Message
+	}
+	for _, run := range b.Runs {
+		r.DiskResults = append(r.DiskResults, diskResult(run, b.Failure))
+	}
+	return r
+}
+
+func diskResult(run backup.DiskRun, failure *backup.Failure) rpc.DiskResult {
+	d := rpc.DiskResult{
+		DiskID:        run.DiskID,
+		NBDPort:       run.Port,
+		NBDExportName: run.ExportName,
+		QCOW2Path:     run.Image,
+		QemuNBDPID:    run.PID,
+		Status:        rpc.PortAllocated,
+	}
+	if run.PID != 0 {
+		d.Status = rpc.QemuStarted
+	}
+	if failure != nil && failure.DiskID != nil && *failure.DiskID == run.DiskID {
+		d.Status, d.ErrorMessage = rpc.DiskFailed, failure.Message
+	}
+	return d
+}
+
+// Backup is the record of a backup.
+func Backup(b backup.Backup) rpc.Backup {
+	w := rpc.Backup{
+		BackupID:         b.ID,
+		VMContextID:      b.VM.ContextID,
+		VMName:           b.VM.Name,
+		BackupType:       rpc.BackupType(b.Type),
+		ParentBackupID:   b.Parent,
+		RepositoryID:     b.Repository,
+		PolicyID:         b.Policy,
+		RequestID:        b.RequestID,
+		Tags:             b.Tags,
+		State:            rpc.BackupState(b.State),
+		Directory:        b.Directory,
+		Disks:            make([]rpc.BackupDisk, 0, len(b.Runs)),
+		RemovedDisks:     b.RemovedDisks,
+		NBDTargetsString: b.Targets,
+		BytesTransferred: received(b),
+		TotalBytes:       b.VM.TotalBytes(),
+		SNAPID:           b.SNAPID,
+		CreatedAt:        b.CreatedAt.UTC(),
+		UpdatedAt:        b.UpdatedAt.UTC(),
+		CalledAt:         b.CalledAt.UTC(),
+		SeenAt:           b.SeenAt.UTC(),
+		EndedAt:          b.EndedAt.UTC(),
+		CooldownUntil:    b.CooldownUntil.UTC(),
+	}
+	if f := b.Failure; f != nil {
+		w.Failure = &rpc.Failure{Reason: rpc.Reason(f.Reason), Message: f.Message, Hint: f.Hint, DiskID: f.DiskID, Unit: f.Unit, Journal: f.Journal}
+	}
+	for _, run := range b.Runs {
+		w.Disks = append(w.Disks, backupDisk(run))
+	}
+	return w
+}
+
+func backupDisk(run backup.DiskRun) rpc.BackupDisk {
+	return rpc.BackupDisk{
+		DiskID:        run.DiskID,
+		DiskKey:       run.Key,
+		CapacityBytes: run.CapacityBytes,
+		Content:       string(run.Content),
+		Change:        string(run.Change),
+		Backing:       run.Backing,
+		ParentChange:  run.ParentChangeID,
+		IO:            run.IO,
+		NBDPort:       run.Port,
+		NBDExportName: run.ExportName,
+		QCOW2Path:     run.Image,
+		Unit:          run.Unit,
+		InvocationID:  run.InvocationID,
+		QemuNBDPID:    run.PID,
+		ReceivedBytes: run.ReceivedBytes,
+		Complete:      run.Complete,
+		ChangeID:      run.ChangeID,
+		Result:        run.Result,
+		ExitStatus:    run.ExitStatus,
+	}
+}
+
+func received(b backup.Backup) uint64 {
+	var sum uint64
+	for _, run := range b.Runs {
+		sum += run.ReceivedBytes
+	}
+	return sum
+}
+
+// ListQuery is what backup.list asks for.
+func ListQuery(q rpc.BackupQuery) agent.ListQuery {
+	return agent.ListQuery{VMName: q.VMName, State: backup.State(q.State), Cursor: q.Cursor, Limit: q.Limit}
+}
+
+// BackupPage is one page of backups.
+func BackupPage(list []backup.Backup, next string) rpc.BackupPage {
+	page := rpc.BackupPage{Backups: make([]rpc.Backup, 0, len(list)), NextCursor: next}
+	for _, b := range list {
+		page.Backups = append(page.Backups, Backup(b))
+	}
+	return page
+}
+
+// ChangeID is the answer to backup.change_id.
+func ChangeID(a agent.ChangeIDAnswer) rpc.ChangeIDResponse {
+	return rpc.ChangeIDResponse{VMName: a.VMName, DiskID: a.DiskID, ChangeID: a.ChangeID, BackupID: a.BackupID, Message: a.Message}
+}

@@ -1,0 +1,32 @@
+// Package translate turns values of the domain into values of the wire and back. It decides nothing.
+package translate
+
+import (
+	"errors"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// Error is the one place where an error becomes an error on the wire; nil for nil. What is neither an error of the
+// wire already nor one of the agent's own becomes an internal one.
+func Error(err error) *rpc.Error {
+	var known *rpc.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	e := agent.AsError(err)
+	if e == nil {
+		return nil
+	}
+	wire := rpc.NewError(rpc.Reason(e.Reason), e.Message)
+	wire.Data.Hint = e.Hint
+	wire.Data.BackupID = e.BackupID
+	wire.Data.DiskID = e.DiskID
+	wire.Data.Unit = e.Unit
+	wire.Data.Journal = e.Journal
+	if wire.Data.Reason == rpc.ReasonInternal && wire.Data.Hint == "" {
+		wire.Data.Hint = "this is a fault of the agent: see journalctl -u sendense-agent"
+	}
+	return wire
+}

@@ -1,0 +1,90 @@
+package translate
+
+import (
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// VM is a VM on the wire.
+func VM(vm backup.VM) rpc.VM {
+	w := rpc.VM{VMName: vm.Name, VMContextID: vm.ContextID, InventoryPath: vm.InventoryPath, VCenter: vm.VCenter}
+	for _, d := range vm.Disks {
+		w.Disks = append(w.Disks, rpc.Disk{
+			DiskID: d.ID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, CapacityBytes: d.CapacityBytes, Label: d.Label,
+		})
+	}
+	return w
+}
+
+// DomainVM is a VM of the wire in the domain.
+func DomainVM(w rpc.VM) backup.VM {
+	vm := backup.VM{Name: w.VMName, ContextID: w.VMContextID, InventoryPath: w.InventoryPath, VCenter: w.VCenter}
+	for _, d := range w.Disks {
+		vm.Disks = append(vm.Disks, backup.Disk{
+			ID: d.DiskID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, CapacityBytes: d.CapacityBytes, Label: d.Label,
+		})
+	}
+	return vm
+}
+
+// VMPage is one page of VMs.
+func VMPage(list []backup.VM, next string) rpc.VMPage {
+	page := rpc.VMPage{VMs: make([]rpc.VM, 0, len(list)), NextCursor: next}
+	for _, vm := range list {
+		page.VMs = append(page.VMs, VM(vm))
+	}
+	return page
+}
+
+// Discovered is the answer to vm.discover.
+func Discovered(list []agent.DiscoveredVM) rpc.DiscoverResponse {
+	r := rpc.DiscoverResponse{VMs: make([]rpc.DiscoveredVM, 0, len(list))}
+	for _, d := range list {
+		r.VMs = append(r.VMs, rpc.DiscoveredVM{VM: VM(d.VM), Stored: d.Stored, Error: d.Error})
+	}
+	return r
+}
+
+// Repository is a repository on the wire.
+func Repository(r agent.RepositoryStatus) rpc.Repository {
+	return rpc.Repository{
+		RepositoryID: r.ID, Path: r.Path, FreeBytes: r.FreeBytes, TotalBytes: r.TotalBytes,
+		Cache: r.Cache, AIO: r.AIO, Error: r.Error,
+	}
+}
+
+// Repositories are the repositories on the wire.
+func Repositories(list []agent.RepositoryStatus) []rpc.Repository {
+	w := make([]rpc.Repository, 0, len(list))
+	for _, r := range list {
+		w = append(w, Repository(r))
+	}
+	return w
+}
+
+// Exports is the answer to export.list.
+func Exports(list []agent.Export) rpc.ExportList {
+	w := rpc.ExportList{Exports: make([]rpc.Export, 0, len(list))}
+	for _, e := range list {
+		w.Exports = append(w.Exports, rpc.Export{
+			BackupID: e.BackupID, VMName: e.VMName, DiskID: e.DiskID, NBDPort: e.Port, NBDExportName: e.ExportName,
+			Unit: e.Unit, UnitState: e.UnitState, QemuNBDPID: e.PID, ReceivedBytes: e.ReceivedBytes, Clients: e.Clients,
+		})
+	}
+	return w
+}
+
+// Status is the agent at a glance.
+func Status(s agent.Status) rpc.AgentStatus {
+	return rpc.AgentStatus{
+		Version:       s.Version,
+		StartedAt:     s.StartedAt.UTC(),
+		BusConnected:  s.BusConnected,
+		SNAURL:        s.SNAURL,
+		ActiveBackups: s.ActiveBackups,
+		VMs:           s.VMs,
+		Ports:         rpc.PortCounts{Total: s.PortsTotal, Leased: s.PortsLeased, Cooling: s.PortsCooling, Foreign: s.PortsForeign},
+		Repositories:  Repositories(s.Repositories),
+	}
+}

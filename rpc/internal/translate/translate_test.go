@@ -1,0 +1,170 @@
+package translate
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/internal/schema"
+)
+
+// fill sets everything within v to something, each number and text to another.
+func fill(v reflect.Value, n *int) {
+	*n++
+	if v.Type() == reflect.TypeFor[time.Time]() {
+		v.Set(reflect.ValueOf(time.Unix(int64(*n), 0)))
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(v.Field(i), n)
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0), n)
+	case reflect.Map:
+		v.Set(reflect.ValueOf(map[string]string{"k": fmt.Sprint(*n)}))
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem(), n)
+	case reflect.String:
+		v.SetString(fmt.Sprint("text ", *n))
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(int64(*n))
+	case reflect.Uint16, reflect.Uint64:
+		v.SetUint(uint64(*n))
+	default:
+		panic("no value for a " + v.Type().String())
+	}
+}
+
+func filled[T any]() T {
+	var v T
+	n := 0
+	fill(reflect.ValueOf(&v).Elem(), &n)
+	return v
+}
+
+// empty lists what within v is not set, but for what may be.
+func empty(v reflect.Value, path string, but map[string]bool) (paths []string) {
+	if v.IsZero() && !but[path] {
+		return []string{path}
+	}
+	switch {
+	case v.Type() == reflect.TypeFor[time.Time]():
+	case v.Kind() == reflect.Struct:
+		for i := range v.NumField() {
+			paths = append(paths, empty(v.Field(i), path+"."+v.Type().Field(i).Name, but)...)
+		}
+	case v.Kind() == reflect.Slice:
+		for i := range v.Len() {
+			paths = append(paths, empty(v.Index(i), path, but)...)
+		}
+	case v.Kind() == reflect.Pointer && !v.IsNil():
+		paths = empty(v.Elem(), path, but)
+	}
+	return paths
+}
+
+// Nothing that the domain knows is lost on the way: of filled values every field on the wire is set.
+func TestNothingIsForgotten(t *testing.T) {
+	b := filled[backup.Backup]()
+	for name, tt := range map[string]struct {
+		wire any
+		but  []string
+	}{
+		"Backup":     {wire: Backup(b)},
+		"Started":    {wire: Started(b), but: []string{".DiskResults.ErrorMessage"}},
+		"VM":         {wire: VM(filled[backup.VM]())},
+		"Repository": {wire: Repository(filled[agent.RepositoryStatus]())},
+		"Exports":    {wire: Exports([]agent.Export{filled[agent.Export]()})},
+		"Status":     {wire: Status(filled[agent.Status]())},
+		"Discovered": {wire: Discovered([]agent.DiscoveredVM{filled[agent.DiscoveredVM]()})},
+		"ChangeID":   {wire: ChangeID(filled[agent.ChangeIDAnswer]())},
+		"BackupPage": {wire: BackupPage([]backup.Backup{b}, "next")},
+		"VMPage":     {wire: VMPage([]backup.VM{filled[backup.VM]()}, "next")},
+		"ListQuery":  {wire: ListQuery(filled[rpc.BackupQuery]())},
+	} {
+		but := map[string]bool{}
+		for _, path := range tt.but {
+			but[path] = true
+		}
+		if paths := empty(reflect.ValueOf(tt.wire), "", but); len(paths) > 0 {
+			t.Errorf("%s: not set: %q", name, paths)
+		}
+	}
+}
+
+func TestVMThereAndBack(t *testing.T) {
+	vm := filled[backup.VM]()
+	if diff := cmp.Diff(vm, DomainVM(VM(vm))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestStartedStatus(t *testing.T) {
+	disk := 1
+	b := backup.Backup{
+		State:   backup.Running,
+		Runs:    []backup.DiskRun{{DiskID: 0, PID: 42}, {DiskID: 1, PID: 43}, {DiskID: 2}},
+		Failure: &backup.Failure{Message: "broken", DiskID: &disk},
+	}
+	got := Started(b)
+	want := []rpc.DiskStatus{rpc.QemuStarted, rpc.DiskFailed, rpc.PortAllocated}
+	for i, d := range got.DiskResults {
+		if d.Status != want[i] {
+			t.Errorf("disk %d: %s, want %s", i, d.Status, want[i])
+		}
+	}
+	if got.Status != rpc.StatusStarted || got.ErrorMessage != "broken" || got.DiskResults[1].ErrorMessage != "broken" {
+		t.Errorf("%+v", got)
+	}
+	for _, s := range backup.States {
+		b.State = s
+		want := rpc.StatusStarted
+		if s.Terminal() || s == backup.Queued {
+			want = string(s)
+		}
+		if got := Started(b).Status; got != want {
+			t.Errorf("%s: status %q, want %q", s, got, want)
+		}
+		if err := schema.Decode(fmt.Appendf(nil, `{"state":%q}`, s), new(rpc.BackupQuery)); err != nil {
+			t.Errorf("backups cannot be listed by the state %s: %v", s, err)
+		}
+		if rpc.BackupState(s).Ended() != s.Terminal() {
+			t.Errorf("%s: the client and the domain do not agree whether it has ended", s)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	disk := 2
+	domain := &agent.Error{
+		Reason: agent.NoSpace, Message: "m", Hint: "h", BackupID: "b", DiskID: &disk, Unit: "u", Journal: []string{"j"}, Err: errors.New("cause"),
+	}
+	want := &rpc.Error{Code: 50701, Message: "m", Data: rpc.ErrorData{
+		Reason: rpc.ReasonNoSpace, HTTPStatus: 507, Hint: "h", BackupID: "b", DiskID: &disk, Unit: "u", Journal: []string{"j"},
+	}}
+	if diff := cmp.Diff(want, Error(fmt.Errorf("wrapped: %w", domain))); diff != "" {
+		t.Error(diff)
+	}
+	if got := Error(errors.New("x")); got.Code != rpc.CodeInternalError || got.Message != "x" || got.Data.Hint == "" {
+		t.Errorf("%+v", got)
+	}
+	if Error(nil) != nil {
+		t.Error("nil is an error")
+	}
+	if got := Error(fmt.Errorf("x: %w", want)); got != want {
+		t.Errorf("an error of the wire became %+v", got)
+	}
+}

@@ -1,0 +1,74 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/internal/translate"
+)
+
+// call runs one method for the peer: it looks it up, checks that the peer may call it, runs it, and tells the log and
+// the observer.
+func (s *Server) call(ctx context.Context, peer caller, name string, params json.RawMessage) (json.RawMessage, *rpc.Error) {
+	start := time.Now()
+	m, known := s.methods[name]
+	var result json.RawMessage
+	var err *rpc.Error
+	switch {
+	case !known:
+		err = rpc.NewError(rpc.ReasonMethodNotFound, fmt.Sprintf("method not found: %.100q", name)).
+			WithHint("rpc.discover lists the methods")
+	case !m.access.allows(peer):
+		err = rpc.NewError(rpc.ReasonNotAllowed, fmt.Sprintf("%s is not allowed to uid %d", name, peer.UID)).
+			WithHint("call it as root, or as a member of the group that owns the socket")
+	default:
+		result, err = s.run(ctx, m, params)
+	}
+	took := time.Since(start)
+	s.opt.Observe(m.name, codeOf(err), took)
+	s.logCall(ctx, peer, name, took, err)
+	return result, err
+}
+
+// run runs the method and encodes its result. Whatever goes wrong in it, a panic too, ends as an error of this call.
+func (s *Server) run(ctx context.Context, m method, params json.RawMessage) (result json.RawMessage, wire *rpc.Error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("rpc method panicked", "method", m.name, "panic", p, "stack", string(debug.Stack()))
+			result, wire = nil, translate.Error(fmt.Errorf("%s: internal fault", m.name))
+		}
+	}()
+	value, err := m.handle(ctx, params)
+	if err == nil {
+		result, err = encode(value)
+	}
+	if err != nil {
+		return nil, translate.Error(err)
+	}
+	return result, nil
+}
+
+func (s *Server) logCall(ctx context.Context, peer caller, name string, took time.Duration, err *rpc.Error) {
+	level, attrs := slog.LevelDebug, []slog.Attr{
+		slog.String("method", fmt.Sprintf("%.100s", name)), slog.Any("peer", peer), slog.Duration("took", took),
+	}
+	if err != nil {
+		attrs = append(attrs, slog.Int("code", int(err.Code)), slog.String("reason", string(err.Data.Reason)), slog.String("error", err.Message))
+		if err.Data.Reason == rpc.ReasonInternal {
+			level = slog.LevelError
+		}
+	}
+	s.log.LogAttrs(ctx, level, "rpc call", attrs...)
+}
+
+func codeOf(err *rpc.Error) rpc.Code {
+	if err == nil {
+		return 0
+	}
+	return err.Code
+}

@@ -1,0 +1,90 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+
+	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/internal/schema"
+)
+
+// openRPCVersion is the version of the OpenRPC specification that the document follows.
+const openRPCVersion = "1.3.2"
+
+// document is an OpenRPC document, as far as it is used: https://spec.open-rpc.org.
+type document struct {
+	OpenRPC    string           `json:"openrpc"`
+	Info       documentInfo     `json:"info"`
+	Methods    []documentMethod `json:"methods"`
+	Components map[string]any   `json:"components"`
+}
+
+type documentInfo struct {
+	Title       string `json:"title"`
+	Description string `json:"description"`
+	Version     string `json:"version"`
+}
+
+type documentMethod struct {
+	Name           string       `json:"name"`
+	Summary        string       `json:"summary"`
+	ParamStructure string       `json:"paramStructure"`
+	Params         []descriptor `json:"params"`
+	Result         descriptor   `json:"result"`
+	Access         access       `json:"x-access"`
+}
+
+type descriptor struct {
+	Name     string `json:"name"`
+	Required bool   `json:"required,omitempty"`
+	Schema   any    `json:"schema"`
+}
+
+// discover is the row of rpc.discover, which describes the table and itself.
+func discover(table []method, version string) method {
+	m := raw[rpc.None](rpc.MethodDiscover, read, "describe every method as an OpenRPC document", func(context.Context, json.RawMessage) (any, error) {
+		return nil, nil
+	})
+	doc := describe(append(slices.Clone(table), m), version)
+	m.handle = func(context.Context, json.RawMessage) (any, error) { return doc, nil }
+	return m
+}
+
+func describe(table []method, version string) document {
+	types := schema.NewSet()
+	doc := document{
+		OpenRPC: openRPCVersion,
+		Info: documentInfo{
+			Title:       "sendense-agent",
+			Description: "Backups of whole VMs. Parameters are by name, and unknown ones are refused; results may grow fields.",
+			Version:     version,
+		},
+	}
+	for _, m := range table {
+		doc.Methods = append(doc.Methods, describeMethod(types, m))
+	}
+	doc.Components = map[string]any{"schemas": types.Defs, "errors": describeErrors()}
+	return doc
+}
+
+func describeMethod(types *schema.Set, m method) documentMethod {
+	d := documentMethod{
+		Name: m.name, Summary: m.summary, Access: m.access,
+		ParamStructure: "by-name",
+		Params:         []descriptor{},
+		Result:         descriptor{Name: "result", Schema: types.Of(m.result)},
+	}
+	for _, p := range types.Properties(m.params) {
+		d.Params = append(d.Params, descriptor{Name: p.Name, Required: p.Required, Schema: p.Schema})
+	}
+	return d
+}
+
+func describeErrors() map[string]*rpc.Error {
+	errors := map[string]*rpc.Error{}
+	for _, reason := range rpc.Reasons() {
+		errors[string(reason)] = rpc.NewError(reason, string(reason))
+	}
+	return errors
+}

@@ -1,0 +1,105 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/internal/schema"
+)
+
+// maxBatch is the most requests of one batch: each may have an answer much larger than itself.
+const maxBatch = 100
+
+// A request is one call or notification.
+type request struct {
+	id     json.RawMessage // as it was sent; nil: a notification, which is never answered
+	method string
+	params json.RawMessage // an object or an array; nil: absent
+}
+
+// A response is the answer to one call. Exactly one of result and error is set.
+type response struct {
+	Version string          `json:"jsonrpc"`
+	Result  json.RawMessage `json:"result,omitempty"`
+	Error   *rpc.Error      `json:"error,omitempty"`
+	ID      json.RawMessage `json:"id"`
+}
+
+var nullID = json.RawMessage("null")
+
+func failure(id json.RawMessage, err *rpc.Error) response {
+	return response{Version: "2.0", Error: err, ID: id}
+}
+
+func malformed(format string, args ...any) *rpc.Error {
+	return rpc.NewError(rpc.ReasonMalformedMessage, "invalid request: "+fmt.Sprintf(format, args...))
+}
+
+// parseRequest reads one request. With an error comes the id to answer it to, null when none can be found: what is
+// malformed is answered even if it has no id.
+func parseRequest(data json.RawMessage) (request, json.RawMessage, *rpc.Error) {
+	if data[0] != '{' {
+		return request{}, nullID, malformed("want a JSON object with jsonrpc, method, params and id")
+	}
+	members, err := schema.Members(data)
+	if err != nil {
+		return request{}, nullID, malformed("%v", err)
+	}
+	id, ok := members["id"]
+	if ok && !validID(id) {
+		return request{}, nullID, malformed("id: want a string, a number or null")
+	}
+	r := request{id: id, params: members["params"]}
+	if id == nil {
+		id = nullID
+	}
+	var version string
+	if json.Unmarshal(members["jsonrpc"], &version) != nil || version != "2.0" {
+		return r, id, malformed(`jsonrpc: want "2.0"`)
+	}
+	if m := members["method"]; len(m) == 0 || m[0] != '"' || json.Unmarshal(m, &r.method) != nil {
+		return r, id, malformed("method: want a string")
+	}
+	// The specification has params absent or structured. Null is taken for absent, as many clients send it.
+	switch {
+	case bytes.Equal(r.params, nullID):
+		r.params = nil
+	case r.params != nil && r.params[0] != '{' && r.params[0] != '[':
+		return r, id, malformed("params: want an object")
+	}
+	return r, id, nil
+}
+
+func validID(id json.RawMessage) bool {
+	return id[0] == '"' || id[0] == '-' || id[0] >= '0' && id[0] <= '9' || bytes.Equal(id, nullID)
+}
+
+// named returns the parameters as an object. Parameters are by name; the only list that can be meant by them is one
+// that holds just that object, as some clients always send.
+func named(params json.RawMessage) (json.RawMessage, *rpc.Error) {
+	if len(params) == 0 || params[0] == '{' {
+		return params, nil
+	}
+	var list []json.RawMessage
+	if err := json.Unmarshal(params, &list); err == nil {
+		switch {
+		case len(list) == 0:
+			return nil, nil
+		case len(list) == 1 && list[0][0] == '{':
+			return list[0], nil
+		}
+	}
+	return nil, rpc.NewError(rpc.ReasonInvalidRequest, "params: want an object with named parameters, not a list").
+		WithHint("rpc.discover lists the names")
+}
+
+// encode writes a value as one line. Text that is safe in JSON is not escaped for HTML, so that a person can read it.
+func encode(v any) ([]byte, error) {
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return line.Bytes(), err
+}

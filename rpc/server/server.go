@@ -1,0 +1,228 @@
+// Package server answers the agent's JSON-RPC 2.0 API on a Unix socket.
+//
+// A connection carries a stream of JSON values in each direction, as `socat - UNIX-CONNECT:` or `nc -U` send and show
+// them: requests may be pretty-printed, follow each other with or without white space, and be batched; every answer is
+// one line. Calls of one connection run at the same time, so answers come in the order in which they are ready.
+// What a call began goes on when its client hangs up; a client that has only finished sending gets its answers.
+//
+// The protocol is served here and not by the library that the client uses (creachadair/jrpc2), because that one takes
+// an id of null for a notification, answers -32700 where the specification wants -32600 (a method that is no string, a
+// batch item that is no object), and cancels calls in flight when its client finishes sending.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// The defaults of the Options.
+const (
+	DefaultMaxMessageBytes = 1 << 20
+	DefaultMaxConnections  = 512
+	DefaultMessageTimeout  = 30 * time.Second
+	DefaultWriteTimeout    = 30 * time.Second
+	DefaultDrainTimeout    = 10 * time.Second
+)
+
+// Options are what a Server needs. Only Agent is required.
+type Options struct {
+	Agent   *agent.Agent
+	Logger  *slog.Logger // nil: slog.Default()
+	Version string       // of the agent, for the OpenRPC document
+
+	MaxMessageBytes int           // largest message a client may send, in bytes
+	MaxConnections  int           // connections open at once
+	MessageTimeout  time.Duration // from a message's first byte to its last
+	WriteTimeout    time.Duration // for a client to take one answer
+	DrainTimeout    time.Duration // for calls in flight once Serve's context has ended
+
+	// Observe is called after every call with the method's name ("" when there is no such method), its code (0: it
+	// succeeded) and how long it took. It must not block. May be nil.
+	Observe func(method string, code rpc.Code, took time.Duration)
+}
+
+func (o *Options) setDefaults() {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Observe == nil {
+		o.Observe = func(string, rpc.Code, time.Duration) {}
+	}
+	o.MaxMessageBytes = positiveOr(o.MaxMessageBytes, DefaultMaxMessageBytes)
+	o.MaxConnections = positiveOr(o.MaxConnections, DefaultMaxConnections)
+	o.MessageTimeout = positiveOr(o.MessageTimeout, DefaultMessageTimeout)
+	o.WriteTimeout = positiveOr(o.WriteTimeout, DefaultWriteTimeout)
+	o.DrainTimeout = positiveOr(o.DrainTimeout, DefaultDrainTimeout)
+}
+
+func positiveOr[N int | time.Duration](n, otherwise N) N {
+	if n > 0 {
+		return n
+	}
+	return otherwise
+}
+
+// Server answers calls. Make one with New.
+type Server struct {
+	opt     Options
+	log     *slog.Logger
+	methods map[string]method
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	work  sync.WaitGroup // one for each connection
+
+	refusing chan struct{} // one token for each connection that is being refused
+}
+
+// New makes a server; Serve starts it.
+func New(opt Options) *Server {
+	opt.setDefaults()
+	return newServer(opt, methods(opt.Agent))
+}
+
+// newServer makes a server of the methods given and rpc.discover, which describes them.
+func newServer(opt Options, table []method) *Server {
+	s := &Server{opt: opt, log: opt.Logger, methods: map[string]method{}, conns: map[*conn]struct{}{}, refusing: make(chan struct{}, maxRefusing)}
+	for _, m := range append(table, discover(table, opt.Version)) {
+		if _, twice := s.methods[m.name]; twice {
+			panic("method " + m.name + " is in the table twice")
+		}
+		s.methods[m.name] = m
+	}
+	return s
+}
+
+// Serve answers the connections of the listener, which has to be one of a Unix stream socket, and closes it at the end.
+// When the context ends, it accepts no more and reads no more, and waits up to DrainTimeout for calls in flight. It then
+// returns nil, or an error that says how many connections still had one; their work goes on, but their answers are
+// lost. Any other error is the listener's. Serve may be called once.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	err := s.accept(ctx, l)
+	l.Close()
+	return errors.Join(err, s.drain())
+}
+
+// accept starts a goroutine for each connection until the context ends. It gives up only on errors that will not go
+// away: running out of file descriptors is not one.
+func (s *Server) accept(ctx context.Context, l net.Listener) error {
+	pause := time.Duration(0)
+	for {
+		nc, err := l.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				nc.Close()
+			}
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("rpc socket %s: %w", l.Addr(), err)
+		case err != nil:
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.log.Warn("rpc connection not accepted", "error", err, "retry_after", pause)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		pause = 0
+		s.open(context.WithoutCancel(ctx), nc)
+	}
+}
+
+// open serves a connection that was accepted, or refuses it.
+func (s *Server) open(ctx context.Context, nc net.Conn) {
+	uc, ok := nc.(*net.UnixConn)
+	if !ok {
+		s.log.Error("rpc connection refused: not on a Unix socket", "address", nc.LocalAddr())
+		nc.Close()
+		return
+	}
+	peer, err := callerOf(uc)
+	if err != nil {
+		s.log.Error("rpc connection refused: its peer cannot be known", "error", err)
+		nc.Close()
+		return
+	}
+	c := newConn(s, uc, peer)
+	s.mu.Lock()
+	full := len(s.conns) >= s.opt.MaxConnections
+	if !full {
+		s.conns[c] = struct{}{}
+	}
+	s.mu.Unlock()
+	if full {
+		s.log.Warn("rpc connection refused: too many are open", "limit", s.opt.MaxConnections, "peer", peer)
+		s.refuse(c)
+		return
+	}
+	s.work.Go(func() {
+		defer s.closed(c)
+		c.serve(ctx)
+	})
+}
+
+// maxRefusing is how many connections are told politely, at once, that there are too many. More are just closed.
+const maxRefusing = 64
+
+func (s *Server) refuse(c *conn) {
+	select {
+	case s.refusing <- struct{}{}:
+	default:
+		c.close()
+		return
+	}
+	s.work.Go(func() {
+		defer func() { <-s.refusing }()
+		defer c.close()
+		c.send(failure(nullID, rpc.NewError(rpc.ReasonTooManyConnections, fmt.Sprintf("%d connections are open already", s.opt.MaxConnections)).
+			WithHint("try again later, or close connections that idle")))
+		c.linger()
+	})
+}
+
+func (s *Server) closed(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
+// drain lets every connection end, by itself or by force.
+func (s *Server) drain() error {
+	s.eachConn((*conn).drain)
+	done := make(chan struct{})
+	go func() {
+		s.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(s.opt.DrainTimeout):
+	}
+	left := s.eachConn((*conn).close)
+	return fmt.Errorf("rpc: %d connections still had calls in flight after %s: %w", left, s.opt.DrainTimeout, os.ErrDeadlineExceeded)
+}
+
+func (s *Server) eachConn(f func(*conn)) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		f(c)
+	}
+	return len(s.conns)
+}

@@ -1,0 +1,82 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"reflect"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/internal/schema"
+)
+
+// access says who may call a method. Who may connect at all is decided before, by the mode of the socket's file: with
+// the usual 0660 only root and the socket's group can, so that both words below mean the same. A socket of mode 0666
+// lets everybody look and still only operators act.
+type access string
+
+const (
+	read    access = "read"    // whoever can connect
+	operate access = "operate" // root, the agent's own user, and the members of the socket's group
+)
+
+func (a access) allows(c caller) bool { return a == read || a == operate && c.Operator }
+
+// A method is one row of the table.
+type method struct {
+	name           string
+	access         access
+	summary        string
+	params, result reflect.Type
+	handle         func(ctx context.Context, params json.RawMessage) (any, error)
+}
+
+// methods is the table of everything that can be called, but for rpc.discover, which is made from it.
+func methods(a *agent.Agent) []method {
+	h := handlers{a}
+	return []method{
+		raw[rpc.StartRequest](rpc.MethodBackupStart, operate, "start a backup of a whole VM", h.backupStart),
+		typed(rpc.MethodBackupGet, read, "show a backup", h.backupGet),
+		typed(rpc.MethodBackupList, read, "list backups, the newest first", h.backupList),
+		typed(rpc.MethodBackupCancel, operate, "stop a backup and remove what it made", h.backupCancel),
+		typed(rpc.MethodBackupComplete, operate, "report that a disk was copied whole", h.backupComplete),
+		typed(rpc.MethodBackupChangeID, read, "tell from which change id a running copy has to start", h.backupChangeID),
+
+		typed(rpc.MethodVMPut, operate, "put a VM on record, in place of one of the same name", h.vmPut),
+		typed(rpc.MethodVMGet, read, "show a VM", h.vmGet),
+		typed(rpc.MethodVMList, read, "list VMs by name", h.vmList),
+		typed(rpc.MethodVMRemove, operate, "take a VM off the record; its restore points stay", h.vmRemove),
+		typed(rpc.MethodVMDiscover, operate, "ask the SNA which VMs a vCenter has", h.vmDiscover),
+
+		typed(rpc.MethodRepositoryList, read, "list the repositories with their free space", h.repositoryList),
+		typed(rpc.MethodRepositoryGet, read, "show a repository", h.repositoryGet),
+		typed(rpc.MethodExportList, read, "list the disks that are being served over NBD", h.exportList),
+		typed(rpc.MethodAgentStatus, read, "show the agent at a glance", h.agentStatus),
+	}
+}
+
+// typed makes a row of a function on wire types: its parameters are read strictly, and described by their type.
+func typed[P, R any](name string, access access, summary string, call func(context.Context, P) (R, error)) method {
+	return raw[P](name, access, summary, func(ctx context.Context, params json.RawMessage) (R, error) {
+		var p P
+		if err := schema.Decode(params, &p); err != nil {
+			return *new(R), err
+		}
+		return call(ctx, p)
+	})
+}
+
+// raw makes a row of a function that reads its parameters, one JSON object described by P, itself.
+func raw[P, R any](name string, access access, summary string, call func(context.Context, json.RawMessage) (R, error)) method {
+	return method{
+		name: name, access: access, summary: summary,
+		params: reflect.TypeFor[P](), result: reflect.TypeFor[R](),
+		handle: func(ctx context.Context, params json.RawMessage) (any, error) {
+			object, err := named(params)
+			if err != nil {
+				return nil, err
+			}
+			return call(ctx, object)
+		},
+	}
+}

@@ -1,0 +1,66 @@
+package rpc
+
+import "time"
+
+// None is the parameter object of a method without parameters.
+type None struct{}
+
+// RepositoryRef names a repository.
+type RepositoryRef struct {
+	RepositoryID string `json:"repository_id"`
+}
+
+// Repository is a configured repository as it is now.
+type Repository struct {
+	RepositoryID string `json:"repository_id"`
+	Path         string `json:"path"`
+	FreeBytes    uint64 `json:"free_bytes"`      // available to the agent
+	TotalBytes   uint64 `json:"total_bytes"`     // size of the file system
+	Cache        string `json:"cache,omitempty"` // QEMU's cache mode that works there
+	AIO          string `json:"aio,omitempty"`   // QEMU's aio mode that works there
+	Error        string `json:"error,omitempty"` // why it cannot be used; "" is usable
+}
+
+// RepositoryList is the result of repository.list.
+type RepositoryList struct {
+	Repositories []Repository `json:"repositories"`
+}
+
+// Export is one disk that is being served over NBD.
+type Export struct {
+	BackupID      string `json:"backup_id"`
+	VMName        string `json:"vm_name"`
+	DiskID        int    `json:"disk_id"`
+	NBDPort       uint16 `json:"nbd_port"`
+	NBDExportName string `json:"nbd_export_name"`
+	Unit          string `json:"unit"`
+	UnitState     string `json:"unit_state"` // systemd's ActiveState/SubState
+	QemuNBDPID    int    `json:"qemu_nbd_pid"`
+	ReceivedBytes uint64 `json:"received_bytes"` // on the wire, since the export was ready
+	Clients       int    `json:"clients"`        // connections that are open now
+}
+
+// ExportList is the result of export.list.
+type ExportList struct {
+	Exports []Export `json:"exports"`
+}
+
+// AgentStatus is the agent at a glance.
+type AgentStatus struct {
+	Version       string       `json:"version"`
+	StartedAt     time.Time    `json:"started_at"`
+	BusConnected  bool         `json:"bus_connected"` // to systemd, over D-Bus
+	SNAURL        string       `json:"sna_url"`
+	ActiveBackups int          `json:"active_backups"`
+	VMs           int          `json:"vms"`
+	Ports         PortCounts   `json:"ports"`
+	Repositories  []Repository `json:"repositories"`
+}
+
+// PortCounts says what the configured range of NBD ports is used for.
+type PortCounts struct {
+	Total   int `json:"total"`
+	Leased  int `json:"leased"`
+	Cooling int `json:"cooling"` // not used again yet, because a client of an ended backup may still come
+	Foreign int `json:"foreign"` // held by processes that are not the agent's
+}
