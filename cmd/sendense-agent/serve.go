@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/sna"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/rpc/hub"
+	"github.com/sendense/backup-agent/rpc/server"
+	"github.com/sendense/backup-agent/units"
+)
+
+// closeTimeout bounds how long the daemon takes to stop: what has not reached the SNA is undone within it.
+const closeTimeout = 60 * time.Second
+
+// serve runs the daemon until it is told to stop.
+func serve(ctx context.Context, cfg *config.Config) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	log := newLogger(cfg.Agent)
+	parts, err := open(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer parts.close(log)
+	sockets, err := listen(cfg)
+	if err != nil {
+		return err
+	}
+	defer sockets.close()
+	if err := parts.agent.Open(ctx); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return closeAgent(ctx, parts.agent, log) })
+	group.Go(func() error {
+		options := server.Options{Agent: parts.agent, Logger: log, Version: version, DrainTimeout: closeTimeout}
+		return server.New(options).Serve(ctx, sockets.rpc)
+	})
+	if sockets.http != nil {
+		group.Go(func() error { return serveHTTP(ctx, cfg, sockets.http, parts.agent, log) })
+	}
+	group.Go(func() error { return watchdog(ctx) })
+	log.Info("ready", "version", version, "socket", cfg.Agent.Socket, "sna", cfg.SNA.URL)
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		log.Warn("systemd was not told that the daemon is ready", "error", err)
+	}
+	return group.Wait()
+}
+
+// closeAgent brings the agent to rest once ctx has ended, while the servers still give the answers that come of it.
+func closeAgent(ctx context.Context, a *agent.Agent, log *slog.Logger) error {
+	<-ctx.Done()
+	log.Info("stopping")
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyStopping); err != nil {
+		log.Warn("systemd was not told that the daemon stops", "error", err)
+	}
+	closing, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := a.Close(closing); err != nil {
+		return fmt.Errorf("stopped before everything was at rest, which the next start takes up: %w", err)
+	}
+	return nil
+}
+
+// parts are what the agent is made of, in the order they are opened.
+type parts struct {
+	store *store.Store
+	units *units.Manager
+	agent *agent.Agent
+}
+
+func open(ctx context.Context, cfg *config.Config, log *slog.Logger) (p *parts, err error) {
+	p = &parts{}
+	defer func() {
+		if err != nil {
+			p.close(log)
+		}
+	}()
+	path := filepath.Join(cfg.Agent.StateDirectory, "agent.db")
+	if p.store, err = store.Open(path, store.Options{}); err != nil {
+		return nil, err
+	}
+	p.units, err = units.Open(ctx, units.Options{User: cfg.Agent.Bus == config.BusUser, Slice: cfg.Agent.Slice, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	client, err := sna.New(sna.Options{
+		URL:             cfg.SNA.URL,
+		ConnectTimeout:  cfg.SNA.ConnectTimeout.Std(),
+		StartTimeout:    cfg.SNA.StartTimeout.Std(),
+		DiscoverTimeout: cfg.SNA.DiscoverTimeout.Std(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.agent, err = agent.New(agent.Options{
+		Config: cfg, Store: p.store, Units: p.units, SNA: client, Logger: log, Version: version,
+	})
+	return p, err
+}
+
+func (p *parts) close(log *slog.Logger) {
+	if p.units != nil {
+		if err := p.units.Close(); err != nil {
+			log.Error("closing the bus", "error", err)
+		}
+	}
+	if p.store != nil {
+		if err := p.store.Close(); err != nil {
+			log.Error("closing the database", "error", err)
+		}
+	}
+}
+
+// serveHTTP answers SBC's callbacks until ctx ends.
+func serveHTTP(ctx context.Context, cfg *config.Config, l net.Listener, a *agent.Agent, log *slog.Logger) error {
+	token, err := readToken(cfg.HTTP.TokenFile)
+	if err != nil {
+		return err
+	}
+	s := hub.NewServer(hub.Options{Agent: a, Logger: log, Token: token})
+	stopped := make(chan error, 1)
+	context.AfterFunc(ctx, func() {
+		closing, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		stopped <- s.Shutdown(closing)
+	})
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("http: %w", err)
+	}
+	return <-stopped
+}
+
+func readToken(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("http.token_file: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" {
+		return "", fmt.Errorf("http.token_file %s is empty", path)
+	}
+	return token, nil
+}
+
+// watchdog tells systemd that the daemon lives, as often as it asked for.
+func watchdog(ctx context.Context) error {
+	every, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || every == 0 {
+		return err
+	}
+	tick := time.NewTicker(every / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if _, err := daemon.SdNotify(false, daemon.SdNotifyWatchdog); err != nil {
+				return fmt.Errorf("watchdog: %w", err)
+			}
+		}
+	}
+}
+
+// newLogger writes to standard error, which systemd hands to the journal.
+func newLogger(cfg config.Agent) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.Level()}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}

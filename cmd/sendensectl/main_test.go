@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/creachadair/jrpc2"
+	"github.com/creachadair/jrpc2/channel"
+	"github.com/creachadair/jrpc2/handler"
+	"go.uber.org/goleak"
+
+	"github.com/sendense/backup-agent/rpc"
+)
+
+func TestMain(m *testing.M) {
+	pollEvery = 5 * time.Millisecond
+	os.Exit(func() int {
+		code := m.Run()
+		if err := goleak.Find(); err != nil {
+			println(err.Error())
+			return 1
+		}
+		return code
+	}())
+}
+
+// fakeAgent answers calls with the methods given until the test ends.
+func fakeAgent(t *testing.T, methods handler.Map) string {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "agent.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s := jrpc2.NewServer(methods, nil).Start(channel.Line(nc, nc))
+			defer s.Wait()
+			defer s.Stop()
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-done
+	})
+	return socket
+}
+
+// ctl runs a command line against the socket.
+func ctl(t *testing.T, socket, stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), append(args, "--socket", socket), strings.NewReader(stdin), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func wireError(e *rpc.Error) error {
+	return jrpc2.Errorf(jrpc2.Code(e.Code), "%s", e.Message).WithData(e.Data)
+}
+
+func TestUsage(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{}, "a command is missing"},
+		{[]string{"vm"}, "a command is missing"},
+		{[]string{"vm", "lst"}, `no command "lst", did you mean list?`},
+		{[]string{"frobnicate"}, `no command "frobnicate"`},
+		{[]string{"vm", "list", "extra"}, "extra"},
+		{[]string{"vm", "list", "--nope"}, "unknown flag"},
+		{[]string{"vm", "list", "-o", "yaml"}, "want table or json"},
+		{[]string{"vm", "show"}, "accepts 1 arg"},
+		{[]string{"vm", "add"}, "want one NAME"},
+		{[]string{"vm", "add", "a", "-f", "x"}, "not both"},
+		{[]string{"vm", "add", "-f", "x", "--path", "/p"}, "none of the others can be"},
+		{[]string{"vm", "add", "-f", "/does/not/exist"}, "no such file"},
+		{[]string{"vm", "add", "a", "--disk", "id=0,unit=0"}, "size= is missing"},
+		{[]string{"vm", "add", "a", "--disk", "id=0,unit=0,size=40X"}, "want bytes"},
+		{[]string{"vm", "add", "a", "--disk", "id=0,id=1,unit=0,size=1G"}, "each name once"},
+		{[]string{"vm", "add", "a", "--disk", "id=0,unit=0,size=1G,colour=red"}, `"colour" is not known`},
+		{[]string{"backup", "start"}, "accepts 1 arg"},
+		{[]string{"backup", "start", "a", "--tag", "x"}, "want NAME=VALUE"},
+	} {
+		code, stdout, stderr := ctl(t, "/does/not/exist", "", tt.args...)
+		if code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "sendensectl: ") || !strings.Contains(stderr, tt.says) {
+			t.Errorf("%q: %d %q %q, want …%s…", tt.args, code, stdout, stderr, tt.says)
+		}
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	code, stdout, stderr := ctl(t, "/does/not/exist", "", "status")
+	if code != exitUnreachable || stdout != "" || !strings.Contains(stderr, "no such socket") || !strings.Contains(stderr, "systemctl status sendense-agent") {
+		t.Errorf("%d %q %q", code, stdout, stderr)
+	}
+}
+
+func TestHelpAndVersionNeedNoAgent(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"version"}, {"version", "-o", "json"}, {"backup", "start", "--help"}, {"completion", "bash"}} {
+		if code, stdout, stderr := ctl(t, "/does/not/exist", "", args...); code != exitOK || stdout == "" || stderr != "" {
+			t.Errorf("%q: %d %q %q", args, code, stdout, stderr)
+		}
+	}
+	if _, stdout, _ := ctl(t, "", "", "--help"); !strings.Contains(stdout, "3  the agent cannot be reached") {
+		t.Errorf("the help does not tell the exit codes: %s", stdout)
+	}
+}
+
+func TestErrorOfTheAgent(t *testing.T) {
+	e := rpc.NewError(rpc.ReasonExporterFailed, "export a-disk0: unit exited: status=1").WithHint("is qemu-nbd installed?")
+	e.Data.BackupID, e.Data.Unit, e.Data.Journal = "backup-a-1", "u.service", []string{"qemu-nbd: \x1b[31mno", "gone"}
+	socket := fakeAgent(t, handler.Map{
+		rpc.MethodBackupStart: handler.New(func(context.Context, rpc.StartRequest) (rpc.StartResponse, error) {
+			return rpc.StartResponse{}, wireError(e)
+		}),
+	})
+	code, stdout, stderr := ctl(t, socket, "", "backup", "start", "a", "-o", "json")
+	const want = `sendensectl: export a-disk0: unit exited: status=1
+  is qemu-nbd installed?
+  more: sendensectl backup show backup-a-1
+  journal of u.service:
+    qemu-nbd: \x1b[31mno
+    gone
+`
+	if code != exitFailed || stdout != "" || stderr != want {
+		t.Errorf("%d %q\n%s\nwant\n%s", code, stdout, stderr, want)
+	}
+}
+
+func TestVMAdd(t *testing.T) {
+	want := rpc.VM{
+		VMName: "pg\x1b test", VMContextID: "ctx", InventoryPath: "/DC1/vm/pg", VCenter: "main",
+		Disks: []rpc.Disk{
+			{DiskID: 0, UnitNumber: 0, DeviceKey: 2000, CapacityBytes: 40 << 30, Label: "Hard disk 1"},
+			{DiskID: 1, UnitNumber: 1, CapacityBytes: 1 << 30},
+		},
+	}
+	var got atomic.Value
+	socket := fakeAgent(t, handler.Map{
+		rpc.MethodVMPut: handler.New(func(_ context.Context, vm rpc.VM) rpc.VMPut {
+			got.Store(vm)
+			return rpc.VMPut{Created: true, VM: vm}
+		}),
+		rpc.MethodVMGet: handler.New(func(context.Context, rpc.VMRef) rpc.VM { return want }),
+	})
+	check := func(what string, code int, stdout, stderr string) {
+		t.Helper()
+		text, _ := json.Marshal(want)
+		sent, _ := json.Marshal(got.Load())
+		if code != exitOK || string(sent) != string(text) || stdout != `vm pg\x1b test added with 2 disks, 41 GiB`+"\n" || stderr != "" {
+			t.Errorf("%s: %d %q %q\nsent %s\nwant %s", what, code, stdout, stderr, sent, text)
+		}
+		got = atomic.Value{}
+	}
+	code, stdout, stderr := ctl(t, socket, "", "vm", "add", want.VMName, "--path", "/DC1/vm/pg", "--vcenter", "main", "--context-id", "ctx",
+		"--disk", "id=0,unit=0,size=40GiB,key=2000,label=Hard disk 1", "--disk", "id=1,unit=1,size=1073741824")
+	check("flags", code, stdout, stderr)
+
+	_, shown, _ := ctl(t, socket, "", "vm", "show", "x", "-o", "json")
+	code, stdout, stderr = ctl(t, socket, shown, "vm", "add", "-f", "-")
+	check("what show printed", code, stdout, stderr)
+
+	for _, bad := range []string{`{"vm_name":"a","diks":[]}`, `[]`, `{} {}`, ``} {
+		if code, _, stderr := ctl(t, socket, bad, "vm", "add", "-f", "-"); code != exitUsage {
+			t.Errorf("%q: %d %s", bad, code, stderr)
+		}
+	}
+}
+
+func TestListsAsTableAndJSON(t *testing.T) {
+	page := rpc.BackupPage{NextCursor: "next", Backups: []rpc.Backup{{
+		BackupID: "backup-a-1", VMName: "böse\n\u202e" + strings.Repeat("x", 300), BackupType: rpc.Full, RepositoryID: "main", State: rpc.Completed,
+		CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), BytesTransferred: 3 << 29,
+	}}}
+	socket := fakeAgent(t, handler.Map{
+		rpc.MethodBackupList: handler.New(func(_ context.Context, q rpc.BackupQuery) (rpc.BackupPage, error) {
+			if q != (rpc.BackupQuery{VMName: "a", State: rpc.Completed, Limit: 7, Cursor: "c"}) {
+				return rpc.BackupPage{}, errors.New("other query")
+			}
+			return page, nil
+		}),
+	})
+	args := []string{"backup", "list", "--vm", "a", "--state", "completed", "--limit", "7", "--cursor", "c"}
+	code, stdout, stderr := ctl(t, socket, "", args...)
+	if code != exitOK || !strings.Contains(stdout, `böse\n\u202exxx`) || !strings.Contains(stdout, "1.5 GiB") || strings.Count(stdout, "\n") != 2 {
+		t.Errorf("%d %q %q", code, stdout, stderr)
+	}
+	if !strings.Contains(stderr, "--cursor next") {
+		t.Errorf("the next page is not told of: %q", stderr)
+	}
+	_, stdout, _ = ctl(t, socket, "", append(args, "-o", "json")...)
+	var got rpc.BackupPage
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || got.Backups[0].VMName != page.Backups[0].VMName || !strings.Contains(stdout, "\n  \"backups\"") {
+		t.Errorf("%v: %s", err, stdout)
+	}
+}
+
+func TestWait(t *testing.T) {
+	for _, tt := range []struct {
+		last rpc.Backup
+		code int
+		says string
+	}{
+		{rpc.Backup{State: rpc.Completed}, exitOK, "backup-a-1: completed"},
+		{rpc.Backup{State: rpc.Cancelled}, exitFailed, "sendensectl: backup backup-a-1 is cancelled"},
+		{rpc.Backup{State: rpc.Failed, Failure: &rpc.Failure{
+			Reason: rpc.ReasonExporterFailed, Message: "qemu-nbd was killed", Unit: "u.service", Journal: []string{"last words"},
+		}}, exitFailed, "sendensectl: backup backup-a-1 is failed: qemu-nbd was killed\n  journal of u.service:\n    last words\n"},
+	} {
+		var looks atomic.Int32
+		tt.last.BackupID = "backup-a-1"
+		socket := fakeAgent(t, handler.Map{
+			rpc.MethodBackupStart: handler.New(func(context.Context, rpc.StartRequest) rpc.StartResponse {
+				return rpc.StartResponse{BackupID: "backup-a-1", Status: rpc.StatusStarted}
+			}),
+			rpc.MethodBackupGet: handler.New(func(ctx context.Context, _ rpc.BackupRef) rpc.Backup {
+				switch looks.Add(1) {
+				case 1, 2:
+					return rpc.Backup{BackupID: "backup-a-1", State: rpc.Running}
+				case 3: // the agent is restarted
+					go jrpc2.ServerFromContext(ctx).Stop()
+					return rpc.Backup{BackupID: "backup-a-1", State: rpc.Running}
+				}
+				return tt.last
+			}),
+		})
+		code, stdout, stderr := ctl(t, socket, "", "backup", "start", "a", "--wait", "-o", "json")
+		var got rpc.Backup
+		if err := json.Unmarshal([]byte(stdout), &got); err != nil || got.State != tt.last.State {
+			t.Errorf("%s: %v: %q", tt.last.State, err, stdout)
+		}
+		if code != tt.code || !strings.Contains(stderr, tt.says) || strings.Count(stderr, "running") != 1 {
+			t.Errorf("%s: %d %q", tt.last.State, code, stderr)
+		}
+	}
+}

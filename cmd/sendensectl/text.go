@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// safe makes text harmless on a terminal: what is not printable, and so could move the cursor or turn the writing
+// around, is shown as an escape.
+func safe(s string) string {
+	var b strings.Builder
+	for len(s) > 0 {
+		r, size := utf8.DecodeRuneInString(s)
+		if strconv.IsPrint(r) && (r != utf8.RuneError || size > 1) {
+			b.WriteRune(r)
+		} else {
+			quoted := strconv.QuoteToASCII(s[:size])
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+		s = s[size:]
+	}
+	return b.String()
+}
+
+var units = []struct {
+	suffix string
+	bytes  uint64
+}{
+	{"EiB", 1 << 60}, {"PiB", 1 << 50}, {"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
+}
+
+// humanSize shows a number of bytes in the largest unit that it fills.
+func humanSize[N ~int64 | ~uint64](n N) string {
+	for _, u := range units {
+		if v := uint64(n); v >= u.bytes {
+			return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(v)/float64(u.bytes)), ".0") + " " + u.suffix
+		}
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+// suffixes of sizes as people write them, in lower case. Letters alone are powers of 1024, as QEMU and LVM have it.
+var suffixes = map[string]uint64{
+	"": 1, "b": 1,
+	"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40,
+	"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
+	"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
+}
+
+// parseSize reads a size like 40GiB, 1.5T, 500GB or 1073741824.
+func parseSize(s string) (int64, error) {
+	digits := strings.TrimRight(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
+	unit, known := suffixes[strings.ToLower(strings.TrimSpace(s[len(digits):]))]
+	if whole, err := strconv.ParseUint(digits, 10, 63); err == nil && known {
+		if whole > (1<<63-1)/unit {
+			return 0, fmt.Errorf("size %q is too large", s)
+		}
+		return int64(whole * unit), nil
+	}
+	fraction, err := strconv.ParseFloat(digits, 64)
+	bytes := fraction * float64(unit)
+	if err != nil || !known || strings.ContainsAny(digits, "eExXpP_-+") || !(bytes >= 1 && bytes < 1<<62) {
+		return 0, fmt.Errorf("size %q: want bytes, or a number with KiB, MiB, GiB or TiB (KB, MB, GB, TB are powers of 1000)", s)
+	}
+	if bytes != float64(int64(bytes)) {
+		return 0, fmt.Errorf("size %q is no whole number of bytes", s)
+	}
+	return int64(bytes), nil
+}
+
+// humanTime shows a moment in the local time zone; nothing for none.
+func humanTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format("2006-01-02 15:04:05 MST")
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
