@@ -11,29 +11,32 @@ type Type string
 const (
 	Full        Type = "full"
 	Incremental Type = "incremental"
+	Auto        Type = "auto" // of a request, and of a record that is queued: incremental where there is a parent
 )
 
 // A Backup is the record of one run of one VM: every disk of it or none.
 type Backup struct {
-	ID         string            `json:"backup_id"`
-	VM         VM                `json:"vm"` // as it was when the backup was prepared
-	Type       Type              `json:"backup_type"`
-	Parent     string            `json:"parent,omitempty"` // of an incremental: the restore point it stands on
-	Repository string            `json:"repository_id"`
-	RequestID  string            `json:"request_id,omitempty"` // the caller's own mark: a repeated one gets the first answer
-	Policy     string            `json:"policy_id,omitempty"`
-	Tags       map[string]string `json:"tags,omitempty"`
-	State      State             `json:"state"`
-	Directory  string            `json:"directory"` // absolute path of the images' directory
-	Targets    string            `json:"nbd_targets,omitempty"`
-	Runs       []DiskRun         `json:"disks"`              // in the order of VM.Disks
-	SNAPID     int               `json:"sna_pid,omitempty"`  // process id of SBC on the SNA, as it said
-	CalledAt   time.Time         `json:"called_at,omitzero"` // when the one request to the SNA was about to leave
-	SeenAt     time.Time         `json:"seen_at,omitzero"`   // first sign of life of its SBC: a connection or a callback
-	Failure    *Failure          `json:"failure,omitempty"`  // why it failed or is undone; nil otherwise
-	CreatedAt  time.Time         `json:"created_at"`
-	UpdatedAt  time.Time         `json:"updated_at"`
-	EndedAt    time.Time         `json:"ended_at,omitzero"`
+	ID           string            `json:"backup_id"`
+	VM           VM                `json:"vm"` // as it was when the backup was prepared
+	Type         Type              `json:"backup_type"`
+	Parent       string            `json:"parent,omitempty"` // of an incremental: the restore point it stands on
+	Repository   string            `json:"repository_id"`
+	RequestID    string            `json:"request_id,omitempty"` // the caller's own mark: a repeated one gets the first answer
+	Policy       string            `json:"policy_id,omitempty"`
+	Tags         map[string]string `json:"tags,omitempty"`
+	RateLimit    int64             `json:"rate_limit,omitempty"` // bytes per second that each export may take in; 0 = no limit
+	State        State             `json:"state"`
+	Directory    string            `json:"directory"` // absolute path of the images' directory
+	Targets      string            `json:"nbd_targets,omitempty"`
+	Runs         []DiskRun         `json:"disks"`                   // in the order of VM.Disks
+	RemovedDisks []int             `json:"removed_disks,omitempty"` // of an incremental: disks of the parent that the VM has no more
+	SNAPID       int               `json:"sna_pid,omitempty"`       // process id of SBC on the SNA, as it said
+	CalledAt     time.Time         `json:"called_at,omitzero"`      // when the one request to the SNA was about to leave
+	SeenAt       time.Time         `json:"seen_at,omitzero"`        // first sign of life of its SBC: a connection or a callback
+	Failure      *Failure          `json:"failure,omitempty"`       // why it failed or is undone; nil otherwise
+	CreatedAt    time.Time         `json:"created_at"`
+	UpdatedAt    time.Time         `json:"updated_at"`
+	EndedAt      time.Time         `json:"ended_at,omitzero"`
 
 	// CooldownUntil is set on a backup whose SBC may still be on its way when the backup has ended: until then the VM
 	// and the ports are not used again.
@@ -54,9 +57,10 @@ type Change string
 
 // The changes of a disk.
 const (
-	Same  Change = "same"  // as large as it was
-	Grown Change = "grown" // larger than it was
-	Added Change = "added" // new since the parent: the image holds the whole disk
+	Same     Change = "same"     // as large as it was
+	Grown    Change = "grown"    // larger than it was
+	Added    Change = "added"    // new since the parent: the image holds the whole disk
+	Replaced Change = "replaced" // smaller than it was, so another disk: the image holds it whole
 )
 
 // A DiskRun is what one backup does with one disk.
@@ -68,6 +72,7 @@ type DiskRun struct {
 	Change         Change  `json:"change,omitempty"`           // of an incremental: the disk against the parent's
 	Backing        string  `json:"backing,omitempty"`          // path of the backing image, relative to the image's directory
 	ParentChangeID string  `json:"parent_change_id,omitempty"` // from which the changes are copied
+	IO             string  `json:"io,omitempty"`               // QEMU cache and aio modes of the exporter
 	Port           uint16  `json:"nbd_port"`
 	ExportName     string  `json:"nbd_export_name"`
 	Image          string  `json:"image"`                    // absolute path of the qcow2

@@ -2,12 +2,13 @@
 //
 // # States
 //
-//	preparing -> exporting -> calling -> running -> finishing -> completed
-//	    |            |         |   ^        |           |
-//	    |            |         v   | seen   |           |
-//	    |            |      unresolved      |           |
-//	    +------------+---------+------------+-----------+--> undoing -> failed | cancelled
+//	[queued ->] preparing -> exporting -> calling -> running -> finishing -> completed
+//	    |           |            |         |   ^        |           |
+//	    |           |            |         v   | seen   |           |
+//	    |           |            |      unresolved      |           |
+//	    +-----------+------------+---------+------------+-----------+--> undoing -> failed | cancelled
 //
+//	queued      the record is on disk; it holds no lease and waits for its turn
 //	preparing   record and leases are on disk, nothing else is
 //	exporting   images are made and units started; every export is handshaken before it ends
 //	calling     written before the request to the SNA leaves: from here on it may have arrived
@@ -24,6 +25,7 @@ type State string
 
 // The states, in the order of the diagram.
 const (
+	Queued     State = "queued"
 	Preparing  State = "preparing"
 	Exporting  State = "exporting"
 	Calling    State = "calling"
@@ -37,10 +39,11 @@ const (
 )
 
 // States lists every state in the order of the diagram.
-var States = []State{Preparing, Exporting, Calling, Unresolved, Running, Finishing, Completed, Undoing, Failed, Cancelled}
+var States = []State{Queued, Preparing, Exporting, Calling, Unresolved, Running, Finishing, Completed, Undoing, Failed, Cancelled}
 
 // next is the transition table: the states that may follow each state.
 var next = map[State][]State{
+	Queued:     {Preparing, Undoing},
 	Preparing:  {Exporting, Undoing},
 	Exporting:  {Calling, Undoing},
 	Calling:    {Running, Unresolved, Undoing},

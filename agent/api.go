@@ -1,0 +1,141 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// StartRequest asks for a backup of a whole VM.
+type StartRequest struct {
+	VMName     string
+	Type       backup.Type
+	Repository string
+	Policy     string
+	Tags       map[string]string
+	RequestID  string
+	Queue      bool  // wait for a turn when there is no room now, instead of being refused
+	RateLimit  int64 // bytes per second that each export may take in; 0 = the repository's own limit
+}
+
+// ListQuery selects backups, newest first.
+type ListQuery struct {
+	VMName string       // "" = every VM
+	State  backup.State // "" = every state
+	Cursor string       // from the page before; "" = the newest
+	Limit  int          // 1 to 1000; 0 = 100
+}
+
+// RepositoryStatus is a configured repository as it is now.
+type RepositoryStatus struct {
+	ID         string
+	Path       string
+	FreeBytes  uint64 // available to the agent, from statfs
+	TotalBytes uint64
+	Cache, AIO string // QEMU's modes that were found to work there
+	Error      string // why it cannot be used; "" = usable
+}
+
+// Export is one disk that is being served, as lease and unit say.
+type Export struct {
+	BackupID, VMName string
+	DiskID           int
+	Port             uint16
+	ExportName       string
+	Unit             string
+	UnitState        string // systemd's ActiveState/SubState of the exporter
+	PID              int
+	ReceivedBytes    uint64 // bytes on the wire since the export was ready
+	Clients          int    // connections that are open now
+}
+
+// Status is the agent at a glance.
+type Status struct {
+	Version       string
+	StartedAt     time.Time
+	BusConnected  bool
+	SNAURL        string
+	ActiveBackups int
+	VMs           int
+	PortsTotal    int
+	PortsLeased   int
+	PortsCooling  int
+	PortsForeign  int // held by processes that are not ours
+	Repositories  []RepositoryStatus
+}
+
+// ChangeIDAnswer is what SBC is told when it asks from which change id to copy; an empty ChangeID means a full copy.
+type ChangeIDAnswer struct {
+	VMName, ChangeID, BackupID, Message string
+	DiskID                              int
+}
+
+// DiscoverRequest asks the SNA for the VMs of a vCenter.
+type DiscoverRequest struct {
+	VCenter string // a name of the configuration
+	Filter  string // the SNA's name filter; "" = all
+	Store   bool   // put every VM found on record
+}
+
+// DiscoveredVM is a VM that the SNA reported, and whether it could be put on record.
+type DiscoveredVM struct {
+	VM     backup.VM
+	Stored bool
+	Error  string // why it was not stored; "" = nothing wrong
+}
+
+// Progress is how far the copying of a backup has come, as seen from our own side. A disk's received bytes are those on
+// the wire: a long run of zeroes costs a few bytes, so that they may stay far below the capacity.
+type Progress struct {
+	ReceivedBytes  uint64
+	TotalBytes     int64          // sum of the capacities
+	BytesPerSecond float64        // over the last seconds
+	Fraction       float64        // 0 to 1, estimated: what is complete, and of the rest what was received or reported
+	ETA            time.Duration  // estimated from Fraction; 0 = not known
+	Disks          []DiskProgress // in the order of the record's disks
+	Telemetry      *Telemetry     // what SBC said last; nil if nothing
+}
+
+// DiskProgress is how far the copying of one disk has come.
+type DiskProgress struct {
+	DiskID        int
+	ReceivedBytes uint64
+	CapacityBytes int64
+	Complete      bool
+	Clients       int // connections that are open now
+}
+
+// Telemetry is what SBC reports of itself: a hint, never the truth. It says "completed" at the end of each disk.
+type Telemetry struct {
+	At               time.Time
+	Status, Phase    string
+	BytesTransferred int64
+	TotalBytes       int64
+	BytesPerSecond   float64
+	Percent          float64 // may pass 100
+	Error            string
+}
+
+// EventKind says what an Event tells.
+type EventKind string
+
+// The kinds of events.
+const (
+	EventState    EventKind = "state"    // the record changed; also the first event of every backup that is watched
+	EventProgress EventKind = "progress" // once a second while a backup runs
+	EventDropped  EventKind = "dropped"  // the watcher was too slow: events are missing before the next one
+)
+
+// Event is one thing a watcher is told.
+type Event struct {
+	Kind     EventKind
+	Backup   backup.Backup // of EventState and EventProgress
+	Progress *Progress     // of EventProgress
+	Dropped  int           // of EventDropped: how many events are missing
+}
+
+// WatchQuery selects what a watcher is told; the zero value is everything.
+type WatchQuery struct {
+	BackupID string
+	VMName   string
+}

@@ -1,0 +1,203 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/sna"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// errResumed is the cause of an undoing that goes on where an earlier agent left it.
+var errResumed = errors.New("undoing goes on")
+
+// begin brings a new backup to the point where the SNA has it. A backup that an earlier agent began is past that.
+func (r *run) begin() error {
+	b, err := r.agent.store.Backup(r.id)
+	switch {
+	case err != nil:
+		return errorf(Internal, "backup %s: %w", r.id, err)
+	case b.State == backup.Undoing:
+		return errResumed
+	case b.State != backup.Preparing:
+		return nil
+	}
+	if b, err = r.export(b); err != nil {
+		return err
+	}
+	return r.call(b)
+}
+
+// export makes the image of every disk and serves it. At the end the record holds what is served where.
+func (r *run) export(b backup.Backup) (backup.Backup, error) {
+	a := r.agent
+	repo, err := a.findRepository(b.Repository)
+	if err != nil {
+		return b, err
+	}
+	if b, err = a.advance(b.ID, backup.Exporting, nil); err != nil {
+		return b, err
+	}
+	mode, err := repo.IOMode()
+	if err != nil {
+		return b, repositoryError(err)
+	}
+	ancestors, err := a.ancestorDirs(b)
+	if err != nil {
+		return b, errorf(Internal, "backup %s: %w", b.ID, err)
+	}
+	if err := repo.MakeDir(nbd.DirName(b.VM.Name), b.ID); err != nil {
+		return b, repositoryError(err)
+	}
+	served := make([]backup.DiskRun, len(b.Runs))
+	group, ctx := errgroup.WithContext(r.ctx)
+	group.SetLimit(maxParallelDisks)
+	for i := range b.Runs {
+		group.Go(func() (err error) {
+			served[i], err = r.exportDisk(ctx, exportPlan{repo: repo, mode: mode, backup: b, ancestors: ancestors}, b.Runs[i])
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		if r.ctx.Err() != nil {
+			return b, context.Cause(r.ctx)
+		}
+		return b, err
+	}
+	targets, err := targetsOf(a.config.SNA.NBDHost, served)
+	if err != nil {
+		return b, errorf(Internal, "backup %s: %w", b.ID, err)
+	}
+	return a.change(b.ID, func(b *backup.Backup) error {
+		b.Targets = targets
+		copy(b.Runs, served)
+		return nil
+	})
+}
+
+// maxParallelDisks bounds how many disks are worked on at once: systemd gains nothing from more than 16 unit starts in
+// flight.
+const maxParallelDisks = 16
+
+func targetsOf(host string, runs []backup.DiskRun) (string, error) {
+	targets := make([]nbd.Target, len(runs))
+	for i, run := range runs {
+		targets[i] = nbd.Target{DiskKey: run.Key, Host: host, Port: run.Port, Export: run.ExportName}
+	}
+	return nbd.TargetsString(targets)
+}
+
+// call asks the SNA, once. That it is about to be asked is on the disk before the request leaves, so that no agent will
+// ever ask again. A lost answer is no failure: the exports stay, and the run follows what comes.
+func (r *run) call(b backup.Backup) error {
+	a := r.agent
+	request, err := a.snaRequest(b)
+	if err != nil {
+		return err
+	}
+	if err := context.Cause(r.ctx); err != nil {
+		return err
+	}
+	b, err = a.advance(b.ID, backup.Calling, func(b *backup.Backup) { b.CalledAt = time.Now() })
+	if err != nil {
+		return err
+	}
+	response, err := a.sna.Start(r.ctx, request)
+	var unknown *sna.OutcomeUnknownError
+	if errors.As(err, &unknown) {
+		return r.unresolved(err)
+	}
+	if err != nil {
+		return snaError(b, err)
+	}
+	_, err = a.change(b.ID, func(b *backup.Backup) error {
+		b.SNAPID = response.PID
+		if b.State == backup.Calling {
+			b.State = backup.Running
+		}
+		return nil
+	})
+	return err
+}
+
+// unresolved records that nobody knows whether the request arrived, unless a callback has shown by now that it did.
+func (r *run) unresolved(cause error) error {
+	b, err := r.agent.change(r.id, func(b *backup.Backup) error {
+		if b.State == backup.Calling {
+			b.State = backup.Unresolved
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if b.State == backup.Unresolved {
+		e := errorf(SNAOutcomeUnknown, "backup %s: whether the SNA has begun is not known: %w", r.id, cause)
+		e.BackupID = r.id
+		e.Hint = "the exports stay up and the SNA is not asked again: the backup goes on if its client appears, " +
+			"and fails when none has by the first-connection deadline; cancel it to end it now"
+		r.answer(e)
+	}
+	return nil
+}
+
+// snaRequest is what the SNA is sent for a backup.
+func (a *Agent) snaRequest(b backup.Backup) (sna.StartRequest, error) {
+	request := sna.StartRequest{
+		JobID: b.ID, VMName: b.VM.Name, VMPath: b.VM.InventoryPath,
+		NBDHost: a.config.SNA.NBDHost, NBDTargets: b.Targets, BackupType: string(b.Type),
+		PreviousChangeID: previousChangeID(b),
+	}
+	if b.VM.VCenter == "" {
+		return request, nil
+	}
+	vc, err := a.vcenter(b.VM.VCenter)
+	if err != nil {
+		return request, err
+	}
+	if b.VM.InventoryPath == "" {
+		return request, errorf(InvalidRequest, "vm %q has no inventory path, by which vCenter %s would find it: set it with vm.put",
+			b.VM.Name, b.VM.VCenter)
+	}
+	request.VCenterHost, request.VCenterUser, request.VCenterPassword = vc.Host, vc.User, vc.Password
+	return request, nil
+}
+
+// previousChangeID is what an incremental is started with: the change id of the first disk that has one. The SNA wants
+// one that is not empty; SBC asks for itself what it copies from (see ChangeID).
+func previousChangeID(b backup.Backup) string {
+	for _, d := range b.Runs {
+		if d.ParentChangeID != "" {
+			return d.ParentChangeID
+		}
+	}
+	return ""
+}
+
+// snaError translates what the SNA client says into what the caller is told; the SNA's own words are part of it.
+func snaError(b backup.Backup, err error) error {
+	var refused *sna.RefusedError
+	if errors.As(err, &refused) {
+		e := errorf(SNARefused, "backup %s: %w", b.ID, err)
+		e.BackupID, e.Hint = b.ID, "nothing was backed up and everything is undone; the words are the SNA's own"
+		return e
+	}
+	e := errorf(SNAUnreachable, "backup %s: %w", b.ID, err)
+	e.BackupID, e.Hint = b.ID, "nothing was sent and everything is undone; is the tunnel up, and is sna.url right?"
+	return e
+}
+
+func repositoryError(err error) error {
+	if isNoSpace(err) {
+		e := errorf(NoSpace, "%w", err)
+		e.Hint = "make room in the repository, or use another one"
+		return e
+	}
+	e := errorf(RepositoryFailed, "%w", err)
+	e.Hint = "the repository must be mounted and writable by the agent"
+	return e
+}

@@ -1,0 +1,46 @@
+package agent
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// maxChangeIDBytes bounds what SBC may report: VMware's change ids are about 50 bytes.
+const maxChangeIDBytes = 1024
+
+// CompleteDisk records that SBC reported a disk complete, with the change id of its snapshot. It returns once that is
+// on the disk, and does not wait for what follows: SBC disconnects only after its report is answered. The same report
+// twice is no error; another change id for the same disk is.
+func (a *Agent) CompleteDisk(_ context.Context, id string, diskID int, changeID string) (backup.Backup, error) {
+	if len(changeID) > maxChangeIDBytes {
+		return backup.Backup{}, errorf(InvalidRequest, "change_id is %d bytes long, the most is %d", len(changeID), maxChangeIDBytes)
+	}
+	b, err := a.change(id, func(b *backup.Backup) error {
+		d := b.Run(diskID)
+		switch {
+		case d == nil:
+			return errorf(InvalidRequest, "backup %s has no disk %d", id, diskID)
+		case d.Complete && d.ChangeID == changeID:
+			return nil
+		case d.Complete:
+			return errorf(WrongState, "backup %s: disk %d is complete with another change id already", id, diskID)
+		case b.State != backup.Calling && b.State != backup.Unresolved && b.State != backup.Running:
+			return errorf(WrongState, "backup %s is %s: no disk can be completed", id, b.State)
+		}
+		d.Complete, d.ChangeID = true, changeID
+		return seen(b)
+	})
+	if err != nil {
+		var e *Error
+		if errors.As(err, &e) {
+			return b, e
+		}
+		return b, notFound(err)
+	}
+	if r := a.run(id); r != nil {
+		r.nudge()
+	}
+	return b, nil
+}

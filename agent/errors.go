@@ -1,0 +1,70 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Reason is the stable word for why a request failed. API codes and HTTP statuses are derived from it in one table of
+// package rpc.
+type Reason string
+
+// The reasons.
+const (
+	InvalidRequest    Reason = "invalid_request"      // 400: a field is missing, malformed or out of range
+	DiskIDGiven       Reason = "disk_id_not_allowed"  // 400: a start that asks for one disk
+	VMNotFound        Reason = "vm_not_found"         // 404
+	VMHasNoDisks      Reason = "vm_has_no_disks"      // 404: run discovery first
+	RepositoryUnknown Reason = "repository_not_found" // 404
+	BackupNotFound    Reason = "backup_not_found"     // 404
+	BackupInProgress  Reason = "backup_in_progress"   // 409: the VM has an active backup
+	WrongState        Reason = "wrong_state"          // 409: the backup is not in a state that allows this
+	CoolingDown       Reason = "cooling_down"         // 409: a client of an earlier run may still be on its way
+	NoParent          Reason = "no_parent"            // 409: an incremental without a restore point to stand on
+	NotAllowed        Reason = "not_allowed"          // 403
+	NoFreePort        Reason = "no_free_port"         // 503
+	ExporterFailed    Reason = "exporter_failed"      // 500: qemu-nbd could not be started or died
+	ImageFailed       Reason = "image_failed"         // 500: an image could not be created or is not what was asked for
+	RepositoryFailed  Reason = "repository_failed"    // 500: the repository cannot be written
+	NoSpace           Reason = "no_space"             // 507
+	SNAUnreachable    Reason = "sna_unreachable"      // 500: nothing was sent
+	SNARefused        Reason = "sna_refused"          // 500: the SNA answered with an error, in its own words
+	SNAOutcomeUnknown Reason = "sna_outcome_unknown"  // 500: the request may have arrived; it is not sent again
+	DeadlinePassed    Reason = "deadline_passed"      // 500: a configured deadline of the run
+	ShuttingDown      Reason = "shutting_down"        // 503
+	Internal          Reason = "internal"             // 500
+)
+
+// Error is every error that the Agent's methods return to a caller. Message is for a person and names the object.
+type Error struct {
+	Reason   Reason
+	Message  string
+	Hint     string   // what to do about it; may be empty
+	BackupID string   // the backup concerned, when there is a record of it
+	DiskID   *int     // the disk concerned, when it is one disk
+	Unit     string   // the unit concerned, with suffix
+	Journal  []string // the unit's last journal lines
+	Err      error    // the cause; may be nil
+}
+
+func (e *Error) Error() string { return e.Message }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// errorf makes an *Error whose message is formatted and whose cause is what %w names.
+func errorf(reason Reason, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Reason: reason, Message: err.Error(), Err: errors.Unwrap(err)}
+}
+
+// AsError returns the *Error within err, or err as an Internal one; nil for nil.
+func AsError(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &Error{Reason: Internal, Message: err.Error(), Err: err}
+}

@@ -1,0 +1,155 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/units"
+)
+
+// pollInterval is how often a run looks at what tells it nothing by itself: connections, counters, deadlines.
+const pollInterval = time.Second
+
+// follow waits until every disk has been reported complete. It fails when an exporter ends before, or a deadline passes.
+func (r *run) follow() error {
+	var p progress
+	for {
+		b, err := r.agent.store.Backup(r.id)
+		if err != nil {
+			return errorf(Internal, "backup %s: %w", r.id, err)
+		}
+		if b.State == backup.Finishing {
+			return nil
+		}
+		if r.look.Swap(false) {
+			if err := r.checkExporters(b); err != nil {
+				return err
+			}
+		}
+		if b.AllComplete() && b.State == backup.Running {
+			return nil
+		}
+		if b, err = r.seek(b); err != nil {
+			return err
+		}
+		if err := r.checkDeadlines(b, &p); err != nil {
+			return err
+		}
+		if err := r.sleep(pollInterval); err != nil {
+			return err
+		}
+	}
+}
+
+// checkExporters fails when an exporter is no longer what was started: gone, ended, or another one.
+func (r *run) checkExporters(b backup.Backup) error {
+	for _, d := range b.Runs {
+		u, err := r.agent.units.Get(r.ctx, d.Unit)
+		if errors.Is(err, units.ErrNotFound) {
+			return r.exporterGone(d, "its unit is gone")
+		}
+		if err != nil {
+			if r.ctx.Err() != nil {
+				return r.sleep(0)
+			}
+			// The bus is away; it announces itself when it is back.
+			r.agent.log.Warn("exporter cannot be looked at", logBackupID, r.id, logUnit, d.Unit, logError, err)
+			r.look.Store(true)
+			return nil
+		}
+		if u.InvocationID != d.InvocationID {
+			return r.exporterGone(d, "its unit is another one by now")
+		}
+		if !u.Running() {
+			return r.exporterGone(d, fmt.Sprintf("it ended in the midst of the run: result %s, exit status %d", resultOf(u), u.ExecMainStatus))
+		}
+	}
+	return nil
+}
+
+func (r *run) exporterGone(d backup.DiskRun, how string) error {
+	e := errorf(ExporterFailed, "backup %s: disk %d: exporter of %s: %s", r.id, d.DiskID, d.ExportName, how)
+	e.BackupID, e.DiskID, e.Unit = r.id, new(d.DiskID), d.Unit+".service"
+	e.Journal, _ = r.agent.units.Journal(r.ctx, d.Unit, journalLines)
+	return e
+}
+
+// journalLines is how many of a unit's last lines an error carries.
+const journalLines = 20
+
+// seek looks for the first sign of life of SBC: a client that is connected to an export.
+func (r *run) seek(b backup.Backup) (backup.Backup, error) {
+	if !b.SeenAt.IsZero() {
+		return b, nil
+	}
+	for _, d := range b.Runs {
+		n, err := nbd.Established(d.Port)
+		if err != nil || n == 0 {
+			continue
+		}
+		return r.agent.change(r.id, seen)
+	}
+	return b, nil
+}
+
+// seen records a sign of life: whatever became of the answer, the request did arrive.
+func seen(b *backup.Backup) error {
+	if b.SeenAt.IsZero() {
+		b.SeenAt = time.Now()
+	}
+	if b.State == backup.Calling || b.State == backup.Unresolved {
+		b.State = backup.Running
+	}
+	return nil
+}
+
+// progress remembers when the exports last received anything.
+type progress struct {
+	received uint64
+	at       time.Time
+	lookedAt time.Time
+}
+
+func (r *run) checkDeadlines(b backup.Backup, p *progress) error {
+	now, limits := time.Now(), r.agent.config.Deadlines
+	if first := limits.FirstConnection.Std(); b.SeenAt.IsZero() && first > 0 && now.Sub(b.CalledAt) > first {
+		e := errorf(DeadlinePassed, "backup %s: no client has connected within %s of the request to the SNA", b.ID, first)
+		e.BackupID = b.ID
+		e.Hint = "the SNA accepts a job before it logs in to vCenter: look at its log for the reason (deadlines.first_connection)"
+		return e
+	}
+	if whole := limits.WholeRun.Std(); whole > 0 && now.Sub(b.CreatedAt) > whole {
+		e := errorf(DeadlinePassed, "backup %s: not done within %s", b.ID, whole)
+		e.BackupID, e.Hint = b.ID, "raise deadlines.whole_run if the VM is large"
+		return e
+	}
+	return r.checkProgress(b, p, now)
+}
+
+func (r *run) checkProgress(b backup.Backup, p *progress, now time.Time) error {
+	limit := r.agent.config.Deadlines.NoProgress.Std()
+	if limit <= 0 || b.SeenAt.IsZero() || now.Sub(p.lookedAt) < min(limit/10, 30*time.Second) {
+		return nil
+	}
+	p.lookedAt = now
+	var received uint64
+	for _, d := range b.Runs {
+		u, err := r.agent.units.Get(r.ctx, d.Unit)
+		if err != nil {
+			return nil
+		}
+		received += u.ReceivedBytes
+	}
+	if received != p.received || p.at.IsZero() {
+		p.received, p.at = received, now
+	}
+	if now.Sub(p.at) <= limit {
+		return nil
+	}
+	e := errorf(DeadlinePassed, "backup %s: no export has received anything for %s, after %d bytes in all", b.ID, limit, received)
+	e.BackupID, e.Hint = b.ID, "look at the backup client's log on the SNA (deadlines.no_progress)"
+	return e
+}

@@ -1,0 +1,67 @@
+package agent_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// mayImport is the table of ARCHITECTURE.md: what each package may import of ours, tests left out.
+var mayImport = map[string][]string{
+	"cmd/sendense-agent":        {"agent", "agent/config", "agent/sna", "agent/store", "agent/repository", "rpc/hub", "rpc/server", "units", "nbd"},
+	"cmd/sendensectl":           {"rpc", "agent/config"},
+	"rpc":                       {},
+	"rpc/internal/schema":       {"rpc"},
+	"rpc/internal/translate":    {"rpc", "rpc/internal/schema", "agent", "agent/backup"},
+	"rpc/server":                {"rpc", "rpc/internal/schema", "rpc/internal/translate", "agent", "agent/backup"},
+	"rpc/hub":                   {"rpc", "rpc/internal/translate", "agent", "agent/backup"},
+	"agent":                     {"agent/backup", "agent/config", "agent/repository", "agent/sna", "agent/store", "nbd", "units"},
+	"agent/backup":              {},
+	"agent/store":               {"agent/backup"},
+	"agent/repository":          {"agent/backup", "nbd"},
+	"agent/config":              {},
+	"agent/sna":                 {},
+	"agent/sna/snatest":         {"nbd"},
+	"agent/sna/snatest/snasim":  {"agent/sna/snatest"},
+	"nbd":                       {},
+	"units":                     {},
+	"units/systemdtest":         {},
+	"units/systemdtest/testbed": {"units/systemdtest"},
+}
+
+func TestImports(t *testing.T) {
+	const module = "github.com/sendense/backup-agent/"
+	list := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	list.Dir = ".."
+	out, err := list.StdoutPipe()
+	must(t, err)
+	must(t, list.Start())
+	packages := json.NewDecoder(out)
+	for {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := packages.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(p.ImportPath, module)
+		allowed, known := mayImport[name]
+		if !known {
+			t.Errorf("package %s is not in the import table", name)
+			continue
+		}
+		for _, imported := range p.Imports {
+			if ours, ok := strings.CutPrefix(imported, module); ok && !slices.Contains(allowed, ours) {
+				t.Errorf("%s imports %s, which the import table does not allow", name, ours)
+			}
+		}
+	}
+	must(t, list.Wait())
+}

@@ -1,0 +1,35 @@
+package agent
+
+import (
+	"path/filepath"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// manifest describes the restore point that a backup is about to become.
+func (a *Agent) manifest(b backup.Backup, disks []repository.ManifestDisk) (repository.Manifest, error) {
+	qemu, err := a.tools.Version(a.work)
+	return repository.Manifest{
+		Version:  repository.ManifestVersion,
+		BackupID: b.ID, Type: b.Type, Parent: b.Parent, Repository: b.Repository,
+		Policy: b.Policy, Tags: b.Tags, RequestID: b.RequestID,
+		VM: repository.ManifestVM{
+			Name: b.VM.Name, ContextID: b.VM.ContextID, InventoryPath: b.VM.InventoryPath, VCenter: b.VM.VCenter,
+		},
+		Disks: disks, RemovedDisks: b.RemovedDisks,
+		CreatedAt: b.CreatedAt, CompletedAt: time.Now(),
+		AgentVersion: a.version, QEMUVersion: qemu,
+	}, err
+}
+
+func manifestDisk(disk backup.Disk, d backup.DiskRun, info nbd.ImageInfo, check repository.ManifestCheck) repository.ManifestDisk {
+	return repository.ManifestDisk{
+		DiskID: d.DiskID, UnitNumber: disk.UnitNumber, DeviceKey: disk.DeviceKey, Key: d.Key, Label: disk.Label,
+		CapacityBytes: d.CapacityBytes, File: filepath.Base(d.Image), Format: info.Format,
+		Content: d.Content, Change: d.Change, Backing: d.Backing, ChangeID: d.ChangeID,
+		ReceivedBytes: d.ReceivedBytes, AllocatedBytes: info.ActualBytes, Check: check, IO: d.IO,
+	}
+}

@@ -1,0 +1,166 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/units"
+)
+
+// sampleAge is how old a sample of the counters may be and still be used: watchers share it, so that many of them cost
+// systemd no more than one.
+const sampleAge = 500 * time.Millisecond
+
+// rateWindow is how far back a rate looks.
+const rateWindow = 10 * time.Second
+
+// A meter remembers what the exports of a run have received, and what SBC said of itself.
+type meter struct {
+	mu        sync.Mutex
+	disks     []DiskProgress
+	at        time.Time // of disks
+	history   []reading // of the last rateWindow
+	telemetry *Telemetry
+}
+
+type reading struct {
+	at       time.Time
+	received uint64
+}
+
+// Progress tells how far a backup has come. One that does not run has what its record says.
+func (a *Agent) Progress(ctx context.Context, id string) (Progress, error) {
+	b, err := a.Backup(id)
+	if err != nil {
+		return Progress{}, err
+	}
+	return a.progress(ctx, b)
+}
+
+func (a *Agent) progress(ctx context.Context, b backup.Backup) (Progress, error) {
+	r := a.run(b.ID)
+	if r == nil || (b.State != backup.Running && b.State != backup.Unresolved) {
+		return summarize(b, recorded(b)), nil
+	}
+	r.meter.mu.Lock()
+	defer r.meter.mu.Unlock()
+	if time.Since(r.meter.at) > sampleAge {
+		disks, err := a.sample(ctx, b)
+		if err != nil {
+			return Progress{}, AsError(err)
+		}
+		r.meter.take(disks, time.Now())
+	}
+	p := summarize(b, r.meter.disks)
+	p.BytesPerSecond = r.meter.rate()
+	if t := r.meter.telemetry; t != nil {
+		told := *t
+		p.Telemetry = &told
+	}
+	if elapsed := time.Since(b.SeenAt); !b.SeenAt.IsZero() && p.Fraction > 0 && p.Fraction < 1 {
+		p.ETA = time.Duration(float64(elapsed) * (1 - p.Fraction) / p.Fraction).Round(time.Second)
+	}
+	return p, nil
+}
+
+// sample reads the counters of every export of a backup.
+func (a *Agent) sample(ctx context.Context, b backup.Backup) ([]DiskProgress, error) {
+	list, err := a.units.List(ctx, unitPrefix+b.ID+"-disk")
+	if err != nil {
+		return nil, err
+	}
+	byName := make(map[string]units.Unit, len(list))
+	for _, u := range list {
+		byName[u.Name] = u
+	}
+	disks := recorded(b)
+	for i, d := range b.Runs {
+		if u, ok := byName[d.Unit]; ok {
+			disks[i].ReceivedBytes = max(u.ReceivedBytes, d.ReceivedBytes)
+		}
+		n, err := nbd.Established(d.Port)
+		if err != nil {
+			return nil, err
+		}
+		disks[i].Clients = n
+	}
+	return disks, nil
+}
+
+// recorded is the progress of the disks as the record tells it.
+func recorded(b backup.Backup) []DiskProgress {
+	disks := make([]DiskProgress, len(b.Runs))
+	for i, d := range b.Runs {
+		disks[i] = DiskProgress{
+			DiskID: d.DiskID, ReceivedBytes: d.ReceivedBytes, CapacityBytes: d.CapacityBytes, Complete: d.Complete,
+		}
+	}
+	return disks
+}
+
+// take remembers a sample. The caller holds mu.
+func (m *meter) take(disks []DiskProgress, now time.Time) {
+	m.disks, m.at = disks, now
+	var sum uint64
+	for _, d := range disks {
+		sum += d.ReceivedBytes
+	}
+	m.history = append(m.history, reading{now, sum})
+	for len(m.history) > 2 && now.Sub(m.history[0].at) > rateWindow {
+		m.history = m.history[1:]
+	}
+}
+
+// rate is in bytes per second. The caller holds mu.
+func (m *meter) rate() float64 {
+	if len(m.history) < 2 {
+		return 0
+	}
+	first, last := m.history[0], m.history[len(m.history)-1]
+	if last.received < first.received {
+		return 0
+	}
+	return float64(last.received-first.received) / last.at.Sub(first.at).Seconds()
+}
+
+func summarize(b backup.Backup, disks []DiskProgress) Progress {
+	p := Progress{Disks: disks, TotalBytes: b.VM.TotalBytes()}
+	var done int64
+	for _, d := range disks {
+		p.ReceivedBytes += d.ReceivedBytes
+		if d.Complete {
+			done += d.CapacityBytes
+			continue
+		}
+		done += min(int64(d.ReceivedBytes), d.CapacityBytes)
+	}
+	if p.TotalBytes > 0 {
+		p.Fraction = float64(done) / float64(p.TotalBytes)
+	}
+	return p
+}
+
+// Telemetry keeps what SBC says of itself, as a hint beside our own figures.
+func (a *Agent) Telemetry(id string, t Telemetry) error {
+	b, err := a.Backup(id)
+	if err != nil {
+		return err
+	}
+	r := a.run(id)
+	if r == nil {
+		e := errorf(WrongState, "backup %s is %s", id, b.State)
+		e.BackupID = id
+		return e
+	}
+	r.meter.mu.Lock()
+	r.meter.telemetry = &t
+	r.meter.mu.Unlock()
+	if t.Error != "" {
+		a.log.Warn("the backup client reports an error", logBackupID, id, logError, errors.New(t.Error))
+	}
+	return nil
+}

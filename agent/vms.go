@@ -1,0 +1,151 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/sna"
+	"github.com/sendense/backup-agent/agent/store"
+)
+
+// PutVM puts a VM on record, or replaces the record of that name. A backup that runs goes on with what it began with.
+func (a *Agent) PutVM(vm backup.VM) (created bool, err error) {
+	if err := vm.Validate(); err != nil {
+		return false, errorf(InvalidRequest, "%w", err)
+	}
+	if vm.VCenter != "" {
+		if _, ok := a.config.VCenters[vm.VCenter]; !ok {
+			return false, a.vcenterUnknown(vm.VCenter)
+		}
+	}
+	created, err = a.store.PutVM(vm)
+	if err != nil {
+		return false, notFound(err)
+	}
+	return created, nil
+}
+
+// VM returns the record of a VM.
+func (a *Agent) VM(name string) (backup.VM, error) {
+	vm, err := a.store.VM(name)
+	return vm, notFound(err)
+}
+
+// VMs lists records by name, after the name given; next is where the following page begins, "" at the end.
+func (a *Agent) VMs(after string, limit int) (vms []backup.VM, next string, err error) {
+	if limit, err = pageSize(limit); err != nil {
+		return nil, "", err
+	}
+	vms, next, err = a.store.VMs(after, limit)
+	return vms, next, notFound(err)
+}
+
+// RemoveVM removes the record of a VM that has no active backup. Its backups stay.
+func (a *Agent) RemoveVM(name string) error {
+	err := a.store.RemoveVM(name)
+	var active *store.ActiveError
+	if errors.As(err, &active) {
+		e := errorf(BackupInProgress, "vm %q has backup %s, which is %s", name, active.BackupID, active.State)
+		e.BackupID, e.Hint = active.BackupID, "wait for it to end, or cancel it"
+		return e
+	}
+	return notFound(err)
+}
+
+// DiscoverVMs asks the SNA which VMs a vCenter has, and puts them on record when asked to.
+func (a *Agent) DiscoverVMs(ctx context.Context, r DiscoverRequest) ([]DiscoveredVM, error) {
+	if r.VCenter == "" {
+		return nil, errorf(InvalidRequest, "vcenter is missing: want one of the configured names: %s", a.vcenterNames())
+	}
+	vc, err := a.vcenter(r.VCenter)
+	if err != nil {
+		return nil, err
+	}
+	found, err := a.sna.Discover(ctx, sna.DiscoverRequest{
+		VCenter: vc.Host, Username: vc.User, Password: vc.Password, Datacenter: vc.Datacenter, Filter: r.Filter,
+	})
+	if err != nil {
+		return nil, discoverError(err)
+	}
+	vms := make([]DiscoveredVM, len(found))
+	for i, f := range found {
+		vms[i] = a.discovered(r, f)
+	}
+	return vms, nil
+}
+
+// discovered makes a record of what the SNA said of one VM. What cannot be one is told, not dropped.
+func (a *Agent) discovered(r DiscoverRequest, f sna.DiscoveredVM) DiscoveredVM {
+	d := DiscoveredVM{VM: backup.VM{Name: f.Name, ContextID: f.ID, InventoryPath: f.Path, VCenter: r.VCenter}}
+	for i, disk := range f.Disks {
+		key, err := disk.Key()
+		if err != nil {
+			d.Error = err.Error()
+			return d
+		}
+		d.VM.Disks = append(d.VM.Disks, backup.Disk{
+			ID: i, UnitNumber: disk.UnitNumber, DeviceKey: key, CapacityBytes: disk.CapacityBytes, Label: disk.Label,
+		})
+	}
+	if err := d.VM.Validate(); err != nil {
+		d.Error = err.Error()
+		return d
+	}
+	if !r.Store {
+		return d
+	}
+	if old, err := a.store.VM(f.Name); err == nil && old.InventoryPath != "" && old.InventoryPath != f.Path {
+		d.Error = fmt.Sprintf("vm %q is on record with the inventory path %s: remove that record first if it is the same VM", f.Name, old.InventoryPath)
+		return d
+	} else if err == nil && old.ContextID != "" {
+		d.VM.ContextID = old.ContextID
+	}
+	if _, err := a.PutVM(d.VM); err != nil {
+		d.Error = err.Error()
+		return d
+	}
+	d.Stored = true
+	return d
+}
+
+func discoverError(err error) error {
+	var refused *sna.RefusedError
+	if errors.As(err, &refused) {
+		return errorf(SNARefused, "discovery: %w", err)
+	}
+	e := errorf(SNAUnreachable, "discovery: %w", err)
+	e.Hint = "is the tunnel up, and is sna.url right? a large vCenter may need a longer sna.discover_timeout"
+	return e
+}
+
+// vcenterLogin is what the SNA needs in order to log in to a vCenter.
+type vcenterLogin struct{ Host, User, Password, Datacenter string }
+
+// vcenter returns the login of a configured vCenter; the password is read from its credential each time.
+func (a *Agent) vcenter(name string) (vcenterLogin, error) {
+	vc, ok := a.config.VCenters[name]
+	if !ok {
+		return vcenterLogin{}, a.vcenterUnknown(name)
+	}
+	password, err := a.config.VCenterPassword(name)
+	if err != nil {
+		return vcenterLogin{}, errorf(Internal, "%w", err)
+	}
+	return vcenterLogin{Host: vc.Host, User: vc.User, Password: password, Datacenter: vc.Datacenter}, nil
+}
+
+func (a *Agent) vcenterUnknown(name string) error {
+	return errorf(InvalidRequest, "vcenter %q is not configured: want one of the configured names: %s", name, a.vcenterNames())
+}
+
+func (a *Agent) vcenterNames() string {
+	if len(a.config.VCenters) == 0 {
+		return "(there are none: add a [vcenter.NAME] table)"
+	}
+	return strings.Join(slices.Sorted(maps.Keys(a.config.VCenters)), ", ")
+}
