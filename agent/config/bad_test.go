@@ -1,0 +1,169 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+// badFiles are files that must be refused, and the whole of what is said about them.
+var badFiles = []struct{ name, text, want string }{
+	{"syntax", "[agent", ""},
+	{"unknown table", "[sma]\nurl = \"x\"", "sma: unknown key: did you mean sna?"},
+	{"key of another table", "[sna]\nno_progress = \"1s\"", "sna.no_progress: unknown key: did you mean deadlines.no_progress?"},
+	{"nothing near", "[sna]\nfrobnicate = 1", "sna.frobnicate: unknown key: remove it"},
+	{
+		"password in the file", "[vcenter.a]\nhost = \"h\"\nuser = \"u\"\npassword = \"secret\"",
+		"vcenter.a.password: a password does not belong in this file: put it in a file of its own, give that to the daemon with " +
+			"LoadCredential=NAME:/path/to/file, and set password_credential to NAME",
+	},
+	{"duration without unit", "[nbd]\nstart_timeout = 30", `want a duration such as "30s", "10m" or "2h"`},
+	{"duration of nonsense", "[nbd]\nstart_timeout = \"soon\"", `want a duration such as "30s", "10m" or "2h"`},
+	{"negative duration", "[nbd]\nstart_timeout = \"-1s\"", `want a duration such as "30s", "10m" or "2h"`},
+	{"duration as a table", "[nbd]\nstart_timeout = {d = 1}", ""},
+	{"port out of range", "[nbd]\nfirst_port = 70000", ""},
+	{"wrong type", "[http]\nenabled = \"yes\"", ""},
+
+	{"state directory", "[agent]\nstate_directory = \"var\"", `agent.state_directory: "var": want an absolute path`},
+	{"no state directory", "[agent]\nstate_directory = \"\"", "agent.state_directory: is missing: set an absolute path"},
+	{
+		"socket too long", "[agent]\nsocket = \"/" + strings.Repeat("s", 107) + "\"",
+		"agent.socket: 108 bytes long, the kernel takes at most 107: choose a shorter path",
+	},
+	{"bus", "[agent]\nbus = \"session\"", `agent.bus: "session": want one of system, user`},
+	{"level", "[agent]\nlog_level = \"loud\"", `agent.log_level: "loud": want one of debug, info, warn, error`},
+	{"format", "[agent]\nlog_format = \"xml\"", `agent.log_format: "xml": want one of auto, journal, json, text`},
+	{"account", "[agent]\nexporter_user = \"a b\"", `agent.exporter_user: "a b": want the name of an account, or nothing`},
+	{
+		"slice", "[agent]\nslice = \"nbd\"",
+		`agent.slice: "nbd": want the name of a systemd slice, such as sendense-nbd.slice`,
+	},
+	{
+		"host", "[nbd]\nhost = \"0.0.0.0\"",
+		`nbd.host: "0.0.0.0": want a loopback IP address such as 127.0.0.1: anywhere else idle clients could starve the real one`,
+	},
+	{
+		"host name", "[nbd]\nhost = \"localhost\"",
+		`nbd.host: "localhost": want a loopback IP address such as 127.0.0.1: anywhere else idle clients could starve the real one`,
+	},
+	{"port 0", "metrics.enabled = false\n[nbd]\nfirst_port = 0", "nbd.first_port: want 1 to 65535"},
+	{
+		"ports", "[nbd]\nfirst_port = 200\nlast_port = 100",
+		"nbd.last_port: 100 is below first_port 200: exchange them",
+	},
+	{"shared", "[nbd]\nshared = 1", "nbd.shared: 1: want 2 to 1024: with fewer the backup client hangs"},
+	{"zero timeout", "[nbd]\nstop_timeout = \"0s\"", `nbd.stop_timeout: want more than 0, such as "30s"`},
+	{"qemu-nbd", "[nbd]\nqemu_nbd = \"/usr/bin/../qemu-nbd\"", `nbd.qemu_nbd: "/usr/bin/../qemu-nbd": want a plain path: "/usr/qemu-nbd"`},
+	{"url", "[sna]\nurl = \"127.0.0.1:9081\"", "sna.url: want http://HOST:PORT or https://HOST:PORT"},
+	{
+		"url with a password", "[sna]\nurl = \"http://a:secret@b\"",
+		"sna.url: want no user, password, query or fragment: only http://HOST:PORT",
+	},
+	{"nbd host", "[sna]\nnbd_host = \"a,b\"", `sna.nbd_host: "a,b": want a host name or an IPv4 address`},
+	{"deadline", "[deadlines]\nno_progress = \"0s\"", `deadlines.no_progress: want more than 0, such as "30s"`},
+	{
+		"callbacks for everyone", "[http]\nlisten = \"0.0.0.0:8082\"",
+		`http.listen: "0.0.0.0:8082": want a loopback IP address and a port: the callbacks carry no authentication`,
+	},
+	{"metrics", "[metrics]\nlisten = \"9185\"", `metrics.listen: "9185": want ADDRESS:PORT`},
+	{
+		"one port twice", "[http]\nenabled = true\nlisten = \"127.0.0.1:9185\"",
+		"metrics.listen: port 9185 is also that of http.listen: choose another",
+	},
+	{
+		"an export's port", "[metrics]\nlisten = \"127.0.0.1:10150\"",
+		"metrics.listen: port 10150 is one of the exports' (nbd.first_port to nbd.last_port): choose another",
+	},
+	{"token file", "[http]\ntoken_file = \"token\"", `http.token_file: "token": want an absolute path`},
+
+	{
+		"repository id", "[[repository]]\nid = \"../x\"\npath = \"/r\"",
+		`repository number 1: id: "../x": want 1 to 64 letters, digits, dots, underscores or dashes, no dot or dash first`,
+	},
+	{
+		"repository twice", "[[repository]]\nid = \"a\"\npath = \"/r\"\n[[repository]]\nid = \"a\"\npath = \"/s\"",
+		`repository "a": id: is there twice: give each repository its own`,
+	},
+	{
+		"path twice", "[[repository]]\nid = \"a\"\npath = \"/r\"\n[[repository]]\nid = \"b\"\npath = \"/r\"",
+		`repository "b": path: "/r" and "/r" of repository "a": neither may lie inside the other`,
+	},
+	{
+		"path inside", "[[repository]]\nid = \"a\"\npath = \"/r/s\"\n[[repository]]\nid = \"b\"\npath = \"/r\"",
+		`repository "b": path: "/r" and "/r/s" of repository "a": neither may lie inside the other`,
+	},
+	{
+		"the state directory", "[[repository]]\nid = \"a\"\npath = \"/var/lib\"",
+		`repository "a": path: "/var/lib" and agent.state_directory "/var/lib/sendense-agent": neither may lie inside the other`,
+	},
+	{"relative repository", "[[repository]]\nid = \"a\"\npath = \"r\"", `repository "a": path: "r": want an absolute path`},
+	{"no repository path", "[[repository]]\nid = \"a\"", `repository "a": path: is missing: set an absolute path`},
+	{
+		"unclean repository", "[[repository]]\nid = \"a\"\npath = \"/r/\"",
+		`repository "a": path: "/r/": want a plain path: "/r"`,
+	},
+	{
+		"default repository", "default_repository = \"x\"",
+		`default_repository: "x": no [[repository]] has this id: add it, or name another`,
+	},
+	{
+		"vcenter without anything", "[vcenter.a]",
+		"vcenter.a.host: \"\": want a host name or an IP address, with or without a port\n" +
+			"vcenter.a.user: is missing: set the account the backups are made with\n" +
+			`vcenter.a.password_credential: "": want the name of a systemd credential, as in LoadCredential=NAME:/path/to/file`,
+	},
+	{
+		"credential outside", "[vcenter.a]\nhost = \"h\"\nuser = \"u\"\npassword_credential = \"../shadow\"",
+		`vcenter.a.password_credential: "../shadow": want the name of a systemd credential, as in LoadCredential=NAME:/path/to/file`,
+	},
+	{
+		"vcenter name", "[vcenter.\"a%d b\"]\nhost = \"h\"\nuser = \"u\"\npassword_credential = \"c\"",
+		`vcenter."a%d b": want a name of 1 to 64 letters, digits, dots, underscores or dashes, no dot or dash first`,
+	},
+	{
+		"everything at once", "[nbd]\nshared = 0\nhost = \"::\"\n[agent]\nbus = \"\"\n",
+		"agent.bus: \"\": want one of system, user\n" +
+			"nbd.host: \"::\": want a loopback IP address such as 127.0.0.1: anywhere else idle clients could starve the real one\n" +
+			"nbd.shared: 0: want 2 to 1024: with fewer the backup client hangs",
+	},
+}
+
+func TestBadFiles(t *testing.T) {
+	for _, c := range badFiles {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Parse([]byte(c.text))
+			switch {
+			case err == nil:
+				t.Error("accepted")
+			case c.want == "": // the parser's own words
+				t.Log(err)
+			case err.Error() != c.want && !strings.HasSuffix(err.Error(), ": "+c.want):
+				t.Errorf("got  %v\nwant %s", err, c.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "secret") {
+				t.Errorf("the error tells a secret: %v", err)
+			}
+		})
+	}
+}
+
+func TestGoodValues(t *testing.T) {
+	for _, text := range []string{
+		"[nbd]\nhost = \"::1\"",
+		"[nbd]\nhost = \"127.8.8.8\"",
+		"[nbd]\nstop_timeout = \"1ms\"",
+		"[sna]\ncooldown = \"0s\"",
+		"[sna]\nurl = \"https://sna.example.com/prefix\"",
+		"[agent]\nexporter_user = \"\"\nexporter_group = \"\"\nsocket_group = \"\"",
+		"[agent]\nslice = \"system-sendense.slice\"",
+		"[metrics]\nenabled = false\nlisten = \"127.0.0.1:10150\"",
+		"[metrics]\nlisten = \":9185\"",
+		"[metrics]\nlisten = \"[::1]:0\"",
+		"[http]\nlisten = \"127.0.0.1:0\"",
+		"[[repository]]\nid = \"a\"\npath = \"/srv/r\"\n[[repository]]\nid = \"b\"\npath = \"/srv/r2\"",
+		"default_repository = \"a\"\n[[repository]]\nid = \"a\"\npath = \"/srv/r\"",
+	} {
+		if _, err := Parse([]byte(text)); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

@@ -1,0 +1,157 @@
+// Package config reads the agent's configuration: one TOML file whose keys are all known and whose values are all
+// checked before anything is done with them.
+//
+// The file default.toml, which packages install, describes every key; Default holds the same values.
+package config
+
+import (
+	_ "embed"
+	"log/slog"
+	"time"
+)
+
+// Config is a whole configuration. Default and Load make one; the zero value is not valid.
+type Config struct {
+	DefaultRepository string             `toml:"default_repository"` // id used when a request names none; "" = a request must name one
+	Agent             Agent              `toml:"agent"`
+	NBD               NBD                `toml:"nbd"`
+	SNA               SNA                `toml:"sna"`
+	Deadlines         Deadlines          `toml:"deadlines"`
+	HTTP              HTTP               `toml:"http"`
+	Metrics           Metrics            `toml:"metrics"`
+	Repositories      []Repository       `toml:"repository"`
+	VCenters          map[string]VCenter `toml:"vcenter"` // by the name that a VM record gives
+}
+
+// Agent is about the daemon itself.
+type Agent struct {
+	StateDirectory string `toml:"state_directory"` // holds the database
+	Socket         string `toml:"socket"`          // path of the RPC socket; at most 107 bytes
+	SocketGroup    string `toml:"socket_group"`    // may connect to the socket; "" = the daemon's own group
+	Bus            string `toml:"bus"`             // BusSystem or BusUser: whose systemd starts the exporters
+	ExporterUser   string `toml:"exporter_user"`   // runs what touches image data; "" = the daemon's own user
+	ExporterGroup  string `toml:"exporter_group"`  // "" = the primary group of ExporterUser
+	Slice          string `toml:"slice"`           // systemd slice of the exporters
+	LogLevel       string `toml:"log_level"`       // debug, info, warn or error
+	LogFormat      string `toml:"log_format"`      // auto, journal, json or text
+}
+
+// The values of Agent.Bus.
+const (
+	BusSystem = "system"
+	BusUser   = "user"
+)
+
+// Level is LogLevel as log/slog knows it.
+func (a Agent) Level() slog.Level {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(a.LogLevel)) // Validate has refused any other word
+	return level
+}
+
+// NBD is about the exports.
+type NBD struct {
+	Host         string   `toml:"host"`       // loopback IP address that exports listen on
+	FirstPort    uint16   `toml:"first_port"` // both ends belong to the range
+	LastPort     uint16   `toml:"last_port"`
+	QemuNBD      string   `toml:"qemu_nbd"` // absolute path of qemu-nbd
+	QemuImg      string   `toml:"qemu_img"` // absolute path of qemu-img
+	Shared       int      `toml:"shared"`   // connections per export, 2 to 1024
+	StartTimeout Duration `toml:"start_timeout"`
+	StopTimeout  Duration `toml:"stop_timeout"` // a qemu-nbd that still flushes after it is killed, and its backup lost
+}
+
+// SNA is about the node appliance's HTTP API.
+type SNA struct {
+	URL             string   `toml:"url"`
+	NBDHost         string   `toml:"nbd_host"` // host under which the SNA reaches the exports
+	ConnectTimeout  Duration `toml:"connect_timeout"`
+	StartTimeout    Duration `toml:"start_timeout"`
+	DiscoverTimeout Duration `toml:"discover_timeout"`
+	Cooldown        Duration `toml:"cooldown"` // VM and ports rest this long after a start whose outcome is unknown; 0 = no rest
+}
+
+// Deadlines end runs that do not move.
+type Deadlines struct {
+	FirstConnection Duration `toml:"first_connection"` // from the SNA's answer to the first NBD client
+	NoProgress      Duration `toml:"no_progress"`      // without a byte on any export
+	WholeRun        Duration `toml:"whole_run"`        // 0 = none
+	Disconnect      Duration `toml:"disconnect"`       // from the last disk's completion until every client is gone
+}
+
+// HTTP is about the callbacks of the backup client.
+type HTTP struct {
+	Enabled   bool   `toml:"enabled"`
+	Listen    string `toml:"listen"`     // loopback address and port
+	TokenFile string `toml:"token_file"` // bearer token that lets HTTP clients start backups; "" = they may not
+}
+
+// Metrics is about the Prometheus endpoint.
+type Metrics struct {
+	Enabled       bool   `toml:"enabled"`
+	Listen        string `toml:"listen"`
+	WebConfigFile string `toml:"web_config_file"` // TLS and authentication, as the Prometheus exporters take it; "" = none
+}
+
+// A Repository is a directory that backups are written to. Only these are ever written.
+type Repository struct {
+	ID   string `toml:"id"`   // 1 to 64 of A-Z a-z 0-9 . _ -
+	Path string `toml:"path"` // absolute; not inside another repository
+}
+
+// A VCenter is a vCenter that VM records may name. Its password is not here: see VCenterPassword.
+type VCenter struct {
+	Host               string `toml:"host"`
+	User               string `toml:"user"`
+	PasswordCredential string `toml:"password_credential"` // name of a systemd credential of the daemon
+	Datacenter         string `toml:"datacenter"`
+}
+
+// Default is the configuration of an empty file. It has no repository, so every start of a backup is refused until
+// one is configured.
+func Default() *Config {
+	return &Config{
+		Agent: Agent{
+			StateDirectory: "/var/lib/sendense-agent",
+			Socket:         "/run/sendense-agent/agent.sock",
+			SocketGroup:    "sendense",
+			Bus:            BusSystem,
+			ExporterUser:   "sendense-nbd",
+			ExporterGroup:  "sendense-nbd",
+			Slice:          "sendense-nbd.slice",
+			LogLevel:       "info",
+			LogFormat:      "auto",
+		},
+		NBD: NBD{
+			Host:         "127.0.0.1",
+			FirstPort:    10100,
+			LastPort:     10200,
+			QemuNBD:      "/usr/bin/qemu-nbd",
+			QemuImg:      "/usr/bin/qemu-img",
+			Shared:       16,
+			StartTimeout: DurationOf(30 * time.Second),
+			StopTimeout:  DurationOf(10 * time.Minute),
+		},
+		SNA: SNA{
+			URL:             "http://127.0.0.1:9081",
+			NBDHost:         "127.0.0.1",
+			ConnectTimeout:  DurationOf(10 * time.Second),
+			StartTimeout:    DurationOf(time.Minute),
+			DiscoverTimeout: DurationOf(2 * time.Minute),
+			Cooldown:        DurationOf(10 * time.Minute),
+		},
+		Deadlines: Deadlines{
+			FirstConnection: DurationOf(15 * time.Minute),
+			NoProgress:      DurationOf(2 * time.Hour),
+			Disconnect:      DurationOf(10 * time.Minute),
+		},
+		HTTP:    HTTP{Listen: "127.0.0.1:8082"},
+		Metrics: Metrics{Enabled: true, Listen: "127.0.0.1:9185"},
+	}
+}
+
+//go:embed default.toml
+var example string
+
+// Example is the commented configuration file that packages install. Read back, it is Default.
+func Example() string { return example }

@@ -1,0 +1,62 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// maxCredentialBytes bounds what is read as a password.
+const maxCredentialBytes = 64 << 10
+
+var credentialName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._@-]{0,254}$`)
+
+// safeCredential says whether the name can be that of a systemd credential and of a file, and of nothing else.
+func safeCredential(name string) bool { return credentialName.MatchString(name) }
+
+// VCenterPassword reads the password of a vCenter from its systemd credential, each time anew, so that a changed one
+// needs no new configuration. One newline at the end does not belong to it. No error holds any of the content.
+func (c *Config) VCenterPassword(name string) (string, error) {
+	v, ok := c.VCenters[name]
+	if !ok {
+		return "", fmt.Errorf("vcenter %q: is not configured: add a [vcenter.%s] table", name, name)
+	}
+	credential := v.PasswordCredential
+	if !safeCredential(credential) {
+		return "", fmt.Errorf("vcenter %q: password_credential %q: is not the name of a credential", name, credential)
+	}
+	directory := os.Getenv("CREDENTIALS_DIRECTORY")
+	if directory == "" {
+		return "", fmt.Errorf("vcenter %q: credential %q: $CREDENTIALS_DIRECTORY is not set: run the daemon as a systemd service "+
+			"with LoadCredential=%s:/path/to/file", name, credential, credential)
+	}
+	password, err := readCredential(filepath.Join(directory, credential))
+	if err != nil {
+		return "", fmt.Errorf("vcenter %q: credential %q: %w: give it to the daemon with LoadCredential=%s:/path/to/file",
+			name, credential, err, credential)
+	}
+	return password, nil
+}
+
+func readCredential(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxCredentialBytes+1))
+	if err != nil {
+		return "", err
+	}
+	password := strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
+	switch {
+	case len(data) > maxCredentialBytes:
+		return "", fmt.Errorf("%s is longer than %d bytes", path, maxCredentialBytes)
+	case password == "":
+		return "", fmt.Errorf("%s is empty", path)
+	}
+	return password, nil
+}
