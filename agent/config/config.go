@@ -17,6 +17,8 @@ type Config struct {
 	NBD               NBD                `toml:"nbd"`
 	SNA               SNA                `toml:"sna"`
 	Deadlines         Deadlines          `toml:"deadlines"`
+	Limits            Limits             `toml:"limits"`
+	Space             Space              `toml:"space"`
 	HTTP              HTTP               `toml:"http"`
 	Metrics           Metrics            `toml:"metrics"`
 	Repositories      []Repository       `toml:"repository"`
@@ -32,6 +34,7 @@ type Agent struct {
 	ExporterUser   string `toml:"exporter_user"`   // runs what touches image data; "" = the daemon's own user
 	ExporterGroup  string `toml:"exporter_group"`  // "" = the primary group of ExporterUser
 	Slice          string `toml:"slice"`           // systemd slice of the exporters
+	FailedImages   string `toml:"failed_images"`   // RemoveImages or SetAsideImages: what becomes of a failed copy
 	LogLevel       string `toml:"log_level"`       // debug, info, warn or error
 	LogFormat      string `toml:"log_format"`      // auto, journal, json or text
 }
@@ -79,6 +82,25 @@ type Deadlines struct {
 	Disconnect      Duration `toml:"disconnect"`       // from the last disk's completion until every client is gone
 }
 
+// What becomes of the images of a backup that failed after it had copied something.
+const (
+	RemoveImages   = "remove"
+	SetAsideImages = "set_aside"
+)
+
+// Limits of what runs at the same time.
+type Limits struct {
+	MaxBackups int `toml:"max_backups"` // 0 = none
+	MaxExports int `toml:"max_exports"` // of all backups together; 0 = as many as there are ports
+	MaxQueued  int `toml:"max_queued"`  // starts that wait for a turn
+}
+
+// Space that the file system of a repository must have free.
+type Space struct {
+	Reserve Size `toml:"reserve"` // no backup starts with less
+	Floor   Size `toml:"floor"`   // a backup that runs fails with less
+}
+
 // HTTP is about the callbacks of the backup client.
 type HTTP struct {
 	Enabled   bool   `toml:"enabled"`
@@ -97,6 +119,8 @@ type Metrics struct {
 type Repository struct {
 	ID   string `toml:"id"`   // 1 to 64 of A-Z a-z 0-9 . _ -
 	Path string `toml:"path"` // absolute; not inside another repository
+
+	RateLimit Size `toml:"rate_limit"` // per second and export, unless a request says otherwise; 0 = none
 }
 
 // A VCenter is a vCenter that VM records may name. Its password is not here: see VCenterPassword.
@@ -119,6 +143,7 @@ func Default() *Config {
 			ExporterUser:   "sendense-nbd",
 			ExporterGroup:  "sendense-nbd",
 			Slice:          "sendense-nbd.slice",
+			FailedImages:   RemoveImages,
 			LogLevel:       "info",
 			LogFormat:      "auto",
 		},
@@ -145,6 +170,8 @@ func Default() *Config {
 			NoProgress:      DurationOf(2 * time.Hour),
 			Disconnect:      DurationOf(10 * time.Minute),
 		},
+		Limits:  Limits{MaxBackups: 16, MaxQueued: 1000},
+		Space:   Space{Reserve: SizeOf(1 << 30), Floor: SizeOf(64 << 20)},
 		HTTP:    HTTP{Listen: "127.0.0.1:8082"},
 		Metrics: Metrics{Enabled: true, Listen: "127.0.0.1:9185"},
 	}

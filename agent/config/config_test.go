@@ -12,7 +12,11 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-var duration = cmp.Comparer(func(a, b Duration) bool { return a == b })
+// values compares the types that hide what they hold.
+var values = cmp.Options{
+	cmp.Comparer(func(a, b Duration) bool { return a == b }),
+	cmp.Comparer(func(a, b Size) bool { return a == b }),
+}
 
 func TestDefaultIsValid(t *testing.T) {
 	if err := Default().Validate(); err != nil {
@@ -25,7 +29,7 @@ func TestEmptyFileIsDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Default(), c, duration); diff != "" {
+	if diff := cmp.Diff(Default(), c, values); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -35,7 +39,7 @@ func TestExampleIsDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Default(), c, duration); diff != "" {
+	if diff := cmp.Diff(Default(), c, values); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -72,7 +76,7 @@ func TestExampleUncommented(t *testing.T) {
 	want.VCenters = map[string]VCenter{"main": {
 		Host: "vcenter.example.com", User: "backup@vsphere.local", PasswordCredential: "vcenter-main", Datacenter: "DC1",
 	}}
-	if diff := cmp.Diff(want, c, duration); diff != "" {
+	if diff := cmp.Diff(want, c, values); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -91,7 +95,7 @@ func TestRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got, duration); diff != "" {
+	if diff := cmp.Diff(want, got, values); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -109,7 +113,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		}
 		seen[key] = true
 	}
-	if len(seen) < 35 || reflect.TypeFor[Config]().NumField() != 9 {
+	if len(seen) < 44 || reflect.TypeFor[Config]().NumField() != 11 {
 		t.Errorf("%d keys: the walk has lost some", len(seen))
 	}
 }

@@ -16,9 +16,10 @@ import (
 
 // Limits of values.
 const (
-	MinShared     = 2    // connections per export: fewer hang the backup client for ever
-	MaxShared     = 1024 // connections per export: more is a mistake
-	maxSocketPath = 107  // bytes of a Unix socket's sun_path, without the final zero
+	MinShared     = 2       // connections per export: fewer hang the backup client for ever
+	MaxShared     = 1024    // connections per export: more is a mistake
+	minRateLimit  = 1 << 20 // bytes per second: at less a write of the backup client, up to 32 MiB, would time out
+	maxSocketPath = 107     // bytes of a Unix socket's sun_path, without the final zero
 )
 
 var (
@@ -49,6 +50,9 @@ func (c *Config) Validate() error {
 	c.NBD.validate(p)
 	c.SNA.validate(p)
 	c.Deadlines.validate(p)
+	c.Limits.validate(p, c.NBD)
+	p.check(c.Space.Floor.Bytes() <= c.Space.Reserve.Bytes(), "space.floor", "%s is more than reserve %s: exchange them",
+		c.Space.Floor, c.Space.Reserve)
 	c.validateListeners(p)
 	c.validateRepositories(p)
 	c.validateVCenters(p)
@@ -61,6 +65,7 @@ func (a Agent) validate(p *problems) {
 	p.check(len(a.Socket) <= maxSocketPath, "agent.socket", "%d bytes long, the kernel takes at most %d: choose a shorter path",
 		len(a.Socket), maxSocketPath)
 	p.oneOf("agent.bus", a.Bus, BusSystem, BusUser)
+	p.oneOf("agent.failed_images", a.FailedImages, RemoveImages, SetAsideImages)
 	p.oneOf("agent.log_level", a.LogLevel, "debug", "info", "warn", "error")
 	p.oneOf("agent.log_format", a.LogFormat, "auto", "journal", "json", "text")
 	for _, f := range []struct{ key, name string }{
@@ -108,6 +113,13 @@ func (d Deadlines) validate(p *problems) {
 	p.positive("deadlines.disconnect", d.Disconnect)
 }
 
+func (l Limits) validate(p *problems, n NBD) {
+	ports := max(int(n.LastPort)-int(n.FirstPort)+1, 0)
+	p.check(l.MaxBackups >= 0, "limits.max_backups", "%d: want 0 or more", l.MaxBackups)
+	p.check(l.MaxExports >= 0 && l.MaxExports <= ports, "limits.max_exports", "%d: want 0 to %d, the number of ports", l.MaxExports, ports)
+	p.check(l.MaxQueued >= 0 && l.MaxQueued <= 100_000, "limits.max_queued", "%d: want 0 to 100000", l.MaxQueued)
+}
+
 func (c *Config) validateListeners(p *problems) {
 	p.listen("http.listen", c.HTTP.Listen)
 	p.listen("metrics.listen", c.Metrics.Listen)
@@ -152,6 +164,8 @@ func (c *Config) validateRepositories(p *problems) {
 		p.check(!ids[r.ID], key+": id", "is there twice: give each repository its own")
 		ids[r.ID] = true
 		p.path(key+": path", r.Path)
+		p.check(r.RateLimit.Bytes() == 0 || r.RateLimit.Bytes() >= minRateLimit, key+": rate_limit",
+			"%s: want 0B for none, or at least %s", r.RateLimit, SizeOf(minRateLimit))
 		p.check(r.Path != "/", key+": path", "the root directory cannot be a repository: use a directory of its own")
 		p.check(!overlaps(r.Path, c.Agent.StateDirectory), key+": path",
 			"%q and agent.state_directory %q: neither may lie inside the other", r.Path, c.Agent.StateDirectory)
