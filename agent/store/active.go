@@ -1,0 +1,34 @@
+package store
+
+import (
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// Active returns every active backup, in the order of the VMs' names.
+func (s *Store) Active() ([]backup.Backup, error) {
+	var active []backup.Backup
+	err := s.view(func(t *tx) error {
+		return t.Bucket(bucketActive).ForEach(func(k, id []byte) error {
+			b, err := t.indexed(bucketActive, k, id)
+			active = append(active, b)
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return active, nil
+}
+
+// checkIdle returns an *ActiveError when the VM has an active backup.
+func (t *tx) checkIdle(vm string) error {
+	id := t.Bucket(bucketActive).Get([]byte(vm))
+	if id == nil {
+		return nil
+	}
+	b, err := t.indexed(bucketActive, []byte(vm), id)
+	if err != nil {
+		return err
+	}
+	return &ActiveError{VM: vm, BackupID: b.ID, State: b.State}
+}

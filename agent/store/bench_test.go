@@ -1,0 +1,93 @@
+package store
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// withRecords opens a database that holds n ended backups of a hundred VMs.
+func withRecords(b *testing.B, n int) *Store {
+	b.Helper()
+	s, err := Open(filepath.Join(b.TempDir(), "agent.db"), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = s.Close() })
+	for done := 0; done < n; {
+		err := s.update(func(t *tx) error {
+			for range min(n-done, 5000) {
+				r := backup.Backup{
+					ID: fmt.Sprintf("backup-vm%d-%d", done%100, done), VM: vmOf(fmt.Sprint("vm", done%100), 2),
+					Repository: "local", State: backup.Completed, Runs: make([]backup.DiskRun, 2),
+					CreatedAt: start.Add(time.Duration(done) * time.Second),
+				}
+				if err := t.list(nil, lists(r), r); err != nil {
+					return err
+				}
+				if err := t.put(bucketBackups, []byte(r.ID), r); err != nil {
+					return err
+				}
+				done++
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	return s
+}
+
+var sizes = []int{0, 1000, 100_000}
+
+func BenchmarkPrepare(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := withRecords(b, n)
+			now := start.AddDate(10, 0, 0)
+			for b.Loop() {
+				now = now.Add(time.Minute)
+				r := mustPrepare(b, s, vmOf("vm1", 2), now)
+				b.StopTimer()
+				fail(b, s, r)
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+func BenchmarkPage(b *testing.B) {
+	for name, q := range map[string]Query{
+		"all": {}, "vm": {VMName: "vm1"}, "state": {State: backup.Completed}, "both": {VMName: "vm1", State: backup.Completed},
+	} {
+		for _, n := range sizes[1:] {
+			b.Run(fmt.Sprint(name, "/", n), func(b *testing.B) {
+				s := withRecords(b, n)
+				q.Limit = 10
+				_, q.Cursor, _ = s.Backups(q) // the newest ten
+				for b.Loop() {
+					if page, _, err := s.Backups(q); err != nil || (n > 0 && len(page) == 0) {
+						b.Fatal(len(page), err)
+					}
+				}
+			})
+		}
+	}
+}
+
+func BenchmarkLatestCompleted(b *testing.B) {
+	for _, n := range sizes[1:] {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := withRecords(b, n)
+			for b.Loop() {
+				if _, found, err := s.LatestCompleted("vm1", "local"); !found || err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

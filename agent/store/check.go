@@ -1,0 +1,196 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// Check reads the whole database and returns an error that wraps ErrDamaged and names what is wrong: in bbolt's own
+// structure, in a record, or between records and indexes (every lease has its active backup and every active backup
+// its leases, one active backup per VM, each record in its lists and in no other). Writers wait meanwhile. bbolt's part
+// of the work does not stop when ctx ends.
+func (s *Store) Check(ctx context.Context) error {
+	c := &checker{ctx: ctx}
+	err := s.update(func(t *tx) error { // writable, as bbolt's check wants nobody else to write
+		for err := range t.Check() {
+			c.report("%v", err)
+		}
+		c.tx = t
+		if len(c.problems) > 0 {
+			return errUnchanged // a broken tree is not walked
+		}
+		for _, step := range []func() error{
+			c.checkVMs, c.checkBackups, c.checkLists, c.checkTotals, c.checkCooling,
+		} {
+			if err := step(); err != nil {
+				return err
+			}
+		}
+		return errUnchanged
+	})
+	if err != nil {
+		return err
+	}
+	if len(c.problems) > 0 {
+		return damaged(s.path, strings.Join(c.problems, "; "))
+	}
+	return nil
+}
+
+// maxProblems bounds the length of Check's error.
+const maxProblems = 20
+
+// A checker compares the records with everything that hangs on them.
+type checker struct {
+	*tx
+	ctx      context.Context
+	problems []string
+	listed   map[string]int // records that belong in each list
+	totals   map[string]int // entries that belong in each index
+}
+
+func (c *checker) report(format string, args ...any) {
+	if len(c.problems) < maxProblems {
+		c.problems = append(c.problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// each walks a bucket until the context ends.
+func (c *checker) each(b *bolt.Bucket, f func(k, v []byte)) error {
+	return b.ForEach(func(k, v []byte) error {
+		f(k, v)
+		return c.ctx.Err()
+	})
+}
+
+func (c *checker) checkVMs() error {
+	return c.each(c.Bucket(bucketVMs), func(k, v []byte) {
+		var vm backup.VM
+		if err := c.decode(bucketVMs, k, v, &vm); err != nil {
+			c.report("%v", err)
+		} else if err := vm.Validate(); err != nil || vm.Name != string(k) {
+			c.report("vms/%q: holds vm %q: %v", k, vm.Name, err)
+		}
+	})
+}
+
+func (c *checker) checkBackups() error {
+	c.listed, c.totals = map[string]int{}, map[string]int{}
+	return c.each(c.Bucket(bucketBackups), func(k, v []byte) {
+		var b backup.Backup
+		if err := c.decode(bucketBackups, k, v, &b); err != nil {
+			c.report("%v", err)
+			return
+		}
+		if b.ID != string(k) || !slices.Contains(backup.States, b.State) {
+			c.report("backups/%q: holds backup %q, state %q", k, b.ID, b.State)
+		}
+		if c.Bucket(bucketRemoved).Get(k) != nil {
+			c.report("backup %s: is on record and removed", k)
+		}
+		for _, name := range lists(b) {
+			c.listed[name]++
+			if list := c.Bucket(bucketLists).Bucket([]byte(name)); list == nil || !has(list, listKey(b)) {
+				c.report("backup %s: not in list %q", k, name)
+			}
+		}
+		if b.RequestID != "" {
+			c.index(bucketRequests, b.RequestID, b)
+		}
+		if b.State.Active() {
+			c.checkHoldings(b)
+		}
+	})
+}
+
+// checkHoldings looks for what an active backup must hold.
+func (c *checker) checkHoldings(b backup.Backup) {
+	c.index(bucketActive, b.VM.Name, b)
+	if err := c.checkParent(b); err != nil {
+		c.report("backup %s: %v", b.ID, err)
+	}
+	for _, key := range claims(b) {
+		c.index(bucketClaims, key, b)
+	}
+	for _, run := range b.Runs {
+		c.totals[string(bucketLeases)]++
+		var l backup.Lease
+		ok, err := c.get(bucketLeases, encodePort(run.Port), &l)
+		if err != nil || !ok || l.BackupID != b.ID || l.DiskID != run.DiskID || l.Port != run.Port ||
+			!strings.Contains(run.Unit, l.Nonce) {
+			c.report("backup %s: disk %d: port %d: lease %+v, error %v", b.ID, run.DiskID, run.Port, l, err)
+		}
+	}
+}
+
+// index looks for the entry of a record in an index by one key, and counts it.
+func (c *checker) index(bucket []byte, key string, b backup.Backup) {
+	c.totals[string(bucket)]++
+	if id := c.Bucket(bucket).Get([]byte(key)); string(id) != b.ID {
+		c.report("backup %s: %s/%q names %q", b.ID, bucket, key, id)
+	}
+}
+
+// checkLists counts: every record is in its lists, so a list that is too long has entries of no record.
+func (c *checker) checkLists() error {
+	root := c.Bucket(bucketLists)
+	return c.each(root, func(name, _ []byte) {
+		list := root.Bucket(name)
+		if list == nil {
+			c.report("lists/%q: not a list", name)
+			return
+		}
+		n := 0
+		if err := c.each(list, func(_, _ []byte) { n++ }); err == nil && (n != c.listed[string(name)] || n == 0) {
+			c.report("list %q: %d entries for %d records", name, n, c.listed[string(name)])
+		}
+	})
+}
+
+// checkTotals counts, for the same reason, what belongs to no record in the other indexes.
+func (c *checker) checkTotals() error {
+	for _, bucket := range [][]byte{bucketActive, bucketLeases, bucketClaims, bucketRequests} {
+		if n := c.count(bucket); n != c.totals[string(bucket)] {
+			c.report("%s: %d entries where the records have %d", bucket, n, c.totals[string(bucket)])
+		}
+	}
+	return c.ctx.Err()
+}
+
+// checkCooling looks that nothing is in use that is cooling down, and that only ended backups let things cool.
+func (c *checker) checkCooling() error {
+	for _, pair := range []struct{ cooling, used []byte }{
+		{bucketCoolingPorts, bucketLeases},
+		{bucketCoolingVMs, bucketActive},
+	} {
+		err := c.eachCooling(pair.cooling, func(key []byte, s stamp) error {
+			if c.Bucket(pair.used).Get(key) != nil {
+				c.report("%s/%x: also in %s", pair.cooling, key, pair.used)
+			}
+			if b, err := c.backup(s.backupID); err == nil && b.State.Active() {
+				c.report("%s/%x: backup %s is %s", pair.cooling, key, b.ID, b.State)
+			}
+			return c.ctx.Err()
+		})
+		if errors.Is(err, ErrDamaged) {
+			c.report("%v", err)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// has says whether a bucket has a key, whose value may be empty.
+func has(b *bolt.Bucket, key []byte) bool {
+	k, _ := b.Cursor().Seek(key)
+	return bytes.Equal(k, key)
+}

@@ -1,0 +1,146 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// Whatever is broken behind the store's back, Check finds it.
+func TestCheckFinds(t *testing.T) {
+	whole := filled(t)
+	active, ended := "", ""
+	open := func(t *testing.T) *Store {
+		path := filepath.Join(t.TempDir(), "agent.db")
+		if err := os.WriteFile(path, whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(path, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	s := open(t)
+	list, err := s.Active()
+	if err != nil || len(list) == 0 {
+		t.Fatal(err)
+	}
+	active = list[0].ID
+	points, _, err := s.Backups(Query{State: backup.Completed, Limit: 1})
+	if err != nil || len(points) == 0 {
+		t.Fatal(err)
+	}
+	ended = points[0].ID
+
+	first := func(b *bolt.Bucket) []byte {
+		k, _ := b.Cursor().First()
+		return bytes.Clone(k)
+	}
+	rewrite := func(id string, f func(*backup.Backup)) func(*tx) error {
+		return func(t *tx) error {
+			b, err := t.backup(id)
+			if err != nil {
+				return err
+			}
+			f(&b)
+			return t.put(bucketBackups, []byte(id), b)
+		}
+	}
+	drop := func(bucket []byte) func(*tx) error {
+		return func(t *tx) error { return t.Bucket(bucket).Delete(first(t.Bucket(bucket))) }
+	}
+	add := func(bucket []byte, key, value string) func(*tx) error {
+		return func(t *tx) error { return t.Bucket(bucket).Put([]byte(key), []byte(value)) }
+	}
+	inList := func(name string, f func(*bolt.Bucket) error) func(*tx) error {
+		return func(t *tx) error { return f(t.Bucket(bucketLists).Bucket([]byte(name))) }
+	}
+	for name, spoil := range map[string]func(*tx) error{
+		"lease lost":            drop(bucketLeases),
+		"active entry lost":     drop(bucketActive),
+		"claim lost":            drop(bucketClaims),
+		"request lost":          drop(bucketRequests),
+		"record lost":           func(t *tx) error { return t.Bucket(bucketBackups).Delete([]byte(ended)) },
+		"active record lost":    func(t *tx) error { return t.Bucket(bucketBackups).Delete([]byte(active)) },
+		"lease of nobody":       add(bucketLeases, "\x00\x01", `{"port":1,"backup_id":"x"}`),
+		"lease no JSON":         add(bucketLeases, "\x00\x01", `{`),
+		"active of nobody":      add(bucketActive, "x", "x"),
+		"active, but ended":     add(bucketActive, "x", ended),
+		"claim of nobody":       add(bucketClaims, "unit:x", "x"),
+		"request of nobody":     add(bucketRequests, "x", "x"),
+		"removed and there":     add(bucketRemoved, ended, "12345678"),
+		"record no JSON":        add(bucketBackups, ended, "{"),
+		"vm no JSON":            add(bucketVMs, "x", "{"),
+		"vm of another name":    add(bucketVMs, "x", `{"name":"y"}`),
+		"cooling short":         add(bucketCoolingPorts, "\x00\x01", "x"),
+		"cooling of the active": add(bucketCoolingVMs, "x", "12345678"+active),
+		"ended, still leased":   rewrite(active, func(b *backup.Backup) { b.State = backup.Failed }),
+		"active again":          rewrite(ended, func(b *backup.Backup) { b.State = backup.Running }),
+		"other time":            rewrite(ended, func(b *backup.Backup) { b.CreatedAt = b.CreatedAt.Add(1) }),
+		"other vm":              rewrite(ended, func(b *backup.Backup) { b.VM.Name = "x" }),
+		"other id":              rewrite(ended, func(b *backup.Backup) { b.ID = "x" }),
+		"other port":            rewrite(active, func(b *backup.Backup) { b.Runs[0].Port++ }),
+		"other unit":            rewrite(active, func(b *backup.Backup) { b.Runs[0].Unit = "x" }),
+		"no such parent":        rewrite(active, func(b *backup.Backup) { b.Parent = "x" }),
+		"not in a list":         inList(listAll, func(b *bolt.Bucket) error { return b.Delete(first(b)) }),
+		"nobody in a list":      inList(listAll, func(b *bolt.Bucket) error { return b.Put([]byte("12345678x"), nil) }),
+		"list lost":             func(t *tx) error { return t.Bucket(bucketLists).DeleteBucket([]byte(listAll)) },
+		"list of nobody":        func(t *tx) error { _, err := t.Bucket(bucketLists).CreateBucket([]byte("x")); return err },
+		"no list":               add(bucketLists, "x", "x"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			if err := s.Check(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.update(spoil); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Check(context.Background()); !errors.Is(err, ErrDamaged) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestCheckStops(t *testing.T) {
+	s := openNew(t)
+	mustPrepare(t, s, vmOf("a", 1), start)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.Check(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A record that cannot be read is an error that says so, and not a missing one.
+func TestDamagedRecord(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "agent.db"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	b := mustPrepare(t, s, vmOf("a", 1), start)
+	if err := s.update(func(t *tx) error { return t.Bucket(bucketBackups).Put([]byte(b.ID), []byte("{")) }); err != nil {
+		t.Fatal(err)
+	}
+	_, errBackup := s.Backup(b.ID)
+	_, _, errPage := s.Backups(Query{})
+	_, errActive := s.Active()
+	_, _, errUpdate := s.Update(b.ID, start, setState(backup.Exporting))
+	for _, err := range []error{errBackup, errPage, errActive, errUpdate} {
+		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), s.path) || !strings.Contains(err.Error(), b.ID) {
+			t.Errorf("got %v", err)
+		}
+	}
+}

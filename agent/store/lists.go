@@ -1,0 +1,84 @@
+package store
+
+import (
+	"slices"
+	"strconv"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// The keys of the lists. See the schema.
+const listAll = "all"
+
+func listVM(vm string) string             { return "vm/" + vm }
+func listState(state backup.State) string { return "state/" + string(state) }
+
+func listVMState(vm string, state backup.State) string {
+	return listState(state) + "/" + listVM(vm)
+}
+
+func listPoints(repository, vm string) string {
+	return "point/" + strconv.Quote(repository) + "/" + vm
+}
+
+func listChildren(parent string) string { return "child/" + parent }
+
+// lists names the lists that a record belongs in.
+func lists(b backup.Backup) []string {
+	names := []string{listAll, listVM(b.VM.Name), listState(b.State), listVMState(b.VM.Name, b.State)}
+	if b.State == backup.Completed {
+		names = append(names, listPoints(b.Repository, b.VM.Name))
+	}
+	if b.Parent != "" && (b.State.Active() || b.State == backup.Completed) {
+		names = append(names, listChildren(b.Parent))
+	}
+	return names
+}
+
+// listKey orders the records of a list by creation.
+func listKey(b backup.Backup) []byte { return append(encodeTime(b.CreatedAt), b.ID...) }
+
+// listID is the backup id of a list's key.
+func listID(key []byte) []byte { return key[timeBytes:] }
+
+// list moves a record from the lists it was in to those it belongs in.
+func (t *tx) list(from, to []string, b backup.Backup) error {
+	root, key := t.Bucket(bucketLists), listKey(b)
+	for _, name := range from {
+		if slices.Contains(to, name) {
+			continue
+		}
+		if err := unlist(root, name, key); err != nil {
+			return err
+		}
+	}
+	for _, name := range to {
+		if slices.Contains(from, name) {
+			continue
+		}
+		list, err := root.CreateBucketIfNotExists([]byte(name))
+		if err != nil {
+			return err
+		}
+		if err := list.Put(key, []byte{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func unlist(root *bolt.Bucket, name string, key []byte) error {
+	list := root.Bucket([]byte(name))
+	if list == nil {
+		return nil
+	}
+	if err := list.Delete(key); err != nil {
+		return err
+	}
+	if first, _ := list.Cursor().First(); first != nil {
+		return nil
+	}
+	return root.DeleteBucket([]byte(name))
+}

@@ -1,0 +1,194 @@
+package store
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// A Preparation is what is known of a backup before it is on record. Its functions run inside the transaction: they
+// must only compute, and not use the Store.
+type Preparation struct {
+	// Backup holds VM, Type, Parent, Repository, Policy, Tags and RequestID. Anything else in it is dropped.
+	Backup backup.Backup
+	Now    time.Time
+	ID     func(unixSeconds int64) string // the backup's id; different for every second
+	Ports  PortChooser
+
+	// Complete fills in what depends on id, ports and nonces: Directory, and for every run ExportName, Image and Unit,
+	// which holds the nonce of the disk's lease. Runs and leases are in the order of VM.Disks.
+	Complete func(b *backup.Backup, leases []backup.Lease)
+}
+
+// Prepare puts a backup on record, in state preparing and with a lease for every disk, or changes nothing.
+//
+// If the request id is on record, the first backup is returned and existing is true; a *RequestMismatchError says that
+// it was made for another VM, type or repository. Other errors: *ActiveError, *CoolingError, *ParentError,
+// backup.ErrNoDisks, *ClaimError, and the chooser's own.
+//
+// The parent of an incremental is pinned: from here on RemoveBackup refuses it.
+func (s *Store) Prepare(p Preparation) (b backup.Backup, existing bool, err error) {
+	return s.add(p, func(t *tx) (backup.Backup, error) {
+		b, err := t.admit(p, backup.Preparing)
+		if err != nil {
+			return backup.Backup{}, err
+		}
+		return t.equip(b, p.Now, p.Ports, p.Complete)
+	})
+}
+
+// add writes the record that compose makes, unless the request is on record.
+func (s *Store) add(p Preparation, compose func(*tx) (backup.Backup, error)) (b backup.Backup, existing bool, err error) {
+	if err := p.check(); err != nil {
+		return backup.Backup{}, false, err
+	}
+	err = s.update(func(t *tx) error {
+		var err error
+		if b, existing, err = t.requested(p.Backup); err != nil {
+			return err
+		}
+		if existing {
+			return errUnchanged
+		}
+		if b, err = compose(t); err != nil {
+			return err
+		}
+		return t.insert(b)
+	})
+	if err != nil {
+		return backup.Backup{}, false, err
+	}
+	return b, existing, nil
+}
+
+// check refuses what could not be written.
+func (p Preparation) check() error {
+	b := p.Backup
+	if err := b.VM.Validate(); err != nil {
+		return err
+	}
+	if len(b.VM.Disks) == 0 {
+		return fmt.Errorf("vm %q: %w", b.VM.Name, backup.ErrNoDisks)
+	}
+	if b.Type != backup.Full && b.Type != backup.Incremental {
+		return fmt.Errorf("backup_type %q: want %q or %q", b.Type, backup.Full, backup.Incremental)
+	}
+	if err := backup.ValidName("repository_id", b.Repository); err != nil {
+		return err
+	}
+	if b.RequestID != "" {
+		if err := backup.ValidName("request_id", b.RequestID); err != nil {
+			return err
+		}
+	}
+	return checkTime("now", p.Now)
+}
+
+// admit makes the bare record, if the VM is free and the parent fit.
+func (t *tx) admit(p Preparation, state backup.State) (backup.Backup, error) {
+	if err := t.checkIdle(p.Backup.VM.Name); err != nil {
+		return backup.Backup{}, err
+	}
+	if err := t.checkCool(p.Backup.VM.Name, p.Now); err != nil {
+		return backup.Backup{}, err
+	}
+	if err := t.checkParent(p.Backup); err != nil {
+		return backup.Backup{}, err
+	}
+	if err := t.dropCooled(p.Now); err != nil {
+		return backup.Backup{}, err
+	}
+	id, err := t.freshID(p)
+	if err != nil {
+		return backup.Backup{}, err
+	}
+	now := stored(p.Now)
+	return clone(backup.Backup{
+		ID: id, VM: p.Backup.VM, Type: p.Backup.Type, Parent: p.Backup.Parent, Repository: p.Backup.Repository,
+		RequestID: p.Backup.RequestID, Policy: p.Backup.Policy, Tags: p.Backup.Tags,
+		State: state, CreatedAt: now, UpdatedAt: now,
+	})
+}
+
+// equip gives the record a run and a lease for every disk, and has the caller complete it.
+func (t *tx) equip(
+	b backup.Backup, now time.Time, choose PortChooser, complete func(*backup.Backup, []backup.Lease),
+) (backup.Backup, error) {
+	leases, err := t.leaseDisks(&b, choose, stored(now))
+	if err != nil {
+		return backup.Backup{}, err
+	}
+	return t.complete(b, leases, func(b *backup.Backup) { complete(b, leases) })
+}
+
+// maxSecondsAhead is how far a backup's id may run ahead of the clock: more backups of one VM than that, each ended
+// within its second, do not happen.
+const maxSecondsAhead = 100_000
+
+// freshID is the id of the first second, from now on, that no record has or ever had.
+func (t *tx) freshID(p Preparation) (string, error) {
+	for ahead := range int64(maxSecondsAhead) {
+		var id string
+		t.call(func() { id = p.ID(p.Now.Unix() + ahead) })
+		if err := backup.ValidName("backup_id", id); err != nil {
+			return "", err
+		}
+		key := []byte(id)
+		if t.Bucket(bucketBackups).Get(key) == nil && t.Bucket(bucketRemoved).Get(key) == nil {
+			return id, nil
+		}
+	}
+	return "", fmt.Errorf("vm %q: no unused backup_id within %d seconds of now: set the clock", p.Backup.VM.Name, maxSecondsAhead)
+}
+
+// leaseDisks gives the backup a run and a lease for every disk.
+func (t *tx) leaseDisks(b *backup.Backup, choose PortChooser, now time.Time) ([]backup.Lease, error) {
+	ports, err := t.choosePorts(choose, len(b.VM.Disks))
+	if err != nil {
+		return nil, fmt.Errorf("vm %q: %w", b.VM.Name, err)
+	}
+	leases := make([]backup.Lease, len(ports))
+	for i, d := range b.VM.Disks {
+		if leases[i], err = t.lease(ports[i], b.ID, d.ID, now); err != nil {
+			return nil, err
+		}
+		b.Runs = append(b.Runs, backup.DiskRun{DiskID: d.ID, Key: d.Key(), CapacityBytes: d.CapacityBytes, Port: ports[i]})
+	}
+	return leases, nil
+}
+
+// complete has the caller fill in the names, and holds it to what it may change.
+func (t *tx) complete(b backup.Backup, leases []backup.Lease, fill func(*backup.Backup)) (backup.Backup, error) {
+	after, err := clone(b)
+	if err != nil {
+		return b, err
+	}
+	t.call(func() { fill(&after) })
+	if err := checkImmutable(b, after); err != nil {
+		return b, err
+	}
+	if after.State != b.State {
+		return b, &ImmutableError{BackupID: b.ID, Field: "state"}
+	}
+	return after, checkUnits(b, after, leases)
+}
+
+// insert writes a new record and its index entries.
+func (t *tx) insert(b backup.Backup) error {
+	if err := t.claim(b); err != nil {
+		return err
+	}
+	if b.RequestID != "" {
+		if err := t.Bucket(bucketRequests).Put([]byte(b.RequestID), []byte(b.ID)); err != nil {
+			return err
+		}
+	}
+	if err := t.Bucket(bucketActive).Put([]byte(b.VM.Name), []byte(b.ID)); err != nil {
+		return err
+	}
+	if err := t.list(nil, lists(b), b); err != nil {
+		return err
+	}
+	return t.put(bucketBackups, []byte(b.ID), b)
+}

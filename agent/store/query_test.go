@@ -1,0 +1,152 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+func ids(list []backup.Backup) []string {
+	out := []string{}
+	for _, b := range list {
+		out = append(out, b.ID)
+	}
+	return out
+}
+
+// all turns every page.
+func all(t *testing.T, s *Store, q Query) []string {
+	t.Helper()
+	out := []string{}
+	for {
+		page, next, err := s.Backups(q)
+		if err != nil || len(page) > pageSize(q.Limit) || (next != "" && len(page) != pageSize(q.Limit)) {
+			t.Fatalf("page of %d, next %q, error %v", len(page), next, err)
+		}
+		out = append(out, ids(page)...)
+		if next == "" {
+			return out
+		}
+		q.Cursor = next
+	}
+}
+
+func TestBackups(t *testing.T) {
+	s := openNew(t)
+	// Names that could be confused, if keys were put together carelessly.
+	names := []string{"a", "a/vm/b", "b", "vm/a", "completed", "all"}
+	want := map[Query][]string{}
+	for i := range 24 {
+		// Two at a time have the same creation time.
+		b := mustPrepare(t, s, vmOf(names[i%len(names)], 1), start.Add(time.Duration(i/2)*time.Minute))
+		if i%3 == 0 {
+			b = fail(t, s, b)
+		} else {
+			b = step(t, s, b, toCompleted...)
+		}
+		for _, q := range []Query{{}, {VMName: b.VM.Name}, {State: b.State}, {VMName: b.VM.Name, State: b.State}} {
+			want[q] = append([]string{b.ID}, want[q]...)
+		}
+	}
+	for q := range want {
+		for _, q.Limit = range []int{0, 1, 3, 4, 24, MaxPage + 1} {
+			got := all(t, s, q)
+			plain := q
+			plain.Limit = 0
+			if diff := cmp.Diff(sameTimes(t, s, want[plain]), sameTimes(t, s, got)); diff != "" {
+				t.Errorf("%+v: %s", q, diff)
+			}
+		}
+	}
+	for _, q := range []Query{{VMName: "c"}, {State: backup.Running}, {VMName: "a", State: backup.Running}, {State: "x"}} {
+		if got := all(t, s, q); len(got) > 0 {
+			t.Errorf("%+v: %v", q, got)
+		}
+	}
+}
+
+// sameTimes orders ids of one creation time, whose order is not promised.
+func sameTimes(t *testing.T, s *Store, list []string) []string {
+	t.Helper()
+	out := append([]string{}, list...)
+	created := func(id string) time.Time {
+		b, err := s.Backup(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.CreatedAt
+	}
+	for i := 1; i < len(out); i++ {
+		if created(out[i-1]).Equal(created(out[i])) && out[i-1] > out[i] {
+			out[i-1], out[i] = out[i], out[i-1]
+		}
+	}
+	return out
+}
+
+// A cursor stays right while backups come and go.
+func TestCursorSurvivesChanges(t *testing.T) {
+	s := openNew(t)
+	var made []string
+	for i := range 6 {
+		made = append(made, fail(t, s, mustPrepare(t, s, vmOf("a", 1), start.Add(time.Duration(i)*time.Hour))).ID)
+	}
+	page, next, err := s.Backups(Query{Limit: 2})
+	if err != nil || !cmp.Equal(ids(page), []string{made[5], made[4]}) {
+		t.Fatalf("got %v, error %v", ids(page), err)
+	}
+	fail(t, s, mustPrepare(t, s, vmOf("a", 1), start.Add(100*time.Hour)))
+	for _, id := range []string{made[4], made[3], made[5]} {
+		if err := s.RemoveBackup(id, start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, next, err = s.Backups(Query{Limit: 2, Cursor: next})
+	if err != nil || !cmp.Equal(ids(page), []string{made[2], made[1]}) {
+		t.Fatalf("got %v, error %v", ids(page), err)
+	}
+	for _, id := range made[:2] {
+		if err := s.RemoveBackup(id, start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if page, next, err = s.Backups(Query{Cursor: next}); err != nil || len(page) > 0 || next != "" {
+		t.Errorf("got %v, next %q, error %v", ids(page), next, err)
+	}
+}
+
+// A cursor behind every record, as when the newest were removed, is the first page.
+func TestCursorAboveEverything(t *testing.T) {
+	s := openNew(t)
+	first := fail(t, s, mustPrepare(t, s, vmOf("a", 1), start))
+	cursor := encodeCursor(listKey(backup.Backup{ID: "x", CreatedAt: start.Add(time.Hour)}))
+	if page, _, err := s.Backups(Query{Cursor: cursor}); err != nil || !cmp.Equal(ids(page), []string{first.ID}) {
+		t.Errorf("got %v, error %v", ids(page), err)
+	}
+}
+
+func TestBadCursor(t *testing.T) {
+	s := openNew(t)
+	for _, cursor := range []string{"x", "%%%", "AAAAAAAAAAA", "AAAAAAAAAAAB_w==", "backup-a-1", fmt.Sprintf("%04000d", 7)} {
+		if _, _, err := s.Backups(Query{Cursor: cursor}); !errors.Is(err, ErrBadCursor) {
+			t.Errorf("%.20q: %v", cursor, err)
+		}
+	}
+}
+
+func FuzzCursor(f *testing.F) {
+	f.Add("")
+	f.Add("8YWmrdSWgABiYWNr\r\r\r\r") // base64 passes over line ends
+	f.Add(encodeCursor(listKey(backup.Backup{ID: "backup-a-1", CreatedAt: start})))
+	f.Fuzz(func(t *testing.T, cursor string) {
+		key, err := decodeCursor(cursor)
+		if (err != nil) != errors.Is(err, ErrBadCursor) || (err == nil && encodeCursor(key) != cursor) {
+			t.Errorf("%q: key %q, error %v", cursor, key, err)
+		}
+	})
+}

@@ -1,0 +1,63 @@
+package store
+
+import (
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// Enqueue puts a backup on record that waits for its turn: in state queued, without runs and without leases. It is the
+// VM's active backup and pins its parent. Ports and Complete of the Preparation are not used. Otherwise it is Prepare.
+func (s *Store) Enqueue(p Preparation) (b backup.Backup, existing bool, err error) {
+	return s.add(p, func(t *tx) (backup.Backup, error) { return t.admit(p, backup.Queued) })
+}
+
+// NextQueued returns the queued backup that has waited longest, and whether there is one.
+func (s *Store) NextQueued() (b backup.Backup, found bool, err error) {
+	err = s.view(func(t *tx) error {
+		name := listState(backup.Queued)
+		list := t.Bucket(bucketLists).Bucket([]byte(name))
+		if list == nil {
+			return nil
+		}
+		k, _ := list.Cursor().First()
+		var err error
+		b, err = t.listed(name, k)
+		found = err == nil
+		return err
+	})
+	return b, found, err
+}
+
+// Dequeue moves a queued backup to preparing and leases a port for every disk, or changes nothing. ports and complete
+// are those of a Preparation. It returns a *StateError when the backup is not queued.
+func (s *Store) Dequeue(
+	id string, now time.Time, ports PortChooser, complete func(b *backup.Backup, leases []backup.Lease),
+) (backup.Backup, error) {
+	if err := checkTime("now", now); err != nil {
+		return backup.Backup{}, err
+	}
+	var after backup.Backup
+	err := s.update(func(t *tx) error {
+		before, err := t.backup(id)
+		if err != nil {
+			return err
+		}
+		if before.State != backup.Queued {
+			return &StateError{BackupID: id, State: before.State, Action: "preparing it"}
+		}
+		if err := t.dropCooled(now); err != nil {
+			return err
+		}
+		after = before
+		after.State, after.UpdatedAt = backup.Preparing, stored(now)
+		if after, err = t.equip(after, now, ports, complete); err != nil {
+			return err
+		}
+		return t.write(before, after)
+	})
+	if err != nil {
+		return backup.Backup{}, err
+	}
+	return after, nil
+}

@@ -1,0 +1,88 @@
+package store
+
+import (
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// RemoveBackup forgets an ended backup; its id is never given again. It returns a *NotFoundError when there is no such
+// backup, an *ActiveError when it has not ended, a *PinnedError when another one stands on it.
+//
+// Remove the record before the images: then no backup can choose as its parent what is about to go. If the agent dies in
+// between, Removed tells that the images must go too.
+func (s *Store) RemoveBackup(id string, now time.Time) error {
+	if err := checkTime("now", now); err != nil {
+		return err
+	}
+	return s.update(func(t *tx) error {
+		b, err := t.backup(id)
+		if err != nil {
+			return err
+		}
+		if b.State.Active() {
+			return &ActiveError{VM: b.VM.Name, BackupID: b.ID, State: b.State}
+		}
+		if err := t.checkUnpinned(b); err != nil {
+			return err
+		}
+		if err := t.list(lists(b), nil, b); err != nil {
+			return err
+		}
+		if b.RequestID != "" {
+			if err := t.Bucket(bucketRequests).Delete([]byte(b.RequestID)); err != nil {
+				return err
+			}
+		}
+		if err := t.Bucket(bucketRemoved).Put([]byte(id), encodeTime(now)); err != nil {
+			return err
+		}
+		return t.Bucket(bucketBackups).Delete([]byte(id))
+	})
+}
+
+// Removed says whether there was a backup of that id which RemoveBackup has removed.
+func (s *Store) Removed(id string) (removed bool, err error) {
+	err = s.view(func(t *tx) error {
+		removed = id != "" && t.Bucket(bucketRemoved).Get([]byte(id)) != nil
+		return nil
+	})
+	return removed, err
+}
+
+// Import puts an ended backup on record that this database has never held, as read from a manifest: the way back from
+// a lost database. A backup that is on record, or was removed, is left as it is: added is false.
+func (s *Store) Import(b backup.Backup) (added bool, err error) {
+	if err := checkImport(b); err != nil {
+		return false, err
+	}
+	if b, err = clone(b); err != nil {
+		return false, err
+	}
+	b.RequestID = "" // the request was answered long ago, and another may have its id
+	err = s.update(func(t *tx) error {
+		key := []byte(b.ID)
+		if t.Bucket(bucketBackups).Get(key) != nil || t.Bucket(bucketRemoved).Get(key) != nil {
+			return errUnchanged
+		}
+		added = true
+		if err := t.list(nil, lists(b), b); err != nil {
+			return err
+		}
+		return t.put(bucketBackups, key, b)
+	})
+	return added && err == nil, err
+}
+
+func checkImport(b backup.Backup) error {
+	if err := backup.ValidName("backup_id", b.ID); err != nil {
+		return err
+	}
+	if err := backup.ValidName("vm name", b.VM.Name); err != nil {
+		return err
+	}
+	if !b.State.Terminal() {
+		return &StateError{BackupID: b.ID, State: b.State, Action: "importing"}
+	}
+	return checkTime("backup "+b.ID+": created_at", b.CreatedAt)
+}

@@ -1,0 +1,79 @@
+package store
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+func TestRemoveBackup(t *testing.T) {
+	s := openNew(t)
+	b := mustPrepare(t, s, vmOf("a", 1), start)
+	var active *ActiveError
+	if err := s.RemoveBackup(b.ID, start); !errors.As(err, &active) || active.BackupID != b.ID {
+		t.Errorf("active: %v", err)
+	}
+	step(t, s, b, toCompleted...)
+	if err := s.RemoveBackup(b.ID, start); err != nil {
+		t.Fatal(err)
+	}
+	var missing *NotFoundError
+	if _, err := s.Backup(b.ID); !errors.As(err, &missing) {
+		t.Errorf("still there: %v", err)
+	}
+	if err := s.RemoveBackup(b.ID, start); !errors.As(err, &missing) {
+		t.Errorf("twice: %v", err)
+	}
+	if got := all(t, s, Query{}); len(got) > 0 {
+		t.Errorf("still listed: %v", got)
+	}
+}
+
+func TestImport(t *testing.T) {
+	from, to := openNew(t), openNew(t)
+	p := preparation(vmOf("a", 2), start)
+	p.Backup.RequestID = "r"
+	b, _, err := from.Prepare(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var state *StateError
+	if _, err := to.Import(b); !errors.As(err, &state) {
+		t.Errorf("an active one: %v", err)
+	}
+	b = step(t, from, b, toCompleted...)
+	for _, want := range []bool{true, false} {
+		if added, err := to.Import(b); err != nil || added != want {
+			t.Errorf("added %v, error %v", added, err)
+		}
+	}
+	got, found, err := to.LatestCompleted("a", "local")
+	b.RequestID = ""
+	if err != nil || !found || !cmp.Equal(b, got) {
+		t.Errorf("got %+v, error %v", got, err)
+	}
+	// Its id is taken.
+	if b2 := mustPrepare(t, to, vmOf("a", 1), start); b2.ID == b.ID {
+		t.Errorf("%s: twice", b.ID)
+	}
+	if err := to.RemoveBackup(b.ID, start); err != nil {
+		t.Fatal(err)
+	}
+	if added, err := to.Import(b); err != nil || added {
+		t.Errorf("after removal: added %v, error %v", added, err)
+	}
+	for _, bad := range []backup.Backup{
+		{},
+		{ID: "x", State: backup.Completed, CreatedAt: start},
+		{ID: "x", VM: vmOf("a", 1), State: backup.Completed},
+		{ID: "x", VM: vmOf("a", 1), State: "x", CreatedAt: time.Now()},
+	} {
+		if added, err := to.Import(bad); err == nil || added {
+			t.Errorf("%+v: added %v, error %v", bad, added, err)
+		}
+	}
+}

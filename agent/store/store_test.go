@@ -1,0 +1,132 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// start is when the tests' clocks begin.
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func openPath(t testing.TB, path string) *Store {
+	t.Helper()
+	s, err := Open(path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Check(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// openNew opens a new database, which is checked when the test ends. It does not wait for the disk: what a test looks
+// for here does not depend on it, and hundreds of commits do.
+func openNew(t testing.TB) *Store {
+	t.Helper()
+	s := openPath(t, filepath.Join(t.TempDir(), "agent.db"))
+	s.db.NoSync = true
+	return s
+}
+
+var errNoPort = errors.New("no free port")
+
+// portsOf is a chooser like the one of package nbd.
+func portsOf(first, last uint16) PortChooser {
+	return func(after uint16, taken func(uint16) bool, n int) ([]uint16, error) {
+		if after < first || after > last {
+			after = last
+		}
+		var ports []uint16
+		for i := range int(last-first) + 1 {
+			port := first + uint16((int(after-first)+1+i)%(int(last-first)+1))
+			if !taken(port) {
+				ports = append(ports, port)
+			}
+			if len(ports) == n {
+				return ports, nil
+			}
+		}
+		return nil, errNoPort
+	}
+}
+
+func vmOf(name string, disks int) backup.VM {
+	vm := backup.VM{Name: name}
+	for i := range disks {
+		vm.Disks = append(vm.Disks, backup.Disk{ID: i, UnitNumber: i, CapacityBytes: 1 << 20})
+	}
+	return vm
+}
+
+func unitOf(id string, l backup.Lease) string {
+	return fmt.Sprintf("u-%s-disk%d-%s", id, l.DiskID, l.Nonce)
+}
+
+// preparation is what a caller would ask for.
+func preparation(vm backup.VM, now time.Time) Preparation {
+	return Preparation{
+		Backup: backup.Backup{VM: vm, Type: backup.Full, Repository: "local"},
+		Now:    now,
+		ID:     func(s int64) string { return fmt.Sprintf("backup-%s-%d", vm.Name, s) },
+		Ports:  portsOf(10100, 10200),
+		Complete: func(b *backup.Backup, leases []backup.Lease) {
+			b.Directory = "/r/" + b.ID
+			for i, l := range leases {
+				run := &b.Runs[i]
+				run.Unit, run.ExportName = unitOf(b.ID, l), fmt.Sprintf("%s-disk%d", vm.Name, l.DiskID)
+				run.Image = b.Directory + "/" + run.ExportName
+			}
+		},
+	}
+}
+
+func mustPrepare(t testing.TB, s *Store, vm backup.VM, now time.Time) backup.Backup {
+	t.Helper()
+	b, existing, err := s.Prepare(preparation(vm, now))
+	if err != nil || existing {
+		t.Fatalf("existing %v, error %v", existing, err)
+	}
+	return b
+}
+
+// step moves a backup through states, one second each.
+func step(t testing.TB, s *Store, b backup.Backup, states ...backup.State) backup.Backup {
+	t.Helper()
+	for _, state := range states {
+		_, after, err := s.Update(b.ID, b.UpdatedAt.Add(time.Second), func(b *backup.Backup) error {
+			b.State = state
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = after
+	}
+	return b
+}
+
+var toCompleted = []backup.State{backup.Exporting, backup.Calling, backup.Running, backup.Finishing, backup.Completed}
+
+func fail(t testing.TB, s *Store, b backup.Backup) backup.Backup {
+	t.Helper()
+	return step(t, s, b, backup.Undoing, backup.Failed)
+}
+
+func setState(state backup.State) func(*backup.Backup) error {
+	return func(b *backup.Backup) error {
+		b.State = state
+		return nil
+	}
+}

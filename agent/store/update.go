@@ -1,0 +1,142 @@
+package store
+
+import (
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// Update changes a record in one transaction. f gets the record as it is and may return an error, which is returned as
+// it is and leaves everything as it was; it runs inside the transaction, so it must only compute. A record that f
+// leaves alone is not written.
+//
+// A new State must be one that backup.CheckTransition allows. ID, VM name, type, repository, request id, creation time,
+// the ports and units of the runs, and the parent of an active backup do not change: *ImmutableError. Update sets
+// UpdatedAt and, when the backup ends, EndedAt.
+//
+// When the backup ends, its leases are returned and another backup of the VM may begin; if CooldownUntil is later than
+// now, VM and ports cool down until then. On an ended backup CooldownUntil may only be brought forward, which ends the
+// cooling; zero ends it at once.
+func (s *Store) Update(
+	id string, now time.Time, f func(b *backup.Backup) error,
+) (before, after backup.Backup, err error) {
+	if err := checkTime("now", now); err != nil {
+		return backup.Backup{}, backup.Backup{}, err
+	}
+	now = stored(now)
+	err = s.update(func(t *tx) error {
+		var err error
+		if before, err = t.backup(id); err != nil {
+			return err
+		}
+		if after, err = t.change(before, f); err != nil {
+			return err
+		}
+		if reflect.DeepEqual(before, after) {
+			return errUnchanged
+		}
+		after.UpdatedAt = now
+		if after.State.Terminal() && before.State.Active() {
+			after.EndedAt = now
+		}
+		return t.write(before, after)
+	})
+	if err != nil {
+		return backup.Backup{}, backup.Backup{}, err
+	}
+	return before, after, nil
+}
+
+// change has the caller change a copy of the record, and holds it to what it may change.
+func (t *tx) change(before backup.Backup, f func(*backup.Backup) error) (backup.Backup, error) {
+	after, err := clone(before)
+	if err != nil {
+		return after, err
+	}
+	t.call(func() { err = f(&after) })
+	if err != nil {
+		return after, err
+	}
+	after.CooldownUntil = stored(after.CooldownUntil)
+	if after, err = clone(after); err != nil { // in the form that is read back, so that it can be compared
+		return after, err
+	}
+	if err := checkImmutable(before, after); err != nil {
+		return after, err
+	}
+	if err := checkUnits(before, after, nil); err != nil {
+		return after, err
+	}
+	if before.State == backup.Queued && after.State == backup.Preparing { // Dequeue leases the ports
+		return after, &StateError{BackupID: before.ID, State: before.State, Action: "preparing it without leases"}
+	}
+	if after.State != before.State {
+		if err := backup.CheckTransition(before.State, after.State); err != nil {
+			return after, fmt.Errorf("backup %s: %w", before.ID, err)
+		}
+	}
+	if after.Parent != before.Parent {
+		if err := t.checkParent(after); err != nil {
+			return after, err
+		}
+	}
+	return after, checkCooldown(before, after)
+}
+
+// checkCooldown refuses a time that cannot be encoded, and a longer cooling of what may be in use again.
+func checkCooldown(before, after backup.Backup) error {
+	if after.CooldownUntil.Equal(before.CooldownUntil) {
+		return nil
+	}
+	if before.State.Terminal() && after.CooldownUntil.After(before.CooldownUntil) {
+		return fmt.Errorf("backup %s: cooldown_until: may only be brought forward once the backup has ended", before.ID)
+	}
+	if after.CooldownUntil.IsZero() {
+		return nil
+	}
+	return checkTime("cooldown_until", after.CooldownUntil)
+}
+
+// write replaces a record and follows the change in everything that hangs on it.
+func (t *tx) write(before, after backup.Backup) error {
+	if err := t.list(lists(before), lists(after), after); err != nil {
+		return err
+	}
+	if err := t.follow(before, after); err != nil {
+		return err
+	}
+	return t.put(bucketBackups, []byte(after.ID), after)
+}
+
+func (t *tx) follow(before, after backup.Backup) error {
+	switch {
+	case after.State.Active():
+		return t.reclaim(before, after)
+	case before.State.Active():
+		return t.release(before, after)
+	case !after.CooldownUntil.Equal(before.CooldownUntil):
+		return t.shortenCooling(after)
+	}
+	return nil
+}
+
+// release gives back what an active backup held.
+func (t *tx) release(before, after backup.Backup) error {
+	for _, r := range before.Runs {
+		if err := t.returnLease(r.Port, before.ID); err != nil {
+			return err
+		}
+	}
+	if err := t.disclaim(before); err != nil {
+		return err
+	}
+	if err := t.Bucket(bucketActive).Delete([]byte(before.VM.Name)); err != nil {
+		return err
+	}
+	if after.CooldownUntil.After(after.EndedAt) {
+		return t.cool(after)
+	}
+	return nil
+}
