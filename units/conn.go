@@ -1,0 +1,134 @@
+package units
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+
+	systemd "github.com/coreos/go-systemd/v22/dbus"
+	"github.com/godbus/dbus/v5"
+)
+
+// link is one connection to the service manager. go-systemd makes two sockets of it, one for calls
+// and one for signals; the loss of either is the loss of the link.
+type link struct {
+	*systemd.Conn
+	socks   []*dbus.Conn // calls, signals
+	signals chan *dbus.Signal
+	lost    chan struct{}
+	once    sync.Once
+	stops   []func() bool
+}
+
+// dial connects, subscribes to the manager's signals and returns. ctx bounds only this; life is the
+// context of the connection itself (go-systemd closes a connection with the context of its
+// constructor, so that must not be the caller's).
+func dial(ctx, life context.Context, user bool) (*link, error) {
+	l := &link{signals: make(chan *dbus.Signal, 256), lost: make(chan struct{})}
+	conn, err := systemd.NewConnection(func() (*dbus.Conn, error) {
+		sock, err := dialSocket(ctx, life, user)
+		if err == nil {
+			l.socks = append(l.socks, sock)
+			l.stops = append(l.stops, context.AfterFunc(sock.Context(), l.fail))
+		}
+		return sock, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connect to the %s service manager: %w", busKind(user), err)
+	}
+	l.Conn = conn
+	stop := context.AfterFunc(ctx, conn.Close)
+	defer stop()
+	if err := l.subscribe(user); err != nil {
+		l.close()
+		return nil, fmt.Errorf("subscribe to the %s service manager: %w", busKind(user), err)
+	}
+	return l, nil
+}
+
+func busKind(user bool) string {
+	if user {
+		return "user's"
+	}
+	return "system"
+}
+
+// dialSocket opens one authenticated connection: to the system bus, or straight to the user
+// manager's own socket, which is there also when the user has no session bus.
+func dialSocket(ctx, life context.Context, user bool) (*dbus.Conn, error) {
+	options := []dbus.ConnOption{
+		dbus.WithContext(life),
+		// The default handler delivers signals out of order when the receiver is busy.
+		dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()),
+	}
+	var sock *dbus.Conn
+	var err error
+	if user {
+		dir := os.Getenv("XDG_RUNTIME_DIR")
+		if dir == "" {
+			return nil, errors.New("XDG_RUNTIME_DIR is not set: the user has no service manager; log in, or enable it (loginctl enable-linger)")
+		}
+		sock, err = dbus.Dial("unix:path="+dbus.EscapeBusAddressValue(filepath.Join(dir, "systemd/private")), options...)
+	} else {
+		sock, err = dbus.SystemBusPrivate(options...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = sock.Close() })
+	defer stop()
+	// EXTERNAL with the number: no user look-up needed.
+	err = sock.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Getuid()))})
+	if err == nil && !user { // a peer-to-peer socket has no bus to greet
+		err = sock.Hello()
+	}
+	if err != nil {
+		_ = sock.Close()
+		return nil, errors.Join(ctx.Err(), err)
+	}
+	return sock, nil
+}
+
+// subscribe asks for unit signals. On a bus it also asks to hear when the service manager leaves
+// and comes back (daemon-reexec), which ends its subscriptions.
+func (l *link) subscribe(user bool) error {
+	sock := l.socks[1]
+	sock.Signal(l.signals)
+	if !user {
+		err := errors.Join(
+			sock.AddMatchSignal(dbus.WithMatchInterface(managerInterface), dbus.WithMatchMember("UnitRemoved")),
+			sock.AddMatchSignal(dbus.WithMatchInterface(managerInterface), dbus.WithMatchMember("Reloading")),
+			sock.AddMatchSignal(dbus.WithMatchSender("org.freedesktop.DBus"),
+				dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, managerName)),
+		)
+		if err != nil {
+			return err
+		}
+	}
+	return l.Subscribe()
+}
+
+const (
+	managerName      = "org.freedesktop.systemd1"
+	managerPath      = "/org/freedesktop/systemd1"
+	managerInterface = "org.freedesktop.systemd1.Manager"
+)
+
+func (l *link) fail() { l.once.Do(func() { close(l.lost) }) }
+
+func (l *link) close() {
+	l.Close()
+	l.fail()
+}
+
+func isNetError(err error) bool {
+	var e *net.OpError
+	return errors.As(err, &e) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, net.ErrClosed)
+}

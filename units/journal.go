@@ -1,0 +1,53 @@
+package units
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+)
+
+// Journal returns the last n lines, oldest first, that a pair's process wrote, or the service manager
+// as a warning or error about either half. It runs journalctl(1), and asks the journal to take in
+// first what is on its way. Who is not root sees the lines of his own units, and those of a user
+// below UID 1000 only as a member of the group systemd-journal.
+func (m *Manager) Journal(ctx context.Context, name string, n int) ([]string, error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	// Best effort: only root may. The journal handles the request after what was sent before it.
+	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run()
+	args := []string{"--quiet", "--no-pager", "--output=cat", "--lines=" + strconv.Itoa(n)}
+	out, err := exec.CommandContext(ctx, "journalctl", append(args, m.journalMatch(name)...)...).Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
+		}
+		return nil, fmt.Errorf("unit %s: read journal: %w", name, err)
+	}
+	text := strings.TrimRight(string(out), "\n")
+	if text == "" {
+		return nil, nil
+	}
+	return strings.Split(text, "\n"), nil
+}
+
+// journalMatch selects the lines, in the syntax of journalctl(1): "+" is or, two values of one field
+// are too, two fields are and.
+func (m *Manager) journalMatch(name string) []string {
+	of, about := "_SYSTEMD_UNIT=", "UNIT="
+	if m.options.User {
+		of, about = "_SYSTEMD_USER_UNIT=", "USER_UNIT="
+	}
+	match := []string{of + name + serviceSuffix}
+	for _, half := range []string{name + serviceSuffix, name + socketSuffix} {
+		match = append(match, "+", about+half)
+		for priority := range 5 { // emergency to warning
+			match = append(match, "PRIORITY="+strconv.Itoa(priority))
+		}
+	}
+	return match
+}

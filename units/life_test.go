@@ -1,0 +1,238 @@
+package units
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// How a service ended stays to be read, also when nobody was connected while it ended.
+func TestResultStays(t *testing.T) {
+	for _, test := range []struct {
+		name, script string
+		signal       syscall.Signal
+		want         Unit
+		clean        bool
+	}{
+		{"exits 0", "sleep 0.3", 0, Unit{ActiveState: "active", SubState: "exited", Result: "success", ExecMainCode: 1}, true},
+		{"exits 3", "sleep 0.3; exit 3", 0, Unit{ActiveState: "failed", SubState: "failed", Result: "exit-code", ExecMainCode: 1, ExecMainStatus: 3}, false},
+		{"handles SIGTERM", sleeper, syscall.SIGTERM, Unit{ActiveState: "active", SubState: "exited", Result: "success", ExecMainCode: 1}, true},
+		// systemd calls it success, and it is none: nothing was written back.
+		{"dies of SIGTERM", "exec sleep 1000", syscall.SIGTERM, Unit{ActiveState: "active", SubState: "exited", Result: "success", ExecMainCode: 2, ExecMainStatus: 15}, false},
+		{"dies of SIGKILL", "exec sleep 1000", syscall.SIGKILL, Unit{ActiveState: "failed", SubState: "failed", Result: "signal", ExecMainCode: 2, ExecMainStatus: 9}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m := open(t)
+			s := shell(t, m, test.script)
+			first, err := Open(t.Context(), Options{Slice: testSlice})
+			if err != nil {
+				t.Fatal(err)
+			}
+			started := mustStart(t, first, s)
+			if err := first.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if test.signal != 0 {
+				time.Sleep(50 * time.Millisecond) // for the shell to set its trap
+				if err := syscall.Kill(started.MainPID, test.signal); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, "its end", func() bool { return !alive(started.MainPID) })
+			run(t, "systemctl", "daemon-reload")
+
+			u, err := m.await(t.Context(), s.Name, Unit.Ended)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := Unit{ActiveState: u.ActiveState, SubState: u.SubState, Result: u.Result, ExecMainCode: u.ExecMainCode, ExecMainStatus: u.ExecMainStatus}
+			if got != test.want || u.Clean() != test.clean || u.InvocationID != started.InvocationID || u.ExitedAt.IsZero() {
+				t.Errorf("read %+v, want %+v, clean %v", u, test.want, test.clean)
+			}
+		})
+	}
+}
+
+// Whatever ended the service, no client starts it again: not one that waits already, not a new one,
+// and not after the service manager has forgotten that it started (daemon-reload, daemon-reexec).
+func TestNoSecondLife(t *testing.T) {
+	for _, end := range []string{"SIGKILL", "SIGTERM", "exit 0", "exit 3"} {
+		for _, before := range []string{"", "daemon-reload", "daemon-reexec"} {
+			t.Run(end+" "+before, func(t *testing.T) {
+				m := open(t)
+				s := shell(t, m, "sleep 0.7; "+end)
+				if strings.HasPrefix(end, "SIG") {
+					s = shell(t, m, "exec sleep 1000")
+				}
+				started := mustStart(t, m, s)
+				if before != "" {
+					run(t, "systemctl", before)
+				}
+				waiting := connect(t, s.ListenAddress)
+				defer waiting.Close()
+				switch end {
+				case "SIGKILL":
+					_ = syscall.Kill(started.MainPID, syscall.SIGKILL)
+				case "SIGTERM":
+					_ = syscall.Kill(started.MainPID, syscall.SIGTERM)
+				}
+				ended, err := m.await(t.Context(), s.Name, Unit.Ended)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 3 {
+					if c, err := net.DialTimeout("tcp", s.ListenAddress, time.Second); err == nil {
+						_, _ = c.Write([]byte("hello"))
+						defer c.Close()
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
+				u, err := m.Get(t.Context(), s.Name)
+				if err != nil || u.Running() || u.InvocationID != started.InvocationID || u.Result != ended.Result {
+					t.Errorf("after its end %+v, and now %+v, %v", ended, u, err)
+				}
+			})
+		}
+	}
+}
+
+func connect(t testing.TB, address string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// No client starts it again while it stops either.
+func TestNoSecondLifeWhileStopping(t *testing.T) {
+	m := open(t)
+	s := shell(t, m, `trap "sleep 0.3; exit 0" TERM; while :; do sleep 0.05; done`)
+	started := mustStart(t, m, s)
+	time.Sleep(50 * time.Millisecond)
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if c, err := net.DialTimeout("tcp", s.ListenAddress, time.Second); err == nil {
+				_ = c.Close()
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	if err := m.Remove(t.Context(), s.Name); err != nil {
+		t.Error(err)
+	}
+	close(stop)
+	<-done
+	if alive(started.MainPID) {
+		t.Error("it still runs")
+	}
+	assertGone(t, m, s.Name)
+	out := run(t, "journalctl", "--sync") + run(t, "journalctl", "-o", "cat", "UNIT="+s.Name+serviceSuffix)
+	if n := strings.Count(out, "Starting "); n != 1 {
+		t.Errorf("started %d times:\n%s", n, out)
+	}
+}
+
+func TestTerminateWaits(t *testing.T) {
+	m := open(t)
+	s := shell(t, m, `trap "sleep 0.5; exit 0" TERM; while :; do sleep 0.05; done`)
+	mustStart(t, m, s)
+	time.Sleep(50 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if u, err := m.Terminate(ctx, s.Name); !errors.Is(err, context.DeadlineExceeded) || !u.Running() {
+		t.Errorf("terminated within 50 ms: %+v, %v", u, err)
+	}
+	for range 2 { // again, and after the end
+		if u, err := m.Terminate(t.Context(), s.Name); err != nil || !u.Clean() {
+			t.Errorf("terminated: %+v, %v", u, err)
+		}
+	}
+}
+
+func TestTerminateNotFound(t *testing.T) {
+	m := open(t)
+	if _, err := m.Terminate(t.Context(), "test-nothing"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("error %v, want %v", err, ErrNotFound)
+	}
+}
+
+// A process that ignores SIGTERM is killed after the stop time-out, and the result tells.
+func TestStopTimeout(t *testing.T) {
+	m := open(t)
+	s := shell(t, m, `trap "" TERM; while :; do sleep 0.05; done`)
+	s.StopTimeout = 300 * time.Millisecond
+	mustStart(t, m, s)
+	time.Sleep(50 * time.Millisecond)
+	run(t, "systemctl", "stop", s.Name+socketSuffix)
+	u, err := m.Get(t.Context(), s.Name)
+	if err != nil || u.Result != "timeout" || u.ExecMainCode != 2 || u.ExecMainStatus != 9 || u.Clean() {
+		t.Errorf("killed by the stop: %+v, %v", u, err)
+	}
+	if err := m.Remove(t.Context(), s.Name); err != nil {
+		t.Error(err)
+	}
+	assertGone(t, m, s.Name)
+}
+
+func TestRemoveTwice(t *testing.T) {
+	m := open(t)
+	s := shell(t, m, "sleep 1000")
+	mustStart(t, m, s)
+	for range 3 {
+		if err := m.Remove(t.Context(), s.Name); err != nil {
+			t.Error(err)
+		}
+		assertGone(t, m, s.Name)
+	}
+}
+
+// A socket or a service that lost its other half is listed and removed too.
+func TestHalves(t *testing.T) {
+	m := open(t)
+	name := newName(t, m)
+	run(t, "systemd-run", "--quiet", "--unit="+name, "--slice="+testSlice,
+		"--socket-property=ListenStream="+freeAddress(t), "/bin/true")
+	lone := newName(t, m)
+	run(t, "systemd-run", "--quiet", "--unit="+lone+serviceSuffix, "sleep", "1000")
+	list, err := m.List(t.Context(), "test-TestHalves-")
+	if err != nil || len(list) != 2 {
+		t.Fatalf("listed %+v, %v", list, err)
+	}
+	for _, name := range []string{name, lone} {
+		if err := m.Remove(t.Context(), name); err != nil {
+			t.Error(err)
+		}
+		assertGone(t, m, name)
+	}
+}
+
+// qemu-nbd forgets a SIGTERM right after it began to serve, in about one of a hundred cases.
+func TestTerminateAtOnce(t *testing.T) {
+	m := open(t)
+	s := qemuNBD(t, m, newImage(t, "1M"))
+	for range 30 {
+		mustStart(t, m, s)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		if u, err := m.Terminate(ctx, s.Name); err != nil || !u.Clean() {
+			t.Errorf("terminated: %+v, %v", u, err)
+		}
+		if err := m.Remove(ctx, s.Name); err != nil {
+			t.Error(err)
+		}
+		cancel()
+	}
+}

@@ -1,0 +1,131 @@
+package units
+
+import (
+	"math"
+	"net/netip"
+	"strings"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/dbus"
+)
+
+// execStart is the D-Bus type (sasb): path, arguments, whether a failure is ignored.
+type execStart struct {
+	Path          string
+	Argv          []string
+	IgnoreFailure bool
+}
+
+// literal keeps systemd from expanding variables in arguments, which it does ($HOME) unlike
+// specifiers (%n), in properties that come over D-Bus; "$$" stands for "$" (systemd.service(5)).
+// ExecStartEx has a flag for that, but systemd 252 writes it to the unit's file under a name that it
+// does not read back: after a daemon-reload the unit has no command and counts as broken.
+func literal(argv []string) []string {
+	escaped := make([]string, len(argv))
+	for i, arg := range argv {
+		escaped[i] = strings.ReplaceAll(arg, "$", "$$")
+	}
+	return escaped
+}
+
+// service returns the properties of the service half.
+func (m *Manager) service(s Spec) []systemd.Property {
+	socket := s.Name + socketSuffix
+	props := []systemd.Property{
+		property("Description", s.description()),
+		property("Requires", []string{socket}),
+		property("After", []string{socket}),
+		// The parent's exit is the sign that the command serves, so the job's end is too.
+		property("Type", "forking"),
+		property("ExecStart", []execStart{{s.Argv[0], literal(s.Argv), false}}),
+		// How it ended stays to be read until Remove: RemainAfterExit keeps a service that exited
+		// with success (active, exited), CollectMode=inactive one that failed.
+		property("RemainAfterExit", true),
+		property("CollectMode", "inactive"),
+		// No second life, part two: whoever starts it again, it may start once. The counter is lost
+		// at daemon-reload (systemd 252), so this is not enough alone; see socket.
+		property("StartLimitBurst", uint32(1)),
+		property("StartLimitIntervalUSec", uint64(math.MaxUint64)),
+		property("Restart", "no"),
+		property("TimeoutStartUSec", microseconds(s.StartTimeout, DefaultStartTimeout)),
+		property("TimeoutStopUSec", microseconds(s.StopTimeout, DefaultStopTimeout)),
+		property("StandardInput", "null"),
+	}
+	if len(s.Environment) > 0 {
+		props = append(props, property("Environment", s.Environment))
+	}
+	if s.User != "" {
+		props = append(props, property("User", s.User))
+	}
+	if s.Group != "" {
+		props = append(props, property("Group", s.Group))
+	}
+	props = append(props, m.slice()...)
+	props = append(props, directories(s)...)
+	return append(props, sandbox()...)
+}
+
+// directories gives the command its view of the repository.
+func directories(s Spec) []systemd.Property {
+	var props []systemd.Property
+	if len(s.HiddenDirs) > 0 {
+		hidden := make([]emptyDir, 0, len(s.HiddenDirs))
+		for _, dir := range s.HiddenDirs {
+			hidden = append(hidden, emptyDir{dir, "ro"})
+		}
+		props = append(props, property("TemporaryFileSystem", hidden))
+	}
+	if len(s.WritableDirs) > 0 {
+		props = append(props, property("BindPaths", bindMounts(s.WritableDirs)))
+	}
+	if len(s.ReadOnlyDirs) > 0 {
+		props = append(props, property("BindReadOnlyPaths", bindMounts(s.ReadOnlyDirs)))
+	}
+	return props
+}
+
+// socket returns the properties of the socket half.
+func (m *Manager) socket(s Spec) []systemd.Property {
+	props := []systemd.Property{
+		property("Description", s.description()),
+		property("Listen", []listen{{"Stream", s.ListenAddress}}),
+		// No second life, part one: a service that failed would let its socket listen again, and the
+		// next client start it anew. Bound to it, the socket goes down in the same moment: systemd
+		// queues its stop while it handles the death, before it looks at the socket again.
+		property("BindsTo", []string{s.Name + serviceSuffix}),
+		property("CollectMode", "inactive"),
+		// Negotiation is a ping-pong of small packets: with Nagle's algorithm each costs 40 ms.
+		property("NoDelay", true),
+		// A client opens its connections in one burst.
+		property("Backlog", uint32(128)),
+		property("IPAccounting", true),
+	}
+	if address, err := netip.ParseAddrPort(s.ListenAddress); err == nil && address.Addr().IsLoopback() {
+		props = append(props, property("IPAddressAllow", localAddresses()), property("IPAddressDeny", anyAddress()))
+	}
+	return append(props, m.slice()...)
+}
+
+// listen is the D-Bus type (ss): kind and address.
+type listen struct{ Kind, Address string }
+
+func (m *Manager) slice() []systemd.Property {
+	if m.options.Slice == "" {
+		return nil
+	}
+	return []systemd.Property{property("Slice", m.options.Slice)}
+}
+
+func (s Spec) description() string {
+	if s.Description == "" {
+		return s.Name
+	}
+	return s.Description
+}
+
+func microseconds(d, def time.Duration) uint64 {
+	if d == 0 {
+		d = def
+	}
+	return uint64(d.Microseconds())
+}

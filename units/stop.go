@@ -1,0 +1,168 @@
+package units
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/dbus"
+)
+
+// Terminate sends SIGTERM to the service's main process and waits until it has ended. It never
+// kills: when ctx ends first, the process goes on ending, and Terminate may be called again. The pair
+// stays loaded, so that the returned Result, exit status, InvocationID and counters can be recorded
+// before Remove. A pair that has ended already is returned as it is.
+func (m *Manager) Terminate(ctx context.Context, name string) (Unit, error) {
+	u, err := m.Get(ctx, name)
+	if err != nil || !u.Running() {
+		return u, err
+	}
+	life := u.InvocationID
+	for pause := firstNudge; ; pause = min(2*pause, lastNudge) {
+		if err := m.sendTerm(ctx, name); err != nil {
+			return u, fmt.Errorf("unit %s: send SIGTERM: %w", name, err)
+		}
+		limit, cancel := context.WithTimeout(ctx, pause)
+		now, err := m.await(limit, name, func(u Unit) bool { return !u.Running() || u.InvocationID != life })
+		again := limit.Err() != nil && ctx.Err() == nil
+		cancel()
+		switch {
+		case err == nil && now.InvocationID == life:
+			return now, nil
+		case err == nil:
+			return u, fmt.Errorf("unit %s: somebody started it again; how it ended cannot be known", name)
+		case !again:
+			return u, fmt.Errorf("unit %s: wait for its end after SIGTERM: %w", name, err)
+		}
+	}
+}
+
+// SIGTERM is sent again after these pauses, the first doubled up to the last: qemu-nbd forgets one
+// that arrives in the moment between telling its parent that it serves and entering its main loop
+// (qemu-nbd.c sets state = RUNNING there, QEMU 7.2), and would run for ever. To a process that is
+// ending already another one means nothing.
+const (
+	firstNudge = 100 * time.Millisecond
+	lastNudge  = 5 * time.Second
+)
+
+// sendTerm sends SIGTERM to the main process. That there is none (any more) is no error.
+func (m *Manager) sendTerm(ctx context.Context, name string) error {
+	return m.retry(ctx, func(l *link) error {
+		err := l.KillUnitWithTarget(ctx, name+serviceSuffix, systemd.Main, int32(syscall.SIGTERM))
+		switch busErrorName(err) {
+		case busNoSuchProc, busUnixNoProc, busNoSuchUnit:
+			return nil
+		}
+		return err
+	})
+}
+
+// Remove stops both halves, forgets how they ended, and waits until both are gone. A command that
+// still runs gets SIGTERM, and SIGKILL after the Spec's StopTimeout. A pair that is not there is no
+// error.
+func (m *Manager) Remove(ctx context.Context, name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	for {
+		err := m.retry(ctx, func(l *link) error { return m.stop(ctx, l, name) })
+		if err != nil {
+			return fmt.Errorf("unit %s: stop: %w", name, err)
+		}
+		gone, err := m.forget(ctx, name)
+		if gone || err != nil {
+			return err
+		}
+	}
+}
+
+// stop stops both halves. The socket is named first: the service requires it, so one transaction
+// takes down both. Inside it the service goes first, because it is ordered after its socket, but no
+// client can start it again: systemd turns connections away on a socket that has a stop job. The
+// second request joins the job of the first, and is there for a service that has lost its socket.
+func (m *Manager) stop(ctx context.Context, l *link, name string) error {
+	units := []string{name + socketSuffix, name + serviceSuffix}
+	results := make([]chan string, len(units))
+	for i, unit := range units {
+		result := make(chan string, 1)
+		_, err := l.StopUnitContext(ctx, unit, "replace", result)
+		switch {
+		case err == nil:
+			results[i] = result
+		case busErrorName(err) != busNoSuchUnit:
+			return err
+		}
+	}
+	for i, unit := range units {
+		if results[i] == nil {
+			continue
+		}
+		if err := m.awaitStop(ctx, l, unit, results[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitStop waits for the stop job, or until the unit says by itself that it is down.
+func (m *Manager) awaitStop(ctx context.Context, l *link, unit string, result <-chan string) error {
+	pause := firstNudge
+	tick := time.NewTimer(pause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-result:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.lost:
+			return ErrDisconnected
+		case <-m.life.Done():
+			return ErrClosed
+		case <-tick.C:
+			state, err := l.GetUnitPropertyContext(ctx, unit, "ActiveState")
+			if err != nil {
+				return err
+			}
+			switch state.Value.Value() {
+			case "inactive", "failed": // its signal was lost
+				return nil
+			}
+			if err := m.sendTerm(ctx, pairName(unit)); err != nil {
+				return err
+			}
+			pause = min(2*pause, lastNudge)
+			tick.Reset(pause)
+		}
+	}
+}
+
+// forget resets the failed state, which is all that keeps a stopped unit loaded, and reports whether
+// both halves are gone. Units are collected a moment after the cause has ended.
+func (m *Manager) forget(ctx context.Context, name string) (bool, error) {
+	err := m.retry(ctx, func(l *link) error {
+		for _, unit := range []string{name + serviceSuffix, name + socketSuffix} {
+			err := l.ResetFailedUnitContext(ctx, unit)
+			if err != nil && busErrorName(err) != busNoSuchUnit {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("unit %s: reset: %w", name, err)
+	}
+	limit, cancel := context.WithTimeout(ctx, recheck)
+	defer cancel()
+	_, err = m.await(limit, name, func(Unit) bool { return false })
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return true, nil
+	case ctx.Err() == nil && limit.Err() != nil:
+		return false, nil // started again by somebody, or slow: stop it again
+	}
+	return false, fmt.Errorf("unit %s: wait until it is unloaded: %w", name, err)
+}

@@ -1,0 +1,152 @@
+package systemdtest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// enter is the role between owner and command: it joins every namespace of the machine and runs the
+// command there as a child, because a PID namespace takes in only children. Arguments: the
+// machine's PID 1 as the host numbers it, the machine's name, the cgroup for the command, the command.
+func enter() error {
+	if len(os.Args) < 5 {
+		return errors.New("usage: enter PID MACHINE CGROUP COMMAND [ARGUMENT...]")
+	}
+	pid, err := strconv.Atoi(os.Args[1])
+	if err != nil {
+		return fmt.Errorf("pid of the machine: %w", err)
+	}
+	group, err := os.Open(os.Args[3])
+	if err != nil {
+		return fmt.Errorf("cgroup of the command: %w", err)
+	}
+	if err := joinMachine(pid, os.Args[2]); err != nil {
+		return err
+	}
+	code, err := runForwarding(group, os.Args[4:])
+	if err != nil {
+		return err
+	}
+	os.Exit(code)
+	return nil
+}
+
+// joinMachine moves the calling thread into the machine. The working directory keeps its path.
+func joinMachine(pid int, name string) error {
+	cwd, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("working directory: %w", err)
+	}
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("machine %s: its PID 1 is gone: %w", name, err)
+	}
+	defer unix.Close(pidfd)
+	if id, err := readMarker(fmt.Sprintf("/proc/%d/root", pid)); err != nil || id.Name != name {
+		return fmt.Errorf("machine %s: process %d is not its PID 1 (any more): %w", name, pid, err)
+	}
+	// A thread that shares its root and working directory with others may not change its mounts.
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return fmt.Errorf("unshare file system attributes: %w", err)
+	}
+	// All but the cgroup namespace: from within it, a child cannot be put into a cgroup from outside
+	// (nsdelegate in cgroups(7)). The child joins it by itself.
+	const all = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET
+	if err := unix.Setns(pidfd, all); err != nil {
+		return fmt.Errorf("join machine %s: %w", name, err)
+	}
+	if err := unix.Chdir(cwd); err != nil {
+		return fmt.Errorf("working directory %s does not exist in the machine; share it with Options.Binds: %w", cwd, err)
+	}
+	return nil
+}
+
+// runForwarding runs argv, passes signals on to it and returns its exit status.
+func runForwarding(group *os.File, argv []string) (int, error) {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals)
+	cmd := roleCommand(roleCommandInside, argv...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
+	cmd.Env = machineEnv(os.Environ())
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("start %s in the machine: %w", argv[0], err)
+	}
+	go func() {
+		for s := range signals {
+			// SIGCHLD is about our child and SIGURG the Go scheduler's own.
+			if s != syscall.SIGCHLD && s != syscall.SIGURG {
+				_ = cmd.Process.Signal(s)
+			}
+		}
+	}()
+	return exitCode(cmd.Wait())
+}
+
+// commandInside is the last role before the command: it ties its life to the stand-in's, which
+// os/exec cannot do across a PID namespace (SysProcAttr.Pdeathsig compares the parent's PID, and a
+// parent outside reads as 0), and becomes the command.
+func commandInside() error {
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("set the parent-death signal: %w", err)
+	}
+	if os.Getppid() != 0 {
+		return errors.New("the stand-in ended before the command began")
+	}
+	if err := joinCgroupNamespace(); err != nil {
+		return err
+	}
+	path, err := exec.LookPath(os.Args[1])
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("exec %s: %w", path, unix.Exec(path, os.Args[1:], os.Environ()))
+}
+
+func joinCgroupNamespace() error {
+	fd, err := unix.Open("/proc/1/ns/cgroup", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Setns(fd, unix.CLONE_NEWCGROUP)
+	}
+	if err != nil {
+		return fmt.Errorf("join the machine's cgroup namespace: %w", err)
+	}
+	return nil
+}
+
+// exitCode turns the result of Wait into an exit status as a shell has it.
+func exitCode(err error) (int, error) {
+	var exit *exec.ExitError
+	if err == nil {
+		return 0, nil
+	}
+	if !errors.As(err, &exit) {
+		return exitNotStarted, err
+	}
+	if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return 128 + int(status.Signal()), nil
+	}
+	return exit.ExitCode(), nil
+}
+
+// machineEnv drops the variables that lead to the host's buses and service manager.
+func machineEnv(env []string) []string {
+	var kept []string
+	for _, e := range env {
+		switch name, _, _ := strings.Cut(e, "="); name {
+		case "DBUS_SESSION_BUS_ADDRESS", "DBUS_SYSTEM_BUS_ADDRESS", "XDG_RUNTIME_DIR",
+			"NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM", "LISTEN_FDS", "LISTEN_PID", "WATCHDOG_USEC":
+		default:
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,152 @@
+package systemdtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// bootTimeout bounds a boot on a very slow host; the usual one takes a quarter of a second.
+const bootTimeout = 60 * time.Second
+
+// Machine is a running machine. Close it, or end the process: either leaves nothing behind.
+type Machine struct {
+	// Name is unique on the host; the machine's cgroup and scratch directory bear it.
+	Name string
+	// PID is the machine's PID 1, as the host numbers it.
+	PID int
+
+	supervisor *exec.Cmd
+	hold       io.Closer // the pipe whose end tells the supervisor to clean up
+	cgroup     string
+	entry      *os.File // the cgroup of the commands' stand-ins
+	close      sync.Once
+	closeErr   error
+}
+
+// request is what the owner asks of its supervisor, as JSON on its standard input.
+type request struct {
+	Options Options
+	Binds   []string
+}
+
+// reply is the supervisor's answer on its standard output: the machine is up, or an error.
+type reply struct {
+	Error  string
+	Name   string
+	PID    int
+	Cgroup string
+}
+
+// marker is the content of markerFile.
+type marker struct {
+	Name    string
+	Scratch string // on a real disk of the host, at the same path in the machine
+}
+
+func readMarker(root string) (marker, error) {
+	var m marker
+	data, err := os.ReadFile(filepath.Join(root, markerFile))
+	if err != nil {
+		return m, err
+	}
+	return m, json.Unmarshal(data, &m)
+}
+
+// Boot starts a machine and returns when its system bus answers and its default target is reached.
+// The context bounds only the boot.
+func Boot(ctx context.Context, o Options) (*Machine, error) {
+	if err := checkHost(); err != nil {
+		return nil, err
+	}
+	binds, err := o.bindPaths()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
+	defer cancel()
+
+	supervisor := roleCommand(roleSupervisor)
+	supervisor.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	supervisor.Dir = "/"
+	stdin, err := supervisor.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := supervisor.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := supervisor.Start(); err != nil {
+		return nil, fmt.Errorf("start the machine's supervisor: %w", err)
+	}
+	m := &Machine{supervisor: supervisor, hold: stdin}
+	stop := context.AfterFunc(ctx, func() { _ = stdin.Close() })
+	err = m.handshake(stdin, stdout, request{Options: o, Binds: binds})
+	if !stop() && err != nil {
+		err = errors.Join(ctx.Err(), err)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("boot a machine: %w", err), m.Close())
+	}
+	return m, nil
+}
+
+func (m *Machine) handshake(in io.Writer, out io.Reader, req request) error {
+	if err := json.NewEncoder(in).Encode(req); err != nil {
+		return fmt.Errorf("tell the supervisor: %w", err)
+	}
+	var rep reply
+	if err := json.NewDecoder(out).Decode(&rep); err != nil {
+		return fmt.Errorf("the supervisor gave no answer: %w", err)
+	}
+	if rep.Error != "" {
+		return errors.New(rep.Error)
+	}
+	m.Name, m.PID, m.cgroup = rep.Name, rep.PID, rep.Cgroup
+	entry, err := os.Open(filepath.Join(rep.Cgroup, entryGroup))
+	m.entry = entry
+	return err
+}
+
+// Command prepares a command to run inside the machine, as root, in all its namespaces. Set the
+// fields of the result as for any command; Dir, when set, is a path of the host that the machine
+// shares. Its process is a stand-in outside: it passes signals on to the command, and ends as the
+// command ends, with 128 and the signal's number when a signal ended it. Killing the stand-in kills
+// the command.
+func (m *Machine) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, selfExe)
+	group := filepath.Join(m.cgroup, machineGroup, commandsGroup)
+	cmd.Args = append([]string{roleEnter, strconv.Itoa(m.PID), m.Name, group, name}, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(m.entry.Fd())}
+	return cmd
+}
+
+// Path returns where the host sees a file of the machine, such as the socket of its system bus.
+func (m *Machine) Path(inside string) string {
+	return filepath.Join(fmt.Sprintf("/proc/%d/root", m.PID), inside)
+}
+
+// Close kills every process of the machine and removes what it left on the host. It may be called
+// more than once.
+func (m *Machine) Close() error {
+	m.close.Do(func() {
+		if m.entry != nil {
+			_ = m.entry.Close()
+		}
+		_ = m.hold.Close()
+		if err := m.supervisor.Wait(); err != nil {
+			m.closeErr = fmt.Errorf("clean up after machine %s: supervisor: %w", m.Name, err)
+		}
+	})
+	return m.closeErr
+}

@@ -1,0 +1,50 @@
+package systemdtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+)
+
+// selfExe is the running executable, also when its file has been removed meanwhile.
+const selfExe = "/proc/self/exe"
+
+// Roles that this executable takes on when it runs itself again, told by argv[0].
+const (
+	roleSupervisor = "systemdtest-supervisor"
+	roleStage      = "systemdtest-stage"
+	roleEnter      = "systemdtest-enter"
+
+	roleCommandInside = "systemdtest-command"
+)
+
+// init takes over the process before main when it was started in one of the roles. The initial
+// goroutine is locked to the main thread during init: the roles rely on it, because namespaces
+// belong to a thread and PDEATHSIG fires when the parent thread ends.
+func init() {
+	var role func() error
+	switch os.Args[0] {
+	case roleSupervisor:
+		role = supervise
+	case roleStage:
+		role = becomeSystemd
+	case roleEnter:
+		role = enter
+	case roleCommandInside:
+		role = commandInside
+	default:
+		return
+	}
+	runtime.LockOSThread()
+	if err := role(); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[0], err)
+		os.Exit(exitNotStarted)
+	}
+	os.Exit(0)
+}
+
+// roleCommand prepares this executable to run again in a role.
+func roleCommand(role string, args ...string) *exec.Cmd {
+	return &exec.Cmd{Path: selfExe, Args: append([]string{role}, args...)}
+}

@@ -1,0 +1,160 @@
+package systemdtest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// changeRoot makes the machine's tree and makes it the root of this mount namespace: the host's
+// files under an overlay in memory, with the machine's own API file systems and temporary folders.
+func changeRoot(binds []string) error {
+	if err := mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	// Sources are opened before anything covers them.
+	sources, err := openAll(binds)
+	if err != nil {
+		return err
+	}
+	submounts := hostSubmounts()
+	// Every host has /tmp. The mount lies in our namespace only, so nothing of it shows outside.
+	const work = "/tmp"
+	if err := mount("tmpfs", work, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+		return err
+	}
+	root := filepath.Join(work, "root")
+	if err := overlay("/", root, filepath.Join(work, "top")); err != nil {
+		return err
+	}
+	for i, dir := range submounts {
+		if err := overlay(dir, filepath.Join(root, dir), fmt.Sprintf("%s/sub%d", work, i)); err != nil {
+			return err
+		}
+	}
+	if err := mountOwn(root); err != nil {
+		return err
+	}
+	for _, s := range sources {
+		if err := s.bindTo(filepath.Join(root, s.path)); err != nil {
+			return err
+		}
+	}
+	return pivot(root)
+}
+
+// overlay mounts lower at target, with all changes kept in memory.
+func overlay(lower, target, work string) error {
+	upper, scratch := filepath.Join(work, "upper"), filepath.Join(work, "work")
+	for _, dir := range []string{target, upper, scratch} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	// The upper directory becomes the root directory of the mount, so it must look like the lower.
+	if info, err := os.Stat(lower); err == nil {
+		if err := os.Chmod(upper, info.Mode()); err != nil {
+			return err
+		}
+	}
+	options := "lowerdir=" + escapeOverlay(lower) + ",upperdir=" + upper + ",workdir=" + scratch
+	return mount("overlay", target, "overlay", 0, options)
+}
+
+func escapeOverlay(path string) string {
+	return strings.NewReplacer(`\`, `\\`, ":", `\:`, ",", `\,`).Replace(path)
+}
+
+// mountOwn mounts what belongs to the machine alone.
+func mountOwn(root string) error {
+	const plain = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	for _, m := range []struct {
+		kind, at string
+		flags    uintptr
+		options  string
+	}{
+		{"proc", "proc", plain, ""},
+		// Read-only: nothing in the machine may turn the host's hardware or kernel off.
+		{"sysfs", "sys", plain | unix.MS_RDONLY, ""},
+		{"cgroup2", "sys/fs/cgroup", plain, ""},
+		{"tmpfs", "run", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755"},
+		{"tmpfs", "tmp", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
+		{"tmpfs", "var/tmp", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
+		{"tmpfs", "dev", unix.MS_NOSUID, "mode=0755"},
+	} {
+		if err := os.MkdirAll(filepath.Join(root, m.at), 0o755); err != nil {
+			return err
+		}
+		if err := mount(m.kind, filepath.Join(root, m.at), m.kind, m.flags, m.options); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(root, "run/lock"), 0o1777); err != nil {
+		return err
+	}
+	return fillDev(filepath.Join(root, "dev"))
+}
+
+// fillDev gives the machine a /dev of its own: systemd makes links in it, such as /dev/log.
+func fillDev(dev string) error {
+	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty", "fuse", "kvm"} {
+		host := filepath.Join("/dev", name)
+		if _, err := os.Stat(host); err != nil {
+			continue
+		}
+		node := filepath.Join(dev, name)
+		if err := os.WriteFile(node, nil, 0o666); err != nil {
+			return err
+		}
+		if err := mount(host, node, "", unix.MS_BIND, ""); err != nil {
+			return err
+		}
+	}
+	for link, to := range map[string]string{
+		"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1",
+		"stderr": "/proc/self/fd/2", "ptmx": "pts/ptmx",
+	} {
+		if err := os.Symlink(to, filepath.Join(dev, link)); err != nil {
+			return err
+		}
+	}
+	for _, m := range []struct{ kind, at, options string }{
+		{"devpts", "pts", "newinstance,ptmxmode=0666,mode=0620,gid=5"},
+		{"tmpfs", "shm", "mode=1777"},
+		{"mqueue", "mqueue", ""},
+	} {
+		at := filepath.Join(dev, m.at)
+		if err := os.Mkdir(at, 0o755); err != nil {
+			return err
+		}
+		if err := mount(m.kind, at, m.kind, unix.MS_NOSUID|unix.MS_NOEXEC, m.options); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pivot makes root the root directory and lets go of the old one: pivot_root(".", ".") stacks the
+// old root on the new, see pivot_root(2).
+func pivot(root string) error {
+	if err := unix.Chdir(root); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("pivot_root %s: %w", root, err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount the old root: %w", err)
+	}
+	return unix.Chdir("/")
+}
+
+func mount(source, target, kind string, flags uintptr, options string) error {
+	if err := unix.Mount(source, target, kind, flags, options); err != nil {
+		return fmt.Errorf("mount %s on %s: %w", kind, target, err)
+	}
+	return nil
+}

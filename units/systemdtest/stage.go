@@ -1,0 +1,117 @@
+package systemdtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// stageOrders tell the stage what machine to make of itself.
+type stageOrders struct {
+	Marker      marker
+	Binds       []string
+	Sysusers    string
+	FullBoot    bool
+	HostNetwork bool
+	Notify      string
+}
+
+// becomeSystemd is the role that turns into the machine's PID 1. It begins in new mount, PID, IPC,
+// UTS and network namespaces and in the machine's cgroup.
+func becomeSystemd() error {
+	var orders stageOrders
+	if err := json.Unmarshal([]byte(os.Getenv(stageEnv)), &orders); err != nil {
+		return fmt.Errorf("read the orders: %w", err)
+	}
+	// Only now, from within the machine's cgroup: the cgroup of this moment becomes the root that the
+	// new namespace shows. Like the mounts below, it belongs to this thread, which survives execve.
+	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
+		return fmt.Errorf("unshare the cgroup namespace: %w", err)
+	}
+	if err := changeRoot(orders.Binds); err != nil {
+		return err
+	}
+	if !orders.HostNetwork {
+		if err := loopbackUp(); err != nil {
+			return err
+		}
+	}
+	if err := unix.Sethostname([]byte("systemdtest")); err != nil {
+		return fmt.Errorf("set the host name: %w", err)
+	}
+	if err := furnish(orders); err != nil {
+		return err
+	}
+	return execSystemd(orders)
+}
+
+// furnish writes the few files by which the machine differs from its host.
+func furnish(orders stageOrders) error {
+	data, err := json.Marshal(orders.Marker)
+	if err != nil {
+		return err
+	}
+	// A host that is a container image often has no machine ID, and journald does not start without.
+	machineID := strings.Repeat("0", 32-len(orders.Marker.Name)+len(namePrefix)) + strings.TrimPrefix(orders.Marker.Name, namePrefix)
+	files := map[string]string{
+		markerFile:        string(data),
+		"/etc/hostname":   "systemdtest\n",
+		"/etc/machine-id": machineID + "\n",
+		"/etc/systemd/journald.conf.d/systemdtest.conf": "[Journal]\nStorage=volatile\nRateLimitIntervalSec=0\nForwardToSyslog=no\n",
+	}
+	for name, content := range unitFiles(orders.FullBoot) {
+		files[name] = content
+	}
+	for name, content := range files {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := linkUnits(orders.FullBoot); err != nil {
+		return err
+	}
+	return makeUsers(orders.Sysusers)
+}
+
+// makeUsers adds users to the machine's own /etc/passwd and /etc/group.
+func makeUsers(sysusers string) error {
+	if sysusers == "" {
+		sysusers = DefaultSysusers
+	}
+	cmd := exec.Command("systemd-sysusers", "-")
+	cmd.Stdin = strings.NewReader(sysusers)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("make the machine's users: systemd-sysusers: %w: %s", err, out)
+	}
+	return nil
+}
+
+// execSystemd replaces this process by systemd. It returns only with an error.
+func execSystemd(orders stageOrders) error {
+	env := []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		// systemd(1): a container manager says what it is; systemd then leaves clocks, modules and
+		// kernel parameters of the host alone, and reports on this socket when the boot is done.
+		"container=systemdtest",
+		"NOTIFY_SOCKET=" + orders.Notify,
+	}
+	target := "multi-user.target"
+	if !orders.FullBoot {
+		target = defaultTarget
+		env = append(env,
+			"SYSTEMD_UNIT_PATH="+strings.Join(unitSearchPath, ":"),
+			"SYSTEMD_GENERATOR_PATH="+filepath.Join(unitDir, "no-generators"),
+			"SYSTEMD_ENVIRONMENT_GENERATOR_PATH="+filepath.Join(unitDir, "no-generators"))
+	}
+	path := firstExisting(systemdPaths)
+	err := unix.Exec(path, []string{path, "--system", "--unit=" + target, "--show-status=no"}, env)
+	return fmt.Errorf("exec %s: %w", path, err)
+}

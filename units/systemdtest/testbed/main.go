@@ -1,0 +1,43 @@
+// Testbed runs one command inside a fresh machine whose PID 1 is a real systemd.
+//
+//	go run ./units/systemdtest/testbed [--bind DIR]... [--full] [--host-network] -- COMMAND [ARGUMENT...]
+//
+// The command sees the caller's files; what it changes outside of the module's source tree, the
+// working directory and the bound directories is gone when it ends. The exit status is the
+// command's. It needs root.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/sendense/backup-agent/units/systemdtest"
+)
+
+func main() {
+	var options systemdtest.Options
+	flag.Func("bind", "share this directory of the host, writable, at the same path (repeatable)", func(dir string) error {
+		abs, err := filepath.Abs(dir)
+		options.Binds = append(options.Binds, abs)
+		return err
+	})
+	flag.BoolVar(&options.FullBoot, "full", false, "boot multi-user.target with the distribution's units (seconds, not a quarter of one)")
+	flag.BoolVar(&options.HostNetwork, "host-network", false, "keep the caller's network instead of a private loopback")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: testbed [flags] -- COMMAND [ARGUMENT...]")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if flag.NArg() == 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	code, err := systemdtest.Run(context.Background(), options, flag.Args()...)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "testbed: %v\n", err)
+	}
+	os.Exit(code)
+}

@@ -1,0 +1,182 @@
+package units
+
+import (
+	"context"
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func next(t testing.TB, events <-chan Event) Event {
+	t.Helper()
+	select {
+	case e, ok := <-events:
+		if !ok {
+			t.Fatal("the watch ended")
+		}
+		return e
+	case <-time.After(15 * time.Second):
+		t.Fatal("no event")
+	}
+	return Event{}
+}
+
+func nextOf(t testing.TB, events <-chan Event, kind EventKind) Event {
+	t.Helper()
+	for {
+		if e := next(t, events); e.Kind == kind {
+			return e
+		}
+	}
+}
+
+func TestWatch(t *testing.T) {
+	m := open(t)
+	events := m.Watch(t.Context(), "test-TestWatch-")
+	if e := next(t, events); e.Kind != EventResync {
+		t.Errorf("first event %+v", e)
+	}
+	other := shell(t, m, "sleep 0.1")
+	other.Name = "x" + other.Name
+	t.Cleanup(func() { _ = m.Remove(context.Background(), other.Name) })
+	mustStart(t, m, other)
+
+	s := shell(t, m, "exec sleep 1000")
+	u := mustStart(t, m, s)
+	if err := syscall.Kill(u.MainPID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	e := next(t, events)
+	t.Logf("told after %v", time.Since(begin))
+	if e.Kind != EventEnded || e.Name != s.Name || e.Unit.Result != "signal" || e.Unit.ExecMainStatus != 9 || e.Unit.InvocationID != u.InvocationID {
+		t.Errorf("event %+v", e)
+	}
+	if err := m.Remove(t.Context(), s.Name); err != nil {
+		t.Fatal(err)
+	}
+	if e := next(t, events); e.Kind != EventRemoved || e.Name != s.Name {
+		t.Errorf("event %+v", e)
+	}
+	select {
+	case e := <-events:
+		t.Errorf("one event too many: %+v", e)
+	case <-time.After(100 * time.Millisecond):
+	}
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	before := goleak.IgnoreCurrent()
+	m, err := Open(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = m.Watch(t.Context(), "test-")
+	if _, err := m.List(t.Context(), "test-"); err != nil {
+		t.Error(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	goleak.VerifyNone(t, before)
+}
+
+func TestWatchEnds(t *testing.T) {
+	m := open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	events := m.Watch(ctx, "test-")
+	cancel()
+	for range events {
+	}
+	events = m.Watch(t.Context(), "test-")
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range events {
+	}
+	for range m.Watch(t.Context(), "test-") {
+	}
+	if _, err := m.List(t.Context(), "test-"); err == nil {
+		t.Error("a closed manager lists")
+	}
+}
+
+// A consumer that does not read loses events and learns that it did.
+func TestWatchOverflow(t *testing.T) {
+	w := &watcher{wake: make(chan struct{}, 1), ended: map[string]string{}, removed: map[string]bool{}}
+	for i := range 3 * watchQueue {
+		w.push(Event{Kind: EventEnded, Name: fmt.Sprint(i), Unit: Unit{InvocationID: "x"}})
+	}
+	if len(w.queue) > watchQueue || w.queue[0].Kind != EventResync {
+		t.Errorf("%d events, the first %+v", len(w.queue), w.queue[0])
+	}
+}
+
+// The watch outlives the bus and the service manager's re-execution.
+func TestReconnect(t *testing.T) {
+	for name, disturb := range map[string]func(){
+		"bus killed": func() {
+			run(t, "systemctl", "kill", "--signal=SIGKILL", "dbus.service")
+		},
+		"bus restarted": func() { run(t, "systemctl", "restart", "dbus.service") },
+		"re-execution":  func() { run(t, "systemctl", "daemon-reexec") },
+		"reload":        func() { run(t, "systemctl", "daemon-reload") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := open(t)
+			s := shell(t, m, "exec sleep 1000")
+			events := m.Watch(t.Context(), s.Name)
+			next(t, events)
+			u := mustStart(t, m, s)
+			disturb()
+			nextOf(t, events, EventResync)
+			if got, err := m.Get(t.Context(), s.Name); err != nil || got.InvocationID != u.InvocationID || !got.Running() {
+				t.Errorf("read %+v, %v", got, err)
+			}
+			if err := syscall.Kill(u.MainPID, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			if e := nextOf(t, events, EventEnded); e.Unit.Result != "signal" {
+				t.Errorf("event %+v", e)
+			}
+		})
+	}
+}
+
+// Starts that are under way while the bus is killed either succeed or leave nothing.
+func TestStartWhileBusDies(t *testing.T) {
+	m := open(t)
+	const n = 12
+	specs := make([]Spec, n)
+	errs := make([]error, n)
+	done := make(chan int)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for i := range specs {
+		specs[i] = shell(t, m, "sleep 1000")
+		specs[i].ListenAddress = fmt.Sprintf("127.0.0.1:%d", 10100+i)
+		go func() {
+			time.Sleep(time.Duration(i) * 4 * time.Millisecond)
+			_, errs[i] = m.Start(ctx, specs[i])
+			done <- i
+		}()
+	}
+	time.Sleep(25 * time.Millisecond)
+	run(t, "systemctl", "kill", "--signal=SIGKILL", "dbus.service")
+	for range specs {
+		<-done
+	}
+	for i, s := range specs {
+		u, err := m.Get(ctx, s.Name)
+		switch {
+		case errs[i] == nil && (err != nil || !u.Running()):
+			t.Errorf("%s: started, and now %+v, %v", s.Name, u, err)
+		case errs[i] != nil:
+			t.Logf("%s: %v", s.Name, errs[i])
+			assertGone(t, m, s.Name)
+		}
+	}
+}
