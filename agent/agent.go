@@ -49,6 +49,8 @@ type Agent struct {
 	hard     context.Context
 	stopHard context.CancelFunc
 
+	admission sync.Mutex // held while it is found out whether there is room, and the room is taken
+
 	mu     sync.Mutex
 	closed bool
 	runs   map[string]*run // by backup id: one for every active backup
@@ -122,6 +124,9 @@ func (a *Agent) launch(b backup.Backup) (*run, error) {
 		r.live()
 		a.mu.Lock()
 		delete(a.runs, b.ID)
+		for _, other := range a.runs {
+			other.nudge() // there may be room now for one that waits
+		}
 		a.mu.Unlock()
 	})
 	return r, nil

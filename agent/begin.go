@@ -23,6 +23,11 @@ func (r *run) begin() error {
 		return errorf(Internal, "backup %s: %w", r.id, err)
 	case b.State == backup.Undoing:
 		return errResumed
+	case b.State == backup.Queued:
+		r.answer(nil)
+		if b, err = r.waitForTurn(b); err != nil {
+			return err
+		}
 	case b.State != backup.Preparing:
 		return nil
 	}
@@ -115,7 +120,7 @@ func (r *run) call(b backup.Backup) error {
 		return snaError(b, err)
 	}
 	_, err = a.change(b.ID, func(b *backup.Backup) error {
-		b.SNAPID = response.PID
+		b.SNAPID, b.AcceptedAt = response.PID, time.Now()
 		if b.State == backup.Calling {
 			b.State = backup.Running
 		}
@@ -188,16 +193,5 @@ func snaError(b backup.Backup, err error) error {
 	}
 	e := errorf(SNAUnreachable, "backup %s: %w", b.ID, err)
 	e.BackupID, e.Hint = b.ID, "nothing was sent and everything is undone; is the tunnel up, and is sna.url right?"
-	return e
-}
-
-func repositoryError(err error) error {
-	if isNoSpace(err) {
-		e := errorf(NoSpace, "%w", err)
-		e.Hint = "make room in the repository, or use another one"
-		return e
-	}
-	e := errorf(RepositoryFailed, "%w", err)
-	e.Hint = "the repository must be mounted and writable by the agent"
 	return e
 }

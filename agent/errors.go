@@ -23,6 +23,8 @@ const (
 	NoParent          Reason = "no_parent"            // 409: an incremental without a restore point to stand on
 	NotAllowed        Reason = "not_allowed"          // 403
 	NoFreePort        Reason = "no_free_port"         // 503
+	Busy              Reason = "busy"                 // 503: as many backups or exports run as may
+	QueueFull         Reason = "queue_full"           // 503
 	ExporterFailed    Reason = "exporter_failed"      // 500: qemu-nbd could not be started or died
 	ImageFailed       Reason = "image_failed"         // 500: an image could not be created or is not what was asked for
 	RepositoryFailed  Reason = "repository_failed"    // 500: the repository cannot be written

@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/repository"
@@ -111,7 +108,9 @@ func (r *run) nextPort(d backup.DiskRun) (backup.DiskRun, error) {
 		run.Port, run.Unit = l.Port, unitName(b.ID, l.DiskID, l.Nonce)
 	})
 	if err != nil {
-		return d, r.diskError(NoFreePort, d, fmt.Errorf("port %d is held by another process (%s): %w", d.Port, nbd.Listener(d.Port), err))
+		e := errorf(NoFreePort, "port %d is held by another process (%s): %w", d.Port, nbd.Listener(d.Port), err)
+		e.BackupID, e.DiskID = r.id, new(d.DiskID)
+		return d, e
 	}
 	return *b.Run(d.DiskID), nil
 }
@@ -164,10 +163,4 @@ func (r *run) diskError(reason Reason, d backup.DiskRun, err error) error {
 		e.Unit = ""
 	}
 	return e
-}
-
-// isNoSpace says whether an error is about a full disk, also when it comes in the words of a program.
-func isNoSpace(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) ||
-		strings.Contains(err.Error(), unix.ENOSPC.Error()) || strings.Contains(err.Error(), "No space left on device")
 }

@@ -152,7 +152,13 @@ func (r *run) checkImage(ctx context.Context, d backup.DiskRun) (repository.Mani
 }
 
 func (r *run) endExporter(ctx context.Context, d backup.DiskRun) (backup.DiskRun, error) {
+	limit := r.agent.config.NBD.StopTimeout.Std()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	u, err := r.agent.units.Terminate(ctx, d.Unit)
+	if errors.Is(err, context.DeadlineExceeded) && r.ctx.Err() == nil {
+		return d, r.exporterGone(d, fmt.Sprintf("it has not written everything within %s (nbd.stop_timeout)", limit))
+	}
 	if errors.Is(err, units.ErrNotFound) {
 		return d, r.exporterGone(d, "its unit is gone and nothing tells how it ended")
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -44,10 +45,15 @@ func (r *run) follow() error {
 	}
 }
 
+// busTimeout bounds one look at the units: while the bus is away, calls wait for it.
+const busTimeout = 5 * time.Second
+
 // checkExporters fails when an exporter is no longer what was started: gone, ended, or another one.
 func (r *run) checkExporters(b backup.Backup) error {
+	ctx, cancel := context.WithTimeout(r.ctx, busTimeout)
+	defer cancel()
 	for _, d := range b.Runs {
-		u, err := r.agent.units.Get(r.ctx, d.Unit)
+		u, err := r.agent.units.Get(ctx, d.Unit)
 		if errors.Is(err, units.ErrNotFound) {
 			return r.exporterGone(d, "its unit is gone")
 		}
@@ -73,7 +79,12 @@ func (r *run) checkExporters(b backup.Backup) error {
 func (r *run) exporterGone(d backup.DiskRun, how string) error {
 	e := errorf(ExporterFailed, "backup %s: disk %d: exporter of %s: %s", r.id, d.DiskID, d.ExportName, how)
 	e.BackupID, e.DiskID, e.Unit = r.id, new(d.DiskID), d.Unit+".service"
-	e.Journal, _ = r.agent.units.Journal(r.ctx, d.Unit, journalLines)
+	ctx, cancel := context.WithTimeout(r.ctx, busTimeout)
+	defer cancel()
+	var err error
+	if e.Journal, err = r.agent.units.Journal(ctx, d.Unit, journalLines); err != nil {
+		e.Journal = []string{"(the journal cannot be read: " + err.Error() + ")"}
+	}
 	return e
 }
 
@@ -121,12 +132,30 @@ func (r *run) checkDeadlines(b backup.Backup, p *progress) error {
 		e.Hint = "the SNA accepts a job before it logs in to vCenter: look at its log for the reason (deadlines.first_connection)"
 		return e
 	}
-	if whole := limits.WholeRun.Std(); whole > 0 && now.Sub(b.CreatedAt) > whole {
+	if whole := limits.WholeRun.Std(); whole > 0 && now.Sub(b.CalledAt) > whole {
 		e := errorf(DeadlinePassed, "backup %s: not done within %s", b.ID, whole)
 		e.BackupID, e.Hint = b.ID, "raise deadlines.whole_run if the VM is large"
 		return e
 	}
+	if err := r.checkRoom(b); err != nil {
+		return err
+	}
 	return r.checkProgress(b, p, now)
+}
+
+// checkRoom fails a run whose repository has filled up: qemu-nbd survives that and says nothing, and SBC gives up without
+// a word to anybody.
+func (r *run) checkRoom(b backup.Backup) error {
+	repo, err := r.agent.findRepository(b.Repository)
+	if err != nil {
+		return err
+	}
+	err = checkSpace(repo, r.agent.config.Space.Floor, "space.floor")
+	if e := AsError(err); e != nil && e.Reason == NoSpace {
+		e.Message, e.BackupID = fmt.Sprintf("backup %s: %s", b.ID, e.Message), b.ID
+		return e
+	}
+	return nil // a repository that does not answer for a moment is no reason to throw a copy away
 }
 
 func (r *run) checkProgress(b backup.Backup, p *progress, now time.Time) error {
@@ -135,13 +164,15 @@ func (r *run) checkProgress(b backup.Backup, p *progress, now time.Time) error {
 		return nil
 	}
 	p.lookedAt = now
+	ctx, cancel := context.WithTimeout(r.ctx, busTimeout)
+	defer cancel()
+	disks, err := r.agent.sample(ctx, b)
+	if err != nil {
+		return nil // nothing is known, so nothing is concluded
+	}
 	var received uint64
-	for _, d := range b.Runs {
-		u, err := r.agent.units.Get(r.ctx, d.Unit)
-		if err != nil {
-			return nil
-		}
-		received += u.ReceivedBytes
+	for _, d := range disks {
+		received += d.ReceivedBytes
 	}
 	if received != p.received || p.at.IsZero() {
 		p.received, p.at = received, now

@@ -54,7 +54,10 @@ func (r *run) live() {
 	if err == nil {
 		err = r.finish()
 	}
-	if err != nil && !r.left(err) {
+	switch {
+	case err != nil && r.left(err):
+		err = errorf(ShuttingDown, "backup %s goes on, but the agent is stopping: ask for it when the agent is back", r.id)
+	case err != nil:
 		err = r.undo(err)
 	}
 	r.answer(err)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,13 @@ const unitPrefix = "sendense-nbd-"
 // exactly once. It returns when the SNA has answered, or when everything is undone. The backup goes on, or is undone,
 // whatever becomes of ctx; its end is seen with Backup.
 func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (backup.Backup, error) {
-	vm, repo, err := a.validateStart(req)
+	if err := validateLabels(req); err != nil {
+		return backup.Backup{}, err
+	}
+	if b, found, err := a.repeated(req); err != nil || found {
+		return a.firstAnswer(ctx, b, err)
+	}
+	vm, repo, err := a.validateStart(ctx, req)
 	if err != nil {
 		return backup.Backup{}, err
 	}
@@ -28,43 +35,74 @@ func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (backup.Backu
 	if err != nil {
 		return backup.Backup{}, a.prepareError(err, vm, repo)
 	}
-	r := a.run(b.ID)
-	if !existing {
-		if r, err = a.launch(b); err != nil {
-			return backup.Backup{}, a.abandon(b, err)
+	if existing { // the same request, a moment ago
+		return a.firstAnswer(ctx, b, nil)
+	}
+	r, err := a.launch(b)
+	if err != nil {
+		return backup.Backup{}, a.abandon(b, err)
+	}
+	return a.await(ctx, r)
+}
+
+// await waits for the answer to a start.
+func (a *Agent) await(ctx context.Context, r *run) (backup.Backup, error) {
+	select {
+	case <-r.answered:
+		if r.err != nil {
+			return backup.Backup{}, r.err
+		}
+		return a.Backup(r.id)
+	case <-ctx.Done():
+		return backup.Backup{}, ctx.Err()
+	}
+}
+
+// repeated finds the backup that a request with the same id has made before. Type auto is whatever it became.
+func (a *Agent) repeated(req StartRequest) (backup.Backup, bool, error) {
+	if req.RequestID == "" {
+		return backup.Backup{}, false, nil
+	}
+	first, found, err := a.store.Requested(req.RequestID)
+	if err != nil || !found {
+		return first, false, notFound(err)
+	}
+	repository := cmp.Or(req.Repository, a.config.DefaultRepository)
+	for _, f := range []struct{ field, first, now string }{
+		{"vm_name", first.VM.Name, req.VMName},
+		{"repository_id", first.Repository, repository},
+		{"backup_type", string(first.Type), string(req.Type)},
+	} {
+		if f.first != f.now && f.now != string(backup.Auto) {
+			e := errorf(InvalidRequest, "request_id %q was used before for backup %s with %s %q, now it is %q",
+				req.RequestID, first.ID, f.field, f.first, f.now)
+			e.BackupID, e.Hint = first.ID, "use a new request_id for a new request"
+			return first, false, e
 		}
 	}
-	if r != nil {
-		select {
-		case <-r.answered:
-			err = r.err
-		case <-ctx.Done():
-			return backup.Backup{}, ctx.Err()
-		}
-	}
-	if existing && r == nil {
-		err = firstAnswer(b)
-	}
+	return first, true, nil
+}
+
+// firstAnswer is what the first of several equal requests was, or is going to be, answered with.
+func (a *Agent) firstAnswer(ctx context.Context, b backup.Backup, err error) (backup.Backup, error) {
 	if err != nil {
 		return backup.Backup{}, err
 	}
-	return a.Backup(b.ID)
-}
-
-// firstAnswer is what the start of a backup that is over was answered with, for a caller who asks again.
-func firstAnswer(b backup.Backup) error {
-	if b.Failure == nil || !b.SeenAt.IsZero() || b.SNAPID != 0 {
-		return nil
+	if r := a.run(b.ID); r != nil {
+		return a.await(ctx, r)
 	}
-	return failureError(b)
+	if b, err = a.Backup(b.ID); err != nil {
+		return b, err
+	}
+	if b.Failure != nil && !b.Accepted() {
+		return backup.Backup{}, failureError(b)
+	}
+	return b, nil
 }
 
 // validateStart checks everything that can be known before anything is touched.
-func (a *Agent) validateStart(req StartRequest) (backup.VM, *repository.Repository, error) {
+func (a *Agent) validateStart(ctx context.Context, req StartRequest) (backup.VM, *repository.Repository, error) {
 	var none backup.VM
-	if err := backup.ValidName("vm_name", req.VMName); err != nil {
-		return none, nil, errorf(InvalidRequest, "%w", err)
-	}
 	switch req.Type {
 	case backup.Full, backup.Incremental, backup.Auto:
 	case "":
@@ -72,14 +110,11 @@ func (a *Agent) validateStart(req StartRequest) (backup.VM, *repository.Reposito
 	default:
 		return none, nil, errorf(InvalidRequest, "backup_type %q: want full, incremental or auto", req.Type)
 	}
-	if err := validLabels(req); err != nil {
-		return none, nil, err
-	}
 	repo, err := a.findRepository(req.Repository)
 	if err != nil {
 		return none, nil, err
 	}
-	vm, err := a.VM(req.VMName)
+	vm, err := a.freshVM(ctx, req.VMName)
 	if err != nil {
 		return none, nil, err
 	}
@@ -97,6 +132,9 @@ func (a *Agent) validateStart(req StartRequest) (backup.VM, *repository.Reposito
 	if req.RateLimit != 0 && req.RateLimit < nbd.MinRateLimit {
 		return none, nil, errorf(InvalidRequest, "rate_limit %d: want 0 for none, or at least %d bytes per second", req.RateLimit, nbd.MinRateLimit)
 	}
+	if err := checkSpace(repo, a.config.Space.Reserve, "space.reserve"); err != nil {
+		return none, nil, err
+	}
 	return vm, repo, nil
 }
 
@@ -106,7 +144,10 @@ const (
 	maxTagBytes = 1024
 )
 
-func validLabels(req StartRequest) error {
+func validateLabels(req StartRequest) error {
+	if err := backup.ValidName("vm_name", req.VMName); err != nil {
+		return errorf(InvalidRequest, "%w", err)
+	}
 	if len(req.Tags) > maxTags {
 		return errorf(InvalidRequest, "tags: %d given, the most is %d", len(req.Tags), maxTags)
 	}
@@ -129,8 +170,7 @@ func validLabels(req StartRequest) error {
 	return nil
 }
 
-// prepare writes the record and leases every port, in one transaction. When every port seems taken, the memory of
-// ports held by other processes may be out of date: it is dropped and the ports are looked at once more.
+// prepare puts the backup on record, with the leases of all its ports or in the queue.
 func (a *Agent) prepare(ctx context.Context, vm backup.VM, repo *repository.Repository, req StartRequest) (backup.Backup, bool, error) {
 	kind, parent, err := a.chooseParent(ctx, vm, repo, req.Type)
 	if err != nil {
@@ -139,24 +179,19 @@ func (a *Agent) prepare(ctx context.Context, vm backup.VM, repo *repository.Repo
 	p := store.Preparation{
 		Backup: backup.Backup{
 			VM: vm, Type: kind, Repository: repo.ID, Policy: req.Policy, Tags: maps.Clone(req.Tags), RequestID: req.RequestID,
+			RateLimit: cmp.Or(req.RateLimit, a.rateLimit(repo.ID)),
 		},
 		Now:   time.Now(),
 		ID:    func(unix int64) string { return nbd.BackupID(vm.Name, unix) },
 		Ports: a.choosePorts,
 		Complete: func(b *backup.Backup, leases []backup.Lease) {
 			a.plan(b, repo, parent, leases)
-			b.RateLimit = req.RateLimit
 		},
 	}
 	if parent != nil {
 		p.Backup.Parent = parent.ID
 	}
-	b, existing, err := a.store.Prepare(p)
-	if errors.Is(err, nbd.ErrNoFreePort) && a.foreign.count() > 0 {
-		a.foreign.forget()
-		b, existing, err = a.store.Prepare(p)
-	}
-	return b, existing, err
+	return a.admit(p, req.Queue)
 }
 
 // plan says where a backup's images lie, and how each disk is going to be exported.
@@ -234,6 +269,16 @@ func (a *Agent) abandon(b backup.Backup, cause error) error {
 		return err
 	}
 	return cause
+}
+
+// rateLimit is what the configuration says of a repository, in bytes per second.
+func (a *Agent) rateLimit(id string) int64 {
+	for _, r := range a.config.Repositories {
+		if r.ID == id {
+			return r.RateLimit.Bytes()
+		}
+	}
+	return 0
 }
 
 // findRepository returns a configured repository; the empty id is the default one.

@@ -362,6 +362,7 @@ func TestRepositoryFailures(t *testing.T) {
 			config.Repository{ID: "full", Path: filepath.Dir(c.Agent.StateDirectory) + "/full"},
 			config.Repository{ID: "readonly", Path: filepath.Dir(c.Agent.StateDirectory) + "/readonly"},
 			config.Repository{ID: "missing", Path: filepath.Dir(c.Agent.StateDirectory) + "/missing"})
+		c.Space = config.Space{}
 		mountTmpfs(t, c.Repositories[1].Path, "size=256k")
 		mountTmpfs(t, c.Repositories[2].Path, "ro")
 	})

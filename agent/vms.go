@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,6 +58,45 @@ func (a *Agent) RemoveVM(name string) error {
 	return notFound(err)
 }
 
+// freshVM returns the record of a VM, brought up to date by the SNA where the record asks for that.
+func (a *Agent) freshVM(ctx context.Context, name string) (backup.VM, error) {
+	vm, err := a.VM(name)
+	if err != nil || vm.Refresh == backup.NoRefresh {
+		return vm, err
+	}
+	fresh, err := a.rediscover(ctx, vm)
+	if err == nil {
+		return fresh, nil
+	}
+	if vm.Refresh == backup.RequireRefresh {
+		e := AsError(err)
+		e.Message = fmt.Sprintf("vm %q: its disks cannot be looked up, and its record demands that: %s", name, e.Message)
+		return vm, e
+	}
+	a.log.Warn("disks cannot be looked up, those on record are backed up", logVM, name, logError, err)
+	return vm, nil
+}
+
+// rediscover looks up one VM by its inventory path, and puts what it finds on record.
+func (a *Agent) rediscover(ctx context.Context, vm backup.VM) (backup.VM, error) {
+	found, err := a.DiscoverVMs(ctx, DiscoverRequest{VCenter: vm.VCenter, Filter: vm.Name})
+	if err != nil {
+		return vm, err
+	}
+	for _, f := range found {
+		if f.VM.InventoryPath != vm.InventoryPath {
+			continue
+		}
+		if f.Error != "" {
+			return vm, errorf(InvalidRequest, "%s", f.Error)
+		}
+		vm.Disks = f.VM.Disks
+		_, err := a.PutVM(vm)
+		return vm, err
+	}
+	return vm, errorf(VMNotFound, "vCenter %s has no VM with the inventory path %s", vm.VCenter, vm.InventoryPath)
+}
+
 // DiscoverVMs asks the SNA which VMs a vCenter has, and puts them on record when asked to.
 func (a *Agent) DiscoverVMs(ctx context.Context, r DiscoverRequest) ([]DiscoveredVM, error) {
 	if r.VCenter == "" {
@@ -102,8 +142,8 @@ func (a *Agent) discovered(r DiscoverRequest, f sna.DiscoveredVM) DiscoveredVM {
 	if old, err := a.store.VM(f.Name); err == nil && old.InventoryPath != "" && old.InventoryPath != f.Path {
 		d.Error = fmt.Sprintf("vm %q is on record with the inventory path %s: remove that record first if it is the same VM", f.Name, old.InventoryPath)
 		return d
-	} else if err == nil && old.ContextID != "" {
-		d.VM.ContextID = old.ContextID
+	} else if err == nil {
+		d.VM.ContextID, d.VM.Refresh = cmp.Or(old.ContextID, f.ID), old.Refresh
 	}
 	if _, err := a.PutVM(d.VM); err != nil {
 		d.Error = err.Error()

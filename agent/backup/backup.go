@@ -32,6 +32,7 @@ type Backup struct {
 	RemovedDisks []int             `json:"removed_disks,omitempty"` // of an incremental: disks of the parent that the VM has no more
 	SNAPID       int               `json:"sna_pid,omitempty"`       // process id of SBC on the SNA, as it said
 	CalledAt     time.Time         `json:"called_at,omitzero"`      // when the one request to the SNA was about to leave
+	AcceptedAt   time.Time         `json:"accepted_at,omitzero"`    // when the SNA answered that it had begun
 	SeenAt       time.Time         `json:"seen_at,omitzero"`        // first sign of life of its SBC: a connection or a callback
 	Failure      *Failure          `json:"failure,omitempty"`       // why it failed or is undone; nil otherwise
 	CreatedAt    time.Time         `json:"created_at"`
@@ -95,6 +96,9 @@ func (b *Backup) Run(diskID int) *DiskRun {
 	}
 	return nil
 }
+
+// Accepted says whether the SNA is known to have begun the run: it said so, or SBC was seen.
+func (b *Backup) Accepted() bool { return !b.AcceptedAt.IsZero() || !b.SeenAt.IsZero() }
 
 // AllComplete says whether every disk has been reported complete.
 func (b *Backup) AllComplete() bool {

@@ -24,7 +24,20 @@ type VM struct {
 	InventoryPath string `json:"inventory_path"` // vCenter inventory path, e.g. /DC1/vm/pgtest1
 	VCenter       string `json:"vcenter"`        // name of a [vcenter.NAME] table of the configuration; "" = none
 	Disks         []Disk `json:"disks"`
+
+	// Refresh says whether the SNA is asked for the VM's disks right before each backup.
+	Refresh Refresh `json:"refresh,omitempty"`
 }
+
+// Refresh is a policy for disks that may have been added, removed or grown since they were put on record.
+type Refresh string
+
+// The policies.
+const (
+	NoRefresh      Refresh = ""        // the record is right
+	PreferRefresh  Refresh = "prefer"  // ask; if that fails, back up what is on record
+	RequireRefresh Refresh = "require" // ask; if that fails, refuse the backup
+)
 
 // A Disk is one virtual disk of a VM.
 type Disk struct {
@@ -63,6 +76,12 @@ func (vm VM) Validate() error {
 		if len(f.text) > MaxNameBytes || !printable(f.text) {
 			return fmt.Errorf("vm %q: %s: want printable text of at most %d bytes", vm.Name, f.what, MaxNameBytes)
 		}
+	}
+	if vm.Refresh != NoRefresh && vm.Refresh != PreferRefresh && vm.Refresh != RequireRefresh {
+		return fmt.Errorf("vm %q: refresh %q: want prefer, require or nothing", vm.Name, vm.Refresh)
+	}
+	if vm.Refresh != NoRefresh && vm.VCenter == "" {
+		return fmt.Errorf("vm %q: refresh %s: names no vcenter that could be asked", vm.Name, vm.Refresh)
 	}
 	if len(vm.Disks) > MaxDisks {
 		return fmt.Errorf("vm %q: %d disks, the most is %d", vm.Name, len(vm.Disks), MaxDisks)

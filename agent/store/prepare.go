@@ -10,7 +10,7 @@ import (
 // A Preparation is what is known of a backup before it is on record. Its functions run inside the transaction: they
 // must only compute, and not use the Store.
 type Preparation struct {
-	// Backup holds VM, Type, Parent, Repository, Policy, Tags and RequestID. Anything else in it is dropped.
+	// Backup holds VM, Type, Parent, Repository, Policy, Tags, RateLimit and RequestID. Anything else is dropped.
 	Backup backup.Backup
 	Now    time.Time
 	ID     func(unixSeconds int64) string // the backup's id; different for every second
@@ -106,7 +106,7 @@ func (t *tx) admit(p Preparation, state backup.State) (backup.Backup, error) {
 	now := stored(p.Now)
 	return clone(backup.Backup{
 		ID: id, VM: p.Backup.VM, Type: p.Backup.Type, Parent: p.Backup.Parent, Repository: p.Backup.Repository,
-		RequestID: p.Backup.RequestID, Policy: p.Backup.Policy, Tags: p.Backup.Tags,
+		RequestID: p.Backup.RequestID, Policy: p.Backup.Policy, Tags: p.Backup.Tags, RateLimit: p.Backup.RateLimit,
 		State: state, CreatedAt: now, UpdatedAt: now,
 	})
 }

@@ -1,0 +1,164 @@
+package agent
+
+import (
+	"errors"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// admit puts a backup on record: with leases for all its disks where there is room, in the queue where there is none and
+// the caller would rather wait. Who waits is served in order, so nobody passes while others do.
+func (a *Agent) admit(p store.Preparation, queue bool) (backup.Backup, bool, error) {
+	a.admission.Lock()
+	defer a.admission.Unlock()
+	full := a.roomFor(len(p.Backup.VM.Disks), "")
+	if full == nil {
+		b, existing, err := a.prepareNow(p)
+		if !errors.Is(err, nbd.ErrNoFreePort) || !queue {
+			return b, existing, err
+		}
+		full = err
+	}
+	if !queue || !noRoom(full) || len(p.Backup.VM.Disks) > a.maxExports() { // the last would wait for ever
+		return backup.Backup{}, false, full
+	}
+	return a.enqueue(p)
+}
+
+// noRoom says whether an error will pass when other backups end.
+func noRoom(err error) bool {
+	return AsError(err).Reason == Busy || errors.Is(err, nbd.ErrNoFreePort)
+}
+
+// prepareNow leases all ports and writes the record. When every port seems taken, the memory of ports held by other
+// processes may be out of date: it is dropped and the ports are looked at once more.
+func (a *Agent) prepareNow(p store.Preparation) (backup.Backup, bool, error) {
+	b, existing, err := a.store.Prepare(p)
+	if errors.Is(err, nbd.ErrNoFreePort) && a.foreign.count() > 0 {
+		a.foreign.forget()
+		b, existing, err = a.store.Prepare(p)
+	}
+	return b, existing, err
+}
+
+func (a *Agent) enqueue(p store.Preparation) (backup.Backup, bool, error) {
+	running, err := a.running()
+	if err != nil {
+		return backup.Backup{}, false, err
+	}
+	if most := a.config.Limits.MaxQueued; running.queued >= most {
+		e := errorf(QueueFull, "%d backups wait for their turn already, the most is %d", running.queued, most)
+		e.Hint = "try again later, or raise limits.max_queued"
+		return backup.Backup{}, false, e
+	}
+	return a.store.Enqueue(p)
+}
+
+// load is what is going on now.
+type load struct {
+	backups, exports, queued int
+	first                    string // the backup that has waited longest
+}
+
+func (a *Agent) running() (load, error) {
+	active, err := a.store.Active()
+	if err != nil {
+		return load{}, AsError(err)
+	}
+	var l load
+	for _, b := range active {
+		if b.State == backup.Queued {
+			l.queued++
+			continue
+		}
+		l.backups++
+		l.exports += len(b.Runs)
+	}
+	next, found, err := a.store.NextQueued()
+	if found {
+		l.first = next.ID
+	}
+	return l, err
+}
+
+// roomFor says what keeps a backup of so many disks from running now; nil if nothing does. turn is the id of a backup that
+// is queued, "" for a new one. The caller holds admission.
+func (a *Agent) roomFor(disks int, turn string) error {
+	l, err := a.running()
+	if err != nil {
+		return err
+	}
+	limits := a.config.Limits
+	switch {
+	case l.first != turn:
+		e := errorf(Busy, "%d backups wait for their turn", l.queued)
+		e.Hint = "ask to be queued, or try again later"
+		return e
+	case limits.MaxBackups > 0 && l.backups >= limits.MaxBackups:
+		e := errorf(Busy, "%d backups run, as many as may", l.backups)
+		e.Hint = "ask to be queued, try again later, or raise limits.max_backups"
+		return e
+	case limits.MaxExports > 0 && l.exports+disks > limits.MaxExports:
+		e := errorf(Busy, "%d disks are being exported, and with %d more there would be more than the %d that may",
+			l.exports, disks, limits.MaxExports)
+		e.Hint = "ask to be queued, try again later, or raise limits.max_exports"
+		return e
+	}
+	return nil
+}
+
+// maxExports is how many disks may be exported at the same time.
+func (a *Agent) maxExports() int {
+	if n := a.config.Limits.MaxExports; n > 0 {
+		return n
+	}
+	return a.ports.Len()
+}
+
+// turnInterval is how often a queued backup looks whether its turn has come, beside being told that another has ended:
+// ports that cool down, or are held by other processes, come free without a word.
+const turnInterval = 5 * time.Second
+
+// waitForTurn waits until a queued backup is the first and there is room, and leases its ports then.
+func (r *run) waitForTurn(b backup.Backup) (backup.Backup, error) {
+	for {
+		admitted, err := r.agent.takeTurn(b)
+		if err == nil {
+			r.agent.logTransition(b, admitted)
+			r.agent.watchers.tell(Event{Kind: EventState, Backup: admitted})
+			return admitted, nil
+		}
+		if !noRoom(err) {
+			return b, err
+		}
+		if err := r.sleep(turnInterval); err != nil {
+			return b, err
+		}
+	}
+}
+
+func (a *Agent) takeTurn(b backup.Backup) (backup.Backup, error) {
+	repo, err := a.findRepository(b.Repository)
+	if err != nil {
+		return b, err
+	}
+	var parent *backup.Backup
+	if b.Parent != "" {
+		p, err := a.store.Backup(b.Parent)
+		if err != nil {
+			return b, notFound(err)
+		}
+		parent = &p
+	}
+	a.admission.Lock()
+	defer a.admission.Unlock()
+	if err := a.roomFor(len(b.VM.Disks), b.ID); err != nil {
+		return b, err
+	}
+	return a.store.Dequeue(b.ID, time.Now(), a.choosePorts, func(b *backup.Backup, leases []backup.Lease) {
+		a.plan(b, repo, parent, leases)
+	})
+}

@@ -1,0 +1,196 @@
+package repository
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+)
+
+// Found is a restore point as the catalog finds it.
+type Found struct {
+	Path     string // absolute, of its directory
+	Manifest Manifest
+	Whole    bool // every image is there, of it and of all it stands on
+}
+
+// A Problem is something in a repository that keeps a restore point from being found, or from being used.
+type Problem struct {
+	Path string // absolute, of the directory or link that it is about
+	Err  error
+}
+
+// Points walks the repository and returns every restore point whose manifest can be read, in the order of their paths,
+// and everything that is wrong, on all of which it goes on. A directory without a manifest is no problem: it is a backup
+// that runs or has failed. Hidden directories and files that are nobody's are passed over. The error is for a repository
+// that cannot be read at all.
+func (r *Repository) Points() ([]Found, []Problem, error) {
+	root, err := r.open()
+	if err != nil {
+		return nil, nil, r.fail(err)
+	}
+	defer root.Close()
+	c := &catalog{repository: r}
+	names, err := c.directories(root)
+	if err != nil {
+		return nil, nil, r.fail(err)
+	}
+	for _, name := range names {
+		c.addVM(root, name)
+	}
+	return c.points, c.problems, nil
+}
+
+// A catalog grows as a repository is walked.
+type catalog struct {
+	repository *Repository
+	points     []Found
+	problems   []Problem
+}
+
+func (c *catalog) problem(path string, err error) {
+	c.problems = append(c.problems, Problem{Path: path, Err: err})
+}
+
+// directories lists the directories that may be of VMs or backups, sorted. A symbolic link is a problem and not passed
+// over in silence: somebody may take it for the directory.
+func (c *catalog) directories(dir *os.Root) ([]string, error) {
+	entries, err := fs.ReadDir(dir.FS(), ".")
+	var names []string
+	for _, e := range entries {
+		switch {
+		case strings.HasPrefix(e.Name(), "."):
+		case e.Type() == fs.ModeSymlink:
+			c.problem(filepath.Join(dir.Name(), e.Name()),
+				errors.New("is a symbolic link, which is never followed: put the directory itself here"))
+		case e.IsDir():
+			names = append(names, e.Name())
+		}
+	}
+	return names, located(dir, err)
+}
+
+// addVM adds the restore points of one VM's directory.
+func (c *catalog) addVM(root *os.Root, name string) {
+	vm, err := enter(root, name)
+	if err != nil {
+		c.problem(filepath.Join(root.Name(), name), err)
+		return
+	}
+	defer vm.Close()
+	names, err := c.directories(vm)
+	if err != nil {
+		c.problem(vm.Name(), err)
+	}
+	first := len(c.points)
+	for _, name := range names {
+		c.addPoint(root, vm, name)
+	}
+	c.checkChains(c.points[first:])
+}
+
+func (c *catalog) addPoint(root, vm *os.Root, name string) {
+	where := filepath.Join(vm.Name(), name)
+	dir, err := enter(vm, name)
+	if err != nil {
+		c.problem(where, err)
+		return
+	}
+	defer dir.Close()
+	m, err := c.repository.read(&place{root: root, vm: vm, dir: dir})
+	switch {
+	case errors.Is(err, ErrNoManifest):
+	case err != nil:
+		c.problem(where, err)
+	default:
+		c.points = append(c.points, Found{Path: where, Manifest: m, Whole: c.imagesThere(dir, m)})
+	}
+}
+
+// imagesThere says whether the image of every disk is there, and names those that are not.
+func (c *catalog) imagesThere(dir *os.Root, m Manifest) bool {
+	whole := true
+	for _, d := range m.Disks {
+		info, err := dir.Lstat(d.File)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			err = fmt.Errorf("disk %d: image %s is missing: put it back, or remove the restore point", d.DiskID, d.File)
+		case err != nil:
+			err = located(dir, err)
+		case !info.Mode().IsRegular():
+			err = notPlain(dir, info, "regular file")
+		}
+		if err != nil {
+			c.problem(dir.Name(), err)
+			whole = false
+		}
+	}
+	return whole
+}
+
+// checkChains looks that all which the restore points of one VM stand on is there, and marks those that stand on
+// nothing, or on what is not whole itself.
+func (c *catalog) checkChains(points []Found) {
+	chains := chains{catalog: c, points: make(map[string]*Found, len(points)), seen: make(map[string]bool, len(points))}
+	for i := range points {
+		chains.points[points[i].Manifest.BackupID] = &points[i]
+	}
+	for i := range points {
+		chains.check(&points[i])
+	}
+}
+
+// chains are the restore points of one VM by their ids.
+type chains struct {
+	*catalog
+	points map[string]*Found
+	seen   map[string]bool
+}
+
+// check looks at a restore point after the one it stands on.
+func (c chains) check(f *Found) {
+	m := f.Manifest
+	if c.seen[m.BackupID] || m.Parent == "" {
+		return
+	}
+	c.seen[m.BackupID] = true
+	parent, whole := c.points[m.Parent], f.Whole
+	if parent != nil {
+		f.Whole = false // should its parents lead back here, they stand on nothing
+		c.check(parent)
+	}
+	err := standsOn(m, parent)
+	if err != nil {
+		c.problem(f.Path, err)
+	}
+	f.Whole = whole && err == nil
+}
+
+// standsOn says why a restore point cannot stand on its parent, which may be nil.
+func standsOn(m Manifest, parent *Found) error {
+	if parent == nil {
+		return fmt.Errorf("its parent %s is not there, or cannot be read: put it back, or remove this restore point, "+
+			"which is of no use without it", m.Parent)
+	}
+	if !parent.Whole {
+		return fmt.Errorf("its parent %s is not whole, so this restore point is of no use", m.Parent)
+	}
+	for _, d := range m.Disks {
+		if d.Backing != "" && !hasFile(parent.Manifest, path.Base(d.Backing)) {
+			return fmt.Errorf("disk %d: its backing image %s is none of its parent's", d.DiskID, d.Backing)
+		}
+	}
+	return nil
+}
+
+func hasFile(m Manifest, file string) bool {
+	for _, d := range m.Disks {
+		if d.File == file {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,124 @@
+package repository
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// nobody is the exporters' user of the tests: not the agent's.
+var nobody = &Owner{UID: 65534, GID: 65534}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantError fails the test unless err says all of what is wanted.
+func wantError(t testing.TB, err error, words ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, want one of %q", words)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("error %q does not say %q", err, w)
+		}
+	}
+}
+
+func wantIs(t testing.TB, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Fatalf("error %v, want %v", err, target)
+	}
+}
+
+// newRepository makes an empty repository that other users can pass through.
+func newRepository(t testing.TB, owner *Owner) *Repository {
+	t.Helper()
+	path := t.TempDir()
+	must(t, os.Chmod(path, 0o755))
+	return New("main", path, owner)
+}
+
+// fullManifest describes a full backup of a VM with two disks.
+func fullManifest(vm string, second int64) Manifest {
+	m := Manifest{
+		Version: ManifestVersion, BackupID: nbd.BackupID(vm, second), Type: backup.Full, Repository: "main",
+		Policy: "gold", Tags: map[string]string{"why": "<test> & ü"}, RequestID: "request-1",
+		VM:        ManifestVM{Name: vm, ContextID: "ctx-1", InventoryPath: "/DC1/vm/" + vm, VCenter: "dc1"},
+		CreatedAt: time.Unix(second, 0), CompletedAt: time.Unix(second+60, 5),
+		AgentVersion: "test", QEMUVersion: "7.2.22",
+	}
+	for i := range 2 {
+		m.Disks = append(m.Disks, ManifestDisk{
+			DiskID: i, UnitNumber: i, DeviceKey: 2000 + i, Key: 2000 + i, Label: "Hard disk", CapacityBytes: 1 << 30,
+			File: nbd.ExportName(vm, i) + ".qcow2", Format: "qcow2", Content: backup.WholeDisk,
+			ChangeID: "52 de/1", ReceivedBytes: 1 << 20, AllocatedBytes: 1 << 20,
+			Check: ManifestCheck{Result: CheckRepaired, LeaksRepaired: 1}, IO: "none/io_uring",
+		})
+	}
+	return m
+}
+
+// incrementalManifest describes a backup that stands on another.
+func incrementalManifest(parent Manifest, second int64) Manifest {
+	m := fullManifest(parent.VM.Name, second)
+	m.Type, m.Parent, m.RemovedDisks = backup.Incremental, parent.BackupID, []int{7}
+	for i := range m.Disks {
+		d := &m.Disks[i]
+		d.Content, d.Change, d.Backing = backup.Changes, backup.Same, "../"+parent.BackupID+"/"+d.File
+	}
+	return m
+}
+
+// makeBackup makes the directory and the images of a backup as exporters leave them.
+func makeBackup(t testing.TB, r *Repository, m Manifest) (vm, dir string) {
+	t.Helper()
+	vm = nbd.DirName(m.VM.Name)
+	must(t, r.MakeDir(vm, m.BackupID))
+	dir = r.Dir(vm, m.BackupID)
+	for _, d := range m.Disks {
+		path := filepath.Join(dir, d.File)
+		must(t, os.WriteFile(path, []byte("image of "+m.BackupID), 0o600))
+		if r.owner != nil {
+			must(t, os.Chown(path, r.owner.UID, r.owner.GID))
+		}
+	}
+	return vm, dir
+}
+
+// publish makes a restore point.
+func publish(t testing.TB, r *Repository, m Manifest) (vm, dir string) {
+	t.Helper()
+	vm, dir = makeBackup(t, r, m)
+	must(t, r.Publish(vm, m))
+	return vm, dir
+}
+
+// wantMode fails the test unless a file has this owner and mode.
+func wantMode(t testing.TB, path string, uid, gid int, mode os.FileMode) {
+	t.Helper()
+	info, err := os.Lstat(path)
+	must(t, err)
+	if info.Mode().Perm() != mode || ownerOf(info) != uid || groupOf(info) != gid {
+		t.Errorf("%s: mode %v of %d:%d, want %v of %d:%d", path, info.Mode().Perm(), ownerOf(info), groupOf(info), mode, uid, gid)
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func groupOf(info os.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Gid) }

@@ -1,0 +1,134 @@
+package repository
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// ManifestName is the file whose presence makes the directory of a backup a restore point.
+const ManifestName = "manifest.json"
+
+// ManifestVersion is the version that this agent writes, and the only one that it reads.
+const ManifestVersion = 1
+
+// maxManifestBytes bounds what is read as a manifest: 256 disks of 4 KiB each, and room.
+const maxManifestBytes = 4 << 20
+
+// A Manifest describes a restore point by itself: with nothing but the directories of a repository the catalog can be
+// made again. docs/manifest.schema.json describes the JSON.
+type Manifest struct {
+	Version      int               `json:"version"`
+	BackupID     string            `json:"backup_id"`
+	Type         backup.Type       `json:"backup_type"`
+	Parent       string            `json:"parent,omitempty"` // backup id of the restore point this one stands on
+	Repository   string            `json:"repository_id"`    // where it was made; the catalog goes by where it is found
+	Policy       string            `json:"policy_id,omitempty"`
+	Tags         map[string]string `json:"tags,omitempty"`
+	RequestID    string            `json:"request_id,omitempty"`
+	VM           ManifestVM        `json:"vm"`
+	Disks        []ManifestDisk    `json:"disks"`
+	RemovedDisks []int             `json:"removed_disks,omitempty"` // disk ids that the parent had and the VM has no more
+	CreatedAt    time.Time         `json:"created_at"`              // UTC, as every time here
+	CompletedAt  time.Time         `json:"completed_at"`
+	AgentVersion string            `json:"agent_version"`
+	QEMUVersion  string            `json:"qemu_version"`
+}
+
+// ManifestVM is the VM as it was when the backup was prepared.
+type ManifestVM struct {
+	Name          string `json:"name"`
+	ContextID     string `json:"context_id,omitempty"`
+	InventoryPath string `json:"inventory_path,omitempty"`
+	VCenter       string `json:"vcenter,omitempty"`
+}
+
+// ManifestDisk is one disk of a restore point.
+type ManifestDisk struct {
+	DiskID         int            `json:"disk_id"`
+	UnitNumber     int            `json:"unit_number"`
+	DeviceKey      int            `json:"device_key,omitempty"` // as VMware reported it; absent if it did not
+	Key            int            `json:"disk_key"`             // by which SBC matched the disk
+	Label          string         `json:"label,omitempty"`
+	CapacityBytes  int64          `json:"capacity_bytes"`
+	File           string         `json:"file"` // in the manifest's directory
+	Format         string         `json:"format"`
+	Content        backup.Content `json:"content"`           // full, or the changes since the backing image
+	Change         backup.Change  `json:"change,omitempty"`  // of an incremental: the disk against the parent's
+	Backing        string         `json:"backing,omitempty"` // path of the backing image, relative to the directory
+	ChangeID       string         `json:"change_id"`
+	ReceivedBytes  uint64         `json:"received_bytes"`  // on the wire
+	AllocatedBytes int64          `json:"allocated_bytes"` // of the file
+	Check          ManifestCheck  `json:"check"`
+	IO             string         `json:"io"` // QEMU's cache and aio modes while it was written
+}
+
+// The results of a check.
+const (
+	CheckClean    = "clean"
+	CheckRepaired = "repaired" // leaked clusters were given back; the data was never in doubt
+)
+
+// ManifestCheck is what qemu-img check found.
+type ManifestCheck struct {
+	Result        string `json:"result"` // CheckClean or CheckRepaired
+	LeaksRepaired int64  `json:"leaks_repaired,omitempty"`
+}
+
+// Encode gives the bytes of the manifest file. It refuses what DecodeManifest would not take back.
+func (m Manifest) Encode() ([]byte, error) {
+	if err := m.validate(); err != nil {
+		return nil, err
+	}
+	text, err := m.encode()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("manifest of %s: %w", m.BackupID, err)
+	case len(text) > maxManifestBytes:
+		return nil, fmt.Errorf("manifest of %s: would have %d bytes, the most is %d", m.BackupID, len(text), maxManifestBytes)
+	}
+	return text, nil
+}
+
+func (m Manifest) encode() ([]byte, error) {
+	m.CreatedAt, m.CompletedAt = m.CreatedAt.UTC(), m.CompletedAt.UTC()
+	text, err := json.MarshalIndent(m, "", "  ")
+	return append(text, '\n'), err
+}
+
+// DecodeManifest reads the bytes of a manifest file, and believes nothing in them: they may come from another machine.
+func DecodeManifest(text []byte) (Manifest, error) {
+	if len(text) > maxManifestBytes {
+		return Manifest{}, fmt.Errorf("manifest: has more than %d bytes", maxManifestBytes)
+	}
+	if !utf8.Valid(text) {
+		return Manifest{}, errors.New("manifest: is not valid UTF-8")
+	}
+	var head struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(text, &head); err != nil {
+		return Manifest{}, fmt.Errorf("manifest: %w", err)
+	}
+	if err := checkVersion(head.Version); err != nil {
+		return Manifest{}, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	var m Manifest
+	if err := decoder.Decode(&m); err != nil {
+		return Manifest{}, fmt.Errorf("manifest: %w", err)
+	}
+	if err := m.validate(); err != nil {
+		return Manifest{}, err
+	}
+	if err := m.checkSpelling(text); err != nil {
+		return Manifest{}, err
+	}
+	return m, nil
+}

@@ -1,0 +1,139 @@
+package repository
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// newSuffix ends the name of a manifest that is not the manifest yet.
+const newSuffix = ".new"
+
+// Publish makes the directory of a backup a restore point: the images are made read-only and brought to the disk, then
+// the manifest is written beside and renamed. The rename is the commit. Publish may be called again after a crash
+// anywhere in it; a manifest that stands is never replaced.
+func (r *Repository) Publish(vm string, m Manifest) error {
+	text, err := m.Encode()
+	if err != nil {
+		return r.fail(err)
+	}
+	if want := nbd.DirName(m.VM.Name); vm != want {
+		return r.fail(fmt.Errorf("manifest of %s: vm %q belongs in directory %s, not %s", m.BackupID, m.VM.Name, want, vm))
+	}
+	root, err := r.open()
+	if err != nil {
+		return r.fail(err)
+	}
+	defer root.Close()
+	p, err := r.enter(root, vm, m.BackupID)
+	if err != nil {
+		return r.fail(err)
+	}
+	defer p.close()
+	if _, err := r.read(p); err == nil {
+		return r.fail(syncDir(p.dir)) // a crash may have come between the rename and this
+	}
+	for _, step := range r.publication(p, m, text) {
+		if err := step.do(); err != nil {
+			return r.fail(fmt.Errorf("%s: %w", step.name, err))
+		}
+	}
+	return nil
+}
+
+// A step of a publication. Each may be the last that is done, and each may be done again.
+type step struct {
+	name string
+	do   func() error
+}
+
+// publication lists the steps that make a directory a restore point. Once the directory is the agent's, nobody else can
+// put anything in it; from there on its names are looked at.
+func (r *Repository) publication(p *place, m Manifest, text []byte) []step {
+	steps := []step{
+		{"taking the directory from the exporters' user", func() error { return r.take(p.dir) }},
+		{"looking for a manifest", func() error { return r.discardForged(p.dir) }},
+	}
+	for _, d := range m.Disks {
+		steps = append(steps, step{
+			fmt.Sprintf("sealing the image of disk %d", d.DiskID),
+			func() error { return r.sealImage(p.dir, d.File) },
+		})
+	}
+	return append(steps,
+		step{"writing the manifest", func() error { return writeManifest(p.dir, text) }},
+		// What leads to the manifest is on the disk before the manifest can be found.
+		step{"syncing the directories", func() error { return errors.Join(syncDir(p.dir), syncDir(p.vm), syncDir(p.root)) }},
+		step{"committing the manifest", func() error {
+			return located(p.dir, p.dir.Rename(ManifestName+newSuffix, ManifestName))
+		}},
+		step{"syncing the directory", func() error { return syncDir(p.dir) }},
+	)
+}
+
+// take makes a directory the agent's own, which the exporters' group may read.
+func (r *Repository) take(dir *os.Root) error {
+	if r.owner == nil {
+		return nil
+	}
+	if err := chown(dir, os.Geteuid(), r.owner.GID); err != nil {
+		return err
+	}
+	return chmod(dir, 0o750)
+}
+
+// discardForged removes a manifest that the exporters' user made. One that the agent made and cannot read now is not
+// for a program to replace.
+func (r *Repository) discardForged(dir *os.Root) error {
+	info, err := dir.Lstat(ManifestName)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return located(dir, err)
+	case !r.forged(info):
+		return fmt.Errorf("%s/%s is there already and cannot be read: look at it, and move it away", dir.Name(), ManifestName)
+	}
+	return located(dir, dir.RemoveAll(ManifestName))
+}
+
+// forged says whether what stands in the manifest's place belongs to the exporters' user, who never writes one.
+func (r *Repository) forged(info fs.FileInfo) bool {
+	return r.owner != nil && r.owner.UID != os.Geteuid() && ownerOf(info) == r.owner.UID
+}
+
+// sealImage takes from the exporters' user the right to change an image, which a later exporter may read as the backing
+// of its own, and brings it to the disk.
+func (r *Repository) sealImage(dir *os.Root, name string) error {
+	f, err := openRegular(dir, name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if r.owner != nil {
+		if err := f.Chown(os.Geteuid(), r.owner.GID); err != nil {
+			return err
+		}
+	}
+	if err := f.Chmod(0o440); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// writeManifest writes the manifest beside its place.
+func writeManifest(dir *os.Root, text []byte) error {
+	const name = ManifestName + newSuffix
+	if err := dir.RemoveAll(name); err != nil { // of a crash, or not ours
+		return located(dir, err)
+	}
+	f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o440)
+	if err != nil {
+		return located(dir, err)
+	}
+	_, err = f.Write(text)
+	return errors.Join(err, f.Sync(), f.Close())
+}

@@ -1,0 +1,108 @@
+package repository
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrRestorePoint refuses to remove, as the remains of a failed backup, what is a restore point.
+var ErrRestorePoint = errors.New("holds a manifest, so it is a restore point")
+
+// RemoveDir removes the directory of a backup that is no restore point with all it holds, and the VM's directory when
+// that was the last one. What is not there is fine. A directory with a manifest stays: ErrRestorePoint.
+func (r *Repository) RemoveDir(vm, backupID string) error { return r.fail(r.remove(vm, backupID, false)) }
+
+// RemovePoint is RemoveDir also for a restore point. The manifest goes first, so that what is half removed is no
+// restore point any more; call it again to remove the rest. That nothing stands on the restore point is the caller's to
+// know.
+func (r *Repository) RemovePoint(vm, backupID string) error { return r.fail(r.remove(vm, backupID, true)) }
+
+func (r *Repository) remove(vm, backupID string, point bool) error {
+	if err := checkNames(vm, backupID); err != nil {
+		return err
+	}
+	root, err := r.open()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	p, err := r.enter(root, vm, backupID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return r.removeEmpty(root, vm)
+	}
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if err := r.unpublish(p.dir, point); err != nil {
+		return err
+	}
+	if err := p.vm.RemoveAll(backupID); err != nil {
+		return located(p.vm, err)
+	}
+	return r.removeEmpty(root, vm)
+}
+
+// unpublish makes a directory one that may be removed: it removes the manifest, durably, or refuses to.
+func (r *Repository) unpublish(dir *os.Root, allowed bool) error {
+	published, err := r.published(dir)
+	switch {
+	case err != nil:
+		return err
+	case published && !allowed:
+		return fmt.Errorf("%s: %w", dir.Name(), ErrRestorePoint)
+	}
+	// A directory that was made read-only cannot be emptied by an agent that is not root.
+	if err := makeWritable(dir); err != nil || !published {
+		return err
+	}
+	if err := dir.RemoveAll(ManifestName); err != nil {
+		return located(dir, err)
+	}
+	return syncDir(dir)
+}
+
+// published says whether anything stands in the manifest's place that the agent may have put there, readable or not.
+func (r *Repository) published(dir *os.Root) (bool, error) {
+	info, err := dir.Lstat(ManifestName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && !r.forged(info), located(dir, err)
+}
+
+func makeWritable(dir *os.Root) error {
+	return self(dir, func(f *os.File) error {
+		info, err := f.Stat()
+		if err != nil || info.Mode().Perm()&0o700 == 0o700 {
+			return err
+		}
+		return f.Chmod(info.Mode().Perm() | 0o700)
+	})
+}
+
+// removeEmpty removes the directory of a VM unless it holds something.
+func (r *Repository) removeEmpty(root *os.Root, vm string) error {
+	r.dirs.Lock()
+	defer r.dirs.Unlock()
+	dir, err := enter(root, vm)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	err = root.Remove(vm)
+	if err == nil || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return located(root, err)
+}

@@ -1,0 +1,156 @@
+// Package repository keeps the images of backups in directories.
+//
+// # Layout
+//
+//	<repository>/<vm>/<backup id>/<export>.qcow2
+//	<repository>/<vm>/<backup id>/manifest.json
+//	<repository>/.failed/<vm>/<backup id>/        what a failed backup left, if that is kept
+//
+// <vm> and <export> are the safe names of package nbd; the VM's true name stands in record and manifest. The directory
+// of a VM belongs to the agent and may be passed through by anyone (0711). The directory of a backup belongs to the
+// exporters' user and to nobody else (0700), until it becomes a restore point: then it belongs to the agent, and the
+// exporters' group may read it (0750, images 0440), for the next overlay stands on it.
+//
+// Every path is walked below an os.Root, one name at a time, and no symbolic link is followed, not even one that stays
+// within the repository: a link would let the images of one VM stand under the name of another.
+package repository
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// Owner is the user and group that the directories of backups are given to.
+type Owner struct{ UID, GID int }
+
+// A Repository is one configured directory that holds backups. It may be unreachable at times, as a network file
+// system is; every method finds that out anew. Its methods may be called from any goroutine.
+type Repository struct {
+	ID    string
+	Path  string // absolute
+	owner *Owner
+
+	dirs sync.Mutex // held while the directory of a VM is made or removed
+
+	mu sync.Mutex
+	io *nbd.IOMode // detected once it worked
+}
+
+// New describes a repository; it does not touch the disk. A nil owner leaves new directories with the agent's user.
+func New(id, path string, owner *Owner) *Repository {
+	return &Repository{ID: id, Path: filepath.Clean(path), owner: owner}
+}
+
+// Dir is the absolute path of a backup's directory.
+func (r *Repository) Dir(vm, backupID string) string { return filepath.Join(r.Path, vm, backupID) }
+
+// MakeDir makes the directory of a backup, which must not exist yet.
+func (r *Repository) MakeDir(vm, backupID string) error {
+	if err := checkNames(vm, backupID); err != nil {
+		return r.fail(err)
+	}
+	r.dirs.Lock()
+	defer r.dirs.Unlock()
+	root, err := r.open()
+	if err != nil {
+		return r.fail(err)
+	}
+	defer root.Close()
+	parent, err := makeDir(root, vm, 0o711)
+	if err != nil {
+		return r.fail(err)
+	}
+	defer parent.Close()
+	if err := parent.Mkdir(backupID, 0o700); err != nil {
+		return r.fail(located(parent, err))
+	}
+	if r.owner == nil {
+		return nil
+	}
+	dir, err := enter(parent, backupID)
+	if err != nil {
+		return r.fail(err)
+	}
+	defer dir.Close()
+	return r.fail(chown(dir, r.owner.UID, r.owner.GID))
+}
+
+// makeDir opens a directory right below root that is the agent's own, and makes it if it is not there.
+func makeDir(root *os.Root, name string, mode fs.FileMode) (*os.Root, error) {
+	if err := root.Mkdir(name, mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, located(root, err)
+	}
+	dir, err := enter(root, name)
+	if err != nil {
+		return nil, err
+	}
+	// A umask may have taken from the mode; a directory without passage is useless to the exporters' user.
+	if err := chmod(dir, mode); err != nil {
+		_ = dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
+
+// open opens the repository. Its own path may hold symbolic links: it is the administrator's.
+func (r *Repository) open() (*os.Root, error) { return os.OpenRoot(r.Path) }
+
+// fail names the repository in an error, and leaves nil alone.
+func (r *Repository) fail(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("repository %s: %w", r.ID, err)
+}
+
+// plainName is what names of directories and images are made of. None begins with a dot, so that none is hidden or
+// leads upwards.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$`)
+
+func checkNames(vm, backupID string) error {
+	if !plainName.MatchString(vm) {
+		return fmt.Errorf("directory of a vm %q: want 1 to 255 of A-Z a-z 0-9 . _ -, as nbd.DirName makes it", vm)
+	}
+	if !plainName.MatchString(backupID) {
+		return fmt.Errorf("backup_id %q: want 1 to 255 of A-Z a-z 0-9 . _ -, and no . or - first", backupID)
+	}
+	return nil
+}
+
+// Space is the room of a repository's file system in bytes.
+type Space struct{ Free, Total uint64 }
+
+// Space asks the file system. Free is what an unprivileged user may still write.
+func (r *Repository) Space() (Space, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(r.Path, &st); err != nil {
+		return Space{}, r.fail(&fs.PathError{Op: "statfs", Path: r.Path, Err: err})
+	}
+	size := uint64(st.Bsize)
+	return Space{Free: st.Bavail * size, Total: st.Blocks * size}, nil
+}
+
+// IOMode says which of QEMU's cache and aio modes work in this repository. It is measured once, by writing a small
+// file, and remembered from then on.
+func (r *Repository) IOMode() (nbd.IOMode, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.io != nil {
+		return *r.io, nil
+	}
+	mode, _, err := nbd.DetectIO(r.Path)
+	if err != nil {
+		return nbd.IOMode{}, r.fail(err)
+	}
+	r.io = &mode
+	return mode, nil
+}

@@ -1,0 +1,152 @@
+package repository
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// imageFormat is the format of every image.
+const imageFormat = "qcow2"
+
+// validate says why a manifest cannot be one. It looks at nothing but the manifest.
+func (m Manifest) validate() error {
+	if err := checkVersion(m.Version); err != nil {
+		return err
+	}
+	if !plainName.MatchString(m.BackupID) {
+		return fmt.Errorf("manifest: backup_id %.300q: want 1 to 255 of A-Z a-z 0-9 . _ -, and no . or - first", m.BackupID)
+	}
+	for _, check := range []func() error{
+		m.checkParent, m.checkTimes, m.checkDisks, m.checkRemovedDisks,
+		func() error { return backup.ValidName("repository_id", m.Repository) },
+		func() error { return m.record().VM.Validate() },
+	} {
+		if err := check(); err != nil {
+			return fmt.Errorf("manifest of %s: %w", m.BackupID, err)
+		}
+	}
+	return nil
+}
+
+func checkVersion(version int) error {
+	switch {
+	case version == ManifestVersion:
+		return nil
+	case version > ManifestVersion:
+		return fmt.Errorf("manifest: has version %d, this agent reads version %d: install a newer agent", version, ManifestVersion)
+	}
+	return fmt.Errorf("manifest: has version %d, want %d: this is no manifest of an agent", version, ManifestVersion)
+}
+
+func (m Manifest) checkParent() error {
+	switch {
+	case m.Type != backup.Full && m.Type != backup.Incremental:
+		return fmt.Errorf("backup_type %.300q: want %s or %s", m.Type, backup.Full, backup.Incremental)
+	case m.Type == backup.Full && m.Parent != "":
+		return fmt.Errorf("parent %.300q: a full backup has none", m.Parent)
+	case m.Type == backup.Full:
+		return nil
+	case !plainName.MatchString(m.Parent):
+		return fmt.Errorf("parent %.300q: want the backup_id of the restore point it stands on", m.Parent)
+	case m.Parent == m.BackupID:
+		return errors.New("parent: is the restore point itself")
+	}
+	return nil
+}
+
+// checkTimes refuses years that a database cannot hold. Which time is the later one says nothing: clocks are set back.
+func (m Manifest) checkTimes() error {
+	for _, f := range []struct {
+		name string
+		time time.Time
+	}{{"created_at", m.CreatedAt}, {"completed_at", m.CompletedAt}} {
+		if year := f.time.UTC().Year(); year < 1970 || year > 2261 {
+			return fmt.Errorf("%s: is in the year %d, want 1970 to 2261", f.name, year)
+		}
+	}
+	return nil
+}
+
+// checkDisks looks at each disk and that no two are one. Ids and device keys are left to the VM's own rules.
+func (m Manifest) checkDisks() error {
+	if len(m.Disks) == 0 {
+		return errors.New("disks: there are none")
+	}
+	files, keys := map[string]bool{}, map[int]bool{}
+	for _, d := range m.Disks {
+		if err := m.checkDisk(d); err != nil {
+			return fmt.Errorf("disk %d: %w", d.DiskID, err)
+		}
+		file := strings.ToLower(d.File) // some file systems fold case
+		if files[file] {
+			return fmt.Errorf("disk %d: file %q: is another disk's too", d.DiskID, d.File)
+		}
+		if keys[d.Key] {
+			return fmt.Errorf("disk %d: disk_key %d: is another disk's too", d.DiskID, d.Key)
+		}
+		files[file], keys[d.Key] = true, true
+	}
+	return nil
+}
+
+func (m Manifest) checkDisk(d ManifestDisk) error {
+	switch {
+	case !plainName.MatchString(d.File) || strings.HasPrefix(strings.ToLower(d.File), ManifestName):
+		return fmt.Errorf("file %.300q: want the name of an image in the manifest's directory", d.File)
+	case d.Format != imageFormat:
+		return fmt.Errorf("format %.300q: want %s", d.Format, imageFormat)
+	case d.Key < 0 || d.Key > math.MaxInt32:
+		return fmt.Errorf("disk_key %d: want 0 to %d", d.Key, math.MaxInt32)
+	case d.AllocatedBytes < 0:
+		return fmt.Errorf("allocated_bytes %d: is negative", d.AllocatedBytes)
+	case d.Check.Result != CheckClean && d.Check.Result != CheckRepaired:
+		return fmt.Errorf("check: result %.300q: want %s or %s", d.Check.Result, CheckClean, CheckRepaired)
+	case d.Check.LeaksRepaired < 0:
+		return fmt.Errorf("check: leaks_repaired %d: is negative", d.Check.LeaksRepaired)
+	}
+	return m.checkContent(d)
+}
+
+// checkContent looks that a disk stands on an image of the parent exactly when it holds changes only.
+func (m Manifest) checkContent(d ManifestDisk) error {
+	switch {
+	case d.Content != backup.WholeDisk && d.Content != backup.Changes:
+		return fmt.Errorf("content %.300q: want %s or %s", d.Content, backup.WholeDisk, backup.Changes)
+	case m.Type == backup.Full && (d.Content != backup.WholeDisk || d.Change != ""):
+		return errors.New("content, change: want a whole disk and no change in a full backup")
+	case m.Type == backup.Incremental && !slices.Contains(changes, d.Change):
+		return fmt.Errorf("change %.300q: want one of %s in an incremental", d.Change, changes)
+	case d.Content == backup.WholeDisk && d.Backing != "":
+		return fmt.Errorf("backing %.300q: a whole disk stands on nothing", d.Backing)
+	case d.Content == backup.WholeDisk:
+		return nil
+	}
+	file := path.Base(d.Backing)
+	if !plainName.MatchString(file) || d.Backing != "../"+m.Parent+"/"+file {
+		return fmt.Errorf("backing %.300q: want ../%s/ and the name of an image of the parent", d.Backing, m.Parent)
+	}
+	return nil
+}
+
+var changes = []backup.Change{backup.Same, backup.Grown, backup.Added, backup.Replaced}
+
+func (m Manifest) checkRemovedDisks() error {
+	if m.Type == backup.Full && len(m.RemovedDisks) > 0 {
+		return errors.New("removed_disks: a full backup has no parent that had them")
+	}
+	seen := map[int]bool{}
+	for _, id := range m.RemovedDisks {
+		if id < 0 || id > 999 || seen[id] {
+			return fmt.Errorf("removed_disks: %d: want different disk ids of 0 to 999", id)
+		}
+		seen[id] = true
+	}
+	return nil
+}

@@ -1,0 +1,158 @@
+package repository
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A place is the directory of one backup and the way down to it.
+type place struct {
+	root, vm, dir *os.Root
+}
+
+// enter goes down to the directory of a backup. An error that is fs.ErrNotExist says that it is not there.
+func (r *Repository) enter(root *os.Root, vm, backupID string) (*place, error) {
+	if err := checkNames(vm, backupID); err != nil {
+		return nil, err
+	}
+	p := &place{root: root}
+	var err error
+	if p.vm, err = enter(root, vm); err != nil {
+		return nil, err
+	}
+	if p.dir, err = enter(p.vm, backupID); err != nil {
+		_ = p.vm.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *place) close() {
+	_ = p.dir.Close()
+	_ = p.vm.Close()
+}
+
+// enter opens a directory right below root. Unlike root.OpenRoot it follows no symbolic link: what was opened must be
+// what stood there.
+func enter(root *os.Root, name string) (*os.Root, error) {
+	want, err := root.Lstat(name)
+	if err != nil {
+		return nil, located(root, err)
+	}
+	if !want.IsDir() {
+		return nil, notPlain(root, want, "directory")
+	}
+	dir, err := root.OpenRoot(name)
+	if err != nil {
+		return nil, located(root, err)
+	}
+	got, err := dir.Lstat(".")
+	if err == nil && !os.SameFile(want, got) {
+		err = fmt.Errorf("%s: was replaced while it was opened", dir.Name())
+	}
+	if err != nil {
+		_ = dir.Close()
+		return nil, err
+	}
+	return dir, nil
+}
+
+// openRegular opens a file right below dir for reading. It follows no symbolic link, and a FIFO that takes the file's
+// place meanwhile does not make it wait.
+func openRegular(dir *os.Root, name string) (*os.File, error) {
+	want, err := dir.Lstat(name)
+	if err != nil {
+		return nil, located(dir, err)
+	}
+	if !want.Mode().IsRegular() {
+		return nil, notPlain(dir, want, "regular file")
+	}
+	f, err := dir.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, located(dir, err)
+	}
+	got, err := f.Stat()
+	if err == nil && !os.SameFile(want, got) {
+		err = fmt.Errorf("%s: was replaced while it was opened", f.Name())
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func notPlain(dir *os.Root, found fs.FileInfo, want string) error {
+	what := "neither a file nor a directory"
+	switch mode := found.Mode(); {
+	case mode.Type() == fs.ModeSymlink:
+		what = "a symbolic link, which is never followed"
+	case mode.IsDir():
+		what = "a directory"
+	case mode.IsRegular():
+		what = "a file"
+	}
+	return fmt.Errorf("%s: want a %s, this is %s", filepath.Join(dir.Name(), found.Name()), want, what)
+}
+
+// located gives the errors of an os.Root, which name what lies below it, the whole path.
+func located(root *os.Root, err error) error {
+	var path *fs.PathError
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path) && !filepath.IsAbs(path.Path):
+		return &fs.PathError{Op: path.Op, Path: filepath.Join(root.Name(), path.Path), Err: path.Err}
+	case errors.As(err, &link) && !filepath.IsAbs(link.Old):
+		return &os.LinkError{
+			Op: link.Op, Err: link.Err,
+			Old: filepath.Join(root.Name(), link.Old), New: filepath.Join(root.Name(), link.New),
+		}
+	}
+	return err
+}
+
+// ownerOf is the user that a file belongs to.
+func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
+
+// chmod gives an open directory its mode, if it has another.
+func chmod(dir *os.Root, mode fs.FileMode) error {
+	return self(dir, func(f *os.File) error {
+		info, err := f.Stat()
+		if err != nil || info.Mode().Perm() == mode {
+			return err
+		}
+		return f.Chmod(mode)
+	})
+}
+
+func chown(dir *os.Root, uid, gid int) error {
+	return self(dir, func(f *os.File) error { return f.Chown(uid, gid) })
+}
+
+// syncDir brings the names in a directory to the disk. Some network file systems cannot, and say so: they order names
+// by themselves.
+func syncDir(dir *os.Root) error {
+	return self(dir, func(f *os.File) error {
+		err := f.Sync()
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+			return nil
+		}
+		return err
+	})
+}
+
+// self does something with the directory itself.
+func self(dir *os.Root, f func(*os.File) error) error {
+	d, err := dir.Open(".")
+	if err != nil {
+		return located(dir, err)
+	}
+	defer d.Close()
+	return f(d)
+}

@@ -1,0 +1,44 @@
+package agent
+
+import (
+	"errors"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/repository"
+)
+
+// checkSpace fails when the file system of a repository has less than the least free that the key of the configuration
+// says.
+func checkSpace(repo *repository.Repository, least config.Size, key string) error {
+	space, err := repo.Space()
+	if err != nil {
+		return repositoryError(err)
+	}
+	if space.Free >= uint64(least.Bytes()) {
+		return nil
+	}
+	e := errorf(NoSpace, "repository %s has %d MiB free, less than the %s of %s", repo.ID, space.Free>>20, least, key)
+	e.Hint = "make room in the repository, or use another one"
+	return e
+}
+
+// isNoSpace says whether an error is about a full disk, also when it comes in the words of a program.
+func isNoSpace(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) ||
+		strings.Contains(err.Error(), "No space left on device") || strings.Contains(err.Error(), "Disk quota exceeded")
+}
+
+// repositoryError translates an error of a repository for a caller.
+func repositoryError(err error) error {
+	if isNoSpace(err) {
+		e := errorf(NoSpace, "%w", err)
+		e.Hint = "make room in the repository, or use another one"
+		return e
+	}
+	e := errorf(RepositoryFailed, "%w", err)
+	e.Hint = "the repository must be mounted and writable by the agent"
+	return e
+}
