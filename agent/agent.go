@@ -192,15 +192,16 @@ func (a *Agent) logTransition(before, after backup.Backup) {
 
 // Keys of the log's attributes.
 const (
-	logBackupID = "backup_id"
-	logVM       = "vm_name"
-	logFrom     = "from"
-	logTo       = "to"
-	logReason   = "reason"
-	logError    = "error"
-	logJournal  = "journal"
-	logUnit     = "unit"
-	logPort     = "port"
-	logHolder   = "holder"
-	logDisk     = "disk_id"
+	logBackupID  = "backup_id"
+	logVM        = "vm_name"
+	logFrom      = "from"
+	logTo        = "to"
+	logReason    = "reason"
+	logError     = "error"
+	logJournal   = "journal"
+	logUnit      = "unit"
+	logPort      = "port"
+	logHolder    = "holder"
+	logDisk      = "disk_id"
+	logDirectory = "directory"
 )

@@ -41,10 +41,26 @@ func (r *run) finish() error {
 	if err := context.Cause(r.ctx); err != nil {
 		return err
 	}
-	if err := repo.Publish(vmDir, manifest); err != nil {
-		return repositoryError(err)
+	if err := r.publish(repo, vmDir, manifest); err != nil {
+		return err
 	}
 	return r.completed()
+}
+
+// publish writes the manifest. An error after its rename changes nothing about there being a restore point now: then it
+// is tried again until directory and manifest are known to be on the disk.
+func (r *run) publish(repo *repository.Repository, vmDir string, m repository.Manifest) error {
+	err := repo.Publish(vmDir, m)
+	if err == nil {
+		return nil
+	}
+	if _, missing := repo.Manifest(vmDir, r.id); missing != nil {
+		return repositoryError(err)
+	}
+	if r.untilDone("a restore point is there and cannot be synced", func() error { return repo.Publish(vmDir, m) }) != nil {
+		return errStopping // the next agent finds the manifest
+	}
+	return nil
 }
 
 // completed records the end of a backup whose manifest stands: from there on it only goes forward, whatever happens.

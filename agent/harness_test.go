@@ -135,7 +135,7 @@ func (w *world) clean() {
 		w.Errorf("port %d is still leased to %s", l.Port, l.BackupID)
 	}
 	for _, r := range w.config.Repositories {
-		dirs, err := filepath.Glob(filepath.Join(r.Path, "*", "*"))
+		dirs, err := filepath.Glob(filepath.Join(r.Path, "[!.]*", "*"))
 		must(w.T, err)
 		for _, dir := range dirs {
 			if b, err := w.store.Backup(filepath.Base(dir)); err != nil || b.State != backup.Completed {

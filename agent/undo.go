@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -33,7 +34,7 @@ func (r *run) undo(cause error) error {
 	if b.Failure != nil {
 		end = backup.Failed
 	}
-	left := r.removeImages(b)
+	left := r.clearImages(b)
 	b, err = a.advance(r.id, end, func(b *backup.Backup) {
 		if left != nil && b.Failure != nil {
 			b.Failure.Message += "; its images could not be removed: " + left.Error()
@@ -77,13 +78,25 @@ func (r *run) removeUnits(b backup.Backup) error {
 	return group.Wait()
 }
 
-func (r *run) removeImages(b backup.Backup) error {
+// clearImages removes the images of an undone backup, or sets them aside when it failed after something was copied and
+// the configuration says so.
+func (r *run) clearImages(b backup.Backup) error {
 	repo, err := r.agent.findRepository(b.Repository)
-	if err == nil {
-		err = repo.RemoveDir(nbd.DirName(b.VM.Name), b.ID)
+	if err != nil {
+		return err
+	}
+	vm := nbd.DirName(b.VM.Name)
+	if r.agent.config.Agent.FailedImages == config.SetAsideImages && b.Failure != nil && !b.SeenAt.IsZero() {
+		var path string
+		if path, err = repo.SetAside(vm, b.ID); err == nil {
+			r.agent.log.Info("images of a failed backup are set aside", logBackupID, b.ID, logDirectory, path)
+			return nil
+		}
+	} else {
+		err = repo.RemoveDir(vm, b.ID)
 	}
 	if err != nil {
-		r.agent.log.Error("images of an undone backup are left behind", logBackupID, b.ID, "directory", b.Directory, logError, err)
+		r.agent.log.Error("images of an undone backup are left behind", logBackupID, b.ID, logDirectory, b.Directory, logError, err)
 	}
 	return err
 }
