@@ -1,0 +1,63 @@
+package backup
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestKey(t *testing.T) {
+	for _, c := range []struct {
+		disk Disk
+		want int
+	}{
+		{Disk{UnitNumber: 0}, 2000},
+		{Disk{UnitNumber: 15}, 2015},
+		{Disk{UnitNumber: 0, DeviceKey: 2016}, 2016}, // VMware's own key wins
+		{Disk{UnitNumber: 1, DeviceKey: 32001}, 32001},
+	} {
+		if got := c.disk.Key(); got != c.want {
+			t.Errorf("%+v: key %d, want %d", c.disk, got, c.want)
+		}
+	}
+}
+
+func TestValidate(t *testing.T) {
+	disk := func(id, unit, key int, size int64) Disk {
+		return Disk{ID: id, UnitNumber: unit, DeviceKey: key, CapacityBytes: size}
+	}
+	for _, c := range []struct {
+		name string
+		vm   VM
+		want string // part of the error, "" for none
+	}{
+		{"no disks yet", VM{Name: "vm"}, ""},
+		{"two controllers", VM{Name: "vm", Disks: []Disk{disk(0, 0, 2000, 512), disk(1, 0, 2016, 512)}}, ""},
+		{"odd name", VM{Name: `a/b "c" %41 数据库`}, ""},
+		{"no name", VM{}, "vm name is missing"},
+		{"blank name", VM{Name: "  "}, "is blank"},
+		{"control character", VM{Name: "a\x1b[31m"}, "without control characters"},
+		{"not UTF-8", VM{Name: "a\xff"}, "valid UTF-8"},
+		{"long name", VM{Name: strings.Repeat("x", 256)}, "256 bytes long, the most is 255"},
+		{"same key by the rule", VM{Name: "vm", Disks: []Disk{disk(0, 0, 0, 512), disk(1, 0, 0, 512)}}, "disks 0 and 1 both have the disk key 2000"},
+		{"same key, one reported", VM{Name: "vm", Disks: []Disk{disk(0, 1, 0, 512), disk(1, 5, 2001, 512)}}, "both have the disk key 2001"},
+		{"same id", VM{Name: "vm", Disks: []Disk{disk(0, 0, 0, 512), disk(0, 1, 0, 512)}}, "two disks have the disk_id 0"},
+		{"negative id", VM{Name: "vm", Disks: []Disk{disk(-1, 0, 0, 512)}}, "disk_id"},
+		{"no size", VM{Name: "vm", Disks: []Disk{disk(0, 0, 0, 0)}}, "capacity_bytes 0"},
+		{"odd size", VM{Name: "vm", Disks: []Disk{disk(0, 0, 0, 1000)}}, "a multiple of 512"},
+		{"huge size", VM{Name: "vm", Disks: []Disk{disk(0, 0, 0, 1<<46+512)}}, "64 TiB"},
+		{"negative key", VM{Name: "vm", Disks: []Disk{disk(0, 0, -1, 512)}}, "device_key -1"},
+		{"many disks", VM{Name: "vm", Disks: make([]Disk, 257)}, "257 disks"},
+		{"odd refresh", VM{Name: "vm", VCenter: "main", Refresh: "always"}, `refresh "always"`},
+		{"refresh of nobody", VM{Name: "vm", Refresh: RequireRefresh}, "names no vcenter"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := c.vm.Validate()
+			if c.want == "" && err == nil {
+				return
+			}
+			if err == nil || c.want == "" || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,243 @@
+package agent_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+)
+
+var (
+	seed  = flag.Uint64("seed", 0, "seed of TestRandomLife; 0 for a new one")
+	steps = flag.Int("steps", 100, "steps of TestRandomLife")
+)
+
+// life drives backups of a few VMs through whatever may happen to them, in random order.
+type life struct {
+	*world
+	random  *rand.Rand
+	sources map[string][]string
+	held    bool
+	log     []string
+}
+
+// expected are the reasons with which a request may be refused while all this goes on.
+var expected = []agent.Reason{
+	agent.BackupInProgress, agent.CoolingDown, agent.WrongState, agent.NoParent, agent.NoFreePort, agent.Busy, agent.QueueFull,
+	agent.SNARefused, agent.SNAOutcomeUnknown, agent.ExporterFailed,
+}
+
+// TestRandomLife checks the invariants of ARCHITECTURE.md after each of many random events on real parts. -seed repeats
+// a run.
+func TestRandomLife(t *testing.T) {
+	if *seed == 0 {
+		*seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("repeat with -seed %d -steps %d", *seed, *steps)
+	l := &life{
+		world: newWorld(t, func(c *config.Config, _ *snatest.Options) {
+			c.Limits.MaxBackups = 2
+			c.SNA.StartTimeout = config.DurationOf(2 * time.Second)
+			c.SNA.Cooldown = config.DurationOf(500 * time.Millisecond)
+			c.Deadlines.FirstConnection = config.DurationOf(3 * time.Second)
+			c.Deadlines.NoProgress = config.DurationOf(5 * time.Second)
+			c.Deadlines.Disconnect = config.DurationOf(3 * time.Second)
+			c.NBD.FirstPort, c.NBD.LastPort = 10100, 10105
+		}),
+		random:  rand.New(rand.NewPCG(*seed, 1)),
+		sources: map[string][]string{},
+	}
+	for i, vm := range []string{"one", "two", "three"} {
+		sizes := make([]int64, i+1)
+		for d := range sizes {
+			sizes[d] = 4 << 20
+		}
+		_, l.sources[vm] = l.putVM(vm, sizes...)
+	}
+	for range *steps {
+		l.step()
+		l.invariants()
+		if t.Failed() {
+			t.Fatalf("after %s", strings.Join(l.log, ", "))
+		}
+	}
+	l.release()
+	l.settle()
+}
+
+// step lets one thing happen.
+func (l *life) step() {
+	vm := []string{"one", "two", "three"}[l.random.IntN(3)]
+	events := []struct {
+		name   string
+		happen func()
+	}{
+		{"start " + vm, func() { l.begin(vm, backup.Full) }},
+		{"start auto " + vm, func() { l.begin(vm, backup.Auto) }},
+		{"start incremental " + vm, func() { l.begin(vm, backup.Incremental) }},
+		{"cancel " + vm, func() { l.cancel(vm) }},
+		{"kill exporter of " + vm, func() { l.killExporter(vm) }},
+		{"hold", func() { l.sna.Hold("copy/0"); l.held = true }},
+		{"release", l.release},
+		{"faults", l.faults},
+		{"restart", func() { l.stop(); l.start() }},
+		{"write to " + vm, func() { scribble(l.T, l.sources[vm][0], int64(l.random.IntN(60))<<16) }},
+		{"wait", func() { time.Sleep(time.Duration(l.random.IntN(300)) * time.Millisecond) }},
+		{"wait for " + vm, func() { l.waitFor3s(vm) }},
+		{"heal", func() { l.release(); must(l.T, l.sna.SetFaults(snatest.Faults{})) }},
+	}
+	e := events[l.random.IntN(len(events))]
+	l.log = append(l.log, e.name)
+	e.happen()
+}
+
+func (l *life) begin(vm string, kind backup.Type) {
+	_, err := l.agent.StartBackup(l.Context(), agent.StartRequest{
+		VMName: vm, Type: kind, Repository: "main", Queue: l.random.IntN(2) == 0,
+	})
+	var e *agent.Error
+	if err != nil && (!errors.As(err, &e) || !slices.Contains(expected, e.Reason)) {
+		l.Errorf("start of %s: %v", vm, err)
+	}
+}
+
+func (l *life) active(vm string) (backup.Backup, bool) {
+	active, err := l.store.Active()
+	must(l.T, err)
+	for _, b := range active {
+		if b.VM.Name == vm {
+			return b, true
+		}
+	}
+	return backup.Backup{}, false
+}
+
+func (l *life) cancel(vm string) {
+	if b, ok := l.active(vm); ok {
+		b, err := l.agent.CancelBackup(l.Context(), b.ID)
+		var e *agent.Error
+		if err != nil && (!errors.As(err, &e) || e.Reason != agent.WrongState) || !b.State.Terminal() {
+			l.Errorf("cancel of %s, which is %s: %v", b.ID, b.State, err)
+		}
+	}
+}
+
+func (l *life) killExporter(vm string) {
+	if b, ok := l.active(vm); ok && len(b.Runs) > 0 {
+		if d := b.Runs[l.random.IntN(len(b.Runs))]; d.PID != 0 && d.Result == "" {
+			if p, err := os.FindProcess(d.PID); err == nil {
+				_ = p.Kill() // it may have ended
+			}
+		}
+	}
+}
+
+// waitFor3s gives a backup some time to end.
+func (l *life) waitFor3s(vm string) {
+	for until := time.Now().Add(3 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+		if _, ok := l.active(vm); !ok {
+			return
+		}
+	}
+}
+
+func (l *life) faults() {
+	all := []snatest.Faults{
+		{}, {}, {}, {Answer: snatest.AnswerRefuse, Status: 500, Text: "no"}, {Answer: snatest.AnswerReset}, {LoginFails: true},
+		{DieInDisks: []int{0}}, {ReportTwice: true}, {SilentDisks: []int{0}}, {Answer: snatest.AnswerGarbage, Inert: true},
+	}
+	must(l.T, l.sna.SetFaults(all[l.random.IntN(len(all))]))
+}
+
+func (l *life) release() {
+	if l.held {
+		l.sna.Release("copy/0")
+		l.held = false
+	}
+}
+
+// invariants are what must hold at any moment.
+func (l *life) invariants() {
+	l.Helper()
+	for id, n := range l.sna.State().PostsPerJob {
+		if n != 1 {
+			l.Errorf("the SNA was asked %d times for %s", n, id)
+		}
+	}
+	must(l.T, l.store.Check(l.Context()))
+	leases, err := l.store.Leases()
+	must(l.T, err)
+	ports := map[uint16]string{}
+	for _, lease := range leases {
+		if other, ok := ports[lease.Port]; ok {
+			l.Errorf("port %d is leased to %s and %s", lease.Port, lease.BackupID, other)
+		}
+		ports[lease.Port] = lease.BackupID
+		if b, err := l.agent.Backup(lease.BackupID); err != nil {
+			l.Errorf("port %d is leased to %s: %v", lease.Port, lease.BackupID, err)
+		} else if b.State.Terminal() {
+			l.leaseReturned(lease) // it may have ended since the leases were read
+		}
+	}
+}
+
+func (l *life) leaseReturned(old backup.Lease) {
+	leases, err := l.store.Leases()
+	must(l.T, err)
+	if slices.Contains(leases, old) {
+		l.Errorf("port %d is leased to %s, which has ended", old.Port, old.BackupID)
+	}
+}
+
+// settle lets everything come to its end, and proves every restore point sound: its manifest and its chain are whole, and
+// its exporters ended cleanly.
+func (l *life) settle() {
+	must(l.T, l.sna.SetFaults(snatest.Faults{}))
+	for cursor := ""; ; {
+		list, next, err := l.agent.Backups(agent.ListQuery{Cursor: cursor})
+		must(l.T, err)
+		for _, b := range list {
+			if b = l.wait(b.ID); b.State == backup.Completed {
+				l.sound(b)
+			}
+		}
+		if cursor = next; cursor == "" {
+			break
+		}
+	}
+	l.clean()
+	outcomes := map[backup.State]int{}
+	list, _, err := l.agent.Backups(agent.ListQuery{Limit: 1000})
+	must(l.T, err)
+	for _, b := range list {
+		outcomes[b.State]++
+	}
+	l.Logf("%d backups: %s", len(list), fmt.Sprint(outcomes))
+}
+
+func (l *life) sound(b backup.Backup) {
+	for _, d := range b.Runs {
+		if d.Result != "success" || !d.Complete || d.ChangeID == "" {
+			l.Errorf("restore point %s, disk %d: result %q, complete %v, change id %q", b.ID, d.DiskID, d.Result, d.Complete, d.ChangeID)
+		}
+		if _, err := os.Stat(d.Image); err != nil {
+			l.Errorf("restore point %s: %v", b.ID, err)
+		}
+	}
+	if b.Parent == "" {
+		return
+	}
+	if p, err := l.agent.Backup(b.Parent); err != nil || p.State != backup.Completed {
+		l.Errorf("restore point %s stands on %s, which is %s: %v", b.ID, b.Parent, p.State, err)
+	}
+}

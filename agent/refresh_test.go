@@ -1,0 +1,85 @@
+package agent_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+)
+
+// withVCenter gives the agent a vCenter whose password is a systemd credential.
+func withVCenter(t *testing.T) func(*config.Config, *snatest.Options) {
+	t.Helper()
+	credentials := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(credentials, "vcenter-main"), []byte("secret-word\n"), 0o600))
+	t.Setenv("CREDENTIALS_DIRECTORY", credentials)
+	return func(c *config.Config, o *snatest.Options) {
+		o.OldContract = false
+		c.VCenters = map[string]config.VCenter{
+			"main": {Host: "vcenter.test", User: "backup", PasswordCredential: "vcenter-main", Datacenter: "DC1"},
+		}
+	}
+}
+
+// TestDiscover puts a VM on record by discovery alone, and backs it up.
+func TestDiscover(t *testing.T) {
+	w := newWorld(t, withVCenter(t))
+	_, sources := w.putVM("vm", 1<<20, 2<<20)
+	must(t, w.agent.RemoveVM("vm"))
+	found, err := w.agent.DiscoverVMs(t.Context(), agent.DiscoverRequest{VCenter: "main", Store: true})
+	must(t, err)
+	if len(found) != 1 || !found[0].Stored || len(found[0].VM.Disks) != 2 || found[0].VM.Disks[1].DeviceKey != 2001 {
+		t.Fatalf("found %+v", found)
+	}
+	b := w.completes(w.startBackup("vm"), sources)
+	post := w.sna.State().Posts[0]
+	if post.Body["vcenter_host"] != "vcenter.test" || post.Body["vm_path"] != "/DC1/vm/vm" || post.Body["job_id"] != b.ID {
+		t.Errorf("the SNA was sent %v", post.Body)
+	}
+	_, err = w.agent.DiscoverVMs(t.Context(), agent.DiscoverRequest{VCenter: "other"})
+	wantError(t, err, agent.InvalidRequest, "main")
+}
+
+// TestRefresh: the disks that the VM has now are backed up, not those it had when it was put on record.
+func TestRefresh(t *testing.T) {
+	w := newWorld(t, withVCenter(t))
+	vm, sources := w.putVM("vm", 1<<20, 2<<20)
+	stale := vm
+	vm, sources = w.addDisk(vm, sources, 4<<20)
+	must(t, os.Truncate(sources[0], 3<<20))
+	w.putAgain(vm, sources)
+	stale.VCenter, stale.Refresh = "main", backup.RequireRefresh
+	_, err := w.agent.PutVM(stale)
+	must(t, err)
+	b := w.completes(w.startBackup("vm"), sources)
+	if len(b.Runs) != 3 || b.Runs[0].CapacityBytes != 3<<20 {
+		t.Errorf("disks %+v", b.Runs)
+	}
+	now, err := w.agent.VM("vm")
+	must(t, err)
+	if len(now.Disks) != 3 || now.Refresh != backup.RequireRefresh || now.ContextID != "ctx-1" {
+		t.Errorf("record %+v", now)
+	}
+}
+
+func TestRefreshFails(t *testing.T) {
+	w := newWorld(t, withVCenter(t))
+	vm, sources := w.putVM("vm", 1<<20)
+	must(t, w.sna.SetFaults(snatest.Faults{DiscoverFails: "vCenter login failed"}))
+	vm.VCenter, vm.Refresh = "main", backup.RequireRefresh
+	_, err := w.agent.PutVM(vm)
+	must(t, err)
+	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	if e := wantError(t, err, agent.SNARefused, "vCenter login failed"); strings.Contains(e.Message, "secret-word") {
+		t.Errorf("the error holds the password: %s", e.Message)
+	}
+	vm.Refresh = backup.PreferRefresh
+	_, err = w.agent.PutVM(vm)
+	must(t, err)
+	w.completes(w.startBackup("vm"), sources)
+}
