@@ -80,7 +80,7 @@ func (w *world) start() {
 	var err error
 	w.store, err = store.Open(filepath.Join(w.config.Agent.StateDirectory, "agent.db"), store.Options{})
 	must(w.T, err)
-	w.units, err = units.Open(w.Context(), units.Options{Slice: w.config.Agent.Slice, Logger: testLogger(w.T)})
+	w.units, err = units.Open(w.Context(), units.Options{User: w.config.Agent.Bus == config.BusUser, Slice: w.config.Agent.Slice, Logger: testLogger(w.T)})
 	must(w.T, err)
 	client, err := sna.New(sna.Options{
 		URL: w.config.SNA.URL, ConnectTimeout: w.config.SNA.ConnectTimeout.Std(), StartTimeout: w.config.SNA.StartTimeout.Std(),
