@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
@@ -117,11 +119,37 @@ func seen(b *backup.Backup) error {
 	return nil
 }
 
-// progress remembers when the exports last received anything.
+// progress remembers when the exports last took anything in.
 type progress struct {
-	received uint64
+	trace    trace
 	at       time.Time
 	lookedAt time.Time
+}
+
+// trace is what a copy leaves behind as it goes on: bytes on the wire and, because a user's service manager does not count
+// those, the growth and the last change of the images.
+type trace struct {
+	received  uint64
+	blocks    int64
+	changedAt time.Time
+}
+
+func traceOf(b backup.Backup, disks []DiskProgress) trace {
+	var t trace
+	for i, d := range b.Runs {
+		t.received += disks[i].ReceivedBytes
+		info, err := os.Stat(d.Image)
+		if err != nil {
+			continue // its exporter tells what has become of it
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+			t.blocks += st.Blocks
+		}
+		if info.ModTime().After(t.changedAt) {
+			t.changedAt = info.ModTime()
+		}
+	}
+	return t
 }
 
 func (r *run) checkDeadlines(b backup.Backup, p *progress) error {
@@ -170,17 +198,13 @@ func (r *run) checkProgress(b backup.Backup, p *progress, now time.Time) error {
 	if err != nil {
 		return nil // nothing is known, so nothing is concluded
 	}
-	var received uint64
-	for _, d := range disks {
-		received += d.ReceivedBytes
-	}
-	if received != p.received || p.at.IsZero() {
-		p.received, p.at = received, now
+	if now := traceOf(b, disks); now != p.trace || p.at.IsZero() {
+		p.trace, p.at = now, time.Now()
 	}
 	if now.Sub(p.at) <= limit {
 		return nil
 	}
-	e := errorf(DeadlinePassed, "backup %s: no export has received anything for %s, after %d bytes in all", b.ID, limit, received)
+	e := errorf(DeadlinePassed, "backup %s: no export has received anything for %s, after %d bytes in all", b.ID, limit, p.trace.received)
 	e.BackupID, e.Hint = b.ID, "look at the backup client's log on the SNA (deadlines.no_progress)"
 	return e
 }
