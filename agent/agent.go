@@ -91,10 +91,10 @@ func New(o Options) (*Agent, error) {
 
 // Open takes up the backups that were active when the agent last ended, and begins to watch the units. It must be
 // called once, before any other method.
-func (a *Agent) Open(ctx context.Context) error {
+func (a *Agent) Open(context.Context) error {
 	events := a.units.Watch(a.work, unitPrefix)
 	a.wait.Go(func() { a.watch(events) })
-	return a.recover(ctx)
+	return a.recover()
 }
 
 // Close ends the agent and leaves the exports of running backups to themselves: they are taken up by the next one. A
@@ -142,6 +142,9 @@ func (a *Agent) run(id string) *run {
 // watch passes on what systemd says about the units. Runs look for themselves: an event only says that it is time.
 func (a *Agent) watch(events <-chan units.Event) {
 	for e := range events {
+		if e.Kind == units.EventResync {
+			a.wait.Go(a.sweep)
+		}
 		a.mu.Lock()
 		for _, r := range a.runs {
 			if e.Kind == units.EventResync || r.owns(e.Name) {

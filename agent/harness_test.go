@@ -257,3 +257,8 @@ func remountFlags(options string) uintptr {
 	}
 	return 0
 }
+
+func (w *world) removeAll(path string) {
+	w.Helper()
+	must(w.T, os.RemoveAll(path))
+}
