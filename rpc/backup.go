@@ -9,6 +9,7 @@ type BackupType string
 const (
 	Full        BackupType = "full"        // every disk whole
 	Incremental BackupType = "incremental" // what changed since the restore point it stands on
+	Auto        BackupType = "auto"        // of a request: incremental where there is such a restore point, else full
 )
 
 // BackupState is where a backup stands.
@@ -36,7 +37,7 @@ func (s BackupState) Ended() bool { return s == Completed || s == Failed || s ==
 // disk; a request with a disk_id is refused with [ReasonDiskIDGiven].
 type StartRequest struct {
 	VMName       string            `json:"vm_name"`
-	BackupType   BackupType        `json:"backup_type" enum:"full,incremental"`
+	BackupType   BackupType        `json:"backup_type" enum:"full,incremental,auto"`
 	RepositoryID string            `json:"repository_id,omitempty"` // "" is the configured default
 	PolicyID     string            `json:"policy_id,omitempty"`
 	Tags         map[string]string `json:"tags,omitempty"`
@@ -44,6 +45,9 @@ type StartRequest struct {
 	// RequestID is the caller's own mark of this request. A request that repeats the mark of an earlier one starts
 	// nothing and gets that one's backup: it makes a start safe to repeat when the answer was lost.
 	RequestID string `json:"request_id,omitempty"`
+
+	Queue     bool  `json:"queue,omitempty"`      // wait for a turn when there is no room, instead of being refused
+	RateLimit int64 `json:"rate_limit,omitempty"` // bytes per second and disk; 0 is the repository's own limit
 }
 
 // StartResponse is the backup that was started.
@@ -60,8 +64,8 @@ type StartResponse struct {
 	RepositoryID     string     `json:"repository_id"`
 	PolicyID         string     `json:"policy_id,omitempty"`
 
-	// Status is [StatusStarted]; "queued" for a backup that waits for its turn; and for a repeated RequestID whose backup
-	// has ended, the state it ended in.
+	// Status is [StatusStarted]; "queued" for a backup that waits for its turn, which has no disk results yet; and for a
+	// repeated RequestID whose backup has ended, the state it ended in.
 	Status           string            `json:"status"`
 	BytesTransferred uint64            `json:"bytes_transferred"` // received so far, on the wire
 	TotalBytes       int64             `json:"total_bytes"`       // sum of the disks' capacities
@@ -110,6 +114,7 @@ type Backup struct {
 	PolicyID         string            `json:"policy_id,omitempty"`
 	RequestID        string            `json:"request_id,omitempty"`
 	Tags             map[string]string `json:"tags,omitempty"`
+	RateLimit        int64             `json:"rate_limit,omitempty"` // bytes per second and disk; 0 is no limit
 	State            BackupState       `json:"state"`
 	Failure          *Failure          `json:"failure,omitempty"` // why it failed or is being undone
 	Directory        string            `json:"directory"`         // absolute path of the images on the hub
@@ -128,6 +133,9 @@ type Backup struct {
 	// CooldownUntil is set when the copy on the SNA may still be on its way although the backup has ended: the VM and
 	// its ports are not used again before.
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
+
+	// Progress is there only in the answer to backup.get, while the backup is active and its exports can be asked.
+	Progress *Progress `json:"progress,omitempty"`
 }
 
 // BackupDisk is what one backup does with one disk.

@@ -17,7 +17,7 @@ const settleTimeout = time.Second
 
 // A clientChannel frames messages for the jrpc2 client, and keeps what that one drops: an error that the agent sends
 // with no ID before it closes the connection, and answers that come together with the end of the connection, which the
-// client would handle in either order.
+// client would handle in either order. It also takes the events of watches out of the stream.
 type clientChannel struct {
 	nc  net.Conn
 	dec *json.Decoder
@@ -28,6 +28,7 @@ type clientChannel struct {
 	reason  *Error
 	err     error
 	done    chan struct{} // closed when there is no more to receive
+	inboxes inboxes
 }
 
 func newClientChannel(nc net.Conn) *clientChannel {
@@ -55,10 +56,16 @@ func (c *clientChannel) Recv() ([]byte, error) {
 			return nil, c.end(err)
 		}
 		var head struct {
-			ID    json.RawMessage `json:"id"`
-			Error *Error          `json:"error"`
+			ID     json.RawMessage `json:"id"`
+			Error  *Error          `json:"error"`
+			Method string          `json:"method"`
+			Params json.RawMessage `json:"params"`
 		}
-		if json.Unmarshal(message, &head) == nil && head.Error != nil && (len(head.ID) == 0 || string(head.ID) == "null") {
+		if json.Unmarshal(message, &head) == nil && head.Method != "" {
+			c.inboxes.deliver(head.Method, head.Params)
+			continue
+		}
+		if head.Error != nil && (len(head.ID) == 0 || string(head.ID) == "null") {
 			c.mu.Lock()
 			c.reason = head.Error
 			c.mu.Unlock()

@@ -31,6 +31,8 @@ const (
 	ReasonDeadlinePassed     Reason = "deadline_passed"      // a configured deadline of the run
 	ReasonInternal           Reason = "internal"             // a fault of the agent: see its journal
 	ReasonNoFreePort         Reason = "no_free_port"         //
+	ReasonBusy               Reason = "busy"                 // as many backups or exports run as may: queue, or come later
+	ReasonQueueFull          Reason = "queue_full"           // as many backups wait as may
 	ReasonShuttingDown       Reason = "shutting_down"        //
 	ReasonNoSpace            Reason = "no_space"             //
 )
@@ -43,6 +45,7 @@ const (
 	ReasonMessageTooLarge    Reason = "message_too_large"    // the connection is closed
 	ReasonMessageTimeout     Reason = "message_timeout"      // a message began and did not end; the connection is closed
 	ReasonTooManyConnections Reason = "too_many_connections" // the connection is closed
+	ReasonTooManyWatches     Reason = "too_many_watches"     // of one connection
 	ReasonUnauthorized       Reason = "unauthorized"         // HTTP only: the bearer token is missing or wrong
 )
 
@@ -92,6 +95,9 @@ var reasons = map[Reason]struct {
 	ReasonNoFreePort:         {50301, http.StatusServiceUnavailable},
 	ReasonShuttingDown:       {50302, http.StatusServiceUnavailable},
 	ReasonTooManyConnections: {50303, http.StatusServiceUnavailable},
+	ReasonTooManyWatches:     {50304, http.StatusServiceUnavailable},
+	ReasonBusy:               {50305, http.StatusServiceUnavailable},
+	ReasonQueueFull:          {50306, http.StatusServiceUnavailable},
 	ReasonNoSpace:            {50701, http.StatusInsufficientStorage},
 }
 

@@ -9,6 +9,8 @@ const (
 	MethodBackupCancel   = "backup.cancel"
 	MethodBackupComplete = "backup.complete"
 	MethodBackupChangeID = "backup.change_id"
+	MethodBackupWatch    = "backup.watch"
+	MethodBackupUnwatch  = "backup.unwatch"
 	MethodVMPut          = "vm.put"
 	MethodVMGet          = "vm.get"
 	MethodVMList         = "vm.list"
@@ -20,3 +22,6 @@ const (
 	MethodAgentStatus    = "agent.status"
 	MethodDiscover       = "rpc.discover"
 )
+
+// NotifyBackupEvent is the method of the notifications that a watch pushes. Their params are an [Event].
+const NotifyBackupEvent = "backup.event"

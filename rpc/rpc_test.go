@@ -51,6 +51,10 @@ func TestStartOnTheWire(t *testing.T) {
 	if string(request) != wantRequest {
 		t.Errorf("request\n got %s\nwant %s", request, wantRequest)
 	}
+	more, _ := json.Marshal(rpc.StartRequest{VMName: "test-vm", BackupType: rpc.Auto, Queue: true, RateLimit: 100 << 20})
+	if want := `{"vm_name":"test-vm","backup_type":"auto","queue":true,"rate_limit":104857600}`; string(more) != want {
+		t.Errorf("request\n got %s\nwant %s", more, want)
+	}
 	response, _ := json.Marshal(rpc.StartResponse{
 		BackupID: "backup-test-vm-1", VMContextID: "ctx", VMName: "test-vm",
 		DiskResults: []rpc.DiskResult{{

@@ -7,6 +7,10 @@ type VM struct {
 	InventoryPath string `json:"inventory_path,omitempty"` // in vCenter, e.g. /DC1/vm/pgtest1
 	VCenter       string `json:"vcenter,omitempty"`        // a name of the agent's configuration; "" is none
 	Disks         []Disk `json:"disks,omitempty"`          // at most 256; a VM without disks cannot be backed up
+
+	// Refresh says whether the SNA is asked for the VM's disks right before each backup: "prefer" backs up what is on
+	// record if that fails, "require" refuses then; "" never asks. It takes a vcenter.
+	Refresh string `json:"refresh,omitempty" enum:"prefer,require"`
 }
 
 // Disk is one virtual disk of a VM.

@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -13,69 +16,7 @@ import (
 
 func (a *app) backupCommand() *cobra.Command {
 	return noun("backup", "Backups: under way, done and failed",
-		a.backupStart(), a.backupList(), a.backupShow(), a.backupCancel())
-}
-
-func (a *app) backupStart() *cobra.Command {
-	var r rpc.StartRequest
-	var tags []string
-	var wait bool
-	c := &cobra.Command{
-		Use:   "start VM",
-		Short: "Start a backup of a whole VM",
-		Long: `Start a backup of a whole VM: every disk of it, from one snapshot. The command returns once the copying has begun; with
---wait, once it has ended, and then with exit code 1 unless the backup is completed. Interrupting it stops the waiting,
-not the backup.`,
-		Args: cobra.ExactArgs(1),
-		PreRunE: func(_ *cobra.Command, args []string) (err error) {
-			r.VMName = args[0]
-			r.Tags, err = parseTags(tags)
-			return err
-		},
-		RunE: a.ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
-			started, err := c.StartBackup(ctx, r)
-			if err != nil {
-				return err
-			}
-			if wait {
-				return a.waitFor(ctx, c, started.BackupID)
-			}
-			return a.show(started, func(p *printer) { printStarted(p, started) })
-		}),
-	}
-	c.Flags().StringVar((*string)(&r.BackupType), "type", string(rpc.Full), "full or incremental")
-	c.Flags().StringVar(&r.RepositoryID, "repository", "", "`ID` of the repository")
-	c.Flags().StringVar(&r.PolicyID, "policy", "", "`ID` of the policy that this is done for")
-	c.Flags().StringArrayVar(&tags, "tag", nil, "a `NAME=VALUE` to keep with the backup; may be repeated")
-	c.Flags().StringVar(&r.RequestID, "request-id", "", "your own `ID` of this request: repeating it starts nothing new")
-	c.Flags().BoolVar(&wait, "wait", false, "wait until the backup has ended")
-	return c
-}
-
-func parseTags(specs []string) (map[string]string, error) {
-	var tags map[string]string
-	for _, spec := range specs {
-		name, value, ok := strings.Cut(spec, "=")
-		if !ok || name == "" {
-			return nil, fmt.Errorf("--tag %s: want NAME=VALUE", spec)
-		}
-		if tags == nil {
-			tags = map[string]string{}
-		}
-		tags[name] = value
-	}
-	return tags, nil
-}
-
-func printStarted(p *printer, s rpc.StartResponse) {
-	p.pairs("backup", s.BackupID, "vm", s.VMName, "type", string(s.BackupType), "repository", s.RepositoryID,
-		"status", s.Status, "size", humanSize(s.TotalBytes), "error", s.ErrorMessage)
-	p.line("")
-	var rows [][]string
-	for _, d := range s.DiskResults {
-		rows = append(rows, []string{strconv.Itoa(d.DiskID), string(d.Status), strconv.Itoa(int(d.NBDPort)), d.NBDExportName, d.QCOW2Path})
-	}
-	p.table([]string{"disk", "status", "port", "export", "image"}, rows)
+		a.backupStart(), a.backupWatch(), a.backupWait(), a.backupList(), a.backupShow(), a.backupCancel())
 }
 
 func (a *app) backupList() *cobra.Command {
@@ -91,12 +32,10 @@ func (a *app) backupList() *cobra.Command {
 			return a.show(page, func(p *printer) {
 				var rows [][]string
 				for _, b := range page.Backups {
-					rows = append(rows, []string{
-						b.BackupID, b.VMName, string(b.BackupType), b.RepositoryID, string(b.State),
-						strconv.Itoa(len(b.Disks)), humanSize(b.BytesTransferred), humanTime(b.CreatedAt),
-					})
+					rows = append(rows, listRow(b, time.Now()))
 				}
-				p.table([]string{"backup", "vm", "type", "repository", "state", "disks", "received", "created"}, rows)
+				p.clip(rows, 3, nameWidth)
+				p.roomyTable(4, []string{"backup", "state", "type", "vm", "started", "took", "received", "size", "disks", "repository"}, rows)
 			})
 		}),
 	}
@@ -104,6 +43,20 @@ func (a *app) backupList() *cobra.Command {
 	c.Flags().StringVar((*string)(&q.State), "state", "", "only in this `STATE`")
 	pageFlags(c, &q.Limit, &q.Cursor)
 	return c
+}
+
+func listRow(b rpc.Backup, now time.Time) []string {
+	end, received := b.EndedAt, humanSize(b.BytesTransferred)
+	if end.IsZero() {
+		end = now
+	}
+	if !b.State.Ended() {
+		received = "" // the record has it at the end; backup show tells it before
+	}
+	return []string{
+		b.BackupID, string(b.State), string(b.BackupType), b.VMName, shortTime(b.CreatedAt), humanDuration(end.Sub(b.CreatedAt)),
+		received, humanSize(b.TotalBytes), strconv.Itoa(len(b.Disks)), b.RepositoryID,
+	}
 }
 
 func (a *app) backupShow() *cobra.Command {
@@ -136,7 +89,7 @@ func printBackup(p *printer, b rpc.Backup) {
 	p.pairs("backup", b.BackupID, "vm", b.VMName, "context id", b.VMContextID, "type", string(b.BackupType),
 		"parent", b.ParentBackupID, "repository", b.RepositoryID, "policy", b.PolicyID, "request", b.RequestID, "tags", tagList(b.Tags),
 		"state", string(b.State), "received", fmt.Sprintf("%s, the disks hold %s", humanSize(b.BytesTransferred), humanSize(b.TotalBytes)),
-		"directory", b.Directory, "created", humanTime(b.CreatedAt), "updated", humanTime(b.UpdatedAt), "ended", humanTime(b.EndedAt),
+		"progress", progressOf(b), "rate limit", rateOf(b.RateLimit), "directory", b.Directory, "created", humanTime(b.CreatedAt), "updated", humanTime(b.UpdatedAt), "ended", humanTime(b.EndedAt),
 		"cools down until", humanTime(b.CooldownUntil))
 	if f := b.Failure; f != nil {
 		p.pairs("failure", string(f.Reason)+": "+f.Message, "hint", f.Hint, "unit", f.Unit)
@@ -152,5 +105,28 @@ func printBackup(p *printer, b rpc.Backup) {
 			yesNo(d.Complete), strconv.Itoa(int(d.NBDPort)), d.NBDExportName, d.Result, d.ChangeID,
 		})
 	}
-	p.table([]string{"disk", "key", "size", "received", "complete", "port", "export", "result", "change id"}, rows)
+	p.roomyTable(7, []string{"disk", "key", "size", "received", "complete", "port", "export", "result", "change id"}, rows)
+}
+
+// progressOf is the progress of a backup that is active; nothing for another.
+func progressOf(b rpc.Backup) string {
+	if b.Progress == nil {
+		return ""
+	}
+	return progressText(*b.Progress)
+}
+
+func rateOf(limit int64) string {
+	if limit == 0 {
+		return ""
+	}
+	return humanSize(limit) + "/s for each disk"
+}
+
+func tagList(tags map[string]string) string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, name+"="+tags[name])
+	}
+	return strings.Join(list, ", ")
 }

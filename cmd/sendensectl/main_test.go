@@ -22,7 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	pollEvery = 5 * time.Millisecond
+	reconnectEvery = 5 * time.Millisecond
 	os.Exit(func() int {
 		code := m.Run()
 		if err := goleak.Find(); err != nil {
@@ -49,7 +49,7 @@ func fakeAgent(t *testing.T, methods handler.Map) string {
 			if err != nil {
 				return
 			}
-			s := jrpc2.NewServer(methods, nil).Start(channel.Line(nc, nc))
+			s := jrpc2.NewServer(methods, &jrpc2.ServerOptions{AllowPush: true}).Start(channel.Line(nc, nc))
 			defer s.Wait()
 			defer s.Stop()
 		}
@@ -96,6 +96,11 @@ func TestUsage(t *testing.T) {
 		{[]string{"vm", "add", "a", "--disk", "id=0,unit=0,size=1G,colour=red"}, `"colour" is not known`},
 		{[]string{"backup", "start"}, "accepts 1 arg"},
 		{[]string{"backup", "start", "a", "--tag", "x"}, "want NAME=VALUE"},
+		{[]string{"backup", "start", "a", "--rate-limit", "fast"}, "--rate-limit fast: size"},
+		{[]string{"backup", "start", "a", "--rate-limit", "0"}, "leave it out for no limit"},
+		{[]string{"backup", "watch", "b", "--vm", "a"}, "not both"},
+		{[]string{"backup", "watch", "b", "c"}, "at most 1 arg"},
+		{[]string{"backup", "wait"}, "accepts 1 arg"},
 	} {
 		code, stdout, stderr := ctl(t, "/does/not/exist", "", tt.args...)
 		if code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "sendensectl: ") || !strings.Contains(stderr, tt.says) {
@@ -208,45 +213,5 @@ func TestListsAsTableAndJSON(t *testing.T) {
 	var got rpc.BackupPage
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil || got.Backups[0].VMName != page.Backups[0].VMName || !strings.Contains(stdout, "\n  \"backups\"") {
 		t.Errorf("%v: %s", err, stdout)
-	}
-}
-
-func TestWait(t *testing.T) {
-	for _, tt := range []struct {
-		last rpc.Backup
-		code int
-		says string
-	}{
-		{rpc.Backup{State: rpc.Completed}, exitOK, "backup-a-1: completed"},
-		{rpc.Backup{State: rpc.Cancelled}, exitFailed, "sendensectl: backup backup-a-1 is cancelled"},
-		{rpc.Backup{State: rpc.Failed, Failure: &rpc.Failure{
-			Reason: rpc.ReasonExporterFailed, Message: "qemu-nbd was killed", Unit: "u.service", Journal: []string{"last words"},
-		}}, exitFailed, "sendensectl: backup backup-a-1 is failed: qemu-nbd was killed\n  journal of u.service:\n    last words\n"},
-	} {
-		var looks atomic.Int32
-		tt.last.BackupID = "backup-a-1"
-		socket := fakeAgent(t, handler.Map{
-			rpc.MethodBackupStart: handler.New(func(context.Context, rpc.StartRequest) rpc.StartResponse {
-				return rpc.StartResponse{BackupID: "backup-a-1", Status: rpc.StatusStarted}
-			}),
-			rpc.MethodBackupGet: handler.New(func(ctx context.Context, _ rpc.BackupRef) rpc.Backup {
-				switch looks.Add(1) {
-				case 1, 2:
-					return rpc.Backup{BackupID: "backup-a-1", State: rpc.Running}
-				case 3: // the agent is restarted
-					go jrpc2.ServerFromContext(ctx).Stop()
-					return rpc.Backup{BackupID: "backup-a-1", State: rpc.Running}
-				}
-				return tt.last
-			}),
-		})
-		code, stdout, stderr := ctl(t, socket, "", "backup", "start", "a", "--wait", "-o", "json")
-		var got rpc.Backup
-		if err := json.Unmarshal([]byte(stdout), &got); err != nil || got.State != tt.last.State {
-			t.Errorf("%s: %v: %q", tt.last.State, err, stdout)
-		}
-		if code != tt.code || !strings.Contains(stderr, tt.says) || strings.Count(stderr, "running") != 1 {
-			t.Errorf("%s: %d %q", tt.last.State, code, stderr)
-		}
 	}
 }

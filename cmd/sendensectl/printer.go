@@ -95,6 +95,39 @@ func (p *printer) table(head []string, rows [][]string) {
 	p.buf.WriteString(t.Render() + "\n")
 }
 
+// roomyTable is a table whose columns from the keep-th on are left out where the terminal is too narrow for them, the last
+// ones first, before any is shortened: what stands at the front is to be copied whole.
+func (p *printer) roomyTable(keep int, head []string, rows [][]string) {
+	for p.width > 0 && len(head) > keep && tableWidth(head, rows) > p.width {
+		head = head[:len(head)-1]
+		for i := range rows {
+			rows[i] = rows[i][:len(head)]
+		}
+	}
+	p.table(head, rows)
+}
+
+// clip shortens the cells of a column on a terminal.
+func (p *printer) clip(rows [][]string, column, width int) {
+	for _, row := range rows {
+		if p.width > 0 {
+			row[column] = text.Snip(safe(row[column]), width, "…")
+		}
+	}
+}
+
+func tableWidth(head []string, rows [][]string) int {
+	total := gap * (len(head) - 1)
+	for i := range head {
+		widest := text.StringWidthWithoutEscSequences(head[i])
+		for _, row := range rows {
+			widest = max(widest, text.StringWidthWithoutEscSequences(safe(row[i])))
+		}
+		total += widest
+	}
+	return total
+}
+
 const gap = 2 // blanks between columns
 
 // plainStyle has columns apart by blanks and no lines, so that what is cut out with awk is what was meant.

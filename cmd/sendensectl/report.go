@@ -28,10 +28,14 @@ func report(w io.Writer, err error) int {
 	var usage usageError
 	var lost *rpc.UnreachableError
 	var refused *rpc.Error
+	var interrupted *interruptedError
 	fmt.Fprintf(w, "sendensectl: %s\n", safe(err.Error()))
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.As(err, &interrupted):
+		reportData(w, rpc.ErrorData{Hint: interrupted.hint()})
+		return interrupted.code
 	case errors.As(err, &lost):
 		fmt.Fprintf(w, "  %s\n", lost.Hint())
 		return exitUnreachable

@@ -65,10 +65,11 @@ func (a *app) vmAdd() *cobra.Command {
 	}
 	c.Flags().StringVar(&vm.InventoryPath, "path", "", "inventory `PATH` in vCenter, e.g. /DC1/vm/pgtest1")
 	c.Flags().StringVar(&vm.VCenter, "vcenter", "", "`NAME` of a vCenter in the agent's configuration")
+	c.Flags().StringVar(&vm.Refresh, "refresh", "", "ask the vCenter for the disks before each backup: prefer, or `require`")
 	c.Flags().StringVar(&vm.VMContextID, "context-id", "", "the hub's own `ID` of the VM")
 	c.Flags().StringArrayVar(&disks, "disk", nil, "a `DISK`: id=0,unit=0,size=40GiB[,key=2000][,label=TEXT]; may be repeated")
 	c.Flags().StringVarP(&file, "file", "f", "", "read the VM as JSON from `FILE`, - is the standard input")
-	for _, flag := range []string{"path", "vcenter", "context-id", "disk"} {
+	for _, flag := range []string{"path", "vcenter", "refresh", "context-id", "disk"} {
 		c.MarkFlagsMutuallyExclusive("file", flag)
 	}
 	return c
@@ -190,7 +191,7 @@ func (a *app) vmShow() *cobra.Command {
 }
 
 func printVM(p *printer, vm rpc.VM) {
-	p.pairs("name", vm.VMName, "context id", vm.VMContextID, "path", vm.InventoryPath, "vcenter", vm.VCenter, "size", humanSize(totalBytes(vm)))
+	p.pairs("name", vm.VMName, "context id", vm.VMContextID, "path", vm.InventoryPath, "vcenter", vm.VCenter, "refresh", vm.Refresh, "size", humanSize(totalBytes(vm)))
 	if len(vm.Disks) == 0 {
 		p.line("no disks: run sendensectl vm discover, or vm add with --disk")
 		return

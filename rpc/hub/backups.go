@@ -43,10 +43,6 @@ func (r *routes) startBackup(ctx context.Context, _ *http.Request, body []byte) 
 	return translate.Started(b), nil
 }
 
-func (r *routes) getBackup(_ context.Context, req *http.Request, _ []byte) (any, error) {
-	b, err := r.agent.Backup(req.PathValue("backup_id"))
-	if err != nil {
-		return nil, err
-	}
-	return translate.Backup(b), nil
+func (r *routes) getBackup(ctx context.Context, req *http.Request, _ []byte) (any, error) {
+	return translate.BackupWithProgress(ctx, r.agent, req.PathValue("backup_id"))
 }

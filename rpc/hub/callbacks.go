@@ -77,22 +77,3 @@ func (r *routes) complete(ctx context.Context, req *http.Request, body []byte) (
 	}
 	return completeAnswer{Status: "success", BackupID: id, DiskID: *c.DiskID, ChangeID: c.ChangeID, Message: "disk recorded"}, nil
 }
-
-// telemetry takes what SBC says of its progress. It is a hint and no more: "completed" comes at the end of every disk,
-// "failed" never, and percent can pass 100.
-func (r *routes) telemetry(ctx context.Context, req *http.Request, body []byte) (any, error) {
-	var t struct {
-		Status           string  `json:"status"`
-		CurrentPhase     string  `json:"current_phase"`
-		BytesTransferred int64   `json:"bytes_transferred"`
-		TotalBytes       int64   `json:"total_bytes"`
-		ProgressPercent  float64 `json:"progress_percent"`
-		Error            any     `json:"error"`
-	}
-	if err := json.Unmarshal(body, &t); err != nil {
-		return nil, invalid("body: want a telemetry object: %v", err)
-	}
-	r.log.DebugContext(ctx, "telemetry", "backup_id", req.PathValue("job_id"), "status", t.Status, "phase", t.CurrentPhase,
-		"bytes", t.BytesTransferred, "total_bytes", t.TotalBytes, "percent", t.ProgressPercent, "error", t.Error)
-	return map[string]string{"status": "ok"}, nil
-}

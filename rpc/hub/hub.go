@@ -3,7 +3,7 @@
 //
 //	GET  /api/v1/backups/changeid?vm_name=&disk_id=   from which change id to copy
 //	POST /api/v1/backups/{job_id}/complete            a disk was copied whole
-//	POST /api/v1/telemetry/backup/{job_id}            progress
+//	POST /api/v1/telemetry/backup/{job_id}            progress, a hint: never refused for its content
 //	GET  /api/v1/health                               alive
 //	POST /api/v1/backups                              backup.start (token)
 //	GET  /api/v1/backups/{backup_id}                  backup.get (token)

@@ -86,16 +86,9 @@ func TestWithoutTokenThereIsNoStart(t *testing.T) {
 	}
 }
 
-func TestTelemetryAndHealth(t *testing.T) {
+func TestHealth(t *testing.T) {
 	s := serve(t, Options{})
-	// As SBC sends it at the end of each disk.
-	const sent = `{"job_id":"b","job_type":"backup","status":"completed","current_phase":"x","bytes_transferred":1,"total_bytes":1,
-		"transfer_speed_bps":5,"eta_seconds":0,"progress_percent":100.7,"disks":[],"timestamp":"2026-01-02T03:04:05Z","new":{}}`
-	req, _ := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/api/v1/telemetry/backup/b", strings.NewReader(sent))
-	if status, body := do(t, req); status != http.StatusOK {
-		t.Errorf("telemetry: %d %v", status, body)
-	}
-	req, _ = http.NewRequestWithContext(t.Context(), "GET", s.URL+"/api/v1/health", nil)
+	req, _ := http.NewRequestWithContext(t.Context(), "GET", s.URL+"/api/v1/health", nil)
 	if status, body := do(t, req); status != http.StatusOK {
 		t.Errorf("health: %d %v", status, body)
 	}

@@ -14,8 +14,8 @@ import (
 
 // call runs one method for the peer: it looks it up, checks that the peer may call it, runs it, and tells the log and
 // the observer.
-func (s *Server) call(ctx context.Context, peer caller, name string, params json.RawMessage) (json.RawMessage, *rpc.Error) {
-	start := time.Now()
+func (s *Server) call(ctx context.Context, x *exchange, name string, params json.RawMessage) (json.RawMessage, *rpc.Error) {
+	start, peer := time.Now(), x.conn.peer
 	m, known := s.methods[name]
 	var result json.RawMessage
 	var err *rpc.Error
@@ -27,7 +27,7 @@ func (s *Server) call(ctx context.Context, peer caller, name string, params json
 		err = rpc.NewError(rpc.ReasonNotAllowed, fmt.Sprintf("%s is not allowed to uid %d", name, peer.UID)).
 			WithHint("call it as root, or as a member of the group that owns the socket")
 	default:
-		result, err = s.run(ctx, m, params)
+		result, err = s.run(ctx, x, m, params)
 	}
 	took := time.Since(start)
 	s.opt.Observe(m.name, codeOf(err), took)
@@ -36,14 +36,14 @@ func (s *Server) call(ctx context.Context, peer caller, name string, params json
 }
 
 // run runs the method and encodes its result. Whatever goes wrong in it, a panic too, ends as an error of this call.
-func (s *Server) run(ctx context.Context, m method, params json.RawMessage) (result json.RawMessage, wire *rpc.Error) {
+func (s *Server) run(ctx context.Context, x *exchange, m method, params json.RawMessage) (result json.RawMessage, wire *rpc.Error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error("rpc method panicked", "method", m.name, "panic", p, "stack", string(debug.Stack()))
 			result, wire = nil, translate.Error(fmt.Errorf("%s: internal fault", m.name))
 		}
 	}()
-	value, err := m.handle(ctx, params)
+	value, err := m.handle(ctx, x, params)
 	if err == nil {
 		result, err = encode(value)
 	}

@@ -25,6 +25,7 @@ type conn struct {
 	peer caller
 	in   *stream
 
+	watches  watches
 	messages chan struct{} // one token for each message being answered
 	calls    chan struct{} // one token for each call being run
 	work     sync.WaitGroup
@@ -55,6 +56,11 @@ func (c *conn) serve(ctx context.Context) {
 		c.send(failure(nullID, refusal))
 	}
 	c.work.Wait()
+	if errors.Is(err, io.EOF) && !c.isDraining() {
+		c.outlast()
+	}
+	c.watches.stop()
+	c.watches.work.Wait()
 	if refusal != nil {
 		c.linger()
 	}
@@ -101,9 +107,18 @@ func (c *conn) answer(ctx context.Context, message json.RawMessage) {
 	case message[0] == '[':
 		c.answerBatch(ctx, message)
 	default:
-		if r := c.one(ctx, message); r != nil {
+		x := exchange{conn: c}
+		if r := c.one(ctx, &x, message); r != nil {
 			c.send(*r)
 		}
+		x.follow()
+	}
+}
+
+// follow begins what a method wants done after its answer.
+func (x *exchange) follow() {
+	if x.then != nil {
+		go x.then() // it belongs to the watches, for which serve waits
 	}
 }
 
@@ -117,10 +132,11 @@ func (c *conn) answerBatch(ctx context.Context, message json.RawMessage) {
 		c.send(failure(nullID, malformed("a batch of %d requests: want 1 to %d", len(items), maxBatch)))
 		return
 	}
-	slots := make([]*response, len(items))
+	slots, exchanges := make([]*response, len(items)), make([]exchange, len(items))
 	var batch sync.WaitGroup
 	for i, item := range items {
-		batch.Go(func() { slots[i] = c.one(ctx, item) })
+		exchanges[i].conn = c
+		batch.Go(func() { slots[i] = c.one(ctx, &exchanges[i], item) })
 	}
 	batch.Wait()
 	var responses []response
@@ -132,10 +148,13 @@ func (c *conn) answerBatch(ctx context.Context, message json.RawMessage) {
 	if len(responses) > 0 { // a batch of notifications is not answered, not even by an empty list
 		c.send(responses)
 	}
+	for i := range exchanges {
+		exchanges[i].follow()
+	}
 }
 
 // one answers one request; nil for a notification.
-func (c *conn) one(ctx context.Context, item json.RawMessage) *response {
+func (c *conn) one(ctx context.Context, x *exchange, item json.RawMessage) *response {
 	req, id, malformed := parseRequest(item)
 	if malformed != nil {
 		r := failure(id, malformed)
@@ -143,7 +162,8 @@ func (c *conn) one(ctx context.Context, item json.RawMessage) *response {
 	}
 	c.calls <- struct{}{}
 	defer func() { <-c.calls }()
-	result, err := c.srv.call(ctx, c.peer, req.method, req.params)
+	x.oneWay = req.id == nil
+	result, err := c.srv.call(ctx, x, req.method, req.params)
 	switch {
 	case req.id == nil:
 		return nil
@@ -182,8 +202,9 @@ func (c *conn) linger() {
 
 func (c *conn) close() { c.nc.Close() }
 
-// drain ends reading, now and for good.
+// drain ends reading and the watches, now and for good.
 func (c *conn) drain() {
+	c.watches.stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.draining = true

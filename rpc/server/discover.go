@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"reflect"
 	"slices"
 
 	"github.com/sendense/backup-agent/rpc"
@@ -33,6 +34,7 @@ type documentMethod struct {
 	Params         []descriptor `json:"params"`
 	Result         descriptor   `json:"result"`
 	Access         access       `json:"x-access"`
+	Notification   *descriptor  `json:"x-notification,omitempty"` // pushed after the answer: its method and params
 }
 
 type descriptor struct {
@@ -43,11 +45,10 @@ type descriptor struct {
 
 // discover is the row of rpc.discover, which describes the table and itself.
 func discover(table []method, version string) method {
-	m := raw[rpc.None](rpc.MethodDiscover, read, "describe every method as an OpenRPC document", func(context.Context, json.RawMessage) (any, error) {
-		return nil, nil
-	})
+	m := raw[rpc.None](rpc.MethodDiscover, read, "describe every method as an OpenRPC document",
+		func(context.Context, json.RawMessage) (any, error) { return nil, nil })
 	doc := describe(append(slices.Clone(table), m), version)
-	m.handle = func(context.Context, json.RawMessage) (any, error) { return doc, nil }
+	m.handle = func(context.Context, *exchange, json.RawMessage) (any, error) { return doc, nil }
 	return m
 }
 
@@ -77,6 +78,9 @@ func describeMethod(types *schema.Set, m method) documentMethod {
 	}
 	for _, p := range types.Properties(m.params) {
 		d.Params = append(d.Params, descriptor{Name: p.Name, Required: p.Required, Schema: p.Schema})
+	}
+	if m.notifies != "" {
+		d.Notification = &descriptor{Name: m.notifies, Schema: types.Of(reflect.TypeFor[rpc.Event]())}
 	}
 	return d
 }

@@ -22,9 +22,8 @@ func (h handlers) backupStart(ctx context.Context, params json.RawMessage) (rpc.
 	return translate.Started(b), err
 }
 
-func (h handlers) backupGet(_ context.Context, p rpc.BackupRef) (rpc.Backup, error) {
-	b, err := h.agent.Backup(p.BackupID)
-	return translate.Backup(b), err
+func (h handlers) backupGet(ctx context.Context, p rpc.BackupRef) (rpc.Backup, error) {
+	return translate.BackupWithProgress(ctx, h.agent, p.BackupID)
 }
 
 func (h handlers) backupList(_ context.Context, p rpc.BackupQuery) (rpc.BackupPage, error) {

@@ -22,7 +22,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // row is a row of a test's table; its parameters come as they are.
 func row(name string, a access, handle func(context.Context, json.RawMessage) (any, error)) method {
 	m := raw[rpc.None](name, a, "of a test", handle)
-	m.handle = handle
+	m.handle = func(ctx context.Context, _ *exchange, params json.RawMessage) (any, error) {
+		return handle(ctx, params)
+	}
 	return m
 }
 

@@ -27,6 +27,20 @@ type response struct {
 	ID      json.RawMessage `json:"id"`
 }
 
+// A notification is what a watch pushes.
+type notification struct {
+	Version string `json:"jsonrpc"`
+	Method  string `json:"method"`
+	Params  any    `json:"params"`
+}
+
+// An exchange is one request and its answer, as a method sees it that does more than answer.
+type exchange struct {
+	conn   *conn
+	oneWay bool   // a notification: it gets no answer
+	then   func() // what the method wants done once its answer is sent, in a goroutine of its own; may be nil
+}
+
 var nullID = json.RawMessage("null")
 
 func failure(id json.RawMessage, err *rpc.Error) response {

@@ -3,7 +3,10 @@
 // A connection carries a stream of JSON values in each direction, as `socat - UNIX-CONNECT:` or `nc -U` send and show
 // them: requests may be pretty-printed, follow each other with or without white space, and be batched; every answer is
 // one line. Calls of one connection run at the same time, so answers come in the order in which they are ready.
-// What a call began goes on when its client hangs up; a client that has only finished sending gets its answers.
+// What a call began goes on when its client hangs up; a client that has only finished sending gets its answers, and what
+// it watches. A watch (backup.watch) pushes notifications between the answers, none before the one that names it. A client
+// that does not take what is written to it within WriteTimeout is cut off, so that it costs no more than its socket's
+// buffer and the events that the agent keeps for it.
 //
 // The protocol is served here and not by the library that the client uses (creachadair/jrpc2), because that one takes
 // an id of null for a notification, answers -32700 where the specification wants -32600 (a method that is no string, a

@@ -28,7 +28,8 @@ type method struct {
 	access         access
 	summary        string
 	params, result reflect.Type
-	handle         func(ctx context.Context, params json.RawMessage) (any, error)
+	notifies       string // method of the notifications that follow; "" for none
+	handle         func(ctx context.Context, x *exchange, params json.RawMessage) (any, error)
 }
 
 // methods is the table of everything that can be called, but for rpc.discover, which is made from it.
@@ -41,6 +42,8 @@ func methods(a *agent.Agent) []method {
 		typed(rpc.MethodBackupCancel, operate, "stop a backup and remove what it made", h.backupCancel),
 		typed(rpc.MethodBackupComplete, operate, "report that a disk was copied whole", h.backupComplete),
 		typed(rpc.MethodBackupChangeID, read, "tell from which change id a running copy has to start", h.backupChangeID),
+		watchRow(source{a.Watch, a.Backup}),
+		unwatchRow(),
 
 		typed(rpc.MethodVMPut, operate, "put a VM on record, in place of one of the same name", h.vmPut),
 		typed(rpc.MethodVMGet, read, "show a VM", h.vmGet),
@@ -71,7 +74,7 @@ func raw[P, R any](name string, access access, summary string, call func(context
 	return method{
 		name: name, access: access, summary: summary,
 		params: reflect.TypeFor[P](), result: reflect.TypeFor[R](),
-		handle: func(ctx context.Context, params json.RawMessage) (any, error) {
+		handle: func(ctx context.Context, _ *exchange, params json.RawMessage) (any, error) {
 			object, err := named(params)
 			if err != nil {
 				return nil, err

@@ -81,12 +81,16 @@ func TestParametersAreReadStrictly(t *testing.T) {
 		{"backup.start", ``, rpc.ReasonInvalidRequest, "vm_name is missing"},
 		{"backup.start", `{"vm_name":null}`, rpc.ReasonInvalidRequest, "vm_name is missing"},
 		{"backup.start", `{"vm_name":7}`, rpc.ReasonInvalidRequest, "vm_name: want a string, not the number 7"},
-		{"backup.start", `{"vm_name":"a","backup_type":"differential"}`, rpc.ReasonInvalidRequest, `backup_type: want full or incremental, not "differential"`},
+		{"backup.start", `{"vm_name":"a","backup_type":"differential"}`, rpc.ReasonInvalidRequest, `backup_type: want full, incremental or auto, not "differential"`},
 		{"backup.start", `{"vm_name":"a","backup_type":"full","tags":{"k":1}}`, rpc.ReasonInvalidRequest, `tags["k"]: want a string`},
 		{"backup.start", `{"vm_name":"a","backup_type":"full","tags":["k"]}`, rpc.ReasonInvalidRequest, `tags: want an object, not an array`},
-		{"backup.start", `{"vm_name":"a"}`, rpc.ReasonInvalidRequest, "backup_type is missing: want full or incremental"},
+		{"backup.start", `{"vm_name":"a"}`, rpc.ReasonInvalidRequest, "backup_type is missing: want full, incremental or auto"},
 		{"backup.start", `["a","full"]`, rpc.ReasonInvalidRequest, "named parameters"},
 		{"backup.start", `[{"vm_name":"a","disk_id":1}]`, rpc.ReasonDiskIDGiven, "inconsistent"},
+		{"backup.start", `{"vm_name":"a","backup_type":"auto","queue":"yes"}`, rpc.ReasonInvalidRequest, "queue: want true or false, not a string"},
+		{"backup.start", `{"vm_name":"a","backup_type":"auto","rate_limit":"100MiB"}`, rpc.ReasonInvalidRequest, "rate_limit: want an integer of 64 bits, not a string"},
+		{"backup.watch", `{"vm":"a"}`, rpc.ReasonInvalidRequest, `unknown field "vm": want backup_id or vm_name`},
+		{"backup.unwatch", ``, rpc.ReasonInvalidRequest, "watch_id is missing"},
 		{"backup.complete", `{"backup_id":"b","change_id":"c"}`, rpc.ReasonInvalidRequest, "disk_id is missing"},
 		{"backup.complete", `{"backup_id":"b","change_id":"c","disk_id":"0"}`, rpc.ReasonInvalidRequest, "disk_id: want an integer of 64 bits, not a string"},
 		{"backup.complete", `{"backup_id":"b","change_id":"c","disk_id":1.5}`, rpc.ReasonInvalidRequest, "not the number 1.5"},
@@ -148,7 +152,7 @@ func TestDiscoverDescribesTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	doc := answer.Result
-	if doc.OpenRPC != openRPCVersion || doc.Info.Version != "1.2.3" || len(doc.Methods) != 16 {
+	if doc.OpenRPC != openRPCVersion || doc.Info.Version != "1.2.3" || len(doc.Methods) != 18 {
 		t.Errorf("%+v", doc)
 	}
 	start := doc.Methods[0]
@@ -156,10 +160,10 @@ func TestDiscoverDescribesTheTable(t *testing.T) {
 	for _, p := range start.Params {
 		names = append(names, p.Name)
 	}
-	if diff := cmp.Diff([]string{"vm_name", "backup_type", "repository_id", "policy_id", "tags", "request_id"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"vm_name", "backup_type", "repository_id", "policy_id", "tags", "request_id", "queue", "rate_limit"}, names); diff != "" {
 		t.Errorf("parameters of backup.start, -want +got:\n%s", diff)
 	}
-	if !start.Params[0].Required || !start.Params[1].Required || start.Params[2].Required || !reflect.DeepEqual(start.Params[1].Schema, map[string]any{"type": "string", "enum": []any{"full", "incremental"}}) {
+	if !start.Params[0].Required || !start.Params[1].Required || start.Params[2].Required || !reflect.DeepEqual(start.Params[1].Schema, map[string]any{"type": "string", "enum": []any{"full", "incremental", "auto"}}) {
 		t.Errorf("backup.start: %+v", start.Params)
 	}
 	checkRefs(t, doc.Methods, doc.Components["schemas"].(map[string]any))

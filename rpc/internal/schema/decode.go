@@ -178,6 +178,8 @@ func want(t reflect.Type) string {
 		return "an array"
 	case reflect.Struct, reflect.Map:
 		return "an object"
+	case reflect.Float32, reflect.Float64:
+		return "a number"
 	default:
 		return fmt.Sprintf("an integer of %d bits", t.Bits())
 	}

@@ -94,6 +94,8 @@ func (s *Set) Of(t reflect.Type) any {
 		return map[string]any{"type": "integer", "minimum": 0}
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		return map[string]any{"type": "integer"}
+	case reflect.Float32, reflect.Float64:
+		return map[string]any{"type": "number"}
 	default:
 		return true // anything
 	}

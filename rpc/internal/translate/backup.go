@@ -26,6 +26,8 @@ func StartRequest(params json.RawMessage) (agent.StartRequest, error) {
 		Policy:     r.PolicyID,
 		Tags:       r.Tags,
 		RequestID:  r.RequestID,
+		Queue:      r.Queue,
+		RateLimit:  r.RateLimit,
 	}, nil
 }
 
@@ -105,6 +107,7 @@ func Backup(b backup.Backup) rpc.Backup {
 		PolicyID:         b.Policy,
 		RequestID:        b.RequestID,
 		Tags:             b.Tags,
+		RateLimit:        b.RateLimit,
 		State:            rpc.BackupState(b.State),
 		Directory:        b.Directory,
 		Disks:            make([]rpc.BackupDisk, 0, len(b.Runs)),

@@ -8,7 +8,7 @@ import (
 
 // VM is a VM on the wire.
 func VM(vm backup.VM) rpc.VM {
-	w := rpc.VM{VMName: vm.Name, VMContextID: vm.ContextID, InventoryPath: vm.InventoryPath, VCenter: vm.VCenter}
+	w := rpc.VM{VMName: vm.Name, VMContextID: vm.ContextID, InventoryPath: vm.InventoryPath, VCenter: vm.VCenter, Refresh: string(vm.Refresh)}
 	for _, d := range vm.Disks {
 		w.Disks = append(w.Disks, rpc.Disk{
 			DiskID: d.ID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, CapacityBytes: d.CapacityBytes, Label: d.Label,
@@ -19,7 +19,9 @@ func VM(vm backup.VM) rpc.VM {
 
 // DomainVM is a VM of the wire in the domain.
 func DomainVM(w rpc.VM) backup.VM {
-	vm := backup.VM{Name: w.VMName, ContextID: w.VMContextID, InventoryPath: w.InventoryPath, VCenter: w.VCenter}
+	vm := backup.VM{
+		Name: w.VMName, ContextID: w.VMContextID, InventoryPath: w.InventoryPath, VCenter: w.VCenter, Refresh: backup.Refresh(w.Refresh),
+	}
 	for _, d := range w.Disks {
 		vm.Disks = append(vm.Disks, backup.Disk{
 			ID: d.DiskID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, CapacityBytes: d.CapacityBytes, Label: d.Label,

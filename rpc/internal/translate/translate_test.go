@@ -41,6 +41,8 @@ func fill(v reflect.Value, n *int) {
 		v.SetBool(true)
 	case reflect.Int, reflect.Int64:
 		v.SetInt(int64(*n))
+	case reflect.Float64:
+		v.SetFloat(float64(*n))
 	case reflect.Uint16, reflect.Uint64:
 		v.SetUint(uint64(*n))
 	default:
@@ -83,7 +85,10 @@ func TestNothingIsForgotten(t *testing.T) {
 		wire any
 		but  []string
 	}{
-		"Backup":     {wire: Backup(b)},
+		"Backup":     {wire: Backup(b), but: []string{".Progress"}},
+		"Progress":   {wire: Progress(filled[agent.Progress]())},
+		"Event":      {wire: Event(1, filled[agent.Event]()), but: []string{".Backup.Progress"}},
+		"WatchQuery": {wire: WatchQuery(filled[rpc.WatchRequest]())},
 		"Started":    {wire: Started(b), but: []string{".DiskResults.ErrorMessage"}},
 		"VM":         {wire: VM(filled[backup.VM]())},
 		"Repository": {wire: Repository(filled[agent.RepositoryStatus]())},
@@ -91,7 +96,7 @@ func TestNothingIsForgotten(t *testing.T) {
 		"Status":     {wire: Status(filled[agent.Status]())},
 		"Discovered": {wire: Discovered([]agent.DiscoveredVM{filled[agent.DiscoveredVM]()})},
 		"ChangeID":   {wire: ChangeID(filled[agent.ChangeIDAnswer]())},
-		"BackupPage": {wire: BackupPage([]backup.Backup{b}, "next")},
+		"BackupPage": {wire: BackupPage([]backup.Backup{b}, "next"), but: []string{".Backups.Progress"}},
 		"VMPage":     {wire: VMPage([]backup.VM{filled[backup.VM]()}, "next")},
 		"ListQuery":  {wire: ListQuery(filled[rpc.BackupQuery]())},
 	} {

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/creachadair/jrpc2"
+	"github.com/creachadair/jrpc2/handler"
+
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// A script is what one watch tells. After its last event the connection ends, unless that is of kind end.
+type script []rpc.Event
+
+// watched is a fake agent whose watches tell one script each, in order; the last one is repeated.
+func watched(t *testing.T, scripts ...script) string {
+	t.Helper()
+	var began atomic.Int64
+	return fakeAgent(t, handler.Map{
+		rpc.MethodBackupStart: handler.New(func(_ context.Context, r rpc.StartRequest) rpc.StartResponse {
+			return rpc.StartResponse{BackupID: "backup-a-1", VMName: r.VMName, BackupType: r.BackupType, Status: string(rpc.Queued)}
+		}),
+		rpc.MethodAgentStatus:   handler.New(func(context.Context, rpc.None) rpc.AgentStatus { return rpc.AgentStatus{} }),
+		rpc.MethodBackupUnwatch: handler.New(func(_ context.Context, r rpc.WatchRef) rpc.WatchRef { return r }),
+		rpc.MethodBackupWatch: handler.New(func(ctx context.Context, _ rpc.WatchRequest) rpc.WatchRef {
+			n := began.Add(1)
+			events := scripts[min(int(n), len(scripts))-1]
+			agent := jrpc2.ServerFromContext(ctx)
+			kind := rpc.EventKind("")
+			for _, e := range events {
+				e.WatchID, kind = n, e.Kind
+				agent.Notify(context.Background(), rpc.NotifyBackupEvent, e) //nolint:errcheck // the client may have gone
+			}
+			if kind != rpc.EventEnd {
+				time.AfterFunc(50*time.Millisecond, agent.Stop) // the answer has to be out
+			}
+			return rpc.WatchRef{WatchID: n}
+		}),
+	})
+}
+
+func stateEvent(b rpc.Backup) rpc.Event {
+	b.BackupID, b.VMName = "backup-a-1", "a"
+	return rpc.Event{Kind: rpc.EventState, Backup: &b}
+}
+
+func progressEvent(p rpc.Progress) rpc.Event {
+	e := stateEvent(rpc.Backup{State: rpc.Running})
+	e.Kind, e.Progress = rpc.EventProgress, &p
+	return e
+}
+
+var (
+	runningEvent = stateEvent(rpc.Backup{State: rpc.Running, Disks: []rpc.BackupDisk{{Complete: true}, {DiskID: 1}}, BytesTransferred: 3 << 29})
+	halfEvent    = progressEvent(rpc.Progress{
+		ReceivedBytes: 5 << 20, TotalBytes: 10 << 20, BytesPerSecond: 1 << 20, Fraction: 0.5, ETASeconds: 200,
+		Disks: []rpc.DiskProgress{{ReceivedBytes: 5 << 20, CapacityBytes: 10 << 20, Clients: 2}},
+	})
+	endEvent = rpc.Event{Kind: rpc.EventEnd}
+)
+
+func TestWaiting(t *testing.T) {
+	for _, tt := range []struct {
+		last rpc.Backup
+		code int
+		says string
+	}{
+		{rpc.Backup{State: rpc.Completed}, exitOK, "backup-a-1: completed"},
+		{rpc.Backup{State: rpc.Cancelled}, exitFailed, "sendensectl: backup backup-a-1 is cancelled"},
+		{rpc.Backup{State: rpc.Failed, Failure: &rpc.Failure{
+			Reason: rpc.ReasonExporterFailed, Message: "qemu-nbd was killed", Unit: "u.service", Journal: []string{"last words"},
+		}}, exitFailed, "sendensectl: backup backup-a-1 is failed: qemu-nbd was killed\n  journal of u.service:\n    last words\n"},
+	} {
+		for _, args := range [][]string{{"backup", "start", "a", "--wait"}, {"backup", "wait", "backup-a-1"}, {"backup", "watch", "backup-a-1"}} {
+			// The agent is restarted while the backup runs.
+			socket := watched(t, script{runningEvent, halfEvent}, script{runningEvent, halfEvent, stateEvent(tt.last), endEvent})
+			code, stdout, stderr := ctl(t, socket, "", append(args, "-o", "json")...)
+			if code != tt.code || !strings.Contains(stderr+stdout, strings.Split(tt.says, ":")[0]) {
+				t.Errorf("%q: %d %q", args, code, stderr)
+			}
+			if args[1] == "watch" {
+				checkJSONLines(t, stdout, "state progress state progress state")
+				continue
+			}
+			var got rpc.Backup
+			if err := json.Unmarshal([]byte(stdout), &got); err != nil || got.State != tt.last.State {
+				t.Errorf("%s: %v: %q", tt.last.State, err, stdout)
+			}
+			if !strings.Contains(stderr, tt.says) || strings.Count(stderr, ": running") != 1 || !strings.Contains(stderr, "the agent is back") {
+				t.Errorf("%q: %q", args, stderr)
+			}
+		}
+	}
+}
+
+func checkJSONLines(t *testing.T, stdout, want string) {
+	t.Helper()
+	var kinds []string
+	for line := range strings.Lines(stdout) {
+		var e rpc.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Errorf("%q: %v", line, err)
+		}
+		kinds = append(kinds, string(e.Kind))
+	}
+	if got := strings.Join(kinds, " "); got != want {
+		t.Errorf("events %q, want %q", got, want)
+	}
+}
+
+func TestLines(t *testing.T) {
+	defer func(d time.Duration) { tellEvery = d }(tellEvery)
+	socket := watched(t, script{runningEvent, halfEvent, halfEvent, stateEvent(rpc.Backup{State: rpc.Completed}), endEvent})
+	const first, last = "backup-a-1: running, 1 of 2 disks complete, 1.5 GiB received\n", "backup-a-1: completed\n"
+	const half = "backup-a-1: 50 %, 5 MiB received, 1 MiB/s, 3m20s left\n"
+	for every, want := range map[time.Duration]string{time.Hour: first + last, 0: first + half + half + last} {
+		tellEvery = every
+		if code, stdout, stderr := ctl(t, socket, "", "backup", "watch", "backup-a-1"); code != exitOK || stdout != "" || stderr != want {
+			t.Errorf("%d %q\n got %q\nwant %q", code, stdout, stderr, want)
+		}
+	}
+}
+
+func TestInterruptedWatching(t *testing.T) {
+	socket := watched(t, script{runningEvent, endEvent}) // to a watch of one that runs, this end is one of the agent
+	for _, tt := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"backup", "watch"}, exitOK, "sendensectl: no longer watching; the backups go on\n"},
+		{[]string{"backup", "watch", "backup-a-1"}, exitFailed, "sendensectl: no longer watching; backup backup-a-1 goes on\n  to watch it again: sendensectl backup watch backup-a-1\n"},
+		{[]string{"backup", "start", "a", "--wait"}, exitFailed, "sendensectl: no longer watching; backup backup-a-1 goes on\n"},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		var errs cancelOnWrite
+		errs.cancel = cancel
+		var out bytes.Buffer
+		code := run(ctx, append(tt.args, "--socket", socket), nil, &out, &errs)
+		if code != tt.code || out.Len() > 0 || !strings.Contains(errs.String(), tt.says) {
+			t.Errorf("%q: %d %q %q", tt.args, code, out.String(), errs.String())
+		}
+	}
+}
+
+// cancelOnWrite is somebody who presses Ctrl-C at the first line.
+type cancelOnWrite struct {
+	bytes.Buffer
+	cancel func()
+}
+
+func (w *cancelOnWrite) Write(p []byte) (int, error) {
+	defer w.cancel()
+	return w.Buffer.Write(p)
+}
+
+// An agent that lets itself be connected to and then says nothing has not come back.
+func TestAgentThatStaysAway(t *testing.T) {
+	defer func(d time.Duration) { reconnectFor = d }(reconnectFor)
+	reconnectFor = 50 * time.Millisecond
+	gone := func(ctx context.Context) { jrpc2.ServerFromContext(ctx).Stop() }
+	socket := fakeAgent(t, handler.Map{
+		rpc.MethodBackupWatch: handler.New(func(ctx context.Context, _ rpc.WatchRequest) error { go gone(ctx); <-ctx.Done(); return ctx.Err() }),
+		rpc.MethodAgentStatus: handler.New(func(ctx context.Context, _ rpc.None) error { go gone(ctx); <-ctx.Done(); return ctx.Err() }),
+	})
+	code, _, stderr := ctl(t, socket, "", "backup", "watch", "backup-a-1")
+	if code != exitUnreachable || !strings.Contains(stderr, "watching backup-a-1: connection to the agent") || strings.Count(stderr, "went away") != 1 {
+		t.Errorf("%d %q", code, stderr)
+	}
+}
+
+func TestStartQueued(t *testing.T) {
+	var got atomic.Value
+	socket := fakeAgent(t, handler.Map{
+		rpc.MethodBackupStart: handler.New(func(_ context.Context, r rpc.StartRequest) rpc.StartResponse {
+			got.Store(r)
+			return rpc.StartResponse{BackupID: "backup-a-1", VMName: "a", BackupType: r.BackupType, Status: "queued"}
+		}),
+	})
+	code, stdout, stderr := ctl(t, socket, "", "backup", "start", "a", "--type", "auto", "--queue", "--rate-limit", "100MiB/s")
+	want := rpc.StartRequest{VMName: "a", BackupType: rpc.Auto, Queue: true, RateLimit: 100 << 20}
+	if r := got.Load().(rpc.StartRequest); fmt.Sprint(r) != fmt.Sprint(want) {
+		t.Errorf("sent %+v, want %+v", r, want)
+	}
+	if code != exitOK || !strings.Contains(stdout, "queued") || !strings.Contains(stdout, "sendensectl backup watch backup-a-1") || stderr != "" {
+		t.Errorf("%d %q %q", code, stdout, stderr)
+	}
+}

@@ -1,0 +1,64 @@
+package translate
+
+import (
+	"context"
+	"time"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// Progress is the progress of a backup on the wire.
+func Progress(p agent.Progress) rpc.Progress {
+	w := rpc.Progress{
+		ReceivedBytes:  p.ReceivedBytes,
+		TotalBytes:     p.TotalBytes,
+		BytesPerSecond: p.BytesPerSecond,
+		Fraction:       p.Fraction,
+		ETASeconds:     int64((p.ETA + time.Second - 1) / time.Second),
+		Disks:          make([]rpc.DiskProgress, 0, len(p.Disks)),
+	}
+	for _, d := range p.Disks {
+		w.Disks = append(w.Disks, rpc.DiskProgress(d))
+	}
+	if t := p.Telemetry; t != nil {
+		told := rpc.Telemetry(*t)
+		told.At = told.At.UTC()
+		w.Telemetry = &told
+	}
+	return w
+}
+
+// BackupWithProgress is the record of a backup, with its progress while it is active. A record is worth an answer also
+// when its exports cannot be asked.
+func BackupWithProgress(ctx context.Context, a *agent.Agent, id string) (rpc.Backup, error) {
+	b, err := a.Backup(id)
+	w := Backup(b)
+	if err != nil || b.State.Terminal() {
+		return w, err
+	}
+	if progress, err := a.Progress(ctx, id); err == nil {
+		p := Progress(progress)
+		w.Progress = &p
+	}
+	return w, nil
+}
+
+// WatchQuery is what backup.watch asks for.
+func WatchQuery(r rpc.WatchRequest) agent.WatchQuery {
+	return agent.WatchQuery{BackupID: r.BackupID, VMName: r.VMName}
+}
+
+// Event is an event on the wire. Only those that are about a backup carry one.
+func Event(watchID int64, e agent.Event) rpc.Event {
+	w := rpc.Event{WatchID: watchID, Kind: rpc.EventKind(e.Kind), Dropped: e.Dropped}
+	if e.Kind != agent.EventDropped {
+		b := Backup(e.Backup)
+		w.Backup = &b
+	}
+	if e.Progress != nil {
+		p := Progress(*e.Progress)
+		w.Progress = &p
+	}
+	return w
+}

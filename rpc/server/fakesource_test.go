@@ -1,0 +1,87 @@
+package server
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// A fakeSource hands out channels that a test sends events into. As the agent's, they close when the watch's context ends.
+type fakeSource struct {
+	begun chan *fakeWatch
+	last  backup.State // of every backup
+}
+
+type fakeWatch struct {
+	ctx    context.Context
+	query  agent.WatchQuery
+	events chan agent.Event
+}
+
+func newFakeSource() *fakeSource { return &fakeSource{begun: make(chan *fakeWatch, 1000)} }
+
+func (s *fakeSource) rows() []method {
+	return append(specTable(), watchRow(source{s.watch, s.backup}), unwatchRow())
+}
+
+func (s *fakeSource) watch(ctx context.Context, q agent.WatchQuery) (<-chan agent.Event, error) {
+	if q.BackupID == "gone" {
+		return nil, &agent.Error{Reason: agent.BackupNotFound, Message: "gone"}
+	}
+	w := &fakeWatch{ctx, q, make(chan agent.Event)}
+	out := make(chan agent.Event)
+	go func() {
+		defer close(out)
+		for {
+			select {
+			case e, ok := <-w.events:
+				if !ok {
+					return
+				}
+				select {
+				case out <- e:
+				case <-ctx.Done():
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	s.begun <- w
+	return out, nil
+}
+
+func (s *fakeSource) backup(id string) (backup.Backup, error) {
+	return backup.Backup{ID: id, State: s.last}, nil
+}
+
+func (w *fakeWatch) tell(t *testing.T, states ...backup.State) {
+	t.Helper()
+	for _, s := range states {
+		w.send(t, agent.Event{Kind: agent.EventState, Backup: backup.Backup{ID: "b", State: s}})
+	}
+}
+
+func (w *fakeWatch) send(t *testing.T, e agent.Event) {
+	t.Helper()
+	select {
+	case w.events <- e:
+	case <-w.ctx.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("nobody takes events")
+	}
+}
+
+// ends fails the test unless the watch ends soon.
+func (w *fakeWatch) ends(t *testing.T) {
+	t.Helper()
+	select {
+	case <-w.ctx.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the watch goes on")
+	}
+}
