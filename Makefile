@@ -11,7 +11,7 @@ GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 LDFLAGS     := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo test race lint fmt deps fuzz clean
+.PHONY: all build demo test race crash-matrix lint fmt deps fuzz clean
 all: build
 
 build: deps ## the two programs, static
@@ -24,6 +24,14 @@ demo: build ## back up a VM of three disks through real systemd and qemu-nbd, an
 test: deps ## every test, on real parts, with the race detector
 	$(GO) vet ./...
 	$(GO) test -race -timeout 20m ./...
+
+# MATRIX=all kills at every time that a point is reached, not only at the first; SEED repeats the random part.
+MATRIX ?= points
+KILLS  ?= 1000
+SEED   ?= 0
+crash-matrix: deps ## kill the daemon at every point of every operation, and at KILLS random moments
+	cd cmd/sendense-agent/crashtest && $(GO) vet -tags failpoints ../../../... && \
+	$(GO) test -count=1 -timeout 3h -parallel 3 -matrix $(MATRIX) -kills $(KILLS) -seed $(SEED)
 
 lint: deps ## vet, staticcheck, gofumpt, govulncheck
 	@.ci/lint "$(GO)" $(STATICCHECK) $(GOFUMPT) $(GOVULNCHECK)

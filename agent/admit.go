@@ -5,18 +5,36 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// admit puts a backup on record: with leases for all its disks where there is room, in the queue where there is none and
-// the caller would rather wait. Who waits is served in order, so nobody passes while others do.
-func (a *Agent) admit(p store.Preparation, queue bool) (backup.Backup, bool, error) {
+// admit puts a backup on record and launches its run: with leases for all its disks where there is room, in the queue where
+// there is none and the caller would rather wait. Who waits is served in order, so nobody passes while others do.
+func (a *Agent) admit(p store.Preparation, queue bool) (backup.Backup, *run, error) {
+	start := time.Now()
 	a.admission.Lock()
 	defer a.admission.Unlock()
+	b, existing, err := a.record(p, queue)
+	if err != nil || existing {
+		return b, nil, err
+	}
+	if b.State == backup.Preparing {
+		a.metrics.phase(phasePrepare, start)
+	}
+	r, err := a.launch(b)
+	if err != nil {
+		return b, nil, a.abandon(b, err)
+	}
+	return b, r, nil
+}
+
+// record writes the record of a new backup, preparing or queued. The caller holds admission.
+func (a *Agent) record(p store.Preparation, queue bool) (b backup.Backup, existing bool, err error) {
 	full := a.roomFor(len(p.Backup.VM.Disks), "")
 	if full == nil {
-		b, existing, err := a.prepareNow(p)
+		b, existing, err = a.prepareNow(p)
 		if !errors.Is(err, nbd.ErrNoFreePort) || !queue {
 			return b, existing, err
 		}
@@ -30,13 +48,15 @@ func (a *Agent) admit(p store.Preparation, queue bool) (backup.Backup, bool, err
 
 // noRoom says whether an error will pass when other backups end.
 func noRoom(err error) bool {
-	return AsError(err).Reason == Busy || errors.Is(err, nbd.ErrNoFreePort)
+	return AsError(err).has(Busy) || errors.Is(err, nbd.ErrNoFreePort)
 }
 
 // prepareNow leases all ports and writes the record. When every port seems taken, the memory of ports held by other
 // processes may be out of date: it is dropped and the ports are looked at once more.
 func (a *Agent) prepareNow(p store.Preparation) (backup.Backup, bool, error) {
+	failpoint.Reach("before prepare")
 	b, existing, err := a.store.Prepare(p)
+	failpoint.Reach("after prepare")
 	if errors.Is(err, nbd.ErrNoFreePort) && a.foreign.count() > 0 {
 		a.foreign.forget()
 		b, existing, err = a.store.Prepare(p)
@@ -54,6 +74,8 @@ func (a *Agent) enqueue(p store.Preparation) (backup.Backup, bool, error) {
 		e.Hint = "try again later, or raise limits.max_queued"
 		return backup.Backup{}, false, e
 	}
+	failpoint.Reach("before enqueue")
+	defer failpoint.Reach("after enqueue")
 	return a.store.Enqueue(p)
 }
 
@@ -113,7 +135,7 @@ func (a *Agent) roomFor(disks int, turn string) error {
 // maxExports is how many disks may be exported at the same time.
 func (a *Agent) maxExports() int {
 	if n := a.config.Limits.MaxExports; n > 0 {
-		return n
+		return min(n, a.ports.Len())
 	}
 	return a.ports.Len()
 }
@@ -127,6 +149,7 @@ func (r *run) waitForTurn(b backup.Backup) (backup.Backup, error) {
 	for {
 		admitted, err := r.agent.takeTurn(b)
 		if err == nil {
+			r.agent.metrics.phase(phaseQueue, b.CreatedAt)
 			r.agent.logTransition(b, admitted)
 			r.agent.watchers.tell(Event{Kind: EventState, Backup: admitted})
 			return admitted, nil
@@ -145,6 +168,12 @@ func (a *Agent) takeTurn(b backup.Backup) (backup.Backup, error) {
 	if err != nil {
 		return b, err
 	}
+	if len(b.VM.Disks) > a.maxExports() {
+		return b, errorf(NoFreePort, "backup %s: %d disks are more than the %d that may be exported by now", b.ID, len(b.VM.Disks), a.maxExports())
+	}
+	if err := checkSpace(repo, a.config.Space.Reserve, "space.reserve"); err != nil {
+		return b, err
+	}
 	var parent *backup.Backup
 	if b.Parent != "" {
 		p, err := a.store.Backup(b.Parent)
@@ -153,12 +182,19 @@ func (a *Agent) takeTurn(b backup.Backup) (backup.Backup, error) {
 		}
 		parent = &p
 	}
+	start := time.Now()
 	a.admission.Lock()
 	defer a.admission.Unlock()
 	if err := a.roomFor(len(b.VM.Disks), b.ID); err != nil {
 		return b, err
 	}
-	return a.store.Dequeue(b.ID, time.Now(), a.choosePorts, func(b *backup.Backup, leases []backup.Lease) {
+	failpoint.Reach("before dequeue")
+	b, err = a.store.Dequeue(b.ID, start, a.choosePorts, func(b *backup.Backup, leases []backup.Lease) {
 		a.plan(b, repo, parent, leases)
 	})
+	failpoint.Reach("after dequeue")
+	if err == nil {
+		a.metrics.phase(phasePrepare, start)
+	}
+	return b, err
 }

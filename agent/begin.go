@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -31,9 +32,11 @@ func (r *run) begin() error {
 	case b.State != backup.Preparing:
 		return nil
 	}
+	start := time.Now()
 	if b, err = r.export(b); err != nil {
 		return err
 	}
+	r.agent.metrics.phase(phaseExport, start)
 	return r.call(b)
 }
 
@@ -51,12 +54,20 @@ func (r *run) export(b backup.Backup) (backup.Backup, error) {
 	if err != nil {
 		return b, repositoryError(err)
 	}
-	ancestors, err := a.ancestorDirs(b)
+	ancestors, err := a.ancestorDirs(repo, b)
 	if err != nil {
 		return b, errorf(Internal, "backup %s: %w", b.ID, err)
 	}
 	if err := repo.MakeDir(nbd.DirName(b.VM.Name), b.ID); err != nil {
 		return b, repositoryError(err)
+	}
+	failpoint.Reach("directory made")
+	b, err = a.change(b.ID, func(b *backup.Backup) error {
+		b.DirectoryMade = true
+		return nil
+	})
+	if err != nil {
+		return b, err
 	}
 	served := make([]backup.DiskRun, len(b.Runs))
 	group, ctx := errgroup.WithContext(r.ctx)
@@ -111,31 +122,59 @@ func (r *run) call(b backup.Backup) error {
 	if err != nil {
 		return err
 	}
+	r.began = time.Now()
+	failpoint.Reach("before call")
 	response, err := a.sna.Start(r.ctx, request)
+	failpoint.Reach("after call")
+	a.metrics.called(r.began, err)
 	var unknown *sna.OutcomeUnknownError
 	if errors.As(err, &unknown) {
 		return r.unresolved(err)
 	}
 	if err != nil {
-		return snaError(b, err)
+		return r.notStarted(b, err)
 	}
-	_, err = a.change(b.ID, func(b *backup.Backup) error {
-		b.SNAPID, b.AcceptedAt = response.PID, time.Now()
-		if b.State == backup.Calling {
-			b.State = backup.Running
-		}
-		return nil
+	return r.untilRecorded(func() error {
+		_, err := a.change(b.ID, func(b *backup.Backup) error {
+			b.SNAPID, b.AcceptedAt = response.PID, time.Now()
+			if b.State == backup.Calling {
+				b.State = backup.Running
+			}
+			return nil
+		})
+		return err
 	})
-	return err
+}
+
+// notStarted records that no SBC is on its way, and says why.
+func (r *run) notStarted(b backup.Backup, cause error) error {
+	err := r.untilRecorded(func() error {
+		_, err := r.agent.change(b.ID, func(b *backup.Backup) error {
+			b.NotStarted = true
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if cancelled := context.Cause(r.ctx); cancelled != nil {
+		return cancelled // it was called off before it reached the SNA
+	}
+	return snaError(b, cause)
 }
 
 // unresolved records that nobody knows whether the request arrived, unless a callback has shown by now that it did.
 func (r *run) unresolved(cause error) error {
-	b, err := r.agent.change(r.id, func(b *backup.Backup) error {
-		if b.State == backup.Calling {
-			b.State = backup.Unresolved
-		}
-		return nil
+	var b backup.Backup
+	err := r.untilRecorded(func() (err error) {
+		b, err = r.agent.change(r.id, func(b *backup.Backup) error {
+			if b.State == backup.Calling {
+				b.State = backup.Unresolved
+			}
+			return nil
+		})
+		return err
 	})
 	if err != nil {
 		return err

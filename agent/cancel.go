@@ -10,7 +10,12 @@ import (
 // returns when that is done. To cancel a backup that is cancelled already is no error; one that has ended otherwise is
 // in the wrong state.
 func (a *Agent) CancelBackup(ctx context.Context, id string) (backup.Backup, error) {
-	if r := a.run(id); r != nil {
+	if b, err := a.store.Backup(id); err == nil && b.State.Active() && !b.PublishingAt.IsZero() {
+		e := errorf(WrongState, "backup %s: its restore point is being written, so it is too late to cancel", id)
+		e.BackupID = id
+		return b, e
+	}
+	if r := a.settledRun(id); r != nil {
 		r.cancel(errCancelled)
 		select {
 		case <-r.done:

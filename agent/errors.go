@@ -53,6 +53,9 @@ func (e *Error) Error() string { return e.Message }
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// has says whether this is an error of that reason; a nil one is of none.
+func (e *Error) has(reason Reason) bool { return e != nil && e.Reason == reason }
+
 // errorf makes an *Error whose message is formatted and whose cause is what %w names.
 func errorf(reason Reason, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)

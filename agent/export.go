@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/units"
@@ -28,11 +29,15 @@ func (r *run) exportDisk(ctx context.Context, p exportPlan, d backup.DiskRun) (b
 	if err := r.makeImage(ctx, d); err != nil {
 		return d, r.diskError(ImageFailed, d, err)
 	}
+	failpoint.Reach("image made")
 	u, d, err := r.startExporter(ctx, p, d)
+	failpoint.Reach("exporter started")
 	if err != nil {
 		return d, err
 	}
-	info, err := nbd.Probe(ctx, r.agent.address(d.Port), d.ExportName)
+	probing, cancel := context.WithTimeout(ctx, r.agent.config.NBD.StartTimeout.Std())
+	defer cancel()
+	info, err := nbd.Probe(probing, r.agent.address(d.Port), d.ExportName)
 	if err != nil {
 		return d, r.diskError(ExporterFailed, d, err)
 	}
@@ -49,6 +54,8 @@ func (r *run) exportDisk(ctx context.Context, p exportPlan, d backup.DiskRun) (b
 
 // makeImage creates the image and inspects it before anybody may write to it.
 func (r *run) makeImage(ctx context.Context, d backup.DiskRun) error {
+	ctx, cancel := context.WithTimeout(ctx, r.agent.config.NBD.StopTimeout.Std())
+	defer cancel()
 	tools := r.agent.tools
 	if err := tools.Create(ctx, imageSpec(d)); err != nil {
 		return err
@@ -91,6 +98,10 @@ func (r *run) startExporter(ctx context.Context, p exportPlan, d backup.DiskRun)
 		if !errors.Is(err, units.ErrAddressInUse) {
 			return u, d, r.diskError(ExporterFailed, d, err)
 		}
+		var start *units.StartError
+		if errors.As(err, &start) && start.Cleanup != nil {
+			return u, d, r.diskError(ExporterFailed, d, err) // the lease names what is left, so it must stay
+		}
 		if d, err = r.nextPort(d); err != nil {
 			return u, d, err
 		}
@@ -103,10 +114,12 @@ func (r *run) nextPort(d backup.DiskRun) (backup.DiskRun, error) {
 	a := r.agent
 	a.foreign.note(d.Port)
 	a.log.Warn("port is held by another process", logPort, d.Port, logHolder, nbd.Listener(d.Port), logBackupID, r.id, logDisk, d.DiskID)
+	failpoint.Reach("before relet")
 	b, err := a.store.Relet(r.id, d.DiskID, a.choosePorts, time.Now(), func(b *backup.Backup, l backup.Lease) {
 		run := b.Run(l.DiskID)
 		run.Port, run.Unit = l.Port, unitName(b.ID, l.DiskID, l.Nonce)
 	})
+	failpoint.Reach("after relet")
 	if err != nil {
 		e := errorf(NoFreePort, "port %d is held by another process (%s): %w", d.Port, nbd.Listener(d.Port), err)
 		e.BackupID, e.DiskID = r.id, new(d.DiskID)

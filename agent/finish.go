@@ -4,22 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/units"
 )
 
-// finish turns what was copied into a restore point: every client has gone of its own accord, every exporter ended
-// cleanly, every image is sound and on the disk. Only a clean end of qemu-nbd shows that its data has been written: SBC
-// never flushes. Each step finds what an earlier agent has done of it already.
+// finish turns what was copied into a restore point: every client has gone of its own accord, everything is flushed, every
+// exporter ended cleanly, every image is sound and on the disk. Each step finds what an earlier agent has done of it.
 func (r *run) finish() error {
 	a := r.agent
-	b, err := a.advance(r.id, backup.Finishing, nil)
+	var b backup.Backup
+	err := r.untilRecorded(func() (err error) {
+		b, err = a.advance(r.id, backup.Finishing, nil)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -27,8 +32,11 @@ func (r *run) finish() error {
 	if err != nil {
 		return err
 	}
-	vmDir := nbd.DirName(b.VM.Name)
-	if _, err := repo.Manifest(vmDir, b.ID); err == nil {
+	published, err := r.published(repo, b)
+	if err != nil {
+		return err
+	}
+	if published {
 		return r.completed()
 	}
 	if err := r.waitForClients(b); err != nil {
@@ -38,29 +46,85 @@ func (r *run) finish() error {
 	if err != nil {
 		return err
 	}
-	if err := context.Cause(r.ctx); err != nil {
+	// From here on it is too late to cancel: the manifest may stand although its writing gave an error.
+	err = r.untilRecorded(func() error {
+		_, err := a.change(r.id, func(b *backup.Backup) error {
+			b.PublishingAt = time.Now()
+			return nil
+		})
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	if err := r.publish(repo, vmDir, manifest); err != nil {
-		return err
-	}
-	return r.completed()
+	failpoint.Reach("before publish")
+	return r.publish(repo, b, manifest)
 }
 
-// publish writes the manifest. An error after its rename changes nothing about there being a restore point now: then it
-// is tried again until directory and manifest are known to be on the disk.
-func (r *run) publish(repo *repository.Repository, vmDir string, m repository.Manifest) error {
-	err := repo.Publish(vmDir, m)
-	if err == nil {
-		return nil
+// publish writes the manifest, whose rename is the commit. Only when it is known not to stand has publishing failed:
+// otherwise it is tried again, until the directory and the manifest are known to be on the disk.
+func (r *run) publish(repo *repository.Repository, b backup.Backup, m repository.Manifest) error {
+	vm := nbd.DirName(b.VM.Name)
+	for {
+		err := repo.Publish(vm, m)
+		if err == nil {
+			failpoint.Reach("published")
+			return r.completed()
+		}
+		if !manifestStands(repo, b) {
+			return repositoryError(err)
+		}
+		r.agent.log.Error("restore point is not known to be on the disk", logBackupID, b.ID, logError, err)
+		if !pause(r.agent.work, repositoryInterval) {
+			return errStopping
+		}
 	}
-	if _, missing := repo.Manifest(vmDir, r.id); missing != nil {
-		return repositoryError(err)
+}
+
+// repositoryInterval is how often a repository that is away is looked for.
+const repositoryInterval = 2 * time.Second
+
+// published says whether the manifest of a backup stands. While the repository is away nobody knows, so it waits.
+func (r *run) published(repo *repository.Repository, b backup.Backup) (bool, error) {
+	for {
+		_, err := repo.Manifest(nbd.DirName(b.VM.Name), b.ID)
+		if err == nil {
+			return true, nil
+		}
+		if !manifestStands(repo, b) {
+			return false, nil
+		}
+		r.agent.log.Error("repository is waited for", logBackupID, b.ID, logError, err)
+		ctx := r.ctx
+		if !b.PublishingAt.IsZero() {
+			ctx = r.agent.work // too late to cancel
+		}
+		if !pause(ctx, repositoryInterval) {
+			return false, context.Cause(ctx)
+		}
 	}
-	if r.untilDone("a restore point is there and cannot be synced", func() error { return repo.Publish(vmDir, m) }) != nil {
-		return errStopping // the next agent finds the manifest
+}
+
+// manifestStands says whether there is, or may be, a manifest: only a directory that is there without one has none.
+func manifestStands(repo *repository.Repository, b backup.Backup) bool {
+	_, err := repo.Manifest(nbd.DirName(b.VM.Name), b.ID)
+	if !errors.Is(err, repository.ErrNoManifest) {
+		return true
 	}
-	return nil
+	info, err := os.Lstat(repo.Dir(nbd.DirName(b.VM.Name), b.ID))
+	return err != nil || !info.IsDir()
+}
+
+// pause waits; false says that ctx has ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // completed records the end of a backup whose manifest stands: from there on it only goes forward, whatever happens.
@@ -73,6 +137,7 @@ func (r *run) completed() error {
 		if err := r.removeUnits(b); err != nil {
 			return err
 		}
+		failpoint.Reach("completed: units removed")
 		_, err = r.agent.advance(r.id, backup.Completed, nil)
 		return err
 	})
@@ -102,31 +167,45 @@ func (r *run) inspect(b backup.Backup) (repository.Manifest, error) {
 	return r.agent.manifest(b, disks)
 }
 
-// waitForClients waits until no client is connected any more. SBC reports a disk complete before it disconnects.
+// waitForClients waits until no client is connected to any export. SBC reports a disk complete before it disconnects.
 func (r *run) waitForClients(b backup.Backup) error {
-	deadline := time.Now().Add(r.agent.config.Deadlines.Disconnect.Std())
-	for _, d := range b.Runs {
-		for d.Result == "" {
-			n, err := nbd.Established(d.Port)
-			if err != nil {
-				return errorf(Internal, "backup %s: counting the clients of port %d: %w", b.ID, d.Port, err)
-			}
-			if n == 0 {
-				break
-			}
-			if time.Now().After(deadline) {
-				e := errorf(DeadlinePassed, "backup %s: disk %d: %d clients are still connected to %s %s after the last disk was reported complete",
-					b.ID, d.DiskID, n, d.ExportName, r.agent.config.Deadlines.Disconnect.Std())
-				e.BackupID, e.DiskID = b.ID, new(d.DiskID)
-				e.Hint = "what they would still have written is unknown, so the copy cannot be trusted (deadlines.disconnect)"
-				return e
-			}
-			if err := r.sleep(100 * time.Millisecond); err != nil {
-				return err
-			}
+	limit := r.agent.config.Deadlines.Disconnect.Std()
+	for deadline := time.Now().Add(limit); ; {
+		d, n, err := busiest(b)
+		if err != nil {
+			return errorf(Internal, "backup %s: counting the clients of port %d: %w", b.ID, d.Port, err)
+		}
+		if n == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			e := errorf(DeadlinePassed, "backup %s: disk %d: %d clients are still connected to %s %s after the last disk was reported complete",
+				b.ID, d.DiskID, n, d.ExportName, limit)
+			e.BackupID, e.DiskID = b.ID, new(d.DiskID)
+			e.Hint = "what they would still have written is unknown, so the copy cannot be trusted (deadlines.disconnect)"
+			return e
+		}
+		if err := r.sleep(50 * time.Millisecond); err != nil {
+			return err
 		}
 	}
-	return nil
+}
+
+// busiest finds the export, of those whose end is not on record, that has the most clients.
+func busiest(b backup.Backup) (most backup.DiskRun, clients int, err error) {
+	for _, d := range b.Runs {
+		if d.Result != "" {
+			continue
+		}
+		n, err := nbd.Established(d.Port)
+		if err != nil {
+			return d, 0, err
+		}
+		if n > clients {
+			most, clients = d, n
+		}
+	}
+	return most, clients, nil
 }
 
 // finishDisk ends one exporter, records how it ended before anything of it goes, and checks the image.
@@ -142,6 +221,7 @@ func (r *run) finishDisk(ctx context.Context, disk backup.Disk, d backup.DiskRun
 	if err := r.agent.units.Remove(ctx, d.Unit); err != nil {
 		return m, r.diskError(ExporterFailed, d, err)
 	}
+	failpoint.Reach("exporter removed")
 	check, err := r.checkImage(ctx, d)
 	if err != nil {
 		return m, r.diskError(ImageFailed, d, err)
@@ -149,6 +229,10 @@ func (r *run) finishDisk(ctx context.Context, disk backup.Disk, d backup.DiskRun
 	info, err := r.agent.tools.Info(ctx, d.Image)
 	if err != nil {
 		return m, r.diskError(ImageFailed, d, err)
+	}
+	if info.VirtualBytes != d.CapacityBytes || info.BackingFile != d.Backing || info.Corrupt || info.Dirty {
+		return m, r.diskError(ImageFailed, d, fmt.Errorf("image %s is not what was served: %d bytes, backing file %q, dirty %v, corrupt %v",
+			d.Image, info.VirtualBytes, info.BackingFile, info.Dirty, info.Corrupt))
 	}
 	return manifestDisk(disk, d, info, check), nil
 }
@@ -165,34 +249,6 @@ func (r *run) checkImage(ctx context.Context, d backup.DiskRun) (repository.Mani
 	}
 	fixed, err := r.agent.tools.RepairLeaks(ctx, d.Image)
 	return repository.ManifestCheck{Result: repository.CheckRepaired, LeaksRepaired: fixed.LeaksFixed}, err
-}
-
-func (r *run) endExporter(ctx context.Context, d backup.DiskRun) (backup.DiskRun, error) {
-	limit := r.agent.config.NBD.StopTimeout.Std()
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	u, err := r.agent.units.Terminate(ctx, d.Unit)
-	if errors.Is(err, context.DeadlineExceeded) && r.ctx.Err() == nil {
-		return d, r.exporterGone(d, fmt.Sprintf("it has not written everything within %s (nbd.stop_timeout)", limit))
-	}
-	if errors.Is(err, units.ErrNotFound) {
-		return d, r.exporterGone(d, "its unit is gone and nothing tells how it ended")
-	}
-	if err != nil {
-		return d, r.diskError(ExporterFailed, d, err)
-	}
-	if u.InvocationID != d.InvocationID {
-		return d, r.exporterGone(d, "its unit is another one by now")
-	}
-	b, err := r.agent.change(r.id, func(b *backup.Backup) error {
-		run := b.Run(d.DiskID)
-		run.Result, run.ExitStatus, run.ReceivedBytes = resultOf(u), u.ExecMainStatus, u.ReceivedBytes
-		return nil
-	})
-	if err != nil {
-		return d, err
-	}
-	return *b.Run(d.DiskID), nil
 }
 
 // clean is the result of an exporter that ended of its own accord with exit status 0: all it was given is written.

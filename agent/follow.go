@@ -22,7 +22,11 @@ func (r *run) follow() error {
 	for {
 		b, err := r.agent.store.Backup(r.id)
 		if err != nil {
-			return errorf(Internal, "backup %s: %w", r.id, err)
+			r.agent.log.Error("the record cannot be read", logBackupID, r.id, logError, err)
+			if err := r.sleep(pollInterval); err != nil {
+				return err
+			}
+			continue
 		}
 		if b.State == backup.Finishing {
 			return nil
@@ -35,9 +39,7 @@ func (r *run) follow() error {
 		if b.AllComplete() && b.State == backup.Running {
 			return nil
 		}
-		if b, err = r.seek(b); err != nil {
-			return err
-		}
+		b = r.seek(b)
 		if err := r.checkDeadlines(b, &p); err != nil {
 			return err
 		}
@@ -94,18 +96,23 @@ func (r *run) exporterGone(d backup.DiskRun, how string) error {
 const journalLines = 20
 
 // seek looks for the first sign of life of SBC: a client that is connected to an export.
-func (r *run) seek(b backup.Backup) (backup.Backup, error) {
+func (r *run) seek(b backup.Backup) backup.Backup {
 	if !b.SeenAt.IsZero() {
-		return b, nil
+		return b
 	}
 	for _, d := range b.Runs {
 		n, err := nbd.Established(d.Port)
 		if err != nil || n == 0 {
 			continue
 		}
-		return r.agent.change(r.id, seen)
+		now, err := r.agent.change(r.id, seen)
+		if err != nil {
+			r.agent.log.Error("a sign of life cannot be recorded, it is looked for again", logBackupID, r.id, logError, err)
+			return b
+		}
+		return now
 	}
-	return b, nil
+	return b
 }
 
 // seen records a sign of life: whatever became of the answer, the request did arrive.
@@ -152,15 +159,17 @@ func traceOf(b backup.Backup, disks []DiskProgress) trace {
 	return t
 }
 
+// checkDeadlines counts from a time of this process, which a clock that is set does not move. After a restart of the agent a
+// deadline begins anew: late is better than a good run thrown away.
 func (r *run) checkDeadlines(b backup.Backup, p *progress) error {
 	now, limits := time.Now(), r.agent.config.Deadlines
-	if first := limits.FirstConnection.Std(); b.SeenAt.IsZero() && first > 0 && now.Sub(b.CalledAt) > first {
+	if first := limits.FirstConnection.Std(); b.SeenAt.IsZero() && first > 0 && now.Sub(r.began) > first {
 		e := errorf(DeadlinePassed, "backup %s: no client has connected within %s of the request to the SNA", b.ID, first)
 		e.BackupID = b.ID
 		e.Hint = "the SNA accepts a job before it logs in to vCenter: look at its log for the reason (deadlines.first_connection)"
 		return e
 	}
-	if whole := limits.WholeRun.Std(); whole > 0 && now.Sub(b.CalledAt) > whole {
+	if whole := limits.WholeRun.Std(); whole > 0 && now.Sub(r.began) > whole {
 		e := errorf(DeadlinePassed, "backup %s: not done within %s", b.ID, whole)
 		e.BackupID, e.Hint = b.ID, "raise deadlines.whole_run if the VM is large"
 		return e
@@ -176,10 +185,10 @@ func (r *run) checkDeadlines(b backup.Backup, p *progress) error {
 func (r *run) checkRoom(b backup.Backup) error {
 	repo, err := r.agent.findRepository(b.Repository)
 	if err != nil {
-		return err
+		return nil // the end will tell; the exporters write on meanwhile
 	}
 	err = checkSpace(repo, r.agent.config.Space.Floor, "space.floor")
-	if e := AsError(err); e != nil && e.Reason == NoSpace {
+	if e := AsError(err); e.has(NoSpace) {
 		e.Message, e.BackupID = fmt.Sprintf("backup %s: %s", b.ID, e.Message), b.ID
 		return e
 	}

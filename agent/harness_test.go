@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent"
@@ -39,6 +40,7 @@ type world struct {
 	store  *store.Store
 	units  *units.Manager
 	agent  *agent.Agent
+	gather *prometheus.Registry // the metrics of the agent
 	hub    atomic.Pointer[http.Handler]
 }
 
@@ -86,8 +88,9 @@ func (w *world) start() {
 		URL: w.config.SNA.URL, ConnectTimeout: w.config.SNA.ConnectTimeout.Std(), StartTimeout: w.config.SNA.StartTimeout.Std(),
 	})
 	must(w.T, err)
+	w.gather = prometheus.NewPedanticRegistry()
 	w.agent, err = agent.New(agent.Options{
-		Config: w.config, Store: w.store, Units: w.units, SNA: client, Logger: testLogger(w.T), Version: "test",
+		Config: w.config, Store: w.store, Units: w.units, SNA: client, Logger: testLogger(w.T), Version: "test", Metrics: w.gather,
 	})
 	must(w.T, err)
 	var handler http.Handler = hub.Handler(hub.Options{Agent: w.agent, Logger: testLogger(w.T)})
@@ -135,7 +138,7 @@ func (w *world) clean() {
 		w.Errorf("port %d is still leased to %s", l.Port, l.BackupID)
 	}
 	for _, r := range w.config.Repositories {
-		dirs, err := filepath.Glob(filepath.Join(r.Path, "[!.]*", "*"))
+		dirs, err := filepath.Glob(filepath.Join(r.Path, "[^.]*", "*"))
 		must(w.T, err)
 		for _, dir := range dirs {
 			if b, err := w.store.Backup(filepath.Base(dir)); err != nil || b.State != backup.Completed {

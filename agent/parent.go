@@ -2,12 +2,12 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/repository"
-	"github.com/sendense/backup-agent/nbd"
 )
 
 // chooseParent finds the restore point that a backup stands on, and proves it fit. It returns the type that the backup
@@ -20,33 +20,42 @@ func (a *Agent) chooseParent(ctx context.Context, vm backup.VM, repo *repository
 	if err != nil {
 		return "", nil, AsError(err)
 	}
-	err = nil
+	unfit := a.unfitParent(ctx, vm, repo, newest, found)
 	switch {
-	case !found:
-		e := errorf(NoParent, "vm %q has no restore point in repository %s", vm.Name, repo.ID)
-		e.Hint = "make a full backup first, or ask for the type auto"
-		err = e
-	case !shareDisk(vm, newest):
-		e := errorf(NoParent, "vm %q has no disk in common with its newest restore point %s", vm.Name, newest.ID)
-		e.Hint = "make a full backup, or ask for the type auto"
-		err = e
-	default:
-		if bad := a.verifyChain(ctx, repo, newest); bad != nil {
-			e := errorf(NoParent, "vm %q: its newest restore point %s cannot be built upon: %w", vm.Name, newest.ID, bad)
-			e.Hint = "make a full backup: an incremental would inherit the damage"
-			err = e
-		}
-	}
-	if err == nil {
+	case unfit == nil:
 		return backup.Incremental, &newest, nil
-	}
-	if want == backup.Incremental {
-		return "", nil, err
-	}
-	if found {
-		a.log.Warn("a full backup is made where an incremental was possible before", logVM, vm.Name, logError, err)
+	case want == backup.Incremental || !AsError(unfit).has(NoParent):
+		return "", nil, unfit
+	case found:
+		a.log.Warn("a full backup is made where there was an incremental before", logVM, vm.Name, logError, unfit)
 	}
 	return backup.Full, nil, nil
+}
+
+// unfitParent says why the newest restore point of a VM cannot be built upon, as reason NoParent; nil if it can. Any other
+// reason says that it could not be looked at.
+func (a *Agent) unfitParent(ctx context.Context, vm backup.VM, repo *repository.Repository, newest backup.Backup, found bool) error {
+	if !found {
+		e := errorf(NoParent, "vm %q has no restore point in repository %s", vm.Name, repo.ID)
+		e.Hint = "make a full backup first, or ask for the type auto"
+		return e
+	}
+	if !shareDisk(vm, newest) {
+		e := errorf(NoParent, "vm %q has no disk in common with its newest restore point %s", vm.Name, newest.ID)
+		e.Hint = "make a full backup, or ask for the type auto"
+		return e
+	}
+	err := a.verifyChain(ctx, repo, newest)
+	var damage *damageError
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &damage):
+		return repositoryError(fmt.Errorf("restore point %s cannot be looked at: %w", newest.ID, err))
+	}
+	e := errorf(NoParent, "vm %q: its newest restore point %s cannot be built upon: %w", vm.Name, newest.ID, err)
+	e.Hint = "make a full backup: an incremental would inherit the damage"
+	return e
 }
 
 // shareDisk says whether any disk of the VM is in the restore point with a change id: without one there is nothing from
@@ -58,84 +67,6 @@ func shareDisk(vm backup.VM, point backup.Backup) bool {
 		}
 	}
 	return false
-}
-
-// maxChain bounds how many restore points may stand on one another; each is one more file that QEMU opens.
-const maxChain = 500
-
-// chain lists a restore point and all it stands on, the newest first.
-func (a *Agent) chain(point backup.Backup) ([]backup.Backup, error) {
-	list := []backup.Backup{point}
-	for point.Parent != "" {
-		if len(list) == maxChain {
-			return nil, fmt.Errorf("more than %d restore points stand on one another: make a full backup", maxChain)
-		}
-		parent, err := a.store.Backup(point.Parent)
-		if err != nil {
-			return nil, fmt.Errorf("restore point %s: its parent %s is not on record", point.ID, point.Parent)
-		}
-		list, point = append(list, parent), parent
-	}
-	return list, nil
-}
-
-// ancestorDirs are the directories of all that an incremental stands on, which its exporters must be able to read.
-func (a *Agent) ancestorDirs(b backup.Backup) ([]string, error) {
-	if b.Parent == "" {
-		return nil, nil
-	}
-	points, err := a.chain(b)
-	if err != nil {
-		return nil, err
-	}
-	dirs := make([]string, 0, len(points))
-	for _, p := range points[1:] {
-		dirs = append(dirs, p.Directory)
-	}
-	return dirs, nil
-}
-
-// verifyChain proves that a restore point and all it stands on are what their manifests say. Every image is looked at
-// before QEMU follows a backing file, for an image can name any file as its backing: what it names must be what was made.
-func (a *Agent) verifyChain(ctx context.Context, repo *repository.Repository, point backup.Backup) error {
-	points, err := a.chain(point)
-	if err != nil {
-		return err
-	}
-	for i, p := range points {
-		m, err := repo.Manifest(nbd.DirName(p.VM.Name), p.ID)
-		if err != nil {
-			return err
-		}
-		for _, d := range m.Disks {
-			if err := a.verifyImage(ctx, p, d, i == 0); err != nil {
-				return fmt.Errorf("disk %d of %s: %w", d.DiskID, p.ID, err)
-			}
-		}
-	}
-	return nil
-}
-
-// verifyImage compares an image with its manifest and, when deep, checks its metadata.
-func (a *Agent) verifyImage(ctx context.Context, p backup.Backup, d repository.ManifestDisk, deep bool) error {
-	path := filepath.Join(p.Directory, d.File)
-	info, err := a.tools.Info(ctx, path)
-	if err != nil {
-		return err
-	}
-	switch {
-	case info.VirtualBytes != d.CapacityBytes:
-		return fmt.Errorf("image %s has %d bytes, its manifest says %d", path, info.VirtualBytes, d.CapacityBytes)
-	case info.BackingFile != d.Backing:
-		return fmt.Errorf("image %s stands on %q, its manifest says %q", path, info.BackingFile, d.Backing)
-	case info.Corrupt || info.Dirty:
-		return fmt.Errorf("image %s is marked as damaged", path)
-	}
-	if !deep {
-		return nil
-	}
-	_, err = a.tools.Check(ctx, path)
-	return err
 }
 
 // standOn fills in what the image of a disk stands on in an incremental.

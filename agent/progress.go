@@ -46,15 +46,17 @@ func (a *Agent) progress(ctx context.Context, b backup.Backup) (Progress, error)
 	if r == nil || (b.State != backup.Running && b.State != backup.Unresolved) {
 		return summarize(b, recorded(b)), nil
 	}
-	r.meter.mu.Lock()
-	defer r.meter.mu.Unlock()
-	if time.Since(r.meter.at) > sampleAge {
-		disks, err := a.sample(ctx, b)
+	if r.meter.stale() {
+		disks, err := a.sampleSoon(ctx, b)
 		if err != nil {
 			return Progress{}, AsError(err)
 		}
+		r.meter.mu.Lock()
 		r.meter.take(disks, time.Now())
+		r.meter.mu.Unlock()
 	}
+	r.meter.mu.Lock()
+	defer r.meter.mu.Unlock()
 	p := summarize(b, r.meter.disks)
 	p.BytesPerSecond = r.meter.rate()
 	if t := r.meter.telemetry; t != nil {
@@ -62,9 +64,23 @@ func (a *Agent) progress(ctx context.Context, b backup.Backup) (Progress, error)
 		p.Telemetry = &told
 	}
 	if elapsed := time.Since(b.SeenAt); !b.SeenAt.IsZero() && p.Fraction > 0 && p.Fraction < 1 {
-		p.ETA = time.Duration(float64(elapsed) * (1 - p.Fraction) / p.Fraction).Round(time.Second)
+		if eta := elapsed.Seconds() * (1 - p.Fraction) / p.Fraction; eta < maxETA.Seconds() {
+			p.ETA = time.Duration(eta) * time.Second
+		}
 	}
 	return p, nil
+}
+
+// maxETA is the longest time left that is worth telling: what is computed as longer rests on too little.
+const maxETA = 30 * 24 * time.Hour
+
+// sampleSoon is sample for whoever would not wait for a bus that is away.
+func (a *Agent) sampleSoon(ctx context.Context, b backup.Backup) ([]DiskProgress, error) {
+	ctx, cancel := context.WithTimeout(ctx, busTimeout)
+	defer cancel()
+	stop := context.AfterFunc(a.work, cancel)
+	defer stop()
+	return a.sample(ctx, b)
 }
 
 // sample reads the counters of every export of a backup.
@@ -100,6 +116,13 @@ func recorded(b backup.Backup) []DiskProgress {
 		}
 	}
 	return disks
+}
+
+// stale says whether the last sample is too old to be used.
+func (m *meter) stale() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Since(m.at) > sampleAge
 }
 
 // take remembers a sample. The caller holds mu.

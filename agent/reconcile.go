@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -123,6 +125,45 @@ func (a *Agent) takeUp(s step) error {
 	}
 	_, err = a.launch(b)
 	return err
+}
+
+// leftoverInterval is how often repositories are looked through for what undone backups have left in them: a repository
+// that was away when a backup was undone gives it back when it returns.
+const leftoverInterval = 10 * time.Minute
+
+// sweepImages removes, now and then, the directories of backups that failed or were cancelled. A directory whose backup is
+// not on record, or did not make it, is left alone.
+func (a *Agent) sweepImages() {
+	for {
+		for _, repo := range a.repositories {
+			list, err := repo.Unpublished()
+			if err != nil {
+				a.log.Warn("repository cannot be looked through", logError, err)
+			}
+			for _, u := range list {
+				a.removeLeftover(repo, u)
+			}
+		}
+		if !pause(a.work, leftoverInterval) {
+			return
+		}
+	}
+}
+
+func (a *Agent) removeLeftover(repo *repository.Repository, u repository.Unpublished) {
+	b, err := a.store.Backup(u.BackupID)
+	if err != nil || b.State != backup.Failed && b.State != backup.Cancelled ||
+		b.Repository != repo.ID || nbd.DirName(b.VM.Name) != u.VM {
+		return
+	}
+	remove := repo.RemoveEmptyDir
+	if b.DirectoryMade {
+		remove = repo.RemoveDir
+	}
+	a.log.Warn("what an undone backup left is removed", logBackupID, b.ID, logDirectory, repo.Dir(u.VM, u.BackupID))
+	if err := remove(u.VM, u.BackupID); err != nil {
+		a.log.Error("what an undone backup left cannot be removed", logBackupID, b.ID, logError, err)
+	}
 }
 
 // sweepTimeout bounds one look for units that serve nothing.

@@ -21,6 +21,7 @@ type run struct {
 	cancel context.CancelCauseFunc
 	wake   chan struct{} // something changed: look again
 	look   atomic.Bool   // the units may have changed
+	began  time.Time     // when this agent took the run up, or asked the SNA: what deadlines count from
 	done   chan struct{} // closed when the run has ended
 	meter  meter
 
@@ -35,7 +36,8 @@ var errCancelled = errors.New("cancelled by request")
 func newRun(a *Agent, b backup.Backup) *run {
 	r := &run{
 		agent: a, id: b.ID, vm: b.VM.Name,
-		wake: make(chan struct{}, 1), done: make(chan struct{}), answered: make(chan struct{}),
+		began: time.Now(),
+		wake:  make(chan struct{}, 1), done: make(chan struct{}), answered: make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancelCause(a.work)
 	r.look.Store(true)

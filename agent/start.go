@@ -27,20 +27,17 @@ func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (backup.Backu
 	if b, found, err := a.repeated(req); err != nil || found {
 		return a.firstAnswer(ctx, b, err)
 	}
-	vm, repo, err := a.validateStart(ctx, req)
+	// A caller that hangs up changes nothing: what follows is on the agent's own time.
+	vm, repo, err := a.validateStart(a.work, req)
 	if err != nil {
 		return backup.Backup{}, err
 	}
-	b, existing, err := a.prepare(ctx, vm, repo, req)
+	b, r, err := a.prepare(a.work, vm, repo, req)
 	if err != nil {
 		return backup.Backup{}, a.prepareError(err, vm, repo)
 	}
-	if existing { // the same request, a moment ago
+	if r == nil { // the same request came a moment ago
 		return a.firstAnswer(ctx, b, nil)
-	}
-	r, err := a.launch(b)
-	if err != nil {
-		return backup.Backup{}, a.abandon(b, err)
 	}
 	return a.await(ctx, r)
 }
@@ -88,7 +85,7 @@ func (a *Agent) firstAnswer(ctx context.Context, b backup.Backup, err error) (ba
 	if err != nil {
 		return backup.Backup{}, err
 	}
-	if r := a.run(b.ID); r != nil {
+	if r := a.settledRun(b.ID); r != nil {
 		return a.await(ctx, r)
 	}
 	if b, err = a.Backup(b.ID); err != nil {
@@ -170,11 +167,12 @@ func validateLabels(req StartRequest) error {
 	return nil
 }
 
-// prepare puts the backup on record, with the leases of all its ports or in the queue.
-func (a *Agent) prepare(ctx context.Context, vm backup.VM, repo *repository.Repository, req StartRequest) (backup.Backup, bool, error) {
+// prepare puts the backup on record, with the leases of all its ports or in the queue, and launches its run; no run is
+// returned for a request that was made before.
+func (a *Agent) prepare(ctx context.Context, vm backup.VM, repo *repository.Repository, req StartRequest) (backup.Backup, *run, error) {
 	kind, parent, err := a.chooseParent(ctx, vm, repo, req.Type)
 	if err != nil {
-		return backup.Backup{}, false, err
+		return backup.Backup{}, nil, err
 	}
 	p := store.Preparation{
 		Backup: backup.Backup{

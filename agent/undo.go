@@ -9,6 +9,8 @@ import (
 
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -16,35 +18,46 @@ import (
 // whose export still serves must not be leased again. What is returned is for the caller of the start.
 func (r *run) undo(cause error) error {
 	a := r.agent
-	b, err := a.change(r.id, func(b *backup.Backup) error {
-		if b.State != backup.Undoing && !errors.Is(cause, errCancelled) {
-			b.Failure = failureOf(cause)
-		}
-		b.State = backup.Undoing
-		return nil
+	var b backup.Backup
+	err := r.untilRecorded(func() (err error) {
+		b, err = a.change(r.id, func(b *backup.Backup) error {
+			if b.State != backup.Undoing && !errors.Is(cause, errCancelled) {
+				b.Failure = failureOf(cause)
+			}
+			b.State = backup.Undoing
+			return nil
+		})
+		return err
 	})
 	if err != nil {
-		a.log.Error("undoing cannot be recorded; it is done at the next start of the agent", logBackupID, r.id, logError, err)
 		return cause
+	}
+	_, connected, err := busiest(b)
+	if err != nil {
+		connected = 0 // not known: as if there were none
 	}
 	if err := r.untilDone("exporters cannot be stopped", func() error { return r.removeUnits(b) }); err != nil {
 		return cause
 	}
+	failpoint.Reach("undo: units removed")
 	end := backup.Cancelled
 	if b.Failure != nil {
 		end = backup.Failed
 	}
 	left := r.clearImages(b)
-	b, err = a.advance(r.id, end, func(b *backup.Backup) {
-		if left != nil && b.Failure != nil {
-			b.Failure.Message += "; its images could not be removed: " + left.Error()
-		}
-		if clientMayCome(*b) {
-			b.CooldownUntil = time.Now().Add(a.config.SNA.Cooldown.Std())
-		}
+	failpoint.Reach("undo: images removed")
+	err = r.untilRecorded(func() (err error) {
+		b, err = a.advance(r.id, end, func(b *backup.Backup) {
+			if left != nil && b.Failure != nil {
+				b.Failure.Message += "; its images could not be removed yet: " + left.Error()
+			}
+			if connected == 0 && clientMayCome(*b) {
+				b.CooldownUntil = time.Now().Add(a.config.SNA.Cooldown.Std())
+			}
+		})
+		return err
 	})
 	if err != nil {
-		a.log.Error("the end cannot be recorded; it is done at the next start of the agent", logBackupID, r.id, logError, err)
 		return cause
 	}
 	return endError(b)
@@ -60,13 +73,11 @@ func endError(b backup.Backup) error {
 	return e
 }
 
-// clientMayCome says whether an SBC may still be on its way to exports that are gone: the request left, nobody knows
-// that it was not acted upon, and no client was ever seen. One that was seen has lost its connection, and gives up.
+// clientMayCome says whether an SBC that had no connection when the exports were stopped may still be on its way to them:
+// the request left, nobody knows that it was not acted upon, and SBC is not at its end. One that was connected has lost its
+// connection, and gives up: it never reconnects. Between two disks it has none.
 func clientMayCome(b backup.Backup) bool {
-	if b.CalledAt.IsZero() || !b.SeenAt.IsZero() {
-		return false
-	}
-	return b.Failure == nil || (b.Failure.Reason != string(SNARefused) && b.Failure.Reason != string(SNAUnreachable))
+	return !b.CalledAt.IsZero() && !b.NotStarted && !b.AllComplete()
 }
 
 func (r *run) removeUnits(b backup.Backup) error {
@@ -86,6 +97,9 @@ func (r *run) clearImages(b backup.Backup) error {
 		return err
 	}
 	vm := nbd.DirName(b.VM.Name)
+	if !b.DirectoryMade {
+		return repo.RemoveEmptyDir(vm, b.ID) // what is in it, if anything, is somebody else's
+	}
 	if r.agent.config.Agent.FailedImages == config.SetAsideImages && b.Failure != nil && !b.SeenAt.IsZero() {
 		var path string
 		if path, err = repo.SetAside(vm, b.ID); err == nil {
@@ -115,6 +129,35 @@ func (r *run) untilDone(what string, step func() error) error {
 			return context.Cause(r.agent.hard)
 		}
 	}
+}
+
+// untilRecorded repeats a change of the record until it is on the disk, or the agent must end: a database that cannot be
+// written for a moment is no reason to lose a copy, or to leave one half undone. A change that is not allowed is not tried
+// again.
+func (r *run) untilRecorded(change func() error) error {
+	var refused error
+	err := r.untilDone("the record cannot be written", func() error {
+		err := change()
+		if notAllowed(err) {
+			refused = err
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return errStopping // the next agent goes on from what is on record
+	}
+	return refused
+}
+
+func notAllowed(err error) bool {
+	var (
+		ours       *Error
+		transition *backup.IllegalTransitionError
+		immutable  *store.ImmutableError
+		missing    *store.NotFoundError
+	)
+	return errors.As(err, &ours) || errors.As(err, &transition) || errors.As(err, &immutable) || errors.As(err, &missing)
 }
 
 // failureOf is an error as the record keeps it.

@@ -60,6 +60,19 @@ func (ws *watchers) tell(e Event) {
 	}
 }
 
+// owed is what a watcher is to be told when it has caught up and events were lost since: nothing may follow that would
+// tell it.
+func (ws *watchers) owed(w *watcher) (Event, bool) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if w.dropped == 0 || len(w.events) > 0 {
+		return Event{}, false
+	}
+	e := Event{Kind: EventDropped, Dropped: w.dropped}
+	w.dropped = 0
+	return e, true
+}
+
 func (ws *watchers) add(w *watcher) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -87,7 +100,7 @@ func (a *Agent) Watch(ctx context.Context, q WatchQuery) (<-chan Event, error) {
 		return nil, err
 	}
 	out := make(chan Event)
-	a.wait.Go(func() {
+	err = a.spawn(func() {
 		defer close(out)
 		defer a.watchers.remove(w)
 		for _, b := range present {
@@ -97,6 +110,10 @@ func (a *Agent) Watch(ctx context.Context, q WatchQuery) (<-chan Event, error) {
 		}
 		a.pump(ctx, w, out)
 	})
+	if err != nil {
+		a.watchers.remove(w)
+		return nil, err
+	}
 	return out, nil
 }
 
@@ -130,6 +147,9 @@ func (a *Agent) pump(ctx context.Context, w *watcher, out chan<- Event) {
 				return
 			}
 		case <-tick.C:
+			if e, lost := a.watchers.owed(w); lost && !deliver(ctx, a.work, out, e) {
+				return
+			}
 			for _, e := range a.progressEvents(ctx, w) {
 				if !deliver(ctx, a.work, out, e) {
 					return

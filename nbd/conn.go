@@ -12,9 +12,8 @@ import (
 )
 
 // Conn is an NBD connection in the transmission phase with what a copying
-// client needs: read, write, write zeroes, disconnect. As SBC it never flushes
-// (contract §5), so a write that succeeded is safe only once the server has
-// ended cleanly.
+// client needs: read, write, write zeroes, flush, disconnect. SBC never flushes
+// (contract §5), so a write of its that succeeded is not safe yet.
 //
 // One request is under way at a time; methods may be called from several
 // goroutines and wait for each other. After a failure of the connection itself
@@ -79,6 +78,17 @@ func (c *Conn) WriteZeroes(off, length int64) error {
 		return c.request(cmdWriteZeroes, at, uint32(to-from), nil, nil)
 	})
 	return err
+}
+
+// Flush has the server bring everything that was written, by whatever client, to
+// the disk, and its own metadata with it. An error is the only way to learn that
+// the disk has refused: qemu-nbd exits with status 0 all the same. It fails where
+// the export does not have FlagSendFlush.
+func (c *Conn) Flush() error {
+	if c.Info.Flags&FlagSendFlush == 0 {
+		return errors.New("flush: not supported by this export")
+	}
+	return c.request(cmdFlush, 0, 0, nil, nil)
 }
 
 // Close tells the server that this client is done (NBD_CMD_DISC) and closes
@@ -188,6 +198,8 @@ func commandName(command uint16) string {
 		return "write"
 	case cmdWriteZeroes:
 		return "write zeroes"
+	case cmdFlush:
+		return "flush"
 	}
 	return fmt.Sprintf("command %d", command)
 }

@@ -39,6 +39,7 @@ const (
 	cmdRead        = 0
 	cmdWrite       = 1
 	cmdDisconnect  = 2
+	cmdFlush       = 3
 	cmdWriteZeroes = 6
 )
 

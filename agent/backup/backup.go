@@ -16,28 +16,31 @@ const (
 
 // A Backup is the record of one run of one VM: every disk of it or none.
 type Backup struct {
-	ID           string            `json:"backup_id"`
-	VM           VM                `json:"vm"` // as it was when the backup was prepared
-	Type         Type              `json:"backup_type"`
-	Parent       string            `json:"parent,omitempty"` // of an incremental: the restore point it stands on
-	Repository   string            `json:"repository_id"`
-	RequestID    string            `json:"request_id,omitempty"` // the caller's own mark: a repeated one gets the first answer
-	Policy       string            `json:"policy_id,omitempty"`
-	Tags         map[string]string `json:"tags,omitempty"`
-	RateLimit    int64             `json:"rate_limit,omitempty"` // bytes per second that each export may take in; 0 = no limit
-	State        State             `json:"state"`
-	Directory    string            `json:"directory"` // absolute path of the images' directory
-	Targets      string            `json:"nbd_targets,omitempty"`
-	Runs         []DiskRun         `json:"disks"`                   // in the order of VM.Disks
-	RemovedDisks []int             `json:"removed_disks,omitempty"` // of an incremental: disks of the parent that the VM has no more
-	SNAPID       int               `json:"sna_pid,omitempty"`       // process id of SBC on the SNA, as it said
-	CalledAt     time.Time         `json:"called_at,omitzero"`      // when the one request to the SNA was about to leave
-	AcceptedAt   time.Time         `json:"accepted_at,omitzero"`    // when the SNA answered that it had begun
-	SeenAt       time.Time         `json:"seen_at,omitzero"`        // first sign of life of its SBC: a connection or a callback
-	Failure      *Failure          `json:"failure,omitempty"`       // why it failed or is undone; nil otherwise
-	CreatedAt    time.Time         `json:"created_at"`
-	UpdatedAt    time.Time         `json:"updated_at"`
-	EndedAt      time.Time         `json:"ended_at,omitzero"`
+	ID            string            `json:"backup_id"`
+	VM            VM                `json:"vm"` // as it was when the backup was prepared
+	Type          Type              `json:"backup_type"`
+	Parent        string            `json:"parent,omitempty"` // of an incremental: the restore point it stands on
+	Repository    string            `json:"repository_id"`
+	RequestID     string            `json:"request_id,omitempty"` // the caller's own mark: a repeated one gets the first answer
+	Policy        string            `json:"policy_id,omitempty"`
+	Tags          map[string]string `json:"tags,omitempty"`
+	RateLimit     int64             `json:"rate_limit,omitempty"` // bytes per second that each export may take in; 0 = no limit
+	State         State             `json:"state"`
+	Directory     string            `json:"directory"` // absolute path of the images' directory
+	Targets       string            `json:"nbd_targets,omitempty"`
+	Runs          []DiskRun         `json:"disks"`                    // in the order of VM.Disks
+	RemovedDisks  []int             `json:"removed_disks,omitempty"`  // of an incremental: disks of the parent that the VM has no more
+	SNAPID        int               `json:"sna_pid,omitempty"`        // process id of SBC on the SNA, as it said
+	CalledAt      time.Time         `json:"called_at,omitzero"`       // when the one request to the SNA was about to leave
+	AcceptedAt    time.Time         `json:"accepted_at,omitzero"`     // when the SNA answered that it had begun
+	NotStarted    bool              `json:"not_started,omitempty"`    // the SNA was not reached or refused: no SBC is on its way
+	SeenAt        time.Time         `json:"seen_at,omitzero"`         // first sign of life of its SBC: a connection or a callback
+	PublishingAt  time.Time         `json:"publishing_at,omitzero"`   // from then on its manifest may stand: too late to cancel
+	DirectoryMade bool              `json:"directory_made,omitempty"` // Directory was made by this backup, so that undoing may remove it
+	Failure       *Failure          `json:"failure,omitempty"`        // why it failed or is undone; nil otherwise
+	CreatedAt     time.Time         `json:"created_at"`
+	UpdatedAt     time.Time         `json:"updated_at"`
+	EndedAt       time.Time         `json:"ended_at,omitzero"`
 
 	// CooldownUntil is set on a backup whose SBC may still be on its way when the backup has ended: until then the VM
 	// and the ports are not used again.
@@ -83,6 +86,7 @@ type DiskRun struct {
 	Complete       bool    `json:"complete,omitempty"`       // SBC reported the disk complete
 	ChangeID       string  `json:"change_id,omitempty"`      // as SBC reported it
 	ReceivedBytes  uint64  `json:"received_bytes,omitempty"` // bytes on the wire to the export, saved before its socket stopped
+	Flushed        bool    `json:"flushed,omitempty"`        // everything it was given is known to be on the disk
 	Result         string  `json:"result,omitempty"`         // systemd's Result of the ended exporter; "success" or a failure
 	ExitStatus     int     `json:"exit_status,omitempty"`
 }

@@ -4,10 +4,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/nbd"
@@ -47,7 +50,9 @@ func wantIs(t testing.TB, err, target error) {
 func newRepository(t testing.TB, owner *Owner) *Repository {
 	t.Helper()
 	path := t.TempDir()
-	must(t, os.Chmod(path, 0o755))
+	for _, dir := range []string{path, filepath.Dir(path)} {
+		must(t, os.Chmod(dir, 0o755))
+	}
 	return New("main", path, owner)
 }
 
@@ -104,6 +109,25 @@ func publish(t testing.TB, r *Repository, m Manifest) (vm, dir string) {
 	vm, dir = makeBackup(t, r, m)
 	must(t, r.Publish(vm, m))
 	return vm, dir
+}
+
+// asUser runs f with another user's rights to files. Only this thread has them.
+func asUser(t testing.TB, owner *Owner, f func()) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for _, set := range []struct {
+		call    func(int) (int, error)
+		to, was int
+	}{{unix.SetfsgidRetGid, owner.GID, os.Getegid()}, {unix.SetfsuidRetUid, owner.UID, os.Geteuid()}} {
+		_, err := set.call(set.to)
+		must(t, err)
+		defer func() { _, _ = set.call(set.was) }()
+		if now, err := set.call(-1); err != nil || now != set.to {
+			t.Fatalf("user or group is %d, want %d; %v: this test needs root", now, set.to, err)
+		}
+	}
+	f()
 }
 
 // wantMode fails the test unless a file has this owner and mode.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -37,6 +38,7 @@ func (r *Repository) Publish(vm string, m Manifest) error {
 		return r.fail(syncDir(p.dir)) // a crash may have come between the rename and this
 	}
 	for _, step := range r.publication(p, m, text) {
+		failpoint.Reach("publish: " + step.name)
 		if err := step.do(); err != nil {
 			return r.fail(fmt.Errorf("%s: %w", step.name, err))
 		}

@@ -14,12 +14,16 @@ var ErrRestorePoint = errors.New("holds a manifest, so it is a restore point")
 
 // RemoveDir removes the directory of a backup that is no restore point with all it holds, and the VM's directory when
 // that was the last one. What is not there is fine. A directory with a manifest stays: ErrRestorePoint.
-func (r *Repository) RemoveDir(vm, backupID string) error { return r.fail(r.remove(vm, backupID, false)) }
+func (r *Repository) RemoveDir(vm, backupID string) error {
+	return r.fail(r.remove(vm, backupID, false))
+}
 
 // RemovePoint is RemoveDir also for a restore point. The manifest goes first, so that what is half removed is no
 // restore point any more; call it again to remove the rest. That nothing stands on the restore point is the caller's to
 // know.
-func (r *Repository) RemovePoint(vm, backupID string) error { return r.fail(r.remove(vm, backupID, true)) }
+func (r *Repository) RemovePoint(vm, backupID string) error {
+	return r.fail(r.remove(vm, backupID, true))
+}
 
 func (r *Repository) remove(vm, backupID string, point bool) error {
 	if err := checkNames(vm, backupID); err != nil {

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"path"
+
 	"github.com/sendense/backup-agent/agent/backup"
 )
 
@@ -20,7 +22,7 @@ func (s *Store) Active() ([]backup.Backup, error) {
 	return active, nil
 }
 
-// checkIdle returns an *ActiveError when the VM has an active backup.
+// checkIdle returns an *ActiveError when a backup of that name is active.
 func (t *tx) checkIdle(vm string) error {
 	id := t.Bucket(bucketActive).Get([]byte(vm))
 	if id == nil {
@@ -31,4 +33,22 @@ func (t *tx) checkIdle(vm string) error {
 		return err
 	}
 	return &ActiveError{VM: vm, BackupID: b.ID, State: b.State}
+}
+
+// checkAlias returns an *ActiveError when the same VM has an active backup under another name: the name is the hub's, and
+// the inventory path says which VM it is. Its second snapshot would destroy the first one.
+func (t *tx) checkAlias(vm backup.VM) error {
+	if vm.InventoryPath == "" {
+		return nil
+	}
+	return t.Bucket(bucketActive).ForEach(func(k, id []byte) error {
+		b, err := t.indexed(bucketActive, k, id)
+		if err != nil {
+			return err
+		}
+		if b.VM.VCenter == vm.VCenter && path.Clean(b.VM.InventoryPath) == path.Clean(vm.InventoryPath) {
+			return &ActiveError{VM: b.VM.Name, BackupID: b.ID, State: b.State}
+		}
+		return nil
+	})
 }

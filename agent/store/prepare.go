@@ -90,6 +90,9 @@ func (t *tx) admit(p Preparation, state backup.State) (backup.Backup, error) {
 	if err := t.checkIdle(p.Backup.VM.Name); err != nil {
 		return backup.Backup{}, err
 	}
+	if err := t.checkAlias(p.Backup.VM); err != nil {
+		return backup.Backup{}, err
+	}
 	if err := t.checkCool(p.Backup.VM.Name, p.Now); err != nil {
 		return backup.Backup{}, err
 	}

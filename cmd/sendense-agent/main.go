@@ -51,6 +51,7 @@ func command() *cobra.Command {
 			return nil
 		},
 	})
+	root.AddCommand(rebuildCommand(&path))
 	root.CompletionOptions.HiddenDefaultCmd = true
 	return root
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sendense/backup-agent/agent"
@@ -34,7 +35,8 @@ func serve(ctx context.Context, cfg *config.Config) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	log := newLogger(cfg.Agent)
-	parts, err := open(ctx, cfg, log)
+	metrics := newMonitoring(cfg.Metrics)
+	parts, err := open(ctx, cfg, log, metrics.registerer())
 	if err != nil {
 		return err
 	}
@@ -44,18 +46,23 @@ func serve(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	defer sockets.close()
+	if err := metrics.listen(); err != nil {
+		return err
+	}
+	defer metrics.close()
 	if err := parts.agent.Open(ctx); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return closeAgent(ctx, parts.agent, log) })
 	group.Go(func() error {
-		options := server.Options{Agent: parts.agent, Logger: log, Version: version, DrainTimeout: closeTimeout}
+		options := server.Options{Agent: parts.agent, Logger: log, Version: version, DrainTimeout: closeTimeout, Observe: metrics.observe}
 		return server.New(options).Serve(ctx, sockets.rpc)
 	})
 	if sockets.http != nil {
 		group.Go(func() error { return serveHTTP(ctx, cfg, sockets.http, parts.agent, log) })
 	}
+	group.Go(func() error { return metrics.serve(ctx, parts.agent, log) })
 	group.Go(func() error { return watchdog(ctx) })
 	log.Info("ready", "version", version, "socket", cfg.Agent.Socket, "sna", cfg.SNA.URL)
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
@@ -86,11 +93,12 @@ type parts struct {
 	agent *agent.Agent
 }
 
-func open(ctx context.Context, cfg *config.Config, log *slog.Logger) (p *parts, err error) {
+func open(ctx context.Context, cfg *config.Config, log *slog.Logger, metrics prometheus.Registerer) (p *parts, err error) {
 	p = &parts{}
+	opened := p // a return of nil, err sets p
 	defer func() {
 		if err != nil {
-			p.close(log)
+			opened.close(log)
 		}
 	}()
 	path := filepath.Join(cfg.Agent.StateDirectory, "agent.db")
@@ -111,7 +119,7 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger) (p *parts, 
 		return nil, err
 	}
 	p.agent, err = agent.New(agent.Options{
-		Config: cfg, Store: p.store, Units: p.units, SNA: client, Logger: log, Version: version,
+		Config: cfg, Store: p.store, Units: p.units, SNA: client, Logger: log, Version: version, Metrics: metrics,
 	})
 	return p, err
 }

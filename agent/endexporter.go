@@ -1,0 +1,134 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/units"
+)
+
+// endExporter ends the exporter of a disk so that nothing it was given is lost, and records how it ended.
+//
+// SBC never flushes, so qemu-nbd still holds back metadata that the data cannot be found without. It writes that when it
+// ends, and exits with status 0 even when the disk refuses it: the image is then sound and lacks what was copied. So a
+// flush of our own comes first, whose answer tells. And because nobody may write after it, the exporter's counter of
+// received bytes is compared from before its end to after it.
+func (r *run) endExporter(ctx context.Context, d backup.DiskRun) (backup.DiskRun, error) {
+	limit := r.agent.config.NBD.StopTimeout.Std()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not everything is written within %s (nbd.stop_timeout)", limit))
+	defer cancel()
+	if !d.Flushed {
+		if err := r.flush(ctx, d); err != nil {
+			return d, err
+		}
+	}
+	before, err := r.quiet(ctx, d)
+	if err != nil {
+		return d, err
+	}
+	failpoint.Reach("before terminate")
+	u, err := r.agent.units.Terminate(ctx, d.Unit)
+	failpoint.Reach("terminated")
+	switch {
+	case errors.Is(err, units.ErrNotFound):
+		return d, r.exporterGone(d, "its unit is gone and nothing tells how it ended")
+	case err != nil:
+		return d, r.diskError(ExporterFailed, d, errors.Join(err, context.Cause(ctx)))
+	case u.InvocationID != d.InvocationID:
+		return d, r.exporterGone(d, "its unit is another one by now")
+	case before.Running() && u.Accounted && u.ReceivedBytes != before.ReceivedBytes:
+		return d, r.exporterGone(d, "a client connected to it while it ended, so what the image holds is unknown")
+	}
+	return r.recordEnd(d, u)
+}
+
+func (r *run) recordEnd(d backup.DiskRun, u units.Unit) (backup.DiskRun, error) {
+	err := r.untilRecorded(func() error {
+		b, err := r.agent.change(r.id, func(b *backup.Backup) error {
+			run := b.Run(d.DiskID)
+			run.Result, run.ExitStatus, run.ReceivedBytes = resultOf(u), u.ExecMainStatus, u.ReceivedBytes
+			return nil
+		})
+		if err == nil {
+			d = *b.Run(d.DiskID)
+		}
+		return err
+	})
+	return d, err
+}
+
+// flush has the exporter bring all it was given to the disk, and records that it did.
+func (r *run) flush(ctx context.Context, d backup.DiskRun) error {
+	u, err := r.agent.units.Get(ctx, d.Unit)
+	if errors.Is(err, units.ErrNotFound) {
+		return r.exporterGone(d, "its unit is gone and nothing tells how it ended")
+	}
+	if err != nil {
+		return r.diskError(ExporterFailed, d, err)
+	}
+	if !u.Running() {
+		return r.exporterGone(d, "it ended before what was written was known to be on the disk: "+resultOf(u))
+	}
+	if err := flushExport(ctx, r.agent.address(d.Port), d.ExportName); err != nil {
+		e := r.diskError(ExporterFailed, d, fmt.Errorf("what was written to %s cannot be brought to the disk: %w", d.ExportName, err))
+		return e
+	}
+	failpoint.Reach("flushed")
+	return r.untilRecorded(func() error {
+		_, err := r.agent.change(r.id, func(b *backup.Backup) error {
+			b.Run(d.DiskID).Flushed = true
+			return nil
+		})
+		return err
+	})
+}
+
+func flushExport(ctx context.Context, address, export string) error {
+	c, err := nbd.Dial(ctx, address, export)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := c.SetDeadline(deadline); err != nil {
+			return err
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) }) // the flush fails then, and says why
+	defer stop()
+	return c.Flush()
+}
+
+// quiet waits until the connection of the flush is gone and its last packets are counted. A client that is there then is
+// somebody else, and to stop the exporter would be to stop it by force.
+func (r *run) quiet(ctx context.Context, d backup.DiskRun) (units.Unit, error) {
+	const settled = 3 // equal readings in a row
+	last, same := units.Unit{}, 0
+	for deadline := time.Now().Add(busTimeout); ; {
+		n, err := nbd.Established(d.Port)
+		if err != nil {
+			return last, r.diskError(Internal, d, err)
+		}
+		u, err := r.agent.units.Get(ctx, d.Unit)
+		if err != nil {
+			return last, r.diskError(ExporterFailed, d, err)
+		}
+		if same++; n > 0 || u.ReceivedBytes != last.ReceivedBytes {
+			same = 0
+		}
+		if last = u; same >= settled || !u.Running() {
+			return u, nil
+		}
+		if time.Now().After(deadline) {
+			return u, r.exporterGone(d, fmt.Sprintf("%d clients are connected to it when it is to end, so what the image holds is unknown", n))
+		}
+		if !pause(ctx, 2*time.Millisecond) {
+			return u, r.diskError(ExporterFailed, d, context.Cause(ctx))
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package agent
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var (
+	descExports  = prometheus.NewDesc("sendense_agent_exports", "Disks that are being served.", nil, nil)
+	descReceived = prometheus.NewDesc("sendense_agent_export_received_bytes_total",
+		"Bytes received on the wire by the export of a disk; begins anew with every backup.", []string{"vm", "disk_id"}, nil)
+	descOrphans = prometheus.NewDesc("sendense_agent_orphan_units",
+		"Pairs of units that are named as exporters and belong to no active backup.", nil, nil)
+)
+
+// scrapeUnits reads the exporters, with one look at systemd. A unit is started after and removed before its lease is
+// returned; so one that no active backup has, neither before nor after that look, is an orphan.
+func (a *Agent) scrapeUnits(ctx context.Context) ([]prometheus.Metric, error) {
+	owners := map[string]exportLabels{}
+	if err := a.addOwners(owners); err != nil {
+		return nil, err
+	}
+	loaded, err := a.units.List(ctx, unitPrefix)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.addOwners(owners); err != nil {
+		return nil, err
+	}
+	received := map[exportLabels]uint64{} // whatever changes meanwhile, no export is there twice
+	running, orphans := 0, 0
+	for _, u := range loaded {
+		owner, ok := owners[u.Name]
+		if !ok {
+			orphans++
+			continue
+		}
+		if u.Running() {
+			running++
+		}
+		if u.Accounted {
+			received[owner] = max(received[owner], u.ReceivedBytes)
+		}
+	}
+	list := []prometheus.Metric{gauge(descExports, float64(running)), gauge(descOrphans, float64(orphans))}
+	for of, n := range received {
+		list = append(list, prometheus.MustNewConstMetric(descReceived, prometheus.CounterValue, float64(n), of.vm, of.disk))
+	}
+	return list, nil
+}
+
+// exportLabels name an export.
+type exportLabels struct{ vm, disk string }
+
+// addOwners adds the units of every active backup.
+func (a *Agent) addOwners(owners map[string]exportLabels) error {
+	active, err := a.store.Active()
+	if err != nil {
+		return err
+	}
+	for _, b := range active {
+		for _, d := range b.Runs {
+			owners[d.Unit] = exportLabels{b.VM.Name, strconv.Itoa(d.DiskID)}
+		}
+	}
+	return nil
+}

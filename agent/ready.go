@@ -1,0 +1,29 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Ready says why the agent cannot back up now: it stops, the database does not answer, or systemd cannot be spoken to.
+// It returns within a few seconds, whatever hangs.
+func (a *Agent) Ready(ctx context.Context) error {
+	a.mu.Lock()
+	closed := a.closed
+	a.mu.Unlock()
+	if closed {
+		return errStopping
+	}
+	if _, err := probe(ctx, &a.probes, "database", func(context.Context) (any, error) {
+		return a.store.Counts(time.Now())
+	}); err != nil {
+		return fmt.Errorf("the database cannot be read: %w", err)
+	}
+	if _, err := probe(ctx, &a.probes, "service manager", func(ctx context.Context) (any, error) {
+		return a.units.List(ctx, unitPrefix+"none-") // no unit of ours is called so: the manager is asked once, and for nothing
+	}); err != nil {
+		return fmt.Errorf("the service manager cannot be spoken to: %w", err)
+	}
+	return nil
+}

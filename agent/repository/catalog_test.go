@@ -1,0 +1,194 @@
+package repository
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+func TestPoints(t *testing.T) {
+	r := newRepository(t, nobody)
+	full := fullManifest("vm", 1_700_000_000)
+	child := incrementalManifest(full, 1_700_000_100)
+	odd := fullManifest("Name with ünïcode/slash", 1_700_000_000)
+	var want []string
+	for _, m := range []Manifest{odd, full, child} {
+		_, dir := publish(t, r, m)
+		want = append(want, dir)
+	}
+	// None of these is a restore point, and none is a problem.
+	makeBackup(t, r, fullManifest("vm", 1_700_000_200))
+	makeBackup(t, r, fullManifest("failed", 1_700_000_200))
+	_, err := r.SetAside("failed", fullManifest("failed", 1_700_000_200).BackupID)
+	must(t, err)
+	for _, dir := range []string{"lost+found", "bad\xffname", "empty", "vm/notes"} {
+		must(t, os.MkdirAll(filepath.Join(r.Path, dir), 0o755))
+	}
+	for _, file := range []string{"README", "vm/README", ".hidden", "lost+found/manifest.json", "bad\xffname/x"} {
+		must(t, os.WriteFile(filepath.Join(r.Path, file), nil, 0o644))
+	}
+	points, problems, err := r.Points()
+	must(t, err)
+	var got []string
+	for _, p := range points {
+		got = append(got, p.Path)
+		if !p.Whole {
+			t.Errorf("%s is not whole", p.Path)
+		}
+	}
+	if d := cmp.Diff(want, got); d != "" || len(problems) > 0 {
+		t.Errorf("%s\nproblems: %v", d, problems)
+	}
+}
+
+// TestPointsProblems: each damage is named, with all that stands on it, and nothing else is lost by it.
+func TestPointsProblems(t *testing.T) {
+	full := fullManifest("vm", 1_700_000_000)
+	child := incrementalManifest(full, 1_700_000_100)
+	grandchild := incrementalManifest(child, 1_700_000_200)
+	damages := map[string]struct {
+		damage func(vm string) error
+		whole  int      // restore points of the VM that are still whole
+		want   []string // words of the problems, in their order
+	}{
+		"damaged manifest": {func(vm string) error {
+			path := filepath.Join(vm, full.BackupID, ManifestName)
+			return os.WriteFile(path, []byte("{}"), 0o600)
+		}, 0, []string{"version 0", "parent " + full.BackupID + " is not there", "parent " + child.BackupID + " is not whole"}},
+		"parent is gone": {
+			func(vm string) error { return os.RemoveAll(filepath.Join(vm, child.BackupID)) },
+			1,
+			[]string{"parent " + child.BackupID + " is not there"},
+		},
+		"image is gone": {
+			func(vm string) error { return os.Remove(filepath.Join(vm, child.BackupID, child.Disks[1].File)) },
+			1,
+			[]string{"disk 1: image vm-disk1.qcow2 is missing", "parent " + child.BackupID + " is not whole"},
+		},
+		"image is a directory": {func(vm string) error {
+			path := filepath.Join(vm, grandchild.BackupID, child.Disks[0].File)
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+			return os.Mkdir(path, 0o700)
+		}, 2, []string{"want a regular file"}},
+		"directory was renamed": {func(vm string) error {
+			return os.Rename(filepath.Join(vm, grandchild.BackupID), filepath.Join(vm, "copy"))
+		}, 2, []string{"in the directory of copy"}},
+		"manifest is of another VM": {func(vm string) error {
+			m := fullManifest("other", 1_700_000_200)
+			m.BackupID = grandchild.BackupID
+			text, err := m.Encode()
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(vm, grandchild.BackupID, ManifestName), text, 0o600)
+		}, 2, []string{"belongs in directory other"}},
+		"link in a VM's directory": {
+			func(vm string) error { return os.Symlink(child.BackupID, filepath.Join(vm, "link")) },
+			3,
+			[]string{"symbolic link"},
+		},
+		"ring": {func(vm string) error {
+			m := incrementalManifest(grandchild, 1_700_000_000)
+			text, err := m.Encode()
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(vm, full.BackupID, ManifestName), text, 0o600)
+		}, 0, []string{"not whole", "not whole", "not whole"}},
+		"backing that the parent has not": {func(vm string) error {
+			m := grandchild
+			m.Disks = append([]ManifestDisk(nil), m.Disks...)
+			m.Disks[0].Backing = "../" + child.BackupID + "/other.qcow2"
+			text, err := m.Encode()
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(filepath.Join(vm, m.BackupID, ManifestName), text, 0o600)
+		}, 2, []string{"none of its parent's"}},
+	}
+	for name, test := range damages {
+		t.Run(name, func(t *testing.T) {
+			r := newRepository(t, nobody)
+			for _, m := range []Manifest{full, child, grandchild, fullManifest("aa", 1), fullManifest("zz", 1)} {
+				publish(t, r, m)
+			}
+			must(t, test.damage(filepath.Join(r.Path, "vm")))
+			points, problems, err := r.Points()
+			must(t, err)
+			whole, others := 0, 0
+			for _, p := range points {
+				switch {
+				case p.Manifest.VM.Name != "vm":
+					others++
+				case p.Whole:
+					whole++
+				}
+			}
+			if whole != test.whole || others != 2 {
+				t.Errorf("%d whole restore points and %d of other VMs, want %d and 2", whole, others, test.whole)
+			}
+			if len(problems) != len(test.want) {
+				t.Fatalf("problems %v", problems)
+			}
+			for i, p := range problems {
+				if !strings.HasPrefix(p.Path, filepath.Join(r.Path, "vm")) {
+					t.Errorf("path %s", p.Path)
+				}
+				wantError(t, p.Err, test.want[i])
+			}
+		})
+	}
+}
+
+func TestPointsUnreadable(t *testing.T) {
+	_, _, err := New("main", filepath.Join(t.TempDir(), "gone"), nil).Points()
+	wantError(t, err, "repository main", "no such file")
+
+	r := newRepository(t, nil)
+	must(t, os.Chown(r.Path, nobody.UID, nobody.GID))
+	publish(t, r, fullManifest("secret", 1)) // of root: the directory of the backup is closed to others
+	asUser(t, nobody, func() {
+		publish(t, r, fullManifest("vm", 1))
+		must(t, os.Mkdir(filepath.Join(r.Path, "closed"), 0))
+		points, problems, err := r.Points()
+		must(t, err)
+		if len(points) != 1 || len(problems) != 2 {
+			t.Errorf("points %v, problems %v", points, problems)
+		}
+	})
+}
+
+// TestBackup: the record that is made of a manifest is what the record of the backup was, but for what only mattered
+// while it ran.
+func TestBackup(t *testing.T) {
+	parent := fullManifest("vm", 1_700_000_000)
+	m := incrementalManifest(parent, 1_700_000_100)
+	const dir = "/new/place/vm/backup-vm-1700000100"
+	want := backup.Backup{
+		ID: m.BackupID, Type: backup.Incremental, Parent: parent.BackupID, Repository: "moved",
+		RequestID: "request-1", Policy: "gold", Tags: m.Tags, State: backup.Completed, Directory: dir,
+		RemovedDisks: []int{7}, CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.CompletedAt.UTC(), EndedAt: m.CompletedAt.UTC(),
+		VM: backup.VM{Name: "vm", ContextID: "ctx-1", InventoryPath: "/DC1/vm/vm", VCenter: "dc1"},
+	}
+	for _, d := range m.Disks {
+		want.VM.Disks = append(want.VM.Disks, backup.Disk{
+			ID: d.DiskID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, CapacityBytes: 1 << 30, Label: "Hard disk",
+		})
+		export := strings.TrimSuffix(d.File, ".qcow2")
+		want.Runs = append(want.Runs, backup.DiskRun{
+			DiskID: d.DiskID, Key: d.Key, CapacityBytes: 1 << 30, Content: backup.Changes, Change: backup.Same,
+			Backing: "../" + parent.BackupID + "/" + d.File, IO: "none/io_uring", ExportName: export,
+			Image: dir + "/" + d.File, Complete: true, ChangeID: "52 de/1", ReceivedBytes: 1 << 20, Result: "success",
+		})
+	}
+	if d := cmp.Diff(want, m.Backup("moved", dir)); d != "" {
+		t.Error(d)
+	}
+}

@@ -1,0 +1,79 @@
+package repository
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// RemoveEmptyDir removes the directory of a backup if there is nothing in it, and the VM's directory when that was the last
+// one. Anything else stays.
+func (r *Repository) RemoveEmptyDir(vm, backupID string) error {
+	return r.fail(r.removeEmptyDir(vm, backupID))
+}
+
+func (r *Repository) removeEmptyDir(vm, backupID string) error {
+	if err := checkNames(vm, backupID); err != nil {
+		return err
+	}
+	root, err := r.open()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	p, err := r.enter(root, vm, backupID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	err = p.vm.Remove(backupID)
+	if err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+		return located(p.vm, err)
+	}
+	return r.removeEmpty(root, vm)
+}
+
+// Unpublished is a directory that stands where a backup's would, without a manifest.
+type Unpublished struct{ VM, BackupID string } // the names of the two directories
+
+// Unpublished lists the directories without a manifest: of backups that are under way, and what was left of others.
+// Hidden ones are passed over.
+func (r *Repository) Unpublished() ([]Unpublished, error) {
+	root, err := r.open()
+	if err != nil {
+		return nil, r.fail(err)
+	}
+	defer root.Close()
+	vms, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return nil, r.fail(err)
+	}
+	var list []Unpublished
+	for _, vm := range vms {
+		if !vm.IsDir() || strings.HasPrefix(vm.Name(), ".") {
+			continue
+		}
+		backups, err := fs.ReadDir(root.FS(), vm.Name())
+		if err != nil {
+			return list, r.fail(err)
+		}
+		for _, b := range backups {
+			if !b.IsDir() || strings.HasPrefix(b.Name(), ".") {
+				continue
+			}
+			_, err := root.Lstat(vm.Name() + "/" + b.Name() + "/" + ManifestName)
+			if errors.Is(err, fs.ErrNotExist) {
+				list = append(list, Unpublished{VM: vm.Name(), BackupID: b.Name()})
+			}
+		}
+	}
+	return list, nil
+}

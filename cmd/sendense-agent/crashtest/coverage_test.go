@@ -1,0 +1,149 @@
+package crashtest_test
+
+import (
+	"flag"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// coverage is the set of points at which a daemon was killed.
+type coverage struct {
+	mu      sync.Mutex
+	claimed map[string]bool
+	points  map[string]bool
+}
+
+// choose says at which of the points, NAME:N, that an operation reached the daemon is killed. To cover, each NAME is
+// claimed by the first operation that reaches it.
+func (k *coverage) choose(op operation, reached []string) (chosen []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.claimed == nil {
+		k.claimed = map[string]bool{}
+	}
+	begun := op.from == ""
+	for _, point := range reached {
+		name := nameOf(point)
+		begun = begun || name == op.from
+		first := strings.HasSuffix(point, ":1")
+		switch *extent {
+		case "points":
+			first = first && begun
+		case "cover":
+			first = first && !k.claimed[name]
+		default:
+			first = true
+		}
+		if first {
+			k.claimed[name] = true
+			chosen = append(chosen, point)
+		}
+	}
+	return chosen
+}
+
+func (k *coverage) add(point string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.points == nil {
+		k.points = map[string]bool{}
+	}
+	k.points[nameOf(point)] = true
+}
+
+func nameOf(point string) string { return point[:strings.LastIndexByte(point, ':')] }
+
+// filtered says whether only some of the operations were asked for.
+func filtered() bool {
+	run := flag.Lookup("test.run").Value.String()
+	return strings.Contains(run, "/")
+}
+
+// check fails the test when there is a point in the source at which no operation was killed.
+func (k *coverage) check(t *testing.T) {
+	t.Helper()
+	for _, p := range sourcePoints(t) {
+		hit := k.points[p.name]
+		for name := range k.points {
+			hit = hit || p.prefix && strings.HasPrefix(name, p.name)
+		}
+		if !hit {
+			t.Errorf("%s: no operation was killed at %q", p.at, p.name)
+		}
+	}
+	for _, s := range backup.States {
+		if s == backup.Queued || s == backup.Preparing { // they are made, not changed to
+			continue
+		}
+		for _, when := range []string{"committing ", "committed "} {
+			if !k.points[when+string(s)] {
+				t.Errorf("no operation was killed at %q", when+string(s))
+			}
+		}
+	}
+}
+
+// A sourcePoint is a call of failpoint.Reach in the source. Where its name is put together, the beginning of it is known.
+type sourcePoint struct {
+	at     token.Position
+	name   string
+	prefix bool
+}
+
+func sourcePoints(t *testing.T) (points []sourcePoint) {
+	t.Helper()
+	files := token.NewFileSet()
+	must(t, filepath.WalkDir("../../..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		file, err := parser.ParseFile(files, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if call, ok := n.(*ast.CallExpr); ok && isReach(call) {
+				name, prefix := pointName(t, call.Args[0])
+				points = append(points, sourcePoint{files.Position(call.Pos()), name, prefix})
+			}
+			return true
+		})
+		return nil
+	}))
+	if len(points) == 0 {
+		t.Error("there is no failpoint in the source")
+	}
+	return points
+}
+
+func isReach(call *ast.CallExpr) bool {
+	f, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok || f.Sel.Name != "Reach" || len(call.Args) != 1 {
+		return false
+	}
+	in, ok := f.X.(*ast.Ident)
+	return ok && in.Name == "failpoint"
+}
+
+func pointName(t *testing.T, e ast.Expr) (name string, prefix bool) {
+	t.Helper()
+	if sum, ok := e.(*ast.BinaryExpr); ok {
+		e, prefix = sum.X, true
+	}
+	literal, ok := e.(*ast.BasicLit)
+	if !ok {
+		t.Fatalf("the name of a failpoint does not begin with a string: %#v", e)
+	}
+	name, err := strconv.Unquote(literal.Value)
+	must(t, err)
+	return name, prefix
+}

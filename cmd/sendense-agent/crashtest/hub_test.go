@@ -1,0 +1,218 @@
+package crashtest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/units/systemdtest"
+)
+
+// A hub is a daemon as a service, an SNA, and the VMs that are backed up, in a slot of the machine.
+type hub struct {
+	*testing.T
+	slot    int
+	dir     string // on a disk
+	run     string // of the slot
+	sna     *snatest.Server
+	foreign []string // units that look like the agent's and are not
+
+	mu       sync.Mutex // held while the sources are written to or copied
+	vms      map[string]*vm
+	instants map[string][]string // by job: what the disks held when its snapshot was taken
+	robbed   map[string]bool     // jobs of which an exporter was killed
+}
+
+// names makes the VMs of different hubs differ: their units live in the same systemd.
+var names atomic.Int64
+
+// newHub starts an SNA and the callback socket; boot starts the daemon. extra is appended to the configuration.
+func newHub(t *testing.T, extra string) *hub {
+	t.Helper()
+	h := &hub{
+		T: t, slot: <-slots, dir: systemdtest.DiskDir(t),
+		vms: map[string]*vm{}, instants: map[string][]string{}, robbed: map[string]bool{},
+	}
+	t.Cleanup(func() { slots <- h.slot })
+	h.run = runDir(h.slot)
+	must(t, os.RemoveAll(h.run))
+	for _, dir := range []string{h.run, h.dir + "/state", h.dir + "/repository", h.dir + "/instants"} {
+		must(t, os.MkdirAll(dir, 0o755))
+	}
+	var err error
+	h.sna, err = snatest.New(snatest.Options{
+		Callback: callbackURL(h.slot), OldContract: true, Dir: h.dir, Quiesce: h.quiesce,
+	})
+	must(t, err)
+	t.Cleanup(h.sna.Close)
+	must(t, os.WriteFile(h.run+"/config.toml", []byte(h.config(extra)), 0o644))
+	t.Cleanup(h.tearDown)
+	_, err = systemctl("start", socketOf(h.slot))
+	must(t, err)
+	return h
+}
+
+// config has short deadlines, so that whatever SBC does, every backup ends in seconds.
+func (h *hub) config(extra string) string {
+	first := h.firstPort()
+	return fmt.Sprintf(`default_repository = "main"
+[agent]
+state_directory = "%[1]s/state"
+socket = "%[2]s/agent.sock"
+log_format = "text"
+log_level = "debug"
+%[6]s
+[nbd]
+first_port = %[3]d
+last_port = %[4]d
+[sna]
+url = "%[5]s"
+start_timeout = "5s"
+cooldown = "1s"
+[deadlines]
+first_connection = "3s"
+no_progress = "3s"
+disconnect = "3s"
+[space]
+reserve = "64MiB"
+[metrics]
+enabled = false
+[http]
+enabled = true
+[[repository]]
+id = "main"
+path = "%[1]s/repository"
+`, h.dir, h.run, first, first+portsPerSlot-1, h.sna.URL, extra)
+}
+
+// limitBackups has the next daemon run so many backups at the same time, and queue the others.
+func (h *hub) limitBackups(most int) {
+	h.Helper()
+	f, err := os.OpenFile(h.run+"/config.toml", os.O_WRONLY|os.O_APPEND, 0)
+	must(h.T, err)
+	_, err = fmt.Fprintf(f, "[limits]\nmax_backups = %d\n", most)
+	must(h.T, errors.Join(err, f.Close()))
+}
+
+func (h *hub) firstPort() int { return 20000 + (h.slot-firstSlot)*portsPerSlot }
+
+// environment sets the environment of the next daemon that starts, whoever starts it.
+func (h *hub) environment(lines ...string) {
+	h.Helper()
+	path := h.run + "/environment"
+	must(h.T, os.WriteFile(path+".new", []byte(strings.Join(lines, "\n")+"\n"), 0o644))
+	must(h.T, os.Rename(path+".new", path))
+}
+
+// stopAt has the next daemon stop at a point, NAME:N for the Nth time that it is reached.
+func (h *hub) stopAt(point string) {
+	h.Helper()
+	if err := os.Remove(h.sign()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		h.Fatal(err)
+	}
+	h.environment("SENDENSE_FAILPOINT=\""+point+"\"", "SENDENSE_FAILPOINT_FILE="+h.sign())
+}
+
+func (h *hub) sign() string { return h.run + "/reached" }
+
+// reached says whether the daemon has stopped at the point.
+func (h *hub) reached() bool {
+	_, err := os.Stat(h.sign())
+	return err == nil
+}
+
+// boot starts the daemon and returns when it answers, or has stopped at the point.
+func (h *hub) boot() {
+	h.Helper()
+	_, err := systemctl("start", "--no-block", serviceOf(h.slot))
+	must(h.T, err)
+	h.eventually("the daemon answers", func() bool { return h.reached() || h.answers() })
+}
+
+func (h *hub) answers() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return h.with(ctx, func(c *rpc.Client) error {
+		_, err := c.Status(ctx)
+		return err
+	}) == nil
+}
+
+// kill ends the daemon with SIGKILL, and returns when it is gone.
+func (h *hub) kill() {
+	h.Helper()
+	text, err := systemctl("show", "--property=MainPID", "--value", serviceOf(h.slot))
+	must(h.T, err)
+	pid, err := strconv.Atoi(text)
+	must(h.T, err)
+	if pid == 0 {
+		return // it is down
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		h.Fatal(err)
+	}
+	h.eventually("the daemon is gone", func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) })
+}
+
+// halt stops the daemon in order.
+func (h *hub) halt() {
+	h.Helper()
+	_, err := systemctl("stop", serviceOf(h.slot))
+	must(h.T, err)
+}
+
+// tearDown leaves the machine to the next hub of the slot.
+func (h *hub) tearDown() {
+	_, _ = systemctl("kill", "--signal=KILL", serviceOf(h.slot)) // what hangs at a point does not stop by itself
+	_, err := systemctl("stop", socketOf(h.slot), serviceOf(h.slot))
+	if err != nil {
+		h.Error(err)
+	}
+	_, _ = systemctl("reset-failed", serviceOf(h.slot)) // which it seldom is
+	for name := range h.vms {
+		units, err := exporterUnits(name)
+		if err == nil && len(units) > 0 {
+			_, err = systemctl(append([]string{"stop"}, units...)...)
+		}
+		if err != nil {
+			h.Error(err)
+		}
+	}
+	if h.Failed() {
+		log, _ := os.ReadFile(filepath.Join(h.run, "log"))
+		h.Logf("the daemon's log:\n%s", log)
+		for _, r := range h.sna.State().Runs {
+			h.Logf("SBC: %+v", r)
+		}
+	}
+}
+
+func (h *hub) eventually(what string, done func() bool) {
+	h.Helper()
+	for deadline := time.Now().Add(patient); !done(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.Fatalf("%s: not within %s", what, patient)
+		}
+	}
+}
+
+// with calls the daemon on a connection of its own.
+func (h *hub) with(ctx context.Context, f func(*rpc.Client) error) error {
+	c, err := rpc.Dial(ctx, h.run+"/agent.sock")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return f(c)
+}

@@ -1,0 +1,200 @@
+package crashtest_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// extent says how much of the matrix is walked.
+var extent = flag.String("matrix", "cover", "cover: each point once; points: each point of each operation; all: each time that it is reached too")
+
+// TestMatrix kills the daemon at the points that the operations reach. -count repeats it.
+func TestMatrix(t *testing.T) {
+	t.Parallel()
+	var killed coverage
+	t.Run("at", func(t *testing.T) {
+		for _, op := range operations {
+			t.Run(op.name, func(t *testing.T) {
+				t.Parallel()
+				for _, point := range killed.choose(op, learn(t, op)) {
+					t.Run(point, func(t *testing.T) {
+						t.Parallel()
+						if killAt(t, op, point) {
+							killed.add(point)
+						}
+					})
+				}
+			})
+		}
+	})
+	if !t.Failed() && !filtered() {
+		killed.check(t)
+	}
+}
+
+// learn lets an operation come to its end undisturbed, and returns the points that it reached, each with how many times it
+// was by then.
+func learn(t *testing.T, op operation) (points []string) {
+	began := time.Now()
+	c := newCrash(t, op)
+	log := c.run + "/points"
+	c.ready("SENDENSE_FAILPOINT_LOG=" + log)
+	c.until(op.act)
+	c.release()
+	ctx, cancel := c.limit()
+	defer cancel()
+	must(t, c.ended(ctx))
+	c.halt() // what follows the last commit is to be in the log too
+	text, err := os.ReadFile(log)
+	must(t, err)
+	c.environment()
+	c.lookAlike(c.vm)
+	must(t, c.sna.SetFaults(snatest.Faults{}))
+	c.boot()
+	outcome := c.aftermath()
+	results.add(op.name, "-", outcome, time.Since(began))
+	seen := map[string]int{}
+	for line := range strings.Lines(string(text)) {
+		name := strings.TrimSpace(line)
+		seen[name]++
+		points = append(points, fmt.Sprintf("%s:%d", name, seen[name]))
+	}
+	if op.from != "" && seen[op.from] == 0 {
+		t.Errorf("%s is not reached", op.from)
+	}
+	return points
+}
+
+// killAt kills the daemon at one point of an operation, and checks everything after the next one has done its work. It
+// returns whether the point was reached.
+func killAt(t *testing.T, op operation, point string) bool {
+	began := time.Now()
+	c := newCrash(t, op)
+	c.ready("SENDENSE_FAILPOINT=\""+point+"\"", "SENDENSE_FAILPOINT_FILE="+c.sign())
+	c.until(op.act)
+	reached := c.reaches()
+	if !reached && strings.HasSuffix(point, ":1") {
+		t.Errorf("%s is not reached any more", point)
+	}
+	c.crash()
+	outcome := c.aftermath()
+	if !reached {
+		outcome = "not reached, " + outcome
+	}
+	results.add(op.name, point, outcome, time.Since(began))
+	return reached
+}
+
+func newCrash(t *testing.T, op operation) *crash {
+	c := &crash{hub: newHub(t, op.config), operation: op}
+	c.vm = c.addVM(2)
+	c.request = rpc.StartRequest{
+		VMName: c.vm.record.VMName, BackupType: cmp.Or(op.kind, rpc.Full), RequestID: "victim", Queue: op.queue,
+	}
+	c.environment()
+	return c
+}
+
+// ready brings the hub to where the operation begins, with a daemon of the environment given.
+func (c *crash) ready(environment ...string) {
+	c.Helper()
+	must(c.T, c.sna.SetFaults(c.operation.faults))
+	if c.operation.prepare != nil {
+		c.operation.prepare(c)
+	}
+	_ = os.Remove(c.sign()) // of the preparation
+	c.environment(environment...)
+	c.kill()
+	c.boot()
+	ctx, cancel := c.limit()
+	defer cancel()
+	if !c.reached() && c.operation.act != nil {
+		if err := c.put(ctx, c.vm); err != nil && !c.reached() {
+			c.Fatal(err)
+		}
+	}
+}
+
+// until does something with the daemon, and gives up when the daemon has stopped at its point.
+func (c *crash) until(act func(context.Context, *crash) error) {
+	c.Helper()
+	ctx, cancel := c.limit()
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- act(ctx, c) }()
+	for {
+		select {
+		case err := <-done:
+			if err != nil && !c.reached() {
+				c.Fatal(err)
+			}
+			return
+		case <-time.After(5 * time.Millisecond):
+			if c.reached() {
+				cancel()
+			}
+		}
+	}
+}
+
+// crash kills the daemon where it stands, lets the world go on, and starts the next one.
+func (c *crash) crash() {
+	c.Helper()
+	c.environment()
+	c.kill()
+	_ = os.Remove(c.sign())
+	c.published = c.manifests()
+	must(c.T, c.scribble())
+	c.lookAlike(c.vm)
+	must(c.T, c.sna.SetFaults(snatest.Faults{}))
+	c.boot()
+	c.release()
+}
+
+func (c *crash) release() { c.sna.Release("copy/0") }
+
+// reaches lets the operation come to its end, and says whether the daemon has stopped at its point before.
+func (c *crash) reaches() bool {
+	c.Helper()
+	if c.reached() {
+		return true
+	}
+	c.release()
+	looked := time.Now()
+	c.eventually("the point is reached or the backup has ended", func() bool {
+		if time.Since(looked) < 100*time.Millisecond {
+			return c.reached()
+		}
+		over := c.over()
+		looked = time.Now() // to ask is work for the daemon
+		return over || c.reached()
+	})
+	for range 20 { // the last points come after the commit by which the end is seen
+		if c.reached() {
+			return true
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return false
+}
+
+// over says whether every backup has ended.
+func (c *crash) over() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return c.ended(ctx) == nil
+}
+
+func (c *crash) limit() (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(context.Background(), patient, errors.New("not within "+patient.String()))
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package crashtest_test
+
+// raceEnabled has the daemon built as the tests are.
+const raceEnabled = true

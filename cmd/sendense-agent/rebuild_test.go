@@ -1,0 +1,288 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// lostHub is a machine that has lost its database.
+type lostHub struct {
+	*testing.T
+	config, database string
+	repositories     []*repository.Repository
+}
+
+func newHub(t *testing.T, repositories ...string) *lostHub {
+	t.Helper()
+	dir := t.TempDir()
+	state := filepath.Join(dir, "state")
+	must(t, os.Mkdir(state, 0o755))
+	h := &lostHub{T: t, config: filepath.Join(dir, "config.toml"), database: filepath.Join(state, "agent.db")}
+	text := fmt.Sprintf("[agent]\nstate_directory = %q\nexporter_user = \"nobody\"\nexporter_group = \"\"\n", state)
+	for _, id := range repositories {
+		path := filepath.Join(dir, "repository-"+id)
+		must(t, os.Mkdir(path, 0o755))
+		text += fmt.Sprintf("[[repository]]\nid = %q\npath = %q\n", id, path)
+		h.repositories = append(h.repositories, repository.New(id, path, nil))
+	}
+	must(t, os.WriteFile(h.config, []byte(text), 0o600))
+	return h
+}
+
+// publish makes a restore point in the first repository; parent is nil for a full one.
+func (h *lostHub) publish(vm string, second int64, parent *repository.Manifest) repository.Manifest {
+	h.Helper()
+	return publishIn(h.T, h.repositories[0], vm, second, parent)
+}
+
+func publishIn(t *testing.T, r *repository.Repository, vm string, second int64, parent *repository.Manifest) repository.Manifest {
+	t.Helper()
+	file := nbd.ExportName(vm, 0) + ".qcow2"
+	disk := repository.ManifestDisk{
+		Key: 2000, DeviceKey: 2000, CapacityBytes: second * 512, File: file, Format: "qcow2", Content: backup.WholeDisk,
+		ChangeID: fmt.Sprint("change/", second), Check: repository.ManifestCheck{Result: repository.CheckClean},
+	}
+	m := repository.Manifest{
+		Version: repository.ManifestVersion, BackupID: nbd.BackupID(vm, second), Type: backup.Full, Repository: r.ID,
+		Tags: map[string]string{"a": "b"}, VM: repository.ManifestVM{Name: vm, InventoryPath: "/DC1/vm/x"},
+		CreatedAt: time.Unix(second, 0), CompletedAt: time.Unix(second+1, 0),
+	}
+	if parent != nil {
+		m.Type, m.Parent = backup.Incremental, parent.BackupID
+		disk.Content, disk.Change, disk.Backing = backup.Changes, backup.Grown, "../"+parent.BackupID+"/"+file
+	}
+	m.Disks = []repository.ManifestDisk{disk}
+	dir := nbd.DirName(vm)
+	must(t, r.MakeDir(dir, m.BackupID))
+	must(t, os.WriteFile(filepath.Join(r.Dir(dir, m.BackupID), file), []byte("image"), 0o600))
+	must(t, r.Publish(dir, m))
+	return m
+}
+
+// rebuild runs the command as a person does.
+func (h *lostHub) rebuild(args ...string) (string, error) {
+	h.Helper()
+	var out bytes.Buffer
+	cmd := command()
+	cmd.SetArgs(append([]string{"rebuild", "--config", h.config}, args...))
+	cmd.SetOut(&out)
+	err := cmd.Execute()
+	return out.String(), err
+}
+
+// report runs the command as a program does.
+func (h *lostHub) report(args ...string) (r rebuildReport, err error) {
+	h.Helper()
+	text, err := h.rebuild(append(args, "--output", "json")...)
+	must(h.T, json.Unmarshal([]byte(text), &r))
+	return r, err
+}
+
+func (h *lostHub) wantCounts(r rebuildReport, imported, there, vms, problems int) {
+	h.Helper()
+	got := []int{len(r.Imported), len(r.AlreadyThere), len(r.VMs), len(r.Problems)}
+	if d := cmp.Diff([]int{imported, there, vms, problems}, got); d != "" {
+		h.Errorf("imported, already there, VMs, problems:\n%s\n%+v", d, r)
+	}
+}
+
+// open opens the database, which must be sound.
+func (h *lostHub) open() *store.Store {
+	h.Helper()
+	db, err := store.Open(h.database, store.Options{})
+	must(h.T, err)
+	must(h.T, db.Check(h.Context()))
+	return db
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRebuild(t *testing.T) {
+	h := newHub(t, "main", "second")
+	full := h.publish("vm", 1_700_000_000, nil)
+	child := h.publish("vm", 1_700_000_100, &full)
+	publishIn(t, h.repositories[1], "Other VM", 1_700_000_000, nil)
+	r, err := h.report()
+	must(t, err)
+	h.wantCounts(r, 3, 0, 2, 0)
+
+	db := h.open()
+	newest, found, err := db.LatestCompleted("vm", "main")
+	if err != nil || !found || newest.ID != child.BackupID || newest.Parent != full.BackupID {
+		t.Errorf("newest %+v, %v, %v", newest, found, err)
+	}
+	if d := cmp.Diff(child.Backup("main", h.repositories[0].Dir("vm", child.BackupID)), newest); d != "" {
+		t.Error(d)
+	}
+	var pinned *store.PinnedError
+	if err := db.RemoveBackup(full.BackupID, time.Now()); !errors.As(err, &pinned) {
+		t.Errorf("the parent can be removed: %v", err)
+	}
+	vm, err := db.VM("vm")
+	must(t, err)
+	if vm.Disks[0].CapacityBytes != child.Disks[0].CapacityBytes {
+		t.Errorf("vm %+v is not as its newest restore point has it", vm)
+	}
+	must(t, db.Close())
+
+	r, err = h.report()
+	must(t, err)
+	h.wantCounts(r, 0, 3, 0, 0)
+}
+
+// TestRebuildKeepsRecords: what is on record is the truth.
+func TestRebuildKeepsRecords(t *testing.T) {
+	h := newHub(t, "main")
+	h.publish("vm", 1_700_000_000, nil)
+	db := h.open()
+	known := backup.VM{Name: "vm", ContextID: "of the hub"}
+	_, err := db.PutVM(known)
+	must(t, err)
+	must(t, db.Close())
+	r, err := h.report()
+	must(t, err)
+	h.wantCounts(r, 1, 0, 0, 0)
+	db = h.open()
+	defer db.Close()
+	vm, err := db.VM("vm")
+	must(t, err)
+	if d := cmp.Diff(known, vm); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestRebuildDryRun(t *testing.T) {
+	h := newHub(t, "main")
+	h.publish("vm", 1_700_000_000, nil)
+	r, err := h.report("--dry-run")
+	must(t, err)
+	h.wantCounts(r, 1, 0, 1, 0)
+	if _, err := os.Stat(h.database); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a database was made: %v", err)
+	}
+	must(t, h.open().Close())
+	before, err := os.ReadFile(h.database)
+	must(t, err)
+	r, err = h.report("-n")
+	must(t, err)
+	h.wantCounts(r, 1, 0, 1, 0)
+	after, err := os.ReadFile(h.database)
+	must(t, err)
+	if !bytes.Equal(before, after) || !r.DryRun || r.Database != h.database {
+		t.Errorf("the database was changed, or the report does not say that it was not: %+v", r)
+	}
+}
+
+func TestRebuildWhileTheDaemonRuns(t *testing.T) {
+	h := newHub(t, "main")
+	db := h.open()
+	defer db.Close()
+	for _, args := range [][]string{nil, {"--dry-run"}} {
+		_, err := h.rebuild(args...)
+		if err == nil || !strings.Contains(err.Error(), "locked by") || !strings.Contains(err.Error(), h.database) {
+			t.Errorf("rebuild %v: %v", args, err)
+		}
+	}
+}
+
+// TestRebuildProblems: what is broken is named and left out, everything else is done, and the command fails.
+func TestRebuildProblems(t *testing.T) {
+	h := newHub(t, "main", "copy", "gone")
+	whole := h.publish("whole", 1_700_000_000, nil)
+	failed := h.publish("failed", 1_700_000_000, nil)
+	deleted := h.publish("deleted", 1_700_000_000, nil)
+	broken := h.publish("broken", 1_700_000_000, nil)
+	h.publish("broken", 1_700_000_100, &broken)
+	must(t, os.Remove(filepath.Join(h.repositories[0].Dir("broken", broken.BackupID), broken.Disks[0].File)))
+	publishIn(t, h.repositories[1], "whole", 1_700_000_000, nil) // the same backup in another place
+	must(t, os.Remove(h.repositories[2].Path))
+
+	db := h.open()
+	record := failed.Backup("main", h.repositories[0].Dir("failed", failed.BackupID))
+	record.State = backup.Failed
+	_, err := db.Import(record)
+	must(t, err)
+	_, err = db.Import(deleted.Backup("main", "/x"))
+	must(t, err)
+	must(t, db.RemoveBackup(deleted.BackupID, time.Now()))
+	must(t, db.Close())
+
+	r, err := h.report()
+	if err == nil || !strings.Contains(err.Error(), "6 problems") {
+		t.Errorf("error %v", err)
+	}
+	h.wantCounts(r, 1, 0, 1, 6)
+	if r.Imported[0].BackupID != whole.BackupID || r.Imported[0].Repository != "main" {
+		t.Errorf("imported %+v", r.Imported)
+	}
+	var reasons []string
+	for _, p := range r.Problems {
+		reasons = append(reasons, p.Reason)
+	}
+	for _, want := range []string{
+		"vm-disk0", "is not whole", "on record as failed", "was deleted", "is on record in " + h.repositories[0].Path, "repository gone",
+	} {
+		want = strings.ReplaceAll(want, "vm-disk0", broken.Disks[0].File+" is missing")
+		if !strings.Contains(strings.Join(reasons, "\n"), want) {
+			t.Errorf("no problem says %q: %q", want, reasons)
+		}
+	}
+	must(t, h.open().Close())
+}
+
+// TestRebuildForged: a manifest that the exporters' user has written is none.
+func TestRebuildForged(t *testing.T) {
+	h := newHub(t, "main")
+	m := h.publish("vm", 1_700_000_000, nil)
+	must(t, os.Chown(filepath.Join(h.repositories[0].Dir("vm", m.BackupID), repository.ManifestName), 65534, 65534))
+	r, err := h.report()
+	if err == nil {
+		t.Error("no error")
+	}
+	h.wantCounts(r, 0, 0, 0, 1)
+}
+
+func TestRebuildForPeople(t *testing.T) {
+	h := newHub(t, "main", "empty")
+	full := h.publish("vm", 1_700_000_000, nil)
+	h.publish("vm", 1_700_000_100, &full)
+	link := filepath.Join(h.repositories[0].Path, "a\x1b[2Jb")
+	must(t, os.Symlink("vm", link))
+	text, err := h.rebuild()
+	if err == nil || err.Error() != "rebuild: 1 problem, named above" {
+		t.Errorf("error %v", err)
+	}
+	want := `REPOSITORY  VM  IMPORTED  ALREADY THERE
+main        vm  2         0
+empty       -   0         0
+registered vm vm
+problem: ` + fmt.Sprintf("%q", link) + `
+  is a symbolic link, which is never followed: put the directory itself here
+done: 2 imported, 0 already there, 1 VM registered, 1 problem (` + h.database + `)
+`
+	if d := cmp.Diff(want, text); d != "" {
+		t.Error(d)
+	}
+	if _, err := h.rebuild("--output", "xml"); err == nil || !strings.Contains(err.Error(), "text or json") {
+		t.Errorf("error %v", err)
+	}
+}

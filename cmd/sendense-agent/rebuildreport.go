@@ -1,0 +1,133 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+	"unicode/utf8"
+)
+
+// A rebuildReport is what a rebuild did, or would do; as JSON it is what --output json prints.
+type rebuildReport struct {
+	Database     string           `json:"database"`
+	DryRun       bool             `json:"dry_run"`
+	Repositories []string         `json:"repositories"`
+	Imported     []rebuiltPoint   `json:"imported"`
+	AlreadyThere []rebuiltPoint   `json:"already_there"`
+	VMs          []string         `json:"vms_registered"`
+	Problems     []rebuildProblem `json:"problems"`
+}
+
+type rebuiltPoint struct {
+	BackupID   string `json:"backup_id"`
+	VMName     string `json:"vm_name"`
+	Repository string `json:"repository_id"`
+	Directory  string `json:"directory"`
+}
+
+type rebuildProblem struct {
+	Path   string `json:"path"`
+	Reason string `json:"reason"`
+}
+
+// newRebuildReport has no nil lists: JSON shows an empty one as one.
+func newRebuildReport(database string, dryRun bool) *rebuildReport {
+	return &rebuildReport{
+		Database: database, DryRun: dryRun, Repositories: []string{}, Imported: []rebuiltPoint{},
+		AlreadyThere: []rebuiltPoint{}, VMs: []string{}, Problems: []rebuildProblem{},
+	}
+}
+
+func (r *rebuildReport) add(p rebuiltPoint, imported bool) {
+	if imported {
+		r.Imported = append(r.Imported, p)
+	} else {
+		r.AlreadyThere = append(r.AlreadyThere, p)
+	}
+}
+
+func (r *rebuildReport) problem(path string, err error) {
+	r.Problems = append(r.Problems, rebuildProblem{Path: path, Reason: err.Error()})
+}
+
+func (r *rebuildReport) print(w io.Writer, format string) error {
+	if format == "json" {
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	}
+	var b strings.Builder
+	r.table(&b)
+	for _, vm := range r.VMs {
+		fmt.Fprintf(&b, "registered vm %s\n", plain(vm))
+	}
+	for _, p := range r.Problems {
+		fmt.Fprintf(&b, "problem: %s\n  %s\n", plain(p.Path), plain(p.Reason))
+	}
+	done := "done"
+	if r.DryRun {
+		done = "nothing was changed; a rebuild would do this"
+	}
+	fmt.Fprintf(&b, "%s: %d imported, %d already there, %s registered, %s (%s)\n",
+		done, len(r.Imported), len(r.AlreadyThere), count(len(r.VMs), "VM"), count(len(r.Problems), "problem"), plain(r.Database))
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// table has a row for every VM of every repository, and one for a repository in which nothing was found.
+func (r *rebuildReport) table(w io.Writer) {
+	type row struct{ repository, vm string }
+	type counts struct{ imported, there int }
+	rows := map[row]counts{}
+	for _, p := range r.Imported {
+		c := rows[row{p.Repository, p.VMName}]
+		c.imported++
+		rows[row{p.Repository, p.VMName}] = c
+	}
+	for _, p := range r.AlreadyThere {
+		c := rows[row{p.Repository, p.VMName}]
+		c.there++
+		rows[row{p.Repository, p.VMName}] = c
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "REPOSITORY\tVM\tIMPORTED\tALREADY THERE")
+	for _, repository := range r.Repositories {
+		var keys []row
+		for key := range rows {
+			if key.repository == repository {
+				keys = append(keys, key)
+			}
+		}
+		if len(keys) == 0 {
+			fmt.Fprintf(t, "%s\t-\t0\t0\n", repository)
+		}
+		slices.SortFunc(keys, func(a, b row) int { return cmp.Compare(a.vm, b.vm) })
+		for _, key := range keys {
+			fmt.Fprintf(t, "%s\t%s\t%d\t%d\n", repository, plain(key.vm), rows[key].imported, rows[key].there)
+		}
+	}
+	_ = t.Flush() // w is memory
+}
+
+// plain keeps what a terminal would take for a command, and what is no text, out of a line.
+func plain(s string) string {
+	hidden := func(r rune) bool { return !unicode.IsPrint(r) }
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, hidden) {
+		return s
+	}
+	return strconv.Quote(s)
+}
