@@ -171,12 +171,6 @@ func TestUndoWithoutRepository(t *testing.T) {
 	}
 }
 
-func slowQemuImg(t *testing.T, c *config.Config, verb string) {
-	path := "/usr/local/bin/slow-qemu-img"
-	must(t, os.WriteFile(path, []byte("#!/bin/sh\nif [ \"$1\" = "+verb+" ]; then sleep 2; fi\nexec /usr/bin/qemu-img \"$@\"\n"), 0o755))
-	c.NBD.QemuImg = path
-}
-
 // A reader that was slow loses the last events and is never told.
 func TestWatchMissesTheEnd(t *testing.T) {
 	w := newWorld(t)

@@ -153,8 +153,16 @@ func (l *life) waitFor3s(vm string) {
 
 func (l *life) faults() {
 	all := []snatest.Faults{
-		{}, {}, {}, {Answer: snatest.AnswerRefuse, Status: 500, Text: "no"}, {Answer: snatest.AnswerReset}, {LoginFails: true},
-		{DieInDisks: []int{0}}, {ReportTwice: true}, {SilentDisks: []int{0}}, {Answer: snatest.AnswerGarbage, Inert: true},
+		{},
+		{},
+		{},
+		{Answer: snatest.AnswerRefuse, Status: 500, Text: "no"},
+		{Answer: snatest.AnswerReset},
+		{LoginFails: true},
+		{DieInDisks: []int{0}},
+		{ReportTwice: true},
+		{SilentDisks: []int{0}},
+		{Answer: snatest.AnswerGarbage, Inert: true},
 	}
 	must(l.T, l.sna.SetFaults(all[l.random.IntN(len(all))]))
 }
