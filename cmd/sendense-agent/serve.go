@@ -190,12 +190,3 @@ func watchdog(ctx context.Context) error {
 		}
 	}
 }
-
-// newLogger writes to standard error, which systemd hands to the journal.
-func newLogger(cfg config.Agent) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.Level()}
-	if cfg.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, options))
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options))
-}
