@@ -11,34 +11,13 @@ import (
 // RemoveEmptyDir removes the directory of a backup if there is nothing in it, and the VM's directory when that was the last
 // one. Anything else stays.
 func (r *Repository) RemoveEmptyDir(vm, backupID string) error {
-	return r.fail(r.removeEmptyDir(vm, backupID))
-}
-
-func (r *Repository) removeEmptyDir(vm, backupID string) error {
-	if err := checkNames(vm, backupID); err != nil {
-		return err
-	}
-	root, err := r.open()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	p, err := r.enter(root, vm, backupID)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer p.close()
-	err = p.vm.Remove(backupID)
-	if err != nil && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, fs.ErrExist) && !errors.Is(err, fs.ErrNotExist) {
+	return r.fail(r.clear(vm, backupID, func(p *place) error {
+		err := p.vm.Remove(backupID)
+		if err == nil || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		return located(p.vm, err)
-	}
-	return r.removeEmpty(root, vm)
+	}))
 }
 
 // Unpublished is a directory that stands where a backup's would, without a manifest.

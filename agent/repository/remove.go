@@ -26,6 +26,19 @@ func (r *Repository) RemovePoint(vm, backupID string) error {
 }
 
 func (r *Repository) remove(vm, backupID string, point bool) error {
+	return r.clear(vm, backupID, func(p *place) error {
+		if err := r.unpublish(p.dir, point); err != nil {
+			return err
+		}
+		if err := p.vm.RemoveAll(backupID); err != nil {
+			return located(p.vm, err)
+		}
+		return nil
+	})
+}
+
+// clear has f remove the directory of a backup, if it is there, and removes the VM's directory when that was the last one.
+func (r *Repository) clear(vm, backupID string, f func(p *place) error) error {
 	if err := checkNames(vm, backupID); err != nil {
 		return err
 	}
@@ -45,11 +58,8 @@ func (r *Repository) remove(vm, backupID string, point bool) error {
 		return err
 	}
 	defer p.close()
-	if err := r.unpublish(p.dir, point); err != nil {
+	if err := f(p); err != nil {
 		return err
-	}
-	if err := p.vm.RemoveAll(backupID); err != nil {
-		return located(p.vm, err)
 	}
 	return r.removeEmpty(root, vm)
 }

@@ -1,0 +1,37 @@
+package repository
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestLeftovers: only what stands where a backup's directory would, without a manifest, is named; only an empty one goes.
+func TestLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	r := New("main", dir, nil)
+	for _, name := range []string{"vm/backup-vm-1", "vm/backup-vm-2", "vm/backup-vm-3", ".failed/vm/backup-vm-4"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"vm/backup-vm-1/" + ManifestName, "vm/backup-vm-2/x.qcow2", "vm/note"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, err := r.Unpublished()
+	if err != nil || len(found) != 2 || found[0] != (Unpublished{"vm", "backup-vm-2"}) || found[1] != (Unpublished{"vm", "backup-vm-3"}) {
+		t.Errorf("%+v, %v", found, err)
+	}
+	for _, id := range []string{"backup-vm-1", "backup-vm-2", "backup-vm-3", "backup-vm-9"} {
+		if err := r.RemoveEmptyDir("vm", id); err != nil {
+			t.Error(err)
+		}
+	}
+	for id, there := range map[string]bool{"backup-vm-1": true, "backup-vm-2": true, "backup-vm-3": false} {
+		if _, err := os.Stat(filepath.Join(dir, "vm", id)); (err == nil) != there {
+			t.Errorf("%s is there: %v", id, err == nil)
+		}
+	}
+}
