@@ -172,30 +172,38 @@ func (h *hub) halt() {
 	must(h.T, err)
 }
 
-// tearDown leaves the machine to the next hub of the slot.
+// tearDown leaves the machine to the next hub of the slot. What does not end by itself is killed.
 func (h *hub) tearDown() {
-	_, _ = systemctl("kill", "--signal=KILL", serviceOf(h.slot)) // what hangs at a point does not stop by itself
-	_, err := systemctl("stop", socketOf(h.slot), serviceOf(h.slot))
-	if err != nil {
-		h.Error(err)
+	if h.Failed() {
+		h.explain()
 	}
-	_, _ = systemctl("reset-failed", serviceOf(h.slot)) // which it seldom is
+	stop := []string{serviceOf(h.slot), socketOf(h.slot)}
 	for name := range h.vms {
 		units, err := exporterUnits(name)
-		if err == nil && len(units) > 0 {
-			_, err = systemctl(append([]string{"stop"}, units...)...)
-		}
 		if err != nil {
 			h.Error(err)
 		}
+		stop = append(stop, units...)
 	}
-	if h.Failed() {
-		log, _ := os.ReadFile(filepath.Join(h.run, "log"))
-		h.Logf("the daemon's log:\n%s", log)
-		for _, r := range h.sna.State().Runs {
-			h.Logf("SBC: %+v", r)
-		}
+	for _, unit := range stop {
+		_, _ = systemctl("kill", "--signal=KILL", unit) // most have ended
 	}
+	if _, err := systemctl(append([]string{"stop"}, stop...)...); err != nil {
+		h.Error(err)
+	}
+	_, _ = systemctl(append([]string{"reset-failed"}, stop...)...) // most have not failed
+}
+
+// explain logs what a failed test leaves.
+func (h *hub) explain() {
+	log, _ := os.ReadFile(filepath.Join(h.run, "log"))
+	h.Logf("the daemon's log:\n%s", log)
+	for _, r := range h.sna.State().Runs {
+		h.Logf("SBC: %+v", r)
+	}
+	units, _ := systemctl("list-units", "--plain", "--no-legend", "--all", "sendense-nbd-*")
+	jobs, _ := systemctl("list-jobs")
+	h.Logf("units:\n%s\n%s", units, jobs)
 }
 
 func (h *hub) eventually(what string, done func() bool) {

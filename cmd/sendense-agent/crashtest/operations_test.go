@@ -37,8 +37,8 @@ var operations = []operation{
 	{name: "port taken", from: "before relet", prepare: takePort, act: begin},
 	restarted("image made"),
 	restarted("before call"),
-	restarted("after call"),
-	restarted("committed running"),
+	heldAtLogin(restarted("after call")),
+	heldAtLogin(restarted("committed running")),
 	restarted("terminated"),
 	restarted("published"),
 }
@@ -60,6 +60,20 @@ func restarted(point string) operation {
 		},
 		act: func(context.Context, *crash) error { return nil },
 	}
+}
+
+// heldAtLogin has SBC stand still before anybody can see it, until the daemon that is killed in the end runs.
+func heldAtLogin(op operation) operation {
+	prepare := op.prepare
+	op.prepare = func(c *crash) {
+		c.sna.Hold("login")
+		prepare(c)
+	}
+	op.act = func(_ context.Context, c *crash) error {
+		c.sna.Release("login")
+		return nil
+	}
+	return op
 }
 
 // A crash is one life of a hub in which the daemon is killed.

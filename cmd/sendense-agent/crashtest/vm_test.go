@@ -133,24 +133,24 @@ func (h *hub) backups(ctx context.Context, v *vm) (list []rpc.Backup, err error)
 
 // ended waits until every backup of every VM has ended.
 func (h *hub) ended(ctx context.Context) error {
-	for _, v := range h.vms {
-		for {
+	for {
+		var active []rpc.Backup
+		for _, v := range h.vms {
 			list, err := h.backups(ctx, v)
 			if err != nil {
 				return err
 			}
-			active := slices.ContainsFunc(list, func(b rpc.Backup) bool { return !b.State.Ended() })
-			if !active {
-				break
-			}
-			select {
-			case <-time.After(50 * time.Millisecond):
-			case <-ctx.Done():
-				return fmt.Errorf("not ended: %+v: %w", list[0], context.Cause(ctx))
-			}
+			active = append(active, slices.DeleteFunc(list, func(b rpc.Backup) bool { return b.State.Ended() })...)
+		}
+		if len(active) == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("not ended: %+v: %w", active, context.Cause(ctx))
 		}
 	}
-	return nil
 }
 
 // lookAlike starts a unit of somebody else that is named as one of the agent's: of a backup of the VM that is on record, if
