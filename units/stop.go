@@ -21,7 +21,7 @@ func (m *Manager) Terminate(ctx context.Context, name string) (Unit, error) {
 	}
 	life := u.InvocationID
 	for pause := firstNudge; ; pause = min(2*pause, lastNudge) {
-		if err := m.sendTerm(ctx, name); err != nil {
+		if err := m.sendTerm(ctx, name, systemd.Main); err != nil {
 			return u, fmt.Errorf("unit %s: send SIGTERM: %w", name, err)
 		}
 		limit, cancel := context.WithTimeout(ctx, pause)
@@ -48,10 +48,10 @@ const (
 	lastNudge  = 5 * time.Second
 )
 
-// sendTerm sends SIGTERM to the main process. That there is none (any more) is no error.
-func (m *Manager) sendTerm(ctx context.Context, name string) error {
+// sendTerm sends SIGTERM to the service's processes. That there is none (any more) is no error.
+func (m *Manager) sendTerm(ctx context.Context, name string, to systemd.Who) error {
 	return m.retry(ctx, func(l *link) error {
-		err := l.KillUnitWithTarget(ctx, name+serviceSuffix, systemd.Main, int32(syscall.SIGTERM))
+		err := l.KillUnitWithTarget(ctx, name+serviceSuffix, to, int32(syscall.SIGTERM))
 		switch busErrorName(err) {
 		case busNoSuchProc, busUnixNoProc, busNoSuchUnit:
 			return nil
@@ -131,7 +131,9 @@ func (m *Manager) awaitStop(ctx context.Context, l *link, unit string, result <-
 			case "inactive", "failed": // its signal was lost
 				return nil
 			}
-			if err := m.sendTerm(ctx, pairName(unit)); err != nil {
+			// To all: a service that is stopped in the midst of its start, as that of an agent that was killed
+			// meanwhile, has no main process yet that systemd knows of.
+			if err := m.sendTerm(ctx, pairName(unit), systemd.All); err != nil {
 				return err
 			}
 			pause = min(2*pause, lastNudge)

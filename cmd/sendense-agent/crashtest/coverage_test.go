@@ -36,6 +36,8 @@ func (k *coverage) choose(op operation, reached []string) (chosen []string) {
 		begun = begun || name == op.from
 		first := strings.HasSuffix(point, ":1")
 		switch *extent {
+		case "sample":
+			first = first && strings.HasPrefix(name, "committed ")
 		case "points":
 			first = first && begun
 		case "cover":
