@@ -101,34 +101,33 @@ func flushExport(ctx context.Context, address, export string) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) }) // the flush fails then, and says why
 	defer stop()
-	return c.Flush()
+	if err := c.Flush(); err != nil {
+		return err
+	}
+	return c.Disconnect()
 }
 
-// quiet waits until the connection of the flush is gone and its last packets are counted. A client that is there then is
-// somebody else, and to stop the exporter would be to stop it by force.
+// quiet gives the unit as it is when nobody is connected to it any more. A client that is there then is somebody else, and to
+// stop the exporter would be to stop it by force.
 func (r *run) quiet(ctx context.Context, d backup.DiskRun) (units.Unit, error) {
-	const settled = 3 // equal readings in a row
-	last, same := units.Unit{}, 0
 	for deadline := time.Now().Add(busTimeout); ; {
 		n, err := nbd.Established(d.Port)
 		if err != nil {
-			return last, r.diskError(Internal, d, err)
+			return units.Unit{}, r.diskError(Internal, d, err)
 		}
-		u, err := r.agent.units.Get(ctx, d.Unit)
-		if err != nil {
-			return last, r.diskError(ExporterFailed, d, err)
-		}
-		if same++; n > 0 || u.ReceivedBytes != last.ReceivedBytes {
-			same = 0
-		}
-		if last = u; same >= settled || !u.Running() {
-			return u, nil
+		if n == 0 {
+			break
 		}
 		if time.Now().After(deadline) {
-			return u, r.exporterGone(d, fmt.Sprintf("%d clients are connected to it when it is to end, so what the image holds is unknown", n))
+			return units.Unit{}, r.exporterGone(d, fmt.Sprintf("%d clients are connected to it when it is to end, so what the image holds is unknown", n))
 		}
 		if !pause(ctx, 2*time.Millisecond) {
-			return u, r.diskError(ExporterFailed, d, context.Cause(ctx))
+			return units.Unit{}, r.diskError(ExporterFailed, d, context.Cause(ctx))
 		}
 	}
+	u, err := r.agent.units.Get(ctx, d.Unit)
+	if err != nil {
+		return u, r.diskError(ExporterFailed, d, err)
+	}
+	return u, nil
 }

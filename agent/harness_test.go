@@ -207,7 +207,7 @@ func (w *world) wait(id string) backup.Backup {
 
 func (w *world) waitFor(id string, done func(backup.Backup) bool) backup.Backup {
 	w.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(3 * time.Minute)
 	for {
 		b, err := w.agent.Backup(id)
 		must(w.T, err)
@@ -215,7 +215,7 @@ func (w *world) waitFor(id string, done func(backup.Backup) bool) backup.Backup 
 			return b
 		}
 		if time.Now().After(deadline) {
-			w.Fatalf("backup %s is still %s after a minute", id, b.State)
+			w.Fatalf("backup %s is still %s after three minutes", id, b.State)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -111,6 +111,23 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
+// Disconnect is Close, and waits until the server has closed its end too: then
+// no packet of this connection is under way any more. It waits for as long as
+// the deadline of the connection allows.
+func (c *Conn) Disconnect() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.broken != nil {
+		return c.broken
+	}
+	c.broken, c.closed = net.ErrClosed, true
+	_, err := c.Write(requestMessage(cmdDisconnect, nextCookie(), 0, 0))
+	if err == nil {
+		_, err = io.Copy(io.Discard, c.Conn)
+	}
+	return errors.Join(err, c.Conn.Close())
+}
+
 // transfer cuts a range into requests the server takes.
 func (c *Conn) transfer(command string, off, length int64, do func(at uint64, from, to int64) error) (int, error) {
 	size, block := c.Info.SizeBytes, int64(max(c.Info.MinBlock, 1))

@@ -59,14 +59,11 @@ func (t Tools) DetectIO(dir string) (mode IOMode, reason string, err error) {
 
 // tryFile writes one aligned block to a new file and reads it back.
 func tryFile(dir string, flags int) (err error) {
-	path := filepath.Join(dir, ".sendense-io-"+strconv.Itoa(os.Getpid())+"-"+strconv.FormatUint(nextCookie(), 16))
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|flags, 0o600)
+	file, err := nameless(dir, flags)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		err = errors.Join(err, file.Close(), os.Remove(path))
-	}()
+	defer func() { err = errors.Join(err, file.Close()) }()
 	// Anonymous memory is page aligned, as O_DIRECT wants it.
 	page, err := unix.Mmap(-1, 0, directBlock, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
@@ -83,9 +80,27 @@ func tryFile(dir string, flags int) (err error) {
 		return err
 	}
 	if !bytes.Equal(page, want) {
-		return fmt.Errorf("%s: read back something else than was written", path)
+		return fmt.Errorf("%s: read back something else than was written", dir)
 	}
 	return nil
+}
+
+// nameless opens a new file that is gone when it is closed, whatever becomes of
+// this process. Where the file system cannot make one, as NFS, it has a name for
+// a moment.
+func nameless(dir string, flags int) (*os.File, error) {
+	if file, err := os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE|flags, 0o600); err == nil {
+		return file, nil
+	}
+	path := filepath.Join(dir, ".sendense-io-"+strconv.Itoa(os.Getpid())+"-"+strconv.FormatUint(nextCookie(), 16))
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|flags, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 // tryIOURing makes a ring and throws it away. A ring that this process may make
