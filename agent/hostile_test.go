@@ -5,10 +5,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -254,29 +252,6 @@ func TestExporterThatSaysNothing(t *testing.T) {
 		_, err := w.agent.StartBackup(context.Background(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
 		t.Logf("start: %v", err)
 	})
-}
-
-// The database cannot be written for a moment.
-func TestDatabaseFullForAMoment(t *testing.T) {
-	w := newWorld(t)
-	w.putVM("vm", 8<<20)
-	w.sna.Hold("copy/0")
-	b := w.startBackup("vm")
-	signal.Ignore(syscall.SIGXFSZ)
-	var old unix.Rlimit
-	must(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &old))
-	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 0, Max: old.Max}))
-	cancelled := make(chan error, 1)
-	go func() {
-		_, err := w.agent.CancelBackup(t.Context(), b.ID)
-		cancelled <- err
-	}()
-	time.Sleep(500 * time.Millisecond)
-	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &old))
-	if err := <-cancelled; err != nil {
-		t.Errorf("the database can be written again, and the cancel fails: %v", err)
-	}
-	w.clean()
 }
 
 // A cancel while the SNA is being connected to.

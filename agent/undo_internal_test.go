@@ -1,0 +1,43 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// TestUntilRecorded: a database that refuses a write for a moment is asked again; a change that is not allowed is not; and
+// the end of the agent ends the asking.
+func TestUntilRecorded(t *testing.T) {
+	hard, stop := context.WithCancel(t.Context())
+	r := &run{agent: &Agent{log: slog.New(slog.DiscardHandler), hard: hard}, id: "b"}
+	tries := 0
+	err := r.untilRecorded(func() error {
+		if tries++; tries < 3 {
+			return errors.New("no space left on device")
+		}
+		return nil
+	})
+	if err != nil || tries != 3 {
+		t.Errorf("after %d tries: %v", tries, err)
+	}
+	tries = 0
+	err = r.untilRecorded(func() error {
+		tries++
+		return backup.CheckTransition(backup.Completed, backup.Undoing)
+	})
+	var illegal *backup.IllegalTransitionError
+	if !errors.As(err, &illegal) || tries != 1 {
+		t.Errorf("after %d tries: %v", tries, err)
+	}
+	err = r.untilRecorded(func() error {
+		stop()
+		return errors.New("no space left on device")
+	})
+	if !errors.Is(err, errStopping) {
+		t.Errorf("the agent has ended, and the change: %v", err)
+	}
+}
