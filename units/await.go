@@ -2,6 +2,7 @@ package units
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -14,6 +15,34 @@ type waiter struct {
 // await reads a pair now and after each of its changes until done says so. It returns the last state
 // read, and ErrNotFound when the pair is not loaded (any more).
 func (m *Manager) await(ctx context.Context, name string, done func(Unit) bool) (Unit, error) {
+	last := Unit{Name: name}
+	err := m.atChanges(ctx, name, func() (bool, error) {
+		u, err := m.Get(ctx, name)
+		if err != nil {
+			return false, err
+		}
+		last = u
+		return done(u), nil
+	})
+	return last, err
+}
+
+// awaitGone waits until neither half of a pair is loaded. It does not read them.
+func (m *Manager) awaitGone(ctx context.Context, name string) error {
+	return m.atChanges(ctx, name, func() (bool, error) {
+		err := m.retry(ctx, func(l *link) error {
+			_, _, err := l.halves(ctx, name)
+			return err
+		})
+		if errors.Is(err, ErrNotFound) {
+			return true, nil
+		}
+		return false, err
+	})
+}
+
+// atChanges looks now and after each change of a pair, until look says that it is done.
+func (m *Manager) atChanges(ctx context.Context, name string, look func() (done bool, err error)) error {
 	w := &waiter{name: name, wake: make(chan struct{}, 1)}
 	m.mu.Lock()
 	m.waiters[w] = struct{}{}
@@ -25,23 +54,17 @@ func (m *Manager) await(ctx context.Context, name string, done func(Unit) bool) 
 	}()
 	tick := time.NewTicker(recheck)
 	defer tick.Stop()
-	last := Unit{Name: name}
 	for {
-		u, err := m.Get(ctx, name)
-		if err != nil {
-			return last, err
-		}
-		last = u
-		if done(u) {
-			return u, nil
+		if done, err := look(); done || err != nil {
+			return err
 		}
 		select {
 		case <-w.wake:
 		case <-tick.C:
 		case <-ctx.Done():
-			return u, ctx.Err()
+			return ctx.Err()
 		case <-m.life.Done():
-			return u, ErrClosed
+			return ErrClosed
 		}
 	}
 }

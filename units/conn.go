@@ -24,13 +24,29 @@ type link struct {
 	lost    chan struct{}
 	once    sync.Once
 	stops   []func() bool
+	calls   chan struct{} // holds one for each call that is under way
+}
+
+// maxCalls is how many calls are under way at once. The bus daemon answers no more than 128 of one
+// connection at the same time (max_replies_per_connection), and refuses what is beyond.
+const maxCalls = 64
+
+// call makes one call to systemd when its turn has come.
+func (l *link) call(ctx context.Context, f func() error) error {
+	select {
+	case l.calls <- struct{}{}:
+		defer func() { <-l.calls }()
+		return f()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // dial connects, subscribes to the manager's signals and returns. ctx bounds only this; life is the
 // context of the connection itself (go-systemd closes a connection with the context of its
 // constructor, so that must not be the caller's).
 func dial(ctx, life context.Context, user bool) (*link, error) {
-	l := &link{signals: make(chan *dbus.Signal, 256), lost: make(chan struct{})}
+	l := &link{signals: make(chan *dbus.Signal, 256), lost: make(chan struct{}), calls: make(chan struct{}, maxCalls)}
 	conn, err := systemd.NewConnection(func() (*dbus.Conn, error) {
 		sock, err := dialSocket(ctx, life, user)
 		if err == nil {

@@ -4,10 +4,17 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 // How a service ended stays to be read, also when nobody was connected while it ended.
@@ -50,7 +57,7 @@ func TestResultStays(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := Unit{ActiveState: u.ActiveState, SubState: u.SubState, Result: u.Result, ExecMainCode: u.ExecMainCode, ExecMainStatus: u.ExecMainStatus}
-			if got != test.want || u.Clean() != test.clean || u.InvocationID != started.InvocationID || u.ExitedAt.IsZero() {
+			if !reflect.DeepEqual(got, test.want) || u.Clean() != test.clean || u.InvocationID != started.InvocationID || u.ExitedAt.IsZero() {
 				t.Errorf("read %+v, want %+v, clean %v", u, test.want, test.clean)
 			}
 		})
@@ -148,13 +155,25 @@ func TestNoSecondLifeWhileStopping(t *testing.T) {
 
 func TestTerminateWaits(t *testing.T) {
 	m := open(t)
-	s := shell(t, m, `trap "sleep 0.5; exit 0" TERM; while :; do sleep 0.05; done`)
+	dir := systemdtest.DiskDir(t)
+	ready, leave := filepath.Join(dir, "ready"), filepath.Join(dir, "leave")
+	s := shell(t, m, `trap "until [ -e `+leave+` ]; do sleep 0.05; done; exit 0" TERM; : >`+ready+`; while :; do sleep 0.05; done`)
+	s.WritableDirs = []string{dir}
 	mustStart(t, m, s)
-	time.Sleep(50 * time.Millisecond)
+	eventually(t, "the process waits for its end", func() bool {
+		_, err := os.Stat(ready)
+		return err == nil
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if u, err := m.Terminate(ctx, s.Name); !errors.Is(err, context.DeadlineExceeded) || !u.Running() {
-		t.Errorf("terminated within 50 ms: %+v, %v", u, err)
+	if _, err := m.Terminate(ctx, s.Name); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("terminated before its end: %v", err)
+	}
+	if u, err := m.Get(t.Context(), s.Name); err != nil || !u.Running() {
+		t.Errorf("%+v, %v", u, err)
+	}
+	if err := os.WriteFile(leave, nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	for range 2 { // again, and after the end
 		if u, err := m.Terminate(t.Context(), s.Name); err != nil || !u.Clean() {
@@ -234,5 +253,26 @@ func TestTerminateAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 		cancel()
+	}
+}
+
+// However many ask at once: the bus daemon drops what goes beyond its limit of pending replies.
+func TestManyReadsAtOnce(t *testing.T) {
+	m := open(t)
+	s := shell(t, m, "exec sleep 1000")
+	mustStart(t, m, s)
+	var group errgroup.Group
+	for i := range 400 {
+		group.Go(func() error {
+			if i%2 == 0 {
+				_, err := m.List(t.Context(), s.Name)
+				return err
+			}
+			_, err := m.Get(t.Context(), s.Name)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
 	}
 }

@@ -41,11 +41,15 @@ type Manager struct {
 	end  context.CancelFunc
 	work sync.WaitGroup
 
-	mu       sync.Mutex
-	link     *link         // nil while disconnected
-	changed  chan struct{} // closed and replaced when link changes
-	watchers map[*watcher]struct{}
-	waiters  map[*waiter]struct{}
+	mu        sync.Mutex
+	link      *link         // nil while disconnected
+	changed   chan struct{} // closed and replaced when link changes
+	watchers  map[*watcher]struct{}
+	waiters   map[*waiter]struct{}
+	hushed    map[string]*hush
+	inspected string   // pair that is being read because of a signal
+	overtaken bool     // its removal was told meanwhile: what is read may be older
+	dirty     *nameSet // pairs of which somebody is to be told how they are; nil while disconnected
 }
 
 // Open connects to the service manager. ctx bounds only that; the connection lives, and is restored
@@ -62,6 +66,7 @@ func Open(ctx context.Context, o Options) (*Manager, error) {
 		changed:  make(chan struct{}),
 		watchers: make(map[*watcher]struct{}),
 		waiters:  make(map[*waiter]struct{}),
+		hushed:   make(map[string]*hush),
 	}
 	if m.log == nil {
 		m.log = slog.Default()

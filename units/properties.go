@@ -3,6 +3,7 @@ package units
 import (
 	"math"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -28,6 +29,12 @@ func literal(argv []string) []string {
 	return escaped
 }
 
+// Properties are what Start sends for the two halves of a pair: for whoever wants to know what the service manager itself takes
+// for them.
+func (m *Manager) Properties(s Spec) (service, socket []systemd.Property) {
+	return m.service(s), m.socket(s)
+}
+
 // service returns the properties of the service half.
 func (m *Manager) service(s Spec) []systemd.Property {
 	socket := s.Name + socketSuffix
@@ -36,7 +43,7 @@ func (m *Manager) service(s Spec) []systemd.Property {
 		property("Requires", []string{socket}),
 		property("After", []string{socket}),
 		// The parent's exit is the sign that the command serves, so the job's end is too.
-		property("Type", "forking"),
+		property("Type", s.kind()),
 		property("ExecStart", []execStart{{s.Argv[0], literal(s.Argv), false}}),
 		// How it ended stays to be read until Remove: RemainAfterExit keeps a service that exited
 		// with success (active, exited), CollectMode=inactive one that failed.
@@ -60,19 +67,34 @@ func (m *Manager) service(s Spec) []systemd.Property {
 	if s.Group != "" {
 		props = append(props, property("Group", s.Group))
 	}
+	if len(s.Credentials) > 0 {
+		props = append(props, property("LoadCredential", s.Credentials))
+	}
 	props = append(props, m.slice()...)
 	props = append(props, directories(s)...)
+	if s.Guest != nil {
+		return append(props, s.Guest.sandbox(m.options.User)...)
+	}
 	return append(props, sandbox()...)
+}
+
+// kind is how a command tells that it serves.
+func (s Spec) kind() string {
+	if s.Guest != nil {
+		return "notify"
+	}
+	return "forking"
 }
 
 // directories gives the command its view of the repository.
 func directories(s Spec) []systemd.Property {
 	var props []systemd.Property
-	if len(s.HiddenDirs) > 0 {
+	if len(s.HiddenDirs) > 0 || s.Guest != nil {
 		hidden := make([]emptyDir, 0, len(s.HiddenDirs))
 		for _, dir := range s.HiddenDirs {
 			hidden = append(hidden, emptyDir{dir, "ro"})
 		}
+		hidden = append(hidden, s.Guest.emptyDirs()...)
 		props = append(props, property("TemporaryFileSystem", hidden))
 	}
 	if len(s.WritableDirs) > 0 {
@@ -94,12 +116,18 @@ func (m *Manager) socket(s Spec) []systemd.Property {
 		// queues its stop while it handles the death, before it looks at the socket again.
 		property("BindsTo", []string{s.Name + serviceSuffix}),
 		property("CollectMode", "inactive"),
-		// Negotiation is a ping-pong of small packets: with Nagle's algorithm each costs 40 ms.
-		property("NoDelay", true),
 		// A client opens its connections in one burst.
 		property("Backlog", uint32(128)),
-		property("IPAccounting", true),
 	}
+	if filepath.IsAbs(s.ListenAddress) {
+		props = append(props, property("SocketMode", uint32(0o660)), property("RemoveOnStop", true))
+		if s.ListenGroup != "" {
+			props = append(props, property("SocketGroup", s.ListenGroup))
+		}
+		return append(props, m.slice()...)
+	}
+	// Negotiation is a ping-pong of small packets: with Nagle's algorithm each costs 40 ms.
+	props = append(props, property("NoDelay", true), property("IPAccounting", true))
 	if address, err := netip.ParseAddrPort(s.ListenAddress); err == nil && address.Addr().IsLoopback() {
 		props = append(props, property("IPAddressAllow", localAddresses()), property("IPAddressDeny", anyAddress()))
 	}

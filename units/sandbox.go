@@ -26,6 +26,8 @@ func sandbox() []systemd.Property {
 		property("ProtectHome", "tmpfs"),
 		property("PrivateTmp", true),
 		property("PrivateDevices", true),
+		// All the host's processes share these two, also those with a /dev of their own.
+		property("InaccessiblePaths", []string{"-/dev/shm", "-/dev/mqueue"}),
 		property("PrivateUsers", true),
 		property("PrivateIPC", true),
 		// The command needs no network: its socket comes from the socket unit.

@@ -23,6 +23,8 @@ func (m *Manager) follow(l *link) {
 	})
 	defer reader.Wait()
 	defer dirty.close()
+	m.setDirty(dirty)
+	defer m.setDirty(nil)
 	for {
 		select {
 		case signal, ok := <-l.signals:
@@ -36,6 +38,12 @@ func (m *Manager) follow(l *link) {
 			return
 		}
 	}
+}
+
+func (m *Manager) setDirty(names *nameSet) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.dirty = names
 }
 
 func (m *Manager) handle(l *link, s *dbus.Signal, dirty *nameSet) {
@@ -70,7 +78,7 @@ func (m *Manager) touch(unit string, dirty *nameSet) {
 		return // neither a service nor a socket
 	}
 	m.wake(name)
-	if m.watched(name) {
+	if m.watched(name) && !m.hushes(name) {
 		dirty.add(name)
 	}
 }

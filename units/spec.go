@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,12 +25,17 @@ type Spec struct {
 	// Description is shown by systemctl; Name when empty.
 	Description string
 	// Argv is the command; Argv[0] is an absolute path. It must take its listening socket as file
-	// descriptor 3 (sd_listen_fds(3)), fork, and let the parent exit with status 0 when it serves.
+	// descriptor 3 (sd_listen_fds(3)), fork, and let the parent exit with status 0 when it serves;
+	// a Guest does not fork, and says that it serves with sd_notify(3).
 	Argv []string
 	// Environment holds additional NAME=value settings. Anybody may read them over D-Bus.
 	Environment []string
-	// ListenAddress is a numeric IP address and a port, such as "127.0.0.1:10100".
-	ListenAddress string
+	// ListenAddress is a numeric IP address and a port, such as "127.0.0.1:10100", or the absolute
+	// path of a Unix socket, which its owner, root, and the ListenGroup may connect to.
+	ListenAddress, ListenGroup string
+	// Guest is set for a command that runs a virtual machine over data that nobody vouches for. It
+	// gets a sandbox of another shape.
+	Guest *Guest
 	// User and Group run the command; both are left empty for a user's service manager.
 	User, Group string
 	// WritableDirs are bound read-write, at the same absolute path.
@@ -37,11 +44,26 @@ type Spec struct {
 	ReadOnlyDirs []string
 	// HiddenDirs are covered by an empty directory, below which the others are bound.
 	HiddenDirs []string
+	// Credentials are files that the service manager copies for the command when it starts, where nobody else finds them: see
+	// CredentialPath. What is in them is never told over D-Bus.
+	Credentials []Credential
 	// StartTimeout bounds the time until the command serves. 0: DefaultStartTimeout.
 	StartTimeout time.Duration
 	// StopTimeout is the time from SIGTERM to SIGKILL when the unit is stopped (by Remove, an
 	// operator or a shutdown; Terminate never kills). 0: DefaultStopTimeout.
 	StopTimeout time.Duration
+}
+
+// A Credential is a file that a command is given a copy of (LoadCredential= of systemd.exec(5)).
+type Credential struct {
+	ID     string // letters, digits and . _ - only; a letter or digit first
+	Source string // absolute path; the service manager reads it, as root
+}
+
+// CredentialPath is where the command of a pair finds a credential, if it is the system's service manager that runs it. (In the
+// properties of a transient unit %d is not expanded.)
+func CredentialPath(name, id string) string {
+	return "/run/credentials/" + name + serviceSuffix + "/" + id
 }
 
 // MaxNameLen is the longest Spec.Name, in bytes. systemd allows 255 for a unit with its suffix, but
@@ -67,9 +89,8 @@ func (s Spec) check(user bool) error {
 			return fmt.Errorf("unit %s: %q has a zero byte", s.Name, text)
 		}
 	}
-	address, err := netip.ParseAddrPort(s.ListenAddress)
-	if err != nil || address.Port() == 0 {
-		return fmt.Errorf("unit %s: listen address %q must be a numeric address and a port such as 127.0.0.1:10100", s.Name, s.ListenAddress)
+	if err := s.checkAddress(); err != nil {
+		return err
 	}
 	if user && (s.User != "" || s.Group != "") {
 		return fmt.Errorf("unit %s: a user's service manager cannot run a command as user %q group %q; leave them empty", s.Name, s.User, s.Group)
@@ -81,8 +102,47 @@ func (s Spec) check(user bool) error {
 			}
 		}
 	}
+	if err := s.checkCredentials(user); err != nil {
+		return fmt.Errorf("unit %s: %w", s.Name, err)
+	}
 	if s.StartTimeout < 0 || s.StopTimeout < 0 {
 		return fmt.Errorf("unit %s: time-outs must not be negative", s.Name)
+	}
+	return nil
+}
+
+var credentialID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$`)
+
+func (s Spec) checkCredentials(user bool) error {
+	for i, c := range s.Credentials {
+		switch {
+		case user:
+			return fmt.Errorf("credential %q: a user's service manager gives none", c.ID)
+		case !credentialID.MatchString(c.ID):
+			return fmt.Errorf("credential %q: want a name of letters, digits, dots, underscores and dashes", c.ID)
+		case slices.ContainsFunc(s.Credentials[:i], func(other Credential) bool { return other.ID == c.ID }):
+			return fmt.Errorf("credential %q: is there twice", c.ID)
+		}
+		if err := checkDir(c.Source); err != nil {
+			return fmt.Errorf("credential %q: %w", c.ID, err)
+		}
+	}
+	return nil
+}
+
+// maxSocketPath is the longest path of a Unix socket, in bytes (unix(7), less the final zero).
+const maxSocketPath = 107
+
+func (s Spec) checkAddress() error {
+	if filepath.IsAbs(s.ListenAddress) {
+		if len(s.ListenAddress) > maxSocketPath || filepath.Clean(s.ListenAddress) != s.ListenAddress {
+			return fmt.Errorf("unit %s: socket %q must be a clean path of at most %d bytes", s.Name, s.ListenAddress, maxSocketPath)
+		}
+		return nil
+	}
+	address, err := netip.ParseAddrPort(s.ListenAddress)
+	if err != nil || address.Port() == 0 {
+		return fmt.Errorf("unit %s: listen address %q must be a numeric address and a port such as 127.0.0.1:10100", s.Name, s.ListenAddress)
 	}
 	return nil
 }

@@ -28,6 +28,9 @@ func TestSpecCheck(t *testing.T) {
 		"unclean dir":      func(s *Spec) { s.ReadOnlyDirs = []string{"/a/../b"} },
 		"root dir":         func(s *Spec) { s.HiddenDirs = []string{"/"} },
 		"negative time":    func(s *Spec) { s.StopTimeout = -1 },
+		"credential name":  func(s *Spec) { s.Credentials = []Credential{{"a/b", "/a"}} },
+		"relative source":  func(s *Spec) { s.Credentials = []Credential{{"a", "a"}} },
+		"credential twice": func(s *Spec) { s.Credentials = []Credential{{"a", "/a"}, {"a", "/b"}} },
 	} {
 		bad := good
 		change(&bad)
@@ -39,6 +42,11 @@ func TestSpecCheck(t *testing.T) {
 	asUser.User = "root"
 	if err := asUser.check(true); err == nil {
 		t.Error("a user's manager was asked to change the user")
+	}
+	asUser = good
+	asUser.Credentials = []Credential{{"a", "/a"}}
+	if err := asUser.check(true); err == nil {
+		t.Error("a user's manager was asked for a credential")
 	}
 }
 

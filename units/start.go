@@ -10,9 +10,11 @@ import (
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
+
+	"github.com/sendense/backup-agent/agent/failpoint"
 )
 
-// Start starts a pair and returns when its command serves. On an error, a *StartError unless the
+// Start starts a pair and returns when its command serves: the Unit has name, InvocationID and MainPID, and Get tells the rest. On an error, a *StartError unless the
 // Spec itself is wrong, nothing of the pair stays loaded; when ctx ends meanwhile, too.
 func (m *Manager) Start(ctx context.Context, s Spec) (Unit, error) {
 	if err := s.check(m.options.User); err != nil {
@@ -24,14 +26,17 @@ func (m *Manager) Start(ctx context.Context, s Spec) (Unit, error) {
 	case <-ctx.Done():
 		return Unit{}, &StartError{Unit: s.Name, Err: ctx.Err()}
 	}
+	defer m.hush(s.Name)()
 	result, err := m.runStart(ctx, s)
 	if err == nil && result == jobDone {
 		var u Unit
+		m.looks(s.Name)
 		err = m.retry(ctx, func(l *link) (err error) {
-			u, err = l.read(ctx, s.Name, true, true)
+			u, err = l.readLife(ctx, s.Name)
 			return err
 		})
 		if err == nil {
+			m.tell(started(u))
 			return u, nil
 		}
 	}
@@ -51,7 +56,12 @@ func (m *Manager) runStart(ctx context.Context, s Spec) (string, error) {
 			return "", err
 		}
 		result := make(chan string, 1) // buffered: go-systemd's dispatcher must never wait for us
-		_, err = l.StartTransientUnitAux(ctx, s.Name+serviceSuffix, "fail", m.service(s), aux, result)
+		failpoint.Reach("unit: before start")
+		err = l.call(ctx, func() error {
+			_, err := l.StartTransientUnitAux(ctx, s.Name+serviceSuffix, "fail", m.service(s), aux, result)
+			return err
+		})
+		failpoint.Reach("unit: start asked")
 		switch {
 		case err == nil:
 			return m.awaitStart(ctx, l, s.Name, result)
@@ -156,7 +166,11 @@ func addressInUse(address string, journal []string) bool {
 // has been told of it: what still runs is killed, so that a process that hangs does not hang us.
 func (m *Manager) abandon(ctx context.Context, name string) error {
 	_ = m.retry(ctx, func(l *link) error {
-		err := l.KillUnitWithTarget(ctx, name+serviceSuffix, systemd.All, int32(syscall.SIGKILL))
+		failpoint.Reach("unit: before SIGKILL")
+		err := l.call(ctx, func() error {
+			return l.KillUnitWithTarget(ctx, name+serviceSuffix, systemd.All, int32(syscall.SIGKILL))
+		})
+		failpoint.Reach("unit: SIGKILL sent")
 		if isDisconnect(err) {
 			return err
 		}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
@@ -20,7 +22,11 @@ func TestStartServes(t *testing.T) {
 	m := open(t)
 	image := newImage(t, "64M")
 	s := qemuNBD(t, m, image)
-	u := mustStart(t, m, s)
+	started := mustStart(t, m, s)
+	u, err := m.Get(t.Context(), s.Name)
+	if err != nil || started.Name != s.Name || started.InvocationID != u.InvocationID || started.MainPID != u.MainPID {
+		t.Errorf("started %+v, read %+v, %v", started, u, err)
+	}
 	if !u.Running() || u.ActiveState != "active" || u.SocketState != "active" || u.InvocationID == "" {
 		t.Errorf("started, but %+v", u)
 	}
@@ -236,6 +242,40 @@ func TestStartMany(t *testing.T) {
 	for range specs {
 		if err := <-errs; err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// Lives tells of every pair what List tells, less what only a reading of all tells.
+func TestLives(t *testing.T) {
+	m := open(t)
+	runs, ended, failed := shell(t, m, "exec sleep 1000"), shell(t, m, "exit 0"), shell(t, m, "exit 3")
+	for _, s := range []Spec{runs, ended, failed} {
+		mustStart(t, m, s)
+	}
+	for _, s := range []Spec{ended, failed} {
+		if _, err := m.await(t.Context(), s.Name, Unit.Ended); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole, err := m.List(t.Context(), "test-TestLives-")
+	if err != nil || len(whole) != 3 {
+		t.Fatalf("%d listed, %v", len(whole), err)
+	}
+	lives, err := m.Lives(t.Context(), "test-TestLives-")
+	if err != nil || len(lives) != 3 {
+		t.Fatalf("%d listed, %v", len(lives), err)
+	}
+	for i, u := range whole {
+		want := u
+		if u.Running() {
+			want = Unit{
+				Name: u.Name, ActiveState: u.ActiveState, SubState: u.SubState, SocketState: u.SocketState,
+				InvocationID: u.InvocationID, MainPID: u.MainPID, Slice: u.Slice,
+			}
+		}
+		if diff := cmp.Diff(want, lives[i]); diff != "" {
+			t.Error(diff)
 		}
 	}
 }

@@ -2,12 +2,13 @@ package units
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"syscall"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
+
+	"github.com/sendense/backup-agent/agent/failpoint"
 )
 
 // Terminate sends SIGTERM to the service's main process and waits until it has ended. It never
@@ -21,7 +22,10 @@ func (m *Manager) Terminate(ctx context.Context, name string) (Unit, error) {
 	}
 	life := u.InvocationID
 	for pause := firstNudge; ; pause = min(2*pause, lastNudge) {
-		if err := m.sendTerm(ctx, name, systemd.Main); err != nil {
+		failpoint.Reach("unit: before SIGTERM")
+		err := m.sendTerm(ctx, name, systemd.Main)
+		failpoint.Reach("unit: SIGTERM sent")
+		if err != nil {
 			return u, fmt.Errorf("unit %s: send SIGTERM: %w", name, err)
 		}
 		limit, cancel := context.WithTimeout(ctx, pause)
@@ -51,7 +55,7 @@ const (
 // sendTerm sends SIGTERM to the service's processes. That there is none (any more) is no error.
 func (m *Manager) sendTerm(ctx context.Context, name string, to systemd.Who) error {
 	return m.retry(ctx, func(l *link) error {
-		err := l.KillUnitWithTarget(ctx, name+serviceSuffix, to, int32(syscall.SIGTERM))
+		err := l.call(ctx, func() error { return l.KillUnitWithTarget(ctx, name+serviceSuffix, to, int32(syscall.SIGTERM)) })
 		switch busErrorName(err) {
 		case busNoSuchProc, busUnixNoProc, busNoSuchUnit:
 			return nil
@@ -67,12 +71,16 @@ func (m *Manager) Remove(ctx context.Context, name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
+	defer m.hush(name)()
 	for {
 		err := m.retry(ctx, func(l *link) error { return m.stop(ctx, l, name) })
 		if err != nil {
 			return fmt.Errorf("unit %s: stop: %w", name, err)
 		}
 		gone, err := m.forget(ctx, name)
+		if gone && m.looks(name) {
+			m.tell(Event{Kind: EventRemoved, Name: name})
+		}
 		if gone || err != nil {
 			return err
 		}
@@ -88,7 +96,12 @@ func (m *Manager) stop(ctx context.Context, l *link, name string) error {
 	results := make([]chan string, len(units))
 	for i, unit := range units {
 		result := make(chan string, 1)
-		_, err := l.StopUnitContext(ctx, unit, "replace", result)
+		failpoint.Reach("unit: before stop")
+		err := l.call(ctx, func() error {
+			_, err := l.StopUnitContext(ctx, unit, "replace", result)
+			return err
+		})
+		failpoint.Reach("unit: stop asked")
 		switch {
 		case err == nil:
 			results[i] = result
@@ -123,13 +136,8 @@ func (m *Manager) awaitStop(ctx context.Context, l *link, unit string, result <-
 		case <-m.life.Done():
 			return ErrClosed
 		case <-tick.C:
-			state, err := l.GetUnitPropertyContext(ctx, unit, "ActiveState")
-			if err != nil {
+			if down, err := l.down(ctx, unit); down || err != nil { // its signal was lost
 				return err
-			}
-			switch state.Value.Value() {
-			case "inactive", "failed": // its signal was lost
-				return nil
 			}
 			// To all: a service that is stopped in the midst of its start, as that of an agent that was killed
 			// meanwhile, has no main process yet that systemd knows of.
@@ -142,12 +150,26 @@ func (m *Manager) awaitStop(ctx context.Context, l *link, unit string, result <-
 	}
 }
 
+// down says whether a unit has ended.
+func (l *link) down(ctx context.Context, unit string) (down bool, err error) {
+	err = l.call(ctx, func() error {
+		state, err := l.GetUnitPropertyContext(ctx, unit, "ActiveState")
+		if err == nil {
+			down = state.Value.Value() == "inactive" || state.Value.Value() == "failed"
+		}
+		return err
+	})
+	return down, err
+}
+
 // forget resets the failed state, which is all that keeps a stopped unit loaded, and reports whether
 // both halves are gone. Units are collected a moment after the cause has ended.
 func (m *Manager) forget(ctx context.Context, name string) (bool, error) {
 	err := m.retry(ctx, func(l *link) error {
 		for _, unit := range []string{name + serviceSuffix, name + socketSuffix} {
-			err := l.ResetFailedUnitContext(ctx, unit)
+			failpoint.Reach("unit: before reset")
+			err := l.call(ctx, func() error { return l.ResetFailedUnitContext(ctx, unit) })
+			failpoint.Reach("unit: reset")
 			if err != nil && busErrorName(err) != busNoSuchUnit {
 				return err
 			}
@@ -159,9 +181,9 @@ func (m *Manager) forget(ctx context.Context, name string) (bool, error) {
 	}
 	limit, cancel := context.WithTimeout(ctx, recheck)
 	defer cancel()
-	_, err = m.await(limit, name, func(Unit) bool { return false })
+	err = m.awaitGone(limit, name)
 	switch {
-	case errors.Is(err, ErrNotFound):
+	case err == nil:
 		return true, nil
 	case ctx.Err() == nil && limit.Err() != nil:
 		return false, nil // started again by somebody, or slow: stop it again

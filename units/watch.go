@@ -15,6 +15,8 @@ const (
 	// EventResync: events may have been missed (it is also the first event of every watch). List to
 	// learn the state.
 	EventResync EventKind = "resync"
+	// EventStarted: a pair is loaded that was not before, or its service has begun another life.
+	EventStarted EventKind = "started"
 	// EventEnded: the main process of a pair has ended, in whatever way. Unit says how.
 	EventEnded EventKind = "ended"
 	// EventRemoved: a pair is not loaded any more.
@@ -25,7 +27,9 @@ const (
 type Event struct {
 	Kind EventKind
 	Name string // without suffix; empty for EventResync
-	Unit Unit   // state after the change; only with EventEnded
+	// Unit is the state after the change; only with EventStarted and EventEnded. Of a pair that this Manager has started it has what
+	// Start returns.
+	Unit Unit
 }
 
 // watchQueue is how many events wait for a slow consumer before they are replaced by one
@@ -40,6 +44,7 @@ func (m *Manager) Watch(ctx context.Context, prefix string) <-chan Event {
 		prefix: prefix, out: make(chan Event),
 		wake:    make(chan struct{}, 1),
 		queue:   []Event{{Kind: EventResync}},
+		started: make(map[string]string),
 		ended:   make(map[string]string),
 		removed: make(map[string]bool),
 	}
@@ -73,7 +78,8 @@ type watcher struct {
 
 	mu    sync.Mutex
 	queue []Event
-	ended map[string]string // pair to the InvocationID whose end was told
+	// started and ended hold the InvocationID of which the beginning and the end were told, by pair.
+	started, ended map[string]string
 	// removed holds pairs whose removal was told; each half sends a signal of its own.
 	removed map[string]bool
 }
@@ -83,6 +89,12 @@ func (w *watcher) push(e Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch e.Kind {
+	case EventStarted:
+		if life, told := w.started[e.Name]; told && life == e.Unit.InvocationID {
+			return
+		}
+		w.started[e.Name] = e.Unit.InvocationID
+		delete(w.removed, e.Name)
 	case EventEnded:
 		if w.ended[e.Name] == e.Unit.InvocationID {
 			return // several properties change with one end
@@ -96,6 +108,7 @@ func (w *watcher) push(e Event) {
 			clear(w.removed)
 		}
 		w.removed[e.Name] = true
+		delete(w.started, e.Name)
 		delete(w.ended, e.Name)
 	case EventResync:
 		w.queue = w.queue[:0]
@@ -141,6 +154,9 @@ func (w *watcher) pump(ctx context.Context) {
 func (m *Manager) tell(e Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if e.Kind == EventRemoved && e.Name == m.inspected {
+		m.overtaken = true
+	}
 	for w := range m.watchers {
 		if e.Kind == EventResync || strings.HasPrefix(e.Name, w.prefix) {
 			w.push(e)
@@ -173,7 +189,11 @@ func (m *Manager) inspect(l *link, name string) {
 	}
 	ctx, cancel := context.WithTimeout(m.life, 10*time.Second)
 	defer cancel()
+	m.beginInspection(name)
 	u, err := l.get(ctx, name)
+	if m.endInspection(name) {
+		return
+	}
 	switch {
 	case errors.Is(err, ErrNotFound):
 		m.tell(Event{Kind: EventRemoved, Name: name})
@@ -182,7 +202,39 @@ func (m *Manager) inspect(l *link, name string) {
 			m.log.Warn("unit changed but cannot be read", "unit", name, "error", err)
 			m.resync()
 		}
-	case u.Ended():
-		m.tell(Event{Kind: EventEnded, Name: name, Unit: u})
+	case u.ActiveState == "" && (u.SocketState == "inactive" || u.SocketState == "failed"):
+		// The halves of a pair are collected one after the other: what is left is about to go.
+	default:
+		m.tell(started(u))
 	}
+}
+
+func (m *Manager) beginInspection(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.inspected, m.overtaken = name, false
+}
+
+// endInspection reports whether a call of ours has come between: then what was read may be older than what the call tells, and the
+// pair is read again.
+func (m *Manager) endInspection(name string) (stale bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.inspected = ""
+	if h := m.hushed[name]; h != nil {
+		h.touched = true
+		return true
+	}
+	if m.overtaken && m.dirty != nil {
+		m.dirty.add(name)
+	}
+	return m.overtaken
+}
+
+// started is the event about a pair that is loaded: it has started, and may have ended since.
+func started(u Unit) Event {
+	if u.Ended() {
+		return Event{Kind: EventEnded, Name: u.Name, Unit: u}
+	}
+	return Event{Kind: EventStarted, Name: u.Name, Unit: u}
 }

@@ -50,7 +50,10 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	e := next(t, events)
+	if e := next(t, events); e.Kind != EventStarted || e.Name != s.Name {
+		t.Errorf("event %+v", e)
+	}
+	e := nextOf(t, events, EventEnded)
 	t.Logf("told after %v", time.Since(begin))
 	if e.Kind != EventEnded || e.Name != s.Name || e.Unit.Result != "signal" || e.Unit.ExecMainStatus != 9 || e.Unit.InvocationID != u.InvocationID {
 		t.Errorf("event %+v", e)
@@ -61,6 +64,14 @@ func TestWatch(t *testing.T) {
 	if e := next(t, events); e.Kind != EventRemoved || e.Name != s.Name {
 		t.Errorf("event %+v", e)
 	}
+	again := mustStart(t, m, s)
+	for e := nextOf(t, events, EventStarted); e.Unit.InvocationID != again.InvocationID; {
+		e = nextOf(t, events, EventStarted) // the first may come before systemd has named its life
+	}
+	if err := m.Remove(t.Context(), s.Name); err != nil {
+		t.Fatal(err)
+	}
+	nextOf(t, events, EventRemoved)
 	select {
 	case e := <-events:
 		t.Errorf("one event too many: %+v", e)
@@ -106,7 +117,7 @@ func TestWatchEnds(t *testing.T) {
 
 // A consumer that does not read loses events and learns that it did.
 func TestWatchOverflow(t *testing.T) {
-	w := &watcher{wake: make(chan struct{}, 1), ended: map[string]string{}, removed: map[string]bool{}}
+	w := &watcher{wake: make(chan struct{}, 1), started: map[string]string{}, ended: map[string]string{}, removed: map[string]bool{}}
 	for i := range 3 * watchQueue {
 		w.push(Event{Kind: EventEnded, Name: fmt.Sprint(i), Unit: Unit{InvocationID: "x"}})
 	}

@@ -10,6 +10,7 @@ import (
 // DefaultSysusers makes the users and groups that the agent's package makes on a hub.
 const DefaultSysusers = `g sendense - -
 u sendense-nbd - "Sendense NBD exporter" - -
+u sendense-files - "Sendense reader of files" - -
 `
 
 // Options describe a machine. The zero value is what Main uses.
@@ -19,8 +20,13 @@ type Options struct {
 	// and the paths in go test's own flags are always shared.
 	Binds []string
 
+	// Root is the directory that the machine's files are taken from, such as a fresh installation
+	// of a distribution; "/" when empty. It must not lie below /tmp. What the machine changes there is
+	// gone when it ends.
+	Root string
+
 	// Sysusers holds the users and groups to make inside the machine, in the format of
-	// sysusers.d(5). Empty means DefaultSysusers.
+	// sysusers.d(5). Empty means DefaultSysusers, and none in a machine with a Root of its own.
 	Sysusers string
 
 	// HostNetwork leaves the machine in the network namespace of the caller. By default it has one

@@ -10,8 +10,9 @@ import (
 )
 
 // changeRoot makes the machine's tree and makes it the root of this mount namespace: the host's
-// files under an overlay in memory, with the machine's own API file systems and temporary folders.
-func changeRoot(binds []string) error {
+// files, or those of another base, under an overlay in memory, with the machine's own API file systems
+// and temporary folders.
+func changeRoot(base string, binds []string) error {
 	if err := mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}
@@ -20,14 +21,17 @@ func changeRoot(binds []string) error {
 	if err != nil {
 		return err
 	}
-	submounts := hostSubmounts()
+	var submounts []string
+	if base == "" {
+		base, submounts = "/", hostSubmounts()
+	}
 	// Every host has /tmp. The mount lies in our namespace only, so nothing of it shows outside.
 	const work = "/tmp"
 	if err := mount("tmpfs", work, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
 		return err
 	}
 	root := filepath.Join(work, "root")
-	if err := overlay("/", root, filepath.Join(work, "top")); err != nil {
+	if err := overlay(base, root, filepath.Join(work, "top")); err != nil {
 		return err
 	}
 	for i, dir := range submounts {
@@ -95,7 +99,24 @@ func mountOwn(root string) error {
 	if err := os.MkdirAll(filepath.Join(root, "run/lock"), 0o1777); err != nil {
 		return err
 	}
+	if err := newBootID(root); err != nil {
+		return err
+	}
 	return fillDev(filepath.Join(root, "dev"))
+}
+
+// newBootID gives the machine a boot of its own in place of the kernel's, as systemd-nspawn does: a machine that is booted
+// on the directories of another is to everybody in it the same host, restarted.
+func newBootID(root string) error {
+	id, err := os.ReadFile("/proc/sys/kernel/random/uuid")
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(root, "run/boot-id")
+	if err := os.WriteFile(file, id, 0o444); err != nil {
+		return err
+	}
+	return mount(file, filepath.Join(root, "proc/sys/kernel/random/boot_id"), "", unix.MS_BIND, "")
 }
 
 // fillDev gives the machine a /dev of its own: systemd makes links in it, such as /dev/log.
@@ -149,7 +170,12 @@ func pivot(root string) error {
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("unmount the old root: %w", err)
 	}
-	return unix.Chdir("/")
+	if err := unix.Chdir("/"); err != nil {
+		return err
+	}
+	// As systemd does on a host, and leaves to the container manager in a container: without it a
+	// service gets no credentials, and sees no file system that is mounted after its start.
+	return mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")
 }
 
 func mount(source, target, kind string, flags uintptr, options string) error {

@@ -15,6 +15,7 @@ import (
 type stageOrders struct {
 	Marker      marker
 	Binds       []string
+	Root        string
 	Sysusers    string
 	FullBoot    bool
 	HostNetwork bool
@@ -33,7 +34,7 @@ func becomeSystemd() error {
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 		return fmt.Errorf("unshare the cgroup namespace: %w", err)
 	}
-	if err := changeRoot(orders.Binds); err != nil {
+	if err := changeRoot(orders.Root, orders.Binds); err != nil {
 		return err
 	}
 	if !orders.HostNetwork {
@@ -77,6 +78,9 @@ func furnish(orders stageOrders) error {
 	}
 	if err := linkUnits(orders.FullBoot); err != nil {
 		return err
+	}
+	if orders.Root != "" && orders.Sysusers == "" {
+		return nil
 	}
 	return makeUsers(orders.Sysusers)
 }

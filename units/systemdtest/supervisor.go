@@ -93,6 +93,7 @@ func (r *resources) startStage(req request) (*exec.Cmd, error) {
 	orders, err := json.Marshal(stageOrders{
 		Marker:      marker{Name: r.name, Scratch: r.disk()},
 		Binds:       append(req.Binds, r.scratch),
+		Root:        req.Options.Root,
 		Sysusers:    req.Options.Sysusers,
 		FullBoot:    req.Options.FullBoot,
 		HostNetwork: req.Options.HostNetwork,

@@ -64,6 +64,7 @@ func TestMachine(t *testing.T) {
 		{"users", "id -un sendense-nbd && getent group sendense | cut -d: -f1", "sendense-nbd\nsendense"},
 		{"units", "systemd-run --quiet --wait --pipe echo hello", "hello"},
 		{"journal", "systemd-run --quiet --wait --unit=talker echo hello && journalctl --sync && journalctl -o cat -u talker | grep -x hello", "hello"},
+		{"credentials", "echo hello >/tmp/secret && systemd-run --quiet --wait --pipe --property=LoadCredential=word:/tmp/secret sh -c 'cat $CREDENTIALS_DIRECTORY/word'", "hello"},
 		{"re-execution", "systemctl daemon-reexec && systemctl is-system-running", "running"},
 		{"bus restart", "systemctl restart dbus && systemctl is-system-running", "running"},
 		{"working directory", "pwd", must(os.Getwd())},
@@ -102,6 +103,21 @@ func TestCommandStatus(t *testing.T) {
 	eventually(t, "the end of a command whose stand-in was killed", func() bool {
 		return output(t, m, "cat /proc/[0-9]*/comm | grep -cx sleep || true") == "0"
 	})
+}
+
+// TestBootID: each machine is another boot, to systemd and the journal too.
+func TestBootID(t *testing.T) {
+	host := strings.TrimSpace(string(must(os.ReadFile("/proc/sys/kernel/random/boot_id"))))
+	one, two := boot(t, Options{}), boot(t, Options{})
+	const read = "cat /proc/sys/kernel/random/boot_id"
+	first, second := output(t, one, read), output(t, two, read)
+	if first == host || second == host || first == second || len(first) != len(host) {
+		t.Errorf("host %s, machines %s and %s", host, first, second)
+	}
+	journal := output(t, one, "journalctl --list-boots --output=json")
+	if !strings.Contains(journal, strings.ReplaceAll(first, "-", "")) {
+		t.Errorf("boot %s is not in the journal: %s", first, journal)
+	}
 }
 
 // Two machines at once listen on the same port.

@@ -1,6 +1,6 @@
 // Testbed runs one command inside a fresh machine whose PID 1 is a real systemd.
 //
-//	go run ./units/systemdtest/testbed [--bind DIR]... [--full] [--host-network] -- COMMAND [ARGUMENT...]
+//	go run ./units/systemdtest/testbed [--bind DIR]... [--root DIR] [--full] [--host-network] -- COMMAND [ARGUMENT...]
 //
 // The command sees the caller's files; what it changes outside of the module's source tree, the
 // working directory and the bound directories is gone when it ends. The exit status is the
@@ -22,6 +22,10 @@ func main() {
 	flag.Func("bind", "share this directory of the host, writable, at the same path (repeatable)", func(dir string) error {
 		abs, err := filepath.Abs(dir)
 		options.Binds = append(options.Binds, abs)
+		return err
+	})
+	flag.Func("root", "take the machine's files from this directory, not from /", func(dir string) (err error) {
+		options.Root, err = filepath.Abs(dir)
 		return err
 	})
 	flag.BoolVar(&options.FullBoot, "full", false, "boot multi-user.target with the distribution's units (seconds, not a quarter of one)")
