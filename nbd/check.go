@@ -31,16 +31,17 @@ type CheckResult struct {
 //   - the check could not be done: a ToolError; ErrImageInUse if someone has
 //     the image open.
 //
-// It reads all metadata: seconds for a big image on a slow store.
+// It reads all metadata: seconds for a big image on a slow store. An encrypted
+// image is opened with Key: the check of a sound one proves the key too.
 func (t Tools) Check(ctx context.Context, path string) (CheckResult, error) {
-	return t.check(ctx, path)
+	return t.check(ctx, path, false)
 }
 
 // RepairLeaks is Check that gives leaked clusters back. It is for an image that
 // Check found leaks in and nothing worse: a corrupt one gives ErrCorrupt, or a
 // plain ToolError where qemu-img gave up half-way.
 func (t Tools) RepairLeaks(ctx context.Context, path string) (CheckResult, error) {
-	return t.check(ctx, path, "-r", "leaks")
+	return t.check(ctx, path, true)
 }
 
 // Exit statuses of qemu-img check (qemu-img(1)). 1 is "could not be completed".
@@ -49,19 +50,29 @@ const (
 	checkLeaks   = 3
 )
 
-func (t Tools) check(ctx context.Context, path string, options ...string) (CheckResult, error) {
+func (t Tools) check(ctx context.Context, path string, repair bool) (CheckResult, error) {
 	if err := checkPath(path); err != nil {
 		return CheckResult{}, err
 	}
-	if err := t.checkHeader(path); err != nil {
-		return CheckResult{}, err
-	}
-	name, err := aloneName(path)
+	image, stat, header, err := t.openImage(path)
 	if err != nil {
 		return CheckResult{}, err
 	}
-	args := append([]string{"-f", "qcow2", "--output=json"}, options...)
-	output, runErr := t.run(ctx, "check", path, append(args, "--", name)...)
+	defer image.Close() //nolint:errcheck // only read
+	if err := t.fits(path, header); err != nil {
+		return CheckResult{}, err
+	}
+	name, err := aloneName(path, header.Encrypted)
+	if err != nil {
+		return CheckResult{}, err
+	}
+	c := call{verb: "check", path: path, image: image, key: t.Key, limits: checking(stat)}
+	args := append(t.Key.args(), "-f", "qcow2", "--output=json")
+	if repair {
+		args = append(args, "-r", "leaks")
+		c.write, c.limits = true, repairing(stat)
+	}
+	output, runErr := t.run(ctx, c, append(args, "--", name)...)
 	var failure *ToolError
 	status := 0
 	if errors.As(runErr, &failure) {
@@ -90,21 +101,6 @@ func (r CheckResult) verdict(path string, status int, failure *ToolError) error 
 		return fmt.Errorf("image %s: qemu-img check: status %d does not fit %d leaks", path, status, r.Leaks)
 	}
 	return nil
-}
-
-// aloneName names an image so that QEMU opens that one file as qcow2 and
-// nothing else. Given a plain path, qemu-img check (7.2) opens the whole chain
-// of backing files that the headers name.
-func aloneName(path string) (string, error) {
-	name, err := json.Marshal(map[string]any{
-		"driver":  "qcow2",
-		"file":    map[string]any{"driver": "file", "filename": path},
-		"backing": nil,
-	})
-	if err != nil {
-		return "", fmt.Errorf("image path %q: %w", path, err)
-	}
-	return "json:" + string(name), nil
 }
 
 // checkJSON is ImageCheck of QEMU's qapi/block-core.json. Counts that are 0

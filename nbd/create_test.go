@@ -44,6 +44,9 @@ func TestCreateAndInfo(t *testing.T) {
 		if stat, err := os.Stat(path); err != nil || stat.Mode().Perm() != 0o600 {
 			t.Errorf("%s: mode %s, %v", path, stat.Mode(), err)
 		}
+		if header, err := (Tools{}).Header(path); err != nil || header != (Header{VirtualBytes: want.VirtualBytes, BackingFile: want.BackingFile}) {
+			t.Errorf("%s: header %+v, %v", path, header, err)
+		}
 		if result, err := (Tools{}).Check(ctx, path); err != nil || result.Leaks != 0 {
 			t.Errorf("%+v, %v", result, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +35,7 @@ func DetectIO(dir string) (mode IOMode, reason string, err error) {
 func (t Tools) DetectIO(dir string) (mode IOMode, reason string, err error) {
 	var direct error
 	err = as(t.Credential, func() error {
+		removeTrials(dir, time.Now())
 		direct = tryFile(dir, unix.O_DIRECT)
 		if direct == nil {
 			return nil
@@ -85,6 +87,30 @@ func tryFile(dir string, flags int) (err error) {
 	return nil
 }
 
+// trialPrefix begins the name of a trial file that needs one.
+const trialPrefix = ".sendense-io-"
+
+// trialAge is longer than a trial file has its name, whatever the clock of a
+// file server says.
+const trialAge = 24 * time.Hour
+
+// removeTrials removes the trial files of processes that were killed in that
+// moment. What cannot be removed stays: it is 4 KiB, and in nobody's way.
+func removeTrials(dir string, now time.Time) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return // the trial tells
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), trialPrefix) || !e.Type().IsRegular() {
+			continue
+		}
+		if info, err := e.Info(); err == nil && now.Sub(info.ModTime()) > trialAge {
+			_ = os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
+}
+
 // nameless opens a new file that is gone when it is closed, whatever becomes of
 // this process. Where the file system cannot make one, as NFS, it has a name for
 // a moment.
@@ -92,7 +118,7 @@ func nameless(dir string, flags int) (*os.File, error) {
 	if file, err := os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE|flags, 0o600); err == nil {
 		return file, nil
 	}
-	path := filepath.Join(dir, ".sendense-io-"+strconv.Itoa(os.Getpid())+"-"+strconv.FormatUint(nextCookie(), 16))
+	path := filepath.Join(dir, trialPrefix+strconv.Itoa(os.Getpid())+"-"+strconv.FormatUint(nextCookie(), 16))
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL|flags, 0o600)
 	if err != nil {
 		return nil, err

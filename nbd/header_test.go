@@ -41,6 +41,9 @@ func TestWhatIsNoImage(t *testing.T) {
 		}
 		_, infoErr := (Tools{}).Info(ctx, path)
 		_, checkErr := (Tools{}).Check(ctx, path)
+		if _, err := (Tools{}).Header(path); err == nil && name != "only a header" {
+			t.Errorf("%s: has a header", name)
+		}
 		for _, err := range []error{infoErr, checkErr} {
 			if err == nil || test.want != nil && !errors.Is(err, test.want) || !strings.Contains(err.Error(), path) {
 				t.Errorf("%s: %v", name, err)
@@ -109,7 +112,7 @@ func FuzzParseHeader(f *testing.F) {
 	f.Add(append([]byte("QFI\xfb\x00\x00\x00\x03"), make([]byte, 96)...))
 	f.Add(append([]byte("QFI\xfb\x00\x00\x00\x02"), make([]byte, 64)...))
 	f.Fuzz(func(t *testing.T, header []byte) {
-		err := parseHeader(bytes.NewReader(header))
+		_, err := parseHeader(bytes.NewReader(header))
 		if err == nil && !bytes.HasPrefix(header, []byte("QFI\xfb\x00\x00\x00")) {
 			t.Fatalf("%q is an image", header)
 		}

@@ -20,6 +20,7 @@ type ImageInfo struct {
 	ExtendedL2    bool
 	Dirty         bool // was not closed cleanly; only images with lazy refcounts know
 	Corrupt       bool // QEMU marked it and refuses to write to it
+	Encrypted     bool // by LUKS; it takes no key to tell the rest
 }
 
 // Info reads the header of a qcow2 image, also of one that is being served. It
@@ -29,11 +30,13 @@ func (t Tools) Info(ctx context.Context, path string) (ImageInfo, error) {
 	if err := checkPath(path); err != nil {
 		return ImageInfo{}, err
 	}
-	if err := t.checkHeader(path); err != nil {
+	image, _, _, err := t.openImage(path)
+	if err != nil {
 		return ImageInfo{}, err
 	}
+	defer image.Close() //nolint:errcheck // only read
 	// -f keeps qemu-img from guessing, -U from failing on the exporter's lock.
-	output, err := t.run(ctx, "info", path, "-U", "-f", "qcow2", "--output=json", "--", path)
+	output, err := t.run(ctx, call{verb: "info", path: path, image: image, limits: reading()}, "-U", "-f", "qcow2", "--output=json", "--", path)
 	if err != nil {
 		return ImageInfo{}, err
 	}
@@ -53,6 +56,7 @@ type infoJSON struct {
 	Backing        string `json:"backing-filename"`
 	BackingFormat  string `json:"backing-filename-format"`
 	Dirty          bool   `json:"dirty-flag"`
+	Encrypted      bool   `json:"encrypted"`
 	FormatSpecific struct {
 		Data struct {
 			ExtendedL2 bool   `json:"extended-l2"`
@@ -87,5 +91,6 @@ func parseInfo(output []byte) (ImageInfo, error) {
 		ExtendedL2:    raw.FormatSpecific.Data.ExtendedL2,
 		Dirty:         raw.Dirty,
 		Corrupt:       raw.FormatSpecific.Data.Corrupt,
+		Encrypted:     raw.Encrypted,
 	}, nil
 }

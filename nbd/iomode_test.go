@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func mkdir(t testing.TB, path string) {
@@ -29,6 +30,31 @@ func TestDetectIO(t *testing.T) {
 		}
 		if left, _ := filepath.Glob(filepath.Join(dir, ".sendense-io-*")); len(left) != 0 {
 			t.Errorf("left behind: %v", left)
+		}
+	}
+}
+
+// A process that was killed while its trial file had a name has left it, and nobody else would ever remove it.
+func TestDetectIORemovesOldTrials(t *testing.T) {
+	dir := tempDir(t)
+	old, fresh, other := filepath.Join(dir, trialPrefix+"1-1"), filepath.Join(dir, trialPrefix+"2-2"), filepath.Join(dir, "a.qcow2")
+	for _, path := range []string{old, fresh, other} {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{old, other} {
+		then := time.Now().Add(-trialAge - time.Hour)
+		if err := os.Chtimes(path, then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := DetectIO(dir); err != nil {
+		t.Fatal(err)
+	}
+	for path, stays := range map[string]bool{old: false, fresh: true, other: true} {
+		if _, err := os.Lstat(path); (err == nil) != stays {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
 }

@@ -74,6 +74,13 @@ func BackupID(vmName string, unixSeconds int64) string {
 	return fmt.Sprintf("backup-%s-%d", SafeName(vmName), min(max(unixSeconds, 0), maxSeconds))
 }
 
+// RestoreID gives "restore-<safe name>-<seconds>", at most 65 bytes. No backup
+// has such an id. "<restore id>-disk<N>" is an export name that, unlike those
+// of backups, is used once: a client of some other run never finds it.
+func RestoreID(vmName string, unixSeconds int64) string {
+	return fmt.Sprintf("restore-%s-%d", SafeName(vmName), min(max(unixSeconds, 0), maxSeconds))
+}
+
 // ExportName gives "<safe name>-disk<N>". diskID counts from 0; a negative one
 // gives a name that CheckExport refuses.
 func ExportName(vmName string, diskID int) string {
@@ -118,9 +125,8 @@ func ordinary(name string) bool {
 // hashed makes "<stem>-<hash>". The stem is for people only; the hash tells
 // names apart, and SafeName gives no other name of this form.
 func hashed(name string) string {
-	stem := oddRun.ReplaceAllString(name, "_")
-	stem = diskStart.ReplaceAllString("-"+stem, "$1-$2")
-	stem = strings.TrimLeft(stem, ".-")
+	stem := strings.TrimLeft(oddRun.ReplaceAllString(name, "_"), ".-")
+	stem = strings.TrimLeft(diskStart.ReplaceAllString("-"+stem, "$1-$2"), "-") // "backup-" will stand before it
 	if len(stem) > stemLen {
 		stem = stem[:stemLen]
 	}

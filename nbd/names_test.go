@@ -14,7 +14,7 @@ var oddNames = []string{
 	"", ".", "..", "-", "---", "vm.", "a/b", "../../etc/passwd", "Server für Büro", "Server fu\u0308r Bu\u0308ro",
 	"x-disk2-y", "disk2-y", "x-disk2", "x-Disk2-y", "-disk1--disk2-", "a,b", "a:b", "a%41", "a?b#c", "a b", " a", "a ",
 	"日本語", "\xff\xfe", "nul\x00", "a\nb", strings.Repeat("x", 47), strings.Repeat("x", 1000),
-	strings.Repeat("-disk1", 40), "-dash", ".hidden", "vm-00000000000000000000", "$HOME", "%i", "a@b",
+	strings.Repeat("-disk1", 40), ".disk1-", "--disk1-", "-.disk2", "-dash", ".hidden", "vm-00000000000000000000", "$HOME", "%i", "a@b",
 }
 
 var plainNames = []string{

@@ -1,7 +1,10 @@
 package nbd
 
 import (
+	"cmp"
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -42,6 +45,24 @@ type ServerOptions struct {
 	RateLimit  int64
 	ReadOnly   bool // for a restore: no client can write, the image lock is shared
 	Foreground bool // do not fork once serving; for a supervisor that waits for the process itself
+	// Keys are those of the image and of each that it stands on, in this order; empty if none is encrypted.
+	Keys []KeyFile
+}
+
+// A KeyFile is where qemu-nbd finds a key. The zero value is for an image that is plain.
+type KeyFile struct {
+	ID   string // see CheckKeyID
+	Path string // absolute; what the file holds is the key, to the last byte
+}
+
+var keyID = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,63}$`)
+
+// CheckKeyID refuses what QEMU does not take for the name of an object.
+func CheckKeyID(id string) error {
+	if !keyID.MatchString(id) {
+		return fmt.Errorf("key %q: want 1 to 64 letters, digits, dots, underscores or dashes, and a letter first", id)
+	}
+	return nil
 }
 
 // Args returns the whole command line, the binary first.
@@ -80,17 +101,77 @@ func (o ServerOptions) Args() ([]string, error) {
 	return append(args, o.image()...), nil
 }
 
+const (
+	limitID        = "limit"
+	throttleDriver = "throttle"
+)
+
+// limit is the object that RateLimit needs.
+func (o ServerOptions) limit() []string {
+	if o.RateLimit == 0 {
+		return nil
+	}
+	return []string{"--object", "throttle-group,id=" + limitID + ",x-bps-write=" + strconv.FormatInt(o.RateLimit, 10)}
+}
+
+// encrypted says whether any image needs a key.
+func (o ServerOptions) encrypted() bool {
+	return slices.ContainsFunc(o.Keys, func(k KeyFile) bool { return k.ID != "" })
+}
+
+// encryptedImage names an image with the keys of all that are opened with it, and where the keys are.
+func (o ServerOptions) encryptedImage() []string {
+	var ids, args []string
+	for _, k := range o.Keys {
+		if k.ID != "" && !slices.Contains(ids, k.ID) {
+			args = append(args, "--object", "secret,id="+k.ID+",file="+commas(k.Path))
+		}
+		ids = append(ids, k.ID)
+	}
+	node := imageNode(o.Image, ids)
+	if o.RateLimit != 0 {
+		node = &blockNode{Driver: throttleDriver, ThrottleGroup: limitID, File: node}
+	}
+	name, _ := node.name() // of strings only
+	return append(append(args, o.limit()...), "--", name)
+}
+
+// commas keeps a comma from ending the value of an option.
+func commas(value string) string { return strings.ReplaceAll(value, ",", ",,") }
+
 // image names the image, beneath QEMU's throttle filter where there is a limit.
 func (o ServerOptions) image() []string {
-	if o.RateLimit == 0 {
+	switch {
+	case o.encrypted():
+		return o.encryptedImage()
+	case o.RateLimit == 0:
 		return []string{"--format=qcow2", "--", o.Image}
 	}
-	return []string{
-		"--object", "throttle-group,id=limit,x-bps-write=" + strconv.FormatInt(o.RateLimit, 10),
-		// cache, aio, discard and detect-zeroes reach the nodes below by themselves.
-		"--image-opts", "--", "driver=throttle,throttle-group=limit,file.driver=qcow2,file.file.driver=file,file.file.filename=" +
-			strings.ReplaceAll(o.Image, ",", ",,"), // a comma would end the value
+	// cache, aio, discard and detect-zeroes reach the nodes below by themselves.
+	return append(o.limit(), "--image-opts", "--", throttled+commas(o.Image))
+}
+
+// throttled is what stands before the path of an image with a limit.
+const throttled = "driver=throttle,throttle-group=limit,file.driver=qcow2,file.file.driver=file,file.file.filename="
+
+// Served reads, from a command line that Args has made, which image is served
+// under which name. It reports false for any other command line.
+func Served(args []string) (image, export string, ok bool) {
+	if len(args) < 3 || args[len(args)-2] != "--" {
+		return "", "", false
 	}
+	for _, arg := range args {
+		if name, found := strings.CutPrefix(arg, "--export-name="); found {
+			export = name
+		}
+	}
+	image = args[len(args)-1]
+	if strings.HasPrefix(image, throttled) {
+		image = strings.ReplaceAll(strings.TrimPrefix(image, throttled), ",,", ",")
+	} else if described, found := imageOf(image); found {
+		image = described
+	}
+	return image, export, CheckExport(export) == nil && checkPath(image) == nil
 }
 
 func (o ServerOptions) validate() error {
@@ -109,6 +190,14 @@ func (o ServerOptions) validate() error {
 	}
 	if o.RateLimit != 0 && o.RateLimit < MinRateLimit {
 		return fmt.Errorf("export %s: rate limit of %d bytes per second: want 0 for none, or at least %d", o.Export, o.RateLimit, MinRateLimit)
+	}
+	for _, k := range o.Keys {
+		if k == (KeyFile{}) {
+			continue
+		}
+		if err := cmp.Or(CheckKeyID(k.ID), checkPath(k.Path)); err != nil {
+			return fmt.Errorf("export %s: %w", o.Export, err)
+		}
 	}
 	if len(o.Description) > maxDescription || !utf8.ValidString(o.Description) ||
 		strings.ContainsFunc(o.Description, unicode.IsControl) {

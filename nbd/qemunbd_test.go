@@ -196,3 +196,58 @@ func TestForkedMeansServing(t *testing.T) {
 		t.Errorf("a missing image: %v: %s", err, s.stderr)
 	}
 }
+
+// TestServed reads back what Args has written, with and without a limit, whatever the path holds.
+func TestServed(t *testing.T) {
+	for _, image := range []string{"/r/vm/b/vm-disk0.qcow2", "/r/a,b,,c/-- x/é.qcow2"} {
+		for _, limit := range []int64{0, 1 << 30} {
+			for _, keys := range [][]KeyFile{nil, {{"k", "/a,b"}}, {{"k", "/a"}, {}, {"l", "/l"}, {"k", "/a"}}} {
+				o := ServerOptions{Image: image, Export: "vm-disk0", IO: IOMode{Cache: "none", AIO: "threads"}, RateLimit: limit, Keys: keys}
+				args, err := o.Args()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, export, ok := Served(args); got != image || export != o.Export || !ok {
+					t.Errorf("%q: %q %q %v", args, got, export, ok)
+				}
+			}
+		}
+	}
+	for _, args := range [][]string{
+		nil,
+		{"sleep", "infinity"},
+		{"qemu-nbd", "--export-name=vm-disk0", "--", "relative"},
+		{"qemu-nbd", "--export-name=vm", "--", "/x"},
+		{"qemu-nbd", "--export-name=vm-disk0", "/x"},
+		{"qemu-nbd", "--", "/x"},
+		{"qemu-nbd", "--export-name=vm-disk0", "--", `json:{"driver":"raw","file":{"driver":"file","filename":"/x"}}`},
+		{"qemu-nbd", "--export-name=vm-disk0", "--", `json:{"driver":"qcow2","file":{"driver":"nbd","filename":"/x"}}`},
+		{"qemu-nbd", "--export-name=vm-disk0", "--", `json:{"driver":"qcow2"}`},
+	} {
+		if image, export, ok := Served(args); ok {
+			t.Errorf("%q: %q %q", args, image, export)
+		}
+	}
+}
+
+// FuzzServed: of a command line that was made, what it serves is read back as it was; of any other, nothing that could not
+// have been asked for.
+func FuzzServed(f *testing.F) {
+	f.Add("/a/b.qcow2", "vm-disk0", int64(0), "--export-name=vm-disk0\x00--\x00/a/b.qcow2")
+	f.Add("/a,b,,c/d.qcow2", "vm-disk10", int64(1<<20), "x\x00--\x00"+throttled+"/a,,b")
+	f.Add("/ä/ö=ü", "vm.x_y-disk1", int64(MinRateLimit), "--\x00--\x00--")
+	f.Fuzz(func(t *testing.T, image, export string, limit int64, line string) {
+		for _, keys := range [][]KeyFile{nil, {{}, {"k", "/a,b"}}} {
+			args, err := ServerOptions{Image: image, Export: export, RateLimit: limit, Shared: 10, IO: BufferedIO, Keys: keys}.Args()
+			if err != nil {
+				continue
+			}
+			if i, e, ok := Served(args); !ok || i != image || e != export {
+				t.Fatalf("%q %q are read as %q %q, %v from %q", image, export, i, e, ok, args)
+			}
+		}
+		if i, e, ok := Served(strings.Split(line, "\x00")); ok && (checkPath(i) != nil || CheckExport(e) != nil) {
+			t.Fatalf("%q: %q %q", line, i, e)
+		}
+	})
+}

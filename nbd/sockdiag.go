@@ -19,8 +19,8 @@ const (
 	diagInodeOffset  = 68
 )
 
-// diagRequest asks for all TCP sockets of a family with this local port and
-// state. A dump answers with those whose idiag_sport is the one asked for.
+// diagRequest asks for all TCP sockets of a family with this local port, or any
+// for 0, and state. A dump answers with those whose idiag_sport is the one asked for.
 func diagRequest(family uint8, port uint16, state uint8) []byte {
 	request := make([]byte, unix.SizeofNlMsghdr+diagRequestBytes)
 	binary.NativeEndian.PutUint32(request[0:], uint32(len(request)))
@@ -34,7 +34,17 @@ func diagRequest(family uint8, port uint16, state uint8) []byte {
 }
 
 // readDiag reads the answer to one request to its end.
-func readDiag(fd int, port uint16, state uint8, inodes []uint32) ([]uint32, error) {
+func readDiag(fd int, port uint16, state uint8, sockets []socket) ([]socket, error) {
+	err := readAnswer(fd, func(datagram []byte) (bool, error) {
+		found, done, err := parseDiag(datagram, port, state)
+		sockets = append(sockets, found...)
+		return done, err
+	})
+	return sockets, err
+}
+
+// readAnswer reads datagrams until one is the last.
+func readAnswer(fd int, parse func(datagram []byte) (done bool, err error)) error {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, _, err := unix.Recvfrom(fd, buffer, 0)
@@ -42,26 +52,41 @@ func readDiag(fd int, port uint16, state uint8, inodes []uint32) ([]uint32, erro
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("netlink: %w", err)
+			return fmt.Errorf("netlink: %w", err)
 		}
-		messages, err := syscall.ParseNetlinkMessage(buffer[:n])
+		done, err := parse(buffer[:n])
 		if err != nil {
-			return nil, fmt.Errorf("netlink: %w", err)
+			return fmt.Errorf("netlink: %w", err)
 		}
-		for _, message := range messages {
-			switch message.Header.Type {
-			case unix.NLMSG_DONE:
-				return inodes, nil
-			case unix.NLMSG_ERROR:
-				return nil, fmt.Errorf("netlink: %w", diagErrno(message.Data))
-			}
-			data := message.Data
-			if len(data) >= diagMessageBytes && data[diagStateOffset] == state &&
-				binary.BigEndian.Uint16(data[diagPortOffset:]) == port {
-				inodes = append(inodes, binary.NativeEndian.Uint32(data[diagInodeOffset:]))
-			}
+		if done {
+			return nil
 		}
 	}
+}
+
+// parseDiag reads one datagram of an answer, and says whether it is the last.
+func parseDiag(datagram []byte, port uint16, state uint8) (sockets []socket, done bool, err error) {
+	messages, err := syscall.ParseNetlinkMessage(datagram)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, message := range messages {
+		switch message.Header.Type {
+		case unix.NLMSG_DONE:
+			return sockets, true, nil
+		case unix.NLMSG_ERROR:
+			return nil, false, diagErrno(message.Data)
+		}
+		data := message.Data
+		if len(data) < diagMessageBytes || data[diagStateOffset] != state {
+			continue
+		}
+		s := socket{binary.BigEndian.Uint16(data[diagPortOffset:]), binary.NativeEndian.Uint32(data[diagInodeOffset:])}
+		if port == anyPort || s.port == port {
+			sockets = append(sockets, s)
+		}
+	}
+	return sockets, false, nil
 }
 
 func diagErrno(data []byte) error {

@@ -1,12 +1,16 @@
 package nbd
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func listen(t *testing.T, addr string) (*net.TCPListener, uint16) {
@@ -31,7 +35,14 @@ func wantEstablished(t *testing.T, port uint16, want int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got == want && len(text) == want {
+		all, err := Clients()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, listed := all[port]; listed != (all[port] > 0) {
+			t.Fatalf("a port without a client is listed: %v", all)
+		}
+		if got == want && len(text) == want && all[port] == want {
 			return
 		}
 	}
@@ -95,5 +106,36 @@ func FuzzProcNet(f *testing.F) {
 	f.Add([]byte("heading\n 0: 0100007F:2779 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 20911 1 0 100 0 0 10 0\n"))
 	f.Fuzz(func(_ *testing.T, table []byte) {
 		_, _ = parseProcNet(table, 0x2779, tcpListen)
+		_, _ = parseProcNet(table, anyPort, tcpListen)
+	})
+}
+
+func FuzzDiag(f *testing.F) {
+	message := func(kind uint16, body []byte) []byte {
+		m := make([]byte, unix.SizeofNlMsghdr, unix.SizeofNlMsghdr+len(body))
+		binary.NativeEndian.PutUint32(m, uint32(cap(m)))
+		binary.NativeEndian.PutUint16(m[4:], kind)
+		return append(m, body...)
+	}
+	socket := make([]byte, diagMessageBytes)
+	socket[diagStateOffset], socket[diagPortOffset], socket[diagPortOffset+1], socket[diagInodeOffset] = tcpListen, 0x27, 0x79, 7
+	one := message(sockDiagByFamily, socket)
+	for _, answer := range [][]byte{
+		one, append(one, message(unix.NLMSG_DONE, make([]byte, 4))...), message(unix.NLMSG_ERROR, []byte{0xff, 0xff, 0xff, 0xff}),
+		message(unix.NLMSG_ERROR, nil), one[:40],
+		{},
+	} {
+		f.Add(answer)
+	}
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		inodes, done, err := parseDiag(answer, 0x2779, tcpListen)
+		if len(inodes) > len(answer)/diagMessageBytes || err != nil && (done || inodes != nil) {
+			t.Fatalf("%v, done %v, error %v", inodes, done, err)
+		}
+		ports := map[uint16]bool{}
+		_, _ = parseTaken(answer, netip.MustParseAddr("127.0.0.1"), ports)
+		if len(ports) > len(answer)/diagMessageBytes {
+			t.Fatalf("%d ports of %d bytes", len(ports), len(answer))
+		}
 	})
 }

@@ -41,7 +41,7 @@ func TestToolThatMisbehaves(t *testing.T) {
 		if output, err := command.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, output)
 		}
-		return Tools{QemuImg: name}
+		return Tools{QemuImg: name, programDirs: []string{"/usr/bin", "/bin"}}
 	}
 	if _, err := script("yes x | head -c 3000000").Info(ctx, path); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("too much output: %v", err)
@@ -53,7 +53,10 @@ func TestToolThatMisbehaves(t *testing.T) {
 	if _, err := script("echo no luck >&2; exit 7").Check(ctx, path); !errors.As(err, &tool) || tool.ExitCode != 7 || tool.Stderr != "no luck" {
 		t.Errorf("%v", err)
 	}
-	if _, err := script("kill -9 $$").Check(ctx, path); !errors.As(err, &tool) || tool.ExitCode != -1 || !strings.Contains(err.Error(), "killed") {
+	if _, err := script("ulimit -t 1; while :; do :; done").Check(ctx, path); !errors.As(err, &tool) || tool.ExitCode != -1 || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("%v", err)
+	}
+	if _, err := script("ulimit -S -t 1; while :; do :; done").Check(ctx, path); err == nil || !strings.Contains(err.Error(), "processor time") {
 		t.Errorf("%v", err)
 	}
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)

@@ -1,0 +1,215 @@
+package confine
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// roomy limits stand in nobody's way.
+var roomy = Limits{MemoryBytes: 4 << 30, FileBytes: 1 << 20, CPU: time.Minute}
+
+// shell runs a script of bash, confined, as the user of the exporters, and gives what it printed.
+func shell(t *testing.T, r Rules, script string, args ...string) (string, error) {
+	t.Helper()
+	r.ProgramDirs = []string{"/usr/bin", "/bin"}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/bin/bash", append([]string{"-c", script, "bash"}, args...)...)
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if os.Getuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+	err := Run(cmd, r)
+	return output.String(), err
+}
+
+// publicDir is a directory that everybody may write to, so that only the confinement stands in the way.
+func publicDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "confine-test-")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	must(t, os.Chmod(dir, 0o777))
+	return dir
+}
+
+func publicFile(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o666)
+	must(t, err)
+	t.Cleanup(func() { f.Close() })
+	must(t, f.Chmod(0o666))
+	_, err = f.WriteString("content of " + filepath.Base(path))
+	must(t, err)
+	return f
+}
+
+func openZero(t *testing.T) *os.File {
+	t.Helper()
+	f, err := os.Open("/dev/zero")
+	must(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSupported(t *testing.T) {
+	if err := Supported(); err != nil {
+		t.Fatalf("%v: these tests need a kernel with Landlock (5.13, CONFIG_SECURITY_LANDLOCK, lsm=landlock,...)", err)
+	}
+}
+
+// TestEscape tries what a qemu-img would try that an image has taken over. "=" is what must succeed.
+func TestEscape(t *testing.T) {
+	dir := publicDir(t)
+	own, parent := publicFile(t, filepath.Join(dir, "own")), publicFile(t, filepath.Join(dir, "parent"))
+	publicFile(t, filepath.Join(dir, "other"))
+	must(t, os.Symlink("other", filepath.Join(dir, "link")))
+	listener, err := net.Listen("unix", filepath.Join(dir, "socket"))
+	must(t, err)
+	defer listener.Close()
+	must(t, os.Chmod(filepath.Join(dir, "socket"), 0o777))
+	victim := exec.Command("/bin/sleep", "1000")
+	if os.Getuid() == 0 { // another process of the same user
+		victim.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	}
+	must(t, victim.Start())
+	defer func() { _ = victim.Process.Kill(); _ = victim.Wait() }()
+
+	for _, e := range []struct{ what, command string }{
+		{"=read its own file", `grep -q content "$D/own"`},
+		{"=write its own file", `echo content >"$D/own"`},
+		{"=read its parent", `grep -q content "$D/parent"`},
+		{"write its parent", `echo x >>"$D/parent"`},
+		{"read the file of another", `cat "$D/other"`},
+		{"read it through a link", `cat "$D/link"`},
+		{"write the file of another", `echo x >>"$D/other"`},
+		{"list the directory", `ls "$D"`},
+		{"make a file", `echo x >"$D/new"`},
+		{"make a link", `ln -s other "$D/new"`},
+		{"remove its own file", `rm "$D/own"`},
+		{"move its own file", `mv "$D/own" "$D/new"`},
+		{"read what everybody may", `cat /etc/passwd`},
+		{"read secrets of the host", `cat /etc/shadow`},
+		{"look at processes", `cat "/proc/$VICTIM/environ" || ls /proc || cat /proc/self/environ`},
+		{"write to temporary directories", `echo x >/tmp/escaped || echo x >/dev/shm/escaped || echo x >/var/tmp/escaped`},
+		{"open a network connection", `(exec 3<>/dev/tcp/127.0.0.1/1) 2>&1 | grep -q refused`},
+		{"look a name up", `getent ahosts localhost`},
+		{"speak to a service of this host", `socat -u /dev/null "UNIX-CONNECT:$D/socket"`},
+		{"signal a process of the same user", `kill -0 "$VICTIM"`},
+		{"limit a process of the same user", `prlimit --pid "$VICTIM" --nofile=3:3`},
+		{"slow down a process of the same user", `renice -n 19 -p "$VICTIM"`},
+		{"make a namespace", `unshare --user true`},
+		{"mount", `mount -t tmpfs none "$D"`},
+		{"share memory with others", `ipcmk -M 4096`},
+		{"become root", `setpriv --reuid=0 true || grep -q '^NoNewPrivs:.*0$' /proc/self/status`},
+		{"raise its limits", `ulimit -c unlimited`},
+	} {
+		what, must := strings.CutPrefix(e.what, "=")
+		script := `D=$1 VICTIM=$2; ` + e.command
+		output, err := shell(t, Rules{Read: []*os.File{parent}, Write: []*os.File{own}, Limits: roomy}, script, dir, fmt.Sprint(victim.Process.Pid))
+		if (err == nil) != must {
+			t.Errorf("%s: %v: %s", what, err, output)
+		}
+		if strings.Contains(output, "cannot be confined") || strings.Contains(output, "command not found") {
+			t.Errorf("%s: not tried: %s", what, output)
+		}
+	}
+}
+
+// TestFileThatWasReplaced: it is the file that was opened, and no other that has its name now.
+func TestFileThatWasReplaced(t *testing.T) {
+	dir := publicDir(t)
+	path := filepath.Join(dir, "image")
+	image := publicFile(t, path)
+	publicFile(t, filepath.Join(dir, "other"))
+	must(t, os.Rename(path, filepath.Join(dir, "moved")))
+	for name, replace := range map[string]func() error{
+		"link": func() error { return os.Symlink("other", path) },
+		"file": func() error { return os.Link(filepath.Join(dir, "other"), path) },
+		"FIFO": func() error { return syscall.Mkfifo(path, 0o666) },
+	} {
+		must(t, replace())
+		if output, err := shell(t, Rules{Write: []*os.File{image}, Limits: roomy}, `cat "$1"`, path); err == nil {
+			t.Errorf("%s: %s", name, output)
+		}
+		must(t, os.Remove(path))
+	}
+	if output, err := shell(t, Rules{Write: []*os.File{image}, Limits: roomy}, `cat "$1"`, filepath.Join(dir, "moved")); err != nil {
+		t.Errorf("under its new name: %v: %s", err, output)
+	}
+}
+
+// TestLimits: what eats memory, time or disk is stopped, and nobody else is harmed.
+func TestLimits(t *testing.T) {
+	dir := publicDir(t)
+	file, zero := publicFile(t, filepath.Join(dir, "file")), openZero(t)
+	for what, test := range map[string]struct {
+		limits func(*Limits)
+		script string
+	}{
+		"memory": {func(l *Limits) { l.MemoryBytes = 256 << 20 }, `dd if=/dev/zero of=/dev/null bs=1G count=1`},
+		"time":   {func(l *Limits) { l.CPU = time.Second }, `while :; do :; done`},
+		"disk":   {func(l *Limits) { l.FileBytes = 1 << 16 }, `printf %1000000s x >"$1"; test "$(wc -c <"$1")" = 1000000`},
+	} {
+		l := roomy
+		test.limits(&l)
+		rules := Rules{Write: []*os.File{file}, Read: []*os.File{zero}, Limits: l}
+		if output, err := shell(t, rules, test.script, file.Name()); err == nil {
+			t.Errorf("%s: %s", what, output)
+		}
+	}
+	if info, err := file.Stat(); err != nil || info.Size() > 1<<16 {
+		t.Errorf("%v, %v", info.Size(), err)
+	}
+}
+
+// TestLimitsAreRoomy: the scripts above fail for the limits alone.
+func TestLimitsAreRoomy(t *testing.T) {
+	file, zero := publicFile(t, filepath.Join(publicDir(t), "file")), openZero(t)
+	rules := Rules{Write: []*os.File{file}, Read: []*os.File{zero}, Limits: roomy}
+	script := `dd if=/dev/zero of=/dev/null bs=1G count=1 && printf %1000000s x >"$1"; test "$(wc -c <"$1")" = 1000000`
+	if output, err := shell(t, rules, script, file.Name()); err != nil {
+		t.Errorf("%v: %s", err, output)
+	}
+}
+
+func TestProgramThatIsNotThere(t *testing.T) {
+	for _, path := range []string{"/nonexistent/x", "no-such-program"} {
+		if err := Run(exec.Command(path), Rules{Limits: roomy}); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
+// BenchmarkRun is what the confinement costs: compare it with BenchmarkBare.
+func BenchmarkRun(b *testing.B) {
+	for b.Loop() {
+		if err := Run(exec.Command("/bin/true"), Rules{Limits: roomy}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkBare(b *testing.B) {
+	for b.Loop() {
+		if err := exec.Command("/bin/true").Run(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,206 @@
+package nbd
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// chainSpec is one image of a chain, and what is written to it.
+type chainSpec struct {
+	size   int64
+	full   bool // stands on nothing
+	writes []string
+}
+
+// newChain makes images in directories of their own, each on the one before, and returns them, the newest first.
+func newChain(t *testing.T, dir string, specs ...chainSpec) []string {
+	t.Helper()
+	var chain []string
+	for i, s := range specs {
+		spec := ImageSpec{Path: filepath.Join(dir, string(rune('a'+i)), "disk.qcow2"), SizeBytes: s.size}
+		if i > 0 && !s.full {
+			spec.BackingFile = "../" + string(rune('a'+i-1)) + "/disk.qcow2"
+		} else {
+			spec.ClusterBytes, spec.ExtendedL2 = FullClusterBytes, true
+		}
+		if err := os.Mkdir(filepath.Dir(spec.Path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := (Tools{}).Create(testContext(t), spec); err != nil {
+			t.Fatal(err)
+		}
+		args := []string{"-f", "qcow2"}
+		for _, w := range s.writes {
+			args = append(args, "-c", w)
+		}
+		if out, err := exec.Command("qemu-io", append(args, spec.Path)...).CombinedOutput(); err != nil || strings.Contains(string(out), "failed") {
+			t.Fatalf("qemu-io: %v: %s", err, out)
+		}
+		if err := os.Chmod(spec.Path, 0o440); err != nil {
+			t.Fatal(err)
+		}
+		chain = append([]string{spec.Path}, chain...)
+	}
+	return chain
+}
+
+// awkward is a chain in which everything happens that may happen to a disk: it grows twice, data is zeroed, also beyond the end
+// of what lies beneath, and written anew in parts of clusters.
+var awkward = []chainSpec{
+	{8 * MiB, true, []string{"write -P 1 0 3M", "write -P 2 5M 3M"}},
+	{8 * MiB, false, []string{"write -P 3 1M 64k", "write -z 2M 512k"}},
+	{12 * MiB, false, []string{"write -P 4 9M 2M", "write -P 5 5M 1M", "write -P 9 512 512"}},
+	{16 * MiB, false, []string{"write -z 9M 1M", "write -P 6 14M 4k", "write -P 7 5632k 4k", "write -z 0 64k"}},
+	{16 * MiB, false, []string{"write -P 8 15M 1M"}},
+}
+
+// TestMerge: whatever is merged onto whatever, the new image holds what the old one did, the old ones are untouched, and what
+// lies beneath is not copied.
+func TestMerge(t *testing.T) {
+	for name, c := range map[string]struct{ from, layers int }{
+		"one middle":            {1, 2},
+		"two middles":           {1, 3},
+		"the first":             {0, 5},
+		"a middle and the last": {3, 2},
+		"a full image":          {4, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := tempDir(t)
+			chain := newChain(t, dir, awkward...)[c.from:]
+			before := contents(t, chain)
+			layers, base := chain[:min(c.layers, len(chain))], chain[min(c.layers, len(chain)):]
+			spec := ImageSpec{Path: filepath.Join(dir, "new", "disk.qcow2"), SizeBytes: awkward[len(awkward)-1-c.from].size}
+			if len(base) > 0 {
+				spec.BackingFile = "../" + filepath.Base(filepath.Dir(base[0])) + "/disk.qcow2"
+			}
+			if err := os.Mkdir(filepath.Dir(spec.Path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			last := 0.0
+			m := MergeSpec{Layers: layers, Base: base, Image: spec, Cache: "writeback", Progress: func(f float64) { last = f }}
+			if err := (Tools{}).Merge(testContext(t), m); err != nil {
+				t.Fatal(err)
+			}
+			if last != 1 {
+				t.Errorf("progress ends at %v", last)
+			}
+			merged := append([]string{spec.Path}, base...)
+			if err := (Tools{}).Compare(testContext(t), chain, merged); err != nil {
+				t.Error(err)
+			}
+			if result, err := (Tools{}).Check(testContext(t), spec.Path); err != nil || result.Leaks != 0 {
+				t.Errorf("%+v, %v", result, err)
+			}
+			if diff := cmp.Diff(before, contents(t, chain)); diff != "" {
+				t.Error("a layer was changed")
+			}
+			if left, err := filepath.Glob(filepath.Dir(spec.Path) + "/*"); err != nil || len(left) != 1 {
+				t.Errorf("left: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+func contents(t *testing.T, paths []string) []string {
+	var list []string
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, string(text))
+	}
+	return list
+}
+
+// TestMergeTakesNoMore: what the base holds is not copied into the new image.
+func TestMergeTakesNoMore(t *testing.T) {
+	dir := tempDir(t)
+	chain := newChain(t, dir, chainSpec{64 * MiB, true, []string{"write -P 1 0 32M"}},
+		chainSpec{64 * MiB, false, []string{"write -P 2 0 1M"}}, chainSpec{64 * MiB, false, []string{"write -P 3 2M 1M"}})
+	spec := ImageSpec{Path: filepath.Join(dir, "c", "new.qcow2"), SizeBytes: 64 * MiB, BackingFile: "../a/disk.qcow2"}
+	if err := (Tools{}).Merge(testContext(t), MergeSpec{Layers: chain[:2], Base: chain[2:], Image: spec, Cache: "writeback"}); err != nil {
+		t.Fatal(err)
+	}
+	info, err := (Tools{}).Info(testContext(t), spec.Path)
+	if err != nil || info.ActualBytes > 4*MiB || info.BackingFile != spec.BackingFile {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+// TestMergeBesideReaders: images that are being served can be merged, and can be served meanwhile.
+func TestMergeBesideReaders(t *testing.T) {
+	dir := tempDir(t)
+	chain := newChain(t, dir, awkward[:3]...)
+	served := exec.Command("qemu-io", "-r", "-f", "qcow2", chain[0])
+	stdin, err := served.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := served.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := served.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stdin.Write([]byte("read 0 512\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stdout.Read(make([]byte, 1)); err != nil { // it has the images open
+		t.Fatal(err)
+	}
+	spec := ImageSpec{Path: filepath.Join(dir, "c", "new.qcow2"), SizeBytes: 12 * MiB, BackingFile: "../a/disk.qcow2"}
+	if err := (Tools{}).Merge(testContext(t), MergeSpec{Layers: chain[:2], Base: chain[2:], Image: spec, Cache: "writeback"}); err != nil {
+		t.Error(err)
+	}
+	if err := (Tools{}).Compare(testContext(t), chain, append([]string{spec.Path}, chain[2:]...)); err != nil {
+		t.Error(err)
+	}
+	_ = stdin.Close()
+	_, _ = io.Copy(io.Discard, stdout)
+	if err := served.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCompareDiffers(t *testing.T) {
+	dir := tempDir(t)
+	chain := newChain(t, dir, awkward...)
+	if err := (Tools{}).Compare(testContext(t), chain, chain[1:]); !errors.Is(err, ErrDiffers) {
+		t.Errorf("%v", err)
+	}
+	damaged := filepath.Join(dir, "b", "disk.qcow2")
+	if err := os.Truncate(damaged, 100); err != nil {
+		t.Fatal(err)
+	}
+	if err := (Tools{}).Compare(testContext(t), chain, chain[1:]); err == nil || errors.Is(err, ErrDiffers) {
+		t.Errorf("of an image that cannot be read: %v", err)
+	}
+}
+
+// TestMergeFollowsNoHeader: a layer that names another file as its backing has nothing of it read.
+func TestMergeFollowsNoHeader(t *testing.T) {
+	dir := tempDir(t)
+	chain := newChain(t, dir, awkward[:3]...)
+	secret := filepath.Join(dir, "secret.qcow2")
+	newImage(t, secret, 8*MiB)
+	if err := os.Chmod(chain[2], 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", secret, chain[2]).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	spec := ImageSpec{Path: filepath.Join(dir, "c", "new.qcow2"), SizeBytes: 12 * MiB, BackingFile: "../a/disk.qcow2"}
+	err := (Tools{}).Merge(testContext(t), MergeSpec{Layers: chain[:2], Base: chain[2:], Image: spec, Cache: "writeback"})
+	if err == nil || !strings.Contains(err.Error(), "Permission denied") {
+		t.Errorf("the base named a file of its own, and it was opened: %v", err)
+	}
+}

@@ -1,0 +1,27 @@
+package nbd
+
+import "context"
+
+// Unlock proves that the tools' key opens an image, of which it reads no more than the header: ErrWrongKey if it does not,
+// ErrNotEncrypted if there is nothing to open. It may be served meanwhile.
+func (t Tools) Unlock(ctx context.Context, path string) error {
+	if err := checkPath(path); err != nil {
+		return err
+	}
+	image, _, header, err := t.openImage(path)
+	if err != nil {
+		return err
+	}
+	defer image.Close() //nolint:errcheck // only read
+	if err := t.fits(path, header); err != nil || !header.Encrypted {
+		return err
+	}
+	name, err := aloneName(path, true)
+	if err != nil {
+		return err
+	}
+	// "info" does not care for the key. This lists the snapshots within the image, of which there are none.
+	c := call{verb: "snapshot", path: path, image: image, key: t.Key, limits: reading()}
+	_, err = t.run(ctx, c, append(t.Key.args(), "-U", "-q", "-l", "--", name)...)
+	return err
+}
