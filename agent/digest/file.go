@@ -1,0 +1,152 @@
+package digest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+)
+
+// chunkBytes is what is read at a time; two chunks are in memory, one that is read and one that is hashed.
+const chunkBytes = 4 << 20
+
+// Options of a read. The zero value reads as fast as the disk gives.
+type Options struct {
+	Limit    *rate.Limiter     // of bytes read, holes not counted; shared by all that share a limit. See Limit
+	Progress func(bytes int64) // is told of every further piece of the file, holes counted
+}
+
+// Limit makes a limiter that lets so many bytes a second pass, for any number of reads together; nil for 0, no limit.
+func Limit(bytesPerSecond int64) *rate.Limiter {
+	if bytesPerSecond <= 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Limit(bytesPerSecond), chunkBytes)
+}
+
+// ErrChanged says that a file changed while it was read, so that it has no digest.
+var ErrChanged = errors.New("changed while it was read")
+
+// OfFile reads a regular file that is open for reading, and returns its digest. What it reads comes from the disk and not
+// from the page cache, wherever the file system can do that: it is the disk that is asked what it still knows.
+func OfFile(ctx context.Context, f *os.File, o Options) (Digest, error) {
+	before, err := f.Stat()
+	if err != nil {
+		return Digest{}, err
+	}
+	if !before.Mode().IsRegular() {
+		return Digest{}, fmt.Errorf("%s: is no regular file, which alone has a digest", f.Name())
+	}
+	r := newReader(f, before.Size(), o)
+	d, err := r.digest(ctx)
+	if err != nil {
+		return Digest{}, err
+	}
+	after, err := f.Stat()
+	if err == nil && (after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime())) {
+		err = fmt.Errorf("%s: %w", f.Name(), ErrChanged)
+	}
+	return d, err
+}
+
+// A piece is some bytes of the file, or zeroes in the place of a hole.
+type piece struct {
+	buffer []byte // nil for a hole
+	bytes  int64
+}
+
+// digest reads in one goroutine and hashes in another.
+func (r *reader) digest(ctx context.Context) (Digest, error) {
+	pieces, buffers := make(chan piece), make(chan []byte, 2)
+	buffers <- aligned(chunkBytes)
+	buffers <- aligned(chunkBytes)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer close(pieces)
+		return r.read(ctx, buffers, pieces)
+	})
+	h, zeroes := newHash(), make([]byte, 64<<10)
+	group.Go(func() error {
+		for p := range pieces {
+			if p.buffer != nil {
+				_, _ = h.Write(p.buffer[:p.bytes])
+				buffers <- p.buffer
+			}
+			for left := p.bytes; p.buffer == nil && left > 0; {
+				n := min(left, int64(len(zeroes)))
+				_, _ = h.Write(zeroes[:n])
+				left -= n
+			}
+			if r.Progress != nil {
+				r.Progress(p.bytes)
+			}
+		}
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		return Digest{}, err
+	}
+	return made(h, r.size), nil
+}
+
+// read passes the file on, piece by piece, in its order.
+func (r *reader) read(ctx context.Context, buffers <-chan []byte, pieces chan<- piece) error {
+	for at := int64(0); at < r.size; {
+		start, end, err := r.nextData(at)
+		if err != nil {
+			return err
+		}
+		for hole := min(start, r.size); at < hole; {
+			n := min(hole-at, 1<<30) // so that it can be ended
+			if err := pass(ctx, pieces, piece{bytes: n}); err != nil {
+				return err
+			}
+			at += n
+		}
+		for at < end {
+			p, err := r.chunk(ctx, <-buffers, at, end)
+			if err != nil {
+				return err
+			}
+			if err := pass(ctx, pieces, p); err != nil {
+				return err
+			}
+			at += p.bytes
+		}
+	}
+	return nil
+}
+
+func pass(ctx context.Context, pieces chan<- piece, p piece) error {
+	select {
+	case pieces <- p:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// chunk reads what comes at an offset, up to end or to what fits.
+func (r *reader) chunk(ctx context.Context, buffer []byte, at, end int64) (piece, error) {
+	if err := ctx.Err(); err != nil {
+		return piece{}, context.Cause(ctx)
+	}
+	want := min(end-at, int64(len(buffer)))
+	if r.Limit != nil {
+		if err := r.Limit.WaitN(ctx, int(want)); err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			return piece{}, err
+		}
+	}
+	err := r.readAt(buffer, want, at)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("%s: %w", r.f.Name(), ErrChanged)
+	}
+	return piece{buffer, want}, err
+}
