@@ -1,0 +1,215 @@
+package retention
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Action is what becomes of a restore point.
+type Action string
+
+// The actions.
+const (
+	Keep   Action = "keep"
+	Delete Action = "delete" // nothing that is kept stands on it
+	Merge  Action = "merge"  // what stands on it takes in what it holds, and then it is deleted
+	Wait   Action = "wait"   // it is expired, and stays for now
+)
+
+// A Decision is what becomes of one restore point, and why.
+type Decision struct {
+	Point   Point
+	Action  Action
+	Reasons []string
+	Into    []string // of Merge: the points that take in what it holds
+}
+
+// A Rewrite gives a point that is kept other ground to stand on, for points beneath it to go.
+type Rewrite struct {
+	ID   string
+	Onto string // an ancestor; "" = on nothing, as a full backup
+}
+
+// A Set is what is known of the restore points of one VM in one repository.
+type Set struct {
+	Points   []Point
+	Policies map[string]Policy // by id
+	Held     map[string]string // by point: what reads it now, such as a restore
+	Now      time.Time
+	Zone     *time.Location
+}
+
+// A Plan is what is to be done, in this order: rewrites, from the oldest point to the newest; then deletions, what stands on
+// another first.
+type Plan struct {
+	Decisions []Decision // of every point, the newest first
+	Rewrites  []Rewrite
+	Deletions []string
+}
+
+// Plan decides. What is planned for the points of a VM leaves every kept point with all that it stands on, and the newest good
+// one of them all is always kept.
+func (s Set) Plan() Plan {
+	p := newPlanner(s)
+	for _, x := range p.sorted {
+		p.judge(x)
+	}
+	p.keepOneGood()
+	order := p.fromLeaves()
+	for _, id := range order {
+		p.decide(p.points[id])
+	}
+	return p.plan(order)
+}
+
+type planner struct {
+	Set
+	sorted    []Point // newest first
+	points    map[string]Point
+	children  map[string][]string
+	reasons   map[string]map[string][]string // by policy and point
+	decisions map[string]*Decision
+	kept      map[string][]string
+}
+
+func newPlanner(s Set) *planner {
+	p := &planner{
+		Set: s, sorted: slices.Clone(s.Points), points: map[string]Point{}, children: map[string][]string{},
+		reasons: map[string]map[string][]string{}, decisions: map[string]*Decision{}, kept: map[string][]string{},
+	}
+	slices.SortFunc(p.sorted, newestFirst)
+	groups := map[string][]Point{}
+	for _, x := range p.sorted {
+		p.points[x.ID] = x
+		p.children[x.Parent] = append(p.children[x.Parent], x.ID)
+		groups[x.Policy] = append(groups[x.Policy], x)
+	}
+	for id, group := range groups {
+		if policy, ok := s.Policies[id]; ok {
+			p.reasons[id] = policy.keep(group, s.Now, s.Zone)
+		}
+	}
+	return p
+}
+
+// judge finds out whether a point is kept for its own sake.
+func (p *planner) judge(x Point) {
+	d := &Decision{Point: x, Action: Keep}
+	p.decisions[x.ID] = d
+	_, known := p.Policies[x.Policy]
+	switch reasons := p.reasons[x.Policy][x.ID]; {
+	case x.Policy == "":
+		d.Reasons = []string{"no policy"}
+	case !known:
+		d.Reasons = []string{fmt.Sprintf("policy %s is not configured", x.Policy)}
+	case x.Damaged != "":
+		d.Reasons = []string{"damaged, and left to you: " + x.Damaged}
+	case len(reasons) > 0:
+		d.Reasons = reasons
+	default:
+		d.Action, d.Reasons = Delete, []string{"expired"}
+	}
+}
+
+// keepOneGood keeps the newest good point if the rules would have it go.
+func (p *planner) keepOneGood() {
+	for _, x := range p.sorted {
+		if x.Damaged != "" {
+			continue
+		}
+		if d := p.decisions[x.ID]; d.Action != Keep {
+			d.Action, d.Reasons = Keep, []string{"newest good one"}
+		}
+		return
+	}
+}
+
+// decide finds out what can become of an expired point, once that is known of all that stands on it.
+func (p *planner) decide(x Point) {
+	d := p.decisions[x.ID]
+	kept := p.keptOn(x.ID)
+	p.kept[x.ID] = kept
+	if d.Action == Keep {
+		return
+	}
+	damaged := slices.IndexFunc(kept, func(id string) bool { return p.points[id].Damaged != "" })
+	switch held := p.Held[x.ID]; {
+	case held != "":
+		d.Action, d.Reasons = Wait, append(d.Reasons, held)
+	case len(kept) == 0:
+	case !p.Policies[x.Policy].Merge:
+		d.Action, d.Reasons = Wait, append(d.Reasons, "stays until what stands on it goes: "+some(kept))
+	case damaged >= 0:
+		d.Action, d.Reasons = Wait, append(d.Reasons, "a damaged one stands on it: "+kept[damaged])
+	default:
+		d.Action, d.Into = Merge, kept
+	}
+}
+
+// keptOn lists the nearest points that stay and stand on a point, with nothing between but what goes.
+func (p *planner) keptOn(id string) (kept []string) {
+	for _, child := range p.children[id] {
+		if d := p.decisions[child]; d.Action == Keep || d.Action == Wait {
+			kept = append(kept, child)
+			continue
+		}
+		kept = append(kept, p.kept[child]...)
+	}
+	return kept
+}
+
+func some(ids []string) string {
+	if len(ids) > 3 {
+		return fmt.Sprintf("%s and %d more", strings.Join(ids[:3], ", "), len(ids)-3)
+	}
+	return strings.Join(ids, ", ")
+}
+
+// plan puts what is to be done in order.
+func (p *planner) plan(order []string) (plan Plan) {
+	for _, x := range p.sorted {
+		plan.Decisions = append(plan.Decisions, *p.decisions[x.ID])
+	}
+	for _, x := range order {
+		if d := p.decisions[x]; d.Action == Delete || d.Action == Merge {
+			plan.Deletions = append(plan.Deletions, x)
+			continue
+		}
+		if onto := p.ground(x); onto != p.points[x].Parent {
+			plan.Rewrites = append(plan.Rewrites, Rewrite{ID: x, Onto: onto})
+		}
+	}
+	slices.Reverse(plan.Rewrites)
+	return plan
+}
+
+// ground is what a point is to stand on: the nearest of its ancestors that stays.
+func (p *planner) ground(id string) string {
+	parent := p.points[id].Parent
+	for d := p.decisions[parent]; d != nil && (d.Action == Delete || d.Action == Merge); d = p.decisions[parent] {
+		parent = d.Point.Parent
+	}
+	return parent
+}
+
+// fromLeaves lists the points so that each comes after all that stands on it.
+func (p *planner) fromLeaves() (order []string) {
+	seen := map[string]bool{}
+	var visit func(id string)
+	visit = func(id string) {
+		if seen[id] {
+			return
+		}
+		seen[id] = true
+		for _, child := range p.children[id] {
+			visit(child)
+		}
+		order = append(order, id)
+	}
+	for _, x := range p.sorted {
+		visit(x.ID)
+	}
+	return order
+}

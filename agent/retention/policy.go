@@ -1,0 +1,129 @@
+// Package retention says which restore points a policy keeps, and what becomes of the others. It only computes.
+//
+// The rules are restic's, so that who knows those knows these: points are looked at from the newest to the oldest; of each hour,
+// day, week, month and year the last point counts; and the oldest point of all is kept for a rule that has not found as many
+// periods as it was given.
+package retention
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Unlimited is a count without an end.
+const Unlimited = -1
+
+// A Policy says which restore points are kept. A point that any rule keeps is kept.
+type Policy struct {
+	Last                                   int           // of the newest points; 0 = none, Unlimited = every one
+	Hourly, Daily, Weekly, Monthly, Yearly int           // periods whose last point is kept
+	Within                                 time.Duration // before the newest point; 0 = no such rule
+	MinAge                                 time.Duration // younger ones are never removed, whatever the rules say
+	Merge                                  bool          // an expired point that others stand on is merged into them; else it stays until they go
+}
+
+// KeepsNothing says whether no rule of the policy keeps anything.
+func (p Policy) KeepsNothing() bool {
+	return p.Last == 0 && p.Hourly == 0 && p.Daily == 0 && p.Weekly == 0 && p.Monthly == 0 && p.Yearly == 0 && p.Within == 0
+}
+
+// A Point is a completed restore point.
+type Point struct {
+	ID, Parent string
+	CreatedAt  time.Time // the instant that it holds
+	Policy     string    // "" = it is never removed
+	Damaged    string    // what was found wrong with it; "" = nothing. It counts for no rule.
+}
+
+// keep finds the reasons for which the policy keeps points of one VM in one repository: by id, and empty for one that is
+// expired. A damaged point is passed over: it must not take the place of a good one.
+func (p Policy) keep(points []Point, now time.Time, zone *time.Location) map[string][]string {
+	sorted := slices.DeleteFunc(slices.Clone(points), func(x Point) bool { return x.Damaged != "" })
+	slices.SortFunc(sorted, newestFirst)
+	reasons := map[string][]string{}
+	rules := p.rules()
+	for i, x := range sorted {
+		for r := range rules {
+			if reason := rules[r].take(x.CreatedAt.In(zone), i == len(sorted)-1); reason != "" {
+				reasons[x.ID] = append(reasons[x.ID], reason)
+			}
+		}
+		if p.Within > 0 && sorted[0].CreatedAt.Sub(x.CreatedAt) <= p.Within {
+			reasons[x.ID] = append(reasons[x.ID], "within "+Span(p.Within)+" of the newest")
+		}
+		if age := now.Sub(x.CreatedAt); age < p.MinAge {
+			reasons[x.ID] = append(reasons[x.ID], "younger than "+Span(p.MinAge))
+		}
+	}
+	return reasons
+}
+
+// newestFirst orders points by their instants. Ids decide between two of one instant, so that the order is always the same.
+func newestFirst(a, b Point) int {
+	if c := b.CreatedAt.Compare(a.CreatedAt); c != 0 {
+		return c
+	}
+	return strings.Compare(b.ID, a.ID)
+}
+
+// A rule keeps the last point of each of a number of periods.
+type rule struct {
+	name   string
+	left   int
+	period func(time.Time) string // its name; points of one period have one name
+	last   string
+}
+
+func (p Policy) rules() []rule {
+	point := 0
+	return []rule{
+		{name: "last", left: p.Last, period: func(time.Time) string { point++; return fmt.Sprintf("#%d", point) }},
+		// The hour that comes twice when the clocks are set back is two hours: they differ in their distance from UTC.
+		{name: "hourly", left: p.Hourly, period: func(t time.Time) string { return t.Format("2006-01-02 15h -0700") }},
+		{name: "daily", left: p.Daily, period: func(t time.Time) string { return t.Format("2006-01-02") }},
+		{name: "weekly", left: p.Weekly, period: func(t time.Time) string {
+			year, week := t.ISOWeek()
+			return fmt.Sprintf("%d-W%02d", year, week)
+		}},
+		{name: "monthly", left: p.Monthly, period: func(t time.Time) string { return t.Format("2006-01") }},
+		{name: "yearly", left: p.Yearly, period: func(t time.Time) string { return t.Format("2006") }},
+	}
+}
+
+// take looks at the next older point, and returns why the rule keeps it; "" if it does not.
+func (r *rule) take(t time.Time, oldest bool) string {
+	if r.left == 0 {
+		return ""
+	}
+	period := r.period(t)
+	fresh := period != r.last
+	if !fresh && !oldest {
+		return ""
+	}
+	r.last = period
+	if r.left > 0 {
+		r.left--
+	}
+	if !fresh {
+		return "oldest, for " + r.name
+	}
+	return r.name + " " + period
+}
+
+// Span is a duration as a person writes it in the configuration: whole days where it is whole days.
+func Span(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	text := d.String()
+	if s, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = s + "m"
+	}
+	if s, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = s + "h"
+	}
+	return text
+}
