@@ -1,8 +1,6 @@
 package store
 
 import (
-	"path"
-
 	"github.com/sendense/backup-agent/agent/backup"
 )
 
@@ -38,15 +36,12 @@ func (t *tx) checkIdle(vm string) error {
 // checkAlias returns an *ActiveError when the same VM has an active backup under another name: the name is the hub's, and
 // the inventory path says which VM it is. Its second snapshot would destroy the first one.
 func (t *tx) checkAlias(vm backup.VM) error {
-	if vm.InventoryPath == "" {
-		return nil
-	}
 	return t.Bucket(bucketActive).ForEach(func(k, id []byte) error {
 		b, err := t.indexed(bucketActive, k, id)
 		if err != nil {
 			return err
 		}
-		if b.VM.VCenter == vm.VCenter && path.Clean(b.VM.InventoryPath) == path.Clean(vm.InventoryPath) {
+		if b.VM.Same(vm) {
 			return &ActiveError{VM: b.VM.Name, BackupID: b.ID, State: b.State}
 		}
 		return nil

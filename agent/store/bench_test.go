@@ -25,7 +25,7 @@ func withRecords(b *testing.B, n int) *Store {
 					Repository: "local", State: backup.Completed, Runs: make([]backup.DiskRun, 2),
 					CreatedAt: start.Add(time.Duration(done) * time.Second),
 				}
-				if err := t.list(nil, lists(r), r); err != nil {
+				if err := t.index(nil, &r); err != nil {
 					return err
 				}
 				if err := t.put(bucketBackups, []byte(r.ID), r); err != nil {
@@ -88,6 +88,21 @@ func BenchmarkLatestCompleted(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
+		})
+	}
+}
+
+// BenchmarkCheck is what a start of the daemon costs that reads the whole database.
+func BenchmarkCheck(b *testing.B) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := withRecords(b, n)
+			for b.Loop() {
+				if err := s.Check(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(s.SizeBytes())/(1<<20), "MiB")
 		})
 	}
 }

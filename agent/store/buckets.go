@@ -2,34 +2,44 @@
 //
 // Everything that must be unique (the active backup of a VM, the holder of a port, an id, a unit's name) is decided
 // inside the transaction that writes it. Transactions are short and do nothing but read and write the file. All
-// methods may be called from any goroutine. An error means that nothing was written.
+// methods may be called from any goroutine. An error means that nothing was written, unless it is ErrMayStand.
 //
 // # Schema
 //
-// Version 1. Times are 8 bytes, big-endian nanoseconds since 1970 UTC; ports are 2 bytes, big-endian; "JSON" is the
+// Version 4 (3 was never used). Times are 8 bytes, big-endian nanoseconds since 1970 UTC; ports are 2 bytes, big-endian; "JSON" is the
 // encoding of the type of package backup.
 //
 //	meta
 //	    schema                   -> version of this schema, decimal digits
 //	    port_cursor              -> port handed out last; ports rotate, so the search goes on behind it
+//	    rebuilt                  -> nothing; there while exporters of a lost database may run
+//	    pruned                   -> time when the policies were last applied to everything; absent before that
 //	vms
 //	    <vm name>                -> JSON VM
 //	backups
 //	    <backup id>              -> JSON Backup, active and ended ones
 //	removed
-//	    <backup id>              -> time of removal; the id is never given again
+//	    <backup id>              -> time of removal, then the directory it had, if any; the id is never given again
 //	requests
 //	    <request id>             -> backup id, the first answer to a request that may be repeated
 //	active
 //	    <vm name>                -> backup id; at most one per VM
 //	leases
-//	    <port>                   -> JSON Lease; held by active backups only
+//	    <port>                   -> JSON Lease; held by active backups and active restores only
 //	cooling_ports
 //	    <port>                   -> time until, then backup id
 //	cooling_vms
 //	    <vm name>                -> time until, then backup id
 //	claims
 //	    <kind> : <name>          -> backup id; units, exports, images and directories of active backups
+//	restores
+//	    <restore id>             -> JSON Restore, active ones and the last that have ended
+//	active_restores
+//	    <restore id>             -> nothing; their points are pinned
+//	verified
+//	    <verified> <id>          -> nothing; every restore point by the time at which its files were last looked at, or its end
+//	verified_deep
+//	    <verified> <id>          -> nothing; the same for when they were last read whole
 //	lists
 //	    <list>                   -> bucket, absent when empty
 //	        <created> <id>       -> nothing; created is the record's creation time, so the newest is the last
@@ -41,7 +51,9 @@
 //	state/<state>                those in that state
 //	state/<state>/vm/<vm name>   the VM's in that state
 //	point/<repository>/<vm name> completed ones, the restore points; <repository> is quoted as in Go
-//	child/<backup id>            active and completed ones that stand on that backup, and so pin it
+//	damaged                      restore points of which a file is known to be damaged
+//	rewriting                    restore points that are being put on other ground; never those of an agent that knows no policies
+//	child/<backup id>            those that stand on that backup, and so pin it: active, completed, and not yet deleted
 //
 // States hold no slash and a quoted repository ends at its quote, so no two lists share a key, whatever a VM is called.
 //
@@ -66,16 +78,25 @@ var (
 	bucketCoolingVMs   = []byte("cooling_vms")
 	bucketClaims       = []byte("claims")
 	bucketLists        = []byte("lists")
+
+	bucketVerified     = []byte("verified")
+	bucketVerifiedDeep = []byte("verified_deep")
+
+	bucketRestores       = []byte("restores")
+	bucketActiveRestores = []byte("active_restores")
 )
 
 // buckets is every top-level bucket.
 var buckets = [][]byte{
 	bucketMeta, bucketVMs, bucketBackups, bucketRemoved, bucketRequests, bucketActive, bucketLeases,
-	bucketCoolingPorts, bucketCoolingVMs, bucketClaims, bucketLists,
+	bucketCoolingPorts, bucketCoolingVMs, bucketClaims, bucketLists, bucketRestores, bucketActiveRestores,
+	bucketVerified, bucketVerifiedDeep,
 }
 
 // The keys of bucketMeta.
 var (
 	keySchema     = []byte("schema")
 	keyPortCursor = []byte("port_cursor")
+	keyRebuilt    = []byte("rebuilt")
+	keyPruned     = []byte("pruned")
 )

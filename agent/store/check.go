@@ -16,10 +16,18 @@ import (
 // Check reads the whole database and returns an error that wraps ErrDamaged and names what is wrong: in bbolt's own
 // structure, in a record, or between records and indexes (every lease has its active backup and every active backup
 // its leases, one active backup per VM, each record in its lists and in no other). Writers wait meanwhile. bbolt's part
-// of the work does not stop when ctx ends.
+// of the work does not stop when ctx ends. Where there is nothing wrong but leases that no active backup has, the error is
+// a *StrayError instead: ReturnStray gives them back.
 func (s *Store) Check(ctx context.Context) error {
+	return s.check(ctx, s.update) // writable, as bbolt's check wants nobody else to write
+}
+
+func (s *Store) check(ctx context.Context, transact func(func(*tx) error) error) error {
 	c := &checker{ctx: ctx}
-	err := s.update(func(t *tx) error { // writable, as bbolt's check wants nobody else to write
+	err := transact(func(t *tx) error {
+		if err := withPages(s.path, s.db.Info().PageSize, (*pages).check); err != nil {
+			return err
+		}
 		for err := range t.Check() {
 			c.report("%v", err)
 		}
@@ -28,7 +36,7 @@ func (s *Store) Check(ctx context.Context) error {
 			return errUnchanged // a broken tree is not walked
 		}
 		for _, step := range []func() error{
-			c.checkVMs, c.checkBackups, c.checkLists, c.checkTotals, c.checkCooling,
+			c.checkVMs, c.checkBackups, c.checkRestores, c.checkLists, c.checkLeases, c.checkTotals, c.checkCooling,
 		} {
 			if err := step(); err != nil {
 				return err
@@ -36,11 +44,14 @@ func (s *Store) Check(ctx context.Context) error {
 		}
 		return errUnchanged
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errUnchanged) {
 		return err
 	}
 	if len(c.problems) > 0 {
 		return damaged(s.path, strings.Join(c.problems, "; "))
+	}
+	if len(c.strays) > 0 {
+		return &StrayError{Leases: c.strays}
 	}
 	return nil
 }
@@ -55,6 +66,7 @@ type checker struct {
 	problems []string
 	listed   map[string]int // records that belong in each list
 	totals   map[string]int // entries that belong in each index
+	strays   []backup.Lease // leases that no active backup has
 }
 
 func (c *checker) report(format string, args ...any) {
@@ -102,8 +114,9 @@ func (c *checker) checkBackups() error {
 				c.report("backup %s: not in list %q", k, name)
 			}
 		}
+		c.checkVerified(b)
 		if b.RequestID != "" {
-			c.index(bucketRequests, b.RequestID, b)
+			c.entry(bucketRequests, b.RequestID, b)
 		}
 		if b.State.Active() {
 			c.checkHoldings(b)
@@ -113,12 +126,12 @@ func (c *checker) checkBackups() error {
 
 // checkHoldings looks for what an active backup must hold.
 func (c *checker) checkHoldings(b backup.Backup) {
-	c.index(bucketActive, b.VM.Name, b)
+	c.entry(bucketActive, b.VM.Name, b)
 	if err := c.checkParent(b); err != nil {
 		c.report("backup %s: %v", b.ID, err)
 	}
 	for _, key := range claims(b) {
-		c.index(bucketClaims, key, b)
+		c.entry(bucketClaims, key, b)
 	}
 	for _, run := range b.Runs {
 		c.totals[string(bucketLeases)]++
@@ -131,8 +144,8 @@ func (c *checker) checkHoldings(b backup.Backup) {
 	}
 }
 
-// index looks for the entry of a record in an index by one key, and counts it.
-func (c *checker) index(bucket []byte, key string, b backup.Backup) {
+// entry looks for the entry of a record in an index by one key, and counts it.
+func (c *checker) entry(bucket []byte, key string, b backup.Backup) {
 	c.totals[string(bucket)]++
 	if id := c.Bucket(bucket).Get([]byte(key)); string(id) != b.ID {
 		c.report("backup %s: %s/%q names %q", b.ID, bucket, key, id)
@@ -155,9 +168,24 @@ func (c *checker) checkLists() error {
 	})
 }
 
+// checkLeases looks for leases that no active backup or restore has.
+func (c *checker) checkLeases() error {
+	return c.each(c.Bucket(bucketLeases), func(k, v []byte) {
+		var l backup.Lease
+		if err := c.decode(bucketLeases, k, v, &l); err != nil {
+			c.report("%v", err)
+		} else if stray, err := c.stray(l); err != nil {
+			c.report("%v", err)
+		} else if stray {
+			c.strays = append(c.strays, l)
+			c.totals[string(bucketLeases)]++
+		}
+	})
+}
+
 // checkTotals counts, for the same reason, what belongs to no record in the other indexes.
 func (c *checker) checkTotals() error {
-	for _, bucket := range [][]byte{bucketActive, bucketLeases, bucketClaims, bucketRequests} {
+	for _, bucket := range [][]byte{bucketActive, bucketActiveRestores, bucketLeases, bucketClaims, bucketRequests, bucketVerified, bucketVerifiedDeep} {
 		if n := c.count(bucket); n != c.totals[string(bucket)] {
 			c.report("%s: %d entries where the records have %d", bucket, n, c.totals[string(bucket)])
 		}

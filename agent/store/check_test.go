@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -72,7 +73,6 @@ func TestCheckFinds(t *testing.T) {
 		"request lost":          drop(bucketRequests),
 		"record lost":           func(t *tx) error { return t.Bucket(bucketBackups).Delete([]byte(ended)) },
 		"active record lost":    func(t *tx) error { return t.Bucket(bucketBackups).Delete([]byte(active)) },
-		"lease of nobody":       add(bucketLeases, "\x00\x01", `{"port":1,"backup_id":"x"}`),
 		"lease no JSON":         add(bucketLeases, "\x00\x01", `{`),
 		"active of nobody":      add(bucketActive, "x", "x"),
 		"active, but ended":     add(bucketActive, "x", ended),
@@ -110,6 +110,50 @@ func TestCheckFinds(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// TestStrayLease: a lease that no active backup has is told of, and can be given back. One that is held cannot.
+func TestStrayLease(t *testing.T) {
+	s := openNew(t)
+	b := mustPrepare(t, s, vmOf("a", 2), start)
+	held, err := s.Leases()
+	if err != nil || len(held) != 2 {
+		t.Fatalf("%+v, %v", held, err)
+	}
+	strays := []backup.Lease{
+		{Port: 1, BackupID: "nobody", Nonce: "x"},
+		{Port: 2, BackupID: b.ID, DiskID: 0, Nonce: held[0].Nonce},
+		{Port: 3, BackupID: b.ID, DiskID: 9, Nonce: "x"},
+	}
+	err = s.update(func(t *tx) error {
+		for _, l := range strays {
+			if err := t.put(bucketLeases, encodePort(l.Port), l); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told *StrayError
+	if err := s.Check(context.Background()); !errors.As(err, &told) || !reflect.DeepEqual(told.Leases, strays) || errors.Is(err, ErrDamaged) {
+		t.Errorf("got %v", err)
+	}
+	wrong := strays[0]
+	wrong.Nonce = "y" // leased again meanwhile
+	for _, l := range append(strays, append(held, wrong)...) {
+		if err := s.ReturnStray(l); err != nil {
+			t.Error(err)
+		}
+	}
+	left, err := s.Leases()
+	if err != nil || !reflect.DeepEqual(left, held) {
+		t.Errorf("left %+v, %v", left, err)
+	}
+	if err := s.Check(context.Background()); err != nil {
+		t.Error(err)
 	}
 }
 

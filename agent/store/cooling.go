@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
@@ -56,18 +57,25 @@ func (t *tx) eachCooling(bucket []byte, f func(key []byte, c stamp) error) error
 	})
 }
 
-// checkCool returns a *CoolingError when the VM is cooling down.
-func (t *tx) checkCool(vm string, now time.Time) error {
-	key := []byte(vm)
-	v := t.Bucket(bucketCoolingVMs).Get(key)
-	if v == nil {
-		return nil
-	}
-	c, err := t.decodeStamp(bucketCoolingVMs, key, v)
-	if err != nil || !c.until.After(now) {
-		return err
-	}
-	return &CoolingError{VM: vm, BackupID: c.backupID, Until: c.until}
+// checkCool returns a *CoolingError when the VM is cooling down, under this name or, as the record of the backup that it cools
+// from tells, under another.
+func (t *tx) checkCool(vm backup.VM, now time.Time) error {
+	return t.eachCooling(bucketCoolingVMs, func(key []byte, c stamp) error {
+		if !c.until.After(now) {
+			return nil
+		}
+		if string(key) != vm.Name {
+			b, err := t.backup(c.backupID)
+			var gone *NotFoundError
+			if errors.As(err, &gone) {
+				return nil
+			}
+			if err != nil || !b.VM.Same(vm) {
+				return err
+			}
+		}
+		return &CoolingError{VM: string(key), BackupID: c.backupID, Until: c.until}
+	})
 }
 
 // cool lets the VM and the ports of an ended backup cool down.
@@ -95,6 +103,29 @@ func (t *tx) shortenCooling(b backup.Backup) error {
 		}
 	}
 	return nil
+}
+
+// BoundCooling lets nothing cool down for longer than most from now on, as it would after the clock was set back.
+func (s *Store) BoundCooling(now time.Time, most time.Duration) error {
+	latest := stored(now.Add(most))
+	return s.update(func(t *tx) error {
+		changed := false
+		for _, bucket := range [][]byte{bucketCoolingPorts, bucketCoolingVMs} {
+			err := t.rewriteCooling(bucket, func(c stamp) (stamp, bool) {
+				if c.until.After(latest) {
+					c.until, changed = latest, true
+				}
+				return c, true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if !changed {
+			return errUnchanged
+		}
+		return nil
+	})
 }
 
 // dropCooled deletes the entries whose time has passed.

@@ -9,7 +9,7 @@ import (
 )
 
 // cooled ends a backup of a that cools down for ten minutes from its end.
-func cooled(t *testing.T, s *Store) backup.Backup {
+func cooled(t testing.TB, s *Store) backup.Backup {
 	t.Helper()
 	b := step(t, s, mustPrepare(t, s, vmOf("a", 2), start), backup.Exporting, backup.Calling, backup.Unresolved, backup.Undoing)
 	_, after, err := s.Update(b.ID, start.Add(time.Minute), func(b *backup.Backup) error {
@@ -97,5 +97,66 @@ func TestCoolingBroughtForward(t *testing.T) {
 			}
 			mustPrepare(t, s, vmOf("a", 1), start.Add(2*time.Minute))
 		})
+	}
+}
+
+// A second record of the same VM, as the inventory path tells, does not get around it.
+func TestCoolingUnderAnotherName(t *testing.T) {
+	s := openNew(t)
+	vm := vmOf("a", 1)
+	vm.VCenter, vm.InventoryPath = "vc", "/DC/vm/a"
+	b := step(t, s, mustPrepare(t, s, vm, start), backup.Exporting, backup.Calling, backup.Undoing)
+	until := start.Add(10 * time.Minute)
+	if _, _, err := s.Update(b.ID, start.Add(time.Minute), func(b *backup.Backup) error {
+		b.State, b.CooldownUntil = backup.Failed, until
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, vcenter, path string
+		cools               bool
+	}{
+		{"b", "vc", "/DC/vm/a", true},
+		{"c", "vc", "/DC/vm//a/", true},
+		{"d", "vc2", "/DC/vm/a", false},
+		{"e", "vc", "/DC/vm/b", false},
+		{"f", "", "", false},
+	} {
+		other := vmOf(tt.name, 1)
+		other.VCenter, other.InventoryPath = tt.vcenter, tt.path
+		_, _, err := s.Prepare(preparation(other, until.Add(-1)))
+		var cooling *CoolingError
+		if errors.As(err, &cooling) != tt.cools || tt.cools && cooling.VM != "a" || !tt.cools && err != nil {
+			t.Errorf("%+v: %v", tt, err)
+		}
+	}
+	vm.Name = "g"
+	mustPrepare(t, s, vm, until)
+}
+
+// TestBoundCooling: after the clock was set back, what cools down does so no longer than it would have from now.
+func TestBoundCooling(t *testing.T) {
+	s := openNew(t)
+	b := cooled(t, s)
+	if err := s.BoundCooling(b.EndedAt, 10*time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if _, vms, err := s.Cooling(b.EndedAt); err != nil || len(vms) != 1 || !vms[0].Until.Equal(b.CooldownUntil) {
+		t.Errorf("with a sound clock: %+v, %v", vms, err)
+	}
+	back := b.EndedAt.Add(-24 * time.Hour)
+	for range 2 {
+		if err := s.BoundCooling(back, 10*time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		until := back.Add(10 * time.Minute)
+		ports, vms, err := s.Cooling(back)
+		if err != nil || len(vms) != 1 || len(ports) != 2 || !vms[0].Until.Equal(until) || !ports[1].Until.Equal(until) || vms[0].BackupID != b.ID {
+			t.Errorf("set back: %+v, %+v, %v", vms, ports, err)
+		}
+	}
+	if err := s.Check(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

@@ -3,28 +3,36 @@ package store
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
 )
 
-// ErrDamaged says that the file is not a database of this agent, or no longer a whole one. It is never repaired or
-// replaced by itself.
+// ErrDamaged says that the file is not a database of this agent, or no longer a whole one. This package never repairs or
+// replaces it.
 var ErrDamaged = errors.New("damaged")
+
+// ErrBadTime says that records were asked for of a time in which there can be none.
+var ErrBadTime = errors.New("want a time between 1970 and 2262")
+
+// ErrMayStand says that a change was written but not synced to the disk. It is read from then on as if it had been made.
+var ErrMayStand = errors.New("written, but not known to be on the disk")
 
 // ErrBadCursor says that a page was asked for with a cursor that no page has given.
 var ErrBadCursor = errors.New("invalid cursor")
 
 // NotFoundError says that there is no such record.
 type NotFoundError struct {
-	Kind string // KindVM or KindBackup
+	Kind string // KindVM, KindBackup or KindRestore
 	Name string
 }
 
 // The kinds of records.
 const (
-	KindVM     = "vm"
-	KindBackup = "backup"
+	KindVM      = "vm"
+	KindBackup  = "backup"
+	KindRestore = "restore"
 )
 
 func (e *NotFoundError) Error() string { return fmt.Sprintf("%s %q: not found", e.Kind, e.Name) }
@@ -46,8 +54,11 @@ type CoolingError struct {
 }
 
 func (e *CoolingError) Error() string {
-	return fmt.Sprintf("vm %q: a client of backup %s may still be on its way: try again after %s",
-		e.VM, e.BackupID, e.Until.UTC().Format(time.RFC3339))
+	client := "a client of backup " + e.BackupID
+	if e.BackupID == UnknownBackup {
+		client = "the database was lost: a client of a backup that it knew"
+	}
+	return fmt.Sprintf("vm %q: %s may still be on its way: try again after %s", e.VM, client, e.Until.UTC().Format(time.RFC3339))
 }
 
 // RequestMismatchError refuses a request id that was used before for something else.
@@ -58,7 +69,7 @@ type RequestMismatchError struct {
 }
 
 func (e *RequestMismatchError) Error() string {
-	return fmt.Sprintf("request_id %q: was used for backup %s with %s %q, now %q: use a new request_id",
+	return fmt.Sprintf("request_id %q: was used for %s with %s %q, now %q: use a new request_id",
 		e.RequestID, e.BackupID, e.Field, e.First, e.Now)
 }
 
@@ -94,6 +105,39 @@ func (e *PinnedError) Error() string {
 	return fmt.Sprintf("backup %s: backup %s stands on it: remove that first", e.BackupID, e.Child)
 }
 
+// ServedError refuses the removal of a backup that a restore reads.
+type ServedError struct {
+	BackupID, RestoreID string
+}
+
+func (e *ServedError) Error() string {
+	return fmt.Sprintf("backup %s: restore %s reads it: stop that first", e.BackupID, e.RestoreID)
+}
+
+// RewritingError refuses what cannot be done while a restore point is being put on other ground.
+type RewritingError struct{ BackupID string }
+
+func (e *RewritingError) Error() string {
+	return fmt.Sprintf("backup %s: is being written anew: try again when that is done", e.BackupID)
+}
+
+// ReadError says that a restore point is read at the moment.
+type ReadError struct {
+	BackupID string
+	Reader   string // "backup ..." or "restore ..."
+}
+
+func (e *ReadError) Error() string {
+	return fmt.Sprintf("backup %s: %s reads it", e.BackupID, e.Reader)
+}
+
+// RestoresError refuses one restore more than may be active at a time.
+type RestoresError struct{ Active, Most int }
+
+func (e *RestoresError) Error() string {
+	return fmt.Sprintf("%d restores are active, the most is %d: stop one first", e.Active, e.Most)
+}
+
 // StateError refuses what a backup's state does not allow.
 type StateError struct {
 	BackupID string
@@ -125,8 +169,19 @@ func (e *NewerSchemaError) Error() string {
 		e.Path, e.Version, e.Supported)
 }
 
+// StrayError says that leases are on record which no active backup has. Nothing that this package does leads there.
+type StrayError struct{ Leases []backup.Lease }
+
+func (e *StrayError) Error() string {
+	text := make([]string, len(e.Leases))
+	for i, l := range e.Leases {
+		text[i] = fmt.Sprintf("port %d of backup %q", l.Port, l.BackupID)
+	}
+	return "leased by no active backup: " + strings.Join(text, ", ") + ": the daemon gives them back when it starts"
+}
+
 // damaged makes the error for a file in which something is not as it must be.
 func damaged(path string, cause any) error {
-	return fmt.Errorf("database %s: %w: %v: put a copy of it back, or move it away and run 'sendense-agent rebuild'",
-		path, ErrDamaged, cause)
+	return fmt.Errorf("database %s: %w: %v: restart the daemon, which sets the file aside and makes the catalog again "+
+		"from the manifests, or stop it and put a copy back", path, ErrDamaged, cause)
 }

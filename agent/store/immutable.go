@@ -16,7 +16,7 @@ func checkImmutable(before, after backup.Backup) error {
 	}{
 		{"backup_id", after.ID == before.ID},
 		{"vm_name", after.VM.Name == before.VM.Name},
-		{"backup_type", after.Type == before.Type},
+		{"backup_type", after.Type == before.Type || becomesFull(before, after)},
 		{"repository_id", after.Repository == before.Repository},
 		{"request_id", after.RequestID == before.RequestID},
 		{"parent", after.Parent == before.Parent || before.State.Terminal()},
@@ -33,6 +33,12 @@ func checkImmutable(before, after backup.Backup) error {
 		}
 	}
 	return nil
+}
+
+// becomesFull says whether an incremental is a full backup from now on, because its images were written anew.
+func becomesFull(before, after backup.Backup) bool {
+	return before.Rewrite != nil && before.Rewrite.Swapping && before.Rewrite.Onto == "" && after.Rewrite == nil &&
+		after.Type == backup.Full && after.Parent == ""
 }
 
 // checkUnits returns an error when a unit's name lacks the nonce of a lease that was just made, or when any other unit

@@ -3,8 +3,9 @@ package store
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"time"
+	"strings"
 
 	"github.com/sendense/backup-agent/agent/backup"
 )
@@ -60,23 +61,67 @@ func (t *tx) choosePorts(choose PortChooser, n int) ([]uint16, error) {
 	return ports, t.Bucket(bucketMeta).Put(keyPortCursor, encodePort(ports[n-1]))
 }
 
-// lease writes the lease of a disk on a port, with a fresh nonce.
-func (t *tx) lease(port uint16, backupID string, diskID int, now time.Time) (backup.Lease, error) {
-	l := backup.Lease{Port: port, BackupID: backupID, DiskID: diskID, Nonce: newNonce(), LeasedAt: now}
-	return l, t.put(bucketLeases, encodePort(port), l)
+// lease writes the lease of a backup's or a restore's disk on a port, with a fresh nonce.
+func (t *tx) lease(l backup.Lease) (backup.Lease, error) {
+	l.Nonce = newNonce()
+	return l, t.put(bucketLeases, encodePort(l.Port), l)
 }
 
-// returnLease deletes the lease of a disk, if the backup is still the one that holds it.
-func (t *tx) returnLease(port uint16, backupID string) error {
+// returnLease deletes the lease of a disk, if the backup or restore is still the one that holds it.
+func (t *tx) returnLease(port uint16, owner string) error {
 	var l backup.Lease
 	ok, err := t.get(bucketLeases, encodePort(port), &l)
 	if err != nil {
 		return err
 	}
-	if !ok || l.BackupID != backupID {
-		return t.damaged("port %d: not leased by backup %s", port, backupID)
+	if !ok || l.Owner() != owner {
+		return t.damaged("port %d: not leased by %s", port, owner)
 	}
 	return t.Bucket(bucketLeases).Delete(encodePort(port))
+}
+
+// ReturnStray deletes a lease that no active backup or restore has. Any other stays.
+func (s *Store) ReturnStray(l backup.Lease) error {
+	return s.update(func(t *tx) error {
+		var now backup.Lease
+		ok, err := t.get(bucketLeases, encodePort(l.Port), &now)
+		if err != nil {
+			return err
+		}
+		if !ok || now.Owner() != l.Owner() || now.Nonce != l.Nonce {
+			return errUnchanged
+		}
+		stray, err := t.stray(now)
+		if err != nil {
+			return err
+		}
+		if !stray {
+			return errUnchanged
+		}
+		return t.Bucket(bucketLeases).Delete(encodePort(l.Port))
+	})
+}
+
+// stray says whether no active backup or restore has a lease.
+func (t *tx) stray(l backup.Lease) (bool, error) {
+	held, err := t.holds(l)
+	var missing *NotFoundError
+	if errors.As(err, &missing) {
+		return true, nil
+	}
+	return err == nil && !held, err
+}
+
+// holds says whether the backup or restore that a lease names is active, and has it on record.
+func (t *tx) holds(l backup.Lease) (bool, error) {
+	if l.RestoreID != "" {
+		r, err := t.restore(l.RestoreID)
+		d := r.Disk(l.DiskID)
+		return err == nil && r.State.Active() && d != nil && d.Port == l.Port && strings.Contains(d.Unit, l.Nonce), err
+	}
+	b, err := t.backup(l.BackupID)
+	run := b.Run(l.DiskID)
+	return err == nil && b.State.Active() && run != nil && run.Port == l.Port && strings.Contains(run.Unit, l.Nonce), err
 }
 
 // newNonce is 8 hexadecimal digits that no earlier lease is likely to have had.

@@ -10,7 +10,11 @@ import (
 )
 
 // The keys of the lists. See the schema.
-const listAll = "all"
+const (
+	listAll      = "all"
+	listDamaged  = "damaged"
+	listRewrites = "rewriting"
+)
 
 func listVM(vm string) string             { return "vm/" + vm }
 func listState(state backup.State) string { return "state/" + string(state) }
@@ -30,8 +34,14 @@ func lists(b backup.Backup) []string {
 	names := []string{listAll, listVM(b.VM.Name), listState(b.State), listVMState(b.VM.Name, b.State)}
 	if b.State == backup.Completed {
 		names = append(names, listPoints(b.Repository, b.VM.Name))
+		if len(b.Damage()) > 0 {
+			names = append(names, listDamaged)
+		}
 	}
-	if b.Parent != "" && (b.State.Active() || b.State == backup.Completed) {
+	if b.Rewrite != nil {
+		names = append(names, listRewrites)
+	}
+	if b.Parent != "" && (b.State.Active() || b.State == backup.Completed || b.State == backup.Deleting) {
 		names = append(names, listChildren(b.Parent))
 	}
 	return names
@@ -42,6 +52,23 @@ func listKey(b backup.Backup) []byte { return append(encodeTime(b.CreatedAt), b.
 
 // listID is the backup id of a list's key.
 func listID(key []byte) []byte { return key[timeBytes:] }
+
+// index moves a record from the lists and orders it was in to those it belongs in; before or after is nil where there is no
+// record.
+func (t *tx) index(before, after *backup.Backup) error {
+	var from, to []string
+	b := before
+	if before != nil {
+		from = lists(*before)
+	}
+	if after != nil {
+		to, b = lists(*after), after
+	}
+	if err := t.list(from, to, *b); err != nil {
+		return err
+	}
+	return t.orderVerified(before, after)
+}
 
 // list moves a record from the lists it was in to those it belongs in.
 func (t *tx) list(from, to []string, b backup.Backup) error {

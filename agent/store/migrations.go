@@ -1,8 +1,12 @@
 package store
 
 import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -27,6 +31,37 @@ var migrations = []migration{
 			}
 		}
 		return nil
+	}},
+	{2, "make the buckets of restores", func(t *bolt.Tx) error {
+		for _, name := range []string{"restores", "active_restores"} {
+			if _, err := t.CreateBucket([]byte(name)); err != nil {
+				return fmt.Errorf("bucket %s: %w", name, err)
+			}
+		}
+		return nil
+	}},
+	{4, "order the restore points by when they were verified", func(t *bolt.Tx) error {
+		var into [2]*bolt.Bucket
+		for i, name := range []string{"verified", "verified_deep"} {
+			var err error
+			if into[i], err = t.CreateBucket([]byte(name)); err != nil {
+				return fmt.Errorf("bucket %s: %w", name, err)
+			}
+		}
+		return t.Bucket([]byte("backups")).ForEach(func(id, value []byte) error {
+			var b struct {
+				State   string    `json:"state"`
+				EndedAt time.Time `json:"ended_at"`
+			}
+			if err := json.Unmarshal(value, &b); err != nil {
+				return fmt.Errorf("backups/%q: %w", id, err)
+			}
+			if b.State != "completed" {
+				return nil
+			}
+			key := append(binary.BigEndian.AppendUint64(nil, uint64(b.EndedAt.UnixNano())), id...)
+			return errors.Join(into[0].Put(key, []byte{}), into[1].Put(key, []byte{}))
+		})
 	}},
 }
 

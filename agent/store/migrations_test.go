@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -15,10 +16,10 @@ import (
 
 var update = flag.Bool("update", false, "write a file of the present schema version to testdata")
 
-// oldFile is a copy of a file that an agent of schema version 1 wrote.
-func oldFile(t *testing.T) string {
+// oldFile is a copy of a file that an agent of a schema version wrote.
+func oldFile(t *testing.T, version int) string {
 	t.Helper()
-	data, err := os.ReadFile("testdata/schema-1.db")
+	data, err := os.ReadFile(fmt.Sprintf("testdata/schema-%d.db", version))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,13 +35,24 @@ func TestOldFiles(t *testing.T) {
 	if *update {
 		writeOldFile(t)
 	}
-	s := openPath(t, oldFile(t))
+	for _, m := range migrations {
+		t.Run(fmt.Sprint("schema ", m.version), func(t *testing.T) { checkOldFile(t, m.version) })
+	}
+}
+
+func checkOldFile(t *testing.T, version int) {
+	s := openPath(t, oldFile(t, version))
 	if vm, err := s.VM("a"); err != nil || len(vm.Disks) != 2 {
 		t.Errorf("got %+v, error %v", vm, err)
 	}
 	point, found, err := s.LatestCompleted("a", "local")
 	if err != nil || !found || point.ID != "backup-a-1772366400" {
 		t.Errorf("got %+v, found %v, error %v", point, found, err)
+	}
+	for _, deep := range []bool{false, true} {
+		if b, found, err := s.LongestUnverified(deep, nil); err != nil || !found || b.ID != point.ID {
+			t.Errorf("verified longest ago is %+v, found %v, error %v", b, found, err)
+		}
 	}
 	active, err := s.Active()
 	if err != nil || len(active) != 1 || active[0].Parent != point.ID || active[0].RequestID != "r" {
@@ -56,8 +68,20 @@ func TestOldFiles(t *testing.T) {
 	if removed, err := s.Removed("backup-c-1772366400"); err != nil || !removed {
 		t.Errorf("removed %v, error %v", removed, err)
 	}
-	if b := mustPrepare(t, s, vmOf("d", 1), start); b.Runs[0].Port != 10106 {
+	if b := mustPrepare(t, s, vmOf("d", 1), start); b.Runs[0].Port != 10106 && version == 1 {
 		t.Errorf("the rotation went on with %d", b.Runs[0].Port)
+	}
+	restores, err := s.Restores()
+	if err != nil || len(restores) != map[bool]int{true: 1}[version > 1] {
+		t.Errorf("restores %+v, error %v", restores, err)
+	}
+	for _, r := range restores {
+		if r.State != backup.RestoreEnded || r.BackupID != point.ID {
+			t.Errorf("got %+v", r)
+		}
+	}
+	if r := mustRestore(t, s, point, start); len(r.Points) != 1 {
+		t.Errorf("got %+v", r)
 	}
 }
 
@@ -66,7 +90,7 @@ func writeOldFile(t *testing.T) {
 	if err := os.MkdirAll("testdata", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	path := "testdata/schema-1.db"
+	path := fmt.Sprintf("testdata/schema-%d.db", latest(migrations))
 	_ = os.Remove(path)
 	s, err := Open(path, Options{})
 	if err != nil {
@@ -89,7 +113,8 @@ func writeOldFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gone := fail(t, s, mustPrepare(t, s, vmOf("c", 1), start))
+	gone := step(t, s, fail(t, s, mustPrepare(t, s, vmOf("c", 1), start)), backup.Deleting)
+	stepRestore(t, s, mustRestore(t, s, point, start), backup.RestoreStopping, backup.RestoreEnded)
 	if err := errors.Join(s.RemoveBackup(gone.ID, start), s.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +131,7 @@ func addBucket(t *bolt.Tx) error {
 }
 
 func TestMigration(t *testing.T) {
-	path := oldFile(t)
+	path := oldFile(t, 1)
 	for range 2 { // the step is taken once
 		s, err := open(path, DefaultTimeout, next(addBucket))
 		if err != nil {
@@ -118,14 +143,14 @@ func TestMigration(t *testing.T) {
 	}
 	_, err := Open(path, Options{})
 	var newer *NewerSchemaError
-	if !errors.As(err, &newer) || *newer != (NewerSchemaError{Path: path, Version: 2, Supported: 1}) {
+	if !errors.As(err, &newer) || *newer != (NewerSchemaError{Path: path, Version: latest(migrations) + 1, Supported: latest(migrations)}) {
 		t.Errorf("got %v", err)
 	}
 }
 
 // A step that fails leaves the file to the agent that wrote it.
 func TestMigrationFails(t *testing.T) {
-	path := oldFile(t)
+	path := oldFile(t, 1)
 	own := errors.New("no")
 	_, err := open(path, DefaultTimeout, next(func(t *bolt.Tx) error { return errors.Join(addBucket(t), own) }))
 	if !errors.Is(err, own) {
@@ -151,7 +176,7 @@ func TestNewFileTakesEveryStep(t *testing.T) {
 	}
 	defer s.Close()
 	if err := s.view(func(tx *tx) error {
-		if v, err := schemaVersion(tx.Tx); v != 2 || err != nil || tx.Bucket([]byte("new")) == nil {
+		if v, err := schemaVersion(tx.Tx); v != latest(migrations)+1 || err != nil || tx.Bucket([]byte("new")) == nil {
 			t.Errorf("version %d, error %v", v, err)
 		}
 		return nil
@@ -162,7 +187,7 @@ func TestNewFileTakesEveryStep(t *testing.T) {
 
 func TestMigrationsAreNumbered(t *testing.T) {
 	for i, m := range migrations {
-		if m.version != i+1 || m.about == "" || m.apply == nil {
+		if i > 0 && m.version <= migrations[i-1].version || m.version < 1 || m.about == "" || m.apply == nil {
 			t.Errorf("step %d: %+v", i+1, m)
 		}
 	}

@@ -55,7 +55,7 @@ func TestModel(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"prepare": m.prepare, "prepare more": m.prepare, "relet": m.relet, "move": m.move, "move more": m.move,
-			"move on": m.move, "dequeue": m.dequeue, "refuse": m.refuse, "remove": m.remove, "wait": m.wait, "": m.compare,
+			"move on": m.move, "dequeue": m.dequeue, "refuse": m.refuse, "remove": m.remove, "verify": m.verify, "wait": m.wait, "": m.compare,
 		})
 		if err := s.Check(context.Background()); err != nil {
 			t.Fatal(err)
@@ -222,7 +222,7 @@ func (m *model) move(t *rapid.T) {
 		cooldown = m.now.Add(time.Duration(rapid.IntRange(-1, 5).Draw(t, "minutes")) * time.Minute)
 	}
 	_, after, err := m.store.Update(b.ID, m.now, func(b *backup.Backup) error {
-		if b.State != to {
+		if b.State != to && b.State.Active() {
 			b.CooldownUntil = cooldown
 		}
 		b.State = to
@@ -259,11 +259,22 @@ func (m *model) refuse(t *rapid.T) {
 func (m *model) remove(t *rapid.T) {
 	b := m.pick(t)
 	err := m.store.RemoveBackup(b.ID, m.now)
-	m.want(t, (err == nil) == b.State.Terminal(), "only ended ones to go", err)
+	m.want(t, (err == nil) == (b.State == backup.Deleting), "only deleted ones to go", err)
 	if err == nil {
 		delete(m.records, b.ID)
 		delete(m.requests, b.RequestID)
 	}
+}
+
+func (m *model) verify(t *rapid.T) {
+	b := m.pick(t)
+	v := backup.Verification{At: stored(m.now)}
+	if rapid.Bool().Draw(t, "damaged") {
+		v.Damage = []backup.FileDamage{{File: "x", Problem: "gone"}}
+	}
+	after, err := m.store.PutVerification(b.ID, m.now, func(*backup.Verification) *backup.Verification { return &v })
+	m.want(t, err == nil && (after.Verified == nil || b.State == backup.Completed), "only restore points to be verified", err)
+	m.records[b.ID] = after
 }
 
 func (m *model) wait(t *rapid.T) {

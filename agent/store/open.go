@@ -13,6 +13,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent/failpoint"
 )
 
 // DefaultTimeout is how long Open waits for another process to let go of the file.
@@ -20,7 +22,8 @@ const DefaultTimeout = 3 * time.Second
 
 // Options tell how to open a database.
 type Options struct {
-	Timeout time.Duration // longest wait for the file's lock; 0 = DefaultTimeout
+	Timeout   time.Duration // longest wait for the file's lock; 0 = DefaultTimeout
+	MustExist bool          // a database that is not there is an error, fs.ErrNotExist, instead of being made
 }
 
 // Open opens the database at path, makes a new one if there is no file, and brings an older schema up to date. The
@@ -30,24 +33,21 @@ func Open(path string, o Options) (*Store, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
 	}
+	if _, err := os.Stat(path); err != nil && o.MustExist {
+		return nil, fmt.Errorf("database %s: %w", path, err)
+	}
 	return open(path, o.Timeout, migrations)
 }
 
 func open(path string, timeout time.Duration, steps []migration) (*Store, error) {
 	deadline := time.Now().Add(timeout)
-	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = create(path, steps); err == nil {
-			info, err = os.Stat(path)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := create(path, steps); err != nil {
+			return nil, fmt.Errorf("database %s: %w", path, err)
 		}
 	}
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("database %s: %w", path, err)
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("database %s: not a regular file", path)
-	case info.Size() == 0:
-		return nil, damaged(path, "the file is empty") // bbolt would make a new database of it
+	if err := checkFile(path); err != nil {
+		return nil, err
 	}
 	if err := checkWhole(path, deadline); err != nil {
 		return nil, err
@@ -61,29 +61,48 @@ func open(path string, timeout time.Duration, steps []migration) (*Store, error)
 		_ = db.Close()
 		return nil, err
 	}
+	removeStale(path, time.Now())
 	return s, nil
+}
+
+// checkFile refuses what cannot be a database.
+func checkFile(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("database %s: %w", path, err)
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("database %s: not a regular file", path)
+	case info.Size() == 0:
+		return damaged(path, "the file is empty") // bbolt would make a new database of it
+	}
+	return nil
 }
 
 // upgrade brings the schema up to date, and looks at what every start of the agent needs.
 func (s *Store) upgrade(steps []migration) error {
 	err := s.update(func(t *tx) error {
-		version, err := schemaVersion(t.Tx)
+		version, err := t.version(latest(steps))
 		switch {
 		case err != nil:
-			return t.damaged("%v", err)
-		case version == 0:
-			return t.damaged("there is nothing in it") // create never leaves such a file
-		case version > latest(steps):
-			return &NewerSchemaError{Path: s.path, Version: version, Supported: latest(steps)}
+			return err
 		case version == latest(steps):
 			return errUnchanged
 		}
-		return migrate(t.Tx, version, steps)
+		err = migrate(t.Tx, version, steps)
+		failpoint.Reach("database: committing migration")
+		return err
 	})
+	failpoint.Reach("database: schema looked at")
 	if err != nil {
 		return err
 	}
-	err = s.view(func(t *tx) error {
+	return s.usable()
+}
+
+// usable looks at what every start of the agent needs.
+func (s *Store) usable() error {
+	err := s.view(func(t *tx) error {
 		for _, name := range buckets {
 			if t.Bucket(name) == nil {
 				return t.damaged("bucket %s is missing", name)
@@ -97,31 +116,50 @@ func (s *Store) upgrade(steps []migration) error {
 	if _, err = s.Leases(); err != nil {
 		return err
 	}
-	_, err = s.Active()
+	if _, err = s.Active(); err != nil {
+		return err
+	}
+	_, err = s.ActiveRestores()
 	return err
 }
 
-// checkWhole refuses a file that is shorter than its own header says. It looks through a read-only opening, because a
-// writable one reads pages that may lie behind the end, and a memory map answers that with a fault.
+// followBytes bounds the size of a file of which every page is looked at before it is opened: so many bytes take about a tenth
+// of a second.
+const followBytes = 64 << 20
+
+// checkWhole refuses a file that is shorter than its own header says, or in which something leads out of it: of a large one
+// only the list of free pages is looked at. bbolt looks at neither when it opens one for writing, and answers with a fault.
 func checkWhole(path string, deadline time.Time) error {
-	db, err := openFile(path, deadline, true)
+	db, err := openFile(path, deadline, true) // the lock, and all that bbolt looks at by itself
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	var used int64
-	if err := db.View(func(t *bolt.Tx) error {
-		used = t.Size()
-		return nil
-	}); err != nil {
-		return damaged(path, err)
-	}
-	info, err := os.Stat(path)
+	return withPages(path, db.Info().PageSize, func(p *pages) error {
+		if p.high*p.pageSize > followBytes {
+			return p.checkFreelist()
+		}
+		return p.check()
+	})
+}
+
+// withPages looks at the pages of a file that nobody writes meanwhile.
+func withPages(path string, pageSize int, look func(*pages) error) error {
+	file, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("database %s: %w", path, err)
 	}
-	if info.Size() < used {
-		return damaged(path, fmt.Sprintf("%d of %d bytes are there", info.Size(), used))
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("database %s: %w", path, err)
+	}
+	p, err := readPages(file, int64(pageSize), info.Size())
+	if err == nil {
+		err = look(p)
+	}
+	if err != nil {
+		return damaged(path, err)
 	}
 	return nil
 }
@@ -171,7 +209,7 @@ func unlock(file *os.File) {
 // database. If another process is faster, its database stays.
 func create(path string, steps []migration) error {
 	directory := filepath.Dir(path)
-	f, err := os.CreateTemp(directory, filepath.Base(path)+".new-*") // mode 0600
+	f, err := os.CreateTemp(directory, filepath.Base(path)+besidePattern) // mode 0600
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("directory %s does not exist: create it, or set state_directory to another", directory)
 	}
@@ -183,13 +221,16 @@ func create(path string, steps []migration) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
+	failpoint.Reach("database: file made beside")
 	if err := fill(beside, steps); err != nil {
 		return err
 	}
+	failpoint.Reach("database: schema made beside")
 	// A link, unlike a rename, never replaces what is there.
 	if err := os.Link(beside, path); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	failpoint.Reach("database: linked, not synced")
 	return syncDirectory(directory)
 }
 

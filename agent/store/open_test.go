@@ -111,7 +111,7 @@ func TestLockedByAnotherProcess(t *testing.T) {
 }
 
 // filled makes a database with something in every bucket, and returns the file's content.
-func filled(t *testing.T) []byte {
+func filled(t testing.TB) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "agent.db")
 	s, err := Open(path, Options{})
@@ -133,9 +133,7 @@ func filled(t *testing.T) []byte {
 			b = step(t, s, b, toCompleted...)
 		}
 		if i%10 == 0 && b.State.Terminal() {
-			if err := s.RemoveBackup(b.ID, start); err != nil {
-				t.Fatal(err)
-			}
+			drop(t, s, b.ID)
 		}
 	}
 	cooled(t, s)

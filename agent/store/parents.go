@@ -54,7 +54,7 @@ func (t *tx) checkParent(b backup.Backup) error {
 	case parent.State != backup.Completed:
 		why = fmt.Sprintf("is %s", parent.State)
 	default:
-		return nil
+		return t.checkSteady(b.Parent)
 	}
 	return &ParentError{Parent: b.Parent, Why: why}
 }

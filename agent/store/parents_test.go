@@ -26,7 +26,7 @@ func TestParentIsPinned(t *testing.T) {
 	pinned := func() {
 		t.Helper()
 		var e *PinnedError
-		if err := s.RemoveBackup(full.ID, start); !errors.As(err, &e) || e.Child != child.ID {
+		if _, _, err := s.Update(full.ID, start, setState(backup.Deleting)); !errors.As(err, &e) || e.Child != child.ID {
 			t.Errorf("got %v", err)
 		}
 		if children, err := s.Children(full.ID); err != nil || !cmp.Equal(ids(children), []string{child.ID}) {
@@ -41,9 +41,14 @@ func TestParentIsPinned(t *testing.T) {
 		t.Fatal(err)
 	}
 	fail(t, s, failed)
+	step(t, s, child, backup.Deleting)
+	pinned() // until its images are gone
 	for _, id := range []string{child.ID, full.ID} {
 		if removed, err := s.Removed(id); removed || err != nil {
 			t.Errorf("%s: removed %v, error %v", id, removed, err)
+		}
+		if id == full.ID {
+			step(t, s, full, backup.Deleting)
 		}
 		if err := s.RemoveBackup(id, start); err != nil {
 			t.Error(err)
@@ -96,7 +101,5 @@ func TestParentChanged(t *testing.T) {
 	if _, _, err := s.Update(child.ID, child.UpdatedAt, orphan); err != nil {
 		t.Error(err)
 	}
-	if err := s.RemoveBackup(full.ID, start); err != nil {
-		t.Error(err)
-	}
+	drop(t, s, full.ID)
 }

@@ -93,7 +93,7 @@ func (t *tx) admit(p Preparation, state backup.State) (backup.Backup, error) {
 	if err := t.checkAlias(p.Backup.VM); err != nil {
 		return backup.Backup{}, err
 	}
-	if err := t.checkCool(p.Backup.VM.Name, p.Now); err != nil {
+	if err := t.checkCool(p.Backup.VM, p.Now); err != nil {
 		return backup.Backup{}, err
 	}
 	if err := t.checkParent(p.Backup); err != nil {
@@ -110,7 +110,7 @@ func (t *tx) admit(p Preparation, state backup.State) (backup.Backup, error) {
 	return clone(backup.Backup{
 		ID: id, VM: p.Backup.VM, Type: p.Backup.Type, Parent: p.Backup.Parent, Repository: p.Backup.Repository,
 		RequestID: p.Backup.RequestID, Policy: p.Backup.Policy, Tags: p.Backup.Tags, RateLimit: p.Backup.RateLimit,
-		State: state, CreatedAt: now, UpdatedAt: now,
+		Queued: state == backup.Queued, State: state, CreatedAt: now, UpdatedAt: now,
 	})
 }
 
@@ -153,7 +153,7 @@ func (t *tx) leaseDisks(b *backup.Backup, choose PortChooser, now time.Time) ([]
 	}
 	leases := make([]backup.Lease, len(ports))
 	for i, d := range b.VM.Disks {
-		if leases[i], err = t.lease(ports[i], b.ID, d.ID, now); err != nil {
+		if leases[i], err = t.lease(backup.Lease{Port: ports[i], BackupID: b.ID, DiskID: d.ID, LeasedAt: now}); err != nil {
 			return nil, err
 		}
 		b.Runs = append(b.Runs, backup.DiskRun{DiskID: d.ID, Key: d.Key(), CapacityBytes: d.CapacityBytes, Port: ports[i]})
@@ -190,7 +190,7 @@ func (t *tx) insert(b backup.Backup) error {
 	if err := t.Bucket(bucketActive).Put([]byte(b.VM.Name), []byte(b.ID)); err != nil {
 		return err
 	}
-	if err := t.list(nil, lists(b), b); err != nil {
+	if err := t.index(nil, &b); err != nil {
 		return err
 	}
 	return t.put(bucketBackups, []byte(b.ID), b)

@@ -95,9 +95,7 @@ func TestRequestID(t *testing.T) {
 		}
 	}
 
-	if err := s.RemoveBackup(first.ID, start); err != nil {
-		t.Fatal(err)
-	}
+	drop(t, s, first.ID)
 	if again, existing, err := s.Prepare(p); err != nil || existing || again.ID == first.ID {
 		t.Errorf("after removal: %s, existing %v, error %v", again.ID, existing, err)
 	}
@@ -114,9 +112,7 @@ func TestIDsAreNeverReused(t *testing.T) {
 		}
 		seen[b.ID] = true
 		if i%2 == 0 {
-			if err := s.RemoveBackup(b.ID, start); err != nil {
-				t.Fatal(err)
-			}
+			drop(t, s, b.ID)
 		}
 	}
 	p := preparation(vmOf("b", 1), start)

@@ -1,8 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -24,14 +27,23 @@ func pageSize(limit int) int {
 
 // A Query selects backups.
 type Query struct {
-	VMName string       // "" = every VM
-	State  backup.State // "" = every state
-	Cursor string       // from the page before; "" = the newest
-	Limit  int          // records per page, at most MaxPage; 0 = DefaultPage
+	VMName     string            // "" = every VM
+	State      backup.State      // "" = every state
+	Repository string            // "" = every repository
+	Since      time.Time         // created then or later; zero = since ever
+	Until      time.Time         // created before; zero = until now
+	Damaged    bool              // only restore points of which a file is known to be damaged
+	Tags       map[string]string // only what has all of these tags; an empty value stands for any
+	Cursor     string            // from the page before; "" = the newest
+	Limit      int               // records per page, at most MaxPage; 0 = DefaultPage
 }
 
 func (q Query) list() string {
 	switch {
+	case q.Damaged:
+		return listDamaged
+	case q.VMName != "" && q.State == backup.Completed && q.Repository != "":
+		return listPoints(q.Repository, q.VMName)
 	case q.VMName != "" && q.State != "":
 		return listVMState(q.VMName, q.State)
 	case q.VMName != "":
@@ -56,40 +68,83 @@ func (s *Store) Backup(id string) (backup.Backup, error) {
 	return b, nil
 }
 
-// Backups returns the selected backups, newest first. next is the Cursor of the following page, or "" when there is
-// none. The work does not depend on how many records there are. Backups made meanwhile do not shift later pages; one
-// that changes its state between two pages of a Query by state may be missed. A cursor that no page gave is an error
-// that wraps ErrBadCursor.
-func (s *Store) Backups(q Query) (page []backup.Backup, next string, err error) {
+// start is the key below which the first record of the page lies; nil is the end of the list.
+func (q Query) start() ([]byte, error) {
 	before, err := decodeCursor(q.Cursor)
+	if err == nil {
+		err = errors.Join(checkBound("since", q.Since), checkBound("until", q.Until))
+	}
+	if err != nil || q.Until.IsZero() {
+		return before, err
+	}
+	if until := encodeTime(q.Until); before == nil || bytes.Compare(until, before) < 0 {
+		before = until
+	}
+	return before, nil
+}
+
+func checkBound(what string, t time.Time) error {
+	if t.IsZero() || checkTime(what, t) == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", what, t.Format(time.RFC3339), ErrBadTime)
+}
+
+// Backups returns the selected backups, newest first. next is the Cursor of the following page, or "" when there is
+// none. The work does not depend on how many records there are: no list is by repository or tag alone, so that a page of such a
+// Query may hold fewer records than asked for, or none, and yet have a next one. Backups made meanwhile do not shift
+// later pages; one that changes its state between two pages of a Query by state may be missed. A cursor that no page
+// gave is an error that wraps ErrBadCursor.
+func (s *Store) Backups(q Query) (page []backup.Backup, next string, err error) {
+	before, err := q.start()
 	if err != nil {
 		return nil, "", err
 	}
-	limit := pageSize(q.Limit)
 	err = s.view(func(t *tx) error {
-		page, next = nil, ""
-		list := t.Bucket(bucketLists).Bucket([]byte(q.list()))
-		if list == nil {
-			return nil
-		}
-		c := list.Cursor()
-		for k := lastBefore(c, before); k != nil; k, _ = c.Prev() {
-			if len(page) == limit {
-				next = encodeCursor(listKey(page[limit-1]))
-				return nil
-			}
-			b, err := t.listed(q.list(), k)
-			if err != nil {
-				return err
-			}
-			page = append(page, b)
-		}
-		return nil
+		page, next, err = t.page(q, before)
+		return err
 	})
 	if err != nil {
 		return nil, "", err
 	}
 	return page, next, nil
+}
+
+func (t *tx) page(q Query, before []byte) (page []backup.Backup, next string, err error) {
+	list := t.Bucket(bucketLists).Bucket([]byte(q.list()))
+	if list == nil {
+		return nil, "", nil
+	}
+	var since, last []byte
+	if !q.Since.IsZero() {
+		since = encodeTime(q.Since)
+	}
+	looked, c := 0, list.Cursor()
+	for k := lastBefore(c, before); k != nil && bytes.Compare(k, since) >= 0; k, _ = c.Prev() {
+		if len(page) == pageSize(q.Limit) || looked == MaxPage {
+			return page, encodeCursor(last), nil
+		}
+		b, err := t.listed(q.list(), k)
+		if err != nil {
+			return nil, "", err
+		}
+		if q.selects(b) {
+			page = append(page, b)
+		}
+		looked, last = looked+1, k
+	}
+	return page, "", nil
+}
+
+// selects says whether a record of the query's list is wanted.
+func (q Query) selects(b backup.Backup) bool {
+	for name, value := range q.Tags {
+		if has, ok := b.Tags[name]; !ok || value != "" && has != value {
+			return false
+		}
+	}
+	return (q.Repository == "" || b.Repository == q.Repository) && (q.VMName == "" || b.VM.Name == q.VMName) &&
+		(q.State == "" || b.State == q.State)
 }
 
 // LatestCompleted returns the newest completed backup of a VM in a repository, and whether there is one.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/sendense/backup-agent/agent/backup"
 )
@@ -40,7 +41,11 @@ func TestBackups(t *testing.T) {
 	s := openNew(t)
 	// Names that could be confused, if keys were put together carelessly.
 	names := []string{"a", "a/vm/b", "b", "vm/a", "completed", "all"}
-	want := map[Query][]string{}
+	type selection struct {
+		vm    string
+		state backup.State
+	}
+	want := map[selection][]string{}
 	for i := range 24 {
 		// Two at a time have the same creation time.
 		b := mustPrepare(t, s, vmOf(names[i%len(names)], 1), start.Add(time.Duration(i/2)*time.Minute))
@@ -49,16 +54,15 @@ func TestBackups(t *testing.T) {
 		} else {
 			b = step(t, s, b, toCompleted...)
 		}
-		for _, q := range []Query{{}, {VMName: b.VM.Name}, {State: b.State}, {VMName: b.VM.Name, State: b.State}} {
-			want[q] = append([]string{b.ID}, want[q]...)
+		for _, of := range []selection{{}, {vm: b.VM.Name}, {state: b.State}, {b.VM.Name, b.State}} {
+			want[of] = append([]string{b.ID}, want[of]...)
 		}
 	}
-	for q := range want {
+	for of := range want {
+		q := Query{VMName: of.vm, State: of.state}
 		for _, q.Limit = range []int{0, 1, 3, 4, 24, MaxPage + 1} {
 			got := all(t, s, q)
-			plain := q
-			plain.Limit = 0
-			if diff := cmp.Diff(sameTimes(t, s, want[plain]), sameTimes(t, s, got)); diff != "" {
+			if diff := cmp.Diff(sameTimes(t, s, want[of]), sameTimes(t, s, got)); diff != "" {
 				t.Errorf("%+v: %s", q, diff)
 			}
 		}
@@ -102,18 +106,14 @@ func TestCursorSurvivesChanges(t *testing.T) {
 	}
 	fail(t, s, mustPrepare(t, s, vmOf("a", 1), start.Add(100*time.Hour)))
 	for _, id := range []string{made[4], made[3], made[5]} {
-		if err := s.RemoveBackup(id, start); err != nil {
-			t.Fatal(err)
-		}
+		drop(t, s, id)
 	}
 	page, next, err = s.Backups(Query{Limit: 2, Cursor: next})
 	if err != nil || !cmp.Equal(ids(page), []string{made[2], made[1]}) {
 		t.Fatalf("got %v, error %v", ids(page), err)
 	}
 	for _, id := range made[:2] {
-		if err := s.RemoveBackup(id, start); err != nil {
-			t.Fatal(err)
-		}
+		drop(t, s, id)
 	}
 	if page, next, err = s.Backups(Query{Cursor: next}); err != nil || len(page) > 0 || next != "" {
 		t.Errorf("got %v, next %q, error %v", ids(page), next, err)
@@ -149,4 +149,83 @@ func FuzzCursor(f *testing.F) {
 			t.Errorf("%q: key %q, error %v", cursor, key, err)
 		}
 	})
+}
+
+// A query by repository and time gives what going through everything by hand gives, in pages of any size.
+func TestBackupsByRepositoryAndTime(t *testing.T) {
+	s := openNew(t)
+	var made []backup.Backup
+	for i := range 24 {
+		p := preparation(vmOf([]string{"a", "b"}[i%2], 1), start.Add(time.Duration(i)*time.Minute))
+		p.Backup.Repository = []string{"main", "nas", "tape"}[i%3]
+		b, _, err := s.Prepare(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%4 == 0 {
+			b = fail(t, s, b)
+		} else {
+			b = step(t, s, b, toCompleted...)
+		}
+		made = append([]backup.Backup{b}, made...)
+	}
+	rapid.Check(t, func(r *rapid.T) {
+		q := Query{
+			VMName:     rapid.SampledFrom([]string{"", "a", "c"}).Draw(r, "vm"),
+			State:      rapid.SampledFrom([]backup.State{"", backup.Completed, backup.Failed}).Draw(r, "state"),
+			Repository: rapid.SampledFrom([]string{"", "nas", "none"}).Draw(r, "repository"),
+			Limit:      rapid.IntRange(1, 25).Draw(r, "limit"),
+		}
+		at := rapid.IntRange(-60, 30*60)
+		if rapid.Bool().Draw(r, "bounded") {
+			q.Since = start.Add(time.Duration(at.Draw(r, "since")) * time.Second)
+			q.Until = start.Add(time.Duration(at.Draw(r, "until")) * time.Second)
+		}
+		want := []string{}
+		for _, b := range made {
+			if (q.VMName == "" || b.VM.Name == q.VMName) && (q.State == "" || b.State == q.State) &&
+				(q.Repository == "" || b.Repository == q.Repository) && !b.CreatedAt.Before(q.Since) && (q.Until.IsZero() || b.CreatedAt.Before(q.Until)) {
+				want = append(want, b.ID)
+			}
+		}
+		if diff := cmp.Diff(want, all(t, s, q)); diff != "" {
+			r.Fatalf("%+v: %s", q, diff)
+		}
+	})
+}
+
+// However rare a repository is, a page looks at a bounded number of records, and the next one goes on behind them.
+func TestPageLooksNoFurtherThanItMay(t *testing.T) {
+	s := openNew(t)
+	first := backup.Backup{ID: "backup-a-0", VM: vmOf("a", 1), Repository: "nas", State: backup.Completed, CreatedAt: start}
+	err := s.update(func(t *tx) error {
+		b := first
+		for i := range MaxPage + 10 {
+			if err := errors.Join(t.index(nil, &b), t.put(bucketBackups, []byte(b.ID), b)); err != nil {
+				return err
+			}
+			b.ID, b.Repository, b.CreatedAt = fmt.Sprint("backup-a-", i+1), "main", b.CreatedAt.Add(time.Second)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, next, err := s.Backups(Query{Repository: "nas", Limit: 1})
+	if err != nil || len(page) != 0 || next == "" {
+		t.Fatalf("%v, next %q, error %v", ids(page), next, err)
+	}
+	page, next, err = s.Backups(Query{Repository: "nas", Limit: 1, Cursor: next})
+	if err != nil || !cmp.Equal(ids(page), []string{first.ID}) || next != "" {
+		t.Fatalf("%v, next %q, error %v", ids(page), next, err)
+	}
+}
+
+func TestBadTime(t *testing.T) {
+	s := openNew(t)
+	for _, q := range []Query{{Since: time.Unix(-1, 0)}, {Until: time.Unix(1<<40, 0)}} {
+		if _, _, err := s.Backups(q); !errors.Is(err, ErrBadTime) {
+			t.Errorf("%+v: %v", q, err)
+		}
+	}
 }

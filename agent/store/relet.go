@@ -55,7 +55,7 @@ func (t *tx) relet(
 	if err != nil {
 		return b, fmt.Errorf("backup %s: disk %d: %w", b.ID, diskID, err)
 	}
-	lease, err := t.lease(port[0], b.ID, diskID, now)
+	lease, err := t.lease(backup.Lease{Port: port[0], BackupID: b.ID, DiskID: diskID, LeasedAt: now})
 	if err != nil {
 		return b, err
 	}

@@ -6,11 +6,9 @@ import (
 	"github.com/sendense/backup-agent/agent/backup"
 )
 
-// RemoveBackup forgets an ended backup; its id is never given again. It returns a *NotFoundError when there is no such
-// backup, an *ActiveError when it has not ended, a *PinnedError when another one stands on it.
-//
-// Remove the record before the images: then no backup can choose as its parent what is about to go. If the agent dies in
-// between, Removed tells that the images must go too.
+// RemoveBackup forgets a backup that is being deleted; its id is never given again. It returns a *NotFoundError when there
+// is no such backup, and a *StateError when it is in another state: that it is being deleted must stand on record before its
+// images go, so that no backup chooses them as its parent, and so that a crash does not leave them half there for ever.
 func (s *Store) RemoveBackup(id string, now time.Time) error {
 	if err := checkTime("now", now); err != nil {
 		return err
@@ -20,13 +18,10 @@ func (s *Store) RemoveBackup(id string, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		if b.State.Active() {
-			return &ActiveError{VM: b.VM.Name, BackupID: b.ID, State: b.State}
+		if b.State != backup.Deleting {
+			return &StateError{BackupID: b.ID, State: b.State, Action: "removing its record"}
 		}
-		if err := t.checkUnpinned(b); err != nil {
-			return err
-		}
-		if err := t.list(lists(b), nil, b); err != nil {
+		if err := t.index(&b, nil); err != nil {
 			return err
 		}
 		if b.RequestID != "" {
@@ -34,7 +29,7 @@ func (s *Store) RemoveBackup(id string, now time.Time) error {
 				return err
 			}
 		}
-		if err := t.Bucket(bucketRemoved).Put([]byte(id), encodeTime(now)); err != nil {
+		if err := t.Bucket(bucketRemoved).Put([]byte(id), append(encodeTime(now), b.Directory...)); err != nil {
 			return err
 		}
 		return t.Bucket(bucketBackups).Delete([]byte(id))
@@ -48,6 +43,17 @@ func (s *Store) Removed(id string) (removed bool, err error) {
 		return nil
 	})
 	return removed, err
+}
+
+// RemovedFrom is the directory that a removed backup had; "" if it had none, or if there is no such backup.
+func (s *Store) RemovedFrom(id string) (directory string, err error) {
+	err = s.view(func(t *tx) error {
+		if value := t.Bucket(bucketRemoved).Get([]byte(id)); id != "" && len(value) > timeBytes {
+			directory = string(value[timeBytes:])
+		}
+		return nil
+	})
+	return directory, err
 }
 
 // Import puts an ended backup on record that this database has never held, as read from a manifest: the way back from
@@ -66,7 +72,7 @@ func (s *Store) Import(b backup.Backup) (added bool, err error) {
 			return errUnchanged
 		}
 		added = true
-		if err := t.list(nil, lists(b), b); err != nil {
+		if err := t.index(nil, &b); err != nil {
 			return err
 		}
 		return t.put(bucketBackups, key, b)
@@ -81,7 +87,7 @@ func checkImport(b backup.Backup) error {
 	if err := backup.ValidName("vm name", b.VM.Name); err != nil {
 		return err
 	}
-	if !b.State.Terminal() {
+	if !b.State.Terminal() || b.State == backup.Deleting {
 		return &StateError{BackupID: b.ID, State: b.State, Action: "importing"}
 	}
 	return checkTime("backup "+b.ID+": created_at", b.CreatedAt)

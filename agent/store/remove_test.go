@@ -13,11 +13,22 @@ import (
 func TestRemoveBackup(t *testing.T) {
 	s := openNew(t)
 	b := mustPrepare(t, s, vmOf("a", 1), start)
-	var active *ActiveError
-	if err := s.RemoveBackup(b.ID, start); !errors.As(err, &active) || active.BackupID != b.ID {
-		t.Errorf("active: %v", err)
+	refused := func() {
+		t.Helper()
+		var state *StateError
+		if err := s.RemoveBackup(b.ID, start); !errors.As(err, &state) || state.BackupID != b.ID {
+			t.Errorf("got %v", err)
+		}
 	}
-	step(t, s, b, toCompleted...)
+	refused()
+	b = step(t, s, b, toCompleted...)
+	refused()
+	if ended := b.EndedAt; !step(t, s, b, backup.Deleting).EndedAt.Equal(ended) {
+		t.Error("it ended when it ended")
+	}
+	if _, found, err := s.LatestCompleted("a", "local"); found || err != nil {
+		t.Errorf("still a restore point: %v, error %v", found, err)
+	}
 	if err := s.RemoveBackup(b.ID, start); err != nil {
 		t.Fatal(err)
 	}
@@ -60,9 +71,7 @@ func TestImport(t *testing.T) {
 	if b2 := mustPrepare(t, to, vmOf("a", 1), start); b2.ID == b.ID {
 		t.Errorf("%s: twice", b.ID)
 	}
-	if err := to.RemoveBackup(b.ID, start); err != nil {
-		t.Fatal(err)
-	}
+	drop(t, to, b.ID)
 	if added, err := to.Import(b); err != nil || added {
 		t.Errorf("after removal: added %v, error %v", added, err)
 	}
@@ -71,9 +80,21 @@ func TestImport(t *testing.T) {
 		{ID: "x", State: backup.Completed, CreatedAt: start},
 		{ID: "x", VM: vmOf("a", 1), State: backup.Completed},
 		{ID: "x", VM: vmOf("a", 1), State: "x", CreatedAt: time.Now()},
+		{ID: "x", VM: vmOf("a", 1), State: backup.Deleting, CreatedAt: time.Now()},
 	} {
 		if added, err := to.Import(bad); err == nil || added {
 			t.Errorf("%+v: added %v, error %v", bad, added, err)
 		}
+	}
+}
+
+// drop deletes an ended backup from the record.
+func drop(t testing.TB, s *Store, id string) {
+	t.Helper()
+	if _, _, err := s.Update(id, start, setState(backup.Deleting)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RemoveBackup(id, start); err != nil {
+		t.Fatal(err)
 	}
 }

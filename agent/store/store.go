@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -12,6 +13,8 @@ import (
 type Store struct {
 	db   *bolt.DB
 	path string
+
+	unsynced atomic.Bool // the last commit stands, and is not known to be on the disk
 }
 
 // Close closes the file, after the transactions under way have ended.
@@ -51,10 +54,17 @@ func (t *tx) damaged(format string, args ...any) error {
 
 func (s *Store) view(f func(*tx) error) error { return s.transact(s.db.View, f) }
 
+// update runs a writing transaction. bbolt writes the pages, syncs, writes the header, and syncs again: when only the last
+// sync fails, the transaction stands in the file and in this process, and may be gone after a power failure. Then the error
+// says so (ErrMayStand), and the next transaction is committed even if it changes nothing, so that it is synced.
 func (s *Store) update(f func(*tx) error) error {
-	done := false
+	done, id := false, 0
 	err := s.transact(s.db.Update, func(t *tx) error {
+		id = t.ID()
 		err := f(t)
+		if errors.Is(err, errUnchanged) && s.unsynced.Load() {
+			err = nil
+		}
 		done = err == nil
 		return err
 	})
@@ -62,9 +72,24 @@ func (s *Store) update(f func(*tx) error) error {
 	case errors.Is(err, errUnchanged):
 		return nil
 	case err != nil && done && !errors.Is(err, ErrDamaged):
-		return fmt.Errorf("database %s: commit: %w", s.path, err)
+		return s.commitFailed(id, err)
+	case err == nil:
+		s.unsynced.Store(false)
 	}
 	return err
+}
+
+// commitFailed says what has become of a transaction whose commit gave an error.
+func (s *Store) commitFailed(id int, cause error) error {
+	last := id
+	if err := s.view(func(t *tx) error { last = t.ID(); return nil }); err != nil {
+		cause = errors.Join(cause, err)
+	}
+	if last < id {
+		return fmt.Errorf("database %s: commit: %w", s.path, cause)
+	}
+	s.unsynced.Store(true)
+	return fmt.Errorf("database %s: commit: %w: %w", s.path, ErrMayStand, cause)
 }
 
 // transact runs a transaction. bbolt answers a damaged page with a panic, and the memory map answers an unreadable

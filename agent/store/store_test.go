@@ -130,3 +130,10 @@ func setState(state backup.State) func(*backup.Backup) error {
 		return nil
 	}
 }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"time"
@@ -13,7 +14,8 @@ import (
 // leaves alone is not written.
 //
 // A new State must be one that backup.CheckTransition allows. ID, VM name, type, repository, request id, creation time,
-// the ports and units of the runs, and the parent of an active backup do not change: *ImmutableError. Update sets
+// the ports and units of the runs, and the parent of an active backup do not change: *ImmutableError. (An incremental that was
+// rewritten onto nothing becomes a full backup.) A Rewrite is begun, and its swap, only as checkRewrite says. Update sets
 // UpdatedAt and, when the backup ends, EndedAt.
 //
 // When the backup ends, its leases are returned and another backup of the VM may begin; if CooldownUntil is later than
@@ -77,10 +79,18 @@ func (t *tx) change(before backup.Backup, f func(*backup.Backup) error) (backup.
 			return after, fmt.Errorf("backup %s: %w", before.ID, err)
 		}
 	}
+	if after.State == backup.Deleting && before.State != backup.Deleting {
+		if err := errors.Join(t.checkUnpinned(before), t.checkUnserved(before.ID)); err != nil {
+			return after, err
+		}
+	}
 	if after.Parent != before.Parent {
 		if err := t.checkParent(after); err != nil {
 			return after, err
 		}
+	}
+	if err := t.checkRewrite(before, after); err != nil {
+		return after, err
 	}
 	return after, checkCooldown(before, after)
 }
@@ -101,7 +111,7 @@ func checkCooldown(before, after backup.Backup) error {
 
 // write replaces a record and follows the change in everything that hangs on it.
 func (t *tx) write(before, after backup.Backup) error {
-	if err := t.list(lists(before), lists(after), after); err != nil {
+	if err := t.index(&before, &after); err != nil {
 		return err
 	}
 	if err := t.follow(before, after); err != nil {

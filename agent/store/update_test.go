@@ -162,9 +162,7 @@ func TestLatestCompleted(t *testing.T) {
 	if b, found, err := s.LatestCompleted("a", "local"); err != nil || !found || b.ID != second.ID {
 		t.Errorf("got %s, found %v, error %v", b.ID, found, err)
 	}
-	if err := s.RemoveBackup(second.ID, start); err != nil {
-		t.Fatal(err)
-	}
+	drop(t, s, second.ID)
 	if b, found, err := s.LatestCompleted("a", "local"); err != nil || !found || b.ID != first.ID {
 		t.Errorf("got %s, found %v, error %v", b.ID, found, err)
 	}

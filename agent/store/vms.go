@@ -6,15 +6,24 @@ import (
 	"github.com/sendense/backup-agent/agent/backup"
 )
 
-// PutVM puts a VM on record, new or in place of the one of the same name, and says whether it is new. The VM's active
-// backup is not touched: it has its own copy of the VM, as it was when the backup was prepared.
+// PutVM puts a VM on record, new or in place of the one of the same name, and says whether it is new. A record that is
+// replaced keeps the time at which it was added. The VM's active backup is not touched: it has its own copy of the VM, as it
+// was when the backup was prepared.
 func (s *Store) PutVM(vm backup.VM) (created bool, err error) {
 	if err := vm.Validate(); err != nil {
 		return false, err
 	}
 	key := []byte(vm.Name)
 	err = s.update(func(t *tx) error {
-		created = t.Bucket(bucketVMs).Get(key) == nil
+		var old backup.VM
+		found, err := t.get(bucketVMs, key, &old)
+		if err != nil {
+			return err
+		}
+		created = !found
+		if !old.AddedAt.IsZero() {
+			vm.AddedAt = old.AddedAt
+		}
 		return t.put(bucketVMs, key, vm)
 	})
 	return created && err == nil, err

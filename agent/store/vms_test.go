@@ -5,11 +5,30 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent/backup"
 )
+
+// A record that is replaced keeps the time at which it was added; one that has none gets it.
+func TestAddedAt(t *testing.T) {
+	s := openNew(t)
+	for i, step := range []struct{ put, want int64 }{{0, 0}, {5, 5}, {7, 5}, {0, 5}} {
+		vm := vmOf("a", 1)
+		if step.put != 0 {
+			vm.AddedAt = time.Unix(step.put, 0)
+		}
+		if _, err := s.PutVM(vm); err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.VM("a")
+		if err != nil || step.want == 0 && !got.AddedAt.IsZero() || step.want != 0 && got.AddedAt.Unix() != step.want {
+			t.Errorf("step %d: added at %s, error %v, want %d", i, got.AddedAt, err, step.want)
+		}
+	}
+}
 
 func TestVMs(t *testing.T) {
 	s := openNew(t)

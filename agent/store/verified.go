@@ -1,0 +1,106 @@
+package store
+
+import (
+	"bytes"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// verifiedKeys are the places of a record in the two orders of verification; none for what is no restore point.
+func verifiedKeys(b *backup.Backup) (shallow, deep []byte) {
+	if b == nil || b.State != backup.Completed {
+		return nil, nil
+	}
+	key := func(deep bool) []byte { return append(encodeTime(b.VerifiedAt(deep)), b.ID...) }
+	return key(false), key(true)
+}
+
+// orderVerified moves a record to the places in the orders that it has now.
+func (t *tx) orderVerified(before, after *backup.Backup) error {
+	fromShallow, fromDeep := verifiedKeys(before)
+	toShallow, toDeep := verifiedKeys(after)
+	if err := move(t.Bucket(bucketVerified), fromShallow, toShallow); err != nil {
+		return err
+	}
+	return move(t.Bucket(bucketVerifiedDeep), fromDeep, toDeep)
+}
+
+func move(order *bolt.Bucket, from, to []byte) error {
+	if bytes.Equal(from, to) {
+		return nil
+	}
+	if from != nil {
+		if err := order.Delete(from); err != nil {
+			return err
+		}
+	}
+	if to == nil {
+		return nil
+	}
+	return order.Put(to, []byte{})
+}
+
+// LongestUnverified is the restore point whose files were looked at, or read whole, longest ago, of those that pass does not
+// pass over, and whether there is one. pass, which may be nil, is called with ids, and must only compute.
+func (s *Store) LongestUnverified(deep bool, pass func(id string) bool) (b backup.Backup, found bool, err error) {
+	bucket := bucketVerified
+	if deep {
+		bucket = bucketVerifiedDeep
+	}
+	err = s.view(func(t *tx) error {
+		c := t.Bucket(bucket).Cursor()
+		for k, _ := c.First(); k != nil; k, _ = c.Next() {
+			if len(k) <= timeBytes {
+				return t.damaged("%s: entry of %d bytes", bucket, len(k))
+			}
+			if pass != nil && pass(string(listID(k))) {
+				continue
+			}
+			b, err = t.indexed(bucket, k, listID(k))
+			found = err == nil
+			return err
+		}
+		return nil
+	})
+	return b, found, err
+}
+
+// DamagedPoints is of how many restore points a file is known to be damaged.
+func (s *Store) DamagedPoints() (n int, err error) {
+	err = s.view(func(t *tx) error {
+		if list := t.Bucket(bucketLists).Bucket([]byte(listDamaged)); list != nil {
+			n = list.Stats().KeyN
+		}
+		return nil
+	})
+	return n, err
+}
+
+// PutVerification puts on record what was found of the files of a restore point. What is no restore point any more is left as
+// it is. merge gets what is on record, nil for nothing, and must only compute.
+func (s *Store) PutVerification(id string, now time.Time, merge func(*backup.Verification) *backup.Verification) (after backup.Backup, err error) {
+	_, after, err = s.Update(id, now, func(b *backup.Backup) error {
+		if b.State == backup.Completed {
+			b.Verified = merge(b.Verified)
+		}
+		return nil
+	})
+	return after, err
+}
+
+// checkVerified looks that a restore point is in both orders, where it belongs.
+func (c *checker) checkVerified(b backup.Backup) {
+	shallow, deep := verifiedKeys(&b)
+	for bucket, key := range map[string][]byte{string(bucketVerified): shallow, string(bucketVerifiedDeep): deep} {
+		if key == nil {
+			continue
+		}
+		c.totals[bucket]++
+		if !has(c.Bucket([]byte(bucket)), key) {
+			c.report("backup %s: not in %s, where it belongs", b.ID, bucket)
+		}
+	}
+}
