@@ -6,13 +6,17 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent/failpoint"
 )
 
 // RemoveEmptyDir removes the directory of a backup if there is nothing in it, and the VM's directory when that was the last
 // one. Anything else stays.
 func (r *Repository) RemoveEmptyDir(vm, backupID string) error {
 	return r.fail(r.clear(vm, backupID, func(p *place) error {
+		failpoint.Reach("remove: before an empty directory")
 		err := p.vm.Remove(backupID)
+		failpoint.Reach("remove: empty directory looked at")
 		if err == nil || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
@@ -21,7 +25,10 @@ func (r *Repository) RemoveEmptyDir(vm, backupID string) error {
 }
 
 // Unpublished is a directory that stands where a backup's would, without a manifest.
-type Unpublished struct{ VM, BackupID string } // the names of the two directories
+type Unpublished struct {
+	VM, BackupID string // the names of the two directories
+	Empty        bool
+}
 
 // Unpublished lists the directories without a manifest: of backups that are under way, and what was left of others.
 // Hidden ones are passed over.
@@ -48,10 +55,18 @@ func (r *Repository) Unpublished() ([]Unpublished, error) {
 			if !b.IsDir() || strings.HasPrefix(b.Name(), ".") {
 				continue
 			}
-			_, err := root.Lstat(vm.Name() + "/" + b.Name() + "/" + ManifestName)
-			if errors.Is(err, fs.ErrNotExist) {
-				list = append(list, Unpublished{VM: vm.Name(), BackupID: b.Name()})
+			path := vm.Name() + "/" + b.Name()
+			if _, err := root.Lstat(path + "/" + ManifestName); !errors.Is(err, fs.ErrNotExist) {
+				continue
 			}
+			inside, err := fs.ReadDir(root.FS(), path)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // it went meanwhile
+			}
+			if err != nil {
+				return list, r.fail(err)
+			}
+			list = append(list, Unpublished{VM: vm.Name(), BackupID: b.Name(), Empty: len(inside) == 0})
 		}
 	}
 	return list, nil

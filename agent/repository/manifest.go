@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/digest"
 )
 
 // ManifestName is the file whose presence makes the directory of a backup a restore point.
@@ -34,10 +35,12 @@ type Manifest struct {
 	VM           ManifestVM        `json:"vm"`
 	Disks        []ManifestDisk    `json:"disks"`
 	RemovedDisks []int             `json:"removed_disks,omitempty"` // disk ids that the parent had and the VM has no more
+	Rewritten    *backup.Rewritten `json:"rewritten,omitempty"`     // its images were made from those of a chain; all else is as it stands now
 	CreatedAt    time.Time         `json:"created_at"`              // UTC, as every time here
 	CompletedAt  time.Time         `json:"completed_at"`
 	AgentVersion string            `json:"agent_version"`
 	QEMUVersion  string            `json:"qemu_version"`
+	Digest       string            `json:"manifest_digest,omitempty"` // of the file itself, see seal.go; absent in older ones
 }
 
 // ManifestVM is the VM as it was when the backup was prepared.
@@ -65,7 +68,29 @@ type ManifestDisk struct {
 	ReceivedBytes  uint64         `json:"received_bytes"`  // on the wire
 	AllocatedBytes int64          `json:"allocated_bytes"` // of the file
 	Check          ManifestCheck  `json:"check"`
-	IO             string         `json:"io"` // QEMU's cache and aio modes while it was written
+	IO             string         `json:"io"`                      // QEMU's cache and aio modes while it was written
+	ClusterBytes   int64          `json:"cluster_bytes,omitempty"` // as the image was made; absent from manifests of older agents
+	ExtendedL2     bool           `json:"extended_l2,omitempty"`
+	Digest         *digest.Digest `json:"digest,omitempty"` // of the file, read back when the backup finished; absent in older ones
+
+	Encryption *ManifestEncryption `json:"encryption,omitempty"` // absent if the image is plain
+}
+
+// LUKS is how images are encrypted: LUKS version 1 within qcow2, as QEMU writes it.
+const LUKS = "luks"
+
+// ManifestEncryption says what opens an image. The key itself is never in a repository.
+type ManifestEncryption struct {
+	Format string `json:"format"` // LUKS
+	KeyID  string `json:"key_id"` // the name that the key had in the configuration
+}
+
+// KeyID is the id of the key that the image is encrypted with; "" if it is plain.
+func (d ManifestDisk) KeyID() string {
+	if d.Encryption == nil {
+		return ""
+	}
+	return d.Encryption.KeyID
 }
 
 // The results of a check.
@@ -80,12 +105,12 @@ type ManifestCheck struct {
 	LeaksRepaired int64  `json:"leaks_repaired,omitempty"`
 }
 
-// Encode gives the bytes of the manifest file. It refuses what DecodeManifest would not take back.
+// Encode gives the bytes of the manifest file, sealed. It refuses what DecodeManifest would not take back.
 func (m Manifest) Encode() ([]byte, error) {
 	if err := m.validate(); err != nil {
 		return nil, err
 	}
-	text, err := m.encode()
+	text, err := m.seal()
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("manifest of %s: %w", m.BackupID, err)
@@ -97,6 +122,11 @@ func (m Manifest) Encode() ([]byte, error) {
 
 func (m Manifest) encode() ([]byte, error) {
 	m.CreatedAt, m.CompletedAt = m.CreatedAt.UTC(), m.CompletedAt.UTC()
+	if m.Rewritten != nil {
+		w := *m.Rewritten
+		w.At = w.At.UTC()
+		m.Rewritten = &w
+	}
 	text, err := json.MarshalIndent(m, "", "  ")
 	return append(text, '\n'), err
 }
@@ -123,6 +153,9 @@ func DecodeManifest(text []byte) (Manifest, error) {
 	var m Manifest
 	if err := decoder.Decode(&m); err != nil {
 		return Manifest{}, fmt.Errorf("manifest: %w", err)
+	}
+	if err := m.checkSeal(text); err != nil {
+		return Manifest{}, err
 	}
 	if err := m.validate(); err != nil {
 		return Manifest{}, err

@@ -11,21 +11,26 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/digest"
 )
 
 func TestRoundTrip(t *testing.T) {
 	full := fullManifest("Name with ünïcode/slash", 1_700_000_000)
+	sum := digest.Of([]byte("image"))
+	full.Disks[0].Digest = &sum
 	minimal := fullManifest("vm", 1)
 	minimal.Policy, minimal.Tags, minimal.RequestID = "", nil, ""
 	minimal.VM = ManifestVM{Name: "vm"}
 	minimal.Disks[0].DeviceKey, minimal.Disks[0].Label, minimal.Disks[0].ChangeID = 0, "", ""
 	minimal.Disks[0].ReceivedBytes = 1<<64 - 1
-	for _, m := range []Manifest{full, incrementalManifest(full, 1_700_000_100), minimal} {
+	encrypted := fullManifest("vm", 2)
+	encrypted.Disks[0].Encryption = &ManifestEncryption{Format: LUKS, KeyID: "backup-2026"}
+	for _, m := range []Manifest{full, incrementalManifest(full, 1_700_000_100), minimal, encrypted} {
 		text, err := m.Encode()
 		must(t, err)
 		got, err := DecodeManifest(text)
 		must(t, err)
-		m.CreatedAt, m.CompletedAt = m.CreatedAt.UTC(), m.CompletedAt.UTC()
+		m.CreatedAt, m.CompletedAt, m.Digest = m.CreatedAt.UTC(), m.CompletedAt.UTC(), got.Digest
 		if d := cmp.Diff(m, got); d != "" {
 			t.Error(d)
 		}
@@ -84,6 +89,10 @@ func TestValidate(t *testing.T) {
 		"huge":                  {func(m *Manifest) { m.Disks[0].CapacityBytes = 1 << 50 }, "capacity_bytes"},
 		"allocated negative":    {func(m *Manifest) { m.Disks[0].AllocatedBytes = -1 }, "allocated_bytes"},
 		"no check":              {func(m *Manifest) { m.Disks[0].Check = ManifestCheck{} }, "check"},
+		"odd encryption":        {func(m *Manifest) { m.Disks[0].Encryption = &ManifestEncryption{Format: "aes", KeyID: "k"} }, "encryption"},
+		"odd key":               {func(m *Manifest) { m.Disks[0].Encryption = &ManifestEncryption{Format: LUKS, KeyID: "../k"} }, "encryption"},
+		"digest, odd algorithm": {func(m *Manifest) { m.Disks[0].Digest = &digest.Digest{Algorithm: "md5"} }, "digest"},
+		"digest, not hex":       {func(m *Manifest) { m.Disks[0].Digest = &digest.Digest{Algorithm: "blake3", Value: "zz"} }, "digest"},
 		"leaks negative":        {func(m *Manifest) { m.Disks[0].Check.LeaksRepaired = -1 }, "leaks_repaired"},
 		"no content":            {func(m *Manifest) { m.Disks[0].Content = "" }, "content"},
 		"changes in a full":     {func(m *Manifest) { m.Disks[0].Content = backup.Changes }, "full backup"},
@@ -144,7 +153,7 @@ func wantRefused(t *testing.T, m Manifest, want string) {
 }
 
 func TestDecodeRefuses(t *testing.T) {
-	good, err := fullManifest("vm", 1_700_000_000).Encode()
+	good, err := fullManifest("vm", 1_700_000_000).encode() // without a digest, which would refuse all of this
 	must(t, err)
 	replace := func(from, to string) []byte {
 		if !bytes.Contains(good, []byte(from)) {
@@ -182,10 +191,10 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// TestOrderAndSpace: programs and people that rewrite a manifest may order and indent it as they like.
+// TestOrderAndSpace: programs and people that rewrite a manifest, without its digest, may order and indent it as they like.
 func TestOrderAndSpace(t *testing.T) {
 	m := fullManifest("vm", 1_700_000_000)
-	text, err := m.Encode()
+	text, err := m.encode()
 	must(t, err)
 	var generic map[string]any
 	must(t, json.Unmarshal(text, &generic))
@@ -200,8 +209,13 @@ func TestOrderAndSpace(t *testing.T) {
 
 func FuzzDecodeManifest(f *testing.F) {
 	full := fullManifest("vm", 1_700_000_000)
+	sum := digest.Of(nil)
+	full.Disks[0].Digest = &sum
 	for _, m := range []Manifest{full, incrementalManifest(full, 1_700_000_100)} {
 		text, err := m.Encode()
+		must(f, err)
+		f.Add(text)
+		text, err = m.encode()
 		must(f, err)
 		f.Add(text)
 	}
@@ -218,6 +232,7 @@ func FuzzDecodeManifest(f *testing.F) {
 		must(t, err)
 		back, err := DecodeManifest(again)
 		must(t, err)
+		m.Digest = back.Digest // of another order of the same
 		if d := cmp.Diff(m, back); d != "" {
 			t.Error(d)
 		}

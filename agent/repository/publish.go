@@ -76,14 +76,21 @@ func (r *Repository) publication(p *place, m Manifest, text []byte) []step {
 	)
 }
 
-// take makes a directory the agent's own, which the exporters' group may read.
+// take makes a directory the agent's own, which the exporters' group may read. It gets its mode before its owner, and after it
+// once more, for until then it was not the agent's: after a crash in between, the images are checked again as the exporters'
+// user, who must have been able to read them all the time.
 func (r *Repository) take(dir *os.Root) error {
 	if r.owner == nil {
 		return nil
 	}
+	if err := chmod(dir, 0o750); err != nil {
+		return err
+	}
+	failpoint.Reach("publish: directory readable")
 	if err := chown(dir, os.Geteuid(), r.owner.GID); err != nil {
 		return err
 	}
+	failpoint.Reach("publish: directory owned")
 	return chmod(dir, 0o750)
 }
 
@@ -108,21 +115,27 @@ func (r *Repository) forged(info fs.FileInfo) bool {
 }
 
 // sealImage takes from the exporters' user the right to change an image, which a later exporter may read as the backing
-// of its own, and brings it to the disk.
+// of its own, and brings it to the disk. The order is that of take.
 func (r *Repository) sealImage(dir *os.Root, name string) error {
 	f, err := openRegular(dir, name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+	if err := f.Chmod(0o440); err != nil {
+		return err
+	}
+	failpoint.Reach("publish: image readable")
 	if r.owner != nil {
 		if err := f.Chown(os.Geteuid(), r.owner.GID); err != nil {
 			return err
 		}
 	}
+	failpoint.Reach("publish: image owned")
 	if err := f.Chmod(0o440); err != nil {
 		return err
 	}
+	failpoint.Reach("publish: image read-only, not synced")
 	return f.Sync()
 }
 
@@ -136,6 +149,8 @@ func writeManifest(dir *os.Root, text []byte) error {
 	if err != nil {
 		return located(dir, err)
 	}
+	failpoint.Reach("publish: manifest begun")
 	_, err = f.Write(text)
+	failpoint.Reach("publish: manifest written, not synced")
 	return errors.Join(err, f.Sync(), f.Close())
 }

@@ -1,12 +1,14 @@
 package repository
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path/filepath"
 
+	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -66,4 +68,29 @@ func (r *Repository) read(p *place) (Manifest, error) {
 			path, m.VM.Name, want, vm)
 	}
 	return m, nil
+}
+
+// Digest reads an image of a restore point, or of one to be, and returns the digest of its file. No symbolic link is followed.
+func (r *Repository) Digest(ctx context.Context, vm, backupID, file string, o digest.Options) (digest.Digest, error) {
+	d, err := r.digest(ctx, vm, backupID, file, o)
+	return d, r.fail(err)
+}
+
+func (r *Repository) digest(ctx context.Context, vm, backupID, file string, o digest.Options) (digest.Digest, error) {
+	root, err := r.open()
+	if err != nil {
+		return digest.Digest{}, err
+	}
+	defer root.Close()
+	p, err := r.enter(root, vm, backupID)
+	if err != nil {
+		return digest.Digest{}, err
+	}
+	defer p.close()
+	f, err := openRegular(p.dir, file)
+	if err != nil {
+		return digest.Digest{}, err
+	}
+	defer f.Close()
+	return digest.OfFile(ctx, f, o)
 }

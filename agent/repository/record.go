@@ -23,7 +23,7 @@ func (m Manifest) Backup(repositoryID, directory string) backup.Backup {
 func (m Manifest) record() backup.Backup {
 	b := backup.Backup{
 		ID: m.BackupID, Type: m.Type, Parent: m.Parent, Policy: m.Policy, Tags: m.Tags, RequestID: m.RequestID,
-		State: backup.Completed, RemovedDisks: m.RemovedDisks,
+		State: backup.Completed, RemovedDisks: m.RemovedDisks, DirectoryMade: true, Rewritten: m.Rewritten,
 		CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.CompletedAt.UTC(), EndedAt: m.CompletedAt.UTC(),
 		VM: backup.VM{
 			Name: m.VM.Name, ContextID: m.VM.ContextID, InventoryPath: m.VM.InventoryPath, VCenter: m.VM.VCenter,
@@ -35,7 +35,7 @@ func (m Manifest) record() backup.Backup {
 		})
 		b.Runs = append(b.Runs, backup.DiskRun{
 			DiskID: d.DiskID, Key: d.Key, CapacityBytes: d.CapacityBytes,
-			Content: d.Content, Change: d.Change, Backing: d.Backing, IO: d.IO,
+			Content: d.Content, Change: d.Change, Backing: d.Backing, IO: d.IO, KeyID: d.KeyID(),
 			ExportName: strings.TrimSuffix(d.File, "."+imageFormat), Image: d.File,
 			Complete: true, ChangeID: d.ChangeID, ReceivedBytes: d.ReceivedBytes, Result: "success",
 		})

@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent/failpoint"
 )
 
 // ErrRestorePoint refuses to remove, as the remains of a failed backup, what is a restore point.
@@ -27,12 +31,17 @@ func (r *Repository) RemovePoint(vm, backupID string) error {
 
 func (r *Repository) remove(vm, backupID string, point bool) error {
 	return r.clear(vm, backupID, func(p *place) error {
+		if err := checkMounts(p.dir); err != nil {
+			return err // before it is no restore point any more
+		}
 		if err := r.unpublish(p.dir, point); err != nil {
 			return err
 		}
-		if err := p.vm.RemoveAll(backupID); err != nil {
-			return located(p.vm, err)
+		failpoint.Reach("remove: unpublished")
+		if err := removeTree(p.vm, backupID); err != nil {
+			return err
 		}
+		failpoint.Reach("remove: directory removed")
 		return nil
 	})
 }
@@ -77,9 +86,11 @@ func (r *Repository) unpublish(dir *os.Root, allowed bool) error {
 	if err := makeWritable(dir); err != nil || !published {
 		return err
 	}
+	failpoint.Reach("remove: before the manifest")
 	if err := dir.RemoveAll(ManifestName); err != nil {
 		return located(dir, err)
 	}
+	failpoint.Reach("remove: manifest removed, not synced")
 	return syncDir(dir)
 }
 
@@ -102,21 +113,77 @@ func makeWritable(dir *os.Root) error {
 	})
 }
 
-// removeEmpty removes the directory of a VM unless it holds something.
+// removeEmpty removes the directory of a VM unless it holds something, and brings to the disk what was removed from it: the
+// caller will say that it is gone, and after a loss of power nobody would look for it again.
 func (r *Repository) removeEmpty(root *os.Root, vm string) error {
 	r.dirs.Lock()
 	defer r.dirs.Unlock()
 	dir, err := enter(root, vm)
+	if errors.Is(err, fs.ErrNotExist) {
+		return syncDir(root)
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	failpoint.Reach("remove: before the directory of the vm")
+	err = root.Remove(vm)
+	failpoint.Reach("remove: directory of the vm looked at")
+	switch {
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		return syncDir(root)
+	case errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, fs.ErrExist):
+		return syncDir(dir)
+	}
+	return located(root, err)
+}
+
+// removeTree removes a directory right below parent with all it holds. A symbolic link in it is removed as a link. Where
+// something is mounted in it nothing is removed: that is not part of the repository, whatever it looks like.
+func removeTree(parent *os.Root, name string) error {
+	dir, err := enter(parent, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	err = root.Remove(vm)
-	if err == nil || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
-		return nil
+	err = checkMounts(dir)
+	_ = dir.Close()
+	if err != nil {
+		return err
 	}
-	return located(root, err)
+	return located(parent, parent.RemoveAll(name))
+}
+
+// checkMounts returns an error when anything is mounted in a directory, on it, or on what lies below it. A bind mount is on the
+// same device as what it hides, so it is the kernel that has to say.
+func checkMounts(dir *os.Root) error {
+	return fs.WalkDir(dir.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it went meanwhile
+		}
+		if err != nil {
+			return located(dir, err)
+		}
+		within, name := dir, path
+		if at := strings.LastIndexByte(path, '/'); at >= 0 {
+			if within, err = dir.OpenRoot(path[:at]); err != nil {
+				return located(dir, err)
+			}
+			defer within.Close()
+			name = path[at+1:]
+		}
+		var st unix.Statx_t
+		err = self(within, func(f *os.File) error {
+			return unix.Statx(int(f.Fd()), name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE, &st)
+		})
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+			err = fmt.Errorf("%s: something is mounted there, and nothing is removed: unmount it", filepath.Join(dir.Name(), path))
+		}
+		return err
+	})
 }

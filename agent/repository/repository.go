@@ -4,7 +4,9 @@
 //
 //	<repository>/<vm>/<backup id>/<export>.qcow2
 //	<repository>/<vm>/<backup id>/manifest.json
+//	<repository>/<vm>/.merge-<backup id>/         what is to take the place of a restore point that is written anew
 //	<repository>/.failed/<vm>/<backup id>/        what a failed backup left, if that is kept
+//	<repository>/.restore/<restore id>/           what clients write to a writable restore, until it ends
 //
 // <vm> and <export> are the safe names of package nbd; the VM's true name stands in record and manifest. The directory
 // of a VM belongs to the agent and may be passed through by anyone (0711). The directory of a backup belongs to the
@@ -26,6 +28,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -41,8 +44,9 @@ type Repository struct {
 
 	dirs sync.Mutex // held while the directory of a VM is made or removed
 
-	mu sync.Mutex
-	io *nbd.IOMode // detected once it worked
+	mu  sync.Mutex
+	io  *nbd.IOMode // detected once it worked
+	why string      // no better mode works here; "" for the best
 }
 
 // New describes a repository; it does not touch the disk. A nil owner leaves new directories with the agent's user.
@@ -53,35 +57,54 @@ func New(id, path string, owner *Owner) *Repository {
 // Dir is the absolute path of a backup's directory.
 func (r *Repository) Dir(vm, backupID string) string { return filepath.Join(r.Path, vm, backupID) }
 
-// MakeDir makes the directory of a backup, which must not exist yet.
+// MakeDir makes the directory of a backup, which must not exist yet. When it returns, the directory is there also after a
+// loss of power: one that is missing then is in a repository that is away, and waited for.
 func (r *Repository) MakeDir(vm, backupID string) error {
 	if err := checkNames(vm, backupID); err != nil {
 		return r.fail(err)
 	}
+	return r.fail(r.makeWithin(vm, backupID))
+}
+
+// makeWithin makes a directory for the exporters' user below one of the agent's own, which is made where it is not there.
+func (r *Repository) makeWithin(above, name string) error {
 	r.dirs.Lock()
 	defer r.dirs.Unlock()
 	root, err := r.open()
 	if err != nil {
-		return r.fail(err)
+		return err
 	}
 	defer root.Close()
-	parent, err := makeDir(root, vm, 0o711)
+	failpoint.Reach("mkdir: before the directory of the vm")
+	parent, err := makeDir(root, above, 0o711)
 	if err != nil {
-		return r.fail(err)
+		return err
 	}
 	defer parent.Close()
-	if err := parent.Mkdir(backupID, 0o700); err != nil {
-		return r.fail(located(parent, err))
+	failpoint.Reach("mkdir: directory of the vm made")
+	if err := parent.Mkdir(name, 0o700); err != nil {
+		return located(parent, err)
 	}
+	failpoint.Reach("mkdir: directory of the backup made")
+	if err := r.give(parent, name); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(parent), syncDir(root))
+}
+
+// give makes a directory one of the exporters' user.
+func (r *Repository) give(parent *os.Root, name string) error {
 	if r.owner == nil {
 		return nil
 	}
-	dir, err := enter(parent, backupID)
+	dir, err := enter(parent, name)
 	if err != nil {
-		return r.fail(err)
+		return err
 	}
 	defer dir.Close()
-	return r.fail(chown(dir, r.owner.UID, r.owner.GID))
+	err = chown(dir, r.owner.UID, r.owner.GID)
+	failpoint.Reach("mkdir: given to the exporters' user")
+	return err
 }
 
 // makeDir opens a directory right below root that is the agent's own, and makes it if it is not there.
@@ -89,6 +112,7 @@ func makeDir(root *os.Root, name string, mode fs.FileMode) (*os.Root, error) {
 	if err := root.Mkdir(name, mode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, located(root, err)
 	}
+	failpoint.Reach("mkdir: made, without its mode")
 	dir, err := enter(root, name)
 	if err != nil {
 		return nil, err
@@ -142,15 +166,20 @@ func (r *Repository) Space() (Space, error) {
 // IOMode says which of QEMU's cache and aio modes work in this repository. It is measured once, by writing a small
 // file, and remembered from then on.
 func (r *Repository) IOMode() (nbd.IOMode, error) {
+	mode, _, err := r.DetectIO()
+	return mode, err
+}
+
+// DetectIO is IOMode with the reason, for people, why no faster mode is used; "" for the fastest.
+func (r *Repository) DetectIO() (mode nbd.IOMode, reason string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.io != nil {
-		return *r.io, nil
+		return *r.io, r.why, nil
 	}
-	mode, _, err := nbd.DetectIO(r.Path)
-	if err != nil {
-		return nbd.IOMode{}, r.fail(err)
+	if mode, reason, err = nbd.DetectIO(r.Path); err != nil {
+		return nbd.IOMode{}, "", r.fail(err)
 	}
-	r.io = &mode
-	return mode, nil
+	r.io, r.why = &mode, reason
+	return mode, reason, nil
 }

@@ -12,6 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/digest"
 )
 
 const schemaPath = "../../docs/manifest.schema.json"
@@ -35,6 +38,10 @@ func TestSchemaIsTheType(t *testing.T) {
 		"vm":    reflect.TypeFor[ManifestVM](),
 		"disk":  reflect.TypeFor[ManifestDisk](),
 		"check": reflect.TypeFor[ManifestCheck](),
+
+		"encryption": reflect.TypeFor[ManifestEncryption](),
+		"digest":     reflect.TypeFor[digest.Digest](),
+		"rewritten":  reflect.TypeFor[backup.Rewritten](),
 	} {
 		t.Run(typ.Name(), func(t *testing.T) {
 			schema := object{AdditionalProperties: true}

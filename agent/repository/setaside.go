@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
+
+	"github.com/sendense/backup-agent/agent/failpoint"
 )
 
 // failedDir holds what failed backups left. Its dot keeps it out of the catalog and apart from every VM.
@@ -34,7 +35,7 @@ func (r *Repository) setAside(vm, backupID string) (string, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := root.Lstat(name); err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
-				return "", nil
+				return "", r.removeEmpty(root, vm)
 			}
 			return "", located(root, err)
 		}
@@ -50,10 +51,49 @@ func (r *Repository) setAside(vm, backupID string) (string, error) {
 	return filepath.Join(r.Path, name), r.removeEmpty(root, vm)
 }
 
+// RemoveAside removes what SetAside has kept of a backup. What is not there is fine.
+func (r *Repository) RemoveAside(vm, backupID string) error {
+	return r.fail(r.removeAside(vm, backupID))
+}
+
+func (r *Repository) removeAside(vm, backupID string) error {
+	if err := checkNames(vm, backupID); err != nil {
+		return err
+	}
+	root, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	failed, err := enter(root, failedDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer failed.Close()
+	kept, err := enter(failed, vm)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer kept.Close()
+	failpoint.Reach("remove: before what was set aside")
+	if err := removeTree(kept, backupID); err != nil {
+		return err
+	}
+	failpoint.Reach("remove: what was set aside is removed")
+	return r.removeEmpty(failed, vm)
+}
+
 func (r *Repository) moveAside(p *place, vm, backupID string) error {
 	if err := r.unpublish(p.dir, false); err != nil {
 		return err
 	}
+	failpoint.Reach("set aside: before its place")
 	failed, err := makeDir(p.root, failedDir, 0o700)
 	if err != nil {
 		return err
@@ -64,6 +104,11 @@ func (r *Repository) moveAside(p *place, vm, backupID string) error {
 		return err
 	}
 	defer kept.Close()
+	// What leads there is on the disk before anything is there: a loss of power would leave it without a name.
+	if err := errors.Join(syncDir(failed), syncDir(p.root)); err != nil {
+		return err
+	}
+	failpoint.Reach("set aside: place made")
 	// A rename would replace an empty directory in silence.
 	if _, err := kept.Lstat(backupID); !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(fmt.Errorf("%s/%s is there already: move it away", kept.Name(), backupID), located(kept, err))
@@ -71,10 +116,8 @@ func (r *Repository) moveAside(p *place, vm, backupID string) error {
 	if err := p.root.Rename(filepath.Join(vm, backupID), filepath.Join(failedDir, vm, backupID)); err != nil {
 		return located(p.root, err)
 	}
-	for _, dir := range []*os.Root{kept, failed, p.vm, p.root} {
-		if err := syncDir(dir); err != nil {
-			return err
-		}
-	}
-	return nil
+	failpoint.Reach("set aside: moved")
+	err = errors.Join(syncDir(kept), syncDir(p.vm))
+	failpoint.Reach("set aside: synced")
+	return err
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/nbd"
 )
 
 // imageFormat is the format of every image.
@@ -24,7 +25,7 @@ func (m Manifest) validate() error {
 		return fmt.Errorf("manifest: backup_id %.300q: want 1 to 255 of A-Z a-z 0-9 . _ -, and no . or - first", m.BackupID)
 	}
 	for _, check := range []func() error{
-		m.checkParent, m.checkTimes, m.checkDisks, m.checkRemovedDisks,
+		m.checkParent, m.checkTimes, m.checkDisks, m.checkRemovedDisks, m.checkRewritten,
 		func() error { return backup.ValidName("repository_id", m.Repository) },
 		func() error { return m.record().VM.Validate() },
 	} {
@@ -74,6 +75,20 @@ func (m Manifest) checkTimes() error {
 	return nil
 }
 
+func (m Manifest) checkRewritten() error {
+	switch w := m.Rewritten; {
+	case w == nil:
+		return nil
+	case w.At.UTC().Year() < 1970 || w.At.UTC().Year() > 2261:
+		return fmt.Errorf("rewritten: at: is in the year %d, want 1970 to 2261", w.At.UTC().Year())
+	case w.Merged < 1:
+		return fmt.Errorf("rewritten: merged %d: want 1 or more", w.Merged)
+	case w.Synthetic && m.Type != backup.Full:
+		return errors.New("rewritten: synthetic: only a full backup is")
+	}
+	return nil
+}
+
 // checkDisks looks at each disk and that no two are one. Ids and device keys are left to the VM's own rules.
 func (m Manifest) checkDisks() error {
 	if len(m.Disks) == 0 {
@@ -110,6 +125,16 @@ func (m Manifest) checkDisk(d ManifestDisk) error {
 		return fmt.Errorf("check: result %.300q: want %s or %s", d.Check.Result, CheckClean, CheckRepaired)
 	case d.Check.LeaksRepaired < 0:
 		return fmt.Errorf("check: leaks_repaired %d: is negative", d.Check.LeaksRepaired)
+	}
+	if e := d.Encryption; e != nil {
+		if err := nbd.CheckKeyID(e.KeyID); err != nil || e.Format != LUKS {
+			return fmt.Errorf("encryption: format %.300q, key_id %.300q: want %s and the name of a key", e.Format, e.KeyID, LUKS)
+		}
+	}
+	if d.Digest != nil {
+		if err := d.Digest.Validate(); err != nil {
+			return fmt.Errorf("digest: %w", err)
+		}
 	}
 	return m.checkContent(d)
 }

@@ -33,6 +33,24 @@ func (r *Repository) enter(root *os.Root, vm, backupID string) (*place, error) {
 	return p, nil
 }
 
+// Exists says whether a backup has a directory here. A repository that is not there itself is an error.
+func (r *Repository) Exists(vm, backupID string) (bool, error) {
+	root, err := r.open()
+	if err != nil {
+		return false, r.fail(err)
+	}
+	defer root.Close()
+	p, err := r.enter(root, vm, backupID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, r.fail(err)
+	}
+	p.close()
+	return true, nil
+}
+
 func (p *place) close() {
 	_ = p.dir.Close()
 	_ = p.vm.Close()
@@ -119,6 +137,9 @@ func located(root *os.Root, err error) error {
 
 // ownerOf is the user that a file belongs to.
 func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
+
+// allocated is how many bytes a file takes on the disk: stat counts in units of 512, whatever the file system's blocks are.
+func allocated(info fs.FileInfo) int64 { return info.Sys().(*syscall.Stat_t).Blocks * 512 }
 
 // chmod gives an open directory its mode, if it has another.
 func chmod(dir *os.Root, mode fs.FileMode) error {

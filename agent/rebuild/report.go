@@ -1,0 +1,42 @@
+package rebuild
+
+// A Report is what was done. Its lists are never nil: JSON shows an empty one as one.
+type Report struct {
+	Repositories []string  `json:"repositories"` // ids, in the order of the configuration
+	Imported     []Point   `json:"imported"`
+	AlreadyThere []Point   `json:"already_there"`
+	VMs          []string  `json:"vms_registered"`
+	Problems     []Problem `json:"problems"`
+}
+
+// A Point is a restore point that was found whole.
+type Point struct {
+	BackupID   string `json:"backup_id"`
+	VMName     string `json:"vm_name"`
+	Repository string `json:"repository_id"`
+	Directory  string `json:"directory"` // absolute
+}
+
+// A Problem is something in a repository that is not as it should be.
+type Problem struct {
+	Path   string `json:"path"`
+	Reason string `json:"reason"`
+}
+
+func newReport() *Report {
+	return &Report{
+		Repositories: []string{}, Imported: []Point{}, AlreadyThere: []Point{}, VMs: []string{}, Problems: []Problem{},
+	}
+}
+
+func (r *Report) add(p Point, imported bool) {
+	if imported {
+		r.Imported = append(r.Imported, p)
+	} else {
+		r.AlreadyThere = append(r.AlreadyThere, p)
+	}
+}
+
+func (r *Report) problem(path string, err error) {
+	r.Problems = append(r.Problems, Problem{Path: path, Reason: err.Error()})
+}

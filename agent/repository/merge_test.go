@@ -1,0 +1,171 @@
+package repository
+
+import (
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// merge puts images of new content into the directory that is to take a restore point's place, as qemu-img does.
+func merge(t *testing.T, r *Repository, m Manifest, files ...string) {
+	t.Helper()
+	must(t, r.MakeMerge("vm", m.BackupID))
+	for _, file := range files {
+		must(t, os.WriteFile(filepath.Join(r.MergeDir("vm", m.BackupID), file), []byte("new "+file), 0o600))
+	}
+}
+
+// TestMergeTakesThePlace: the new directory takes the old one's place as a restore point like any other, with the images that
+// stay; the old one is left for removal, and goes.
+func TestMergeTakesThePlace(t *testing.T) {
+	r, m := newRepository(t, nobody), fullManifest("vm", 1_700_000_000)
+	publish(t, r, m)
+	dir := r.Dir("vm", m.BackupID)
+	kept, err := os.ReadFile(filepath.Join(dir, m.Disks[1].File))
+	must(t, err)
+	after := m
+	after.Rewritten = &backup.Rewritten{At: m.CreatedAt, Synthetic: true, Merged: 2}
+	merge(t, r, m, m.Disks[0].File)
+	if got, err := r.Manifest("vm", m.BackupID); err != nil || got.Rewritten != nil {
+		t.Errorf("before anything is exchanged: %+v, %v", got, err)
+	}
+	must(t, r.SealMerge("vm", after, []string{m.Disks[1].File}))
+	must(t, r.SwapMerge("vm", after))
+	got, err := r.Manifest("vm", m.BackupID)
+	if w := got.Rewritten; err != nil || w == nil || !w.At.Equal(after.Rewritten.At) || !w.Synthetic || w.Merged != 2 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if list, err := r.Merges(); err != nil || len(list) != 1 || list[0] != (Unpublished{VM: "vm", BackupID: m.BackupID}) {
+		t.Errorf("%+v, %v", list, err)
+	}
+	must(t, r.RemoveMerge("vm", m.BackupID))
+	must(t, r.RemoveMerge("vm", m.BackupID)) // what is not there is fine
+	for i, want := range []string{"new " + m.Disks[0].File, string(kept)} {
+		path := filepath.Join(dir, m.Disks[i].File)
+		text, err := os.ReadFile(path)
+		info, statErr := os.Stat(path)
+		if err != nil || statErr != nil || string(text) != want || info.Mode().Perm() != 0o440 || ownerOf(info) != os.Geteuid() {
+			t.Errorf("%s holds %q, mode %s: %v", path, text, info.Mode(), err)
+		}
+	}
+	points, problems, err := r.Points()
+	if err != nil || len(points) != 1 || len(problems) > 0 {
+		t.Errorf("%+v, %v, %v", points, problems, err)
+	}
+}
+
+// TestMergeFollowsNoLink: a link in the place of any directory or image that a merge has to do with is refused.
+func TestMergeFollowsNoLink(t *testing.T) {
+	m := fullManifest("vm", 1_700_000_000)
+	for name, attack := range map[string]func(t *testing.T, r *Repository, outside string){
+		"of the new directory": func(t *testing.T, r *Repository, outside string) {
+			must(t, os.Rename(r.MergeDir("vm", m.BackupID), filepath.Join(outside, "new")))
+			must(t, os.Symlink(filepath.Join(outside, "new"), r.MergeDir("vm", m.BackupID)))
+		},
+		"of the old directory": func(t *testing.T, r *Repository, outside string) {
+			must(t, os.Rename(r.Dir("vm", m.BackupID), filepath.Join(outside, "old")))
+			must(t, os.Symlink(filepath.Join(outside, "old"), r.Dir("vm", m.BackupID)))
+		},
+		"of a new image": func(t *testing.T, r *Repository, outside string) {
+			image := filepath.Join(r.MergeDir("vm", m.BackupID), m.Disks[0].File)
+			must(t, os.Rename(image, filepath.Join(outside, "image")))
+			must(t, os.Symlink(filepath.Join(outside, "image"), image))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, outside := newRepository(t, nil), t.TempDir()
+			publish(t, r, m)
+			merge(t, r, m, m.Disks[0].File)
+			attack(t, r, outside)
+			before := tree(t, outside)
+			err := r.SealMerge("vm", m, []string{m.Disks[1].File})
+			if err == nil {
+				err = r.SwapMerge("vm", m)
+			}
+			wantError(t, err, "symbolic link")
+			_ = r.RemoveMerge("vm", m.BackupID)
+			if after := tree(t, outside); after != before {
+				t.Errorf("something changed:\n%s\n%s", before, after)
+			}
+		})
+	}
+}
+
+// TestRemoveFollowsNoLink: nothing outside the repository is removed, whatever is in a directory that goes, and whatever takes
+// its place in the meantime.
+func TestRemoveFollowsNoLink(t *testing.T) {
+	outside := t.TempDir()
+	precious := filepath.Join(outside, "precious")
+	must(t, os.WriteFile(precious, []byte("x"), 0o640))
+	before := tree(t, outside)
+	m := fullManifest("vm", 1_700_000_000)
+
+	t.Run("links within", func(t *testing.T) {
+		r := newRepository(t, nil)
+		publish(t, r, m)
+		dir := r.Dir("vm", m.BackupID)
+		must(t, os.Mkdir(filepath.Join(dir, "sub"), 0o700))
+		must(t, os.Symlink(outside, filepath.Join(dir, "sub", "directory")))
+		must(t, os.Symlink(precious, filepath.Join(dir, "file")))
+		must(t, os.Symlink("../../../../../../../..", filepath.Join(dir, "up")))
+		must(t, os.Link(precious, filepath.Join(dir, "hard")))
+		must(t, r.RemovePoint("vm", m.BackupID))
+	})
+	for _, on := range []string{"", "sub"} {
+		t.Run("a mount on "+on, func(t *testing.T) {
+			r := newRepository(t, nil)
+			publish(t, r, m)
+			at := filepath.Join(r.Dir("vm", m.BackupID), on)
+			must(t, os.MkdirAll(at, 0o700))
+			must(t, unix.Mount(outside, at, "", unix.MS_BIND, ""))
+			err := r.RemovePoint("vm", m.BackupID)
+			must(t, unix.Unmount(at, 0))
+			wantError(t, err, "mounted")
+			if _, err := r.Manifest("vm", m.BackupID); err != nil {
+				t.Errorf("it is no restore point any more: %v", err)
+			}
+			must(t, r.RemovePoint("vm", m.BackupID))
+		})
+	}
+	t.Run("a directory that becomes a link", func(t *testing.T) {
+		for range 30 {
+			exchangeWhile(t, outside, m)
+		}
+	})
+	if after := tree(t, outside); after != before {
+		t.Errorf("something changed:\n%s\n%s", before, after)
+	}
+}
+
+// exchangeWhile removes a restore point while somebody exchanges its directory, and one in it, for links, as fast as can be.
+func exchangeWhile(t *testing.T, outside string, m Manifest) {
+	t.Helper()
+	r := New("main", t.TempDir(), nil)
+	publish(t, r, m)
+	dir := r.Dir("vm", m.BackupID)
+	must(t, os.Mkdir(filepath.Join(dir, "sub"), 0o700))
+	must(t, os.WriteFile(filepath.Join(dir, "sub", "file"), nil, 0o600))
+	links := []string{filepath.Join(r.Path, "link"), filepath.Join(r.Path, "vm", "link")}
+	for _, l := range links {
+		must(t, os.Symlink(outside, l))
+	}
+	var stop atomic.Bool
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for !stop.Load() {
+			for i, at := range []string{filepath.Join(dir, "sub"), dir} {
+				_ = unix.Renameat2(unix.AT_FDCWD, links[i], unix.AT_FDCWD, at, unix.RENAME_EXCHANGE)
+				_ = unix.Renameat2(unix.AT_FDCWD, links[i], unix.AT_FDCWD, at, unix.RENAME_EXCHANGE)
+			}
+		}
+	}()
+	_ = r.RemovePoint("vm", m.BackupID) // whatever comes of it
+	stop.Store(true)
+	<-done
+}

@@ -1,0 +1,55 @@
+package repository
+
+import (
+	"io/fs"
+	"syscall"
+
+	"github.com/sendense/backup-agent/agent/failpoint"
+)
+
+// Share lets the exporters' group read a restore point, as Publish did. It changes something only where that group has
+// another number than it had then: the agent was installed anew, or the repository comes from another host.
+func (r *Repository) Share(vm string, m Manifest) error {
+	if r.owner == nil {
+		return nil
+	}
+	root, err := r.open()
+	if err != nil {
+		return r.fail(err)
+	}
+	defer root.Close()
+	p, err := r.enter(root, vm, m.BackupID)
+	if err != nil {
+		return r.fail(err)
+	}
+	defer p.close()
+	info, err := p.dir.Lstat(".")
+	if err != nil || groupOf(info) == r.owner.GID {
+		return r.fail(err)
+	}
+	for _, d := range m.Disks {
+		if err := r.shareImage(p, d.File); err != nil {
+			return r.fail(err)
+		}
+	}
+	// Last: it tells whether all is done.
+	failpoint.Reach("share: before the directory")
+	err = chown(p.dir, -1, r.owner.GID)
+	failpoint.Reach("share: directory shared")
+	return r.fail(err)
+}
+
+func (r *Repository) shareImage(p *place, name string) error {
+	f, err := openRegular(p.dir, name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	failpoint.Reach("share: before an image")
+	err = f.Chown(-1, r.owner.GID)
+	failpoint.Reach("share: image shared")
+	return err
+}
+
+// groupOf is the group that a file belongs to.
+func groupOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Gid) }
