@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -14,12 +15,22 @@ import (
 // there is none and the caller would rather wait. Who waits is served in order, so nobody passes while others do.
 func (a *Agent) admit(p store.Preparation, queue bool) (backup.Backup, *run, error) {
 	start := time.Now()
-	a.admission.Lock()
-	defer a.admission.Unlock()
+	if err := a.admission.Acquire(a.work, 1); err != nil {
+		return backup.Backup{}, nil, errClosed()
+	}
+	defer a.admission.Release(1)
+	if err := a.rested(p.Backup.VM); err != nil {
+		return backup.Backup{}, nil, err
+	}
 	b, existing, err := a.record(p, queue)
+	if errors.Is(err, store.ErrMayStand) {
+		a.undoStray(p.Backup.VM.Name, err)
+	}
 	if err != nil || existing {
 		return b, nil, err
 	}
+	a.logBirth(b)
+	a.watchers.tell(Event{Kind: EventState, Backup: b})
 	if b.State == backup.Preparing {
 		a.metrics.phase(phasePrepare, start)
 	}
@@ -28,6 +39,23 @@ func (a *Agent) admit(p store.Preparation, queue bool) (backup.Backup, *run, err
 		return b, nil, a.abandon(b, err)
 	}
 	return b, r, nil
+}
+
+// undoStray undoes a backup that is on record although its start has failed: nobody else would move it along.
+func (a *Agent) undoStray(vm string, cause error) {
+	active, err := a.store.Active()
+	if err != nil {
+		a.log.Error("what is on record of a start that failed is not known: the next start of the agent undoes it", logVM, vm, logError, err)
+		return
+	}
+	for _, b := range active {
+		if b.VM.Name != vm || a.run(b.ID) != nil {
+			continue
+		}
+		r := newRun(a, b)
+		r.doom = errorf(Internal, "backup %s: it could not be put on record: %w", b.ID, cause)
+		_ = a.startRun(r) // refused when the agent stops: the next one undoes it
+	}
 }
 
 // record writes the record of a new backup, preparing or queued. The caller holds admission.
@@ -99,6 +127,13 @@ func (a *Agent) running() (load, error) {
 		l.backups++
 		l.exports += len(b.Runs)
 	}
+	restores, err := a.store.ActiveRestores()
+	if err != nil {
+		return load{}, AsError(err)
+	}
+	for _, r := range restores {
+		l.exports += len(r.Disks)
+	}
 	next, found, err := a.store.NextQueued()
 	if found {
 		l.first = next.ID
@@ -144,10 +179,25 @@ func (a *Agent) maxExports() int {
 // ports that cool down, or are held by other processes, come free without a word.
 const turnInterval = 5 * time.Second
 
-// waitForTurn waits until a queued backup is the first and there is room, and leases its ports then.
+// waitForTurn waits until a queued backup is the first and there is room, and leases its ports then. What its disks are is
+// looked up when the turn has come: hours may lie between that and the request.
 func (r *run) waitForTurn(b backup.Backup) (backup.Backup, error) {
+	fresh := false
 	for {
-		admitted, err := r.agent.takeTurn(b)
+		err := r.agent.hasTurn(b)
+		if err == nil && !fresh {
+			if b, err = r.agent.refreshQueued(r.ctx, b); err != nil {
+				return b, err
+			}
+			fresh = true
+		}
+		if err == nil {
+			err = r.agent.verifyQueued(r.ctx, b)
+		}
+		admitted := b
+		if err == nil {
+			admitted, err = r.agent.takeTurn(b)
+		}
 		if err == nil {
 			r.agent.metrics.phase(phaseQueue, b.CreatedAt)
 			r.agent.logTransition(b, admitted)
@@ -163,13 +213,61 @@ func (r *run) waitForTurn(b backup.Backup) (backup.Backup, error) {
 	}
 }
 
+// hasTurn says what keeps a queued backup from running now; nil if nothing does.
+func (a *Agent) hasTurn(b backup.Backup) error {
+	if len(b.VM.Disks) > a.maxExports() { // the configuration has changed meanwhile
+		return errorf(NoFreePort, "backup %s: %d disks are more than the %d that may be exported", b.ID, len(b.VM.Disks), a.maxExports())
+	}
+	if err := a.admission.Acquire(a.work, 1); err != nil {
+		return errStopping
+	}
+	defer a.admission.Release(1)
+	return a.roomFor(len(b.VM.Disks), b.ID)
+}
+
+// refreshQueued brings the VM of a queued backup up to date, as a start does.
+func (a *Agent) refreshQueued(ctx context.Context, b backup.Backup) (backup.Backup, error) {
+	vm, err := a.freshVM(ctx, b.VM.Name)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return b, err
+	}
+	if len(vm.Disks) == 0 {
+		return b, errorf(VMHasNoDisks, "vm %q has no disks on record any more", vm.Name)
+	}
+	return a.change(b.ID, func(b *backup.Backup) error {
+		b.VM = vm
+		return nil
+	})
+}
+
+// verifyQueued proves once more that what a queued backup stands on is fit: that was looked at when it was asked for, and
+// exporters are about to open it.
+func (a *Agent) verifyQueued(ctx context.Context, b backup.Backup) error {
+	if b.Parent == "" {
+		return nil
+	}
+	repo, err := a.findRepository(b.Repository)
+	if err != nil {
+		return err
+	}
+	parent, err := a.store.Backup(b.Parent)
+	if err != nil {
+		return notFound(err)
+	}
+	return a.unfitPoint(ctx, b.VM, repo, parent)
+}
+
+// takeTurn leases the ports of a queued backup, if there is room.
 func (a *Agent) takeTurn(b backup.Backup) (backup.Backup, error) {
+	if err := a.hasTurn(b); err != nil { // the VM may have more disks by now
+		return b, err
+	}
 	repo, err := a.findRepository(b.Repository)
 	if err != nil {
 		return b, err
-	}
-	if len(b.VM.Disks) > a.maxExports() {
-		return b, errorf(NoFreePort, "backup %s: %d disks are more than the %d that may be exported by now", b.ID, len(b.VM.Disks), a.maxExports())
 	}
 	if err := checkSpace(repo, a.config.Space.Reserve, "space.reserve"); err != nil {
 		return b, err
@@ -183,14 +281,17 @@ func (a *Agent) takeTurn(b backup.Backup) (backup.Backup, error) {
 		parent = &p
 	}
 	start := time.Now()
-	a.admission.Lock()
-	defer a.admission.Unlock()
+	if err := a.admission.Acquire(a.work, 1); err != nil {
+		return b, errStopping
+	}
+	defer a.admission.Release(1)
 	if err := a.roomFor(len(b.VM.Disks), b.ID); err != nil {
 		return b, err
 	}
 	failpoint.Reach("before dequeue")
 	b, err = a.store.Dequeue(b.ID, start, a.choosePorts, func(b *backup.Backup, leases []backup.Lease) {
 		a.plan(b, repo, parent, leases)
+		failpoint.Reach("committing dequeue")
 	})
 	failpoint.Reach("after dequeue")
 	if err == nil {

@@ -159,3 +159,17 @@ func TestRepositoryFillsUp(t *testing.T) {
 		t.Errorf("backup is %s: %+v", b.State, b.Failure)
 	}
 }
+
+// TestQueuedDisksChange: what is backed up is the VM as it is when its turn has come, not as it was when it was asked for.
+func TestQueuedDisksChange(t *testing.T) {
+	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups = 1 })
+	w.putVM("first", 1<<20)
+	w.putVM("second", 1<<20)
+	w.sna.Hold("copy/0")
+	w.startBackup("first")
+	second, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "second", Type: backup.Full, Repository: "main", Queue: true})
+	must(t, err)
+	_, sources := w.putVM("second", 3<<20, 2<<20) // a disk grew, another was added
+	w.sna.Release("copy/0")
+	w.completes(second, sources)
+}

@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/sna"
@@ -23,13 +27,14 @@ import (
 
 // Options are the parts an Agent is made of. The caller opens them before and closes them after.
 type Options struct {
-	Config  *config.Config
-	Store   *store.Store
-	Units   *units.Manager
-	SNA     *sna.Client
-	Logger  *slog.Logger // slog.Default() if nil
-	Version string
-	Metrics prometheus.Registerer // nil: there are none
+	Config   *config.Config
+	Store    *store.Store
+	Units    *units.Manager
+	SNA      *sna.Client
+	Logger   *slog.Logger // slog.Default() if nil
+	Version  string
+	Metrics  prometheus.Registerer // nil: there are none
+	LogLevel *slog.LevelVar        // of Logger, for SetLogLevel; nil: one that nobody heeds
 }
 
 // An Agent backs up VMs. Its methods may be called from any goroutine.
@@ -39,15 +44,23 @@ type Agent struct {
 	units        *units.Manager
 	sna          *sna.Client
 	log          *slog.Logger
+	level        *slog.LevelVar
 	version      string
 	startedAt    time.Time
+	bootID       string // of the host; "" if the kernel does not tell
 	tools        nbd.Tools
 	ports        nbd.PortRange
 	repositories []*repository.Repository
 	foreign      foreignPorts
+	resting      resting
+	clients      clients
 	watchers     watchers
 	metrics      *metrics
+	program      string             // path of the agent's own executable, which reads files too
 	probes       singleflight.Group // of Ready
+	deletions    singleflight.Group // by backup id
+	verifying    verifying
+	verifyLimit  *rate.Limiter // of what verifications read together, unless they are asked for another
 
 	// Runs work under work, whose end tells them to stop where they stand; what must be brought to its end all the
 	// same, as undoing, works under hard, which ends when Close has waited long enough.
@@ -56,12 +69,20 @@ type Agent struct {
 	hard     context.Context
 	stopHard context.CancelFunc
 
-	admission sync.Mutex // held while it is found out whether there is room, and the room is taken
+	admission    *semaphore.Weighted // of 1, held while it is found out whether there is room, and the room is taken
+	reads        *semaphore.Weighted // of maxReads, one for each image that is being read whole
+	unitsChanged chan struct{}       // buffered 1: units that no run cares for may have changed
 
 	mu     sync.Mutex
 	closed bool
 	runs   map[string]*run // by backup id: one for every active backup
 	wait   sync.WaitGroup
+
+	restores map[string]*restoration // by restore id: one for every active restore; under mu
+
+	pruning  *semaphore.Weighted   // of 1, held while the policies are applied
+	merging  *semaphore.Weighted   // of 1, held while restore points are copied
+	rewrites map[string]*rewriting // by backup id: one for every restore point that is being written anew; under mu
 }
 
 // errStopping is the cause by which runs learn that the agent stops. It undoes nothing that is under way at the SNA.
@@ -72,22 +93,41 @@ func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
+	if o.LogLevel == nil {
+		o.LogLevel = new(slog.LevelVar)
+	}
 	exporter, err := lookupExporter(o.Config.Agent.ExporterUser, o.Config.Agent.ExporterGroup)
 	if err != nil {
 		return nil, err
 	}
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
 	a := &Agent{
+		program:   program,
 		config:    o.Config,
 		store:     o.Store,
 		units:     o.Units,
 		sna:       o.SNA,
 		log:       o.Logger,
+		level:     o.LogLevel,
 		version:   o.Version,
 		startedAt: time.Now(),
-		tools:     nbd.Tools{QemuImg: o.Config.NBD.QemuImg, Credential: exporter.credential()},
+		tools:     ImageTools(o.Config, exporter.credential()),
 		ports:     nbd.PortRange{First: o.Config.NBD.FirstPort, Last: o.Config.NBD.LastPort},
+		bootID:    bootID(),
 		metrics:   newMetrics(),
 		runs:      map[string]*run{},
+		restores:  map[string]*restoration{},
+		verifying: verifying{pins: map[string]int{}, jobs: map[verifyKey]*Verification{}},
+		rewrites:  map[string]*rewriting{},
+
+		verifyLimit: digest.Limit(o.Config.Verify.RateLimit.Bytes()),
+
+		merging:   semaphore.NewWeighted(1),
+		pruning:   semaphore.NewWeighted(1),
+		admission: semaphore.NewWeighted(1), unitsChanged: make(chan struct{}, 1), reads: semaphore.NewWeighted(maxReads),
 	}
 	for _, r := range o.Config.Repositories {
 		a.repositories = append(a.repositories, repository.New(r.ID, r.Path, exporter.owner()))
@@ -104,12 +144,27 @@ func New(o Options) (*Agent, error) {
 
 // Open takes up the backups that were active when the agent last ended, and begins to watch the units. It must be
 // called once, before any other method.
-func (a *Agent) Open(context.Context) error {
-	events := a.units.Watch(a.work, unitPrefix)
-	if err := errors.Join(a.spawn(func() { a.watch(events) }), a.spawn(a.sweepImages)); err != nil {
+func (a *Agent) Open(ctx context.Context) error {
+	if err := nbd.Confined(); err != nil {
+		a.log.Warn("qemu-img is not confined as it should be, only by the rights of its user: "+
+			"use a kernel with Landlock and seccomp, and a unit that allows their system calls", logError, err)
+	}
+	a.lookAtKeys()
+	if err := a.adoptLost(ctx); err != nil {
 		return err
 	}
-	return a.recover()
+	for _, r := range a.repositories {
+		go a.detectIO(r) // not waited for: one that hangs must not keep the agent from its end
+	}
+	events := a.units.Watch(a.work, unitPrefix)
+	if err := a.takeUpActive(); err != nil {
+		return err
+	}
+	if err := a.recoverRestores(); err != nil {
+		return err
+	}
+	return errors.Join(a.spawn(func() { a.watch(events) }), a.spawn(a.reconcileUnits), a.spawn(a.reconcileDirectories),
+		a.spawn(a.verifyBySchedule), a.spawn(a.pruneDaily))
 }
 
 // Close ends the agent and leaves the exports of running backups to themselves: they are taken up by the next one. A
@@ -166,18 +221,22 @@ func (a *Agent) spawn(f func()) error {
 
 // launch starts the goroutine that moves an active backup along.
 func (a *Agent) launch(b backup.Backup) (*run, error) {
+	r := newRun(a, b)
+	return r, a.startRun(r)
+}
+
+func (a *Agent) startRun(r *run) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
-		return nil, errClosed()
+		return errClosed()
 	}
-	r := newRun(a, b)
-	a.runs[b.ID] = r
+	a.runs[r.id] = r
 	a.wait.Go(func() {
 		r.live()
-		a.retire(b.ID)
+		a.retire(r.id)
 	})
-	return r, nil
+	return nil
 }
 
 // retire forgets a run that has ended, and tells the others: there may be room now for one that waits.
@@ -187,6 +246,15 @@ func (a *Agent) retire(id string) {
 	delete(a.runs, id)
 	for _, other := range a.runs {
 		other.nudge()
+	}
+	a.lookAtUnits()
+}
+
+// lookAtUnits has it looked whether there are units that serve nothing.
+func (a *Agent) lookAtUnits() {
+	select {
+	case a.unitsChanged <- struct{}{}:
+	default:
 	}
 }
 
@@ -198,29 +266,49 @@ func (a *Agent) run(id string) *run {
 }
 
 // settledRun is run for a backup that may be on record since this very moment, and whose run is about to be launched.
-func (a *Agent) settledRun(id string) *run {
+func (a *Agent) settledRun(ctx context.Context, id string) (*run, error) {
 	if r := a.run(id); r != nil {
-		return r
+		return r, nil
 	}
-	a.admission.Lock()
-	defer a.admission.Unlock()
-	return a.run(id)
+	if err := a.admission.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer a.admission.Release(1)
+	return a.run(id), nil
 }
 
-// watch passes on what systemd says about the units. Runs look for themselves: an event only says that it is time.
+// watch passes on what systemd says about the units. Runs look for themselves: an event only says that it is time. What
+// comes of units that no run cares for, as of a backup that has ended, is for the reconciler.
 func (a *Agent) watch(events <-chan units.Event) {
 	for e := range events {
-		if e.Kind == units.EventResync {
-			_ = a.spawn(a.sweep) // refused when the agent stops: the next one sweeps
+		owned := a.tellRuns(e)
+		if e.Kind == units.EventResync || !owned && e.Kind != units.EventRemoved {
+			a.lookAtUnits()
 		}
-		a.mu.Lock()
-		for _, r := range a.runs {
-			if e.Kind == units.EventResync || r.owns(e.Name) {
-				r.lookAtUnits()
-			}
-		}
-		a.mu.Unlock()
 	}
+}
+
+// tellRuns wakes the runs and restorations that an event concerns, and says whether there is one. That a unit of theirs has started is no
+// news to them.
+func (a *Agent) tellRuns(e units.Event) (owned bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	tell := func(l *life) {
+		if e.Kind != units.EventResync && !l.owns(e.Name) {
+			return
+		}
+		owned = true
+		if e.Kind != units.EventStarted {
+			l.lookAtUnits()
+		}
+	}
+	for _, r := range a.runs {
+		tell(&r.life)
+	}
+	for _, r := range a.restores {
+		tell(&r.life)
+	}
+	return owned
 }
 
 // change is the one place where the record of a backup changes, and with it its state: a transaction, then the log line,
@@ -234,6 +322,9 @@ func (a *Agent) change(id string, f func(*backup.Backup) error) (backup.Backup, 
 		failpoint.Reach("committing " + string(b.State))
 		return nil
 	})
+	if r := a.run(id); r != nil {
+		r.changed.Store(true) // after an error too: the change may stand all the same
+	}
 	if err != nil {
 		return after, fmt.Errorf("backup %s: its record cannot be changed: %w", id, err)
 	}
@@ -255,36 +346,3 @@ func (a *Agent) advance(id string, to backup.State, f func(*backup.Backup)) (bac
 		return nil
 	})
 }
-
-func (a *Agent) logTransition(before, after backup.Backup) {
-	if before.State == after.State {
-		return
-	}
-	attrs := []any{
-		logBackupID, after.ID, logVM, after.VM.Name,
-		logFrom, string(before.State), logTo, string(after.State),
-	}
-	level := slog.LevelInfo
-	if f := after.Failure; f != nil && before.Failure == nil {
-		level = slog.LevelError
-		attrs = append(attrs, logReason, f.Reason, logError, f.Message, logJournal, f.Journal)
-	}
-	a.log.Log(context.Background(), level, "backup "+string(after.State), attrs...)
-}
-
-// Keys of the log's attributes.
-const (
-	logBackupID  = "backup_id"
-	logVM        = "vm_name"
-	logFrom      = "from"
-	logTo        = "to"
-	logReason    = "reason"
-	logError     = "error"
-	logJournal   = "journal"
-	logUnit      = "unit"
-	logPort      = "port"
-	logHolder    = "holder"
-	logDisk      = "disk_id"
-	logDirectory = "directory"
-	logSource    = "source"
-)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/config"
 )
 
 // StartRequest asks for a backup of a whole VM.
@@ -20,10 +21,15 @@ type StartRequest struct {
 
 // ListQuery selects backups, newest first.
 type ListQuery struct {
-	VMName string       // "" = every VM
-	State  backup.State // "" = every state
-	Cursor string       // from the page before; "" = the newest
-	Limit  int          // 1 to 1000; 0 = 100
+	VMName     string            // "" = every VM
+	State      backup.State      // "" = every state
+	Repository string            // "" = every repository
+	Since      time.Time         // created then or later; zero = since ever
+	Until      time.Time         // created before; zero = until now
+	Damaged    bool              // only restore points of which a file is known to be damaged
+	Tags       map[string]string // only what has all of these; "" stands for any value
+	Cursor     string            // from the page before; "" = the newest
+	Limit      int               // 1 to 1000; 0 = 100
 }
 
 // RepositoryStatus is a configured repository as it is now.
@@ -34,11 +40,16 @@ type RepositoryStatus struct {
 	TotalBytes uint64
 	Cache, AIO string // QEMU's modes that were found to work there
 	Error      string // why it cannot be used; "" = usable
+
+	RestorePoints int // on record, of all times
+
+	EncryptionKey string // id of the key of new images; "" = they are plain
 }
 
 // Export is one disk that is being served, as lease and unit say.
 type Export struct {
-	BackupID, VMName string
+	BackupID, VMName string // the backup that is written, or the one that a restore reads
+	RestoreID        string // "" for the export of a backup
 	DiskID           int
 	Port             uint16
 	ExportName       string
@@ -46,22 +57,25 @@ type Export struct {
 	UnitState        string // systemd's ActiveState/SubState of the exporter
 	PID              int
 	ReceivedBytes    uint64 // bytes on the wire since the export was ready
-	Clients          int    // connections that are open now
+	SentBytes        uint64
+	Clients          int // connections that are open now
 }
 
 // Status is the agent at a glance.
 type Status struct {
-	Version       string
-	StartedAt     time.Time
-	BusConnected  bool
-	SNAURL        string
-	ActiveBackups int
-	VMs           int
-	PortsTotal    int
-	PortsLeased   int
-	PortsCooling  int
-	PortsForeign  int // held by processes that are not ours
-	Repositories  []RepositoryStatus
+	Version        string
+	StartedAt      time.Time
+	BusConnected   bool
+	SNAURL         string
+	VCenters       []string // names in the configuration, sorted
+	ActiveBackups  int
+	ActiveRestores int
+	VMs            int
+	PortsTotal     int
+	PortsLeased    int
+	PortsCooling   int
+	PortsForeign   int // held by processes that are not ours
+	Repositories   []RepositoryStatus
 }
 
 // ChangeIDAnswer is what SBC is told when it asks from which change id to copy; an empty ChangeID means a full copy.
@@ -129,13 +143,19 @@ const (
 // Event is one thing a watcher is told.
 type Event struct {
 	Kind     EventKind
-	Backup   backup.Backup // of EventState and EventProgress
-	Progress *Progress     // of EventProgress
-	Dropped  int           // of EventDropped: how many events are missing
+	Backup   backup.Backup   // of EventState and EventProgress
+	Restore  *backup.Restore // in place of Backup, of a watch of restores
+	Progress *Progress       // of EventProgress
+	Dropped  int             // of EventDropped: how many events are missing
 }
 
 // WatchQuery selects what a watcher is told; the zero value is everything.
 type WatchQuery struct {
-	BackupID string
-	VMName   string
+	BackupID  string
+	VMName    string
+	Restores  bool // restores are watched, and no backups
+	RestoreID string
 }
+
+// Config is the configuration that the agent works with. It must not be changed.
+func (a *Agent) Config() *config.Config { return a.config }

@@ -47,17 +47,18 @@ func (r *run) export(b backup.Backup) (backup.Backup, error) {
 	if err != nil {
 		return b, err
 	}
-	if b, err = a.advance(b.ID, backup.Exporting, nil); err != nil {
+	if b, err = a.advance(b.ID, backup.Exporting, func(b *backup.Backup) { b.BootID = a.bootID }); err != nil {
 		return b, err
 	}
 	mode, err := repo.IOMode()
 	if err != nil {
 		return b, repositoryError(err)
 	}
-	ancestors, err := a.ancestorDirs(repo, b)
+	ancestors, err := a.ancestors(b)
 	if err != nil {
 		return b, errorf(Internal, "backup %s: %w", b.ID, err)
 	}
+	failpoint.Reach("before directory")
 	if err := repo.MakeDir(nbd.DirName(b.VM.Name), b.ID); err != nil {
 		return b, repositoryError(err)
 	}

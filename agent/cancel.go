@@ -7,20 +7,31 @@ import (
 )
 
 // CancelBackup ends an active backup: its exports are stopped, which is the only way to stop SBC, and all is undone. It
-// returns when that is done. To cancel a backup that is cancelled already is no error; one that has ended otherwise is
-// in the wrong state.
+// returns when that is done, or when ctx ends, which stops nothing. Of a restore
+// point that is being written anew, that is ended, and the restore point stays what it was. To cancel a backup that is cancelled
+// already is no error; one that has ended otherwise is in the wrong state.
 func (a *Agent) CancelBackup(ctx context.Context, id string) (backup.Backup, error) {
 	if b, err := a.store.Backup(id); err == nil && b.State.Active() && !b.PublishingAt.IsZero() {
 		e := errorf(WrongState, "backup %s: its restore point is being written, so it is too late to cancel", id)
 		e.BackupID = id
 		return b, e
 	}
-	if r := a.settledRun(id); r != nil {
+	if found, err := a.cancelRewrite(ctx, id); found {
+		if err != nil {
+			return backup.Backup{}, err
+		}
+		return a.Backup(id)
+	}
+	r, err := a.settledRun(ctx, id)
+	if err != nil {
+		return backup.Backup{}, stillCancelling(id, err)
+	}
+	if r != nil {
 		r.cancel(errCancelled)
 		select {
 		case <-r.done:
 		case <-ctx.Done():
-			return backup.Backup{}, ctx.Err()
+			return backup.Backup{}, stillCancelling(id, ctx.Err())
 		}
 	}
 	b, err := a.Backup(id)
@@ -36,4 +47,11 @@ func (a *Agent) CancelBackup(ctx context.Context, id string) (backup.Backup, err
 		e = errorf(ShuttingDown, "backup %s is %s and the agent is stopping: cancel it again when the agent is back", id, b.State)
 	}
 	return b, e
+}
+
+// stillCancelling is what a caller is told who does not wait for the end.
+func stillCancelling(id string, cause error) error {
+	e := errorf(Internal, "backup %s: its end was not waited for: %w", id, cause)
+	e.BackupID, e.Hint = id, "it is being cancelled all the same: ask for it later"
+	return e
 }

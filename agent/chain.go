@@ -48,20 +48,22 @@ func (a *Agent) chain(point backup.Backup) ([]backup.Backup, error) {
 	return list, nil
 }
 
-// ancestorDirs are the directories of all that an incremental stands on, which its exporters must be able to read.
-func (a *Agent) ancestorDirs(repo *repository.Repository, b backup.Backup) ([]string, error) {
-	if b.Parent == "" {
-		return nil, nil
-	}
+// ancestors are all that an incremental stands on, the newest first.
+func (a *Agent) ancestors(b backup.Backup) ([]backup.Backup, error) {
 	points, err := a.chain(b)
 	if err != nil {
 		return nil, err
 	}
-	dirs := make([]string, 0, len(points))
-	for _, p := range points[1:] {
-		dirs = append(dirs, dirOf(repo, p))
+	return points[1:], nil
+}
+
+// dirsOf are the directories that restore points lie in.
+func dirsOf(repo *repository.Repository, points []backup.Backup) []string {
+	dirs := make([]string, len(points))
+	for i, p := range points {
+		dirs[i] = dirOf(repo, p)
 	}
-	return dirs, nil
+	return dirs
 }
 
 // dirOf is where the images of a backup lie in a repository as it is configured now: its path may be another one than when
@@ -81,12 +83,18 @@ func (a *Agent) verifyChain(ctx context.Context, repo *repository.Repository, po
 		return err
 	}
 	for i, p := range points {
+		if err := knownDamaged(p); err != nil {
+			return err
+		}
 		m, err := repo.Manifest(nbd.DirName(p.VM.Name), p.ID)
 		if err != nil {
 			return finding(err)
 		}
+		if err := repo.Share(nbd.DirName(p.VM.Name), m); err != nil {
+			return finding(err)
+		}
 		for _, d := range m.Disks {
-			if err := a.verifyImage(ctx, filepath.Join(dirOf(repo, p), d.File), d, i == 0); err != nil {
+			if err := a.verifyImage(ctx, repo, filepath.Join(dirOf(repo, p), d.File), d, i == 0); err != nil {
 				return fmt.Errorf("disk %d of %s: %w", d.DiskID, p.ID, err)
 			}
 		}
@@ -103,8 +111,9 @@ func present(repo *repository.Repository) error {
 	return err
 }
 
-// verifyImage compares an image with its manifest and, when deep, checks its metadata.
-func (a *Agent) verifyImage(ctx context.Context, path string, d repository.ManifestDisk, deep bool) error {
+// verifyImage compares an image with its manifest and, when deep, checks its metadata. Of one that is encrypted it proves that
+// the key opens it, which nothing but that tells.
+func (a *Agent) verifyImage(ctx context.Context, repo *repository.Repository, path string, d repository.ManifestDisk, deep bool) error {
 	info, err := a.tools.Info(ctx, path)
 	if err != nil {
 		return finding(err)
@@ -114,13 +123,26 @@ func (a *Agent) verifyImage(ctx context.Context, path string, d repository.Manif
 		return damagef("image %s has %d bytes, its manifest says %d", path, info.VirtualBytes, d.CapacityBytes)
 	case info.BackingFile != d.Backing:
 		return damagef("image %s stands on %q, its manifest says %q", path, info.BackingFile, d.Backing)
+	case info.Encrypted != (d.KeyID() != ""):
+		return damagef("image %s is encrypted: %v, its manifest says %v", path, info.Encrypted, d.KeyID() != "")
 	case info.Corrupt || info.Dirty:
 		return damagef("image %s is marked as damaged", path)
 	}
-	if !deep {
+	if d.KeyID() == "" && !deep {
 		return nil
 	}
-	_, err = a.tools.Check(ctx, path)
+	tools, err := a.keyedTools(repo, d.KeyID())
+	switch {
+	case err != nil:
+		return err
+	case deep:
+		_, err = tools.Check(ctx, path)
+	default:
+		err = tools.Unlock(ctx, path)
+	}
+	if errors.Is(err, nbd.ErrWrongKey) {
+		return wrongKey(repo, d.KeyID(), path)
+	}
 	return finding(err)
 }
 
@@ -133,6 +155,7 @@ func finding(err error) error {
 	var tool *nbd.ToolError
 	for _, found := range []error{
 		nbd.ErrCorrupt, nbd.ErrNotQcow2, nbd.ErrExternalData, repository.ErrNoManifest, fs.ErrNotExist,
+		syscall.ELOOP, // a link in the place of an image: it is never followed
 	} {
 		if errors.Is(err, found) && !(errors.As(err, &tool) && tool.ExitCode < 0) {
 			return &damageError{err}

@@ -13,11 +13,14 @@ const maxChangeIDBytes = 1024
 // CompleteDisk records that SBC reported a disk complete, with the change id of its snapshot. It returns once that is
 // on the disk, and does not wait for what follows: SBC disconnects only after its report is answered. The same report
 // twice is no error; another change id for the same disk is.
+//
+// While the database cannot be written the report waits: SBC sets no time limit, and gives the whole copy up when it is
+// answered with an error.
 func (a *Agent) CompleteDisk(_ context.Context, id string, diskID int, changeID string) (backup.Backup, error) {
 	if len(changeID) > maxChangeIDBytes {
 		return backup.Backup{}, errorf(InvalidRequest, "change_id is %d bytes long, the most is %d", len(changeID), maxChangeIDBytes)
 	}
-	b, err := a.change(id, func(b *backup.Backup) error {
+	b, err := a.changeOfRun(id, func(b *backup.Backup) error {
 		d := b.Run(diskID)
 		switch {
 		case d == nil:
@@ -43,4 +46,20 @@ func (a *Agent) CompleteDisk(_ context.Context, id string, diskID int, changeID 
 		r.nudge()
 	}
 	return b, nil
+}
+
+// changeOfRun is change, repeated until it is recorded while the backup has a run.
+func (a *Agent) changeOfRun(id string, f func(*backup.Backup) error) (b backup.Backup, err error) {
+	r := a.run(id)
+	if r == nil {
+		return a.change(id, f)
+	}
+	err = r.untilRecorded(func() (err error) {
+		b, err = a.change(id, f)
+		return err
+	})
+	if errors.Is(err, errStopping) {
+		err = errClosed()
+	}
+	return b, err
 }

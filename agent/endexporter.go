@@ -36,10 +36,12 @@ func (r *run) endExporter(ctx context.Context, d backup.DiskRun) (backup.DiskRun
 	failpoint.Reach("terminated")
 	switch {
 	case errors.Is(err, units.ErrNotFound):
+		r.agent.metrics.exporterCrashed(resultGone)
 		return d, r.exporterGone(d, "its unit is gone and nothing tells how it ended")
 	case err != nil:
 		return d, r.diskError(ExporterFailed, d, errors.Join(err, context.Cause(ctx)))
 	case u.InvocationID != d.InvocationID:
+		r.agent.metrics.exporterCrashed(resultGone)
 		return d, r.exporterGone(d, "its unit is another one by now")
 	case before.Running() && u.Accounted && u.ReceivedBytes != before.ReceivedBytes:
 		return d, r.exporterGone(d, "a client connected to it while it ended, so what the image holds is unknown")
@@ -56,6 +58,7 @@ func (r *run) recordEnd(d backup.DiskRun, u units.Unit) (backup.DiskRun, error) 
 		})
 		if err == nil {
 			d = *b.Run(d.DiskID)
+			r.agent.metrics.exporterEnded(d.Result)
 		}
 		return err
 	})
@@ -66,14 +69,17 @@ func (r *run) recordEnd(d backup.DiskRun, u units.Unit) (backup.DiskRun, error) 
 func (r *run) flush(ctx context.Context, d backup.DiskRun) error {
 	u, err := r.agent.units.Get(ctx, d.Unit)
 	if errors.Is(err, units.ErrNotFound) {
+		r.agent.metrics.exporterCrashed(resultGone)
 		return r.exporterGone(d, "its unit is gone and nothing tells how it ended")
 	}
 	if err != nil {
 		return r.diskError(ExporterFailed, d, err)
 	}
 	if !u.Running() {
+		r.agent.metrics.exporterCrashed(resultOf(u))
 		return r.exporterGone(d, "it ended before what was written was known to be on the disk: "+resultOf(u))
 	}
+	failpoint.Reach("before flush")
 	if err := flushExport(ctx, r.agent.address(d.Port), d.ExportName); err != nil {
 		e := r.diskError(ExporterFailed, d, fmt.Errorf("what was written to %s cannot be brought to the disk: %w", d.ExportName, err))
 		return e

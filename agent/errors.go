@@ -21,6 +21,10 @@ const (
 	WrongState        Reason = "wrong_state"          // 409: the backup is not in a state that allows this
 	CoolingDown       Reason = "cooling_down"         // 409: a client of an earlier run may still be on its way
 	NoParent          Reason = "no_parent"            // 409: an incremental without a restore point to stand on
+	HasChildren       Reason = "has_children"         // 409: other backups stand on it
+	RestoreNotFound   Reason = "restore_not_found"    // 404
+	BeingRestored     Reason = "being_restored"       // 409: a restore reads it
+	BeingVerified     Reason = "being_verified"       // 409: somebody has asked for a verification that reads it
 	NotAllowed        Reason = "not_allowed"          // 403
 	NoFreePort        Reason = "no_free_port"         // 503
 	Busy              Reason = "busy"                 // 503: as many backups or exports run as may
@@ -28,25 +32,29 @@ const (
 	ExporterFailed    Reason = "exporter_failed"      // 500: qemu-nbd could not be started or died
 	ImageFailed       Reason = "image_failed"         // 500: an image could not be created or is not what was asked for
 	RepositoryFailed  Reason = "repository_failed"    // 500: the repository cannot be written
+	KeyUnavailable    Reason = "key_unavailable"      // 500: a key of encrypted images is missing, unusable, or another one
 	NoSpace           Reason = "no_space"             // 507
 	SNAUnreachable    Reason = "sna_unreachable"      // 500: nothing was sent
 	SNARefused        Reason = "sna_refused"          // 500: the SNA answered with an error, in its own words
 	SNAOutcomeUnknown Reason = "sna_outcome_unknown"  // 500: the request may have arrived; it is not sent again
 	DeadlinePassed    Reason = "deadline_passed"      // 500: a configured deadline of the run
 	ShuttingDown      Reason = "shutting_down"        // 503
+	ReaderFailed      Reason = "reader_failed"        // 500: what reads files out of a disk could not be started or died
+	ReaderMissing     Reason = "reader_missing"       // 501: what reads files out of a disk is not installed
 	Internal          Reason = "internal"             // 500
 )
 
 // Error is every error that the Agent's methods return to a caller. Message is for a person and names the object.
 type Error struct {
-	Reason   Reason
-	Message  string
-	Hint     string   // what to do about it; may be empty
-	BackupID string   // the backup concerned, when there is a record of it
-	DiskID   *int     // the disk concerned, when it is one disk
-	Unit     string   // the unit concerned, with suffix
-	Journal  []string // the unit's last journal lines
-	Err      error    // the cause; may be nil
+	Reason    Reason
+	Message   string
+	Hint      string   // what to do about it; may be empty
+	BackupID  string   // the backup concerned, when there is a record of it
+	RestoreID string   // the restore concerned, when there is a record of it
+	DiskID    *int     // the disk concerned, when it is one disk
+	Unit      string   // the unit concerned, with suffix
+	Journal   []string // the unit's last journal lines
+	Err       error    // the cause; may be nil
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -60,6 +68,14 @@ func (e *Error) has(reason Reason) bool { return e != nil && e.Reason == reason 
 func errorf(reason Reason, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	return &Error{Reason: reason, Message: err.Error(), Err: errors.Unwrap(err)}
+}
+
+// orNil is the error as an error that is nil when there is none.
+func (e *Error) orNil() error {
+	if e == nil {
+		return nil
+	}
+	return e
 }
 
 // AsError returns the *Error within err, or err as an Internal one; nil for nil.

@@ -20,52 +20,58 @@ type exportPlan struct {
 	repo      *repository.Repository
 	mode      nbd.IOMode
 	backup    backup.Backup
-	ancestors []string // directories of the restore points that an incremental stands on
+	ancestors []backup.Backup // the restore points that an incremental stands on, the newest first
 }
 
 // exportDisk makes the image of one disk, looks that it is what was asked for, serves it, and looks that what is served
 // is the right export of the right size.
 func (r *run) exportDisk(ctx context.Context, p exportPlan, d backup.DiskRun) (backup.DiskRun, error) {
-	if err := r.makeImage(ctx, d); err != nil {
+	start, took := time.Now(), r.agent.metrics.phaseOfDisk
+	if err := r.makeImage(ctx, p.repo, d); err != nil {
 		return d, r.diskError(ImageFailed, d, err)
 	}
+	took(phaseImage, start)
 	failpoint.Reach("image made")
+	start = time.Now()
 	u, d, err := r.startExporter(ctx, p, d)
 	failpoint.Reach("exporter started")
 	if err != nil {
 		return d, err
 	}
-	probing, cancel := context.WithTimeout(ctx, r.agent.config.NBD.StartTimeout.Std())
-	defer cancel()
-	info, err := nbd.Probe(probing, r.agent.address(d.Port), d.ExportName)
+	took(phaseUnit, start)
+	start = time.Now()
+	info, err := r.agent.probeExport(ctx, d.Port, d.ExportName, d.Unit, d.CapacityBytes)
 	if err != nil {
 		return d, r.diskError(ExporterFailed, d, err)
 	}
-	if info.Description != d.Unit {
-		return d, r.diskError(ExporterFailed, d, fmt.Errorf("port %d is served by %q, not by this run's exporter", d.Port, info.Description))
+	if info.ReadOnly() {
+		return d, r.diskError(ExporterFailed, d, fmt.Errorf("export %s cannot be written", d.ExportName))
 	}
-	if info.SizeBytes != uint64(d.CapacityBytes) {
-		return d, r.diskError(ExporterFailed, d, fmt.Errorf("export %s serves %d bytes, the disk has %d",
-			d.ExportName, info.SizeBytes, d.CapacityBytes))
-	}
+	took(phaseHandshake, start)
 	d.InvocationID, d.PID, d.IO = u.InvocationID, u.MainPID, p.mode.String()
 	return d, nil
 }
 
 // makeImage creates the image and inspects it before anybody may write to it.
-func (r *run) makeImage(ctx context.Context, d backup.DiskRun) error {
+func (r *run) makeImage(ctx context.Context, repo *repository.Repository, d backup.DiskRun) error {
 	ctx, cancel := context.WithTimeout(ctx, r.agent.config.NBD.StopTimeout.Std())
 	defer cancel()
-	tools := r.agent.tools
-	if err := tools.Create(ctx, imageSpec(d)); err != nil {
-		return err
-	}
-	info, err := tools.Info(ctx, d.Image)
+	tools, err := r.agent.keyedTools(repo, d.KeyID)
 	if err != nil {
 		return err
 	}
-	if info.VirtualBytes != d.CapacityBytes || info.BackingFile != d.Backing {
-		return fmt.Errorf("image %s is not what was made: %d bytes, backing file %q", d.Image, info.VirtualBytes, info.BackingFile)
+	failpoint.Reach("before image")
+	if err := tools.Create(ctx, imageSpec(d)); err != nil {
+		return err
+	}
+	failpoint.Reach("image created")
+	made, err := tools.Header(d.Image)
+	if err != nil {
+		return err
+	}
+	if made.VirtualBytes != d.CapacityBytes || made.BackingFile != d.Backing || made.Encrypted != (d.KeyID != "") {
+		return fmt.Errorf("image %s is not what was made: %d bytes, backing file %q, encrypted %v",
+			d.Image, made.VirtualBytes, made.BackingFile, made.Encrypted)
 	}
 	return nil
 }
@@ -83,30 +89,64 @@ func imageSpec(d backup.DiskRun) nbd.ImageSpec {
 // maxForeignPorts bounds how many ports held by other processes one disk may run into.
 const maxForeignPorts = 16
 
-// startExporter starts the pair of units of one disk. A port that another process holds is noted, and the next one is
-// leased in its place.
+// startExporter starts the pair of units of one disk.
 func (r *run) startExporter(ctx context.Context, p exportPlan, d backup.DiskRun) (units.Unit, backup.DiskRun, error) {
+	u, err := r.agent.startOnFreePort(ctx,
+		func() (units.Spec, error) { return r.exporterSpec(p, d) },
+		func() (err error) {
+			d, err = r.nextPort(d)
+			return err
+		})
+	switch {
+	case err == nil || AsError(err).has(NoFreePort):
+		return u, d, err
+	case errors.Is(err, errForeignPorts):
+		return u, d, r.diskError(NoFreePort, d, err)
+	}
+	return u, d, r.diskError(ExporterFailed, d, err)
+}
+
+// errForeignPorts says that other processes hold whatever port is tried.
+var errForeignPorts = fmt.Errorf("the last %d ports tried are all held by other processes", maxForeignPorts)
+
+// startOnFreePort starts the pair of units that spec describes. A port that another process holds is noted, and next leases
+// another one in its place.
+func (a *Agent) startOnFreePort(ctx context.Context, spec func() (units.Spec, error), next func() error) (units.Unit, error) {
 	for range maxForeignPorts {
-		spec, err := r.exporterSpec(p, d)
+		s, err := spec()
 		if err != nil {
-			return units.Unit{}, d, r.diskError(ExporterFailed, d, err)
+			return units.Unit{}, err
 		}
-		u, err := r.agent.units.Start(ctx, spec)
-		if err == nil {
-			return u, d, nil
-		}
-		if !errors.Is(err, units.ErrAddressInUse) {
-			return u, d, r.diskError(ExporterFailed, d, err)
+		failpoint.Reach("before exporter")
+		u, err := a.units.Start(ctx, s)
+		if err == nil || !errors.Is(err, units.ErrAddressInUse) {
+			return u, err
 		}
 		var start *units.StartError
 		if errors.As(err, &start) && start.Cleanup != nil {
-			return u, d, r.diskError(ExporterFailed, d, err) // the lease names what is left, so it must stay
+			return u, err // the lease names what is left, so it must stay
 		}
-		if d, err = r.nextPort(d); err != nil {
-			return u, d, err
+		if err := next(); err != nil {
+			return u, err
 		}
 	}
-	return units.Unit{}, d, r.diskError(NoFreePort, d, fmt.Errorf("the last %d ports tried are all held by other processes", maxForeignPorts))
+	return units.Unit{}, errForeignPorts
+}
+
+// probeExport looks that what a port serves is the export of that unit, as large as it must be.
+func (a *Agent) probeExport(ctx context.Context, port uint16, export, unit string, size int64) (nbd.ExportInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.config.NBD.StartTimeout.Std())
+	defer cancel()
+	info, err := nbd.Probe(ctx, a.address(port), export)
+	switch {
+	case err != nil:
+		return info, err
+	case info.Description != unit:
+		return info, fmt.Errorf("port %d is served by %q, not by this run's exporter", port, info.Description)
+	case info.SizeBytes != uint64(size):
+		return info, fmt.Errorf("export %s serves %d bytes, the disk has %d", export, info.SizeBytes, size)
+	}
+	return info, nil
 }
 
 // nextPort swaps the lease of a disk whose port is held by another process.
@@ -118,6 +158,7 @@ func (r *run) nextPort(d backup.DiskRun) (backup.DiskRun, error) {
 	b, err := a.store.Relet(r.id, d.DiskID, a.choosePorts, time.Now(), func(b *backup.Backup, l backup.Lease) {
 		run := b.Run(l.DiskID)
 		run.Port, run.Unit = l.Port, unitName(b.ID, l.DiskID, l.Nonce)
+		failpoint.Reach("committing relet")
 	})
 	failpoint.Reach("after relet")
 	if err != nil {
@@ -128,29 +169,19 @@ func (r *run) nextPort(d backup.DiskRun) (backup.DiskRun, error) {
 	return *b.Run(d.DiskID), nil
 }
 
-// exporterSpec is the unit pair of one disk: qemu-nbd, seeing of the repository nothing but the directory of its backup.
+// exporterSpec is the unit pair of one disk.
 func (r *run) exporterSpec(p exportPlan, d backup.DiskRun) (units.Spec, error) {
-	cfg := r.agent.config
-	argv, err := nbd.ServerOptions{
-		Binary: cfg.NBD.QemuNBD, Image: d.Image, Export: d.ExportName, Description: d.Unit,
-		IO: p.mode, Shared: cfg.NBD.Shared, RateLimit: p.backup.RateLimit,
-	}.Args()
+	keys, err := r.agent.keyFiles(p.repo, linkKeys(d, p.ancestors))
 	if err != nil {
 		return units.Spec{}, err
 	}
-	return units.Spec{
-		Name:          d.Unit,
-		Description:   fmt.Sprintf("NBD export %s of backup %s", d.ExportName, p.backup.ID),
-		Argv:          argv,
-		ListenAddress: r.agent.address(d.Port),
-		User:          cfg.Agent.ExporterUser,
-		Group:         cfg.Agent.ExporterGroup,
-		HiddenDirs:    []string{p.repo.Path},
-		WritableDirs:  []string{p.backup.Directory},
-		ReadOnlyDirs:  p.ancestors,
-		StartTimeout:  cfg.NBD.StartTimeout.Std(),
-		StopTimeout:   cfg.NBD.StopTimeout.Std(),
-	}, nil
+	return Exporter{
+		Unit:        d.Unit,
+		Description: fmt.Sprintf("NBD export %s of backup %s", d.ExportName, p.backup.ID),
+		Image:       d.Image, Export: d.ExportName, Address: r.agent.address(d.Port),
+		IO: p.mode, RateLimit: p.backup.RateLimit,
+		Repository: p.repo.Path, Directory: p.backup.Directory, Ancestors: dirsOf(p.repo, p.ancestors), Keys: keys,
+	}.Spec(r.agent.config)
 }
 
 // address is where an export listens.
@@ -163,17 +194,29 @@ func (r *run) diskError(reason Reason, d backup.DiskRun, err error) error {
 	if r.ctx.Err() != nil {
 		return context.Cause(r.ctx)
 	}
+	e := unitError(reason, "backup "+r.id, d.DiskID, d.Unit, err)
+	e.BackupID = r.id
+	return e
+}
+
+// unitError makes an error about one disk of a backup or restore.
+func unitError(reason Reason, of string, diskID int, unit string, err error) *Error {
+	if isKeyError(err) {
+		e := *AsError(err)
+		e.Message, e.DiskID = fmt.Sprintf("%s: disk %d: %s", of, diskID, e.Message), new(diskID)
+		return &e
+	}
 	if isNoSpace(err) {
 		reason = NoSpace
 	}
-	e := errorf(reason, "backup %s: disk %d: %w", r.id, d.DiskID, err)
-	e.BackupID, e.DiskID, e.Unit = r.id, new(d.DiskID), d.Unit+".service"
+	e := errorf(reason, "%s: disk %d: %w", of, diskID, err)
+	e.DiskID = new(diskID)
+	if reason != ImageFailed {
+		e.Unit = unit + ".service"
+	}
 	var start *units.StartError
 	if errors.As(err, &start) {
 		e.Journal = start.Journal
-	}
-	if reason == ImageFailed {
-		e.Unit = ""
 	}
 	return e
 }

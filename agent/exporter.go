@@ -3,11 +3,93 @@ package agent
 import (
 	"fmt"
 	"os/user"
+	"slices"
 	"strconv"
 	"syscall"
 
+	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/units"
 )
+
+// An Exporter is a qemu-nbd that serves one image.
+type Exporter struct {
+	Unit, Description string // of the unit pair; Unit has no suffix
+	Image, Export     string
+	Address           string // where it listens
+	IO                nbd.IOMode
+	RateLimit         int64      // bytes per second; 0 = none
+	Repository        string     // hidden from it, but for the following
+	Directory         string     // that it may write to; "": none
+	Ancestors         []string   // that it may read
+	Keys              []ImageKey // of the image and of each that it stands on, in this order; none if all are plain
+	ReadOnly          bool
+}
+
+// An ImageKey is the key of one image; the zero value is for one that is plain.
+type ImageKey struct{ ID, File string }
+
+// Spec is the unit pair of an exporter, seeing of the repository nothing but the directory of its backup and what that
+// stands on.
+func (e Exporter) Spec(cfg *config.Config) (units.Spec, error) {
+	keys, credentials := e.keys()
+	argv, err := nbd.ServerOptions{
+		Binary: cfg.NBD.QemuNBD, Image: e.Image, Export: e.Export, Description: e.Unit,
+		IO: e.IO, Shared: cfg.NBD.Shared, RateLimit: e.RateLimit, ReadOnly: e.ReadOnly, Keys: keys,
+	}.Args()
+	if err != nil {
+		return units.Spec{}, err
+	}
+	spec := units.Spec{
+		Name:          e.Unit,
+		Description:   e.Description,
+		Argv:          argv,
+		ListenAddress: e.Address,
+		User:          cfg.Agent.ExporterUser,
+		Group:         cfg.Agent.ExporterGroup,
+		HiddenDirs:    []string{e.Repository},
+		ReadOnlyDirs:  e.Ancestors,
+		Credentials:   credentials,
+		StartTimeout:  cfg.NBD.StartTimeout.Std(),
+		StopTimeout:   cfg.NBD.StopTimeout.Std(),
+	}
+	if e.Directory != "" {
+		spec.WritableDirs = []string{e.Directory}
+	}
+	return spec, nil
+}
+
+// keys says where qemu-nbd finds the key of each image, and which files systemd copies there: each once.
+func (e Exporter) keys() (keys []nbd.KeyFile, credentials []units.Credential) {
+	for i, k := range e.Keys {
+		if k == (ImageKey{}) {
+			keys = append(keys, nbd.KeyFile{})
+			continue
+		}
+		keys = append(keys, nbd.KeyFile{ID: k.ID, Path: units.CredentialPath(e.Unit, k.ID)})
+		if !slices.Contains(e.Keys[:i], k) {
+			credentials = append(credentials, units.Credential{ID: k.ID, Source: k.File})
+		}
+	}
+	return keys, credentials
+}
+
+// ImageTools run qemu-img as the exporters' user. Below a repository they follow no symbolic link.
+func ImageTools(cfg *config.Config, account *syscall.Credential) nbd.Tools {
+	tools := nbd.Tools{QemuImg: cfg.NBD.QemuImg, Credential: account}
+	for _, r := range cfg.Repositories {
+		tools.Roots = append(tools.Roots, r.Path)
+	}
+	return tools
+}
+
+// ExporterAccount is the user whom everything runs as that touches image data: for processes and files, and for
+// directories. Both are nil when it is the agent's own.
+func ExporterAccount(cfg *config.Config) (*syscall.Credential, *repository.Owner, error) {
+	e, err := lookupExporter(cfg.Agent.ExporterUser, cfg.Agent.ExporterGroup)
+	return e.credential(), e.owner(), err
+}
 
 // exporterUser is whom everything runs as that touches image data. The zero value is the agent's own user.
 type exporterUser struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,6 +39,9 @@ func (r *run) finish() error {
 	}
 	if published {
 		return r.completed()
+	}
+	if restarted(b, a.bootID) && !ended(b) {
+		return lostWithHost(b)
 	}
 	if err := r.waitForClients(b); err != nil {
 		return err
@@ -127,6 +131,11 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// ended says whether the end of every exporter is on record.
+func ended(b backup.Backup) bool {
+	return !slices.ContainsFunc(b.Runs, func(d backup.DiskRun) bool { return d.Result == "" })
+}
+
 // completed records the end of a backup whose manifest stands: from there on it only goes forward, whatever happens.
 func (r *run) completed() error {
 	err := r.untilDone("the end of a backup cannot be recorded", func() error {
@@ -134,6 +143,7 @@ func (r *run) completed() error {
 		if err != nil {
 			return err
 		}
+		failpoint.Reach("completed: before units")
 		if err := r.removeUnits(b); err != nil {
 			return err
 		}
@@ -154,7 +164,7 @@ func (r *run) inspect(b backup.Backup) (repository.Manifest, error) {
 	group.SetLimit(maxParallelDisks)
 	for i, d := range b.Runs {
 		group.Go(func() (err error) {
-			disks[i], err = r.finishDisk(ctx, b.VM.Disks[i], d)
+			disks[i], err = r.finishDisk(ctx, b.Repository, b.VM.Disks[i], d)
 			return err
 		})
 	}
@@ -209,7 +219,7 @@ func busiest(b backup.Backup) (most backup.DiskRun, clients int, err error) {
 }
 
 // finishDisk ends one exporter, records how it ended before anything of it goes, and checks the image.
-func (r *run) finishDisk(ctx context.Context, disk backup.Disk, d backup.DiskRun) (m repository.ManifestDisk, err error) {
+func (r *run) finishDisk(ctx context.Context, repo string, disk backup.Disk, d backup.DiskRun) (m repository.ManifestDisk, err error) {
 	if d.Result == "" {
 		if d, err = r.endExporter(ctx, d); err != nil {
 			return m, err
@@ -218,36 +228,55 @@ func (r *run) finishDisk(ctx context.Context, disk backup.Disk, d backup.DiskRun
 	if d.Result != clean {
 		return m, r.exporterGone(d, "it did not end cleanly: result "+d.Result+", so what was written may be lost")
 	}
+	failpoint.Reach("before exporter is removed")
 	if err := r.agent.units.Remove(ctx, d.Unit); err != nil {
 		return m, r.diskError(ExporterFailed, d, err)
 	}
 	failpoint.Reach("exporter removed")
-	check, err := r.checkImage(ctx, d)
+	check, err := r.checkImage(ctx, repo, d)
 	if err != nil {
 		return m, r.diskError(ImageFailed, d, err)
 	}
+	failpoint.Reach("image checked")
 	info, err := r.agent.tools.Info(ctx, d.Image)
 	if err != nil {
 		return m, r.diskError(ImageFailed, d, err)
 	}
-	if info.VirtualBytes != d.CapacityBytes || info.BackingFile != d.Backing || info.Corrupt || info.Dirty {
-		return m, r.diskError(ImageFailed, d, fmt.Errorf("image %s is not what was served: %d bytes, backing file %q, dirty %v, corrupt %v",
-			d.Image, info.VirtualBytes, info.BackingFile, info.Dirty, info.Corrupt))
+	if info.VirtualBytes != d.CapacityBytes || info.BackingFile != d.Backing || info.Encrypted != (d.KeyID != "") || info.Corrupt || info.Dirty {
+		return m, r.diskError(ImageFailed, d, fmt.Errorf("image %s is not what was served: %d bytes, backing file %q, encrypted %v, dirty %v, corrupt %v",
+			d.Image, info.VirtualBytes, info.BackingFile, info.Encrypted, info.Dirty, info.Corrupt))
 	}
-	return manifestDisk(disk, d, info, check), nil
+	m = manifestDisk(disk, d, info, check)
+	if m.Digest, err = r.readBack(ctx, d); err != nil {
+		return m, r.diskError(ImageFailed, d, err)
+	}
+	return m, nil
 }
 
 // checkImage checks the metadata of an image. Clusters that are allocated and not used are waste, not damage: they are
 // given back, and the manifest says so.
-func (r *run) checkImage(ctx context.Context, d backup.DiskRun) (repository.ManifestCheck, error) {
-	found, err := r.agent.tools.Check(ctx, d.Image)
+func (r *run) checkImage(ctx context.Context, repoID string, d backup.DiskRun) (repository.ManifestCheck, error) {
+	repo, err := r.agent.findRepository(repoID)
+	if err != nil {
+		return repository.ManifestCheck{}, err
+	}
+	tools, err := r.agent.keyedTools(repo, d.KeyID)
+	if err != nil {
+		return repository.ManifestCheck{}, err
+	}
+	found, err := tools.Check(ctx, d.Image)
+	if errors.Is(err, nbd.ErrWrongKey) {
+		err = wrongKey(repo, d.KeyID, d.Image)
+	}
 	if err != nil {
 		return repository.ManifestCheck{}, err
 	}
 	if found.Leaks == 0 {
 		return repository.ManifestCheck{Result: repository.CheckClean}, nil
 	}
-	fixed, err := r.agent.tools.RepairLeaks(ctx, d.Image)
+	failpoint.Reach("before leaks are repaired")
+	fixed, err := tools.RepairLeaks(ctx, d.Image)
+	failpoint.Reach("leaks repaired")
 	return repository.ManifestCheck{Result: repository.CheckRepaired, LeaksRepaired: fixed.LeaksFixed}, err
 }
 

@@ -18,9 +18,9 @@ func (w *world) failsWhile(point string, harm func(b backup.Backup), reason agen
 	w.sna.Hold(point)
 	b := w.startBackup("vm")
 	_, err := w.sna.WaitHeld(w.Context(), b.ID, point)
-	must(w.T, err)
+	must(w.TB, err)
 	b, err = w.agent.Backup(b.ID)
-	must(w.T, err)
+	must(w.TB, err)
 	harm(b)
 	w.sna.Release(point)
 	b = w.wait(b.ID)
@@ -37,7 +37,7 @@ func (w *world) failsWhile(point string, harm func(b backup.Backup), reason agen
 	return b
 }
 
-func kill(t *testing.T, pid int) {
+func kill(t testing.TB, pid int) {
 	t.Helper()
 	p, err := os.FindProcess(pid)
 	must(t, err)
@@ -123,7 +123,10 @@ func TestImageDamagedBehindTheBack(t *testing.T) {
 func TestSetAside(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.Agent.FailedImages = config.SetAsideImages })
 	w.putVM("vm", 8<<20)
-	b := w.failsWhile("copy/0", func(b backup.Backup) { kill(t, b.Runs[0].PID) }, agent.ExporterFailed)
+	b := w.failsWhile("copy/0", func(b backup.Backup) {
+		w.waitFor(b.ID, func(b backup.Backup) bool { return !b.SeenAt.IsZero() }) // of what nobody has written to nothing is kept
+		kill(t, b.Runs[0].PID)
+	}, agent.ExporterFailed)
 	kept := filepath.Join(w.config.Repositories[0].Path, ".failed", "vm", b.ID, "vm-disk0.qcow2")
 	if _, err := os.Stat(kept); err != nil {
 		t.Error(err)

@@ -2,31 +2,40 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"syscall"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
-	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/units"
 )
 
 // pollInterval is how often a run looks at what tells it nothing by itself: connections, counters, deadlines.
 const pollInterval = time.Second
 
+// untilPoll is the time until the next look. All runs look at the same moment: a hundred of them wake the process as often as
+// one does.
+func untilPoll() time.Duration {
+	now := time.Now()
+	return now.Truncate(pollInterval).Add(pollInterval).Sub(now)
+}
+
 // follow waits until every disk has been reported complete. It fails when an exporter ends before, or a deadline passes.
 func (r *run) follow() error {
 	var p progress
-	for {
-		b, err := r.agent.store.Backup(r.id)
-		if err != nil {
-			r.agent.log.Error("the record cannot be read", logBackupID, r.id, logError, err)
-			if err := r.sleep(pollInterval); err != nil {
-				return err
+	var b backup.Backup
+	for r.changed.Store(true); ; {
+		if r.changed.Swap(false) {
+			var err error
+			if b, err = r.agent.store.Backup(r.id); err != nil {
+				r.agent.log.Error("the record cannot be read", logBackupID, r.id, logError, err)
+				r.changed.Store(true)
+				if err := r.sleep(untilPoll()); err != nil {
+					return err
+				}
+				continue
 			}
-			continue
 		}
 		if b.State == backup.Finishing {
 			return nil
@@ -43,7 +52,7 @@ func (r *run) follow() error {
 		if err := r.checkDeadlines(b, &p); err != nil {
 			return err
 		}
-		if err := r.sleep(pollInterval); err != nil {
+		if err := r.sleep(untilPoll()); err != nil {
 			return err
 		}
 	}
@@ -56,28 +65,67 @@ const busTimeout = 5 * time.Second
 func (r *run) checkExporters(b backup.Backup) error {
 	ctx, cancel := context.WithTimeout(r.ctx, busTimeout)
 	defer cancel()
+	loaded, err := byName(r.agent.units.Lives(ctx, unitsOf(b.ID)))
+	if err != nil {
+		if r.ctx.Err() != nil {
+			return r.sleep(0)
+		}
+		// The bus is away; it announces itself when it is back.
+		r.agent.log.Warn("exporters cannot be looked at", logBackupID, r.id, logError, err)
+		r.look.Store(true)
+		return nil
+	}
 	for _, d := range b.Runs {
-		u, err := r.agent.units.Get(ctx, d.Unit)
-		if errors.Is(err, units.ErrNotFound) {
-			return r.exporterGone(d, "its unit is gone")
-		}
-		if err != nil {
-			if r.ctx.Err() != nil {
-				return r.sleep(0)
-			}
-			// The bus is away; it announces itself when it is back.
-			r.agent.log.Warn("exporter cannot be looked at", logBackupID, r.id, logUnit, d.Unit, logError, err)
-			r.look.Store(true)
-			return nil
-		}
-		if u.InvocationID != d.InvocationID {
-			return r.exporterGone(d, "its unit is another one by now")
-		}
-		if !u.Running() {
-			return r.exporterGone(d, fmt.Sprintf("it ended in the midst of the run: result %s, exit status %d", resultOf(u), u.ExecMainStatus))
+		u, there := loaded[d.Unit]
+		if result, how := ending(d, u, there); how != "" {
+			r.agent.metrics.exporterCrashed(result)
+			return r.exporterGone(d, how)
 		}
 	}
 	return nil
+}
+
+// What stands in the metrics where systemd's result says too little.
+const (
+	resultGone    = "gone"    // the unit is gone, and its result with it
+	resultStopped = "stopped" // it ended in good order, in the midst of the run
+)
+
+// ending says how an exporter that should run has ended; nothing while it runs.
+func ending(d backup.DiskRun, u units.Unit, there bool) (result, how string) {
+	switch {
+	case !there:
+		return resultGone, "its unit is gone"
+	case u.InvocationID != d.InvocationID:
+		return resultGone, "its unit is another one by now"
+	case !u.Running():
+		return resultOf(u), fmt.Sprintf("it ended in the midst of the run: result %s, exit status %d", resultOf(u), u.ExecMainStatus)
+	}
+	return "", ""
+}
+
+// exporters are the units of a backup, or of every backup if the id is "", by name. To ask for all at once is a fraction of
+// the work that it is for systemd to be asked for each.
+func (a *Agent) exporters(ctx context.Context, backupID string) (map[string]units.Unit, error) {
+	prefix := unitPrefix
+	if backupID != "" {
+		prefix = unitsOf(backupID)
+	}
+	return byName(a.units.List(ctx, prefix))
+}
+
+// unitsOf begins the names of the units of a backup.
+func unitsOf(backupID string) string { return unitPrefix + backupID + "-disk" }
+
+func byName(list []units.Unit, err error) (map[string]units.Unit, error) {
+	if err != nil {
+		return nil, err
+	}
+	loaded := make(map[string]units.Unit, len(list))
+	for _, u := range list {
+		loaded[u.Name] = u
+	}
+	return loaded, nil
 }
 
 func (r *run) exporterGone(d backup.DiskRun, how string) error {
@@ -100,9 +148,12 @@ func (r *run) seek(b backup.Backup) backup.Backup {
 	if !b.SeenAt.IsZero() {
 		return b
 	}
+	clients, err := r.agent.clients.since(r.began)
+	if err != nil {
+		return b // a callback tells as well
+	}
 	for _, d := range b.Runs {
-		n, err := nbd.Established(d.Port)
-		if err != nil || n == 0 {
+		if clients[d.Port] == 0 {
 			continue
 		}
 		now, err := r.agent.change(r.id, seen)

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) { systemdtest.Main(m) }
 
 // world is a hub with everything on it: the agent on a real systemd, D-Bus, qemu-nbd and bbolt, and an SNA at the wire.
 type world struct {
-	*testing.T
+	testing.TB
 	dir    string
 	config *config.Config
 	sna    *snatest.Server
@@ -41,13 +41,14 @@ type world struct {
 	units  *units.Manager
 	agent  *agent.Agent
 	gather *prometheus.Registry // the metrics of the agent
+	logger *slog.Logger         // of the agent; the test's log if nil
 	hub    atomic.Pointer[http.Handler]
 }
 
 // newWorld boots a hub. configure may change the configuration and the SNA before anything starts.
-func newWorld(t *testing.T, configure ...func(*config.Config, *snatest.Options)) *world {
+func newWorld(t testing.TB, configure ...func(*config.Config, *snatest.Options)) *world {
 	t.Helper()
-	w := &world{T: t, dir: systemdtest.DiskDir(t)}
+	w := &world{TB: t, dir: systemdtest.DiskDir(t)}
 	callbacks := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		(*w.hub.Load()).ServeHTTP(rw, r)
 	}))
@@ -81,21 +82,25 @@ func (w *world) start() {
 	w.Helper()
 	var err error
 	w.store, err = store.Open(filepath.Join(w.config.Agent.StateDirectory, "agent.db"), store.Options{})
-	must(w.T, err)
-	w.units, err = units.Open(w.Context(), units.Options{User: w.config.Agent.Bus == config.BusUser, Slice: w.config.Agent.Slice, Logger: testLogger(w.T)})
-	must(w.T, err)
+	must(w.TB, err)
+	w.units, err = units.Open(w.Context(), units.Options{User: w.config.Agent.Bus == config.BusUser, Slice: w.config.Agent.Slice, Logger: testLogger(w.TB)})
+	must(w.TB, err)
 	client, err := sna.New(sna.Options{
 		URL: w.config.SNA.URL, ConnectTimeout: w.config.SNA.ConnectTimeout.Std(), StartTimeout: w.config.SNA.StartTimeout.Std(),
 	})
-	must(w.T, err)
+	must(w.TB, err)
 	w.gather = prometheus.NewPedanticRegistry()
+	logger := w.logger
+	if logger == nil {
+		logger = testLogger(w.TB)
+	}
 	w.agent, err = agent.New(agent.Options{
-		Config: w.config, Store: w.store, Units: w.units, SNA: client, Logger: testLogger(w.T), Version: "test", Metrics: w.gather,
+		Config: w.config, Store: w.store, Units: w.units, SNA: client, Logger: logger, Version: "test", Metrics: w.gather,
 	})
-	must(w.T, err)
-	var handler http.Handler = hub.Handler(hub.Options{Agent: w.agent, Logger: testLogger(w.T)})
+	must(w.TB, err)
+	var handler http.Handler = hub.Handler(hub.Options{Agent: w.agent, Logger: testLogger(w.TB)})
 	w.hub.Store(&handler)
-	must(w.T, w.agent.Open(w.Context()))
+	must(w.TB, w.agent.Open(w.Context()))
 }
 
 // stop closes the agent and leaves the exports to themselves, as the daemon does.
@@ -103,9 +108,9 @@ func (w *world) stop() {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	must(w.T, w.agent.Close(ctx))
-	must(w.T, w.units.Close())
-	must(w.T, w.store.Close())
+	must(w.TB, w.agent.Close(ctx))
+	must(w.TB, w.units.Close())
+	must(w.TB, w.store.Close())
 }
 
 // end checks what must hold after every test: what is active can be cancelled, and then nothing is left.
@@ -113,12 +118,19 @@ func (w *world) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	active, err := w.store.Active()
-	must(w.T, err)
+	must(w.TB, err)
 	for _, b := range active {
-		_, _ = w.agent.CancelBackup(ctx, b.ID) // it may end by itself meanwhile
+		_, _ = w.agent.CancelBackup(ctx, b.ID) // it may end by itself meanwhile, or be too late to cancel
+		w.wait(b.ID)
+	}
+	restores, err := w.store.ActiveRestores()
+	must(w.TB, err)
+	for _, r := range restores {
+		_, err := w.agent.StopRestore(ctx, r.ID)
+		must(w.TB, err)
 	}
 	w.clean()
-	must(w.T, w.store.Check(ctx))
+	must(w.TB, w.store.Check(ctx))
 	w.stop()
 }
 
@@ -128,18 +140,22 @@ func (w *world) clean() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	list, err := w.units.List(ctx, "sendense-nbd-")
-	must(w.T, err)
+	must(w.TB, err)
 	for _, u := range list {
 		w.Errorf("unit %s is left behind, %s/%s", u.Name, u.ActiveState, u.SubState)
 	}
 	leases, err := w.store.Leases()
-	must(w.T, err)
+	must(w.TB, err)
 	for _, l := range leases {
-		w.Errorf("port %d is still leased to %s", l.Port, l.BackupID)
+		w.Errorf("port %d is still leased to %s", l.Port, l.Owner())
 	}
 	for _, r := range w.config.Repositories {
+		scratch, err := filepath.Glob(filepath.Join(r.Path, ".restore*"))
+		if err != nil || len(scratch) > 0 {
+			w.Errorf("%v is left behind by restores, error %v", scratch, err)
+		}
 		dirs, err := filepath.Glob(filepath.Join(r.Path, "[^.]*", "*"))
-		must(w.T, err)
+		must(w.TB, err)
 		for _, dir := range dirs {
 			if b, err := w.store.Backup(filepath.Base(dir)); err != nil || b.State != backup.Completed {
 				w.Errorf("%s is left behind by a backup that is %s", dir, b.State)
@@ -161,15 +177,15 @@ func (w *world) putVM(name string, sizes ...int64) (backup.VM, []string) {
 			unit++
 		}
 		source := filepath.Join(w.dir, nbd.SafeName(name)+"-source"+string(rune('a'+i%26))+string(rune('a'+i/26))+".raw")
-		writeSource(w.T, source, size)
+		writeSource(w.TB, source, size)
 		key := 2000 + 16*(i/15) + unit
 		vm.Disks = append(vm.Disks, backup.Disk{ID: i, UnitNumber: unit, DeviceKey: key, CapacityBytes: size})
 		simulated.Disks = append(simulated.Disks, snatest.Disk{Key: key, UnitNumber: unit, Source: source})
 		sources = append(sources, source)
 	}
-	must(w.T, w.sna.SetVM(simulated))
+	must(w.TB, w.sna.SetVM(simulated))
 	_, err := w.agent.PutVM(vm)
-	must(w.T, err)
+	must(w.TB, err)
 	return vm, sources
 }
 
@@ -177,7 +193,7 @@ func (w *world) putVM(name string, sizes ...int64) (backup.VM, []string) {
 func pathSafe(name string) string { return strings.ReplaceAll(name, "/", "%2f") }
 
 // writeSource makes a disk: some data at its beginning and end, the rest sparse.
-func writeSource(t *testing.T, path string, size int64) {
+func writeSource(t testing.TB, path string, size int64) {
 	t.Helper()
 	f, err := os.Create(path)
 	must(t, err)
@@ -195,7 +211,7 @@ func writeSource(t *testing.T, path string, size int64) {
 func (w *world) startBackup(vm string) backup.Backup {
 	w.Helper()
 	b, err := w.agent.StartBackup(w.Context(), agent.StartRequest{VMName: vm, Type: backup.Full, Repository: "main"})
-	must(w.T, err)
+	must(w.TB, err)
 	return b
 }
 
@@ -205,19 +221,24 @@ func (w *world) wait(id string) backup.Backup {
 	return w.waitFor(id, func(b backup.Backup) bool { return b.State.Terminal() })
 }
 
-func (w *world) waitFor(id string, done func(backup.Backup) bool) backup.Backup {
+func (w *world) waitFor(id string, done func(backup.Backup) bool) (b backup.Backup) {
 	w.Helper()
-	deadline := time.Now().Add(3 * time.Minute)
-	for {
-		b, err := w.agent.Backup(id)
-		must(w.T, err)
-		if done(b) {
-			return b
-		}
+	w.eventually("backup "+id+" goes on", func() bool {
+		var err error
+		b, err = w.agent.Backup(id)
+		must(w.TB, err)
+		return done(b)
+	})
+	return b
+}
+
+// eventually waits until something holds.
+func (w *world) eventually(what string, holds func() bool) {
+	w.Helper()
+	for deadline := time.Now().Add(3 * time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			w.Fatalf("backup %s is still %s after three minutes", id, b.State)
+			w.Fatalf("after three minutes: not so: %s", what)
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 
@@ -246,7 +267,7 @@ func testLogger(t testing.TB) *slog.Logger {
 }
 
 // mountTmpfs makes a small or read-only file system for the time of the test.
-func mountTmpfs(t *testing.T, path, options string) {
+func mountTmpfs(t testing.TB, path, options string) {
 	t.Helper()
 	must(t, os.Mkdir(path, 0o755))
 	must(t, unix.Mount("tmpfs", path, "tmpfs", 0, ""))
@@ -263,5 +284,5 @@ func remountFlags(options string) uintptr {
 
 func (w *world) removeAll(path string) {
 	w.Helper()
-	must(w.T, os.RemoveAll(path))
+	must(w.TB, os.RemoveAll(path))
 }

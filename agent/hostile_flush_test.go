@@ -2,10 +2,15 @@ package agent_test
 
 import (
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -23,14 +28,43 @@ d=file.file; set -- "$@" --image-opts -- "driver=qcow2,file.driver=blkdebug,file
 exec /usr/bin/qemu-nbd "$@"
 `), 0o755))
 	})
-	_, sources := w.putVM("vm", 8<<20)
+	w.putVM("vm", 8<<20)
 	b := w.startBackup("vm")
-	if b = w.wait(b.ID); b.State == backup.Completed {
-		t.Errorf("published: %+v", b.Runs[0])
-		w.compare(sources[0], b.Runs[0].Image)
-		text, _ := os.ReadFile(b.Directory + "/manifest.json")
-		t.Logf("%s", text)
-	} else {
-		t.Logf("%+v", b.Failure)
+	if b = w.wait(b.ID); b.State != backup.Failed || b.Failure.Reason != string(agent.ExporterFailed) {
+		t.Errorf("it is %s: %+v", b.State, b.Failure)
 	}
+}
+
+// Clusters that are counted as used and are not, because somebody was killed before he could give them back, are waste and no
+// damage: they are given back, and the manifest says how many.
+func TestLeakedClustersAreGivenBack(t *testing.T) {
+	w := newWorld(t, func(c *config.Config, _ *snatest.Options) {
+		c.NBD.QemuNBD = "/usr/local/bin/leaky-qemu-nbd"
+		must(t, os.WriteFile(c.NBD.QemuNBD, []byte(`#!/bin/sh
+for image; do :; done
+qemu-io -c 'write -q 0 64k' -c flush -c abort --image-opts "driver=qcow2,file.driver=blkdebug,file.image.driver=file,\
+file.image.filename=$image,file.inject-error.0.event=l1_update,file.inject-error.0.errno=5" >/dev/null 2>&1
+exec /usr/bin/qemu-nbd "$@"
+`), 0o755))
+	})
+	_, sources := w.putVM("vm", 8<<20)
+	w.sna.Hold("copy/0")
+	b := w.startBackup("vm")
+	if out, err := exec.Command("qemu-img", "check", "-U", b.Runs[0].Image).CombinedOutput(); err == nil || !strings.Contains(string(out), "Leaked cluster") {
+		t.Fatalf("before: %v: %s", err, out)
+	}
+	w.sna.Release("copy/0")
+	if b = w.wait(b.ID); b.State != backup.Completed {
+		t.Fatalf("it is %s: %+v", b.State, b.Failure)
+	}
+	repo := repository.New("main", filepath.Dir(filepath.Dir(b.Directory)), nil)
+	m, err := repo.Manifest("vm", b.ID)
+	must(t, err)
+	if got, want := m.Disks[0].Check, (repository.ManifestCheck{Result: repository.CheckRepaired, LeaksRepaired: 1}); got != want {
+		t.Errorf("the manifest says %+v, want %+v", got, want)
+	}
+	if out, err := exec.Command("qemu-img", "check", b.Runs[0].Image).CombinedOutput(); err != nil {
+		t.Errorf("after: %v: %s", err, out)
+	}
+	w.compare(sources[0], b.Runs[0].Image)
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/backup"
@@ -17,7 +18,7 @@ import (
 func (w *world) point(vm string, kind backup.Type) backup.Backup {
 	w.Helper()
 	b, err := w.agent.StartBackup(w.Context(), agent.StartRequest{VMName: vm, Type: kind, Repository: "main"})
-	must(w.T, err)
+	must(w.TB, err)
 	b = w.wait(b.ID)
 	if b.State != backup.Completed {
 		w.Fatalf("backup %s is %s: %+v", b.ID, b.State, b.Failure)
@@ -26,7 +27,7 @@ func (w *world) point(vm string, kind backup.Type) backup.Backup {
 }
 
 // freeze copies the sources as they are now, so that a restore point can be compared later.
-func freeze(t *testing.T, sources []string) []string {
+func freeze(t testing.TB, sources []string) []string {
 	t.Helper()
 	frozen := make([]string, len(sources))
 	for i, s := range sources {
@@ -40,7 +41,7 @@ func freeze(t *testing.T, sources []string) []string {
 }
 
 // scribble overwrites 64 KiB of a disk.
-func scribble(t *testing.T, path string, offset int64) {
+func scribble(t testing.TB, path string, offset int64) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	must(t, err)
@@ -108,7 +109,7 @@ func (w *world) addDisk(vm backup.VM, sources []string, size int64) (backup.VM, 
 	w.Helper()
 	i := len(vm.Disks)
 	source := filepath.Join(w.dir, "added-"+vm.Name+".raw")
-	writeSource(w.T, source, size)
+	writeSource(w.TB, source, size)
 	vm.Disks = append(vm.Disks, backup.Disk{ID: i, UnitNumber: i, DeviceKey: 2000 + i, CapacityBytes: size})
 	sources = append(sources, source)
 	w.putAgain(vm, sources)
@@ -122,9 +123,9 @@ func (w *world) putAgain(vm backup.VM, sources []string) {
 	for i, d := range vm.Disks {
 		simulated.Disks = append(simulated.Disks, snatest.Disk{Key: d.Key(), UnitNumber: d.UnitNumber, Source: sources[i]})
 	}
-	must(w.T, w.sna.SetVM(simulated))
+	must(w.TB, w.sna.SetVM(simulated))
 	_, err := w.agent.PutVM(vm)
-	must(w.T, err)
+	must(w.TB, err)
 }
 
 func TestIncrementalWithoutParent(t *testing.T) {
@@ -160,11 +161,11 @@ func TestFailedBackupIsNoParent(t *testing.T) {
 
 // TestDamagedParent: an incremental inherits no damage. auto makes a full backup instead.
 func TestDamagedParent(t *testing.T) {
-	for name, damage := range map[string]func(t *testing.T, b backup.Backup){
-		"image gone":    func(t *testing.T, b backup.Backup) { must(t, os.Remove(b.Runs[0].Image)) },
-		"manifest gone": func(t *testing.T, b backup.Backup) { must(t, os.Remove(b.Directory+"/manifest.json")) },
-		"image emptied": func(t *testing.T, b backup.Backup) { must(t, os.Truncate(b.Runs[0].Image, 0)) },
-		"hostile backing file": func(t *testing.T, b backup.Backup) {
+	for name, damage := range map[string]func(t testing.TB, b backup.Backup){
+		"image gone":    func(t testing.TB, b backup.Backup) { must(t, os.Remove(b.Runs[0].Image)) },
+		"manifest gone": func(t testing.TB, b backup.Backup) { must(t, os.Remove(b.Directory+"/manifest.json")) },
+		"image emptied": func(t testing.TB, b backup.Backup) { must(t, os.Truncate(b.Runs[0].Image, 0)) },
+		"hostile backing file": func(t testing.TB, b backup.Backup) {
 			out, err := exec.Command("qemu-img", "rebase", "-u", "-F", "raw", "-b", "/etc/shadow", b.Runs[0].Image).CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v: %s", err, out)
@@ -218,8 +219,35 @@ func TestChangeIDAnswers(t *testing.T) {
 func (w *world) lastChangeID(vm, before string) string {
 	w.Helper()
 	b, err := w.agent.Backup(before)
-	must(w.T, err)
+	must(w.TB, err)
 	parent, err := w.agent.Backup(b.Parent)
-	must(w.T, err)
+	must(w.TB, err)
 	return parent.Runs[0].ChangeID
+}
+
+// TestParentDeletedMeanwhile: a restore point that is deleted while a backup is about to stand on it is not stood upon: the backup
+// finds other ground, or the deletion comes too late.
+func TestParentDeletedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	vm, sources := w.putVM("vm", 4<<20)
+	for i := range 8 {
+		newest := w.point(vm.Name, backup.Auto)
+		scribble(t, sources[0], int64(i)<<16)
+		deleted := make(chan error, 1)
+		go func() {
+			time.Sleep(time.Duration(i) * 3 * time.Millisecond)
+			deleted <- w.agent.DeleteBackup(t.Context(), newest.ID, false)
+		}()
+		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: backup.Auto, Repository: "main"})
+		must(t, err)
+		err = <-deleted
+		stands := b.Parent == newest.ID
+		if e := agent.AsError(err); stands != (err != nil) || err != nil && e.Reason != agent.HasChildren {
+			t.Errorf("it stands on it: %v, and the deletion ended with %v", stands, err)
+		}
+		if b = w.wait(b.ID); b.State != backup.Completed {
+			t.Errorf("%s: %+v", b.State, b.Failure)
+		}
+		w.compare(sources[0], b.Runs[0].Image)
+	}
 }

@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,19 +14,41 @@ import (
 
 // metrics counts what happens. What is the case at a moment is not kept here: see scrape. docs/metrics.md describes them.
 type metrics struct {
-	ended        *prometheus.CounterVec
-	duration     *prometheus.HistogramVec
-	startPhase   *prometheus.HistogramVec
-	snaCalls     *prometheus.CounterVec
-	transactions prometheus.Histogram
+	ended          *prometheus.CounterVec
+	failures       *prometheus.CounterVec
+	duration       *prometheus.HistogramVec
+	startPhase     *prometheus.HistogramVec
+	diskPhase      *prometheus.HistogramVec
+	snaCalls       *prometheus.CounterVec
+	exportersEnded *prometheus.CounterVec
+	orphans        prometheus.Counter
+	transactions   prometheus.Histogram
+	verifyRead     prometheus.Counter
+	verifications  *prometheus.CounterVec
+
+	restoresEnded   *prometheus.CounterVec
+	restoreFailures *prometheus.CounterVec
+	rewrites        *prometheus.CounterVec
+	pruneRuns       *prometheus.CounterVec
+	pruneRemoved    prometheus.Counter
+	pruneFreed      prometheus.Counter
+	pruneFailures   prometheus.Counter
 }
 
 // The phases of a start.
 const (
-	phaseQueue   = "queue"   // from the request to its turn, of a backup that was queued
-	phasePrepare = "prepare" // the record and the leases
-	phaseExport  = "export"  // images and exporters
-	phaseCall    = "call"    // the request to the SNA, whatever became of it
+	phaseValidate = "validate" // what is known before anything is touched; the SNA may be asked for the VM's disks
+	phaseQueue    = "queue"    // from the request to its turn, of a backup that was queued
+	phasePrepare  = "prepare"  // the record and the leases
+	phaseExport   = "export"   // images and exporters
+	phaseCall     = "call"     // the request to the SNA, whatever became of it
+)
+
+// The parts of phaseExport, for each disk: several disks are worked on at the same time.
+const (
+	phaseImage     = "image"     // qemu-img
+	phaseUnit      = "unit"      // the pair of units, until qemu-nbd has started
+	phaseHandshake = "handshake" // until the export is seen to be the right one
 )
 
 var (
@@ -40,6 +63,10 @@ func newMetrics() *metrics {
 			Name: "sendense_backup_ended_total",
 			Help: "Backups that have ended, by type and result (completed, failed, cancelled).",
 		}, []string{"type", "result"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sendense_backup_failures_total",
+			Help: "Backups that have failed, by reason, as in the errors of the RPC.",
+		}, []string{"reason"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sendense_backup_duration_seconds",
 			Help:    "Time from the request to the SNA to the end of the backup, of those for which the SNA was asked.",
@@ -47,9 +74,22 @@ func newMetrics() *metrics {
 		}, []string{"type", "result"}),
 		startPhase: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sendense_backup_start_phase_duration_seconds",
-			Help:    "Time that the phases of a start took: queue, prepare, export, call.",
+			Help:    "Time that the phases of a start took: validate, queue, prepare, export, call.",
 			Buckets: phaseBuckets,
 		}, []string{"phase"}),
+		diskPhase: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "sendense_backup_disk_start_phase_duration_seconds",
+			Help:    "Time that the parts of the phase export took for each disk: image, unit, handshake.",
+			Buckets: phaseBuckets,
+		}, []string{"phase"}),
+		exportersEnded: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sendense_agent_exporters_ended_total",
+			Help: "Exporters that have ended, by systemd's Result: success when it was asked to and lost nothing.",
+		}, []string{"result"}),
+		orphans: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sendense_agent_orphan_units_removed_total",
+			Help: "Pairs of units of ours that served no active backup and were removed.",
+		}),
 		snaCalls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sendense_agent_sna_calls_total",
 			Help: "Starts that the SNA was asked for, by outcome (accepted, refused, unreachable: nothing was sent, unknown).",
@@ -60,6 +100,7 @@ func newMetrics() *metrics {
 			Buckets: writeBuckets,
 		}),
 	}
+	m.afterBackups()
 	m.initialize()
 	return m
 }
@@ -72,8 +113,37 @@ func (m *metrics) initialize() {
 			m.duration.WithLabelValues(string(kind), string(result))
 		}
 	}
-	for _, phase := range []string{phaseQueue, phasePrepare, phaseExport, phaseCall} {
+	for _, reason := range []Reason{
+		ExporterFailed, ImageFailed, RepositoryFailed, NoSpace, NoFreePort, NoParent,
+		SNAUnreachable, SNARefused, DeadlinePassed, ShuttingDown, Internal,
+	} {
+		m.failures.WithLabelValues(string(reason))
+	}
+	for _, kind := range []string{restoreOfDisks, restoreOfFiles} {
+		for _, result := range []backup.RestoreState{backup.RestoreEnded, backup.RestoreFailed} {
+			m.restoresEnded.WithLabelValues(kind, string(result))
+		}
+	}
+	for _, reason := range []Reason{ExporterFailed, ImageFailed, RepositoryFailed, NoSpace, NoFreePort, ReaderFailed, ShuttingDown, Internal} {
+		m.restoreFailures.WithLabelValues(string(reason))
+	}
+	for _, phase := range []string{phaseValidate, phaseQueue, phasePrepare, phaseExport, phaseCall} {
 		m.startPhase.WithLabelValues(phase)
+	}
+	for _, phase := range []string{phaseImage, phaseUnit, phaseHandshake} {
+		m.diskPhase.WithLabelValues(phase)
+	}
+	for _, result := range []string{clean, "exit-code", "signal", "core-dump", "timeout", "oom-kill", "resources", resultGone, resultStopped} {
+		m.exportersEnded.WithLabelValues(result)
+	}
+	for _, depth := range []bool{false, true} {
+		for _, result := range []string{VerifiedOK, VerifiedDamaged, VerifiedIncomplete} {
+			m.verifications.WithLabelValues(depthOf(depth), result)
+		}
+	}
+	for _, result := range []string{"done", "failed"} {
+		m.rewrites.WithLabelValues(result)
+		m.pruneRuns.WithLabelValues(result)
 	}
 	for _, outcome := range []string{"accepted", "refused", "unreachable", "unknown"} {
 		m.snaCalls.WithLabelValues(outcome)
@@ -83,7 +153,12 @@ func (m *metrics) initialize() {
 // register registers what is counted and what is read at a scrape.
 func (a *Agent) register(r prometheus.Registerer) error {
 	m := a.metrics
-	for _, c := range []prometheus.Collector{m.ended, m.duration, m.startPhase, m.snaCalls, m.transactions, newScrape(a)} {
+	for _, c := range []prometheus.Collector{
+		m.ended, m.failures, m.duration, m.startPhase, m.diskPhase, m.snaCalls, m.exportersEnded, m.orphans, m.transactions,
+		m.restoresEnded, m.restoreFailures, m.verifyRead, m.verifications,
+		m.rewrites, m.pruneRuns, m.pruneRemoved, m.pruneFreed, m.pruneFailures,
+		newScrape(a),
+	} {
 		if err := r.Register(c); err != nil {
 			return fmt.Errorf("metrics: %w", err)
 		}
@@ -93,19 +168,67 @@ func (a *Agent) register(r prometheus.Registerer) error {
 
 // transition counts a backup that has ended.
 func (m *metrics) transition(before, after backup.Backup) {
-	if before.State == after.State || after.State.Active() {
+	if !before.State.Active() || after.State.Active() {
 		return
 	}
 	kind, result := string(after.Type), string(after.State)
 	m.ended.WithLabelValues(kind, result).Inc()
+	if after.State == backup.Failed && after.Failure != nil {
+		m.failures.WithLabelValues(after.Failure.Reason).Inc()
+	}
 	if !after.CalledAt.IsZero() {
 		m.duration.WithLabelValues(kind, result).Observe(after.EndedAt.Sub(after.CalledAt).Seconds())
+	}
+}
+
+// The kinds of restores.
+const (
+	restoreOfDisks = "disks" // exports that others read
+	restoreOfFiles = "files" // single files of one disk
+)
+
+func kindOfRestore(r backup.Restore) string {
+	if r.Files != nil {
+		return restoreOfFiles
+	}
+	return restoreOfDisks
+}
+
+// restoreTransition counts a restore that has ended.
+func (m *metrics) restoreTransition(before, after backup.Restore) {
+	if !before.State.Active() || after.State.Active() {
+		return
+	}
+	m.restoresEnded.WithLabelValues(kindOfRestore(after), string(after.State)).Inc()
+	if after.Failure != nil {
+		m.restoreFailures.WithLabelValues(after.Failure.Reason).Inc()
 	}
 }
 
 // phase records how long a phase of a start took that began at the time given.
 func (m *metrics) phase(phase string, since time.Time) {
 	m.startPhase.WithLabelValues(phase).Observe(time.Since(since).Seconds())
+}
+
+// phaseOfDisk records how long a part of an export took.
+func (m *metrics) phaseOfDisk(phase string, since time.Time) {
+	m.diskPhase.WithLabelValues(phase).Observe(time.Since(since).Seconds())
+}
+
+// exporterEnded counts the end of an exporter that was asked to end.
+func (m *metrics) exporterEnded(result string) {
+	if strings.HasPrefix(result, "signal ") {
+		result = "signal" // one series for all of them
+	}
+	m.exportersEnded.WithLabelValues(result).Inc()
+}
+
+// exporterCrashed counts the end of an exporter that nobody asked to end, however orderly it was.
+func (m *metrics) exporterCrashed(result string) {
+	if result == clean {
+		result = resultStopped
+	}
+	m.exporterEnded(result)
 }
 
 // transaction records how long a transaction took that was asked for at the time given.

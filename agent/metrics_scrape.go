@@ -33,14 +33,16 @@ type source struct {
 func newScrape(a *Agent) *scrape {
 	s := &scrape{agent: a, failing: map[string]bool{}, sources: []source{
 		{name: "database", read: a.scrapeDatabase},
-		{name: "restore_points", read: a.scrapePoints},
+		{name: "ports", read: a.scrapePorts},
+		{name: "vms", read: a.scrapeVMs},
 		{name: "units", read: a.scrapeUnits},
+		{name: "verified", read: a.scrapeVerified},
 	}}
 	for _, r := range a.repositories {
 		s.sources = append(s.sources, source{
 			name:   "repository/" + r.ID,
-			read:   func(context.Context) ([]prometheus.Metric, error) { return scrapeRepository(r), nil },
-			failed: []prometheus.Metric{gauge(descRepositoryUsable, 0, r.ID)},
+			read:   func(context.Context) ([]prometheus.Metric, error) { return a.scrapeRepository(r), nil },
+			failed: []prometheus.Metric{gauge(descRepositoryUsable, 0, r.ID), a.encryptedGauge(r)},
 		})
 	}
 	return s
@@ -49,10 +51,11 @@ func newScrape(a *Agent) *scrape {
 func (s *scrape) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descBuild, descError,
-		descActive, descActiveInfo, descPorts, descStoreSize,
-		descVMs, descVMsOmitted, descLastSuccess, descLastReceived,
+		descActive, descActiveInfo, descRestores, descPruned, descRestoreInfo, descRestoreOverdue, descPorts, descStoreSize,
+		descVMs, descVMsOmitted, descVMAdded, descVMInterval, descLastSuccess, descLastReceived, descLastSize,
+		descDamaged, descVerifyInterval, descVerifyOldest, descVerifyLast, descVerifyOK,
 		descExports, descReceived, descOrphans,
-		descRepositoryFree, descRepositorySize, descRepositoryUsable,
+		descRepositoryFree, descRepositorySize, descRepositoryUsable, descRepositoryEncrypted,
 	} {
 		ch <- d
 	}
@@ -95,6 +98,8 @@ var (
 		"Size of the file system of a repository.", []string{"repository"}, nil)
 	descRepositoryUsable = prometheus.NewDesc("sendense_agent_repository_usable",
 		"Whether a repository answers in time and takes images (1) or not (0).", []string{"repository"}, nil)
+	descRepositoryEncrypted = prometheus.NewDesc("sendense_agent_repository_encrypted",
+		"Whether what is written to a repository is encrypted (1) or not (0), by its configuration.", []string{"repository"}, nil)
 
 	descBuild = prometheus.NewDesc("sendense_agent_build_info",
 		"Always 1; the labels are the version of the agent and of Go.", []string{"version", "goversion"}, nil)
@@ -102,10 +107,18 @@ var (
 		"Whether a source of the metrics could not be read in time (1), so that its metrics are missing.", []string{"source"}, nil)
 )
 
-func scrapeRepository(r *repository.Repository) []prometheus.Metric {
-	status := repositoryStatus(r)
+func (a *Agent) encryptedGauge(r *repository.Repository) prometheus.Metric {
+	encrypted := 0.0
+	if a.newKey(r) != "" {
+		encrypted = 1
+	}
+	return gauge(descRepositoryEncrypted, encrypted, r.ID)
+}
+
+func (a *Agent) scrapeRepository(r *repository.Repository) []prometheus.Metric {
+	status := a.repositoryStatus(r)
 	if status.TotalBytes == 0 { // statfs failed
-		return []prometheus.Metric{gauge(descRepositoryUsable, 0, r.ID)}
+		return []prometheus.Metric{gauge(descRepositoryUsable, 0, r.ID), a.encryptedGauge(r)}
 	}
 	usable := 1.0
 	if status.Error != "" {
@@ -115,6 +128,7 @@ func scrapeRepository(r *repository.Repository) []prometheus.Metric {
 		gauge(descRepositoryFree, float64(status.FreeBytes), r.ID),
 		gauge(descRepositorySize, float64(status.TotalBytes), r.ID),
 		gauge(descRepositoryUsable, usable, r.ID),
+		a.encryptedGauge(r),
 	}
 }
 

@@ -38,7 +38,7 @@ func (w *world) scrape() series {
 		w.Fatalf("scrape: %d %s", answer.Code, answer.Body)
 	}
 	problems, err := promlint.New(bytes.NewReader(answer.Body.Bytes())).Lint() // what "promtool check metrics" does
-	must(w.T, err)
+	must(w.TB, err)
 	for _, p := range problems {
 		w.Errorf("%s: %s", p.Metric, p.Text)
 	}
@@ -50,7 +50,7 @@ func (w *world) scrape() series {
 		line = strings.TrimSpace(line)
 		end := strings.LastIndexByte(line, ' ')
 		s[line[:end]], err = strconv.ParseFloat(line[end+1:], 64)
-		must(w.T, err)
+		must(w.TB, err)
 	}
 	return s
 }
@@ -98,14 +98,19 @@ func TestMetricsOfABackup(t *testing.T) {
 		`sendense_backup_active{state="running"}`: 1, info: 1, success: -1, ended: 0,
 		`sendense_agent_ports{state="leased"}`: 2, `sendense_agent_ports{state="free"}`: float64(ports - 2),
 		`sendense_agent_exports`: 2, `sendense_agent_orphan_units`: 0,
-		`sendense_agent_sna_calls_total{outcome="accepted"}`:                        1,
-		`sendense_backup_start_phase_duration_seconds_count{phase="queue"}`:         0,
-		`sendense_backup_start_phase_duration_seconds_count{phase="prepare"}`:       1,
-		`sendense_backup_start_phase_duration_seconds_count{phase="export"}`:        1,
-		`sendense_backup_start_phase_duration_seconds_count{phase="call"}`:          1,
-		`sendense_backup_duration_seconds_count{result="completed",type="full"}`:    0,
-		`sendense_agent_scrape_error{source="units"}`:                               0,
-		`sendense_agent_build_info{goversion="` + goVersion() + `",version="test"}`: 1,
+		`sendense_agent_sna_calls_total{outcome="accepted"}`:                         1,
+		`sendense_backup_start_phase_duration_seconds_count{phase="queue"}`:          0,
+		`sendense_backup_start_phase_duration_seconds_count{phase="validate"}`:       1,
+		`sendense_backup_start_phase_duration_seconds_count{phase="prepare"}`:        1,
+		`sendense_backup_start_phase_duration_seconds_count{phase="export"}`:         1,
+		`sendense_backup_start_phase_duration_seconds_count{phase="call"}`:           1,
+		`sendense_backup_disk_start_phase_duration_seconds_count{phase="image"}`:     2,
+		`sendense_backup_disk_start_phase_duration_seconds_count{phase="unit"}`:      2,
+		`sendense_backup_disk_start_phase_duration_seconds_count{phase="handshake"}`: 2,
+		`sendense_agent_exporters_ended_total{result="success"}`:                     0,
+		`sendense_backup_duration_seconds_count{result="completed",type="full"}`:     0,
+		`sendense_agent_scrape_error{source="units"}`:                                0,
+		`sendense_agent_build_info{goversion="` + goVersion() + `",version="test"}`:  1,
 	})
 	if s[ofDisk1] <= 0 {
 		t.Errorf("no bytes received on an export that is connected: %v", s[ofDisk1])
@@ -120,6 +125,8 @@ func TestMetricsOfABackup(t *testing.T) {
 		`sendense_agent_ports{state="free"}`:                                     float64(ports), `sendense_agent_exports`: 0,
 		success: float64(b.EndedAt.UnixMilli()) / 1000,
 		`sendense_backup_last_success_received_bytes{repository="main",` + vm + `}`: float64(b.Runs[0].ReceivedBytes + b.Runs[1].ReceivedBytes),
+		`sendense_backup_last_success_size_bytes{repository="main",` + vm + `}`:     12 << 20,
+		`sendense_agent_exporters_ended_total{result="success"}`:                    2,
 		`sendense_agent_repository_usable{repository="main"}`:                       1,
 		`sendense_agent_vms_omitted`:                                                0,
 	})
@@ -176,12 +183,14 @@ func TestMetricsOfTheSNA(t *testing.T) {
 		`sendense_agent_ports{state="cooling"}`:                       1,
 		`sendense_backup_ended_total{result="cancelled",type="full"}`: 1,
 		`sendense_backup_ended_total{result="failed",type="full"}`:    2,
+		`sendense_backup_failures_total{reason="sna_refused"}`:        1,
+		`sendense_backup_failures_total{reason="sna_unreachable"}`:    1,
 	})
 }
 
-// TestMetricsOfTheQueue shows how many wait, and not who: a queue may be long.
+// TestMetricsOfTheQueue shows how many wait, and who as far as metrics.max_vms allows: a queue may be long.
 func TestMetricsOfTheQueue(t *testing.T) {
-	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups = 1 })
+	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups, c.Metrics.MaxVMs = 1, 1 })
 	w.sna.Hold("copy/0")
 	var last string
 	for _, vm := range []string{"a", "b", "c"} {
@@ -192,7 +201,9 @@ func TestMetricsOfTheQueue(t *testing.T) {
 	}
 	w.wantSeries(w.scrape(), series{
 		`sendense_backup_active{state="queued"}`: 2, `sendense_backup_active{state="running"}`: 1,
-		`sendense_backup_active_info{repository="main",state="queued",type="full",vm="b"}`: -1,
+		`sendense_backup_active_info{repository="main",state="running",type="full",vm="a"}`: 1,
+		`sendense_backup_active_info{repository="main",state="queued",type="full",vm="b"}`:  1,
+		`sendense_backup_active_info{repository="main",state="queued",type="full",vm="c"}`:  -1,
 	})
 	w.sna.Release("copy/0")
 	w.wait(last)
@@ -210,6 +221,13 @@ func TestMetricsOfForeignThings(t *testing.T) {
 	occupied, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", w.config.NBD.FirstPort))
 	must(t, err)
 	defer occupied.Close()
+	outside, err := net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", w.config.NBD.LastPort)) // in nobody's way
+	must(t, err)
+	defer outside.Close()
+	w.wantSeries(w.scrape(), series{`sendense_agent_ports{state="foreign"}`: 1, `sendense_agent_ports{state="free"}`: 100})
+	if s := w.agent.Status(t.Context()); s.PortsForeign != 1 || s.PortsLeased != 0 {
+		t.Errorf("status %+v", s)
+	}
 	w.completes(w.startBackup("vm"), sources)
 	spec := units.Spec{Name: "sendense-nbd-lost", Argv: []string{"/bin/true"}, ListenAddress: "127.0.0.1:10300"}
 	_, err = w.units.Start(t.Context(), spec)
@@ -267,7 +285,7 @@ func TestScrapeOfRepositories(t *testing.T) {
 }
 
 // hang mounts a file system that never answers: a FUSE without its daemon.
-func hang(t *testing.T, path string) {
+func hang(t testing.TB, path string) {
 	t.Helper()
 	must(t, os.Mkdir(path, 0o755))
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)

@@ -12,7 +12,7 @@ var (
 	descReceived = prometheus.NewDesc("sendense_agent_export_received_bytes_total",
 		"Bytes received on the wire by the export of a disk; begins anew with every backup.", []string{"vm", "disk_id"}, nil)
 	descOrphans = prometheus.NewDesc("sendense_agent_orphan_units",
-		"Pairs of units that are named as exporters and belong to no active backup.", nil, nil)
+		"Pairs of units that are named as exporters and belong to no active backup or restore.", nil, nil)
 )
 
 // scrapeUnits reads the exporters, with one look at systemd. A unit is started after and removed before its lease is
@@ -40,7 +40,7 @@ func (a *Agent) scrapeUnits(ctx context.Context) ([]prometheus.Metric, error) {
 		if u.Running() {
 			running++
 		}
-		if u.Accounted {
+		if u.Accounted && owner.disk != "" {
 			received[owner] = max(received[owner], u.ReceivedBytes)
 		}
 	}
@@ -54,7 +54,7 @@ func (a *Agent) scrapeUnits(ctx context.Context) ([]prometheus.Metric, error) {
 // exportLabels name an export.
 type exportLabels struct{ vm, disk string }
 
-// addOwners adds the units of every active backup.
+// addOwners adds the units of every active backup and restore. Those of restores have no labels: what they receive counts for no disk.
 func (a *Agent) addOwners(owners map[string]exportLabels) error {
 	active, err := a.store.Active()
 	if err != nil {
@@ -63,6 +63,18 @@ func (a *Agent) addOwners(owners map[string]exportLabels) error {
 	for _, b := range active {
 		for _, d := range b.Runs {
 			owners[d.Unit] = exportLabels{b.VM.Name, strconv.Itoa(d.DiskID)}
+		}
+	}
+	restores, err := a.store.ActiveRestores()
+	if err != nil {
+		return err
+	}
+	for _, r := range restores {
+		for _, d := range r.Disks {
+			owners[d.Unit] = exportLabels{} // a VM may be backed up and restored at the same time
+		}
+		if r.Files != nil {
+			owners[r.Files.Unit] = exportLabels{}
 		}
 	}
 	return nil

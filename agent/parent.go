@@ -45,11 +45,37 @@ func (a *Agent) unfitParent(ctx context.Context, vm backup.VM, repo *repository.
 		e.Hint = "make a full backup, or ask for the type auto"
 		return e
 	}
+	return a.unfitPoint(ctx, vm, repo, newest)
+}
+
+// sameEncryption says, as reason NoParent, that a restore point is encrypted and new backups of the repository are not, or the
+// other way round. No chain holds both: of a backup that is encrypted nothing lies in the repository as it was, and what is not
+// encrypted needs no key.
+func (a *Agent) sameEncryption(repo *repository.Repository, point backup.Backup) error {
+	now := a.newKey(repo) != ""
+	if point.Encrypted() == now {
+		return nil
+	}
+	words := map[bool]string{true: "encrypted", false: "not encrypted"}
+	e := errorf(NoParent, "restore point %s is %s, and what is written to repository %s now is %s", point.ID,
+		words[!now], repo.ID, words[now])
+	e.Hint = "make a full backup, or ask for the type auto: encryption begins, and ends, with a full backup"
+	return e
+}
+
+// unfitPoint says why a restore point of a VM cannot be built upon, in the terms of unfitParent: it, or what it stands on, is
+// not what was made.
+func (a *Agent) unfitPoint(ctx context.Context, vm backup.VM, repo *repository.Repository, newest backup.Backup) error {
+	if err := a.sameEncryption(repo, newest); err != nil {
+		return err
+	}
 	err := a.verifyChain(ctx, repo, newest)
 	var damage *damageError
 	switch {
 	case err == nil:
 		return nil
+	case isKeyError(err):
+		return ofPoint(err, newest.ID)
 	case !errors.As(err, &damage):
 		return repositoryError(fmt.Errorf("restore point %s cannot be looked at: %w", newest.ID, err))
 	}

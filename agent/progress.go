@@ -8,7 +8,6 @@ import (
 
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/nbd"
-	"github.com/sendense/backup-agent/units"
 )
 
 // sampleAge is how old a sample of the counters may be and still be used: watchers share it, so that many of them cost
@@ -63,12 +62,23 @@ func (a *Agent) progress(ctx context.Context, b backup.Backup) (Progress, error)
 		told := *t
 		p.Telemetry = &told
 	}
-	if elapsed := time.Since(b.SeenAt); !b.SeenAt.IsZero() && p.Fraction > 0 && p.Fraction < 1 {
-		if eta := elapsed.Seconds() * (1 - p.Fraction) / p.Fraction; eta < maxETA.Seconds() {
-			p.ETA = time.Duration(eta) * time.Second
-		}
+	if !b.SeenAt.IsZero() {
+		p.ETA = eta(p, time.Since(b.SeenAt))
 	}
 	return p, nil
+}
+
+// eta is the time left after the time elapsed, by the part that is done; 0 where it is not known. While nothing at all comes
+// in it is not: a copy that stands still would be told to end in a few seconds for hours.
+func eta(p Progress, elapsed time.Duration) time.Duration {
+	if p.BytesPerSecond <= 0 || p.Fraction <= 0 || p.Fraction >= 1 {
+		return 0
+	}
+	left := elapsed.Seconds() * (1 - p.Fraction) / p.Fraction
+	if left >= maxETA.Seconds() {
+		return 0
+	}
+	return time.Duration(left) * time.Second
 }
 
 // maxETA is the longest time left that is worth telling: what is computed as longer rests on too little.
@@ -85,24 +95,20 @@ func (a *Agent) sampleSoon(ctx context.Context, b backup.Backup) ([]DiskProgress
 
 // sample reads the counters of every export of a backup.
 func (a *Agent) sample(ctx context.Context, b backup.Backup) ([]DiskProgress, error) {
-	list, err := a.units.List(ctx, unitPrefix+b.ID+"-disk")
+	loaded, err := a.exporters(ctx, b.ID)
 	if err != nil {
 		return nil, err
 	}
-	byName := make(map[string]units.Unit, len(list))
-	for _, u := range list {
-		byName[u.Name] = u
+	clients, err := nbd.Clients()
+	if err != nil {
+		return nil, err
 	}
 	disks := recorded(b)
 	for i, d := range b.Runs {
-		if u, ok := byName[d.Unit]; ok {
+		if u, ok := loaded[d.Unit]; ok {
 			disks[i].ReceivedBytes = max(u.ReceivedBytes, d.ReceivedBytes)
 		}
-		n, err := nbd.Established(d.Port)
-		if err != nil {
-			return nil, err
-		}
-		disks[i].Clients = n
+		disks[i].Clients = clients[d.Port]
 	}
 	return disks, nil
 }

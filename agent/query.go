@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
@@ -40,6 +42,8 @@ func notFound(err error) error {
 		e := errorf(VMNotFound, "vm %q is not on record", missing.Name)
 		e.Hint = "vm.list names the ones that are; register it with vm.put or vm.discover"
 		return e
+	case missing.Kind == store.KindRestore:
+		return errorf(RestoreNotFound, "restore %q is not on record", missing.Name)
 	}
 	return errorf(BackupNotFound, "backup %q is not on record", missing.Name)
 }
@@ -50,13 +54,17 @@ func (a *Agent) Backup(id string) (backup.Backup, error) {
 	return b, notFound(err)
 }
 
-// Backups lists records, newest first; next is the cursor of the following page, "" at the end.
+// Backups lists records, newest first; next is the cursor of the following page, "" at the end. Of one repository's
+// backups a page may be short although there is a next one.
 func (a *Agent) Backups(q ListQuery) (list []backup.Backup, next string, err error) {
 	if q.Limit, err = pageSize(q.Limit); err != nil {
 		return nil, "", err
 	}
-	list, next, err = a.store.Backups(store.Query{VMName: q.VMName, State: q.State, Cursor: q.Cursor, Limit: q.Limit})
-	if errors.Is(err, store.ErrBadCursor) {
+	list, next, err = a.store.Backups(store.Query{
+		VMName: q.VMName, State: q.State, Repository: q.Repository, Since: q.Since, Until: q.Until, Cursor: q.Cursor, Limit: q.Limit,
+		Damaged: q.Damaged, Tags: q.Tags,
+	})
+	if errors.Is(err, store.ErrBadCursor) || errors.Is(err, store.ErrBadTime) {
 		return nil, "", errorf(InvalidRequest, "%w", err)
 	}
 	return list, next, notFound(err)
@@ -64,9 +72,11 @@ func (a *Agent) Backups(q ListQuery) (list []backup.Backup, next string, err err
 
 // Repositories tells of every configured repository as it is now.
 func (a *Agent) Repositories() []RepositoryStatus {
+	points := a.countPoints()
 	list := make([]RepositoryStatus, len(a.repositories))
 	for i, r := range a.repositories {
-		list[i] = repositoryStatus(r)
+		list[i] = a.repositoryStatus(r)
+		list[i].RestorePoints = points[r.ID]
 	}
 	return list
 }
@@ -77,11 +87,22 @@ func (a *Agent) Repository(id string) (RepositoryStatus, error) {
 	if err != nil {
 		return RepositoryStatus{}, err
 	}
-	return repositoryStatus(r), nil
+	s := a.repositoryStatus(r)
+	s.RestorePoints = a.countPoints()[r.ID]
+	return s, nil
 }
 
-func repositoryStatus(r *repository.Repository) RepositoryStatus {
-	s := RepositoryStatus{ID: r.ID, Path: r.Path}
+// countPoints is how many restore points each repository has on record.
+func (a *Agent) countPoints() map[string]int {
+	points, err := a.store.Points()
+	if err != nil {
+		a.log.Error("the database cannot be read", logError, err)
+	}
+	return points
+}
+
+func (a *Agent) repositoryStatus(r *repository.Repository) RepositoryStatus {
+	s := RepositoryStatus{ID: r.ID, Path: r.Path, EncryptionKey: a.newKey(r)}
 	space, err := r.Space()
 	if err != nil {
 		s.Error = err.Error()
@@ -94,6 +115,9 @@ func repositoryStatus(r *repository.Repository) RepositoryStatus {
 		return s
 	}
 	s.Cache, s.AIO = mode.Cache, mode.AIO
+	if err := a.checkNewKey(r); err != nil {
+		s.Error = err.Error()
+	}
 	return s
 }
 
@@ -103,49 +127,68 @@ func (a *Agent) Exports(ctx context.Context) ([]Export, error) {
 	if err != nil {
 		return nil, notFound(err)
 	}
+	loaded, err := a.exporters(ctx, "")
+	if err != nil {
+		return nil, AsError(err)
+	}
+	restores, err := a.store.ActiveRestores()
+	if err != nil {
+		return nil, notFound(err)
+	}
+	clients, err := nbd.Clients()
+	if err != nil {
+		return nil, AsError(err)
+	}
 	var list []Export
 	for _, b := range active {
 		for _, d := range b.Runs {
-			e, err := a.describeExport(ctx, b, d)
-			if err != nil {
-				return nil, AsError(err)
-			}
-			list = append(list, e)
+			list = append(list, Export{
+				BackupID: b.ID, VMName: b.VM.Name, DiskID: d.DiskID, Port: d.Port, ExportName: d.ExportName, Unit: d.Unit,
+			})
 		}
+	}
+	for _, r := range restores {
+		for _, d := range r.Disks {
+			list = append(list, Export{
+				BackupID: r.BackupID, RestoreID: r.ID, VMName: r.VMName, DiskID: d.DiskID, Port: d.Port, ExportName: d.ExportName, Unit: d.Unit,
+			})
+		}
+	}
+	for i := range list {
+		u, there := loaded[list[i].Unit]
+		list[i].observe(u, there, clients[list[i].Port])
 	}
 	return list, nil
 }
 
-func (a *Agent) describeExport(ctx context.Context, b backup.Backup, d backup.DiskRun) (Export, error) {
-	e := Export{
-		BackupID: b.ID, VMName: b.VM.Name, DiskID: d.DiskID, Port: d.Port,
-		ExportName: d.ExportName, Unit: d.Unit + ".service", UnitState: "not loaded",
+// observe fills in how the unit of an export does.
+func (e *Export) observe(u units.Unit, there bool, clients int) {
+	e.Unit += ".service"
+	if e.UnitState = "not loaded"; !there {
+		return
 	}
-	u, err := a.units.Get(ctx, d.Unit)
-	if errors.Is(err, units.ErrNotFound) {
-		return e, nil
-	}
-	if err != nil {
-		return e, err
-	}
-	e.UnitState, e.PID, e.ReceivedBytes = u.ActiveState+"/"+u.SubState, u.MainPID, u.ReceivedBytes
-	e.Clients, err = nbd.Established(d.Port)
-	return e, err
+	e.UnitState, e.PID, e.ReceivedBytes, e.SentBytes = u.ActiveState+"/"+u.SubState, u.MainPID, u.ReceivedBytes, u.SentBytes
+	e.Clients = clients
 }
 
 // Status tells how the agent does.
 func (a *Agent) Status(ctx context.Context) Status {
 	s := Status{
 		Version: a.version, StartedAt: a.startedAt, SNAURL: a.config.SNA.URL, BusConnected: a.busAnswers(ctx),
-		PortsTotal: a.ports.Len(), PortsForeign: a.foreign.count(), Repositories: a.Repositories(),
+		VCenters: slices.Sorted(maps.Keys(a.config.VCenters)), PortsTotal: a.ports.Len(), Repositories: a.Repositories(),
 	}
 	counts, err := a.store.Counts(time.Now())
 	if err != nil {
 		a.log.Error("the database cannot be read", logError, err)
 		return s
 	}
-	s.ActiveBackups, s.VMs = counts.Active, counts.VMs
-	s.PortsLeased, s.PortsCooling = counts.Leases, counts.CoolingPorts
+	s.ActiveBackups, s.ActiveRestores, s.VMs = counts.Active, counts.Restores, counts.VMs
+	ports, err := a.countPorts()
+	if err != nil {
+		a.log.Error("what the ports are used for cannot be told", logError, err)
+		return s
+	}
+	s.PortsLeased, s.PortsCooling, s.PortsForeign = ports[portLeased], ports[portCooling], ports[portForeign]
 	return s
 }
 
@@ -153,6 +196,6 @@ func (a *Agent) Status(ctx context.Context) Status {
 func (a *Agent) busAnswers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	_, err := a.units.List(ctx, unitPrefix)
+	_, err := a.units.List(ctx, unitPrefix+"none-") // no unit of ours is called so: there is nothing to read
 	return err == nil
 }

@@ -91,10 +91,10 @@ func (l *life) step() {
 		{"release", l.release},
 		{"faults", l.faults},
 		{"restart", func() { l.stop(); l.start() }},
-		{"write to " + vm, func() { scribble(l.T, l.sources[vm][0], int64(l.random.IntN(60))<<16) }},
+		{"write to " + vm, func() { scribble(l.TB, l.sources[vm][0], int64(l.random.IntN(60))<<16) }},
 		{"wait", func() { time.Sleep(time.Duration(l.random.IntN(300)) * time.Millisecond) }},
 		{"wait for " + vm, func() { l.waitFor3s(vm) }},
-		{"heal", func() { l.release(); must(l.T, l.sna.SetFaults(snatest.Faults{})) }},
+		{"heal", func() { l.release(); must(l.TB, l.sna.SetFaults(snatest.Faults{})) }},
 	}
 	e := events[l.random.IntN(len(events))]
 	l.log = append(l.log, e.name)
@@ -113,7 +113,7 @@ func (l *life) begin(vm string, kind backup.Type) {
 
 func (l *life) active(vm string) (backup.Backup, bool) {
 	active, err := l.store.Active()
-	must(l.T, err)
+	must(l.TB, err)
 	for _, b := range active {
 		if b.VM.Name == vm {
 			return b, true
@@ -126,7 +126,8 @@ func (l *life) cancel(vm string) {
 	if b, ok := l.active(vm); ok {
 		b, err := l.agent.CancelBackup(l.Context(), b.ID)
 		var e *agent.Error
-		if err != nil && (!errors.As(err, &e) || e.Reason != agent.WrongState) || !b.State.Terminal() {
+		tooLate := errors.As(err, &e) && e.Reason == agent.WrongState // it has ended, or its manifest is being written
+		if err != nil && !tooLate || !b.State.Terminal() && (!tooLate || b.PublishingAt.IsZero()) {
 			l.Errorf("cancel of %s, which is %s: %v", b.ID, b.State, err)
 		}
 	}
@@ -164,7 +165,7 @@ func (l *life) faults() {
 		{SilentDisks: []int{0}},
 		{Answer: snatest.AnswerGarbage, Inert: true},
 	}
-	must(l.T, l.sna.SetFaults(all[l.random.IntN(len(all))]))
+	must(l.TB, l.sna.SetFaults(all[l.random.IntN(len(all))]))
 }
 
 func (l *life) release() {
@@ -182,9 +183,9 @@ func (l *life) invariants() {
 			l.Errorf("the SNA was asked %d times for %s", n, id)
 		}
 	}
-	must(l.T, l.store.Check(l.Context()))
+	must(l.TB, l.store.Check(l.Context()))
 	leases, err := l.store.Leases()
-	must(l.T, err)
+	must(l.TB, err)
 	ports := map[uint16]string{}
 	for _, lease := range leases {
 		if other, ok := ports[lease.Port]; ok {
@@ -201,7 +202,7 @@ func (l *life) invariants() {
 
 func (l *life) leaseReturned(old backup.Lease) {
 	leases, err := l.store.Leases()
-	must(l.T, err)
+	must(l.TB, err)
 	if slices.Contains(leases, old) {
 		l.Errorf("port %d is leased to %s, which has ended", old.Port, old.BackupID)
 	}
@@ -210,10 +211,10 @@ func (l *life) leaseReturned(old backup.Lease) {
 // settle lets everything come to its end, and proves every restore point sound: its manifest and its chain are whole, and
 // its exporters ended cleanly.
 func (l *life) settle() {
-	must(l.T, l.sna.SetFaults(snatest.Faults{}))
+	must(l.TB, l.sna.SetFaults(snatest.Faults{}))
 	for cursor := ""; ; {
 		list, next, err := l.agent.Backups(agent.ListQuery{Cursor: cursor})
-		must(l.T, err)
+		must(l.TB, err)
 		for _, b := range list {
 			if b = l.wait(b.ID); b.State == backup.Completed {
 				l.sound(b)
@@ -226,7 +227,7 @@ func (l *life) settle() {
 	l.clean()
 	outcomes := map[backup.State]int{}
 	list, _, err := l.agent.Backups(agent.ListQuery{Limit: 1000})
-	must(l.T, err)
+	must(l.TB, err)
 	for _, b := range list {
 		outcomes[b.State]++
 	}

@@ -2,112 +2,276 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strings"
+	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
-	"github.com/sendense/backup-agent/agent/repository"
-	"github.com/sendense/backup-agent/nbd"
-	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/store"
 )
 
-// A step is one thing that brings the world and the records together again.
-type step struct {
-	action   action
-	backupID string
-	unit     string // of removeUnit and leaveUnit
-	reason   string
-}
+// reconcileInterval is how often the agent looks whether records and world agree, beside being told: a repository that was
+// away when a backup was undone gives back what is left in it when it returns.
+const reconcileInterval = 10 * time.Minute
 
-type action string
+// listTimeout bounds one look for units that serve nothing.
+const listTimeout = 2 * time.Minute
 
-const (
-	undoBackup   action = "undo"      // it had not reached the SNA
-	unresolve    action = "unresolve" // its request may have left
-	resumeBackup action = "resume"    // it goes on from the state on record
-	removeUnit   action = "remove"    // a pair of ours that serves no lease
-	leaveUnit    action = "leave"     // a pair that looks like ours, and is not known to be
-)
-
-// planBackups says what becomes of the backups that were active when the last agent ended.
-func planBackups(active []backup.Backup) []step {
-	steps := make([]step, 0, len(active))
-	for _, b := range active {
-		s := step{action: resumeBackup, backupID: b.ID, reason: "it is " + string(b.State)}
-		switch b.State {
-		case backup.Preparing, backup.Exporting:
-			s.action, s.reason = undoBackup, "the agent ended before the SNA was asked"
-		case backup.Calling:
-			s.action, s.reason = unresolve, "the agent ended while the SNA was being asked"
-		}
-		steps = append(steps, s)
+// takeUpActive takes up every backup that was active when the last agent ended.
+func (a *Agent) takeUpActive() error {
+	w := a.emptyWorld()
+	if err := a.observeRecords(&w); err != nil {
+		return err
 	}
-	return steps
+	return a.apply(a.work, plan(w))
 }
 
-// planUnits says what becomes of the units that carry our prefix. A pair is ours when a record names it, and its service
-// was started as that record says: InvocationID is systemd's own name for one life of a unit. A pair of ours that serves no
-// active backup is removed. One that no record names is left alone: it may be anybody's.
-func planUnits(loaded []units.Unit, slice string, record func(backupID string) (backup.Backup, bool)) []step {
-	var steps []step
-	for _, u := range loaded {
-		id := backupOf(u.Name)
-		b, known := record(id)
-		d := runOf(b, u.Name)
-		s := step{action: leaveUnit, backupID: id, unit: u.Name}
-		switch {
-		case !known:
-			s.reason = "no backup of that name is on record"
-		case d == nil:
-			s.reason = fmt.Sprintf("backup %s has no such unit", id)
-		case u.ActiveState != "" && u.Slice != slice:
-			s.reason = fmt.Sprintf("it is in slice %s, not %s", u.Slice, slice)
-		case d.InvocationID != "" && u.InvocationID != "" && u.InvocationID != d.InvocationID:
-			s.reason = "its service was not started by the agent"
-		case b.State.Active():
+// reconcileUnits removes the units of ours that serve no active backup. It looks whenever the bus tells of one that no run
+// cares for, whenever events may have been missed, and after the end of each backup.
+func (a *Agent) reconcileUnits() {
+	told := map[string]string{} // why each unit is left alone
+	for {
+		err := a.reconcile(func(w *world) error { return a.observeUnits(w) }, told)
+		if err != nil && a.work.Err() == nil {
+			a.log.Error("units and records do not agree yet", logError, err)
+		}
+		select {
+		case <-a.unitsChanged:
+		case <-time.After(reconcileInterval):
+		case <-a.work.Done():
+			return
+		}
+	}
+}
+
+// reconcileDirectories removes, now and then, what undone and deleted backups have left in the repositories. It has a
+// goroutine of its own, as a repository may hang.
+func (a *Agent) reconcileDirectories() {
+	for {
+		if err := a.reconcile(a.observeDirectories, nil); err != nil && a.work.Err() == nil {
+			a.log.Error("repositories and records do not agree yet", logError, err)
+		}
+		if !pause(a.work, reconcileInterval) {
+			return
+		}
+	}
+}
+
+// reconcile looks at a part of the world, makes a plan, and follows it. told remembers what was left alone, so that it is
+// told once.
+func (a *Agent) reconcile(look func(*world) error, told map[string]string) error {
+	w := a.emptyWorld()
+	if err := look(&w); err != nil {
+		return err
+	}
+	if err := a.observeRecords(&w); err != nil {
+		return err
+	}
+	steps := plan(w)
+	left := map[string]string{}
+	for _, s := range steps {
+		if s.action != leaveUnit {
 			continue
-		default:
-			s.action, s.reason = removeUnit, fmt.Sprintf("backup %s is %s", id, b.State)
 		}
-		steps = append(steps, s)
-	}
-	return steps
-}
-
-// backupOf is the id of the backup in the name of a unit: sendense-nbd-<backup id>-disk<N>-<nonce>.
-func backupOf(unit string) string {
-	name := strings.TrimPrefix(unit, unitPrefix)
-	if i := strings.LastIndex(name, "-disk"); i >= 0 {
-		return name[:i]
-	}
-	return ""
-}
-
-func runOf(b backup.Backup, unit string) *backup.DiskRun {
-	for i := range b.Runs {
-		if b.Runs[i].Unit == unit {
-			return &b.Runs[i]
+		if left[s.unit] = s.reason; told[s.unit] != s.reason {
+			a.log.Warn("a unit that looks like an exporter is left alone", logUnit, s.unit, logReason, s.reason)
 		}
 	}
-	return nil
+	clear(told)
+	maps.Copy(told, left)
+	return a.apply(a.work, steps)
 }
 
-// recover takes up every backup that was active when the last agent ended.
-func (a *Agent) recover() error {
+func (a *Agent) emptyWorld() world {
+	return world{
+		slice: a.config.Agent.Slice, bootID: a.bootID, records: map[string]backup.Backup{}, removed: map[string]string{},
+		restores: map[string]backup.Restore{},
+	}
+}
+
+// observeUnits lists the units that carry our prefix. They come before the records: whatever is started has its record.
+func (a *Agent) observeUnits(w *world) error {
+	ctx, cancel := context.WithTimeout(a.work, listTimeout)
+	defer cancel()
+	var err error
+	if w.units, err = a.units.Lives(ctx, unitPrefix); err != nil {
+		return err
+	}
+	w.leases, err = a.store.Leases()
+	return err
+}
+
+// observeDirectories lists what stands in the repositories without a manifest, and the deletions that were cut short. A
+// repository that cannot be looked through is told of, and left for the next time.
+func (a *Agent) observeDirectories(w *world) error {
+	w.directories = []directory{}
+	for _, repo := range a.repositories {
+		list, err := repo.Unpublished()
+		if err != nil {
+			a.log.Warn("repository cannot be looked through", logError, err)
+		}
+		for _, u := range list {
+			w.directories = append(w.directories, directory{
+				repository: repo.ID, vm: u.VM, backupID: u.BackupID, path: repo.Dir(u.VM, u.BackupID), empty: u.Empty,
+			})
+		}
+	}
+	deleting, _, err := a.store.Backups(store.Query{State: backup.Deleting, Limit: store.MaxPage})
+	for _, b := range deleting {
+		w.records[b.ID] = b
+	}
+	return errors.Join(err, a.observeScratch(w), a.observeRewrites(w))
+}
+
+// observeRewrites finds the rewritings that were cut short, and what others have left.
+func (a *Agent) observeRewrites(w *world) error {
+	for _, repo := range a.repositories {
+		list, err := repo.Merges()
+		if err != nil {
+			a.log.Warn("repository cannot be looked through", logError, err)
+		}
+		for _, u := range list {
+			w.merges = append(w.merges, directory{
+				repository: repo.ID, vm: u.VM, backupID: u.BackupID, path: repo.MergeDir(u.VM, u.BackupID),
+			})
+		}
+	}
+	marked, err := a.store.Rewrites()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	w.rewrites = slices.DeleteFunc(marked, func(b backup.Backup) bool { return a.rewrites[b.ID] != nil })
+	w.merges = slices.DeleteFunc(w.merges, func(d directory) bool { return a.rewrites[d.backupID] != nil })
+	return err
+}
+
+// observeRecords reads the records of everything that was found, and finds the active backups that have no run. None can be
+// launched meanwhile.
+func (a *Agent) observeRecords(w *world) error {
+	if err := a.observeRestores(w); err != nil {
+		return err
+	}
+	names := map[string]bool{}
+	for _, u := range w.units {
+		if !isRestore(u.Name) {
+			names[backupOf(u.Name)] = true
+		}
+	}
+	for _, l := range w.leases {
+		if l.RestoreID == "" {
+			names[l.BackupID] = true
+		}
+	}
+	for _, d := range slices.Concat(w.directories, w.merges) {
+		names[d.backupID] = true
+	}
+	for id := range names {
+		b, err := a.store.Backup(id)
+		if err == nil {
+			w.records[id] = b
+			continue
+		}
+		if !AsError(notFound(err)).has(BackupNotFound) {
+			return err
+		}
+		if w.removed[id], err = a.store.RemovedFrom(id); err != nil {
+			return err
+		}
+	}
+	var err error
+	w.idle, err = a.idle()
+	return err
+}
+
+// idle are the active backups that no run moves along: those that an earlier agent has left.
+func (a *Agent) idle() (idle []backup.Backup, err error) {
+	if err := a.admission.Acquire(a.work, 1); err != nil {
+		return nil, errClosed()
+	}
+	defer a.admission.Release(1)
+	a.mu.Lock()
+	live := maps.Clone(a.runs) // before the records: a run outlasts its record's being active
+	a.mu.Unlock()
 	active, err := a.store.Active()
-	if err != nil {
-		return fmt.Errorf("reading the active backups: %w", err)
-	}
-	for _, s := range planBackups(active) {
-		a.log.Info("backup taken up", logBackupID, s.backupID, "action", string(s.action), logReason, s.reason)
-		if err := a.takeUp(s); err != nil {
-			return fmt.Errorf("backup %s: %w", s.backupID, err)
+	for _, b := range active {
+		if live[b.ID] == nil {
+			idle = append(idle, b)
 		}
 	}
-	return nil
+	return idle, err
 }
 
+// apply follows a plan. After a step that fails, the rest of what was planned for the same backup waits for the next time.
+func (a *Agent) apply(ctx context.Context, steps []step) error {
+	failed := map[string]error{}
+	for _, s := range steps {
+		if s.action == leaveUnit || failed[s.owner()] != nil {
+			continue
+		}
+		a.tellStep(ctx, s)
+		failpoint.Reach("reconcile: before " + string(s.action))
+		if err := a.do(ctx, s); err != nil {
+			failed[s.owner()] = fmt.Errorf("%s of %s, as %s: %w", s.action, s.owner(), s.reason, err)
+		}
+		failpoint.Reach("reconcile: after " + string(s.action))
+	}
+	var all []error
+	for _, err := range failed {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
+// tellStep logs a step. What only goes on is no cause for worry.
+func (a *Agent) tellStep(ctx context.Context, s step) {
+	level, attrs := slog.LevelWarn, []any{"action", string(s.action), logReason, s.reason}
+	if s.restoreID != "" {
+		attrs = append(attrs, logRestoreID, s.restoreID)
+	} else {
+		attrs = append(attrs, logBackupID, s.backupID)
+	}
+	switch s.action {
+	case resumeBackup, resumeDeletion:
+		level = slog.LevelInfo
+	case removeUnit:
+		attrs = append(attrs, logUnit, s.unit)
+	case returnLease:
+		attrs = append(attrs, logPort, s.lease.Port)
+	case removeDirectory, settleRewrite:
+		attrs = append(attrs, logDirectory, s.directory.path)
+	}
+	a.log.Log(ctx, level, "records and world are brought together", attrs...)
+}
+
+// do takes one step. Each may be taken again.
+func (a *Agent) do(ctx context.Context, s step) error {
+	switch s.action {
+	case removeUnit:
+		ctx, cancel := context.WithTimeout(ctx, listTimeout)
+		defer cancel()
+		err := a.units.Remove(ctx, s.unit)
+		if err == nil {
+			a.metrics.orphans.Inc()
+		}
+		return err
+	case returnLease:
+		return a.store.ReturnStray(s.lease)
+	case removeDirectory:
+		return a.clearDirectory(s)
+	case resumeDeletion:
+		return a.resumeDeletion(s.backupID)
+	case settleRewrite:
+		return a.settleLeft(s.backupID)
+	case removeScratch:
+		return a.sweepScratch(s.restoreID)
+	}
+	return a.takeUp(s)
+}
+
+// takeUp launches the run of an active backup that has none.
 func (a *Agent) takeUp(s step) error {
 	b, err := a.store.Backup(s.backupID)
 	if err != nil {
@@ -117,7 +281,11 @@ func (a *Agent) takeUp(s step) error {
 	case undoBackup:
 		interrupted := failureOf(errorf(ShuttingDown, "backup %s: %s", s.backupID, s.reason))
 		b, err = a.advance(s.backupID, backup.Undoing, func(b *backup.Backup) { b.Failure = interrupted })
+	case loseBackup:
+		lost := failureOf(lostWithHost(b))
+		b, err = a.advance(s.backupID, backup.Undoing, func(b *backup.Backup) { b.Failure = lost })
 	case unresolve:
+		a.metrics.snaCalls.WithLabelValues("unknown").Inc() // the agent that asked did not live to count it
 		b, err = a.advance(s.backupID, backup.Unresolved, nil)
 	}
 	if err != nil {
@@ -127,69 +295,25 @@ func (a *Agent) takeUp(s step) error {
 	return err
 }
 
-// leftoverInterval is how often repositories are looked through for what undone backups have left in them: a repository
-// that was away when a backup was undone gives it back when it returns.
-const leftoverInterval = 10 * time.Minute
-
-// sweepImages removes, now and then, the directories of backups that failed or were cancelled. A directory whose backup is
-// not on record, or did not make it, is left alone.
-func (a *Agent) sweepImages() {
-	for {
-		for _, repo := range a.repositories {
-			list, err := repo.Unpublished()
-			if err != nil {
-				a.log.Warn("repository cannot be looked through", logError, err)
-			}
-			for _, u := range list {
-				a.removeLeftover(repo, u)
-			}
-		}
-		if !pause(a.work, leftoverInterval) {
-			return
-		}
-	}
+// lostWithHost says that a backup cannot go on, since its exporters went with the host.
+func lostWithHost(b backup.Backup) *Error {
+	e := errorf(ExporterFailed, "backup %s: the host was restarted while it was %s, and its exporters ended with it", b.ID, b.State)
+	e.BackupID, e.Hint = b.ID, "start it again: what was copied cannot be trusted to be on the disk"
+	return e
 }
 
-func (a *Agent) removeLeftover(repo *repository.Repository, u repository.Unpublished) {
-	b, err := a.store.Backup(u.BackupID)
-	if err != nil || b.State != backup.Failed && b.State != backup.Cancelled ||
-		b.Repository != repo.ID || nbd.DirName(b.VM.Name) != u.VM {
-		return
+// clearDirectory removes what an undone or deleted backup has left, or sets it aside if that was wanted.
+func (a *Agent) clearDirectory(s step) error {
+	b, err := a.store.Backup(s.backupID)
+	if err == nil {
+		return a.clearImages(b)
 	}
-	remove := repo.RemoveEmptyDir
-	if b.DirectoryMade {
-		remove = repo.RemoveDir
+	if !AsError(notFound(err)).has(BackupNotFound) {
+		return err
 	}
-	a.log.Warn("what an undone backup left is removed", logBackupID, b.ID, logDirectory, repo.Dir(u.VM, u.BackupID))
-	if err := remove(u.VM, u.BackupID); err != nil {
-		a.log.Error("what an undone backup left cannot be removed", logBackupID, b.ID, logError, err)
-	}
-}
-
-// sweepTimeout bounds one look for units that serve nothing.
-const sweepTimeout = 2 * time.Minute
-
-// sweep removes the pairs of ours that serve no active backup. It runs whenever events may have been missed.
-func (a *Agent) sweep() {
-	ctx, cancel := context.WithTimeout(a.work, sweepTimeout)
-	defer cancel()
-	loaded, err := a.units.List(ctx, unitPrefix)
+	repo, err := a.findRepository(s.directory.repository)
 	if err != nil {
-		a.log.Warn("units cannot be listed", logError, err)
-		return
+		return err
 	}
-	record := func(id string) (backup.Backup, bool) {
-		b, err := a.store.Backup(id)
-		return b, err == nil
-	}
-	for _, s := range planUnits(loaded, a.config.Agent.Slice, record) {
-		if s.action == leaveUnit {
-			a.log.Warn("a unit that looks like an exporter is left alone", logUnit, s.unit, logReason, s.reason)
-			continue
-		}
-		a.log.Warn("an exporter that serves nothing is removed", logUnit, s.unit, logReason, s.reason)
-		if err := a.units.Remove(ctx, s.unit); err != nil {
-			a.log.Error("the exporter cannot be removed", logUnit, s.unit, logError, err)
-		}
-	}
+	return repo.RemoveDir(s.directory.vm, s.backupID)
 }

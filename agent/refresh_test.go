@@ -30,11 +30,15 @@ func withVCenter(t *testing.T) func(*config.Config, *snatest.Options) {
 func TestDiscover(t *testing.T) {
 	w := newWorld(t, withVCenter(t))
 	_, sources := w.putVM("vm", 1<<20, 2<<20)
-	must(t, w.agent.RemoveVM("vm"))
+	_, err := w.agent.PutVM(backup.VM{Name: "vm", InventoryPath: "/DC1/vm/vm", BackupInterval: "8h"})
+	must(t, err)
 	found, err := w.agent.DiscoverVMs(t.Context(), agent.DiscoverRequest{VCenter: "main", Store: true})
 	must(t, err)
 	if len(found) != 1 || !found[0].Stored || len(found[0].VM.Disks) != 2 || found[0].VM.Disks[1].DeviceKey != 2001 {
 		t.Fatalf("found %+v", found)
+	}
+	if vm, err := w.agent.VM("vm"); err != nil || vm.BackupInterval != "8h" {
+		t.Errorf("discovery has changed what is expected: %+v, %v", vm, err)
 	}
 	b := w.completes(w.startBackup("vm"), sources)
 	post := w.sna.State().Posts[0]
@@ -42,7 +46,7 @@ func TestDiscover(t *testing.T) {
 		t.Errorf("the SNA was sent %v", post.Body)
 	}
 	_, err = w.agent.DiscoverVMs(t.Context(), agent.DiscoverRequest{VCenter: "other"})
-	wantError(t, err, agent.InvalidRequest, "main")
+	wantError(t, err, agent.InvalidRequest, `vcenter "other" is not configured: want one of the configured names: main`)
 }
 
 // TestRefresh: the disks that the VM has now are backed up, not those it had when it was put on record.

@@ -1,10 +1,7 @@
 package agent
 
 import (
-	"context"
 	"errors"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,33 +11,20 @@ import (
 // A run is the one goroutine that moves an active backup along. Everything else only writes a fact into the record or
 // cancels the run, and wakes it; so whichever of end, cancel and failure the run sees first is the only outcome.
 type run struct {
-	agent  *Agent
-	id     string
-	vm     string
-	ctx    context.Context // ends by a cancel (cause errCancelled) or with the agent (errStopping)
-	cancel context.CancelCauseFunc
-	wake   chan struct{} // something changed: look again
-	look   atomic.Bool   // the units may have changed
-	began  time.Time     // when this agent took the run up, or asked the SNA: what deadlines count from
-	done   chan struct{} // closed when the run has ended
-	meter  meter
-
-	mu       sync.Mutex
-	answered chan struct{} // closed once err holds the answer to the start
-	err      error
+	life    // a cancel has the cause errCancelled
+	vm      string
+	began   time.Time // when this agent took the run up, or asked the SNA: what deadlines count from
+	meter   meter
+	doom    error       // why nothing is done for the backup but to undo it; nil for any other
+	changed atomic.Bool // the record may be another than the one that was read last
 }
 
 // errCancelled is the cause of a run that somebody asked to cancel.
 var errCancelled = errors.New("cancelled by request")
 
 func newRun(a *Agent, b backup.Backup) *run {
-	r := &run{
-		agent: a, id: b.ID, vm: b.VM.Name,
-		began: time.Now(),
-		wake:  make(chan struct{}, 1), done: make(chan struct{}), answered: make(chan struct{}),
-	}
-	r.ctx, r.cancel = context.WithCancelCause(a.work)
-	r.look.Store(true)
+	r := &run{vm: b.VM.Name, began: time.Now()}
+	r.start(a, b.ID, logBackupID)
 	return r
 }
 
@@ -48,7 +32,10 @@ func newRun(a *Agent, b backup.Backup) *run {
 func (r *run) live() {
 	defer close(r.done)
 	defer r.cancel(nil)
-	err := r.begin()
+	err := r.doom
+	if err == nil {
+		err = r.begin()
+	}
 	if err == nil {
 		r.answer(nil)
 		err = r.follow()
@@ -72,48 +59,5 @@ func (r *run) left(err error) bool {
 		return false
 	}
 	b, err := r.agent.store.Backup(r.id)
-	return err == nil && b.State != backup.Preparing && b.State != backup.Exporting
-}
-
-// answer gives the caller of the start its answer. Only the first one counts.
-func (r *run) answer(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	select {
-	case <-r.answered:
-	default:
-		r.err = err
-		close(r.answered)
-	}
-}
-
-// lookAtUnits wakes the run and has it look at its units.
-func (r *run) lookAtUnits() {
-	r.look.Store(true)
-	r.nudge()
-}
-
-// nudge wakes the run.
-func (r *run) nudge() {
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-}
-
-// owns says whether a unit is named after this backup.
-func (r *run) owns(unit string) bool { return strings.HasPrefix(unit, unitPrefix+r.id+"-disk") }
-
-// sleep waits for a nudge, the time given or the end of the run, whose cause it returns.
-func (r *run) sleep(d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-r.wake:
-		return nil
-	case <-t.C:
-		return nil
-	case <-r.ctx.Done():
-		return context.Cause(r.ctx)
-	}
+	return err == nil && fate(b, "").action != undoBackup
 }

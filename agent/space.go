@@ -39,6 +39,25 @@ func repositoryError(err error) error {
 		return e
 	}
 	e := errorf(RepositoryFailed, "%w", err)
+	if errors.Is(err, unix.EROFS) {
+		e.Hint = "the daemon may write to the repositories that were configured when systemd last read its units: run " +
+			"'systemctl daemon-reload', then 'systemctl restart sendense-agent'; if that changes nothing, the file system itself is read-only"
+		return e
+	}
 	e.Hint = "the repository must be mounted and writable by the agent"
 	return e
+}
+
+// detectIO finds out, before the first backup needs it, how images of a repository are read and written, and says so once. One
+// that is away now is looked at when a backup needs it.
+func (a *Agent) detectIO(r *repository.Repository) {
+	mode, reason, err := r.DetectIO()
+	switch {
+	case err != nil:
+		a.log.Warn("repository cannot be written", logRepository, r.ID, logError, err)
+	case reason != "":
+		a.log.Warn("repository is written in a slower way than QEMU could", logRepository, r.ID, logCache, mode.Cache, logAIO, mode.AIO, logReason, reason)
+	default:
+		a.log.Info("repository is written in the fastest way", logRepository, r.ID, logCache, mode.Cache, logAIO, mode.AIO)
+	}
 }

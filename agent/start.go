@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
@@ -28,11 +29,18 @@ func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (backup.Backu
 		return a.firstAnswer(ctx, b, err)
 	}
 	// A caller that hangs up changes nothing: what follows is on the agent's own time.
+	start := time.Now()
 	vm, repo, err := a.validateStart(a.work, req)
 	if err != nil {
 		return backup.Backup{}, err
 	}
-	b, r, err := a.prepare(a.work, vm, repo, req)
+	a.metrics.phase(phaseValidate, start)
+	var b backup.Backup
+	var r *run
+	err = a.steadily(func() (err error) {
+		b, r, err = a.prepare(a.work, vm, repo, req)
+		return err
+	})
 	if err != nil {
 		return backup.Backup{}, a.prepareError(err, vm, repo)
 	}
@@ -85,7 +93,11 @@ func (a *Agent) firstAnswer(ctx context.Context, b backup.Backup, err error) (ba
 	if err != nil {
 		return backup.Backup{}, err
 	}
-	if r := a.settledRun(b.ID); r != nil {
+	r, err := a.settledRun(ctx, b.ID)
+	if err != nil {
+		return b, err
+	}
+	if r != nil {
 		return a.await(ctx, r)
 	}
 	if b, err = a.Backup(b.ID); err != nil {
@@ -107,6 +119,9 @@ func (a *Agent) validateStart(ctx context.Context, req StartRequest) (backup.VM,
 	default:
 		return none, nil, errorf(InvalidRequest, "backup_type %q: want full, incremental or auto", req.Type)
 	}
+	if err := a.checkPolicy(req.Policy); err != nil {
+		return none, nil, err
+	}
 	repo, err := a.findRepository(req.Repository)
 	if err != nil {
 		return none, nil, err
@@ -124,6 +139,9 @@ func (a *Agent) validateStart(ctx context.Context, req StartRequest) (backup.VM,
 		return none, nil, errorf(InvalidRequest, "%w", err)
 	}
 	if _, err := a.snaRequest(backup.Backup{VM: vm, Type: req.Type}); err != nil {
+		return none, nil, err
+	}
+	if err := a.checkNewKey(repo); err != nil {
 		return none, nil, err
 	}
 	if req.RateLimit != 0 && req.RateLimit < nbd.MinRateLimit {
@@ -171,6 +189,9 @@ func validateLabels(req StartRequest) error {
 // returned for a request that was made before.
 func (a *Agent) prepare(ctx context.Context, vm backup.VM, repo *repository.Repository, req StartRequest) (backup.Backup, *run, error) {
 	kind, parent, err := a.chooseParent(ctx, vm, repo, req.Type)
+	if err == nil && parent == nil {
+		err = a.proveKey(ctx, vm, repo)
+	}
 	if err != nil {
 		return backup.Backup{}, nil, err
 	}
@@ -184,6 +205,7 @@ func (a *Agent) prepare(ctx context.Context, vm backup.VM, repo *repository.Repo
 		Ports: a.choosePorts,
 		Complete: func(b *backup.Backup, leases []backup.Lease) {
 			a.plan(b, repo, parent, leases)
+			failpoint.Reach("committing prepare")
 		},
 	}
 	if parent != nil {
@@ -198,6 +220,7 @@ func (a *Agent) plan(b *backup.Backup, repo *repository.Repository, parent *back
 	b.Runs = make([]backup.DiskRun, len(b.VM.Disks))
 	for i, d := range b.VM.Disks {
 		b.Runs[i] = planDisk(b, d, leases[i])
+		b.Runs[i].KeyID = a.newKey(repo)
 		if parent != nil {
 			standOn(&b.Runs[i], parent)
 		}
@@ -207,9 +230,9 @@ func (a *Agent) plan(b *backup.Backup, repo *repository.Repository, parent *back
 	}
 }
 
-// choosePorts picks ports in rotation that are neither taken nor known to be held by a foreign process.
+// choosePorts picks ports in rotation that are neither taken, nor resting, nor known to be held by a foreign process.
 func (a *Agent) choosePorts(after uint16, taken func(uint16) bool, n int) ([]uint16, error) {
-	return a.ports.Next(after, func(p uint16) bool { return taken(p) || a.foreign.has(p) }, n)
+	return a.ports.Next(after, func(p uint16) bool { return taken(p) || a.foreign.has(p) || a.resting.hasPort(p) }, n)
 }
 
 // planDisk says how one disk of a backup is going to be exported.
@@ -235,6 +258,8 @@ func (a *Agent) prepareError(err error, vm backup.VM, repo *repository.Repositor
 		active   *store.ActiveError
 		cooling  *store.CoolingError
 		mismatch *store.RequestMismatchError
+		steady   *store.RewritingError
+		parent   *store.ParentError
 		ours     *Error
 	)
 	switch {
@@ -245,12 +270,18 @@ func (a *Agent) prepareError(err error, vm backup.VM, repo *repository.Repositor
 		e.BackupID, e.Hint = active.BackupID, "wait for it to end, or cancel it: a second snapshot would destroy the first"
 		return e
 	case errors.As(err, &cooling):
-		e := errorf(CoolingDown, "vm %q: the backup client of %s may still be on its way until %s",
-			vm.Name, cooling.BackupID, cooling.Until.Format(time.RFC3339))
-		e.BackupID, e.Hint = cooling.BackupID, "start again after that time (sna.cooldown)"
+		e := errorf(CoolingDown, "%w", cooling)
+		e.Hint = "start again after that time (sna.cooldown)"
+		if cooling.BackupID != store.UnknownBackup {
+			e.BackupID = cooling.BackupID
+		}
 		return e
 	case errors.As(err, &mismatch):
 		return errorf(InvalidRequest, "%w", err)
+	case errors.As(err, &steady):
+		return rewriteRefused(steady.BackupID, steady)
+	case errors.As(err, &parent):
+		return errorf(NoParent, "vm %q: %w", vm.Name, parent)
 	case errors.Is(err, nbd.ErrNoFreePort):
 		return errorf(NoFreePort, "vm %q needs %d NBD ports: %w", vm.Name, len(vm.Disks), err)
 	}

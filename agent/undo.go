@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/store"
-	"github.com/sendense/backup-agent/nbd"
 )
 
 // undo takes back what a backup has done: units, images, leases. It goes on until the units are gone, because a port
@@ -36,6 +34,7 @@ func (r *run) undo(cause error) error {
 	if err != nil {
 		connected = 0 // not known: as if there were none
 	}
+	failpoint.Reach("undo: before units")
 	if err := r.untilDone("exporters cannot be stopped", func() error { return r.removeUnits(b) }); err != nil {
 		return cause
 	}
@@ -44,7 +43,7 @@ func (r *run) undo(cause error) error {
 	if b.Failure != nil {
 		end = backup.Failed
 	}
-	left := r.clearImages(b)
+	left := a.clearImages(b)
 	failpoint.Reach("undo: images removed")
 	err = r.untilRecorded(func() (err error) {
 		b, err = a.advance(r.id, end, func(b *backup.Backup) {
@@ -59,6 +58,9 @@ func (r *run) undo(cause error) error {
 	})
 	if err != nil {
 		return cause
+	}
+	if !b.CooldownUntil.IsZero() {
+		a.resting.add(b, a.config.SNA.Cooldown.Std())
 	}
 	return endError(b)
 }
@@ -84,70 +86,35 @@ func (r *run) removeUnits(b backup.Backup) error {
 	group, ctx := errgroup.WithContext(r.agent.hard)
 	group.SetLimit(maxParallelDisks)
 	for _, d := range b.Runs {
-		group.Go(func() error { return r.agent.units.Remove(ctx, d.Unit) })
+		group.Go(func() error { return r.agent.removePair(ctx, d.Unit, d.InvocationID, d.Image) })
 	}
 	return group.Wait()
 }
 
 // clearImages removes the images of an undone backup, or sets them aside when it failed after something was copied and
 // the configuration says so.
-func (r *run) clearImages(b backup.Backup) error {
-	repo, err := r.agent.findRepository(b.Repository)
+func (a *Agent) clearImages(b backup.Backup) error {
+	repo, err := a.findRepository(b.Repository)
 	if err != nil {
 		return err
 	}
-	vm := nbd.DirName(b.VM.Name)
+	vm := vmDirectory(b)
 	if !b.DirectoryMade {
 		return repo.RemoveEmptyDir(vm, b.ID) // what is in it, if anything, is somebody else's
 	}
-	if r.agent.config.Agent.FailedImages == config.SetAsideImages && b.Failure != nil && !b.SeenAt.IsZero() {
+	if a.config.Agent.FailedImages == config.SetAsideImages && b.Failure != nil && !b.SeenAt.IsZero() {
 		var path string
 		if path, err = repo.SetAside(vm, b.ID); err == nil {
-			r.agent.log.Info("images of a failed backup are set aside", logBackupID, b.ID, logDirectory, path)
+			a.log.Info("images of a failed backup are set aside", logBackupID, b.ID, logDirectory, path)
 			return nil
 		}
 	} else {
 		err = repo.RemoveDir(vm, b.ID)
 	}
 	if err != nil {
-		r.agent.log.Error("images of an undone backup are left behind", logBackupID, b.ID, logDirectory, b.Directory, logError, err)
+		a.log.Error("images of an undone backup are left behind", logBackupID, b.ID, logDirectory, b.Directory, logError, err)
 	}
 	return err
-}
-
-// untilDone repeats a step, ever more slowly, until it succeeds or the agent must end.
-func (r *run) untilDone(what string, step func() error) error {
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
-		err := step()
-		if err == nil {
-			return nil
-		}
-		r.agent.log.Error(what, logBackupID, r.id, logError, err)
-		select {
-		case <-time.After(wait):
-		case <-r.agent.hard.Done():
-			return context.Cause(r.agent.hard)
-		}
-	}
-}
-
-// untilRecorded repeats a change of the record until it is on the disk, or the agent must end: a database that cannot be
-// written for a moment is no reason to lose a copy, or to leave one half undone. A change that is not allowed is not tried
-// again.
-func (r *run) untilRecorded(change func() error) error {
-	var refused error
-	err := r.untilDone("the record cannot be written", func() error {
-		err := change()
-		if notAllowed(err) {
-			refused = err
-			return nil
-		}
-		return err
-	})
-	if err != nil {
-		return errStopping // the next agent goes on from what is on record
-	}
-	return refused
 }
 
 func notAllowed(err error) bool {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/sna"
@@ -16,19 +18,45 @@ import (
 
 // PutVM puts a VM on record, or replaces the record of that name. A backup that runs goes on with what it began with.
 func (a *Agent) PutVM(vm backup.VM) (created bool, err error) {
-	if err := vm.Validate(); err != nil {
-		return false, errorf(InvalidRequest, "%w", err)
+	if err := a.validVM(vm); err != nil {
+		return false, err
 	}
-	if vm.VCenter != "" {
-		if _, ok := a.config.VCenters[vm.VCenter]; !ok {
-			return false, a.vcenterUnknown(vm.VCenter)
-		}
-	}
+	vm.AddedAt = time.Now().UTC()
 	created, err = a.store.PutVM(vm)
 	if err != nil {
 		return false, notFound(err)
 	}
 	return created, nil
+}
+
+// CheckVM says what PutVM would do with a VM, and does nothing: refuse it, make a record, replace one, or put in its place
+// what is there already.
+func (a *Agent) CheckVM(vm backup.VM) (created, unchanged bool, err error) {
+	if err := a.validVM(vm); err != nil {
+		return false, false, err
+	}
+	old, err := a.store.VM(vm.Name)
+	var missing *store.NotFoundError
+	switch {
+	case errors.As(err, &missing):
+		return true, false, nil
+	case err != nil:
+		return false, false, AsError(err)
+	}
+	vm.AddedAt = old.AddedAt // nobody puts it there but the agent, and it stays
+	return false, reflect.DeepEqual(old, vm), nil
+}
+
+func (a *Agent) validVM(vm backup.VM) error {
+	if err := vm.Validate(); err != nil {
+		return errorf(InvalidRequest, "%w", err)
+	}
+	if vm.VCenter != "" {
+		if _, ok := a.config.VCenters[vm.VCenter]; !ok {
+			return a.vcenterUnknown(vm.VCenter)
+		}
+	}
+	return nil
 }
 
 // VM returns the record of a VM.
@@ -100,7 +128,7 @@ func (a *Agent) rediscover(ctx context.Context, vm backup.VM) (backup.VM, error)
 // DiscoverVMs asks the SNA which VMs a vCenter has, and puts them on record when asked to.
 func (a *Agent) DiscoverVMs(ctx context.Context, r DiscoverRequest) ([]DiscoveredVM, error) {
 	if r.VCenter == "" {
-		return nil, errorf(InvalidRequest, "vcenter is missing: want one of the configured names: %s", a.vcenterNames())
+		return nil, errorf(InvalidRequest, "vcenter is missing: %s", a.vcenterNames())
 	}
 	vc, err := a.vcenter(r.VCenter)
 	if err != nil {
@@ -143,7 +171,7 @@ func (a *Agent) discovered(r DiscoverRequest, f sna.DiscoveredVM) DiscoveredVM {
 		d.Error = fmt.Sprintf("vm %q is on record with the inventory path %s: remove that record first if it is the same VM", f.Name, old.InventoryPath)
 		return d
 	} else if err == nil {
-		d.VM.ContextID, d.VM.Refresh = cmp.Or(old.ContextID, f.ID), old.Refresh
+		d.VM.ContextID, d.VM.Refresh, d.VM.BackupInterval = cmp.Or(old.ContextID, f.ID), old.Refresh, old.BackupInterval
 	}
 	if _, err := a.PutVM(d.VM); err != nil {
 		d.Error = err.Error()
@@ -180,12 +208,13 @@ func (a *Agent) vcenter(name string) (vcenterLogin, error) {
 }
 
 func (a *Agent) vcenterUnknown(name string) error {
-	return errorf(InvalidRequest, "vcenter %q is not configured: want one of the configured names: %s", name, a.vcenterNames())
+	return errorf(InvalidRequest, "vcenter %q is not configured: %s", name, a.vcenterNames())
 }
 
+// vcenterNames says which names are wanted.
 func (a *Agent) vcenterNames() string {
 	if len(a.config.VCenters) == 0 {
-		return "(there are none: add a [vcenter.NAME] table)"
+		return "the configuration has no vCenters, add a [vcenter.NAME] table"
 	}
-	return strings.Join(slices.Sorted(maps.Keys(a.config.VCenters)), ", ")
+	return "want one of the configured names: " + strings.Join(slices.Sorted(maps.Keys(a.config.VCenters)), ", ")
 }

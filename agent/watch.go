@@ -21,8 +21,17 @@ type watcher struct {
 	dropped int // events lost since the last one that was taken; under watchers.mu
 }
 
+// hears says whether an event is for this watcher.
+func (w *watcher) hears(e Event) bool {
+	r := e.Restore
+	if r == nil {
+		return w.wants(e.Backup)
+	}
+	return w.query.Restores && (w.query.RestoreID == "" || w.query.RestoreID == r.ID) && (w.query.VMName == "" || w.query.VMName == r.VMName)
+}
+
 func (w *watcher) wants(b backup.Backup) bool {
-	return (w.query.BackupID == "" || w.query.BackupID == b.ID) && (w.query.VMName == "" || w.query.VMName == b.VM.Name)
+	return !w.query.Restores && (w.query.BackupID == "" || w.query.BackupID == b.ID) && (w.query.VMName == "" || w.query.VMName == b.VM.Name)
 }
 
 // send never waits: a slow watcher loses events and is told how many.
@@ -54,7 +63,7 @@ func (ws *watchers) tell(e Event) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	for w := range ws.all {
-		if w.wants(e.Backup) {
+		if w.hears(e) {
 			w.send(e)
 		}
 	}
@@ -103,8 +112,8 @@ func (a *Agent) Watch(ctx context.Context, q WatchQuery) (<-chan Event, error) {
 	err = a.spawn(func() {
 		defer close(out)
 		defer a.watchers.remove(w)
-		for _, b := range present {
-			if !deliver(ctx, a.work, out, Event{Kind: EventState, Backup: b}) {
+		for _, e := range present {
+			if !deliver(ctx, a.work, out, e) {
 				return
 			}
 		}
@@ -118,19 +127,40 @@ func (a *Agent) Watch(ctx context.Context, q WatchQuery) (<-chan Event, error) {
 }
 
 // present is how what a watcher asks for stands now.
-func (a *Agent) present(q WatchQuery) ([]backup.Backup, error) {
+func (a *Agent) present(q WatchQuery) ([]Event, error) {
+	if q.Restores {
+		return a.presentRestores(q)
+	}
 	if q.BackupID != "" {
 		b, err := a.Backup(q.BackupID)
-		return []backup.Backup{b}, err
+		return []Event{{Kind: EventState, Backup: b}}, err
 	}
 	active, err := a.store.Active()
 	if err != nil {
 		return nil, AsError(err)
 	}
-	var list []backup.Backup
+	var list []Event
 	for _, b := range active {
 		if q.VMName == "" || q.VMName == b.VM.Name {
-			list = append(list, b)
+			list = append(list, Event{Kind: EventState, Backup: b})
+		}
+	}
+	return list, nil
+}
+
+func (a *Agent) presentRestores(q WatchQuery) ([]Event, error) {
+	if q.RestoreID != "" {
+		r, err := a.Restore(q.RestoreID)
+		return []Event{{Kind: EventState, Restore: &r}}, err
+	}
+	active, err := a.store.ActiveRestores()
+	if err != nil {
+		return nil, AsError(err)
+	}
+	var list []Event
+	for _, r := range active {
+		if q.VMName == "" || q.VMName == r.VMName {
+			list = append(list, Event{Kind: EventState, Restore: &r})
 		}
 	}
 	return list, nil

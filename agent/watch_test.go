@@ -42,7 +42,7 @@ func TestWatch(t *testing.T) {
 			break
 		}
 	}
-	want := []backup.State{backup.Exporting, backup.Calling, backup.Running, backup.Finishing, backup.Completed}
+	want := []backup.State{backup.Preparing, backup.Exporting, backup.Calling, backup.Running, backup.Finishing, backup.Completed}
 	if !slices.Equal(states, want) {
 		t.Errorf("told of %v, want %v", states, want)
 	}

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"time"
 )
 
@@ -11,7 +12,7 @@ type Type string
 const (
 	Full        Type = "full"
 	Incremental Type = "incremental"
-	Auto        Type = "auto" // of a request, and of a record that is queued: incremental where there is a parent
+	Auto        Type = "auto" // of a request: incremental where there is a parent
 )
 
 // A Backup is the record of one run of one VM: every disk of it or none.
@@ -25,6 +26,7 @@ type Backup struct {
 	Policy        string            `json:"policy_id,omitempty"`
 	Tags          map[string]string `json:"tags,omitempty"`
 	RateLimit     int64             `json:"rate_limit,omitempty"` // bytes per second that each export may take in; 0 = no limit
+	Queued        bool              `json:"queued,omitempty"`     // it waited for its turn: whoever asked for it has been told so
 	State         State             `json:"state"`
 	Directory     string            `json:"directory"` // absolute path of the images' directory
 	Targets       string            `json:"nbd_targets,omitempty"`
@@ -34,6 +36,7 @@ type Backup struct {
 	CalledAt      time.Time         `json:"called_at,omitzero"`       // when the one request to the SNA was about to leave
 	AcceptedAt    time.Time         `json:"accepted_at,omitzero"`     // when the SNA answered that it had begun
 	NotStarted    bool              `json:"not_started,omitempty"`    // the SNA was not reached or refused: no SBC is on its way
+	BootID        string            `json:"boot_id,omitempty"`        // of the host, when the exports were begun: they do not outlive it
 	SeenAt        time.Time         `json:"seen_at,omitzero"`         // first sign of life of its SBC: a connection or a callback
 	PublishingAt  time.Time         `json:"publishing_at,omitzero"`   // from then on its manifest may stand: too late to cancel
 	DirectoryMade bool              `json:"directory_made,omitempty"` // Directory was made by this backup, so that undoing may remove it
@@ -42,9 +45,30 @@ type Backup struct {
 	UpdatedAt     time.Time         `json:"updated_at"`
 	EndedAt       time.Time         `json:"ended_at,omitzero"`
 
+	Verified *Verification `json:"verified,omitempty"` // of a restore point: what was found when its files were last looked at
+
 	// CooldownUntil is set on a backup whose SBC may still be on its way when the backup has ended: until then the VM
 	// and the ports are not used again.
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
+
+	Rewrite   *Rewrite   `json:"rewrite,omitempty"`   // it is being given other ground to stand on; nil otherwise
+	Rewritten *Rewritten `json:"rewritten,omitempty"` // it was given other ground to stand on than it was made on
+}
+
+// A Rewrite is the intent to put a restore point on other ground: it is on record from before anything is made until all is
+// done, so that whatever cuts it short, it is known what may be there.
+type Rewrite struct {
+	Onto      string    `json:"onto,omitempty"` // the ancestor that it will stand on; "" = on nothing
+	StartedAt time.Time `json:"started_at"`
+	Swapping  bool      `json:"swapping,omitempty"` // its directory is being exchanged: nothing may begin to read it
+}
+
+// Rewritten is what became of a restore point whose images were written anew from those of a chain. What they hold is what they
+// held before.
+type Rewritten struct {
+	At        time.Time `json:"at"`                  // the last time
+	Synthetic bool      `json:"synthetic,omitempty"` // it is a full backup that was made from an incremental and all it stood on
+	Merged    int       `json:"merged"`              // how many restore points have been merged into it
 }
 
 // Content says what an image holds.
@@ -76,6 +100,7 @@ type DiskRun struct {
 	Change         Change  `json:"change,omitempty"`           // of an incremental: the disk against the parent's
 	Backing        string  `json:"backing,omitempty"`          // path of the backing image, relative to the image's directory
 	ParentChangeID string  `json:"parent_change_id,omitempty"` // from which the changes are copied
+	KeyID          string  `json:"encryption_key,omitempty"`   // id of the key that the image is encrypted with; "" if it is plain
 	IO             string  `json:"io,omitempty"`               // QEMU cache and aio modes of the exporter
 	Port           uint16  `json:"nbd_port"`
 	ExportName     string  `json:"nbd_export_name"`
@@ -101,6 +126,16 @@ func (b *Backup) Run(diskID int) *DiskRun {
 	return nil
 }
 
+// Encrypted says whether the images are encrypted. It is all of them or none.
+func (b *Backup) Encrypted() bool {
+	for _, r := range b.Runs {
+		if r.KeyID != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // Accepted says whether the SNA is known to have begun the run: it said so, or SBC was seen.
 func (b *Backup) Accepted() bool { return !b.AcceptedAt.IsZero() || !b.SeenAt.IsZero() }
 
@@ -124,12 +159,16 @@ type Failure struct {
 	Journal []string `json:"journal,omitempty"` // the unit's last journal lines
 }
 
-// A Lease is the right of one disk of one backup to one TCP port. Its nonce is part of the unit's name, committed
-// before the unit is started, so that no unit is ever nameless after a crash.
+// A Lease is the right of one disk of one backup, or of one restore, to one TCP port. Its nonce is part of the unit's name,
+// committed before the unit is started, so that no unit is ever nameless after a crash.
 type Lease struct {
-	Port     uint16    `json:"port"`
-	BackupID string    `json:"backup_id"`
-	DiskID   int       `json:"disk_id"`
-	Nonce    string    `json:"nonce"`
-	LeasedAt time.Time `json:"leased_at"`
+	Port      uint16    `json:"port"`
+	BackupID  string    `json:"backup_id,omitempty"`  // who holds it: a backup
+	RestoreID string    `json:"restore_id,omitempty"` // or a restore
+	DiskID    int       `json:"disk_id"`
+	Nonce     string    `json:"nonce"`
+	LeasedAt  time.Time `json:"leased_at"`
 }
+
+// Owner is the id of the backup or of the restore that holds the lease. No backup has the id of a restore.
+func (l Lease) Owner() string { return cmp.Or(l.BackupID, l.RestoreID) }

@@ -16,6 +16,10 @@
 //	running     the SNA accepted, or the run was seen alive
 //	finishing   every disk was reported complete; exporters end, images are checked
 //	undoing     units stop, images go, leases return; ends as failed or cancelled, whichever was decided first
+//
+// One that has ended, as completed, failed or cancelled, may still be deleted:
+//
+//	deleting    it is no restore point any more; manifest, images and directory go, and then the record
 package backup
 
 import "fmt"
@@ -36,10 +40,11 @@ const (
 	Undoing    State = "undoing"
 	Failed     State = "failed"
 	Cancelled  State = "cancelled"
+	Deleting   State = "deleting"
 )
 
 // States lists every state in the order of the diagram.
-var States = []State{Queued, Preparing, Exporting, Calling, Unresolved, Running, Finishing, Completed, Undoing, Failed, Cancelled}
+var States = []State{Queued, Preparing, Exporting, Calling, Unresolved, Running, Finishing, Completed, Undoing, Failed, Cancelled, Deleting}
 
 // next is the transition table: the states that may follow each state.
 var next = map[State][]State{
@@ -51,13 +56,17 @@ var next = map[State][]State{
 	Running:    {Finishing, Undoing},
 	Finishing:  {Completed, Undoing},
 	Undoing:    {Failed, Cancelled},
-	Completed:  {},
-	Failed:     {},
-	Cancelled:  {},
+	Completed:  {Deleting},
+	Failed:     {Deleting},
+	Cancelled:  {Deleting},
+	Deleting:   {},
 }
 
-// Terminal says whether a backup in this state has ended: it holds no lease, no unit, and is never changed again.
-func (s State) Terminal() bool { return s == Completed || s == Failed || s == Cancelled }
+// Terminal says whether a backup in this state has ended: it holds no lease and no unit, and all that may become of it is
+// that it is deleted.
+func (s State) Terminal() bool {
+	return s == Completed || s == Failed || s == Cancelled || s == Deleting
+}
 
 // Active is the opposite of Terminal: a VM has at most one active backup.
 func (s State) Active() bool { return !s.Terminal() }
@@ -70,12 +79,15 @@ func CheckTransition(from, to State) error {
 			return nil
 		}
 	}
-	return &IllegalTransitionError{From: from, To: to}
+	return &IllegalTransitionError{What: "backup", From: from, To: to}
 }
 
 // IllegalTransitionError is a step that the transition table does not hold.
-type IllegalTransitionError struct{ From, To State }
+type IllegalTransitionError struct {
+	What     string // backup or restore
+	From, To State
+}
 
 func (e *IllegalTransitionError) Error() string {
-	return fmt.Sprintf("a backup that is %s cannot become %s", e.From, e.To)
+	return fmt.Sprintf("a %s that is %s cannot become %s", e.What, e.From, e.To)
 }

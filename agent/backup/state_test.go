@@ -16,10 +16,11 @@ var legal = map[State]string{
 	Unresolved: "running undoing",
 	Running:    "finishing undoing",
 	Finishing:  "completed undoing",
-	Completed:  "",
+	Completed:  "deleting",
 	Undoing:    "failed cancelled",
-	Failed:     "",
-	Cancelled:  "",
+	Failed:     "deleting",
+	Cancelled:  "deleting",
+	Deleting:   "",
 }
 
 func TestEveryPairOfStates(t *testing.T) {
@@ -35,7 +36,7 @@ func TestEveryPairOfStates(t *testing.T) {
 				t.Errorf("%s to %s: %v, want allowed %v", from, to, err, want)
 			}
 		}
-		if from.Terminal() == from.Active() || from.Terminal() != (legal[from] == "") {
+		if from.Terminal() == from.Active() || from.Terminal() != (legal[from] == "" || legal[from] == "deleting") {
 			t.Errorf("%s: terminal %v, active %v", from, from.Terminal(), from.Active())
 		}
 	}

@@ -3,7 +3,9 @@ package backup
 import (
 	"errors"
 	"fmt"
+	"path"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -27,6 +29,45 @@ type VM struct {
 
 	// Refresh says whether the SNA is asked for the VM's disks right before each backup.
 	Refresh Refresh `json:"refresh,omitempty"`
+
+	BackupInterval Interval  `json:"backup_interval,omitempty"` // how often a restore point is expected
+	AddedAt        time.Time `json:"added_at,omitzero"`         // when the record was made; zero = not known
+}
+
+// Interval is a time between backups as a person writes it, such as "26h". "" leaves it to the configuration, and "0s" says
+// that no backups are expected.
+type Interval string
+
+// Bounds of an Interval that is not 0.
+const (
+	MinInterval = time.Minute
+	MaxInterval = 10 * 365 * 24 * time.Hour
+)
+
+// Or is the interval, or what is configured where it says nothing.
+func (i Interval) Or(configured time.Duration) time.Duration {
+	if d, err := time.ParseDuration(string(i)); err == nil {
+		return d
+	}
+	return configured
+}
+
+func (i Interval) validate() error {
+	if i == "" {
+		return nil
+	}
+	d, err := time.ParseDuration(string(i))
+	if err != nil || d != 0 && (d < MinInterval || d > MaxInterval) {
+		return fmt.Errorf(`backup interval %q: want a duration from 1m to ten years, such as "26h", or "0s" for none`, string(i))
+	}
+	return nil
+}
+
+// Same says whether two records are of one VM, whatever they are called: the name is the hub's, and the inventory path says
+// which VM it is.
+func (vm VM) Same(other VM) bool {
+	return vm.InventoryPath != "" && other.InventoryPath != "" &&
+		vm.VCenter == other.VCenter && path.Clean(vm.InventoryPath) == path.Clean(other.InventoryPath)
 }
 
 // Refresh is a policy for disks that may have been added, removed or grown since they were put on record.
@@ -82,6 +123,9 @@ func (vm VM) Validate() error {
 	}
 	if vm.Refresh != NoRefresh && vm.VCenter == "" {
 		return fmt.Errorf("vm %q: refresh %s: names no vcenter that could be asked", vm.Name, vm.Refresh)
+	}
+	if err := vm.BackupInterval.validate(); err != nil {
+		return fmt.Errorf("vm %q: %w", vm.Name, err)
 	}
 	if len(vm.Disks) > MaxDisks {
 		return fmt.Errorf("vm %q: %d disks, the most is %d", vm.Name, len(vm.Disks), MaxDisks)

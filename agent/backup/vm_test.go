@@ -3,6 +3,7 @@ package backup
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestKey(t *testing.T) {
@@ -17,6 +18,14 @@ func TestKey(t *testing.T) {
 	} {
 		if got := c.disk.Key(); got != c.want {
 			t.Errorf("%+v: key %d, want %d", c.disk, got, c.want)
+		}
+	}
+}
+
+func TestInterval(t *testing.T) {
+	for interval, want := range map[Interval]time.Duration{"": time.Hour, "0s": 0, "90m": 90 * time.Minute} {
+		if got := interval.Or(time.Hour); got != want {
+			t.Errorf("%q: %s, want %s", interval, got, want)
 		}
 	}
 }
@@ -48,6 +57,12 @@ func TestValidate(t *testing.T) {
 		{"negative key", VM{Name: "vm", Disks: []Disk{disk(0, 0, -1, 512)}}, "device_key -1"},
 		{"many disks", VM{Name: "vm", Disks: make([]Disk, 257)}, "257 disks"},
 		{"odd refresh", VM{Name: "vm", VCenter: "main", Refresh: "always"}, `refresh "always"`},
+		{"interval", VM{Name: "vm", BackupInterval: "26h"}, ""},
+		{"never", VM{Name: "vm", BackupInterval: "0s"}, ""},
+		{"odd interval", VM{Name: "vm", BackupInterval: "daily"}, `backup interval "daily": want a duration`},
+		{"negative interval", VM{Name: "vm", BackupInterval: "-1h"}, `backup interval "-1h"`},
+		{"short interval", VM{Name: "vm", BackupInterval: "59s"}, `backup interval "59s"`},
+		{"long interval", VM{Name: "vm", BackupInterval: "87601h"}, `backup interval "87601h"`},
 		{"refresh of nobody", VM{Name: "vm", Refresh: RequireRefresh}, "names no vcenter"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -26,11 +26,52 @@ var badFiles = []struct{ name, text, want string }{
 	{"floor above reserve", "[space]\nfloor = \"2GiB\"", "space.floor: 2GiB is more than reserve 1GiB: exchange them"},
 	{"exports", "[limits]\nmax_exports = 102", "limits.max_exports: 102: want 0 to 101, the number of ports"},
 	{"backups", "[limits]\nmax_backups = -1", "limits.max_backups: -1: want 0 or more"},
+	{"restores", "[limits]\nmax_restores = -1", "limits.max_restores: -1: want 0 or more"},
+	{"lifetime", "[restore]\nlifetime = \"169h\"", "restore.lifetime: 169h0m0s is more than max_lifetime 168h0m0s: exchange them"},
+	{"no lifetime", "[restore]\nlifetime = \"0s\"", `restore.lifetime: want more than 0, such as "30s"`},
 	{"queued", "[limits]\nmax_queued = -1", "limits.max_queued: -1: want 0 to 100000"},
 	{"failed images", "[agent]\nfailed_images = \"keep\"", `agent.failed_images: "keep": want one of remove, set_aside`},
 	{
 		"rate limit", "[[repository]]\nid = \"a\"\npath = \"/a\"\nrate_limit = \"1KiB\"",
 		`repository "a": rate_limit: 1KiB: want 0B for none, or at least 1MiB`,
+	},
+	{
+		"key", "[[repository]]\nid = \"a\"\npath = \"/a\"\nencryption_key = \"../k\"",
+		`repository "a": encryption_key: "../k": want 1 to 64 letters, digits, dots, underscores or dashes, and a letter first`,
+	},
+	{
+		"key twice", "[[repository]]\nid = \"a\"\npath = \"/a\"\nencryption_key = \"k\"\nold_keys = [\"l\", \"k\"]",
+		`repository "a": old_keys: "k" is there twice: name each key once`,
+	},
+	{
+		"key of a user", "[agent]\nbus = \"user\"\n[[repository]]\nid = \"a\"\npath = \"/a\"\nencryption_key = \"k\"",
+		`repository "a": encryption_key: needs agent.bus = "system": a user's service manager gives no credentials`,
+	},
+	{
+		"key and password", "[vcenter.m]\nhost = \"h\"\nuser = \"u\"\npassword_credential = \"k\"\n[[repository]]\nid = \"a\"\npath = \"/a\"\nold_keys = [\"k\"]",
+		`repository "a": old_keys: "k" is the password_credential of vcenter.m: choose another name`,
+	},
+	{"prune at no time", "[prune]\nat = \"noon\"", `prune.at: "noon": want a time of day such as "03:30", or nothing`},
+	{
+		"no such zone", "[prune]\ntime_zone = \"Mars/Base\"",
+		`prune.time_zone: "Mars/Base": want the name of a time zone such as "Europe/Berlin", or nothing for the host's`,
+	},
+	{
+		"policy that keeps nothing", "[[policy]]\nid = \"a\"\nmin_age = \"30d\"",
+		`policy "a": keeps nothing: give it at least one of keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly and ` +
+			`keep_within; a backup without a policy is never pruned`,
+	},
+	{"negative count", "[[policy]]\nid = \"a\"\nkeep_daily = -2", `policy "a": keep_daily: -2: want 0 for none, -1 for all, or 1 to 100000`},
+	{"two policies of one name", "[[policy]]\nid = \"a\"\nkeep_last = 1\n[[policy]]\nid = \"a\"\nkeep_last = 2", `policy "a": id: is there twice: give each policy its own`},
+	{
+		"policy without a name", "[[policy]]\nkeep_last = 1",
+		`policy number 1: id: "": want 1 to 64 letters, digits, dots, underscores or dashes, no dot or dash first`,
+	},
+	{"middle", "[[policy]]\nid = \"a\"\nkeep_last = 1\nexpired_middle = \"drop\"", `policy "a": expired_middle: "drop": want one of keep, merge`},
+	{"age of nonsense", "[[policy]]\nid = \"a\"\nkeep_within = \"1y\"", `want an age such as "36h", "30d" or "8w"`},
+	{
+		"policy of a repository", "[[repository]]\nid = \"a\"\npath = \"/a\"\npolicy = \"gold\"",
+		`repository "a": policy: "gold": no [[policy]] has this id: add it, or name another`,
 	},
 	{"duration as a table", "[nbd]\nstart_timeout = {d = 1}", ""},
 	{"port out of range", "[nbd]\nfirst_port = 70000", ""},
@@ -66,7 +107,8 @@ var badFiles = []struct{ name, text, want string }{
 	{"shared", "[nbd]\nshared = 1", "nbd.shared: 1: want 2 to 1024: with fewer the backup client hangs"},
 	{"zero timeout", "[nbd]\nstop_timeout = \"0s\"", `nbd.stop_timeout: want more than 0, such as "30s"`},
 	{"qemu-nbd", "[nbd]\nqemu_nbd = \"/usr/bin/../qemu-nbd\"", `nbd.qemu_nbd: "/usr/bin/../qemu-nbd": want a plain path: "/usr/qemu-nbd"`},
-	{"url", "[sna]\nurl = \"127.0.0.1:9081\"", "sna.url: want http://HOST:PORT or https://HOST:PORT"},
+	{"url", "[sna]\nurl = \"127.0.0.1:9081\"", "sna.url: want http://HOST:PORT: the SNA has no TLS, its tunnel has"},
+	{"url with TLS", "[sna]\nurl = \"https://127.0.0.1:9081\"", "sna.url: want http://HOST:PORT: the SNA has no TLS, its tunnel has"},
 	{
 		"url with a password", "[sna]\nurl = \"http://a:secret@b\"",
 		"sna.url: want no user, password, query or fragment: only http://HOST:PORT",
@@ -78,6 +120,8 @@ var badFiles = []struct{ name, text, want string }{
 		`http.listen: "0.0.0.0:8082": want a loopback IP address and a port: the callbacks carry no authentication`,
 	},
 	{"metrics", "[metrics]\nlisten = \"9185\"", `metrics.listen: "9185": want ADDRESS:PORT`},
+	{"too many VMs", "[metrics]\nmax_vms = 100001", "metrics.max_vms: 100001: want 0 to 100000"},
+	{"short interval", "[metrics]\nbackup_interval = \"1s\"", `metrics.backup_interval: 1s: want "0s" for none, or at least "1m"`},
 	{
 		"one port twice", "[http]\nenabled = true\nlisten = \"127.0.0.1:9185\"",
 		"metrics.listen: port 9185 is also that of http.listen: choose another",
@@ -165,7 +209,7 @@ func TestGoodValues(t *testing.T) {
 		"[nbd]\nhost = \"127.8.8.8\"",
 		"[nbd]\nstop_timeout = \"1ms\"",
 		"[sna]\ncooldown = \"0s\"",
-		"[sna]\nurl = \"https://sna.example.com/prefix\"",
+		"[sna]\nurl = \"http://sna.example.com/prefix\"",
 		"[agent]\nexporter_user = \"\"\nexporter_group = \"\"\nsocket_group = \"\"",
 		"[agent]\nslice = \"system-sendense.slice\"",
 		"[metrics]\nenabled = false\nlisten = \"127.0.0.1:10150\"",

@@ -18,10 +18,14 @@ type Config struct {
 	SNA               SNA                `toml:"sna"`
 	Deadlines         Deadlines          `toml:"deadlines"`
 	Limits            Limits             `toml:"limits"`
+	Restore           Restore            `toml:"restore"`
+	Verify            Verify             `toml:"verify"`
 	Space             Space              `toml:"space"`
 	HTTP              HTTP               `toml:"http"`
 	Metrics           Metrics            `toml:"metrics"`
+	Prune             Prune              `toml:"prune"`
 	Repositories      []Repository       `toml:"repository"`
+	Policies          []Policy           `toml:"policy"`
 	VCenters          map[string]VCenter `toml:"vcenter"` // by the name that a VM record gives
 }
 
@@ -91,8 +95,34 @@ const (
 // Limits of what runs at the same time.
 type Limits struct {
 	MaxBackups int `toml:"max_backups"` // 0 = none
-	MaxExports int `toml:"max_exports"` // of all backups together; 0 = as many as there are ports
+	MaxExports int `toml:"max_exports"` // of all backups and restores together; 0 = as many as there are ports
 	MaxQueued  int `toml:"max_queued"`  // starts that wait for a turn
+
+	MaxRestores int `toml:"max_restores"` // restores that are served; 0 = none
+}
+
+// Restore is about restore points that are served.
+type Restore struct {
+	Lifetime    Duration `toml:"lifetime"`     // of a restore whose request names none
+	MaxLifetime Duration `toml:"max_lifetime"` // longest that a request may name; no restore lives longer, whoever is connected
+	Guestfish   string   `toml:"guestfish"`    // absolute path of libguestfs's guestfish, which reads single files
+	ReaderUser  string   `toml:"reader_user"`  // runs it; "" = the daemon's own user
+}
+
+// Verify is about restore points that are verified by themselves.
+type Verify struct {
+	Interval     Duration `toml:"interval"`      // how often the files of each are looked at; 0 = never
+	DeepInterval Duration `toml:"deep_interval"` // how often they are read whole; 0 = never
+	RateLimit    Size     `toml:"rate_limit"`    // bytes per second that all verifications together read; 0 = no limit
+}
+
+// Shortest is the shorter of the intervals; 0 for none.
+func (v Verify) Shortest() time.Duration {
+	a, b := v.Interval.Std(), v.DeepInterval.Std()
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // Space that the file system of a repository must have free.
@@ -113,6 +143,9 @@ type Metrics struct {
 	Enabled       bool   `toml:"enabled"`
 	Listen        string `toml:"listen"`
 	WebConfigFile string `toml:"web_config_file"` // TLS and authentication, as the Prometheus exporters take it; "" = none
+
+	MaxVMs         int      `toml:"max_vms"`         // VMs that have series of their own; 0 = none
+	BackupInterval Duration `toml:"backup_interval"` // of a VM whose record says nothing; 0 = no backups are expected
 }
 
 // A Repository is a directory that backups are written to. Only these are ever written.
@@ -121,6 +154,11 @@ type Repository struct {
 	Path string `toml:"path"` // absolute; not inside another repository
 
 	RateLimit Size `toml:"rate_limit"` // per second and export, unless a request says otherwise; 0 = none
+
+	EncryptionKey string   `toml:"encryption_key"` // id of the key of new images, the name of a systemd credential; "" = they are plain
+	OldKeys       []string `toml:"old_keys"`       // ids of the keys of older restore points
+
+	Policy string `toml:"policy"` // id of the policy of backups whose request names none; "" = they are never pruned
 }
 
 // A VCenter is a vCenter that VM records may name. Its password is not here: see VCenterPassword.
@@ -170,10 +208,12 @@ func Default() *Config {
 			NoProgress:      DurationOf(2 * time.Hour),
 			Disconnect:      DurationOf(10 * time.Minute),
 		},
-		Limits:  Limits{MaxBackups: 16, MaxQueued: 1000},
+		Limits:  Limits{MaxBackups: 16, MaxQueued: 1000, MaxRestores: 16},
+		Restore: Restore{Lifetime: DurationOf(24 * time.Hour), MaxLifetime: DurationOf(7 * 24 * time.Hour), Guestfish: "/usr/bin/guestfish", ReaderUser: "sendense-files"},
+		Verify:  Verify{Interval: DurationOf(7 * 24 * time.Hour), DeepInterval: DurationOf(30 * 24 * time.Hour), RateLimit: SizeOf(64 << 20)},
 		Space:   Space{Reserve: SizeOf(1 << 30), Floor: SizeOf(64 << 20)},
 		HTTP:    HTTP{Listen: "127.0.0.1:8082"},
-		Metrics: Metrics{Enabled: true, Listen: "127.0.0.1:9185"},
+		Metrics: Metrics{Enabled: true, Listen: "127.0.0.1:9185", MaxVMs: 1000, BackupInterval: DurationOf(26 * time.Hour)},
 	}
 }
 

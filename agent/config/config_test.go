@@ -7,15 +7,19 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/pelletier/go-toml/v2"
 )
 
-// values compares the types that hide what they hold.
+// values compares the types that hide what they hold. An empty list is none.
 var values = cmp.Options{
+	cmpopts.EquateEmpty(),
 	cmp.Comparer(func(a, b Duration) bool { return a == b }),
 	cmp.Comparer(func(a, b Size) bool { return a == b }),
+	cmp.Comparer(func(a, b Age) bool { return a == b }),
 }
 
 func TestDefaultIsValid(t *testing.T) {
@@ -73,6 +77,10 @@ func TestExampleUncommented(t *testing.T) {
 	}
 	want := Default()
 	want.Repositories = []Repository{{ID: "local", Path: "/srv/backup"}}
+	want.Policies = []Policy{{
+		ID: "gold", KeepLast: 7, KeepDaily: 14, KeepWeekly: 8, KeepMonthly: 12, KeepYearly: 3, MinAge: AgeOf(24 * time.Hour),
+		ExpiredMiddle: KeepMiddle,
+	}}
 	want.VCenters = map[string]VCenter{"main": {
 		Host: "vcenter.example.com", User: "backup@vsphere.local", PasswordCredential: "vcenter-main", Datacenter: "DC1",
 	}}
@@ -86,6 +94,7 @@ func TestRoundTrip(t *testing.T) {
 	want := Default()
 	want.Repositories = []Repository{{ID: "a", Path: "/a"}, {ID: "b", Path: "/b"}}
 	want.DefaultRepository = "b"
+	want.Repositories[1].Policy, want.Policies = "p", []Policy{{ID: "p", KeepLast: -1, KeepWithin: AgeOf(36 * time.Hour)}}
 	want.VCenters = map[string]VCenter{"x": {Host: "10.0.0.1:443", User: "u", PasswordCredential: "c"}}
 	text, err := toml.Marshal(want)
 	if err != nil {
@@ -113,7 +122,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		}
 		seen[key] = true
 	}
-	if len(seen) < 44 || reflect.TypeFor[Config]().NumField() != 11 {
+	if len(seen) < 50 || reflect.TypeFor[Config]().NumField() != 15 {
 		t.Errorf("%d keys: the walk has lost some", len(seen))
 	}
 }

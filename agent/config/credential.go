@@ -30,15 +30,19 @@ func (c *Config) VCenterPassword(name string) (string, error) {
 	}
 	directory := os.Getenv("CREDENTIALS_DIRECTORY")
 	if directory == "" {
-		return "", fmt.Errorf("vcenter %q: credential %q: $CREDENTIALS_DIRECTORY is not set: run the daemon as a systemd service "+
-			"with LoadCredential=%s:/path/to/file", name, credential, credential)
+		return "", fmt.Errorf("vcenter %q: credential %q: $CREDENTIALS_DIRECTORY is not set: %s", name, credential, giveCredential(credential))
 	}
 	password, err := readCredential(filepath.Join(directory, credential))
 	if err != nil {
-		return "", fmt.Errorf("vcenter %q: credential %q: %w: give it to the daemon with LoadCredential=%s:/path/to/file",
-			name, credential, err, credential)
+		return "", fmt.Errorf("vcenter %q: credential %q: %w: %s", name, credential, err, giveCredential(credential))
 	}
 	return password, nil
+}
+
+// giveCredential says what to do so that the daemon gets a credential.
+func giveCredential(name string) string {
+	return fmt.Sprintf("put it into /etc/credstore/%s, which only root may read, and restart the daemon; "+
+		"a unit that is not the package's needs LoadCredential=%s:/path/to/file", name, name)
 }
 
 func readCredential(path string) (string, error) {

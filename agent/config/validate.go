@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Limits of values.
@@ -51,10 +52,14 @@ func (c *Config) Validate() error {
 	c.SNA.validate(p)
 	c.Deadlines.validate(p)
 	c.Limits.validate(p, c.NBD)
+	c.Restore.validate(p)
+	c.Verify.validate(p)
+	c.Prune.validate(p)
 	p.check(c.Space.Floor.Bytes() <= c.Space.Reserve.Bytes(), "space.floor", "%s is more than reserve %s: exchange them",
 		c.Space.Floor, c.Space.Reserve)
 	c.validateListeners(p)
 	c.validateRepositories(p)
+	c.validatePolicies(p)
 	c.validateVCenters(p)
 	return errors.Join(*p...)
 }
@@ -96,8 +101,8 @@ func (n NBD) validate(p *problems) {
 func (s SNA) validate(p *problems) {
 	u, err := url.Parse(s.URL)
 	switch {
-	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "":
-		p.add("sna.url", "want http://HOST:PORT or https://HOST:PORT")
+	case err != nil || u.Scheme != "http" || u.Hostname() == "":
+		p.add("sna.url", "want http://HOST:PORT: the SNA has no TLS, its tunnel has")
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		p.add("sna.url", "want no user, password, query or fragment: only http://HOST:PORT")
 	}
@@ -118,6 +123,24 @@ func (l Limits) validate(p *problems, n NBD) {
 	p.check(l.MaxBackups >= 0, "limits.max_backups", "%d: want 0 or more", l.MaxBackups)
 	p.check(l.MaxExports >= 0 && l.MaxExports <= ports, "limits.max_exports", "%d: want 0 to %d, the number of ports", l.MaxExports, ports)
 	p.check(l.MaxQueued >= 0 && l.MaxQueued <= 100_000, "limits.max_queued", "%d: want 0 to 100000", l.MaxQueued)
+	p.check(l.MaxRestores >= 0, "limits.max_restores", "%d: want 0 or more", l.MaxRestores)
+}
+
+func (r Restore) validate(p *problems) {
+	p.positive("restore.lifetime", r.Lifetime)
+	p.check(r.Lifetime.Std() <= r.MaxLifetime.Std(), "restore.lifetime", "%s is more than max_lifetime %s: exchange them",
+		r.Lifetime, r.MaxLifetime)
+	p.path("restore.guestfish", r.Guestfish)
+	p.check(r.ReaderUser == "" || accountName.MatchString(r.ReaderUser), "restore.reader_user", "%q: want the name of an account, or nothing",
+		r.ReaderUser)
+}
+
+func (v Verify) validate(p *problems) {
+	for key, d := range map[string]Duration{"verify.interval": v.Interval, "verify.deep_interval": v.DeepInterval} {
+		p.check(d.Std() == 0 || d.Std() >= time.Minute, key, `%s: want "0s" for never, or at least "1m"`, d)
+	}
+	p.check(v.RateLimit.Bytes() == 0 || v.RateLimit.Bytes() >= minRateLimit, "verify.rate_limit",
+		"%s: want 0B for none, or at least %s", v.RateLimit, SizeOf(minRateLimit))
 }
 
 func (c *Config) validateListeners(p *problems) {
@@ -132,6 +155,9 @@ func (c *Config) validateListeners(p *problems) {
 	if c.Metrics.WebConfigFile != "" {
 		p.path("metrics.web_config_file", c.Metrics.WebConfigFile)
 	}
+	p.check(c.Metrics.MaxVMs >= 0 && c.Metrics.MaxVMs <= 100_000, "metrics.max_vms", "%d: want 0 to 100000", c.Metrics.MaxVMs)
+	interval := c.Metrics.BackupInterval.Std()
+	p.check(interval == 0 || interval >= time.Minute, "metrics.backup_interval", `%s: want "0s" for none, or at least "1m"`, interval)
 	c.validatePorts(p)
 }
 
@@ -166,6 +192,7 @@ func (c *Config) validateRepositories(p *problems) {
 		p.path(key+": path", r.Path)
 		p.check(r.RateLimit.Bytes() == 0 || r.RateLimit.Bytes() >= minRateLimit, key+": rate_limit",
 			"%s: want 0B for none, or at least %s", r.RateLimit, SizeOf(minRateLimit))
+		r.validateKeys(p, key, c)
 		p.check(r.Path != "/", key+": path", "the root directory cannot be a repository: use a directory of its own")
 		p.check(!overlaps(r.Path, c.Agent.StateDirectory), key+": path",
 			"%q and agent.state_directory %q: neither may lie inside the other", r.Path, c.Agent.StateDirectory)

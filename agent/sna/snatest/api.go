@@ -51,8 +51,12 @@ func (s *Server) handleStart(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	post := s.notePost(body)
-	if sleep(r.Context(), faults.Delay) != nil {
-		panic(http.ErrAbortHandler) // the client left, or the SNA ends
+	waiting := r.Context() // ends when the client leaves, or with the SNA
+	if faults.Late {
+		waiting = s.ctx
+	}
+	if sleep(waiting, faults.Delay) != nil {
+		panic(http.ErrAbortHandler)
 	}
 	if faults.Answer == AnswerRefuse {
 		post.answered(refuse(w, faults), 0)

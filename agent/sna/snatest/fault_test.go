@@ -283,9 +283,29 @@ func TestCloseEndsRunsThatAreHeld(t *testing.T) {
 	}
 }
 
+// TestLateStart: an SNA that is slower than its client's patience begins all the same.
+func TestLateStart(t *testing.T) {
+	ctx := within(t)
+	m := &machine{vm: snatest.VM{Path: "/DC1/vm/pgtest1"}}
+	server := newServer(t, snatest.Options{VMs: []snatest.VM{m.vm}, Faults: faults(t, "delay=1s", "late")})
+	client, err := sna.New(sna.Options{URL: server.URL, StartTimeout: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request := m.request(job1)
+	request.NBDTargets = "2000:nbd://127.0.0.1:1/x-disk0"
+	var unknown *sna.OutcomeUnknownError
+	if _, err := client.Start(ctx, request); !errors.As(err, &unknown) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := server.WaitRun(ctx, job1); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestFaultSpecsRoundTrip(t *testing.T) {
 	specs := []string{
-		"fail-acting=503:a=b: c", "inert", "delay=3s", "close-at-accept=2", "discover-fails=x", "login-fails", "die=0", "die=2",
+		"fail-acting=503:a=b: c", "inert", "delay=3s", "late", "close-at-accept=2", "discover-fails=x", "login-fails", "die=0", "die=2",
 		"silent=1", "report-twice", "wrong-index=0:1", "linger=1m0s", "slow=4096", "pause=copy/1",
 	}
 	parsed := faults(t, specs...)

@@ -35,6 +35,7 @@ type Faults struct {
 	Text   string // for AnswerRefuse and AnswerFail
 	Inert  bool   // no SBC is started, whatever is answered
 	Delay  time.Duration
+	Late   bool // a start is acted on after Delay although its client has left
 	// CloseAtAccept closes that many of the next connections at once.
 	CloseAtAccept int
 	DiscoverFails string // discovery answers 500 with this text
@@ -77,6 +78,10 @@ var faultKinds = []struct {
 		"delay", "DURATION", "wait before a start is acted on",
 		duration(func(f *Faults) *time.Duration { return &f.Delay }),
 		func(f Faults) []string { return nonZero("delay", f.Delay) },
+	},
+	{
+		"late", "", "act on a start after the delay although its client has left",
+		flag(func(f *Faults) *bool { return &f.Late }), shown("late", func(f Faults) bool { return f.Late }),
 	},
 	{
 		"close-at-accept", "N", "close the next N connections at once",

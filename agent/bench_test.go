@@ -1,0 +1,61 @@
+package agent_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// BenchmarkTakeUp is the start of an agent that finds 100 exports in mid copy, until it can tell of every export that it is
+// alive. "listings" is the same in units of what one listing of the 100 units over D-Bus takes, measured in between: a number
+// that a busy machine does not change.
+func BenchmarkTakeUp(b *testing.B) {
+	w := newWorld(b)
+	const vms, disks = 10, 10
+	sizes := make([]int64, disks)
+	for i := range sizes {
+		sizes[i] = 1 << 20
+	}
+	w.sna.Hold("copy/0")
+	var ids []string
+	for i := range vms {
+		name := fmt.Sprint("vm", i)
+		w.putVM(name, sizes...)
+		started, err := w.agent.StartBackup(b.Context(), agent.StartRequest{VMName: name, Type: backup.Full, Repository: "main"})
+		must(b, err)
+		ids = append(ids, started.ID)
+	}
+	var listing, takeUp time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		began := time.Now()
+		_, err := w.units.List(b.Context(), "sendense-nbd-")
+		must(b, err)
+		listing += time.Since(began)
+		w.stop()
+		began = time.Now()
+		b.StartTimer()
+		w.start()
+		exports, err := w.agent.Exports(b.Context())
+		must(b, err)
+		alive := 0
+		for _, e := range exports {
+			if e.PID != 0 {
+				alive++
+			}
+		}
+		if alive != vms*disks {
+			b.Fatalf("%d exports are alive", alive)
+		}
+		takeUp += time.Since(began)
+	}
+	b.StopTimer()
+	b.ReportMetric(takeUp.Seconds()/listing.Seconds(), "listings")
+	w.sna.Release("copy/0")
+	for _, id := range ids {
+		w.wait(id)
+	}
+}

@@ -1,0 +1,96 @@
+package agent_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// TestDataPathIsTold: a repository that QEMU cannot write in the fastest way is told of when the agent starts, with the reason,
+// and the manifest says how an image was laid out and written.
+func TestDataPathIsTold(t *testing.T) {
+	var told lockedBuffer
+	w := newWorld(t, func(c *config.Config, _ *snatest.Options) {
+		slow := filepath.Join(filepath.Dir(c.Repositories[0].Path), "slow")
+		must(t, os.Mkdir(slow, 0o755))
+		must(t, unix.Mount("ramfs", slow, "ramfs", 0, "")) // it refuses O_DIRECT
+		t.Cleanup(func() { _ = unix.Unmount(slow, unix.MNT_DETACH) })
+		c.Space = config.Space{} // it tells of no room at all
+		c.Repositories = append(c.Repositories, config.Repository{ID: "slow", Path: slow})
+	})
+	w.stop()
+	w.logger = slog.New(slog.NewJSONHandler(&told, nil))
+	w.start()
+	w.eventually("both repositories are told of", func() bool { return strings.Count(told.String(), `"cache":`) == 2 })
+	for line := range strings.Lines(told.String()) {
+		if !strings.Contains(line, `"cache":`) {
+			continue
+		}
+		var l struct {
+			Level      string
+			Repository string `json:"repository_id"`
+			Cache      string
+			Reason     string
+		}
+		must(t, json.Unmarshal([]byte(line), &l))
+		if slow := l.Repository == "slow"; slow != (l.Level == "WARN") || slow != strings.Contains(l.Reason, "O_DIRECT") || slow != (l.Cache == "writeback") {
+			t.Errorf("told: %s", line)
+		}
+	}
+	w.putVM("layout", 8<<20)
+	for _, want := range []struct {
+		kind  backup.Type
+		disk  repository.ManifestDisk
+		where string
+	}{
+		{backup.Full, repository.ManifestDisk{ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true}, "slow"},
+		{backup.Incremental, repository.ManifestDisk{ClusterBytes: 64 << 10}, "slow"},
+		{backup.Full, repository.ManifestDisk{ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true}, "main"},
+	} {
+		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "layout", Type: want.kind, Repository: want.where})
+		must(t, err)
+		if b = w.wait(b.ID); b.State != backup.Completed {
+			t.Fatalf("%s: %+v", b.State, b.Failure)
+		}
+		text, err := os.ReadFile(filepath.Join(b.Directory, repository.ManifestName))
+		must(t, err)
+		m, err := repository.DecodeManifest(text)
+		must(t, err)
+		d := m.Disks[0]
+		if d.ClusterBytes != want.disk.ClusterBytes || d.ExtendedL2 != want.disk.ExtendedL2 || (want.where == "slow") != strings.Contains(d.IO, "writeback") {
+			t.Errorf("%s in %s: %+v", want.kind, want.where, d)
+		}
+	}
+}
+
+// A lockedBuffer is written and read by several goroutines.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}

@@ -1,0 +1,161 @@
+// Package doctor looks whether this machine can back up, and says of everything it finds what to do about it.
+//
+// [Run] needs no running daemon and may run beside one in the midst of a backup: what it makes has names of its own, which
+// the daemon passes over, and is gone when it returns. [Live] is what a running agent can tell of itself.
+//
+// A check is a function that returns findings; none ends the others, and none waits longer than its time.
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/units"
+)
+
+// Options tell what to look at.
+type Options struct {
+	ConfigPath string
+	Version    string // of this program
+	// Daemon asks the daemon that answers on a socket. It returns fs.ErrPermission, fs.ErrNotExist or ECONNREFUSED,
+	// wrapped, where that is why it could not.
+	Daemon func(ctx context.Context, socket string) (Daemon, error)
+}
+
+// Daemon is what a running daemon says.
+type Daemon struct {
+	Version       string
+	ActiveBackups int
+	Ports         []uint16 // of its exports
+}
+
+// checkTimeout bounds one check: what hangs, as a dead network file system does, is a finding too.
+const checkTimeout = 30 * time.Second
+
+// trialTimeout bounds all checks of one repository, the trial of its data path included.
+const trialTimeout = 2 * time.Minute
+
+// A check looks at one thing.
+type check struct {
+	name, object string
+	timeout      time.Duration // 0: checkTimeout
+	cleanup      time.Duration // how long it may take to clean up when it is told to end
+	look         func(ctx context.Context) []Finding
+}
+
+// A host is what the checks share.
+type host struct {
+	options Options
+	config  *config.Config
+
+	configErr  error // the configuration is what could be saved of it
+	credential *syscall.Credential
+	owner      *repository.Owner
+	accountErr error
+	bus        *units.Manager // nil when busErr is set
+	busErr     error
+	daemon     Daemon
+	daemonErr  error
+	exports    func(ctx context.Context) ([]uint16, error) // the ports of the daemon's exports now
+}
+
+// Run does every check and returns what was found.
+func Run(ctx context.Context, o Options) Report {
+	h := &host{options: o}
+	h.config, h.configErr = config.Salvage(o.ConfigPath)
+	h.credential, h.owner, h.accountErr = agent.ExporterAccount(h.config)
+	asking, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	h.bus, h.busErr = units.Open(asking, units.Options{User: h.config.Agent.Bus == config.BusUser, Slice: h.config.Agent.Slice})
+	if h.bus != nil {
+		defer h.bus.Close() //nolint:errcheck // it closes a connection
+	}
+	h.daemon, h.daemonErr = o.Daemon(asking, h.config.Agent.Socket)
+	h.exports = func(context.Context) ([]uint16, error) { return h.daemon.Ports, h.daemonErr }
+	return newReport(o.Version, runAll(ctx, h.checks()))
+}
+
+func (h *host) checks() []check {
+	list := []check{
+		{name: "config", object: h.options.ConfigPath, look: h.configuration},
+		{name: "exporter-user", object: h.config.Agent.ExporterUser, look: h.exporterUser},
+		{name: "qemu-img", object: h.config.NBD.QemuImg, look: h.qemuImg},
+		{name: "qemu-nbd", object: h.config.NBD.QemuNBD, look: h.qemuNBD},
+		{name: "features", object: h.config.NBD.QemuNBD, look: h.features},
+		{name: "guestfish", object: h.config.Restore.Guestfish, look: h.guestfish},
+		{name: "bus", object: h.config.Agent.Bus, look: h.serviceManager},
+		{name: "daemon", object: h.config.Agent.Socket, look: h.daemonState},
+		{name: "state-directory", object: h.config.Agent.StateDirectory, look: h.stateDirectory},
+		{name: "database", object: h.databasePath(), look: h.database},
+		{name: "ports", object: h.portRange().String(), look: h.ports},
+		{name: "listeners", look: h.listeners},
+		{name: "sna", object: h.config.SNA.URL, look: h.sna},
+		{name: "credentials", look: h.credentials},
+	}
+	return append(list, h.repositoryChecks(h.repository)...)
+}
+
+func (h *host) repositoryChecks(look func(context.Context, config.Repository) []Finding) []check {
+	var list []check
+	for _, r := range h.config.Repositories {
+		list = append(list, check{
+			name: "repository", object: r.ID, timeout: trialTimeout, cleanup: checkTimeout + 5*time.Second,
+			look: func(ctx context.Context) []Finding { return look(ctx, r) },
+		})
+	}
+	return list
+}
+
+// runAll does the checks side by side and returns their findings in the order of the checks.
+func runAll(ctx context.Context, checks []check) []Finding {
+	found := make([][]Finding, len(checks))
+	var group errgroup.Group
+	group.SetLimit(8)
+	for i, c := range checks {
+		group.Go(func() error {
+			found[i] = c.run(ctx)
+			return nil
+		})
+	}
+	_ = group.Wait() // none of them fails
+	var all []Finding
+	for _, list := range found {
+		all = append(all, list...)
+	}
+	return all
+}
+
+// run does one check, and gives up on it when its time is over: a call into a dead file system returns to nobody.
+func (c check) run(ctx context.Context) []Finding {
+	limit := c.timeout
+	if limit == 0 {
+		limit = checkTimeout
+	}
+	late := fmt.Errorf("does not answer within %s", limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, late)
+	defer cancel()
+	answer := make(chan []Finding, 1)
+	go func() { answer <- c.look(ctx) }()
+	select {
+	case found := <-answer:
+		return found
+	case <-ctx.Done():
+	}
+	select { // what heeds the context cleans up behind itself, and says more
+	case found := <-answer:
+		return found
+	case <-time.After(c.cleanup):
+	}
+	if errors.Is(context.Cause(ctx), late) {
+		return one(c.name, c.object).error(late.Error(), "look whether its disk, network file system or server hangs")
+	}
+	return one(c.name, c.object).skip("was interrupted", "")
+}

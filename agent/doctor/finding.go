@@ -1,0 +1,104 @@
+package doctor
+
+import (
+	"time"
+)
+
+// Status is how serious a finding is.
+type Status string
+
+// The values of Status.
+const (
+	OK      Status = "ok"
+	Warning Status = "warning" // backups work, and something is not as it should be
+	Error   Status = "error"   // backups do not work, or will not
+	Skipped Status = "skipped" // could not be looked at
+)
+
+// A Finding is what one check found about one thing. The names of its fields and checks are what programs rely on.
+type Finding struct {
+	Check   string            `json:"check"`
+	Object  string            `json:"object,omitempty"` // a path, a port, the id of a repository, ...
+	Status  Status            `json:"status"`
+	Message string            `json:"message"`
+	Hint    string            `json:"hint,omitempty"` // what to do; always there for a warning and an error
+	Facts   map[string]string `json:"facts,omitempty"`
+}
+
+// A Report is everything that was found.
+type Report struct {
+	Version   string    `json:"version"` // of the program that looked
+	CheckedAt time.Time `json:"checked_at"`
+	Status    Status    `json:"status"` // of the worst finding: ok, warning or error
+	Errors    int       `json:"errors"`
+	Warnings  int       `json:"warnings"`
+	Findings  []Finding `json:"findings"`
+}
+
+func newReport(version string, findings []Finding) Report {
+	r := Report{Version: version, CheckedAt: time.Now().UTC().Truncate(time.Second), Status: OK, Findings: findings}
+	for _, f := range findings {
+		switch f.Status {
+		case Error:
+			r.Errors++
+		case Warning:
+			r.Warnings++
+		}
+	}
+	switch {
+	case r.Errors > 0:
+		r.Status = Error
+	case r.Warnings > 0:
+		r.Status = Warning
+	}
+	return r
+}
+
+// subject is what findings are about.
+type subject struct{ check, object string }
+
+func one(check, object string) subject { return subject{check, object} }
+
+func (s subject) finding(status Status, message, hint string) Finding {
+	return Finding{Check: s.check, Object: s.object, Status: status, Message: message, Hint: hint}
+}
+
+func (s subject) ok(message string) []Finding { return []Finding{s.finding(OK, message, "")} }
+
+func (s subject) warn(message, hint string) []Finding {
+	return []Finding{s.finding(Warning, message, hint)}
+}
+
+func (s subject) error(message, hint string) []Finding {
+	return []Finding{s.finding(Error, message, hint)}
+}
+
+func (s subject) skip(message, hint string) []Finding {
+	return []Finding{s.finding(Skipped, message, hint)}
+}
+
+// with adds a fact to every finding; an empty one is left out.
+func with(found []Finding, key, value string) []Finding {
+	for i := range found {
+		if value == "" {
+			continue
+		}
+		if found[i].Facts == nil {
+			found[i].Facts = map[string]string{}
+		}
+		found[i].Facts[key] = value
+	}
+	return found
+}
+
+// worst is the most serious status among findings.
+func worst(found []Finding) Status {
+	rank := map[Status]int{OK: 0, Skipped: 1, Warning: 2, Error: 3}
+	status := OK
+	for _, f := range found {
+		if rank[f.Status] > rank[status] {
+			status = f.Status
+		}
+	}
+	return status
+}

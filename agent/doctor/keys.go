@@ -1,0 +1,133 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+const restart = "systemctl daemon-reload; systemctl restart sendense-agent"
+
+// keyed says whether the backups of a repository are encrypted, and looks at each of its keys: that the daemon has it, that
+// nobody else can read it, and that it opens the newest image that was made with it. No key is ever shown.
+func (h *host) keyed(ctx context.Context, r config.Repository, points []repository.Found) []Finding {
+	about := one("encryption", r.ID)
+	newest := newestOfKeys(points)
+	found := about.ok("new backups are not encrypted")
+	if r.EncryptionKey != "" {
+		found = about.ok("new backups are encrypted with key " + r.EncryptionKey)
+	}
+	for _, id := range r.Keys() {
+		found = append(found, with(h.key(ctx, about, id, newest[id]), "key", id)...)
+		delete(newest, id)
+	}
+	for _, id := range slices.Sorted(maps.Keys(newest)) {
+		found = append(found, with(about.error(fmt.Sprintf("restore points such as %s need key %s, which is not configured", newest[id], id),
+			fmt.Sprintf("add %q to old_keys of the repository, and put the key into %s/%s", id, config.CredentialStore, id)), "key", id)...)
+	}
+	return found
+}
+
+// newestOfKeys is, for each key that restore points are encrypted with, the newest image made with it.
+func newestOfKeys(points []repository.Found) map[string]string {
+	points = slices.SortedFunc(slices.Values(points), func(a, b repository.Found) int {
+		return a.Manifest.CreatedAt.Compare(b.Manifest.CreatedAt)
+	})
+	images := map[string]string{}
+	for _, p := range points {
+		for _, d := range p.Manifest.Disks {
+			if id := d.KeyID(); id != "" {
+				images[id] = filepath.Join(p.Path, d.File)
+			}
+		}
+	}
+	return images
+}
+
+// keySource finds a key: the copy that the daemon has, or where the next start takes it from.
+func keySource(id string) (path string, stale bool, err error) {
+	loaded, source := filepath.Join(credentialDir(), id), filepath.Join(config.CredentialStore, id)
+	has, err := os.ReadFile(loaded)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return loaded, false, err
+	}
+	if err != nil {
+		_, err = os.Stat(source)
+		return source, false, err
+	}
+	next, err := os.ReadFile(source)
+	return loaded, err == nil && string(next) != string(has), nil
+}
+
+func (h *host) key(ctx context.Context, about subject, id, image string) []Finding {
+	const otherwise = "without it the restore points that were made with it are lost: look for a copy; "
+	store := config.CredentialStore + "/" + id
+	path, stale, err := keySource(id)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return about.skip("key "+id+": this user may not look", "run as root")
+	case errors.Is(err, fs.ErrNotExist) && encryptedSource(id) && !isDir(credentialDir()):
+		return about.skip("key "+id+" is an encrypted credential, which only the daemon's start decrypts", "start the daemon")
+	case err != nil:
+		return about.error("key "+id+" is missing: "+err.Error(), otherwise+"put it into "+store+", then "+restart)
+	case stale:
+		return about.error(fmt.Sprintf("key %s: %s is not the key that the daemon has, and that its restore points are made with", id, store),
+			"put the old one back; a new key needs a new name")
+	case path == store && isDir(credentialDir()):
+		return about.error("key "+id+" is in "+store+", and the daemon was not given it", restart)
+	}
+	if bad := openToOthers(about, store); bad != nil {
+		return bad
+	}
+	secret, err := agent.ReadKey(path)
+	if err != nil {
+		return about.error(fmt.Sprintf("key %s: %s %v", id, path, err), "a key is one line of 32 to 512 printable characters with no newline at its end: see docs/operations.md")
+	}
+	return h.opens(ctx, about, id, secret, image)
+}
+
+// opens tries a key on the newest image that was made with it.
+func (h *host) opens(ctx context.Context, about subject, id string, secret nbd.Secret, image string) []Finding {
+	if image == "" {
+		return about.ok("key " + id + " can be read; there is no restore point to try it on")
+	}
+	err := agent.ImageTools(h.config, h.credential).WithKey(secret).Unlock(ctx, image)
+	switch {
+	case errors.Is(err, nbd.ErrWrongKey):
+		return about.error(fmt.Sprintf("key %s does not open %s: it is not the key that was used", id, image),
+			"put the key back that was used; a new key needs a new name")
+	case err != nil:
+		return about.warn(fmt.Sprintf("key %s could not be tried: %v", id, err), "see what is said of the catalog")
+	}
+	return about.ok("key " + id + " opens " + image)
+}
+
+// openToOthers tells that others than root can read a key; nil if not.
+func openToOthers(about subject, path string) []Finding {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode()&0o077 == 0 {
+		return nil // it may come from elsewhere
+	}
+	return about.error(fmt.Sprintf("%s: mode %04o lets others than its owner read the key", path, info.Mode().Perm()), "chmod 0600 "+path)
+}
+
+// encryptedSource says whether a key lies where systemd decrypts it from (systemd-creds(1)).
+func encryptedSource(id string) bool {
+	_, err := os.Stat(filepath.Join(config.EncryptedStore, id))
+	return err == nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}

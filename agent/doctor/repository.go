@@ -1,0 +1,145 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// leastInodes is how many files a repository should still have room for.
+const leastInodes = 1000
+
+// repository looks at one repository: its directory, its room, how it is written, what is in it, and a trial of all that
+// a backup does to it.
+func (h *host) repository(ctx context.Context, r config.Repository) []Finding {
+	found := h.liveRepository(ctx, r)
+	if worst(found[:1]) == Error {
+		return found
+	}
+	repo := repository.New(r.ID, r.Path, h.owner)
+	found = append(found, h.ioMode(r)...)
+	points, problems, err := repo.Points()
+	found = append(found, catalog(repo, points, problems, err)...)
+	keys := h.keyed(ctx, r, points)
+	if found = append(found, keys...); worst(keys) == Error && r.EncryptionKey != "" {
+		return append(found, one("data-path", r.ID).skip("not tried: there is no key", "mend what is said of encryption")...)
+	}
+	return append(found, h.dataPath(ctx, r)...)
+}
+
+// liveRepository is repository for a running agent: what costs nothing. It does not wait long for a dead file system.
+func (h *host) liveRepository(ctx context.Context, r config.Repository) []Finding {
+	return check{name: "repository", object: r.ID, timeout: statTimeout, look: func(context.Context) []Finding {
+		found := h.directory(r)
+		if worst(found) == Error {
+			return found
+		}
+		return append(found, h.space(repository.New(r.ID, r.Path, h.owner))...)
+	}}.run(ctx)
+}
+
+// statTimeout bounds the first look at a repository.
+const statTimeout = 10 * time.Second
+
+func (h *host) directory(r config.Repository) []Finding {
+	about := one("repository", r.ID)
+	info, err := os.Stat(r.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return about.error(r.Path+" does not exist", "mount or make it, or correct the path of the repository")
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		return about.skip(err.Error(), "run as root")
+	case err != nil:
+		return about.error(err.Error(), "the repository must be a directory that the daemon can write")
+	case !info.IsDir():
+		return about.error(r.Path+" is no directory", "correct the path of the repository")
+	}
+	if mount := missingMount(r.Path); mount != "" {
+		return about.error(fmt.Sprintf("%s: %s is not mounted, although /etc/fstab says so: backups would go to the disk below", r.Path, mount), "mount "+mount)
+	}
+	if info.Mode()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
+		return about.error(fmt.Sprintf("%s: mode %04o lets everybody remove and exchange what is in it", r.Path, info.Mode().Perm()), "chmod o-w "+r.Path)
+	}
+	if found := mayWrite(about, r.Path); found != nil {
+		return found
+	}
+	return about.ok(r.Path + " is there and can be written")
+}
+
+func (h *host) space(repo *repository.Repository) []Finding {
+	about := one("space", repo.ID)
+	var st unix.Statfs_t
+	if err := unix.Statfs(repo.Path, &st); err != nil {
+		return about.error(err.Error(), "look at the file system of the repository")
+	}
+	free, total := st.Bavail*uint64(st.Bsize), st.Blocks*uint64(st.Bsize)
+	facts := func(found []Finding) []Finding {
+		return with(with(found, "free_bytes", fmt.Sprint(free)), "total_bytes", fmt.Sprint(total))
+	}
+	const room = "make room in the repository, or use another one"
+	switch {
+	case free < uint64(h.config.Space.Floor.Bytes()):
+		return facts(about.error(fmt.Sprintf("%d MiB are free, less than space.floor (%s): backups that run fail", free>>20, h.config.Space.Floor), room))
+	case free < uint64(h.config.Space.Reserve.Bytes()):
+		return facts(about.error(fmt.Sprintf("%d MiB are free, less than space.reserve (%s): no backup starts", free>>20, h.config.Space.Reserve), room))
+	case st.Files > 0 && st.Ffree == 0:
+		return facts(about.error("no inode is free: no file can be made", room))
+	case st.Files > 0 && st.Ffree < leastInodes:
+		return facts(about.warn(fmt.Sprintf("room for only %d more files", st.Ffree), room))
+	}
+	return facts(about.ok(fmt.Sprintf("%d of %d GiB are free", free>>30, total>>30)))
+}
+
+// ioMode says how images are written here, by the same trial as the agent's.
+func (h *host) ioMode(r config.Repository) []Finding {
+	about := one("io", r.ID)
+	mode, reason, err := nbd.DetectIO(r.Path)
+	switch {
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
+		return about.skip("this user may not write there", "run as root")
+	case err != nil:
+		return about.error(err.Error(), "the repository must be writable, with room for a small file")
+	}
+	found := about.ok("O_DIRECT and io_uring work")
+	if reason != "" {
+		found = about.warn(reason, "backups work, more slowly: use a file system with O_DIRECT (XFS, ext4), and a kernel that allows io_uring")
+	}
+	return with(with(found, "cache", mode.Cache), "aio", mode.AIO)
+}
+
+// catalog names what is wrong among the restore points.
+func catalog(repo *repository.Repository, points []repository.Found, problems []repository.Problem, err error) []Finding {
+	about := one("catalog", repo.ID)
+	switch {
+	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0, len(problems) > 0 && os.Geteuid() != 0:
+		return about.skip("this user may not read the restore points", "run as root")
+	case err != nil:
+		return about.error(err.Error(), "the repository must be readable by the daemon")
+	case len(problems) == 0:
+		return with(about.ok(count(len(points), "restore point")+", each with its manifest and all its images"), "restore_points", fmt.Sprint(len(points)))
+	}
+	whole := 0
+	for _, p := range points {
+		if p.Whole {
+			whole++
+		}
+	}
+	found := about.error(fmt.Sprintf("%s, %d of them whole, %s", count(len(points), "restore point"), whole, count(len(problems), "problem")),
+		"what is wrong is named below; backups go on, and a full backup makes a VM independent of it")
+	for i, p := range problems {
+		if i == maxNamed {
+			return append(found, about.error(fmt.Sprintf("and %d more", len(problems)-i), "sendense-agent rebuild --dry-run names all")...)
+		}
+		found = append(found, one("catalog", p.Path).error(p.Err.Error(), "put back what is missing, or remove the directory if the restore point is not needed")...)
+	}
+	return found
+}

@@ -1,0 +1,65 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/sna"
+)
+
+// snaPatience bounds the SNA's answer; it has nothing to do but to answer.
+const snaPatience = 5 * time.Second
+
+// sna asks the SNA for its health, through the tunnel.
+func (h *host) sna(ctx context.Context) []Finding {
+	about := one("sna", h.config.SNA.URL)
+	client, err := sna.New(sna.Options{
+		URL: h.config.SNA.URL, ConnectTimeout: min(h.config.SNA.ConnectTimeout.Std(), snaPatience), QueryTimeout: snaPatience,
+	})
+	if err != nil {
+		return about.error(err.Error(), "correct sna.url")
+	}
+	begin := time.Now()
+	health, err := client.Health(ctx)
+	if err != nil {
+		return snaTrouble(about, err)
+	}
+	if health.Status != "healthy" {
+		return with(about.error(fmt.Sprintf("the SNA says that it is %q", health.Status), "look at the log of the SNA's service"), "status", health.Status)
+	}
+	return with(about.ok(fmt.Sprintf("healthy, up %s, answered in %s", health.Uptime, time.Since(begin).Round(time.Millisecond))), "status", health.Status)
+}
+
+// snaTrouble tells what is between here and an SNA in good health.
+func snaTrouble(about subject, err error) []Finding {
+	var refused *sna.RefusedError
+	var unreachable *sna.UnreachableError
+	var lookup *net.DNSError
+	kind, hint := "odd_answer", "something else than an SNA answers there: look where the tunnel leads, and correct sna.url"
+	switch {
+	case errors.As(err, &refused) && refused.StatusCode >= 500:
+		kind, hint = "server_error", "the SNA is there and in trouble, or its place behind the tunnel is empty: look at the log of its service"
+	case errors.As(err, &refused):
+		kind, hint = "refused", "what answers there does not know /api/v1/health: look where the tunnel leads, and correct sna.url"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		kind, hint = "tunnel_down", "nobody listens there, so the tunnel is down: look at the SSH service of the SNA that forwards this port"
+	case errors.As(err, &lookup):
+		kind, hint = "unknown_host", "correct the host in sna.url, or the name service"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), isTimeout(err):
+		kind, hint = "timeout", "the tunnel is there and nothing comes through: look whether the SNA runs, and restart the tunnel"
+	case errors.As(err, &unreachable), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		kind, hint = "broken_off", "the tunnel is there and its other end is not: look whether the SNA's service runs"
+	}
+	return with(about.error(err.Error(), hint), "trouble", kind)
+}
+
+func isTimeout(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
+}

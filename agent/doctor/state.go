@@ -1,0 +1,124 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent/store"
+)
+
+func (h *host) databasePath() string {
+	return filepath.Join(h.config.Agent.StateDirectory, "agent.db")
+}
+
+// leastStateBytes is what the file system of the database should have free.
+const leastStateBytes = 64 << 20
+
+// stateDirectory looks that the directory of the database is there, private, and can be written.
+func (h *host) stateDirectory(context.Context) []Finding {
+	path := h.config.Agent.StateDirectory
+	about := one("state-directory", path)
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return about.warn("does not exist", "systemd makes it when the daemon starts as a service (StateDirectory=); else: install -d -m 0700 "+path)
+	case err != nil:
+		return about.error(err.Error(), "it must be a directory that the daemon can read and write")
+	case !info.IsDir():
+		return about.error("is no directory", "move away what is there, or set agent.state_directory to another path")
+	case info.Mode()&0o022 != 0:
+		return about.error(fmt.Sprintf("mode %04o: others may change the database", info.Mode().Perm()), "chmod 0700 "+path)
+	case info.Mode()&0o007 != 0:
+		return about.warn(fmt.Sprintf("mode %04o: everybody may look into it", info.Mode().Perm()), "chmod 0700 "+path)
+	}
+	if found := mayWrite(about, path); found != nil {
+		return found
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return about.error(err.Error(), "look at the file system it lies on")
+	}
+	free := st.Bavail * uint64(st.Bsize)
+	if free < leastStateBytes {
+		return about.error(fmt.Sprintf("%d MiB are free, and the database may need %d", free>>20, leastStateBytes>>20), "make room on its file system")
+	}
+	return about.ok(fmt.Sprintf("private, can be written, %d MiB free", free>>20))
+}
+
+// mayWrite says why a directory cannot be written, or nothing. Only root's answer says something about the daemon.
+func mayWrite(about subject, path string) []Finding {
+	err := unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.EROFS):
+		return about.error("its file system is read-only", "mount it writable, and look in the kernel's log for why it is not")
+	case os.Geteuid() != 0:
+		return about.skip("this user may not write there", "run as root to know whether the daemon can")
+	}
+	return about.error("cannot be written: "+err.Error(), "it must be a directory that the daemon can write")
+}
+
+const (
+	lockPatience  = 500 * time.Millisecond
+	maxWholeCheck = 64 << 20 // read from beginning to end; the daemon does the same at its start
+)
+
+// database looks at the database, unless the daemon has it open: then the daemon answers for it.
+func (h *host) database(ctx context.Context) []Finding {
+	about := one("database", h.databasePath())
+	found, err := store.Inspect(ctx, h.databasePath(), lockPatience, maxWholeCheck)
+	var locked *store.LockedError
+	var newer *store.NewerSchemaError
+	switch {
+	case errors.As(err, &locked):
+		return h.lockedDatabase(about, locked.Holders)
+	case errors.As(err, &newer):
+		return about.error(err.Error(), "install the newer agent again, or set the file aside and run 'sendense-agent rebuild'")
+	case errors.Is(err, store.ErrDamaged):
+		return about.error(err.Error(), "restart the daemon: it sets the file aside and makes the catalog again from the manifests")
+	case errors.Is(err, fs.ErrNotExist):
+		return about.ok("is not there yet: the daemon makes it, from the manifests in the repositories")
+	case errors.Is(err, fs.ErrPermission):
+		return about.skip("this user may not read it", "run as root")
+	case err != nil:
+		return about.error(err.Error(), "it must be a file that the daemon can read and write")
+	}
+	message := fmt.Sprintf("sound, %d KiB, schema version %d", found.SizeBytes>>10, found.Version)
+	switch {
+	case found.Version < found.Supported:
+		message = fmt.Sprintf("schema version %d, which the daemon brings up to %d when it starts", found.Version, found.Supported)
+	case !found.Whole:
+		message += "; too large to be read whole now"
+	}
+	return with(about.ok(message), "schema", fmt.Sprint(found.Version))
+}
+
+// lockedDatabase is what can be said while another process has the database open.
+func (h *host) lockedDatabase(about subject, holders []string) []Finding {
+	holder := strings.Join(holders, ", ")
+	if holder == "" {
+		holder = "another process"
+	}
+	foreign := len(holders) > 0 && !strings.HasPrefix(holder, "sendense-agent (")
+	var found []Finding
+	switch {
+	case foreign:
+		found = about.error("locked by "+holder+", which is not the daemon", "end that process: the daemon cannot start")
+	case h.daemonErr == nil:
+		found = about.ok("in use by the daemon, which answers")
+	case errors.Is(h.daemonErr, fs.ErrPermission):
+		found = about.skip("in use by "+holder, "run as root to ask the daemon")
+	default:
+		found = about.warn("locked by "+holder+", and the daemon does not answer", "wait for it if it is starting or a rebuild; else look at 'journalctl -u sendense-agent'")
+	}
+	return with(found, "holder", holder)
+}

@@ -1,0 +1,335 @@
+package agent_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/units/systemdtest"
+)
+
+// Two keys, as "base64" writes 48 random bytes.
+const (
+	firstKey  = "Xq0q4cJmVb1ZkHq3sZ5dGd4wq2m1n9o0p8r7s6t5u4v3w2x1y0zAaBbCcDdEeFfG"
+	secondKey = "R2m1n9o0p8r7s6t5u4v3w2x1y0zAaBbCcDdEeFfGXq0q4cJmVb1ZkHq3sZ5dGd4w"
+)
+
+// giveKeys puts keys where systemd puts the daemon's credentials, and returns a way to change them.
+func giveKeys(t testing.TB, keys map[string]string) func(id, content string) {
+	t.Helper()
+	dir := systemdtest.DiskDir(t)
+	must(t, os.Chmod(dir, 0o700)) // as systemd's is
+	t.Setenv("CREDENTIALS_DIRECTORY", dir)
+	give := func(id, content string) {
+		t.Helper()
+		path := filepath.Join(dir, id)
+		must(t, os.RemoveAll(path))
+		if content != "" {
+			must(t, os.WriteFile(path, []byte(content), 0o400))
+		}
+	}
+	for id, content := range keys {
+		give(id, content)
+	}
+	return give
+}
+
+// encrypted has the repository encrypt with a key; the others are of older restore points.
+func encrypted(key string, old ...string) func(*config.Config, *snatest.Options) {
+	return func(c *config.Config, _ *snatest.Options) {
+		c.Repositories[0].EncryptionKey, c.Repositories[0].OldKeys = key, old
+	}
+}
+
+// rotate restarts the agent with other keys.
+func (w *world) rotate(key string, old ...string) {
+	w.Helper()
+	w.stop()
+	encrypted(key, old...)(w.config, nil)
+	w.start()
+}
+
+// holdsNothingOf fails the test when the beginning of a source stands in any file below a directory.
+func (w *world) holdsNothingOf(dir string, sources ...string) {
+	w.Helper()
+	var samples [][]byte
+	for _, s := range sources {
+		content, err := os.ReadFile(s)
+		must(w.TB, err)
+		for at := 0; at < 1<<20; at += 64 << 10 { // a piece of every cluster
+			samples = append(samples, content[at:at+32])
+		}
+	}
+	looked := 0
+	must(w.TB, filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		for _, s := range samples {
+			if bytes.Contains(content, s) {
+				w.Errorf("%s holds what stands on the disk", path)
+				break
+			}
+		}
+		looked++
+		return err
+	}))
+	if looked == 0 {
+		w.Errorf("nothing is in %s", dir)
+	}
+}
+
+// TestEncryptedChain: full and incremental, with a key and then another, are restored byte for byte; nothing of the guest stands
+// in the repository.
+func TestEncryptedChain(t *testing.T) {
+	giveKeys(t, map[string]string{"key-1": firstKey, "key-2": secondKey})
+	w := newWorld(t, encrypted("key-1"))
+	vm, sources := w.putVM("vm", 48<<20, 32<<20)
+	points := []backup.Backup{w.point(vm.Name, backup.Full)}
+	frozen := [][]string{freeze(t, sources)}
+	more := func() {
+		scribble(t, sources[0], int64(len(points))<<16) // within what is looked for
+		points = append(points, w.point(vm.Name, backup.Incremental))
+		frozen = append(frozen, freeze(t, sources))
+	}
+	more()
+	w.rotate("key-2", "key-1")
+	more()
+	for i, want := range []string{"key-1", "key-1", "key-2"} {
+		for _, d := range points[i].Runs {
+			if d.KeyID != want {
+				t.Errorf("%s is encrypted with %q, want %q", d.Image, d.KeyID, want)
+			}
+		}
+	}
+	for _, f := range frozen {
+		w.holdsNothingOf(w.config.Repositories[0].Path, f...)
+	}
+	for i := range points {
+		r := w.serve(agent.RestoreRequest{BackupID: points[i].ID})
+		w.compareServed(r, frozen[i])
+		w.stopRestore(r.ID)
+	}
+	w.verified(points[2].ID)
+}
+
+// TestEncryptedVerified: a bit that flips in an encrypted image is found and named; that a key is away is no damage.
+func TestEncryptedVerified(t *testing.T) {
+	give := giveKeys(t, map[string]string{"key-1": firstKey})
+	w := newWorld(t, encrypted("key-1"))
+	vm, _ := w.putVM("vm", 8<<20)
+	full := w.point(vm.Name, backup.Full)
+	last := w.point(vm.Name, backup.Incremental)
+	found := func() map[string]agent.FileStatus {
+		t.Helper()
+		v, err := w.agent.Verify(agent.VerifyRequest{BackupID: last.ID, Deep: true})
+		must(t, err)
+		report, err := v.Wait(t.Context())
+		must(t, err)
+		of := map[string]agent.FileStatus{}
+		for _, f := range report.Files {
+			of[f.Path] = f.Status
+		}
+		return of
+	}
+	give("key-1", "")
+	if of := found(); of[full.Runs[0].Image] != agent.FileUnreadable || of[last.Runs[0].Image] != agent.FileUnreadable {
+		t.Errorf("without the key: %v", of)
+	}
+	give("key-1", firstKey)
+	w.verified(last.ID)
+	flipLast(t, full.Runs[0].Image)
+	if of := found(); of[full.Runs[0].Image] != agent.FileDamaged || of[last.Runs[0].Image] != agent.FileOK {
+		t.Errorf("a flipped bit: %v", of)
+	}
+}
+
+// TestEncryptedScratch: what a writable restore takes in is encrypted too.
+func TestEncryptedScratch(t *testing.T) {
+	giveKeys(t, map[string]string{"key-1": firstKey})
+	w := newWorld(t, encrypted("key-1"))
+	vm, _ := w.putVM("vm", 8<<20)
+	b := w.point(vm.Name, backup.Full)
+	r := w.serve(agent.RestoreRequest{BackupID: b.ID, Writable: true})
+	if out, err := write(r.Disks[0].URL, 4<<20); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	overlay, err := os.ReadFile(r.Disks[0].Image)
+	must(t, err)
+	if bytes.Contains(overlay, bytes.Repeat([]byte{0x5a}, 64)) || !bytes.Contains(overlay, []byte("LUKS\xba\xbe")) {
+		t.Errorf("%s holds what was written", r.Disks[0].Image)
+	}
+}
+
+// TestEncryptionBeginsWithAFull: no chain holds images that are encrypted beside some that are not.
+func TestEncryptionBeginsWithAFull(t *testing.T) {
+	giveKeys(t, map[string]string{"key-1": firstKey})
+	w := newWorld(t)
+	vm, _ := w.putVM("vm", 8<<20)
+	for _, key := range []string{"", "key-1", ""} {
+		var old []string
+		if key == "" {
+			old = []string{"key-1"}
+		}
+		w.rotate(key, old...)
+		_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: backup.Incremental, Repository: "main"})
+		if e := agent.AsError(err); e == nil || e.Reason != agent.NoParent {
+			t.Errorf("key %q: an incremental: %v", key, err)
+		}
+		if b := w.point(vm.Name, backup.Auto); b.Type != backup.Full || b.Encrypted() != (key != "") {
+			t.Errorf("key %q: %s, encrypted %v", key, b.Type, b.Encrypted())
+		}
+		if b := w.point(vm.Name, backup.Auto); b.Type != backup.Incremental {
+			t.Errorf("key %q: the second is %s", key, b.Type)
+		}
+	}
+}
+
+// TestKeyUnusable: without its key nothing is begun, and whoever asks is told of which repository which key is meant, and what
+// to do. The SNA hears nothing.
+func TestKeyUnusable(t *testing.T) {
+	give := giveKeys(t, map[string]string{"key-1": firstKey})
+	w := newWorld(t, encrypted("key-1"))
+	vm, sources := w.putVM("vm", 8<<20)
+	b := w.point(vm.Name, backup.Full)
+	other, _ := w.putVM("other", 8<<20)
+	for _, c := range []struct{ what, content, want string }{
+		{"missing", "", "is missing"},
+		{"with a newline", firstKey + "\n", "newline"},
+		{"short", "short", "5 bytes long"},
+		{"binary", strings.Repeat("\x80", 40), "no printable ASCII"},
+		{"another", secondKey, "does not open"},
+	} {
+		give("key-1", c.content)
+		for _, kind := range []backup.Type{backup.Full, backup.Incremental, backup.Auto} {
+			_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: kind, Repository: "main"})
+			w.wantKeyError(c.what+", "+string(kind), err, c.want)
+		}
+		if c.content != secondKey { // of a VM that has no restore point nothing tells that it is another one
+			_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: other.Name, Type: backup.Full, Repository: "main"})
+			w.wantKeyError(c.what+", new VM", err, c.want)
+		}
+		for _, writable := range []bool{false, true} {
+			_, err := w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: b.ID, Writable: writable})
+			w.wantKeyError(c.what+", restore", err, c.want)
+		}
+		w.clean()
+	}
+	give("key-1", firstKey)
+	w.rotate("")
+	_, err := w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: b.ID})
+	w.wantKeyError("not configured", err, "old_keys")
+	w.rotate("", "key-1")
+	w.compareServed(w.serve(agent.RestoreRequest{BackupID: b.ID}), freeze(t, sources))
+	if n := len(w.sna.State().PostsPerJob); n != 1 {
+		t.Errorf("the SNA was asked for %d backups, want 1", n)
+	}
+}
+
+func (w *world) wantKeyError(what string, err error, words string) {
+	w.Helper()
+	e := agent.AsError(err)
+	if e == nil || e.Reason != agent.KeyUnavailable {
+		w.Errorf("%s: %v", what, err)
+		return
+	}
+	for _, want := range []string{"repository main", `"key-1"`, words} {
+		if !strings.Contains(e.Message, want) {
+			w.Errorf("%s: %q does not say %s", what, e.Message, want)
+		}
+	}
+	if strings.Contains(e.Message+e.Hint, firstKey[:8]) || !strings.Contains(e.Hint, "/etc/credstore/key-1") && words != "old_keys" {
+		w.Errorf("%s: hint %q", what, e.Hint)
+	}
+}
+
+// TestKeyMissingAtTheEnd: a key that goes while a backup runs fails it where its image is checked: a restore point that nobody
+// could open is none.
+func TestKeyMissingAtTheEnd(t *testing.T) {
+	give := giveKeys(t, map[string]string{"key-1": firstKey})
+	w := newWorld(t, encrypted("key-1"))
+	vm, _ := w.putVM("vm", 8<<20)
+	w.sna.Hold("copy/0")
+	b := w.startBackup(vm.Name)
+	give("key-1", "")
+	w.sna.Release("copy/0")
+	if b = w.wait(b.ID); b.State != backup.Failed || b.Failure.Reason != string(agent.KeyUnavailable) {
+		t.Errorf("%s: %+v", b.State, b.Failure)
+	}
+}
+
+// TestImageExchangedForAPlainOne: who can write to the repository cannot have a plain image taken for an encrypted one.
+func TestImageExchangedForAPlainOne(t *testing.T) {
+	giveKeys(t, map[string]string{"key-1": firstKey})
+	w := newWorld(t, encrypted("key-1"))
+	vm, _ := w.putVM("vm", 8<<20)
+	b := w.point(vm.Name, backup.Full)
+	image := b.Runs[0].Image
+	must(t, os.Remove(image))
+	must(t, nbd.Tools{}.Create(t.Context(), nbd.ImageSpec{Path: image, SizeBytes: 8 << 20, ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true}))
+	must(t, os.Chmod(image, 0o644))
+	_, err := w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: b.ID})
+	if err == nil || !strings.Contains(err.Error(), "is encrypted: false") {
+		t.Errorf("a restore: %v", err)
+	}
+	if _, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: backup.Incremental, Repository: "main"}); agent.AsError(err) == nil ||
+		agent.AsError(err).Reason != agent.NoParent {
+		t.Errorf("an incremental: %v", err)
+	}
+}
+
+// TestKeyIsNotTold looks for the key wherever somebody could find it while a backup and a restore run.
+func TestKeyIsNotTold(t *testing.T) {
+	giveKeys(t, map[string]string{"key-1": firstKey})
+	w := newWorld(t, encrypted("key-1"))
+	vm, _ := w.putVM("vm", 8<<20)
+	b := w.point(vm.Name, backup.Full)
+	r := w.serve(agent.RestoreRequest{BackupID: b.ID})
+	w.sna.Hold("copy/0")
+	running := w.startBackup(vm.Name)
+	for _, unit := range []string{r.Disks[0].Unit, running.Runs[0].Unit} {
+		u, err := w.units.Get(t.Context(), unit)
+		must(t, err)
+		pid := u.MainPID
+		for what, content := range map[string]string{
+			"systemctl show":      shellOut(t, "systemctl show --all %[1]s.service %[1]s.socket", unit),
+			"unit file":           shellOut(t, "systemctl cat %s.service", unit),
+			"journal":             shellOut(t, "journalctl --no-pager --output=export"),
+			"all processes":       shellOut(t, "ps axeww"),
+			"its environment":     shellOut(t, "cat /proc/%d/environ", pid),
+			"its command line":    shellOut(t, "cat /proc/%d/cmdline", pid),
+			"files of the agent":  shellOut(t, "cat %s/*", w.config.Agent.StateDirectory),
+			"files of the backup": shellOut(t, "cat %s/*", b.Directory),
+		} {
+			if strings.Contains(content, firstKey) {
+				t.Errorf("%s: %s tells the key", unit, what)
+			}
+			if content == "" {
+				t.Errorf("%s: %s: nothing was looked at", unit, what)
+			}
+		}
+		file := shellOut(t, "systemctl cat %s.service", unit)
+		if !strings.Contains(file, "LoadCredential=key-1:") || strings.Contains(file, "SetCredential") {
+			t.Error(file)
+		}
+	}
+	w.sna.Release("copy/0")
+	w.wait(running.ID)
+}
+
+func shellOut(t testing.TB, format string, args ...any) string {
+	t.Helper()
+	out, err := exec.Command("sh", "-c", fmt.Sprintf(format, args...)).Output()
+	must(t, err)
+	return string(out)
+}

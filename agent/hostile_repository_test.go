@@ -1,0 +1,156 @@
+package agent_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// replace moves a file or directory away for as long as f runs, and has put make something in its place.
+func replace(t testing.TB, path string, put func() error, f func()) {
+	t.Helper()
+	must(t, os.Rename(path, path+".away"))
+	must(t, put())
+	f()
+	must(t, errors.Join(os.RemoveAll(path), os.Rename(path+".away", path)))
+}
+
+// TestHostileRepository: whatever stands in the place of a restore point, no incremental is built upon it, nobody waits for
+// it, and nothing behind it is touched.
+func TestHostileRepository(t *testing.T) {
+	w := newWorld(t)
+	w.putVM("vm", 8<<20)
+	w.putVM("other", 8<<20)
+	mine, other := w.point("vm", backup.Full), w.point("other", backup.Full)
+	image, manifest := mine.Runs[0].Image, filepath.Join(mine.Directory, "manifest.json")
+	before, err := os.ReadFile(other.Runs[0].Image)
+	must(t, err)
+	for _, attack := range []struct {
+		what, path string
+		put        func() error
+	}{
+		{"image is a link to another VM's", image, func() error { return os.Symlink(other.Runs[0].Image, image) }},
+		{"image is a link to a secret", image, func() error { return os.Symlink("/etc/shadow", image) }},
+		{"image is a FIFO", image, func() error { return unix.Mkfifo(image, 0o666) }},
+		{"image is a device", image, func() error { return unix.Mknod(image, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))) }},
+		{"image is a directory", image, func() error { return os.Mkdir(image, 0o755) }},
+		{"manifest is a link to another VM's", manifest, func() error { return os.Symlink(filepath.Join(other.Directory, "manifest.json"), manifest) }},
+		{"manifest is another VM's", manifest, func() error { return os.Link(filepath.Join(other.Directory, "manifest.json"), manifest) }},
+		{"directory is a link to another VM's", mine.Directory, func() error { return os.Symlink(other.Directory, mine.Directory) }},
+		{"VM is a link to another", filepath.Dir(mine.Directory), func() error { return os.Symlink("other", filepath.Dir(mine.Directory)) }},
+	} {
+		replace(t, attack.path, attack.put, func() {
+			within(t, attack.what, time.Minute, func() {
+				b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+				if err == nil {
+					t.Errorf("%s: %s was started", attack.what, b.ID)
+					_, _ = w.agent.CancelBackup(t.Context(), b.ID)
+				}
+			})
+		})
+	}
+	if after, err := os.ReadFile(other.Runs[0].Image); err != nil || string(after) != string(before) {
+		t.Errorf("the other VM's image was changed: %v", err)
+	}
+	if b := w.point("vm", backup.Incremental); b.Parent != mine.ID { // everything is back in its place
+		t.Errorf("stands on %s", b.Parent)
+	}
+}
+
+// TestParentDamagedInTheQueue: a chain is looked at before it is opened, not only before the backup was queued.
+func TestParentDamagedInTheQueue(t *testing.T) {
+	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups = 1 })
+	w.putVM("vm", 8<<20)
+	w.putVM("first", 8<<20)
+	full := w.point("vm", backup.Full)
+	w.sna.Hold("copy/0")
+	first := w.startBackup("first")
+	queued, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main", Queue: true})
+	must(t, err)
+	if queued.State != backup.Queued {
+		t.Fatalf("%s is %s", queued.ID, queued.State)
+	}
+	rebase(t, full.Runs[0].Image, "/etc/shadow", "raw")
+	w.sna.Release("copy/0")
+	w.wait(first.ID)
+	if queued = w.wait(queued.ID); queued.State != backup.Failed || queued.Failure == nil || queued.Failure.Reason != string(agent.NoParent) {
+		t.Errorf("%s is %s: %+v", queued.ID, queued.State, queued.Failure)
+	}
+	if n := w.posts(queued.ID); n != 0 {
+		t.Errorf("the SNA was asked %d times", n)
+	}
+}
+
+// TestHostileBackingAtTheEnd: what is published stands on what was made, and on nothing else.
+func TestHostileBackingAtTheEnd(t *testing.T) {
+	w := newWorld(t)
+	w.putVM("vm", 8<<20)
+	w.sna.Hold("copy/0")
+	b := w.startBackup("vm")
+	image := b.Runs[0].Image
+	out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", "/etc/shadow", "-F", "raw", image+".other", "8M").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	must(t, errors.Join(os.Chmod(image+".other", 0o644), os.Rename(image+".other", image)))
+	w.sna.Release("copy/0")
+	if b = w.wait(b.ID); b.State != backup.Failed {
+		t.Errorf("%s is %s, and stands on /etc/shadow", b.ID, b.State)
+	}
+}
+
+// TestExporterFollowsNowhere starts the real exporter on images that the agent would never give it: what an image names is not
+// there for it.
+func TestExporterFollowsNowhere(t *testing.T) {
+	w := newWorld(t)
+	w.putVM("other", 8<<20)
+	other := w.point("other", backup.Full)
+	must(t, errors.Join(os.Chmod(other.Directory, 0o755), os.Chmod(other.Runs[0].Image, 0o644))) // no permission stands in the way
+	repo := w.config.Repositories[0].Path
+	dir := filepath.Join(repo, "vm", "backup-vm-1")
+	must(t, os.MkdirAll(dir, 0o755))
+	defer w.removeAll(filepath.Dir(dir))
+	image := filepath.Join(dir, "vm-disk0.qcow2")
+	outside := filepath.Join(w.dir, "outside.raw")
+	writeSource(t, outside, 8<<20)
+	for _, backing := range []struct {
+		what, format, name string
+		ancestors          []string
+		starts             bool
+	}{
+		{"parent", "qcow2", other.Runs[0].Image, []string{other.Directory}, true},
+		{"another VM's image", "qcow2", other.Runs[0].Image, nil, false},
+		{"a secret", "raw", "/etc/shadow", nil, false},
+		{"a network", "raw", "nbd://127.0.0.1:" + itoa(int(w.config.NBD.LastPort)) + "/x", nil, false},
+	} {
+		out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", backing.name, "-F", backing.format, image, "8M").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		must(t, errors.Join(os.Chmod(dir, 0o777), os.Chmod(image, 0o666)))
+		spec, err := agent.Exporter{
+			Unit: "sendense-nbd-test-" + itoa(len(backing.what)), Image: image, Export: "vm-disk0",
+			Address: "127.0.0.1:" + itoa(int(w.config.NBD.LastPort)), IO: nbd.BufferedIO,
+			Repository: repo, Directory: dir, Ancestors: backing.ancestors,
+		}.Spec(w.config)
+		must(t, err)
+		_, err = w.units.Start(t.Context(), spec)
+		if (err == nil) != backing.starts {
+			t.Errorf("%s: %v", backing.what, err)
+		}
+		if err == nil {
+			must(t, w.units.Remove(t.Context(), spec.Name))
+		}
+	}
+}

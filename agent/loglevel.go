@@ -1,0 +1,24 @@
+package agent
+
+import (
+	"log/slog"
+	"strings"
+)
+
+// LogLevel is the least level that is logged now, as the configuration spells it.
+func (a *Agent) LogLevel() string { return levelName(a.level.Level()) }
+
+// SetLogLevel changes what is logged from now on, until the agent ends or its configuration is loaded again: debug, info,
+// warn or error.
+func (a *Agent) SetLogLevel(name string) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(name)); err != nil || levelName(level) != name {
+		return errorf(InvalidRequest, "level: want debug, info, warn or error, not %.40q", name)
+	}
+	before := a.LogLevel()
+	a.level.Set(level)
+	a.log.Warn("log level set", logFrom, before, logTo, name) // a warning, so that it is seen at almost every level
+	return nil
+}
+
+func levelName(level slog.Level) string { return strings.ToLower(level.String()) }

@@ -1,0 +1,196 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/units"
+)
+
+// A lostBackup is one that went with a lost database, as its exporters tell of it.
+type lostBackup struct {
+	backup backup.Backup
+	leases []backup.Lease
+}
+
+// adoptLost looks, when the database stands for one that was lost, for exporters that still run, and puts their backups on
+// record as undoing: they cannot become restore points any more, for what the SNA was told and what SBC reported is gone. As
+// long as they serve, SBC goes on copying for nothing, and their ports cannot be leased.
+func (a *Agent) adoptLost(ctx context.Context) error {
+	if rebuilt, err := a.store.Rebuilt(); err != nil || !rebuilt {
+		return err
+	}
+	loaded, err := a.units.List(ctx, unitPrefix)
+	if err != nil {
+		return fmt.Errorf("looking for exporters of lost backups: %w", err)
+	}
+	restores, loaded := divide(loaded)
+	if err := a.dropLostRestores(ctx, restores); err != nil {
+		return err
+	}
+	lost, left := planLost(loaded, a.config.Agent.Slice, a.repositories)
+	for _, s := range left {
+		a.log.Warn("a unit that looks like an exporter is left alone", logUnit, s.unit, logReason, s.reason)
+	}
+	for _, l := range lost {
+		if err := a.adopt(ctx, l); err != nil {
+			return err
+		}
+	}
+	failpoint.Reach("before the mark of a lost database goes")
+	defer failpoint.Reach("after the mark of a lost database went")
+	return a.store.ClearRebuilt()
+}
+
+// adopt puts one lost backup on record. Where that cannot be done, as when its restore point is complete, its exporters are
+// removed.
+func (a *Agent) adopt(ctx context.Context, l lostBackup) error {
+	vm, err := a.vmOf(filepath.Base(filepath.Dir(l.backup.Directory)))
+	if err != nil {
+		return err
+	}
+	l.backup.VM.Name = vm
+	known, err := a.store.Backup(l.backup.ID)
+	why := fmt.Errorf("it is %s", known.State)
+	if err != nil {
+		failpoint.Reach("before adopt")
+		why = a.store.Adopt(l.backup, l.leases)
+		failpoint.Reach("after adopt")
+		if why == nil {
+			a.log.Error("a backup went with the lost database, and is undone", logBackupID, l.backup.ID, logVM, vm)
+			return nil
+		}
+	}
+	for _, d := range l.backup.Runs {
+		a.log.Warn("an exporter that serves nothing is removed", logUnit, d.Unit, logReason, why)
+		failpoint.Reach("lost backup: before unit")
+		err := a.units.Remove(ctx, d.Unit)
+		failpoint.Reach("lost backup: unit removed")
+		if err != nil {
+			a.log.Error("the exporter cannot be removed", logUnit, d.Unit, logError, err)
+			continue
+		}
+		a.metrics.orphans.Inc()
+	}
+	return nil
+}
+
+// vmOf is the VM whose backups lie in a directory of that name. Of one that is not on record the directory's name is all
+// that is known.
+func (a *Agent) vmOf(directory string) (string, error) {
+	for after := ""; ; {
+		page, next, err := a.store.VMs(after, store.MaxPage)
+		if err != nil {
+			return "", err
+		}
+		for _, vm := range page {
+			if nbd.DirName(vm.Name) == directory {
+				return vm.Name, nil
+			}
+		}
+		if after = next; next == "" {
+			return directory, nil
+		}
+	}
+}
+
+// planLost says which backups the loaded units belong to, and which units are left alone because nothing proves that they
+// are ours. What does is more than a name, as there is no record: the slice, and a qemu-nbd that serves an image where the
+// backup's own would lie, under the name that it would have.
+func planLost(loaded []units.Unit, slice string, repositories []*repository.Repository) (lost []lostBackup, left []step) {
+	found := map[string]*lostBackup{}
+	for _, u := range loaded {
+		id := backupOf(u.Name)
+		run, lease, err := lostRun(u, slice)
+		var repo *repository.Repository
+		if err == nil {
+			repo, err = repositoryOf(run.Image, id, repositories)
+		}
+		if err != nil {
+			left = append(left, step{action: leaveUnit, backupID: id, unit: u.Name, reason: err.Error()})
+			continue
+		}
+		l := found[id]
+		if l == nil {
+			l = &lostBackup{backup: newLost(id, repo.ID, filepath.Dir(run.Image), u.StartedAt)}
+			found[id] = l
+		}
+		l.backup.Runs, l.leases = append(l.backup.Runs, run), append(l.leases, lease)
+	}
+	for _, l := range found {
+		slices.SortFunc(l.backup.Runs, func(x, y backup.DiskRun) int { return cmp.Compare(x.DiskID, y.DiskID) })
+		lost = append(lost, *l)
+	}
+	slices.SortFunc(lost, func(x, y lostBackup) int { return cmp.Compare(x.backup.ID, y.backup.ID) })
+	return lost, left
+}
+
+func newLost(id, repo, directory string, since time.Time) backup.Backup {
+	return backup.Backup{
+		ID: id, Type: backup.Full, Repository: repo, State: backup.Undoing, Directory: directory, DirectoryMade: true,
+		CreatedAt: since, UpdatedAt: since, CalledAt: since, // at the earliest: SBC may be on its way
+		Failure: &backup.Failure{
+			Reason:  string(Internal),
+			Message: "backup " + id + " was running when the agent's database was lost, and its record with it",
+			Hint:    "start it again; the daemon's journal says what became of the database",
+		},
+	}
+}
+
+// unitOfDisk takes the name of a unit apart: backup, disk and nonce.
+var unitOfDisk = regexp.MustCompile(`^` + regexp.QuoteMeta(unitPrefix) + `(backup-.+)-disk([0-9]{1,4})-([0-9a-f]{8})$`)
+
+// lostRun is the run of one disk that a unit serves.
+func lostRun(u units.Unit, slice string) (backup.DiskRun, backup.Lease, error) {
+	var run backup.DiskRun
+	name := unitOfDisk.FindStringSubmatch(u.Name)
+	if name == nil {
+		return run, backup.Lease{}, errors.New("its name is not one that the agent gives")
+	}
+	if u.Slice != slice {
+		return run, backup.Lease{}, fmt.Errorf("it is in slice %q, not %s", u.Slice, slice)
+	}
+	image, export, ok := nbd.Served(u.Argv)
+	if !ok {
+		return run, backup.Lease{}, errors.New("it does not run what the agent runs")
+	}
+	_, text, err := net.SplitHostPort(u.ListenAddress)
+	if err != nil {
+		return run, backup.Lease{}, fmt.Errorf("its socket: %w", err)
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || port == 0 {
+		return run, backup.Lease{}, fmt.Errorf("its socket listens on %s", u.ListenAddress)
+	}
+	disk, _ := strconv.Atoi(name[2]) // at most four digits
+	run = backup.DiskRun{
+		DiskID: disk, Port: uint16(port), ExportName: export, Image: image, Unit: u.Name, InvocationID: u.InvocationID, PID: u.MainPID,
+	}
+	return run, backup.Lease{Port: run.Port, BackupID: name[1], DiskID: disk, Nonce: name[3], LeasedAt: u.StartedAt}, nil
+}
+
+// repositoryOf is the repository in which an image lies, where an image of the backup would.
+func repositoryOf(image, backupID string, repositories []*repository.Repository) (*repository.Repository, error) {
+	directory := filepath.Dir(image)
+	for _, repo := range repositories {
+		vm, found := strings.CutPrefix(filepath.Dir(directory), repo.Path+"/")
+		if found && repo.Dir(vm, backupID) == directory && !strings.Contains(vm, "/") {
+			return repo, nil
+		}
+	}
+	return nil, fmt.Errorf("its image %s is not where one of backup %s would be", image, backupID)
+}

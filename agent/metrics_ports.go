@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+var descPorts = prometheus.NewDesc("sendense_agent_ports",
+	"Ports for exports: leased, cooling (a late client may still come), foreign (held by another process) and free.",
+	[]string{"state"}, nil)
+
+// What a port of the range is.
+const (
+	portLeased  = "leased"
+	portCooling = "cooling"
+	portForeign = "foreign"
+	portFree    = "free"
+)
+
+func (a *Agent) scrapePorts(context.Context) ([]prometheus.Metric, error) {
+	count, err := a.countPorts()
+	if err != nil {
+		return nil, err
+	}
+	var list []prometheus.Metric
+	for _, state := range []string{portLeased, portCooling, portForeign, portFree} {
+		list = append(list, gauge(descPorts, float64(count[state]), state))
+	}
+	return list, nil
+}
+
+// countPorts looks what the ports of the range are used for now. A port is leased before anybody listens on it, and returned
+// after; so one that somebody listens on, and that is leased neither before nor after that look, is another process's. One
+// that another process was found on lately counts as well: it is not tried.
+func (a *Agent) countPorts() (map[string]int, error) {
+	before, err := a.store.Leases()
+	if err != nil {
+		return nil, err
+	}
+	host, err := netip.ParseAddr(a.config.NBD.Host)
+	if err != nil {
+		return nil, err
+	}
+	listening, err := nbd.Taken(host)
+	if err != nil {
+		return nil, err
+	}
+	leases, err := a.store.Leases()
+	if err != nil {
+		return nil, err
+	}
+	cooling, _, err := a.store.Cooling(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	count := map[string]int{}
+	leased, ours, rest := portSet(leases), portSet(before), map[uint16]bool{}
+	for _, c := range cooling {
+		rest[c.Port] = true
+	}
+	for port := int(a.ports.First); port <= int(a.ports.Last); port++ {
+		count[a.portState(uint16(port), leased, ours, rest, listening)]++
+	}
+	return count, nil
+}
+
+func (a *Agent) portState(p uint16, leased, ours, cooling, listening map[uint16]bool) string {
+	switch {
+	case leased[p]:
+		return portLeased
+	case cooling[p]:
+		return portCooling
+	case listening[p] && !ours[p], a.foreign.has(p):
+		return portForeign
+	}
+	return portFree
+}
+
+func portSet(leases []backup.Lease) map[uint16]bool {
+	set := map[uint16]bool{}
+	for _, l := range leases {
+		set[l.Port] = true
+	}
+	return set
+}

@@ -1,0 +1,95 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/store"
+)
+
+var (
+	descVMs        = prometheus.NewDesc("sendense_agent_vms", "VMs on record.", nil, nil)
+	descVMsOmitted = prometheus.NewDesc("sendense_agent_vms_omitted",
+		"VMs on record without series of their own, because there are too many.", nil, nil)
+	descLastSuccess = prometheus.NewDesc("sendense_backup_last_success_timestamp_seconds",
+		"Time at which the newest restore point of a VM in a repository was completed, as Unix time.", []string{"vm", "repository"}, nil)
+	descLastReceived = prometheus.NewDesc("sendense_backup_last_success_received_bytes",
+		"Bytes received on the wire for the newest restore point of a VM in a repository.", []string{"vm", "repository"}, nil)
+	descLastSize = prometheus.NewDesc("sendense_backup_last_success_size_bytes",
+		"Size of all disks in the newest restore point of a VM in a repository.", []string{"vm", "repository"}, nil)
+	descVMInterval = prometheus.NewDesc("sendense_agent_vm_backup_interval_seconds",
+		"How often a restore point of a VM is expected; of a VM from which none are expected there is no such series.", []string{"vm"}, nil)
+	descVMAdded = prometheus.NewDesc("sendense_agent_vm_added_timestamp_seconds",
+		"Time at which a VM was put on record, as Unix time; 0: it is not known.", []string{"vm"}, nil)
+)
+
+// scrapeVMs tells of every VM on record, in the order of their names and as many as metrics.max_vms allows, what is expected
+// of it and what its newest restore point in every repository is. Each is one look at an index, however many records there
+// are.
+func (a *Agent) scrapeVMs(ctx context.Context) ([]prometheus.Metric, error) {
+	counts, err := a.store.Counts(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	vms, err := a.watchedVMs()
+	if err != nil {
+		return nil, err
+	}
+	list := []prometheus.Metric{
+		gauge(descVMs, float64(counts.VMs)),
+		gauge(descVMsOmitted, float64(max(counts.VMs-len(vms), 0))),
+	}
+	for _, vm := range vms {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		of, err := a.scrapeVM(vm)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, of...)
+	}
+	return list, nil
+}
+
+// watchedVMs are the VMs that have series of their own.
+func (a *Agent) watchedVMs() (vms []backup.VM, err error) {
+	for after, most := "", a.config.Metrics.MaxVMs; len(vms) < most; {
+		var page []backup.VM
+		if page, after, err = a.store.VMs(after, min(most-len(vms), store.MaxPage)); err != nil {
+			return nil, err
+		}
+		if vms = append(vms, page...); after == "" {
+			break
+		}
+	}
+	return vms, nil
+}
+
+func (a *Agent) scrapeVM(vm backup.VM) ([]prometheus.Metric, error) {
+	list := []prometheus.Metric{gauge(descVMAdded, max(unixTime(vm.AddedAt), 0), vm.Name)}
+	if interval := vm.BackupInterval.Or(a.config.Metrics.BackupInterval.Std()); interval > 0 {
+		list = append(list, gauge(descVMInterval, interval.Seconds(), vm.Name))
+	}
+	for _, r := range a.repositories {
+		b, found, err := a.store.LatestCompleted(vm.Name, r.ID)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			continue
+		}
+		p := summarize(b, recorded(b))
+		list = append(list,
+			gauge(descLastSuccess, unixTime(b.EndedAt), vm.Name, r.ID),
+			gauge(descLastReceived, float64(p.ReceivedBytes), vm.Name, r.ID),
+			gauge(descLastSize, float64(p.TotalBytes), vm.Name, r.ID))
+		list = append(list, verifiedPoint(b, r.ID)...)
+	}
+	return list, nil
+}
+
+func unixTime(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -1,0 +1,261 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/units"
+)
+
+// A world is what an agent finds: what its database says, and what is really there. Nothing is planned about what was not
+// looked at.
+type world struct {
+	slice       string                    // of our exporters
+	bootID      string                    // of the host; "" if it is not known
+	idle        []backup.Backup           // the active backups that no run moves along
+	records     map[string]backup.Backup  // every record that the rest of the world names
+	removed     map[string]string         // and the directories of those that are not on record because they were deleted
+	restores    map[string]backup.Restore // every restore on record that the rest of the world names
+	scratch     []backup.Restore          // the restores that have ended, and whose overlays may be there
+	leases      []backup.Lease
+	units       []units.Unit    // that carry our prefix; nil if they were not looked at
+	directories []directory     // without a manifest; nil if they were not looked at
+	rewrites    []backup.Backup // the restore points whose rewriting was cut short
+	merges      []directory     // what was to take a restore point\'s place, or whose place was taken
+}
+
+// A directory stands in a repository where one of a backup would, and holds no manifest.
+type directory struct {
+	repository, vm, backupID string
+	path                     string // absolute
+	empty                    bool
+}
+
+// A step is one thing that brings the world and the records together again.
+type step struct {
+	action    action
+	backupID  string
+	restoreID string       // in its place, of what belongs to a restore
+	unit      string       // of removeUnit and leaveUnit
+	lease     backup.Lease // of returnLease
+	directory directory    // of removeDirectory
+	reason    string
+}
+
+// owner is whom a step is about.
+func (s step) owner() string {
+	if s.restoreID != "" {
+		return "restore " + s.restoreID
+	}
+	return "backup " + s.backupID
+}
+
+type action string
+
+const (
+	undoBackup      action = "undo"             // it had not reached the SNA
+	loseBackup      action = "lose"             // its exporters went with a host that was restarted
+	unresolve       action = "unresolve"        // its request may have left
+	resumeBackup    action = "resume"           // it goes on from the state on record
+	removeUnit      action = "remove unit"      // a pair of ours that serves no lease
+	leaveUnit       action = "leave unit"       // a pair that looks like ours, and is not known to be
+	returnLease     action = "return lease"     // no active backup has it
+	removeDirectory action = "remove directory" // it is of a backup that was undone or deleted
+	resumeDeletion  action = "resume deletion"  // it was cut short
+	settleRewrite   action = "settle rewrite"   // of a restore point: it was cut short, or has left something
+	removeScratch   action = "remove scratch"   // the overlays of a restore that has ended
+)
+
+// plan says what is to be done, in this order: a port is given back after the unit that serves it has gone. It only
+// computes. Once all of it is done, there is nothing to plan.
+func plan(w world) []step {
+	return slices.Concat(planBackups(w), planUnits(w), planRestoreUnits(w), planLeases(w), planDirectories(w), planRewrites(w), planScratch(w))
+}
+
+// planBackups says what becomes of the backups that were active when the last agent ended.
+func planBackups(w world) []step {
+	steps := make([]step, 0, len(w.idle))
+	for _, b := range w.idle {
+		steps = append(steps, fate(b, w.bootID))
+	}
+	return steps
+}
+
+// fate is what becomes of one active backup when its agent ends.
+func fate(b backup.Backup, bootID string) step {
+	s := step{action: resumeBackup, backupID: b.ID, reason: "it is " + string(b.State)}
+	switch b.State {
+	case backup.Preparing, backup.Exporting:
+		if b.Queued && b.State == backup.Preparing {
+			break // nothing but the leases is there, and nobody has been told that it failed
+		}
+		s.action, s.reason = undoBackup, "the agent ended before the SNA was asked"
+	case backup.Calling, backup.Unresolved, backup.Running:
+		if restarted(b, bootID) {
+			s.action, s.reason = loseBackup, "the host was restarted while it was "+string(b.State)
+		} else if b.State == backup.Calling {
+			s.action, s.reason = unresolve, "the agent ended while the SNA was being asked"
+		}
+	}
+	return s
+}
+
+// restarted says whether the host was started anew since the exports of a backup were.
+func restarted(b backup.Backup, bootID string) bool {
+	return bootID != "" && b.BootID != "" && b.BootID != bootID
+}
+
+// planUnits says what becomes of the units that carry our prefix. A pair is ours when a record names it, and its service
+// was started as that record says: InvocationID is systemd's own name for one life of a unit. A pair of ours that serves no
+// active backup is removed. One that no record names is left alone: it may be anybody's.
+func planUnits(w world) []step {
+	var steps []step
+	for _, u := range w.units {
+		if isRestore(u.Name) {
+			continue
+		}
+		id := backupOf(u.Name)
+		b, known := w.records[id]
+		d := runOf(b, u.Name)
+		s := step{action: leaveUnit, backupID: id, unit: u.Name}
+		switch {
+		case !known:
+			s.reason = "no backup of that name is on record"
+		case d == nil:
+			s.reason = fmt.Sprintf("backup %s has no such unit", id)
+		case u.ActiveState != "" && u.Slice != w.slice:
+			s.reason = fmt.Sprintf("it is in slice %s, not %s", u.Slice, w.slice)
+		case d.InvocationID != "" && u.InvocationID != "" && u.InvocationID != d.InvocationID:
+			s.reason = "its service was not started by the agent"
+		case b.State.Active():
+			continue
+		default:
+			s.action, s.reason = removeUnit, fmt.Sprintf("backup %s is %s", id, b.State)
+		}
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+// planLeases gives back the ports that no active backup has. The database never lets that happen; if it did, the port
+// would be lost for ever. Without a look at the units nothing is given back, since one of them may serve the port.
+func planLeases(w world) []step {
+	if w.units == nil {
+		return nil
+	}
+	var steps []step
+	for _, l := range w.leases {
+		b, known := w.records[l.BackupID]
+		s := step{action: returnLease, backupID: l.BackupID, restoreID: l.RestoreID, lease: l}
+		switch {
+		case l.RestoreID != "":
+			if r := w.restores[l.RestoreID]; restoreHolds(r, l) {
+				continue
+			}
+			s.reason = fmt.Sprintf("no active restore %s has it", l.RestoreID)
+		case !known:
+			s.reason = "no backup of that name is on record"
+		case !b.State.Active():
+			s.reason = fmt.Sprintf("backup %s is %s", b.ID, b.State)
+		case !holds(b, l):
+			s.reason = fmt.Sprintf("backup %s has another port", b.ID)
+		default:
+			continue
+		}
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+// holds says whether a lease is one of a backup's.
+func holds(b backup.Backup, l backup.Lease) bool {
+	d := b.Run(l.DiskID)
+	return d != nil && d.Port == l.Port && strings.Contains(d.Unit, l.Nonce)
+}
+
+// planDirectories says which directories go, and which deletions go on. A directory whose backup was never on record, or
+// did not make it, or had another one, is left alone.
+func planDirectories(w world) []step {
+	if w.directories == nil {
+		return nil
+	}
+	var steps []step
+	for _, d := range w.directories {
+		b, known := w.records[d.backupID]
+		s := step{action: removeDirectory, backupID: d.backupID, directory: d}
+		switch {
+		case !known && d.path == w.removed[d.backupID]:
+			s.reason = fmt.Sprintf("backup %s was deleted", d.backupID)
+		case !known || b.State != backup.Failed && b.State != backup.Cancelled:
+			continue
+		case b.Repository != d.repository || vmDirectory(b) != d.vm || !b.DirectoryMade && !d.empty:
+			continue
+		default:
+			s.reason = fmt.Sprintf("backup %s is %s", b.ID, b.State)
+		}
+		steps = append(steps, s)
+	}
+	return append(steps, planDeletions(w)...)
+}
+
+func planDeletions(w world) []step {
+	var steps []step
+	for id, b := range w.records {
+		if b.State == backup.Deleting {
+			steps = append(steps, step{action: resumeDeletion, backupID: id, reason: "its deletion was cut short"})
+		}
+	}
+	slices.SortFunc(steps, func(x, y step) int { return cmp.Compare(x.backupID, y.backupID) })
+	return steps
+}
+
+// planRewrites brings the rewriting of restore points to its end. What is beside a restore point on record goes in any case: the
+// restore point itself is whole, before the exchange and after it.
+func planRewrites(w world) []step {
+	var steps []step
+	marked := map[string]bool{}
+	for _, b := range w.rewrites {
+		marked[b.ID] = true
+		steps = append(steps, step{action: settleRewrite, backupID: b.ID, reason: "its rewriting was cut short"})
+	}
+	for _, d := range w.merges {
+		b, known := w.records[d.backupID]
+		if !known || marked[d.backupID] || b.State != backup.Completed || b.Repository != d.repository || vmDirectory(b) != d.vm {
+			continue
+		}
+		steps = append(steps, step{action: settleRewrite, backupID: b.ID, directory: d, reason: "its rewriting has left a directory"})
+	}
+	return steps
+}
+
+// vmDirectory is the name of the directory in which the directory of a backup lies. Of a lost backup that is all that is
+// known of its VM.
+func vmDirectory(b backup.Backup) string {
+	if b.Directory != "" {
+		return filepath.Base(filepath.Dir(b.Directory))
+	}
+	return nbd.DirName(b.VM.Name)
+}
+
+// backupOf is the id of the backup in the name of a unit: sendense-nbd-<backup id>-disk<N>-<nonce>.
+func backupOf(unit string) string {
+	name := strings.TrimPrefix(unit, unitPrefix)
+	if i := strings.LastIndex(name, "-disk"); i >= 0 {
+		return name[:i]
+	}
+	return ""
+}
+
+func runOf(b backup.Backup, unit string) *backup.DiskRun {
+	for i := range b.Runs {
+		if b.Runs[i].Unit == unit {
+			return &b.Runs[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package agent_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestPromises: every test that README names as holding a promise is there, and every promise names one.
+func TestPromises(t *testing.T) {
+	tests := testsOf(t, "..")
+	text, err := os.ReadFile("../README.md")
+	must(t, err)
+	_, table, found := strings.Cut(string(text), "| promise | held by |\n|---|---|\n")
+	if !found {
+		t.Fatal("README.md has no table of promises")
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	named := regexp.MustCompile("`(Test\\w+)(?:/[^`]*)?`")
+	for row := range strings.Lines(table) {
+		promise, held, _ := strings.Cut(strings.Trim(row, "| \n"), " | ")
+		names := named.FindAllStringSubmatch(held, -1)
+		if len(names) == 0 {
+			t.Errorf("%q names no test", promise)
+		}
+		for _, name := range names {
+			if !tests[name[1]] {
+				t.Errorf("%q is held by %s, which does not exist", promise, name[1])
+			}
+		}
+	}
+}
+
+// testsOf lists the names of all tests below a directory.
+func testsOf(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
+	tests := map[string]bool{}
+	must(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, found := range declared.FindAllSubmatch(text, -1) {
+			tests[string(found[1])] = true
+		}
+		return err
+	}))
+	return tests
+}

@@ -1,0 +1,268 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/retention"
+	"github.com/sendense/backup-agent/agent/store"
+)
+
+// PruneRequest asks that the policies be applied.
+type PruneRequest struct {
+	VMName     string // "" = every VM
+	Repository string // "" = every repository
+	DryRun     bool   // only say what would be done
+	All        bool   // tell of what is kept, too
+}
+
+// A PruneReport is what was done, or would be.
+type PruneReport struct {
+	Points     []PrunedPoint // by VM and repository, the newest first
+	Kept       int           // restore points that stay, waiting ones included
+	Removed    int           // that were removed, or would be
+	Merged     int           // restore points that took in what others held, or would
+	Failed     int           // that should have been removed and were not
+	FreedBytes int64         // room that the removed ones took, less what others grew by; of a dry run the most that it may be
+}
+
+// PrunedPoint is what becomes of one restore point, and why.
+type PrunedPoint struct {
+	BackupID, VMName, Repository string
+	Policy                       string // that it belongs to; "" = none
+	CreatedAt                    time.Time
+	Action                       retention.Action
+	Reasons                      []string
+	Into                         []string // of a merge: what takes in what it holds
+	Bytes                        int64    // that its directory takes on the disk
+	Removed                      bool
+	Failure                      *Error // why it could not be removed
+}
+
+// Prune applies the policies: what they keep no longer is removed, as docs/decisions/0023-retention.md says. One does it at a
+// time. The error is for a request that cannot be met at all; what fails with one restore point is in the report, and the rest is
+// done. It goes on whatever becomes of ctx.
+func (a *Agent) Prune(ctx context.Context, r PruneRequest) (PruneReport, error) {
+	groups, err := a.pruneGroups(r)
+	if err != nil {
+		return PruneReport{}, err
+	}
+	if r.DryRun {
+		return a.prune(a.work, groups, r)
+	}
+	if !a.pruning.TryAcquire(1) {
+		e := errorf(Busy, "the policies are being applied already")
+		e.Hint = "wait for the end of that; a dry run tells how far it has come"
+		return PruneReport{}, e
+	}
+	var report PruneReport
+	done := make(chan error, 1)
+	err = a.spawn(func() {
+		defer a.pruning.Release(1)
+		var err error
+		report, err = a.prune(a.work, groups, r)
+		done <- err
+	})
+	if err != nil {
+		a.pruning.Release(1)
+		return PruneReport{}, err
+	}
+	select {
+	case err := <-done:
+		return report, err
+	case <-ctx.Done():
+		return PruneReport{}, ctx.Err()
+	}
+}
+
+// pruneGroups are the VMs in repositories that a request is about.
+func (a *Agent) pruneGroups(r PruneRequest) ([]store.PointGroup, error) {
+	if r.Repository != "" {
+		if _, err := a.findRepository(r.Repository); err != nil {
+			return nil, err
+		}
+	}
+	all, err := a.store.PointGroups()
+	if err != nil {
+		return nil, AsError(err)
+	}
+	groups := slices.DeleteFunc(all, func(g store.PointGroup) bool {
+		_, err := a.findRepository(g.Repository) // of one that is not configured any more nothing is touched
+		return err != nil || r.VMName != "" && g.VM != r.VMName || r.Repository != "" && g.Repository != r.Repository
+	})
+	if r.VMName != "" && len(groups) == 0 {
+		if _, err := a.VM(r.VMName); err != nil {
+			return nil, err
+		}
+	}
+	return groups, nil
+}
+
+// prune applies the policies to some groups. A run over everything is written down.
+func (a *Agent) prune(ctx context.Context, groups []store.PointGroup, r PruneRequest) (PruneReport, error) {
+	var report PruneReport
+	start := time.Now()
+	for _, g := range groups {
+		if err := a.pruneGroup(ctx, g, r, &report); err != nil {
+			if !r.DryRun {
+				a.metrics.pruned(report, err)
+			}
+			return report, err
+		}
+	}
+	if r.DryRun {
+		return report, nil
+	}
+	a.metrics.pruned(report, nil)
+	a.log.Info("policies were applied", "removed", report.Removed, "kept", report.Kept, "freed_bytes", report.FreedBytes,
+		"failed", report.Failed, "took", time.Since(start))
+	if r.VMName == "" && r.Repository == "" {
+		if err := a.store.SetPruned(start); err != nil {
+			return report, AsError(err)
+		}
+		failpoint.Reach("prune: written down")
+	}
+	return report, nil
+}
+
+// pruneGroup applies the policies to the restore points of one VM in one repository.
+func (a *Agent) pruneGroup(ctx context.Context, g store.PointGroup, r PruneRequest, report *PruneReport) error {
+	set, points, err := a.pruneSet(g)
+	if err != nil {
+		return err
+	}
+	plan := set.Plan()
+	p := &pruner{agent: a, group: g, rows: map[string]*PrunedPoint{}}
+	for _, d := range plan.Decisions {
+		p.add(d, points[d.Point.ID])
+	}
+	if !r.DryRun {
+		p.apply(ctx, plan)
+	} else {
+		p.merges, p.deletions = plan.Rewrites, plan.Deletions
+	}
+	p.tell(report, r)
+	return context.Cause(ctx)
+}
+
+// pruneSet is what the policies are applied to.
+func (a *Agent) pruneSet(g store.PointGroup) (retention.Set, map[string]backup.Backup, error) {
+	zone, err := a.config.Prune.Zone()
+	if err != nil {
+		return retention.Set{}, nil, AsError(err)
+	}
+	list, err := a.store.PointsOf(g)
+	if err != nil {
+		return retention.Set{}, nil, AsError(err)
+	}
+	set := retention.Set{Policies: policies(a.config.Policies), Held: map[string]string{}, Now: time.Now(), Zone: zone}
+	if r, ok := a.config.Repository(g.Repository); ok && len(r.Keys()) > 0 {
+		for id, p := range set.Policies {
+			p.Merge = false // encrypted restore points cannot be merged
+			set.Policies[id] = p
+		}
+	}
+	points := map[string]backup.Backup{}
+	for _, b := range list {
+		points[b.ID] = b
+		set.Points = append(set.Points, retention.Point{
+			ID: b.ID, Parent: b.Parent, CreatedAt: b.CreatedAt, Policy: a.policyOf(b), Damaged: damagedPoint(b),
+		})
+	}
+	for _, b := range list {
+		if b.Rewrite != nil {
+			hold(set.Held, points, b, fmt.Sprintf("backup %s is being written anew", b.ID))
+		}
+	}
+	return set, points, a.holdRead(g, &set, points)
+}
+
+// policyOf is the policy that a restore point belongs to: the one that was asked for, or else its repository's.
+func (a *Agent) policyOf(b backup.Backup) string {
+	if b.Policy != "" {
+		return b.Policy
+	}
+	for _, r := range a.config.Repositories {
+		if r.ID == b.Repository {
+			return r.Policy
+		}
+	}
+	return ""
+}
+
+// damagedPoint says what was found wrong with a restore point, so that it counts for no rule of a policy; "" for nothing.
+func damagedPoint(b backup.Backup) string {
+	if found := b.Damage(); len(found) > 0 {
+		return found[0].Problem
+	}
+	return ""
+}
+
+// holdRead notes what is read now: it cannot be removed.
+func (a *Agent) holdRead(g store.PointGroup, set *retention.Set, points map[string]backup.Backup) error {
+	restores, err := a.store.ActiveRestores()
+	if err != nil {
+		return AsError(err)
+	}
+	for _, r := range restores {
+		for _, id := range r.Points {
+			set.Held[id] = fmt.Sprintf("restore %s reads it", r.ID)
+		}
+	}
+	active, err := a.store.Active()
+	if err != nil {
+		return AsError(err)
+	}
+	for _, b := range active {
+		if b.VM.Name == g.VM && b.Repository == g.Repository {
+			hold(set.Held, points, points[b.Parent], fmt.Sprintf("backup %s is made upon it", b.ID))
+		}
+	}
+	return nil
+}
+
+// hold notes a restore point and all it stands on.
+func hold(held map[string]string, points map[string]backup.Backup, b backup.Backup, why string) {
+	for range len(points) + 1 {
+		if b.ID == "" {
+			return
+		}
+		held[b.ID] = why
+		b = points[b.Parent]
+	}
+}
+
+// policies are those of the configuration as package retention has them.
+func policies(list []config.Policy) map[string]retention.Policy {
+	byID := map[string]retention.Policy{}
+	for _, p := range list {
+		byID[p.ID] = retention.Policy{
+			Last: p.KeepLast, Hourly: p.KeepHourly, Daily: p.KeepDaily, Weekly: p.KeepWeekly, Monthly: p.KeepMonthly,
+			Yearly: p.KeepYearly, Within: p.KeepWithin.Std(), MinAge: p.MinAge.Std(), Merge: p.Merges(),
+		}
+	}
+	return byID
+}
+
+// checkPolicy refuses a start for a policy that is not there. Where no policy is configured at all, a policy_id is the caller's own
+// mark, as it has been before there were policies.
+func (a *Agent) checkPolicy(id string) error {
+	if id == "" || len(a.config.Policies) == 0 {
+		return nil
+	}
+	var ids []string
+	for _, p := range a.config.Policies {
+		if p.ID == id {
+			return nil
+		}
+		ids = append(ids, p.ID)
+	}
+	e := errorf(InvalidRequest, "policy_id %q: no such policy is configured: want one of %q", id, ids)
+	e.Hint = "add a [[policy]] of that id to the configuration and restart the daemon, or leave policy_id out for that of the repository"
+	return e
+}

@@ -1,0 +1,34 @@
+package agent
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+func TestResting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r resting
+		a := backup.VM{Name: "a", InventoryPath: "/DC1/vm/a"}
+		if _, ok := r.of(a); ok || r.hasPort(10100) {
+			t.Error("something rests from the beginning")
+		}
+		r.add(backup.Backup{ID: "b", VM: a, Runs: []backup.DiskRun{{Port: 10100}}}, time.Minute)
+		time.Sleep(time.Minute - 1)
+		if found, ok := r.of(a); !ok || found.backupID != "b" || !r.hasPort(10100) {
+			t.Errorf("before its end: %+v, %v", found, ok)
+		}
+		if _, ok := r.of(backup.VM{Name: "a2", InventoryPath: "/DC1/vm/a/"}); !ok {
+			t.Error("the VM does not rest under its other name")
+		}
+		if _, ok := r.of(backup.VM{Name: "c", InventoryPath: "/DC1/vm/c"}); ok || r.hasPort(10101) {
+			t.Error("another VM or port rests")
+		}
+		time.Sleep(time.Nanosecond)
+		if _, ok := r.of(a); ok || r.hasPort(10100) {
+			t.Error("it does not end")
+		}
+	})
+}

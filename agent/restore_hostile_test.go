@@ -1,0 +1,211 @@
+package agent_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// rebase has an image name another backing file.
+func rebase(t testing.TB, image, backing, format string) {
+	t.Helper()
+	must(t, os.Chmod(image, 0o600))
+	out, err := exec.Command("qemu-img", "rebase", "-u", "-f", "qcow2", "-b", backing, "-F", format, image).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	must(t, os.Chmod(image, 0o440))
+}
+
+// TestRestoreOfWhatIsNotWhatWasMade: of a chain in which anything was put in the place of what was made, nothing is served; a
+// disk that does not stand on it is.
+func TestRestoreOfWhatIsNotWhatWasMade(t *testing.T) {
+	for name, harm := range map[string]func(t *testing.T, image string){
+		"an ancestor reads the host's files": func(t *testing.T, image string) { rebase(t, image, "/etc/shadow", "raw") },
+		"a link": func(t *testing.T, image string) {
+			must(t, os.Rename(image, image+".away"))
+			must(t, os.Symlink(image+".away", image))
+		},
+		"another size": func(t *testing.T, image string) {
+			must(t, os.Chmod(image, 0o600))
+			if out, err := exec.Command("qemu-img", "resize", "-f", "qcow2", image, "+1M").CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			must(t, os.Chmod(image, 0o440))
+		},
+		"no image":      func(t *testing.T, image string) { must(t, os.Remove(image)) },
+		"another file":  func(t *testing.T, image string) { must(t, os.WriteFile(image, make([]byte, 1<<20), 0o600)) },
+		"a FIFO":        func(t *testing.T, image string) { fifo(t, image) },
+		"another chain": func(t *testing.T, image string) { rebase(t, image, "../../other/x.qcow2", "qcow2") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			_, sources := w.putVM("vm", 16<<20, 16<<20)
+			full := w.point("vm", backup.Full)
+			scribble(t, sources[0], 1<<20)
+			point := w.point("vm", backup.Incremental)
+			frozen := freeze(t, sources)
+			harm(t, full.Runs[0].Image)
+			_, err := w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: point.ID})
+			e := wantError(t, err, agent.ImageFailed, "disk 0 is damaged")
+			if e.DiskID == nil || *e.DiskID != 0 || e.BackupID != point.ID || !strings.Contains(e.Message, full.Runs[0].Image) {
+				t.Errorf("%+v", e)
+			}
+			if r, err := w.agent.Restore(e.RestoreID); err != nil || r.State != backup.RestoreFailed || r.Failure == nil {
+				t.Errorf("got %+v, error %v", r, err)
+			}
+			w.clean()
+			w.compareServed(w.serve(agent.RestoreRequest{BackupID: point.ID, Disks: []int{1}}), frozen[1:])
+		})
+	}
+}
+
+func fifo(t *testing.T, path string) {
+	t.Helper()
+	must(t, os.Remove(path))
+	if out, err := exec.Command("mkfifo", path).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+}
+
+// TestRestoreOfLostManifest: without a manifest nothing says what an image must be.
+func TestRestoreOfLostManifest(t *testing.T) {
+	w := newWorld(t)
+	w.putVM("vm", 16<<20)
+	point := w.point("vm", backup.Full)
+	must(t, os.Remove(filepath.Join(point.Directory, "manifest.json")))
+	_, err := w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: point.ID})
+	wantError(t, err, agent.ImageFailed, "manifest")
+	path := w.config.Repositories[0].Path
+	must(t, os.Rename(path, path+".away"))
+	must(t, os.Mkdir(path, 0o755)) // the empty mount point
+	_, err = w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: point.ID, Writable: true})
+	wantError(t, err, agent.RepositoryFailed, "is it mounted?")
+	must(t, os.Remove(path))
+	must(t, os.Rename(path+".away", path))
+}
+
+// TestRestoreTakenUp: whatever state a killed agent has left a restore in, the next one brings it to an end of which
+// nothing is left.
+func TestRestoreTakenUp(t *testing.T) {
+	for _, left := range [][]backup.RestoreState{
+		{}, {backup.RestoreExporting}, {backup.RestoreExporting, backup.RestoreServing}, {backup.RestoreStopping},
+	} {
+		w := newWorld(t)
+		w.putVM("vm", 16<<20)
+		point := w.point("vm", backup.Full)
+		scratch := filepath.Join(w.config.Repositories[0].Path, ".restore")
+		r, err := w.store.PrepareRestore(store.RestorePreparation{
+			Restore: backup.Restore{
+				BackupID: point.ID, VMName: "vm", Repository: "main", Writable: true,
+				ExpiresAt: time.Now().Add(time.Hour), LatestAt: time.Now().Add(time.Hour),
+				Disks: []backup.RestoreDisk{{DiskID: 0, Key: 2000, CapacityBytes: 16 << 20}},
+			},
+			Now: time.Now(), ID: func(unix int64) string { return nbd.RestoreID("vm", unix) },
+			Ports: func(after uint16, _ func(uint16) bool, n int) ([]uint16, error) { return []uint16{10150}, nil },
+			Complete: func(r *backup.Restore, leases []backup.Lease) {
+				r.Disks[0].Unit = "sendense-nbd-" + r.ID + "-disk0-" + leases[0].Nonce
+			},
+		})
+		must(t, err)
+		for _, state := range left {
+			_, _, err := w.store.UpdateRestore(r.ID, time.Now(), func(r *backup.Restore) error {
+				r.State, r.ScratchMade, r.Directory = state, true, filepath.Join(scratch, r.ID)
+				return nil
+			})
+			must(t, err)
+			must(t, os.MkdirAll(filepath.Join(scratch, r.ID), 0o711))
+		}
+		w.stop()
+		w.start()
+		ended := w.waitRestore(r.ID)
+		stopping := len(left) == 1 && left[0] == backup.RestoreStopping // by request, as it has no failure
+		if (ended.State == backup.RestoreEnded) != stopping || (ended.Failure == nil) != stopping {
+			t.Errorf("after %v: %+v, failure %+v", left, ended, ended.Failure)
+		}
+		w.clean()
+	}
+}
+
+// TestRestoreStoppedWhileItBegins: whenever a restore is stopped, or the agent, nothing is left of it.
+func TestRestoreStoppedWhileItBegins(t *testing.T) {
+	w := newWorld(t)
+	w.putVM("vm", 16<<20, 16<<20)
+	point := w.point("vm", backup.Full)
+	for i := range 6 {
+		started := make(chan error, 1)
+		go func() {
+			_, err := w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: point.ID, Writable: true})
+			started <- err
+		}()
+		var active []backup.Restore
+		w.eventually("the restore is on record", func() bool {
+			var err error
+			active, err = w.store.ActiveRestores()
+			must(t, err)
+			return len(active) == 1
+		})
+		if i%2 == 0 {
+			w.stopRestore(active[0].ID)
+			<-started
+		} else {
+			w.stop()
+			<-started
+			w.start()
+			w.stopRestore(active[0].ID)
+		}
+		w.clean()
+	}
+}
+
+// TestRestoreGivesWay: what is written to a restore is given up before a backup lacks the room.
+func TestRestoreGivesWay(t *testing.T) {
+	w := newWorld(t, func(c *config.Config, _ *snatest.Options) {
+		c.Repositories = append(c.Repositories, config.Repository{ID: "small", Path: c.Repositories[0].Path + "-small"})
+		mountTmpfs(t, c.Repositories[1].Path, "size=128m")
+		c.Space.Reserve, c.Space.Floor = config.SizeOf(64<<20), config.SizeOf(1<<20)
+	})
+	w.putVM("vm", 128<<20)
+	b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "small"})
+	must(t, err)
+	w.wait(b.ID)
+	r := w.serve(agent.RestoreRequest{BackupID: b.ID, Writable: true})
+	_, _ = exec.Command("qemu-io", "-f", "raw", "-c", "write -P 0x5a 4M 96M", r.Disks[0].URL).CombinedOutput() // it may be cut off
+	ended := w.waitRestore(r.ID)
+	if ended.State != backup.RestoreFailed || ended.Failure == nil || ended.Failure.Reason != string(agent.NoSpace) {
+		t.Errorf("got %+v, failure %+v", ended, ended.Failure)
+	}
+	w.clean()
+}
+
+// TestRestoreUnderTheNameOfAnother: units that are named as those of restores, and are not, are left alone.
+func TestRestoreUnderTheNameOfAnother(t *testing.T) {
+	w := newWorld(t)
+	w.putVM("vm", 16<<20)
+	r := w.serve(agent.RestoreRequest{BackupID: w.point("vm", backup.Full).ID})
+	names := []string{"sendense-nbd-restore-vm-1-disk0-0123abcd", "sendense-nbd-" + r.ID + "-disk0-0123abcd", "sendense-nbd-restore"}
+	for _, name := range names {
+		if out, err := exec.Command("systemd-run", "--quiet", "--slice=sendense-nbd.slice", "--unit="+name, "sleep", "infinity").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	w.stop()
+	w.start()
+	w.stopRestore(r.ID)
+	for _, name := range names {
+		if out, err := exec.Command("systemctl", "is-active", name).CombinedOutput(); err != nil {
+			t.Errorf("%s was touched: %s", name, out)
+		}
+		must(t, exec.Command("systemctl", "stop", name).Run())
+	}
+}

@@ -1,0 +1,231 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/units"
+)
+
+// nameImage says which file a disk is served from: the restore point's own image, or an overlay on it. The repository may
+// be mounted elsewhere than when the backup was made.
+func nameImage(r *backup.Restore, d *backup.RestoreDisk, repo *repository.Repository, point backup.Backup) {
+	image := filepath.Join(dirOf(repo, point), filepath.Base(point.Run(d.DiskID).Image))
+	d.Image = image
+	if !r.Writable {
+		return
+	}
+	d.Image = filepath.Join(r.Directory, d.ExportName+".qcow2")
+	if relative, err := filepath.Rel(r.Directory, image); err == nil { // both lie in the repository
+		d.Backing = relative
+	}
+}
+
+// export serves every disk of a restore. At the end the record holds what is served where.
+func (x *restoration) export(r backup.Restore) (backup.Restore, error) {
+	a := x.agent
+	repo, err := a.findRepository(r.Repository)
+	if err != nil {
+		return r, err
+	}
+	if r, err = a.advanceRestore(r.ID, backup.RestoreExporting, nil); err != nil {
+		return r, err
+	}
+	mode, err := repo.IOMode()
+	if err != nil {
+		mode = nbd.BufferedIO // it cannot be written, as it need not be
+	}
+	links, err := a.verifyDisks(x.ctx, repo, r)
+	if err != nil {
+		return r, x.unless(err)
+	}
+	if r, err = x.makeScratch(r, repo); err != nil {
+		return r, err
+	}
+	served := make([]backup.RestoreDisk, len(r.Disks))
+	group, ctx := errgroup.WithContext(x.ctx)
+	group.SetLimit(maxParallelDisks)
+	for i, d := range r.Disks {
+		group.Go(func() error {
+			var err error
+			served[i], err = x.exportDisk(ctx, restorePlan{repo: repo, mode: mode, restore: r, links: links[d.DiskID]}, d)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return r, x.unless(err)
+	}
+	targets, err := restoreTargets(a.config.NBD.Host, served)
+	if err != nil {
+		return r, errorf(Internal, "restore %s: %w", r.ID, err)
+	}
+	if r.Files != nil {
+		if r.Files.InvocationID, err = x.startReader(r, served[0]); err != nil {
+			return r, x.unless(err)
+		}
+	}
+	reader := r.Files
+	return a.advanceRestore(r.ID, backup.RestoreServing, func(r *backup.Restore) {
+		r.Targets = targets
+		copy(r.Disks, served)
+		r.Files = reader
+	})
+}
+
+// unless is the cause for which the restore ends, if it ends, and otherwise the error.
+func (x *restoration) unless(err error) error {
+	if x.ctx.Err() != nil {
+		return context.Cause(x.ctx)
+	}
+	return err
+}
+
+// makeScratch makes the directory of the overlays of a writable restore. That it may be there is on record before it is.
+func (x *restoration) makeScratch(r backup.Restore, repo *repository.Repository) (backup.Restore, error) {
+	if !r.Writable {
+		return r, nil
+	}
+	r, err := x.agent.changeRestore(r.ID, func(r *backup.Restore) error {
+		r.ScratchMade = true
+		return nil
+	})
+	if err != nil {
+		return r, err
+	}
+	if err := repo.MakeScratch(r.ID); err != nil {
+		return r, repositoryError(err)
+	}
+	failpoint.Reach("restore: directory made")
+	return r, nil
+}
+
+// restoreTargets tells where the disks are served: in the record of each, and in one string for all.
+func restoreTargets(host string, disks []backup.RestoreDisk) (string, error) {
+	targets := make([]nbd.Target, len(disks))
+	for i, d := range disks {
+		targets[i] = nbd.Target{DiskKey: d.Key, Host: host, Port: d.Port, Export: d.ExportName}
+		disks[i].URL = targets[i].URL()
+	}
+	return nbd.TargetsString(targets)
+}
+
+// restorePlan is what the export of a disk of a restore needs to know.
+type restorePlan struct {
+	repo    *repository.Repository
+	mode    nbd.IOMode
+	restore backup.Restore
+	links   []chainLink // the images that the disk consists of, the newest first
+}
+
+// exportDisk serves one disk, and looks that what is served is the right export, of the right size, and cannot be written
+// unless it may.
+func (x *restoration) exportDisk(ctx context.Context, p restorePlan, d backup.RestoreDisk) (backup.RestoreDisk, error) {
+	if p.restore.Writable {
+		if err := x.makeOverlay(ctx, p, d); err != nil {
+			return d, x.diskError(ImageFailed, d, err)
+		}
+	}
+	var foreign error
+	u, err := x.agent.startOnFreePort(ctx,
+		func() (units.Spec, error) { return x.exporterSpec(p, d) },
+		func() error {
+			d, foreign = x.nextPort(d)
+			return foreign
+		})
+	failpoint.Reach("restore: exporter started")
+	switch {
+	case foreign != nil || errors.Is(err, errForeignPorts):
+		return d, x.diskError(NoFreePort, d, err)
+	case err != nil:
+		return d, x.diskError(ExporterFailed, d, err)
+	}
+	info, err := x.agent.probeExport(ctx, d.Port, d.ExportName, d.Unit, d.CapacityBytes)
+	if err == nil && info.ReadOnly() == p.restore.Writable {
+		err = fmt.Errorf("export %s is read-only: %v, and should be: %v", d.ExportName, info.ReadOnly(), !p.restore.Writable)
+	}
+	if err != nil {
+		return d, x.diskError(ExporterFailed, d, err)
+	}
+	d.InvocationID, d.PID, d.IO = u.InvocationID, u.MainPID, p.mode.String()
+	return d, nil
+}
+
+// scratchKey is the id of the key of the overlays: they hold a guest's data, as the restore point does.
+func (x *restoration) scratchKey(p restorePlan) string {
+	return cmp.Or(x.agent.newKey(p.repo), p.links[0].key)
+}
+
+// makeOverlay makes the image that takes in what clients write to a disk.
+func (x *restoration) makeOverlay(ctx context.Context, p restorePlan, d backup.RestoreDisk) error {
+	ctx, cancel := context.WithTimeout(ctx, x.agent.config.NBD.StopTimeout.Std())
+	defer cancel()
+	tools, err := x.agent.keyedTools(p.repo, x.scratchKey(p))
+	if err != nil {
+		return err
+	}
+	failpoint.Reach("restore: before overlay")
+	err = tools.Create(ctx, nbd.ImageSpec{Path: d.Image, SizeBytes: d.CapacityBytes, BackingFile: d.Backing})
+	failpoint.Reach("restore: overlay made")
+	return err
+}
+
+// nextPort swaps the lease of a disk whose port is held by another process.
+func (x *restoration) nextPort(d backup.RestoreDisk) (backup.RestoreDisk, error) {
+	a := x.agent
+	a.foreign.note(d.Port)
+	a.log.Warn("port is held by another process", logPort, d.Port, logHolder, nbd.Listener(d.Port), logRestoreID, x.id, logDisk, d.DiskID)
+	failpoint.Reach("restore: before relet")
+	r, err := a.store.ReletRestore(x.id, d.DiskID, a.choosePorts, time.Now(), func(r *backup.Restore, l backup.Lease) {
+		r.Disk(l.DiskID).Unit = unitName(r.ID, l.DiskID, l.Nonce)
+		failpoint.Reach("restore: committing relet")
+	})
+	failpoint.Reach("restore: after relet")
+	if err != nil {
+		return d, fmt.Errorf("port %d is held by another process (%s): %w", d.Port, nbd.Listener(d.Port), err)
+	}
+	return *r.Disk(d.DiskID), nil
+}
+
+// exporterSpec is the unit pair of one disk: qemu-nbd, seeing of the repository what the disk consists of, and able to
+// write nothing of it but the overlays of this restore.
+func (x *restoration) exporterSpec(p restorePlan, d backup.RestoreDisk) (units.Spec, error) {
+	var ids, dirs []string
+	e := Exporter{
+		Unit:        d.Unit,
+		Description: fmt.Sprintf("NBD export of disk %d of backup %s for restore %s", d.DiskID, p.restore.BackupID, p.restore.ID),
+		Image:       d.Image, Export: d.ExportName, Address: x.agent.address(d.Port),
+		IO: p.mode, Repository: p.repo.Path, ReadOnly: !p.restore.Writable,
+	}
+	if p.restore.Writable {
+		e.Directory, ids = p.restore.Directory, []string{x.scratchKey(p)}
+	}
+	for _, l := range p.links {
+		ids, dirs = append(ids, l.key), append(dirs, l.dir)
+	}
+	keys, err := x.agent.keyFiles(p.repo, ids)
+	if err != nil {
+		return units.Spec{}, err
+	}
+	e.Ancestors, e.Keys = dirs, keys
+	return e.Spec(x.agent.config)
+}
+
+// diskError makes an error about one disk, with its unit and the unit's last journal lines where there are any.
+func (x *restoration) diskError(reason Reason, d backup.RestoreDisk, err error) error {
+	if x.ctx.Err() != nil {
+		return context.Cause(x.ctx)
+	}
+	e := unitError(reason, "restore "+x.id, d.DiskID, d.Unit, err)
+	e.RestoreID = x.id
+	return e
+}

@@ -1,0 +1,179 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/digest"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// build makes the new images and the directory that holds them, and brings all to the disk.
+func (w *rewriting) build(p *rewritePlan) error {
+	failpoint.Reach("rewrite: before the directory")
+	if err := p.repo.MakeMerge(p.vm, w.id); err != nil {
+		if errors.Is(err, repository.ErrNoExchange) {
+			e := errorf(RepositoryFailed, "%w", err)
+			e.BackupID, e.Hint = w.id, "such as NFS; let the policy keep expired restore points until what stands on them goes (expired_middle)"
+			return e
+		}
+		return repositoryError(err)
+	}
+	failpoint.Reach("rewrite: directory made")
+	stop := w.watchRoom(p)
+	defer stop()
+	var total, done int64
+	for _, d := range p.disks {
+		total += d.weight + 1
+	}
+	for i := range p.disks {
+		scale := func(phase string, from float64) func(float64) {
+			return func(f float64) {
+				part := from + f*(1-from)/2
+				w.progress(phase, (float64(done)+part*float64(p.disks[i].weight+1))/float64(total))
+			}
+		}
+		if err := w.buildDisk(p, i, scale); err != nil {
+			return err
+		}
+		done += p.disks[i].weight + 1
+	}
+	if err := p.repo.SealMerge(p.vm, p.manifest, p.linked); err != nil {
+		return repositoryError(err)
+	}
+	failpoint.Reach("rewrite: sealed")
+	return nil
+}
+
+// buildDisk makes the image of one disk, and proves that it holds what the old one holds.
+func (w *rewriting) buildDisk(p *rewritePlan, i int, scale func(phase string, from float64) func(float64)) error {
+	d, r, tools := &p.manifest.Disks[i], p.disks[i], w.agent.tools
+	if r.untouched() {
+		p.linked = append(p.linked, d.File)
+		return nil
+	}
+	if err := w.proveLayers(p, r); err != nil {
+		return err
+	}
+	image := filepath.Join(p.repo.MergeDir(p.vm, w.id), d.File)
+	spec := imageSpec(backup.DiskRun{Image: image, CapacityBytes: d.CapacityBytes, Backing: d.Backing})
+	failpoint.Reach("rewrite: before an image")
+	err := tools.Merge(w.ctx, nbd.MergeSpec{
+		Layers: r.layers, Base: r.base, Image: spec, Cache: p.mode.Cache, Progress: scale(rewriteMerging, 0),
+	})
+	failpoint.Reach("rewrite: image made")
+	if err != nil {
+		return w.diskError(d.DiskID, err)
+	}
+	check, info, err := inspectImage(w.ctx, tools, image)
+	if err == nil && (info.VirtualBytes != d.CapacityBytes || info.BackingFile != d.Backing) {
+		err = fmt.Errorf("image %s is not what was to be made: %d bytes, backing file %q", image, info.VirtualBytes, info.BackingFile)
+	}
+	if err != nil {
+		return w.diskError(d.DiskID, err)
+	}
+	*d = rewrittenDisk(*d, check, info)
+	if d.Digest, err = w.readBack(p, d.File); err != nil {
+		return w.diskError(d.DiskID, err)
+	}
+	scale(rewriteComparing, 0.5)(0)
+	old := append(append([]string(nil), r.layers...), r.base...)
+	if err := tools.Compare(w.ctx, old, append([]string{image}, r.base...)); err != nil {
+		return w.diskError(d.DiskID, err)
+	}
+	scale(rewriteComparing, 0.5)(1)
+	failpoint.Reach("rewrite: image compared")
+	return nil
+}
+
+// proveLayers reads the images that are to be merged: what has become another since its backup must not be taken for good by the
+// digest of the new image.
+func (w *rewriting) proveLayers(p *rewritePlan, r diskRewrite) error {
+	for i, layer := range r.layers {
+		was := r.known[i].Digest
+		if was == nil {
+			continue // of an older agent
+		}
+		id, file := filepath.Base(filepath.Dir(layer)), filepath.Base(layer)
+		now, err := w.agent.digest(w.ctx, p.repo, backup.Backup{ID: id, VM: p.point.VM}, file, digest.Options{})
+		if err != nil {
+			return w.diskError(r.known[i].DiskID, err)
+		}
+		if err := was.Compare(now); err != nil {
+			return damagedGround(w.id, damagef("image %s: %w", layer, err))
+		}
+	}
+	return nil
+}
+
+// readBack reads a new image from the disk, as the end of a backup does.
+func (w *rewriting) readBack(p *rewritePlan, file string) (*digest.Digest, error) {
+	if err := w.agent.reads.Acquire(w.ctx, 1); err != nil {
+		return nil, err
+	}
+	defer w.agent.reads.Release(1)
+	sum, err := p.repo.DigestMerge(w.ctx, p.vm, w.id, file, digest.Options{})
+	return &sum, err
+}
+
+// rewrittenDisk is a disk whose image is another than it was: of what is known of the file itself, nothing is taken over.
+func rewrittenDisk(d repository.ManifestDisk, check repository.ManifestCheck, info nbd.ImageInfo) repository.ManifestDisk {
+	return repository.ManifestDisk{
+		DiskID: d.DiskID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, Key: d.Key, Label: d.Label,
+		CapacityBytes: d.CapacityBytes, File: d.File, Format: d.Format, Content: d.Content, Change: d.Change, Backing: d.Backing,
+		ChangeID: d.ChangeID, ReceivedBytes: d.ReceivedBytes, AllocatedBytes: info.ActualBytes, Check: check, IO: d.IO,
+		ClusterBytes: info.ClusterBytes, ExtendedL2: info.ExtendedL2,
+	}
+}
+
+// inspectImage checks the metadata of an image that nobody has open, and gives back the clusters that it leaked.
+func inspectImage(ctx context.Context, tools nbd.Tools, path string) (repository.ManifestCheck, nbd.ImageInfo, error) {
+	check := repository.ManifestCheck{Result: repository.CheckClean}
+	found, err := tools.Check(ctx, path)
+	if err == nil && found.Leaks > 0 {
+		found, err = tools.RepairLeaks(ctx, path)
+		check = repository.ManifestCheck{Result: repository.CheckRepaired, LeaksRepaired: found.LeaksFixed}
+	}
+	if err != nil {
+		return check, nbd.ImageInfo{}, err
+	}
+	info, err := tools.Info(ctx, path)
+	return check, info, err
+}
+
+func (w *rewriting) diskError(diskID int, err error) error {
+	e := errorf(ImageFailed, "backup %s: disk %d: the new image: %w", w.id, diskID, err)
+	if isNoSpace(err) {
+		e.Reason, e.Hint = NoSpace, "make room in the repository: delete what nothing stands on"
+	}
+	e.BackupID, e.DiskID = w.id, new(diskID)
+	return e
+}
+
+// roomInterval is how often it is looked whether a rewriting leaves the room that running backups need.
+const roomInterval = 2 * time.Second
+
+// watchRoom ends the rewriting when the repository runs full: it can be done another time, and a backup cannot.
+func (w *rewriting) watchRoom(p *rewritePlan) (stop func()) {
+	ctx, cancel := context.WithCancel(w.ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for pause(ctx, roomInterval) {
+			if err := checkSpace(p.repo, w.agent.config.Space.Floor, "space.floor"); AsError(err).has(NoSpace) {
+				w.cancel(err)
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}

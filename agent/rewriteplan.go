@@ -1,0 +1,234 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// A rewritePlan is what is known before anything is made.
+type rewritePlan struct {
+	point    backup.Backup
+	repo     *repository.Repository
+	vm       string // directory
+	mode     nbd.IOMode
+	manifest repository.Manifest // as it will be
+	disks    []diskRewrite       // in its order
+	linked   []string            // images that stay as they are
+}
+
+// A diskRewrite says of which images the new one of a disk is made.
+type diskRewrite struct {
+	layers, base []string                  // as of nbd.MergeSpec
+	known        []repository.ManifestDisk // what the manifests say of the layers
+	weight       int64                     // bytes that the layers take
+}
+
+// plan proves the chain of a restore point, and finds out what its images are to be.
+func (w *rewriting) plan() (*rewritePlan, error) {
+	a := w.agent
+	point, err := a.Backup(w.id)
+	if err != nil {
+		return nil, err
+	}
+	if point.State != backup.Completed {
+		e := errorf(WrongState, "backup %s is %s: only one that is completed is a restore point", w.id, point.State)
+		e.BackupID = w.id
+		return nil, e
+	}
+	repo, err := a.deletable(point) // it is where its record says
+	if err != nil {
+		return nil, err
+	}
+	if err := a.verifyChain(w.ctx, repo, point); err != nil {
+		return nil, damagedGround(w.id, err)
+	}
+	p := &rewritePlan{point: point, repo: repo, vm: nbd.DirName(point.VM.Name)}
+	if p.mode, err = repo.IOMode(); err != nil {
+		return nil, repositoryError(err)
+	}
+	manifests, err := w.manifests(p)
+	if err != nil {
+		return nil, damagedGround(w.id, err)
+	}
+	if err := w.plain(p, manifests); err != nil {
+		return nil, err
+	}
+	if err := p.choose(manifests, w.onto); err != nil {
+		return nil, damagedGround(w.id, err)
+	}
+	return p, p.checkRoom(a)
+}
+
+// plain refuses what is encrypted, or would have to be: new images are made plain.
+func (w *rewriting) plain(p *rewritePlan, chain []repository.Manifest) error {
+	encrypted := w.agent.newKey(p.repo) != ""
+	for _, m := range chain {
+		for _, d := range m.Disks {
+			encrypted = encrypted || d.Encryption != nil
+		}
+	}
+	if !encrypted {
+		return nil
+	}
+	e := errorf(WrongState, "backup %s: encrypted restore points cannot be merged or consolidated", w.id)
+	e.BackupID, e.Hint = w.id, "make a full backup from time to time, and let expired restore points wait until what stands on them goes (expired_middle)"
+	return e
+}
+
+// damagedGround is what is told of a restore point that cannot be written anew because of what it is made of.
+func damagedGround(id string, err error) error {
+	var damage *damageError
+	if !errors.As(err, &damage) {
+		return repositoryError(fmt.Errorf("restore point %s cannot be looked at: %w", id, err))
+	}
+	e := errorf(ImageFailed, "backup %s cannot be written anew, as it or what it stands on is damaged: %w", id, err)
+	e.BackupID, e.Hint = id, "nothing was changed; restore from it what can be restored, and make a full backup"
+	return e
+}
+
+// manifests are those of a restore point and all it stands on, the newest first.
+func (w *rewriting) manifests(p *rewritePlan) ([]repository.Manifest, error) {
+	points, err := w.agent.chain(p.point)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]repository.Manifest, len(points))
+	for i, point := range points {
+		if list[i], err = p.repo.Manifest(p.vm, point.ID); err != nil {
+			return nil, finding(err)
+		}
+	}
+	return list, nil
+}
+
+// choose says what each disk is made of, and what the manifest will be.
+func (p *rewritePlan) choose(chain []repository.Manifest, onto string) error {
+	m := chain[0]
+	if m.Parent == onto {
+		return errorf(WrongState, "backup %s stands there already", m.BackupID)
+	}
+	ground := len(chain) // in chain, of what it will stand on
+	for i := range chain {
+		if chain[i].BackupID == onto {
+			ground = i
+		}
+	}
+	m.Parent, m.Type, m.RemovedDisks = onto, backup.Incremental, nil
+	merged := ground - 1
+	before := backup.Rewritten{}
+	if m.Rewritten != nil {
+		before = *m.Rewritten
+	}
+	m.Rewritten = &backup.Rewritten{At: time.Now().UTC(), Merged: before.Merged + merged}
+	below := repository.Manifest{}
+	if onto == "" {
+		m.Type, m.Rewritten.Synthetic = backup.Full, true
+	} else {
+		below = chain[ground]
+		m.RemovedDisks = removedFrom(below, m)
+	}
+	m.Disks = append([]repository.ManifestDisk(nil), m.Disks...)
+	for i := range m.Disks {
+		images, content, err := p.images(chain, m.Disks[i])
+		if err != nil {
+			return err
+		}
+		p.disks = append(p.disks, split(&m.Disks[i], images, content, ground))
+		restand(&m.Disks[i], p.disks[i], below)
+	}
+	p.manifest = m
+	return nil
+}
+
+// images are those that a disk consists of, the newest first, and what the manifests say of each.
+func (p *rewritePlan) images(chain []repository.Manifest, d repository.ManifestDisk) (paths []string, disks []repository.ManifestDisk, err error) {
+	for i := range chain {
+		paths = append(paths, filepath.Join(p.repo.Dir(p.vm, chain[i].BackupID), d.File))
+		disks = append(disks, d)
+		if d.Backing == "" {
+			return paths, disks, nil
+		}
+		file, found := path.Base(d.Backing), false
+		if i+1 < len(chain) {
+			d, found = pick(chain[i+1].Disks, func(below repository.ManifestDisk) bool { return below.File == file })
+		}
+		if !found {
+			return nil, nil, damagef("image %s stands on %s, which is not of its parent", paths[i], file)
+		}
+	}
+	return nil, nil, damagef("the chain of disk %d does not end", d.DiskID)
+}
+
+// split says which images of a disk are merged, and which the new one stands on. A disk whose chain ends above the ground stands
+// on nothing.
+func split(d *repository.ManifestDisk, images []string, disks []repository.ManifestDisk, ground int) (r diskRewrite) {
+	ground = min(ground, len(images))
+	r.layers, r.base, r.known = images[:ground], images[ground:], disks[:ground]
+	for _, layer := range r.known {
+		r.weight += layer.AllocatedBytes
+	}
+	d.Backing, d.Content = "", backup.WholeDisk
+	if len(r.base) > 0 {
+		d.Content = backup.Changes
+		d.Backing = path.Join("..", filepath.Base(filepath.Dir(r.base[0])), filepath.Base(r.base[0]))
+	}
+	return r
+}
+
+// restand says how a disk differs in shape from that of what it stands on now.
+func restand(d *repository.ManifestDisk, r diskRewrite, below repository.Manifest) {
+	from, found := pick(below.Disks, func(x repository.ManifestDisk) bool { return x.Key == d.Key })
+	switch {
+	case below.BackupID == "":
+		d.Change = ""
+	case !found:
+		d.Change = backup.Added
+	case len(r.base) == 0:
+		d.Change = backup.Replaced
+	case from.CapacityBytes < d.CapacityBytes:
+		d.Change = backup.Grown
+	default:
+		d.Change = backup.Same
+	}
+}
+
+// removedFrom lists the disks that a restore point has and another has not.
+func removedFrom(below, m repository.Manifest) (gone []int) {
+	for _, d := range below.Disks {
+		if _, found := pick(m.Disks, func(x repository.ManifestDisk) bool { return x.Key == d.Key }); !found {
+			gone = append(gone, d.DiskID)
+		}
+	}
+	return gone
+}
+
+// untouched says whether the image of a disk stays as it is: it holds the whole disk already.
+func (r diskRewrite) untouched() bool { return len(r.layers) == 1 && len(r.base) == 0 }
+
+// checkRoom fails when the new images might leave less room than backups need to start.
+func (p *rewritePlan) checkRoom(a *Agent) error {
+	var need int64
+	for _, d := range p.disks {
+		if !d.untouched() {
+			need += d.weight
+		}
+	}
+	space, err := p.repo.Space()
+	if err != nil {
+		return repositoryError(err)
+	}
+	if reserve := a.config.Space.Reserve; int64(space.Free) < need+reserve.Bytes() {
+		e := errorf(NoSpace, "backup %s: its new images may take %d MiB, and repository %s has %d MiB free, of which %s stay (space.reserve)",
+			p.point.ID, need>>20, p.repo.ID, space.Free>>20, reserve)
+		e.BackupID, e.Hint = p.point.ID, "make room in the repository: delete what nothing stands on"
+		return e
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+package agent
+
+import (
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// settle brings a rewriting to its end, whatever has cut it short: the manifest that stands says whether it is done. It may be
+// called again. Whoever calls it has claimed the restore point.
+func (a *Agent) settle(id string) error {
+	b, err := a.store.Backup(id)
+	if err != nil {
+		return err
+	}
+	repo, err := a.findRepository(b.Repository)
+	if err != nil {
+		return err
+	}
+	vm := nbd.DirName(b.VM.Name)
+	if b.Rewrite != nil {
+		m, err := repo.Manifest(vm, id)
+		if err != nil {
+			return err // nobody knows; it is in a repository that is away
+		}
+		if err := repo.SyncVM(vm); err != nil { // a crash may have come between the exchange and this
+			return err
+		}
+		done := m.Parent == b.Rewrite.Onto
+		if _, err := a.change(id, func(b *backup.Backup) error {
+			if done {
+				follow(b, m)
+			}
+			b.Rewrite = nil
+			return nil
+		}); err != nil {
+			return err
+		}
+		failpoint.Reach("rewrite: recorded")
+	}
+	return repo.RemoveMerge(vm, id)
+}
+
+// settleLeft is settle for what an earlier agent has left, unless somebody works on that restore point.
+func (a *Agent) settleLeft(id string) error {
+	w, err := a.claimRewrite(id, "", true)
+	if err != nil || w == nil {
+		return err
+	}
+	defer a.dropRewrite(w)
+	return a.settle(id)
+}
+
+// follow has a record say what the manifest of its restore point says since it was written anew.
+func follow(b *backup.Backup, m repository.Manifest) {
+	b.Type, b.Parent, b.RemovedDisks, b.Rewritten = m.Type, m.Parent, m.RemovedDisks, m.Rewritten
+	b.Verified = nil // that was of other files
+	for i := range b.Runs {
+		d, found := pick(m.Disks, func(d repository.ManifestDisk) bool { return d.DiskID == b.Runs[i].DiskID })
+		if found {
+			b.Runs[i].Content, b.Runs[i].Change, b.Runs[i].Backing = d.Content, d.Change, d.Backing
+		}
+	}
+}

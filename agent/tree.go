@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/store"
+)
+
+// A ChainPoint is a restore point, and what it takes on the disk.
+type ChainPoint struct {
+	Backup         backup.Backup
+	AllocatedBytes int64  // of its images, now
+	Problem        string // why an image cannot be found, or that its parent is not on record
+}
+
+// Chain lists the restore points of a VM, of one repository or of all, the oldest first. A VM that is not on record may have
+// some all the same.
+func (a *Agent) Chain(vm, repositoryID string) ([]ChainPoint, error) {
+	if vm == "" {
+		return nil, errorf(InvalidRequest, "vm_name: is missing")
+	}
+	if repositoryID != "" {
+		if _, err := a.findRepository(repositoryID); err != nil {
+			return nil, err
+		}
+	}
+	found, err := a.pointsOf(vm, repositoryID)
+	if err != nil {
+		return nil, notFound(err)
+	}
+	if len(found) == 0 {
+		if _, err := a.VM(vm); err != nil {
+			return nil, err
+		}
+	}
+	there := map[string]bool{}
+	for _, b := range found {
+		there[b.ID] = true
+	}
+	points := make([]ChainPoint, len(found))
+	for i, b := range found {
+		points[i] = a.measure(b)
+		if b.Parent != "" && !there[b.Parent] {
+			points[i].Problem = fmt.Sprintf("its parent %s is not on record", b.Parent)
+		}
+	}
+	return points, nil
+}
+
+func (a *Agent) pointsOf(vm, repositoryID string) (points []backup.Backup, err error) {
+	q := store.Query{VMName: vm, State: backup.Completed, Repository: repositoryID, Limit: store.MaxPage}
+	for {
+		page, next, err := a.store.Backups(q)
+		if err != nil {
+			return nil, err
+		}
+		points = append(points, page...)
+		if q.Cursor = next; next == "" {
+			break
+		}
+	}
+	slices.Reverse(points)
+	return points, nil
+}
+
+// measure finds out what the images of a restore point take.
+func (a *Agent) measure(b backup.Backup) ChainPoint {
+	p := ChainPoint{Backup: b}
+	repo, err := a.findRepository(b.Repository)
+	if err != nil {
+		p.Problem = err.Error()
+		return p
+	}
+	for _, d := range b.Runs {
+		n, err := allocated(repo, b, filepath.Base(d.Image))
+		if err != nil && p.Problem == "" {
+			p.Problem = err.Error()
+		}
+		p.AllocatedBytes += n
+	}
+	return p
+}
+
+func allocated(repo *repository.Repository, b backup.Backup, file string) (int64, error) {
+	info, err := os.Lstat(filepath.Join(dirOf(repo, b), file))
+	if err != nil {
+		return 0, err
+	}
+	return info.Sys().(*syscall.Stat_t).Blocks * 512, nil // Linux counts in 512 bytes, whatever the file system
+}

@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"strings"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/failpoint"
+)
+
+// recordVerification writes down what was found of one restore point, and returns whether that is on record. What could not be
+// looked at leaves the record as it was: it is still due.
+func (a *Agent) recordVerification(p backup.Backup, deep bool, files []FileReport) bool {
+	now, result := time.Now(), resultOfFiles(files)
+	a.metrics.verified(deep, result)
+	a.logVerification(p, deep, result, files)
+	if result == VerifiedIncomplete && !onlyUndigested(files) {
+		return false
+	}
+	failpoint.Reach("verify: before record")
+	_, err := a.store.PutVerification(p.ID, now, func(before *backup.Verification) *backup.Verification {
+		return mergeVerification(before, now, deep, files)
+	})
+	failpoint.Reach("verify: recorded")
+	if err != nil && !AsError(notFound(err)).has(BackupNotFound) {
+		a.log.Error("what a verification has found cannot be put on record", logBackupID, p.ID, logError, err)
+	}
+	return err == nil
+}
+
+// onlyUndigested says whether all that could be looked at was.
+func onlyUndigested(files []FileReport) bool {
+	for _, f := range files {
+		if f.Status == FileUnreadable || f.Status == FileSkipped {
+			return false
+		}
+	}
+	return true
+}
+
+// mergeVerification is what is known after a look at the files of a restore point. Damage that only reading can show is gone
+// only when reading does not show it any more.
+func mergeVerification(before *backup.Verification, now time.Time, deep bool, files []FileReport) *backup.Verification {
+	after := backup.Verification{At: now}
+	if before != nil && !deep {
+		after.DeepAt, after.Undigested = before.DeepAt, before.Undigested
+		for _, d := range before.Damage {
+			if d.Deep {
+				after.Damage = append(after.Damage, d)
+			}
+		}
+	}
+	if deep {
+		after.DeepAt = now
+	}
+	for _, f := range files {
+		after.Undigested = after.Undigested || f.Status == FileUndigested
+		if f.Status == FileDamaged && !knownDamage(after.Damage, f.file()) {
+			after.Damage = append(after.Damage, backup.FileDamage{File: f.file(), DiskID: f.DiskID, Problem: f.Problem, Deep: f.deep})
+		}
+	}
+	return &after
+}
+
+func (f FileReport) file() string { return f.Path[strings.LastIndexByte(f.Path, '/')+1:] }
+
+func knownDamage(list []backup.FileDamage, file string) bool {
+	for _, d := range list {
+		if d.File == file {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *Agent) logVerification(p backup.Backup, deep bool, result string, files []FileReport) {
+	for _, f := range files {
+		switch f.Status {
+		case FileDamaged:
+			a.log.Error("a file of a restore point is damaged", logBackupID, p.ID, logVM, p.VM.Name, logFile, f.Path, logError, f.Problem)
+		case FileUnreadable:
+			a.log.Warn("a file of a restore point cannot be looked at", logBackupID, p.ID, logVM, p.VM.Name, logFile, f.Path, logError, f.Problem)
+		}
+	}
+	a.log.Info("restore point verified", logBackupID, p.ID, logVM, p.VM.Name, "deep", deep, "result", result)
+}
+
+// knownDamaged says, as a finding, that a restore point is on record as damaged.
+func knownDamaged(p backup.Backup) error {
+	damage := p.Damage()
+	if len(damage) == 0 {
+		return nil
+	}
+	return damagef("restore point %s was found damaged at %s: %s: %s", p.ID, p.Verified.At.Format(time.RFC3339), damage[0].File, damage[0].Problem)
+}
+
+// warnings says what is known to be wrong with a chain, for whom restores from it all the same.
+func (a *Agent) warnings(point backup.Backup) (list []string) {
+	for range maxChain {
+		if err := knownDamaged(point); err != nil {
+			list = append(list, err.Error()+": what is restored may be wrong")
+		}
+		parent, err := a.store.Backup(point.Parent)
+		if err != nil { // there is none; or there should be one, which the restore itself will say
+			break
+		}
+		point = parent
+	}
+	return list
+}

@@ -1,0 +1,197 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"golang.org/x/time/rate"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/digest"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// A verifyWalk looks at the files of restore points, one after the other, and goes on whatever it finds.
+type verifyWalk struct {
+	agent    *Agent
+	ctx      context.Context
+	deep     bool
+	limit    *rate.Limiter
+	tell     func(VerifyProgress)
+	progress VerifyProgress
+	read     int64 // bytes
+}
+
+// count finds out how much there is to do, as far as that can be told.
+func (w *verifyWalk) count(points []backup.Backup) {
+	for _, p := range points {
+		w.progress.FilesTotal += 1 + len(p.Runs)
+		repo, err := w.agent.findRepository(p.Repository)
+		if err != nil || !w.deep {
+			continue
+		}
+		for _, d := range p.Runs {
+			if info, err := os.Lstat(filepath.Join(dirOf(repo, p), filepath.Base(d.Image))); err == nil {
+				w.progress.BytesTotal += info.Size()
+			}
+		}
+	}
+	w.tell(w.progress)
+}
+
+// point looks at the manifest and the images of one restore point.
+func (w *verifyWalk) point(p backup.Backup) []FileReport {
+	repo, err := w.agent.findRepository(p.Repository)
+	if err != nil {
+		f := FileReport{BackupID: p.ID, Path: p.Directory}
+		f.found(err)
+		return []FileReport{f}
+	}
+	w.begin(filepath.Join(dirOf(repo, p), repository.ManifestName))
+	m, f := manifestOf(repo, p)
+	w.end(0)
+	if f.Status != FileOK {
+		return append([]FileReport{f}, w.skip(repo, p, f)...)
+	}
+	if p.Parent != "" {
+		if _, err := w.agent.Backup(p.Parent); AsError(err).has(BackupNotFound) {
+			f.found(damagef("its parent %s is not on record", p.Parent))
+			f.Hint = "if the parent is in the repository, run 'sendense-agent rebuild'; without it this restore point is of no use"
+		}
+	}
+	files := []FileReport{f}
+	if err := repo.Share(nbd.DirName(p.VM.Name), m); err != nil {
+		w.agent.log.Warn("a restore point cannot be shared with the exporters' user", logBackupID, p.ID, logError, err)
+	}
+	below := w.below(repo, p)
+	for _, d := range m.Disks {
+		files = append(files, w.image(repo, p, d, below))
+	}
+	return files
+}
+
+// skip reports the images of a restore point whose manifest cannot be read: what of them is missing can be told all the same.
+func (w *verifyWalk) skip(repo *repository.Repository, p backup.Backup, manifest FileReport) (files []FileReport) {
+	for _, d := range p.Runs {
+		f := FileReport{
+			BackupID: p.ID, DiskID: new(d.DiskID), Path: filepath.Join(dirOf(repo, p), filepath.Base(d.Image)),
+			Status: FileSkipped, Problem: "without its manifest nobody knows what it should be",
+		}
+		if info, err := os.Lstat(f.Path); err == nil {
+			f.Bytes = info.Size()
+		} else if errors.Is(err, fs.ErrNotExist) && manifest.Status == FileDamaged {
+			f.found(damagef("is missing"))
+		}
+		files = append(files, f)
+		w.begin(f.Path)
+		w.end(f.Bytes)
+	}
+	return files
+}
+
+// below is the manifest of what a restore point stands on; nil where there is none, or it cannot be read, which is told of the
+// other point.
+func (w *verifyWalk) below(repo *repository.Repository, p backup.Backup) *repository.Manifest {
+	if p.Parent == "" {
+		return nil
+	}
+	m, err := repo.Manifest(nbd.DirName(p.VM.Name), p.Parent)
+	if err != nil {
+		return nil
+	}
+	return &m
+}
+
+// image looks at one image: what it says of itself, its metadata, its links, and when deep all of its bytes.
+func (w *verifyWalk) image(repo *repository.Repository, p backup.Backup, d repository.ManifestDisk, below *repository.Manifest) FileReport {
+	f := FileReport{BackupID: p.ID, DiskID: new(d.DiskID), Path: filepath.Join(dirOf(repo, p), d.File), Status: FileOK}
+	w.begin(f.Path)
+	defer func() { w.end(f.Bytes) }()
+	info, err := os.Lstat(f.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		f.found(damagef("is missing"))
+		return f
+	case err != nil:
+		f.found(err)
+		return f
+	}
+	f.Bytes = info.Size()
+	if d.Digest != nil && info.Size() != d.Digest.Bytes {
+		f.found(damagef("has %d bytes, and had %d when the backup finished", info.Size(), d.Digest.Bytes))
+		return f
+	}
+	if w.deep {
+		if w.compare(repo, p, d, &f); f.Status != FileOK && f.Status != FileUndigested {
+			return f
+		}
+	}
+	status := f.Status
+	err = w.agent.verifyImage(w.ctx, repo, f.Path, d, true)
+	if err == nil {
+		err = standsOnFile(d, below)
+	}
+	f.found(err)
+	if f.Status == FileOK {
+		f.Status = status
+	}
+	return f
+}
+
+// standsOnFile looks that the image that another stands on is one of the parent's.
+func standsOnFile(d repository.ManifestDisk, below *repository.Manifest) error {
+	if d.Backing == "" || below == nil {
+		return nil
+	}
+	for _, from := range below.Disks {
+		if d.Backing == path.Join("..", below.BackupID, from.File) {
+			return nil
+		}
+	}
+	return damagef("stands on %s, which is none of its parent's images", d.Backing)
+}
+
+// compare reads an image whole.
+func (w *verifyWalk) compare(repo *repository.Repository, p backup.Backup, d repository.ManifestDisk, f *FileReport) {
+	done := w.progress.BytesDone
+	now, err := w.agent.digest(w.ctx, repo, p, d.File, digest.Options{Limit: w.limit, Progress: func(n int64) {
+		w.progress.BytesDone += n
+		w.read += n
+		w.agent.metrics.verifyRead.Add(float64(n))
+		w.tell(w.progress)
+	}})
+	w.progress.BytesDone = done
+	switch {
+	case err != nil:
+		f.found(finding(err))
+	case d.Digest == nil:
+		f.Status = FileUndigested
+		f.Problem = "its manifest has no digest: it was made by an older agent"
+		f.Hint = "only its metadata can be checked; the next full backup has digests"
+	default:
+		if err := d.Digest.Compare(now); err != nil {
+			f.found(&damageError{fmt.Errorf("%w", err)})
+			f.deep = true
+		}
+	}
+}
+
+func (w *verifyWalk) begin(path string) {
+	w.progress.File = path
+	w.tell(w.progress)
+}
+
+// end counts a file of so many bytes.
+func (w *verifyWalk) end(bytes int64) {
+	w.progress.FilesDone++
+	if w.deep {
+		w.progress.BytesDone += bytes
+	}
+	w.tell(w.progress)
+}
