@@ -28,10 +28,13 @@ const (
 	Undoing    BackupState = "undoing"    // exports and images are being removed
 	Failed     BackupState = "failed"     // nothing is left of it but the record and its Failure
 	Cancelled  BackupState = "cancelled"  // as Failed, because somebody asked for it
+	Deleting   BackupState = "deleting"   // it has ended and is being removed, record and all
 )
 
-// Ended says whether the backup will not change any more.
-func (s BackupState) Ended() bool { return s == Completed || s == Failed || s == Cancelled }
+// Ended says whether the backup will not change any more, unless it is deleted.
+func (s BackupState) Ended() bool {
+	return s == Completed || s == Failed || s == Cancelled || s == Deleting
+}
 
 // StartRequest asks for a backup of a whole VM: every disk of it, from one snapshot. There is no way to ask for one
 // disk; a request with a disk_id is refused with [ReasonDiskIDGiven].
@@ -43,7 +46,9 @@ type StartRequest struct {
 	Tags         map[string]string `json:"tags,omitempty"`
 
 	// RequestID is the caller's own mark of this request. A request that repeats the mark of an earlier one starts
-	// nothing and gets that one's backup: it makes a start safe to repeat when the answer was lost.
+	// nothing and gets that one's backup: it makes a start safe to repeat when the answer was lost. The mark stands for that
+	// one attempt for good: if it failed, be it that the agent crashed in the midst of it, the same failure is the answer.
+	// Who wants another attempt asks with a new mark.
 	RequestID string `json:"request_id,omitempty"`
 
 	Queue     bool  `json:"queue,omitempty"`      // wait for a turn when there is no room, instead of being refused
@@ -103,6 +108,12 @@ type BackupRef struct {
 	BackupID string `json:"backup_id"`
 }
 
+// DeleteRequest asks that a backup which has ended be removed: restore point and record.
+type DeleteRequest struct {
+	BackupID  string `json:"backup_id"`
+	MissingOK bool   `json:"missing_ok,omitempty"` // also when the directory of a restore point is not where it must be
+}
+
 // Backup is the record of one run of one VM.
 type Backup struct {
 	BackupID         string            `json:"backup_id"`
@@ -129,10 +140,14 @@ type Backup struct {
 	CalledAt         time.Time         `json:"called_at,omitzero"` // when the SNA was asked
 	SeenAt           time.Time         `json:"seen_at,omitzero"`   // first sign of life of the copy
 	EndedAt          time.Time         `json:"ended_at,omitzero"`
+	Verified         *Verification     `json:"verified,omitempty"` // of a restore point: what was found when its files were last looked at
 
 	// CooldownUntil is set when the copy on the SNA may still be on its way although the backup has ended: the VM and
 	// its ports are not used again before.
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
+
+	Rewritten *Rewritten `json:"rewritten,omitempty"` // it was written anew, to take in what it stood on
+	Rewrite   *Rewrite   `json:"rewrite,omitempty"`   // only in the answer to backup.get, while that goes on
 
 	// Progress is there only in the answer to backup.get, while the backup is active and its exports can be asked.
 	Progress *Progress `json:"progress,omitempty"`
@@ -148,6 +163,7 @@ type BackupDisk struct {
 	Backing       string `json:"backing,omitempty"`          // the parent's image, relative to the directory of this one
 	ParentChange  string `json:"parent_change_id,omitempty"` // from which the changes are copied
 	IO            string `json:"io,omitempty"`               // QEMU's cache and aio modes of the exporter
+	EncryptionKey string `json:"encryption_key,omitempty"`   // name of the key that the image is encrypted with; "" if it is plain
 	NBDPort       uint16 `json:"nbd_port"`
 	NBDExportName string `json:"nbd_export_name"`
 	QCOW2Path     string `json:"qcow2_path"`
@@ -174,12 +190,20 @@ type Failure struct {
 // BackupQuery selects backups, the newest first.
 type BackupQuery struct {
 	VMName string      `json:"vm_name,omitempty"` // "" is every VM
-	State  BackupState `json:"state,omitempty" enum:"queued,preparing,exporting,calling,unresolved,running,finishing,completed,undoing,failed,cancelled"`
+	State  BackupState `json:"state,omitempty" enum:"queued,preparing,exporting,calling,unresolved,running,finishing,completed,undoing,failed,cancelled,deleting"`
 	Cursor string      `json:"cursor,omitempty"` // NextCursor of the page before; "" is the first page
 	Limit  int         `json:"limit,omitempty"`  // 1 to 1000; 0 is 100
+
+	RepositoryID string    `json:"repository_id,omitempty"` // "" is every repository
+	Since        time.Time `json:"since,omitzero"`          // created then or later
+	Until        time.Time `json:"until,omitzero"`          // created before
+
+	Tags    map[string]string `json:"tags,omitempty"`    // only what has all of these tags; "" stands for any value
+	Damaged bool              `json:"damaged,omitempty"` // only restore points of which a file is known to be damaged
 }
 
-// BackupPage is one page of a list of backups.
+// BackupPage is one page of a list of backups. A page by repository or tag may be short, or empty, although there
+// is a next one.
 type BackupPage struct {
 	Backups    []Backup `json:"backups"`
 	NextCursor string   `json:"next_cursor,omitempty"` // "" on the last page

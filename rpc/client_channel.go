@@ -3,6 +3,7 @@ package rpc
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -29,6 +30,8 @@ type clientChannel struct {
 	err     error
 	done    chan struct{} // closed when there is no more to receive
 	inboxes inboxes
+
+	progress listeners
 }
 
 func newClientChannel(nc net.Conn) *clientChannel {
@@ -56,13 +59,18 @@ func (c *clientChannel) Recv() ([]byte, error) {
 			return nil, c.end(err)
 		}
 		var head struct {
-			ID     json.RawMessage `json:"id"`
-			Error  *Error          `json:"error"`
-			Method string          `json:"method"`
-			Params json.RawMessage `json:"params"`
+			Version string          `json:"jsonrpc"`
+			ID      json.RawMessage `json:"id"`
+			Error   *Error          `json:"error"`
+			Method  string          `json:"method"`
+			Params  json.RawMessage `json:"params"`
 		}
-		if json.Unmarshal(message, &head) == nil && head.Method != "" {
+		if err := json.Unmarshal(message, &head); err != nil || head.Version != "2.0" {
+			return nil, c.end(fmt.Errorf("it does not speak JSON-RPC 2.0, but says %.80q", message))
+		}
+		if head.Method != "" {
 			c.inboxes.deliver(head.Method, head.Params)
+			c.progress.deliver(head.Method, head.Params)
 			continue
 		}
 		if head.Error != nil && (len(head.ID) == 0 || string(head.ID) == "null") {

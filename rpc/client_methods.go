@@ -25,7 +25,39 @@ func (c *Client) ListBackups(ctx context.Context, q BackupQuery) (BackupPage, er
 	return call[BackupPage](ctx, c, MethodBackupList, q)
 }
 
-// CancelBackup stops a backup and removes what it made.
+// DeleteBackup removes a backup that has ended: restore point and record.
+func (c *Client) DeleteBackup(ctx context.Context, r DeleteRequest) error {
+	_, err := call[BackupRef](ctx, c, MethodBackupDelete, r)
+	return err
+}
+
+// VerifyBackup verifies a restore point and all it stands on, and returns at the end of that what was found. progress, which may
+// be nil, is told now and then how far it has come. To give up ends the waiting only.
+func (c *Client) VerifyBackup(ctx context.Context, r VerifyRequest, progress func(VerifyProgress)) (VerifyReport, error) {
+	if r.Progress = progress != nil; r.Progress {
+		defer c.ch.progress.add(r.BackupID, progress)()
+	}
+	return call[VerifyReport](ctx, c, MethodBackupVerify, r)
+}
+
+// Chain returns the restore points of a VM, the oldest first.
+func (c *Client) Chain(ctx context.Context, r ChainRequest) (Chain, error) {
+	return call[Chain](ctx, c, MethodBackupChain, r)
+}
+
+// Prune applies the retention policies and returns when that is done, which takes long where restore points are merged. It goes
+// on when the caller does not wait.
+func (c *Client) Prune(ctx context.Context, r PruneRequest) (PruneReport, error) {
+	return call[PruneReport](ctx, c, MethodBackupPrune, r)
+}
+
+// ConsolidateBackup makes a full backup of an incremental and all that it stands on, and returns when that is done. It goes on
+// when the caller does not wait; CancelBackup ends it. GetBackup tells how far it has come.
+func (c *Client) ConsolidateBackup(ctx context.Context, backupID string) (Backup, error) {
+	return call[Backup](ctx, c, MethodBackupConsolidate, BackupRef{backupID})
+}
+
+// CancelBackup stops a backup and removes what it made. Of a restore point that is being written anew it ends that.
 func (c *Client) CancelBackup(ctx context.Context, backupID string) (Backup, error) {
 	return call[Backup](ctx, c, MethodBackupCancel, BackupRef{backupID})
 }
@@ -43,6 +75,11 @@ func (c *Client) ChangeID(ctx context.Context, vmName string, diskID int) (Chang
 // PutVM puts a VM on record, in place of one of the same name.
 func (c *Client) PutVM(ctx context.Context, vm VM) (VMPut, error) {
 	return call[VMPut](ctx, c, MethodVMPut, vm)
+}
+
+// CheckVM tells what PutVM would do with a VM, and does nothing.
+func (c *Client) CheckVM(ctx context.Context, vm VM) (VMPut, error) {
+	return call[VMPut](ctx, c, MethodVMCheck, vm)
 }
 
 // GetVM returns a VM.
@@ -80,7 +117,39 @@ func (c *Client) ListExports(ctx context.Context) (ExportList, error) {
 	return call[ExportList](ctx, c, MethodExportList, None{})
 }
 
+// StartRestore serves a restore point over NBD and returns once every export answers. A restore whose answer was lost is in
+// the list of restores, and ends when its time is over.
+func (c *Client) StartRestore(ctx context.Context, r RestoreRequest) (Restore, error) {
+	return call[Restore](ctx, c, MethodRestoreStart, r)
+}
+
+// GetRestore returns the record of a restore.
+func (c *Client) GetRestore(ctx context.Context, restoreID string) (Restore, error) {
+	return call[Restore](ctx, c, MethodRestoreGet, RestoreRef{restoreID})
+}
+
+// ListRestores returns the restores that are served and, unless only active ones are asked for, the last that have ended.
+func (c *Client) ListRestores(ctx context.Context, q RestoreQuery) (RestoreList, error) {
+	return call[RestoreList](ctx, c, MethodRestoreList, q)
+}
+
+// StopRestore ends a restore, whoever is connected. To stop one that has ended is no error.
+func (c *Client) StopRestore(ctx context.Context, restoreID string) (Restore, error) {
+	return call[Restore](ctx, c, MethodRestoreStop, RestoreRef{restoreID})
+}
+
 // Status returns the agent at a glance.
 func (c *Client) Status(ctx context.Context) (AgentStatus, error) {
 	return call[AgentStatus](ctx, c, MethodAgentStatus, None{})
+}
+
+// Doctor has the agent look at itself and what is around it.
+func (c *Client) Doctor(ctx context.Context) (DoctorReport, error) {
+	return call[DoctorReport](ctx, c, MethodAgentDoctor, None{})
+}
+
+// LogLevel sets the least level that the agent logs until it is set again or the configuration is loaded, and returns it;
+// "" only asks for it.
+func (c *Client) LogLevel(ctx context.Context, level string) (LogLevel, error) {
+	return call[LogLevel](ctx, c, MethodAgentLogLevel, LogLevel{level})
 }

@@ -21,36 +21,48 @@ const unwatchTimeout = 2 * time.Second
 // A loop that is too slow loses the oldest events and is told how many by one of [EventDropped].
 func (c *Client) Watch(ctx context.Context, r WatchRequest) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		ref, err := c.beginWatch(ctx, r)
-		if err != nil {
-			yield(Event{}, err)
-			return
-		}
-		defer c.ch.inboxes.remove(ref.WatchID)
-		over, err := c.events(ctx, c.ch.inboxes.get(ref.WatchID), yield)
-		if !over {
-			c.unwatch(ctx, ref)
-		}
-		if err != nil {
-			yield(Event{}, err)
-		}
+		c.watch(ctx, MethodBackupWatch, r, yield)
+	}
+}
+
+// WatchRestores tells what becomes of restores, in the manner of [Client.Watch].
+func (c *Client) WatchRestores(ctx context.Context, r RestoreWatchRequest) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) { c.watch(ctx, MethodRestoreWatch, r, yield) }
+}
+
+func (c *Client) watch(ctx context.Context, method string, r any, yield func(Event, error) bool) {
+	ref, err := c.beginWatch(ctx, method, r)
+	if err != nil {
+		yield(Event{}, err)
+		return
+	}
+	defer c.ch.inboxes.remove(ref.WatchID)
+	over, err := c.events(ctx, c.ch.inboxes.get(ref.WatchID), yield)
+	if !over {
+		c.unwatch(ctx, ref)
+	}
+	if err != nil {
+		yield(Event{}, err)
 	}
 }
 
 // events passes on the events of a watch. It returns whether the watch is over at the other end, and why the loop ends if
 // that is not what the caller wanted.
 func (c *Client) events(ctx context.Context, in *inbox, yield func(Event, error) bool) (over bool, err error) {
-	var last BackupState
+	ended := false
 	for closed := false; ; {
 		for _, e := range in.take() {
-			if e.Kind == EventEnd && last.Ended() {
+			if e.Kind == EventEnd && ended {
 				return true, nil
 			}
 			if e.Kind == EventEnd {
 				return true, NewError(ReasonShuttingDown, "the agent is stopping")
 			}
-			if e.Backup != nil {
-				last = e.Backup.State
+			switch {
+			case e.Backup != nil:
+				ended = e.Backup.State.Ended()
+			case e.Restore != nil:
+				ended = e.Restore.State.Ended()
 			}
 			if !yield(e, nil) {
 				return false, nil
@@ -70,14 +82,14 @@ func (c *Client) events(ctx context.Context, in *inbox, yield func(Event, error)
 }
 
 // beginWatch asks for a watch. One that begins when the caller has given up is ended again.
-func (c *Client) beginWatch(ctx context.Context, r WatchRequest) (WatchRef, error) {
+func (c *Client) beginWatch(ctx context.Context, method string, r any) (WatchRef, error) {
 	type answer struct {
 		ref WatchRef
 		err error
 	}
 	answers := make(chan answer)
 	go func() {
-		ref, err := call[WatchRef](context.WithoutCancel(ctx), c, MethodBackupWatch, r)
+		ref, err := call[WatchRef](context.WithoutCancel(ctx), c, method, r)
 		select {
 		case answers <- answer{ref, err}:
 		case <-ctx.Done():

@@ -1,9 +1,11 @@
 package rpc
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // Reason is the stable word for why a call failed. Programs decide by it; the message is for people.
@@ -14,34 +16,41 @@ const (
 	ReasonInvalidRequest     Reason = "invalid_request"      // a parameter is missing, malformed or out of range
 	ReasonDiskIDGiven        Reason = "disk_id_not_allowed"  // a start that asks for one disk
 	ReasonNotAllowed         Reason = "not_allowed"          // the caller may not call this method
-	ReasonVMNotFound         Reason = "vm_not_found"         //
+	ReasonVMNotFound         Reason = "vm_not_found"         // no VM of that name is on record
 	ReasonVMHasNoDisks       Reason = "vm_has_no_disks"      // run vm.discover, or vm.put with disks
-	ReasonRepositoryNotFound Reason = "repository_not_found" //
-	ReasonBackupNotFound     Reason = "backup_not_found"     //
+	ReasonRepositoryNotFound Reason = "repository_not_found" // no repository of that id is configured
+	ReasonBackupNotFound     Reason = "backup_not_found"     // no backup of that id is on record
 	ReasonBackupInProgress   Reason = "backup_in_progress"   // the VM has an active backup
 	ReasonWrongState         Reason = "wrong_state"          // the backup is not in a state that allows this
 	ReasonCoolingDown        Reason = "cooling_down"         // a client of an earlier run may still be on its way
 	ReasonNoParent           Reason = "no_parent"            // an incremental without a restore point to stand on
+	ReasonHasChildren        Reason = "has_children"         // other backups stand on it: delete those first
+	ReasonRestoreNotFound    Reason = "restore_not_found"    //
+	ReasonBeingRestored      Reason = "being_restored"       // a restore reads it: stop that first
+	ReasonBeingVerified      Reason = "being_verified"       // a verification that was asked for reads it: wait for its end
 	ReasonExporterFailed     Reason = "exporter_failed"      // qemu-nbd could not be started, or died
 	ReasonImageFailed        Reason = "image_failed"         // an image could not be created or is not what was asked for
 	ReasonRepositoryFailed   Reason = "repository_failed"    // the repository cannot be written
+	ReasonKeyUnavailable     Reason = "key_unavailable"      // a key of encrypted images is missing, unusable, or another one
 	ReasonSNAUnreachable     Reason = "sna_unreachable"      // nothing was sent
 	ReasonSNARefused         Reason = "sna_refused"          // the SNA answered with an error, in its own words
 	ReasonSNAOutcomeUnknown  Reason = "sna_outcome_unknown"  // the SNA may have heard; backup_id names the record
 	ReasonDeadlinePassed     Reason = "deadline_passed"      // a configured deadline of the run
 	ReasonInternal           Reason = "internal"             // a fault of the agent: see its journal
-	ReasonNoFreePort         Reason = "no_free_port"         //
+	ReasonNoFreePort         Reason = "no_free_port"         // fewer ports are free than the VM has disks
 	ReasonBusy               Reason = "busy"                 // as many backups or exports run as may: queue, or come later
 	ReasonQueueFull          Reason = "queue_full"           // as many backups wait as may
-	ReasonShuttingDown       Reason = "shutting_down"        //
-	ReasonNoSpace            Reason = "no_space"             //
+	ReasonShuttingDown       Reason = "shutting_down"        // the agent is stopping: ask again when it is back
+	ReasonNoSpace            Reason = "no_space"             // the repository has too little room
+	ReasonReaderFailed       Reason = "reader_failed"        // what reads files out of a disk could not be started, or died
+	ReasonReaderMissing      Reason = "reader_missing"       // what reads files out of a disk is not installed: the hint names the package
 )
 
 // The reasons of the protocol itself.
 const (
 	ReasonParseError         Reason = "parse_error"          // the bytes are not JSON; the connection is closed
 	ReasonMalformedMessage   Reason = "malformed_message"    // JSON, but not a JSON-RPC 2.0 request
-	ReasonMethodNotFound     Reason = "method_not_found"     //
+	ReasonMethodNotFound     Reason = "method_not_found"     // there is no such method: see rpc.discover
 	ReasonMessageTooLarge    Reason = "message_too_large"    // the connection is closed
 	ReasonMessageTimeout     Reason = "message_timeout"      // a message began and did not end; the connection is closed
 	ReasonTooManyConnections Reason = "too_many_connections" // the connection is closed
@@ -79,11 +88,15 @@ var reasons = map[Reason]struct {
 	ReasonVMHasNoDisks:       {40402, http.StatusNotFound},
 	ReasonRepositoryNotFound: {40403, http.StatusNotFound},
 	ReasonBackupNotFound:     {40404, http.StatusNotFound},
+	ReasonRestoreNotFound:    {40406, http.StatusNotFound},
 	ReasonMessageTimeout:     {40801, http.StatusRequestTimeout},
 	ReasonBackupInProgress:   {40901, http.StatusConflict},
 	ReasonWrongState:         {40902, http.StatusConflict},
 	ReasonCoolingDown:        {40903, http.StatusConflict},
 	ReasonNoParent:           {40904, http.StatusConflict},
+	ReasonHasChildren:        {40905, http.StatusConflict},
+	ReasonBeingRestored:      {40906, http.StatusConflict},
+	ReasonBeingVerified:      {40919, http.StatusConflict},
 	ReasonMessageTooLarge:    {41301, http.StatusRequestEntityTooLarge},
 	ReasonExporterFailed:     {50001, http.StatusInternalServerError},
 	ReasonImageFailed:        {50002, http.StatusInternalServerError},
@@ -92,6 +105,9 @@ var reasons = map[Reason]struct {
 	ReasonSNARefused:         {50005, http.StatusInternalServerError},
 	ReasonSNAOutcomeUnknown:  {50006, http.StatusInternalServerError},
 	ReasonDeadlinePassed:     {50007, http.StatusInternalServerError},
+	ReasonKeyUnavailable:     {50008, http.StatusInternalServerError},
+	ReasonReaderFailed:       {50025, http.StatusInternalServerError},
+	ReasonReaderMissing:      {50125, http.StatusNotImplemented},
 	ReasonNoFreePort:         {50301, http.StatusServiceUnavailable},
 	ReasonShuttingDown:       {50302, http.StatusServiceUnavailable},
 	ReasonTooManyConnections: {50303, http.StatusServiceUnavailable},
@@ -132,11 +148,12 @@ type Error struct {
 type ErrorData struct {
 	Reason     Reason   `json:"reason"`
 	HTTPStatus int      `json:"http_status"`
-	Hint       string   `json:"hint,omitempty"`      // what to do about it
-	BackupID   string   `json:"backup_id,omitempty"` // the backup concerned, when there is a record of it
-	DiskID     *int     `json:"disk_id,omitempty"`   // the disk concerned, when it is one disk
-	Unit       string   `json:"unit,omitempty"`      // the systemd unit concerned, with suffix
-	Journal    []string `json:"journal,omitempty"`   // last journal lines of the unit
+	Hint       string   `json:"hint,omitempty"`       // what to do about it
+	BackupID   string   `json:"backup_id,omitempty"`  // the backup concerned, when there is a record of it
+	RestoreID  string   `json:"restore_id,omitempty"` // the restore concerned, when there is a record of it
+	DiskID     *int     `json:"disk_id,omitempty"`    // the disk concerned, when it is one disk
+	Unit       string   `json:"unit,omitempty"`       // the systemd unit concerned, with suffix
+	Journal    []string `json:"journal,omitempty"`    // last journal lines of the unit
 }
 
 // NewError returns an Error whose code and HTTP status are those of the reason.
@@ -147,7 +164,12 @@ func NewError(reason Reason, message string) *Error {
 	}
 }
 
-func (e *Error) Error() string { return e.Message }
+func (e *Error) Error() string {
+	if strings.TrimSpace(e.Message) == "" {
+		return fmt.Sprintf("error %d without a message", e.Code)
+	}
+	return e.Message
+}
 
 // WithHint returns a copy of the error that says what to do about it.
 func (e *Error) WithHint(hint string) *Error {

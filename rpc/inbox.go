@@ -38,7 +38,7 @@ func (is *inboxes) remove(watchID int64) {
 // deliver takes a notification. What is not an event, as a newer agent may send, is dropped.
 func (is *inboxes) deliver(method string, params json.RawMessage) {
 	var e Event
-	if method == NotifyBackupEvent && json.Unmarshal(params, &e) == nil {
+	if (method == NotifyBackupEvent || method == NotifyRestoreEvent) && json.Unmarshal(params, &e) == nil {
 		is.get(e.WatchID).put(e)
 	}
 }

@@ -19,6 +19,11 @@ type Repository struct {
 	Cache        string `json:"cache,omitempty"` // QEMU's cache mode that works there
 	AIO          string `json:"aio,omitempty"`   // QEMU's aio mode that works there
 	Error        string `json:"error,omitempty"` // why it cannot be used; "" is usable
+
+	// EncryptionKey is the name of the key that new backups are encrypted with; "" if they are not.
+	EncryptionKey string `json:"encryption_key,omitempty"`
+
+	RestorePoints int `json:"restore_points"` // on record, of all times
 }
 
 // RepositoryList is the result of repository.list.
@@ -28,7 +33,8 @@ type RepositoryList struct {
 
 // Export is one disk that is being served over NBD.
 type Export struct {
-	BackupID      string `json:"backup_id"`
+	BackupID      string `json:"backup_id"`            // the backup that is written, or the one that a restore reads
+	RestoreID     string `json:"restore_id,omitempty"` // "" for the export of a backup
 	VMName        string `json:"vm_name"`
 	DiskID        int    `json:"disk_id"`
 	NBDPort       uint16 `json:"nbd_port"`
@@ -37,7 +43,8 @@ type Export struct {
 	UnitState     string `json:"unit_state"` // systemd's ActiveState/SubState
 	QemuNBDPID    int    `json:"qemu_nbd_pid"`
 	ReceivedBytes uint64 `json:"received_bytes"` // on the wire, since the export was ready
-	Clients       int    `json:"clients"`        // connections that are open now
+	SentBytes     uint64 `json:"sent_bytes"`
+	Clients       int    `json:"clients"` // connections that are open now
 }
 
 // ExportList is the result of export.list.
@@ -47,14 +54,16 @@ type ExportList struct {
 
 // AgentStatus is the agent at a glance.
 type AgentStatus struct {
-	Version       string       `json:"version"`
-	StartedAt     time.Time    `json:"started_at"`
-	BusConnected  bool         `json:"bus_connected"` // to systemd, over D-Bus
-	SNAURL        string       `json:"sna_url"`
-	ActiveBackups int          `json:"active_backups"`
-	VMs           int          `json:"vms"`
-	Ports         PortCounts   `json:"ports"`
-	Repositories  []Repository `json:"repositories"`
+	Version        string       `json:"version"`
+	StartedAt      time.Time    `json:"started_at"`
+	BusConnected   bool         `json:"bus_connected"` // to systemd, over D-Bus
+	SNAURL         string       `json:"sna_url"`
+	VCenters       []string     `json:"vcenters,omitempty"` // names in the configuration, that vm.discover takes
+	ActiveBackups  int          `json:"active_backups"`
+	ActiveRestores int          `json:"active_restores"`
+	VMs            int          `json:"vms"`
+	Ports          PortCounts   `json:"ports"`
+	Repositories   []Repository `json:"repositories"`
 }
 
 // PortCounts says what the configured range of NBD ports is used for.

@@ -1,6 +1,6 @@
 package rpc
 
-// VM is one virtual machine as the agent knows it. It is the parameter of vm.put and the result of vm.get.
+// VM is one virtual machine as the agent knows it. It is the parameter of vm.put and vm.check, and the result of vm.get.
 type VM struct {
 	VMName        string `json:"vm_name"`                  // unique; at most 255 bytes of printable text
 	VMContextID   string `json:"vm_context_id,omitempty"`  // the hub's own identifier, passed through unread
@@ -11,6 +11,10 @@ type VM struct {
 	// Refresh says whether the SNA is asked for the VM's disks right before each backup: "prefer" backs up what is on
 	// record if that fails, "require" refuses then; "" never asks. It takes a vcenter.
 	Refresh string `json:"refresh,omitempty" enum:"prefer,require"`
+
+	// BackupInterval is how often a restore point is expected, for those who watch: "26h". "" is what is configured
+	// (metrics.backup_interval), and "0s" says that none are expected. Nothing is started by it.
+	BackupInterval string `json:"backup_interval,omitempty"`
 }
 
 // Disk is one virtual disk of a VM.
@@ -27,10 +31,11 @@ type VMRef struct {
 	VMName string `json:"vm_name"`
 }
 
-// VMPut is the result of vm.put.
+// VMPut is the result of vm.put, and of vm.check, which tells what vm.put would do.
 type VMPut struct {
-	Created bool `json:"created"` // false: a record of that name was replaced
-	VM      VM   `json:"vm"`
+	Created   bool `json:"created"`             // false: a record of that name was replaced
+	Unchanged bool `json:"unchanged,omitempty"` // of vm.check: the record is so already
+	VM        VM   `json:"vm"`
 }
 
 // VMQuery selects VMs, in the order of their names.

@@ -6,7 +6,13 @@ type WatchRequest struct {
 	VMName   string `json:"vm_name,omitempty"`   // only of this VM
 }
 
-// WatchRef names a watch of a connection. It is the result of backup.watch, after which the events begin.
+// RestoreWatchRequest asks to be told of what becomes of restores. The zero value is about all of them.
+type RestoreWatchRequest struct {
+	RestoreID string `json:"restore_id,omitempty"` // only of this restore, and until it has ended
+	VMName    string `json:"vm_name,omitempty"`    // only of this VM
+}
+
+// WatchRef names a watch of a connection. It is the result of backup.watch and restore.watch, after which the events begin.
 type WatchRef struct {
 	WatchID int64 `json:"watch_id"`
 }
@@ -22,13 +28,14 @@ const (
 	EventEnd      EventKind = "end"      // the last one: the backup watched has ended, or the agent stops
 )
 
-// Event is one thing that a watch tells: the params of a backup.event notification. A watch first tells how each active
-// backup, or the one it is about, stands. It ends with backup.unwatch or with the connection, and when it is about one
+// Event is one thing that a watch tells: the params of a backup.event or restore.event notification. A watch first tells how each active
+// backup, or the one it is about, stands. It ends with backup.unwatch or restore.unwatch, or with the connection, and when it is about one
 // backup, after that one's last state.
 type Event struct {
 	WatchID  int64     `json:"watch_id"`
 	Kind     EventKind `json:"kind" enum:"state,progress,dropped,end"`
 	Backup   *Backup   `json:"backup,omitempty"`   // of EventState and EventProgress
+	Restore  *Restore  `json:"restore,omitempty"`  // in its place, of a watch of restores
 	Progress *Progress `json:"progress,omitempty"` // of EventProgress
 	Dropped  int       `json:"dropped,omitempty"`  // of EventDropped: how many events are missing
 }

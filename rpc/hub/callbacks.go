@@ -64,16 +64,24 @@ type completeAnswer struct {
 
 // complete is answered once the agent has it on disk, and fails the run on any other answer than 200.
 func (r *routes) complete(ctx context.Context, req *http.Request, body []byte) (any, error) {
-	var c completeRequest
-	if err := json.Unmarshal(body, &c); err != nil {
-		return nil, invalid("body: want {change_id, disk_id, bytes_transferred}: %v", err)
-	}
-	if c.DiskID == nil {
-		return nil, invalid("disk_id is missing")
+	c, err := parseComplete(body)
+	if err != nil {
+		return nil, err
 	}
 	id := req.PathValue("job_id")
 	if _, err := r.agent.CompleteDisk(ctx, id, *c.DiskID, c.ChangeID); err != nil {
 		return nil, err
 	}
 	return completeAnswer{Status: "success", BackupID: id, DiskID: *c.DiskID, ChangeID: c.ChangeID, Message: "disk recorded"}, nil
+}
+
+func parseComplete(body []byte) (completeRequest, error) {
+	var c completeRequest
+	if err := json.Unmarshal(body, &c); err != nil {
+		return completeRequest{}, invalid("body: want {change_id, disk_id, bytes_transferred}: %v", err)
+	}
+	if c.DiskID == nil {
+		return completeRequest{}, invalid("disk_id is missing")
+	}
+	return c, nil
 }

@@ -27,17 +27,29 @@ type report struct {
 // "failed" never, and percent can pass 100. So an object is never refused, whatever it holds and whatever job it names:
 // a hint must not fail a run.
 func (r *routes) telemetry(ctx context.Context, req *http.Request, body []byte) (any, error) {
-	var said report
-	var odd *json.UnmarshalTypeError // of one field: the others are read all the same
-	if err := json.Unmarshal(body, &said); err != nil && (!errors.As(err, &odd) || !bytes.HasPrefix(bytes.TrimSpace(body), []byte("{"))) {
-		return nil, invalid("body: want a telemetry object: %v", err)
+	said, err := parseReport(body)
+	if err != nil {
+		return nil, err
 	}
 	id := req.PathValue("job_id")
-	err := r.agent.Telemetry(id, said.domain(time.Now()))
-	if err != nil {
+	if err := r.agent.Telemetry(id, said.domain(time.Now())); err != nil {
 		r.log.DebugContext(ctx, "telemetry of a job that does not run", "backup_id", id, "status", said.Status, "error", err)
 	}
 	return map[string]string{"status": "ok"}, nil
+}
+
+// parseReport takes any object, and of it what can be read.
+func parseReport(body []byte) (report, error) {
+	var said report
+	var odd *json.UnmarshalTypeError // of one field: the others are read all the same
+	err := json.Unmarshal(body, &said)
+	if err != nil && !errors.As(err, &odd) {
+		return report{}, invalid("body: want a telemetry object: %v", err)
+	}
+	if !bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
+		return report{}, invalid("body: want a telemetry object")
+	}
+	return said, nil
 }
 
 func (t report) domain(now time.Time) agent.Telemetry {

@@ -1,7 +1,9 @@
 package hub
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -22,7 +24,11 @@ func TestTelemetryIsNeverRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	defer func() {
+		if err := errors.Join(db.Check(context.Background()), db.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
 	cfg := config.Default()
 	cfg.Agent.ExporterUser, cfg.Agent.ExporterGroup = "", ""
 	a, err := agent.New(agent.Options{Config: cfg, Store: db, Logger: slog.New(slog.DiscardHandler)})

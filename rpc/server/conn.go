@@ -23,6 +23,7 @@ type conn struct {
 	srv  *Server
 	nc   *net.UnixConn
 	peer caller
+	user *user // shared with the user's other connections; set once it is admitted
 	in   *stream
 
 	watches  watches
@@ -73,8 +74,12 @@ func (c *conn) read(ctx context.Context) error {
 			return err
 		}
 		c.messages <- struct{}{}
+		c.user.take(ctx, message)
 		c.work.Go(func() {
-			defer func() { <-c.messages }()
+			defer func() {
+				c.user.give(message)
+				<-c.messages
+			}()
 			c.answer(ctx, message)
 		})
 	}

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"reflect"
 	"slices"
 
 	"github.com/sendense/backup-agent/rpc"
@@ -80,7 +79,7 @@ func describeMethod(types *schema.Set, m method) documentMethod {
 		d.Params = append(d.Params, descriptor{Name: p.Name, Required: p.Required, Schema: p.Schema})
 	}
 	if m.notifies != "" {
-		d.Notification = &descriptor{Name: m.notifies, Schema: types.Of(reflect.TypeFor[rpc.Event]())}
+		d.Notification = &descriptor{Name: m.notifies, Schema: types.Of(m.pushes)}
 	}
 	return d
 }

@@ -24,7 +24,7 @@ type fakeWatch struct {
 func newFakeSource() *fakeSource { return &fakeSource{begun: make(chan *fakeWatch, 1000)} }
 
 func (s *fakeSource) rows() []method {
-	return append(specTable(), watchRow(source{s.watch, s.backup}), unwatchRow())
+	return append(specTable(), watchRow(backups(s.watch, s.backup)), unwatchRow("backup.unwatch"))
 }
 
 func (s *fakeSource) watch(ctx context.Context, q agent.WatchQuery) (<-chan agent.Event, error) {

@@ -4,14 +4,20 @@ import (
 	"context"
 	"encoding/json"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/doctor"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/rpc/internal/translate"
 )
 
 // handlers are the functions of the table: wire to domain, one call of the agent, domain to wire. Their context does
 // not end with the connection.
-type handlers struct{ agent *agent.Agent }
+type handlers struct {
+	agent   *agent.Agent
+	doctors *singleflight.Group // however many ask, one looks
+}
 
 func (h handlers) backupStart(ctx context.Context, params json.RawMessage) (rpc.StartResponse, error) {
 	r, err := translate.StartRequest(params)
@@ -36,6 +42,25 @@ func (h handlers) backupCancel(ctx context.Context, p rpc.BackupRef) (rpc.Backup
 	return translate.Backup(b), err
 }
 
+func (h handlers) backupDelete(ctx context.Context, p rpc.DeleteRequest) (rpc.BackupRef, error) {
+	return rpc.BackupRef{BackupID: p.BackupID}, h.agent.DeleteBackup(ctx, p.BackupID, p.MissingOK)
+}
+
+func (h handlers) backupChain(_ context.Context, p rpc.ChainRequest) (rpc.Chain, error) {
+	points, err := h.agent.Chain(p.VMName, p.RepositoryID)
+	return translate.Chain(p.VMName, points), err
+}
+
+func (h handlers) backupPrune(ctx context.Context, p rpc.PruneRequest) (rpc.PruneReport, error) {
+	report, err := h.agent.Prune(ctx, translate.PruneRequest(p))
+	return translate.PruneReport(report, p.DryRun), err
+}
+
+func (h handlers) backupConsolidate(ctx context.Context, p rpc.BackupRef) (rpc.Backup, error) {
+	b, err := h.agent.Consolidate(ctx, p.BackupID)
+	return translate.Backup(b), err
+}
+
 func (h handlers) backupComplete(ctx context.Context, p rpc.CompleteRequest) (rpc.Backup, error) {
 	b, err := h.agent.CompleteDisk(ctx, p.BackupID, p.DiskID, p.ChangeID)
 	return translate.Backup(b), err
@@ -50,6 +75,12 @@ func (h handlers) vmPut(_ context.Context, p rpc.VM) (rpc.VMPut, error) {
 	vm := translate.DomainVM(p)
 	created, err := h.agent.PutVM(vm)
 	return rpc.VMPut{Created: created, VM: translate.VM(vm)}, err
+}
+
+func (h handlers) vmCheck(_ context.Context, p rpc.VM) (rpc.VMPut, error) {
+	vm := translate.DomainVM(p)
+	created, unchanged, err := h.agent.CheckVM(vm)
+	return rpc.VMPut{Created: created, Unchanged: unchanged, VM: translate.VM(vm)}, err
 }
 
 func (h handlers) vmGet(_ context.Context, p rpc.VMRef) (rpc.VM, error) {
@@ -85,6 +116,40 @@ func (h handlers) exportList(ctx context.Context, _ rpc.None) (rpc.ExportList, e
 	return translate.Exports(list), err
 }
 
+func (h handlers) restoreStart(ctx context.Context, p rpc.RestoreRequest) (rpc.Restore, error) {
+	r, err := h.agent.StartRestore(ctx, translate.RestoreRequest(p))
+	return translate.Restore(r), err
+}
+
+func (h handlers) restoreGet(_ context.Context, p rpc.RestoreRef) (rpc.Restore, error) {
+	r, err := h.agent.Restore(p.RestoreID)
+	return translate.Restore(r), err
+}
+
+func (h handlers) restoreList(_ context.Context, p rpc.RestoreQuery) (rpc.RestoreList, error) {
+	list, err := h.agent.Restores(p.ActiveOnly)
+	return translate.Restores(list), err
+}
+
+func (h handlers) restoreStop(ctx context.Context, p rpc.RestoreRef) (rpc.Restore, error) {
+	r, err := h.agent.StopRestore(ctx, p.RestoreID)
+	return translate.Restore(r), err
+}
+
 func (h handlers) agentStatus(ctx context.Context, _ rpc.None) (rpc.AgentStatus, error) {
 	return translate.Status(h.agent.Status(ctx)), nil
+}
+
+func (h handlers) agentDoctor(ctx context.Context, _ rpc.None) (rpc.DoctorReport, error) {
+	report, _, _ := h.doctors.Do("doctor", func() (any, error) { return doctor.Live(ctx, h.agent), nil })
+	return translate.DoctorReport(report.(doctor.Report)), nil
+}
+
+func (h handlers) agentLogLevel(_ context.Context, p rpc.LogLevel) (rpc.LogLevel, error) {
+	if p.Level != "" {
+		if err := h.agent.SetLogLevel(p.Level); err != nil {
+			return rpc.LogLevel{}, err
+		}
+	}
+	return rpc.LogLevel{Level: h.agent.LogLevel()}, nil
 }

@@ -31,6 +31,7 @@ import (
 const (
 	DefaultMaxMessageBytes = 1 << 20
 	DefaultMaxConnections  = 512
+	DefaultMaxUserBytes    = 64 << 20
 	DefaultMessageTimeout  = 30 * time.Second
 	DefaultWriteTimeout    = 30 * time.Second
 	DefaultDrainTimeout    = 10 * time.Second
@@ -43,7 +44,9 @@ type Options struct {
 	Version string       // of the agent, for the OpenRPC document
 
 	MaxMessageBytes int           // largest message a client may send, in bytes
-	MaxConnections  int           // connections open at once
+	MaxConnections  int           // connections open at once; an eighth of them is for root and the agent's own user alone
+	MaxPerUser      int           // of them, of one other user; half of MaxConnections if 0
+	MaxUserBytes    int           // of one user's messages that are being answered; at least one message
 	MessageTimeout  time.Duration // from a message's first byte to its last
 	WriteTimeout    time.Duration // for a client to take one answer
 	DrainTimeout    time.Duration // for calls in flight once Serve's context has ended
@@ -62,6 +65,8 @@ func (o *Options) setDefaults() {
 	}
 	o.MaxMessageBytes = positiveOr(o.MaxMessageBytes, DefaultMaxMessageBytes)
 	o.MaxConnections = positiveOr(o.MaxConnections, DefaultMaxConnections)
+	o.MaxPerUser = positiveOr(o.MaxPerUser, max(o.MaxConnections/2, 1))
+	o.MaxUserBytes = max(positiveOr(o.MaxUserBytes, DefaultMaxUserBytes), o.MaxMessageBytes)
 	o.MessageTimeout = positiveOr(o.MessageTimeout, DefaultMessageTimeout)
 	o.WriteTimeout = positiveOr(o.WriteTimeout, DefaultWriteTimeout)
 	o.DrainTimeout = positiveOr(o.DrainTimeout, DefaultDrainTimeout)
@@ -82,7 +87,8 @@ type Server struct {
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
-	work  sync.WaitGroup // one for each connection
+	users map[uint32]*user // who has connections
+	work  sync.WaitGroup   // one for each connection
 
 	refusing chan struct{} // one token for each connection that is being refused
 }
@@ -95,7 +101,7 @@ func New(opt Options) *Server {
 
 // newServer makes a server of the methods given and rpc.discover, which describes them.
 func newServer(opt Options, table []method) *Server {
-	s := &Server{opt: opt, log: opt.Logger, methods: map[string]method{}, conns: map[*conn]struct{}{}, refusing: make(chan struct{}, maxRefusing)}
+	s := &Server{opt: opt, log: opt.Logger, methods: map[string]method{}, conns: map[*conn]struct{}{}, users: map[uint32]*user{}, refusing: make(chan struct{}, maxRefusing)}
 	for _, m := range append(table, discover(table, opt.Version)) {
 		if _, twice := s.methods[m.name]; twice {
 			panic("method " + m.name + " is in the table twice")
@@ -162,15 +168,9 @@ func (s *Server) open(ctx context.Context, nc net.Conn) {
 		return
 	}
 	c := newConn(s, uc, peer)
-	s.mu.Lock()
-	full := len(s.conns) >= s.opt.MaxConnections
-	if !full {
-		s.conns[c] = struct{}{}
-	}
-	s.mu.Unlock()
-	if full {
-		s.log.Warn("rpc connection refused: too many are open", "limit", s.opt.MaxConnections, "peer", peer)
-		s.refuse(c)
+	if limit, ok := s.admit(c); !ok {
+		s.log.Warn("rpc connection refused: too many are open", "limit", limit, "peer", peer)
+		s.refuse(c, limit)
 		return
 	}
 	s.work.Go(func() {
@@ -182,7 +182,7 @@ func (s *Server) open(ctx context.Context, nc net.Conn) {
 // maxRefusing is how many connections are told politely, at once, that there are too many. More are just closed.
 const maxRefusing = 64
 
-func (s *Server) refuse(c *conn) {
+func (s *Server) refuse(c *conn, limit int) {
 	select {
 	case s.refusing <- struct{}{}:
 	default:
@@ -192,16 +192,10 @@ func (s *Server) refuse(c *conn) {
 	s.work.Go(func() {
 		defer func() { <-s.refusing }()
 		defer c.close()
-		c.send(failure(nullID, rpc.NewError(rpc.ReasonTooManyConnections, fmt.Sprintf("%d connections are open already", s.opt.MaxConnections)).
+		c.send(failure(nullID, rpc.NewError(rpc.ReasonTooManyConnections, fmt.Sprintf("%d connections are open already", limit)).
 			WithHint("try again later, or close connections that idle")))
 		c.linger()
 	})
-}
-
-func (s *Server) closed(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
 }
 
 // drain lets every connection end, by itself or by force.

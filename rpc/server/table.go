@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"reflect"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/rpc/internal/schema"
@@ -28,24 +30,31 @@ type method struct {
 	access         access
 	summary        string
 	params, result reflect.Type
-	notifies       string // method of the notifications that follow; "" for none
+	notifies       string       // method of the notifications that are pushed; "" for none
+	pushes         reflect.Type // their params
 	handle         func(ctx context.Context, x *exchange, params json.RawMessage) (any, error)
 }
 
 // methods is the table of everything that can be called, but for rpc.discover, which is made from it.
 func methods(a *agent.Agent) []method {
-	h := handlers{a}
+	h := handlers{a, new(singleflight.Group)}
 	return []method{
 		raw[rpc.StartRequest](rpc.MethodBackupStart, operate, "start a backup of a whole VM", h.backupStart),
 		typed(rpc.MethodBackupGet, read, "show a backup", h.backupGet),
 		typed(rpc.MethodBackupList, read, "list backups, the newest first", h.backupList),
 		typed(rpc.MethodBackupCancel, operate, "stop a backup and remove what it made", h.backupCancel),
+		typed(rpc.MethodBackupDelete, operate, "remove a backup that has ended, restore point and record", h.backupDelete),
+		typed(rpc.MethodBackupPrune, operate, "remove the restore points that the policies keep no longer, or tell which", h.backupPrune),
+		typed(rpc.MethodBackupConsolidate, operate, "make a full backup of an incremental and all it stands on", h.backupConsolidate),
 		typed(rpc.MethodBackupComplete, operate, "report that a disk was copied whole", h.backupComplete),
 		typed(rpc.MethodBackupChangeID, read, "tell from which change id a running copy has to start", h.backupChangeID),
-		watchRow(source{a.Watch, a.Backup}),
-		unwatchRow(),
+		verifyRow(a),
+		typed(rpc.MethodBackupChain, read, "list the restore points of a VM, what each stands on and takes on the disk", h.backupChain),
+		watchRow(backups(a.Watch, a.Backup)),
+		unwatchRow(rpc.MethodBackupUnwatch),
 
 		typed(rpc.MethodVMPut, operate, "put a VM on record, in place of one of the same name", h.vmPut),
+		typed(rpc.MethodVMCheck, read, "tell what vm.put would do with a VM, and do nothing", h.vmCheck),
 		typed(rpc.MethodVMGet, read, "show a VM", h.vmGet),
 		typed(rpc.MethodVMList, read, "list VMs by name", h.vmList),
 		typed(rpc.MethodVMRemove, operate, "take a VM off the record; its restore points stay", h.vmRemove),
@@ -54,7 +63,17 @@ func methods(a *agent.Agent) []method {
 		typed(rpc.MethodRepositoryList, read, "list the repositories with their free space", h.repositoryList),
 		typed(rpc.MethodRepositoryGet, read, "show a repository", h.repositoryGet),
 		typed(rpc.MethodExportList, read, "list the disks that are being served over NBD", h.exportList),
+
+		typed(rpc.MethodRestoreStart, operate, "serve a restore point over NBD, an export per disk", h.restoreStart),
+		typed(rpc.MethodRestoreGet, read, "show a restore", h.restoreGet),
+		typed(rpc.MethodRestoreList, read, "list the restores that are served and the last that have ended, the newest first", h.restoreList),
+		typed(rpc.MethodRestoreStop, operate, "end a restore, whoever is connected", h.restoreStop),
+		watchRestoresRow(restores(a.Watch, a.Restore)),
+		unwatchRow(rpc.MethodRestoreUnwatch),
+
 		typed(rpc.MethodAgentStatus, read, "show the agent at a glance", h.agentStatus),
+		typed(rpc.MethodAgentDoctor, operate, "look at what backups need, and say what is wrong", h.agentDoctor),
+		typed(rpc.MethodAgentLogLevel, operate, "show or set the least level that is logged", h.agentLogLevel),
 	}
 }
 

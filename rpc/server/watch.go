@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"sync"
 
 	"github.com/sendense/backup-agent/agent"
@@ -19,7 +20,24 @@ const maxWatches = 16
 // A source is where events come from: two methods of the agent.
 type source struct {
 	watch  func(ctx context.Context, q agent.WatchQuery) (<-chan agent.Event, error)
-	backup func(id string) (backup.Backup, error)
+	last   func(q agent.WatchQuery) (agent.Event, error) // how the one backup or restore that is watched stands
+	notify string                                        // method of the notifications
+}
+
+// backups are the events of backups.
+func backups(watch func(context.Context, agent.WatchQuery) (<-chan agent.Event, error), get func(id string) (backup.Backup, error)) source {
+	return source{watch: watch, notify: rpc.NotifyBackupEvent, last: func(q agent.WatchQuery) (agent.Event, error) {
+		b, err := get(q.BackupID)
+		return agent.Event{Kind: agent.EventState, Backup: b}, err
+	}}
+}
+
+// restores are the events of restores.
+func restores(watch func(context.Context, agent.WatchQuery) (<-chan agent.Event, error), get func(id string) (backup.Restore, error)) source {
+	return source{watch: watch, notify: rpc.NotifyRestoreEvent, last: func(q agent.WatchQuery) (agent.Event, error) {
+		r, err := get(q.RestoreID)
+		return agent.Event{Kind: agent.EventState, Restore: &r}, err
+	}}
 }
 
 // watches are the watches of one connection.
@@ -49,14 +67,29 @@ func watchRow(from source) method {
 		}
 		return x.conn.watch(ctx, x, from, translate.WatchQuery(r))
 	}
-	m.notifies = rpc.NotifyBackupEvent
+	m.notifies, m.pushes = from.notify, reflect.TypeFor[rpc.Event]()
 	return m
 }
 
-// unwatchRow is the row of backup.unwatch. A watch may have ended by itself just now, so to end one that is not there is
+// watchRestoresRow is the row of restore.watch.
+func watchRestoresRow(from source) method {
+	m := raw[rpc.RestoreWatchRequest](rpc.MethodRestoreWatch, read, "push what becomes of restores as notifications, until restore.unwatch or the end of the connection",
+		func(context.Context, json.RawMessage) (rpc.WatchRef, error) { return rpc.WatchRef{}, nil })
+	m.handle = func(ctx context.Context, x *exchange, params json.RawMessage) (any, error) {
+		var r rpc.RestoreWatchRequest
+		if err := decodeNamed(params, &r); err != nil {
+			return nil, err
+		}
+		return x.conn.watch(ctx, x, from, agent.WatchQuery{Restores: true, RestoreID: r.RestoreID, VMName: r.VMName})
+	}
+	m.notifies, m.pushes = from.notify, reflect.TypeFor[rpc.Event]()
+	return m
+}
+
+// unwatchRow is the row of backup.unwatch or restore.unwatch: the watches of a connection have one numbering. A watch may have ended by itself just now, so to end one that is not there is
 // no error.
-func unwatchRow() method {
-	m := raw[rpc.WatchRef](rpc.MethodBackupUnwatch, read, "end a watch of this connection; no notification of it follows the answer",
+func unwatchRow(name string) method {
+	m := raw[rpc.WatchRef](name, read, "end a watch of this connection; no notification of it follows the answer",
 		func(context.Context, json.RawMessage) (rpc.WatchRef, error) { return rpc.WatchRef{}, nil })
 	m.handle = func(_ context.Context, x *exchange, params json.RawMessage) (any, error) {
 		var r rpc.WatchRef
@@ -80,7 +113,7 @@ func decodeNamed(params json.RawMessage, v any) error {
 // watch begins a watch; its events follow the answer.
 func (c *conn) watch(ctx context.Context, x *exchange, from source, q agent.WatchQuery) (any, error) {
 	if x.oneWay {
-		return nil, rpc.NewError(rpc.ReasonInvalidRequest, "backup.watch: want a call, not a notification: its answer names the watch")
+		return nil, rpc.NewError(rpc.ReasonInvalidRequest, "a watch: want a call, not a notification: its answer names the watch")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	w, err := c.watches.add(cancel)
@@ -95,7 +128,7 @@ func (c *conn) watch(ctx context.Context, x *exchange, from source, q agent.Watc
 	}
 	x.then = func() {
 		defer c.watches.remove(w)
-		c.push(ctx, w, pushing{from: from, events: events, only: q.BackupID})
+		c.push(ctx, w, pushing{from: from, events: events, query: q})
 	}
 	return rpc.WatchRef{WatchID: w.id}, nil
 }
@@ -104,7 +137,21 @@ func (c *conn) watch(ctx context.Context, x *exchange, from source, q agent.Watc
 type pushing struct {
 	from   source
 	events <-chan agent.Event
-	only   string // the one backup it is about; "" for more than one
+	query  agent.WatchQuery
+}
+
+// one says whether it is about one backup or restore.
+func (p pushing) one() bool { return p.query.BackupID != "" || p.query.RestoreID != "" }
+
+// over says whether an event tells of an end.
+func over(e agent.Event) bool {
+	switch {
+	case e.Kind != agent.EventState:
+		return false
+	case e.Restore != nil:
+		return !e.Restore.State.Active()
+	}
+	return e.Backup.State.Terminal()
 }
 
 // push sends notifications until the watch ends or the one backup that it is about.
@@ -113,26 +160,26 @@ func (c *conn) push(ctx context.Context, w *watch, p pushing) {
 		if ctx.Err() != nil {
 			return
 		}
-		c.notify(translate.Event(w.id, e))
-		if e.Kind == agent.EventDropped && p.only != "" { // the last state may be what was lost
-			b, err := p.from.backup(p.only)
-			if err != nil || !b.State.Terminal() {
+		c.notify(p, translate.Event(w.id, e))
+		if e.Kind == agent.EventDropped && p.one() { // the last state may be what was lost
+			last, err := p.from.last(p.query)
+			if err != nil || !over(last) {
 				continue
 			}
-			e = agent.Event{Kind: agent.EventState, Backup: b}
-			c.notify(translate.Event(w.id, e))
+			e = last
+			c.notify(p, translate.Event(w.id, e))
 		}
-		if p.only != "" && e.Kind == agent.EventState && e.Backup.State.Terminal() {
+		if p.one() && over(e) {
 			break
 		}
 	}
 	if ctx.Err() == nil {
-		c.notify(rpc.Event{WatchID: w.id, Kind: rpc.EventEnd})
+		c.notify(p, rpc.Event{WatchID: w.id, Kind: rpc.EventEnd})
 	}
 }
 
-func (c *conn) notify(e rpc.Event) {
-	c.send(notification{Version: "2.0", Method: rpc.NotifyBackupEvent, Params: e})
+func (c *conn) notify(p pushing, e rpc.Event) {
+	c.send(notification{Version: "2.0", Method: p.from.notify, Params: e})
 }
 
 func (ws *watches) add(cancel context.CancelFunc) (*watch, error) {

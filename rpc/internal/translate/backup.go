@@ -109,6 +109,7 @@ func Backup(b backup.Backup) rpc.Backup {
 		Tags:             b.Tags,
 		RateLimit:        b.RateLimit,
 		State:            rpc.BackupState(b.State),
+		Failure:          failure(b.Failure),
 		Directory:        b.Directory,
 		Disks:            make([]rpc.BackupDisk, 0, len(b.Runs)),
 		RemovedDisks:     b.RemovedDisks,
@@ -121,10 +122,9 @@ func Backup(b backup.Backup) rpc.Backup {
 		CalledAt:         b.CalledAt.UTC(),
 		SeenAt:           b.SeenAt.UTC(),
 		EndedAt:          b.EndedAt.UTC(),
+		Verified:         verification(b.Verified),
 		CooldownUntil:    b.CooldownUntil.UTC(),
-	}
-	if f := b.Failure; f != nil {
-		w.Failure = &rpc.Failure{Reason: rpc.Reason(f.Reason), Message: f.Message, Hint: f.Hint, DiskID: f.DiskID, Unit: f.Unit, Journal: f.Journal}
+		Rewritten:        rewritten(b.Rewritten),
 	}
 	for _, run := range b.Runs {
 		w.Disks = append(w.Disks, backupDisk(run))
@@ -142,6 +142,7 @@ func backupDisk(run backup.DiskRun) rpc.BackupDisk {
 		Backing:       run.Backing,
 		ParentChange:  run.ParentChangeID,
 		IO:            run.IO,
+		EncryptionKey: run.KeyID,
 		NBDPort:       run.Port,
 		NBDExportName: run.ExportName,
 		QCOW2Path:     run.Image,
@@ -166,7 +167,11 @@ func received(b backup.Backup) uint64 {
 
 // ListQuery is what backup.list asks for.
 func ListQuery(q rpc.BackupQuery) agent.ListQuery {
-	return agent.ListQuery{VMName: q.VMName, State: backup.State(q.State), Cursor: q.Cursor, Limit: q.Limit}
+	return agent.ListQuery{
+		VMName: q.VMName, State: backup.State(q.State), Repository: q.RepositoryID,
+		Since: q.Since, Until: q.Until, Cursor: q.Cursor, Limit: q.Limit,
+		Tags: q.Tags, Damaged: q.Damaged,
+	}
 }
 
 // BackupPage is one page of backups.

@@ -22,6 +22,7 @@ func Error(err error) *rpc.Error {
 	wire := rpc.NewError(rpc.Reason(e.Reason), e.Message)
 	wire.Data.Hint = e.Hint
 	wire.Data.BackupID = e.BackupID
+	wire.Data.RestoreID = e.RestoreID
 	wire.Data.DiskID = e.DiskID
 	wire.Data.Unit = e.Unit
 	wire.Data.Journal = e.Journal

@@ -8,7 +8,10 @@ import (
 
 // VM is a VM on the wire.
 func VM(vm backup.VM) rpc.VM {
-	w := rpc.VM{VMName: vm.Name, VMContextID: vm.ContextID, InventoryPath: vm.InventoryPath, VCenter: vm.VCenter, Refresh: string(vm.Refresh)}
+	w := rpc.VM{
+		VMName: vm.Name, VMContextID: vm.ContextID, InventoryPath: vm.InventoryPath, VCenter: vm.VCenter, Refresh: string(vm.Refresh),
+		BackupInterval: string(vm.BackupInterval),
+	}
 	for _, d := range vm.Disks {
 		w.Disks = append(w.Disks, rpc.Disk{
 			DiskID: d.ID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, CapacityBytes: d.CapacityBytes, Label: d.Label,
@@ -21,6 +24,7 @@ func VM(vm backup.VM) rpc.VM {
 func DomainVM(w rpc.VM) backup.VM {
 	vm := backup.VM{
 		Name: w.VMName, ContextID: w.VMContextID, InventoryPath: w.InventoryPath, VCenter: w.VCenter, Refresh: backup.Refresh(w.Refresh),
+		BackupInterval: backup.Interval(w.BackupInterval),
 	}
 	for _, d := range w.Disks {
 		vm.Disks = append(vm.Disks, backup.Disk{
@@ -52,7 +56,7 @@ func Discovered(list []agent.DiscoveredVM) rpc.DiscoverResponse {
 func Repository(r agent.RepositoryStatus) rpc.Repository {
 	return rpc.Repository{
 		RepositoryID: r.ID, Path: r.Path, FreeBytes: r.FreeBytes, TotalBytes: r.TotalBytes,
-		Cache: r.Cache, AIO: r.AIO, Error: r.Error,
+		Cache: r.Cache, AIO: r.AIO, Error: r.Error, RestorePoints: r.RestorePoints, EncryptionKey: r.EncryptionKey,
 	}
 }
 
@@ -70,8 +74,8 @@ func Exports(list []agent.Export) rpc.ExportList {
 	w := rpc.ExportList{Exports: make([]rpc.Export, 0, len(list))}
 	for _, e := range list {
 		w.Exports = append(w.Exports, rpc.Export{
-			BackupID: e.BackupID, VMName: e.VMName, DiskID: e.DiskID, NBDPort: e.Port, NBDExportName: e.ExportName,
-			Unit: e.Unit, UnitState: e.UnitState, QemuNBDPID: e.PID, ReceivedBytes: e.ReceivedBytes, Clients: e.Clients,
+			BackupID: e.BackupID, RestoreID: e.RestoreID, VMName: e.VMName, DiskID: e.DiskID, NBDPort: e.Port, NBDExportName: e.ExportName,
+			Unit: e.Unit, UnitState: e.UnitState, QemuNBDPID: e.PID, ReceivedBytes: e.ReceivedBytes, SentBytes: e.SentBytes, Clients: e.Clients,
 		})
 	}
 	return w
@@ -80,13 +84,15 @@ func Exports(list []agent.Export) rpc.ExportList {
 // Status is the agent at a glance.
 func Status(s agent.Status) rpc.AgentStatus {
 	return rpc.AgentStatus{
-		Version:       s.Version,
-		StartedAt:     s.StartedAt.UTC(),
-		BusConnected:  s.BusConnected,
-		SNAURL:        s.SNAURL,
-		ActiveBackups: s.ActiveBackups,
-		VMs:           s.VMs,
-		Ports:         rpc.PortCounts{Total: s.PortsTotal, Leased: s.PortsLeased, Cooling: s.PortsCooling, Foreign: s.PortsForeign},
-		Repositories:  Repositories(s.Repositories),
+		Version:        s.Version,
+		StartedAt:      s.StartedAt.UTC(),
+		BusConnected:   s.BusConnected,
+		SNAURL:         s.SNAURL,
+		VCenters:       s.VCenters,
+		ActiveBackups:  s.ActiveBackups,
+		ActiveRestores: s.ActiveRestores,
+		VMs:            s.VMs,
+		Ports:          rpc.PortCounts{Total: s.PortsTotal, Leased: s.PortsLeased, Cooling: s.PortsCooling, Foreign: s.PortsForeign},
+		Repositories:   Repositories(s.Repositories),
 	}
 }

@@ -34,6 +34,9 @@ func Progress(p agent.Progress) rpc.Progress {
 func BackupWithProgress(ctx context.Context, a *agent.Agent, id string) (rpc.Backup, error) {
 	b, err := a.Backup(id)
 	w := Backup(b)
+	if err == nil && b.Rewrite != nil {
+		w.Rewrite = rewrite(a, id)
+	}
 	if err != nil || b.State.Terminal() {
 		return w, err
 	}
@@ -52,7 +55,11 @@ func WatchQuery(r rpc.WatchRequest) agent.WatchQuery {
 // Event is an event on the wire. Only those that are about a backup carry one.
 func Event(watchID int64, e agent.Event) rpc.Event {
 	w := rpc.Event{WatchID: watchID, Kind: rpc.EventKind(e.Kind), Dropped: e.Dropped}
-	if e.Kind != agent.EventDropped {
+	switch {
+	case e.Restore != nil:
+		r := Restore(*e.Restore)
+		w.Restore = &r
+	case e.Kind != agent.EventDropped:
 		b := Backup(e.Backup)
 		w.Backup = &b
 	}

@@ -81,24 +81,30 @@ func empty(v reflect.Value, path string, but map[string]bool) (paths []string) {
 // Nothing that the domain knows is lost on the way: of filled values every field on the wire is set.
 func TestNothingIsForgotten(t *testing.T) {
 	b := filled[backup.Backup]()
+	ofBackup := filled[agent.Event]()
+	ofBackup.Restore = nil
 	for name, tt := range map[string]struct {
 		wire any
 		but  []string
 	}{
-		"Backup":     {wire: Backup(b), but: []string{".Progress"}},
-		"Progress":   {wire: Progress(filled[agent.Progress]())},
-		"Event":      {wire: Event(1, filled[agent.Event]()), but: []string{".Backup.Progress"}},
-		"WatchQuery": {wire: WatchQuery(filled[rpc.WatchRequest]())},
-		"Started":    {wire: Started(b), but: []string{".DiskResults.ErrorMessage"}},
-		"VM":         {wire: VM(filled[backup.VM]())},
-		"Repository": {wire: Repository(filled[agent.RepositoryStatus]())},
-		"Exports":    {wire: Exports([]agent.Export{filled[agent.Export]()})},
-		"Status":     {wire: Status(filled[agent.Status]())},
-		"Discovered": {wire: Discovered([]agent.DiscoveredVM{filled[agent.DiscoveredVM]()})},
-		"ChangeID":   {wire: ChangeID(filled[agent.ChangeIDAnswer]())},
-		"BackupPage": {wire: BackupPage([]backup.Backup{b}, "next"), but: []string{".Backups.Progress"}},
-		"VMPage":     {wire: VMPage([]backup.VM{filled[backup.VM]()}, "next")},
-		"ListQuery":  {wire: ListQuery(filled[rpc.BackupQuery]())},
+		"Backup":         {wire: Backup(b), but: []string{".Progress", ".Rewrite"}},
+		"Progress":       {wire: Progress(filled[agent.Progress]())},
+		"Event":          {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Rewrite", ".Restore"}},
+		"RestoreEvent":   {wire: Event(1, filled[agent.Event]()), but: []string{".Backup"}},
+		"WatchQuery":     {wire: WatchQuery(filled[rpc.WatchRequest]()), but: []string{".Restores", ".RestoreID"}}, // of restore.watch
+		"Started":        {wire: Started(b), but: []string{".DiskResults.ErrorMessage"}},
+		"VM":             {wire: VM(filled[backup.VM]())},
+		"Repository":     {wire: Repository(filled[agent.RepositoryStatus]())},
+		"Exports":        {wire: Exports([]agent.Export{filled[agent.Export]()})},
+		"Status":         {wire: Status(filled[agent.Status]())},
+		"Discovered":     {wire: Discovered([]agent.DiscoveredVM{filled[agent.DiscoveredVM]()})},
+		"ChangeID":       {wire: ChangeID(filled[agent.ChangeIDAnswer]())},
+		"BackupPage":     {wire: BackupPage([]backup.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Rewrite"}},
+		"VMPage":         {wire: VMPage([]backup.VM{filled[backup.VM]()}, "next")},
+		"Restore":        {wire: Restore(filled[backup.Restore]())},
+		"Restores":       {wire: Restores([]backup.Restore{filled[backup.Restore]()})},
+		"RestoreRequest": {wire: RestoreRequest(filled[rpc.RestoreRequest]())},
+		"ListQuery":      {wire: ListQuery(filled[rpc.BackupQuery]())},
 	} {
 		but := map[string]bool{}
 		for _, path := range tt.but {
@@ -112,6 +118,7 @@ func TestNothingIsForgotten(t *testing.T) {
 
 func TestVMThereAndBack(t *testing.T) {
 	vm := filled[backup.VM]()
+	vm.AddedAt = time.Time{} // the agent's own
 	if diff := cmp.Diff(vm, DomainVM(VM(vm))); diff != "" {
 		t.Error(diff)
 	}
@@ -155,10 +162,10 @@ func TestStartedStatus(t *testing.T) {
 func TestErrors(t *testing.T) {
 	disk := 2
 	domain := &agent.Error{
-		Reason: agent.NoSpace, Message: "m", Hint: "h", BackupID: "b", DiskID: &disk, Unit: "u", Journal: []string{"j"}, Err: errors.New("cause"),
+		Reason: agent.NoSpace, Message: "m", Hint: "h", BackupID: "b", RestoreID: "r", DiskID: &disk, Unit: "u", Journal: []string{"j"}, Err: errors.New("cause"),
 	}
 	want := &rpc.Error{Code: 50701, Message: "m", Data: rpc.ErrorData{
-		Reason: rpc.ReasonNoSpace, HTTPStatus: 507, Hint: "h", BackupID: "b", DiskID: &disk, Unit: "u", Journal: []string{"j"},
+		Reason: rpc.ReasonNoSpace, HTTPStatus: 507, Hint: "h", BackupID: "b", RestoreID: "r", DiskID: &disk, Unit: "u", Journal: []string{"j"},
 	}}
 	if diff := cmp.Diff(want, Error(fmt.Errorf("wrapped: %w", domain))); diff != "" {
 		t.Error(diff)

@@ -1,0 +1,143 @@
+package rpc
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+)
+
+// longestFilesLine bounds an answer: who answers has read what nobody vouches for.
+const longestFilesLine = 64 << 20
+
+// mostPiece is the largest piece of content, in bytes.
+const mostPiece = 1 << 20
+
+// AskFiles asks for something on the disk whose socket it is, and returns the answer. The content of a "read" is to be read from
+// the stream, which is to be closed; of anything else it is nil.
+func AskFiles(ctx context.Context, socket string, r FilesRequest) (FilesAnswer, *FilesStream, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", socket)
+	if err != nil {
+		return FilesAnswer{}, nil, fmt.Errorf("the reader of the files: %w", err)
+	}
+	s := &FilesStream{conn: conn, r: bufio.NewReaderSize(conn, 64<<10)}
+	s.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+	line, err := json.Marshal(r)
+	if err == nil {
+		_, err = conn.Write(append(line, '\n'))
+	}
+	var answer FilesAnswer
+	if err == nil {
+		answer, err = s.answer()
+	}
+	if err != nil || r.Op != FilesRead {
+		return answer, nil, errors.Join(s.because(ctx, err), s.Close())
+	}
+	return answer, s, nil
+}
+
+// A FilesStream is the content of a file, or a tar archive.
+type FilesStream struct {
+	conn net.Conn
+	r    *bufio.Reader
+	stop func() bool
+	left uint32 // of the present piece
+	err  error  // io.EOF when all has come
+}
+
+// Read returns io.EOF when all has come, and no sooner.
+func (s *FilesStream) Read(p []byte) (int, error) {
+	if s.err == nil && s.left == 0 {
+		s.err = s.piece()
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.r.Read(p[:min(len(p), int(s.left))])
+	s.left -= uint32(n)
+	if err != nil {
+		s.err = cutOff(err)
+	}
+	return n, s.err
+}
+
+// piece begins the next piece.
+func (s *FilesStream) piece() error {
+	var head [4]byte
+	if _, err := io.ReadFull(s.r, head[:]); err != nil {
+		return cutOff(err)
+	}
+	s.left = binary.BigEndian.Uint32(head[:])
+	switch {
+	case s.left > mostPiece:
+		return fmt.Errorf("the reader of the files sent a piece of %d bytes", s.left)
+	case s.left > 0:
+		return nil
+	}
+	if _, err := s.answer(); err != nil {
+		return err
+	}
+	return io.EOF
+}
+
+// Close ends the connection. What has not come by then does not come any more.
+func (s *FilesStream) Close() error {
+	s.stop()
+	if err := s.conn.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// answer reads one line.
+func (s *FilesStream) answer() (FilesAnswer, error) {
+	var a FilesAnswer
+	var line []byte
+	for {
+		part, err := s.r.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > longestFilesLine:
+			return a, errors.New("the reader of the files answers with more than can be")
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case err != nil:
+			return a, cutOff(err)
+		}
+		break
+	}
+	if err := json.Unmarshal(line, &a); err != nil {
+		return a, fmt.Errorf("the reader of the files: %w", err)
+	}
+	if a.Error != "" {
+		return a, errors.New(a.Error)
+	}
+	return a, nil
+}
+
+// ErrFilesEnded is the error when the reader has ended before all had come: why is in the record of the restore.
+var ErrFilesEnded = errors.New("the reader of the files ended before all had come")
+
+func cutOff(err error) error {
+	return fmt.Errorf("%w (%w)", ErrFilesEnded, noEOF(err))
+}
+
+// noEOF keeps an end that comes too soon from being taken for one that was due.
+func noEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+func (s *FilesStream) because(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}

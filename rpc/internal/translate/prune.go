@@ -1,0 +1,47 @@
+package translate
+
+import (
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// PruneRequest is a request for a prune in the domain.
+func PruneRequest(w rpc.PruneRequest) agent.PruneRequest {
+	return agent.PruneRequest{VMName: w.VMName, Repository: w.RepositoryID, DryRun: w.DryRun, All: w.All}
+}
+
+// PruneReport is what came of it on the wire.
+func PruneReport(r agent.PruneReport, dryRun bool) rpc.PruneReport {
+	w := rpc.PruneReport{
+		DryRun: dryRun, Points: make([]rpc.PrunedPoint, 0, len(r.Points)), KeptCount: r.Kept, RemovedCount: r.Removed,
+		MergedCount: r.Merged, FailedCount: r.Failed, FreedBytes: r.FreedBytes,
+	}
+	for _, p := range r.Points {
+		point := rpc.PrunedPoint{
+			BackupID: p.BackupID, VMName: p.VMName, RepositoryID: p.Repository, PolicyID: p.Policy, CreatedAt: p.CreatedAt.UTC(),
+			Action: rpc.PruneAction(p.Action), Reasons: p.Reasons, Into: p.Into, Bytes: p.Bytes, Removed: p.Removed,
+		}
+		if f := p.Failure; f != nil {
+			point.Failure = &rpc.Failure{Reason: rpc.Reason(f.Reason), Message: f.Message, Hint: f.Hint, DiskID: f.DiskID}
+		}
+		w.Points = append(w.Points, point)
+	}
+	return w
+}
+
+func rewritten(r *backup.Rewritten) *rpc.Rewritten {
+	if r == nil {
+		return nil
+	}
+	return &rpc.Rewritten{At: r.At.UTC(), Synthetic: r.Synthetic, Merged: r.Merged}
+}
+
+// rewrite is how far the rewriting of a restore point has come; nil if there is none.
+func rewrite(a *agent.Agent, id string) *rpc.Rewrite {
+	p, ok := a.RewriteProgress(id)
+	if !ok {
+		return nil
+	}
+	return &rpc.Rewrite{Onto: p.Onto, Phase: p.Phase, Fraction: p.Fraction}
+}

@@ -1,0 +1,60 @@
+package translate
+
+import (
+	"time"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// longestSeconds is the longest time that a time.Duration holds.
+const longestSeconds = int64(1<<63-1) / int64(time.Second)
+
+// RestoreRequest is a request for a restore in the domain. A time that is too long for it stays too long.
+func RestoreRequest(w rpc.RestoreRequest) agent.RestoreRequest {
+	seconds := max(min(w.LifetimeSeconds, longestSeconds), -longestSeconds)
+	return agent.RestoreRequest{
+		BackupID: w.BackupID, Disks: w.Disks, Writable: w.Writable, Lifetime: time.Duration(seconds) * time.Second,
+		Files: w.Files, RequestID: w.RequestID,
+	}
+}
+
+// Restore is the record of a restore on the wire.
+func Restore(r backup.Restore) rpc.Restore {
+	w := rpc.Restore{
+		RestoreID: r.ID, BackupID: r.BackupID, VMName: r.VMName, RepositoryID: r.Repository, Points: r.Points, Writable: r.Writable,
+		Directory: r.Directory, State: rpc.RestoreState(r.State), Failure: failure(r.Failure), Warnings: r.Warnings,
+		Disks: make([]rpc.RestoreDisk, 0, len(r.Disks)), NBDTargetsString: r.Targets,
+		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), ExpiresAt: r.ExpiresAt.UTC(), LatestAt: r.LatestAt.UTC(),
+		EndedAt: r.EndedAt.UTC(), RequestID: r.RequestID,
+	}
+	if f := r.Files; f != nil {
+		w.FilesSocket, w.FilesUnit = f.Socket, f.Unit
+	}
+	for _, d := range r.Disks {
+		w.TotalBytes += d.CapacityBytes
+		w.Disks = append(w.Disks, rpc.RestoreDisk{
+			DiskID: d.DiskID, DiskKey: d.Key, Label: d.Label, CapacityBytes: d.CapacityBytes, NBDURL: d.URL,
+			NBDPort: d.Port, NBDExportName: d.ExportName, QCOW2Path: d.Image, IO: d.IO,
+			Unit: d.Unit, InvocationID: d.InvocationID, QemuNBDPID: d.PID,
+		})
+	}
+	return w
+}
+
+// Restores is the answer to restore.list.
+func Restores(list []backup.Restore) rpc.RestoreList {
+	w := rpc.RestoreList{Restores: make([]rpc.Restore, 0, len(list))}
+	for _, r := range list {
+		w.Restores = append(w.Restores, Restore(r))
+	}
+	return w
+}
+
+func failure(f *backup.Failure) *rpc.Failure {
+	if f == nil {
+		return nil
+	}
+	return &rpc.Failure{Reason: rpc.Reason(f.Reason), Message: f.Message, Hint: f.Hint, DiskID: f.DiskID, Unit: f.Unit, Journal: f.Journal}
+}

@@ -1,0 +1,59 @@
+package translate
+
+import (
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// VerifyRequest is a request for a verification in the domain.
+func VerifyRequest(w rpc.VerifyRequest) agent.VerifyRequest {
+	return agent.VerifyRequest{BackupID: w.BackupID, Deep: w.Deep, RateLimit: w.RateLimit}
+}
+
+// VerifyReport is what a verification has found, on the wire.
+func VerifyReport(r agent.VerifyReport) rpc.VerifyReport {
+	w := rpc.VerifyReport{
+		BackupID: r.BackupID, Deep: r.Deep, Result: rpc.VerifyResult(r.Result), StartedAt: r.StartedAt.UTC(), EndedAt: r.EndedAt.UTC(),
+		ReadBytes: r.ReadBytes, Files: make([]rpc.VerifyFile, 0, len(r.Files)),
+	}
+	for _, f := range r.Files {
+		w.Files = append(w.Files, rpc.VerifyFile{
+			BackupID: f.BackupID, DiskID: f.DiskID, Path: f.Path, Bytes: f.Bytes, Status: rpc.FileStatus(f.Status),
+			Problem: f.Problem, Hint: f.Hint,
+		})
+	}
+	return w
+}
+
+// VerifyProgress is how far a verification has come, on the wire.
+func VerifyProgress(p agent.VerifyProgress) rpc.VerifyProgress {
+	return rpc.VerifyProgress{
+		BackupID: p.BackupID, File: p.File, FilesDone: p.FilesDone, FilesTotal: p.FilesTotal, BytesDone: p.BytesDone, BytesTotal: p.BytesTotal,
+	}
+}
+
+func verification(v *backup.Verification) *rpc.Verification {
+	if v == nil {
+		return nil
+	}
+	w := &rpc.Verification{At: v.At.UTC(), DeepAt: v.DeepAt.UTC(), Undigested: v.Undigested}
+	for _, d := range v.Damage {
+		w.Damage = append(w.Damage, rpc.VerifyDamage{File: d.File, DiskID: d.DiskID, Problem: d.Problem})
+	}
+	return w
+}
+
+// Chain is the answer to backup.chain.
+func Chain(vm string, points []agent.ChainPoint) rpc.Chain {
+	w := rpc.Chain{VMName: vm, Points: make([]rpc.ChainPoint, 0, len(points))}
+	for _, p := range points {
+		b := p.Backup
+		w.Points = append(w.Points, rpc.ChainPoint{
+			BackupID: b.ID, ParentBackupID: b.Parent, BackupType: rpc.BackupType(b.Type), RepositoryID: b.Repository,
+			CreatedAt: b.CreatedAt.UTC(), EndedAt: b.EndedAt.UTC(), Tags: b.Tags, Disks: len(b.Runs), TotalBytes: b.VM.TotalBytes(),
+			AllocatedBytes: p.AllocatedBytes, Problem: p.Problem, Verified: verification(b.Verified),
+		})
+	}
+	return w
+}

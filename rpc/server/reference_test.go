@@ -1,0 +1,127 @@
+package server
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sendense/backup-agent/rpc"
+)
+
+var update = flag.Bool("update", false, "write the reference anew")
+
+const reference = "../../docs/rpc.md"
+
+// TestReference: docs/rpc.md says what the method table and the wire types say. "make docs" writes it.
+func TestReference(t *testing.T) {
+	want := writeReference(t)
+	if *update {
+		if err := os.WriteFile(reference, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("docs/rpc.md is out of date, run make docs:\n%s", diff)
+	}
+}
+
+const referenceIntro = `# RPC
+
+<!-- Made from the method table and the wire types by "make docs". -->
+
+JSON-RPC 2.0 on the Unix socket ` + "`" + rpc.DefaultSocket + "`" + `: a stream of JSON values in both directions, one after another, with or
+without line feeds between them. Single requests, batches and notifications are served, several connections at a time.
+Parameters are by name, and unknown ones are refused; results may grow fields. What was begun goes on when the connection
+that asked for it is gone.
+
+    echo '{"jsonrpc":"2.0","id":1,"method":"agent.status"}' | socat - UNIX-CONNECT:` + rpc.DefaultSocket + `
+
+` + "`rpc.discover`" + ` answers the same as this page as an [OpenRPC](https://open-rpc.org) document, for programs. Go programs
+import ` + "`github.com/sendense/backup-agent/rpc`" + `.
+
+Whoever may connect, by the mode of the socket's file, may call the methods marked *read*. Those marked *operate* take root,
+the daemon's own user or a member of the socket's group.
+
+## Methods
+
+`
+
+// writeReference makes the reference of the OpenRPC document, with what the source says of each type and field.
+func writeReference(t *testing.T) string {
+	src := parseWire(t)
+	table := methods(nil)
+	doc := describe(append(table, discover(table, "")), "")
+	types := doc.Components["schemas"].(map[string]any)
+	var out strings.Builder
+	out.WriteString(referenceIntro)
+	out.WriteString("| method | who | what it does |\n|---|---|---|\n")
+	for _, m := range doc.Methods {
+		fmt.Fprintf(&out, "| [`%s`](#%s) | %s | %s |\n", m.Name, anchor(m.Name), m.Access, m.Summary)
+	}
+	for i, m := range doc.Methods {
+		fmt.Fprintf(&out, "\n### %s\n\n%s. *%s*\n\n", m.Name, capital(m.Summary), m.Access)
+		if i < len(table) && len(m.Params) > 0 {
+			out.WriteString(src.about(table[i].params.Name()) + "\n\n| parameter | type | | meaning |\n|---|---|---|---|\n")
+			for _, p := range m.Params {
+				writeRow(&out, p.Name, p.Schema, p.Required, "required", src.fields[table[i].params.Name()+"."+p.Name])
+			}
+			out.WriteString("\n")
+		}
+		fmt.Fprintf(&out, "Result: %s\n", typeName(m.Result.Schema))
+		if m.Notification != nil {
+			fmt.Fprintf(&out, "\nThen notifications follow on the same connection: `%s` with %s.\n", m.Notification.Name, typeName(m.Notification.Schema))
+		}
+	}
+	out.WriteString("\n## Types\n")
+	for _, name := range slices.Sorted(maps.Keys(types)) {
+		writeType(t, &out, src, name, types[name].(map[string]any))
+	}
+	writeErrors(&out, src)
+	return out.String()
+}
+
+func writeType(t *testing.T, out *strings.Builder, src wire, name string, schema map[string]any) {
+	fmt.Fprintf(out, "\n### %s\n\n%s\n", name, src.about(name))
+	properties := schema["properties"].(map[string]any)
+	if len(properties) == 0 {
+		return
+	}
+	required, _ := schema["required"].([]string)
+	out.WriteString("\n| field | type | | meaning |\n|---|---|---|---|\n")
+	if len(src.order[name]) != len(properties) {
+		t.Errorf("%s: the source has the fields %q, the schema %d", name, src.order[name], len(properties))
+	}
+	for _, field := range src.order[name] {
+		writeRow(out, field, properties[field], !slices.Contains(required, field), "may be absent", src.fields[name+"."+field])
+	}
+}
+
+func writeRow(out *strings.Builder, name string, schema any, marked bool, mark, meaning string) {
+	if !marked {
+		mark = ""
+	}
+	fmt.Fprintf(out, "| `%s` | %s | %s | %s |\n", name, typeName(schema), mark, meaning)
+}
+
+func writeErrors(out *strings.Builder, src wire) {
+	out.WriteString("\n## Errors\n\nThe `error` of an answer has `code`, `message` and `data`. Decide by `data.reason`; the message and the\n" +
+		"hint are for people. [What to do about each](troubleshooting.md).\n\n| `data` | meaning |\n|---|---|\n")
+	for _, field := range src.order["ErrorData"] {
+		fmt.Fprintf(out, "| `%s` | %s |\n", field, src.fields["ErrorData."+field])
+	}
+	out.WriteString("\n| reason | code | HTTP status | meaning |\n|---|---|---|---|\n")
+	for _, r := range src.reasons {
+		reason := rpc.Reason(r)
+		fmt.Fprintf(out, "| [`%s`](troubleshooting.md#%s) | %d | %d | %s |\n", r, anchor(r), reason.Code(), reason.HTTPStatus(), src.fields[r])
+	}
+}
