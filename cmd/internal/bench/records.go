@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// callsOfRecords is how many calls make one figure.
+const callsOfRecords = 200
+
+// measureRecords: whether a long history makes anything slower.
+func measureRecords(ctx context.Context, s settings) (p part, err error) {
+	p = part{
+		title:  fmt.Sprintf("A history of %d backups", s.records),
+		method: "The same daemon and requests with an empty database and with that many ended backups of a hundred VMs, in turns. Milliseconds for one; full / empty.",
+		head:   []string{"request", "ms, empty", "ms, full", "full / empty"},
+	}
+	dirs := []string{filepath.Join(s.disk, "records-empty"), filepath.Join(s.disk, "records-full")}
+	if err := fillDatabase(dirs[1], s.records); err != nil {
+		return p, err
+	}
+	took := times{}
+	for round := range s.rounds + 1 {
+		for i, kind := range []string{"empty", "full"} {
+			all, err := recordCalls(ctx, s, dirs[i])
+			if err != nil {
+				return p, fmt.Errorf("%s: %w", kind, err)
+			}
+			for name, d := range all {
+				if round > 0 {
+					took[name+kind] = append(took[name+kind], d)
+				}
+			}
+		}
+	}
+	for _, name := range recordCallNames {
+		p.add(name, took.of(name+"empty").String(), took.of(name+"full").String(), took.ratio(name+"full", name+"empty").String())
+	}
+	return p, nil
+}
+
+// fillDatabase makes a database of ended backups. It is made in memory, where a commit costs nothing, and then copied.
+func fillDatabase(dir string, n int) error {
+	for _, sub := range []string{"state", "repository"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	memory := filepath.Join(os.TempDir(), "agent.db")
+	db, err := store.Open(memory, store.Options{})
+	if err != nil {
+		return err
+	}
+	first := time.Now().AddDate(-1, 0, 0)
+	for i := range n {
+		vm := fmt.Sprint("old", i%100)
+		at := first.Add(time.Duration(i) * time.Minute / 10)
+		_, err := db.Import(backup.Backup{
+			ID: fmt.Sprintf("backup-%s-%d", vm, at.UnixMilli()), Type: backup.Full, Repository: "main", State: backup.Failed, CreatedAt: at, EndedAt: at,
+			VM:      backup.VM{Name: vm, Disks: []backup.Disk{{CapacityBytes: 1 << 30}}},
+			Runs:    make([]backup.DiskRun, 1),
+			Failure: &backup.Failure{Reason: "sna_unreachable", Message: "a failure of old"},
+		})
+		if err != nil {
+			return errors.Join(err, db.Close())
+		}
+	}
+	if err := db.Close(); err != nil {
+		return err
+	}
+	return run(context.Background(), "mv", memory, filepath.Join(dir, "state", "agent.db"))
+}
+
+var recordCallNames = []string{
+	"start of the daemon, until it answers", "backup.start and its undoing", "backup.get", "first page of backup.list", "tenth page of backup.list",
+}
+
+// recordCalls starts a daemon and times what is asked of it.
+func recordCalls(ctx context.Context, s settings, dir string) (took map[string]time.Duration, err error) {
+	h, err := newHub(ctx, s, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, h.close(ctx)) }()
+	if err := errors.Join(h.hold(), h.putVM(ctx, "new", 1, 1<<20), h.halt()); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	if err := h.boot(ctx); err != nil {
+		return nil, err
+	}
+	took = map[string]time.Duration{recordCallNames[0]: time.Since(began)}
+	began = time.Now()
+	if _, err := h.timeStart(ctx, "new", rpc.Full); err != nil {
+		return nil, err
+	}
+	took[recordCallNames[1]] = time.Since(began)
+	page, err := h.client.ListBackups(ctx, rpc.BackupQuery{Limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	get := func() error { _, err := h.client.GetBackup(ctx, page.Backups[0].BackupID); return err }
+	list := func(cursor string) func() error {
+		return func() error {
+			_, err := h.client.ListBackups(ctx, rpc.BackupQuery{Limit: 1, Cursor: cursor})
+			return err
+		}
+	}
+	tenth := page.NextCursor
+	for range 8 {
+		next, err := h.client.ListBackups(ctx, rpc.BackupQuery{Limit: 1, Cursor: tenth})
+		if err != nil {
+			return nil, err
+		}
+		if next.NextCursor != "" {
+			tenth = next.NextCursor
+		}
+	}
+	for i, call := range []func() error{get, list(""), list(tenth)} {
+		began := time.Now()
+		for range callsOfRecords {
+			if err := call(); err != nil {
+				return nil, err
+			}
+		}
+		took[recordCallNames[2+i]] = time.Since(began) / callsOfRecords
+	}
+	return took, nil
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// soakVMs are backed up and cancelled by turns, each by a goroutine of its own.
+const soakVMs = 4
+
+// soak starts backups for a while, lets some complete and cancels the others, and fails when the daemon has more goroutines or
+// open files at the end than soon after the beginning, or when a unit is left. Memory is told, and not judged: the runtime gives it
+// back when it likes.
+func soak(ctx context.Context, s settings) (err error) {
+	h, err := newHub(ctx, s, filepath.Join(s.disk, "soak"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.close(ctx)) }()
+	for i := range soakVMs {
+		if err := h.putVM(ctx, fmt.Sprint("vm", i), 1+i, 1<<20); err != nil {
+			return err
+		}
+	}
+	// A first stretch fills pools and caches.
+	if _, err := h.soakFor(ctx, min(s.soak/10, 30*time.Second)); err != nil {
+		return err
+	}
+	before, err := h.settled(ctx)
+	if err != nil {
+		return err
+	}
+	counts, err := h.soakFor(ctx, s.soak)
+	if err != nil {
+		return err
+	}
+	after, err := h.settled(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s: %d backups completed, %d cancelled; goroutines %.0f -> %.0f, open files %.0f -> %.0f, resident %.1f -> %.1f MiB\n",
+		s.soak, counts.completed, counts.cancelled, before.goroutines, after.goroutines, before.files, after.files, before.resident, after.resident)
+	return h.unchanged(before, after)
+}
+
+type soakCounts struct{ completed, cancelled int }
+
+// soakFor runs all VMs for a time.
+func (h *hub) soakFor(ctx context.Context, d time.Duration) (sum soakCounts, err error) {
+	deadline := time.Now().Add(d)
+	results := make(chan error)
+	counts := make([]soakCounts, soakVMs)
+	for i := range soakVMs {
+		go func() {
+			var err error
+			for n := i; err == nil && ctx.Err() == nil && time.Now().Before(deadline); n++ {
+				err = h.cycle(ctx, fmt.Sprint("vm", i), n, &counts[i])
+			}
+			results <- err
+		}()
+	}
+	for range soakVMs {
+		err = errors.Join(err, <-results)
+	}
+	for _, c := range counts {
+		sum.completed += c.completed
+		sum.cancelled += c.cancelled
+	}
+	return sum, errors.Join(err, ctx.Err())
+}
+
+// cycle is one backup: every fourth completes and is deleted, the others are cancelled as soon as they have started.
+func (h *hub) cycle(ctx context.Context, vm string, n int, c *soakCounts) error {
+	b, err := h.client.StartBackup(ctx, rpc.StartRequest{VMName: vm, BackupType: rpc.Full})
+	if err != nil {
+		return err
+	}
+	if n%4 != 0 {
+		if _, err := h.client.CancelBackup(ctx, b.BackupID); err != nil {
+			return err
+		}
+	}
+	ended, err := h.ended(ctx, b.BackupID)
+	switch {
+	case err != nil:
+		return err
+	case ended.State == rpc.Cancelled:
+		c.cancelled++
+		return nil
+	case ended.State == rpc.Completed:
+		c.completed++
+		return h.client.DeleteBackup(ctx, rpc.DeleteRequest{BackupID: b.BackupID})
+	}
+	return fmt.Errorf("backup %s is %s: %+v", b.BackupID, ended.State, ended.Failure)
+}
+
+// settled waits until the daemon does nothing any more: the numbers of two looks in a row are the same.
+func (h *hub) settled(ctx context.Context) (r rest, err error) {
+	var last rest
+	err = eventually(ctx, "the daemon comes to rest", func() bool {
+		last = r
+		time.Sleep(500 * time.Millisecond)
+		r = rest{}
+		return h.sizes(&r) == nil && r.goroutines == last.goroutines && r.files == last.files
+	})
+	return r, err
+}
+
+// unchanged fails when something has grown.
+func (h *hub) unchanged(before, after rest) error {
+	// A connection of the HTTP server's that is being closed is a goroutine and a file more or less.
+	const slack = 4
+	if after.goroutines > before.goroutines+slack || after.files > before.files+slack {
+		return fmt.Errorf("goroutines grew from %.0f to %.0f, open files from %.0f to %.0f", before.goroutines, after.goroutines, before.files, after.files)
+	}
+	out, err := exec.Command("systemctl", "list-units", "--plain", "--no-legend", "--all", "sendense-nbd-*").Output()
+	if err != nil {
+		return err
+	}
+	if left := strings.TrimSpace(string(out)); left != "" {
+		return fmt.Errorf("units are left:\n%s", left)
+	}
+	return nil
+}
