@@ -16,52 +16,13 @@ import (
 
 func (a *app) backupCommand() *cobra.Command {
 	return noun("backup", "Backups: under way, done and failed",
-		a.backupStart(), a.backupWatch(), a.backupWait(), a.backupList(), a.backupShow(), a.backupCancel())
-}
-
-func (a *app) backupList() *cobra.Command {
-	var q rpc.BackupQuery
-	c := &cobra.Command{
-		Use: "list", Short: "List backups, the newest first", Args: cobra.NoArgs,
-		RunE: a.ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
-			page, err := c.ListBackups(ctx, q)
-			if err != nil {
-				return err
-			}
-			a.more(page.NextCursor)
-			return a.show(page, func(p *printer) {
-				var rows [][]string
-				for _, b := range page.Backups {
-					rows = append(rows, listRow(b, time.Now()))
-				}
-				p.clip(rows, 3, nameWidth)
-				p.roomyTable(4, []string{"backup", "state", "type", "vm", "started", "took", "received", "size", "disks", "repository"}, rows)
-			})
-		}),
-	}
-	c.Flags().StringVar(&q.VMName, "vm", "", "only of the VM of this `NAME`")
-	c.Flags().StringVar((*string)(&q.State), "state", "", "only in this `STATE`")
-	pageFlags(c, &q.Limit, &q.Cursor)
-	return c
-}
-
-func listRow(b rpc.Backup, now time.Time) []string {
-	end, received := b.EndedAt, humanSize(b.BytesTransferred)
-	if end.IsZero() {
-		end = now
-	}
-	if !b.State.Ended() {
-		received = "" // the record has it at the end; backup show tells it before
-	}
-	return []string{
-		b.BackupID, string(b.State), string(b.BackupType), b.VMName, shortTime(b.CreatedAt), humanDuration(end.Sub(b.CreatedAt)),
-		received, humanSize(b.TotalBytes), strconv.Itoa(len(b.Disks)), b.RepositoryID,
-	}
+		a.backupStart(), a.backupWatch(), a.backupWait(), a.backupList(), a.backupShow(), a.backupCancel(), a.backupDelete(),
+		a.backupVerify(), a.backupChain(), a.backupPrune(), a.backupConsolidate())
 }
 
 func (a *app) backupShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show BACKUP", Short: "Show a backup and its disks", Args: cobra.ExactArgs(1),
+		Use: "show BACKUP", Short: "Show a backup and its disks", Args: oneArg, ValidArgsFunction: a.completeFirst(anyBackups),
 		RunE: a.ask(func(ctx context.Context, c *rpc.Client, args []string) error {
 			b, err := c.GetBackup(ctx, args[0])
 			if err != nil {
@@ -74,7 +35,7 @@ func (a *app) backupShow() *cobra.Command {
 
 func (a *app) backupCancel() *cobra.Command {
 	return &cobra.Command{
-		Use: "cancel BACKUP", Short: "Stop a backup and remove what it made", Args: cobra.ExactArgs(1),
+		Use: "cancel BACKUP", Short: "Stop a backup and remove what it made; or stop its consolidation", Args: oneArg, ValidArgsFunction: a.completeFirst(activeBackups),
 		RunE: a.ask(func(ctx context.Context, c *rpc.Client, args []string) error {
 			b, err := c.CancelBackup(ctx, args[0])
 			if err != nil {
@@ -85,27 +46,83 @@ func (a *app) backupCancel() *cobra.Command {
 	}
 }
 
+// keyOf is the name of the key that a backup is encrypted with; nothing if it is not.
+func keyOf(b rpc.Backup) string {
+	for _, d := range b.Disks {
+		if d.EncryptionKey != "" {
+			return d.EncryptionKey
+		}
+	}
+	return ""
+}
+
 func printBackup(p *printer, b rpc.Backup) {
+	verified, damage := verifiedPairs(b.Verified)
 	p.pairs("backup", b.BackupID, "vm", b.VMName, "context id", b.VMContextID, "type", string(b.BackupType),
-		"parent", b.ParentBackupID, "repository", b.RepositoryID, "policy", b.PolicyID, "request", b.RequestID, "tags", tagList(b.Tags),
+		"parent", b.ParentBackupID, "written anew", rewrittenText(b.Rewritten), "under way", rewriteText(b.Rewrite),
+		"repository", b.RepositoryID, "encryption key", keyOf(b), "policy", b.PolicyID, "request", b.RequestID, "tags", tagList(b.Tags),
 		"state", string(b.State), "received", fmt.Sprintf("%s, the disks hold %s", humanSize(b.BytesTransferred), humanSize(b.TotalBytes)),
-		"progress", progressOf(b), "rate limit", rateOf(b.RateLimit), "directory", b.Directory, "created", humanTime(b.CreatedAt), "updated", humanTime(b.UpdatedAt), "ended", humanTime(b.EndedAt),
-		"cools down until", humanTime(b.CooldownUntil))
+		"progress", progressOf(b), "rate limit", rateOf(b.RateLimit), "directory", b.Directory, "created", humanTime(b.CreatedAt),
+		"ended", humanTime(b.EndedAt), "took", tookOf(b), "verified", verified, "damaged", damage, "cools down until", humanTime(b.CooldownUntil), "next", adviceOf(b))
 	if f := b.Failure; f != nil {
-		p.pairs("failure", string(f.Reason)+": "+f.Message, "hint", f.Hint, "unit", f.Unit)
+		p.line("")
+		p.pairs("failure", string(f.Reason)+": "+f.Message, "hint", inCommands(f.Hint), "unit", f.Unit)
 		for _, line := range f.Journal {
 			p.line("  %s", line)
 		}
 	}
 	p.line("")
+	printDisks(p, b.Disks)
+}
+
+func printDisks(p *printer, list []rpc.BackupDisk) {
 	var rows [][]string
-	for _, d := range b.Disks {
+	for _, d := range list {
 		rows = append(rows, []string{
 			strconv.Itoa(d.DiskID), strconv.Itoa(d.DiskKey), humanSize(d.CapacityBytes), humanSize(d.ReceivedBytes),
 			yesNo(d.Complete), strconv.Itoa(int(d.NBDPort)), d.NBDExportName, d.Result, d.ChangeID,
 		})
 	}
-	p.roomyTable(7, []string{"disk", "key", "size", "received", "complete", "port", "export", "result", "change id"}, rows)
+	p.table([]column{
+		{title: "disk"},
+		{title: "key"},
+		{title: "size"},
+		{title: "received"},
+		{title: "complete"},
+		{title: "port", rank: 3},
+		{title: "export", rank: 1},
+		{title: "result", rank: 2},
+		{title: "change id", rank: 4},
+	}, rows)
+}
+
+// tookOf is how long a backup that has ended took, and how fast it was.
+func tookOf(b rpc.Backup) string {
+	took := b.EndedAt.Sub(b.CreatedAt)
+	if b.EndedAt.IsZero() || took <= 0 {
+		return ""
+	}
+	text := humanDuration(took)
+	if b.State == rpc.Completed {
+		text += ", " + humanSize(uint64(float64(b.BytesTransferred)/took.Seconds())) + "/s"
+	}
+	return text
+}
+
+// adviceOf says what may be done next.
+func adviceOf(b rpc.Backup) string {
+	again := "to try again: " + startCommand(b.VMName, "--type "+string(b.BackupType)+" --repository "+shellWord(b.RepositoryID))
+	switch {
+	case b.State == rpc.Failed && time.Now().Before(b.CooldownUntil):
+		return "the VM rests, as the copy may still be on its way; later, " + again
+	case b.State == rpc.Failed:
+		return again
+	case b.State == rpc.Unresolved:
+		return "nobody knows whether the SNA has heard; it goes on when its client appears, and fails when none does"
+	case !b.State.Ended():
+		return "to see it come along: sendensectl backup watch " + b.BackupID
+	}
+	return ""
 }
 
 // progressOf is the progress of a backup that is active; nothing for another.

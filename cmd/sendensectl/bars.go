@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"os"
 	"strconv"
 	"sync"
 
@@ -14,13 +13,9 @@ import (
 )
 
 const (
-	fewDisks  = 8  // of a backup: each has its bar from the beginning; of more, only those that are being copied
-	nameWidth = 20 // cells for the name of a VM
-	barScale  = 10000
+	fewDisks = 8 // of a backup: each has its bar from the beginning; of more, only those that are being copied
+	barScale = 10000
 )
-
-// canDraw says whether w is a terminal on which lines can be drawn over.
-func canDraw(w io.Writer) bool { return terminalWidth(w) > 0 && os.Getenv("TERM") != "dumb" }
 
 // bars shows how backups come along on a terminal: below the lines that stay, a bar for each disk and one for the whole of
 // each backup that runs.
@@ -30,6 +25,7 @@ type bars struct {
 	states    map[string]rpc.BackupState
 	running   map[string]*backupBars
 	added     int // backups that had bars; orders them
+	restore   func()
 }
 
 // backupBars are the bars of one backup.
@@ -50,6 +46,7 @@ type bar struct {
 func newBars(w io.Writer) *bars {
 	return &bars{
 		w: w, container: mpb.New(mpb.WithOutput(w)), states: map[string]rpc.BackupState{}, running: map[string]*backupBars{},
+		restore: hush(w),
 	}
 }
 
@@ -84,6 +81,7 @@ func (v *bars) close() {
 		shown.end(false)
 	}
 	v.container.Wait()
+	v.restore()
 }
 
 func (v *bars) add(b rpc.Backup) *backupBars {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 
@@ -14,23 +15,32 @@ func (a *app) exportCommand() *cobra.Command {
 }
 
 func (a *app) exportList() *cobra.Command {
-	return &cobra.Command{
-		Use: "list", Short: "List the disks that are being served over NBD", Args: cobra.NoArgs,
-		RunE: a.ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
-			list, err := c.ListExports(ctx)
-			if err != nil {
-				return err
-			}
-			return a.show(list, func(p *printer) {
-				var rows [][]string
-				for _, e := range list.Exports {
-					rows = append(rows, []string{
-						strconv.Itoa(int(e.NBDPort)), e.NBDExportName, e.UnitState, strconv.Itoa(e.QemuNBDPID),
-						strconv.Itoa(e.Clients), humanSize(e.ReceivedBytes), e.BackupID, e.Unit,
-					})
-				}
-				p.table([]string{"port", "export", "state", "pid", "clients", "received", "backup", "unit"}, rows)
-			})
-		}),
+	c := &cobra.Command{Use: "list", Short: "List the disks that are being served over NBD", Args: noArgs}
+	return a.look(c, func(ctx context.Context, c *rpc.Client, _ []string) (any, func(*printer), error) {
+		list, err := c.ListExports(ctx)
+		return list, func(p *printer) {
+			printExports(p, list.Exports)
+			p.none(len(list.Exports), "nothing is being exported: no backup runs")
+		}, err
+	})
+}
+
+func printExports(p *printer, list []rpc.Export) {
+	var rows [][]string
+	for _, e := range list {
+		rows = append(rows, []string{
+			strconv.Itoa(int(e.NBDPort)), e.NBDExportName, e.UnitState, strconv.Itoa(e.QemuNBDPID),
+			strconv.Itoa(e.Clients), humanSize(e.ReceivedBytes), cmp.Or(e.RestoreID, e.BackupID), e.Unit,
+		})
 	}
+	p.table([]column{
+		{title: "port"},
+		{title: "export"},
+		{title: "state"},
+		{title: "pid", rank: 2},
+		{title: "clients"},
+		{title: "received"},
+		{title: "owner", rank: 1},
+		{title: "unit", rank: 3},
+	}, rows)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ func (f *follower) follow(ctx context.Context, c *rpc.Client) error {
 		case !wentAway(err):
 			return err
 		}
-		f.view.say(fmt.Sprintf("the agent went away; what is watched goes on. Trying to reach it for %s", reconnectFor))
+		f.say()
 		again, err := f.reconnect(ctx)
 		if err != nil {
 			return err
@@ -117,12 +118,13 @@ func outcome(b rpc.Backup) error {
 // An interruptedError says that somebody stopped the watching, and that nothing else has stopped.
 type interruptedError struct {
 	backupID string // "" for more than one
+	what     string // "" for backups
 	code     int
 }
 
 func (e *interruptedError) Error() string {
 	if e.backupID == "" {
-		return "no longer watching; the backups go on"
+		return "no longer watching; the " + cmp.Or(e.what, "backups") + " go on"
 	}
 	return fmt.Sprintf("no longer watching; backup %s goes on", e.backupID)
 }
@@ -131,5 +133,5 @@ func (e *interruptedError) hint() string {
 	if e.backupID == "" {
 		return ""
 	}
-	return "to watch it again: sendensectl backup watch " + e.backupID
+	return fmt.Sprintf("to watch it again: sendensectl backup watch %[1]s; to stop it: sendensectl backup cancel %[1]s", e.backupID)
 }

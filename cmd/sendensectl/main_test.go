@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,6 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	reconnectEvery = 5 * time.Millisecond
+	os.Unsetenv("COLUMNS") // what the caller has does not matter
 	os.Exit(func() int {
 		code := m.Run()
 		if err := goleak.Find(); err != nil {
@@ -31,6 +34,16 @@ func TestMain(m *testing.M) {
 		}
 		return code
 	}())
+}
+
+// connections are those of the fake agents' servers.
+var connections sync.Map
+
+// hangUp ends the connection that a call came over. Stopping its server would race with the reading of the next request,
+// and jrpc2 panics then.
+func hangUp(ctx context.Context) {
+	nc, _ := connections.Load(jrpc2.ServerFromContext(ctx))
+	nc.(net.Conn).Close()
 }
 
 // fakeAgent answers calls with the methods given until the test ends.
@@ -49,9 +62,10 @@ func fakeAgent(t *testing.T, methods handler.Map) string {
 			if err != nil {
 				return
 			}
-			s := jrpc2.NewServer(methods, &jrpc2.ServerOptions{AllowPush: true}).Start(channel.Line(nc, nc))
-			defer s.Wait()
-			defer s.Stop()
+			s := jrpc2.NewServer(methods, &jrpc2.ServerOptions{AllowPush: true})
+			connections.Store(s, nc)
+			defer s.Start(channel.Line(nc, nc)).Wait()
+			defer nc.Close()
 		}
 	}()
 	t.Cleanup(func() {
@@ -82,10 +96,16 @@ func TestUsage(t *testing.T) {
 		{[]string{"vm"}, "a command is missing"},
 		{[]string{"vm", "lst"}, `no command "lst", did you mean list?`},
 		{[]string{"frobnicate"}, `no command "frobnicate"`},
-		{[]string{"vm", "list", "extra"}, "extra"},
+		{[]string{"vm", "list", "extra"}, `vm list: takes no arguments, but there is "extra"`},
+		{[]string{"report", "x.html"}, `report: want --html FILE, but there is "x.html"`},
+		{[]string{"completion"}, "completion: bash|zsh|fish is missing"},
 		{[]string{"vm", "list", "--nope"}, "unknown flag"},
-		{[]string{"vm", "list", "-o", "yaml"}, "want table or json"},
-		{[]string{"vm", "show"}, "accepts 1 arg"},
+		{[]string{"vm", "list", "-o", "yaml"}, "want table, wide or json"},
+		{[]string{"vm", "show"}, "vm show: NAME is missing, see sendensectl vm show --help"},
+		{[]string{"vm", "show", "SQL", "Server"}, `vm show: want NAME, but there is "Server" too; a name with blanks in it needs quotes`},
+		{[]string{"vm", "add", "b\xf6se"}, `"b\xf6se": want UTF-8`}, // from a terminal of ISO 8859-1
+		{[]string{"backup", "start", "a", "--tag", "why=\xe4"}, "want UTF-8"},
+		{[]string{"vm", "add", "-f", "/does/not/\xf6"}, "no such file"},
 		{[]string{"vm", "add"}, "want one NAME"},
 		{[]string{"vm", "add", "a", "-f", "x"}, "not both"},
 		{[]string{"vm", "add", "-f", "x", "--path", "/p"}, "none of the others can be"},
@@ -94,13 +114,19 @@ func TestUsage(t *testing.T) {
 		{[]string{"vm", "add", "a", "--disk", "id=0,unit=0,size=40X"}, "want bytes"},
 		{[]string{"vm", "add", "a", "--disk", "id=0,id=1,unit=0,size=1G"}, "each name once"},
 		{[]string{"vm", "add", "a", "--disk", "id=0,unit=0,size=1G,colour=red"}, `"colour" is not known`},
-		{[]string{"backup", "start"}, "accepts 1 arg"},
+		{[]string{"backup", "start"}, "backup start: VM is missing"},
 		{[]string{"backup", "start", "a", "--tag", "x"}, "want NAME=VALUE"},
 		{[]string{"backup", "start", "a", "--rate-limit", "fast"}, "--rate-limit fast: size"},
 		{[]string{"backup", "start", "a", "--rate-limit", "0"}, "leave it out for no limit"},
 		{[]string{"backup", "watch", "b", "--vm", "a"}, "not both"},
-		{[]string{"backup", "watch", "b", "c"}, "at most 1 arg"},
-		{[]string{"backup", "wait"}, "accepts 1 arg"},
+		{[]string{"backup", "watch", "b", "c"}, `want [BACKUP], but there is "c" too`},
+		{[]string{"backup", "wait"}, "BACKUP is missing"},
+		{[]string{"restore", "start"}, "restore start: BACKUP is missing"},
+		{[]string{"restore", "start", "b", "--disk", "x"}, "--disk"},
+		{[]string{"restore", "start", "b", "--expires", "1ms"}, "want a second or more"},
+		{[]string{"restore", "disk", "b", "0"}, "restore disk: want BACKUP DISK FILE|DEVICE, see sendensectl restore disk --help"},
+		{[]string{"restore", "disk", "b", "first", "f"}, "want the number of a disk"},
+		{[]string{"restore", "disk", "b", "0", "f", "--format", "vhd"}, "want raw, qcow2, vmdk"},
 	} {
 		code, stdout, stderr := ctl(t, "/does/not/exist", "", tt.args...)
 		if code != exitUsage || stdout != "" || !strings.HasPrefix(stderr, "sendensectl: ") || !strings.Contains(stderr, tt.says) {
@@ -117,7 +143,7 @@ func TestUnreachable(t *testing.T) {
 }
 
 func TestHelpAndVersionNeedNoAgent(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"version"}, {"version", "-o", "json"}, {"backup", "start", "--help"}, {"completion", "bash"}} {
+	for _, args := range [][]string{{"--help"}, {"--version"}, {"version"}, {"version", "-o", "json"}, {"backup", "start", "--help"}, {"completion", "bash"}} {
 		if code, stdout, stderr := ctl(t, "/does/not/exist", "", args...); code != exitOK || stdout == "" || stderr != "" {
 			t.Errorf("%q: %d %q %q", args, code, stdout, stderr)
 		}
@@ -195,13 +221,13 @@ func TestListsAsTableAndJSON(t *testing.T) {
 	}}}
 	socket := fakeAgent(t, handler.Map{
 		rpc.MethodBackupList: handler.New(func(_ context.Context, q rpc.BackupQuery) (rpc.BackupPage, error) {
-			if q != (rpc.BackupQuery{VMName: "a", State: rpc.Completed, Limit: 7, Cursor: "c"}) {
+			if !reflect.DeepEqual(q, rpc.BackupQuery{VMName: "a", State: rpc.Completed, Limit: 1, Cursor: "c", Tags: map[string]string{"tier": "gold", "nightly": ""}, Damaged: true}) {
 				return rpc.BackupPage{}, errors.New("other query")
 			}
 			return page, nil
 		}),
 	})
-	args := []string{"backup", "list", "--vm", "a", "--state", "completed", "--limit", "7", "--cursor", "c"}
+	args := []string{"backup", "list", "--vm", "a", "--state", "completed", "--limit", "1", "--cursor", "c", "--tag", "tier=gold", "--tag", "nightly", "--damaged"}
 	code, stdout, stderr := ctl(t, socket, "", args...)
 	if code != exitOK || !strings.Contains(stdout, `böse\n\u202exxx`) || !strings.Contains(stdout, "1.5 GiB") || strings.Count(stdout, "\n") != 2 {
 		t.Errorf("%d %q %q", code, stdout, stderr)

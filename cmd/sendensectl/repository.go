@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -13,24 +15,27 @@ func (a *app) repositoryCommand() *cobra.Command {
 }
 
 func (a *app) repositoryList() *cobra.Command {
-	return &cobra.Command{
-		Use: "list", Short: "List repositories with their free space", Args: cobra.NoArgs,
-		RunE: a.ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
-			list, err := c.ListRepositories(ctx)
-			if err != nil {
-				return err
-			}
-			return a.show(list, func(p *printer) { printRepositories(p, list.Repositories) })
-		}),
-	}
+	c := &cobra.Command{Use: "list", Short: "List repositories with their free space", Args: noArgs}
+	return a.look(c, func(ctx context.Context, c *rpc.Client, _ []string) (any, func(*printer), error) {
+		list, err := c.ListRepositories(ctx)
+		return list, func(p *printer) { printRepositories(p, list.Repositories) }, err
+	})
 }
 
 func printRepositories(p *printer, list []rpc.Repository) {
 	var rows [][]string
 	for _, r := range list {
-		rows = append(rows, []string{r.RepositoryID, humanSize(r.FreeBytes), humanSize(r.TotalBytes), usable(r), r.Path})
+		rows = append(rows, []string{r.RepositoryID, humanSize(r.FreeBytes), humanSize(r.TotalBytes), usedPart(r), usable(r), encryption(r), strconv.Itoa(r.RestorePoints), r.Path})
 	}
-	p.table([]string{"repository", "free", "size", "state", "path"}, rows)
+	p.table([]column{{title: "repository"}, {title: "free"}, {title: "size"}, {title: "used", rank: 2}, {title: "state"}, {title: "key", rank: 4}, {title: "points", rank: 3}, {title: "path", rank: 1}}, rows)
+}
+
+// usedPart is how full the file system is; nothing where it is not known.
+func usedPart(r rpc.Repository) string {
+	if r.TotalBytes == 0 {
+		return ""
+	}
+	return percent(1 - float64(min(r.FreeBytes, r.TotalBytes))/float64(r.TotalBytes))
 }
 
 func usable(r rpc.Repository) string {
@@ -40,17 +45,21 @@ func usable(r rpc.Repository) string {
 	return "usable"
 }
 
+// encryption is the name of the key of new backups.
+func encryption(r rpc.Repository) string { return cmp.Or(r.EncryptionKey, "not encrypted") }
+
 func (a *app) repositoryShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show REPOSITORY", Short: "Show a repository", Args: cobra.ExactArgs(1),
+		Use: "show REPOSITORY", Short: "Show a repository", Args: oneArg, ValidArgsFunction: a.completeFirst(repositoryIDs),
 		RunE: a.ask(func(ctx context.Context, c *rpc.Client, args []string) error {
 			r, err := c.GetRepository(ctx, args[0])
 			if err != nil {
 				return err
 			}
 			return a.show(r, func(p *printer) {
-				p.pairs("repository", r.RepositoryID, "path", r.Path, "state", usable(r), "free", humanSize(r.FreeBytes),
-					"size", humanSize(r.TotalBytes), "cache mode", r.Cache, "aio mode", r.AIO)
+				p.pairs("repository", r.RepositoryID, "path", r.Path, "state", usable(r), "encryption key", encryption(r), "free", humanSize(r.FreeBytes),
+					"size", humanSize(r.TotalBytes), "used", usedPart(r), "cache mode", r.Cache, "aio mode", r.AIO,
+					"points", count(r.RestorePoints, "restore point"))
 			})
 		}),
 	}

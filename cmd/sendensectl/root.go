@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sendense/backup-agent/cmd/internal/manual"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -17,49 +17,91 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	socket         string
-	output         string
-	ran            bool // a command was found and its arguments were right: what goes wrong now is no error of usage
+	output         string // one of outputs
+	colour         string // one of colourWords
+	ran            bool   // a command was found and its arguments were right: what goes wrong now is no error of usage
 }
 
 const rootHelp = `sendensectl asks the sendense-agent on this machine for backups of VMs, and for what it knows.
 
+A table is made to fit the terminal: columns are left out that matter least. See all of them with -o wide. What goes to no
+terminal is whole.
+
 Exit codes:
-  0  done
-  1  the agent refused or failed
+  0  done; of what waits for a backup, the backup is completed
+  1  the agent refused or failed; of what waits, the backup is not completed, or the waiting was interrupted
   2  the command line is wrong
-  3  the agent cannot be reached`
+  3  the agent cannot be reached
+  4  a verification has found damage
+
+Environment:
+  COLUMNS   width of tables, in place of the terminal's
+  NO_COLOR  no colours, unless --color always is given
+  TERM      where it is dumb, no colours, and lines instead of bars
+
+Files:
+  /run/sendense-agent/agent.sock  where the agent listens`
+
+// The values of --output.
+const (
+	outputTable = "table"
+	outputWide  = "wide"
+	outputJSON  = "json"
+)
+
+var outputs = []string{outputTable, outputWide, outputJSON}
 
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "sendensectl",
-		Short:         "Ask the sendense-agent for backups of VMs",
-		Long:          rootHelp,
+		Use:   "sendensectl COMMAND",
+		Short: "Ask the sendense-agent for backups of VMs",
+		Long:  rootHelp,
+		Example: `  sendensectl vm discover main --store
+  sendensectl backup start pgtest1 --type auto --wait
+  sendensectl backup list --since 24h --state failed
+  sendensectl report --html backups.html`,
+		Version:       buildVersion(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs,
 		RunE:          needVerb,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			if !slices.Contains(outputs, a.output) {
-				return fmt.Errorf("--output %s: want table or json", a.output)
-			}
-			return nil
+		PersistentPreRunE: func(c *cobra.Command, args []string) error {
+			return errors.Join(checkText(c, args), checkWord("output", a.output, outputs), checkWord("color", a.colour, colourWords))
 		},
 	}
+	root.SetVersionTemplate("sendensectl {{.Version}}\n")
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.PersistentFlags().StringVar(&a.socket, "socket", rpc.DefaultSocket, "`PATH` of the agent's socket")
-	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "table or json; json is the agent's answer as it is")
-	root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp)) //nolint:errcheck // the flag exists
-	root.AddCommand(a.vmCommand(), a.backupCommand(), a.repositoryCommand(), a.exportCommand(), a.statusCommand(), a.versionCommand())
+	root.PersistentFlags().StringVarP(&a.output, "output", "o", outputTable, "`FORMAT`: table, wide for every column of it, or json, the agent's answer as it is")
+	root.PersistentFlags().StringVar(&a.colour, "color", "auto", "`WHEN` to colour: auto, always or never")
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.CompletionOptions.DisableDefaultCmd = true
+	register(root, "socket", fileNames("sock"))
+	completeWords(root, "output", outputs)
+	completeWords(root, "color", colourWords)
+	root.AddCommand(a.vmCommand(), a.backupCommand(), a.repositoryCommand(), a.exportCommand(), a.restoreCommand(), a.statusCommand(), a.doctorCommand(), a.reportCommand(),
+		a.completionCommand(), a.logLevelCommand(), a.versionCommand())
+	root.AddCommand(a.manCommand())
 	return root
 }
 
-var outputs = []string{"table", "json"}
+// manCommand writes the manual pages, for whoever makes packages.
+func (a *app) manCommand() *cobra.Command {
+	book := manual.Book{Section: 1, Version: buildVersion(), SeeAlso: "sendense-agent(8) sendense-agent.toml(5)"}
+	c := book.Command(func() map[string]string { return nil })
+	write := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) error {
+		a.ran = true
+		return write(c, args)
+	}
+	return c
+}
 
 // noun makes the command that holds the verbs of one noun.
 func noun(name, short string, verbs ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: name, Short: short, Args: cobra.ArbitraryArgs, RunE: needVerb}
+	c := &cobra.Command{Use: name + " COMMAND", Short: short, Args: cobra.ArbitraryArgs, RunE: needVerb}
 	c.AddCommand(verbs...)
 	return c
 }
@@ -68,12 +110,12 @@ func noun(name, short string, verbs ...*cobra.Command) *cobra.Command {
 // a misspelled verb would not notice.
 func needVerb(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("%s: a command is missing, see %s --help", c.CommandPath(), c.CommandPath())
+		return fmt.Errorf("a command is missing, see %s --help", c.CommandPath())
 	}
-	err := fmt.Sprintf("%s: there is no command %q", c.CommandPath(), args[0])
+	err := fmt.Sprintf("there is no command %q, see %s --help", args[0], c.CommandPath())
 	c.SuggestionsMinimumDistance = 2
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-		err += fmt.Sprintf(", did you mean %s?", near[0])
+		err = fmt.Sprintf("there is no command %q, did you mean %s?", args[0], near[0])
 	}
 	return errors.New(err)
 }
@@ -93,10 +135,14 @@ func (a *app) ask(f func(ctx context.Context, c *rpc.Client, args []string) erro
 
 // show prints a value: as JSON, or by the function for people.
 func (a *app) show(v any, human func(p *printer)) error {
-	if a.output == "json" {
+	if a.output == outputJSON {
 		return printJSON(a.stdout, v)
 	}
-	p := newPrinter(a.stdout)
+	p := a.printer()
 	human(p)
-	return p.flush()
+	_, err := a.stdout.Write(p.buf.Bytes())
+	if p.note != "" { // to the standard error, so that what is listed stays what was asked for
+		fmt.Fprintln(a.stderr, p.note)
+	}
+	return err
 }

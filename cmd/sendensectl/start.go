@@ -23,7 +23,7 @@ func (a *app) backupStart() *cobra.Command {
 		Long: `Start a backup of a whole VM: every disk of it, from one snapshot. The command returns once the copying has begun; with
 --wait, once it has ended, and then with exit code 1 unless the backup is completed. Interrupting it stops the waiting,
 not the backup.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArg, ValidArgsFunction: a.completeFirst(vmNames),
 		PreRunE: func(_ *cobra.Command, args []string) (err error) {
 			r.VMName = args[0]
 			if r.RateLimit, err = parseRate(limit); err != nil {
@@ -51,7 +51,8 @@ not the backup.`,
 	c.Flags().BoolVar(&r.Queue, "queue", false, "wait for a turn when there is no room now, instead of being refused")
 	c.Flags().StringVar(&limit, "rate-limit", "", "most that each disk may take in a second, a `SIZE` like 100MiB")
 	c.Flags().BoolVar(&wait, "wait", false, "wait until the backup has ended")
-	c.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(backupTypes, cobra.ShellCompDirectiveNoFileComp)) //nolint:errcheck // the flag exists
+	completeWords(c, "type", backupTypes)
+	a.completeFlag(c, "repository", repositoryIDs)
 	return c
 }
 
@@ -87,12 +88,21 @@ func parseTags(specs []string) (map[string]string, error) {
 	return tags, nil
 }
 
+// nextOf says what may be done with a backup that was just started; nothing for one that has ended.
+func nextOf(s rpc.StartResponse) string {
+	switch {
+	case s.Status == string(rpc.Queued):
+		return "it waits for its turn; to see it come along: sendensectl backup watch " + s.BackupID
+	case s.Status == rpc.StatusStarted:
+		return "to see it come along: sendensectl backup watch " + s.BackupID
+	}
+	return ""
+}
+
 func printStarted(p *printer, s rpc.StartResponse) {
 	p.pairs("backup", s.BackupID, "vm", s.VMName, "type", string(s.BackupType), "repository", s.RepositoryID,
-		"status", s.Status, "size", humanSize(s.TotalBytes), "error", s.ErrorMessage)
+		"status", s.Status, "size", humanSize(s.TotalBytes), "error", s.ErrorMessage, "next", nextOf(s))
 	if len(s.DiskResults) == 0 {
-		p.line("")
-		p.line("it waits for its turn; to see it come along: sendensectl backup watch %s", s.BackupID)
 		return
 	}
 	p.line("")
@@ -100,5 +110,5 @@ func printStarted(p *printer, s rpc.StartResponse) {
 	for _, d := range s.DiskResults {
 		rows = append(rows, []string{strconv.Itoa(d.DiskID), string(d.Status), strconv.Itoa(int(d.NBDPort)), d.NBDExportName, d.QCOW2Path})
 	}
-	p.table([]string{"disk", "status", "port", "export", "image"}, rows)
+	p.table([]column{{title: "disk"}, {title: "status"}, {title: "port"}, {title: "export"}, {title: "image", rank: 1}}, rows)
 }

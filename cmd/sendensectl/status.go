@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,16 +12,11 @@ import (
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "status", Short: "Show the agent at a glance", Args: cobra.NoArgs,
-		RunE: a.ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
-			s, err := c.Status(ctx)
-			if err != nil {
-				return err
-			}
-			return a.show(s, func(p *printer) { printStatus(p, s) })
-		}),
-	}
+	c := &cobra.Command{Use: "status", Short: "Show the agent at a glance", Args: noArgs}
+	return a.look(c, func(ctx context.Context, c *rpc.Client, _ []string) (any, func(*printer), error) {
+		s, err := c.Status(ctx)
+		return s, func(p *printer) { printStatus(p, s) }, err
+	})
 }
 
 func printStatus(p *printer, s rpc.AgentStatus) {
@@ -28,8 +24,8 @@ func printStatus(p *printer, s rpc.AgentStatus) {
 	if !s.BusConnected {
 		bus = "NOT connected: nothing can be started or stopped"
 	}
-	p.pairs("agent", s.Version, "started", humanTime(s.StartedAt), "systemd", bus, "sna", s.SNAURL,
-		"vms", strconv.Itoa(s.VMs), "active backups", strconv.Itoa(s.ActiveBackups),
+	p.pairs("agent", s.Version, "started", humanTime(s.StartedAt), "systemd", bus, "sna", s.SNAURL, "vcenters", strings.Join(s.VCenters, ", "),
+		"vms", strconv.Itoa(s.VMs), "active backups", strconv.Itoa(s.ActiveBackups), "restores", strconv.Itoa(s.ActiveRestores),
 		"ports", fmt.Sprintf("%d, of them %d leased, %d cooling down, %d held by others", s.Ports.Total, s.Ports.Leased, s.Ports.Cooling, s.Ports.Foreign))
 	p.line("")
 	printRepositories(p, s.Repositories)

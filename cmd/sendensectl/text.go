@@ -100,6 +100,22 @@ func humanDuration(d time.Duration) string {
 	return fmt.Sprintf("%dd%02dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
 }
 
+// shellWord is a word as a shell has to be given it.
+func shellWord(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/") == "" && s[0] != '-' {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// startCommand is the command that starts a backup of a VM, whatever it is called.
+func startCommand(vm, flags string) string {
+	if strings.HasPrefix(vm, "-") {
+		return "sendensectl backup start " + flags + " -- " + shellWord(vm)
+	}
+	return "sendensectl backup start " + shellWord(vm) + " " + flags
+}
+
 func count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what

@@ -1,11 +1,17 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"os/exec"
 	"strings"
 	"testing"
 
+	"github.com/creachadair/jrpc2/handler"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"pgregory.net/rapid"
+
+	"github.com/sendense/backup-agent/rpc"
 )
 
 func TestSizes(t *testing.T) {
@@ -44,7 +50,12 @@ func TestTablesFitTheTerminal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		columns := rapid.IntRange(1, 8).Draw(t, "columns")
 		cell := rapid.OneOf(rapid.String(), rapid.StringN(0, 300, -1), rapid.Just("completed"))
-		head := rapid.SliceOfN(rapid.StringMatching(`[a-z]{1,9}`), columns, columns).Draw(t, "head")
+		var head []column
+		for range columns {
+			head = append(head, column{
+				title: rapid.StringMatching(`[a-z]{1,9}`).Draw(t, "title"), rank: rapid.IntRange(0, 3).Draw(t, "rank"), most: rapid.SampledFrom([]int{0, 20}).Draw(t, "most"),
+			})
+		}
 		rows := rapid.SliceOfN(rapid.SliceOfN(cell, columns, columns), 0, 4).Draw(t, "rows")
 		width := rapid.IntRange(columns*(9+gap), 200).Draw(t, "width")
 		p := &printer{width: width, colour: true}
@@ -68,8 +79,38 @@ func TestColoursOnlyWhereWanted(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 	p = printer{colour: true}
-	p.table([]string{"state"}, [][]string{{"failed"}})
+	p.table([]column{{title: "state"}}, [][]string{{"failed"}})
 	if got := p.buf.String(); got != "STATE\n\x1b[31mfailed\x1b[0m\n" {
 		t.Errorf("got %q", got)
 	}
+}
+
+// What is told to be typed does what it says, whatever a VM is called.
+func TestStartCommandCanBeTyped(t *testing.T) {
+	var got rpc.StartRequest
+	socket := fakeAgent(t, handler.Map{
+		rpc.MethodBackupStart: handler.New(func(_ context.Context, r rpc.StartRequest) rpc.StartResponse {
+			got = r
+			return rpc.StartResponse{}
+		}),
+	})
+	for _, vm := range []string{"pg1", "-dash", "--wait", "-- x", "SQL Server", "it's", "  lead", "a/b", "$HOME `id`", "büro"} {
+		line := startCommand(vm, "--type auto --repository "+shellWord("r 1"))
+		words, err := exec.Command("sh", "-c", "printf '%s\\0' "+strings.TrimPrefix(line, "sendensectl ")).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		code, _, stderr := ctlFirst(t, socket, strings.Split(strings.TrimSuffix(string(words), "\x00"), "\x00"))
+		if code != exitOK || got.VMName != vm || got.BackupType != rpc.Auto || got.RepositoryID != "r 1" {
+			t.Errorf("%s: %d %q, the agent was asked for %+v", line, code, stderr, got)
+		}
+	}
+}
+
+// ctlFirst runs a command line, which may end its flags, against the socket.
+func ctlFirst(t *testing.T, socket string, args []string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), append([]string{"--socket", socket}, args...), strings.NewReader(""), &out, &errs)
+	return code, out.String(), errs.String()
 }

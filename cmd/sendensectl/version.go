@@ -21,7 +21,7 @@ func buildVersion() string {
 
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Show the version of sendensectl; status shows that of the agent", Args: cobra.NoArgs,
+		Use: "version", Short: "Show the version of sendensectl; status shows that of the agent", Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			a.ran = true
 			v := struct {

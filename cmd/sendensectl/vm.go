@@ -16,7 +16,7 @@ import (
 
 func (a *app) vmCommand() *cobra.Command {
 	return noun("vm", "VMs that can be backed up",
-		a.vmAdd(), a.vmList(), a.vmShow(), a.vmRemove(), a.vmDiscover())
+		a.vmAdd(), a.vmImport(), a.vmDiscover(), a.vmList(), a.vmShow(), a.vmRemove())
 }
 
 func (a *app) vmAdd() *cobra.Command {
@@ -66,10 +66,14 @@ func (a *app) vmAdd() *cobra.Command {
 	c.Flags().StringVar(&vm.InventoryPath, "path", "", "inventory `PATH` in vCenter, e.g. /DC1/vm/pgtest1")
 	c.Flags().StringVar(&vm.VCenter, "vcenter", "", "`NAME` of a vCenter in the agent's configuration")
 	c.Flags().StringVar(&vm.Refresh, "refresh", "", "ask the vCenter for the disks before each backup: prefer, or `require`")
+	c.Flags().StringVar(&vm.BackupInterval, "interval", "", "how often a restore point is expected, as `TIME`, e.g. 26h; 0s: never")
 	c.Flags().StringVar(&vm.VMContextID, "context-id", "", "the hub's own `ID` of the VM")
 	c.Flags().StringArrayVar(&disks, "disk", nil, "a `DISK`: id=0,unit=0,size=40GiB[,key=2000][,label=TEXT]; may be repeated")
 	c.Flags().StringVarP(&file, "file", "f", "", "read the VM as JSON from `FILE`, - is the standard input")
-	for _, flag := range []string{"path", "vcenter", "refresh", "context-id", "disk"} {
+	a.completeFlag(c, "vcenter", vcenterNames)
+	completeWords(c, "refresh", []string{"prefer", "require"})
+	register(c, "file", fileNames("json"))
+	for _, flag := range []string{"path", "vcenter", "refresh", "interval", "context-id", "disk"} {
 		c.MarkFlagsMutuallyExclusive("file", flag)
 	}
 	return c
@@ -144,25 +148,25 @@ func parseDisk(spec string) (d rpc.Disk, err error) {
 
 func (a *app) vmList() *cobra.Command {
 	var q rpc.VMQuery
-	c := &cobra.Command{
-		Use: "list", Short: "List VMs by name", Args: cobra.NoArgs,
-		RunE: a.ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
-			page, err := c.ListVMs(ctx, q)
-			if err != nil {
-				return err
-			}
-			a.more(page.NextCursor)
-			return a.show(page, func(p *printer) {
-				var rows [][]string
-				for _, vm := range page.VMs {
-					rows = append(rows, []string{vm.VMName, strconv.Itoa(len(vm.Disks)), humanSize(totalBytes(vm)), vm.VCenter, vm.InventoryPath})
-				}
-				p.table([]string{"name", "disks", "size", "vcenter", "path"}, rows)
-			})
-		}),
-	}
+	c := &cobra.Command{Use: "list", Short: "List VMs by name", Args: noArgs}
+	a.look(c, func(ctx context.Context, c *rpc.Client, _ []string) (any, func(*printer), error) {
+		page, err := c.ListVMs(ctx, q)
+		return page, func(p *printer) {
+			printVMs(p, page.VMs)
+			p.none(len(page.VMs), "no VMs: put some on record with sendensectl vm discover, vm import or vm add")
+			p.more(page.NextCursor)
+		}, err
+	})
 	pageFlags(c, &q.Limit, &q.Cursor)
 	return c
+}
+
+func printVMs(p *printer, list []rpc.VM) {
+	var rows [][]string
+	for _, vm := range list {
+		rows = append(rows, []string{vm.VMName, strconv.Itoa(len(vm.Disks)), humanSize(totalBytes(vm)), vm.BackupInterval, vm.VCenter, vm.InventoryPath})
+	}
+	p.table([]column{{title: "name"}, {title: "disks"}, {title: "size"}, {title: "interval", rank: 2}, {title: "vcenter", rank: 3}, {title: "path", rank: 1}}, rows)
 }
 
 func pageFlags(c *cobra.Command, limit *int, cursor *string) {
@@ -170,16 +174,9 @@ func pageFlags(c *cobra.Command, limit *int, cursor *string) {
 	c.Flags().StringVar(cursor, "cursor", "", "go on after an earlier list, at the `CURSOR` it ended with")
 }
 
-// more tells of a next page. It goes to the standard error, so that what is listed stays what was asked for.
-func (a *app) more(cursor string) {
-	if cursor != "" {
-		fmt.Fprintf(a.stderr, "there are more: --cursor %s\n", safe(cursor))
-	}
-}
-
 func (a *app) vmShow() *cobra.Command {
 	return &cobra.Command{
-		Use: "show NAME", Short: "Show a VM and its disks", Args: cobra.ExactArgs(1),
+		Use: "show NAME", Short: "Show a VM and its disks", Args: oneArg, ValidArgsFunction: a.completeFirst(vmNames),
 		RunE: a.ask(func(ctx context.Context, c *rpc.Client, args []string) error {
 			vm, err := c.GetVM(ctx, args[0])
 			if err != nil {
@@ -191,7 +188,8 @@ func (a *app) vmShow() *cobra.Command {
 }
 
 func printVM(p *printer, vm rpc.VM) {
-	p.pairs("name", vm.VMName, "context id", vm.VMContextID, "path", vm.InventoryPath, "vcenter", vm.VCenter, "refresh", vm.Refresh, "size", humanSize(totalBytes(vm)))
+	p.pairs("name", vm.VMName, "context id", vm.VMContextID, "path", vm.InventoryPath, "vcenter", vm.VCenter, "refresh", vm.Refresh,
+		"interval", vm.BackupInterval, "size", humanSize(totalBytes(vm)))
 	if len(vm.Disks) == 0 {
 		p.line("no disks: run sendensectl vm discover, or vm add with --disk")
 		return
@@ -205,12 +203,12 @@ func printVM(p *printer, vm rpc.VM) {
 		}
 		rows = append(rows, []string{strconv.Itoa(d.DiskID), strconv.Itoa(d.UnitNumber), key, humanSize(d.CapacityBytes), d.Label})
 	}
-	p.table([]string{"disk", "unit", "key", "size", "label"}, rows)
+	p.table([]column{{title: "disk"}, {title: "unit"}, {title: "key"}, {title: "size"}, {title: "label"}}, rows)
 }
 
 func (a *app) vmRemove() *cobra.Command {
 	return &cobra.Command{
-		Use: "remove NAME", Short: "Take a VM off the record; its restore points stay", Args: cobra.ExactArgs(1),
+		Use: "remove NAME", Short: "Take a VM off the record; its restore points stay", Args: oneArg, ValidArgsFunction: a.completeFirst(vmNames),
 		RunE: a.ask(func(ctx context.Context, c *rpc.Client, args []string) error {
 			if err := c.RemoveVM(ctx, args[0]); err != nil {
 				return err
@@ -218,31 +216,6 @@ func (a *app) vmRemove() *cobra.Command {
 			return a.show(rpc.VMRef{VMName: args[0]}, func(p *printer) { p.line("vm %s removed", args[0]) })
 		}),
 	}
-}
-
-func (a *app) vmDiscover() *cobra.Command {
-	var r rpc.DiscoverRequest
-	c := &cobra.Command{
-		Use: "discover VCENTER", Short: "Ask which VMs a vCenter has; with --store, put them on record", Args: cobra.ExactArgs(1),
-		Long: "Ask the SNA which VMs a vCenter of the agent's configuration has. It takes about a quarter of a minute for a hundred VMs.",
-		RunE: a.ask(func(ctx context.Context, c *rpc.Client, args []string) error {
-			r.VCenter = args[0]
-			found, err := c.DiscoverVMs(ctx, r)
-			if err != nil {
-				return err
-			}
-			return a.show(found, func(p *printer) {
-				var rows [][]string
-				for _, d := range found.VMs {
-					rows = append(rows, []string{d.VM.VMName, strconv.Itoa(len(d.VM.Disks)), humanSize(totalBytes(d.VM)), yesNo(d.Stored), d.Error})
-				}
-				p.table([]string{"name", "disks", "size", "stored", "error"}, rows)
-			})
-		}),
-	}
-	c.Flags().StringVar(&r.Filter, "filter", "", "only VMs whose name the SNA finds to match `TEXT`")
-	c.Flags().BoolVar(&r.Store, "store", false, "put every VM found on record")
-	return c
 }
 
 func totalBytes(vm rpc.VM) int64 {

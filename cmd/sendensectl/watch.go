@@ -18,7 +18,7 @@ func (a *app) backupWatch() *cobra.Command {
 		Long: `Watch a backup until it has ended, and then exit with code 0 if it is completed and 1 if not; or watch all backups, or
 those of one VM, until interrupted. Interrupting it stops the watching, not the backup. When the agent is restarted, the
 watching goes on. With --output json every event is one line of JSON.`,
-		Args: cobra.MaximumNArgs(1),
+		Args: maybeOne, ValidArgsFunction: a.completeFirst(activeBackups),
 		PreRunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				r.BackupID = args[0]
@@ -37,6 +37,7 @@ watching goes on. With --output json every event is one line of JSON.`,
 		}),
 	}
 	c.Flags().StringVar(&r.VMName, "vm", "", "only the backups of the VM of this `NAME`")
+	a.completeFlag(c, "vm", vmNames)
 	return c
 }
 
@@ -46,7 +47,7 @@ func (a *app) backupWait() *cobra.Command {
 		Short: "Wait until a backup has ended, and show it",
 		Long: `Wait until a backup has ended and show it. The exit code is 0 if it is completed, and 1 if not. Interrupting it stops the
 waiting, not the backup.`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArg, ValidArgsFunction: a.completeFirst(activeBackups),
 		RunE: a.ask(func(ctx context.Context, c *rpc.Client, args []string) error {
 			return a.waitFor(ctx, c, args[0])
 		}),
@@ -67,9 +68,9 @@ func (a *app) waitFor(ctx context.Context, c *rpc.Client, id string) error {
 
 // follow returns the last record of the one backup that is watched.
 func (a *app) follow(ctx context.Context, c *rpc.Client, r rpc.WatchRequest, v view) (rpc.Backup, error) {
+	defer v.close() // whatever happens: it gives the terminal back
 	f := &follower{socket: a.socket, request: r, view: v}
 	err := f.follow(ctx, c)
-	v.close()
 	switch {
 	case ctx.Err() != nil && r.BackupID == "": // it has no other end
 		return rpc.Backup{}, &interruptedError{code: exitOK}
@@ -85,7 +86,7 @@ func (a *app) follow(ctx context.Context, c *rpc.Client, r rpc.WatchRequest, v v
 
 // watchView is the view of a command that does nothing but watch.
 func (a *app) watchView() view {
-	if a.output == "json" {
+	if a.output == outputJSON {
 		return newJSONLines(a.stdout, a.stderr)
 	}
 	return a.progressView()

@@ -39,7 +39,7 @@ func watched(t *testing.T, scripts ...script) string {
 				agent.Notify(context.Background(), rpc.NotifyBackupEvent, e) //nolint:errcheck // the client may have gone
 			}
 			if kind != rpc.EventEnd {
-				time.AfterFunc(50*time.Millisecond, agent.Stop) // the answer has to be out
+				time.AfterFunc(50*time.Millisecond, func() { hangUp(ctx) }) // the answer has to be out
 			}
 			return rpc.WatchRef{WatchID: n}
 		}),
@@ -136,7 +136,7 @@ func TestInterruptedWatching(t *testing.T) {
 		says string
 	}{
 		{[]string{"backup", "watch"}, exitOK, "sendensectl: no longer watching; the backups go on\n"},
-		{[]string{"backup", "watch", "backup-a-1"}, exitFailed, "sendensectl: no longer watching; backup backup-a-1 goes on\n  to watch it again: sendensectl backup watch backup-a-1\n"},
+		{[]string{"backup", "watch", "backup-a-1"}, exitFailed, "sendensectl: no longer watching; backup backup-a-1 goes on\n  to watch it again: sendensectl backup watch backup-a-1; to stop it: sendensectl backup cancel backup-a-1\n"},
 		{[]string{"backup", "start", "a", "--wait"}, exitFailed, "sendensectl: no longer watching; backup backup-a-1 goes on\n"},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -165,10 +165,9 @@ func (w *cancelOnWrite) Write(p []byte) (int, error) {
 func TestAgentThatStaysAway(t *testing.T) {
 	defer func(d time.Duration) { reconnectFor = d }(reconnectFor)
 	reconnectFor = 50 * time.Millisecond
-	gone := func(ctx context.Context) { jrpc2.ServerFromContext(ctx).Stop() }
 	socket := fakeAgent(t, handler.Map{
-		rpc.MethodBackupWatch: handler.New(func(ctx context.Context, _ rpc.WatchRequest) error { go gone(ctx); <-ctx.Done(); return ctx.Err() }),
-		rpc.MethodAgentStatus: handler.New(func(ctx context.Context, _ rpc.None) error { go gone(ctx); <-ctx.Done(); return ctx.Err() }),
+		rpc.MethodBackupWatch: handler.New(func(ctx context.Context, _ rpc.WatchRequest) error { go hangUp(ctx); <-ctx.Done(); return ctx.Err() }),
+		rpc.MethodAgentStatus: handler.New(func(ctx context.Context, _ rpc.None) error { go hangUp(ctx); <-ctx.Done(); return ctx.Err() }),
 	})
 	code, _, stderr := ctl(t, socket, "", "backup", "watch", "backup-a-1")
 	if code != exitUnreachable || !strings.Contains(stderr, "watching backup-a-1: connection to the agent") || strings.Count(stderr, "went away") != 1 {

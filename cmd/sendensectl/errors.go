@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// The exit codes, as the help lists them.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+	exitDamaged     = 4
+)
+
+// A usageError is a command line that is wrong.
+type usageError struct{ error }
+
+// report tells what went wrong and returns the exit code: the message, then what to do, then the unit's journal.
+func report(w io.Writer, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	var usage usageError
+	var lost *rpc.UnreachableError
+	var refused *rpc.Error
+	var interrupted *interruptedError
+	var damaged *damageFound
+	fmt.Fprintf(w, "sendensectl: %s\n", wrap(safe(err.Error()), proseWidth(w), 13))
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &damaged):
+		return exitDamaged
+	case errors.As(err, &interrupted):
+		reportData(w, rpc.ErrorData{Hint: interrupted.hint()})
+		return interrupted.code
+	case errors.As(err, &lost):
+		fmt.Fprintf(w, "  %s\n", wrap(lost.Hint(), proseWidth(w), 2))
+		return exitUnreachable
+	case errors.As(err, &refused):
+		reportData(w, refused.Data)
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(w, "  what the agent was asked for goes on")
+	}
+	return exitFailed
+}
+
+func reportData(w io.Writer, d rpc.ErrorData) {
+	if d.Hint != "" {
+		fmt.Fprintf(w, "  %s\n", wrap(inCommands(safe(d.Hint)), proseWidth(w), 2))
+	}
+	if d.RestoreID != "" {
+		fmt.Fprintf(w, "  more: sendensectl restore show %s\n", safe(d.RestoreID))
+	} else if d.BackupID != "" {
+		fmt.Fprintf(w, "  more: sendensectl backup show %s\n", safe(d.BackupID))
+	}
+	reportJournal(w, d.Unit, d.Journal)
+}
+
+func reportJournal(w io.Writer, unit string, journal []string) {
+	if len(journal) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "  journal of %s:\n", safe(unit))
+	for _, line := range journal {
+		fmt.Fprintf(w, "    %s\n", safe(line))
+	}
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+)
+
+// A gauge shows how one thing comes along that has a size: on a terminal as a bar, elsewhere in lines.
+type gauge interface {
+	say(what string) // what is being done from now on
+	set(fraction float64)
+	close()
+}
+
+// newGauge makes the gauge that fits where it is shown.
+func (a *app) newGauge(name string, size int64) gauge {
+	if canDraw(a.stderr) {
+		s := &backupBars{container: mpb.New(mpb.WithOutput(a.stderr)), disks: map[int]*bar{}}
+		s.total = s.newBar(name, 0)
+		return &barGauge{bars: s, size: size, began: time.Now()}
+	}
+	return &lineGauge{w: a.stderr, name: name, size: size}
+}
+
+// barGauge is a gauge on a terminal.
+type barGauge struct {
+	bars  *backupBars
+	size  int64
+	began time.Time
+}
+
+func (g *barGauge) say(what string) {
+	g.began = time.Now()
+	_, _ = g.bars.container.Write([]byte(safe(what) + "\n"))
+}
+
+func (g *barGauge) set(fraction float64) {
+	text := percent(fraction)
+	if spent := time.Since(g.began).Seconds(); spent > 0.5 {
+		rate := fraction * float64(g.size) / spent
+		text += "  " + humanSize(uint64(rate)) + "/s"
+		if fraction > 0 && fraction < 1 {
+			text += "  " + humanDuration(time.Duration(spent*(1-fraction)/fraction)*time.Second) + " left"
+		}
+	}
+	g.bars.total.set(fraction, text)
+}
+
+func (g *barGauge) close() {
+	g.bars.end(true)
+	g.bars.container.Wait()
+}
+
+// lineGauge is a gauge whose lines stay.
+type lineGauge struct {
+	w    io.Writer
+	name string
+	size int64
+	told time.Time
+}
+
+func (g *lineGauge) say(what string) {
+	g.told = time.Now()
+	fmt.Fprintf(g.w, "%s: %s\n", g.name, safe(what))
+}
+
+func (g *lineGauge) set(fraction float64) {
+	if time.Since(g.told) < tellEvery {
+		return
+	}
+	g.told = time.Now()
+	fmt.Fprintf(g.w, "%s: %s of %s\n", g.name, percent(fraction), humanSize(g.size))
+}
+
+func (g *lineGauge) close() {}

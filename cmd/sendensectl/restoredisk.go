@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sendense/backup-agent/rpc"
+)
+
+const (
+	// copyLifetime is how long the export of a copy is served should this program vanish: while it is connected, the agent
+	// does not count.
+	copyLifetime = 10 * time.Minute
+	// stopWithin bounds how long is waited for the end of the export after the copy.
+	stopWithin = time.Minute
+)
+
+// diskFormats are the formats that a disk can be written in.
+var diskFormats = []string{"raw", "qcow2", "vmdk"}
+
+// A diskCopy is one disk of a restore point that is written to a file or device.
+type diskCopy struct {
+	BackupID      string `json:"backup_id"`
+	DiskID        int    `json:"disk_id"`
+	Target        string `json:"target"`
+	Format        string `json:"format"`
+	CapacityBytes int64  `json:"capacity_bytes"`
+	Verified      bool   `json:"verified"` // what was written was read back and compared with the restore point
+
+	force, skipVerify bool
+}
+
+func (a *app) restoreDisk() *cobra.Command {
+	var d diskCopy
+	c := &cobra.Command{
+		Use: "disk BACKUP DISK FILE|DEVICE", Short: "Write a whole disk of a restore point to a file or a device",
+		Long: `Write a whole disk of a restore point to a file or a block device, as it was at the instant of the backup, with the rights
+of whoever calls. What was written is read back and compared with the restore point.
+
+A file gets its name when it is whole: one that is not empty is replaced only with --force, and only then. A device that
+is mounted or in use, or that holds data, is written to only with --force.
+
+DISK is the number of the disk, as "backup show" has it.`,
+		Example: `  sendensectl restore disk backup-pgtest1-1795422015 0 pgtest1.vmdk --format vmdk
+  sendensectl restore disk backup-pgtest1-1795422015 0 /dev/vg0/pgtest1`,
+		Args: wantArgs(3, 3), ValidArgsFunction: a.completeDisk,
+		PreRunE: func(_ *cobra.Command, args []string) (err error) {
+			d.BackupID, d.Target = args[0], args[2]
+			if d.DiskID, err = strconv.Atoi(args[1]); err != nil {
+				return fmt.Errorf("disk %q: want the number of a disk, such as 0", args[1])
+			}
+			if !slices.Contains(diskFormats, d.Format) {
+				return fmt.Errorf("--format %s: want %s", d.Format, strings.Join(diskFormats, ", "))
+			}
+			return nil
+		},
+		RunE: a.ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
+			if err := a.copyDisk(ctx, c, &d); err != nil {
+				return err
+			}
+			return a.show(d, func(p *printer) { p.line("%s", d.done()) })
+		}),
+	}
+	c.Flags().StringVar(&d.Format, "format", "raw", "`FORMAT` of what is written: raw, qcow2 or vmdk")
+	c.Flags().BoolVar(&d.force, "force", false, "replace a file that is not empty, write to a device that is in use or holds data")
+	c.Flags().BoolVar(&d.skipVerify, "no-verify", false, "do not read back what was written")
+	completeWords(c, "format", diskFormats)
+	return c
+}
+
+func (d *diskCopy) done() string {
+	how := "verified"
+	if !d.Verified {
+		how = "not verified"
+	}
+	return fmt.Sprintf("disk %d of %s restored to %s: %s, %s, %s", d.DiskID, d.BackupID, d.Target, d.Format, humanSize(d.CapacityBytes), how)
+}
+
+// copyDisk serves the one disk, copies and compares it, and ends the serving, whatever happens.
+func (a *app) copyDisk(ctx context.Context, c *rpc.Client, d *diskCopy) error {
+	t, err := openTarget(d.Target, d.Format, d.force)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	r, err := c.StartRestore(ctx, rpc.RestoreRequest{
+		BackupID: d.BackupID, Disks: []int{d.DiskID}, LifetimeSeconds: int64(copyLifetime / time.Second),
+	})
+	if err != nil {
+		return err
+	}
+	for _, w := range r.Warnings {
+		fmt.Fprintf(a.stderr, "warning: %s\n", safe(w))
+	}
+	err = a.copyServed(ctx, r.Disks[0], d, t)
+	if ctx.Err() != nil {
+		err = &interruptedCopyError{target: d.Target, device: t.device}
+	}
+	return errors.Join(err, a.endServing(ctx, r.RestoreID))
+}
+
+func (a *app) copyServed(ctx context.Context, served rpc.RestoreDisk, d *diskCopy, t *target) error {
+	d.CapacityBytes = served.CapacityBytes
+	if err := t.fits(served.CapacityBytes); err != nil {
+		return err
+	}
+	view := a.newGauge(fmt.Sprintf("disk %d", d.DiskID), served.CapacityBytes)
+	defer view.close()
+	view.say("copying")
+	if err := convert(ctx, served.NBDURL, t, d.Format, view); err != nil {
+		return err
+	}
+	if err := t.settle(); err != nil {
+		return err
+	}
+	if !d.skipVerify {
+		view.say("comparing what was written with the restore point")
+		if err := compare(ctx, served.NBDURL, t, d.Format, served.CapacityBytes, view); err != nil {
+			return err
+		}
+		d.Verified = true
+	}
+	return t.commit()
+}
+
+// endServing ends the export on a connection of its own: the agent may have been restarted since, and the user may have
+// interrupted us. If that fails, it ends by itself.
+func (a *app) endServing(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	c, err := rpc.Dial(ctx, a.socket)
+	if err == nil {
+		_, err = c.StopRestore(ctx, id)
+		c.Close()
+	}
+	if err != nil {
+		fmt.Fprintf(a.stderr, "%s is not stopped, and ends by itself in %s: %s\n", id, copyLifetime, safe(err.Error()))
+	}
+	return nil
+}
+
+// An interruptedCopyError says that the user stopped a copy, and what is left of it.
+type interruptedCopyError struct {
+	target string
+	device bool
+}
+
+func (e *interruptedCopyError) Error() string {
+	if e.device {
+		return "interrupted: " + e.target + " holds a part of the disk"
+	}
+	return "interrupted: " + e.target + " is as it was before"
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// A target is where a disk is written: a block device, or a file that gets its name when it is whole.
+type target struct {
+	path    string   // absolute, as it will be
+	device  bool     //
+	file    *os.File // the device, held so that nobody mounts it meanwhile
+	scratch string   // directory beside the file, in which it is made
+}
+
+// openTarget looks whether a target may be written to.
+func openTarget(path, format string, force bool) (*target, error) {
+	absolute, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(absolute)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return newFile(absolute)
+	case err != nil:
+		return nil, err
+	case info.Mode().Type() == fs.ModeDevice: // and no character device
+		return openDevice(absolute, format, force)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s: want a file or a block device", path)
+	case info.Size() > 0 && !force:
+		return nil, fmt.Errorf("%s is there already and not empty: choose another name, or say --force to replace it", path)
+	}
+	if absolute, err = filepath.EvalSymlinks(absolute); err != nil {
+		return nil, err
+	}
+	return newFile(absolute)
+}
+
+// newFile makes a directory beside the file. In it the file has the name that it will have, which some formats hold.
+func newFile(path string) (*target, error) {
+	scratch, err := os.MkdirTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
+	if err != nil {
+		return nil, err
+	}
+	return &target{path: path, scratch: scratch}, nil
+}
+
+func openDevice(path, format string, force bool) (*target, error) {
+	if format != "raw" {
+		return nil, fmt.Errorf("%s is a block device: only --format raw can be written to it", path)
+	}
+	// The kernel refuses O_EXCL while the device, or a part of it, is mounted, or is part of a RAID, LVM or swap.
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_EXCL, 0)
+	if errors.Is(err, unix.EBUSY) {
+		if !force {
+			return nil, fmt.Errorf("%s is in use: it is mounted, or a part of a RAID, of LVM or of the swap space; free it, or say --force", path)
+		}
+		f, err = os.OpenFile(path, os.O_RDWR, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t := &target{path: path, device: true, file: f}
+	if empty, err := t.empty(); err != nil || !empty && !force {
+		t.close()
+		if err == nil {
+			err = fmt.Errorf("%s holds data: choose another device, or say --force to write over it", path)
+		}
+		return nil, err
+	}
+	return t, nil
+}
+
+// empty says whether the first MiB of a device is zero: where a partition table or a file system would begin.
+func (t *target) empty() (bool, error) {
+	head := make([]byte, 1<<20)
+	n, err := t.file.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	return len(bytes.Trim(head[:n], "\x00")) == 0, nil
+}
+
+// fits says whether a disk finds room on a device.
+func (t *target) fits(size int64) error {
+	if !t.device {
+		return nil
+	}
+	end, err := t.file.Seek(0, io.SeekEnd)
+	if err == nil && end < size {
+		err = fmt.Errorf("%s has %s, and the disk %s (%d bytes): choose a larger device", t.path, humanSize(end), humanSize(size), size)
+	}
+	return err
+}
+
+// place is where qemu-img writes.
+func (t *target) place() string {
+	if t.device {
+		return t.path
+	}
+	return filepath.Join(t.scratch, filepath.Base(t.path))
+}
+
+// settle brings what was written to the disk and out of the page cache, so that it is read back from where it lies.
+func (t *target) settle() error {
+	f, err := os.OpenFile(t.place(), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return errors.Join(fmt.Errorf("%s cannot be brought to the disk: %w", t.path, err), f.Close())
+	}
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) // a hint
+	return f.Close()
+}
+
+// commit gives a file its name.
+func (t *target) commit() error {
+	if t.device {
+		return nil
+	}
+	if err := os.Rename(t.place(), t.path); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(t.path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// close gives back what is held, and removes a file that has not got its name.
+func (t *target) close() {
+	if t.file != nil {
+		_ = t.file.Close()
+	}
+	if t.scratch != "" {
+		_ = os.RemoveAll(t.scratch)
+	}
+}
+
+// written names for qemu-img what was written. A device may be larger than the disk: what follows is not ours.
+func (t *target) written(size int64) (string, error) {
+	if !t.device {
+		return t.place(), nil
+	}
+	node, err := json.Marshal(map[string]any{
+		"driver": "raw", "size": size, "file": map[string]any{"driver": "host_device", "filename": t.path},
+	})
+	return "json:" + string(node), err
+}
