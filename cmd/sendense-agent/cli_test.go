@@ -2,6 +2,8 @@ package main_test
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,19 +48,26 @@ func TestCommandLine(t *testing.T) {
 		step{words("backup start pgtest1 --type incremental"), 1, "", "full"},
 		step{words("backup start pgtest1 --type differential"), 1, "", "backup_type: want full, incremental or auto"},
 		step{words("backup start pgtest1 --repository nas"), 1, "", `repository "nas" is not configured`},
-		step{words("backup start"), 2, "", "accepts 1 arg"},
+		step{words("backup start"), 2, "", "VM is missing"},
 		step{words("backup strat pgtest1"), 2, "", "did you mean start?"},
 		step{words("backup show nosuch"), 1, "", `"nosuch" is not on record`},
 		step{words("backup watch nosuch"), 1, "", `"nosuch" is not on record`},
 		step{words("backup list --state odd"), 1, "", "state: want queued"},
 		step{words("status --socket /run/nosuch.sock"), 3, "", "there is no such socket"},
 		step{words("repository list"), 0, "usable", ""},
-		step{words("export list"), 0, "PORT", ""},
+		step{words("export list"), 0, "PORT", "nothing is being exported"},
 		step{words("backup start pgtest1 --type auto --wait --request-id first"), 0, "state:       completed", "completed, 2 of 2 disks complete"},
 		step{words("backup start pgtest1 --type auto --wait --rate-limit 100MiB"), 0, "incremental", "completed"},
 		step{words("backup list --vm pgtest1 --state completed --limit 1"), 0, "BACKUP", "there are more: --cursor"},
-		step{words("backup list --vm other"), 0, "BACKUP", ""},
+		step{words("backup list --vm other"), 0, "BACKUP", "no such backups"},
+		step{words("backup list --repository main --since 1h --state completed"), 0, "backup-pgtest1-", ""},
+		step{words("backup list --repository nas -o json"), 0, `"backups": []`, ""},
+		step{words("backup list --until 1h -o json"), 0, `"backups": []`, ""},
+		step{words("backup list --since yesterday"), 2, "", "want a time like"},
+		step{words("repository show main"), 0, "usable", ""},
+		step{words("repository show nas"), 1, "", `"nas" is not configured`},
 	)
+	h.importAndReport()
 	code, stdout, stderr := h.ctl("backup", "start", "pgtest1", "--type", "auto", "--request-id", "first", "-o", "json")
 	var again rpc.StartResponse
 	if err := json.Unmarshal([]byte(stdout), &again); err != nil || code != 0 || again.Status != "completed" {
@@ -73,7 +82,39 @@ func TestCommandLine(t *testing.T) {
 	h.steps(
 		step{words("backup wait " + page.Backups[0].BackupID), 0, page.Backups[0].BackupID, "completed"},
 		step{words("backup watch " + page.Backups[0].BackupID + " -o json"), 0, `"kind":"state"`, ""},
+		step{words("backup delete " + page.Backups[0].BackupID), 2, "", "there is nobody to ask: say --yes"},
+		step{words("backup delete --yes " + page.Backups[1].BackupID), 1, "", page.Backups[0].BackupID + " stands on"},
+		step{words("backup delete --yes " + page.Backups[0].BackupID), 0, "deleted", ""},
+		step{words("backup delete --yes " + page.Backups[1].BackupID), 0, "deleted", ""},
+		step{words("backup delete --yes " + page.Backups[1].BackupID), 0, "deleted", ""},
+		step{words("backup delete --yes nosuch"), 1, "", `"nosuch" is not on record`},
 	)
+}
+
+// importAndReport puts what is on record on record again, which changes nothing, and looks at the page.
+func (h *hub) importAndReport() {
+	h.Helper()
+	_, listed, _ := h.ctl("vm", "list", "-o", "json")
+	file, page := filepath.Join(h.dir, "vms.json"), filepath.Join(h.dir, "page.html")
+	must(h.T, os.WriteFile(file, []byte(listed), 0o600))
+	csv := filepath.Join(h.dir, "vms.csv")
+	must(h.T, os.WriteFile(csv, []byte("vm_name,disk_id,unit_number,capacity\nnew,0,0,1GiB\nodd,0,0,1000\n"), 0o600))
+	h.steps(
+		step{[]string{"vm", "import", file}, 0, "0 VMs added, 0 replaced, 1 unchanged, 0 refused", ""},
+		step{[]string{"vm", "import", "-n", csv}, 1, "it would be: 1 VM added", csv + `:3: vm "odd": disk 0: capacity_bytes 1000`},
+		step{words("vm show new"), 1, "", `"new" is not on record`},
+		step{[]string{"vm", "import", csv}, 1, "1 VM added", "1 VM refused"},
+		step{words("vm show new"), 0, "1 GiB", ""},
+		step{words("vm remove new"), 0, "removed", ""},
+		step{[]string{"report", "--html", page}, 0, "1 VM, 30 days", ""},
+	)
+	html, err := os.ReadFile(page)
+	must(h.T, err)
+	for _, want := range []string{"pgtest1", "1 of 1", "1 full, 1 incremental"} {
+		if !strings.Contains(string(html), want) {
+			h.Errorf("the page has no %q", want)
+		}
+	}
 }
 
 func TestBackupThatFails(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/sna/snatest"
+	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
@@ -80,7 +82,7 @@ func (h *hub) boot() {
 	})
 }
 
-// end cancels what still runs and looks that no unit is left and that the daemon stops in order.
+// end cancels what still runs and looks that no unit is left, that the daemon stops in order, and that its database is sound.
 func (h *hub) end() {
 	if h.ended {
 		return
@@ -111,6 +113,11 @@ func (h *hub) end() {
 		}
 	}
 	h.sna.end(syscall.SIGTERM)
+	s, err := store.Open(filepath.Join(h.dir, "state", "agent.db"), store.Options{MustExist: true})
+	must(h.T, err)
+	if err := errors.Join(s.Check(ctx), s.Close()); err != nil {
+		h.Error(err)
+	}
 }
 
 // exporters lists the services that are serving a disk.

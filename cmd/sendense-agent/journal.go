@@ -14,8 +14,11 @@ import (
 
 // newLogger writes where the configuration says: to the journal with every attribute as a field of its own, so that
 // journalctl -u sendense-agent BACKUP_ID=... finds a backup, or to standard error.
-func newLogger(cfg config.Agent) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.Level()}
+// The level may be changed at any time.
+func newLogger(cfg config.Agent) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(cfg.Level())
+	options := &slog.HandlerOptions{Level: level}
 	format := cfg.LogFormat
 	if format == "auto" {
 		format = "text"
@@ -25,22 +28,24 @@ func newLogger(cfg config.Agent) *slog.Logger {
 	}
 	switch format {
 	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+		return slog.New(slog.NewJSONHandler(os.Stderr, options)), level
 	case "journal":
-		return slog.New(&journalHandler{level: cfg.Level()})
+		return slog.New(&journalHandler{level: level}), level
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options))
+	return slog.New(slog.NewTextHandler(os.Stderr, options)), level
 }
 
 // A journalHandler sends records to the journal by its native protocol.
 type journalHandler struct {
-	level  slog.Level
+	level  slog.Leveler
 	prefix string // of the names of attributes, from groups
 	fields []slog.Attr
 }
 
 // Enabled says whether the level is wanted.
-func (h *journalHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level }
+func (h *journalHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= h.level.Level()
+}
 
 // WithAttrs returns a handler that adds attributes to every record.
 func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {

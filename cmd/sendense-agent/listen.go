@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"os/user"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	"golang.org/x/net/netutil"
 
 	"github.com/sendense/backup-agent/agent/config"
 )
@@ -18,7 +21,8 @@ import (
 // sockets are what the daemon listens on.
 type sockets struct {
 	rpc  net.Listener
-	http net.Listener // nil unless enabled
+	http net.Listener     // nil unless enabled
+	own  *durableListener // rpc, where systemd did not pass one
 }
 
 // Names by which socket units hand over their descriptors (FileDescriptorName=).
@@ -40,8 +44,10 @@ func listen(cfg *config.Config) (s sockets, err error) {
 	}
 	if l := passed[rpcDescriptor]; len(l) > 0 {
 		s.rpc = l[0]
-	} else if s.rpc, err = listenUnix(cfg.Agent.Socket, cfg.Agent.SocketGroup); err != nil {
+	} else if s.own, err = listenDurably(cfg.Agent.Socket, cfg.Agent.SocketGroup); err != nil {
 		return s, err
+	} else {
+		s.rpc = s.own
 	}
 	if !cfg.HTTP.Enabled {
 		return s, nil
@@ -51,7 +57,20 @@ func listen(cfg *config.Config) (s sockets, err error) {
 	} else if s.http, err = net.Listen("tcp", cfg.HTTP.Listen); err != nil {
 		return s, fmt.Errorf("http.listen: %w", err)
 	}
+	s.http = netutil.LimitListener(s.http, maxTCPConnections)
 	return s, nil
+}
+
+// maxTCPConnections is how many connections to the callbacks, and how many to the metrics, are open at once; more wait. Every local user
+// may open them, and without a bound none would be left for anything else of the daemon: each takes a file descriptor.
+const maxTCPConnections = 1024
+
+// keep makes the rpc socket again whenever it has gone, until ctx ends. One that systemd passed is systemd's.
+func (s sockets) keep(ctx context.Context, log *slog.Logger) error {
+	if s.own == nil {
+		return nil
+	}
+	return s.own.keep(ctx, log)
 }
 
 func (s sockets) close() {
@@ -64,11 +83,11 @@ func (s sockets) close() {
 
 // listenUnix makes the RPC socket, for its owner and one group. A socket that nobody answers on is what a killed daemon
 // left, and goes; anything else that stands in the way stays.
-func listenUnix(path, group string) (net.Listener, error) {
+func listenUnix(path, group string) (*net.UnixListener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, fmt.Errorf("agent.socket: %w", err)
 	}
-	l, err := net.Listen("unix", path)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("agent.socket: %w", err)
 	}

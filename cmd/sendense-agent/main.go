@@ -8,10 +8,27 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/cmd/internal/manual"
 )
 
 // version is set by the linker: -X main.version=...
 var version = "dev"
+
+const rootHelp = `sendense-agent backs up whole VMs at one instant, for the hub appliance. systemd runs it; sendensectl talks to it.
+
+Exit codes:
+  0  done; of the daemon, it was told to stop
+  1  anything else, named on standard error
+
+Environment:
+  LISTEN_FDS             sockets that systemd hands over, in place of those of the configuration
+  NOTIFY_SOCKET          systemd is told when the daemon is ready, and that it lives
+  CREDENTIALS_DIRECTORY  holds the passwords of vCenters, as LoadCredential= puts them there
+
+Files:
+  /etc/sendense-agent/config.toml  the configuration, see sendense-agent.toml(5)
+  /var/lib/sendense-agent          the database of VMs, backups and leases
+  /run/sendense-agent/agent.sock   the socket that sendensectl talks to`
 
 func main() {
 	if err := command().Execute(); err != nil {
@@ -25,7 +42,7 @@ func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "sendense-agent",
 		Short:         "Back up whole VMs at one instant",
-		Long:          "sendense-agent backs up whole VMs at one instant, for the hub appliance. systemd runs it; sendensectl talks to it.",
+		Long:          rootHelp,
 		Args:          cobra.NoArgs,
 		Version:       version,
 		SilenceErrors: true,
@@ -35,23 +52,56 @@ func command() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), cfg)
+			return serve(cmd.Context(), path, cfg)
 		},
 	}
-	root.PersistentFlags().StringVarP(&path, "config", "c", "/etc/sendense-agent/config.toml", "configuration file")
+	root.PersistentFlags().StringVarP(&path, "config", "c", defaultConfig, "configuration file")
+	root.AddCommand(generatorCommand(&path))
 	root.AddCommand(&cobra.Command{
 		Use:   "check-config",
 		Short: "Check the configuration file and name everything that is wrong with it",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if _, err := config.Load(path); err != nil {
+			cfg, err := config.Load(path)
+			if err != nil {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), path+": ok")
+			if todo := unread(path, cfg); todo != "" {
+				fmt.Fprintln(cmd.ErrOrStderr(), path+": "+todo)
+			}
 			return nil
 		},
 	})
-	root.AddCommand(rebuildCommand(&path))
+	root.AddCommand(rebuildCommand(&path), doctorCommand(&path), readFilesCommand(), manCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
+	completeArguments(root)
 	return root
+}
+
+// completeArguments has shells offer what can be: no command takes a file but with --config.
+func completeArguments(root *cobra.Command) {
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	offer(root, "config", []string{"toml"}, cobra.ShellCompDirectiveFilterFileExt)
+	for _, c := range root.Commands() {
+		if c.Flags().Lookup("output") != nil {
+			offer(c, "output", []string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)
+		}
+	}
+}
+
+func offer(c *cobra.Command, flag string, words []cobra.Completion, directive cobra.ShellCompDirective) {
+	if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, directive)); err != nil {
+		panic(err) // there is no such flag
+	}
+}
+
+// manCommand writes the manual pages, for whoever makes packages.
+func manCommand() *cobra.Command {
+	book := manual.Book{Section: 8, Version: version, SeeAlso: "sendensectl(1) sendense-agent.toml(5)"}
+	return book.Command(func() map[string]string {
+		return map[string]string{
+			"sendense-agent.toml.5": manual.ConfigPage("sendense-agent.toml", "/etc/sendense-agent/config.toml", version, config.Example()),
+		}
+	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/exporter-toolkit/web"
+	"golang.org/x/net/netutil"
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
@@ -86,6 +87,7 @@ func (m *monitoring) listen() error {
 	if m.listener, err = net.Listen("tcp", m.config.Listen); err != nil {
 		return fmt.Errorf("metrics.listen: %w: choose another address, or set metrics.enabled to false", err)
 	}
+	m.listener = netutil.LimitListener(m.listener, maxTCPConnections)
 	return nil
 }
 

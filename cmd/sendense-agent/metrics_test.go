@@ -23,6 +23,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"github.com/sendense/backup-agent/rpc"
 )
 
 const metricsAddress = "127.0.0.1:9185"
@@ -46,10 +48,14 @@ func TestMetricsReference(t *testing.T) {
 	id := h.held("first", "copy/0")
 	h.release("copy/0")
 	h.completes(id, first)
+	restore, err := h.dial().StartRestore(t.Context(), rpc.RestoreRequest{BackupID: id})
+	must(t, err)
 	id = h.held("second", "copy/0")
 	_ = h.dial().Call(t.Context(), "no.such.method", nil, nil)
 
 	code, text := fetch(t, "/metrics")
+	_, err = h.dial().StopRestore(t.Context(), restore.RestoreID)
+	must(t, err)
 	if code != http.StatusOK {
 		t.Fatalf("%d %s", code, text)
 	}

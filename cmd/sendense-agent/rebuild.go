@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,13 +8,15 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 )
@@ -29,7 +30,8 @@ func rebuildCommand(path *string) *cobra.Command {
 		Short: "Make the catalog again from the manifests in the repositories",
 		Long: "rebuild reads the manifest of every restore point in every configured repository and puts on record what the\n" +
 			"database does not know: restore points, and VMs as their newest restore point describes them. What is on record\n" +
-			"stays as it is, so it can be run at any time the daemon is stopped, and as often as wanted.\n\n" +
+			"stays as it is, so it can be run at any time the daemon is stopped, and as often as wanted. A database that\n" +
+			"is damaged is set aside, and a new one is made.\n\n" +
 			"It exits with 1 when something was found that is not as it should be; all the rest has been done then.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -40,7 +42,7 @@ func rebuildCommand(path *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			report, err := rebuild(cfg, dryRun)
+			report, err := rebuildCatalog(cfg, dryRun)
 			if err != nil {
 				return err
 			}
@@ -58,33 +60,44 @@ func rebuildCommand(path *string) *cobra.Command {
 	return cmd
 }
 
-// rebuild brings the database up to what the repositories hold.
-func rebuild(cfg *config.Config, dryRun bool) (report *rebuildReport, err error) {
+// rebuildCatalog brings the database up to what the repositories hold. One that is damaged is set aside, and a new one put
+// in its place.
+func rebuildCatalog(cfg *config.Config, dryRun bool) (*rebuildReport, error) {
 	repositories, err := openRepositories(cfg)
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(cfg.Agent.StateDirectory, "agent.db")
-	report = newRebuildReport(path, dryRun)
+	path := databasePath(cfg)
+	report := &rebuildReport{Database: path, DryRun: dryRun}
 	if dryRun {
-		var remove func()
-		if path, remove, err = copyDatabase(path); err != nil {
+		copied, remove, err := copyDatabase(path)
+		if err != nil {
 			return nil, err
 		}
 		defer remove()
+		path = copied
 	}
-	db, err := store.Open(path, store.Options{})
+	found, aside, err := updateOrReplace(path, repositories, cfg.SNA.Cooldown.Std())
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	b := &rebuilder{store: db, report: report, newest: map[string]repository.Manifest{}}
-	for _, r := range repositories {
-		if err := b.addRepository(r); err != nil {
-			return nil, err
-		}
+	report.Report = *found
+	if aside != "" {
+		report.SetAside = strings.Replace(aside, path, report.Database, 1)
 	}
-	return report, b.addVMs()
+	return report, nil
+}
+
+func updateOrReplace(path string, repositories []*repository.Repository, cooldown time.Duration) (_ *rebuild.Report, aside string, err error) {
+	db, err := openWhole(path)
+	if errors.Is(err, store.ErrDamaged) || errors.Is(err, fs.ErrNotExist) {
+		return rebuild.Replace(path, repositories, cooldown)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	report, err := rebuild.Update(db, repositories)
+	return report, "", errors.Join(err, db.Close())
 }
 
 // openRepositories are those of the configuration. The exporters' user matters: a manifest of theirs is none.
@@ -107,101 +120,6 @@ func openRepositories(cfg *config.Config) ([]*repository.Repository, error) {
 		list = append(list, repository.New(r.ID, r.Path, owner))
 	}
 	return list, nil
-}
-
-// A rebuilder puts on record what it finds. An error of its methods is one of the database, which ends the work;
-// everything else is a problem in the report.
-type rebuilder struct {
-	store  *store.Store
-	report *rebuildReport
-	newest map[string]repository.Manifest // by VM name
-}
-
-func (b *rebuilder) addRepository(r *repository.Repository) error {
-	b.report.Repositories = append(b.report.Repositories, r.ID)
-	points, problems, err := r.Points()
-	if err != nil {
-		b.report.problem(r.Path, err)
-		return nil
-	}
-	for _, p := range problems {
-		b.report.problem(p.Path, p.Err)
-	}
-	// In the order in which they were made, so that a rebuild that is cut short leaves no child without its parent.
-	slices.SortStableFunc(points, func(x, y repository.Found) int {
-		return cmp.Or(x.Manifest.CreatedAt.Compare(y.Manifest.CreatedAt), cmp.Compare(x.Path, y.Path))
-	})
-	for _, p := range points {
-		if !p.Whole {
-			continue // a problem names it; on record it would be built upon
-		}
-		if err := b.addPoint(r, p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// addPoint puts one restore point on record, unless it is there.
-func (b *rebuilder) addPoint(r *repository.Repository, p repository.Found) error {
-	m := p.Manifest
-	added, err := b.store.Import(m.Backup(r.ID, p.Path))
-	if err != nil {
-		return err
-	}
-	if !added {
-		if why, err := b.compare(m.BackupID, p.Path); err != nil {
-			return err
-		} else if why != nil {
-			b.report.problem(p.Path, why)
-			return nil
-		}
-	}
-	b.report.add(rebuiltPoint{BackupID: m.BackupID, VMName: m.VM.Name, Repository: r.ID, Directory: p.Path}, added)
-	if old, ok := b.newest[m.VM.Name]; !ok || m.CreatedAt.After(old.CreatedAt) {
-		b.newest[m.VM.Name] = m
-	}
-	return nil
-}
-
-// compare says why what was not imported is not what the database knows under its id; nil if it is. A backup that is
-// active there is completed by the daemon, which finds the manifest.
-func (b *rebuilder) compare(id, directory string) (why, err error) {
-	removed, err := b.store.Removed(id)
-	if err != nil {
-		return nil, err
-	}
-	if removed {
-		return fmt.Errorf("backup %s was deleted and its directory is left behind: remove the directory", id), nil
-	}
-	known, err := b.store.Backup(id)
-	switch {
-	case err != nil:
-		return nil, err
-	case known.Directory != directory:
-		return fmt.Errorf("backup %s is on record in %s: remove this directory if it is a copy; "+
-			"if the repository was moved, move the database away and run this again", id, known.Directory), nil
-	case known.State.Terminal() && known.State != "completed":
-		return fmt.Errorf("backup %s has a manifest and is on record as %s: look at both, and remove one", id, known.State), nil
-	}
-	return nil, nil
-}
-
-// addVMs registers the VMs that have restore points and no record.
-func (b *rebuilder) addVMs() error {
-	for _, m := range b.newest {
-		_, err := b.store.VM(m.VM.Name)
-		var missing *store.NotFoundError
-		if errors.As(err, &missing) {
-			_, err = b.store.PutVM(m.Backup("", "").VM)
-			b.report.VMs = append(b.report.VMs, m.VM.Name)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	slices.Sort(b.report.VMs)
-	return nil
 }
 
 // copyDatabase makes a copy to try things on, and returns what removes it. Where there is no database there is none in

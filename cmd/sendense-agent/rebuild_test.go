@@ -134,7 +134,7 @@ func TestRebuild(t *testing.T) {
 		t.Error(d)
 	}
 	var pinned *store.PinnedError
-	if err := db.RemoveBackup(full.BackupID, time.Now()); !errors.As(err, &pinned) {
+	if err := markDeleting(db, full.BackupID); !errors.As(err, &pinned) {
 		t.Errorf("the parent can be removed: %v", err)
 	}
 	vm, err := db.VM("vm")
@@ -204,6 +204,14 @@ func TestRebuildWhileTheDaemonRuns(t *testing.T) {
 	}
 }
 
+func markDeleting(db *store.Store, id string) error {
+	_, _, err := db.Update(id, time.Now(), func(b *backup.Backup) error {
+		b.State = backup.Deleting
+		return nil
+	})
+	return err
+}
+
 // TestRebuildProblems: what is broken is named and left out, everything else is done, and the command fails.
 func TestRebuildProblems(t *testing.T) {
 	h := newHub(t, "main", "copy", "gone")
@@ -223,6 +231,7 @@ func TestRebuildProblems(t *testing.T) {
 	must(t, err)
 	_, err = db.Import(deleted.Backup("main", "/x"))
 	must(t, err)
+	must(t, markDeleting(db, deleted.BackupID))
 	must(t, db.RemoveBackup(deleted.BackupID, time.Now()))
 	must(t, db.Close())
 

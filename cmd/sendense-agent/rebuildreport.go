@@ -11,49 +11,16 @@ import (
 	"text/tabwriter"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/sendense/backup-agent/agent/rebuild"
 )
 
 // A rebuildReport is what a rebuild did, or would do; as JSON it is what --output json prints.
 type rebuildReport struct {
-	Database     string           `json:"database"`
-	DryRun       bool             `json:"dry_run"`
-	Repositories []string         `json:"repositories"`
-	Imported     []rebuiltPoint   `json:"imported"`
-	AlreadyThere []rebuiltPoint   `json:"already_there"`
-	VMs          []string         `json:"vms_registered"`
-	Problems     []rebuildProblem `json:"problems"`
-}
-
-type rebuiltPoint struct {
-	BackupID   string `json:"backup_id"`
-	VMName     string `json:"vm_name"`
-	Repository string `json:"repository_id"`
-	Directory  string `json:"directory"`
-}
-
-type rebuildProblem struct {
-	Path   string `json:"path"`
-	Reason string `json:"reason"`
-}
-
-// newRebuildReport has no nil lists: JSON shows an empty one as one.
-func newRebuildReport(database string, dryRun bool) *rebuildReport {
-	return &rebuildReport{
-		Database: database, DryRun: dryRun, Repositories: []string{}, Imported: []rebuiltPoint{},
-		AlreadyThere: []rebuiltPoint{}, VMs: []string{}, Problems: []rebuildProblem{},
-	}
-}
-
-func (r *rebuildReport) add(p rebuiltPoint, imported bool) {
-	if imported {
-		r.Imported = append(r.Imported, p)
-	} else {
-		r.AlreadyThere = append(r.AlreadyThere, p)
-	}
-}
-
-func (r *rebuildReport) problem(path string, err error) {
-	r.Problems = append(r.Problems, rebuildProblem{Path: path, Reason: err.Error()})
+	Database string `json:"database"`
+	DryRun   bool   `json:"dry_run"`
+	SetAside string `json:"set_aside,omitempty"` // where a damaged database is kept
+	rebuild.Report
 }
 
 func (r *rebuildReport) print(w io.Writer, format string) error {
@@ -65,6 +32,9 @@ func (r *rebuildReport) print(w io.Writer, format string) error {
 	}
 	var b strings.Builder
 	r.table(&b)
+	if r.SetAside != "" {
+		fmt.Fprintf(&b, "the database was damaged, and is kept as %s\n", plain(r.SetAside))
+	}
 	for _, vm := range r.VMs {
 		fmt.Fprintf(&b, "registered vm %s\n", plain(vm))
 	}

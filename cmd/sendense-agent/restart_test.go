@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -36,6 +37,32 @@ func TestKilledInMidCopy(t *testing.T) {
 	code, exited := waiting.exited(patient)
 	if !exited || code != 0 || !strings.Contains(waiting.stdout(), "completed") || !strings.Contains(waiting.stderr(), "the agent is back") {
 		t.Errorf("sendensectl backup wait: %v %d %s\n%s", exited, code, waiting.stderr(), waiting.stdout())
+	}
+}
+
+// A daemon that is killed while it waits for the SNA's answer: the next one does not ask again, and shows that the outcome of
+// a call is not known.
+func TestKilledWhileTheSNAIsAsked(t *testing.T) {
+	h := newHub(t)
+	h.addVM("pgtest1", diskSize)
+	h.control("fault", nil, map[string][]string{"faults": {"answer=hang", "inert"}})
+	_ = start(t, program("sendensectl"), "backup", "start", "pgtest1", "--type", "full")
+	h.eventually("the SNA is asked", func() bool {
+		var state snatest.State
+		must(t, h.get("state", nil, &state))
+		return len(state.Posts) == 1
+	})
+	h.daemon.end(syscall.SIGKILL)
+	h.boot()
+	_, text := fetch(t, "/metrics")
+	for _, want := range []string{`sendense_agent_sna_calls_total{outcome="unknown"} 1`, `sendense_backup_active{state="unresolved"} 1`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in the metrics", want)
+		}
+	}
+	var state snatest.State
+	if must(t, h.get("state", nil, &state)); len(state.Posts) != 1 {
+		t.Errorf("the SNA was asked %d times", len(state.Posts))
 	}
 }
 

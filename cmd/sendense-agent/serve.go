@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -31,12 +30,13 @@ import (
 const closeTimeout = 60 * time.Second
 
 // serve runs the daemon until it is told to stop.
-func serve(ctx context.Context, cfg *config.Config) error {
+func serve(ctx context.Context, path string, cfg *config.Config) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	log := newLogger(cfg.Agent)
+	log, level := newLogger(cfg.Agent)
+	reloads := newReloader(path, cfg, level, log)
 	metrics := newMonitoring(cfg.Metrics)
-	parts, err := open(ctx, cfg, log, metrics.registerer())
+	parts, err := open(ctx, cfg, log, level, metrics.registerer())
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,12 @@ func serve(ctx context.Context, cfg *config.Config) error {
 		group.Go(func() error { return serveHTTP(ctx, cfg, sockets.http, parts.agent, log) })
 	}
 	group.Go(func() error { return metrics.serve(ctx, parts.agent, log) })
+	group.Go(func() error { return sockets.keep(ctx, log) })
 	group.Go(func() error { return watchdog(ctx) })
+	group.Go(func() error { return reloads.run(ctx) })
+	if todo := unread(path, cfg); todo != "" {
+		log.Error(todo)
+	}
 	log.Info("ready", "version", version, "socket", cfg.Agent.Socket, "sna", cfg.SNA.URL)
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		log.Warn("systemd was not told that the daemon is ready", "error", err)
@@ -93,7 +98,7 @@ type parts struct {
 	agent *agent.Agent
 }
 
-func open(ctx context.Context, cfg *config.Config, log *slog.Logger, metrics prometheus.Registerer) (p *parts, err error) {
+func open(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, metrics prometheus.Registerer) (p *parts, err error) {
 	p = &parts{}
 	opened := p // a return of nil, err sets p
 	defer func() {
@@ -101,8 +106,7 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, metrics pro
 			opened.close(log)
 		}
 	}()
-	path := filepath.Join(cfg.Agent.StateDirectory, "agent.db")
-	if p.store, err = store.Open(path, store.Options{}); err != nil {
+	if p.store, err = openDatabase(cfg, log); err != nil {
 		return nil, err
 	}
 	p.units, err = units.Open(ctx, units.Options{User: cfg.Agent.Bus == config.BusUser, Slice: cfg.Agent.Slice, Logger: log})
@@ -119,7 +123,7 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, metrics pro
 		return nil, err
 	}
 	p.agent, err = agent.New(agent.Options{
-		Config: cfg, Store: p.store, Units: p.units, SNA: client, Logger: log, Version: version, Metrics: metrics,
+		Config: cfg, Store: p.store, Units: p.units, SNA: client, Logger: log, LogLevel: level, Version: version, Metrics: metrics,
 	})
 	return p, err
 }

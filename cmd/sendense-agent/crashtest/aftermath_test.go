@@ -30,6 +30,9 @@ func (c *crash) aftermath() string {
 	c.another(ctx, c.vm)
 	c.postedOnce()
 	c.halt()
+	if c.uncover != nil {
+		c.uncover()
+	}
 	c.check()
 	return outcome
 }
@@ -50,7 +53,7 @@ func (c *crash) victim(ctx context.Context) *rpc.Backup {
 // repeat asks again, as a caller does that got no answer. What is on record is the answer.
 func (c *crash) repeat(ctx context.Context, victim *rpc.Backup) {
 	c.Helper()
-	id, err := c.start(ctx, c.request)
+	id, err := c.startCooled(ctx, c.request)
 	var said *rpc.Error
 	if errors.As(err, &said) {
 		id = said.Data.BackupID
@@ -75,18 +78,8 @@ func (h *hub) another(ctx context.Context, v *vm) {
 	request := rpc.StartRequest{
 		VMName: v.record.VMName, BackupType: rpc.Full, RequestID: fmt.Sprintf("another-%d", time.Now().UnixNano()),
 	}
-	var id string
-	h.eventually("the VM has cooled down", func() bool {
-		var err error
-		id, err = h.start(ctx, request)
-		var said *rpc.Error
-		if errors.As(err, &said) && said.Data.Reason == rpc.ReasonCoolingDown {
-			time.Sleep(100 * time.Millisecond)
-			return false
-		}
-		must(h.T, err)
-		return true
-	})
+	id, err := h.startCooled(ctx, request)
+	must(h.T, err)
 	must(h.T, h.ended(ctx))
 	list, err := h.backups(ctx, v)
 	must(h.T, err)
@@ -94,6 +87,21 @@ func (h *hub) another(ctx context.Context, v *vm) {
 	if i < 0 || list[i].State != rpc.Completed {
 		h.Errorf("the backup after it: %s, %+v", id, list)
 	}
+}
+
+// startCooled starts a backup, once the VM has cooled down.
+func (h *hub) startCooled(ctx context.Context, request rpc.StartRequest) (id string, err error) {
+	h.Helper()
+	h.eventually("the VM has cooled down", func() bool {
+		id, err = h.start(ctx, request)
+		var said *rpc.Error
+		if errors.As(err, &said) && said.Data.Reason == rpc.ReasonCoolingDown {
+			time.Sleep(100 * time.Millisecond)
+			return false
+		}
+		return true
+	})
+	return id, err
 }
 
 // postedOnce fails the test when the SNA was asked twice for the same backup.
@@ -109,7 +117,7 @@ func (h *hub) postedOnce() {
 // manifests lists those of the repository.
 func (h *hub) manifests() []string {
 	h.Helper()
-	found, err := filepath.Glob(filepath.Join(h.dir, "repository", "*", "*", "manifest.json"))
+	found, err := filepath.Glob(filepath.Join(h.dir, "repository", "*", "[^.]*", "manifest.json"))
 	must(h.T, err)
 	return found
 }
@@ -117,11 +125,17 @@ func (h *hub) manifests() []string {
 // healthy fails the test when a daemon has panicked or raced.
 func (h *hub) healthy() {
 	h.Helper()
-	log, err := os.ReadFile(h.run + "/log")
-	must(h.T, err)
 	for _, bad := range []string{"DATA RACE", "panic:", "fatal error:"} {
-		if strings.Contains(string(log), bad) {
+		if strings.Contains(h.log(), bad) {
 			h.Errorf("the daemon's log holds %q", bad)
 		}
 	}
+}
+
+// log is what the daemons have logged so far.
+func (h *hub) log() string {
+	h.Helper()
+	text, err := os.ReadFile(h.run + "/log")
+	must(h.T, err)
+	return string(text)
 }

@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,16 +31,17 @@ func (k *coverage) choose(op operation, reached []string) (chosen []string) {
 	if k.claimed == nil {
 		k.claimed = map[string]bool{}
 	}
-	begun := op.from == ""
+	begun, over := op.from == "", false
 	for _, point := range reached {
 		name := nameOf(point)
 		begun = begun || name == op.from
+		over = over || name == op.to
 		first := strings.HasSuffix(point, ":1")
 		switch *extent {
 		case "sample":
 			first = first && strings.HasPrefix(name, "committed ")
 		case "points":
-			first = first && begun
+			first = first && begun && !over
 		case "cover":
 			first = first && !k.claimed[name]
 		default:
@@ -82,16 +84,49 @@ func (k *coverage) check(t *testing.T) {
 			t.Errorf("%s: no operation was killed at %q", p.at, p.name)
 		}
 	}
-	for _, s := range backup.States {
-		if s == backup.Queued || s == backup.Preparing { // they are made, not changed to
-			continue
-		}
-		for _, when := range []string{"committing ", "committed "} {
-			if !k.points[when+string(s)] {
-				t.Errorf("no operation was killed at %q", when+string(s))
-			}
+	for _, name := range slices.Concat(committed(), reconciled(t)) {
+		if !k.points[name] {
+			t.Errorf("no operation was killed at %q", name)
 		}
 	}
+}
+
+// committed lists the points about the states that a backup or a restore changes to.
+func committed() (names []string) {
+	for _, s := range backup.States {
+		if s != backup.Queued && s != backup.Preparing { // they are made, not changed to
+			names = append(names, "committing "+string(s), "committed "+string(s))
+		}
+	}
+	for _, s := range backup.RestoreStates {
+		if s != backup.RestorePreparing {
+			names = append(names, "committing restore "+string(s), "committed restore "+string(s))
+		}
+	}
+	return names
+}
+
+// reconciled lists the points about the steps of a plan, of which agent/plan.go has the constants.
+func reconciled(t *testing.T) (names []string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "../../../agent/plan.go", nil, parser.SkipObjectResolution)
+	must(t, err)
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		kind, ok := spec.Type.(*ast.Ident)
+		if ok && kind.Name == "action" && spec.Names[0].Name != "leaveUnit" { // to leave a unit alone is to do nothing
+			action, _ := pointName(t, spec.Values[0])
+			names = append(names, "reconcile: before "+action, "reconcile: after "+action)
+		}
+		return true
+	})
+	if len(names) == 0 {
+		t.Error("agent/plan.go has no actions")
+	}
+	return names
 }
 
 // A sourcePoint is a call of failpoint.Reach in the source. Where its name is put together, the beginning of it is known.

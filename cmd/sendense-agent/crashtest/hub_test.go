@@ -27,6 +27,7 @@ type hub struct {
 	run     string // of the slot
 	sna     *snatest.Server
 	foreign []string // units that look like the agent's and are not
+	tape    *tape    // what is written down of it; nil where the power stays on
 
 	mu       sync.Mutex // held while the sources are written to or copied
 	vms      map[string]*vm
@@ -40,23 +41,31 @@ var names atomic.Int64
 // newHub starts an SNA and the callback socket; boot starts the daemon. extra is appended to the configuration.
 func newHub(t *testing.T, extra string) *hub {
 	t.Helper()
+	return newTapedHub(t, extra, nil)
+}
+
+// newTapedHub is newHub with a tape: all that happens to the database and the repository is on it.
+func newTapedHub(t *testing.T, extra string, tape *tape) *hub {
+	t.Helper()
 	h := &hub{
-		T: t, slot: <-slots, dir: systemdtest.DiskDir(t),
+		T: t, slot: <-slots, dir: systemdtest.DiskDir(t), tape: tape,
 		vms: map[string]*vm{}, instants: map[string][]string{}, robbed: map[string]bool{},
 	}
 	t.Cleanup(func() { slots <- h.slot })
 	h.run = runDir(h.slot)
 	must(t, os.RemoveAll(h.run))
-	for _, dir := range []string{h.run, h.dir + "/state", h.dir + "/repository", h.dir + "/instants"} {
+	for _, dir := range []string{filepath.Dir(h.socket()), h.dir + "/state", h.dir + "/repository", h.dir + "/instants"} {
 		must(t, os.MkdirAll(dir, 0o755))
 	}
+	h.tape.insert(h)
 	var err error
 	h.sna, err = snatest.New(snatest.Options{
-		Callback: callbackURL(h.slot), OldContract: true, Dir: h.dir, Quiesce: h.quiesce,
+		Callback: h.tape.callbacks(h), OldContract: true, Dir: h.dir, Quiesce: h.quiesce,
 	})
 	must(t, err)
 	t.Cleanup(h.sna.Close)
 	must(t, os.WriteFile(h.run+"/config.toml", []byte(h.config(extra)), 0o644))
+	must(t, os.Symlink(daemon(), h.program()))
 	t.Cleanup(h.tearDown)
 	_, err = systemctl("start", socketOf(h.slot))
 	must(t, err)
@@ -69,7 +78,7 @@ func (h *hub) config(extra string) string {
 	return fmt.Sprintf(`default_repository = "main"
 [agent]
 state_directory = "%[1]s/state"
-socket = "%[2]s/agent.sock"
+socket = "%[2]s"
 log_format = "text"
 log_level = "debug"
 %[6]s
@@ -93,17 +102,37 @@ enabled = true
 [[repository]]
 id = "main"
 path = "%[1]s/repository"
-`, h.dir, h.run, first, first+portsPerSlot-1, h.sna.URL, extra)
+`, h.dir, h.socket(), first, first+portsPerSlot-1, h.tape.requests(h), extra)
+}
+
+// set changes a key of the configuration of the next daemon, "section.key".
+func (h *hub) set(key, value string) {
+	h.Helper()
+	path := h.run + "/config.toml"
+	text, err := os.ReadFile(path)
+	must(h.T, err)
+	section, name, _ := strings.Cut(key, ".")
+	before, after, found := strings.Cut(string(text), "["+section+"]\n")
+	if !found {
+		after = ""
+		before += "\n"
+	}
+	next := strings.Index(after, "\n[")
+	if next < 0 {
+		next = len(after)
+	}
+	var kept strings.Builder
+	for line := range strings.Lines(after[:next]) {
+		if !strings.HasPrefix(line, name+" = ") {
+			kept.WriteString(line)
+		}
+	}
+	changed := fmt.Sprintf("%s[%s]\n%s = %s\n%s%s", before, section, name, value, kept.String(), after[next:])
+	must(h.T, os.WriteFile(path, []byte(changed), 0o644))
 }
 
 // limitBackups has the next daemon run so many backups at the same time, and queue the others.
-func (h *hub) limitBackups(most int) {
-	h.Helper()
-	f, err := os.OpenFile(h.run+"/config.toml", os.O_WRONLY|os.O_APPEND, 0)
-	must(h.T, err)
-	_, err = fmt.Fprintf(f, "[limits]\nmax_backups = %d\n", most)
-	must(h.T, errors.Join(err, f.Close()))
-}
+func (h *hub) limitBackups(most int) { h.Helper(); h.set("limits.max_backups", strconv.Itoa(most)) }
 
 func (h *hub) firstPort() int { return 20000 + (h.slot-firstSlot)*portsPerSlot }
 
@@ -126,6 +155,12 @@ func (h *hub) stopAt(point string) {
 
 func (h *hub) sign() string { return h.run + "/reached" }
 
+// socket is the daemon's, in a directory of its own.
+func (h *hub) socket() string { return h.run + "/socket/agent.sock" }
+
+// program is what systemd starts.
+func (h *hub) program() string { return h.run + "/sendense-agent" }
+
 // reached says whether the daemon has stopped at the point.
 func (h *hub) reached() bool {
 	_, err := os.Stat(h.sign())
@@ -138,6 +173,9 @@ func (h *hub) boot() {
 	_, err := systemctl("start", "--no-block", serviceOf(h.slot))
 	must(h.T, err)
 	h.eventually("the daemon answers", func() bool { return h.reached() || h.answers() })
+	if !h.reached() {
+		h.tape.mark(notice{kind: isReady})
+	}
 }
 
 func (h *hub) answers() bool {
@@ -196,8 +234,7 @@ func (h *hub) tearDown() {
 
 // explain logs what a failed test leaves.
 func (h *hub) explain() {
-	log, _ := os.ReadFile(filepath.Join(h.run, "log"))
-	h.Logf("the daemon's log:\n%s", log)
+	h.Logf("the daemon's log:\n%s", h.log())
 	for _, r := range h.sna.State().Runs {
 		h.Logf("SBC: %+v", r)
 	}
@@ -217,7 +254,7 @@ func (h *hub) eventually(what string, done func() bool) {
 
 // with calls the daemon on a connection of its own.
 func (h *hub) with(ctx context.Context, f func(*rpc.Client) error) error {
-	c, err := rpc.Dial(ctx, h.run+"/agent.sock")
+	c, err := rpc.Dial(ctx, h.socket())
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,9 @@ func (c *crash) check() {
 	records := c.hub.check()
 	for _, manifest := range c.published {
 		id := filepath.Base(filepath.Dir(manifest))
+		if _, there := records[id]; !there && c.operation.deletes {
+			continue // that nothing is left of it has been checked
+		}
 		if records[id].State != backup.Completed {
 			c.Errorf("backup %s had a manifest when the daemon was killed, and is %q now", id, records[id].State)
 		}
@@ -98,6 +101,9 @@ func (h *hub) checkRequests(records map[string]backup.Backup) {
 	h.Helper()
 	made := map[string]string{}
 	for id, b := range records {
+		if b.RequestID == "" { // it went with a lost database
+			continue
+		}
 		if other, ok := made[b.RequestID]; ok {
 			h.Errorf("request %s made %s and %s", b.RequestID, id, other)
 		}
@@ -136,6 +142,9 @@ func disagreement(b backup.Backup, p repository.Found) error {
 	m := p.Manifest
 	if b.State != backup.Completed || p.Path != b.Directory || !p.Whole {
 		return fmt.Errorf("record %q in %s is %q, whole: %t", b.ID, b.Directory, b.State, p.Whole)
+	}
+	if b.RequestID == "" {
+		m.RequestID = "" // made again from its manifest
 	}
 	if m.VM.Name != b.VM.Name || m.Type != b.Type || m.Parent != b.Parent || m.RequestID != b.RequestID || len(m.Disks) != len(b.Runs) {
 		return fmt.Errorf("%+v is not %+v", m, b)

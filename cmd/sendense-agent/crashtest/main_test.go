@@ -1,11 +1,13 @@
 package crashtest_test
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,11 +17,11 @@ import (
 // patient bounds every wait: what takes longer hangs.
 const patient = time.Minute
 
-// TestMain builds the daemon with its failpoints, runs the tests in a machine of their own, and prints what they found.
+// TestMain builds the daemon with its failpoints and a clock that can be set, runs the tests in a machine of their own, and prints what they found.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if !systemdtest.Inside() {
-		if err := buildDaemon(); err != nil {
+		if err := buildDaemons(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -31,30 +33,84 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	results.print(os.Stdout)
+	faultResults.print(os.Stdout)
+	powerResults.print(os.Stdout)
 	os.Exit(code)
 }
 
-// daemon is the path of the daemon's executable. It lies beside the test's, in a folder that the machine shares and the
-// go tool removes.
-func daemon() string {
+// The versions of the two programs that are built.
+const (
+	oldVersion = "1.0-crashtest"
+	newVersion = "2.0-crashtest"
+)
+
+// daemon is the path of the daemon's executable, newerDaemon that of one which says that it is newer. They lie beside the
+// test's, in a folder that the machine shares and the go tool removes.
+func daemon() string      { return filepath.Join(programs(), "sendense-agent") }
+func newerDaemon() string { return filepath.Join(programs(), "sendense-agent.newer") }
+
+func programs() string {
 	exe, err := os.Executable()
 	if err != nil {
 		panic(err)
 	}
-	return filepath.Join(filepath.Dir(exe), "programs", "sendense-agent")
+	return filepath.Join(filepath.Dir(exe), "programs")
 }
 
-func buildDaemon() error {
-	args := []string{"build", "-tags", "failpoints"}
-	if raceEnabled {
-		args = append(args, "-race")
+func buildDaemons() error {
+	overlay, err := skewedTime()
+	if err != nil {
+		return err
 	}
-	build := exec.Command("go", append(args, "-o", daemon(), "./cmd/sendense-agent")...)
-	build.Dir = "../../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the daemon: %w\n%s", err, out)
+	for path, version := range map[string]string{daemon(): oldVersion, newerDaemon(): newVersion} {
+		args := []string{"build", "-tags", "failpoints", "-overlay", overlay, "-ldflags", "-X main.version=" + version}
+		if raceEnabled {
+			args = append(args, "-race")
+		}
+		build := exec.Command("go", append(args, "-o", path, "./cmd/sendense-agent")...)
+		build.Dir = "../../.."
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("building the daemon: %w\n%s", err, out)
+		}
 	}
 	return nil
+}
+
+// skewedTime writes the go tool's overlay by which the daemon's clock can be set: time.Now asks skewedNow.
+func skewedTime() (overlay string, err error) {
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOROOT: %w", err)
+	}
+	std := filepath.Join(strings.TrimSpace(string(root)), "src", "time")
+	text, err := os.ReadFile(filepath.Join(std, "time.go"))
+	if err != nil {
+		return "", err
+	}
+	const asks = "sec, nsec, mono := runtimeNow()"
+	if strings.Count(string(text), asks) != 1 {
+		return "", fmt.Errorf("%s/time.go: %q is not there once: this Go has another time.Now, change skewedTime", std, asks)
+	}
+	skewed := strings.Replace(string(text), asks, "sec, nsec, mono := skewedNow()", 1)
+	if err := os.MkdirAll(programs(), 0o755); err != nil {
+		return "", err
+	}
+	changed := filepath.Join(programs(), "time.go")
+	if err := os.WriteFile(changed, []byte(skewed), 0o644); err != nil {
+		return "", err
+	}
+	added, err := filepath.Abs("testdata/skew.go")
+	if err != nil {
+		return "", err
+	}
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{
+		filepath.Join(std, "time.go"): changed, filepath.Join(std, "skew.go"): added,
+	}})
+	if err != nil {
+		return "", err
+	}
+	overlay = filepath.Join(programs(), "overlay.json")
+	return overlay, os.WriteFile(overlay, replace, 0o644)
 }
 
 func must(t testing.TB, err error) {

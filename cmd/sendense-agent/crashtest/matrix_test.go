@@ -101,8 +101,11 @@ func killAt(t *testing.T, op operation, point string) bool {
 	return reached
 }
 
-func newCrash(t *testing.T, op operation) *crash {
-	c := &crash{hub: newHub(t, op.config), operation: op}
+func newCrash(t *testing.T, op operation) *crash { return newTapedCrash(t, op, nil) }
+
+// newTapedCrash is newCrash with a tape that runs along.
+func newTapedCrash(t *testing.T, op operation, tape *tape) *crash {
+	c := &crash{hub: newTapedHub(t, op.config, tape), operation: op}
 	c.vm = c.addVM(2)
 	c.request = rpc.StartRequest{
 		VMName: c.vm.record.VMName, BackupType: cmp.Or(op.kind, rpc.Full), RequestID: "victim", Queue: op.queue,
@@ -160,10 +163,16 @@ func (c *crash) crash() {
 	c.kill()
 	_ = os.Remove(c.sign())
 	c.published = c.manifests()
+	if c.operation.stands {
+		c.pointsStand()
+	}
 	must(c.T, c.scribble())
 	c.lookAlike(c.vm)
 	must(c.T, c.sna.SetFaults(snatest.Faults{}))
 	c.boot()
+	ctx, cancel := c.limit()
+	defer cancel()
+	must(c.T, c.put(ctx, c.vm)) // it may have been killed before it knew the VM
 	c.release()
 }
 
@@ -188,7 +197,7 @@ func (c *crash) reaches() bool {
 		looked = time.Now() // to ask is work for the daemon
 		return over || c.reached()
 	})
-	for range 20 { // the last points come after the commit by which the end is seen
+	for range 1000 { // the last points come after the commit by which the end is seen
 		if c.reached() {
 			return true
 		}

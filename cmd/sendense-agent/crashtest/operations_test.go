@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"path/filepath"
+	"slices"
 	"syscall"
+	"time"
 
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/rpc"
@@ -18,7 +20,11 @@ type operation struct {
 	faults  snatest.Faults // of the SNA while it runs
 	kind    rpc.BackupType
 	queue   bool
+	deletes bool                                      // it deletes what was there before
+	stands  bool                                      // whenever it is cut short, every restore point is whole, before anybody has mended anything
+	lost    bool                                      // the database is lost, and with it what requests there were
 	from    string                                    // before this point it is as the first operation
+	to      string                                    // and after this one too
 	prepare func(c *crash)                            // with a daemon of its own, which it leaves stopped or killed
 	act     func(ctx context.Context, c *crash) error // what leads to the end of the backup, or to a kill
 }
@@ -33,8 +39,32 @@ var operations = []operation{
 	{name: "request lost", from: "before call", faults: snatest.Faults{Answer: snatest.AnswerReset, Inert: true}, act: begin},
 	{name: "exporter killed", from: "committed running", act: killExporter},
 	{name: "exporter killed, images kept", from: "committed running", config: `failed_images = "set_aside"`, act: killExporter},
+	{name: "delete", deletes: true, prepare: afterFull, act: deleteAll},
+	{name: "delete what was set aside", deletes: true, config: `failed_images = "set_aside"`, prepare: afterFailure, act: deleteAll},
+	{name: "delete, cut short before", deletes: true, from: "reconcile: before resume deletion", prepare: deletionCutShort, act: allEnded},
+	{name: "prune", deletes: true, stands: true, prepare: afterFulls, act: pruneAll},
+	{name: "merge", deletes: true, stands: true, prepare: afterChain(mergeMiddle), act: pruneAll},
+	{name: "consolidate", stands: true, prepare: afterChain(""), act: consolidateNewest},
+	{name: "sweep", prepare: withLeftovers, act: swept},
+	{name: "database gone", lost: true, prepare: loseDatabase(func(string) error { return nil }), act: allEnded},
+	{name: "database damaged", lost: true, prepare: loseDatabase(overwrite), act: allEnded},
+	{name: "database gone, adopted twice", lost: true, from: "lost backup: before unit", prepare: adoptedBefore, act: allEnded},
+	{name: "database gone, restore served", lost: true, from: "lost restore: before unit", prepare: loseRestore, act: allEnded},
+	{name: "database of an older version", from: "database: committing migration", to: "committing finishing", prepare: olderSchema, act: copyGoesOn},
+	{name: "stray lease", prepare: strayLease, act: leasesReturned},
+	{name: "host restarted", prepare: otherBoot, act: allEnded},
 	{name: "queued", queue: true, prepare: behindAnother, act: queuedStart},
 	{name: "port taken", from: "before relet", prepare: takePort, act: begin},
+	{name: "leaked clusters", from: "before leaks are repaired", to: "before publish", prepare: leakClusters, act: begin},
+	{name: "group has another number", kind: rpc.Incremental, from: "share: before an image", to: "before prepare", prepare: otherGroup, act: begin},
+	{name: "restore", prepare: afterFull, act: restoreAndStop},
+	{name: "restore that expires", from: "committed restore serving", prepare: afterFull, act: restoreThatExpires},
+	{name: "restore, port taken", from: "restore: before relet", prepare: takePortAfterFull, act: restoreAndStop},
+	{name: "restore, exporter killed", from: "committed restore serving", prepare: afterFull, act: killRestorer},
+	{name: "restore, its overlays left", from: "reconcile: before remove scratch", prepare: overlaysLeft, act: overlaysSwept},
+	{name: "restore, restarted before it served", prepare: restoreCutShort, act: allEnded},
+	{name: "verify", prepare: afterFull, act: verifyNewest},
+	restarted("mkdir: directory of the backup made"),
 	restarted("image made"),
 	restarted("before call"),
 	heldAtLogin(restarted("after call")),
@@ -83,6 +113,7 @@ type crash struct {
 	vm        *vm
 	request   rpc.StartRequest
 	published []string // the manifests that were there when it was killed
+	uncover   func()   // what is done once the daemon has stopped; may be nil
 }
 
 // begin asks for the backup that the operation is about. A refusal is as good an answer as any.
@@ -100,17 +131,45 @@ func answered(err error) error {
 	return err
 }
 
-// afterFull leaves a restore point behind, and changes on every disk since.
-func afterFull(c *crash) {
-	c.boot()
-	ctx, cancel := c.limit()
-	defer cancel()
-	must(c.T, c.put(ctx, c.vm))
-	_, err := c.start(ctx, rpc.StartRequest{VMName: c.request.VMName, BackupType: rpc.Full, RequestID: "first"})
-	must(c.T, err)
-	must(c.T, c.ended(ctx))
-	must(c.T, c.scribble())
-	c.halt()
+// swept waits until the daemon has removed them.
+func swept(ctx context.Context, c *crash) error {
+	for {
+		units, err := exporterUnits(c.vm.record.VMName)
+		if err != nil {
+			return err
+		}
+		units = slices.DeleteFunc(units, func(u string) bool { return slices.Contains(c.foreign, u) })
+		left, err := filepath.Glob(filepath.Join(c.dir, "repository", "*", "*"))
+		if err != nil || len(units)+len(left) == 0 {
+			return err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("left: %v %v: %w", units, left, context.Cause(ctx))
+		}
+	}
+}
+
+// deleteAll deletes what the preparation left.
+func deleteAll(ctx context.Context, c *crash) error {
+	list, err := c.backups(ctx, c.vm)
+	if err != nil {
+		return err
+	}
+	for _, b := range list {
+		c.tape.mark(notice{kind: isToBeDeleted, id: b.BackupID})
+		err := c.with(ctx, func(client *rpc.Client) error {
+			return client.DeleteBackup(ctx, rpc.DeleteRequest{BackupID: b.BackupID})
+		})
+		if err == nil {
+			c.tape.mark(notice{kind: isDeleted, id: b.BackupID})
+		}
+		if answered(err) != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // heldCopy starts the backup and returns its record once its copy stands still in the midst of the first disk.
@@ -147,41 +206,19 @@ func killExporter(ctx context.Context, c *crash) error {
 	if err != nil {
 		return err
 	}
+	for b.SeenAt.IsZero() { // of what nobody was seen to write to nothing is kept
+		err := c.with(ctx, func(client *rpc.Client) (err error) {
+			b, err = client.GetBackup(ctx, b.BackupID)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 	pid := b.Disks[0].QemuNBDPID
 	if pid <= 0 {
 		return fmt.Errorf("the exporter of %s has no PID", b.BackupID)
 	}
 	return syscall.Kill(pid, syscall.SIGKILL)
-}
-
-// behindAnother leaves the backup of another VM in mid copy, in a hub where one may run at a time.
-func behindAnother(c *crash) {
-	c.limitBackups(1)
-	c.boot()
-	ctx, cancel := c.limit()
-	defer cancel()
-	other := c.addVM(1)
-	must(c.T, c.put(ctx, other))
-	must(c.T, c.put(ctx, c.vm))
-	c.sna.Hold("copy/0")
-	id, err := c.start(ctx, rpc.StartRequest{VMName: other.record.VMName, BackupType: rpc.Full, RequestID: "other"})
-	must(c.T, err)
-	_, err = c.sna.WaitHeld(ctx, id, "copy/0")
-	must(c.T, err)
-	c.halt()
-}
-
-func queuedStart(ctx context.Context, c *crash) error {
-	if err := begin(ctx, c); err != nil {
-		return err
-	}
-	c.sna.Release("copy/0")
-	return nil
-}
-
-// takePort holds the first port of the range.
-func takePort(c *crash) {
-	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", c.firstPort()))
-	must(c.T, err)
-	c.Cleanup(func() { _ = l.Close() }) // nobody has used it
 }

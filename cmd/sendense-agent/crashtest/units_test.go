@@ -41,7 +41,7 @@ func installUnits() error {
 StartLimitIntervalSec=0
 [Service]
 Type=notify
-ExecStart=` + daemon() + ` --config /run/crashtest/%i/config.toml
+ExecStart=/run/crashtest/%i/sendense-agent --config /run/crashtest/%i/config.toml
 EnvironmentFile=/run/crashtest/%i/environment
 Environment=GORACE=halt_on_error=1
 StandardError=append:/run/crashtest/%i/log
@@ -77,7 +77,8 @@ func systemctl(args ...string) (string, error) {
 
 // exporterUnits lists the units that carry the agent's prefix and belong to a VM, without their suffix.
 func exporterUnits(vm string) ([]string, error) {
-	out, err := systemctl("list-units", "--plain", "--no-legend", "--all", "sendense-nbd-backup-"+vm+"-*")
+	out, err := systemctl("list-units", "--plain", "--no-legend", "--all",
+		"sendense-nbd-backup-"+vm+"-*", "sendense-nbd-restore-"+vm+"-*")
 	if err != nil {
 		return nil, err
 	}

@@ -116,6 +116,9 @@ func (h *hub) start(ctx context.Context, r rpc.StartRequest) (id string, err err
 	err = h.with(ctx, func(c *rpc.Client) error {
 		answer, err := c.StartBackup(ctx, r)
 		id = answer.BackupID
+		if err == nil {
+			h.tape.mark(notice{kind: isStarted, id: id})
+		}
 		return err
 	})
 	return id, err
@@ -126,21 +129,43 @@ func (h *hub) backups(ctx context.Context, v *vm) (list []rpc.Backup, err error)
 	err = h.with(ctx, func(c *rpc.Client) error {
 		page, err := c.ListBackups(ctx, rpc.BackupQuery{VMName: v.record.VMName, Limit: 1000})
 		list = page.Backups
+		for _, b := range list {
+			h.tape.mark(notice{kind: isTold, id: b.BackupID, state: b.State})
+		}
 		return err
 	})
 	return list, err
 }
 
-// ended waits until every backup of every VM has ended.
+// ended waits until every backup of every VM has ended, or is deleted if it is being deleted, every restore has,
+// and no restore point is being written anew.
 func (h *hub) ended(ctx context.Context) error {
 	for {
-		var active []rpc.Backup
+		var active []any
 		for _, v := range h.vms {
 			list, err := h.backups(ctx, v)
 			if err != nil {
 				return err
 			}
-			active = append(active, slices.DeleteFunc(list, func(b rpc.Backup) bool { return b.State.Ended() })...)
+			for _, b := range list {
+				if !b.State.Ended() || b.State == rpc.Deleting {
+					active = append(active, b)
+				}
+			}
+		}
+		restores, err := h.restores(ctx)
+		if err != nil {
+			return err
+		}
+		for _, r := range restores {
+			active = append(active, r)
+		}
+		merges, err := h.merges()
+		if err != nil {
+			return err
+		}
+		for _, m := range merges {
+			active = append(active, m)
 		}
 		if len(active) == 0 {
 			return nil
@@ -151,6 +176,16 @@ func (h *hub) ended(ctx context.Context) error {
 			return fmt.Errorf("not ended: %+v: %w", active, context.Cause(ctx))
 		}
 	}
+}
+
+// restores are those that are active.
+func (h *hub) restores(ctx context.Context) (list []rpc.Restore, err error) {
+	err = h.with(ctx, func(c *rpc.Client) error {
+		found, err := c.ListRestores(ctx, rpc.RestoreQuery{ActiveOnly: true})
+		list = found.Restores
+		return err
+	})
+	return list, err
 }
 
 // lookAlike starts a unit of somebody else that is named as one of the agent's: of a backup of the VM that is on record, if

@@ -1,0 +1,144 @@
+package crashtest_test
+
+import (
+	"bytes"
+	"os"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// databaseFaults are those of the database that a daemon finds at its start, with a copy under way.
+var databaseFaults = []fault{
+	{
+		name:    "database locked by another process",
+		promise: "the daemon does not start and names the holder; the copy goes on; completed when it starts again",
+		act: func(c *crash) {
+			b := c.copyWithoutDaemon()
+			db, err := os.OpenFile(c.database(), os.O_RDWR, 0)
+			must(c.T, err)
+			must(c.T, syscall.Flock(int(db.Fd()), syscall.LOCK_EX))
+			before := c.untouched(b)
+			c.refusesToStart("agent.db: locked by crashtest.test")
+			c.same(before)
+			must(c.T, db.Close())
+			c.goesOn(b)
+		},
+		becomes: "completed",
+	},
+	{
+		name:    "database of a newer version",
+		promise: "the daemon does not start and says what to install; nothing is touched; completed with the right one",
+		act: func(c *crash) {
+			b := c.copyWithoutDaemon()
+			version := c.schemaVersion("1000")
+			before := c.untouched(b)
+			c.refusesToStart("schema version 1000, this agent knows versions up to")
+			c.says("install the newer agent again")
+			c.same(before)
+			c.schemaVersion(version)
+			c.goesOn(b)
+		},
+		becomes: "completed",
+	},
+	{
+		name:    "database truncated",
+		promise: "set aside and named; catalog made again; what ran is undone; earlier restore points stay",
+		act: func(c *crash) {
+			afterFull(c)
+			c.boot()
+			b := c.held()
+			c.kill()
+			info, err := os.Stat(c.database())
+			must(c.T, err)
+			must(c.T, os.Truncate(c.database(), info.Size()/2))
+			c.boot()
+			c.says("the database is damaged")
+			c.allEnd()
+			c.eventually("the exports of the lost backup are gone", func() bool {
+				left, err := exporterUnits(c.vm.record.VMName)
+				return err == nil && len(left) == 0
+			})
+			if got := c.now(b.BackupID); got.State != rpc.Failed {
+				c.Errorf("the backup that ran is %s", got.State)
+			}
+			c.release()
+		},
+		becomes: "none", // its request id went with the database
+	},
+}
+
+func (c *crash) database() string { return c.dir + "/state/agent.db" }
+
+// copyWithoutDaemon is a backup in mid-copy whose daemon has been killed.
+func (c *crash) copyWithoutDaemon() rpc.Backup {
+	c.Helper()
+	b := c.midCopy()
+	c.kill()
+	return b
+}
+
+// goesOn starts the daemon, which takes the backup up.
+func (c *crash) goesOn(b rpc.Backup) {
+	c.Helper()
+	_, _ = systemctl("reset-failed", serviceOf(c.slot)) // it has failed to start
+	c.boot()
+	c.release()
+	c.untilState(b.BackupID, rpc.Completed)
+}
+
+// belongings are what a daemon that cannot run must leave alone.
+type belongings struct {
+	database []byte
+	units    []string
+	pids     []int
+}
+
+func (c *crash) untouched(b rpc.Backup) belongings {
+	c.Helper()
+	text, err := os.ReadFile(c.database())
+	must(c.T, err)
+	units, err := exporterUnits(c.vm.record.VMName)
+	must(c.T, err)
+	was := belongings{database: text, units: units}
+	for _, d := range b.Disks {
+		was.pids = append(was.pids, d.QemuNBDPID)
+	}
+	return was
+}
+
+func (c *crash) same(was belongings) {
+	c.Helper()
+	text, err := os.ReadFile(c.database())
+	must(c.T, err)
+	if !bytes.Equal(text, was.database) {
+		c.Error("the database has changed")
+	}
+	units, err := exporterUnits(c.vm.record.VMName)
+	must(c.T, err)
+	if len(units) != len(was.units) || len(units) == 0 {
+		c.Errorf("units were %v and are %v", was.units, units)
+	}
+	for _, pid := range was.pids {
+		if err := syscall.Kill(pid, 0); err != nil {
+			c.Errorf("exporter %d: %v", pid, err)
+		}
+	}
+}
+
+// schemaVersion replaces the version that the database says it has, and returns what it was.
+func (c *crash) schemaVersion(to string) (was string) {
+	c.Helper()
+	db, err := bolt.Open(c.database(), 0o600, &bolt.Options{Timeout: time.Second})
+	must(c.T, err)
+	must(c.T, db.Update(func(t *bolt.Tx) error {
+		meta, key := t.Bucket([]byte("meta")), []byte("schema")
+		was = string(meta.Get(key))
+		return meta.Put(key, []byte(to))
+	}))
+	must(c.T, db.Close())
+	return was
+}

@@ -1,0 +1,109 @@
+package crashtest_test
+
+import (
+	"syscall"
+
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// machineFaults are those of systemd and of its bus.
+var machineFaults = []fault{
+	{
+		name:    "D-Bus restarted in mid-copy",
+		promise: "exporters and client notice nothing; completed",
+		act: func(c *crash) {
+			b := c.midCopy()
+			c.systemctl("restart", "dbus.service")
+			c.says("connection to the service manager restored")
+			c.release()
+			c.untilState(b.BackupID, rpc.Completed)
+		},
+		becomes: "completed",
+	},
+	{
+		name:    "systemd re-executed in mid-copy",
+		promise: "exporters and client notice nothing; completed",
+		act: func(c *crash) {
+			b := c.midCopy()
+			c.systemctl("daemon-reexec")
+			c.release()
+			c.untilState(b.BackupID, rpc.Completed)
+		},
+		becomes: "completed",
+	},
+	{
+		name:    "D-Bus restarted before the end is asked of systemd",
+		promise: "the end waits for the bus; completed",
+		act: func(c *crash) {
+			c.sna.Hold("disconnect/1")
+			b := c.midCopy()
+			c.release()
+			c.untilState(b.BackupID, rpc.Finishing)
+			c.systemctl("stop", "dbus.socket", "dbus.service")
+			c.sna.Release("disconnect/1")
+			c.says("connection to the service manager lost")
+			c.systemctl("start", "dbus.socket", "dbus.service")
+			c.untilState(b.BackupID, rpc.Completed)
+		},
+		becomes: "completed",
+	},
+	{
+		name:    "daemon started while D-Bus is away",
+		promise: "it does not start and says why; the copy goes on; completed when it starts again",
+		act: func(c *crash) {
+			b := c.midCopy()
+			c.kill()
+			c.systemctl("stop", "dbus.socket", "dbus.service")
+			before := c.untouched(b)
+			c.refusesToStart("connect to the system service manager")
+			c.same(before)
+			c.systemctl("start", "dbus.socket", "dbus.service")
+			c.goesOn(b)
+		},
+		becomes: "completed",
+	},
+	{
+		name:    "exporter dies while D-Bus is away",
+		promise: "failed as soon as the bus is back, with how the exporter ended",
+		act: func(c *crash) {
+			b := c.midCopy()
+			c.robbed[b.BackupID] = true
+			c.systemctl("stop", "dbus.socket", "dbus.service")
+			must(c.T, syscall.Kill(b.Disks[1].QemuNBDPID, syscall.SIGKILL))
+			c.systemctl("start", "dbus.socket", "dbus.service")
+			c.fails(b.BackupID, rpc.ReasonExporterFailed, "disk 1", "signal")
+			c.release()
+		},
+		becomes: "failed",
+	},
+	{
+		name:    "systemd re-executed, then an exporter dies",
+		promise: "failed: events come again after the re-execution",
+		act: func(c *crash) {
+			b := c.midCopy()
+			c.robbed[b.BackupID] = true
+			c.systemctl("daemon-reexec")
+			must(c.T, syscall.Kill(b.Disks[1].QemuNBDPID, syscall.SIGKILL))
+			c.fails(b.BackupID, rpc.ReasonExporterFailed, "disk 1", "signal")
+			c.release()
+		},
+		becomes: "failed",
+	},
+	{
+		name:    "systemd re-executed while a backup starts",
+		promise: "the start is answered with success, or refused and everything undone",
+		act: func(c *crash) {
+			c.up()
+			answer := c.started()
+			c.systemctl("daemon-reexec")
+			must(c.T, answered(<-answer))
+		},
+		becomes: "completed or failed",
+	},
+}
+
+func (c *crash) systemctl(args ...string) {
+	c.Helper()
+	_, err := systemctl(args...)
+	must(c.T, err)
+}

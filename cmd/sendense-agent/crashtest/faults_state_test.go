@@ -1,0 +1,109 @@
+package crashtest_test
+
+import (
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// stateFaults are those of the state directory, where the database lies.
+var stateFaults = []fault{
+	stateFault("state directory: ENOSPC in mid-copy", opWrite, syscall.ENOSPC),
+	stateFault("state directory: EIO on writes in mid-copy", opWrite, syscall.EIO),
+	stateFault("state directory: EIO on syncs in mid-copy", opSync, syscall.EIO),
+	stateFaultAtStart("state directory: ENOSPC at a start", opWrite, syscall.ENOSPC),
+	{
+		name:    "state directory: ENOSPC when the daemon starts in mid-copy",
+		promise: "it takes the copy up; completed when there is room, without another restart",
+		act: func(c *crash) {
+			state, uncover := c.faulty(c.dir + "/state")
+			c.uncover = uncover
+			b := c.midCopy()
+			c.kill()
+			state.failDatabase(opWrite, syscall.ENOSPC)
+			c.boot()
+			c.release()
+			c.says("the record cannot be written")
+			state.heal()
+			c.untilState(b.BackupID, rpc.Completed)
+		},
+		becomes: "completed",
+	},
+	stateFaultAtStart("state directory: EIO on writes at a start", opWrite, syscall.EIO),
+	stateFaultAtStart("state directory: EIO on syncs at a start", opSync, syscall.EIO),
+	{
+		name:    "state directory: EIO on the last sync of a start",
+		promise: "refused, and what stands in the database all the same is undone at once",
+		act: func(c *crash) {
+			state, uncover := c.faulty(c.dir + "/state")
+			c.uncover = uncover
+			c.up()
+			state.failWhen(func(operation, path string) syscall.Errno {
+				// bbolt's headers, by which a commit is found, are its first two pages.
+				if operation == opSync && path == "agent.db" && state.written.Load() < 2*int64(os.Getpagesize()) {
+					return syscall.EIO
+				}
+				return 0
+			})
+			c.refused(rpc.ReasonInternal, syscall.EIO.Error())
+			state.heal()
+			c.allEnd()
+			if n := len(c.sna.State().Posts); n != 0 {
+				c.Errorf("the SNA was asked %d times", n)
+			}
+		},
+		becomes: "failed",
+	},
+}
+
+// stateFault has the database refuse everything while the copy goes on to its end.
+func stateFault(name, operation string, errno syscall.Errno) fault {
+	return fault{
+		name:    name,
+		promise: "what the client reports waits until it can be recorded; completed without a restart",
+		act: func(c *crash) {
+			state, uncover := c.faulty(c.dir + "/state")
+			b := c.midCopy()
+			state.failDatabase(operation, errno)
+			c.release()
+			c.says("the record cannot be written")
+			if got := c.now(b.BackupID).State; got != rpc.Running {
+				c.Errorf("while the database cannot be written the backup is %s", got)
+			}
+			state.heal()
+			c.untilState(b.BackupID, rpc.Completed)
+			c.uncover = uncover
+		},
+		becomes: "completed",
+	}
+}
+
+// stateFaultAtStart has the database refuse the record of a new backup.
+func stateFaultAtStart(name, operation string, errno syscall.Errno) fault {
+	return fault{
+		name:    name,
+		promise: "refused in the system's words; nothing is left that stands in the way when it is repeated",
+		act: func(c *crash) {
+			state, uncover := c.faulty(c.dir + "/state")
+			c.uncover = uncover
+			c.up()
+			state.failDatabase(operation, errno)
+			c.refused(rpc.ReasonInternal, errno.Error())
+			state.heal()
+			c.allEnd()
+		},
+		becomes: "none",
+	}
+}
+
+// failDatabase fails one operation on the database.
+func (d *faultyDir) failDatabase(operation string, errno syscall.Errno) {
+	d.failWhen(func(o, path string) syscall.Errno {
+		if o == operation && strings.HasPrefix(path, "agent.db") {
+			return errno
+		}
+		return 0
+	})
+}

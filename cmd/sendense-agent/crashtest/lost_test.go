@@ -1,0 +1,138 @@
+package crashtest_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// inMidCopy leaves a backup in mid copy, whose daemon was killed.
+func inMidCopy(c *crash, request string) rpc.Backup {
+	c.Helper()
+	c.boot()
+	ctx, cancel := c.limit()
+	defer cancel()
+	must(c.T, c.put(ctx, c.vm))
+	mine := c.request
+	c.request.RequestID = request
+	b, err := heldCopy(ctx, c)
+	must(c.T, err)
+	c.request = mine
+	c.kill()
+	return b
+}
+
+// loseDatabase leaves a restore point, a backup in mid copy, and of the database what harm makes of it: nothing, if it makes
+// nothing.
+func loseDatabase(harm func(path string) error) func(*crash) {
+	return func(c *crash) {
+		afterFull(c)
+		inMidCopy(c, "lost")
+		must(c.T, os.Rename(c.database(), c.database()+".old"))
+		must(c.T, harm(c.database()))
+		must(c.T, os.Remove(c.database()+".old"))
+	}
+}
+
+// overwrite leaves the two pages that say where everything is, and noise in all others.
+func overwrite(path string) error {
+	noise, err := os.ReadFile(path + ".old")
+	if err != nil {
+		return err
+	}
+	_, _ = rand.Read(noise[2*os.Getpagesize():])
+	return os.WriteFile(path, noise, 0o600)
+}
+
+// adoptedBefore leaves a lost backup that another daemon has put on record, and was killed before it did anything about it.
+func adoptedBefore(c *crash) {
+	loseDatabase(func(string) error { return nil })(c)
+	c.stopAt("after adopt")
+	c.boot()
+	if !c.reached() {
+		c.Fatal("no lost backup was adopted")
+	}
+}
+
+// strayLease puts a lease on record that no backup has.
+func strayLease(c *crash) {
+	c.boot()
+	ctx, cancel := c.limit()
+	defer cancel()
+	must(c.T, c.put(ctx, c.vm))
+	c.halt()
+	l := backup.Lease{Port: uint16(c.firstPort() + 3), BackupID: "backup-nobody-1", Nonce: "00000000"}
+	value, err := json.Marshal(l)
+	must(c.T, err)
+	db, err := bolt.Open(c.database(), 0o600, &bolt.Options{Timeout: patient})
+	must(c.T, err)
+	err = db.Update(func(t *bolt.Tx) error {
+		return t.Bucket([]byte("leases")).Put(binary.BigEndian.AppendUint16(nil, l.Port), value)
+	})
+	must(c.T, errors.Join(err, db.Close()))
+}
+
+func leasesReturned(ctx context.Context, c *crash) error {
+	for {
+		var status rpc.AgentStatus
+		err := c.with(ctx, func(client *rpc.Client) (err error) {
+			status, err = client.Status(ctx)
+			return err
+		})
+		if err != nil || status.Ports.Leased == 0 {
+			return err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("%d leases: %w", status.Ports.Leased, context.Cause(ctx))
+		}
+	}
+}
+
+// otherBoot leaves a backup in mid copy that began before the host was restarted, as far as its record says.
+func otherBoot(c *crash) {
+	b := inMidCopy(c, c.request.RequestID)
+	s, err := store.Open(c.database(), store.Options{})
+	must(c.T, err)
+	_, _, err = s.Update(b.BackupID, time.Now(), func(b *backup.Backup) error {
+		b.BootID = "another"
+		return nil
+	})
+	must(c.T, errors.Join(err, s.Close()))
+}
+
+// olderSchema leaves a backup in mid copy, and the database as an agent of schema version 1 would have it.
+func olderSchema(c *crash) {
+	inMidCopy(c, c.request.RequestID)
+	db, err := bolt.Open(c.database(), 0o600, &bolt.Options{Timeout: patient})
+	must(c.T, err)
+	err = db.Update(func(t *bolt.Tx) error {
+		return errors.Join(
+			t.DeleteBucket([]byte("restores")), t.DeleteBucket([]byte("active_restores")),
+			t.DeleteBucket([]byte("verified")), t.DeleteBucket([]byte("verified_deep")),
+			t.Bucket([]byte("meta")).Put([]byte("schema"), []byte("1")),
+		)
+	})
+	must(c.T, errors.Join(err, db.Close()))
+}
+
+// copyGoesOn has the copy that stands still go on to its end.
+func copyGoesOn(ctx context.Context, c *crash) error {
+	c.release()
+	return c.ended(ctx)
+}
+
+// allEnded waits until every backup has ended.
+func allEnded(ctx context.Context, c *crash) error { return c.ended(ctx) }

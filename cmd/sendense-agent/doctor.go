@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent/doctor"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// doctorCommand looks whether this machine can back up; path is where the flag for the configuration lands.
+func doctorCommand(path *string) *cobra.Command {
+	var output string
+	var strict bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Look whether this machine can back up, and say what to do about what is wrong",
+		Long: "doctor looks at everything that a backup needs: configuration, database, systemd, ports, the SNA, and every\n" +
+			"repository, to which it does what a backup does: it makes an image, has it served in its sandbox, writes, flushes,\n" +
+			"reads it back, and removes it. It needs no running daemon, and disturbs none. As root it can see everything.\n\n" +
+			"It exits with 1 when something keeps backups from working, else with 0; with --strict warnings count too.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return fmt.Errorf("--output %q: want text or json", output)
+			}
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
+			defer stop()
+			report := doctor.Run(ctx, doctor.Options{ConfigPath: *path, Version: version, Daemon: askDaemon})
+			if err := printReport(cmd.OutOrStdout(), report, output); err != nil {
+				return err
+			}
+			switch {
+			case ctx.Err() != nil:
+				return fmt.Errorf("doctor: interrupted")
+			case report.Errors > 0:
+				return fmt.Errorf("doctor: %s, named above", count(report.Errors, "error"))
+			case strict && report.Warnings > 0:
+				return fmt.Errorf("doctor: %s, named above", count(report.Warnings, "warning"))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 1 for warnings too")
+	return cmd
+}
+
+func printReport(w io.Writer, report doctor.Report, output string) error {
+	if output == "json" {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		return enc.Encode(report)
+	}
+	terminal := false
+	if f, ok := w.(*os.File); ok {
+		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+		terminal = err == nil
+	}
+	return report.Print(w, terminal, terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb")
+}
+
+// askDaemon asks the daemon that answers on a socket for what the checks want to know.
+func askDaemon(ctx context.Context, socket string) (doctor.Daemon, error) {
+	c, err := rpc.Dial(ctx, socket)
+	if err != nil {
+		return doctor.Daemon{}, err
+	}
+	defer c.Close()
+	status, err := c.Status(ctx)
+	if err != nil {
+		return doctor.Daemon{}, err
+	}
+	d := doctor.Daemon{Version: status.Version, ActiveBackups: status.ActiveBackups}
+	exports, err := c.ListExports(ctx)
+	for _, e := range exports.Exports {
+		d.Ports = append(d.Ports, e.NBDPort)
+	}
+	return d, err
+}

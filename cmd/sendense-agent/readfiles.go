@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"github.com/sendense/backup-agent/rpc/files"
+)
+
+// readFilesCommand is what runs in the unit of a reader of files (agent/restorefiles.go). Nobody else has a use for it.
+func readFilesCommand() *cobra.Command {
+	o := files.Options{}
+	c := &cobra.Command{
+		Use: "read-files", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM)
+			defer stop()
+			return readFiles(ctx, o)
+		},
+	}
+	c.Flags().StringVar(&o.Guestfish, "guestfish", "", "path of guestfish")
+	c.Flags().StringVar(&o.Export, "export", "", "URL of the disk")
+	c.Flags().StringVar(&o.Dir, "dir", "/var/tmp", "scratch directory")
+	c.Flags().DurationVar(&o.Idle, "idle", time.Minute, "how long it waits to be asked")
+	return c
+}
+
+func readFiles(ctx context.Context, o files.Options) error {
+	listeners, err := activation.Listeners()
+	if err != nil {
+		return err
+	}
+	if len(listeners) != 1 || listeners[0] == nil {
+		return errors.New("read-files is started by the daemon, with a socket")
+	}
+	o.Listener = listeners[0]
+	o.Ready = func() error {
+		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+			return fmt.Errorf("telling systemd that it serves: %w", err)
+		}
+		return nil
+	}
+	return files.Serve(ctx, o)
+}
