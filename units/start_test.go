@@ -249,7 +249,7 @@ func TestStartMany(t *testing.T) {
 // Lives tells of every pair what List tells, less what only a reading of all tells.
 func TestLives(t *testing.T) {
 	m := open(t)
-	runs, ended, failed := shell(t, m, "exec sleep 1000"), shell(t, m, "sleep 0.5; exit 0"), shell(t, m, "sleep 0.5; exit 3")
+	runs, ended, failed := shell(t, m, "exec sleep 1000"), shell(t, m, "exit 0"), shell(t, m, "exit 3")
 	for _, s := range []Spec{runs, ended, failed} {
 		mustStart(t, m, s)
 	}

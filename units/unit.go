@@ -46,11 +46,10 @@ type Unit struct {
 // Running reports whether the service's main process is alive.
 func (u Unit) Running() bool { return u.MainPID != 0 }
 
-// Ended reports whether the service has run and its main process is gone. One that ended before systemd learnt which process was the
-// main one has no ExecMainCode, ever: its state alone tells, and it is not Clean.
+// Ended reports whether the service has run and its main process is gone. Of one that ended before systemd had found its main process
+// ExecMainCode stays 0; RemainAfterExit= keeps it as "exited", which tells that nothing of it runs. It is not Clean.
 func (u Unit) Ended() bool {
-	over := u.ActiveState == "inactive" || u.ActiveState == "failed"
-	return u.InvocationID != "" && u.MainPID == 0 && (u.ExecMainCode != 0 || over)
+	return u.InvocationID != "" && u.MainPID == 0 && (u.ExecMainCode != 0 || u.SubState == "exited")
 }
 
 // Clean reports whether the main process ended of its own accord with status 0. That is more than
