@@ -123,6 +123,67 @@ func TestEncryptedChain(t *testing.T) {
 	w.verified(points[2].ID)
 }
 
+// TestEncryptedMerged: restore points of several keys are merged and consolidated, stay what they were, and are encrypted with
+// the key of new images; nothing of the guest stands in the repository. Without a key that is needed nothing is changed.
+func TestEncryptedMerged(t *testing.T) {
+	giveKeys(t, map[string]string{"key-1": firstKey, "key-2": secondKey})
+	w := newWorld(t, encrypted("key-1"))
+	vm, sources := w.putVM("vm", 48<<20, 32<<20)
+	var chain []instant
+	point := func() {
+		scribble(t, sources[0], int64(len(chain))<<16)
+		b := w.point(vm.Name, backup.Auto)
+		chain = append(chain, instant{b, freeze(t, sources)})
+	}
+	point()
+	point()
+	point()
+	w.rotate("key-2")
+	_, err := w.agent.Consolidate(t.Context(), chain[2].ID)
+	w.wantKeyError("consolidate without the old key", err, "old_keys")
+	w.rotate("key-2", "key-1")
+	w.asBefore(chain)
+	point()
+	b, err := w.agent.Consolidate(t.Context(), chain[2].ID)
+	must(t, err)
+	if b.Runs[0].KeyID != "key-2" || !b.Encrypted() || b.Type != backup.Full {
+		t.Errorf("%+v", b)
+	}
+	w.whole(chain...)
+	w.verified(chain[3].ID)
+	for _, i := range chain {
+		w.holdsNothingOf(w.config.Repositories[0].Path, i.disks...)
+	}
+	for _, i := range []int{1, 0} {
+		must(t, w.agent.DeleteBackup(t.Context(), chain[i].ID, false))
+	}
+	w.rotate("key-2") // the old one is needed no longer
+	w.whole(chain[2:]...)
+	w.verified(chain[3].ID)
+}
+
+// TestEncryptedPruned: an expired restore point in the middle of an encrypted chain is merged; where backups are encrypted no
+// longer, the chain stays what it is.
+func TestEncryptedPruned(t *testing.T) {
+	giveKeys(t, map[string]string{"key-1": firstKey})
+	w := newWorld(t, withPolicy(config.Policy{KeepLast: 1, ExpiredMiddle: config.MergeMiddle}), encrypted("key-1"))
+	vm, sources := w.putVM("vm", 48<<20)
+	var chain []instant
+	for i := range 3 {
+		scribble(t, sources[0], int64(i)<<16)
+		chain = append(chain, instant{w.point(vm.Name, backup.Auto), freeze(t, sources)})
+	}
+	w.rotate("", "key-1")
+	if report := w.prune(agent.PruneRequest{}); report.Merged != 1 || report.Removed != 2 || report.Failed != 0 {
+		t.Errorf("%+v", report)
+	}
+	w.whole(chain[2])
+	if b, err := w.agent.Backup(chain[2].ID); err != nil || b.Runs[0].KeyID != "key-1" {
+		t.Errorf("%+v, %v", b, err)
+	}
+	w.holdsNothingOf(w.config.Repositories[0].Path, chain[2].disks...)
+}
+
 // TestEncryptedVerified: a bit that flips in an encrypted image is found and named; that a key is away is no damage.
 func TestEncryptedVerified(t *testing.T) {
 	give := giveKeys(t, map[string]string{"key-1": firstKey})

@@ -26,15 +26,19 @@ func (a *Agent) manifest(b backup.Backup, disks []repository.ManifestDisk) (repo
 }
 
 func manifestDisk(disk backup.Disk, d backup.DiskRun, info nbd.ImageInfo, check repository.ManifestCheck) repository.ManifestDisk {
-	m := repository.ManifestDisk{
+	return repository.ManifestDisk{
 		DiskID: d.DiskID, UnitNumber: disk.UnitNumber, DeviceKey: disk.DeviceKey, Key: d.Key, Label: disk.Label,
 		CapacityBytes: d.CapacityBytes, File: filepath.Base(d.Image), Format: info.Format,
 		Content: d.Content, Change: d.Change, Backing: d.Backing, ChangeID: d.ChangeID,
 		ReceivedBytes: d.ReceivedBytes, AllocatedBytes: info.ActualBytes, Check: check, IO: d.IO,
-		ClusterBytes: info.ClusterBytes, ExtendedL2: info.ExtendedL2,
+		ClusterBytes: info.ClusterBytes, ExtendedL2: info.ExtendedL2, Encryption: encryption(d.KeyID),
 	}
-	if d.KeyID != "" {
-		m.Encryption = &repository.ManifestEncryption{Format: repository.LUKS, KeyID: d.KeyID}
+}
+
+// encryption is what a manifest says of an image with a key; nil for one that is plain.
+func encryption(keyID string) *repository.ManifestEncryption {
+	if keyID == "" {
+		return nil
 	}
-	return m
+	return &repository.ManifestEncryption{Format: repository.LUKS, KeyID: keyID}
 }

@@ -161,12 +161,6 @@ func (a *Agent) pruneSet(g store.PointGroup) (retention.Set, map[string]backup.B
 		return retention.Set{}, nil, AsError(err)
 	}
 	set := retention.Set{Policies: policies(a.config.Policies), Held: map[string]string{}, Now: time.Now(), Zone: zone}
-	if r, ok := a.config.Repository(g.Repository); ok && len(r.Keys()) > 0 {
-		for id, p := range set.Policies {
-			p.Merge = false // encrypted restore points cannot be merged
-			set.Policies[id] = p
-		}
-	}
 	points := map[string]backup.Backup{}
 	for _, b := range list {
 		points[b.ID] = b

@@ -211,23 +211,3 @@ func TestPruneReport(t *testing.T) {
 	}
 }
 
-// TestPruneEncrypted: what is encrypted is not merged, for the new images would be plain; it waits, and nothing plain is written.
-func TestPruneEncrypted(t *testing.T) {
-	giveKeys(t, map[string]string{"key-1": firstKey})
-	w := newWorld(t, withPolicy(config.Policy{KeepLast: 1, ExpiredMiddle: config.MergeMiddle}), encrypted("key-1"))
-	w.putVM("vm", 8<<20)
-	full, last := w.point("vm", backup.Full), w.point("vm", backup.Incremental)
-	if report := w.prune(agent.PruneRequest{}); report.Removed+report.Failed+report.Merged != 0 || report.Points[0].Action != retention.Wait {
-		t.Errorf("%+v", report)
-	}
-	_, err := w.agent.Consolidate(t.Context(), last.ID)
-	var e *agent.Error
-	if !errors.As(err, &e) || e.Reason != agent.WrongState || !strings.Contains(e.Message, "encrypted") {
-		t.Errorf("%v", err)
-	}
-	for _, b := range []backup.Backup{full, last} {
-		if now, err := w.agent.Backup(b.ID); err != nil || now.Parent != b.Parent || now.Rewritten != nil {
-			t.Errorf("%+v, %v", now, err)
-		}
-	}
-}

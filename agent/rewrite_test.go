@@ -62,7 +62,13 @@ func (w *world) whole(chain ...instant) {
 				w.Errorf("backup %s: disk %d has the change id %s, had %s", i.ID, d.DiskID, d.ChangeID, i.Runs[n].ChangeID)
 			}
 		}
-		w.comparePoint(b, i.disks)
+		if b.Encrypted() {
+			r := w.serve(agent.RestoreRequest{BackupID: b.ID})
+			w.compareServed(r, i.disks)
+			w.stopRestore(r.ID)
+		} else {
+			w.comparePoint(b, i.disks)
+		}
 	}
 	must(w.TB, w.store.Check(w.Context()))
 }

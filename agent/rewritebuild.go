@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ func (w *rewriting) build(p *rewritePlan) error {
 
 // buildDisk makes the image of one disk, and proves that it holds what the old one holds.
 func (w *rewriting) buildDisk(p *rewritePlan, i int, scale func(phase string, from float64) func(float64)) error {
-	d, r, tools := &p.manifest.Disks[i], p.disks[i], w.agent.tools
+	d, r := &p.manifest.Disks[i], p.disks[i]
 	if r.untouched() {
 		p.linked = append(p.linked, d.File)
 		return nil
@@ -61,30 +62,44 @@ func (w *rewriting) buildDisk(p *rewritePlan, i int, scale func(phase string, fr
 	if err := w.proveLayers(p, r); err != nil {
 		return err
 	}
+	// What is encrypted stays so, with the key of new images, and what is plain stays plain: no chain holds both.
+	key := ""
+	if d.Encryption != nil {
+		key = cmp.Or(w.agent.newKey(p.repo), d.KeyID())
+	}
+	tools, err := w.agent.keyedTools(p.repo, key)
+	if err != nil {
+		return w.diskError(d.DiskID, err)
+	}
+	old, err := w.links(p, r)
+	if err != nil {
+		return w.diskError(d.DiskID, err)
+	}
 	image := filepath.Join(p.repo.MergeDir(p.vm, w.id), d.File)
 	spec := imageSpec(backup.DiskRun{Image: image, CapacityBytes: d.CapacityBytes, Backing: d.Backing})
 	failpoint.Reach("rewrite: before an image")
-	err := tools.Merge(w.ctx, nbd.MergeSpec{
-		Layers: r.layers, Base: r.base, Image: spec, Cache: p.mode.Cache, Progress: scale(rewriteMerging, 0),
+	err = tools.Merge(w.ctx, nbd.MergeSpec{
+		Layers: old[:r.merged], Base: old[r.merged:], Image: spec, Cache: p.mode.Cache, Progress: scale(rewriteMerging, 0),
 	})
 	failpoint.Reach("rewrite: image made")
 	if err != nil {
 		return w.diskError(d.DiskID, err)
 	}
 	check, info, err := inspectImage(w.ctx, tools, image)
-	if err == nil && (info.VirtualBytes != d.CapacityBytes || info.BackingFile != d.Backing) {
-		err = fmt.Errorf("image %s is not what was to be made: %d bytes, backing file %q", image, info.VirtualBytes, info.BackingFile)
+	if err == nil && (info.VirtualBytes != d.CapacityBytes || info.BackingFile != d.Backing || info.Encrypted != (key != "")) {
+		err = fmt.Errorf("image %s is not what was to be made: %d bytes, backing file %q, encrypted %v",
+			image, info.VirtualBytes, info.BackingFile, info.Encrypted)
 	}
 	if err != nil {
 		return w.diskError(d.DiskID, err)
 	}
 	*d = rewrittenDisk(*d, check, info)
+	d.Encryption = encryption(key)
 	if d.Digest, err = w.readBack(p, d.File); err != nil {
 		return w.diskError(d.DiskID, err)
 	}
 	scale(rewriteComparing, 0.5)(0)
-	old := append(append([]string(nil), r.layers...), r.base...)
-	if err := tools.Compare(w.ctx, old, append([]string{image}, r.base...)); err != nil {
+	if err := tools.Compare(w.ctx, old, append([]nbd.Link{{Path: image, Key: tools.Key}}, old[r.merged:]...)); err != nil {
 		return w.diskError(d.DiskID, err)
 	}
 	scale(rewriteComparing, 0.5)(1)
@@ -92,10 +107,23 @@ func (w *rewriting) buildDisk(p *rewritePlan, i int, scale func(phase string, fr
 	return nil
 }
 
+// links are the images that a disk consists of, with what opens each.
+func (w *rewriting) links(p *rewritePlan, r diskRewrite) ([]nbd.Link, error) {
+	links := make([]nbd.Link, len(r.images))
+	for i, image := range r.images {
+		tools, err := w.agent.keyedTools(p.repo, r.known[i].KeyID())
+		if err != nil {
+			return nil, err
+		}
+		links[i] = nbd.Link{Path: image, Key: tools.Key}
+	}
+	return links, nil
+}
+
 // proveLayers reads the images that are to be merged: what has become another since its backup must not be taken for good by the
 // digest of the new image.
 func (w *rewriting) proveLayers(p *rewritePlan, r diskRewrite) error {
-	for i, layer := range r.layers {
+	for i, layer := range r.images[:r.merged] {
 		was := r.known[i].Digest
 		if was == nil {
 			continue // of an older agent
@@ -148,6 +176,9 @@ func inspectImage(ctx context.Context, tools nbd.Tools, path string) (repository
 }
 
 func (w *rewriting) diskError(diskID int, err error) error {
+	if isKeyError(err) {
+		return damagedGround(w.id, err)
+	}
 	e := errorf(ImageFailed, "backup %s: disk %d: the new image: %w", w.id, diskID, err)
 	if isNoSpace(err) {
 		e.Reason, e.Hint = NoSpace, "make room in the repository: delete what nothing stands on"

@@ -25,9 +25,10 @@ type rewritePlan struct {
 
 // A diskRewrite says of which images the new one of a disk is made.
 type diskRewrite struct {
-	layers, base []string                  // as of nbd.MergeSpec
-	known        []repository.ManifestDisk // what the manifests say of the layers
-	weight       int64                     // bytes that the layers take
+	images []string                  // that it consists of, the newest first
+	known  []repository.ManifestDisk // what the manifests say of each
+	merged int                       // so many are merged; the new one stands on the others
+	weight int64                     // bytes that those that are merged take
 }
 
 // plan proves the chain of a restore point, and finds out what its images are to be.
@@ -57,33 +58,20 @@ func (w *rewriting) plan() (*rewritePlan, error) {
 	if err != nil {
 		return nil, damagedGround(w.id, err)
 	}
-	if err := w.plain(p, manifests); err != nil {
-		return nil, err
-	}
 	if err := p.choose(manifests, w.onto); err != nil {
 		return nil, damagedGround(w.id, err)
 	}
 	return p, p.checkRoom(a)
 }
 
-// plain refuses what is encrypted, or would have to be: new images are made plain.
-func (w *rewriting) plain(p *rewritePlan, chain []repository.Manifest) error {
-	encrypted := w.agent.newKey(p.repo) != ""
-	for _, m := range chain {
-		for _, d := range m.Disks {
-			encrypted = encrypted || d.Encryption != nil
-		}
-	}
-	if !encrypted {
-		return nil
-	}
-	e := errorf(WrongState, "backup %s: encrypted restore points cannot be merged or consolidated", w.id)
-	e.BackupID, e.Hint = w.id, "make a full backup from time to time, and let expired restore points wait until what stands on them goes (expired_middle)"
-	return e
-}
-
 // damagedGround is what is told of a restore point that cannot be written anew because of what it is made of.
 func damagedGround(id string, err error) error {
+	if isKeyError(err) {
+		e := *AsError(err)
+		e.Message = fmt.Sprintf("backup %s cannot be written anew: %s", id, e.Message)
+		e.BackupID = id
+		return &e
+	}
 	var damage *damageError
 	if !errors.As(err, &damage) {
 		return repositoryError(fmt.Errorf("restore point %s cannot be looked at: %w", id, err))
@@ -170,14 +158,14 @@ func (p *rewritePlan) images(chain []repository.Manifest, d repository.ManifestD
 // on nothing.
 func split(d *repository.ManifestDisk, images []string, disks []repository.ManifestDisk, ground int) (r diskRewrite) {
 	ground = min(ground, len(images))
-	r.layers, r.base, r.known = images[:ground], images[ground:], disks[:ground]
-	for _, layer := range r.known {
+	r.images, r.known, r.merged = images, disks, ground
+	for _, layer := range r.known[:ground] {
 		r.weight += layer.AllocatedBytes
 	}
 	d.Backing, d.Content = "", backup.WholeDisk
-	if len(r.base) > 0 {
+	if base := r.images[r.merged:]; len(base) > 0 {
 		d.Content = backup.Changes
-		d.Backing = path.Join("..", filepath.Base(filepath.Dir(r.base[0])), filepath.Base(r.base[0]))
+		d.Backing = path.Join("..", filepath.Base(filepath.Dir(base[0])), filepath.Base(base[0]))
 	}
 	return r
 }
@@ -190,7 +178,7 @@ func restand(d *repository.ManifestDisk, r diskRewrite, below repository.Manifes
 		d.Change = ""
 	case !found:
 		d.Change = backup.Added
-	case len(r.base) == 0:
+	case r.alone():
 		d.Change = backup.Replaced
 	case from.CapacityBytes < d.CapacityBytes:
 		d.Change = backup.Grown
@@ -209,8 +197,11 @@ func removedFrom(below, m repository.Manifest) (gone []int) {
 	return gone
 }
 
+// alone says whether the image of a disk will hold all of it.
+func (r diskRewrite) alone() bool { return r.merged == len(r.images) }
+
 // untouched says whether the image of a disk stays as it is: it holds the whole disk already.
-func (r diskRewrite) untouched() bool { return len(r.layers) == 1 && len(r.base) == 0 }
+func (r diskRewrite) untouched() bool { return r.alone() && r.merged == 1 }
 
 // checkRoom fails when the new images might leave less room than backups need to start.
 func (p *rewritePlan) checkRoom(a *Agent) error {

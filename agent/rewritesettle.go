@@ -59,7 +59,7 @@ func follow(b *backup.Backup, m repository.Manifest) {
 	for i := range b.Runs {
 		d, found := pick(m.Disks, func(d repository.ManifestDisk) bool { return d.DiskID == b.Runs[i].DiskID })
 		if found {
-			b.Runs[i].Content, b.Runs[i].Change, b.Runs[i].Backing = d.Content, d.Change, d.Backing
+			b.Runs[i].Content, b.Runs[i].Change, b.Runs[i].Backing, b.Runs[i].KeyID = d.Content, d.Change, d.Backing, d.KeyID()
 		}
 	}
 }

@@ -62,12 +62,12 @@ func (t Tools) check(ctx context.Context, path string, repair bool) (CheckResult
 	if err := t.fits(path, header); err != nil {
 		return CheckResult{}, err
 	}
-	name, err := aloneName(path, header.Encrypted)
+	c := call{verb: "check", path: path, image: image, limits: checking(stat)}
+	name, err := aloneNode(path, c.keys.id(t.Key)).name()
 	if err != nil {
 		return CheckResult{}, err
 	}
-	c := call{verb: "check", path: path, image: image, key: t.Key, limits: checking(stat)}
-	args := append(t.Key.args(), "-f", "qcow2", "--output=json")
+	args := []string{"-f", "qcow2", "--output=json"}
 	if repair {
 		args = append(args, "-r", "leaks")
 		c.write, c.limits = true, repairing(stat)

@@ -37,7 +37,7 @@ type ImageSpec struct {
 	BackingFile   string
 	BackingFormat string // "qcow2" if empty
 
-	encrypted bool // with the key of the tools
+	key string // id of the one to encrypt it with
 }
 
 // iterationTime is for how many milliseconds the key is stretched whenever an image is opened. That makes a password that
@@ -74,9 +74,9 @@ func (t Tools) Create(ctx context.Context, spec ImageSpec) error {
 		return fmt.Errorf("image %s: create: %w", spec.Path, err)
 	}
 	defer image.Close() //nolint:errcheck // qemu-img writes, and not through this
-	spec.encrypted = !t.Key.IsZero()
-	c := call{verb: "create", path: spec.Path, image: image, write: true, key: t.Key, limits: creating()}
-	if err := t.create(ctx, c, append(t.Key.args(), spec.args()...)); err != nil {
+	c := call{verb: "create", path: spec.Path, image: image, write: true, limits: creating()}
+	spec.key = c.keys.id(t.Key)
+	if err := t.create(ctx, c, spec.args()); err != nil {
 		return errors.Join(err, t.remove(spec.Path))
 	}
 	return nil
@@ -106,8 +106,8 @@ func (s ImageSpec) args() []string {
 		"cluster_size=" + strconv.FormatInt(s.ClusterBytes, 10),
 		"extended_l2=" + map[bool]string{true: "on", false: "off"}[s.ExtendedL2],
 	}
-	if s.encrypted {
-		options = append(options, "encrypt.format=luks", "encrypt.key-secret="+secretID, "encrypt.iter-time="+iterationTime)
+	if s.key != "" {
+		options = append(options, "encrypt.format=luks", "encrypt.key-secret="+s.key, "encrypt.iter-time="+iterationTime)
 	}
 	args := []string{"-q", "-f", "qcow2", "-o", strings.Join(options, ",")}
 	if s.BackingFile != "" {

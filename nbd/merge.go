@@ -2,8 +2,8 @@ package nbd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,15 +15,22 @@ import (
 // ErrDiffers is returned for two images of which a guest would not read the same.
 var ErrDiffers = errors.New("images differ")
 
+// A Link is one image of a chain.
+type Link struct {
+	Path string
+	Key  Secret // that opens it; none if it is plain
+}
+
 // MergeSpec says which images are merged into a new one.
 type MergeSpec struct {
 	// Layers are what the new image is to hold, the newest first: each stands on the next. The last may stand on anything;
 	// what that holds is not read.
-	Layers []string
+	Layers []Link
 	// Base is the chain that the new image stands on, the nearest first, and is named by Image.BackingFile. It must be what the
-	// last of Layers stands on, further down or not. Empty: the new image stands on nothing.
-	Base     []string
-	Image    ImageSpec
+	// last of Layers stands on, further down or not, and encrypted like the new image, or plain like it. Empty: the new image
+	// stands on nothing.
+	Base     []Link
+	Image    ImageSpec              // is encrypted with the key of the tools
 	Cache    string                 // QEMU's cache mode, as of an IOMode
 	Progress func(fraction float64) // may be nil
 }
@@ -39,120 +46,108 @@ const topSuffix = ".top"
 // QEMU 7.2 never ends on a disk that has grown; "qemu-img convert -B" takes the topmost layer alone.
 func (t Tools) Merge(ctx context.Context, m MergeSpec) error {
 	top := ImageSpec{Path: m.Image.Path + topSuffix, SizeBytes: m.Image.SizeBytes, BackingFile: filepath.Base(m.Image.Path)}
-	for _, image := range []ImageSpec{m.Image, top} {
-		if err := t.Create(ctx, image); err != nil {
-			return err
-		}
+	// The overlay never holds anything, so there is nothing to encrypt.
+	if err := cmp.Or(t.Create(ctx, m.Image), t.WithKey(Secret{}).Create(ctx, top)); err != nil {
+		return err
 	}
 	c := call{verb: "commit", path: m.Image.Path, limits: merging(m.Image.SizeBytes)}
 	defer c.close()
-	err := errors.Join(t.mayWrite(&c, top.Path, m.Image.Path), t.mayRead(&c, m.Layers...), t.mayRead(&c, m.Base...))
+	image := Link{m.Image.Path, t.Key}
+	err := cmp.Or(t.mayWrite(&c, Link{Path: top.Path}, image), t.mayRead(&c, m.Layers...), t.mayRead(&c, m.Base...))
 	if err != nil {
 		return err
 	}
 	if m.Progress != nil {
 		c.stdout = &percentages{tell: m.Progress}
 	}
-	// The new image finds its base by its header: QEMU compares names, and gives one whose backing was named here another.
-	chain := append([]string{top.Path}, m.Layers...)
-	name, err := chainName(append(chain, m.Image.Path), false, m.Layers...)
+	nodes := c.nodes(slices.Concat([]Link{{Path: top.Path}}, m.Layers, []Link{image}, m.Base))
+	for _, layer := range nodes[1 : 1+len(m.Layers)] {
+		// They are open, read-only for ever, and not written to here. QEMU's commit would keep others from reading them, as it
+		// takes what lies between for half done.
+		layer.File.Locking = "off"
+	}
+	chain, target := chainNode(nodes), nodes[1+len(m.Layers)]
+	onto := target.ownName()
+	if len(c.keys) == 0 {
+		// Left to find its base by its header, the new image is known by its path.
+		target.Backing, onto = nil, m.Image.Path
+	}
+	name, err := chain.name()
 	if err != nil {
 		return err
 	}
 	// -d: the overlay is thrown away, so it need not be emptied.
-	if _, err := t.run(ctx, c, "-p", "-d", "-t", m.Cache, "-b", m.Image.Path, name); err != nil {
+	if _, err := t.run(ctx, c, "-p", "-d", "-t", m.Cache, "-b", onto, name); err != nil {
 		return err
 	}
 	return t.remove(top.Path)
 }
 
 // Compare reads two chains of images, the nearest first, and returns ErrDiffers when a guest would not read the same of both.
-func (t Tools) Compare(ctx context.Context, a, b []string) error {
-	c := call{verb: "compare", path: b[0], limits: comparing()}
+func (t Tools) Compare(ctx context.Context, a, b []Link) error {
+	c := call{verb: "compare", path: b[0].Path, limits: comparing()}
 	defer c.close()
-	if err := errors.Join(t.mayRead(&c, a...), t.mayRead(&c, b...)); err != nil {
+	if err := cmp.Or(t.mayRead(&c, a...), t.mayRead(&c, b...)); err != nil {
 		return err
 	}
-	first, err := chainName(a, true)
+	first, err := chainNode(c.nodes(a)).name()
 	if err != nil {
 		return err
 	}
-	second, err := chainName(b, true)
+	second, err := chainNode(c.nodes(b)).name()
 	if err != nil {
 		return err
 	}
 	_, err = t.run(ctx, c, "-q", first, second)
 	var failure *ToolError
 	if errors.As(err, &failure) && failure.ExitCode == 1 { // qemu-img(1): 0 identical, 1 different, above it is an error
-		failure.Err = fmt.Errorf("%w: %s is not what %s is", ErrDiffers, b[0], a[0])
+		failure.Err = fmt.Errorf("%w: %s is not what %s is", ErrDiffers, b[0].Path, a[0].Path)
 	}
 	return err
 }
 
-// node is an image as QEMU's blockdev options have it.
-type node struct {
-	Driver string `json:"driver"`
-	File   struct {
-		Driver   string `json:"driver"`
-		Filename string `json:"filename"`
-		Locking  string `json:"locking,omitempty"`
-	} `json:"file"`
-	Backing any `json:"backing,omitempty"`
-}
-
-// chainName names images so that QEMU opens each on the next, whatever their headers say. When whole, the last one stands on
-// nothing; otherwise on what its header names. Those that are open, read-only for ever, are not locked: QEMU's commit keeps
-// others from reading the images between, which it takes for half done, and they are not written to here.
-func chainName(images []string, whole bool, open ...string) (string, error) {
-	var below any
-	if whole {
-		below = json.RawMessage("null")
+// nodes describe images, of which the run is handed the keys.
+func (c *call) nodes(images []Link) (nodes []*blockNode) {
+	for _, l := range images {
+		nodes = append(nodes, imageNode(l.Path, c.keys.id(l.Key)))
 	}
-	for i := len(images) - 1; i >= 0; i-- {
-		if err := checkPath(images[i]); err != nil {
-			return "", err
-		}
-		n := node{Driver: "qcow2", Backing: below}
-		n.File.Driver, n.File.Filename = "file", images[i]
-		if slices.Contains(open, images[i]) {
-			n.File.Locking = "off"
-		}
-		below = n
-	}
-	name, err := json.Marshal(below)
-	return "json:" + string(name), err
+	return nodes
 }
 
 // mayRead opens images, and looks at each, for a run that may read them.
-func (t Tools) mayRead(c *call, images ...string) error {
-	for _, path := range images {
-		file, _, _, err := t.openImage(path)
-		if err != nil {
-			return err
-		}
-		c.read = append(c.read, file)
-	}
-	return nil
+func (t Tools) mayRead(c *call, images ...Link) error {
+	files, err := t.openLinks(images)
+	c.read = append(c.read, files...)
+	return err
 }
 
 // mayWrite does so for images that the run may change.
-func (t Tools) mayWrite(c *call, images ...string) error {
-	for _, path := range images {
-		file, _, _, err := t.openImage(path)
-		if err != nil {
-			return err
+func (t Tools) mayWrite(c *call, images ...Link) error {
+	files, err := t.openLinks(images)
+	c.written = append(c.written, files...)
+	return err
+}
+
+func (t Tools) openLinks(images []Link) (files []*os.File, err error) {
+	for _, l := range images {
+		if err := checkPath(l.Path); err != nil {
+			return files, err
 		}
-		c.written = append(c.written, file)
+		file, _, header, err := t.openImage(l.Path)
+		if err != nil {
+			return files, err
+		}
+		files = append(files, file)
+		if err := t.WithKey(l.Key).fits(l.Path, header); err != nil {
+			return files, err
+		}
 	}
-	return nil
+	return files, nil
 }
 
 func (c *call) close() {
-	for _, files := range [][]*os.File{c.read, c.written} {
-		for _, f := range files {
-			_ = f.Close() // nothing was written through it
-		}
-	}
+	closeAll(c.read)
+	closeAll(c.written)
 }
 
 // percentages reads what qemu-img prints with -p: "    (12.34/100%)" and a carriage return, again and again.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,12 +18,13 @@ type chainSpec struct {
 	size   int64
 	full   bool // stands on nothing
 	writes []string
+	key    string // "" if it is plain
 }
 
 // newChain makes images in directories of their own, each on the one before, and returns them, the newest first.
-func newChain(t *testing.T, dir string, specs ...chainSpec) []string {
+func newChain(t *testing.T, dir string, specs ...chainSpec) []Link {
 	t.Helper()
-	var chain []string
+	var chain []Link
 	for i, s := range specs {
 		spec := ImageSpec{Path: filepath.Join(dir, string(rune('a'+i)), "disk.qcow2"), SizeBytes: s.size}
 		if i > 0 && !s.full {
@@ -33,32 +35,54 @@ func newChain(t *testing.T, dir string, specs ...chainSpec) []string {
 		if err := os.Mkdir(filepath.Dir(spec.Path), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := (Tools{}).Create(testContext(t), spec); err != nil {
+		image := Link{Path: spec.Path}
+		if s.key != "" {
+			image.Key = secret(t, s.key)
+		}
+		if err := (Tools{}).WithKey(image.Key).Create(patientContext(t), spec); err != nil {
 			t.Fatal(err)
 		}
-		args := []string{"-f", "qcow2"}
-		for _, w := range s.writes {
-			args = append(args, "-c", w)
-		}
-		if out, err := exec.Command("qemu-io", append(args, spec.Path)...).CombinedOutput(); err != nil || strings.Contains(string(out), "failed") {
-			t.Fatalf("qemu-io: %v: %s", err, out)
-		}
+		chain = append([]Link{image}, chain...)
+		write(t, dir, chain, s.writes)
 		if err := os.Chmod(spec.Path, 0o440); err != nil {
 			t.Fatal(err)
 		}
-		chain = append([]string{spec.Path}, chain...)
 	}
 	return chain
+}
+
+// write runs commands of qemu-io on a chain of images.
+func write(t *testing.T, dir string, chain []Link, commands []string) {
+	t.Helper()
+	var args []string
+	c := &call{}
+	name, err := chainNode(c.nodes(chain)).name()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range c.keys {
+		file := filepath.Join(dir, c.keys.id(k))
+		if err := os.WriteFile(file, []byte(k.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--object", "secret,id="+c.keys.id(k)+",file="+file)
+	}
+	for _, w := range commands {
+		args = append(args, "-c", w)
+	}
+	if out, err := exec.Command("qemu-io", append(args, name)...).CombinedOutput(); err != nil || strings.Contains(string(out), "failed") {
+		t.Fatalf("qemu-io: %v: %s", err, out)
+	}
 }
 
 // awkward is a chain in which everything happens that may happen to a disk: it grows twice, data is zeroed, also beyond the end
 // of what lies beneath, and written anew in parts of clusters.
 var awkward = []chainSpec{
-	{8 * MiB, true, []string{"write -P 1 0 3M", "write -P 2 5M 3M"}},
-	{8 * MiB, false, []string{"write -P 3 1M 64k", "write -z 2M 512k"}},
-	{12 * MiB, false, []string{"write -P 4 9M 2M", "write -P 5 5M 1M", "write -P 9 512 512"}},
-	{16 * MiB, false, []string{"write -z 9M 1M", "write -P 6 14M 4k", "write -P 7 5632k 4k", "write -z 0 64k"}},
-	{16 * MiB, false, []string{"write -P 8 15M 1M"}},
+	{size: 8 * MiB, full: true, writes: []string{"write -P 1 0 3M", "write -P 2 5M 3M"}},
+	{size: 8 * MiB, writes: []string{"write -P 3 1M 64k", "write -z 2M 512k"}},
+	{size: 12 * MiB, writes: []string{"write -P 4 9M 2M", "write -P 5 5M 1M", "write -P 9 512 512"}},
+	{size: 16 * MiB, writes: []string{"write -z 9M 1M", "write -P 6 14M 4k", "write -P 7 5632k 4k", "write -z 0 64k"}},
+	{size: 16 * MiB, writes: []string{"write -P 8 15M 1M"}},
 }
 
 // TestMerge: whatever is merged onto whatever, the new image holds what the old one did, the old ones are untouched, and what
@@ -74,44 +98,88 @@ func TestMerge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := tempDir(t)
 			chain := newChain(t, dir, awkward...)[c.from:]
-			before := contents(t, chain)
-			layers, base := chain[:min(c.layers, len(chain))], chain[min(c.layers, len(chain)):]
-			spec := ImageSpec{Path: filepath.Join(dir, "new", "disk.qcow2"), SizeBytes: awkward[len(awkward)-1-c.from].size}
-			if len(base) > 0 {
-				spec.BackingFile = "../" + filepath.Base(filepath.Dir(base[0])) + "/disk.qcow2"
-			}
-			if err := os.Mkdir(filepath.Dir(spec.Path), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			last := 0.0
-			m := MergeSpec{Layers: layers, Base: base, Image: spec, Cache: "writeback", Progress: func(f float64) { last = f }}
-			if err := (Tools{}).Merge(testContext(t), m); err != nil {
-				t.Fatal(err)
-			}
-			if last != 1 {
-				t.Errorf("progress ends at %v", last)
-			}
-			merged := append([]string{spec.Path}, base...)
-			if err := (Tools{}).Compare(testContext(t), chain, merged); err != nil {
-				t.Error(err)
-			}
-			if result, err := (Tools{}).Check(testContext(t), spec.Path); err != nil || result.Leaks != 0 {
-				t.Errorf("%+v, %v", result, err)
-			}
-			if diff := cmp.Diff(before, contents(t, chain)); diff != "" {
-				t.Error("a layer was changed")
-			}
-			if left, err := filepath.Glob(filepath.Dir(spec.Path) + "/*"); err != nil || len(left) != 1 {
-				t.Errorf("left: %v, %v", left, err)
-			}
+			mergeAndLook(t, dir, Tools{}, chain, min(c.layers, len(chain)))
 		})
 	}
 }
 
-func contents(t *testing.T, paths []string) []string {
+// mergeAndLook merges the newest images of a chain, and fails the test unless the new one holds what they held.
+func mergeAndLook(t *testing.T, dir string, tools Tools, chain []Link, layers int) {
+	t.Helper()
+	before, base := contents(t, chain), chain[layers:]
+	spec := ImageSpec{Path: filepath.Join(dir, "new", "disk.qcow2")}
+	top, err := tools.Header(chain[0].Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec.SizeBytes = top.VirtualBytes
+	if len(base) > 0 {
+		spec.BackingFile = "../" + filepath.Base(filepath.Dir(base[0].Path)) + "/disk.qcow2"
+	}
+	if err := os.Mkdir(filepath.Dir(spec.Path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	last := 0.0
+	m := MergeSpec{Layers: chain[:layers], Base: base, Image: spec, Cache: "writeback", Progress: func(f float64) { last = f }}
+	if err := tools.Merge(patientContext(t), m); err != nil {
+		t.Fatal(err)
+	}
+	if last != 1 {
+		t.Errorf("progress ends at %v", last)
+	}
+	merged := append([]Link{{spec.Path, tools.Key}}, base...)
+	if err := tools.Compare(testContext(t), chain, merged); err != nil {
+		t.Error(err)
+	}
+	if result, err := tools.Check(testContext(t), spec.Path); err != nil || result.Leaks != 0 {
+		t.Errorf("%+v, %v", result, err)
+	}
+	if info, err := tools.Info(testContext(t), spec.Path); err != nil || info.BackingFile != spec.BackingFile || info.Encrypted == tools.Key.IsZero() {
+		t.Errorf("%+v, %v", info, err)
+	}
+	if diff := cmp.Diff(before, contents(t, chain)); diff != "" {
+		t.Error("a layer was changed")
+	}
+	if left, err := filepath.Glob(filepath.Dir(spec.Path) + "/*"); err != nil || len(left) != 1 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// TestMergeEncrypted: images of several keys become one of another key, wherever they lie.
+func TestMergeEncrypted(t *testing.T) {
+	specs := slices.Clone(awkward[:4])
+	for i := range specs {
+		specs[i].key = []string{oneKey, oneKey, otherKey, otherKey}[i]
+	}
+	dir := filepath.Join(tempDir(t), `dé "x" <&> 𝄞 $`)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	chain := newChain(t, dir, specs...)
+	third := Tools{}.WithKey(secret(t, strings.ToUpper(oneKey)))
+	for name, layers := range map[string]int{"two middles, on two": 2, "a middle, on one": 3, "all": 4} {
+		t.Run(name, func(t *testing.T) {
+			mergeAndLook(t, dir, third, chain, layers)
+			if err := os.RemoveAll(filepath.Join(dir, "new")); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	wrong := slices.Clone(chain)
+	wrong[3].Key = secret(t, otherKey)
+	if err := third.Compare(testContext(t), chain, wrong); !errors.Is(err, ErrWrongKey) {
+		t.Errorf("compared with a wrong key: %v", err)
+	}
+	wrong[3].Key = Secret{}
+	if err := third.Compare(testContext(t), chain, wrong); !errors.Is(err, ErrKeyNeeded) {
+		t.Errorf("compared with no key: %v", err)
+	}
+}
+
+func contents(t *testing.T, chain []Link) []string {
 	var list []string
-	for _, path := range paths {
-		text, err := os.ReadFile(path)
+	for _, l := range chain {
+		text, err := os.ReadFile(l.Path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,8 +191,8 @@ func contents(t *testing.T, paths []string) []string {
 // TestMergeTakesNoMore: what the base holds is not copied into the new image.
 func TestMergeTakesNoMore(t *testing.T) {
 	dir := tempDir(t)
-	chain := newChain(t, dir, chainSpec{64 * MiB, true, []string{"write -P 1 0 32M"}},
-		chainSpec{64 * MiB, false, []string{"write -P 2 0 1M"}}, chainSpec{64 * MiB, false, []string{"write -P 3 2M 1M"}})
+	chain := newChain(t, dir, chainSpec{size: 64 * MiB, full: true, writes: []string{"write -P 1 0 32M"}},
+		chainSpec{size: 64 * MiB, writes: []string{"write -P 2 0 1M"}}, chainSpec{size: 64 * MiB, writes: []string{"write -P 3 2M 1M"}})
 	spec := ImageSpec{Path: filepath.Join(dir, "c", "new.qcow2"), SizeBytes: 64 * MiB, BackingFile: "../a/disk.qcow2"}
 	if err := (Tools{}).Merge(testContext(t), MergeSpec{Layers: chain[:2], Base: chain[2:], Image: spec, Cache: "writeback"}); err != nil {
 		t.Fatal(err)
@@ -139,7 +207,7 @@ func TestMergeTakesNoMore(t *testing.T) {
 func TestMergeBesideReaders(t *testing.T) {
 	dir := tempDir(t)
 	chain := newChain(t, dir, awkward[:3]...)
-	served := exec.Command("qemu-io", "-r", "-f", "qcow2", chain[0])
+	served := exec.Command("qemu-io", "-r", "-f", "qcow2", chain[0].Path)
 	stdin, err := served.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +229,7 @@ func TestMergeBesideReaders(t *testing.T) {
 	if err := (Tools{}).Merge(testContext(t), MergeSpec{Layers: chain[:2], Base: chain[2:], Image: spec, Cache: "writeback"}); err != nil {
 		t.Error(err)
 	}
-	if err := (Tools{}).Compare(testContext(t), chain, append([]string{spec.Path}, chain[2:]...)); err != nil {
+	if err := (Tools{}).Compare(testContext(t), chain, append([]Link{{Path: spec.Path}}, chain[2:]...)); err != nil {
 		t.Error(err)
 	}
 	_ = stdin.Close()
@@ -192,10 +260,10 @@ func TestMergeFollowsNoHeader(t *testing.T) {
 	chain := newChain(t, dir, awkward[:3]...)
 	secret := filepath.Join(dir, "secret.qcow2")
 	newImage(t, secret, 8*MiB)
-	if err := os.Chmod(chain[2], 0o640); err != nil {
+	if err := os.Chmod(chain[2].Path, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", secret, chain[2]).CombinedOutput(); err != nil {
+	if out, err := exec.Command("qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", secret, chain[2].Path).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	spec := ImageSpec{Path: filepath.Join(dir, "c", "new.qcow2"), SizeBytes: 12 * MiB, BackingFile: "../a/disk.qcow2"}

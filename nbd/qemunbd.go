@@ -128,7 +128,8 @@ func (o ServerOptions) encryptedImage() []string {
 		}
 		ids = append(ids, k.ID)
 	}
-	node := imageNode(o.Image, ids)
+	node := imageNode(o.Image, ids[0])
+	node.tellKeys(ids[1:])
 	if o.RateLimit != 0 {
 		node = &blockNode{Driver: throttleDriver, ThrottleGroup: limitID, File: node}
 	}

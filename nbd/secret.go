@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,13 +74,41 @@ func (s Secret) file() (*os.File, error) {
 	return f, nil
 }
 
-// secretID is how qemu-img knows the one key that it is given, on its standard input.
-const secretID = "key"
+// A keyring are the keys that one run of qemu-img is handed, each as a file with no name: no argument and no variable, which
+// others may read, and nothing that somebody would have to remove.
+type keyring []Secret
 
-// secretArgs has qemu-img read the key of a call; nothing where there is none.
-func (s Secret) args() []string {
+// firstKeyFD is the descriptor of the first key: the first of exec.Cmd's ExtraFiles.
+const firstKeyFD = 3
+
+// id is how qemu-img knows a key, which is added if it is new; "" for none.
+func (k *keyring) id(s Secret) string {
 	if s.IsZero() {
-		return nil
+		return ""
 	}
-	return []string{"--object", "secret,id=" + secretID + ",file=/proc/self/fd/0"}
+	i := slices.Index(*k, s)
+	if i < 0 {
+		i = len(*k)
+		*k = append(*k, s)
+	}
+	return "key" + strconv.Itoa(i)
+}
+
+// args have qemu-img read the keys.
+func (k keyring) args() (args []string) {
+	for i, s := range k {
+		args = append(args, "--object", fmt.Sprintf("secret,id=%s,file=/proc/self/fd/%d", k.id(s), firstKeyFD+i))
+	}
+	return args
+}
+
+func (k keyring) files() (files []*os.File, err error) {
+	for _, s := range k {
+		f, err := s.file()
+		if err != nil {
+			return files, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
 }

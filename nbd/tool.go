@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -86,7 +87,7 @@ type call struct {
 	read       []*os.File // more files that it may open
 	written    []*os.File // and change
 	stdout     io.Writer  // is given what it prints, which is not kept then; may be nil
-	key        Secret     // that it is handed
+	keys       keyring    // that it is handed
 	limits     confine.Limits
 }
 
@@ -100,7 +101,7 @@ func (t Tools) run(ctx context.Context, c call, args ...string) ([]byte, error) 
 	}
 	stdout := &boundedBuffer{limit: maxToolOutput}
 	stderr := &boundedBuffer{limit: maxToolErrors}
-	cmd := exec.CommandContext(ctx, binary, append([]string{c.verb}, args...)...)
+	cmd := exec.CommandContext(ctx, binary, slices.Concat([]string{c.verb}, c.keys.args(), args)...)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	if c.stdout != nil {
 		cmd.Stdout = c.stdout
@@ -111,15 +112,13 @@ func (t Tools) run(ctx context.Context, c call, args ...string) ([]byte, error) 
 	if t.Credential != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: t.Credential}
 	}
-	if !c.key.IsZero() { // no argument and no variable, which others may read, and no file, which somebody would have to remove
-		key, err := c.key.file()
-		if err != nil {
-			return nil, &ToolError{Verb: c.verb, Path: c.path, ExitCode: -1, Err: err}
-		}
-		defer key.Close() //nolint:errcheck // it lies in memory
-		cmd.Stdin = key
+	keys, err := c.keys.files()
+	defer closeAll(keys)
+	if err != nil {
+		return nil, &ToolError{Verb: c.verb, Path: c.path, ExitCode: -1, Err: err}
 	}
-	err := confine.Run(cmd, c.rules(t.programDirs))
+	cmd.ExtraFiles = keys
+	err = confine.Run(cmd, c.rules(t.programDirs))
 	if err == nil && stdout.cut {
 		err = fmt.Errorf("printed more than %d bytes", maxToolOutput)
 	}
@@ -143,6 +142,13 @@ func (t Tools) run(ctx context.Context, c call, args ...string) ([]byte, error) 
 		failure.Err = fmt.Errorf("%w: %w", ErrWrongKey, err)
 	}
 	return stdout.kept, failure
+}
+
+// closeAll closes files through which nothing was written.
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
 }
 
 func (c call) rules(programDirs []string) confine.Rules {

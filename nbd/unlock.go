@@ -16,12 +16,12 @@ func (t Tools) Unlock(ctx context.Context, path string) error {
 	if err := t.fits(path, header); err != nil || !header.Encrypted {
 		return err
 	}
-	name, err := aloneName(path, true)
+	// "info" does not care for the key. This lists the snapshots within the image, of which there are none.
+	c := call{verb: "snapshot", path: path, image: image, limits: reading()}
+	name, err := aloneNode(path, c.keys.id(t.Key)).name()
 	if err != nil {
 		return err
 	}
-	// "info" does not care for the key. This lists the snapshots within the image, of which there are none.
-	c := call{verb: "snapshot", path: path, image: image, key: t.Key, limits: reading()}
-	_, err = t.run(ctx, c, append(t.Key.args(), "-U", "-q", "-l", "--", name)...)
+	_, err = t.run(ctx, c, "-U", "-q", "-l", "--", name)
 	return err
 }

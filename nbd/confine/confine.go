@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"time"
 
@@ -60,13 +61,10 @@ func seccompSupported() error {
 	return nil
 }
 
-// Run is cmd.Run, with the program confined. It takes cmd's ExtraFiles for itself.
+// Run is cmd.Run, with the program confined. It may open the ExtraFiles anew if they have no name in any file system.
 func Run(cmd *exec.Cmd, r Rules) error {
 	if cmd.Err != nil {
 		return cmd.Err
-	}
-	if len(cmd.ExtraFiles) > 0 {
-		return errors.New("confine: a program cannot be handed files")
 	}
 	order := order{Limits: r.Limits, Filter: seccompSupported() == nil}
 	if landlockSupported() == nil {
@@ -75,8 +73,8 @@ func Run(cmd *exec.Cmd, r Rules) error {
 			return err
 		}
 		defer ruleset.Close() //nolint:errcheck // nothing was written
-		order.Ruleset, order.Flags = true, flags
-		cmd.ExtraFiles = []*os.File{ruleset}
+		order.Ruleset, order.Flags = firstExtraFD+len(cmd.ExtraFiles), flags
+		cmd.ExtraFiles = append(slices.Clone(cmd.ExtraFiles), ruleset)
 	}
 	text, err := json.Marshal(order)
 	if err != nil {

@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	launcher  = "sendense-confined" // the name by which an executable knows that it is to be the launcher
-	rulesetFD = 3                   // exec.Cmd's first extra file
+	launcher     = "sendense-confined" // the name by which an executable knows that it is to be the launcher
+	firstExtraFD = 3                   // of exec.Cmd's ExtraFiles
 )
 
 // An order is what a launcher is told. It holds nothing secret: everybody sees it.
 type order struct {
-	Ruleset bool // it is handed one
+	Ruleset int // descriptor of the one it is handed; 0 for none
 	Flags   uint32
 	Filter  bool // of system calls
 	Limits  Limits
@@ -46,11 +46,11 @@ func launch(text, path string, args []string) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}
-	if o.Ruleset {
-		if err := landlock.LandlockRestrictSelf(rulesetFD, o.Flags); err != nil {
+	if o.Ruleset != 0 {
+		if err := landlock.LandlockRestrictSelf(o.Ruleset, o.Flags); err != nil {
 			return fmt.Errorf("landlock: %w", err)
 		}
-		unix.CloseOnExec(rulesetFD)
+		unix.CloseOnExec(o.Ruleset)
 	}
 	if err := o.Limits.apply(); err != nil {
 		return err
