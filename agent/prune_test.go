@@ -210,4 +210,3 @@ func TestPruneReport(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
-
