@@ -114,7 +114,7 @@ func present(repo *repository.Repository) error {
 // verifyImage compares an image with its manifest and, when deep, checks its metadata. Of one that is encrypted it proves that
 // the key opens it, which nothing but that tells.
 func (a *Agent) verifyImage(ctx context.Context, repo *repository.Repository, path string, d repository.ManifestDisk, deep bool) error {
-	info, err := a.tools.Info(ctx, path)
+	info, err := a.tools.Info(path)
 	if err != nil {
 		return finding(err)
 	}
@@ -123,6 +123,8 @@ func (a *Agent) verifyImage(ctx context.Context, repo *repository.Repository, pa
 		return damagef("image %s has %d bytes, its manifest says %d", path, info.VirtualBytes, d.CapacityBytes)
 	case info.BackingFile != d.Backing:
 		return damagef("image %s stands on %q, its manifest says %q", path, info.BackingFile, d.Backing)
+	case info.BackingFile != "" && info.BackingFormat != nbd.ImageFormat:
+		return damagef("image %s stands on %q as an image of format %q: want %s", path, info.BackingFile, info.BackingFormat, nbd.ImageFormat)
 	case info.Encrypted != (d.KeyID() != ""):
 		return damagef("image %s is encrypted: %v, its manifest says %v", path, info.Encrypted, d.KeyID() != "")
 	case info.Corrupt || info.Dirty:

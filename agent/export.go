@@ -65,7 +65,7 @@ func (r *run) makeImage(ctx context.Context, repo *repository.Repository, d back
 		return err
 	}
 	failpoint.Reach("image created")
-	made, err := tools.Header(d.Image)
+	made, err := tools.Info(d.Image)
 	if err != nil {
 		return err
 	}

@@ -238,7 +238,7 @@ func (r *run) finishDisk(ctx context.Context, repo string, disk backup.Disk, d b
 		return m, r.diskError(ImageFailed, d, err)
 	}
 	failpoint.Reach("image checked")
-	info, err := r.agent.tools.Info(ctx, d.Image)
+	info, err := r.agent.tools.Info(d.Image)
 	if err != nil {
 		return m, r.diskError(ImageFailed, d, err)
 	}

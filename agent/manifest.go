@@ -28,7 +28,7 @@ func (a *Agent) manifest(b backup.Backup, disks []repository.ManifestDisk) (repo
 func manifestDisk(disk backup.Disk, d backup.DiskRun, info nbd.ImageInfo, check repository.ManifestCheck) repository.ManifestDisk {
 	return repository.ManifestDisk{
 		DiskID: d.DiskID, UnitNumber: disk.UnitNumber, DeviceKey: disk.DeviceKey, Key: d.Key, Label: disk.Label,
-		CapacityBytes: d.CapacityBytes, File: filepath.Base(d.Image), Format: info.Format,
+		CapacityBytes: d.CapacityBytes, File: filepath.Base(d.Image), Format: nbd.ImageFormat,
 		Content: d.Content, Change: d.Change, Backing: d.Backing, ChangeID: d.ChangeID,
 		ReceivedBytes: d.ReceivedBytes, AllocatedBytes: info.ActualBytes, Check: check, IO: d.IO,
 		ClusterBytes: info.ClusterBytes, ExtendedL2: info.ExtendedL2, Encryption: encryption(d.KeyID),

@@ -171,7 +171,7 @@ func inspectImage(ctx context.Context, tools nbd.Tools, path string) (repository
 	if err != nil {
 		return check, nbd.ImageInfo{}, err
 	}
-	info, err := tools.Info(ctx, path)
+	info, err := tools.Info(path)
 	return check, info, err
 }
 

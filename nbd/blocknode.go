@@ -30,14 +30,15 @@ var noBacking = json.RawMessage("null")
 
 // imageNode is a qcow2 image in a file. key is the id of its key, "" if it is plain.
 func imageNode(path, key string) *blockNode {
-	n := &blockNode{Driver: imageFormat, File: &blockNode{Driver: "file", Filename: path}}
+	n := &blockNode{Driver: ImageFormat, File: &blockNode{Driver: "file", Filename: path}}
 	if key != "" {
 		n.Encrypt = &blockEncrypt{key}
 	}
 	return n
 }
 
-const imageFormat = "qcow2"
+// ImageFormat is how QEMU calls the format of every image here.
+const ImageFormat = "qcow2"
 
 // aloneNode describes an image so that QEMU opens that one file as qcow2 and
 // nothing else. Given a plain path, qemu-img check (7.2) opens the whole chain
@@ -144,7 +145,7 @@ func imageOf(name string) (string, bool) {
 	if n.Driver == throttleDriver && n.File != nil {
 		image = n.File
 	}
-	if image.Driver != imageFormat || image.File == nil || image.File.Driver != "file" {
+	if image.Driver != ImageFormat || image.File == nil || image.File.Driver != "file" {
 		return "", false
 	}
 	return image.File.Filename, true

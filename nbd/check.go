@@ -54,12 +54,12 @@ func (t Tools) check(ctx context.Context, path string, repair bool) (CheckResult
 	if err := checkPath(path); err != nil {
 		return CheckResult{}, err
 	}
-	image, stat, header, err := t.openImage(path)
+	image, stat, info, err := t.openImage(path)
 	if err != nil {
 		return CheckResult{}, err
 	}
 	defer image.Close() //nolint:errcheck // only read
-	if err := t.fits(path, header); err != nil {
+	if err := t.fits(path, info); err != nil {
 		return CheckResult{}, err
 	}
 	c := call{verb: "check", path: path, image: image, limits: checking(stat)}

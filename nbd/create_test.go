@@ -31,10 +31,10 @@ func TestCreateAndInfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]ImageInfo{
-		full:         {Format: "qcow2", VirtualBytes: 8 * MiB, ClusterBytes: MiB, ExtendedL2: true},
-		overlay.Path: {Format: "qcow2", VirtualBytes: 16 * MiB, ClusterBytes: 64 << 10, BackingFile: "full.qcow2", BackingFormat: "qcow2"},
+		full:         {VirtualBytes: 8 * MiB, ClusterBytes: MiB, ExtendedL2: true},
+		overlay.Path: {VirtualBytes: 16 * MiB, ClusterBytes: 64 << 10, BackingFile: "full.qcow2", BackingFormat: "qcow2"},
 	} {
-		got, err := (Tools{}).Info(ctx, path)
+		got, err := (Tools{}).Info(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,9 +43,6 @@ func TestCreateAndInfo(t *testing.T) {
 		}
 		if stat, err := os.Stat(path); err != nil || stat.Mode().Perm() != 0o600 {
 			t.Errorf("%s: mode %s, %v", path, stat.Mode(), err)
-		}
-		if header, err := (Tools{}).Header(path); err != nil || header != (Header{VirtualBytes: want.VirtualBytes, BackingFile: want.BackingFile}) {
-			t.Errorf("%s: header %+v, %v", path, header, err)
 		}
 		if result, err := (Tools{}).Check(ctx, path); err != nil || result.Leaks != 0 {
 			t.Errorf("%+v, %v", result, err)
@@ -151,7 +148,7 @@ func TestAsAnotherUser(t *testing.T) {
 	if got := owner(t, path); got != tools.Credential.Uid {
 		t.Errorf("belongs to user %d", got)
 	}
-	if _, err := tools.Info(ctx, path); err != nil {
+	if _, err := tools.Info(path); err != nil {
 		t.Error(err)
 	}
 	if _, err := tools.Check(ctx, path); err != nil {
@@ -161,7 +158,7 @@ func TestAsAnotherUser(t *testing.T) {
 		return // one is one's own other user: nothing is closed
 	}
 	own := newImage(t, filepath.Join(dir, "own.qcow2"), MiB)
-	if _, err := tools.Info(ctx, own); !errors.Is(err, fs.ErrPermission) {
+	if _, err := tools.Info(own); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("reads what belongs to root: %v", err)
 	}
 }

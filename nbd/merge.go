@@ -133,12 +133,12 @@ func (t Tools) openLinks(images []Link) (files []*os.File, err error) {
 		if err := checkPath(l.Path); err != nil {
 			return files, err
 		}
-		file, _, header, err := t.openImage(l.Path)
+		file, _, info, err := t.openImage(l.Path)
 		if err != nil {
 			return files, err
 		}
 		files = append(files, file)
-		if err := t.WithKey(l.Key).fits(l.Path, header); err != nil {
+		if err := t.WithKey(l.Key).fits(l.Path, info); err != nil {
 			return files, err
 		}
 	}

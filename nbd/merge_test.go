@@ -108,7 +108,7 @@ func mergeAndLook(t *testing.T, dir string, tools Tools, chain []Link, layers in
 	t.Helper()
 	before, base := contents(t, chain), chain[layers:]
 	spec := ImageSpec{Path: filepath.Join(dir, "new", "disk.qcow2")}
-	top, err := tools.Header(chain[0].Path)
+	top, err := tools.Info(chain[0].Path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func mergeAndLook(t *testing.T, dir string, tools Tools, chain []Link, layers in
 	if result, err := tools.Check(testContext(t), spec.Path); err != nil || result.Leaks != 0 {
 		t.Errorf("%+v, %v", result, err)
 	}
-	if info, err := tools.Info(testContext(t), spec.Path); err != nil || info.BackingFile != spec.BackingFile || info.Encrypted == tools.Key.IsZero() {
+	if info, err := tools.Info(spec.Path); err != nil || info.BackingFile != spec.BackingFile || info.Encrypted == tools.Key.IsZero() {
 		t.Errorf("%+v, %v", info, err)
 	}
 	if diff := cmp.Diff(before, contents(t, chain)); diff != "" {
@@ -197,7 +197,7 @@ func TestMergeTakesNoMore(t *testing.T) {
 	if err := (Tools{}).Merge(testContext(t), MergeSpec{Layers: chain[:2], Base: chain[2:], Image: spec, Cache: "writeback"}); err != nil {
 		t.Fatal(err)
 	}
-	info, err := (Tools{}).Info(testContext(t), spec.Path)
+	info, err := (Tools{}).Info(spec.Path)
 	if err != nil || info.ActualBytes > 4*MiB || info.BackingFile != spec.BackingFile {
 		t.Errorf("%+v, %v", info, err)
 	}

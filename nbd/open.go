@@ -64,14 +64,14 @@ func (t Tools) rootOf(path string) string {
 
 // openImage opens an image for reading, and looks at it before any QEMU tool does: it is a regular file, and keeps its data
 // in itself. What qemu-img is allowed to open afterwards is this very file.
-func (t Tools) openImage(path string) (file *os.File, stat fs.FileInfo, header Header, err error) {
+func (t Tools) openImage(path string) (file *os.File, stat fs.FileInfo, info ImageInfo, err error) {
 	err = as(t.Credential, func() (err error) {
 		// O_NONBLOCK: a FIFO put in the place of an image must not hang us.
 		if file, err = t.open(path, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
 			return err
 		}
 		if stat, err = file.Stat(); err == nil {
-			header, err = readHeader(file, stat)
+			info, err = readHeader(file, stat)
 		}
 		if err != nil {
 			_ = file.Close()
@@ -79,7 +79,7 @@ func (t Tools) openImage(path string) (file *os.File, stat fs.FileInfo, header H
 		return err
 	})
 	if err != nil {
-		return nil, nil, header, fmt.Errorf("image %s: %w", path, err)
+		return nil, nil, info, fmt.Errorf("image %s: %w", path, err)
 	}
-	return file, stat, header, nil
+	return file, stat, info, nil
 }

@@ -86,7 +86,7 @@ func TestStrangePaths(t *testing.T) {
 				t.Fatal(err)
 			}
 			for path, size := range map[string]int64{parent: 8 * MiB, overlay: 16 * MiB} {
-				if info, err := (Tools{}).Info(ctx, path); err != nil || info.VirtualBytes != size {
+				if info, err := (Tools{}).Info(path); err != nil || info.VirtualBytes != size {
 					t.Errorf("info: %+v, %v", info, err)
 				}
 				if _, err := (Tools{}).Check(ctx, path); err != nil {

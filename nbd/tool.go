@@ -46,11 +46,11 @@ func (t Tools) WithKey(key Secret) Tools {
 }
 
 // fits says whether there is a key for an image that is encrypted, and none for one that is not.
-func (t Tools) fits(path string, header Header) error {
+func (t Tools) fits(path string, info ImageInfo) error {
 	switch {
-	case header.Encrypted && t.Key.IsZero():
+	case info.Encrypted && t.Key.IsZero():
 		return fmt.Errorf("image %s: %w", path, ErrKeyNeeded)
-	case !header.Encrypted && !t.Key.IsZero():
+	case !info.Encrypted && !t.Key.IsZero():
 		return fmt.Errorf("image %s: %w", path, ErrNotEncrypted)
 	}
 	return nil

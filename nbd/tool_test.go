@@ -16,7 +16,7 @@ func TestMissingTool(t *testing.T) {
 	path := newImage(t, filepath.Join(dir, "a.qcow2"), MiB)
 	for _, missing := range []string{"qemu-img-is-not-here", "/nonexistent/qemu-img"} {
 		tools := Tools{QemuImg: missing}
-		if _, err := tools.Info(ctx, path); err == nil || !strings.Contains(err.Error(), "install qemu-utils") {
+		if _, err := tools.Check(ctx, path); err == nil || !strings.Contains(err.Error(), "install qemu-utils") {
 			t.Errorf("%v", err)
 		}
 		fresh := filepath.Join(dir, "fresh")
@@ -43,10 +43,10 @@ func TestToolThatMisbehaves(t *testing.T) {
 		}
 		return Tools{QemuImg: name, programDirs: []string{"/usr/bin", "/bin"}}
 	}
-	if _, err := script("yes x | head -c 3000000").Info(ctx, path); err == nil || !strings.Contains(err.Error(), "more than") {
+	if _, err := script("yes x | head -c 3000000").Check(ctx, path); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("too much output: %v", err)
 	}
-	if _, err := script("yes x | head -c 3000000 >&2; exit 7").Info(ctx, path); err == nil || len(err.Error()) > 10_000 {
+	if _, err := script("yes x | head -c 3000000 >&2; exit 7").Check(ctx, path); err == nil || len(err.Error()) > 10_000 {
 		t.Errorf("too many words: %.200v", err)
 	}
 	var tool *ToolError
@@ -61,7 +61,7 @@ func TestToolThatMisbehaves(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
 	defer cancel()
-	if _, err := script("exec sleep 60").Info(short, path); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := script("exec sleep 60").Check(short, path); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
 }

@@ -8,12 +8,12 @@ func (t Tools) Unlock(ctx context.Context, path string) error {
 	if err := checkPath(path); err != nil {
 		return err
 	}
-	image, _, header, err := t.openImage(path)
+	image, _, info, err := t.openImage(path)
 	if err != nil {
 		return err
 	}
 	defer image.Close() //nolint:errcheck // only read
-	if err := t.fits(path, header); err != nil || !header.Encrypted {
+	if err := t.fits(path, info); err != nil || !info.Encrypted {
 		return err
 	}
 	// "info" does not care for the key. This lists the snapshots within the image, of which there are none.

@@ -84,7 +84,7 @@ func makeTrialImage(ctx context.Context, tools nbd.Tools, spec nbd.ImageSpec) er
 	if err := tools.Create(ctx, spec); err != nil {
 		return err
 	}
-	info, err := tools.Info(ctx, spec.Path)
+	info, err := tools.Info(spec.Path)
 	if err == nil && (!info.ExtendedL2 || info.VirtualBytes != spec.SizeBytes) {
 		err = fmt.Errorf("image %s is not what was asked for", spec.Path)
 	}

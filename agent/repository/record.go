@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/nbd"
 )
 
 // Backup is the record of the completed backup that the manifest tells of, for a store that has lost it. It takes
@@ -36,7 +37,7 @@ func (m Manifest) record() backup.Backup {
 		b.Runs = append(b.Runs, backup.DiskRun{
 			DiskID: d.DiskID, Key: d.Key, CapacityBytes: d.CapacityBytes,
 			Content: d.Content, Change: d.Change, Backing: d.Backing, IO: d.IO, KeyID: d.KeyID(),
-			ExportName: strings.TrimSuffix(d.File, "."+imageFormat), Image: d.File,
+			ExportName: strings.TrimSuffix(d.File, "."+nbd.ImageFormat), Image: d.File,
 			Complete: true, ChangeID: d.ChangeID, ReceivedBytes: d.ReceivedBytes, Result: "success",
 		})
 	}

@@ -13,9 +13,6 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// imageFormat is the format of every image.
-const imageFormat = "qcow2"
-
 // validate says why a manifest cannot be one. It looks at nothing but the manifest.
 func (m Manifest) validate() error {
 	if err := checkVersion(m.Version); err != nil {
@@ -115,8 +112,8 @@ func (m Manifest) checkDisk(d ManifestDisk) error {
 	switch {
 	case !plainName.MatchString(d.File) || strings.HasPrefix(strings.ToLower(d.File), ManifestName):
 		return fmt.Errorf("file %.300q: want the name of an image in the manifest's directory", d.File)
-	case d.Format != imageFormat:
-		return fmt.Errorf("format %.300q: want %s", d.Format, imageFormat)
+	case d.Format != nbd.ImageFormat:
+		return fmt.Errorf("format %.300q: want %s", d.Format, nbd.ImageFormat)
 	case d.Key < 0 || d.Key > math.MaxInt32:
 		return fmt.Errorf("disk_key %d: want 0 to %d", d.Key, math.MaxInt32)
 	case d.AllocatedBytes < 0:

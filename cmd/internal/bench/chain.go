@@ -42,6 +42,10 @@ func measureChain(ctx context.Context, s settings) (p part, err error) {
 		if err := h.hold(); err != nil {
 			return p, err
 		}
+		before, err := phases()
+		if err != nil {
+			return p, err
+		}
 		t, err := takeTurns(ctx, s.rounds, []contender{
 			{ours, func(ctx context.Context) (time.Duration, error) { return h.timeStart(ctx, "vm", rpc.Incremental) }},
 			{"full", func(ctx context.Context) (time.Duration, error) { return h.timeStart(ctx, "vm", rpc.Full) }},
@@ -53,6 +57,11 @@ func measureChain(ctx context.Context, s settings) (p part, err error) {
 		if err != nil {
 			return p, err
 		}
+		after, err := phases()
+		if err != nil {
+			return p, err
+		}
+		p.note += fmt.Sprintf("- %d images, means of the agent's own clock over these starts and the full ones: %s\n", depth, after.since(before))
 		p.add(fmt.Sprint(depth), t.of(ours).String(), t.of("bare").String(), t.ratio(ours, "full").String(), t.ratio("bare", "bare alone").String())
 		if err := h.release(); err != nil {
 			return p, err

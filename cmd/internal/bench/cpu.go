@@ -66,7 +66,7 @@ func takeBills(ctx context.Context, s settings) (took times, err error) {
 		if err != nil {
 			return nil, err
 		}
-		alone, err := h.bill(func() error { _, err := f.timeStart(ctx, pairsOfUnit, false); return err })
+		alone, err := h.bill(func() error { _, err := f.timeStart(ctx, pairsOfUnit, f.start, false); return err })
 		if err != nil {
 			return nil, err
 		}

@@ -52,14 +52,10 @@ func writeSource(path, kind string, size int64) error {
 	return errors.Join(f.Truncate(size), f.Sync())
 }
 
-// nbdcopy writes a source to an export, and flushes it. With skip, what the source does not hold is not written at all.
-func nbdcopy(ctx context.Context, source, uri string, skip bool) (time.Duration, error) {
-	args := []string{"--flush", source, uri}
-	if skip {
-		args = append([]string{"--destination-is-zero"}, args...)
-	}
+// nbdcopy writes a source to an export, and flushes it.
+func nbdcopy(ctx context.Context, source, uri string, options ...string) (time.Duration, error) {
 	began := time.Now()
-	err := run(ctx, "nbdcopy", args...)
+	err := run(ctx, "nbdcopy", append(options, "--flush", source, uri)...)
 	return time.Since(began), err
 }
 
@@ -104,7 +100,7 @@ func fullCopiers(h *hub, source string) []contender {
 	size := h.set.size
 	all := []contender{{ours, func(ctx context.Context) (time.Duration, error) {
 		return h.copied(ctx, rpc.Full, func(ctx context.Context, uri, _ string) (time.Duration, error) {
-			return nbdcopy(ctx, source, uri, false)
+			return nbdcopy(ctx, source, uri)
 		})
 	}}}
 	for _, w := range []struct {
@@ -120,7 +116,7 @@ func fullCopiers(h *hub, source string) []contender {
 	} {
 		all = append(all, contender{w.name, func(ctx context.Context) (time.Duration, error) {
 			return w.way.copied(ctx, h.dir, append(slices.Clone(w.image), "IMAGE", strconv.FormatInt(size, 10)), func(ctx context.Context, uri, _ string) (time.Duration, error) {
-				return nbdcopy(ctx, source, uri, false)
+				return nbdcopy(ctx, source, uri)
 			})
 		}})
 	}

@@ -85,7 +85,7 @@ func (h *hub) copiedAtOnce(ctx context.Context, source string) (time.Duration, e
 	targets := strings.Split(b.NBDTargetsString, ",")
 	took, err := atOnce(ctx, func(ctx context.Context, disk int) error {
 		_, uri, _ := strings.Cut(targets[disk], ":")
-		_, err := nbdcopy(ctx, source, uri, false)
+		_, err := nbdcopy(ctx, source, uri)
 		return err
 	})
 	return took, errors.Join(err, h.cancel(ctx, b.BackupID))
@@ -111,7 +111,7 @@ func (way server) copiedAtOnce(ctx context.Context, dir, source string, size int
 		if way.name == storageDaemon.name {
 			port = s.port(0)
 		}
-		_, err := nbdcopy(ctx, source, fmt.Sprintf("nbd://127.0.0.1:%s/disk%d", port, disk), false)
+		_, err := nbdcopy(ctx, source, fmt.Sprintf("nbd://127.0.0.1:%s/disk%d", port, disk))
 		return err
 	})
 	return took, errors.Join(err, s.stop(ctx))

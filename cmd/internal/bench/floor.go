@@ -141,6 +141,19 @@ func (f *floor) start(ctx context.Context, specs []units.Spec) error {
 	return group.Wait()
 }
 
+// startInTurn starts them one after another, each when the port of the one before can be dialled.
+func (f *floor) startInTurn(ctx context.Context, specs []units.Spec) error {
+	for i := range specs {
+		if err := f.start(ctx, specs[i:i+1]); err != nil {
+			return err
+		}
+		if err := dialable(ctx, strconv.Itoa(floorPort+i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (f *floor) remove(ctx context.Context, specs []units.Spec) error {
 	var group errgroup.Group
 	group.SetLimit(inFlight)

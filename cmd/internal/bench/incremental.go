@@ -14,18 +14,26 @@ import (
 
 const scatter = 64 << 10 // what has changed at each place, in bytes
 
-// writeScattered makes a raw disk that holds only what has changed: as many as fit, never two side by side.
-func writeScattered(path string, size int64) (changed int64, err error) {
+// writeScattered makes a raw disk that holds only what has changed, never two places side by side. Of a kind as of a full backup:
+// all that changes is random, or half of it is zeroed, or only one place in eight changes.
+func writeScattered(path, kind string, size int64) (changed int64, err error) {
 	f, err := os.Create(path)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	data := make([]byte, scatter)
+	data, zeroes := make([]byte, scatter), make([]byte, scatter)
 	// A place moves within its 512 KiB, so that it meets the clusters of an image at every offset.
 	for at, i := int64(0), int64(0); at+512<<10 <= size; at, i = at+512<<10, i+1 {
+		what := data
+		if i%parts[kind] != 0 {
+			if kind == "sparse" {
+				continue
+			}
+			what = zeroes
+		}
 		_, _ = rand.Read(data)
-		if _, err := f.WriteAt(data, at+i%8*scatter); err != nil {
+		if _, err := f.WriteAt(what, at+i%8*scatter); err != nil {
 			return 0, err
 		}
 		changed += scatter
@@ -37,9 +45,10 @@ func writeScattered(path string, size int64) (changed int64, err error) {
 func measureIncremental(ctx context.Context, s settings) (p part, err error) {
 	p = part{
 		title: "Writing an incremental backup",
-		method: "64 KiB have changed in every 512 KiB. The same client writes only what has changed over the same restore point, through an incremental of the " +
-			"agent and through qemu-nbd with other options and images. Milliseconds until all is flushed, agent / other, and by how much the image grew over what had changed.",
-		head: []string{"way", "ms", "agent / it", "grown / changed"},
+		method: "64 KiB have changed in every 512 KiB: random data; half of the places zeroed; or one place in eight only (sparse). The same client writes " +
+			"only what has changed over the same restore point, through an incremental of the agent and through qemu-nbd with other options and images. " +
+			"Milliseconds until all is flushed, agent / other, and by how much the image grew over what had changed.",
+		head: []string{"data", "way", "ms", "agent / it", "grown / changed"},
 	}
 	h, err := newHub(ctx, s, filepath.Join(s.disk, "incremental"))
 	if err != nil {
@@ -50,15 +59,33 @@ func measureIncremental(ctx context.Context, s settings) (p part, err error) {
 	if err != nil {
 		return p, err
 	}
-	source := filepath.Join(h.dir, "changes.raw")
-	changed, err := writeScattered(source, s.size)
-	if err != nil {
-		return p, errors.Join(err, h.hold())
-	}
 	if err := h.hold(); err != nil {
 		return p, err
 	}
-	g := growth{source: source, changed: changed, of: map[string][]float64{}}
+	for _, kind := range kinds {
+		source := filepath.Join(h.dir, "changes.raw")
+		changed, err := writeScattered(source, kind, s.size)
+		if err != nil {
+			return p, err
+		}
+		g := growth{source: source, changed: changed, of: map[string][]float64{}}
+		all := incrementalWriters(h, parent, g)
+		t, err := takeTurns(ctx, s.rounds, all)
+		if err != nil {
+			return p, fmt.Errorf("%s: %w", kind, err)
+		}
+		for _, c := range all {
+			ratio := ""
+			if c.name != ours {
+				ratio = t.ratio(ours, c.name).String()
+			}
+			p.add(kind, c.name, t.of(c.name).String(), ratio, spreadOf(g.of[c.name]).String())
+		}
+	}
+	return p, nil
+}
+
+func incrementalWriters(h *hub, parent string, g growth) []contender {
 	all := []contender{{ours, func(ctx context.Context) (time.Duration, error) { return h.copied(ctx, rpc.Incremental, g.note(ours)) }}}
 	for _, w := range []struct {
 		name    string
@@ -75,18 +102,7 @@ func measureIncremental(ctx context.Context, s settings) (p part, err error) {
 			return w.way.copied(ctx, h.dir, image, g.note(w.name))
 		}})
 	}
-	t, err := takeTurns(ctx, s.rounds, all)
-	if err != nil {
-		return p, err
-	}
-	for _, c := range all {
-		ratio := ""
-		if c.name != ours {
-			ratio = t.ratio(ours, c.name).String()
-		}
-		p.add(c.name, t.of(c.name).String(), ratio, spreadOf(g.of[c.name]).String())
-	}
-	return p, nil
+	return all
 }
 
 // growth is by how much images grew over what had changed, by contender.
@@ -96,6 +112,9 @@ type growth struct {
 	of      map[string][]float64
 }
 
+// onlyChanges have nbdcopy write what the source holds, zeroes too, and nothing of its holes.
+var onlyChanges = []string{"--destination-is-zero", "--sparse=0"}
+
 // note writes the changes, and notes by how much the image grew.
 func (g growth) note(name string) writing {
 	return func(ctx context.Context, uri, image string) (time.Duration, error) {
@@ -103,7 +122,7 @@ func (g growth) note(name string) writing {
 		if err != nil {
 			return 0, err
 		}
-		took, err := nbdcopy(ctx, g.source, uri, true)
+		took, err := nbdcopy(ctx, g.source, uri, onlyChanges...)
 		if err != nil {
 			return 0, err
 		}

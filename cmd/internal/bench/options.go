@@ -56,7 +56,7 @@ func measureOptions(ctx context.Context, s settings) (p part, err error) {
 			all[i] = contender{o.what, func(ctx context.Context) (time.Duration, error) {
 				image := []string{"create", "-q", "-f", "qcow2", "-o", o.layout, "IMAGE", strconv.FormatInt(s.size, 10)}
 				return bareWith(o.args).copied(ctx, dir, image, func(ctx context.Context, uri, image string) (time.Duration, error) {
-					d, err := nbdcopy(ctx, source, uri, false)
+					d, err := nbdcopy(ctx, source, uri)
 					if err != nil {
 						return 0, err
 					}

@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/units"
 )
 
 const (
 	ours        = "agent"
 	units1      = "systemd alone"
 	units2      = "qemu-img, then systemd"
+	inTurn      = "systemd, one unit after another, TCP poll"
 	diskOfStart = 1 << 30 // empty, and no byte of it is copied
 )
 
@@ -25,7 +27,8 @@ func measureStart(ctx context.Context, s settings) (part, error) {
 		title: "Start of a backup",
 		method: "From `backup.start` on the socket to its answer: records, leases, images, units, a handshake with every export, and the SNA's answer. " +
 			"Beside it the same units, sandbox and all, over one open D-Bus connection (systemd alone: nothing recorded or checked, images there before), " +
-			"with the images made first; the same units from a shell script; and ways without sandbox, record or check. Milliseconds; agent / other.",
+			"with the images made first; the same units one after another, each polled until its port is dialled; the same units from a shell script; " +
+			"and ways without sandbox, record or check. Milliseconds; agent / other.",
 		head: []string{"disks", "way", "ms", "agent / it"},
 	}
 	for _, disks := range []int{1, 4, 16, 60} {
@@ -53,8 +56,9 @@ func startOf(ctx context.Context, s settings, disks int, p *part) (err error) {
 	defer func() { err = errors.Join(err, f.close()) }()
 	all := []contender{
 		{ours, func(ctx context.Context) (time.Duration, error) { return h.timeStart(ctx, vm, rpc.Full) }},
-		{units1, func(ctx context.Context) (time.Duration, error) { return f.timeStart(ctx, disks, false) }},
-		{units2, func(ctx context.Context) (time.Duration, error) { return f.timeStart(ctx, disks, true) }},
+		{units1, func(ctx context.Context) (time.Duration, error) { return f.timeStart(ctx, disks, f.start, false) }},
+		{units2, func(ctx context.Context) (time.Duration, error) { return f.timeStart(ctx, disks, f.start, true) }},
+		{inTurn, func(ctx context.Context) (time.Duration, error) { return f.timeStart(ctx, disks, f.startInTurn, true) }},
 		{byShell, func(ctx context.Context) (time.Duration, error) { return f.timeShell(ctx, disks) }},
 	}
 	for _, way := range []server{original, bare, storageDaemon, kit} {
@@ -97,7 +101,7 @@ func (h *hub) timeStart(ctx context.Context, vm string, kind rpc.BackupType) (ti
 }
 
 // timeStart starts as many pairs of units as there are disks, and removes them.
-func (f *floor) timeStart(ctx context.Context, disks int, withImages bool) (took time.Duration, err error) {
+func (f *floor) timeStart(ctx context.Context, disks int, start func(context.Context, []units.Spec) error, withImages bool) (took time.Duration, err error) {
 	began := time.Now()
 	images, err := f.images(ctx, disks, diskOfStart)
 	if err != nil {
@@ -114,7 +118,7 @@ func (f *floor) timeStart(ctx context.Context, disks int, withImages bool) (took
 	if !withImages {
 		began = time.Now()
 	}
-	err = f.start(ctx, specs)
+	err = start(ctx, specs)
 	took = time.Since(began)
 	return took, errors.Join(err, f.remove(ctx, specs))
 }
