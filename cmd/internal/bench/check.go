@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-
-	"github.com/sendense/backup-agent/rpc"
 )
 
 // limits are the ratios that a run on any machine, however busy, gives about the same: each compares CPU time or bytes of the
@@ -63,6 +61,6 @@ func checkGrowth(ctx context.Context, s settings) (ratio float64, err error) {
 		return 0, err
 	}
 	g := growth{source: source, changed: changed, of: map[string][]float64{}}
-	_, err = h.copied(ctx, rpc.Incremental, g.note(ours))
+	_, err = h.copied(ctx, incremental, g.note(ours))
 	return spreadOf(g.of[ours]).median, err
 }

@@ -98,11 +98,15 @@ func measureFull(ctx context.Context, s settings) (p part, err error) {
 
 func fullCopiers(h *hub, source string) []contender {
 	size := h.set.size
-	all := []contender{{ours, func(ctx context.Context) (time.Duration, error) {
-		return h.copied(ctx, rpc.Full, func(ctx context.Context, uri, _ string) (time.Duration, error) {
-			return nbdcopy(ctx, source, uri)
-		})
-	}}}
+	agents := func(repository string) func(context.Context) (time.Duration, error) {
+		return func(ctx context.Context) (time.Duration, error) {
+			r := rpc.StartRequest{VMName: "vm", BackupType: rpc.Full, RepositoryID: repository}
+			return h.copied(ctx, r, func(ctx context.Context, uri, _ string) (time.Duration, error) {
+				return nbdcopy(ctx, source, uri)
+			})
+		}
+	}
+	all := []contender{{ours, agents("")}, {"agent, encrypted repository", agents(encryptedRepository)}}
 	for _, w := range []struct {
 		name  string
 		way   server
@@ -149,8 +153,8 @@ func timed(ctx context.Context, path string, command func(path string) []string)
 type writing func(ctx context.Context, uri, image string) (time.Duration, error)
 
 // copied starts a backup, has its one export written to, and cancels it.
-func (h *hub) copied(ctx context.Context, kind rpc.BackupType, write writing) (time.Duration, error) {
-	b, err := h.client.StartBackup(ctx, rpc.StartRequest{VMName: "vm", BackupType: kind})
+func (h *hub) copied(ctx context.Context, r rpc.StartRequest, write writing) (time.Duration, error) {
+	b, err := h.client.StartBackup(ctx, r)
 	if err != nil {
 		return 0, err
 	}

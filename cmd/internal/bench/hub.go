@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,12 +37,15 @@ type hub struct {
 // newHub starts the SNA and the daemon. What is on record already in dir stays.
 func newHub(ctx context.Context, s settings, dir string) (*hub, error) {
 	h := &hub{dir: dir, set: s}
-	for _, sub := range []string{"state", "repository"} {
+	for _, sub := range []string{"state", "repository", encryptedRepository, "credentials"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, err
 		}
 	}
 	if err := os.MkdirAll(filepath.Dir(rpc.DefaultSocket), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "credentials", "bench"), []byte(rand.Text()+rand.Text()), 0o600); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(h.config(), fmt.Appendf(nil, configuration, dir), 0o644); err != nil {
@@ -80,7 +84,13 @@ floor = "0B"
 [[repository]]
 id = "main"
 path = "%[1]s/repository"
+[[repository]]
+id = "` + encryptedRepository + `"
+path = "%[1]s/` + encryptedRepository + `"
+encryption_key = "bench"
 `
+
+const encryptedRepository = "encrypted"
 
 func (h *hub) config() string { return filepath.Join(h.dir, "config.toml") }
 
@@ -98,6 +108,7 @@ func (h *hub) log(cmd *exec.Cmd, name string) error {
 // boot starts the daemon and connects to it once it answers.
 func (h *hub) boot(ctx context.Context) error {
 	h.daemon = exec.Command(filepath.Join(h.set.programs, "sendense-agent"), "--config", h.config())
+	h.daemon.Env = append(os.Environ(), "CREDENTIALS_DIRECTORY="+filepath.Join(h.dir, "credentials"))
 	if err := h.log(h.daemon, "daemon.log"); err != nil {
 		return err
 	}

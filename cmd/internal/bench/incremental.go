@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/sendense/backup-agent/rpc"
@@ -86,7 +87,7 @@ func measureIncremental(ctx context.Context, s settings) (p part, err error) {
 }
 
 func incrementalWriters(h *hub, parent string, g growth) []contender {
-	all := []contender{{ours, func(ctx context.Context) (time.Duration, error) { return h.copied(ctx, rpc.Incremental, g.note(ours)) }}}
+	all := []contender{{ours, func(ctx context.Context) (time.Duration, error) { return h.copied(ctx, incremental, g.note(ours)) }}}
 	for _, w := range []struct {
 		name    string
 		way     server
@@ -105,6 +106,8 @@ func incrementalWriters(h *hub, parent string, g growth) []contender {
 	return all
 }
 
+var incremental = rpc.StartRequest{VMName: "vm", BackupType: rpc.Incremental}
+
 // growth is by how much images grew over what had changed, by contender.
 type growth struct {
 	source  string
@@ -112,8 +115,8 @@ type growth struct {
 	of      map[string][]float64
 }
 
-// onlyChanges have nbdcopy write what the source holds, zeroes too, and nothing of its holes.
-var onlyChanges = []string{"--destination-is-zero", "--sparse=0"}
+// onlyChanges have nbdcopy write what the source holds, zeroes too, and nothing of its holes. It looks for holes request by request.
+var onlyChanges = []string{"--destination-is-zero", "--sparse=0", "--request-size=" + strconv.Itoa(scatter)}
 
 // note writes the changes, and notes by how much the image grew.
 func (g growth) note(name string) writing {
