@@ -74,7 +74,7 @@ const (
 // plan says what is to be done, in this order: a port is given back after the unit that serves it has gone. It only
 // computes. Once all of it is done, there is nothing to plan.
 func plan(w world) []step {
-	return slices.Concat(planBackups(w), planUnits(w), planRestoreUnits(w), planLeases(w), planDirectories(w), planRewrites(w), planScratch(w))
+	return slices.Concat(planBackups(w), planUnits(w), planLeases(w), planDirectories(w), planRewrites(w), planScratch(w))
 }
 
 // planBackups says what becomes of the backups that were active when the last agent ended.
@@ -112,34 +112,58 @@ func restarted(b backup.Backup, bootID string) bool {
 
 // planUnits says what becomes of the units that carry our prefix. A pair is ours when a record names it, and its service
 // was started as that record says: InvocationID is systemd's own name for one life of a unit. A pair of ours that serves no
-// active backup is removed. One that no record names is left alone: it may be anybody's.
+// active backup or restore is removed. One that no record names is left alone: it may be anybody's.
 func planUnits(w world) []step {
 	var steps []step
 	for _, u := range w.units {
-		if isRestore(u.Name) {
-			continue
-		}
 		id := backupOf(u.Name)
-		b, known := w.records[id]
-		d := runOf(b, u.Name)
-		s := step{action: leaveUnit, backupID: id, unit: u.Name}
+		s, o := step{action: leaveUnit, backupID: id, unit: u.Name}, w.backupOwner(id, u.Name)
+		if isRestore(u.Name) {
+			s.backupID, s.restoreID, o = "", id, w.restoreOwner(id, u.Name)
+		}
 		switch {
-		case !known:
-			s.reason = "no backup of that name is on record"
-		case d == nil:
-			s.reason = fmt.Sprintf("backup %s has no such unit", id)
+		case !o.known:
+			s.reason = fmt.Sprintf("no %s of that name is on record", o.kind)
+		case !o.names:
+			s.reason = fmt.Sprintf("%s %s has no such unit", o.kind, id)
 		case u.ActiveState != "" && u.Slice != w.slice:
 			s.reason = fmt.Sprintf("it is in slice %s, not %s", u.Slice, w.slice)
-		case d.InvocationID != "" && u.InvocationID != "" && u.InvocationID != d.InvocationID:
+		case o.invocation != "" && u.InvocationID != "" && u.InvocationID != o.invocation:
 			s.reason = "its service was not started by the agent"
-		case b.State.Active():
+		case o.active:
 			continue
 		default:
-			s.action, s.reason = removeUnit, fmt.Sprintf("backup %s is %s", id, b.State)
+			s.action, s.reason = removeUnit, fmt.Sprintf("%s %s is %s", o.kind, id, o.state)
 		}
 		steps = append(steps, s)
 	}
 	return steps
+}
+
+// A unitOwner is what the records say of whose a unit is by its name.
+type unitOwner struct {
+	kind, state   string
+	known, active bool
+	names         bool   // the unit
+	invocation    string // of its service; "" if it is not known
+}
+
+func (w world) backupOwner(id, unit string) unitOwner {
+	b, known := w.records[id]
+	o := unitOwner{kind: "backup", known: known, state: string(b.State), active: b.State.Active()}
+	if d := runOf(b, unit); d != nil {
+		o.names, o.invocation = true, d.InvocationID
+	}
+	return o
+}
+
+func (w world) restoreOwner(id, unit string) unitOwner {
+	r, known := w.restores[id]
+	o := unitOwner{kind: "restore", known: known, state: string(r.State), active: r.State.Active()}
+	if d := servedBy(r, unit); d != nil {
+		o.names, o.invocation = true, d.InvocationID
+	}
+	return o
 }
 
 // planLeases gives back the ports that no active backup has. The database never lets that happen; if it did, the port

@@ -51,36 +51,6 @@ func divide(loaded []units.Unit) (restores, backups []units.Unit) {
 	return restores, backups
 }
 
-// planRestoreUnits says what becomes of the units that are named as those of restores, as planUnits does of the others.
-func planRestoreUnits(w world) []step {
-	var steps []step
-	for _, u := range w.units {
-		if !isRestore(u.Name) {
-			continue
-		}
-		id := backupOf(u.Name)
-		r, known := w.restores[id]
-		d := servedBy(r, u.Name)
-		s := step{action: leaveUnit, restoreID: id, unit: u.Name}
-		switch {
-		case !known:
-			s.reason = "no restore of that name is on record"
-		case d == nil:
-			s.reason = fmt.Sprintf("restore %s has no such unit", id)
-		case u.ActiveState != "" && u.Slice != w.slice:
-			s.reason = fmt.Sprintf("it is in slice %s, not %s", u.Slice, w.slice)
-		case d.InvocationID != "" && u.InvocationID != "" && u.InvocationID != d.InvocationID:
-			s.reason = "its service was not started by the agent"
-		case r.State.Active():
-			continue
-		default:
-			s.action, s.reason = removeUnit, fmt.Sprintf("restore %s is %s", id, r.State)
-		}
-		steps = append(steps, s)
-	}
-	return steps
-}
-
 // planScratch removes the overlays that could not be removed when their restores ended.
 func planScratch(w world) []step {
 	var steps []step

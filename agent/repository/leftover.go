@@ -3,6 +3,7 @@ package repository
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -38,35 +39,50 @@ func (r *Repository) Unpublished() ([]Unpublished, error) {
 		return nil, r.fail(err)
 	}
 	defer root.Close()
-	vms, err := fs.ReadDir(root.FS(), ".")
+	found, err := twoDeep(root)
 	if err != nil {
 		return nil, r.fail(err)
 	}
 	var list []Unpublished
+	for _, d := range found {
+		if strings.HasPrefix(d.BackupID, ".") {
+			continue
+		}
+		path := d.VM + "/" + d.BackupID
+		if _, err := root.Lstat(path + "/" + ManifestName); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		inside, err := fs.ReadDir(root.FS(), path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it went meanwhile
+		}
+		if err != nil {
+			return list, r.fail(err)
+		}
+		d.Empty = len(inside) == 0
+		list = append(list, d)
+	}
+	return list, nil
+}
+
+// twoDeep lists the directories that lie in those of VMs, by the names of both. Hidden VMs are passed over; what goes meanwhile, too.
+func twoDeep(root *os.Root) (list []Unpublished, err error) {
+	vms, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return nil, err
+	}
 	for _, vm := range vms {
 		if !vm.IsDir() || strings.HasPrefix(vm.Name(), ".") {
 			continue
 		}
-		backups, err := fs.ReadDir(root.FS(), vm.Name())
-		if err != nil {
-			return list, r.fail(err)
+		inside, err := fs.ReadDir(root.FS(), vm.Name())
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
 		}
-		for _, b := range backups {
-			if !b.IsDir() || strings.HasPrefix(b.Name(), ".") {
-				continue
+		for _, d := range inside {
+			if d.IsDir() {
+				list = append(list, Unpublished{VM: vm.Name(), BackupID: d.Name()})
 			}
-			path := vm.Name() + "/" + b.Name()
-			if _, err := root.Lstat(path + "/" + ManifestName); !errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			inside, err := fs.ReadDir(root.FS(), path)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue // it went meanwhile
-			}
-			if err != nil {
-				return list, r.fail(err)
-			}
-			list = append(list, Unpublished{VM: vm.Name(), BackupID: b.Name(), Empty: len(inside) == 0})
 		}
 	}
 	return list, nil

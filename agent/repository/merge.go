@@ -275,24 +275,15 @@ func (r *Repository) Merges() ([]Unpublished, error) {
 		return nil, r.fail(err)
 	}
 	defer root.Close()
-	vms, err := fs.ReadDir(root.FS(), ".")
+	found, err := twoDeep(root)
 	if err != nil {
 		return nil, r.fail(err)
 	}
 	var list []Unpublished
-	for _, vm := range vms {
-		if !vm.IsDir() || !plainName.MatchString(vm.Name()) {
-			continue
-		}
-		entries, err := fs.ReadDir(root.FS(), vm.Name())
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return list, r.fail(err)
-		}
-		for _, e := range entries {
-			id, ours := strings.CutPrefix(e.Name(), mergePrefix)
-			if ours && e.IsDir() && plainName.MatchString(id) {
-				list = append(list, Unpublished{VM: vm.Name(), BackupID: id})
-			}
+	for _, d := range found {
+		id, ours := strings.CutPrefix(d.BackupID, mergePrefix)
+		if ours && plainName.MatchString(d.VM) && plainName.MatchString(id) {
+			list = append(list, Unpublished{VM: d.VM, BackupID: id})
 		}
 	}
 	return list, nil
