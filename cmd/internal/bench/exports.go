@@ -77,7 +77,7 @@ func measureExports(ctx context.Context, s settings) (p part, err error) {
 }
 
 // rest is what the daemon costs at rest.
-type rest struct{ daemon, systemd, bus, resident, goroutines, files float64 }
+type rest struct{ daemon, systemd, bus, resident, heap, collected, goroutines, files float64 }
 
 // rest watches the daemon for a while.
 func (h *hub) rest(ctx context.Context) (r rest, err error) {
@@ -124,13 +124,16 @@ func (h *hub) sizes(r *rest) error {
 		return err
 	}
 	for name, into := range map[string]*float64{
-		"process_resident_memory_bytes": &r.resident, "go_goroutines": &r.goroutines, "process_open_fds": &r.files,
+		// At how much it collects next is about twice what was in use when it last did.
+		"go_memstats_last_gc_time_seconds": &r.collected,
+		"process_resident_memory_bytes":    &r.resident, "go_memstats_next_gc_bytes": &r.heap, "go_goroutines": &r.goroutines, "process_open_fds": &r.files,
 	} {
 		if *into, err = all.gauge(name); err != nil {
 			return err
 		}
 	}
 	r.resident /= 1 << 20
+	r.heap /= 1 << 20
 	return nil
 }
 
