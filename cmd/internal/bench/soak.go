@@ -131,8 +131,9 @@ func (h *hub) settled(ctx context.Context) (r rest, err error) {
 
 // unchanged fails when something has grown.
 func (h *hub) unchanged(before, after rest) error {
-	// A connection of the HTTP server's that is being closed is a goroutine and a file more or less.
-	const slack = 4
+	// Connections that are idle, and workers that wait a while for more to do, are some goroutines and files more or less. What is
+	// lost with every hundredth backup is more.
+	const slack = 10
 	// Of a heap as small as this the collector's goal moves by a few MiB.
 	const heapSlack = 6
 	if after.heap > before.heap+heapSlack {
