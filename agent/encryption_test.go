@@ -184,6 +184,27 @@ func TestEncryptedPruned(t *testing.T) {
 	w.holdsNothingOf(w.config.Repositories[0].Path, chain[2].disks...)
 }
 
+// TestPlainStaysPlain: what was not encrypted is not when it is consolidated, whatever new backups are: those that stand on it are
+// plain too.
+func TestPlainStaysPlain(t *testing.T) {
+	giveKeys(t, map[string]string{"key-1": firstKey})
+	w := newWorld(t)
+	vm, sources := w.putVM("vm", 8<<20)
+	var chain []instant
+	for i := range 3 {
+		scribble(t, sources[0], int64(i)<<16)
+		chain = append(chain, instant{w.point(vm.Name, backup.Auto), freeze(t, sources)})
+	}
+	w.rotate("key-1")
+	b, err := w.agent.Consolidate(t.Context(), chain[1].ID)
+	must(t, err)
+	if b.Encrypted() || b.Type != backup.Full {
+		t.Errorf("%+v", b)
+	}
+	w.whole(chain...)
+	w.verified(chain[2].ID)
+}
+
 // TestEncryptedVerified: a bit that flips in an encrypted image is found and named; that a key is away is no damage.
 func TestEncryptedVerified(t *testing.T) {
 	give := giveKeys(t, map[string]string{"key-1": firstKey})
