@@ -38,6 +38,8 @@ var faultGroups = []struct {
 	{"clock", clockFaults},
 	{"socket", socketFaults},
 	{"points", pointFaults},
+	{"deletion", deletionFaults},
+	{"restore", restoreFaults},
 }
 
 // sampled is how many of each group are tried unless all are asked for: together they take minutes.

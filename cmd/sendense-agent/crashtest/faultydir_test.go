@@ -28,6 +28,7 @@ const (
 	opSyncDir = "sync directory"
 	opRename  = "rename"
 	opClose   = "close"
+	opRemove  = "remove"
 )
 
 // faulty covers a directory, until uncover is called.
@@ -147,6 +148,20 @@ func (n *faultyNode) Rename(ctx context.Context, name string, parent fs.InodeEmb
 		return errno
 	}
 	return n.LoopbackNode.Rename(ctx, name, parent.(*faultyNode).LoopbackNode, newName, flags)
+}
+
+func (n *faultyNode) Unlink(ctx context.Context, name string) syscall.Errno {
+	if errno := n.dir.verdict(opRemove, n.Path(nil)+"/"+name); errno != fs.OK {
+		return errno
+	}
+	return n.LoopbackNode.Unlink(ctx, name)
+}
+
+func (n *faultyNode) Rmdir(ctx context.Context, name string) syscall.Errno {
+	if errno := n.dir.verdict(opRemove, n.Path(nil)+"/"+name); errno != fs.OK {
+		return errno
+	}
+	return n.LoopbackNode.Rmdir(ctx, name)
 }
 
 func (n *faultyNode) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {

@@ -52,13 +52,18 @@ func afterChain(rules string) func(c *crash) {
 // backUp leaves restore points behind, and changes on every disk since.
 func (c *crash) backUp(kinds ...rpc.BackupType) {
 	c.Helper()
+	c.backUpOf(c.vm, kinds...)
+}
+
+func (c *crash) backUpOf(v *vm, kinds ...rpc.BackupType) {
+	c.Helper()
 	c.boot()
 	ctx, cancel := c.limit()
 	defer cancel()
-	must(c.T, c.put(ctx, c.vm))
+	must(c.T, c.put(ctx, v))
 	for i, kind := range kinds {
-		id := fmt.Sprintf("before-%s-%d-%d", kind, len(c.vm.sources), i)
-		_, err := c.start(ctx, rpc.StartRequest{VMName: c.request.VMName, BackupType: kind, RequestID: id})
+		id := fmt.Sprintf("before-%s-%d-%d", kind, len(v.sources), i)
+		_, err := c.start(ctx, rpc.StartRequest{VMName: v.record.VMName, BackupType: kind, RequestID: id})
 		must(c.T, err)
 		must(c.T, c.ended(ctx))
 		must(c.T, c.scribble())
