@@ -39,7 +39,7 @@ func (c *client) work(ctx context.Context) {
 // step does one thing.
 func (c *client) step(ctx context.Context) {
 	v := c.list[c.random.IntN(len(c.list))]
-	switch c.random.IntN(20) {
+	switch c.random.IntN(24) {
 	default:
 		c.startNew(ctx, v)
 	case 0, 1:
@@ -64,6 +64,10 @@ func (c *client) step(ctx context.Context) {
 		c.deleteOne(ctx, v)
 	case 10, 11, 12:
 		c.getOne(ctx, v)
+	case 13, 14, 15:
+		c.onPoint(ctx, v)
+	case 16:
+		c.pruneOne(ctx, c.list[0]) // of the others nothing goes that nobody has deleted
 	}
 }
 

@@ -21,13 +21,13 @@ const (
 )
 
 // policy gives the repository of the next daemon a policy. Its table is the last of the configuration.
-func (c *crash) policy(rules string) {
-	c.Helper()
-	f, err := os.OpenFile(c.run+"/config.toml", os.O_APPEND|os.O_WRONLY, 0)
-	must(c.T, err)
+func (h *hub) policy(rules string) {
+	h.Helper()
+	f, err := os.OpenFile(h.run+"/config.toml", os.O_APPEND|os.O_WRONLY, 0)
+	must(h.T, err)
 	_, err = f.WriteString("policy = \"p\"\n[[policy]]\nid = \"p\"\n" + rules + "\n")
-	must(c.T, err)
-	must(c.T, f.Close())
+	must(h.T, err)
+	must(h.T, f.Close())
 }
 
 // afterFulls leaves two full backups behind, the older of which is expired.

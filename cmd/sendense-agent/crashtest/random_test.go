@@ -44,6 +44,7 @@ func TestRandom(t *testing.T) {
 		list = append(list, h.addVM(i+1))
 		h.lookAlike(list[i])
 	}
+	h.policy(randomPolicy)
 	h.limitBackups(2)
 	h.environment()
 	ctx, cancel := context.WithCancel(t.Context())
