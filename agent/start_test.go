@@ -273,8 +273,8 @@ func TestExporterCannotStart(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.NBD.QemuNBD = "/nonexistent/qemu-nbd" })
 	w.putVM("vm", 1<<20, 2<<20)
 	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
-	e := wantError(t, err, agent.ExporterFailed, "disk")
-	if e.Unit == "" || e.DiskID == nil || !strings.Contains(strings.Join(e.Journal, "\n"), "/nonexistent/qemu-nbd") {
+	e := wantError(t, err, agent.ExporterFailed, "203/EXEC: /nonexistent/qemu-nbd cannot be executed")
+	if e.Unit == "" || e.DiskID == nil || len(e.Journal) == 0 {
 		t.Errorf("the error names unit %q, disk %v, journal %q", e.Unit, e.DiskID, e.Journal)
 	}
 	w.clean()

@@ -26,7 +26,8 @@ var (
 // StartError says why a pair did not start. Nothing of the pair is loaded any more, unless Cleanup
 // says otherwise.
 type StartError struct {
-	Unit string // the pair's name, without suffix
+	Unit    string // the pair's name, without suffix
+	Program string // that it was to run
 
 	// JobResult is the result of the start job: failed, timeout, canceled, dependency (the socket
 	// could not listen); empty when there was no job.
@@ -57,7 +58,10 @@ func (e *StartError) Error() string {
 		fmt.Fprintf(&b, ", result %s", e.Result)
 	}
 	if e.ExitStatus != 0 {
-		fmt.Fprintf(&b, ", exit status %d", e.ExitStatus)
+		fmt.Fprintf(&b, ", exit status %s", exitStatus(e.ExitStatus))
+	}
+	if e.ExitStatus == stepExec {
+		fmt.Fprintf(&b, ": %s cannot be executed", e.Program)
 	}
 	if line := e.lastWords(); line != "" {
 		fmt.Fprintf(&b, ": %s", line)

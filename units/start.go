@@ -118,7 +118,7 @@ func (m *Manager) awaitStart(ctx context.Context, l *link, name string, result <
 
 // failStart finds out why, removes what was begun, and returns both as a StartError.
 func (m *Manager) failStart(ctx context.Context, s Spec, result string, cause error) error {
-	failure := &StartError{Unit: s.Name, JobResult: result, Err: cause}
+	failure := &StartError{Unit: s.Name, Program: s.Argv[0], JobResult: result, Err: cause}
 	if errors.Is(cause, ErrExists) || errors.Is(cause, ErrClosed) {
 		return failure // not ours to touch, or nobody left to ask
 	}

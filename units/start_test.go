@@ -102,7 +102,9 @@ func TestStartFailures(t *testing.T) {
 	}{
 		{
 			"missing binary", func(s *Spec) { s.Argv = []string{"/nonexistent/qemu-nbd"} },
-			func(e *StartError) bool { return e.JobResult == "failed" && e.ExitStatus == 203 },
+			func(e *StartError) bool {
+				return e.JobResult == "failed" && e.ExitStatus == 203 && strings.Contains(e.Error(), "/nonexistent/qemu-nbd cannot be executed")
+			},
 		},
 		{
 			"bad image", func(s *Spec) {
