@@ -30,12 +30,13 @@ func (c *client) onPoint(ctx context.Context, v *vm) {
 	}
 }
 
-// restoreOne serves a restore point, reads all of it, and stops it or leaves it to its end.
+// restoreOne serves a restore point, reads all of it, and stops it or leaves it to its end. That comes later than the reading, so
+// that nobody connects to a port which a backup has got meanwhile.
 func (c *client) restoreOne(ctx context.Context, id string) {
 	var r rpc.Restore
 	err := c.with(ctx, func(client *rpc.Client) (err error) {
 		r, err = client.StartRestore(ctx, rpc.RestoreRequest{
-			BackupID: id, Writable: c.random.IntN(2) == 0, LifetimeSeconds: int64(1 + c.random.IntN(3)),
+			BackupID: id, Writable: c.random.IntN(2) == 0, LifetimeSeconds: longEnough,
 		})
 		return err
 	})
@@ -53,7 +54,7 @@ func (c *client) restoreOne(ctx context.Context, id string) {
 			c.Errorf("restore %s: disk %d is not what it was: %s", r.RestoreID, d.DiskID, out)
 		}
 	}
-	if c.random.IntN(2) == 0 {
+	if c.random.IntN(4) > 0 {
 		err := c.with(ctx, func(client *rpc.Client) error {
 			_, err := client.StopRestore(ctx, r.RestoreID)
 			return err

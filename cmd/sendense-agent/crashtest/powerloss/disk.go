@@ -70,6 +70,9 @@ func (d *Disk) Next() bool {
 	case Rename:
 		from := entry{op.Dir, op.Name}
 		d.rename(assignment{from, 0}, assignment{entry{op.NewDir, op.NewName}, d.stands(from)})
+	case Exchange:
+		one, other := entry{op.Dir, op.Name}, entry{op.NewDir, op.NewName}
+		d.rename(assignment{one, d.stands(other)}, assignment{other, d.stands(one)})
 	case Write, Truncate:
 		d.inodes[op.Inode].pending = append(d.inodes[op.Inode].pending, d.at)
 	case Attr:

@@ -91,6 +91,20 @@ func TestRename(t *testing.T) {
 	h.want(Unsynced, "a=2")
 }
 
+// Two names that are exchanged are so together or not at all.
+func TestExchange(t *testing.T) {
+	h := &history{T: t}
+	h.do(makeDir(sub, top, "d"), makeFile(one, top, "a"), write(one, 0, "1"), synced(one), synced(top),
+		makeFile(two, sub, "b"), write(two, 0, "2"), synced(two), synced(sub))
+	h.do(Op{Kind: Exchange, Dir: top, Name: "a", NewDir: sub, NewName: "b"})
+	h.want(Unsynced, "a=1", "d", "d/b=2")
+	h.want(Nothing, "a=2", "d", "d/b=1")
+	h.do(synced(sub))
+	h.want(Unsynced, "a=1", "d", "d/b=2")
+	h.do(synced(top))
+	h.want(Unsynced, "a=2", "d", "d/b=1")
+}
+
 // A move between two directories waits for both, and is there as a whole or not at all.
 func TestMove(t *testing.T) {
 	h := &history{T: t}

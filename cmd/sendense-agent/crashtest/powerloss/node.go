@@ -153,6 +153,9 @@ func (n *node) Rename(_ context.Context, name string, newParent fs.InodeEmbedder
 	if !ok || to.recorder != n.recorder {
 		return syscall.EXDEV
 	}
+	if flags == unix.RENAME_EXCHANGE {
+		return n.exchange(name, to, newName)
+	}
 	if flags != 0 {
 		return syscall.EINVAL
 	}
@@ -166,6 +169,19 @@ func (n *node) Rename(_ context.Context, name string, newParent fs.InodeEmbedder
 		child.path = path.Join(to.path, newName)
 	}
 	n.recorder.add(Op{Kind: Rename, Dir: n.id, Name: name, NewDir: to.id, NewName: newName, Path: was})
+	return 0
+}
+
+func (n *node) exchange(name string, to *node, newName string) syscall.Errno {
+	one, other := n.GetChild(name), to.GetChild(newName)
+	if one == nil || other == nil {
+		return syscall.ENOENT
+	}
+	n.recorder.mu.Lock()
+	defer n.recorder.mu.Unlock()
+	was := path.Join(n.path, name)
+	one.Operations().(*node).path, other.Operations().(*node).path = path.Join(to.path, newName), was
+	n.recorder.add(Op{Kind: Exchange, Dir: n.id, Name: name, NewDir: to.id, NewName: newName, Path: was})
 	return 0
 }
 

@@ -16,6 +16,7 @@ const (
 	Link                     // a file gets one more name
 	Remove                   // a name goes
 	Rename                   // a name moves, and what had that name before has lost it
+	Exchange                 // two names are exchanged (RENAME_EXCHANGE), both or none
 	Write                    // data, zeroes and punched holes too
 	Truncate                 // to a size, larger or smaller
 	Attr                     // mode or owner
@@ -24,7 +25,7 @@ const (
 )
 
 func (k Kind) String() string {
-	return [...]string{"", "make", "link", "remove", "rename", "write", "truncate", "attr", "sync", "mark"}[k]
+	return [...]string{"", "make", "link", "remove", "rename", "exchange", "write", "truncate", "attr", "sync", "mark"}[k]
 }
 
 // An Op is one thing that was done, or a mark.
@@ -32,9 +33,9 @@ type Op struct {
 	Kind     Kind
 	Inode    int    // what is written to, synced, or gets a name
 	Dir      int    // of Name
-	Name     string // of Make, Link, Remove, Rename
-	NewDir   int    // of Rename
-	NewName  string // of Rename
+	Name     string // of Make, Link, Remove, Rename, Exchange
+	NewDir   int    // of Rename, Exchange
+	NewName  string // of Rename, Exchange
 	Offset   int64  // of Write; the new size of Truncate
 	Data     []byte // of Write
 	DataOnly bool   // of Sync: fdatasync, which leaves mode and owner out
@@ -53,6 +54,8 @@ func (o Op) String() string {
 		return fmt.Sprintf("truncate %s to %d", o.Path, o.Offset)
 	case Rename:
 		return fmt.Sprintf("rename %s to %s", o.Path, o.NewName)
+	case Exchange:
+		return fmt.Sprintf("exchange %s and %s", o.Path, o.NewName)
 	}
 	return o.Kind.String() + " " + o.Path
 }

@@ -73,6 +73,12 @@ func workOn(t *testing.T, dir string) {
 		t.Error("a directory that is not empty was removed")
 	}
 	writeDirect(t, dir+"/direct")
+	must(t, os.MkdirAll(dir+"/one/inside", 0o700))
+	must(t, os.MkdirAll(dir+"/other", 0o750))
+	must(t, unix.Renameat2(unix.AT_FDCWD, dir+"/one", unix.AT_FDCWD, dir+"/other", unix.RENAME_EXCHANGE))
+	if err := unix.Renameat2(unix.AT_FDCWD, dir+"/one", unix.AT_FDCWD, dir+"/nowhere", unix.RENAME_EXCHANGE); err == nil {
+		t.Error("a name was exchanged with none")
+	}
 	nameless, err := os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE, 0o600)
 	must(t, err)
 	_, err = nameless.WriteString("x")
