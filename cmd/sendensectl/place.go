@@ -7,6 +7,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // A place is where a copy is made. It gets its name when it is whole; until then it lies in a directory beside it that nobody
@@ -49,6 +51,10 @@ func findPlace(to, source string) (*place, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("%s is no directory", filepath.Dir(absolute))
 	}
+	// It would be found out by itself, but only when the reader has started, which takes a while.
+	if err := unix.Access(filepath.Dir(absolute), unix.W_OK|unix.X_OK); err != nil {
+		return nil, fmt.Errorf("nothing can be made in %s: %w", filepath.Dir(absolute), err)
+	}
 	return &place{path: absolute}, nil
 }
 
@@ -66,10 +72,39 @@ const copied = "copy"
 
 // commit gives the copy its name, unless somebody else has taken it.
 func (p *place) commit() error {
-	if _, err := os.Lstat(p.path); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is there by now: choose another name", p.path)
+	from := filepath.Join(p.scratch, copied)
+	info, err := os.Lstat(from)
+	if err != nil || !info.IsDir() {
+		return errors.Join(err, renameNew(from, p.path))
 	}
-	return os.Rename(filepath.Join(p.scratch, copied), p.path)
+	// Who moves a directory to another has to write its "..", which the mode that it got may forbid.
+	if err := os.Chmod(from, 0o700); err != nil {
+		return err
+	}
+	dir, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return errors.Join(renameNew(from, p.path), dir.Chmod(info.Mode().Perm()))
+}
+
+// renameNew gives something a name that nobody has taken.
+func renameNew(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOTSUP) { // as of NFS
+		if _, there := os.Lstat(to); errors.Is(there, fs.ErrNotExist) {
+			return os.Rename(from, to)
+		}
+		err = unix.EEXIST
+	}
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return fmt.Errorf("%s is there by now: choose another name", to)
+	case err != nil:
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
 }
 
 // close removes what is not whole.

@@ -19,7 +19,17 @@ type target struct {
 	device  bool     //
 	file    *os.File // the device, held so that nobody mounts it meanwhile
 	scratch string   // directory beside the file, in which it is made
+	was     was      // what has the file's name, and is replaced
 }
+
+// was is what stands in the place of a file.
+type was int
+
+const (
+	wasNothing was = iota
+	wasEmpty
+	wasAnything // --force
+)
 
 // openTarget looks whether a target may be written to.
 func openTarget(path, format string, force bool) (*target, error) {
@@ -30,7 +40,13 @@ func openTarget(path, format string, force bool) (*target, error) {
 	info, err := os.Stat(absolute)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return newFile(absolute)
+		if _, err := os.Lstat(absolute); err == nil {
+			return nil, fmt.Errorf("%s is a link to what is not there: choose another name", path)
+		}
+		if force {
+			return newFile(absolute, wasAnything)
+		}
+		return newFile(absolute, wasNothing)
 	case err != nil:
 		return nil, err
 	case info.Mode().Type() == fs.ModeDevice: // and no character device
@@ -43,16 +59,19 @@ func openTarget(path, format string, force bool) (*target, error) {
 	if absolute, err = filepath.EvalSymlinks(absolute); err != nil {
 		return nil, err
 	}
-	return newFile(absolute)
+	if force {
+		return newFile(absolute, wasAnything)
+	}
+	return newFile(absolute, wasEmpty)
 }
 
 // newFile makes a directory beside the file. In it the file has the name that it will have, which some formats hold.
-func newFile(path string) (*target, error) {
+func newFile(path string, was was) (*target, error) {
 	scratch, err := os.MkdirTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
 	if err != nil {
 		return nil, err
 	}
-	return &target{path: path, scratch: scratch}, nil
+	return &target{path: path, scratch: scratch, was: was}, nil
 }
 
 func openDevice(path, format string, force bool) (*target, error) {
@@ -124,12 +143,12 @@ func (t *target) settle() error {
 	return f.Close()
 }
 
-// commit gives a file its name.
+// commit gives a file its name, unless something has it by now that was not there to be replaced.
 func (t *target) commit() error {
 	if t.device {
 		return nil
 	}
-	if err := os.Rename(t.place(), t.path); err != nil {
+	if err := t.rename(); err != nil {
 		return err
 	}
 	d, err := os.Open(filepath.Dir(t.path))
@@ -137,6 +156,24 @@ func (t *target) commit() error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+func (t *target) rename() error {
+	if t.was == wasEmpty {
+		info, err := os.Lstat(t.path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // removed meanwhile
+			return renameNew(t.place(), t.path)
+		case err != nil:
+			return err
+		case !info.Mode().IsRegular() || info.Size() > 0:
+			return fmt.Errorf("%s is not empty any more: choose another name, or say --force to replace it", t.path)
+		}
+	}
+	if t.was == wasNothing {
+		return renameNew(t.place(), t.path)
+	}
+	return os.Rename(t.place(), t.path)
 }
 
 // close gives back what is held, and removes a file that has not got its name.
