@@ -59,11 +59,14 @@ func (a *app) copyFiles(ctx context.Context, r rpc.Restore, w filesWanted, p *pl
 		defer func() { err = errors.Join(err, p.close()) }()
 		err = f.toPlace(p, meter, *answer.Entry)
 	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("interrupted: %s is as it was before", f.Target)
-	}
 	f.Bytes = meter.bytes
-	if err != nil && !errors.Is(err, errRefused) {
+	switch {
+	case err == nil || errors.Is(err, errRefused): // it is whole, whatever comes now
+	case ctx.Err() != nil && p == nil:
+		return fmt.Errorf("%w: what was written to the standard output is not whole", errInterrupted)
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: %s is as it was before", errInterrupted, f.Target)
+	default:
 		return err
 	}
 	return errors.Join(err, a.showCopy(f))

@@ -2,24 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sendense/backup-agent/rpc"
-)
-
-const (
-	// copyLifetime is how long the export of a copy is served should this program vanish: while it is connected, the agent
-	// does not count.
-	copyLifetime = 10 * time.Minute
-	// stopWithin bounds how long is waited for the end of the export after the copy.
-	stopWithin = time.Minute
 )
 
 // diskFormats are the formats that a disk can be written in.
@@ -90,9 +80,7 @@ func (a *app) copyDisk(ctx context.Context, c *rpc.Client, d *diskCopy) error {
 		return err
 	}
 	defer t.close()
-	r, err := c.StartRestore(ctx, rpc.RestoreRequest{
-		BackupID: d.BackupID, Disks: []int{d.DiskID}, LifetimeSeconds: int64(copyLifetime / time.Second),
-	})
+	r, err := a.serve(ctx, c, rpc.RestoreRequest{BackupID: d.BackupID, Disks: []int{d.DiskID}})
 	if err != nil {
 		return err
 	}
@@ -100,10 +88,11 @@ func (a *app) copyDisk(ctx context.Context, c *rpc.Client, d *diskCopy) error {
 		fmt.Fprintf(a.stderr, "warning: %s\n", safe(w))
 	}
 	err = a.copyServed(ctx, r.Disks[0], d, t)
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		err = &interruptedCopyError{target: d.Target, device: t.device}
 	}
-	return errors.Join(err, a.endServing(ctx, r.RestoreID))
+	a.endServing(ctx, r.RestoreID)
+	return err
 }
 
 func (a *app) copyServed(ctx context.Context, served rpc.RestoreDisk, d *diskCopy, t *target) error {
@@ -128,22 +117,6 @@ func (a *app) copyServed(ctx context.Context, served rpc.RestoreDisk, d *diskCop
 		d.Verified = true
 	}
 	return t.commit()
-}
-
-// endServing ends the export on a connection of its own: the agent may have been restarted since, and the user may have
-// interrupted us. If that fails, it ends by itself.
-func (a *app) endServing(ctx context.Context, id string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
-	defer cancel()
-	c, err := rpc.Dial(ctx, a.socket)
-	if err == nil {
-		_, err = c.StopRestore(ctx, id)
-		c.Close()
-	}
-	if err != nil {
-		fmt.Fprintf(a.stderr, "%s is not stopped, and ends by itself in %s: %s\n", id, copyLifetime, safe(err.Error()))
-	}
-	return nil
 }
 
 // An interruptedCopyError says that the user stopped a copy, and what is left of it.

@@ -99,9 +99,7 @@ func (a *app) files(ctx context.Context, c *rpc.Client, w filesWanted) error {
 	if canDraw(a.stderr) {
 		fmt.Fprintln(a.stderr, "starting what reads the disk")
 	}
-	r, err := c.StartRestore(ctx, rpc.RestoreRequest{
-		BackupID: w.backupID, Disks: []int{w.disk}, Files: true, LifetimeSeconds: int64(copyLifetime / time.Second),
-	})
+	r, err := a.serve(ctx, c, rpc.RestoreRequest{BackupID: w.backupID, Disks: []int{w.disk}, Files: true})
 	if err != nil {
 		return err
 	}
@@ -113,15 +111,21 @@ func (a *app) files(ctx context.Context, c *rpc.Client, w filesWanted) error {
 	default:
 		err = a.copyFiles(ctx, r, w, place)
 	}
-	if err != nil && ctx.Err() == nil {
+	if err != nil {
 		err = a.explain(ctx, r.RestoreID, err)
 	}
-	return errors.Join(err, a.endServing(ctx, r.RestoreID))
+	a.endServing(ctx, r.RestoreID)
+	return err
 }
 
 // explain finds out why the reader ended. The agent learns of it in the same moment as we do.
 func (a *app) explain(ctx context.Context, id string, err error) error {
-	if !errors.Is(err, rpc.ErrFilesEnded) {
+	switch {
+	case ctx.Err() != nil && errors.Is(err, errInterrupted):
+		return err // which says what is left
+	case ctx.Err() != nil:
+		return errInterrupted
+	case !errors.Is(err, rpc.ErrFilesEnded):
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, stopWithin)
