@@ -3,6 +3,7 @@ package crashtest_test
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -24,6 +25,12 @@ var deletionFaults = []fault{
 		name:    "prune: ENOSPC while a restore point is merged",
 		promise: "the report says so; the old chain stands, and nothing is left; it is merged when there is room",
 		act:     mergeWithoutRoom,
+		becomes: "none",
+	},
+	{
+		name:    "prune: a file system that cannot exchange directories, as NFS",
+		promise: "nothing is copied; the report says why, and what to do; a consolidation is refused the same; the chain stands",
+		act:     mergeWithoutExchange,
 		becomes: "none",
 	},
 	deletionFault("delete: EIO when the directory is removed", opRemove, "/backup-", syscall.EIO),
@@ -148,6 +155,55 @@ func mergeWithoutRoom(c *crash) {
 	}
 	repository.heal()
 	if report := c.prunes(); report.FailedCount != 0 || report.RemovedCount != 1 || report.MergedCount != 1 {
+		c.Errorf("%+v", report)
+	}
+	uncover()
+	c.halt()
+	c.pointsStand()
+	c.boot()
+}
+
+func mergeWithoutExchange(c *crash) {
+	repository, uncover := c.faulty(c.dir + "/repository")
+	c.policy(mergeMiddle)
+	c.backUp(rpc.Full, rpc.Incremental, rpc.Incremental)
+	c.boot()
+	before := c.manifests()
+	var tried, copied atomic.Int32
+	repository.failWhen(func(o, path string) syscall.Errno {
+		switch {
+		case o == opExchange:
+			tried.Add(1)
+			return syscall.EINVAL
+		case o == opWrite && strings.Contains(path, ".merge-"):
+			copied.Add(1)
+		}
+		return 0
+	})
+	report := c.prunes()
+	if report.FailedCount != 1 || report.RemovedCount+report.MergedCount != 0 {
+		c.Errorf("%+v", report)
+	}
+	newest := ""
+	for _, p := range report.Points {
+		if p.Failure == nil {
+			continue
+		}
+		newest = strings.Join(p.Into, " ")
+		if f := p.Failure; f.Reason != rpc.ReasonRepositoryFailed || !strings.Contains(f.Message, "cannot exchange two directories") ||
+			!strings.Contains(f.Hint, "expired_middle") {
+			c.Errorf("%+v", f)
+		}
+	}
+	c.said(c.consolidates(newest), rpc.ReasonRepositoryFailed, "cannot exchange two directories", "NFS")
+	if tried.Load() != 2 || copied.Load() > 0 {
+		c.Errorf("exchanges: %d; what was written before: %d", tried.Load(), copied.Load())
+	}
+	if left, err := c.merges(); err != nil || len(left) > 0 || len(c.manifests()) != len(before) {
+		c.Errorf("left: %v, %v; %v", left, err, c.manifests())
+	}
+	repository.heal()
+	if report := c.prunes(); report.FailedCount != 0 || report.MergedCount != 1 {
 		c.Errorf("%+v", report)
 	}
 	uncover()

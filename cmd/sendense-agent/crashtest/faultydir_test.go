@@ -29,6 +29,8 @@ const (
 	opRename  = "rename"
 	opClose   = "close"
 	opRemove  = "remove"
+
+	opExchange = "exchange" // a rename that exchanges two names
 )
 
 // faulty covers a directory, until uncover is called.
@@ -144,8 +146,14 @@ func (n *faultyNode) Flush(ctx context.Context, f fs.FileHandle) syscall.Errno {
 
 func (n *faultyNode) Rename(ctx context.Context, name string, parent fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
 	to := parent.EmbeddedInode().Path(nil) + "/" + newName
-	if errno := n.dir.verdict(opRename, to); errno != fs.OK {
-		return errno
+	operations := []string{opRename}
+	if flags&unix.RENAME_EXCHANGE != 0 {
+		operations = append(operations, opExchange)
+	}
+	for _, o := range operations {
+		if errno := n.dir.verdict(o, to); errno != fs.OK {
+			return errno
+		}
 	}
 	return n.LoopbackNode.Rename(ctx, name, parent.(*faultyNode).LoopbackNode, newName, flags)
 }
