@@ -8,7 +8,8 @@ import (
 
 // CancelBackup ends an active backup: its exports are stopped, which is the only way to stop SBC, and all is undone. It
 // returns when that is done, or when ctx ends, which stops nothing. Of a restore
-// point that is being written anew, that is ended, and the restore point stays what it was. To cancel a backup that is cancelled
+// point that is being written anew, that is ended, and the restore point stays what it was; otherwise, of one that is being verified by
+// request, that is ended. To cancel a backup that is cancelled
 // already is no error; one that has ended otherwise is in the wrong state.
 func (a *Agent) CancelBackup(ctx context.Context, id string) (backup.Backup, error) {
 	if b, err := a.store.Backup(id); err == nil && b.State.Active() && !b.PublishingAt.IsZero() {
@@ -16,7 +17,11 @@ func (a *Agent) CancelBackup(ctx context.Context, id string) (backup.Backup, err
 		e.BackupID = id
 		return b, e
 	}
-	if found, err := a.cancelRewrite(ctx, id); found {
+	found, err := a.cancelRewrite(ctx, id)
+	if !found {
+		found, err = a.cancelVerify(ctx, id)
+	}
+	if found {
 		if err != nil {
 			return backup.Backup{}, err
 		}

@@ -75,6 +75,8 @@ type VerifyProgress struct {
 // A Verification is one that is under way.
 type Verification struct {
 	agent    *Agent
+	ctx      context.Context // ends with the agent, or has the cause errVerifyCancelled
+	cancel   context.CancelCauseFunc
 	request  VerifyRequest
 	points   []backup.Backup // the newest first
 	done     chan struct{}   // closed at its end
@@ -114,7 +116,7 @@ func (a *Agent) Verify(req VerifyRequest) (*Verification, error) {
 	}
 	a.verifying.mu.Lock()
 	defer a.verifying.mu.Unlock()
-	if v := a.verifying.jobs[verifyKey{req.BackupID, req.Deep}]; v != nil {
+	if v := a.verifying.jobs[verifyKey{req.BackupID, req.Deep}]; v != nil && v.ctx.Err() == nil {
 		return v, nil
 	}
 	v := &Verification{agent: a, request: req, done: make(chan struct{})}
@@ -130,7 +132,9 @@ func (a *Agent) Verify(req VerifyRequest) (*Verification, error) {
 	if req.RateLimit > 0 {
 		limit = digest.Limit(req.RateLimit)
 	}
+	v.ctx, v.cancel = context.WithCancelCause(a.work)
 	if err := a.spawn(func() { v.run(limit) }); err != nil {
+		v.cancel(nil)
 		a.unpin(v.points)
 		return nil, err
 	}
@@ -163,21 +167,23 @@ func exchanging(b backup.Backup) error {
 func (v *Verification) run(limit *rate.Limiter) {
 	a := v.agent
 	v.report = VerifyReport{BackupID: v.request.BackupID, Deep: v.request.Deep, StartedAt: time.Now()}
-	walk := &verifyWalk{agent: a, ctx: a.work, deep: v.request.Deep, limit: limit, tell: v.tell}
+	walk := &verifyWalk{agent: a, ctx: v.ctx, deep: v.request.Deep, limit: limit, tell: v.tell}
 	walk.count(v.points)
 	for _, p := range v.points {
 		files := walk.point(p)
-		v.report.Files = append(v.report.Files, files...)
-		if a.work.Err() == nil {
-			a.recordVerification(p, v.request.Deep, files)
+		if v.ctx.Err() != nil {
+			break // what could not be looked at for that is not unreadable
 		}
+		v.report.Files = append(v.report.Files, files...)
+		a.recordVerification(p, v.request.Deep, files)
 	}
 	v.report.ReadBytes, v.report.EndedAt, v.report.Result = walk.read, time.Now(), resultOfFiles(v.report.Files)
-	if a.work.Err() != nil {
-		v.err = errClosed()
-	}
+	v.err = v.ended()
+	v.cancel(nil)
 	a.verifying.mu.Lock()
-	delete(a.verifying.jobs, verifyKey{v.request.BackupID, v.request.Deep})
+	if key := (verifyKey{v.request.BackupID, v.request.Deep}); a.verifying.jobs[key] == v { // and not one that was begun since a cancel
+		delete(a.verifying.jobs, key)
+	}
 	a.verifying.mu.Unlock()
 	a.unpin(v.points)
 	close(v.done)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -122,4 +123,38 @@ func (h *hub) deepAt(id string) time.Time {
 		h.Fatalf("nothing is on record: %s", strings.TrimSpace(stdout))
 	}
 	return b.Verified.DeepAt
+}
+
+// TestVerifyInterrupted: Ctrl-C ends the waiting at once and says how to end the verification; that ends it for everybody, and what it
+// kept from being deleted can be.
+func TestVerifyInterrupted(t *testing.T) {
+	h := newHub(t)
+	h.addVM("pgtest1", diskSize)
+	id := h.point("pgtest1", rpc.Full)
+	if code, stdout, stderr := h.ctl("backup", "verify", id, "--deep"); code != 0 {
+		t.Fatalf("%d %s %s", code, stdout, stderr)
+	}
+	before := h.deepAt(id)
+	slowly := func() *process {
+		p := start(t, program("sendensectl"), "backup", "verify", id, "--deep", "--rate-limit", "1")
+		h.eventually("it reads", func() bool { return strings.Contains(p.stderr(), "verify: reading") })
+		return p
+	}
+	one, other := slowly(), slowly()
+	if code := one.end(syscall.SIGINT); code != 1 || !strings.Contains(one.stderr(), "the verification goes on; to stop it: sendensectl backup cancel "+id) {
+		t.Errorf("%d %s", code, one.stderr())
+	}
+	h.steps(step{words("backup delete --yes " + id), 1, "", "is being verified"})
+	asked := time.Now()
+	h.steps(step{words("backup cancel " + id), 0, "is ended, and it is what it was", ""})
+	if took := time.Since(asked); took > 10*time.Second {
+		t.Errorf("the cancel took %s", took)
+	}
+	if code, exited := other.exited(patient); !exited || code != 1 || !strings.Contains(other.stderr(), "its verification was cancelled") {
+		t.Errorf("%d, %v, %s", code, exited, other.stderr())
+	}
+	if after := h.deepAt(id); !after.Equal(before) {
+		t.Errorf("on record as read whole at %s, was %s", after, before)
+	}
+	h.steps(step{words("backup delete --yes " + id), 0, "deleted", ""})
 }

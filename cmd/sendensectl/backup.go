@@ -35,13 +35,19 @@ func (a *app) backupShow() *cobra.Command {
 
 func (a *app) backupCancel() *cobra.Command {
 	return &cobra.Command{
-		Use: "cancel BACKUP", Short: "Stop a backup and remove what it made; or stop its consolidation", Args: oneArg, ValidArgsFunction: a.completeFirst(activeBackups),
+		Use: "cancel BACKUP", Short: "Stop a backup and remove what it made; or stop its consolidation or verification", Args: oneArg, ValidArgsFunction: a.completeFirst(activeBackups),
 		RunE: a.ask(func(ctx context.Context, c *rpc.Client, args []string) error {
 			b, err := c.CancelBackup(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			return a.show(b, func(p *printer) { p.line("backup %s is %s", b.BackupID, b.State) })
+			return a.show(b, func(p *printer) {
+				if b.State == rpc.Completed {
+					p.line("what was being done with restore point %s is ended, and it is what it was", b.BackupID)
+					return
+				}
+				p.line("backup %s is %s", b.BackupID, b.State)
+			})
 		}),
 	}
 }

@@ -24,7 +24,8 @@ that was recorded when the backup finished: a flipped bit is found, whatever it 
 What is damaged is named, with what to do. It is on record from then on: no incremental is built upon it. When a file was put
 back from a copy, verify it again, with --deep.
 
-To interrupt it ends the waiting only: the agent goes on, and "backup show" tells what was found.
+To interrupt it ends the waiting only: the agent goes on, and "backup show" tells what was found. "backup cancel" ends the
+verification, for everybody who waits for it; until then the restore point cannot be deleted.
 
 Exit codes, beside the others:
   0  every file is what was written
@@ -62,7 +63,11 @@ Exit codes, beside the others:
 func (a *app) verify(ctx context.Context, c *rpc.Client, r rpc.VerifyRequest) (rpc.VerifyReport, error) {
 	view := &verifyView{app: a}
 	defer view.close()
-	return c.VerifyBackup(ctx, r, view.show)
+	report, err := c.VerifyBackup(ctx, r, view.show)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("interrupted: the verification goes on; to stop it: sendensectl backup cancel %s", r.BackupID)
+	}
+	return report, err
 }
 
 // A verifyView shows the progress of a verification that reads.

@@ -42,7 +42,7 @@ func methods(a *agent.Agent) []method {
 		raw[rpc.StartRequest](rpc.MethodBackupStart, operate, "start a backup of a whole VM", h.backupStart),
 		typed(rpc.MethodBackupGet, read, "show a backup", h.backupGet),
 		typed(rpc.MethodBackupList, read, "list backups, the newest first", h.backupList),
-		typed(rpc.MethodBackupCancel, operate, "stop a backup and remove what it made", h.backupCancel),
+		typed(rpc.MethodBackupCancel, operate, "stop a backup and remove what it made; or stop the rewriting, or else the verification, of a restore point", h.backupCancel),
 		typed(rpc.MethodBackupDelete, operate, "remove a backup that has ended, restore point and record", h.backupDelete),
 		typed(rpc.MethodBackupPrune, operate, "remove the restore points that the policies keep no longer, or tell which", h.backupPrune),
 		typed(rpc.MethodBackupConsolidate, operate, "make a full backup of an incremental and all it stands on", h.backupConsolidate),
