@@ -47,6 +47,8 @@ func TestRestoreDisk(t *testing.T) {
 		h.steps(step{[]string{"restore", "disk", id, fmt.Sprint(i % 2), file, "--format", format}, 0, "restored to " + file, "disk " + fmt.Sprint(i%2) + ": comparing"})
 		sameDisk(t, sources[i%2], file, format)
 	}
+	longest := filepath.Join(dir, strings.Repeat("n", 255))
+	h.steps(step{words("restore disk " + id + " 0 " + longest), 0, "restored", "comparing"})
 	kept := filepath.Join(dir, "kept")
 	must(t, os.WriteFile(kept, []byte("mine"), 0o600))
 	h.steps(

@@ -67,7 +67,7 @@ func TestRestoreInterruptedAtItsStart(t *testing.T) {
 	h.daemon.signal(syscall.SIGSTOP)
 	p = start(t, program("sendensectl"), "restore", "disk", id, "0", filepath.Join(dir, "disk.raw"))
 	h.eventually("the copy begins", func() bool {
-		made, err := filepath.Glob(dir + "/.disk.raw.*")
+		made, err := filepath.Glob(dir + "/.sendensectl-disk-*")
 		return err == nil && len(made) > 0
 	})
 	p.signal(syscall.SIGINT)

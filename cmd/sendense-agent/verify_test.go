@@ -17,16 +17,21 @@ import (
 // flip flips a bit in the midst of a file.
 func flip(t *testing.T, path string) {
 	t.Helper()
+	info, err := os.Stat(path)
+	must(t, err)
+	flipAt(t, path, info.Size()/2)
+}
+
+func flipAt(t *testing.T, path string, at int64) {
+	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	must(t, err)
 	defer f.Close()
-	info, err := f.Stat()
-	must(t, err)
 	one := make([]byte, 1)
-	_, err = f.ReadAt(one, info.Size()/2)
+	_, err = f.ReadAt(one, at)
 	must(t, err)
 	one[0] ^= 16
-	_, err = f.WriteAt(one, info.Size()/2)
+	_, err = f.WriteAt(one, at)
 	must(t, err)
 }
 

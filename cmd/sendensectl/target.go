@@ -67,7 +67,7 @@ func openTarget(path, format string, force bool) (*target, error) {
 
 // newFile makes a directory beside the file. In it the file has the name that it will have, which some formats hold.
 func newFile(path string, was was) (*target, error) {
-	scratch, err := os.MkdirTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
+	scratch, err := os.MkdirTemp(filepath.Dir(path), ".sendensectl-disk-")
 	if err != nil {
 		return nil, err
 	}
