@@ -229,13 +229,14 @@ func (h *hub) looksAtOddities(r rpc.Restore) {
 		{"", "/", "say --volume"},
 		{"", "/nosuch", "no such file"},
 		{"p9", "/", `no volume "p9"`},
+		{"p1", "/nosuch", "no such file on p1 (ntfs)\n"},
 		{"p2", "/odd/null", "neither a file nor a directory"},
 		{"p2", "/odd/one", "Too many levels"},
 		{"p2", "relative", "absolute"},
 		{"p2", "/odd/shadow", ""},
 		{"p2", "/wild/../../../etc/shadow", ""},
 	} {
-		if a, err := h.look(r, rpc.FilesRead, refused[0], refused[1]); err == nil || !strings.Contains(err.Error(), refused[2]) {
+		if a, err := h.look(r, rpc.FilesRead, refused[0], refused[1]); err == nil || !strings.Contains(err.Error()+"\n", refused[2]) {
 			h.Errorf("%q: %+v, %v", refused, a, err)
 		}
 	}

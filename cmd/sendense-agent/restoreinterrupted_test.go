@@ -80,7 +80,11 @@ func TestRestoreInterruptedAtItsStart(t *testing.T) {
 		t.Errorf("without the daemon: %d, %v, %s", code, exited, p.stderr())
 	}
 	h.boot()
-	h.eventually("what was starting is gone", func() bool { return len(exporters(t)) == 0 })
+	h.eventually("what was starting is gone", func() bool {
+		list, err := h.dial().ListRestores(t.Context(), rpc.RestoreQuery{ActiveOnly: true})
+		must(t, err)
+		return len(list.Restores) == 0
+	})
 	h.noRestoreLeft(dir)
 	h.steps(step{words("backup delete --yes " + id), 0, "deleted", ""})
 }

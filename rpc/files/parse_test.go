@@ -76,3 +76,14 @@ func TestRequestsThatAreNone(t *testing.T) {
 		t.Errorf("%q, %v", out.String(), err)
 	}
 }
+
+// TestNothingToLookIn: where no file system can be read, nobody is told that a file is not there.
+func TestNothingToLookIn(t *testing.T) {
+	swap := volume{Volume: rpc.Volume{Name: "p1", Type: "swap"}}
+	for want, list := range map[string][]volume{"it has p1 (swap)": {swap}, "it has nothing": nil} {
+		s := &server{list: list}
+		if _, _, err := s.find(t.Context(), "", "/etc"); err == nil || !strings.Contains(err.Error(), "no file system on the disk can be read: "+want) {
+			t.Errorf("%v: %v", list, err)
+		}
+	}
+}

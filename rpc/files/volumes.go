@@ -108,6 +108,7 @@ func (s *server) find(ctx context.Context, name, path string) (volume, string, e
 	var hit volume
 	var spelt string
 	var problems []error
+	var looked []volume
 	for _, v := range s.list {
 		if name != "" && v.Name != name || name == "" && !v.Readable {
 			continue
@@ -115,6 +116,7 @@ func (s *server) find(ctx context.Context, name, path string) (volume, string, e
 		if !v.Readable {
 			return v, "", fmt.Errorf("volume %s cannot be read: %s is no file system", v.Name, v.Type)
 		}
+		looked = append(looked, v)
 		here, err := s.lookIn(ctx, v, path)
 		switch {
 		case err != nil:
@@ -135,8 +137,10 @@ func (s *server) find(ctx context.Context, name, path string) (volume, string, e
 		return hit, "", errors.Join(problems...)
 	case name != "" && !slices.ContainsFunc(s.list, func(v volume) bool { return v.Name == name }):
 		return hit, "", fmt.Errorf("the disk has no volume %q: it has %s", name, s.names())
+	case len(looked) == 0:
+		return hit, "", fmt.Errorf("%s: no file system on the disk can be read: it has %s", path, s.names())
 	}
-	return hit, "", fmt.Errorf("%s: there is no such file on %s", path, s.names())
+	return hit, "", fmt.Errorf("%s: there is no such file on %s", path, namesOf(looked))
 }
 
 // lookIn is the path as a volume spells it, "" if it is not there. NTFS and FAT do not tell large letters from small ones.
@@ -183,10 +187,14 @@ func (s *server) ensure(ctx context.Context, v volume) error {
 
 func (s *server) names() string {
 	if len(s.list) == 0 {
-		return "a disk on which no volume was found"
+		return "nothing: no partition, no logical volume, no file system"
 	}
-	names := make([]string, len(s.list))
-	for i, v := range s.list {
+	return namesOf(s.list)
+}
+
+func namesOf(list []volume) string {
+	names := make([]string, len(list))
+	for i, v := range list {
 		names[i] = v.Name + " (" + v.Type + ")"
 	}
 	return strings.Join(names, ", ")
