@@ -19,6 +19,11 @@ type blockNode struct {
 	Encrypt       *blockEncrypt `json:"encrypt,omitempty"`
 	File          *blockNode    `json:"file,omitempty"`
 	Backing       any           `json:"backing,omitempty"` // a *blockNode, or noBacking
+	Discard       string        `json:"discard,omitempty"`
+	DetectZeroes  string        `json:"detect-zeroes,omitempty"`
+	Image         *blockNode    `json:"image,omitempty"` // what blkdebug stands on
+	MaxTransfer   int64         `json:"max-transfer,omitempty"`
+	InjectError   []injectError `json:"inject-error,omitempty"`
 }
 
 type blockEncrypt struct {
@@ -66,7 +71,7 @@ func keyedNode(keys []string) *blockNode {
 	if keys[0] != "" {
 		n.Encrypt = &blockEncrypt{keys[0]}
 	}
-	if *n == (blockNode{}) {
+	if n.Backing == nil && n.Encrypt == nil {
 		return nil
 	}
 	return n
@@ -134,18 +139,24 @@ func qemuString(s string) string {
 	return `"` + b.String() + `"`
 }
 
-// imageOf is the file of the image that a name describes which imageNode has made, with or without a limit.
+// imageOf is the file of the image that a name describes which imageNode has made, beneath whichever filters.
 func imageOf(name string) (string, bool) {
 	text, found := strings.CutPrefix(name, jsonName)
-	var n blockNode
-	if !found || json.Unmarshal([]byte(text), &n) != nil {
+	var image *blockNode
+	if !found || json.Unmarshal([]byte(text), &image) != nil {
 		return "", false
 	}
-	image := &n
-	if n.Driver == throttleDriver && n.File != nil {
-		image = n.File
+	for image != nil && image.Driver != ImageFormat {
+		switch image.Driver {
+		case throttleDriver:
+			image = image.File
+		case BlkdebugDriver:
+			image = image.Image
+		default:
+			return "", false
+		}
 	}
-	if image.Driver != ImageFormat || image.File == nil || image.File.Driver != "file" {
+	if image == nil || image.File == nil || image.File.Driver != "file" {
 		return "", false
 	}
 	return image.File.Filename, true

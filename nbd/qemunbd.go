@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -42,9 +41,12 @@ type ServerOptions struct {
 	Shared      int // clients at once, at least 2; DefaultShared if 0
 	// RateLimit is how many bytes per second may be written, zeroes included; 0
 	// for no limit. qemu-nbd has no way to change it while it runs.
-	RateLimit  int64
-	ReadOnly   bool // for a restore: no client can write, the image lock is shared
-	Foreground bool // do not fork once serving; for a supervisor that waits for the process itself
+	RateLimit int64
+	ReadOnly  bool // for a restore: no client can write, the image lock is shared
+	// RefuseZeroes fails each WRITE_ZEROES with EIO, before it changes anything: a client that asks for zeroes without having
+	// read what it copies then reads, and writes. Zeroes that are written take no room all the same. See refusing.
+	RefuseZeroes bool
+	Foreground   bool // do not fork once serving; for a supervisor that waits for the process itself
 	// Keys are those of the image and of each that it stands on, in this order; empty if none is encrypted.
 	Keys []KeyFile
 }
@@ -92,87 +94,17 @@ func (o ServerOptions) Args() ([]string, error) {
 	if o.Description != "" {
 		args = append(args, "--description="+o.Description)
 	}
-	if o.ReadOnly {
+	switch {
+	case o.ReadOnly:
 		args = append(args, "--read-only")
-	} else {
+	case o.RefuseZeroes:
+		// Zeroes are looked for below what refuses them, see refusing.
+		args = append(args, "--discard=unmap")
+	default:
 		// detect-zeroes=unmap is refused unless discard=unmap.
 		args = append(args, "--discard=unmap", "--detect-zeroes=unmap")
 	}
 	return append(args, o.image()...), nil
-}
-
-const (
-	limitID        = "limit"
-	throttleDriver = "throttle"
-)
-
-// limit is the object that RateLimit needs.
-func (o ServerOptions) limit() []string {
-	if o.RateLimit == 0 {
-		return nil
-	}
-	return []string{"--object", "throttle-group,id=" + limitID + ",x-bps-write=" + strconv.FormatInt(o.RateLimit, 10)}
-}
-
-// encrypted says whether any image needs a key.
-func (o ServerOptions) encrypted() bool {
-	return slices.ContainsFunc(o.Keys, func(k KeyFile) bool { return k.ID != "" })
-}
-
-// encryptedImage names an image with the keys of all that are opened with it, and where the keys are.
-func (o ServerOptions) encryptedImage() []string {
-	var ids, args []string
-	for _, k := range o.Keys {
-		if k.ID != "" && !slices.Contains(ids, k.ID) {
-			args = append(args, "--object", "secret,id="+k.ID+",file="+commas(k.Path))
-		}
-		ids = append(ids, k.ID)
-	}
-	node := imageNode(o.Image, ids[0])
-	node.tellKeys(ids[1:])
-	if o.RateLimit != 0 {
-		node = &blockNode{Driver: throttleDriver, ThrottleGroup: limitID, File: node}
-	}
-	name, _ := node.name() // of strings only
-	return append(append(args, o.limit()...), "--", name)
-}
-
-// commas keeps a comma from ending the value of an option.
-func commas(value string) string { return strings.ReplaceAll(value, ",", ",,") }
-
-// image names the image, beneath QEMU's throttle filter where there is a limit.
-func (o ServerOptions) image() []string {
-	switch {
-	case o.encrypted():
-		return o.encryptedImage()
-	case o.RateLimit == 0:
-		return []string{"--format=qcow2", "--", o.Image}
-	}
-	// cache, aio, discard and detect-zeroes reach the nodes below by themselves.
-	return append(o.limit(), "--image-opts", "--", throttled+commas(o.Image))
-}
-
-// throttled is what stands before the path of an image with a limit.
-const throttled = "driver=throttle,throttle-group=limit,file.driver=qcow2,file.file.driver=file,file.file.filename="
-
-// Served reads, from a command line that Args has made, which image is served
-// under which name. It reports false for any other command line.
-func Served(args []string) (image, export string, ok bool) {
-	if len(args) < 3 || args[len(args)-2] != "--" {
-		return "", "", false
-	}
-	for _, arg := range args {
-		if name, found := strings.CutPrefix(arg, "--export-name="); found {
-			export = name
-		}
-	}
-	image = args[len(args)-1]
-	if strings.HasPrefix(image, throttled) {
-		image = strings.ReplaceAll(strings.TrimPrefix(image, throttled), ",,", ",")
-	} else if described, found := imageOf(image); found {
-		image = described
-	}
-	return image, export, CheckExport(export) == nil && checkPath(image) == nil
 }
 
 func (o ServerOptions) validate() error {
@@ -188,6 +120,9 @@ func (o ServerOptions) validate() error {
 	if o.Shared < MinShared || o.Shared > 1024 {
 		return fmt.Errorf("export %s: shared is %d: the backup client needs at least %d connections, and 1024 is the most allowed",
 			o.Export, o.Shared, MinShared)
+	}
+	if o.ReadOnly && o.RefuseZeroes {
+		return fmt.Errorf("export %s: a read-only export refuses every write: there is nothing more to refuse", o.Export)
 	}
 	if o.RateLimit != 0 && o.RateLimit < MinRateLimit {
 		return fmt.Errorf("export %s: rate limit of %d bytes per second: want 0 for none, or at least %d", o.Export, o.RateLimit, MinRateLimit)

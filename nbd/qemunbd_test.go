@@ -26,6 +26,19 @@ func TestArgs(t *testing.T) {
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
+	options.RefuseZeroes, options.RateLimit = true, MiB
+	got, err = options.Args()
+	want = append(
+		want[:len(want)-4:len(want)-4], "--object", "throttle-group,id=limit,x-bps-write=1048576", "--",
+		`json:{"driver":"blkdebug","image":{"driver":"throttle","throttle-group":"limit","file":{"driver":"blkdebug",`+
+			`"image":{"driver":"qcow2","file":{"driver":"file","filename":"/backups/test-vm/b/test-vm-disk0.qcow2"},`+
+			`"discard":"unmap","detect-zeroes":"unmap"},"max-transfer":262144}},"max-transfer":33554432,`+
+			`"inject-error":[{"event":"none","iotype":"write-zeroes","errno":5}]}`,
+	)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	options.RefuseZeroes, options.RateLimit = false, 0
 	options.ReadOnly, options.Foreground, options.Shared, options.Binary = true, true, 10, "/usr/bin/qemu-nbd"
 	got, err = options.Args()
 	want = []string{
@@ -49,6 +62,7 @@ func TestArgsRefuses(t *testing.T) {
 		"not UTF-8":      func(o *ServerOptions) { o.Image = "/a\xff" },
 		"export":         func(o *ServerOptions) { o.Export = "a b" },
 		"one client":     func(o *ServerOptions) { o.Shared = 1 },
+		"refused twice":  func(o *ServerOptions) { o.ReadOnly, o.RefuseZeroes = true, true },
 		"negative":       func(o *ServerOptions) { o.Shared = -1 },
 		"unsafe":         func(o *ServerOptions) { o.IO.Cache = "unsafe" },
 		"slow":           func(o *ServerOptions) { o.RateLimit = 1000 },
@@ -92,8 +106,9 @@ func TestStrangePaths(t *testing.T) {
 				if _, err := (Tools{}).Check(ctx, path); err != nil {
 					t.Error(err)
 				}
-				for _, limit := range []int64{0, 64 * MiB} {
-					s := startServer(t, ServerOptions{Image: path, Export: "vm-disk0", RateLimit: limit})
+				for _, o := range []ServerOptions{{}, {RateLimit: 64 * MiB}, {RefuseZeroes: true}} {
+					o.Image, o.Export = path, "vm-disk0"
+					s := startServer(t, o)
 					if info, err := Probe(ctx, s.addr, "vm-disk0"); err != nil || info.SizeBytes != uint64(size) {
 						t.Errorf("export: %+v, %v: %s", info, err, s.stderr)
 					}
@@ -202,13 +217,17 @@ func TestServed(t *testing.T) {
 	for _, image := range []string{"/r/vm/b/vm-disk0.qcow2", "/r/a,b,,c/-- x/é.qcow2"} {
 		for _, limit := range []int64{0, 1 << 30} {
 			for _, keys := range [][]KeyFile{nil, {{"k", "/a,b"}}, {{"k", "/a"}, {}, {"l", "/l"}, {"k", "/a"}}} {
-				o := ServerOptions{Image: image, Export: "vm-disk0", IO: IOMode{Cache: "none", AIO: "threads"}, RateLimit: limit, Keys: keys}
-				args, err := o.Args()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got, export, ok := Served(args); got != image || export != o.Export || !ok {
-					t.Errorf("%q: %q %q %v", args, got, export, ok)
+				for _, refuse := range []bool{false, true} {
+					o := ServerOptions{
+						Image: image, Export: "vm-disk0", IO: IOMode{Cache: "none", AIO: "threads"}, RateLimit: limit, Keys: keys, RefuseZeroes: refuse,
+					}
+					args, err := o.Args()
+					if err != nil {
+						t.Fatal(err)
+					}
+					if got, export, ok := Served(args); got != image || export != o.Export || !ok {
+						t.Errorf("%q: %q %q %v", args, got, export, ok)
+					}
 				}
 			}
 		}
@@ -223,9 +242,30 @@ func TestServed(t *testing.T) {
 		{"qemu-nbd", "--export-name=vm-disk0", "--", `json:{"driver":"raw","file":{"driver":"file","filename":"/x"}}`},
 		{"qemu-nbd", "--export-name=vm-disk0", "--", `json:{"driver":"qcow2","file":{"driver":"nbd","filename":"/x"}}`},
 		{"qemu-nbd", "--export-name=vm-disk0", "--", `json:{"driver":"qcow2"}`},
+		{"qemu-nbd", "--export-name=vm-disk0", "--", `json:{"driver":"blkdebug","file":{"driver":"qcow2","file":{"driver":"file","filename":"/x"}}}`},
+		{"qemu-nbd", "--export-name=vm-disk0", "--", `json:{"driver":"blkdebug","image":null}`},
+		{"qemu-nbd", "--export-name=vm-disk0", "--", `json:null`},
 	} {
 		if image, export, ok := Served(args); ok {
 			t.Errorf("%q: %q %q", args, image, export)
+		}
+	}
+}
+
+// TestServedByAnOlderAgent reads back the command lines of agents whose exports took zeroes: an upgrade leaves these running.
+func TestServedByAnOlderAgent(t *testing.T) {
+	for _, tail := range []string{
+		"--discard=unmap --detect-zeroes=unmap --format=qcow2 -- /r/vm/b/vm-disk0.qcow2",
+		"--discard=unmap --detect-zeroes=unmap --object throttle-group,id=limit,x-bps-write=1048576 --image-opts -- " +
+			"driver=throttle,throttle-group=limit,file.driver=qcow2,file.file.driver=file,file.file.filename=/r/vm/b/vm-disk0.qcow2",
+		"--discard=unmap --detect-zeroes=unmap --object secret,id=k,file=/k -- " +
+			`json:{"driver":"qcow2","encrypt":{"key-secret":"k"},"file":{"driver":"file","filename":"/r/vm/b/vm-disk0.qcow2"},"backing":{"encrypt":{"key-secret":"k"}}}`,
+		"--discard=unmap --detect-zeroes=unmap --object secret,id=k,file=/k --object throttle-group,id=limit,x-bps-write=1048576 -- " +
+			`json:{"driver":"throttle","throttle-group":"limit","file":{"driver":"qcow2","encrypt":{"key-secret":"k"},"file":{"driver":"file","filename":"/r/vm/b/vm-disk0.qcow2"}}}`,
+	} {
+		args := strings.Split("qemu-nbd --fork --persistent --export-name=vm-disk0 --shared=16 --cache=none --aio=io_uring --description=unit "+tail, " ")
+		if image, export, ok := Served(args); image != "/r/vm/b/vm-disk0.qcow2" || export != "vm-disk0" || !ok {
+			t.Errorf("%q: %q %q %v", args, image, export, ok)
 		}
 	}
 }
@@ -238,12 +278,15 @@ func FuzzServed(f *testing.F) {
 	f.Add("/ä/ö=ü", "vm.x_y-disk1", int64(MinRateLimit), "--\x00--\x00--")
 	f.Fuzz(func(t *testing.T, image, export string, limit int64, line string) {
 		for _, keys := range [][]KeyFile{nil, {{}, {"k", "/a,b"}}} {
-			args, err := ServerOptions{Image: image, Export: export, RateLimit: limit, Shared: 10, IO: BufferedIO, Keys: keys}.Args()
-			if err != nil {
-				continue
-			}
-			if i, e, ok := Served(args); !ok || i != image || e != export {
-				t.Fatalf("%q %q are read as %q %q, %v from %q", image, export, i, e, ok, args)
+			for _, refuse := range []bool{false, true} {
+				o := ServerOptions{Image: image, Export: export, RateLimit: limit, Shared: 10, IO: BufferedIO, Keys: keys, RefuseZeroes: refuse}
+				args, err := o.Args()
+				if err != nil {
+					continue
+				}
+				if i, e, ok := Served(args); !ok || i != image || e != export {
+					t.Fatalf("%q %q are read as %q %q, %v from %q", image, export, i, e, ok, args)
+				}
 			}
 		}
 		if i, e, ok := Served(strings.Split(line, "\x00")); ok && (checkPath(i) != nil || CheckExport(e) != nil) {
