@@ -179,7 +179,7 @@ func (r *run) exporterSpec(p exportPlan, d backup.DiskRun) (units.Spec, error) {
 		Unit:        d.Unit,
 		Description: fmt.Sprintf("NBD export %s of backup %s", d.ExportName, p.backup.ID),
 		Image:       d.Image, Export: d.ExportName, Address: r.agent.address(d.Port),
-		IO: p.mode, RateLimit: p.backup.RateLimit,
+		IO: p.mode, RateLimit: p.backup.RateLimit, RefuseZeroes: !r.agent.config.SNA.AcceptWriteZeroes,
 		Repository: p.repo.Path, Directory: p.backup.Directory, Ancestors: dirsOf(p.repo, p.ancestors), Keys: keys,
 	}.Spec(r.agent.config)
 }

@@ -25,6 +25,7 @@ type Exporter struct {
 	Ancestors         []string   // that it may read
 	Keys              []ImageKey // of the image and of each that it stands on, in this order; none if all are plain
 	ReadOnly          bool
+	RefuseZeroes      bool // see nbd.ServerOptions
 }
 
 // An ImageKey is the key of one image; the zero value is for one that is plain.
@@ -37,6 +38,7 @@ func (e Exporter) Spec(cfg *config.Config) (units.Spec, error) {
 	argv, err := nbd.ServerOptions{
 		Binary: cfg.NBD.QemuNBD, Image: e.Image, Export: e.Export, Description: e.Unit,
 		IO: e.IO, Shared: cfg.NBD.Shared, RateLimit: e.RateLimit, ReadOnly: e.ReadOnly, Keys: keys,
+		RefuseZeroes: e.RefuseZeroes,
 	}.Args()
 	if err != nil {
 		return units.Spec{}, err

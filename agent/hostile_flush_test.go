@@ -20,11 +20,15 @@ func TestFlushFailsAtExit(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) {
 		c.NBD.QemuNBD = "/usr/local/bin/eio-qemu-nbd"
 		must(t, os.WriteFile(c.NBD.QemuNBD, []byte(`#!/bin/sh
-for image; do :; done
+for node; do :; done
+image=${node##*'"filename":"'} image=${image%%'"'*}
 qemu-io -f qcow2 -c 'write -q 0 64k' "$image" || exit 1
 n=$#; i=0
-while [ $i -lt $n ]; do a=$1; shift; i=$((i+1)); case $a in --format=qcow2|--|"$image") ;; *) set -- "$@" "$a";; esac; done
-d=file.file; set -- "$@" --image-opts -- "driver=qcow2,file.driver=blkdebug,file.image.driver=file,file.image.filename=$image,file.inject-error.0.event=none,file.inject-error.0.iotype=write,file.inject-error.0.sector=8192,file.inject-error.0.errno=5"
+while [ $i -lt $n ]; do
+a=$1; shift; i=$((i+1))
+[ "$a" != "$node" ] || a=$(printf %s "$node" | sed 's/{"driver":"file",\("filename":"[^"]*"\)}/{"driver":"blkdebug","image":{"driver":"file",\1},"inject-error":[{"event":"none","iotype":"write","sector":8192,"errno":5}]}/')
+set -- "$@" "$a"
+done
 exec /usr/bin/qemu-nbd "$@"
 `), 0o755))
 	})
@@ -41,7 +45,8 @@ func TestLeakedClustersAreGivenBack(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) {
 		c.NBD.QemuNBD = "/usr/local/bin/leaky-qemu-nbd"
 		must(t, os.WriteFile(c.NBD.QemuNBD, []byte(`#!/bin/sh
-for image; do :; done
+for node; do :; done
+image=${node##*'"filename":"'} image=${image%%'"'*}
 qemu-io -c 'write -q 0 64k' -c flush -c abort --image-opts "driver=qcow2,file.driver=blkdebug,file.image.driver=file,\
 file.image.filename=$image,file.inject-error.0.event=l1_update,file.inject-error.0.errno=5" >/dev/null 2>&1
 exec /usr/bin/qemu-nbd "$@"

@@ -76,6 +76,8 @@ type SNA struct {
 	StartTimeout    Duration `toml:"start_timeout"`
 	DiscoverTimeout Duration `toml:"discover_timeout"`
 	Cooldown        Duration `toml:"cooldown"` // VM and ports rest this long after a start whose outcome is unknown; 0 = no rest
+
+	AcceptWriteZeroes bool `toml:"accept_write_zeroes"` // its client is known to ask for zeroes only where it has read nothing else
 }
 
 // Deadlines end runs that do not move.

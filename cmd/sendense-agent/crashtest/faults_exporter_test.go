@@ -97,12 +97,12 @@ func (c *crash) loseExporter(disk int) {
 	c.release()
 }
 
-// exporter has the next daemon run lines of shell before each qemu-nbd; $image is what it is to serve. They may change its
-// arguments.
+// exporter has the next daemon run lines of shell before each qemu-nbd; $image is what it is to serve, and $node its last argument,
+// which names that. They may change its arguments.
 func (c *crash) exporter(lines string) {
 	c.Helper()
 	path := "/usr/local/bin/qemu-nbd-" + strconv.Itoa(c.slot)
-	text := "#!/bin/sh\nfor image; do :; done\n" + lines + "\nexec /usr/bin/qemu-nbd \"$@\"\n"
+	text := "#!/bin/sh\nfor node; do :; done\n" + `image=${node##*'"filename":"'} image=${image%%'"'*}` + "\n" + lines + "\nexec /usr/bin/qemu-nbd \"$@\"\n"
 	must(c.T, os.WriteFile(path+".new", []byte(text), 0o755))
 	must(c.T, os.Rename(path+".new", path))
 	c.set("nbd.qemu_nbd", strconv.Quote(path))

@@ -151,12 +151,14 @@ func manifestFault(name, operation string, errno syscall.Errno, reason rpc.Reaso
 	}
 }
 
-// blkdebug has qemu-nbd serve disk 0 through QEMU's blkdebug, where every write fails with EIO.
+// blkdebug has qemu-nbd serve disk 0 with QEMU's blkdebug beneath the image, where every write fails with EIO.
 const blkdebug = `case "$image" in *disk0.qcow2)
 n=$#; i=0
-while [ $i -lt $n ]; do a=$1; shift; i=$((i+1)); case $a in --format=qcow2|--|"$image") ;; *) set -- "$@" "$a";; esac; done
-set -- "$@" --image-opts -- "driver=qcow2,file.driver=blkdebug,file.image.driver=file,file.image.filename=$image,\
-file.inject-error.0.event=none,file.inject-error.0.iotype=write,file.inject-error.0.errno=5";;
+while [ $i -lt $n ]; do
+a=$1; shift; i=$((i+1))
+[ "$a" != "$node" ] || a=$(printf %s "$node" | sed 's/{"driver":"file",\("filename":"[^"]*"\)}/{"driver":"blkdebug","image":{"driver":"file",\1},"inject-error":[{"event":"none","iotype":"write","errno":5}]}/')
+set -- "$@" "$a"
+done;;
 esac`
 
 // leakClusters has every image of disk 0 begin with a cluster that is counted as used and is not: the write of the metadata that
