@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +36,8 @@ type Options struct {
 	Version  string
 	Metrics  prometheus.Registerer // nil: there are none
 	LogLevel *slog.LevelVar        // of Logger, for SetLogLevel; nil: one that nobody heeds
+
+	AcceptZeroes *atomic.Bool // sna.accept_write_zeroes, of the exports that are made from now on; nil: as in Config
 }
 
 // An Agent backs up VMs. Its methods may be called from any goroutine.
@@ -45,6 +48,7 @@ type Agent struct {
 	sna          *sna.Client
 	log          *slog.Logger
 	level        *slog.LevelVar
+	acceptZeroes *atomic.Bool
 	version      string
 	startedAt    time.Time
 	bootID       string // of the host; "" if the kernel does not tell
@@ -96,6 +100,10 @@ func New(o Options) (*Agent, error) {
 	if o.LogLevel == nil {
 		o.LogLevel = new(slog.LevelVar)
 	}
+	if o.AcceptZeroes == nil {
+		o.AcceptZeroes = new(atomic.Bool)
+		o.AcceptZeroes.Store(o.Config.SNA.AcceptWriteZeroes)
+	}
 	exporter, err := lookupExporter(o.Config.Agent.ExporterUser, o.Config.Agent.ExporterGroup)
 	if err != nil {
 		return nil, err
@@ -122,6 +130,8 @@ func New(o Options) (*Agent, error) {
 		restores:  map[string]*restoration{},
 		verifying: verifying{pins: map[string]int{}, jobs: map[verifyKey]*Verification{}},
 		rewrites:  map[string]*rewriting{},
+
+		acceptZeroes: o.AcceptZeroes,
 
 		verifyLimit: digest.Limit(o.Config.Verify.RateLimit.Bytes()),
 

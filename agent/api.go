@@ -68,6 +68,7 @@ type Status struct {
 	BusConnected   bool
 	SNAURL         string
 	VCenters       []string // names in the configuration, sorted
+	Warnings       []string // what the configuration risks, for a person
 	ActiveBackups  int
 	ActiveRestores int
 	VMs            int

@@ -70,12 +70,13 @@ func (r *run) export(b backup.Backup) (backup.Backup, error) {
 	if err != nil {
 		return b, err
 	}
+	plan := exportPlan{repo: repo, mode: mode, backup: b, ancestors: ancestors, refuseZeroes: !a.acceptZeroes.Load()}
 	served := make([]backup.DiskRun, len(b.Runs))
 	group, ctx := errgroup.WithContext(r.ctx)
 	group.SetLimit(maxParallelDisks)
 	for i := range b.Runs {
 		group.Go(func() (err error) {
-			served[i], err = r.exportDisk(ctx, exportPlan{repo: repo, mode: mode, backup: b, ancestors: ancestors}, b.Runs[i])
+			served[i], err = r.exportDisk(ctx, plan, b.Runs[i])
 			return err
 		})
 	}

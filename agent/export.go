@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
@@ -21,6 +22,8 @@ type exportPlan struct {
 	mode      nbd.IOMode
 	backup    backup.Backup
 	ancestors []backup.Backup // the restore points that an incremental stands on, the newest first
+
+	refuseZeroes bool // the same for all disks, whatever is configured meanwhile
 }
 
 // exportDisk makes the image of one disk, looks that it is what was asked for, serves it, and looks that what is served
@@ -179,7 +182,7 @@ func (r *run) exporterSpec(p exportPlan, d backup.DiskRun) (units.Spec, error) {
 		Unit:        d.Unit,
 		Description: fmt.Sprintf("NBD export %s of backup %s", d.ExportName, p.backup.ID),
 		Image:       d.Image, Export: d.ExportName, Address: r.agent.address(d.Port),
-		IO: p.mode, RateLimit: p.backup.RateLimit, RefuseZeroes: !r.agent.config.SNA.AcceptWriteZeroes,
+		IO: p.mode, RateLimit: p.backup.RateLimit, RefuseZeroes: p.refuseZeroes,
 		Repository: p.repo.Path, Directory: p.backup.Directory, Ancestors: dirsOf(p.repo, p.ancestors), Keys: keys,
 	}.Spec(r.agent.config)
 }
@@ -199,6 +202,10 @@ func (r *run) diskError(reason Reason, d backup.DiskRun, err error) error {
 	return e
 }
 
+// RefusalHint is what to do where a QEMU cannot refuse WRITE_ZEROES.
+const RefusalHint = "set nbd.qemu_nbd to a qemu-nbd that has the block driver " + nbd.BlkdebugDriver + " (those of Debian and Ubuntu do), or, if the node's client " +
+	"reads all that it calls zero, set sna.accept_write_zeroes: with any other client, data would be missing from the restore points"
+
 // unitError makes an error about one disk of a backup or restore.
 func unitError(reason Reason, of string, diskID int, unit string, err error) *Error {
 	if isKeyError(err) {
@@ -217,6 +224,10 @@ func unitError(reason Reason, of string, diskID int, unit string, err error) *Er
 	var start *units.StartError
 	if errors.As(err, &start) {
 		e.Journal = start.Journal
+	}
+	if nbd.CannotRefuse(strings.Join(e.Journal, "\n")) {
+		e.Message = fmt.Sprintf("%s: disk %d: this QEMU cannot refuse WRITE_ZEROES, as it may not use its driver %s: %v", of, diskID, nbd.BlkdebugDriver, err)
+		e.Hint = RefusalHint
 	}
 	return e
 }

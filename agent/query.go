@@ -171,11 +171,17 @@ func (e *Export) observe(u units.Unit, there bool, clients int) {
 	e.Clients = clients
 }
 
+// AcceptsZeroes warns of what sna.accept_write_zeroes risks.
+const AcceptsZeroes = "sna.accept_write_zeroes is set: full backups lose data if the node's client asks for zeroes that it has not read"
+
 // Status tells how the agent does.
 func (a *Agent) Status(ctx context.Context) Status {
 	s := Status{
 		Version: a.version, StartedAt: a.startedAt, SNAURL: a.config.SNA.URL, BusConnected: a.busAnswers(ctx),
 		VCenters: slices.Sorted(maps.Keys(a.config.VCenters)), PortsTotal: a.ports.Len(), Repositories: a.Repositories(),
+	}
+	if a.acceptZeroes.Load() {
+		s.Warnings = append(s.Warnings, AcceptsZeroes)
 	}
 	counts, err := a.store.Counts(time.Now())
 	if err != nil {

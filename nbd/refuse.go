@@ -1,7 +1,16 @@
 package nbd
 
-// BlkdebugDriver is QEMU's filter that refuses zeroes. A QEMU can be built without it, or so that it may not be used.
+import "regexp"
+
+// BlkdebugDriver is QEMU's filter that refuses zeroes. A QEMU can be built without it, or so that its tools may not use it
+// (--block-drv-rw-whitelist).
 const BlkdebugDriver = "blkdebug"
+
+// cannotRefuse is what a QEMU says of that: bdrv_open_inherit and bdrv_open_common in block.c.
+var cannotRefuse = regexp.MustCompile("(Unknown d|D)river '" + BlkdebugDriver)
+
+// CannotRefuse says whether these are the words of a qemu-nbd that has no BlkdebugDriver to refuse zeroes by.
+func CannotRefuse(words string) bool { return cannotRefuse.MatchString(words) }
 
 // pieceBytes is how much of a WRITE is looked at for zeroes at once. Why so much: decision 29.
 const pieceBytes = 256 << 10

@@ -59,6 +59,7 @@ type AgentStatus struct {
 	BusConnected   bool         `json:"bus_connected"` // to systemd, over D-Bus
 	SNAURL         string       `json:"sna_url"`
 	VCenters       []string     `json:"vcenters,omitempty"` // names in the configuration, that vm.discover takes
+	Warnings       []string     `json:"warnings,omitempty"` // what the configuration risks, in words for a person
 	ActiveBackups  int          `json:"active_backups"`
 	ActiveRestores int          `json:"active_restores"`
 	VMs            int          `json:"vms"`

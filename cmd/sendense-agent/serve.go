@@ -36,7 +36,7 @@ func serve(ctx context.Context, path string, cfg *config.Config) error {
 	log, level := newLogger(cfg.Agent)
 	reloads := newReloader(path, cfg, level, log)
 	metrics := newMonitoring(cfg.Metrics)
-	parts, err := open(ctx, cfg, log, level, metrics.registerer())
+	parts, err := open(ctx, cfg, log, reloads, metrics.registerer())
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ type parts struct {
 	agent *agent.Agent
 }
 
-func open(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar, metrics prometheus.Registerer) (p *parts, err error) {
+func open(ctx context.Context, cfg *config.Config, log *slog.Logger, reloads *reloader, metrics prometheus.Registerer) (p *parts, err error) {
 	p = &parts{}
 	opened := p // a return of nil, err sets p
 	defer func() {
@@ -123,7 +123,8 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog
 		return nil, err
 	}
 	p.agent, err = agent.New(agent.Options{
-		Config: cfg, Store: p.store, Units: p.units, SNA: client, Logger: log, LogLevel: level, Version: version, Metrics: metrics,
+		Config: cfg, Store: p.store, Units: p.units, SNA: client, Logger: log, Version: version, Metrics: metrics,
+		LogLevel: reloads.level, AcceptZeroes: reloads.zeroes,
 	})
 	return p, err
 }

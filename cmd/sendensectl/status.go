@@ -27,6 +27,9 @@ func printStatus(p *printer, s rpc.AgentStatus) {
 	p.pairs("agent", s.Version, "started", humanTime(s.StartedAt), "systemd", bus, "sna", s.SNAURL, "vcenters", strings.Join(s.VCenters, ", "),
 		"vms", strconv.Itoa(s.VMs), "active backups", strconv.Itoa(s.ActiveBackups), "restores", strconv.Itoa(s.ActiveRestores),
 		"ports", fmt.Sprintf("%d, of them %d leased, %d cooling down, %d held by others", s.Ports.Total, s.Ports.Leased, s.Ports.Cooling, s.Ports.Foreign))
+	for _, w := range s.Warnings {
+		p.line("warning: %s", w)
+	}
 	p.line("")
 	printRepositories(p, s.Repositories)
 }

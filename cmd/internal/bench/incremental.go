@@ -116,7 +116,7 @@ type growth struct {
 }
 
 // onlyChanges have nbdcopy write what the source holds, zeroes too, and nothing of its holes. It looks for holes request by request.
-var onlyChanges = []string{"--destination-is-zero", "--sparse=0", "--request-size=" + strconv.Itoa(scatter)}
+var onlyChanges = []string{"--sparse=0", "--request-size=" + strconv.Itoa(scatter)}
 
 // note writes the changes, and notes by how much the image grew.
 func (g growth) note(name string) writing {

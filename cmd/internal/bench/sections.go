@@ -21,6 +21,7 @@ var sections = []section{
 	{"full", measureFull},
 	{"disks", measureDisks},
 	{"options", measureOptions},
+	{"zeroes", measureZeroes},
 	{"incremental", measureIncremental},
 	{"chain", measureChain},
 	{"records", measureRecords},
@@ -29,7 +30,7 @@ var sections = []section{
 }
 
 func sectionNames() []string {
-	return []string{"start", "cpu", "unit", "full", "disks", "options", "incremental", "chain", "records", "exports", "calls"}
+	return []string{"start", "cpu", "unit", "full", "disks", "options", "zeroes", "incremental", "chain", "records", "exports", "calls"}
 }
 
 func indexOf(name string) int {

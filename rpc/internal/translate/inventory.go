@@ -89,6 +89,7 @@ func Status(s agent.Status) rpc.AgentStatus {
 		BusConnected:   s.BusConnected,
 		SNAURL:         s.SNAURL,
 		VCenters:       s.VCenters,
+		Warnings:       s.Warnings,
 		ActiveBackups:  s.ActiveBackups,
 		ActiveRestores: s.ActiveRestores,
 		VMs:            s.VMs,
