@@ -17,13 +17,16 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	for tool, pkg := range map[string]string{"qemu-nbd": "qemu-utils", "qemu-img": "qemu-utils", "qemu-io": "qemu-utils"} {
+	for tool, pkg := range map[string]string{"qemu-nbd": "qemu-utils", "qemu-img": "qemu-utils", "qemu-io": "qemu-utils", "nbdcopy": "libnbd-bin"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			fmt.Fprintf(os.Stderr, "%s not found: install the Debian package %s\n", tool, pkg)
 			os.Exit(1)
 		}
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(templatesDir)
+		os.Exit(code)
+	}))
 }
 
 const MiB = 1 << 20
