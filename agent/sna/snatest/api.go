@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -37,6 +36,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /api/v1/health", s.handleHealth)
 	mux.HandleFunc("GET /api/v1/status/{job}", s.handleStatus)
 	mux.HandleFunc("GET /api/v1/progress/{job}", s.handleProgress)
+	mux.HandleFunc("POST /api/v1/progress/{job}/update", s.handleProgressUpdate)
 	mux.HandleFunc("POST /api/v1/discover", s.handleDiscover)
 	s.controlRoutes(mux)
 	return mux
@@ -114,7 +114,7 @@ func (s *Server) handleHealth(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, map[string]string{
 		"status":    "healthy",
 		"timestamp": time.Now().UTC().Format(time.RFC3339),
-		"uptime":    "0s", // as the SNA says at all times
+		"uptime":    time.Since(time.Now()).String(), // as the SNA has it: some nanoseconds
 	})
 }
 
@@ -137,68 +137,6 @@ func (s *Server) handleStatus(w http.ResponseWriter, r *http.Request) {
 		"last_update":       job.started,
 		"vm_path":           job.vmPath,
 	})
-}
-
-func (s *Server) handleDiscover(w http.ResponseWriter, r *http.Request) {
-	var request struct {
-		VCenter    string `json:"vcenter"`
-		Username   string `json:"username"`
-		Password   string `json:"password"`
-		Datacenter string `json:"datacenter"`
-		Filter     string `json:"filter"`
-	}
-	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&request); err != nil {
-		plain(w, http.StatusBadRequest, fmt.Sprintf("Invalid request: %v", err))
-		return
-	}
-	if text := s.currentFaults().DiscoverFails; text != "" {
-		plain(w, http.StatusInternalServerError, "Discovery failed: "+text)
-		return
-	}
-	s.mu.Lock()
-	vms := []map[string]any{}
-	for _, vm := range s.vms {
-		if strings.Contains(vm.Name, request.Filter) {
-			vms = append(vms, vm.discovered())
-		}
-	}
-	s.mu.Unlock()
-	writeJSON(w, map[string]any{
-		"vcenter": map[string]string{"host": request.VCenter, "datacenter": request.Datacenter},
-		"vms":     vms,
-	})
-}
-
-// discovered is the VM as discovery shows it.
-func (vm VM) discovered() map[string]any {
-	disks := []map[string]any{}
-	for _, disk := range vm.Disks {
-		file := fmt.Sprintf("[%s] %s/%s-%d.vmdk", disk.Datastore, vm.Name, vm.Name, disk.Key)
-		disks = append(disks, map[string]any{
-			"id":                fmt.Sprintf("disk-%d", disk.Key),
-			"label":             disk.Label,
-			"path":              file,
-			"vmdk_path":         file,
-			"size_gb":           disk.CapacityBytes >> 30,
-			"capacity_bytes":    disk.CapacityBytes,
-			"datastore":         disk.Datastore,
-			"provisioning_type": "thin",
-			"unit_number":       disk.UnitNumber,
-		})
-	}
-	return map[string]any{
-		"id":          vm.ID,
-		"name":        vm.Name,
-		"path":        vm.Path,
-		"datacenter":  strings.SplitN(vm.Path, "/", 3)[1],
-		"power_state": "poweredOn",
-		"guest_os":    "debian12_64Guest",
-		"memory_mb":   4096,
-		"num_cpu":     2,
-		"cpus":        2,
-		"disks":       disks,
-		"networks":    []any{},
-	}
 }
 
 func writeJSON(w http.ResponseWriter, value any) {

@@ -195,8 +195,6 @@ func TestControlEndpoints(t *testing.T) {
 
 func TestOptionsAreChecked(t *testing.T) {
 	for _, options := range []snatest.Options{
-		{Connections: 1},
-		{Connections: 11},
 		{RequestBytes: 64 << 20},
 		{RequestBytes: 1000},
 		{VMs: []snatest.VM{{Path: "relative"}}},

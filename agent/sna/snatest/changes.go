@@ -32,12 +32,14 @@ func (c *changes) remember(changeID string, now generation) {
 }
 
 // since stands for QueryChangedDiskAreas: the parts of a disk that changed since
-// the id was given.
-func (c *changes) since(changeID string, now generation, capacity int64) ([]extent, error) {
+// the id was given. As in vCenter, the id of another disk is an error, and so is
+// an empty one.
+func (c *changes) since(changeID, own string, now generation, capacity int64) ([]extent, error) {
 	c.mu.Lock()
 	before, known := c.given[changeID]
 	c.mu.Unlock()
-	if !known {
+	uuid, _ := parseChangeID(changeID)
+	if ofDisk, _ := parseChangeID(own); !known || uuid != ofDisk {
 		return nil, fmt.Errorf("QueryChangedDiskAreas: change id %q: a specified parameter was not correct", changeID)
 	}
 	changed := make(map[int64]bool)

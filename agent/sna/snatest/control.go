@@ -15,20 +15,24 @@ import (
 //	POST /sim/v1/hold?point=copy/0   as Hold
 //	POST /sim/v1/release?point=...   as Release
 //	POST /sim/v1/kill?job=...        as Kill
+//	POST /sim/v1/terminate?job=...   as Terminate
 //	POST /sim/v1/forget              as Forget
 //	POST /sim/v1/vm                  a VM, as SetVM
+//	POST /sim/v1/remove-vm?path=...  as RemoveVM
 //	GET  /sim/v1/wait?job=...&for=end|snapshot|POINT   RunState, once it is so
 //
 // The state also answers the POSTs that change something.
 func (s *Server) controlRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /sim/v1/state", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.State()) })
 	for name, act := range map[string]func(*http.Request) error{
-		"fault":   s.controlFaults,
-		"hold":    func(r *http.Request) error { return s.holds.hold(r.FormValue("point")) },
-		"release": s.controlRelease,
-		"kill":    func(r *http.Request) error { return s.Kill(r.Context(), r.FormValue("job")) },
-		"forget":  func(*http.Request) error { s.Forget(); return nil },
-		"vm":      s.controlVM,
+		"fault":     s.controlFaults,
+		"hold":      func(r *http.Request) error { return s.holds.hold(r.FormValue("point")) },
+		"release":   s.controlRelease,
+		"kill":      func(r *http.Request) error { return s.Kill(r.Context(), r.FormValue("job")) },
+		"terminate": func(r *http.Request) error { return s.Terminate(r.Context(), r.FormValue("job")) },
+		"remove-vm": func(r *http.Request) error { s.RemoveVM(r.FormValue("path")); return nil },
+		"forget":    func(*http.Request) error { s.Forget(); return nil },
+		"vm":        s.controlVM,
 	} {
 		mux.HandleFunc("POST /sim/v1/"+name, func(w http.ResponseWriter, r *http.Request) {
 			if err := act(r); err != nil {

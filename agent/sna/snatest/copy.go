@@ -7,108 +7,200 @@ import (
 	"io"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/sendense/backup-agent/nbd"
-	"golang.org/x/sync/errgroup"
 )
 
-// copyRequests sends the requests over all connections but the first, one
-// outstanding on each. Half way through it stops at the point copy/N.
-func (d *diskRun) copyRequests(ctx context.Context, requests []request) error {
-	total := int64(0)
-	for _, one := range requests {
-		total += one.length
-	}
-	stop := d.startTelemetry(ctx, total)
-	defer stop()
+const (
+	tries         = 4       // of a piece, in all
+	sampledBytes  = 4 << 20 // pieces of this length and more are sampled
+	sampleBytes   = 8 << 10 // at each of five spots
+	firstRetryGap = time.Second
+)
 
-	limit := &limiter{bytesPerSecond: d.faults.BytesPerSec}
-	first, second := halves(requests)
-	if err := d.send(ctx, first, limit); err != nil {
-		return err
+// copyJob is the copy of one disk, for the workers.
+type copyJob struct {
+	total  int64      // as SBC reports it
+	shares [][]extent // by worker
+	// stopAtError: a worker of a full copy ends with its first error, the others
+	// go on. A worker of an incremental one takes the next extent.
+	stopAtError bool
+	copy        func(chunkCopy) error
+}
+
+// work runs the workers over one shared handle. Half way through it stops at the
+// point copy/N.
+func (d *diskRun) work(ctx context.Context, j copyJob, target *handle) error {
+	progress := d.startProgress(ctx, j.total)
+	defer progress.stop()
+
+	point := fmt.Sprintf("copy/%d", d.position)
+	dies := slices.Contains(d.faults.DieInDisks, d.position)
+	if dies || d.server.holds.gate(point) != nil {
+		j.shares = bisect(j.shares)
 	}
-	if slices.Contains(d.faults.DieInDisks, d.position) {
+	first, second := halves(j.shares)
+	limit := &limiter{bytesPerSecond: d.faults.BytesPerSec}
+	failed := make([]error, len(j.shares))
+	phase := func(shares [][]extent) {
+		var workers sync.WaitGroup
+		for i, share := range shares {
+			if j.stopAtError && failed[i] != nil {
+				continue
+			}
+			workers.Go(func() { failed[i] = errors.Join(failed[i], d.worker(ctx, j, share, target, limit, progress)) })
+		}
+		workers.Wait()
+	}
+	phase(first)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if dies {
 		return d.die()
 	}
-	if err := d.pass(ctx, fmt.Sprintf("copy/%d", d.position)); err != nil {
+	if err := d.pass(ctx, point); err != nil {
 		return err
 	}
-	return d.send(ctx, second, limit)
-}
-
-func (d *diskRun) send(ctx context.Context, requests []request, limit *limiter) error {
-	workers, ctx := errgroup.WithContext(ctx)
-	var next atomic.Int64
-	for _, conn := range d.conns[1:] {
-		workers.Go(func() error {
-			var buffer []byte
-			for {
-				i := next.Add(1) - 1
-				if i >= int64(len(requests)) {
-					return nil
-				}
-				if err := limit.wait(ctx, requests[i].length); err != nil {
-					return err
-				}
-				if err := d.sendOne(ctx, conn, requests[i], &buffer); err != nil {
-					return fmt.Errorf("write at %d: %w", requests[i].offset, err)
-				}
-			}
-		})
+	phase(second)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	return workers.Wait()
+	if err := errors.Join(failed...); err != nil {
+		return err
+	}
+	progress.finish()
+	return nil
 }
 
-// sendOne sends one request, again if it fails: three times, over the same
-// connection, since SBC never connects anew.
-func (d *diskRun) sendOne(ctx context.Context, conn *nbd.Conn, one request, buffer *[]byte) error {
-	const retries = 3
-	delay := d.server.options.RetryDelay
-	for attempt := 0; ; attempt++ {
-		zero, err := d.transfer(conn, one, buffer)
-		if err == nil {
-			d.updateDisk(d.position, func(s *DiskState) {
-				if zero {
-					s.BytesZeroed += one.length
-				} else {
-					s.BytesWritten += one.length
-				}
-			})
-			return nil
-		}
+func (d *diskRun) worker(ctx context.Context, j copyJob, share []extent, target *handle, limit *limiter, progress *progressAggregator) error {
+	var failed error
+	for _, piece := range share {
+		err := d.retry(ctx, piece, limit, func() error { return j.copy(chunkCopy{d, target, piece}) })
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if attempt == retries || delay == 0 {
+		if err == nil {
+			progress.copied.Add(piece.length)
+			continue
+		}
+		failed = errors.Join(failed, fmt.Errorf("write at %d: failed after %d attempts: %w", piece.offset, tries, err))
+		if j.stopAtError {
+			break
+		}
+	}
+	return failed
+}
+
+// retry tries four times, on the same connection, since SBC never connects anew.
+// Every try reads the source again.
+func (d *diskRun) retry(ctx context.Context, piece extent, limit *limiter, try func() error) error {
+	delay := d.server.options.RetryDelay
+	for n := 1; ; n++ {
+		if err := limit.wait(ctx, piece.length); err != nil {
 			return err
 		}
-		if err := sleep(ctx, delay<<attempt); err != nil {
+		err := try()
+		if err == nil || ctx.Err() != nil || n == tries {
+			return err
+		}
+		d.updateDisk(d.position, func(s *DiskState) { s.Retries++ })
+		if err := sleep(ctx, max(delay, 0)<<(n-1)); err != nil {
 			return err
 		}
 	}
 }
 
-// transfer writes data, or zeroes where the source has a hole or nothing but
-// zeroes. There is no FLUSH after it and no FUA on it.
-func (d *diskRun) transfer(conn *nbd.Conn, one request, buffer *[]byte) (zero bool, err error) {
-	if one.hole && conn.WriteZeroes(one.offset, one.length) == nil {
-		return true, nil
+// chunkCopy is one try at one piece. There is no FLUSH after it and no FUA on it.
+type chunkCopy struct {
+	*diskRun
+	target *handle
+	extent
+}
+
+// copyChunk is copyChunk of SBC's full copy: a large chunk whose five samples are
+// zero is never read, and written as zeroes whatever is between the samples.
+// Only where the target refuses to write zeroes is it read after all.
+func (c chunkCopy) copyChunk() error {
+	var data []byte
+	zero := c.length >= sampledBytes && !c.server.options.NoSampling && c.samplesAreZero()
+	if !zero {
+		var err error
+		if data, err = c.read(c.extent); err != nil {
+			return err
+		}
+		zero = isZero(data) && (c.length < sampledBytes || c.server.options.NoSampling)
 	}
-	if int64(cap(*buffer)) < one.length {
-		*buffer = make([]byte, one.length)
+	if zero && c.writeZeroes(c.extent) {
+		return nil
 	}
-	data := (*buffer)[:one.length]
-	if err := readAt(d.disk.file, data, one.offset); err != nil {
-		return false, fmt.Errorf("read snapshot: %w", err)
+	if data == nil {
+		var err error
+		if data, err = c.read(c.extent); err != nil {
+			return err
+		}
 	}
-	if !one.hole && isZero(data) && conn.WriteZeroes(one.offset, one.length) == nil {
-		return true, nil
+	return c.write(data, c.offset)
+}
+
+// samplesAreZero looks at the start, the quarters and the end. A sample that
+// cannot be read counts as data.
+func (c chunkCopy) samplesAreZero() bool {
+	for _, at := range []int64{0, c.length / 4, c.length / 2, c.length * 3 / 4, c.length - sampleBytes} {
+		sample, err := c.read(extent{c.offset + at, sampleBytes})
+		if err != nil || !isZero(sample) {
+			return false
+		}
 	}
-	// SBC falls back to this as well where write-zeroes failed.
-	_, err = conn.WriteAt(data, one.offset)
-	return false, err
+	return true
+}
+
+// copyExtent is copyExtent of SBC's incremental copy: nothing is sampled, every
+// piece of it is read.
+func (c chunkCopy) copyExtent(limit int64) error {
+	for _, piece := range chunks(c.extent, limit) {
+		data, err := c.read(piece)
+		if err != nil {
+			return err
+		}
+		if isZero(data) && c.writeZeroes(piece) {
+			continue
+		}
+		if err := c.write(data, piece.offset); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c chunkCopy) read(part extent) ([]byte, error) {
+	data := make([]byte, part.length)
+	c.allocate(part.length)
+	c.updateDisk(c.position, func(s *DiskState) { s.SourceBytes += part.length })
+	if err := readAt(c.disk.file, data, part.offset); err != nil {
+		return nil, fmt.Errorf("source read failed: %w", err)
+	}
+	return data, nil
+}
+
+// writeZeroes says whether the target took it. A refusal is no error to SBC.
+func (c chunkCopy) writeZeroes(part extent) bool {
+	err := c.target.WriteZeroes(part.offset, part.length)
+	c.updateDisk(c.position, func(s *DiskState) {
+		if err != nil {
+			s.ZeroesRefused++
+		} else {
+			s.BytesZeroed += part.length
+		}
+	})
+	return err == nil
+}
+
+func (c chunkCopy) write(data []byte, offset int64) error {
+	if _, err := c.target.WriteAt(data, offset); err != nil {
+		return fmt.Errorf("target write failed: %w", err)
+	}
+	c.updateDisk(c.position, func(s *DiskState) { s.BytesWritten += int64(len(data)) })
+	return nil
 }
 
 // readAt fills p; beyond the end of the source the disk reads as zeroes.
@@ -142,8 +234,3 @@ func (l *limiter) wait(ctx context.Context, length int64) error {
 	l.mu.Unlock()
 	return sleep(ctx, wait)
 }
-
-// abandon closes a connection without NBD_CMD_DISC: SBC closes its libnbd handles
-// without shutting them down first, and the end of its process does the same.
-// Nobody looks at an error of that.
-func abandon(conn *nbd.Conn) { _ = conn.Conn.Close() }

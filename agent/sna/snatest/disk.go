@@ -2,12 +2,10 @@ package snatest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
-
-	"github.com/sendense/backup-agent/nbd"
 )
 
 // diskRun is the copy of one disk within a run.
@@ -17,27 +15,29 @@ type diskRun struct {
 	disk     snapshotDisk
 	export   string // "" until the target is known
 	address  string
-	conns    []*nbd.Conn
+	handle   *handle // what SBC closes when it is done with the disk
 }
 
 // copyDisk follows SyncToTarget of SBC: decide, connect, copy, report, disconnect.
 func (r *run) copyDisk(ctx context.Context, position int) error {
 	d := &diskRun{run: r, position: position, disk: r.snapshot.disks[position]}
 	r.phase(fmt.Sprintf("disk %d", position))
+	if d.disk.NoChangeID {
+		return fmt.Errorf("CBT is not enabled on disk %d", d.disk.Key)
+	}
 	full := d.needsFullCopy(ctx)
 	if err := r.pass(ctx, fmt.Sprintf("disk/%d", position)); err != nil {
 		return err
 	}
-	defer d.disconnect()
-	// Requests that nobody answers would keep their goroutines for ever.
-	defer context.AfterFunc(ctx, d.interrupt)()
-
 	if err := d.findTarget(); err != nil {
 		return err
 	}
-	if err := d.connect(ctx, 1); err != nil {
+	var err error
+	if d.handle, err = d.connect(ctx); err != nil {
 		return err
 	}
+	defer func() { d.close(d.handle) }()
+	r.handlesSignals(true)
 	if err := d.copyData(ctx, full); err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (r *run) copyDisk(ctx context.Context, position int) error {
 func (d *diskRun) findTarget() error {
 	target, found := d.targets[strconv.Itoa(d.disk.Key)]
 	if !found {
-		return fmt.Errorf("no NBD target found for VMware disk key %d (disk disk-%d)", d.disk.Key, d.disk.Key)
+		return fmt.Errorf("failed to determine NBD export for disk: no NBD target found for VMware disk key %d (disk disk-%d)", d.disk.Key, d.disk.Key)
 	}
 	d.export = target.Export
 	d.address = net.JoinHostPort(target.Host, target.Port)
@@ -64,93 +64,82 @@ func (d *diskRun) findTarget() error {
 	return nil
 }
 
-// connect opens connections until there are n. SBC waits without a limit, and so
-// for ever on a server that admits only one client.
-func (d *diskRun) connect(ctx context.Context, n int) error {
-	for len(d.conns) < n {
-		conn, err := nbd.Dial(ctx, d.address, d.export)
-		if err != nil {
-			return fmt.Errorf("connect to nbd://%s/%s: %w", d.address, d.export, err)
-		}
-		d.server.mu.Lock()
-		d.conns = append(d.conns, conn)
-		d.server.mu.Unlock()
-		d.update(func(s *RunState) {
-			s.Connections++
-			s.OpenConnections++
-			s.Disks[d.position].Connections++
-		})
-		if ctx.Err() != nil {
-			return context.Cause(ctx) // interrupt may not have seen this connection
-		}
-	}
-	return nil
-}
-
-// closeFrom closes all connections but the first keep, and counts them.
-func (d *diskRun) closeFrom(keep int) {
-	d.server.mu.Lock()
-	open := d.conns
-	d.conns = slices.Clone(open[:min(keep, len(open))])
-	d.server.mu.Unlock()
-	for _, conn := range open[min(keep, len(open)):] {
-		abandon(conn)
-		d.update(func(s *RunState) { s.OpenConnections-- })
-	}
-}
-
-func (d *diskRun) disconnect() { d.closeFrom(0) }
-
-// interrupt closes the connections under their users.
-func (d *diskRun) interrupt() {
-	d.server.mu.Lock()
-	defer d.server.mu.Unlock()
-	for _, conn := range d.conns {
-		abandon(conn)
-	}
-}
-
-// copyData writes the disk or its changes, then closes all connections but the
-// first: the data connections end before the report, the first one after it.
+// copyData copies the disk or its changes. The digests come first, since the
+// change id of this snapshot is given to the SHA as soon as the disk is copied.
 func (d *diskRun) copyData(ctx context.Context, full bool) error {
-	wanted, err := d.wanted(ctx, full)
-	if err != nil || len(wanted) == 0 {
-		return err
-	}
-	data, err := dataExtents(d.disk.file, d.disk.CapacityBytes)
-	if err != nil {
-		return err
-	}
-	requests := plan(wanted, data, d.requestLimit())
-	if err := d.connect(ctx, d.server.options.Connections); err != nil {
-		return err
-	}
-	defer d.closeFrom(1)
-	return d.copyRequests(ctx, requests)
-}
-
-// wanted are the parts to copy. The digests come first, since the change id of
-// this snapshot is given to the SHA as soon as the disk is copied.
-func (d *diskRun) wanted(ctx context.Context, full bool) ([]extent, error) {
 	now := generation{}
 	if !d.server.options.NoChangeTracking {
 		var err error
 		if now, err = digests(ctx, d.disk.file, d.disk.CapacityBytes); err != nil {
-			return nil, fmt.Errorf("read disk: %w", err)
+			return fmt.Errorf("read disk: %w", err)
 		}
 		d.server.changes.remember(d.disk.changeID, now)
 	}
 	if full {
-		d.updateDisk(d.position, func(s *DiskState) { s.Mode = "full" })
-		return []extent{{0, d.disk.CapacityBytes}}, nil
+		return d.copyWhole(ctx)
 	}
+	return d.copyChanges(ctx, now)
+}
+
+// copyWhole follows ParallelFullCopyToTarget: a second handle for three workers,
+// each with a third of the disk, while the first one idles.
+func (d *diskRun) copyWhole(ctx context.Context) error {
+	d.updateDisk(d.position, func(s *DiskState) { s.Mode = "full" })
+	d.tellSNA(progressUpdate{Stage: "Transfer", Status: "in_progress", SyncType: "initial"})
+	target, err := d.connect(ctx)
+	if err != nil {
+		return fmt.Errorf("failed to connect to target: %w", err)
+	}
+	defer d.close(target)
+	var shares [][]extent
+	for _, part := range divide(d.disk.CapacityBytes, fullWorkers) {
+		shares = append(shares, chunks(part, d.requestLimit()))
+	}
+	return d.work(ctx, copyJob{
+		// SBC counts in whole GiB here, of all the files of all the VM's disks.
+		total: d.snapshot.fileBytes &^ (1<<30 - 1), shares: shares, stopAtError: true,
+		copy: func(c chunkCopy) error { return c.copyChunk() },
+	}, target)
+}
+
+// copyChanges follows ParallelIncrementalCopyToTarget. Its second Connect
+// overwrites the first handle, which stays open until somebody collects it.
+func (d *diskRun) copyChanges(ctx context.Context, now generation) error {
 	d.updateDisk(d.position, func(s *DiskState) { s.Mode = "incremental" })
+	d.tellSNA(progressUpdate{Stage: "Transfer", Status: "in_progress", SyncType: "incremental"})
 	// Asked once more, and by now the export name is known.
 	since, err := d.askChangeID(ctx)
 	if err != nil {
 		d.log.Warn("failed to read change id", "error", err)
+		since = ""
 	}
-	return d.server.changes.since(since, now, d.disk.CapacityBytes)
+	if _, valid := parseChangeID(since); since != "" && !valid {
+		return errors.New("invalid change ID")
+	}
+	changed, err := d.server.changes.since(since, d.disk.changeID, now, d.disk.CapacityBytes)
+	if err != nil {
+		return fmt.Errorf("failed to query changed disk areas: %w", err)
+	}
+	if len(changed) == 0 {
+		d.tellSNA(progressUpdate{Stage: "Transfer", Status: "completed", Percent: 100})
+		return nil
+	}
+	extents := coalesce(changed, maxGap, MaxRequestBytes)
+	total := int64(0)
+	for _, one := range extents {
+		total += one.length
+	}
+	first := d.handle
+	if d.handle, err = d.connect(ctx); err != nil {
+		d.handle = first
+		return fmt.Errorf("failed to connect to target: target connect failed: %w", err)
+	}
+	d.lose(first)
+	defer d.close(d.handle)
+	return d.work(ctx, copyJob{
+		total: total, shares: deal(extents, incrementalWorkers(len(extents))),
+		copy: func(c chunkCopy) error { return c.copyExtent(d.requestLimit()) },
+	}, d.handle)
 }
 
 // requestLimit keeps requests short where the copy is slow, so that the limit is

@@ -215,7 +215,7 @@ func TestASecondPostOfAJobIsASecondRun(t *testing.T) {
 func TestKillLeavesTheSnapshotForTheNextRun(t *testing.T) {
 	ctx := within(t)
 	m := newMachine(t, "raw", 4<<20)
-	server := newServer(t, snatest.Options{VMs: []snatest.VM{m.vm}, Connections: 10})
+	server := newServer(t, snatest.Options{VMs: []snatest.VM{m.vm}})
 	server.Hold("copy/0")
 	start(ctx, t, server, m.request(job1))
 	if _, err := server.WaitHeld(ctx, job1, "copy/0"); err != nil {
@@ -305,14 +305,14 @@ func TestLateStart(t *testing.T) {
 
 func TestFaultSpecsRoundTrip(t *testing.T) {
 	specs := []string{
-		"fail-acting=503:a=b: c", "inert", "delay=3s", "late", "close-at-accept=2", "discover-fails=x", "login-fails", "die=0", "die=2",
+		"fail-acting=503:a=b: c", "inert", "delay=3s", "late", "close-at-accept=2", "discover-fails=x", "login-fails", "quiesce-fails", "nbdkit-fails", "remove-fails", "term-removes", "lost-handle=until-end", "die=0", "die=2",
 		"silent=1", "report-twice", "wrong-index=0:1", "linger=1m0s", "slow=4096", "pause=copy/1",
 	}
 	parsed := faults(t, specs...)
 	if got := parsed.Specs(); !slices.Equal(got, specs) {
 		t.Errorf("got %q", got)
 	}
-	for _, bad := range []string{"", "die", "die=x", "inert=1", "pause=lunch", "refuse=200", "answer=late", "wrong-index=1", "slow=", "linger=1", "explode"} {
+	for _, bad := range []string{"", "die", "die=x", "inert=1", "pause=lunch", "refuse=200", "answer=late", "wrong-index=1", "slow=", "linger=1", "explode", "lost-handle=soon"} {
 		if _, err := snatest.ParseFaults(bad); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}

@@ -40,7 +40,16 @@ type Faults struct {
 	CloseAtAccept int
 	DiscoverFails string // discovery answers 500 with this text
 
-	LoginFails  bool          // SBC ends before its snapshot and tells nobody
+	LoginFails bool // SBC ends before its snapshot and tells nobody
+	// QuiesceFails: vCenter refuses the snapshot. SBC ends, its progress for ever
+	// "Creating Snapshot".
+	QuiesceFails bool
+	NbdkitFails  bool // SBC ends after its snapshot, which stays
+	// RemoveFails: vCenter refuses to remove snapshots. SBC ends with an error
+	// after all was reported; its snapshot stays, and so do older ones.
+	RemoveFails bool
+	TermRemoves bool          // SIGTERM removes the snapshot, see [Server.Terminate]
+	LostHandle  LostHandle    // when the handle closes that an incremental loses
 	DieInDisks  []int         // SBC is killed half way through the disk
 	SilentDisks []int         // the disk is never reported complete
 	ReportTwice bool          // every disk is reported complete twice
@@ -96,6 +105,26 @@ var faultKinds = []struct {
 	{
 		"login-fails", "", "SBC never connects",
 		flag(func(f *Faults) *bool { return &f.LoginFails }), shown("login-fails", func(f Faults) bool { return f.LoginFails }),
+	},
+	{
+		"quiesce-fails", "", "vCenter refuses the snapshot",
+		flag(func(f *Faults) *bool { return &f.QuiesceFails }), shown("quiesce-fails", func(f Faults) bool { return f.QuiesceFails }),
+	},
+	{
+		"nbdkit-fails", "", "SBC ends after its snapshot, which stays",
+		flag(func(f *Faults) *bool { return &f.NbdkitFails }), shown("nbdkit-fails", func(f Faults) bool { return f.NbdkitFails }),
+	},
+	{
+		"remove-fails", "", "vCenter refuses to remove snapshots",
+		flag(func(f *Faults) *bool { return &f.RemoveFails }), shown("remove-fails", func(f Faults) bool { return f.RemoveFails }),
+	},
+	{
+		"term-removes", "", "a SIGTERM removes the snapshot",
+		flag(func(f *Faults) *bool { return &f.TermRemoves }), shown("term-removes", func(f Faults) bool { return f.TermRemoves }),
+	},
+	{
+		"lost-handle", "at-once|until-end", "when the connection closes that an incremental loses", (*Faults).setLostHandle,
+		func(f Faults) []string { return nonZero("lost-handle", f.LostHandle) },
 	},
 	{
 		"die", "DISK", "SBC is killed half way through the disk",
@@ -203,6 +232,14 @@ func (f Faults) showAnswer() []string {
 		return nil
 	}
 	return []string{"answer=" + string(f.Answer)}
+}
+
+func (f *Faults) setLostHandle(value string) error {
+	f.LostHandle = LostHandle(value)
+	if f.LostHandle != LostAtOnce && f.LostHandle != LostUntilEnd {
+		return errors.New("write at-once or until-end")
+	}
+	return nil
 }
 
 func (f *Faults) setWrongIndex(value string) error {

@@ -3,6 +3,7 @@ package snatest_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -15,9 +16,11 @@ type hub struct {
 	URL string
 
 	mu        sync.Mutex
-	changeIDs map[string]string // answers, by disk id
-	status    int               // of the answer to a complete; 200 when 0
-	onDone    func(diskID int)  // called before a complete is answered
+	changeIDs map[string]string                            // answers, by disk id
+	status    int                                          // of the answer to a complete; 200 when 0
+	onDone    func(diskID int)                             // called before a complete is answered
+	answer    func(question int) (status int, body string) // to changeid, in the place of changeIDs
+	questions int
 	events    []string
 	complete  map[int]string // change ids, by disk id
 }
@@ -44,6 +47,12 @@ func (h *hub) changeID(w http.ResponseWriter, r *http.Request) {
 	h.note("changeid %s %s", r.FormValue("vm_name"), r.FormValue("disk_id"))
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.questions++; h.answer != nil {
+		status, body := h.answer(h.questions)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+		return
+	}
 	_ = json.NewEncoder(w).Encode(map[string]string{"disk_id": r.FormValue("disk_id"), "change_id": h.changeIDs[r.FormValue("disk_id")]})
 }
 
@@ -72,6 +81,9 @@ func (h *hub) completed(w http.ResponseWriter, r *http.Request) {
 func (h *hub) telemetry(_ http.ResponseWriter, r *http.Request) {
 	var body struct {
 		Status  string  `json:"status"`
+		Phase   string  `json:"current_phase"`
+		Bytes   int64   `json:"bytes_transferred"`
+		Total   int64   `json:"total_bytes"`
 		Percent float64 `json:"progress_percent"`
 		Disks   *[]any  `json:"disks"`
 	}
@@ -79,9 +91,7 @@ func (h *hub) telemetry(_ http.ResponseWriter, r *http.Request) {
 		h.note("telemetry unreadable %v", err)
 		return
 	}
-	if body.Status == "completed" {
-		h.note("telemetry completed %g", body.Percent)
-	}
+	h.note("telemetry %s %s %d %d %g", body.Status, body.Phase, body.Bytes, body.Total, body.Percent)
 }
 
 func (h *hub) seen() []string {

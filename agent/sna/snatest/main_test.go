@@ -58,11 +58,24 @@ type export struct {
 
 func serveImage(t *testing.T, path, format, name string) *export {
 	t.Helper()
+	return serve(t, path, format, name, "-f", format, "--discard=unmap", path)
+}
+
+// serveExact serves a qcow2 image as exports of backups are: WRITE_ZEROES fails.
+func serveExact(t *testing.T, path, name string) *export {
+	t.Helper()
+	return serve(t, path, "qcow2", name, "--image-opts", "driver=blkdebug,image.driver=qcow2,image.file.driver=file,image.file.filename="+path+
+		",image.detect-zeroes=unmap,image.discard=unmap,inject-error.0.event=none,inject-error.0.iotype=write-zeroes,inject-error.0.errno=5")
+}
+
+func serve(t *testing.T, path, format, name string, image ...string) *export {
+	t.Helper()
 	const attempts = 5 // the port is free when chosen, not when bound
 	for range attempts {
 		e := &export{path: path, format: format, name: name, port: freePort(t)}
-		e.command = exec.Command(tool(t, "qemu-nbd"), "-t", "-b", "127.0.0.1", "-p", fmt.Sprint(e.port),
-			"--shared=16", "-f", format, "-x", name, "--discard=unmap", path)
+		e.command = exec.Command(tool(t, "qemu-nbd"), append([]string{
+			"-t", "-b", "127.0.0.1", "-p", fmt.Sprint(e.port), "--shared=16", "-x", name,
+		}, image...)...)
 		e.command.Stderr = &e.stderr
 		if err := e.command.Start(); err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package snatest
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,8 +12,6 @@ import (
 
 // Limits and defaults of [Options].
 const (
-	MinConnections     = 2
-	MaxConnections     = 10
 	MaxRequestBytes    = 32 << 20
 	defaultTelemetry   = 5 * time.Second
 	telemetryTimeout   = 10 * time.Second
@@ -21,10 +20,11 @@ const (
 
 // VM is one virtual machine of the simulated vCenter.
 type VM struct {
-	ID    string `json:"id,omitempty"` // "vm-<n>" when empty
+	// ID is config.uuid, which clones may share; made of the path when empty.
+	ID    string `json:"id,omitempty"`
 	Name  string `json:"name,omitempty"`
-	Path  string `json:"path"` // inventory path, such as "/DC1/vm/pgtest1"
-	Disks []Disk `json:"disks"`
+	Path  string `json:"path"`  // inventory path, such as "/DC1/vm/pgtest1"
+	Disks []Disk `json:"disks"` // in the order of the VM's hardware
 }
 
 // Disk is one virtual disk; SBC copies the disks in the order of VM.Disks.
@@ -37,6 +37,14 @@ type Disk struct {
 	CapacityBytes int64  `json:"capacity_bytes,omitempty"`
 	Source        string `json:"source"` // a raw file or block device
 	Datastore     string `json:"datastore,omitempty"`
+	// FileBytes is the size of its files on the datastore, by which SBC counts;
+	// what the source has allocated when 0.
+	FileBytes int64 `json:"file_bytes,omitempty"`
+	// Identity tells a disk from another one that had its key before: the change
+	// ids of each have a UUID of their own.
+	Identity string `json:"identity,omitempty"`
+	// NoChangeID is a disk that cannot be tracked: SBC ends when it comes to it.
+	NoChangeID bool `json:"no_change_id,omitempty"`
 }
 
 // Options configure a [Server]. The zero value serves an empty vCenter.
@@ -46,18 +54,18 @@ type Options struct {
 	VMs    []VM
 	// Callback is the base URL of the SHA's API. When empty SBC calls nobody.
 	Callback string
-	// Connections per disk, 2 to 10; 2 when 0.
-	Connections int
 	// RequestBytes is the largest write or write-zeroes, up to 32 MiB, which is
 	// also the default; a multiple of 512.
 	RequestBytes int64
+	// NoSampling reads every piece of a disk before it takes it for zeroes. The
+	// real SBC looks at five spots of 8 KiB, and loses what is between them.
+	NoSampling bool
 	// TelemetryInterval is the longest time between two reports, 5 s when 0.
 	TelemetryInterval time.Duration
-	// TelemetryBytes is the distance between two reports; a tenth when 0.
-	TelemetryBytes int64
-	// RetryDelay is the wait before the first of three retries of a failed
-	// request, doubled each time: 1 s in the real SBC. 0 gives up at once. There
-	// is no reconnect, so a retry over a dead connection always fails.
+	// RetryDelay is the wait before the first of three retries of a piece that
+	// failed, doubled each time: 1 s when 0, none when negative. There is no
+	// reconnect, so over a dead connection SBC lives on for seven seconds, and
+	// for the time it takes to read the piece four times.
 	RetryDelay time.Duration
 	// SnapshotBeforeAnswer takes the snapshot before the 200 is sent, so that a
 	// test may write to the sources as soon as its POST returned. The real SBC
@@ -88,14 +96,14 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Listen == "" {
 		o.Listen = "127.0.0.1:0"
 	}
-	if o.Connections == 0 {
-		o.Connections = MinConnections
-	}
 	if o.RequestBytes == 0 {
 		o.RequestBytes = MaxRequestBytes
 	}
 	if o.TelemetryInterval == 0 {
 		o.TelemetryInterval = defaultTelemetry
+	}
+	if o.RetryDelay == 0 {
+		o.RetryDelay = firstRetryGap
 	}
 	if o.Dir == "" {
 		o.Dir = os.TempDir()
@@ -107,17 +115,14 @@ func (o Options) withDefaults() (Options, error) {
 		o.Quiesce = func(string) func() { return func() {} }
 	}
 	o.Callback = strings.TrimRight(o.Callback, "/")
-	switch {
-	case o.Connections < MinConnections || o.Connections > MaxConnections:
-		return o, fmt.Errorf("connections %d: must be %d to %d", o.Connections, MinConnections, MaxConnections)
-	case o.RequestBytes < 512 || o.RequestBytes > MaxRequestBytes || o.RequestBytes%512 != 0:
+	if o.RequestBytes < 512 || o.RequestBytes > MaxRequestBytes || o.RequestBytes%512 != 0 {
 		return o, fmt.Errorf("request bytes %d: must be a multiple of 512 up to %d", o.RequestBytes, MaxRequestBytes)
 	}
 	return o, nil
 }
 
 // complete checks a VM and fills in what its file may leave out.
-func (vm VM) complete(number int) (VM, error) {
+func (vm VM) complete() (VM, error) {
 	if !strings.HasPrefix(vm.Path, "/") {
 		return vm, fmt.Errorf("vm %q: path must be an inventory path, such as /DC1/vm/pgtest1", vm.Path)
 	}
@@ -125,7 +130,8 @@ func (vm VM) complete(number int) (VM, error) {
 		vm.Name = lastSegment(vm.Path)
 	}
 	if vm.ID == "" {
-		vm.ID = fmt.Sprintf("vm-%d", 100+number)
+		sum := sha256.Sum256([]byte(vm.Path))
+		vm.ID = fmt.Sprintf("42%x-%x-%x-%x-%x", sum[:3], sum[3:5], sum[5:7], sum[7:9], sum[9:15])
 	}
 	disks := make([]Disk, 0, len(vm.Disks))
 	for i, disk := range vm.Disks {
@@ -140,8 +146,8 @@ func (vm VM) complete(number int) (VM, error) {
 }
 
 func (d Disk) complete(index int) (Disk, error) {
-	if d.Key < 0 || d.CapacityBytes < 0 {
-		return d, errors.New("key and capacity must not be negative")
+	if d.Key < 0 || d.CapacityBytes < 0 || d.FileBytes < 0 {
+		return d, errors.New("key, capacity and file size must not be negative")
 	}
 	size, err := sourceSize(d.Source)
 	if err != nil {

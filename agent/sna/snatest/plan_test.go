@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -24,33 +25,119 @@ func extents(t *rapid.T, label string, size int64) []extent {
 	return list
 }
 
-// A plan covers what is wanted, once, in order, and nothing else; a request is a
-// hole exactly where there is no data.
-func TestPlanCoversWhatIsWanted(t *testing.T) {
+// The pieces of a full copy cover the disk once, begin on sectors, and are as
+// long as SBC's: 32 MiB from the start of each worker's third.
+func TestAFullCopyCoversTheDisk(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		size := rapid.Int64Range(1, 1<<40).Draw(t, "size")
+		limit := rapid.Int64Range(1, 64).Draw(t, "limit") * max(512, size/(200*512)*512)
+		at := int64(0)
+		for worker, part := range divide(size, fullWorkers) {
+			if part.offset != at || part.offset%512 != 0 || worker < 2 && part.length != size/3/512*512 {
+				t.Fatalf("worker %d has %+v of %d", worker, part, size)
+			}
+			pieces := chunks(part, limit)
+			for i, piece := range pieces {
+				if piece.offset != at || piece.length <= 0 || piece.length > limit || i < len(pieces)-1 && piece.length != limit {
+					t.Fatalf("piece %+v of %+v at %d", piece, part, at)
+				}
+				at = piece.end()
+			}
+		}
+		if at != size {
+			t.Fatalf("covers %d of %d", at, size)
+		}
+	})
+}
+
+// The third of a disk of 128 MiB begins within a cluster, as was seen on the wire.
+func TestNeighborsShareACluster(t *testing.T) {
+	if got := divide(128<<20, fullWorkers)[1].offset; got != 44739072 {
+		t.Errorf("the second worker begins at %d", got)
+	}
+	if got := divide(1024, fullWorkers); got[0].length != 0 || got[2] != (extent{0, 1024}) {
+		t.Errorf("a disk of two sectors: %+v", got)
+	}
+}
+
+func TestCoalesceFollowsSBC(t *testing.T) {
+	const k, m = 1 << 10, 1 << 20
+	for _, test := range []struct {
+		name       string
+		have, want []extent
+	}{
+		{"nothing", nil, nil},
+		{"a gap of 1 MiB", []extent{{0, 64 * k}, {m + 64*k, 64 * k}}, []extent{{0, m + 128*k}}},
+		{"a gap of a sector more", []extent{{0, 64 * k}, {m + 64*k + 512, 64 * k}}, []extent{{0, 64 * k}, {m + 64*k + 512, 64 * k}}},
+		{"32 MiB in all", []extent{{0, 16 * m}, {16 * m, 16 * m}}, []extent{{0, 32 * m}}},
+		{"more than 32 MiB in all", []extent{{0, 16 * m}, {16*m + 512, 16 * m}}, []extent{{0, 16 * m}, {16*m + 512, 16 * m}}},
+		{"one that is longer stays", []extent{{0, 100 * m}}, []extent{{0, 100 * m}}},
+	} {
+		if got := coalesce(test.have, maxGap, MaxRequestBytes); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
+}
+
+// What is changed is copied, once, and nothing else but gaps.
+func TestCoalesceCoversWhatChanged(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const size = 64 * 512
-		wanted, data := extents(t, "wanted", size), extents(t, "data", size)
-		limit := rapid.Int64Range(1, 8).Draw(t, "limit") * 512
-		covers, holes := make([]int, size), make([]bool, size)
-		at := int64(0)
-		requests := plan(wanted, data, limit)
-		first, second := halves(requests)
-		for _, one := range append(append([]request{}, first...), second...) {
-			if one.length <= 0 || one.length > limit || one.offset < at {
-				t.Fatalf("request %+v after %d", one, at)
-			}
-			at = one.end()
-			for i := one.offset; i < one.end(); i++ {
-				covers[i]++
-				holes[i] = one.hole
+		changed := extents(t, "changed", size)
+		covers := make([]int, size)
+		merged := coalesce(changed, rapid.Int64Range(0, 4).Draw(t, "gap")*512, rapid.Int64Range(1, 20).Draw(t, "limit")*512)
+		for _, share := range deal(merged, incrementalWorkers(len(merged))) {
+			for _, one := range share {
+				for i := one.offset; i < one.end(); i++ {
+					covers[i]++
+				}
 			}
 		}
 		for i := range int64(size) {
-			if want := within(wanted, i); (covers[i] == 1) != want || covers[i] > 1 || want && holes[i] == within(data, i) {
-				t.Fatalf("byte %d: covered %d times, hole %v", i, covers[i], holes[i])
+			if covers[i] > 1 || within(changed, i) && covers[i] == 0 {
+				t.Fatalf("byte %d is copied %d times", i, covers[i])
 			}
 		}
 	})
+}
+
+func TestWorkersOfAnIncremental(t *testing.T) {
+	for extents, want := range map[int]int{1: 1, 9: 1, 10: 2, 49: 2, 50: 3, 199: 3, 200: 4, 10000: 4} {
+		if got := incrementalWorkers(extents); got != want {
+			t.Errorf("%d extents: %d workers instead of %d", extents, got, want)
+		}
+	}
+}
+
+// The two halves of a copy are all of it, and neither is empty if it can be.
+func TestHalves(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var shares [][]extent
+		total := 0
+		for range rapid.IntRange(1, 4).Draw(t, "workers") {
+			share := extents(t, "share", 64*512)
+			total += len(share)
+			shares = append(shares, share)
+		}
+		first, second := halves(bisect(slices.Clone(shares)))
+		before, after := slices.Concat(first...), slices.Concat(second...)
+		if total > 1 && (len(before) != (total+1)/2 || len(after) != total/2) {
+			t.Fatalf("%d and %d of %d", len(before), len(after), total)
+		}
+		if total == 1 && len(before) != len(after) && before[0].length >= 1024 {
+			t.Fatalf("one piece becomes %v and %v", before, after)
+		}
+		if length(before)+length(after) != length(slices.Concat(shares...)) {
+			t.Fatalf("%v and %v of %v", first, second, shares)
+		}
+	})
+}
+
+func length(pieces []extent) (sum int64) {
+	for _, piece := range pieces {
+		sum += piece.length
+	}
+	return sum
 }
 
 func within(list []extent, at int64) bool {
@@ -79,7 +166,7 @@ func TestChangesMakeTheOldTheNew(t *testing.T) {
 		}
 		var c changes
 		c.remember("id/1", digestOf(t, dir, before))
-		changed, err := c.since("id/1", digestOf(t, dir, after), size)
+		changed, err := c.since("id/1", "id/2", digestOf(t, dir, after), size)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,63 +1,139 @@
 package snatest
 
 import (
+	"encoding/json"
+	"io"
 	"net/http"
 	"time"
 )
 
-// progressReport is what SBC last told the SNA of a job.
-type progressReport struct {
-	Phase      string
-	Percentage float64
-	Bytes      int64
-	Total      int64
-	SpeedBps   int64
-	Completed  bool
-	at         time.Time
+// progressUpdate is what SBC posts to the SNA.
+type progressUpdate struct {
+	Stage            string  `json:"stage"`
+	Status           string  `json:"status"`
+	SyncType         string  `json:"sync_type"`
+	BytesTransferred int64   `json:"bytes_transferred"`
+	TotalBytes       int64   `json:"total_bytes"`
+	ThroughputBPS    int64   `json:"throughput_bps"`
+	Percent          float64 `json:"percent"`
 }
 
-func (s *Server) reportProgress(jobID string, report progressReport) {
-	report.at = time.Now()
+// progressReport is what the SNA makes of the updates of a job. What an update
+// leaves out, or says as 0, stays what it was.
+type progressReport struct {
+	progressUpdate
+	started time.Time // the first update
+}
+
+// tellSNA reports progress, unless JSON cannot say it.
+func (r *run) tellSNA(update progressUpdate) {
+	if isNumber(update.Percent) {
+		r.server.reportProgress(r.request.JobID, update)
+	}
+}
+
+// stage is SendStageUpdate of SBC.
+func (r *run) stage(name string, percent float64) {
+	r.tellSNA(progressUpdate{Stage: name, Status: "in_progress", Percent: percent})
+}
+
+func (s *Server) reportProgress(jobID string, update progressUpdate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	report, known := s.progress[jobID]
+	if !known { // SBC's first word is how the SNA learns of the job
+		report = progressReport{progressUpdate{Stage: "Discover", Status: "Queued"}, time.Now()}
+	}
+	setString(&report.Stage, update.Stage)
+	setString(&report.Status, update.Status)
+	switch update.SyncType {
+	case "full", "initial":
+		report.SyncType = "full"
+	case "incremental":
+		report.SyncType = "incremental"
+	}
+	if update.BytesTransferred > 0 {
+		report.BytesTransferred = update.BytesTransferred
+	}
+	if update.TotalBytes > 0 {
+		report.TotalBytes = update.TotalBytes
+	}
+	report.ThroughputBPS = update.ThroughputBPS
+	if update.Percent > 0 {
+		report.Percent = update.Percent
+	} else if report.TotalBytes > 0 {
+		report.Percent = float64(report.BytesTransferred) / float64(report.TotalBytes) * 100
+	}
 	s.progress[jobID] = report
+	s.notify()
 }
 
-// handleProgress answers 404 until SBC's first report.
+func setString(field *string, value string) {
+	if value != "" {
+		*field = value
+	}
+}
+
+// handleProgressUpdate is where the real SBC reports to.
+func (s *Server) handleProgressUpdate(w http.ResponseWriter, r *http.Request) {
+	var update progressUpdate
+	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&update); err != nil {
+		plain(w, http.StatusBadRequest, "invalid request body: "+err.Error())
+		return
+	}
+	s.reportProgress(r.PathValue("job"), update)
+	writeJSON(w, map[string]string{"status": "success", "job_id": r.PathValue("job")})
+}
+
+// handleProgress answers 404 until SBC's first report, for ever if there is none.
+// The time of the last update is that of the question.
 func (s *Server) handleProgress(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("job")
 	s.mu.Lock()
 	report, known := s.progress[id]
-	started := s.jobs[id].started
 	s.mu.Unlock()
 	if !known {
 		plain(w, http.StatusNotFound, "job not found")
 		return
 	}
-	status := "in_progress"
-	if report.Completed {
-		status = "completed"
+	w.Header().Set("Cache-Control", "no-cache")
+	writeJSON(w, report.shown(id, time.Now()))
+}
+
+func (p progressReport) shown(id string, now time.Time) map[string]any {
+	mbps := float64(p.ThroughputBPS) / (1 << 20)
+	started, elapsed := p.started.Format(time.RFC3339), now.Sub(p.started).Milliseconds()
+	operation, eta := p.Stage, 0
+	if p.Stage == "Transfer" {
+		operation = "Transferring Data"
 	}
-	mbps := float64(report.SpeedBps) / (1 << 20)
-	writeJSON(w, map[string]any{
+	if left := p.TotalBytes - p.BytesTransferred; p.Percent > 0 && p.ThroughputBPS > 0 && left > 0 {
+		eta = int(min(float64(left)/float64(p.ThroughputBPS), 86400))
+	}
+	return map[string]any{
 		"job_id":            id,
-		"status":            status,
-		"sync_type":         "",
-		"phase":             report.Phase,
-		"percentage":        report.Percentage,
-		"current_operation": report.Phase,
-		"bytes_transferred": report.Bytes,
-		"total_bytes":       report.Total,
+		"status":            p.Status,
+		"sync_type":         p.SyncType,
+		"phase":             p.Stage,
+		"percentage":        p.Percent,
+		"current_operation": operation,
+		"bytes_transferred": p.BytesTransferred,
+		"total_bytes":       p.TotalBytes,
 		"throughput": map[string]any{
-			"current_mbps": mbps, "average_mbps": mbps, "peak_mbps": mbps, "last_update": report.at.Format(time.RFC3339),
+			"current_mbps": mbps, "average_mbps": mbps, "peak_mbps": mbps, "last_update": now.Format(time.RFC3339),
 		},
 		"timing": map[string]any{
-			"start_time":  started.Format(time.RFC3339),
-			"last_update": report.at.Format(time.RFC3339),
-			"elapsed_ms":  report.at.Sub(started).Milliseconds(),
-			"eta_seconds": 0,
+			"start_time": started, "last_update": now.Format(time.RFC3339), "elapsed_ms": elapsed,
+			"phase_start": started, "phase_elapsed_ms": elapsed, "eta_seconds": eta,
 		},
+		"vm_info": map[string]any{
+			"name": "unknown", "path": "unknown", "disk_size_gb": p.TotalBytes >> 30, "disk_size_bytes": p.TotalBytes,
+			"cbt_enabled": p.SyncType != "",
+		},
+		"phases": []map[string]any{{
+			"name": p.Stage, "status": p.Status, "start_time": started, "end_time": "", "duration_ms": elapsed,
+		}},
 		"errors":     []any{},
 		"last_error": nil,
-	})
+	}
 }

@@ -99,7 +99,7 @@ func (s *Server) Close() {
 func (s *Server) SetVM(vm VM) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	vm, err := vm.complete(len(s.vms))
+	vm, err := vm.complete()
 	if err != nil {
 		return err
 	}
@@ -108,16 +108,27 @@ func (s *Server) SetVM(vm VM) error {
 	return nil
 }
 
-// findVM looks a VM up by its path, or by its name when there is no path.
-func (s *Server) findVM(path, name string) (VM, bool) {
+// RemoveVM takes a VM out of the vCenter. A snapshot that exists stays.
+func (s *Server) RemoveVM(path string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.vms = slices.DeleteFunc(s.vms, func(vm VM) bool { return vm.Path == path })
+}
+
+// findVM looks a VM up by its path, which is a pattern, or by its name when there
+// is no path.
+func (s *Server) findVM(path, name string) (VM, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if path != "" {
+		return find(s.vms, path)
+	}
 	for _, vm := range s.vms {
-		if vm.Path == path || path == "" && vm.Name == name {
-			return vm, true
+		if vm.Name == name {
+			return vm, nil
 		}
 	}
-	return VM{}, false
+	return VM{}, fmt.Errorf("vm '%s' %w", name, errNoSuchVM)
 }
 
 // SetFaults replaces the faults for the POSTs and connections to come, and holds
@@ -149,10 +160,22 @@ func (s *Server) Release(point string) { s.holds.release(point) }
 // Kill ends every run of a job as SIGKILL ends an SBC: connections break off, the
 // snapshot stays. It returns once the runs have ended.
 func (s *Server) Kill(ctx context.Context, jobID string) error {
+	return s.signal(ctx, jobID, errKilled)
+}
+
+// Terminate ends every run of a job as SIGTERM does. Of SBC's two handlers the one
+// that exits at once wins against the one that removes the snapshot, unless
+// Faults.TermRemoves; before the first connection there is only the latter, and
+// before the nbdkits run there is none.
+func (s *Server) Terminate(ctx context.Context, jobID string) error {
+	return s.signal(ctx, jobID, errTerminated)
+}
+
+func (s *Server) signal(ctx context.Context, jobID string, cause error) error {
 	s.mu.Lock()
 	for _, run := range s.runs {
 		if run.request.JobID == jobID {
-			run.kill(errKilled)
+			run.kill(cause)
 		}
 	}
 	s.mu.Unlock()
@@ -177,11 +200,11 @@ func (s *Server) Forget() {
 
 // fork starts an SBC for an accepted request.
 func (s *Server) fork(request startBody, faults Faults) (pid int, err error) {
-	vm, known := s.findVM(request.VMPath, request.VMName)
+	vm, lookup := s.findVM(request.VMPath, request.VMName)
 	ctx, kill := context.WithCancelCause(s.ctx)
 	r := &run{
-		server: s, request: request, vm: vm, known: known, faults: faults, kill: kill,
-		callback: newCallback(s.options.Callback),
+		server: s, request: request, vm: vm, lookup: lookup, faults: faults, kill: kill,
+		callback: newCallback(s.options.Callback), tracker: tracker{sentAt: time.Now()},
 	}
 	s.mu.Lock()
 	if s.closed {
@@ -200,7 +223,7 @@ func (s *Server) fork(request startBody, faults Faults) (pid int, err error) {
 	s.notify()
 	s.mu.Unlock()
 
-	if s.options.SnapshotBeforeAnswer && known && !faults.LoginFails {
+	if s.options.SnapshotBeforeAnswer && lookup == nil && !faults.LoginFails && !faults.QuiesceFails {
 		if err := r.takeSnapshot(ctx); err != nil {
 			r.log.Warn("no early snapshot, sbc will try again", "error", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -16,6 +17,8 @@ type snapshot struct {
 	VM    string // inventory path
 	JobID string
 	disks []snapshotDisk
+	// fileBytes are the VMDK files of all its disks, by which SBC counts.
+	fileBytes int64
 	// gone ends with errSnapshotGone when the snapshot is removed.
 	gone context.Context
 	drop context.CancelCauseFunc
@@ -31,11 +34,10 @@ var errSnapshotGone = errors.New("the snapshot was removed while it was read")
 
 // snapshots are those of the whole vCenter.
 type snapshots struct {
-	mu        sync.Mutex
-	alive     []*snapshot
-	sequence  map[string]int    // by disk UUID
-	uuids     map[string]string // by VM path and disk key
-	nameCount int
+	mu       sync.Mutex
+	alive    []*snapshot
+	sequence map[string]int    // by disk UUID
+	uuids    map[string]string // by VM and disk, see Disk.identity
 }
 
 // create takes a snapshot. Nobody who honours Quiesce or a flock on the sources
@@ -49,7 +51,7 @@ func (s *Server) createSnapshot(ctx context.Context, vm VM, jobID string) (*snap
 	}
 	defer unlock()
 
-	taken := &snapshot{VM: vm.Path, JobID: jobID}
+	taken := &snapshot{Name: snapshotPrefix(jobID) + jobID, VM: vm.Path, JobID: jobID}
 	taken.gone, taken.drop = context.WithCancelCause(context.Background())
 	for _, disk := range vm.Disks {
 		file, err := s.copySource(disk)
@@ -58,31 +60,56 @@ func (s *Server) createSnapshot(ctx context.Context, vm VM, jobID string) (*snap
 			return nil, fmt.Errorf("snapshot of %s: disk %d: %w", vm.Path, disk.Key, err)
 		}
 		taken.disks = append(taken.disks, snapshotDisk{Disk: disk, file: file})
+		if err := taken.count(disk, file); err != nil {
+			taken.close()
+			return nil, err
+		}
 	}
-	s.snapshots.add(taken, !s.options.NoChangeTracking)
+	s.snapshots.add(taken, vm, !s.options.NoChangeTracking)
 	return taken, nil
 }
 
-func (all *snapshots) add(taken *snapshot, tracked bool) {
+// snapshotPrefix begins the names of the snapshots of a job's kind. SBC removes
+// those of its own kind, and no others, before it takes one.
+func snapshotPrefix(jobID string) string {
+	if strings.HasPrefix(jobID, "backup-") {
+		return "sbak-"
+	}
+	return "srep-"
+}
+
+// count adds what a disk takes on its datastore: of a thin disk, what was written.
+func (taken *snapshot) count(disk Disk, file *os.File) error {
+	if disk.FileBytes > 0 {
+		taken.fileBytes += disk.FileBytes
+		return nil
+	}
+	data, err := dataExtents(file, disk.CapacityBytes)
+	for _, part := range data {
+		taken.fileBytes += part.length
+	}
+	return err
+}
+
+func (all *snapshots) add(taken *snapshot, vm VM, tracked bool) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	all.nameCount++
-	taken.Name = fmt.Sprintf("sbak-%s-%d", taken.JobID, all.nameCount)
 	for i := range taken.disks {
-		taken.disks[i].changeID = all.nextChangeID(taken.VM, taken.disks[i].Key, tracked)
+		taken.disks[i].changeID = all.nextChangeID(vm, taken.disks[i].Disk, tracked)
 	}
 	all.alive = append(all.alive, taken)
 }
 
 // nextChangeID makes ids as VMware does: "52 de c0 ...-.../7", a UUID that stays
 // with the disk and a number that grows. The UUID is new in every simulator, as
-// after a reset of change tracking: older ids then lead to a full copy. A disk
-// that is not tracked gets a new one every time, to the same end.
-func (all *snapshots) nextChangeID(vmPath string, key int, tracked bool) string {
+// after a reset of change tracking: older ids then lead to a full copy. So does
+// that of another disk, at the same key or not. A disk that is not tracked gets a
+// new one every time, to the same end.
+func (all *snapshots) nextChangeID(vm VM, one Disk, tracked bool) string {
 	if all.uuids == nil {
 		all.uuids, all.sequence = make(map[string]string), make(map[string]int)
 	}
-	disk := fmt.Sprintf("%s %d", vmPath, key)
+	disk := fmt.Sprintf("%s %s %d %s", vm.Path, vm.ID, one.Key, one.Identity)
 	if all.uuids[disk] == "" || !tracked {
 		var id [16]byte
 		_, _ = rand.Read(id[:]) // never fails
@@ -94,12 +121,12 @@ func (all *snapshots) nextChangeID(vmPath string, key int, tracked bool) string 
 	return fmt.Sprintf("%s/%d", uuid, all.sequence[uuid])
 }
 
-// removeOf deletes every snapshot of a VM and returns their names: the first
-// thing that an SBC does.
-func (all *snapshots) removeOf(vmPath string) []string {
+// removeOf deletes every snapshot of a VM with a prefix, and returns their names:
+// the first thing that an SBC does.
+func (all *snapshots) removeOf(vmPath, prefix string) []string {
 	var names []string
 	all.removeIf(func(taken *snapshot) bool {
-		if taken.VM != vmPath {
+		if taken.VM != vmPath || !strings.HasPrefix(taken.Name, prefix) {
 			return false
 		}
 		names = append(names, taken.Name)

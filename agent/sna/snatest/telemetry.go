@@ -2,7 +2,17 @@ package snatest
 
 import (
 	"context"
+	"math"
+	"sync/atomic"
 	"time"
+)
+
+// The cadence of SBC's reports.
+const (
+	aggregatorTick   = 100 * time.Millisecond
+	snaInterval      = 2 * time.Second // between two looks at whether to report, or 1 %
+	snaPercent       = 1.0
+	telemetryPercent = 10.0 // between two reports to the SHA, or TelemetryInterval
 )
 
 // telemetry is what SBC posts to the SHA while it copies.
@@ -20,76 +30,100 @@ type telemetry struct {
 	Timestamp        string     `json:"timestamp"`
 }
 
-// startTelemetry reports the copy of one disk from a goroutine of its own. stop
-// ends it; after a copy that came to its end it first says "completed", of the
-// disk, though the word reads as if the job were.
-func (d *diskRun) startTelemetry(ctx context.Context, total int64) (stop func()) {
-	began := time.Now()
-	quit, ended := make(chan struct{}), make(chan struct{})
-	step := d.server.options.TelemetryBytes
-	if step <= 0 {
-		step = max(total/10, 1)
+// progressAggregator reports the copy of one disk from a goroutine of its own.
+type progressAggregator struct {
+	disk    *diskRun
+	ctx     context.Context
+	total   int64 // as SBC believes
+	copied  atomic.Int64
+	began   time.Time
+	sentAt  time.Time
+	percent float64 // when last sent
+	quit    chan struct{}
+	ended   chan struct{}
+}
+
+func (d *diskRun) startProgress(ctx context.Context, total int64) *progressAggregator {
+	p := &progressAggregator{
+		disk: d, ctx: ctx, total: total, began: time.Now(), sentAt: time.Now(),
+		quit: make(chan struct{}), ended: make(chan struct{}),
 	}
 	go func() {
-		defer close(ended)
-		sentAt, sentBytes := began, int64(0)
+		defer close(p.ended)
+		ticker := time.NewTicker(aggregatorTick)
+		defer ticker.Stop()
 		for {
-			d.server.mu.Lock()
-			done, changed := d.doneBytes(), d.server.changed
-			d.server.mu.Unlock()
-			due := d.server.options.TelemetryInterval - time.Since(sentAt)
-			if done-sentBytes >= step || due <= 0 {
-				d.sendTelemetry(ctx, "running", done, total, began)
-				sentAt, sentBytes = time.Now(), done
-				continue
-			}
 			select {
-			case <-changed:
-			case <-time.After(due):
-			case <-quit:
+			case <-ticker.C:
+				p.maybeSend()
+			case <-p.quit:
 				return
 			}
 		}
 	}()
-	return func() {
-		close(quit)
-		<-ended
-		d.server.mu.Lock()
-		done := d.doneBytes()
-		d.server.mu.Unlock()
-		if done >= total {
-			d.sendTelemetry(ctx, "completed", done, total, began)
-		}
-	}
+	return p
 }
 
-// doneBytes needs the server's lock.
-func (d *diskRun) doneBytes() int64 {
-	state := d.state.Disks[d.position]
-	return state.BytesWritten + state.BytesZeroed
+func (p *progressAggregator) stop() {
+	close(p.quit)
+	<-p.ended
 }
 
-// sendTelemetry posts one report; that it fails is of no consequence to SBC.
-func (d *diskRun) sendTelemetry(ctx context.Context, status string, done, total int64, began time.Time) {
-	percent := 100 * float64(done) / float64(max(total, 1))
-	speed := int64(float64(done) / max(time.Since(began).Seconds(), 1e-3))
-	report := telemetry{
-		JobID:            d.request.JobID,
-		JobType:          "backup",
-		Status:           status,
-		CurrentPhase:     "transferring",
-		BytesTransferred: done,
-		TotalBytes:       total,
-		TransferSpeedBps: speed,
-		ETASeconds:       int((total - done) / max(speed, 1)),
-		ProgressPercent:  percent,
-		Disks:            []struct{}{},
-		Timestamp:        time.Now().Format(time.RFC3339),
+// maybeSend reports after two seconds or one percent. Of a total of 0, which
+// every disk below 1 GiB has, the percentage is no number or infinite: the SNA
+// then hears nothing, since JSON cannot say it, and the SHA hears 0.
+func (p *progressAggregator) maybeSend() {
+	copied := p.copied.Load()
+	percent := float64(copied) / float64(p.total) * 100
+	if time.Since(p.sentAt) < snaInterval && !(percent >= p.percent+snaPercent) {
+		return
 	}
-	d.server.reportProgress(d.request.JobID, progressReport{
-		Phase: "Transfer", Percentage: percent, Bytes: done, Total: total, SpeedBps: speed, Completed: status == "completed",
+	speed, eta := int64(0), 0
+	if elapsed := time.Since(p.began).Seconds(); elapsed > 0 {
+		speed = int64(float64(copied) / elapsed)
+	}
+	if speed > 0 {
+		eta = int(float64(p.total-copied) / float64(speed)) // negative beyond the total
+	}
+	p.disk.tellSNA(progressUpdate{
+		Stage: "Transfer", Status: "in_progress", BytesTransferred: copied, TotalBytes: p.total, ThroughputBPS: speed, Percent: percent,
 	})
+	p.disk.tellSHA(p.ctx, telemetry{
+		Status: "running", CurrentPhase: "transferring", BytesTransferred: copied, TotalBytes: p.total, TransferSpeedBps: speed, ETASeconds: eta,
+	})
+	p.sentAt, p.percent = time.Now(), percent
+}
+
+// finish reports the end of the disk, in words that read as if it were the end
+// of the job, and to the SHA twice: "running" and "completed", with the total for
+// the bytes, then "completed" with nothing.
+func (p *progressAggregator) finish() {
+	p.disk.tellSNA(progressUpdate{Stage: "Transfer", Status: "completed", BytesTransferred: p.total, TotalBytes: p.total, Percent: 100})
+	p.disk.tellSHA(p.ctx, telemetry{Status: "running", CurrentPhase: "completed", BytesTransferred: p.total, TotalBytes: p.total})
+	p.disk.tellSHA(p.ctx, telemetry{Status: "completed", CurrentPhase: "completed"})
+}
+
+// tracker is what SBC remembers of its reports to the SHA, for all disks: after
+// the first one said 100 %, those of the others go by the time alone.
+type tracker struct {
+	sentAt  time.Time
+	percent float64
+}
+
+// tellSHA posts one report, if it is due; that it fails is of no consequence.
+func (d *diskRun) tellSHA(ctx context.Context, report telemetry) {
+	report.JobID, report.JobType, report.Disks = d.request.JobID, "backup", []struct{}{}
+	report.Timestamp = time.Now().Format(time.RFC3339)
+	if report.TotalBytes > 0 {
+		report.ProgressPercent = float64(report.BytesTransferred) / float64(report.TotalBytes) * 100
+	}
 	if d.callback.base == "" {
+		return
+	}
+	d.reports.Lock()
+	defer d.reports.Unlock()
+	running := report.Status == "running"
+	if running && time.Since(d.tracker.sentAt) < d.server.options.TelemetryInterval && report.ProgressPercent-d.tracker.percent < telemetryPercent {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, telemetryTimeout)
@@ -99,5 +133,11 @@ func (d *diskRun) sendTelemetry(ctx context.Context, status string, done, total 
 		d.log.Warn("telemetry not delivered", "status", code, "error", err)
 		return
 	}
+	if running {
+		d.tracker = tracker{time.Now(), report.ProgressPercent}
+	}
 	d.update(func(s *RunState) { s.Telemetry++ })
 }
+
+// isNumber says whether JSON can tell it.
+func isNumber(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }

@@ -29,11 +29,10 @@ func parseFlags(args []string, stderr io.Writer) (snatest.Options, error) {
 		faults = append(faults, spec)
 		return nil
 	})
-	flags.IntVar(&options.Connections, "connections", snatest.MinConnections, "NBD connections per disk, 2 to 10")
 	flags.Int64Var(&options.RequestBytes, "request-bytes", snatest.MaxRequestBytes, "largest NBD write")
 	flags.DurationVar(&options.TelemetryInterval, "telemetry-interval", 0, "longest time between two reports (default 5s)")
-	flags.Int64Var(&options.TelemetryBytes, "telemetry-bytes", 0, "bytes between two reports (default a tenth of the disk)")
-	flags.DurationVar(&options.RetryDelay, "retry-delay", 0, "wait before the first of three retries of a write, 1s in the real SBC; 0 for no retries")
+	flags.BoolVar(&options.NoSampling, "no-sampling", false, "read a chunk before it is taken for zeroes; the real SBC does not")
+	flags.DurationVar(&options.RetryDelay, "retry-delay", 0, "wait before the first of three retries (default 1s; negative for none)")
 	flags.BoolVar(&options.SnapshotBeforeAnswer, "snapshot-before-answer", false, "take the snapshot before the start is answered")
 	flags.BoolVar(&options.ReadInPlace, "in-place", false, "read the sources themselves, not a copy; nobody may write to them")
 	flags.BoolVar(&options.NoChangeTracking, "no-change-tracking", false, "keep no digests; every copy is then full")

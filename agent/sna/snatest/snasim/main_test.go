@@ -67,8 +67,8 @@ func TestProgramEndsInOrderOnSIGTERM(t *testing.T) {
 func TestFlags(t *testing.T) {
 	disk := writeFile(t, "disk", "")
 	two := writeFile(t, "two.json", ` [{"path":"/a/b","disks":[]},{"path":"/a/c","disks":[{"key":2000,"unit_number":0,"source":"`+disk+`"}]}]`)
-	options, err := parseFlags([]string{"--vm", two, "--vm", two, "--fault", "slow=1", "--fault", "inert", "--connections", "10"}, io.Discard)
-	if err != nil || len(options.VMs) != 4 || !options.Faults.Inert || options.Faults.BytesPerSec != 1 || options.Connections != 10 {
+	options, err := parseFlags([]string{"--vm", two, "--vm", two, "--fault", "slow=1", "--fault", "inert", "--retry-delay", "-1s", "--no-sampling"}, io.Discard)
+	if err != nil || len(options.VMs) != 4 || !options.Faults.Inert || options.Faults.BytesPerSec != 1 || options.RetryDelay != -time.Second || !options.NoSampling {
 		t.Errorf("%+v, %v", options, err)
 	}
 	for _, args := range [][]string{
