@@ -43,7 +43,7 @@ func (a *Agent) scrapeVerified(context.Context) ([]prometheus.Metric, error) {
 	}
 	list := []prometheus.Metric{gauge(descDamaged, float64(damaged))}
 	for _, deep := range []bool{false, true} {
-		p, found, err := a.store.LongestUnverified(deep, nil)
+		p, found, err := a.store.LongestUnverified(deep, time.Now(), nil)
 		if err != nil {
 			return nil, err
 		}

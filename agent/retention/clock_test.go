@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/sendense/backup-agent/agent/backup"
 )
 
 // made gives points the sequence of their places.
@@ -141,7 +143,7 @@ func (h *history) redate(i int, date time.Time) {
 func (h *history) ahead(t *rapid.T) {
 	for i := range h.Points {
 		if rapid.IntRange(0, 3).Draw(t, "ahead") == 0 {
-			h.redate(i, h.Now.Add(Tolerance+time.Second+time.Duration(rapid.IntRange(0, 5*365*24).Draw(t, "hours"))*time.Hour))
+			h.redate(i, h.Now.Add(backup.ClockTolerance+time.Second+time.Duration(rapid.IntRange(0, 5*365*24).Draw(t, "hours"))*time.Hour))
 		}
 	}
 }
@@ -158,13 +160,13 @@ func (h *history) displace(t *rapid.T) {
 		return
 	}
 	k := rapid.IntRange(0, len(right)-1).Draw(t, "which")
-	const off = Tolerance + time.Second
+	const off = backup.ClockTolerance + time.Second
 	if back := rapid.Bool().Draw(t, "back"); back && k >= 2 {
 		over := rapid.IntRange(0, k-2).Draw(t, "before")
 		h.redate(right[k], h.truth[right[over]].Add(-off))
 	} else if !back && k+2 < len(right) {
 		over := rapid.IntRange(k+2, len(right)-1).Draw(t, "after")
-		if date := h.truth[right[over]].Add(off); !Future(date, h.Now) {
+		if date := h.truth[right[over]].Add(off); !backup.Future(date, h.Now) {
 			h.redate(right[k], date)
 		}
 	}
@@ -230,7 +232,7 @@ func TestNoRunRemovesTheLastGoodPoint(t *testing.T) {
 			}
 		}
 		for _, d := range plan.Decisions {
-			if (d.Misdated != "" || Future(d.Point.CreatedAt, h.Now)) && slices.Contains(gone, d.Point.ID) {
+			if (d.Misdated != "" || backup.Future(d.Point.CreatedAt, h.Now)) && slices.Contains(gone, d.Point.ID) {
 				t.Fatalf("%s is gone, and its date is not believed: %s", d.Point.ID, text(plan))
 			}
 		}

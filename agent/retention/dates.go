@@ -5,13 +5,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
 )
-
-// Tolerance is how far a date may be off before it is not believed: clocks are set by seconds all the time.
-const Tolerance = 5 * time.Minute
-
-// Future says whether a date lies so far after now that the clock which gave it, or the one that gave now, is wrong.
-func Future(date, now time.Time) bool { return date.After(now.Add(Tolerance)) }
 
 // misdated finds the points whose dates cannot be right, and says why. What is removed cannot be brought back, so such a point
 // is kept, and takes the place of no other. A date is not believed
@@ -21,7 +17,7 @@ func Future(date, now time.Time) bool { return date.After(now.Add(Tolerance)) }
 //     nothing says which: as many dates are believed as agree with one another. Several sets may be equally large: then the
 //     later dates of the older points are not believed.
 func (s Set) misdated() map[string]string {
-	points := slices.DeleteFunc(slices.Clone(s.Points), func(x Point) bool { return Future(x.CreatedAt, s.Now) })
+	points := slices.DeleteFunc(slices.Clone(s.Points), func(x Point) bool { return backup.Future(x.CreatedAt, s.Now) })
 	slices.SortFunc(points, oldestMadeFirst)
 	why := map[string]string{}
 	believed := longestInOrder(points)
@@ -30,8 +26,8 @@ func (s Set) misdated() map[string]string {
 		for next < len(believed) && believed[next] < i {
 			next++
 		}
-		early := next > 0 && x.CreatedAt.Before(points[believed[next-1]].CreatedAt.Add(-Tolerance))
-		late := next < len(believed) && x.CreatedAt.After(points[believed[next]].CreatedAt.Add(Tolerance))
+		early := next > 0 && x.CreatedAt.Before(points[believed[next-1]].CreatedAt.Add(-backup.ClockTolerance))
+		late := next < len(believed) && x.CreatedAt.After(points[believed[next]].CreatedAt.Add(backup.ClockTolerance))
 		switch {
 		case early:
 			why[x.ID] = "its date is before that of " + points[believed[next-1]].ID + ", which was made earlier"
@@ -40,7 +36,7 @@ func (s Set) misdated() map[string]string {
 		}
 	}
 	for _, x := range s.Points {
-		if Future(x.CreatedAt, s.Now) {
+		if backup.Future(x.CreatedAt, s.Now) {
 			why[x.ID] = "its date is in the future"
 		}
 	}
