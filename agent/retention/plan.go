@@ -130,6 +130,9 @@ func (p *planner) judge(x Point) {
 	default:
 		d.Action, d.Reasons = Delete, []string{"expired"}
 	}
+	if d.Misdated != "" && (x.Damaged != "" || !known) {
+		d.Reasons = append(d.Reasons, d.Misdated)
+	}
 }
 
 // keepOneGood keeps the good point that was made last if the rules would have it go.
