@@ -77,6 +77,10 @@ type Status struct {
 	PortsCooling   int
 	PortsForeign   int // held by processes that are not ours
 	Repositories   []RepositoryStatus
+
+	HeldPrunes   []HeldPrune // daily runs that wait for a person
+	FuturePoints int         // restore points that are dated in the future
+	FutureIDs    []string    // some of them
 }
 
 // ChangeIDAnswer is what SBC is told when it asks from which change id to copy; an empty ChangeID means a full copy.

@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"agent":                         {"agent/backup", "agent/digest", "agent/retention", "agent/failpoint", "agent/config", "agent/repository", "agent/sna", "agent/store", "nbd", "units"},
 	"agent/backup":                  {},
 	"agent/digest":                  {},
-	"agent/retention":               {},
+	"agent/retention":               {"agent/backup"},
 	"agent/doctor":                  {"agent", "agent/config", "agent/repository", "agent/sna", "agent/store", "nbd", "units"},
 	"agent/failpoint":               {},
 	"agent/store":                   {"agent/backup", "agent/failpoint"},

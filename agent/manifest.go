@@ -20,7 +20,7 @@ func (a *Agent) manifest(b backup.Backup, disks []repository.ManifestDisk) (repo
 			Name: b.VM.Name, ContextID: b.VM.ContextID, InventoryPath: b.VM.InventoryPath, VCenter: b.VM.VCenter,
 		},
 		Disks: disks, RemovedDisks: b.RemovedDisks,
-		CreatedAt: b.CreatedAt, CompletedAt: time.Now(),
+		Sequence: b.Sequence, CreatedAt: b.CreatedAt, CompletedAt: time.Now(),
 		AgentVersion: a.version, QEMUVersion: qemu,
 	}, err
 }

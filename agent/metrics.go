@@ -33,6 +33,7 @@ type metrics struct {
 	pruneRemoved    prometheus.Counter
 	pruneFreed      prometheus.Counter
 	pruneFailures   prometheus.Counter
+	pruneHolds      prometheus.Counter
 }
 
 // The phases of a start.
@@ -156,7 +157,7 @@ func (a *Agent) register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
 		m.ended, m.failures, m.duration, m.startPhase, m.diskPhase, m.snaCalls, m.exportersEnded, m.orphans, m.transactions,
 		m.restoresEnded, m.restoreFailures, m.verifyRead, m.verifications,
-		m.rewrites, m.pruneRuns, m.pruneRemoved, m.pruneFreed, m.pruneFailures,
+		m.rewrites, m.pruneRuns, m.pruneRemoved, m.pruneFreed, m.pruneFailures, m.pruneHolds,
 		newScrape(a),
 	} {
 		if err := r.Register(c); err != nil {

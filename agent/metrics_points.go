@@ -32,6 +32,10 @@ func (m *metrics) afterBackups() {
 		Name: "sendense_prune_failures_total",
 		Help: "Restore points that no policy keeps and that could not be removed, each time that it was tried.",
 	})
+	m.pruneHolds = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "sendense_prune_holds_total",
+		Help: "Times that a daily run left a VM to a person, because it would have removed too many of its restore points at once.",
+	})
 	m.verifyRead = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sendense_verify_read_bytes_total",
 		Help: "Bytes of images that were read to compare them with their digests, holes counted.",

@@ -49,6 +49,11 @@ func (a *Agent) scrapeDatabase(context.Context) ([]prometheus.Metric, error) {
 		return nil, err
 	}
 	list = append(list, gauge(descPruned, float64(max(pruned.Unix(), 0)))) // the zero time lies before 1970
+	clock, err := a.scrapeClock()
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, clock...)
 	restores, err := a.store.ActiveRestores()
 	return append(list, restoreGauges(restores, time.Now())...), err
 }

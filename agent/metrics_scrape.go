@@ -51,7 +51,7 @@ func newScrape(a *Agent) *scrape {
 func (s *scrape) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descBuild, descError,
-		descActive, descActiveInfo, descRestores, descPruned, descRestoreInfo, descRestoreOverdue, descPorts, descStoreSize,
+		descActive, descActiveInfo, descRestores, descPruned, descPruneHeld, descFuturePoints, descRestoreInfo, descRestoreOverdue, descPorts, descStoreSize,
 		descVMs, descVMsOmitted, descVMAdded, descVMInterval, descLastSuccess, descLastReceived, descLastSize,
 		descDamaged, descVerifyInterval, descVerifyOldest, descVerifyLast, descVerifyOK,
 		descExports, descReceived, descOrphans,

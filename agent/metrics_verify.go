@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -14,9 +15,10 @@ var (
 	descVerifyInterval = prometheus.NewDesc("sendense_verify_interval_seconds",
 		"How often every restore point is to be verified, by depth (shallow, deep); where never, there is no such series.", []string{"depth"}, nil)
 	descVerifyOldest = prometheus.NewDesc("sendense_verify_oldest_timestamp_seconds",
-		"Time at which the restore point was verified that was verified longest ago, by depth, as Unix time.", []string{"depth"}, nil)
+		"Time at which the restore point was verified that was verified longest ago, by depth, as Unix time; 0: that of one lies in the future, and is none.",
+		[]string{"depth"}, nil)
 	descVerifyLast = prometheus.NewDesc("sendense_verify_last_timestamp_seconds",
-		"Time at which the newest restore point of a VM in a repository was last verified, by depth, as Unix time; the end of its backup counts.",
+		"Time at which the newest restore point of a VM in a repository was last verified, by depth, as Unix time; the end of its backup counts; 0: it lies in the future, and is none.",
 		[]string{"vm", "repository", "depth"}, nil)
 	descVerifyOK = prometheus.NewDesc("sendense_verify_last_ok",
 		"1 if no damage is known of the newest restore point of a VM in a repository, 0 if there is.", []string{"vm", "repository"}, nil)
@@ -41,14 +43,15 @@ func (a *Agent) scrapeVerified(context.Context) ([]prometheus.Metric, error) {
 	if err != nil {
 		return nil, err
 	}
+	now := time.Now()
 	list := []prometheus.Metric{gauge(descDamaged, float64(damaged))}
 	for _, deep := range []bool{false, true} {
-		p, found, err := a.store.LongestUnverified(deep, nil)
+		p, found, err := a.store.LongestUnverified(deep, now, nil)
 		if err != nil {
 			return nil, err
 		}
 		if found {
-			list = append(list, gauge(descVerifyOldest, unixTime(p.VerifiedAt(deep)), depthOf(deep)))
+			list = append(list, gauge(descVerifyOldest, verifiedTime(p, deep, now), depthOf(deep)))
 		}
 		if interval := a.verifyInterval(deep); interval > 0 {
 			list = append(list, gauge(descVerifyInterval, interval.Seconds(), depthOf(deep)))
@@ -57,15 +60,20 @@ func (a *Agent) scrapeVerified(context.Context) ([]prometheus.Metric, error) {
 	return list, nil
 }
 
-// verifiedPoint tells of the newest restore point of a VM.
-func verifiedPoint(b backup.Backup, repository string) []prometheus.Metric {
+// verifiedTime is when a restore point was verified, as Unix time; 0 = at a time in the future, so nobody knows.
+func verifiedTime(b backup.Backup, deep bool, now time.Time) float64 {
+	return max(unixTime(backup.Believed(b.VerifiedAt(deep), now)), 0)
+}
+
+// verifiedPoint tells of the restore point of a VM that was made last.
+func verifiedPoint(b backup.Backup, repository string, now time.Time) []prometheus.Metric {
 	ok := 1.0
 	if len(b.Damage()) > 0 {
 		ok = 0
 	}
 	return []prometheus.Metric{
 		gauge(descVerifyOK, ok, b.VM.Name, repository),
-		gauge(descVerifyLast, unixTime(b.VerifiedAt(false)), b.VM.Name, repository, depthOf(false)),
-		gauge(descVerifyLast, unixTime(b.VerifiedAt(true)), b.VM.Name, repository, depthOf(true)),
+		gauge(descVerifyLast, verifiedTime(b, false, now), b.VM.Name, repository, depthOf(false)),
+		gauge(descVerifyLast, verifiedTime(b, true, now), b.VM.Name, repository, depthOf(true)),
 	}
 }

@@ -15,7 +15,7 @@ var (
 	descVMsOmitted = prometheus.NewDesc("sendense_agent_vms_omitted",
 		"VMs on record without series of their own, because there are too many.", nil, nil)
 	descLastSuccess = prometheus.NewDesc("sendense_backup_last_success_timestamp_seconds",
-		"Time at which the newest restore point of a VM in a repository was completed, as Unix time.", []string{"vm", "repository"}, nil)
+		"Time at which the newest restore point of a VM in a repository was completed that is not dated in the future, as Unix time.", []string{"vm", "repository"}, nil)
 	descLastReceived = prometheus.NewDesc("sendense_backup_last_success_received_bytes",
 		"Bytes received on the wire for the newest restore point of a VM in a repository.", []string{"vm", "repository"}, nil)
 	descLastSize = prometheus.NewDesc("sendense_backup_last_success_size_bytes",
@@ -23,7 +23,7 @@ var (
 	descVMInterval = prometheus.NewDesc("sendense_agent_vm_backup_interval_seconds",
 		"How often a restore point of a VM is expected; of a VM from which none are expected there is no such series.", []string{"vm"}, nil)
 	descVMAdded = prometheus.NewDesc("sendense_agent_vm_added_timestamp_seconds",
-		"Time at which a VM was put on record, as Unix time; 0: it is not known.", []string{"vm"}, nil)
+		"Time at which a VM was put on record, as Unix time; 0: it is not known, or lies in the future.", []string{"vm"}, nil)
 )
 
 // scrapeVMs tells of every VM on record, in the order of their names and as many as metrics.max_vms allows, what is expected
@@ -70,7 +70,8 @@ func (a *Agent) watchedVMs() (vms []backup.VM, err error) {
 }
 
 func (a *Agent) scrapeVM(vm backup.VM) ([]prometheus.Metric, error) {
-	list := []prometheus.Metric{gauge(descVMAdded, max(unixTime(vm.AddedAt), 0), vm.Name)}
+	now := time.Now()
+	list := []prometheus.Metric{gauge(descVMAdded, max(unixTime(backup.Believed(vm.AddedAt, now)), 0), vm.Name)}
 	if interval := vm.BackupInterval.Or(a.config.Metrics.BackupInterval.Std()); interval > 0 {
 		list = append(list, gauge(descVMInterval, interval.Seconds(), vm.Name))
 	}
@@ -83,13 +84,31 @@ func (a *Agent) scrapeVM(vm backup.VM) ([]prometheus.Metric, error) {
 			continue
 		}
 		p := summarize(b, recorded(b))
+		if ended, known, err := a.lastSuccess(b, now); err != nil {
+			return nil, err
+		} else if known {
+			list = append(list, gauge(descLastSuccess, unixTime(ended), vm.Name, r.ID))
+		}
 		list = append(list,
-			gauge(descLastSuccess, unixTime(b.EndedAt), vm.Name, r.ID),
 			gauge(descLastReceived, float64(p.ReceivedBytes), vm.Name, r.ID),
 			gauge(descLastSize, float64(p.TotalBytes), vm.Name, r.ID))
-		list = append(list, verifiedPoint(b, r.ID)...)
+		list = append(list, verifiedPoint(b, r.ID, now)...)
 	}
 	return list, nil
+}
+
+// lastSuccess is when a VM was last backed up, as far as it is known: of a restore point that a clock dated in the future
+// nobody knows how old it is, so that the one before it counts. A VM is rather told late than never.
+func (a *Agent) lastSuccess(newest backup.Backup, now time.Time) (ended time.Time, known bool, err error) {
+	if backup.Future(newest.CreatedAt, now) {
+		if newest, known, err = a.store.LatestBelieved(newest.VM.Name, newest.Repository, now); err != nil || !known {
+			return time.Time{}, false, err
+		}
+	}
+	if backup.Future(newest.EndedAt, now) { // the clock was set while it was made
+		return newest.CreatedAt, true, nil
+	}
+	return newest.EndedAt, true, nil
 }
 
 func unixTime(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -19,6 +20,7 @@ type PruneRequest struct {
 	Repository string // "" = every repository
 	DryRun     bool   // only say what would be done
 	All        bool   // tell of what is kept, too
+	Scheduled  bool   // nobody looks: what would remove too much at once is held
 }
 
 // A PruneReport is what was done, or would be.
@@ -29,6 +31,16 @@ type PruneReport struct {
 	Merged     int           // restore points that took in what others held, or would
 	Failed     int           // that should have been removed and were not
 	FreedBytes int64         // room that the removed ones took, less what others grew by; of a dry run the most that it may be
+	Held       []HeldPrune   // what a scheduled run has left to a person; of any other the same that it would
+}
+
+// A HeldPrune is what a scheduled run leaves to a person, because it would remove too many restore points of a VM in a repository
+// at once.
+type HeldPrune struct {
+	VMName, Repository string
+	Removed            int       // restore points that it would remove
+	Points             int       // restore points that there are
+	Since              time.Time // when it was first held
 }
 
 // PrunedPoint is what becomes of one restore point, and why.
@@ -39,6 +51,7 @@ type PrunedPoint struct {
 	Action                       retention.Action
 	Reasons                      []string
 	Into                         []string // of a merge: what takes in what it holds
+	Misdated                     string   // why its date cannot be right; "" = nothing speaks against it
 	Bytes                        int64    // that its directory takes on the disk
 	Removed                      bool
 	Failure                      *Error // why it could not be removed
@@ -120,7 +133,7 @@ func (a *Agent) prune(ctx context.Context, groups []store.PointGroup, r PruneReq
 	}
 	a.metrics.pruned(report, nil)
 	a.log.Info("policies were applied", "removed", report.Removed, "kept", report.Kept, "freed_bytes", report.FreedBytes,
-		"failed", report.Failed, "took", time.Since(start))
+		"failed", report.Failed, "held", len(report.Held), "took", time.Since(start))
 	if r.VMName == "" && r.Repository == "" {
 		if err := a.store.SetPruned(start); err != nil {
 			return report, AsError(err)
@@ -141,13 +154,20 @@ func (a *Agent) pruneGroup(ctx context.Context, g store.PointGroup, r PruneReque
 	for _, d := range plan.Decisions {
 		p.add(d, points[d.Point.ID])
 	}
-	if !r.DryRun {
-		p.apply(ctx, plan)
-	} else {
+	if plan.Held {
+		report.Held = append(report.Held, HeldPrune{g.VM, g.Repository, len(plan.Deletions), len(set.Points), set.Now})
+	}
+	switch {
+	case r.DryRun:
 		p.merges, p.deletions = plan.Rewrites, plan.Deletions
+	case r.Scheduled && plan.Held:
+		err = a.holdPrune(report.Held[len(report.Held)-1])
+	default:
+		p.apply(ctx, plan)
+		err = a.store.ReleasePrune(g)
 	}
 	p.tell(report, r)
-	return context.Cause(ctx)
+	return errors.Join(err, context.Cause(ctx))
 }
 
 // pruneSet is what the policies are applied to.
@@ -160,12 +180,15 @@ func (a *Agent) pruneSet(g store.PointGroup) (retention.Set, map[string]backup.B
 	if err != nil {
 		return retention.Set{}, nil, AsError(err)
 	}
-	set := retention.Set{Policies: policies(a.config.Policies), Held: map[string]string{}, Now: time.Now(), Zone: zone}
+	set := retention.Set{
+		Policies: policies(a.config.Policies), Held: map[string]string{}, Now: time.Now(), Zone: zone,
+		MostRemoved: float64(a.config.Prune.HoldAbovePercent) / 100,
+	}
 	points := map[string]backup.Backup{}
 	for _, b := range list {
 		points[b.ID] = b
 		set.Points = append(set.Points, retention.Point{
-			ID: b.ID, Parent: b.Parent, CreatedAt: b.CreatedAt, Policy: a.policyOf(b), Damaged: damagedPoint(b),
+			ID: b.ID, Parent: b.Parent, Sequence: b.Sequence, CreatedAt: b.CreatedAt, Policy: a.policyOf(b), Damaged: damagedPoint(b),
 		})
 	}
 	for _, b := range list {

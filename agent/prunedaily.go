@@ -29,7 +29,7 @@ func (a *Agent) pruneDaily() {
 			continue
 		}
 		a.log.Info("the policies are applied", logReason, "it is past "+a.config.Prune.At)
-		if _, err := a.Prune(a.work, PruneRequest{}); err != nil && a.work.Err() == nil && !AsError(err).has(Busy) {
+		if _, err := a.Prune(a.work, PruneRequest{Scheduled: true}); err != nil && a.work.Err() == nil && !AsError(err).has(Busy) {
 			a.log.Error("the policies could not be applied", logError, err)
 			// Not again before the next day: whatever is wrong, it is told by now.
 			if err := a.store.SetPruned(time.Now()); err != nil {

@@ -27,7 +27,7 @@ type pruner struct {
 func (p *pruner) add(d retention.Decision, b backup.Backup) {
 	row := &PrunedPoint{
 		BackupID: b.ID, VMName: b.VM.Name, Repository: b.Repository, Policy: d.Point.Policy, CreatedAt: b.CreatedAt,
-		Action: d.Action, Reasons: d.Reasons, Into: d.Into,
+		Action: d.Action, Reasons: d.Reasons, Into: d.Into, Misdated: d.Misdated,
 	}
 	p.order, p.rows[b.ID] = append(p.order, b.ID), row
 	if repo, err := p.agent.findRepository(b.Repository); err == nil {
@@ -101,7 +101,11 @@ func (p *pruner) tell(report *PruneReport, r PruneRequest) {
 		default:
 			report.Kept++
 		}
-		if r.All || row.Action != retention.Keep {
+		if row.Misdated != "" && !r.DryRun {
+			p.agent.log.Warn("a restore point counts for no rule, because a wrong clock dated it", logBackupID, id, logVM, row.VMName,
+				logRepository, row.Repository, "created_at", row.CreatedAt, logReason, row.Misdated)
+		}
+		if r.All || row.Action != retention.Keep || row.Misdated != "" {
 			report.Points = append(report.Points, *row)
 		}
 	}

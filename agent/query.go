@@ -188,6 +188,7 @@ func (a *Agent) Status(ctx context.Context) Status {
 		a.log.Error("the database cannot be read", logError, err)
 		return s
 	}
+	s.clock(a)
 	s.ActiveBackups, s.ActiveRestores, s.VMs = counts.Active, counts.Restores, counts.VMs
 	ports, err := a.countPorts()
 	if err != nil {
@@ -196,6 +197,22 @@ func (a *Agent) Status(ctx context.Context) Status {
 	}
 	s.PortsLeased, s.PortsCooling, s.PortsForeign = ports[portLeased], ports[portCooling], ports[portForeign]
 	return s
+}
+
+// clock tells what wrong clocks have led to.
+func (s *Status) clock(a *Agent) {
+	var points []backup.Backup
+	held, err := a.HeldPrunes()
+	if err == nil {
+		s.HeldPrunes = held
+		points, s.FuturePoints, err = a.FuturePoints()
+	}
+	if err != nil {
+		a.log.Error("which restore points are dated in the future, and which prunes are held, cannot be told", logError, err)
+	}
+	for _, b := range points {
+		s.FutureIDs = append(s.FutureIDs, b.ID)
+	}
 }
 
 // busAnswers says whether systemd can be spoken to.

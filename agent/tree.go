@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,7 +20,7 @@ type ChainPoint struct {
 	Problem        string // why an image cannot be found, or that its parent is not on record
 }
 
-// Chain lists the restore points of a VM, of one repository or of all, the oldest first. A VM that is not on record may have
+// Chain lists the restore points of a VM, of one repository or of all, the first made first, whatever their dates. A VM that is not on record may have
 // some all the same.
 func (a *Agent) Chain(vm, repositoryID string) ([]ChainPoint, error) {
 	if vm == "" {
@@ -65,7 +66,8 @@ func (a *Agent) pointsOf(vm, repositoryID string) (points []backup.Backup, err e
 			break
 		}
 	}
-	slices.Reverse(points)
+	slices.Reverse(points) // before, those of one sequence are as their dates have them
+	slices.SortStableFunc(points, func(x, y backup.Backup) int { return cmp.Compare(x.Sequence, y.Sequence) })
 	return points, nil
 }
 

@@ -55,18 +55,20 @@ func (a *Agent) verifyBySchedule() {
 	}
 }
 
-// dueToVerify is the restore point that was verified longest ago, if that is too long ago.
+// dueToVerify is the restore point that was verified longest ago, if that is too long ago. A date in the future is none: a clock
+// that was wrong once must not put a verification off for years.
 func (a *Agent) dueToVerify(deep bool, tried map[string]time.Time) (backup.Backup, bool) {
 	interval := a.verifyInterval(deep)
 	if interval == 0 {
 		return backup.Backup{}, false
 	}
-	p, found, err := a.store.LongestUnverified(deep, func(id string) bool { return time.Since(tried[id]) < verifyRetry })
+	now := time.Now()
+	p, found, err := a.store.LongestUnverified(deep, now, func(id string) bool { return time.Since(tried[id]) < verifyRetry })
 	if err != nil {
 		a.log.Error("what is to be verified cannot be found out", logError, err)
 		return p, false
 	}
-	return p, found && time.Since(p.VerifiedAt(deep)) >= interval
+	return p, found && now.Sub(backup.Believed(p.VerifiedAt(deep), now)) >= interval
 }
 
 func (a *Agent) verifyInterval(deep bool) time.Duration {

@@ -132,10 +132,12 @@ type Backup struct {
 	Disks            []BackupDisk      `json:"disks"`
 	RemovedDisks     []int             `json:"removed_disks,omitempty"` // disks of the parent that the VM has no more
 	NBDTargetsString string            `json:"nbd_targets_string"`
-	BytesTransferred uint64            `json:"bytes_transferred"` // sum of the disks' received_bytes
-	TotalBytes       int64             `json:"total_bytes"`       // sum of the disks' capacities
-	SNAPID           int               `json:"sna_pid,omitempty"` // process of the copy on the SNA, as it reported it
+	BytesTransferred uint64            `json:"bytes_transferred"`  // sum of the disks' received_bytes
+	TotalBytes       int64             `json:"total_bytes"`        // sum of the disks' capacities
+	SNAPID           int               `json:"sna_pid,omitempty"`  // process of the copy on the SNA, as it reported it
+	Sequence         uint64            `json:"sequence,omitempty"` // the order in which the restore points of a VM in a repository were made
 	CreatedAt        time.Time         `json:"created_at"`
+	FutureDated      bool              `json:"future_dated,omitempty"` // created_at lies in the future: the clock was wrong, or is
 	UpdatedAt        time.Time         `json:"updated_at"`
 	CalledAt         time.Time         `json:"called_at,omitzero"` // when the SNA was asked
 	SeenAt           time.Time         `json:"seen_at,omitzero"`   // first sign of life of the copy

@@ -24,12 +24,13 @@ const (
 // PruneReport is what was done, or, of a dry run, would be.
 type PruneReport struct {
 	DryRun       bool          `json:"dry_run"`
-	Points       []PrunedPoint `json:"points"`        // by VM and repository, the newest first
-	KeptCount    int           `json:"kept_count"`    // restore points that stay, those that wait included
-	RemovedCount int           `json:"removed_count"` // that are gone, or would be
-	MergedCount  int           `json:"merged_count"`  // that took in what others held, or would
-	FailedCount  int           `json:"failed_count"`  // that should be gone, and are not
-	FreedBytes   int64         `json:"freed_bytes"`   // room that came free; of a dry run the most that it may be
+	Points       []PrunedPoint `json:"points"`         // by VM and repository, the newest first
+	KeptCount    int           `json:"kept_count"`     // restore points that stay, those that wait included
+	RemovedCount int           `json:"removed_count"`  // that are gone, or would be
+	Held         []HeldPrune   `json:"held,omitempty"` // what the daily run leaves to a person
+	MergedCount  int           `json:"merged_count"`   // that took in what others held, or would
+	FailedCount  int           `json:"failed_count"`   // that should be gone, and are not
+	FreedBytes   int64         `json:"freed_bytes"`    // room that came free; of a dry run the most that it may be
 }
 
 // PrunedPoint is what becomes of one restore point, and why.
@@ -41,10 +42,21 @@ type PrunedPoint struct {
 	CreatedAt    time.Time   `json:"created_at"`
 	Action       PruneAction `json:"action" enum:"keep,delete,merge,wait"`
 	Reasons      []string    `json:"reasons"`
-	Into         []string    `json:"into,omitempty"`    // of a merge: the restore points that take in what it holds
-	Bytes        int64       `json:"bytes"`             // that it takes on the disk
-	Removed      bool        `json:"removed,omitempty"` // it is gone
-	Failure      *Failure    `json:"failure,omitempty"` // why it is not, although it should be
+	Misdated     string      `json:"misdated,omitempty"` // why its date cannot be right: it is kept, and counts for no rule
+	Into         []string    `json:"into,omitempty"`     // of a merge: the restore points that take in what it holds
+	Bytes        int64       `json:"bytes"`              // that it takes on the disk
+	Removed      bool        `json:"removed,omitempty"`  // it is gone
+	Failure      *Failure    `json:"failure,omitempty"`  // why it is not, although it should be
+}
+
+// HeldPrune is what the daily run leaves to a person, because it would remove too many restore points of a VM in a repository at
+// once: prune.hold_above_percent of the configuration. A prune that somebody asks for is never held.
+type HeldPrune struct {
+	VMName       string    `json:"vm_name"`
+	RepositoryID string    `json:"repository_id"`
+	RemovedCount int       `json:"removed_count"` // restore points that would be removed
+	PointCount   int       `json:"point_count"`   // restore points that there are
+	Since        time.Time `json:"since"`         // when it was first held; of a dry run now
 }
 
 // Rewrite is a restore point's being written anew, to take in what it stands on.

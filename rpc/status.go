@@ -65,6 +65,10 @@ type AgentStatus struct {
 	VMs            int          `json:"vms"`
 	Ports          PortCounts   `json:"ports"`
 	Repositories   []Repository `json:"repositories"`
+
+	HeldPrunes          []HeldPrune `json:"held_prunes,omitempty"`           // daily runs that wait for a person
+	FutureRestorePoints int         `json:"future_restore_points,omitempty"` // that are dated in the future, by a clock that was wrong
+	FutureBackupIDs     []string    `json:"future_backup_ids,omitempty"`     // some of them
 }
 
 // PortCounts says what the configured range of NBD ports is used for.

@@ -67,8 +67,8 @@ type VerifyProgress struct {
 
 // Verification is what is on record of the files of a restore point.
 type Verification struct {
-	At         time.Time      `json:"at,omitzero"`          // when its files were last looked at
-	DeepAt     time.Time      `json:"deep_at,omitzero"`     // when they were last read whole
+	At         time.Time      `json:"at,omitzero"`          // when its files were last looked at; absent also if that is in the future
+	DeepAt     time.Time      `json:"deep_at,omitzero"`     // when they were last read whole; as well
 	Undigested bool           `json:"undigested,omitempty"` // they were read, and there were no digests to compare them with
 	Damage     []VerifyDamage `json:"damage,omitempty"`     // what is known to be wrong
 }
@@ -86,7 +86,7 @@ type ChainRequest struct {
 	RepositoryID string `json:"repository_id,omitempty"` // "" is every repository
 }
 
-// Chain is the result of backup.chain: the restore points of a VM, the oldest first.
+// Chain is the result of backup.chain: the restore points of a VM, the first made first, whatever their dates.
 type Chain struct {
 	VMName string       `json:"vm_name"`
 	Points []ChainPoint `json:"points"`
@@ -98,7 +98,9 @@ type ChainPoint struct {
 	ParentBackupID string            `json:"parent_backup_id,omitempty"` // what it stands on; of a full backup none
 	BackupType     BackupType        `json:"backup_type"`
 	RepositoryID   string            `json:"repository_id"`
+	Sequence       uint64            `json:"sequence,omitempty"` // the order in which the restore points of a VM in a repository were made
 	CreatedAt      time.Time         `json:"created_at"`
+	FutureDated    bool              `json:"future_dated,omitempty"` // created_at lies in the future: the clock was wrong, or is
 	EndedAt        time.Time         `json:"ended_at"`
 	Tags           map[string]string `json:"tags,omitempty"`
 	Disks          int               `json:"disks"`

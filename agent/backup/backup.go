@@ -41,6 +41,7 @@ type Backup struct {
 	PublishingAt  time.Time         `json:"publishing_at,omitzero"`   // from then on its manifest may stand: too late to cancel
 	DirectoryMade bool              `json:"directory_made,omitempty"` // Directory was made by this backup, so that undoing may remove it
 	Failure       *Failure          `json:"failure,omitempty"`        // why it failed or is undone; nil otherwise
+	Sequence      uint64            `json:"sequence,omitempty"`       // the order in which backups were made, which no clock gives
 	CreatedAt     time.Time         `json:"created_at"`
 	UpdatedAt     time.Time         `json:"updated_at"`
 	EndedAt       time.Time         `json:"ended_at,omitzero"`

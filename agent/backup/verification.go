@@ -19,15 +19,17 @@ type FileDamage struct {
 	Deep    bool   `json:"deep,omitempty"` // only reading the whole file shows it
 }
 
-// VerifiedAt is when the files of a restore point were last looked at, or read whole, be it at the end of the backup.
+// VerifiedAt is when the files of a restore point were last looked at, or read whole, be it at the end of the backup, as the clock
+// of that moment told it. What was found last counts, whatever its date: the clock may have been set back since.
 func (b *Backup) VerifiedAt(deep bool) time.Time {
-	at := b.EndedAt
-	if v := b.Verified; v != nil && deep && v.DeepAt.After(at) {
-		at = v.DeepAt
-	} else if v != nil && !deep && v.At.After(at) {
-		at = v.At
+	v := b.Verified
+	switch {
+	case v != nil && deep && !v.DeepAt.IsZero():
+		return v.DeepAt
+	case v != nil && !deep && !v.At.IsZero():
+		return v.At
 	}
-	return at
+	return b.EndedAt
 }
 
 // Damage is what is known to be wrong with the files of a restore point.

@@ -53,6 +53,10 @@ var badFiles = []struct{ name, text, want string }{
 	},
 	{"prune at no time", "[prune]\nat = \"noon\"", `prune.at: "noon": want a time of day such as "03:30", or nothing`},
 	{
+		"no such share", "[prune]\nhold_above_percent = 101",
+		`prune.hold_above_percent: 101: want 0 to 100`,
+	},
+	{
 		"no such zone", "[prune]\ntime_zone = \"Mars/Base\"",
 		`prune.time_zone: "Mars/Base": want the name of a time zone such as "Europe/Berlin", or nothing for the host's`,
 	},

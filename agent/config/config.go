@@ -216,6 +216,7 @@ func Default() *Config {
 		Space:   Space{Reserve: SizeOf(1 << 30), Floor: SizeOf(64 << 20)},
 		HTTP:    HTTP{Listen: "127.0.0.1:8082"},
 		Metrics: Metrics{Enabled: true, Listen: "127.0.0.1:9185", MaxVMs: 1000, BackupInterval: DurationOf(26 * time.Hour)},
+		Prune:   Prune{HoldAbovePercent: 50},
 	}
 }
 

@@ -10,6 +10,10 @@ import (
 type Prune struct {
 	At       string `toml:"at"`        // time of day, "HH:MM", at which they are applied; "" = only when somebody asks
 	TimeZone string `toml:"time_zone"` // whose days, weeks and months they count in; "" = the host's
+
+	// HoldAbovePercent is the share of the restore points of one VM in one repository of which the daily run removes no more at
+	// once: a run that would is held for a person. 100 = it is never held.
+	HoldAbovePercent int `toml:"hold_above_percent"`
 }
 
 // What becomes of an expired restore point that others stand on.
@@ -72,6 +76,7 @@ func (p Prune) Daily() (hour, minute int, ok bool) {
 func (p Prune) validate(problems *problems) {
 	_, _, ok := p.Daily()
 	problems.check(p.At == "" || ok, "prune.at", `%q: want a time of day such as "03:30", or nothing`, p.At)
+	problems.check(p.HoldAbovePercent >= 0 && p.HoldAbovePercent <= 100, "prune.hold_above_percent", "%d: want 0 to 100", p.HoldAbovePercent)
 	_, err := p.Zone()
 	problems.check(err == nil, "prune.time_zone", `%q: want the name of a time zone such as "Europe/Berlin", or nothing for the host's`, p.TimeZone)
 }

@@ -35,6 +35,15 @@ type Daemon struct {
 	Version       string
 	ActiveBackups int
 	Ports         []uint16 // of its exports
+	FuturePoints  int      // restore points that are dated in the future
+	FutureIDs     []string // some of them
+	HeldPrunes    []HeldPrune
+}
+
+// HeldPrune is a daily run that waits for a person.
+type HeldPrune struct {
+	VM, Repository  string
+	Removed, Points int // restore points that it would remove, and that there are
 }
 
 // checkTimeout bounds one check: what hangs, as a dead network file system does, is a finding too.
@@ -65,6 +74,7 @@ type host struct {
 	daemon     Daemon
 	daemonErr  error
 	exports    func(ctx context.Context) ([]uint16, error) // the ports of the daemon's exports now
+	askDaemon  func(ctx context.Context) (Daemon, error)   // what the daemon knows of its restore points
 }
 
 // Run does every check and returns what was found.
@@ -80,6 +90,7 @@ func Run(ctx context.Context, o Options) Report {
 	}
 	h.daemon, h.daemonErr = o.Daemon(asking, h.config.Agent.Socket)
 	h.exports = func(context.Context) ([]uint16, error) { return h.daemon.Ports, h.daemonErr }
+	h.askDaemon = func(context.Context) (Daemon, error) { return h.daemon, h.daemonErr }
 	return newReport(o.Version, runAll(ctx, h.checks()))
 }
 
@@ -97,6 +108,8 @@ func (h *host) checks() []check {
 		{name: "database", object: h.databasePath(), look: h.database},
 		{name: "ports", object: h.portRange().String(), look: h.ports},
 		{name: "listeners", look: h.listeners},
+		{name: "dates", look: h.dates},
+		{name: "prune", look: h.heldPrunes},
 		{name: "sna", object: h.config.SNA.URL, look: h.sna},
 		{name: "credentials", look: h.credentials},
 	}

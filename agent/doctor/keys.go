@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,10 +39,10 @@ func (h *host) keyed(ctx context.Context, r config.Repository, points []reposito
 	return found
 }
 
-// newestOfKeys is, for each key that restore points are encrypted with, the newest image made with it.
+// newestOfKeys is, for each key that restore points are encrypted with, the image made with it last.
 func newestOfKeys(points []repository.Found) map[string]string {
 	points = slices.SortedFunc(slices.Values(points), func(a, b repository.Found) int {
-		return a.Manifest.CreatedAt.Compare(b.Manifest.CreatedAt)
+		return cmp.Or(cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence), a.Manifest.CreatedAt.Compare(b.Manifest.CreatedAt))
 	})
 	images := map[string]string{}
 	for _, p := range points {

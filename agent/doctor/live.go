@@ -19,6 +19,14 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		}
 		return ports, err
 	}
+	h.askDaemon = func(ctx context.Context) (Daemon, error) {
+		status := a.Status(ctx)
+		d := Daemon{FuturePoints: status.FuturePoints, FutureIDs: status.FutureIDs}
+		for _, p := range status.HeldPrunes {
+			d.HeldPrunes = append(d.HeldPrunes, HeldPrune{p.VMName, p.Repository, p.Removed, p.Points})
+		}
+		return d, nil
+	}
 	checks := []check{
 		{name: "agent", look: func(ctx context.Context) []Finding {
 			about := one("agent", "")
@@ -32,6 +40,8 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		{name: "qemu-nbd", object: h.config.NBD.QemuNBD, look: h.qemuNBD},
 		{name: "state-directory", object: h.config.Agent.StateDirectory, look: h.stateDirectory},
 		{name: "ports", object: h.portRange().String(), look: h.ports},
+		{name: "dates", look: h.dates},
+		{name: "prune", look: h.heldPrunes},
 		{name: "sna", object: h.config.SNA.URL, look: h.sna},
 		{name: "credentials", look: h.credentials},
 	}

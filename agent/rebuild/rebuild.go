@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -45,10 +46,7 @@ func (b *builder) addRepository(r *repository.Repository) error {
 	for _, p := range problems {
 		b.report.problem(p.Path, p.Err)
 	}
-	// In the order in which they were made, so that a rebuild that is cut short leaves no child without its parent.
-	slices.SortStableFunc(points, func(x, y repository.Found) int {
-		return cmp.Or(x.Manifest.CreatedAt.Compare(y.Manifest.CreatedAt), cmp.Compare(x.Path, y.Path))
-	})
+	b.order(points)
 	for _, p := range points {
 		if !p.Whole {
 			continue // a problem names it; on record it would be built upon
@@ -58,6 +56,36 @@ func (b *builder) addRepository(r *repository.Repository) error {
 		}
 	}
 	return nil
+}
+
+// maxPlausible is the highest sequence of a manifest that is believed. Were one taken over that is near the highest of all,
+// there would be none left for later backups.
+const maxPlausible = backup.MaxSequence / 2
+
+// order puts restore points in the order in which they were made, so that a rebuild that is cut short leaves no child without
+// its parent, and gives each the sequence that it will have. Manifests of older agents have none.
+func (b *builder) order(points []repository.Found) {
+	made := map[string][]backup.Made{}
+	for i := range points {
+		m := &points[i].Manifest
+		if m.Sequence > maxPlausible {
+			b.report.problem(points[i].Path, fmt.Errorf("sequence %d is that of no agent: the restore point is put where its parent and "+
+				"its date have it", m.Sequence))
+			m.Sequence = 0
+		}
+		made[m.VM.Name] = append(made[m.VM.Name], backup.Made{ID: m.BackupID, Parent: m.Parent, Sequence: m.Sequence, CreatedAt: m.CreatedAt})
+	}
+	now := time.Now()
+	sequences := map[string]uint64{}
+	for _, list := range made {
+		maps.Copy(sequences, backup.Sequences(list, now))
+	}
+	for i := range points {
+		points[i].Manifest.Sequence = sequences[points[i].Manifest.BackupID]
+	}
+	slices.SortFunc(points, func(x, y repository.Found) int {
+		return cmp.Or(cmp.Compare(x.Manifest.Sequence, y.Manifest.Sequence), cmp.Compare(x.Path, y.Path))
+	})
 }
 
 // addPoint puts one restore point on record, unless it is there.
@@ -76,7 +104,7 @@ func (b *builder) addPoint(r *repository.Repository, p repository.Found) error {
 		}
 	}
 	b.report.add(Point{BackupID: m.BackupID, VMName: m.VM.Name, Repository: r.ID, Directory: p.Path}, added)
-	if old, ok := b.newest[m.VM.Name]; !ok || m.CreatedAt.After(old.CreatedAt) {
+	if old, ok := b.newest[m.VM.Name]; !ok || m.Sequence >= old.Sequence {
 		b.newest[m.VM.Name] = m
 	}
 	return nil

@@ -174,7 +174,7 @@ func TestBackup(t *testing.T) {
 	want := backup.Backup{
 		ID: m.BackupID, Type: backup.Incremental, Parent: parent.BackupID, Repository: "moved",
 		RequestID: "request-1", Policy: "gold", Tags: m.Tags, State: backup.Completed, Directory: dir, DirectoryMade: true,
-		RemovedDisks: []int{7}, CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.CompletedAt.UTC(), EndedAt: m.CompletedAt.UTC(),
+		RemovedDisks: []int{7}, Sequence: m.Sequence, CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.CompletedAt.UTC(), EndedAt: m.CompletedAt.UTC(),
 		VM: backup.VM{Name: "vm", ContextID: "ctx-1", InventoryPath: "/DC1/vm/vm", VCenter: "dc1"},
 	}
 	for _, d := range m.Disks {

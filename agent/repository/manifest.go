@@ -36,6 +36,7 @@ type Manifest struct {
 	Disks        []ManifestDisk    `json:"disks"`
 	RemovedDisks []int             `json:"removed_disks,omitempty"` // disk ids that the parent had and the VM has no more
 	Rewritten    *backup.Rewritten `json:"rewritten,omitempty"`     // its images were made from those of a chain; all else is as it stands now
+	Sequence     uint64            `json:"sequence,omitempty"`      // the order in which backups were made, which no clock gives; absent in older ones
 	CreatedAt    time.Time         `json:"created_at"`              // UTC, as every time here
 	CompletedAt  time.Time         `json:"completed_at"`
 	AgentVersion string            `json:"agent_version"`

@@ -68,6 +68,7 @@ func TestValidate(t *testing.T) {
 		"full with a parent":    {func(m *Manifest) { m.Parent = "backup-vm-1" }, "has none"},
 		"no repository":         {func(m *Manifest) { m.Repository = "" }, "repository_id"},
 		"no creation":           {func(m *Manifest) { m.CreatedAt = time.Time{} }, "created_at"},
+		"sequence of nobody":    {func(m *Manifest) { m.Sequence = 1 << 53 }, "sequence"},
 		"far future":            {func(m *Manifest) { m.CompletedAt = time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC) }, "completed_at"},
 		"no vm":                 {func(m *Manifest) { m.VM.Name = "" }, "vm name"},
 		"no disks":              {func(m *Manifest) { m.Disks = nil }, "disks"},

@@ -59,8 +59,11 @@ func (m Manifest) checkParent() error {
 	return nil
 }
 
-// checkTimes refuses years that a database cannot hold. Which time is the later one says nothing: clocks are set back.
+// checkTimes refuses years and a sequence that a database cannot hold. Which time is the later one says nothing: clocks are set back.
 func (m Manifest) checkTimes() error {
+	if m.Sequence > backup.MaxSequence {
+		return fmt.Errorf("sequence %d: the most is %d", m.Sequence, int64(backup.MaxSequence))
+	}
 	for _, f := range []struct {
 		name string
 		time time.Time

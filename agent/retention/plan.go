@@ -24,6 +24,10 @@ type Decision struct {
 	Action  Action
 	Reasons []string
 	Into    []string // of Merge: the points that take in what it holds
+
+	// Misdated says why the date of the point cannot be right; "" = nothing speaks against it. Such a point is kept, and counts
+	// for no rule.
+	Misdated string
 }
 
 // A Rewrite gives a point that is kept other ground to stand on, for points beneath it to go.
@@ -39,18 +43,28 @@ type Set struct {
 	Held     map[string]string // by point: what reads it now, such as a restore
 	Now      time.Time
 	Zone     *time.Location
+
+	// MostRemoved is the share of the points, from 0 to 1, of which a plan that removes more is held. See Plan.Held.
+	MostRemoved float64
 }
 
 // A Plan is what is to be done, in this order: rewrites, from the oldest point to the newest; then deletions, what stands on
 // another first.
 type Plan struct {
-	Decisions []Decision // of every point, the newest first
+	Decisions []Decision // of every point, the last made first
 	Rewrites  []Rewrite
 	Deletions []string
+
+	// Held says that the plan removes so much at once that nobody but a person should have it done. It is the last defense
+	// against what no rule can see, such as a clock that is wrong now.
+	Held bool
 }
 
-// Plan decides. What is planned for the points of a VM leaves every kept point with all that it stands on, and the newest good
-// one of them all is always kept.
+// FewPoints is how many points there may be for a plan to remove any number of them: a share of so few says nothing.
+const FewPoints = 4
+
+// Plan decides. What is planned for the points of a VM leaves every kept point with all that it stands on, and the good one
+// that was made last is always kept.
 func (s Set) Plan() Plan {
 	p := newPlanner(s)
 	for _, x := range p.sorted {
@@ -66,25 +80,28 @@ func (s Set) Plan() Plan {
 
 type planner struct {
 	Set
-	sorted    []Point // newest first
+	sorted    []Point // the last made first
 	points    map[string]Point
 	children  map[string][]string
 	reasons   map[string]map[string][]string // by policy and point
 	decisions map[string]*Decision
 	kept      map[string][]string
+	misdated  map[string]string // why the date of a point is not believed
 }
 
 func newPlanner(s Set) *planner {
 	p := &planner{
 		Set: s, sorted: slices.Clone(s.Points), points: map[string]Point{}, children: map[string][]string{},
-		reasons: map[string]map[string][]string{}, decisions: map[string]*Decision{}, kept: map[string][]string{},
+		reasons: map[string]map[string][]string{}, decisions: map[string]*Decision{}, kept: map[string][]string{}, misdated: s.misdated(),
 	}
-	slices.SortFunc(p.sorted, newestFirst)
+	slices.SortFunc(p.sorted, newestMadeFirst)
 	groups := map[string][]Point{}
 	for _, x := range p.sorted {
 		p.points[x.ID] = x
 		p.children[x.Parent] = append(p.children[x.Parent], x.ID)
-		groups[x.Policy] = append(groups[x.Policy], x)
+		if p.misdated[x.ID] == "" {
+			groups[x.Policy] = append(groups[x.Policy], x)
+		}
 	}
 	for id, group := range groups {
 		if policy, ok := s.Policies[id]; ok {
@@ -96,7 +113,7 @@ func newPlanner(s Set) *planner {
 
 // judge finds out whether a point is kept for its own sake.
 func (p *planner) judge(x Point) {
-	d := &Decision{Point: x, Action: Keep}
+	d := &Decision{Point: x, Action: Keep, Misdated: p.misdated[x.ID]}
 	p.decisions[x.ID] = d
 	_, known := p.Policies[x.Policy]
 	switch reasons := p.reasons[x.Policy][x.ID]; {
@@ -106,14 +123,19 @@ func (p *planner) judge(x Point) {
 		d.Reasons = []string{fmt.Sprintf("policy %s is not configured", x.Policy)}
 	case x.Damaged != "":
 		d.Reasons = []string{"damaged, and left to you: " + x.Damaged}
+	case d.Misdated != "":
+		d.Reasons = []string{"a wrong clock dated it, and it is left to you: " + d.Misdated}
 	case len(reasons) > 0:
 		d.Reasons = reasons
 	default:
 		d.Action, d.Reasons = Delete, []string{"expired"}
 	}
+	if d.Misdated != "" && (x.Damaged != "" || !known) {
+		d.Reasons = append(d.Reasons, d.Misdated)
+	}
 }
 
-// keepOneGood keeps the newest good point if the rules would have it go.
+// keepOneGood keeps the good point that was made last if the rules would have it go.
 func (p *planner) keepOneGood() {
 	for _, x := range p.sorted {
 		if x.Damaged != "" {
@@ -182,6 +204,8 @@ func (p *planner) plan(order []string) (plan Plan) {
 		}
 	}
 	slices.Reverse(plan.Rewrites)
+	total, removed := float64(len(p.Points)), float64(len(plan.Deletions))
+	plan.Held = len(p.Points) > FewPoints && removed > total*p.MostRemoved
 	return plan
 }
 

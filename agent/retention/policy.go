@@ -3,6 +3,9 @@
 // The rules are restic's, so that who knows those knows these: points are looked at from the newest to the oldest; of each hour,
 // day, week, month and year the last point counts; and the oldest point of all is kept for a rule that has not found as many
 // periods as it was given.
+//
+// Dates come from a clock, which may have been wrong. So the order in which points were made is a sequence that no clock gives,
+// and a date that contradicts it, or lies in the future, is not believed: dates.go.
 package retention
 
 import (
@@ -32,16 +35,17 @@ func (p Policy) KeepsNothing() bool {
 // A Point is a completed restore point.
 type Point struct {
 	ID, Parent string
-	CreatedAt  time.Time // the instant that it holds
+	Sequence   uint64    // the order in which the points of one VM in one repository were made
+	CreatedAt  time.Time // the instant that it holds, as a clock told it
 	Policy     string    // "" = it is never removed
 	Damaged    string    // what was found wrong with it; "" = nothing. It counts for no rule.
 }
 
 // keep finds the reasons for which the policy keeps points of one VM in one repository: by id, and empty for one that is
-// expired. A damaged point is passed over: it must not take the place of a good one.
+// expired. A damaged point is passed over: it must not take the place of a good one. The dates of all are believed.
 func (p Policy) keep(points []Point, now time.Time, zone *time.Location) map[string][]string {
 	sorted := slices.DeleteFunc(slices.Clone(points), func(x Point) bool { return x.Damaged != "" })
-	slices.SortFunc(sorted, newestFirst)
+	slices.SortFunc(sorted, newestMadeFirst)
 	reasons := map[string][]string{}
 	rules := p.rules()
 	for i, x := range sorted {
@@ -53,19 +57,11 @@ func (p Policy) keep(points []Point, now time.Time, zone *time.Location) map[str
 		if p.Within > 0 && sorted[0].CreatedAt.Sub(x.CreatedAt) <= p.Within {
 			reasons[x.ID] = append(reasons[x.ID], "within "+Span(p.Within)+" of the newest")
 		}
-		if age := now.Sub(x.CreatedAt); age < p.MinAge {
+		if age := now.Sub(x.CreatedAt); p.MinAge > 0 && age < p.MinAge {
 			reasons[x.ID] = append(reasons[x.ID], "younger than "+Span(p.MinAge))
 		}
 	}
 	return reasons
-}
-
-// newestFirst orders points by their instants. Ids decide between two of one instant, so that the order is always the same.
-func newestFirst(a, b Point) int {
-	if c := b.CreatedAt.Compare(a.CreatedAt); c != 0 {
-		return c
-	}
-	return strings.Compare(b.ID, a.ID)
 }
 
 // A rule keeps the last point of each of a number of periods.

@@ -6,7 +6,7 @@
 //
 // # Schema
 //
-// Version 4 (3 was never used). Times are 8 bytes, big-endian nanoseconds since 1970 UTC; ports are 2 bytes, big-endian; "JSON" is the
+// Version 5 (3 was never used). Times are 8 bytes, big-endian nanoseconds since 1970 UTC; ports are 2 bytes, big-endian; "JSON" is the
 // encoding of the type of package backup.
 //
 //	meta
@@ -17,7 +17,7 @@
 //	vms
 //	    <vm name>                -> JSON VM
 //	backups
-//	    <backup id>              -> JSON Backup, active and ended ones
+//	    <backup id>              -> JSON Backup, active and ended ones; the bucket's own sequence is the last that a record was given
 //	removed
 //	    <backup id>              -> time of removal, then the directory it had, if any; the id is never given again
 //	requests
@@ -36,6 +36,8 @@
 //	    <restore id>             -> JSON Restore, active ones and the last that have ended
 //	active_restores
 //	    <restore id>             -> nothing; their points are pinned
+//	prune_held
+//	    <repository>/<vm name>   -> JSON Hold: a scheduled prune that waits for a person; <repository> is quoted as in Go
 //	verified
 //	    <verified> <id>          -> nothing; every restore point by the time at which its files were last looked at, or its end
 //	verified_deep
@@ -44,6 +46,8 @@
 //	    <list>                   -> bucket, absent when empty
 //	        <created> <id>       -> nothing; created is the record's creation time, so the newest is the last
 //
+//	    <sequence> <id>          -> nothing; in lists "order/" alone: 8 bytes, big-endian
+//
 // The lists are indexes of backups; a record is in all of these that apply:
 //
 //	all                          every record
@@ -51,11 +55,21 @@
 //	state/<state>                those in that state
 //	state/<state>/vm/<vm name>   the VM's in that state
 //	point/<repository>/<vm name> completed ones, the restore points; <repository> is quoted as in Go
+//	order/<repository>/<vm name> the same ones in the order in which they were made, whatever their dates say
 //	damaged                      restore points of which a file is known to be damaged
 //	rewriting                    restore points that are being put on other ground; never those of an agent that knows no policies
 //	child/<backup id>            those that stand on that backup, and so pin it: active, completed, and not yet deleted
 //
 // States hold no slash and a quoted repository ends at its quote, so no two lists share a key, whatever a VM is called.
+//
+// # Order
+//
+// A clock may be wrong, so what cannot be undone never goes by creation times alone. A record is given the next number of the
+// bucket backups when it is made (backup.FirstSequence is the first). A VM has one active backup, so the sequence of its restore
+// points in a repository is the order in which they were completed, too. The restore points of files before version 5 have what
+// backup.Sequences makes of their parents and dates, which is below all others. A record that is imported keeps the sequence of
+// its manifest, and later ones are given higher ones. Two may be equal, as of databases that gave sequences by themselves:
+// then their ids decide.
 //
 // Entries of cooling_ports and cooling_vms count only until their time and are deleted by later writers.
 //
@@ -79,6 +93,8 @@ var (
 	bucketClaims       = []byte("claims")
 	bucketLists        = []byte("lists")
 
+	bucketPruneHeld = []byte("prune_held")
+
 	bucketVerified     = []byte("verified")
 	bucketVerifiedDeep = []byte("verified_deep")
 
@@ -90,7 +106,7 @@ var (
 var buckets = [][]byte{
 	bucketMeta, bucketVMs, bucketBackups, bucketRemoved, bucketRequests, bucketActive, bucketLeases,
 	bucketCoolingPorts, bucketCoolingVMs, bucketClaims, bucketLists, bucketRestores, bucketActiveRestores,
-	bucketVerified, bucketVerifiedDeep,
+	bucketVerified, bucketVerifiedDeep, bucketPruneHeld,
 }
 
 // The keys of bucketMeta.

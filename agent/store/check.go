@@ -110,9 +110,12 @@ func (c *checker) checkBackups() error {
 		}
 		for _, name := range lists(b) {
 			c.listed[name]++
-			if list := c.Bucket(bucketLists).Bucket([]byte(name)); list == nil || !has(list, listKey(b)) {
+			if list := c.Bucket(bucketLists).Bucket([]byte(name)); list == nil || !has(list, listKey(name, b)) {
 				c.report("backup %s: not in list %q", k, name)
 			}
+		}
+		if last := c.Bucket(bucketBackups).Sequence(); b.Sequence > last {
+			c.report("backup %s: has the sequence %d, the last that was given is %d", k, b.Sequence, last)
 		}
 		c.checkVerified(b)
 		if b.RequestID != "" {

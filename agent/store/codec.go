@@ -18,6 +18,8 @@ func encodeTime(t time.Time) []byte {
 	return binary.BigEndian.AppendUint64(nil, uint64(t.UnixNano()))
 }
 
+func encodeSequence(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
 func decodeTime(b []byte) time.Time {
 	return time.Unix(0, int64(binary.BigEndian.Uint64(b))).UTC()
 }

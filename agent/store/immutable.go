@@ -20,6 +20,7 @@ func checkImmutable(before, after backup.Backup) error {
 		{"repository_id", after.Repository == before.Repository},
 		{"request_id", after.RequestID == before.RequestID},
 		{"parent", after.Parent == before.Parent || before.State.Terminal()},
+		{"sequence", after.Sequence == before.Sequence},
 		{"created_at", after.CreatedAt.Equal(before.CreatedAt)},
 		{"number of disks", len(after.Runs) == len(before.Runs)},
 	} {

@@ -3,6 +3,7 @@ package store
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -14,6 +15,7 @@ const (
 	listAll      = "all"
 	listDamaged  = "damaged"
 	listRewrites = "rewriting"
+	orderPrefix  = "order/"
 )
 
 func listVM(vm string) string             { return "vm/" + vm }
@@ -27,13 +29,17 @@ func listPoints(repository, vm string) string {
 	return "point/" + strconv.Quote(repository) + "/" + vm
 }
 
+func listOrder(repository, vm string) string {
+	return orderPrefix + strconv.Quote(repository) + "/" + vm
+}
+
 func listChildren(parent string) string { return "child/" + parent }
 
 // lists names the lists that a record belongs in.
 func lists(b backup.Backup) []string {
 	names := []string{listAll, listVM(b.VM.Name), listState(b.State), listVMState(b.VM.Name, b.State)}
 	if b.State == backup.Completed {
-		names = append(names, listPoints(b.Repository, b.VM.Name))
+		names = append(names, listPoints(b.Repository, b.VM.Name), listOrder(b.Repository, b.VM.Name))
 		if len(b.Damage()) > 0 {
 			names = append(names, listDamaged)
 		}
@@ -47,8 +53,13 @@ func lists(b backup.Backup) []string {
 	return names
 }
 
-// listKey orders the records of a list by creation.
-func listKey(b backup.Backup) []byte { return append(encodeTime(b.CreatedAt), b.ID...) }
+// listKey orders the records of a list by their creation times, or as they were made.
+func listKey(list string, b backup.Backup) []byte {
+	if strings.HasPrefix(list, orderPrefix) {
+		return append(encodeSequence(b.Sequence), b.ID...)
+	}
+	return append(encodeTime(b.CreatedAt), b.ID...)
+}
 
 // listID is the backup id of a list's key.
 func listID(key []byte) []byte { return key[timeBytes:] }
@@ -72,12 +83,12 @@ func (t *tx) index(before, after *backup.Backup) error {
 
 // list moves a record from the lists it was in to those it belongs in.
 func (t *tx) list(from, to []string, b backup.Backup) error {
-	root, key := t.Bucket(bucketLists), listKey(b)
+	root := t.Bucket(bucketLists)
 	for _, name := range from {
 		if slices.Contains(to, name) {
 			continue
 		}
-		if err := unlist(root, name, key); err != nil {
+		if err := unlist(root, name, listKey(name, b)); err != nil {
 			return err
 		}
 	}
@@ -89,7 +100,7 @@ func (t *tx) list(from, to []string, b backup.Backup) error {
 		if err != nil {
 			return err
 		}
-		if err := list.Put(key, []byte{}); err != nil {
+		if err := list.Put(listKey(name, b), []byte{}); err != nil {
 			return err
 		}
 	}

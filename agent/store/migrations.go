@@ -63,6 +63,7 @@ var migrations = []migration{
 			return errors.Join(into[0].Put(key, []byte{}), into[1].Put(key, []byte{}))
 		})
 	}},
+	{5, "order the restore points as they were made, not by their dates", migrateSequences},
 }
 
 // schemaVersion reads the version of a file; 0 is a file with no bucket at all.

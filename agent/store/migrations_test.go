@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
@@ -50,7 +51,7 @@ func checkOldFile(t *testing.T, version int) {
 		t.Errorf("got %+v, found %v, error %v", point, found, err)
 	}
 	for _, deep := range []bool{false, true} {
-		if b, found, err := s.LongestUnverified(deep, nil); err != nil || !found || b.ID != point.ID {
+		if b, found, err := s.LongestUnverified(deep, time.Now(), nil); err != nil || !found || b.ID != point.ID {
 			t.Errorf("verified longest ago is %+v, found %v, error %v", b, found, err)
 		}
 	}

@@ -106,9 +106,13 @@ func (t *tx) admit(p Preparation, state backup.State) (backup.Backup, error) {
 	if err != nil {
 		return backup.Backup{}, err
 	}
+	sequence, err := t.nextSequence(p.Backup.Repository, p.Backup.VM.Name)
+	if err != nil {
+		return backup.Backup{}, err
+	}
 	now := stored(p.Now)
 	return clone(backup.Backup{
-		ID: id, VM: p.Backup.VM, Type: p.Backup.Type, Parent: p.Backup.Parent, Repository: p.Backup.Repository,
+		ID: id, Sequence: sequence, VM: p.Backup.VM, Type: p.Backup.Type, Parent: p.Backup.Parent, Repository: p.Backup.Repository,
 		RequestID: p.Backup.RequestID, Policy: p.Backup.Policy, Tags: p.Backup.Tags, RateLimit: p.Backup.RateLimit,
 		Queued: state == backup.Queued, State: state, CreatedAt: now, UpdatedAt: now,
 	})

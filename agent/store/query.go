@@ -147,26 +147,6 @@ func (q Query) selects(b backup.Backup) bool {
 		(q.State == "" || b.State == q.State)
 }
 
-// LatestCompleted returns the newest completed backup of a VM in a repository, and whether there is one.
-func (s *Store) LatestCompleted(vmName, repository string) (b backup.Backup, found bool, err error) {
-	err = s.view(func(t *tx) error {
-		name := listPoints(repository, vmName)
-		list := t.Bucket(bucketLists).Bucket([]byte(name))
-		if list == nil {
-			return nil
-		}
-		k, _ := list.Cursor().Last()
-		if k == nil {
-			return nil
-		}
-		var err error
-		b, err = t.listed(name, k)
-		found = err == nil
-		return err
-	})
-	return b, found, err
-}
-
 // listed loads the record that an entry of a list stands for.
 func (t *tx) listed(list string, key []byte) (backup.Backup, error) {
 	if len(key) <= timeBytes {

@@ -124,7 +124,7 @@ func TestCursorSurvivesChanges(t *testing.T) {
 func TestCursorAboveEverything(t *testing.T) {
 	s := openNew(t)
 	first := fail(t, s, mustPrepare(t, s, vmOf("a", 1), start))
-	cursor := encodeCursor(listKey(backup.Backup{ID: "x", CreatedAt: start.Add(time.Hour)}))
+	cursor := encodeCursor(listKey(listAll, backup.Backup{ID: "x", CreatedAt: start.Add(time.Hour)}))
 	if page, _, err := s.Backups(Query{Cursor: cursor}); err != nil || !cmp.Equal(ids(page), []string{first.ID}) {
 		t.Errorf("got %v, error %v", ids(page), err)
 	}
@@ -142,7 +142,7 @@ func TestBadCursor(t *testing.T) {
 func FuzzCursor(f *testing.F) {
 	f.Add("")
 	f.Add("8YWmrdSWgABiYWNr\r\r\r\r") // base64 passes over line ends
-	f.Add(encodeCursor(listKey(backup.Backup{ID: "backup-a-1", CreatedAt: start})))
+	f.Add(encodeCursor(listKey(listAll, backup.Backup{ID: "backup-a-1", CreatedAt: start})))
 	f.Fuzz(func(t *testing.T, cursor string) {
 		key, err := decodeCursor(cursor)
 		if (err != nil) != errors.Is(err, ErrBadCursor) || (err == nil && encodeCursor(key) != cursor) {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
@@ -57,7 +58,8 @@ func (s *Store) RemovedFrom(id string) (directory string, err error) {
 }
 
 // Import puts an ended backup on record that this database has never held, as read from a manifest: the way back from
-// a lost database. A backup that is on record, or was removed, is left as it is: added is false.
+// a lost database. A backup that is on record, or was removed, is left as it is: added is false. Its sequence stays, unless
+// it has none, or it stands on one with a higher one: see Order.
 func (s *Store) Import(b backup.Backup) (added bool, err error) {
 	if err := checkImport(b); err != nil {
 		return false, err
@@ -66,12 +68,15 @@ func (s *Store) Import(b backup.Backup) (added bool, err error) {
 		return false, err
 	}
 	b.RequestID = "" // the request was answered long ago, and another may have its id
-	err = s.update(func(t *tx) error {
+	err = s.update(func(t *tx) (err error) {
 		key := []byte(b.ID)
 		if t.Bucket(bucketBackups).Get(key) != nil || t.Bucket(bucketRemoved).Get(key) != nil {
 			return errUnchanged
 		}
 		added = true
+		if b.Sequence, err = t.importSequence(b); err != nil {
+			return err
+		}
 		if err := t.index(nil, &b); err != nil {
 			return err
 		}
@@ -89,6 +94,9 @@ func checkImport(b backup.Backup) error {
 	}
 	if !b.State.Terminal() || b.State == backup.Deleting {
 		return &StateError{BackupID: b.ID, State: b.State, Action: "importing"}
+	}
+	if b.Sequence > backup.MaxSequence {
+		return fmt.Errorf("backup %s: sequence %d: the most is %d", b.ID, b.Sequence, int64(backup.MaxSequence))
 	}
 	return checkTime("backup "+b.ID+": created_at", b.CreatedAt)
 }

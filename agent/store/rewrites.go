@@ -113,7 +113,10 @@ func (t *tx) checkSteady(id string) error {
 }
 
 // PointGroup is a VM in a repository, where it has restore points.
-type PointGroup struct{ Repository, VM string }
+type PointGroup struct {
+	Repository string `json:"repository"`
+	VM         string `json:"vm"`
+}
 
 // PointGroups lists the VMs that have restore points, in each repository.
 func (s *Store) PointGroups() (groups []PointGroup, err error) {
@@ -137,10 +140,10 @@ func (s *Store) PointGroups() (groups []PointGroup, err error) {
 	return groups, nil
 }
 
-// PointsOf returns every restore point of a VM in a repository, the newest first.
+// PointsOf returns every restore point of a VM in a repository, the last made first.
 func (s *Store) PointsOf(g PointGroup) (list []backup.Backup, err error) {
 	err = s.view(func(t *tx) error {
-		return t.eachListed(listPoints(g.Repository, g.VM), func(b backup.Backup) error {
+		return t.eachListed(listOrder(g.Repository, g.VM), func(b backup.Backup) error {
 			list = append(list, b)
 			return nil
 		})

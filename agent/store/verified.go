@@ -44,28 +44,48 @@ func move(order *bolt.Bucket, from, to []byte) error {
 }
 
 // LongestUnverified is the restore point whose files were looked at, or read whole, longest ago, of those that pass does not
-// pass over, and whether there is one. pass, which may be nil, is called with ids, and must only compute.
-func (s *Store) LongestUnverified(deep bool, pass func(id string) bool) (b backup.Backup, found bool, err error) {
+// pass over, and whether there is one. A date in the future as of now is none: such restore points come first, as never
+// verified. pass, which may be nil, is called with ids, and must only compute.
+func (s *Store) LongestUnverified(deep bool, now time.Time, pass func(id string) bool) (b backup.Backup, found bool, err error) {
 	bucket := bucketVerified
 	if deep {
 		bucket = bucketVerifiedDeep
 	}
 	err = s.view(func(t *tx) error {
-		c := t.Bucket(bucket).Cursor()
-		for k, _ := c.First(); k != nil; k, _ = c.Next() {
-			if len(k) <= timeBytes {
-				return t.damaged("%s: entry of %d bytes", bucket, len(k))
-			}
-			if pass != nil && pass(string(listID(k))) {
-				continue
-			}
-			b, err = t.indexed(bucket, k, listID(k))
-			found = err == nil
+		k, err := t.longestUnverified(bucket, now, pass)
+		if k == nil || err != nil {
 			return err
 		}
-		return nil
+		b, err = t.indexed(bucket, k, listID(k))
+		found = err == nil
+		return err
 	})
 	return b, found, err
+}
+
+// longestUnverified is the entry in an order that is first when what lies in the future comes before everything else.
+func (t *tx) longestUnverified(bucket []byte, now time.Time, pass func(id string) bool) ([]byte, error) {
+	c := t.Bucket(bucket).Cursor()
+	for k, _ := c.Last(); k != nil; k, _ = c.Prev() {
+		if len(k) <= timeBytes {
+			return nil, t.damaged("%s: entry of %d bytes", bucket, len(k))
+		}
+		if !backup.Future(decodeTime(k), now) {
+			break
+		}
+		if pass == nil || !pass(string(listID(k))) {
+			return k, nil
+		}
+	}
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		if len(k) <= timeBytes {
+			return nil, t.damaged("%s: entry of %d bytes", bucket, len(k))
+		}
+		if pass == nil || !pass(string(listID(k))) {
+			return k, nil
+		}
+	}
+	return nil, nil
 }
 
 // DamagedPoints is of how many restore points a file is known to be damaged.

@@ -80,7 +80,13 @@ func askDaemon(ctx context.Context, socket string) (doctor.Daemon, error) {
 	if err != nil {
 		return doctor.Daemon{}, err
 	}
-	d := doctor.Daemon{Version: status.Version, ActiveBackups: status.ActiveBackups}
+	d := doctor.Daemon{
+		Version: status.Version, ActiveBackups: status.ActiveBackups,
+		FuturePoints: status.FutureRestorePoints, FutureIDs: status.FutureBackupIDs,
+	}
+	for _, p := range status.HeldPrunes {
+		d.HeldPrunes = append(d.HeldPrunes, doctor.HeldPrune{VM: p.VMName, Repository: p.RepositoryID, Removed: p.RemovedCount, Points: p.PointCount})
+	}
 	exports, err := c.ListExports(ctx)
 	for _, e := range exports.Exports {
 		d.Ports = append(d.Ports, e.NBDPort)

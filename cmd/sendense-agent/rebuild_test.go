@@ -51,6 +51,12 @@ func (h *lostHub) publish(vm string, second int64, parent *repository.Manifest) 
 
 func publishIn(t *testing.T, r *repository.Repository, vm string, second int64, parent *repository.Manifest) repository.Manifest {
 	t.Helper()
+	return publishMade(t, r, vm, 0, second, parent)
+}
+
+// publishMade makes a restore point with a sequence; 0 is one of an agent that gave none.
+func publishMade(t *testing.T, r *repository.Repository, vm string, sequence uint64, second int64, parent *repository.Manifest) repository.Manifest {
+	t.Helper()
 	file := nbd.ExportName(vm, 0) + ".qcow2"
 	disk := repository.ManifestDisk{
 		Key: 2000, DeviceKey: 2000, CapacityBytes: second * 512, File: file, Format: "qcow2", Content: backup.WholeDisk,
@@ -59,7 +65,7 @@ func publishIn(t *testing.T, r *repository.Repository, vm string, second int64, 
 	m := repository.Manifest{
 		Version: repository.ManifestVersion, BackupID: nbd.BackupID(vm, second), Type: backup.Full, Repository: r.ID,
 		Tags: map[string]string{"a": "b"}, VM: repository.ManifestVM{Name: vm, InventoryPath: "/DC1/vm/x"},
-		CreatedAt: time.Unix(second, 0), CompletedAt: time.Unix(second+1, 0),
+		Sequence: sequence, CreatedAt: time.Unix(second, 0), CompletedAt: time.Unix(second+1, 0),
 	}
 	if parent != nil {
 		m.Type, m.Parent = backup.Incremental, parent.BackupID
@@ -130,6 +136,7 @@ func TestRebuild(t *testing.T) {
 	if err != nil || !found || newest.ID != child.BackupID || newest.Parent != full.BackupID {
 		t.Errorf("newest %+v, %v, %v", newest, found, err)
 	}
+	child.Sequence = newest.Sequence // see TestRebuildKeepsOrder
 	if d := cmp.Diff(child.Backup("main", h.repositories[0].Dir("vm", child.BackupID)), newest); d != "" {
 		t.Error(d)
 	}
@@ -147,6 +154,78 @@ func TestRebuild(t *testing.T) {
 	r, err = h.report()
 	must(t, err)
 	h.wantCounts(r, 0, 3, 0, 0)
+}
+
+// TestRebuildKeepsOrder: the restore points are in the order in which they were made, whatever their dates say, and what is made
+// afterwards comes after them all. Those of agents that gave no sequence come first, and each after what it stands on. Two hubs
+// may have given the same sequence, and a repository may come later.
+func TestRebuildKeepsOrder(t *testing.T) {
+	const first, ahead = backup.FirstSequence, 157_680_000
+	h := newHub(t, "main", "second")
+	main, second := h.repositories[0], h.repositories[1]
+	full := publishMade(t, main, "vm", 0, 1_700_000_000+ahead*3, nil) // its clock was years ahead
+	child := publishMade(t, main, "vm", 0, 1_700_000_100, &full)
+	made := publishMade(t, main, "vm", first+2, 1_700_000_500, nil)
+	wrong := publishMade(t, main, "vm", first+3, 1_600_000_000, nil) // years behind
+	last := publishMade(t, main, "vm", first+4, 1_700_000_600, &wrong)
+	publishMade(t, second, "vm", first+90, 1_700_000_000, nil)
+	kept := main.Path + "-kept"
+	must(t, os.Rename(second.Path, kept)) // not mounted
+	must(t, os.Mkdir(second.Path, 0o755))
+	r, err := h.report()
+	must(t, err)
+	h.wantCounts(r, 5, 0, 1, 0)
+	wantOrder := func(db *store.Store, want ...repository.Manifest) {
+		t.Helper()
+		points, err := db.PointsOf(store.PointGroup{Repository: "main", VM: "vm"})
+		must(t, err)
+		var got, ids []string
+		for _, p := range points {
+			got = append(got, p.ID)
+		}
+		for _, m := range want {
+			ids = append(ids, m.BackupID)
+		}
+		if d := cmp.Diff(ids, got); d != "" {
+			t.Error(d)
+		}
+	}
+	db := h.open()
+	wantOrder(db, last, wrong, made, child, full)
+	if vm, err := db.VM("vm"); err != nil || vm.Disks[0].CapacityBytes != last.Disks[0].CapacityBytes {
+		t.Errorf("vm %+v is not as the restore point has it that was made last, error %v", vm, err)
+	}
+	must(t, db.Close())
+
+	// From another hub, which gave the same sequence; from an old agent; and one that no agent made.
+	same := publishMade(t, main, "vm", first+4, 1_700_000_700, nil)
+	old := publishMade(t, main, "vm", 0, 1_650_000_000, nil)
+	forged := publishMade(t, main, "vm", backup.MaxSequence, 1_640_000_000, nil)
+	must(t, os.Remove(second.Path))
+	must(t, os.Rename(kept, second.Path))
+	r, err = h.report()
+	if err == nil || len(r.Problems) != 1 || !strings.Contains(r.Problems[0].Reason, "sequence 9007199254740991") {
+		t.Errorf("%+v, %v", r.Problems, err)
+	}
+	h.wantCounts(r, 4, 5, 0, 1)
+	db = h.open()
+	defer db.Close()
+	wantOrder(db, same, last, wrong, made, child, full, old, forged)
+	next := record(t, db, "vm")
+	if next.Sequence != first+91 {
+		t.Errorf("the next backup has the sequence %d", next.Sequence)
+	}
+}
+
+// record puts a backup on record, once no VM cools down any more.
+func record(t *testing.T, db *store.Store, vm string) backup.Backup {
+	t.Helper()
+	b, _, err := db.Enqueue(store.Preparation{
+		Backup: backup.Backup{VM: backup.VM{Name: vm, Disks: []backup.Disk{{CapacityBytes: 512}}}, Type: backup.Full, Repository: "main"},
+		Now:    time.Now().AddDate(1, 0, 0), ID: func(s int64) string { return nbd.BackupID(vm, s) },
+	})
+	must(t, err)
+	return b
 }
 
 // TestRebuildKeepsRecords: what is on record is the truth.

@@ -68,7 +68,7 @@ func printBackup(p *printer, b rpc.Backup) {
 		"parent", b.ParentBackupID, "written anew", rewrittenText(b.Rewritten), "under way", rewriteText(b.Rewrite),
 		"repository", b.RepositoryID, "encryption key", keyOf(b), "policy", b.PolicyID, "request", b.RequestID, "tags", tagList(b.Tags),
 		"state", string(b.State), "received", fmt.Sprintf("%s, the disks hold %s", humanSize(b.BytesTransferred), humanSize(b.TotalBytes)),
-		"progress", progressOf(b), "rate limit", rateOf(b.RateLimit), "directory", b.Directory, "created", humanTime(b.CreatedAt),
+		"progress", progressOf(b), "rate limit", rateOf(b.RateLimit), "directory", b.Directory, "created", createdOf(b),
 		"ended", humanTime(b.EndedAt), "took", tookOf(b), "verified", verified, "damaged", damage, "cools down until", humanTime(b.CooldownUntil), "next", adviceOf(b))
 	if f := b.Failure; f != nil {
 		p.line("")
@@ -79,6 +79,14 @@ func printBackup(p *printer, b rpc.Backup) {
 	}
 	p.line("")
 	printDisks(p, b.Disks)
+}
+
+// createdOf tells when a backup was made, and whether that can be.
+func createdOf(b rpc.Backup) string {
+	if b.FutureDated {
+		return humanTime(b.CreatedAt) + ": in the future, so a clock was wrong, or is; it counts for no retention rule and no age"
+	}
+	return humanTime(b.CreatedAt)
 }
 
 func printDisks(p *printer, list []rpc.BackupDisk) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -13,7 +14,7 @@ func (a *app) backupChain() *cobra.Command {
 	var q rpc.ChainRequest
 	c := &cobra.Command{
 		Use: "chain VM", Short: "Draw the restore points of a VM, and what each stands on",
-		Long: `Draw the restore points of a VM as a tree, the oldest first. Each stands on the next one above it in its column; where several
+		Long: `Draw the restore points of a VM as a tree, the first made first. Each stands on the next one above it in its column; where several
 stand on one, all but the last branch off to the right. A full backup stands on nothing and begins a tree.
 
 The size is what the images of the restore point take on the disk by themselves; the whole is the sum along its chain, without
@@ -45,7 +46,7 @@ func printChain(p *printer, chain rpc.Chain) {
 			state = c.Problem
 		}
 		rows = append(rows, []string{
-			l.graph + c.BackupID, string(c.BackupType), shortTime(c.CreatedAt), humanSize(c.AllocatedBytes), humanSize(l.whole),
+			l.graph + c.BackupID, string(c.BackupType), datedText(c.CreatedAt, c.FutureDated), humanSize(c.AllocatedBytes), humanSize(l.whole),
 			humanSize(c.TotalBytes), state, c.RepositoryID, tagList(c.Tags),
 		})
 	}
@@ -101,7 +102,9 @@ func drawTree(points []rpc.ChainPoint) (lines []treeLine) {
 		}
 	}
 	roots := children[""]
-	slices.SortStableFunc(roots, func(x, y rpc.ChainPoint) int { return x.CreatedAt.Compare(y.CreatedAt) })
+	slices.SortStableFunc(roots, func(x, y rpc.ChainPoint) int {
+		return cmp.Or(cmp.Compare(x.Sequence, y.Sequence), x.CreatedAt.Compare(y.CreatedAt))
+	})
 	for _, p := range roots {
 		draw(p, "", "", 0)
 	}

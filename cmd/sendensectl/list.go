@@ -113,7 +113,7 @@ func listRow(b rpc.Backup, now time.Time) []string {
 		received = "" // the record has it at the end; backup show tells it before
 	}
 	return []string{
-		b.BackupID, string(b.State), string(b.BackupType), b.VMName, shortTime(b.CreatedAt), humanDuration(end.Sub(b.CreatedAt)),
+		b.BackupID, string(b.State), string(b.BackupType), b.VMName, datedText(b.CreatedAt, b.FutureDated), humanDuration(end.Sub(b.CreatedAt)),
 		received, humanSize(b.TotalBytes), strconv.Itoa(len(b.Disks)), b.RepositoryID, verifiedText(b.Verified),
 	}
 }

@@ -23,7 +23,9 @@ VM, or with --all, what is kept is shown, too. What is removed cannot be brought
 and are asked, unless you say --yes; a script has to say it.
 
 An expired restore point that kept ones stand on waits until they expire, or is merged into them, as its policy says
-(expired_middle). Whatever happens meanwhile, what is kept can be restored. Interrupting the command stops the waiting, not
+(expired_middle). A restore point whose date cannot be right, because it lies in the future or contradicts the order in which the
+restore points were made, is kept and counts for no rule. The daily run leaves a VM to you where it would remove more at once than
+prune.hold_above_percent; this command does it. Whatever happens meanwhile, what is kept can be restored. Interrupting the command stops the waiting, not
 the pruning. The exit code is 1 if anything could not be removed.`,
 		Example: `  sendensectl backup prune --dry-run
   sendensectl backup prune pgtest1 --dry-run --output json
@@ -102,6 +104,38 @@ func printPrune(p *printer, r rpc.PruneReport) {
 		text += fmt.Sprintf(", %d %s", r.FailedCount, verbs[2])
 	}
 	p.line("%s; %s", text, freed)
+	misdated := 0
+	for _, x := range r.Points {
+		if x.Misdated != "" {
+			misdated++
+		}
+	}
+	if misdated > 0 {
+		p.line("")
+		p.line("%s dated by a clock that was wrong, or is now: they are kept, and count for no rule. Delete those that are not wanted.",
+			isOrAre(misdated, "restore point"))
+	}
+	if r.DryRun {
+		for _, h := range r.Held {
+			p.line("")
+			printHeld(p, h)
+		}
+	}
+}
+
+func pruneCommand(vm, flags string) string {
+	if strings.HasPrefix(vm, "-") {
+		return "sendensectl backup prune " + flags + " -- " + shellWord(vm)
+	}
+	return "sendensectl backup prune " + shellWord(vm) + " " + flags
+}
+
+// printHeld explains what the daily run does not do by itself, and how to have it done.
+func printHeld(p *printer, h rpc.HeldPrune) {
+	p.line("The daily run is held for VM %s in repository %s: it would remove %d of %d restore points at once. That is right after the",
+		h.VMName, h.RepositoryID, h.RemovedCount, h.PointCount)
+	p.line("policy was changed or applied for the first time, and wrong if a clock is. See why: %s", pruneCommand(h.VMName, "--dry-run"))
+	p.line("If it is right: %s", pruneCommand(h.VMName, "--repository "+h.RepositoryID+" --yes"))
 }
 
 // actionText says what becomes of a restore point, or became of it.

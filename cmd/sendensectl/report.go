@@ -96,7 +96,7 @@ type estate struct {
 	status       rpc.AgentStatus
 	vms          []rpc.VM
 	backups      []rpc.Backup          // of these days, the oldest first
-	last         map[string]rpc.Backup // the newest restore point of each VM, of whatever time
+	last         map[string]rpc.Backup // the newest restore point of each VM, of whatever time but the future
 	repositories []rpc.Repository
 }
 
@@ -119,10 +119,10 @@ func gather(ctx context.Context, c *rpc.Client, now time.Time, days int) (e *est
 	return e, e.gatherLast(ctx, c)
 }
 
-// gatherLast finds each VM's newest restore point, among those of the page or before.
+// gatherLast finds each VM's newest restore point that is not dated in the future, among those of the page or before.
 func (e *estate) gatherLast(ctx context.Context, c *rpc.Client) error {
 	for _, b := range e.backups {
-		if b.State == rpc.Completed {
+		if b.State == rpc.Completed && !b.FutureDated { // nobody knows how old that is
 			e.last[b.VMName] = b
 		}
 	}
@@ -130,7 +130,7 @@ func (e *estate) gatherLast(ctx context.Context, c *rpc.Client) error {
 		if _, ok := e.last[vm.VMName]; ok {
 			continue
 		}
-		page, err := c.ListBackups(ctx, rpc.BackupQuery{VMName: vm.VMName, State: rpc.Completed, Limit: 1})
+		page, err := c.ListBackups(ctx, rpc.BackupQuery{VMName: vm.VMName, State: rpc.Completed, Limit: 1, Until: e.at.Add(5 * time.Minute)})
 		if err != nil {
 			return err
 		}

@@ -210,9 +210,14 @@ func (e *estate) judge(r *gridRow) {
 		r.LastAt, r.age = b.CreatedAt, e.at.Sub(b.CreatedAt)
 		r.Last = humanDuration(r.age) + " ago"
 	}
-	ended := slices.DeleteFunc(slices.Clone(r.runs), func(b rpc.Backup) bool { return b.State != rpc.Completed && b.State != rpc.Failed })
+	ended := slices.DeleteFunc(slices.Clone(r.runs), func(b rpc.Backup) bool {
+		return b.State != rpc.Completed && b.State != rpc.Failed || b.FutureDated
+	})
+	future := slices.ContainsFunc(r.runs, func(b rpc.Backup) bool { return b.FutureDated })
 	switch {
 	case !r.OnRecord:
+	case r.age == never && future:
+		r.Mood, r.Why, r.hint = "bad", "its restore points are dated in the future, so nobody knows how old they are", "set the clock, and make a backup"
 	case r.age == never:
 		r.Mood, r.Why, r.hint = "bad", "it has no restore point", startCommand(r.VM, "--wait")
 	case len(ended) > 0 && ended[len(ended)-1].State == rpc.Failed:
@@ -223,6 +228,8 @@ func (e *estate) judge(r *gridRow) {
 		}
 	case r.age >= staleAfter:
 		r.Mood, r.Why, r.hint = "warn", "its newest restore point is of "+shortTime(r.LastAt), "is it in the schedule still?"
+	case future:
+		r.Mood, r.Why, r.hint = "warn", "a restore point is dated in the future", "a clock was wrong, or is: look at sendensectl backup chain"
 	}
 }
 

@@ -217,7 +217,7 @@ func (e *estate) tiles(p *page) []tile {
 		case b.State == rpc.Completed:
 			points++
 			received += b.BytesTransferred
-			if e.at.Sub(b.CreatedAt) < 24*time.Hour {
+			if !b.FutureDated && e.at.Sub(b.CreatedAt) < 24*time.Hour {
 				lastDay++
 			}
 		case b.State == rpc.Failed:

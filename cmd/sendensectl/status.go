@@ -19,6 +19,23 @@ func (a *app) statusCommand() *cobra.Command {
 	})
 }
 
+// isOrAre counts things in the beginning of a sentence.
+func isOrAre(n int, thing string) string {
+	if n == 1 {
+		return count(n, thing) + " is"
+	}
+	return count(n, thing) + " are"
+}
+
+// namedText names the first few of n.
+func namedText(names []string, n int) string {
+	names = names[:min(len(names), 5)]
+	if more := n - len(names); more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names, ", "), more)
+	}
+	return strings.Join(names, ", ")
+}
+
 func printStatus(p *printer, s rpc.AgentStatus) {
 	bus := "connected"
 	if !s.BusConnected {
@@ -29,6 +46,15 @@ func printStatus(p *printer, s rpc.AgentStatus) {
 		"ports", fmt.Sprintf("%d, of them %d leased, %d cooling down, %d held by others", s.Ports.Total, s.Ports.Leased, s.Ports.Cooling, s.Ports.Foreign))
 	for _, w := range s.Warnings {
 		p.line("warning: %s", w)
+	}
+	for _, h := range s.HeldPrunes {
+		p.line("")
+		printHeld(p, h)
+	}
+	if n := s.FutureRestorePoints; n > 0 {
+		p.line("")
+		p.line("%s dated in the future, because a clock was wrong, or is: %s. They count for no retention rule and no age.",
+			isOrAre(n, "restore point"), namedText(s.FutureBackupIDs, n))
 	}
 	p.line("")
 	printRepositories(p, s.Repositories)

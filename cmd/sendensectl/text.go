@@ -87,6 +87,14 @@ func shortTime(t time.Time) string {
 	return t.Local().Format("2006-01-02 15:04")
 }
 
+// datedText is shortTime of a date that may lie in the future.
+func datedText(t time.Time, future bool) string {
+	if future {
+		return shortTime(t) + " (in the future!)"
+	}
+	return shortTime(t)
+}
+
 // humanDuration shows a duration in its two largest units.
 func humanDuration(d time.Duration) string {
 	switch d = max(d, 0); {

@@ -3,6 +3,7 @@ package translate
 import (
 	"encoding/json"
 	"strings"
+	"time"
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/backup"
@@ -97,6 +98,7 @@ func diskResult(run backup.DiskRun, failure *backup.Failure) rpc.DiskResult {
 
 // Backup is the record of a backup.
 func Backup(b backup.Backup) rpc.Backup {
+	now := time.Now()
 	w := rpc.Backup{
 		BackupID:         b.ID,
 		VMContextID:      b.VM.ContextID,
@@ -117,12 +119,14 @@ func Backup(b backup.Backup) rpc.Backup {
 		BytesTransferred: received(b),
 		TotalBytes:       b.VM.TotalBytes(),
 		SNAPID:           b.SNAPID,
+		Sequence:         b.Sequence,
 		CreatedAt:        b.CreatedAt.UTC(),
+		FutureDated:      backup.Future(b.CreatedAt, now),
 		UpdatedAt:        b.UpdatedAt.UTC(),
 		CalledAt:         b.CalledAt.UTC(),
 		SeenAt:           b.SeenAt.UTC(),
 		EndedAt:          b.EndedAt.UTC(),
-		Verified:         verification(b.Verified),
+		Verified:         verification(b.Verified, now),
 		CooldownUntil:    b.CooldownUntil.UTC(),
 		Rewritten:        rewritten(b.Rewritten),
 	}

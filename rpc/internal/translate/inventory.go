@@ -95,5 +95,7 @@ func Status(s agent.Status) rpc.AgentStatus {
 		VMs:            s.VMs,
 		Ports:          rpc.PortCounts{Total: s.PortsTotal, Leased: s.PortsLeased, Cooling: s.PortsCooling, Foreign: s.PortsForeign},
 		Repositories:   Repositories(s.Repositories),
+
+		HeldPrunes: HeldPrunes(s.HeldPrunes), FutureRestorePoints: s.FuturePoints, FutureBackupIDs: s.FutureIDs,
 	}
 }

@@ -15,17 +15,27 @@ func PruneRequest(w rpc.PruneRequest) agent.PruneRequest {
 func PruneReport(r agent.PruneReport, dryRun bool) rpc.PruneReport {
 	w := rpc.PruneReport{
 		DryRun: dryRun, Points: make([]rpc.PrunedPoint, 0, len(r.Points)), KeptCount: r.Kept, RemovedCount: r.Removed,
-		MergedCount: r.Merged, FailedCount: r.Failed, FreedBytes: r.FreedBytes,
+		Held: HeldPrunes(r.Held), MergedCount: r.Merged, FailedCount: r.Failed, FreedBytes: r.FreedBytes,
 	}
 	for _, p := range r.Points {
 		point := rpc.PrunedPoint{
 			BackupID: p.BackupID, VMName: p.VMName, RepositoryID: p.Repository, PolicyID: p.Policy, CreatedAt: p.CreatedAt.UTC(),
-			Action: rpc.PruneAction(p.Action), Reasons: p.Reasons, Into: p.Into, Bytes: p.Bytes, Removed: p.Removed,
+			Misdated: p.Misdated, Action: rpc.PruneAction(p.Action), Reasons: p.Reasons, Into: p.Into, Bytes: p.Bytes, Removed: p.Removed,
 		}
 		if f := p.Failure; f != nil {
 			point.Failure = &rpc.Failure{Reason: rpc.Reason(f.Reason), Message: f.Message, Hint: f.Hint, DiskID: f.DiskID}
 		}
 		w.Points = append(w.Points, point)
+	}
+	return w
+}
+
+// HeldPrunes are the prunes that wait for a person, on the wire.
+func HeldPrunes(list []agent.HeldPrune) (w []rpc.HeldPrune) {
+	for _, h := range list {
+		w = append(w, rpc.HeldPrune{
+			VMName: h.VMName, RepositoryID: h.Repository, RemovedCount: h.Removed, PointCount: h.Points, Since: h.Since.UTC(),
+		})
 	}
 	return w
 }

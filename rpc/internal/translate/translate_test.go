@@ -87,9 +87,9 @@ func TestNothingIsForgotten(t *testing.T) {
 		wire any
 		but  []string
 	}{
-		"Backup":         {wire: Backup(b), but: []string{".Progress", ".Rewrite"}},
+		"Backup":         {wire: Backup(b), but: []string{".Progress", ".Rewrite", ".FutureDated"}},
 		"Progress":       {wire: Progress(filled[agent.Progress]())},
-		"Event":          {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Rewrite", ".Restore"}},
+		"Event":          {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Rewrite", ".Backup.FutureDated", ".Restore"}},
 		"RestoreEvent":   {wire: Event(1, filled[agent.Event]()), but: []string{".Backup"}},
 		"WatchQuery":     {wire: WatchQuery(filled[rpc.WatchRequest]()), but: []string{".Restores", ".RestoreID"}}, // of restore.watch
 		"Started":        {wire: Started(b), but: []string{".DiskResults.ErrorMessage"}},
@@ -99,7 +99,7 @@ func TestNothingIsForgotten(t *testing.T) {
 		"Status":         {wire: Status(filled[agent.Status]())},
 		"Discovered":     {wire: Discovered([]agent.DiscoveredVM{filled[agent.DiscoveredVM]()})},
 		"ChangeID":       {wire: ChangeID(filled[agent.ChangeIDAnswer]())},
-		"BackupPage":     {wire: BackupPage([]backup.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Rewrite"}},
+		"BackupPage":     {wire: BackupPage([]backup.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Rewrite", ".Backups.FutureDated"}},
 		"VMPage":         {wire: VMPage([]backup.VM{filled[backup.VM]()}, "next")},
 		"Restore":        {wire: Restore(filled[backup.Restore]())},
 		"Restores":       {wire: Restores([]backup.Restore{filled[backup.Restore]()})},
@@ -112,6 +112,24 @@ func TestNothingIsForgotten(t *testing.T) {
 		}
 		if paths := empty(reflect.ValueOf(tt.wire), "", but); len(paths) > 0 {
 			t.Errorf("%s: not set: %q", name, paths)
+		}
+	}
+}
+
+// TestFutureDates: what lies in the future is named, and is no date of a verification.
+func TestFutureDates(t *testing.T) {
+	now := time.Now()
+	for _, years := range []int{0, 5} {
+		at := now.AddDate(years, 0, -1)
+		b := backup.Backup{CreatedAt: at, Verified: &backup.Verification{At: at, DeepAt: at}}
+		chain := Chain("vm", []agent.ChainPoint{{Backup: b}}).Points[0]
+		for _, w := range []struct {
+			future   bool
+			verified *rpc.Verification
+		}{{Backup(b).FutureDated, Backup(b).Verified}, {chain.FutureDated, chain.Verified}} {
+			if future := years > 0; w.future != future || w.verified.At.IsZero() != future || w.verified.DeepAt.IsZero() != future {
+				t.Errorf("%d years ahead: %+v, %+v", years, w, w.verified)
+			}
 		}
 	}
 }

@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"time"
+
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/rpc"
@@ -33,11 +35,12 @@ func VerifyProgress(p agent.VerifyProgress) rpc.VerifyProgress {
 	}
 }
 
-func verification(v *backup.Verification) *rpc.Verification {
+// verification is what was found, as far as its dates can be believed.
+func verification(v *backup.Verification, now time.Time) *rpc.Verification {
 	if v == nil {
 		return nil
 	}
-	w := &rpc.Verification{At: v.At.UTC(), DeepAt: v.DeepAt.UTC(), Undigested: v.Undigested}
+	w := &rpc.Verification{At: backup.Believed(v.At, now).UTC(), DeepAt: backup.Believed(v.DeepAt, now).UTC(), Undigested: v.Undigested}
 	for _, d := range v.Damage {
 		w.Damage = append(w.Damage, rpc.VerifyDamage{File: d.File, DiskID: d.DiskID, Problem: d.Problem})
 	}
@@ -46,13 +49,14 @@ func verification(v *backup.Verification) *rpc.Verification {
 
 // Chain is the answer to backup.chain.
 func Chain(vm string, points []agent.ChainPoint) rpc.Chain {
+	now := time.Now()
 	w := rpc.Chain{VMName: vm, Points: make([]rpc.ChainPoint, 0, len(points))}
 	for _, p := range points {
 		b := p.Backup
 		w.Points = append(w.Points, rpc.ChainPoint{
 			BackupID: b.ID, ParentBackupID: b.Parent, BackupType: rpc.BackupType(b.Type), RepositoryID: b.Repository,
-			CreatedAt: b.CreatedAt.UTC(), EndedAt: b.EndedAt.UTC(), Tags: b.Tags, Disks: len(b.Runs), TotalBytes: b.VM.TotalBytes(),
-			AllocatedBytes: p.AllocatedBytes, Problem: p.Problem, Verified: verification(b.Verified),
+			Sequence: b.Sequence, CreatedAt: b.CreatedAt.UTC(), FutureDated: backup.Future(b.CreatedAt, now), EndedAt: b.EndedAt.UTC(), Tags: b.Tags, Disks: len(b.Runs), TotalBytes: b.VM.TotalBytes(),
+			AllocatedBytes: p.AllocatedBytes, Problem: p.Problem, Verified: verification(b.Verified, now),
 		})
 	}
 	return w
