@@ -26,8 +26,6 @@ import (
 	"regexp"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -148,19 +146,6 @@ func checkNames(vm, backupID string) error {
 		return fmt.Errorf("backup_id %q: want 1 to 255 of A-Z a-z 0-9 . _ -, and no . or - first", backupID)
 	}
 	return nil
-}
-
-// Space is the room of a repository's file system in bytes.
-type Space struct{ Free, Total uint64 }
-
-// Space asks the file system. Free is what an unprivileged user may still write.
-func (r *Repository) Space() (Space, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(r.Path, &st); err != nil {
-		return Space{}, r.fail(&fs.PathError{Op: "statfs", Path: r.Path, Err: err})
-	}
-	size := uint64(st.Bsize)
-	return Space{Free: st.Bavail * size, Total: st.Blocks * size}, nil
 }
 
 // IOMode says which of QEMU's cache and aio modes work in this repository. It is measured once, by writing a small
