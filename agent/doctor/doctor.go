@@ -99,6 +99,7 @@ func (h *host) checks() []check {
 		{name: "listeners", look: h.listeners},
 		{name: "sna", object: h.config.SNA.URL, look: h.sna},
 		{name: "credentials", look: h.credentials},
+		{name: "apart", look: h.apart},
 	}
 	return append(list, h.repositoryChecks(h.repository)...)
 }

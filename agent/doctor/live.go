@@ -34,6 +34,7 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		{name: "ports", object: h.portRange().String(), look: h.ports},
 		{name: "sna", object: h.config.SNA.URL, look: h.sna},
 		{name: "credentials", look: h.credentials},
+		{name: "apart", look: h.apart},
 	}
 	return newReport(version, runAll(ctx, append(checks, h.repositoryChecks(func(ctx context.Context, r config.Repository) []Finding {
 		return append(h.liveRepository(ctx, r), h.keyed(ctx, r, nil)...)

@@ -40,6 +40,8 @@ type Repository struct {
 	Path  string // absolute
 	owner *Owner
 
+	together *together // nil: it is alone
+
 	dirs sync.Mutex // held while the directory of a VM is made or removed
 
 	mu  sync.Mutex
@@ -123,8 +125,19 @@ func makeDir(root *os.Root, name string, mode fs.FileMode) (*os.Root, error) {
 	return dir, nil
 }
 
-// open opens the repository. Its own path may hold symbolic links: it is the administrator's.
-func (r *Repository) open() (*os.Root, error) { return os.OpenRoot(r.Path) }
+// open opens the repository. Its own path may hold symbolic links: it is the administrator's. One that is another one's directory
+// is not opened.
+func (r *Repository) open() (*os.Root, error) {
+	root, err := os.OpenRoot(r.Path)
+	if err != nil || r.together == nil {
+		return root, err
+	}
+	if err := r.together.check(r.Place(), root); err != nil {
+		_ = root.Close()
+		return nil, err
+	}
+	return root, nil
+}
 
 // fail names the repository in an error, and leaves nil alone.
 func (r *Repository) fail(err error) error {

@@ -14,6 +14,9 @@ type Space struct {
 
 // Space asks the file system of the repository.
 func (r *Repository) Space() (Space, error) {
+	if err := r.checkApart(); err != nil {
+		return Space{}, err
+	}
 	space, err := SpaceAt(r.Path)
 	return space, r.fail(err)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/agent/repository"
@@ -65,6 +66,9 @@ func rebuildCommand(path *string) *cobra.Command {
 func rebuildCatalog(cfg *config.Config, dryRun bool) (*rebuildReport, error) {
 	repositories, err := openRepositories(cfg)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := agent.Apart(cfg); err != nil {
 		return nil, err
 	}
 	path := databasePath(cfg)
@@ -119,6 +123,7 @@ func openRepositories(cfg *config.Config) ([]*repository.Repository, error) {
 	for _, r := range cfg.Repositories {
 		list = append(list, repository.New(r.ID, r.Path, owner))
 	}
+	repository.Together(list)
 	return list, nil
 }
 
