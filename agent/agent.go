@@ -60,6 +60,7 @@ type Agent struct {
 	probes       singleflight.Group // of Ready
 	deletions    singleflight.Group // by backup id
 	verifying    verifying
+	catalogs     catalogs
 	verifyLimit  *rate.Limiter // of what verifications read together, unless they are asked for another
 
 	// Runs work under work, whose end tells them to stop where they stand; what must be brought to its end all the
@@ -163,6 +164,11 @@ func (a *Agent) Open(ctx context.Context) error {
 	}
 	if err := a.recoverRestores(); err != nil {
 		return err
+	}
+	for _, r := range a.repositories {
+		if err := a.spawn(func() { a.watchCatalog(r) }); err != nil {
+			return err
+		}
 	}
 	return errors.Join(a.spawn(func() { a.watch(events) }), a.spawn(a.reconcileUnits), a.spawn(a.reconcileDirectories),
 		a.spawn(a.verifyBySchedule), a.spawn(a.pruneDaily))

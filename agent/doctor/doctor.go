@@ -34,7 +34,8 @@ type Options struct {
 type Daemon struct {
 	Version       string
 	ActiveBackups int
-	Ports         []uint16 // of its exports
+	Ports         []uint16                      // of its exports
+	Catalogs      map[string]agent.CatalogState // by repository: how its records agree with what lies there
 }
 
 // checkTimeout bounds one check: what hangs, as a dead network file system does, is a finding too.
@@ -64,7 +65,8 @@ type host struct {
 	busErr     error
 	daemon     Daemon
 	daemonErr  error
-	exports    func(ctx context.Context) ([]uint16, error) // the ports of the daemon's exports now
+	exports    func(ctx context.Context) ([]uint16, error)         // the ports of the daemon's exports now
+	catalog    func(repository string) (agent.CatalogState, error) // nil: no daemon answers
 }
 
 // Run does every check and returns what was found.
@@ -80,6 +82,9 @@ func Run(ctx context.Context, o Options) Report {
 	}
 	h.daemon, h.daemonErr = o.Daemon(asking, h.config.Agent.Socket)
 	h.exports = func(context.Context) ([]uint16, error) { return h.daemon.Ports, h.daemonErr }
+	if h.daemonErr == nil {
+		h.catalog = h.daemonCatalog
+	}
 	return newReport(o.Version, runAll(ctx, h.checks()))
 }
 
@@ -101,7 +106,7 @@ func (h *host) checks() []check {
 		{name: "credentials", look: h.credentials},
 		{name: "apart", look: h.apart},
 	}
-	return append(list, h.repositoryChecks(h.repository)...)
+	return append(append(list, h.recordsChecks()...), h.repositoryChecks(h.repository)...)
 }
 
 func (h *host) repositoryChecks(look func(context.Context, config.Repository) []Finding) []check {

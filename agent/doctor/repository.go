@@ -137,7 +137,7 @@ func catalog(repo *repository.Repository, points []repository.Found, problems []
 		if i == maxNamed {
 			return append(found, about.error(fmt.Sprintf("and %d more", len(problems)-i), "sendense-agent rebuild --dry-run names all")...)
 		}
-		found = append(found, one("catalog", p.Path).error(p.Err.Error(), "put back what is missing, or remove the directory if the restore point is not needed")...)
+		found = append(found, one("catalog", p.Path).error(p.Err.Error(), "put back what is missing, from a copy of the repository if there is one; keep the rest: what is missing may come back")...)
 	}
 	return found
 }
