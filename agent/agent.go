@@ -64,6 +64,7 @@ type Agent struct {
 	probes       singleflight.Group // of Ready
 	deletions    singleflight.Group // by backup id
 	verifying    verifying
+	catalogs     catalogs
 	verifyLimit  *rate.Limiter // of what verifications read together, unless they are asked for another
 
 	// Runs work under work, whose end tells them to stop where they stand; what must be brought to its end all the
@@ -142,6 +143,7 @@ func New(o Options) (*Agent, error) {
 	for _, r := range o.Config.Repositories {
 		a.repositories = append(a.repositories, repository.New(r.ID, r.Path, exporter.owner()))
 	}
+	repository.Together(a.repositories, stateDirectory(o.Config))
 	if o.Metrics != nil {
 		if err := a.register(o.Metrics); err != nil {
 			return nil, err
@@ -172,6 +174,11 @@ func (a *Agent) Open(ctx context.Context) error {
 	}
 	if err := a.recoverRestores(); err != nil {
 		return err
+	}
+	for _, r := range a.repositories {
+		if err := a.spawn(func() { a.watchCatalog(r) }); err != nil {
+			return err
+		}
 	}
 	return errors.Join(a.spawn(func() { a.watch(events) }), a.spawn(a.reconcileUnits), a.spawn(a.reconcileDirectories),
 		a.spawn(a.verifyBySchedule), a.spawn(a.pruneDaily))

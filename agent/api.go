@@ -44,6 +44,8 @@ type RepositoryStatus struct {
 	RestorePoints int // on record, of all times
 
 	EncryptionKey string // id of the key of new images; "" = they are plain
+
+	Catalog CatalogState // how catalog and repository agreed when they were last compared
 }
 
 // Export is one disk that is being served, as lease and unit say.

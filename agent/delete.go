@@ -87,7 +87,7 @@ func (a *Agent) deletable(b backup.Backup) (*repository.Repository, error) {
 	}
 	if dir := repo.Dir(nbd.DirName(b.VM.Name), b.ID); b.Directory != "" && b.Directory != dir {
 		e := errorf(RepositoryFailed, "backup %s is on record in %s, and repository %s would have it in %s", b.ID, b.Directory, repo.ID, dir)
-		e.BackupID, e.Hint = b.ID, "set the repository's path back to what it was, or remove the directory by hand and run 'sendense-agent rebuild' on a new database"
+		e.BackupID, e.Hint = b.ID, "set the repository's path back to what it was; if the repository was moved, make the database anew (docs/operations.md, Move a repository)"
 		return nil, e
 	}
 	return repo, nil

@@ -37,6 +37,7 @@ func newScrape(a *Agent) *scrape {
 		{name: "vms", read: a.scrapeVMs},
 		{name: "units", read: a.scrapeUnits},
 		{name: "verified", read: a.scrapeVerified},
+		{name: "catalog", read: a.scrapeCatalog},
 	}}
 	for _, r := range a.repositories {
 		s.sources = append(s.sources, source{
@@ -55,6 +56,7 @@ func (s *scrape) Describe(ch chan<- *prometheus.Desc) {
 		descVMs, descVMsOmitted, descVMAdded, descVMInterval, descLastSuccess, descLastReceived, descLastSize,
 		descDamaged, descVerifyInterval, descVerifyOldest, descVerifyLast, descVerifyOK,
 		descExports, descReceived, descOrphans,
+		descCatalogDifferences, descCatalogCompared,
 		descRepositoryFree, descRepositorySize, descRepositoryUsable, descRepositoryEncrypted,
 	} {
 		ch <- d

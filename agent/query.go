@@ -102,7 +102,7 @@ func (a *Agent) countPoints() map[string]int {
 }
 
 func (a *Agent) repositoryStatus(r *repository.Repository) RepositoryStatus {
-	s := RepositoryStatus{ID: r.ID, Path: r.Path, EncryptionKey: a.newKey(r)}
+	s := RepositoryStatus{ID: r.ID, Path: r.Path, EncryptionKey: a.newKey(r), Catalog: a.catalogs.of(r.ID)}
 	space, err := r.Space()
 	if err != nil {
 		s.Error = err.Error()

@@ -15,6 +15,7 @@ import (
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -171,12 +172,12 @@ func TestRewriteFails(t *testing.T) {
 				return pid != 0
 			})
 			must(t, syscall.Kill(pid, syscall.SIGSTOP))
-			var st unix.Statfs_t
 			path := w.config.Repositories[0].Path
-			must(t, unix.Statfs(path, &st))
+			space, err := repository.SpaceAt(path)
+			must(t, err)
 			ballast, err := os.Create(filepath.Join(path, "ballast"))
 			must(t, err)
-			must(t, unix.Fallocate(int(ballast.Fd()), 0, 0, int64(st.Bavail)*st.Bsize-floor/2-1<<20))
+			must(t, unix.Fallocate(int(ballast.Fd()), 0, 0, int64(space.Free)-floor/2-1<<20))
 			must(t, ballast.Close())
 			if floor == 0 { // otherwise it is ended as it stands
 				must(t, syscall.Kill(pid, syscall.SIGCONT))

@@ -3,7 +3,6 @@ package agent
 import (
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -30,7 +29,7 @@ func (a *Agent) settle(id string) error {
 		done := m.Parent == b.Rewrite.Onto
 		if _, err := a.change(id, func(b *backup.Backup) error {
 			if done {
-				follow(b, m)
+				m.Follow(b)
 			}
 			b.Rewrite = nil
 			return nil
@@ -50,16 +49,4 @@ func (a *Agent) settleLeft(id string) error {
 	}
 	defer a.dropRewrite(w)
 	return a.settle(id)
-}
-
-// follow has a record say what the manifest of its restore point says since it was written anew.
-func follow(b *backup.Backup, m repository.Manifest) {
-	b.Type, b.Parent, b.RemovedDisks, b.Rewritten = m.Type, m.Parent, m.RemovedDisks, m.Rewritten
-	b.Verified = nil // that was of other files
-	for i := range b.Runs {
-		d, found := pick(m.Disks, func(d repository.ManifestDisk) bool { return d.DiskID == b.Runs[i].DiskID })
-		if found {
-			b.Runs[i].Content, b.Runs[i].Change, b.Runs[i].Backing, b.Runs[i].KeyID = d.Content, d.Change, d.Backing, d.KeyID()
-		}
-	}
 }

@@ -39,6 +39,11 @@ func repositoryError(err error) error {
 		return e
 	}
 	e := errorf(RepositoryFailed, "%w", err)
+	var overlap *repository.OverlapError
+	if errors.As(err, &overlap) {
+		e.Hint = "correct the path of one of the two, or what is mounted there; then restart the daemon"
+		return e
+	}
 	if errors.Is(err, unix.EROFS) {
 		e.Hint = "the daemon may write to the repositories that were configured when systemd last read its units: run " +
 			"'systemctl daemon-reload', then 'systemctl restart sendense-agent'; if that changes nothing, the file system itself is read-only"

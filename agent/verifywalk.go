@@ -62,7 +62,7 @@ func (w *verifyWalk) point(p backup.Backup) []FileReport {
 	if p.Parent != "" {
 		if _, err := w.agent.Backup(p.Parent); AsError(err).has(BackupNotFound) {
 			f.found(damagef("its parent %s is not on record", p.Parent))
-			f.Hint = "if the parent is in the repository, run 'sendense-agent rebuild'; without it this restore point is of no use"
+			f.Hint = "if the parent is in the repository, run 'sendense-agent rebuild'; without it this restore point cannot be restored"
 		}
 	}
 	files := []FileReport{f}

@@ -24,6 +24,26 @@ type Repository struct {
 	EncryptionKey string `json:"encryption_key,omitempty"`
 
 	RestorePoints int `json:"restore_points"` // on record, of all times
+
+	Catalog Catalog `json:"catalog"` // how what is on record agrees with what lies there
+}
+
+// Catalog is how what is on record of a repository agreed with what lies there, when the two were last compared.
+type Catalog struct {
+	ComparedAt  time.Time           `json:"compared_at,omitzero"`  // absent while they have not been
+	Unrecorded  int                 `json:"unrecorded"`            // restore points that lie there and are not on record
+	Missing     int                 `json:"missing"`               // restore points that are on record and do not lie there
+	Different   int                 `json:"different"`             // restore points of which the record says something else than the manifest
+	Differences []CatalogDifference `json:"differences,omitempty"` // the first 20 of them all
+	Error       string              `json:"error,omitempty"`       // why the last comparison could not be made; "" is that it was
+}
+
+// CatalogDifference is a restore point about which record and repository disagree.
+type CatalogDifference struct {
+	Kind      string `json:"kind"` // "unrecorded", "missing" or "different"
+	BackupID  string `json:"backup_id"`
+	Directory string `json:"directory"` // absolute
+	Reason    string `json:"reason"`
 }
 
 // RepositoryList is the result of repository.list.
@@ -69,6 +89,7 @@ type AgentStatus struct {
 	HeldPrunes          []HeldPrune `json:"held_prunes,omitempty"`           // daily runs that wait for a person
 	FutureRestorePoints int         `json:"future_restore_points,omitempty"` // that are dated in the future, by a clock that was wrong
 	FutureBackupIDs     []string    `json:"future_backup_ids,omitempty"`     // some of them
+	CatalogDifferences int `json:"catalog_differences"` // restore points about which records and repositories disagree, of all repositories
 }
 
 // PortCounts says what the configured range of NBD ports is used for.

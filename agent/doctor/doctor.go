@@ -34,9 +34,10 @@ type Options struct {
 type Daemon struct {
 	Version       string
 	ActiveBackups int
-	Ports         []uint16 // of its exports
-	FuturePoints  int      // restore points that are dated in the future
-	FutureIDs     []string // some of them
+	Ports         []uint16                      // of its exports
+	Catalogs      map[string]agent.CatalogState // by repository: how its records agree with what lies there
+	FuturePoints  int                           // restore points that are dated in the future
+	FutureIDs     []string                      // some of them
 	HeldPrunes    []HeldPrune
 }
 
@@ -73,8 +74,9 @@ type host struct {
 	busErr     error
 	daemon     Daemon
 	daemonErr  error
-	exports    func(ctx context.Context) ([]uint16, error) // the ports of the daemon's exports now
-	askDaemon  func(ctx context.Context) (Daemon, error)   // what the daemon knows of its restore points
+	exports    func(ctx context.Context) ([]uint16, error)         // the ports of the daemon's exports now
+	askDaemon  func(ctx context.Context) (Daemon, error)           // what the daemon knows of its restore points
+	catalog    func(repository string) (agent.CatalogState, error) // nil: no daemon answers
 }
 
 // Run does every check and returns what was found.
@@ -91,6 +93,9 @@ func Run(ctx context.Context, o Options) Report {
 	h.daemon, h.daemonErr = o.Daemon(asking, h.config.Agent.Socket)
 	h.exports = func(context.Context) ([]uint16, error) { return h.daemon.Ports, h.daemonErr }
 	h.askDaemon = func(context.Context) (Daemon, error) { return h.daemon, h.daemonErr }
+	if h.daemonErr == nil {
+		h.catalog = h.daemonCatalog
+	}
 	return newReport(o.Version, runAll(ctx, h.checks()))
 }
 
@@ -112,8 +117,9 @@ func (h *host) checks() []check {
 		{name: "prune", look: h.heldPrunes},
 		{name: "sna", object: h.config.SNA.URL, look: h.sna},
 		{name: "credentials", look: h.credentials},
+		{name: "apart", look: h.apart},
 	}
-	return append(list, h.repositoryChecks(h.repository)...)
+	return append(append(list, h.recordsChecks()...), h.repositoryChecks(h.repository)...)
 }
 
 func (h *host) repositoryChecks(look func(context.Context, config.Repository) []Finding) []check {

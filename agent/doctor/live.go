@@ -44,7 +44,13 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		{name: "prune", look: h.heldPrunes},
 		{name: "sna", object: h.config.SNA.URL, look: h.sna},
 		{name: "credentials", look: h.credentials},
+		{name: "apart", look: h.apart},
 	}
+	h.catalog = func(id string) (agent.CatalogState, error) {
+		r, err := a.Repository(id)
+		return r.Catalog, err
+	}
+	checks = append(checks, h.recordsChecks()...)
 	return newReport(version, runAll(ctx, append(checks, h.repositoryChecks(func(ctx context.Context, r config.Repository) []Finding {
 		return append(h.liveRepository(ctx, r), h.keyed(ctx, r, nil)...)
 	})...)))

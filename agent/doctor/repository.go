@@ -8,8 +8,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
@@ -77,24 +75,24 @@ func (h *host) directory(r config.Repository) []Finding {
 
 func (h *host) space(repo *repository.Repository) []Finding {
 	about := one("space", repo.ID)
-	var st unix.Statfs_t
-	if err := unix.Statfs(repo.Path, &st); err != nil {
+	room, err := repo.Space()
+	if err != nil {
 		return about.error(err.Error(), "look at the file system of the repository")
 	}
-	free, total := st.Bavail*uint64(st.Bsize), st.Blocks*uint64(st.Bsize)
+	free, total := room.Free, room.Total
 	facts := func(found []Finding) []Finding {
 		return with(with(found, "free_bytes", fmt.Sprint(free)), "total_bytes", fmt.Sprint(total))
 	}
-	const room = "make room in the repository, or use another one"
+	const hint = "make room in the repository, or use another one"
 	switch {
 	case free < uint64(h.config.Space.Floor.Bytes()):
-		return facts(about.error(fmt.Sprintf("%d MiB are free, less than space.floor (%s): backups that run fail", free>>20, h.config.Space.Floor), room))
+		return facts(about.error(fmt.Sprintf("%d MiB are free, less than space.floor (%s): backups that run fail", free>>20, h.config.Space.Floor), hint))
 	case free < uint64(h.config.Space.Reserve.Bytes()):
-		return facts(about.error(fmt.Sprintf("%d MiB are free, less than space.reserve (%s): no backup starts", free>>20, h.config.Space.Reserve), room))
-	case st.Files > 0 && st.Ffree == 0:
-		return facts(about.error("no inode is free: no file can be made", room))
-	case st.Files > 0 && st.Ffree < leastInodes:
-		return facts(about.warn(fmt.Sprintf("room for only %d more files", st.Ffree), room))
+		return facts(about.error(fmt.Sprintf("%d MiB are free, less than space.reserve (%s): no backup starts", free>>20, h.config.Space.Reserve), hint))
+	case room.Files > 0 && room.FreeFiles == 0:
+		return facts(about.error("no inode is free: no file can be made", hint))
+	case room.Files > 0 && room.FreeFiles < leastInodes:
+		return facts(about.warn(fmt.Sprintf("room for only %d more files", room.FreeFiles), hint))
 	}
 	return facts(about.ok(fmt.Sprintf("%d of %d GiB are free", free>>30, total>>30)))
 }
@@ -139,7 +137,7 @@ func catalog(repo *repository.Repository, points []repository.Found, problems []
 		if i == maxNamed {
 			return append(found, about.error(fmt.Sprintf("and %d more", len(problems)-i), "sendense-agent rebuild --dry-run names all")...)
 		}
-		found = append(found, one("catalog", p.Path).error(p.Err.Error(), "put back what is missing, or remove the directory if the restore point is not needed")...)
+		found = append(found, one("catalog", p.Path).error(p.Err.Error(), "put back what is missing, from a copy of the repository if there is one; keep the rest: what is missing may come back")...)
 	}
 	return found
 }

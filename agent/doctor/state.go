@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -42,11 +43,11 @@ func (h *host) stateDirectory(context.Context) []Finding {
 	if found := mayWrite(about, path); found != nil {
 		return found
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(path, &st); err != nil {
+	room, err := repository.SpaceAt(path)
+	if err != nil {
 		return about.error(err.Error(), "look at the file system it lies on")
 	}
-	free := st.Bavail * uint64(st.Bsize)
+	free := room.Free
 	if free < leastStateBytes {
 		return about.error(fmt.Sprintf("%d MiB are free, and the database may need %d", free>>20, leastStateBytes>>20), "make room on its file system")
 	}

@@ -16,7 +16,8 @@ import (
 )
 
 // Update puts on record what the repositories hold and the database does not know: restore points, and VMs as their newest
-// restore point describes them. What is on record stays as it is. An error is one of the database and ends the work; what
+// restore point describes them. A record that is older than the manifest of its restore point follows it; all else that is on record
+// stays as it is. An error is one of the database and ends the work; what
 // else is not as it should be is a problem in the report.
 func Update(db *store.Store, repositories []*repository.Repository) (*Report, error) {
 	b := &builder{store: db, report: newReport(), newest: map[string]repository.Manifest{}}
@@ -95,42 +96,66 @@ func (b *builder) addPoint(r *repository.Repository, p repository.Found) error {
 	if err != nil {
 		return err
 	}
+	to := &b.report.Imported
 	if !added {
-		if why, err := b.compare(m.BackupID, p.Path); err != nil {
+		to = &b.report.AlreadyThere
+		why, corrected, err := b.compare(m, p.Path)
+		switch {
+		case err != nil:
 			return err
-		} else if why != nil {
+		case why != nil:
 			b.report.problem(p.Path, why)
 			return nil
+		case corrected:
+			to = &b.report.Corrected
 		}
 	}
-	b.report.add(Point{BackupID: m.BackupID, VMName: m.VM.Name, Repository: r.ID, Directory: p.Path}, added)
+	*to = append(*to, Point{BackupID: m.BackupID, VMName: m.VM.Name, Repository: r.ID, Directory: p.Path})
 	if old, ok := b.newest[m.VM.Name]; !ok || m.Sequence >= old.Sequence {
 		b.newest[m.VM.Name] = m
 	}
 	return nil
 }
 
-// compare says why what was not imported is not what the database knows under its id; nil if it is. A backup that is
-// active there is completed by the daemon, which finds the manifest.
-func (b *builder) compare(id, directory string) (why, err error) {
-	removed, err := b.store.Removed(id)
+// compare says why what was not imported is not what the database knows under its id; nil if it is. Where the record only lacks what a
+// rewriting has changed since, it is corrected.
+func (b *builder) compare(m repository.Manifest, directory string) (why error, corrected bool, err error) {
+	removed, err := b.store.Removed(m.BackupID)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if removed {
-		return fmt.Errorf("backup %s was deleted and its directory is left behind: remove the directory", id), nil
+		return errDeleted(m.BackupID), false, nil
 	}
-	known, err := b.store.Backup(id)
+	known, err := b.store.Backup(m.BackupID)
+	if err != nil {
+		return nil, false, err
+	}
+	if why := contradiction(known, m, directory); why != nil || known.State != backup.Completed {
+		return why, false, nil
+	}
+	what, rewritten := m.Disagrees(known)
 	switch {
-	case err != nil:
-		return nil, err
-	case known.Directory != directory:
-		return fmt.Errorf("backup %s is on record in %s: remove this directory if it is a copy; "+
-			"if the repository was moved, move the database away and run this again", id, known.Directory), nil
-	case known.State.Terminal() && known.State != backup.Completed && known.State != backup.Deleting:
-		return fmt.Errorf("backup %s has a manifest and is on record as %s: look at both, and remove one", id, known.State), nil
+	case what == "" || known.Rewrite != nil: // the daemon brings a rewriting to its end
+		return nil, false, nil
+	case !rewritten:
+		return fmt.Errorf("backup %s is on record as another one: %s: keep it; %s", m.BackupID, what, takenIn), false, nil
 	}
-	return nil, nil
+	err = b.store.Correct(m.BackupID, time.Now(), m.Follow)
+	if refused(err) {
+		return fmt.Errorf("its record is older than its manifest (%s) and is not corrected now: %w: run this again when that is over", what, err), false, nil
+	}
+	return nil, err == nil, err
+}
+
+// refused says whether an error of the database is about the one record, so that the others can be looked at all the same.
+func refused(err error) bool {
+	var read *store.ReadError
+	var state *store.StateError
+	var rewriting *store.RewritingError
+	var missing *store.NotFoundError
+	var immutable *store.ImmutableError
+	return errors.As(err, &read) || errors.As(err, &state) || errors.As(err, &rewriting) || errors.As(err, &missing) || errors.As(err, &immutable)
 }
 
 // addVMs registers the VMs that have restore points and no record.

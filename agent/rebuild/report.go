@@ -5,6 +5,7 @@ type Report struct {
 	Repositories []string  `json:"repositories"` // ids, in the order of the configuration
 	Imported     []Point   `json:"imported"`
 	AlreadyThere []Point   `json:"already_there"`
+	Corrected    []Point   `json:"corrected"` // were on record as they were before they were written anew
 	VMs          []string  `json:"vms_registered"`
 	Problems     []Problem `json:"problems"`
 }
@@ -25,15 +26,7 @@ type Problem struct {
 
 func newReport() *Report {
 	return &Report{
-		Repositories: []string{}, Imported: []Point{}, AlreadyThere: []Point{}, VMs: []string{}, Problems: []Problem{},
-	}
-}
-
-func (r *Report) add(p Point, imported bool) {
-	if imported {
-		r.Imported = append(r.Imported, p)
-	} else {
-		r.AlreadyThere = append(r.AlreadyThere, p)
+		Repositories: []string{}, Imported: []Point{}, AlreadyThere: []Point{}, Corrected: []Point{}, VMs: []string{}, Problems: []Problem{},
 	}
 }
 

@@ -117,7 +117,7 @@ func (c *catalog) imagesThere(dir *os.Root, m Manifest) bool {
 		info, err := dir.Lstat(d.File)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			err = fmt.Errorf("disk %d: image %s is missing: put it back, or remove the restore point", d.DiskID, d.File)
+			err = fmt.Errorf("disk %d: image %s is missing: put it back; without it this restore point cannot be restored", d.DiskID, d.File)
 		case err != nil:
 			err = located(dir, err)
 		case !info.Mode().IsRegular():
@@ -172,11 +172,11 @@ func (c chains) check(f *Found) {
 // standsOn says why a restore point cannot stand on its parent, which may be nil.
 func standsOn(m Manifest, parent *Found) error {
 	if parent == nil {
-		return fmt.Errorf("its parent %s is not there, or cannot be read: put it back, or remove this restore point, "+
-			"which is of no use without it", m.Parent)
+		return fmt.Errorf("its parent %s is not there, or cannot be read: put it back; without it this restore point "+
+			"cannot be restored, so keep it until you know that its parent is lost", m.Parent)
 	}
 	if !parent.Whole {
-		return fmt.Errorf("its parent %s is not whole, so this restore point is of no use", m.Parent)
+		return fmt.Errorf("its parent %s is not whole, so this restore point cannot be restored until that is mended", m.Parent)
 	}
 	for _, d := range m.Disks {
 		if d.Backing != "" && !hasFile(parent.Manifest, path.Base(d.Backing)) {

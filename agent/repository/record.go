@@ -1,8 +1,10 @@
 package repository
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/nbd"
@@ -42,4 +44,82 @@ func (m Manifest) record() backup.Backup {
 		})
 	}
 	return b
+}
+
+// Follow has a record say what the manifest of its restore point says since it was written anew.
+func (m Manifest) Follow(b *backup.Backup) {
+	b.Type, b.Parent, b.RemovedDisks, b.Rewritten = m.Type, m.Parent, m.RemovedDisks, m.Rewritten
+	b.Verified = nil // that was of other files
+	for i := range b.Runs {
+		if d := m.disk(b.Runs[i].DiskID); d != nil {
+			b.Runs[i].Content, b.Runs[i].Change, b.Runs[i].Backing, b.Runs[i].KeyID = d.Content, d.Change, d.Backing, d.KeyID()
+		}
+	}
+}
+
+func (m Manifest) disk(id int) *ManifestDisk {
+	for i := range m.Disks {
+		if m.Disks[i].DiskID == id {
+			return &m.Disks[i]
+		}
+	}
+	return nil
+}
+
+// Disagrees names what a record and the manifest say differently, with both; "" for nothing. rewritten says that it is nothing but
+// what changes when a restore point is written anew, so that Follow mends it: the record is older than the manifest. Anything else
+// makes them tell of two different restore points.
+func (m Manifest) Disagrees(b backup.Backup) (what string, rewritten bool) {
+	if what = m.otherPoint(b); what != "" {
+		return what, false
+	}
+	differs := func(field string, record, manifest any) {
+		if what == "" && record != manifest {
+			what = fmt.Sprintf("%s: %q on record, %q in the manifest", field, fmt.Sprint(record), fmt.Sprint(manifest))
+		}
+	}
+	differs("backup_type", b.Type, m.Type)
+	differs("parent", b.Parent, m.Parent)
+	for _, run := range b.Runs {
+		d := m.disk(run.DiskID)
+		field := fmt.Sprintf("disk %d: ", run.DiskID)
+		differs(field+"content", run.Content, d.Content)
+		differs(field+"backing", run.Backing, d.Backing)
+		differs(field+"encryption_key", run.KeyID, d.KeyID())
+	}
+	differs("rewritten", whenRewritten(b.Rewritten), whenRewritten(m.Rewritten))
+	return what, true
+}
+
+func whenRewritten(w *backup.Rewritten) string {
+	if w == nil {
+		return "never"
+	}
+	return w.At.UTC().Format(time.RFC3339)
+}
+
+// otherPoint names what no rewriting changes.
+func (m Manifest) otherPoint(b backup.Backup) string {
+	switch {
+	case b.ID != m.BackupID:
+		return fmt.Sprintf("backup_id: %q on record, %q in the manifest", b.ID, m.BackupID)
+	case b.VM.Name != m.VM.Name:
+		return fmt.Sprintf("vm name: %q on record, %q in the manifest", b.VM.Name, m.VM.Name)
+	case len(b.Runs) != len(m.Disks):
+		return fmt.Sprintf("%d disks on record, %d in the manifest", len(b.Runs), len(m.Disks))
+	}
+	for _, run := range b.Runs {
+		d := m.disk(run.DiskID)
+		switch {
+		case d == nil:
+			return fmt.Sprintf("disk %d: not in the manifest", run.DiskID)
+		case d.ChangeID != run.ChangeID:
+			return fmt.Sprintf("disk %d: change_id: %q on record, %q in the manifest", run.DiskID, run.ChangeID, d.ChangeID)
+		case d.CapacityBytes != run.CapacityBytes:
+			return fmt.Sprintf("disk %d: capacity_bytes: %d on record, %d in the manifest", run.DiskID, run.CapacityBytes, d.CapacityBytes)
+		case d.File != filepath.Base(run.Image):
+			return fmt.Sprintf("disk %d: file: %q on record, %q in the manifest", run.DiskID, filepath.Base(run.Image), d.File)
+		}
+	}
+	return ""
 }

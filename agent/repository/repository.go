@@ -26,8 +26,6 @@ import (
 	"regexp"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -41,6 +39,8 @@ type Repository struct {
 	ID    string
 	Path  string // absolute
 	owner *Owner
+
+	together *together // nil: it is alone
 
 	dirs sync.Mutex // held while the directory of a VM is made or removed
 
@@ -125,8 +125,19 @@ func makeDir(root *os.Root, name string, mode fs.FileMode) (*os.Root, error) {
 	return dir, nil
 }
 
-// open opens the repository. Its own path may hold symbolic links: it is the administrator's.
-func (r *Repository) open() (*os.Root, error) { return os.OpenRoot(r.Path) }
+// open opens the repository. Its own path may hold symbolic links: it is the administrator's. One that is another one's directory
+// is not opened.
+func (r *Repository) open() (*os.Root, error) {
+	root, err := os.OpenRoot(r.Path)
+	if err != nil || r.together == nil {
+		return root, err
+	}
+	if err := r.together.check(r.Place(), root); err != nil {
+		_ = root.Close()
+		return nil, err
+	}
+	return root, nil
+}
 
 // fail names the repository in an error, and leaves nil alone.
 func (r *Repository) fail(err error) error {
@@ -148,19 +159,6 @@ func checkNames(vm, backupID string) error {
 		return fmt.Errorf("backup_id %q: want 1 to 255 of A-Z a-z 0-9 . _ -, and no . or - first", backupID)
 	}
 	return nil
-}
-
-// Space is the room of a repository's file system in bytes.
-type Space struct{ Free, Total uint64 }
-
-// Space asks the file system. Free is what an unprivileged user may still write.
-func (r *Repository) Space() (Space, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(r.Path, &st); err != nil {
-		return Space{}, r.fail(&fs.PathError{Op: "statfs", Path: r.Path, Err: err})
-	}
-	size := uint64(st.Bsize)
-	return Space{Free: st.Bavail * size, Total: st.Blocks * size}, nil
 }
 
 // IOMode says which of QEMU's cache and aio modes work in this repository. It is measured once, by writing a small

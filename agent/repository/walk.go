@@ -136,7 +136,9 @@ func located(root *os.Root, err error) error {
 }
 
 // ownerOf is the user that a file belongs to.
-func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
+func ownerOf(info fs.FileInfo) int { return int(statOf(info).Uid) }
+
+func statOf(info fs.FileInfo) *syscall.Stat_t { return info.Sys().(*syscall.Stat_t) }
 
 // allocated is how many bytes a file takes on the disk: stat counts in units of 512, whatever the file system's blocks are.
 func allocated(info fs.FileInfo) int64 { return info.Sys().(*syscall.Stat_t).Blocks * 512 }

@@ -12,7 +12,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/doctor"
+	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -69,6 +71,20 @@ func printReport(w io.Writer, report doctor.Report, output string) error {
 	return report.Print(w, terminal, terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb")
 }
 
+// catalogState is what the daemon says of a repository's records.
+func catalogState(r rpc.Repository) agent.CatalogState {
+	s := agent.CatalogState{Error: r.Catalog.Error, Comparison: rebuild.Comparison{
+		At: r.Catalog.ComparedAt, Points: r.RestorePoints,
+		Counts: map[rebuild.Kind]int{
+			rebuild.Unrecorded: r.Catalog.Unrecorded, rebuild.Missing: r.Catalog.Missing, rebuild.Different: r.Catalog.Different,
+		},
+	}}
+	for _, d := range r.Catalog.Differences {
+		s.Named = append(s.Named, rebuild.Difference{Kind: rebuild.Kind(d.Kind), BackupID: d.BackupID, Path: d.Directory, Reason: d.Reason})
+	}
+	return s
+}
+
 // askDaemon asks the daemon that answers on a socket for what the checks want to know.
 func askDaemon(ctx context.Context, socket string) (doctor.Daemon, error) {
 	c, err := rpc.Dial(ctx, socket)
@@ -81,8 +97,11 @@ func askDaemon(ctx context.Context, socket string) (doctor.Daemon, error) {
 		return doctor.Daemon{}, err
 	}
 	d := doctor.Daemon{
-		Version: status.Version, ActiveBackups: status.ActiveBackups,
+		Version: status.Version, ActiveBackups: status.ActiveBackups, Catalogs: map[string]agent.CatalogState{},
 		FuturePoints: status.FutureRestorePoints, FutureIDs: status.FutureBackupIDs,
+	}
+	for _, r := range status.Repositories {
+		d.Catalogs[r.RepositoryID] = catalogState(r)
 	}
 	for _, p := range status.HeldPrunes {
 		d.HeldPrunes = append(d.HeldPrunes, doctor.HeldPrune{VM: p.VMName, Repository: p.RepositoryID, Removed: p.RemovedCount, Points: p.PointCount})

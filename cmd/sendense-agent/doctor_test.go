@@ -109,7 +109,7 @@ func TestDoctor(t *testing.T) {
 			checks[f.Check] = true
 		}
 		for _, name := range []string{
-			"config", "exporter-user", "qemu-img", "qemu-nbd", "features", "bus", "daemon", "state-directory",
+			"config", "exporter-user", "qemu-img", "qemu-nbd", "features", "bus", "daemon", "state-directory", "apart",
 			"database", "ports", "listeners", "sna", "repository", "space", "io", "catalog", "data-path",
 		} {
 			if !checks[name] {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/cmd/internal/manual"
 )
@@ -66,7 +67,14 @@ func command() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			away, err := agent.Apart(cfg)
+			if err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
 			fmt.Fprintln(cmd.OutOrStdout(), path+": ok")
+			for _, cause := range away {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s: not compared with the other repositories: %v\n", path, cause)
+			}
 			if todo := unread(path, cfg); todo != "" {
 				fmt.Fprintln(cmd.ErrOrStderr(), path+": "+todo)
 			}

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/user"
@@ -13,8 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
+	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/agent/repository"
@@ -29,9 +28,10 @@ func rebuildCommand(path *string) *cobra.Command {
 		Use:   "rebuild",
 		Short: "Make the catalog again from the manifests in the repositories",
 		Long: "rebuild reads the manifest of every restore point in every configured repository and puts on record what the\n" +
-			"database does not know: restore points, and VMs as their newest restore point describes them. What is on record\n" +
-			"stays as it is, so it can be run at any time the daemon is stopped, and as often as wanted. A database that\n" +
-			"is damaged is set aside, and a new one is made.\n\n" +
+			"database does not know: restore points, and VMs as their newest restore point describes them. A record that is older\n" +
+			"than its manifest, as in a database that was put back from a copy, is corrected; all else on record stays as it\n" +
+			"is, so it can be run at any time the daemon is stopped, and as often as wanted. It removes nothing. A database\n" +
+			"that is damaged is set aside, and a new one is made.\n\n" +
 			"It exits with 1 when something was found that is not as it should be; all the rest has been done then.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -65,6 +65,9 @@ func rebuildCommand(path *string) *cobra.Command {
 func rebuildCatalog(cfg *config.Config, dryRun bool) (*rebuildReport, error) {
 	repositories, err := openRepositories(cfg)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := agent.Apart(cfg); err != nil {
 		return nil, err
 	}
 	path := databasePath(cfg)
@@ -119,6 +122,7 @@ func openRepositories(cfg *config.Config) ([]*repository.Repository, error) {
 	for _, r := range cfg.Repositories {
 		list = append(list, repository.New(r.ID, r.Path, owner))
 	}
+	repository.Together(list)
 	return list, nil
 }
 
@@ -130,35 +134,9 @@ func copyDatabase(path string) (beside string, remove func(), err error) {
 		return "", nil, err
 	}
 	beside = filepath.Join(dir, filepath.Base(path))
-	if err := copyLocked(beside, path); err != nil {
+	if err := store.Copy(beside, path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		_ = os.RemoveAll(dir)
-		return "", nil, fmt.Errorf("database %s: %w", path, err)
+		return "", nil, err
 	}
 	return beside, func() { _ = os.RemoveAll(dir) }, nil
-}
-
-// copyLocked copies a database, if there is one. The lock keeps the daemon from writing meanwhile, and shows when it
-// runs.
-func copyLocked(to, path string) error {
-	from, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	err = unix.Flock(int(from.Fd()), unix.LOCK_SH|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return errors.New("locked by another process: stop the daemon first")
-	}
-	if err != nil {
-		return err
-	}
-	copied, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(copied, from)
-	return errors.Join(err, copied.Close())
 }

@@ -327,12 +327,15 @@ func TestRebuildProblems(t *testing.T) {
 		reasons = append(reasons, p.Reason)
 	}
 	for _, want := range []string{
-		"vm-disk0", "is not whole", "on record as failed", "was deleted", "is on record in " + h.repositories[0].Path, "repository gone",
+		"vm-disk0", "is not whole", "on record as failed", "on record as deleted", "is on record in " + h.repositories[0].Path, "repository gone",
 	} {
 		want = strings.ReplaceAll(want, "vm-disk0", broken.Disks[0].File+" is missing")
 		if !strings.Contains(strings.Join(reasons, "\n"), want) {
 			t.Errorf("no problem says %q: %q", want, reasons)
 		}
+	}
+	if text := strings.Join(reasons, "\n"); strings.Contains(text, "remove this") || strings.Contains(text, "remove the") || strings.Contains(text, "remove one") {
+		t.Errorf("somebody is told to remove what may be the only copy: %q", reasons)
 	}
 	must(t, h.open().Close())
 }

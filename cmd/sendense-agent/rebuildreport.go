@@ -38,6 +38,9 @@ func (r *rebuildReport) print(w io.Writer, format string) error {
 	for _, vm := range r.VMs {
 		fmt.Fprintf(&b, "registered vm %s\n", plain(vm))
 	}
+	for _, p := range r.Corrected {
+		fmt.Fprintf(&b, "corrected %s: it was written anew since the database was\n", plain(p.BackupID))
+	}
 	for _, p := range r.Problems {
 		fmt.Fprintf(&b, "problem: %s\n  %s\n", plain(p.Path), plain(p.Reason))
 	}
@@ -45,8 +48,12 @@ func (r *rebuildReport) print(w io.Writer, format string) error {
 	if r.DryRun {
 		done = "nothing was changed; a rebuild would do this"
 	}
-	fmt.Fprintf(&b, "%s: %d imported, %d already there, %s registered, %s (%s)\n",
-		done, len(r.Imported), len(r.AlreadyThere), count(len(r.VMs), "VM"), count(len(r.Problems), "problem"), plain(r.Database))
+	there := fmt.Sprintf("%d already there", len(r.AlreadyThere)+len(r.Corrected))
+	if n := len(r.Corrected); n > 0 {
+		there += fmt.Sprintf(" (%d corrected)", n)
+	}
+	fmt.Fprintf(&b, "%s: %d imported, %s, %s registered, %s (%s)\n",
+		done, len(r.Imported), there, count(len(r.VMs), "VM"), count(len(r.Problems), "problem"), plain(r.Database))
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -68,7 +75,7 @@ func (r *rebuildReport) table(w io.Writer) {
 		c.imported++
 		rows[row{p.Repository, p.VMName}] = c
 	}
-	for _, p := range r.AlreadyThere {
+	for _, p := range slices.Concat(r.AlreadyThere, r.Corrected) {
 		c := rows[row{p.Repository, p.VMName}]
 		c.there++
 		rows[row{p.Repository, p.VMName}] = c

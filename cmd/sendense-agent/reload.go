@@ -54,6 +54,9 @@ func (r *reloader) reload() {
 	r.tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 	defer r.tell(daemon.SdNotifyReady) // also when nothing was taken up: systemctl reload waits for it
 	after, err := config.Load(r.path)
+	if err == nil {
+		_, err = agent.Apart(after)
+	}
 	if err != nil {
 		for _, problem := range eachOf(err) {
 			r.log.Error("the configuration is not reloaded, the old one stays", "error", problem)

@@ -106,6 +106,9 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, reloads *re
 			opened.close(log)
 		}
 	}()
+	if err := startApart(cfg, log); err != nil {
+		return nil, err
+	}
 	if p.store, err = openDatabase(cfg, log); err != nil {
 		return nil, err
 	}
@@ -127,6 +130,16 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, reloads *re
 		LogLevel: reloads.level, AcceptZeroes: reloads.zeroes,
 	})
 	return p, err
+}
+
+// startApart refuses to start on repositories of which two are one directory. One that is away is no reason: it is compared before
+// it is used.
+func startApart(cfg *config.Config, log *slog.Logger) error {
+	away, err := agent.Apart(cfg)
+	for _, cause := range away {
+		log.Warn("cannot be compared with the other repositories now, and is when it is used", "error", cause)
+	}
+	return err
 }
 
 func (p *parts) close(log *slog.Logger) {

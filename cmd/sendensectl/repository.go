@@ -45,6 +45,19 @@ func usable(r rpc.Repository) string {
 	return "usable"
 }
 
+// catalogLine says whether what is on record agrees with what lies in repositories.
+func catalogLine(differences int, list ...rpc.Repository) string {
+	if differences > 0 {
+		return count(differences, "restore point") + " DIFFER from what is on record: sendensectl doctor names them"
+	}
+	for _, r := range list {
+		if r.Catalog.Error != "" || r.Catalog.ComparedAt.IsZero() {
+			return cmp.Or(r.Catalog.Error, "not compared yet with repository "+r.RepositoryID)
+		}
+	}
+	return "agrees with what lies in the repositories"
+}
+
 // encryption is the name of the key of new backups.
 func encryption(r rpc.Repository) string { return cmp.Or(r.EncryptionKey, "not encrypted") }
 
@@ -59,7 +72,8 @@ func (a *app) repositoryShow() *cobra.Command {
 			return a.show(r, func(p *printer) {
 				p.pairs("repository", r.RepositoryID, "path", r.Path, "state", usable(r), "encryption key", encryption(r), "free", humanSize(r.FreeBytes),
 					"size", humanSize(r.TotalBytes), "used", usedPart(r), "cache mode", r.Cache, "aio mode", r.AIO,
-					"points", count(r.RestorePoints, "restore point"))
+					"points", count(r.RestorePoints, "restore point"),
+					"catalog", catalogLine(r.Catalog.Unrecorded+r.Catalog.Missing+r.Catalog.Different, r))
 			})
 		}),
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -179,9 +180,9 @@ func (c *crash) smallRepository(size int) (fill func(left uint64) (empty func())
 	ballast := path + "/ballast"
 	return func(left uint64) func() {
 		c.Helper()
-		var st unix.Statfs_t
-		must(c.T, unix.Statfs(path, &st))
-		free := st.Bavail * uint64(st.Bsize)
+		space, err := repository.SpaceAt(path)
+		must(c.T, err)
+		free := space.Free
 		if free < left {
 			c.Fatalf("%d bytes are free, %d should stay", free, left)
 		}

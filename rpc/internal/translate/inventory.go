@@ -1,8 +1,11 @@
 package translate
 
 import (
+	"time"
+
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -57,7 +60,19 @@ func Repository(r agent.RepositoryStatus) rpc.Repository {
 	return rpc.Repository{
 		RepositoryID: r.ID, Path: r.Path, FreeBytes: r.FreeBytes, TotalBytes: r.TotalBytes,
 		Cache: r.Cache, AIO: r.AIO, Error: r.Error, RestorePoints: r.RestorePoints, EncryptionKey: r.EncryptionKey,
+		Catalog: catalog(r.Catalog),
 	}
+}
+
+func catalog(s agent.CatalogState) rpc.Catalog {
+	c := rpc.Catalog{
+		ComparedAt: s.At.UTC().Truncate(time.Second), Error: s.Error,
+		Unrecorded: s.Counts[rebuild.Unrecorded], Missing: s.Counts[rebuild.Missing], Different: s.Counts[rebuild.Different],
+	}
+	for _, d := range s.Named {
+		c.Differences = append(c.Differences, rpc.CatalogDifference{Kind: string(d.Kind), BackupID: d.BackupID, Directory: d.Path, Reason: d.Reason})
+	}
+	return c
 }
 
 // Repositories are the repositories on the wire.
@@ -83,6 +98,10 @@ func Exports(list []agent.Export) rpc.ExportList {
 
 // Status is the agent at a glance.
 func Status(s agent.Status) rpc.AgentStatus {
+	differences := 0
+	for _, r := range s.Repositories {
+		differences += r.Catalog.Differences()
+	}
 	return rpc.AgentStatus{
 		Version:        s.Version,
 		StartedAt:      s.StartedAt.UTC(),
@@ -97,5 +116,6 @@ func Status(s agent.Status) rpc.AgentStatus {
 		Repositories:   Repositories(s.Repositories),
 
 		HeldPrunes: HeldPrunes(s.HeldPrunes), FutureRestorePoints: s.FuturePoints, FutureBackupIDs: s.FutureIDs,
+		CatalogDifferences: differences,
 	}
 }

@@ -1,0 +1,117 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"reflect"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/sendense/backup-agent/agent/rebuild"
+	"github.com/sendense/backup-agent/agent/repository"
+)
+
+// How often catalog and repository are compared. A comparison reads every manifest: of 100 000 restore points it takes 17 minutes, of
+// which a network file system hardly takes notice. One that found something, or could not be made, is made again sooner, so that what
+// has been mended is known.
+const (
+	catalogInterval    = 6 * time.Hour
+	catalogDiffers     = time.Hour
+	catalogRetry       = 10 * time.Minute
+	manifestsPerSecond = 100
+)
+
+// rebuildHint is what is done about what differs.
+const rebuildHint = "stop the daemon and run 'sendense-agent rebuild --dry-run', which says what it would take in; then without --dry-run"
+
+// A CatalogState is what is known of how the catalog and a repository agree.
+type CatalogState struct {
+	rebuild.Comparison
+	Error string // why the last comparison could not be made; "" = it was, or none has ended yet
+}
+
+// catalogs are the states of all repositories, by id.
+type catalogs struct {
+	mu    sync.Mutex
+	known map[string]CatalogState
+}
+
+func (c *catalogs) of(repository string) CatalogState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known[repository]
+}
+
+func (c *catalogs) put(repository string, s CatalogState) (before CatalogState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known == nil {
+		c.known = map[string]CatalogState{}
+	}
+	before, c.known[repository] = c.known[repository], s
+	return before
+}
+
+// watchCatalog compares what lies in a repository with the catalog, now and then: an older database that was put back knows nothing
+// of what was made since. A repository that hangs holds up nobody, not even the agent's end.
+func (a *Agent) watchCatalog(r *repository.Repository) {
+	pace := rate.NewLimiter(manifestsPerSecond, manifestsPerSecond)
+	for {
+		type outcome struct {
+			found rebuild.Comparison
+			err   error
+		}
+		ended := make(chan outcome, 1)
+		go func() {
+			found, err := rebuild.Compare(a.work, a.store, r, pace.Wait)
+			ended <- outcome{found, err}
+		}()
+		wait := catalogRetry
+		select {
+		case <-a.work.Done():
+			return
+		case o := <-ended:
+			if a.work.Err() != nil {
+				return
+			}
+			wait = a.compared(r, o.found, o.err)
+		}
+		if !pause(a.work, wait) {
+			return
+		}
+	}
+}
+
+// compared keeps and tells what a comparison has found, and says when the next one is made.
+func (a *Agent) compared(r *repository.Repository, found rebuild.Comparison, err error) time.Duration {
+	if err != nil {
+		s := a.catalogs.of(r.ID)
+		if s.Error != err.Error() {
+			a.log.Warn("what lies in a repository cannot be compared with the catalog", logRepository, r.ID, logError, err)
+		}
+		s.Error = err.Error()
+		a.catalogs.put(r.ID, s)
+		return catalogRetry
+	}
+	before := a.catalogs.put(r.ID, CatalogState{Comparison: found})
+	if found.Differences() == 0 {
+		level := slog.LevelDebug
+		if before.Differences() > 0 {
+			level = slog.LevelInfo
+		}
+		a.log.Log(context.Background(), level, "repository and catalog agree", logRepository, r.ID, "restore_points", found.Points)
+		return catalogInterval
+	}
+	if !reflect.DeepEqual(before.Named, found.Named) || !reflect.DeepEqual(before.Counts, found.Counts) {
+		for _, d := range found.Named {
+			a.log.Warn("catalog and repository differ about a restore point", logRepository, r.ID, logBackupID, d.BackupID,
+				"kind", string(d.Kind), logDirectory, d.Path, logReason, d.Reason)
+		}
+	}
+	a.log.Warn("catalog and repository differ: is this an older database? "+rebuildHint, logRepository, r.ID,
+		string(rebuild.Unrecorded), found.Counts[rebuild.Unrecorded], string(rebuild.Missing), found.Counts[rebuild.Missing],
+		string(rebuild.Different), found.Counts[rebuild.Different], "named", len(found.Named))
+	return catalogDiffers
+}

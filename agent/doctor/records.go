@@ -1,0 +1,101 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/rebuild"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/store"
+)
+
+// recordsChecks compare what is on record with what lies in each repository.
+func (h *host) recordsChecks() []check {
+	var list []check
+	for _, r := range h.config.Repositories {
+		list = append(list, check{
+			name: "records", object: r.ID, timeout: trialTimeout,
+			look: func(ctx context.Context) []Finding { return h.records(ctx, r) },
+		})
+	}
+	return list
+}
+
+// errNotCompared says that a daemon which has just started has not come to it.
+var errNotCompared = errors.New("the daemon has not compared them yet")
+
+const rebuildHint = "stop the daemon and run 'sendense-agent rebuild --dry-run', which says what it would take in; then without --dry-run"
+
+// records compares what is on record with what lies in a repository, in which an older database that was put back shows.
+func (h *host) records(ctx context.Context, r config.Repository) []Finding {
+	about := one("records", r.ID)
+	found, err := h.compare(ctx, r)
+	switch {
+	case errors.Is(err, errNotCompared):
+		return about.skip(err.Error(), "run this again in a minute")
+	case errors.Is(err, repository.ErrEmpty):
+		return about.error(err.Error(), "mount it: restore points of it are on record")
+	case errors.Is(err, fs.ErrNotExist):
+		return about.skip("there is nothing to compare: "+err.Error(), "mount or make the repository; the daemon makes a database that is not there")
+	case err != nil:
+		return about.skip("cannot be compared: "+err.Error(), "run this as root, and mend what is said of the repository and the database")
+	case found.Differences() == 0:
+		return about.ok(count(found.Points, "restore point") + ", on record as in the repository")
+	}
+	list := about.error(fmt.Sprintf("records and repository differ: %d restore points are not on record, %d are on record and not there, %d are another on record",
+		found.Counts[rebuild.Unrecorded], found.Counts[rebuild.Missing], found.Counts[rebuild.Different]), "is this an older database? "+rebuildHint)
+	for _, d := range found.Named {
+		list = append(list, with(one("records", d.Path).error(d.Reason, hintFor(d)), "kind", string(d.Kind))...)
+	}
+	if more := found.Differences() - len(found.Named); more > 0 {
+		list = append(list, about.error(fmt.Sprintf("and %d more", more), "sendense-agent rebuild --dry-run names all that are in the repository")...)
+	}
+	return list
+}
+
+func hintFor(d rebuild.Difference) string {
+	if d.Kind == rebuild.Missing {
+		return "put the directory back; if it is gone for good, take it off the record: sendensectl backup delete " + d.BackupID + " --missing-ok"
+	}
+	return rebuildHint
+}
+
+// compare asks the daemon for what it has found, or compares with the database if it does not run.
+func (h *host) compare(ctx context.Context, r config.Repository) (rebuild.Comparison, error) {
+	if h.catalog != nil {
+		s, err := h.catalog(r.ID)
+		switch {
+		case err == nil && s.Error != "":
+			return s.Comparison, errors.New(s.Error)
+		case err == nil && s.At.IsZero():
+			return s.Comparison, errNotCompared
+		}
+		return s.Comparison, err
+	}
+	dir, err := os.MkdirTemp("", "sendense-doctor-")
+	if err != nil {
+		return rebuild.Comparison{}, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "agent.db")
+	if err := store.Copy(path, h.databasePath()); err != nil {
+		return rebuild.Comparison{}, err
+	}
+	db, err := store.Open(path, store.Options{MustExist: true})
+	if err != nil {
+		return rebuild.Comparison{}, err
+	}
+	defer db.Close() //nolint:errcheck // it is a copy
+	return rebuild.Compare(ctx, db, repository.New(r.ID, r.Path, h.owner), nil)
+}
+
+// daemonCatalog is what the daemon that was asked has said.
+func (h *host) daemonCatalog(id string) (agent.CatalogState, error) {
+	return h.daemon.Catalogs[id], nil
+}

@@ -1,0 +1,31 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sendense/backup-agent/agent/rebuild"
+)
+
+var (
+	descCatalogDifferences = prometheus.NewDesc("sendense_catalog_differences",
+		"Restore points about which catalog and repository disagreed when they were last compared, by kind.", []string{"repository", "kind"}, nil)
+	descCatalogCompared = prometheus.NewDesc("sendense_catalog_compared_timestamp_seconds",
+		"Time at which catalog and repository were last compared, as Unix time.", []string{"repository"}, nil)
+)
+
+// scrapeCatalog tells what the last comparisons have found; of a repository that was never compared there is no series.
+func (a *Agent) scrapeCatalog(context.Context) (list []prometheus.Metric, _ error) {
+	for _, r := range a.repositories {
+		s := a.catalogs.of(r.ID)
+		if s.At.IsZero() {
+			continue
+		}
+		list = append(list, gauge(descCatalogCompared, unixTime(s.At), r.ID))
+		for _, kind := range rebuild.Kinds {
+			list = append(list, gauge(descCatalogDifferences, float64(s.Counts[kind]), r.ID, string(kind)))
+		}
+	}
+	return list, nil
+}

@@ -1,0 +1,277 @@
+package rebuild
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// A Kind is how catalog and repository disagree about a restore point.
+type Kind string
+
+// The kinds of differences.
+const (
+	Unrecorded Kind = "unrecorded" // it is in the repository, and not in the catalog
+	Missing    Kind = "missing"    // it is in the catalog, and not in the repository
+	Different  Kind = "different"  // its record says something else than its manifest
+)
+
+// Kinds are all of them.
+var Kinds = []Kind{Unrecorded, Missing, Different}
+
+// A Difference is a restore point about which catalog and repository disagree.
+type Difference struct {
+	Kind     Kind
+	BackupID string
+	Path     string // absolute, of its directory
+	Reason   string
+}
+
+// maxNamed bounds how many differences are named; all are counted.
+const maxNamed = 20
+
+// A Comparison is how catalog and repository agreed at a time.
+type Comparison struct {
+	At     time.Time // when it ended
+	Points int       // restore points that were found on the disk, or on record
+	Counts map[Kind]int
+	Named  []Difference // the first maxNamed
+}
+
+// Differences is how many there are, of all kinds.
+func (c Comparison) Differences() (n int) {
+	for _, count := range c.Counts {
+		n += count
+	}
+	return n
+}
+
+// Records are what a comparison asks a database for.
+type Records interface {
+	PointGroups() ([]store.PointGroup, error)
+	PointsOf(g store.PointGroup) ([]backup.Backup, error)
+	Backup(id string) (backup.Backup, error)
+	Removed(id string) (bool, error)
+}
+
+// Compare compares what lies in a repository with what is on record of it, one VM after the other: names first, and a manifest where
+// both know the restore point or only the repository does. pace, which may be nil, is called before each manifest and may wait.
+// What is being made, written anew or deleted is in nobody's way: it is no difference. An error is that of a repository that cannot
+// be read or is empty, of the database, or of ctx.
+func Compare(ctx context.Context, db Records, r *repository.Repository, pace func(context.Context) error) (Comparison, error) {
+	c := &comparing{ctx: ctx, db: db, repository: r, pace: pace, found: Comparison{Counts: map[Kind]int{}}}
+	recorded, err := c.groups()
+	if err != nil {
+		return Comparison{}, err
+	}
+	vms, err := r.VMs()
+	if err != nil && !(errors.Is(err, repository.ErrEmpty) && len(recorded) == 0) {
+		return Comparison{}, err
+	}
+	vms = append(vms, slices.Collect(maps.Keys(recorded))...)
+	slices.Sort(vms)
+	for _, vm := range slices.Compact(vms) {
+		if err := c.vm(vm, recorded[vm]); err != nil {
+			return Comparison{}, err
+		}
+	}
+	c.found.At = time.Now()
+	return c.found, nil
+}
+
+type comparing struct {
+	ctx        context.Context
+	db         Records
+	repository *repository.Repository
+	pace       func(context.Context) error
+	found      Comparison
+}
+
+// groups are the VMs on record, by the names of their directories.
+func (c *comparing) groups() (map[string][]store.PointGroup, error) {
+	all, err := c.db.PointGroups()
+	recorded := map[string][]store.PointGroup{}
+	for _, g := range all {
+		if g.Repository == c.repository.ID {
+			recorded[nbd.DirName(g.VM)] = append(recorded[nbd.DirName(g.VM)], g)
+		}
+	}
+	return recorded, err
+}
+
+func (c *comparing) vm(vm string, groups []store.PointGroup) error {
+	names, err := c.repository.Names(vm)
+	if err != nil {
+		return err
+	}
+	recorded := map[string]backup.Backup{}
+	for _, g := range groups {
+		list, err := c.db.PointsOf(g)
+		if err != nil {
+			return err
+		}
+		for _, b := range list {
+			recorded[b.ID] = b
+		}
+	}
+	for _, id := range names {
+		b, known := recorded[id]
+		delete(recorded, id)
+		if known {
+			err = c.both(vm, b)
+		} else {
+			err = c.unrecorded(vm, id)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(recorded)) {
+		if err := c.missing(vm, recorded[id]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *comparing) add(kind Kind, vm, id, reason string) {
+	c.found.Counts[kind]++
+	if len(c.found.Named) < maxNamed {
+		c.found.Named = append(c.found.Named, Difference{Kind: kind, BackupID: id, Path: c.repository.Dir(vm, id), Reason: reason})
+	}
+}
+
+// manifest reads one, at the pace that is wanted.
+func (c *comparing) manifest(vm, id string) (repository.Manifest, error) {
+	if err := c.ctx.Err(); err != nil {
+		return repository.Manifest{}, err
+	}
+	if c.pace != nil {
+		if err := c.pace(c.ctx); err != nil {
+			return repository.Manifest{}, err
+		}
+	}
+	return c.repository.Manifest(vm, id)
+}
+
+// unrecorded looks at what is in the repository and no restore point of it on record. The manifest comes before the record: whatever
+// has one has a record, too.
+func (c *comparing) unrecorded(vm, id string) error {
+	m, damaged := c.manifest(vm, id)
+	switch {
+	case c.ctx.Err() != nil:
+		return c.ctx.Err()
+	case errors.Is(damaged, repository.ErrNoManifest):
+		return nil // a backup that runs, or what is left of one
+	}
+	c.found.Points++
+	known, err := c.db.Backup(id)
+	var missing *store.NotFoundError
+	switch {
+	case errors.As(err, &missing):
+		return c.nowhere(vm, id, damaged)
+	case err != nil:
+		return err
+	case damaged != nil && known.State == backup.Completed:
+		return nil // it has been completed meanwhile; a verification reads it
+	}
+	if why := contradiction(known, m, c.repository.Dir(vm, id)); why != nil && c.stillThere(vm, id) {
+		c.add(Unrecorded, vm, id, why.Error())
+	}
+	return nil
+}
+
+// nowhere is unrecorded for what has no record at all.
+func (c *comparing) nowhere(vm, id string, damaged error) error {
+	removed, err := c.db.Removed(id)
+	if err != nil || !c.stillThere(vm, id) { // it was deleted meanwhile
+		return err
+	}
+	switch {
+	case removed:
+		c.add(Unrecorded, vm, id, errDeleted(id).Error())
+	case damaged != nil:
+		c.add(Unrecorded, vm, id, "it is not on record, and its manifest cannot be read: "+damaged.Error())
+	default:
+		c.add(Unrecorded, vm, id, "it is not on record")
+	}
+	return nil
+}
+
+// stillThere says whether a manifest, good or not, lies there now.
+func (c *comparing) stillThere(vm, id string) bool {
+	_, err := c.repository.Manifest(vm, id)
+	return !errors.Is(err, repository.ErrNoManifest)
+}
+
+// steady reads a record again, and says whether it is that of a restore point with which nothing is being done.
+func (c *comparing) steady(id string) (b backup.Backup, steady bool, err error) {
+	b, err = c.db.Backup(id)
+	var missing *store.NotFoundError
+	if errors.As(err, &missing) {
+		return b, false, nil
+	}
+	return b, err == nil && b.State == backup.Completed && b.Rewrite == nil, err
+}
+
+// missing looks at what is on record and was not in the repository when that was listed.
+func (c *comparing) missing(vm string, b backup.Backup) error {
+	if c.ctx.Err() != nil {
+		return c.ctx.Err()
+	}
+	c.found.Points++
+	there, err := c.repository.Exists(vm, b.ID)
+	if err != nil || there { // it was made meanwhile
+		return err
+	}
+	if _, steady, err := c.steady(b.ID); err != nil || !steady {
+		return err
+	}
+	c.add(Missing, vm, b.ID, "its directory is not there")
+	return nil
+}
+
+// both looks at what is in both.
+func (c *comparing) both(vm string, b backup.Backup) error {
+	c.found.Points++
+	if b.Rewrite != nil || c.difference(vm, b) == nil {
+		return c.ctx.Err()
+	}
+	// It may have been written anew, or deleted, between the two looks.
+	b, steady, err := c.steady(b.ID)
+	if err != nil || !steady || c.ctx.Err() != nil {
+		return errors.Join(err, c.ctx.Err())
+	}
+	d := c.difference(vm, b)
+	if _, steady, err := c.steady(b.ID); err != nil || !steady || d == nil || c.ctx.Err() != nil {
+		return errors.Join(err, c.ctx.Err())
+	}
+	c.add(d.Kind, vm, b.ID, d.Reason)
+	return nil
+}
+
+// difference compares a record with its manifest; nil if they agree.
+func (c *comparing) difference(vm string, b backup.Backup) *Difference {
+	m, err := c.manifest(vm, b.ID)
+	switch {
+	case errors.Is(err, repository.ErrNoManifest):
+		return &Difference{Kind: Missing, Reason: "its manifest is not there"}
+	case err != nil:
+		return &Difference{Kind: Different, Reason: "its manifest cannot be read: " + err.Error()}
+	}
+	if at := c.repository.Dir(vm, b.ID); b.Directory != at {
+		return &Difference{Kind: Different, Reason: fmt.Sprintf("it is on record in %s", b.Directory)}
+	}
+	if what, _ := m.Disagrees(b); what != "" {
+		return &Difference{Kind: Different, Reason: what}
+	}
+	return nil
+}
