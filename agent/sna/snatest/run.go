@@ -105,7 +105,7 @@ func (r *run) takeSnapshot(ctx context.Context) error {
 		r.log.Warn("removed existing snapshots", "names", removed)
 	}
 	// The VM as it is now, not as it was at the POST: it may have grown.
-	if vm, known := r.server.findVM(r.vm.Path, ""); known {
+	if vm, known := r.server.vmAt(r.vm.Path); known {
 		r.vm = vm
 	}
 	taken, err := r.server.createSnapshot(ctx, r.vm, r.request.JobID)

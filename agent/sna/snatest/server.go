@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	pathpkg "path"
 	"slices"
 	"sync"
 	"time"
@@ -113,7 +114,19 @@ func (s *Server) findVM(path, name string) (VM, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, vm := range s.vms {
-		if vm.Path == path || path == "" && vm.Name == name {
+		if found, err := pathpkg.Match(path, vm.Path); err == nil && found || path == "" && vm.Name == name { // as govmomi's finder
+			return vm, true
+		}
+	}
+	return VM{}, false
+}
+
+// vmAt is the VM with a path.
+func (s *Server) vmAt(path string) (VM, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, vm := range s.vms {
+		if vm.Path == path {
 			return vm, true
 		}
 	}
