@@ -37,6 +37,8 @@ type Disk struct {
 	CapacityBytes int64  `json:"capacity_bytes,omitempty"`
 	Source        string `json:"source"` // a raw file or block device
 	Datastore     string `json:"datastore,omitempty"`
+	// UUID is that of the disk's change ids. When empty, each key of a VM has one of its own from its first snapshot on.
+	UUID string `json:"uuid,omitempty"`
 }
 
 // Options configure a [Server]. The zero value serves an empty vCenter.

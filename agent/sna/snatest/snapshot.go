@@ -69,7 +69,7 @@ func (all *snapshots) add(taken *snapshot, tracked bool) {
 	all.nameCount++
 	taken.Name = fmt.Sprintf("sbak-%s-%d", taken.JobID, all.nameCount)
 	for i := range taken.disks {
-		taken.disks[i].changeID = all.nextChangeID(taken.VM, taken.disks[i].Key, tracked)
+		taken.disks[i].changeID = all.nextChangeID(taken.VM, taken.disks[i].Disk, tracked)
 	}
 	all.alive = append(all.alive, taken)
 }
@@ -78,11 +78,14 @@ func (all *snapshots) add(taken *snapshot, tracked bool) {
 // with the disk and a number that grows. The UUID is new in every simulator, as
 // after a reset of change tracking: older ids then lead to a full copy. A disk
 // that is not tracked gets a new one every time, to the same end.
-func (all *snapshots) nextChangeID(vmPath string, key int, tracked bool) string {
+func (all *snapshots) nextChangeID(vmPath string, d Disk, tracked bool) string {
 	if all.uuids == nil {
 		all.uuids, all.sequence = make(map[string]string), make(map[string]int)
 	}
-	disk := fmt.Sprintf("%s %d", vmPath, key)
+	disk := fmt.Sprintf("%s %d", vmPath, d.Key)
+	if d.UUID != "" {
+		all.uuids[disk] = d.UUID
+	}
 	if all.uuids[disk] == "" || !tracked {
 		var id [16]byte
 		_, _ = rand.Read(id[:]) // never fails

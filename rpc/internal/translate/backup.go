@@ -123,6 +123,9 @@ func Backup(b backup.Backup) rpc.Backup {
 		SeenAt:           b.SeenAt.UTC(),
 		EndedAt:          b.EndedAt.UTC(),
 		Verified:         verification(b.Verified),
+		FullWhy:          b.FullWhy,
+		RefreshError:     b.RefreshError,
+		UnknownDiskAt:    b.UnknownDiskAt.UTC(),
 		CooldownUntil:    b.CooldownUntil.UTC(),
 		Rewritten:        rewritten(b.Rewritten),
 	}
@@ -152,6 +155,9 @@ func backupDisk(run backup.DiskRun) rpc.BackupDisk {
 		ReceivedBytes: run.ReceivedBytes,
 		Complete:      run.Complete,
 		ChangeID:      run.ChangeID,
+		Copied:        string(run.Copied),
+		CopiedWhy:     run.CopiedWhy,
+		CopyOrder:     run.Order,
 		Result:        run.Result,
 		ExitStatus:    run.ExitStatus,
 	}
