@@ -238,7 +238,7 @@ func (a *Agent) refreshQueued(ctx context.Context, b backup.Backup) (backup.Back
 		return b, errorf(VMHasNoDisks, "vm %q has no disks on record any more", vm.Name)
 	}
 	return a.change(b.ID, func(b *backup.Backup) error {
-		b.VM = vm
+		b.VM, b.RefreshError = vm.VM, vm.refreshError
 		return nil
 	})
 }
@@ -289,13 +289,14 @@ func (a *Agent) takeTurn(b backup.Backup) (backup.Backup, error) {
 		return b, err
 	}
 	failpoint.Reach("before dequeue")
-	b, err = a.store.Dequeue(b.ID, start, a.choosePorts, func(b *backup.Backup, leases []backup.Lease) {
+	admitted, err := a.store.Dequeue(b.ID, start, a.choosePorts, func(b *backup.Backup, leases []backup.Lease) {
 		a.plan(b, repo, parent, leases)
 		failpoint.Reach("committing dequeue")
 	})
 	failpoint.Reach("after dequeue")
-	if err == nil {
-		a.metrics.phase(phasePrepare, start)
+	if err != nil {
+		return b, a.prepareError(err, b.VM, repo)
 	}
-	return b, err
+	a.metrics.phase(phasePrepare, start)
+	return admitted, nil
 }

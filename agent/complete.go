@@ -32,7 +32,7 @@ func (a *Agent) CompleteDisk(_ context.Context, id string, diskID int, changeID 
 		case b.State != backup.Calling && b.State != backup.Unresolved && b.State != backup.Running:
 			return errorf(WrongState, "backup %s is %s: no disk can be completed", id, b.State)
 		}
-		d.Complete, d.ChangeID = true, changeID
+		d.Complete, d.ChangeID, d.Order = true, changeID, 1+reported(b)
 		return seen(b)
 	})
 	if err != nil {
@@ -46,6 +46,17 @@ func (a *Agent) CompleteDisk(_ context.Context, id string, diskID int, changeID 
 		r.nudge()
 	}
 	return b, nil
+}
+
+// reported is how many disks have been reported.
+func reported(b *backup.Backup) int {
+	n := 0
+	for _, d := range b.Runs {
+		if d.Complete {
+			n++
+		}
+	}
+	return n
 }
 
 // changeOfRun is change, repeated until it is recorded while the backup has a run.

@@ -20,6 +20,7 @@ const (
 	BackupInProgress  Reason = "backup_in_progress"   // 409: the VM has an active backup
 	WrongState        Reason = "wrong_state"          // 409: the backup is not in a state that allows this
 	CoolingDown       Reason = "cooling_down"         // 409: a client of an earlier run may still be on its way
+	DiskUnknown       Reason = "disk_unknown"         // 409: vCenter has a disk of the VM that is not on record
 	NoParent          Reason = "no_parent"            // 409: an incremental without a restore point to stand on
 	HasChildren       Reason = "has_children"         // 409: other backups stand on it
 	RestoreNotFound   Reason = "restore_not_found"    // 404

@@ -21,6 +21,7 @@ import (
 // exporter ended cleanly, every image is sound and on the disk. Each step finds what an earlier agent has done of it.
 func (r *run) finish() error {
 	a := r.agent
+	r.reported.Store(new(time.Now()))
 	var b backup.Backup
 	err := r.untilRecorded(func() (err error) {
 		b, err = a.advance(r.id, backup.Finishing, nil)
@@ -43,16 +44,28 @@ func (r *run) finish() error {
 	if restarted(b, a.bootID) && !ended(b) {
 		return lostWithHost(b)
 	}
+	if err := diskUnknown(b); err != nil {
+		return err
+	}
 	if err := r.waitForClients(b); err != nil {
+		return err
+	}
+	if b, err = r.recordCopies(); err != nil {
 		return err
 	}
 	manifest, err := r.inspect(b)
 	if err != nil {
 		return err
 	}
+	if err := r.waitForQuestion(); err != nil {
+		return err
+	}
 	// From here on it is too late to cancel: the manifest may stand although its writing gave an error.
 	err = r.untilRecorded(func() error {
 		_, err := a.change(r.id, func(b *backup.Backup) error {
+			if err := diskUnknown(*b); err != nil {
+				return err
+			}
 			b.PublishingAt = time.Now()
 			return nil
 		})
@@ -233,6 +246,11 @@ func (r *run) finishDisk(ctx context.Context, repo string, disk backup.Disk, d b
 		return m, r.diskError(ExporterFailed, d, err)
 	}
 	failpoint.Reach("exporter removed")
+	if d.Content == backup.WholeDisk && d.Backing != "" {
+		if d, err = r.standAlone(ctx, d); err != nil {
+			return m, r.diskError(ImageFailed, d, err)
+		}
+	}
 	check, err := r.checkImage(ctx, repo, d)
 	if err != nil {
 		return m, r.diskError(ImageFailed, d, err)

@@ -62,6 +62,7 @@ func newWorld(t testing.TB, configure ...func(*config.Config, *snatest.Options))
 	for _, dir := range []string{w.config.Agent.StateDirectory, w.config.Repositories[0].Path} {
 		must(t, os.Mkdir(dir, 0o755))
 	}
+	w.config.Deadlines.LastQuestion = config.DurationOf(200 * time.Millisecond) // the simulator is near
 	for _, f := range configure {
 		f(w.config, &options)
 	}

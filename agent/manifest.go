@@ -18,9 +18,11 @@ func (a *Agent) manifest(b backup.Backup, disks []repository.ManifestDisk) (repo
 		Policy: b.Policy, Tags: b.Tags, RequestID: b.RequestID,
 		VM: repository.ManifestVM{
 			Name: b.VM.Name, ContextID: b.VM.ContextID, InventoryPath: b.VM.InventoryPath, VCenter: b.VM.VCenter,
+			UUID: b.VM.UUID,
 		},
 		Disks: disks, RemovedDisks: b.RemovedDisks,
-		Sequence: b.Sequence, CreatedAt: b.CreatedAt, CompletedAt: time.Now(),
+		RefreshError: b.RefreshError,
+		Sequence:     b.Sequence, CreatedAt: b.CreatedAt, CompletedAt: time.Now(),
 		AgentVersion: a.version, QEMUVersion: qemu,
 	}, err
 }
@@ -30,6 +32,7 @@ func manifestDisk(disk backup.Disk, d backup.DiskRun, info nbd.ImageInfo, check 
 		DiskID: d.DiskID, UnitNumber: disk.UnitNumber, DeviceKey: disk.DeviceKey, Key: d.Key, Label: disk.Label,
 		CapacityBytes: d.CapacityBytes, File: filepath.Base(d.Image), Format: nbd.ImageFormat,
 		Content: d.Content, Change: d.Change, Backing: d.Backing, ChangeID: d.ChangeID,
+		Copied: d.Copied, CopiedWhy: d.CopiedWhy, CopyOrder: d.Order,
 		ReceivedBytes: d.ReceivedBytes, AllocatedBytes: info.ActualBytes, Check: check, IO: d.IO,
 		ClusterBytes: info.ClusterBytes, ExtendedL2: info.ExtendedL2, Encryption: encryption(d.KeyID),
 	}

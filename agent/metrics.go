@@ -14,17 +14,19 @@ import (
 
 // metrics counts what happens. What is the case at a moment is not kept here: see scrape. docs/metrics.md describes them.
 type metrics struct {
-	ended          *prometheus.CounterVec
-	failures       *prometheus.CounterVec
-	duration       *prometheus.HistogramVec
-	startPhase     *prometheus.HistogramVec
-	diskPhase      *prometheus.HistogramVec
-	snaCalls       *prometheus.CounterVec
-	exportersEnded *prometheus.CounterVec
-	orphans        prometheus.Counter
-	transactions   prometheus.Histogram
-	verifyRead     prometheus.Counter
-	verifications  *prometheus.CounterVec
+	ended      *prometheus.CounterVec
+	failures   *prometheus.CounterVec
+	duration   *prometheus.HistogramVec
+	startPhase *prometheus.HistogramVec
+	diskPhase  *prometheus.HistogramVec
+	snaCalls   *prometheus.CounterVec
+
+	refreshFailures prometheus.Counter
+	exportersEnded  *prometheus.CounterVec
+	orphans         prometheus.Counter
+	transactions    prometheus.Histogram
+	verifyRead      prometheus.Counter
+	verifications   *prometheus.CounterVec
 
 	restoresEnded   *prometheus.CounterVec
 	restoreFailures *prometheus.CounterVec
@@ -95,6 +97,10 @@ func newMetrics() *metrics {
 			Name: "sendense_agent_sna_calls_total",
 			Help: "Starts that the SNA was asked for, by outcome (accepted, refused, unreachable: nothing was sent, unknown).",
 		}, []string{"outcome"}),
+		refreshFailures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sendense_agent_vm_refresh_failures_total",
+			Help: "Times that the disks of a VM were to be looked up in vCenter before its backup and could not be.",
+		}),
 		transactions: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "sendense_agent_store_transaction_duration_seconds",
 			Help:    "Time of the database transactions that change the record of a backup, with the wait for other writers.",
@@ -115,7 +121,7 @@ func (m *metrics) initialize() {
 		}
 	}
 	for _, reason := range []Reason{
-		ExporterFailed, ImageFailed, RepositoryFailed, NoSpace, NoFreePort, NoParent,
+		ExporterFailed, ImageFailed, RepositoryFailed, NoSpace, NoFreePort, NoParent, DiskUnknown,
 		SNAUnreachable, SNARefused, DeadlinePassed, ShuttingDown, Internal,
 	} {
 		m.failures.WithLabelValues(string(reason))
@@ -155,7 +161,7 @@ func (m *metrics) initialize() {
 func (a *Agent) register(r prometheus.Registerer) error {
 	m := a.metrics
 	for _, c := range []prometheus.Collector{
-		m.ended, m.failures, m.duration, m.startPhase, m.diskPhase, m.snaCalls, m.exportersEnded, m.orphans, m.transactions,
+		m.ended, m.failures, m.duration, m.startPhase, m.diskPhase, m.snaCalls, m.refreshFailures, m.exportersEnded, m.orphans, m.transactions,
 		m.restoresEnded, m.restoreFailures, m.verifyRead, m.verifications,
 		m.rewrites, m.pruneRuns, m.pruneRemoved, m.pruneFreed, m.pruneFailures, m.pruneHolds,
 		newScrape(a),

@@ -11,25 +11,27 @@ import (
 )
 
 // chooseParent finds the restore point that a backup stands on, and proves it fit. It returns the type that the backup
-// will have: a full one has no parent, and auto becomes either.
-func (a *Agent) chooseParent(ctx context.Context, vm backup.VM, repo *repository.Repository, want backup.Type) (backup.Type, *backup.Backup, error) {
+// will have: a full one has no parent, and auto becomes either. why says why auto became a full one of a VM that has restore
+// points.
+func (a *Agent) chooseParent(ctx context.Context, vm backup.VM, repo *repository.Repository, want backup.Type) (kind backup.Type, parent *backup.Backup, why string, err error) {
 	if want == backup.Full {
-		return backup.Full, nil, nil
+		return backup.Full, nil, "", nil
 	}
 	newest, found, err := a.store.LatestCompleted(vm.Name, repo.ID)
 	if err != nil {
-		return "", nil, AsError(err)
+		return "", nil, "", AsError(err)
 	}
 	unfit := a.unfitParent(ctx, vm, repo, newest, found)
 	switch {
 	case unfit == nil:
-		return backup.Incremental, &newest, nil
+		return backup.Incremental, &newest, "", nil
 	case want == backup.Incremental || !AsError(unfit).has(NoParent):
-		return "", nil, unfit
+		return "", nil, "", unfit
 	case found:
 		a.log.Warn("a full backup is made where there was an incremental before", logVM, vm.Name, logError, unfit)
+		why = unfit.Error()
 	}
-	return backup.Full, nil, nil
+	return backup.Full, nil, why, nil
 }
 
 // unfitParent says why the newest restore point of a VM cannot be built upon, as reason NoParent; nil if it can. Any other
@@ -40,12 +42,27 @@ func (a *Agent) unfitParent(ctx context.Context, vm backup.VM, repo *repository.
 		e.Hint = "make a full backup first, or ask for the type auto"
 		return e
 	}
+	if err := otherVM(vm, newest); err != nil {
+		return err // before what else may be wrong with it
+	}
 	if !shareDisk(vm, newest) {
 		e := errorf(NoParent, "vm %q has no disk in common with its newest restore point %s", vm.Name, newest.ID)
 		e.Hint = "make a full backup, or ask for the type auto"
 		return e
 	}
 	return a.unfitPoint(ctx, vm, repo, newest)
+}
+
+// otherVM says, as reason NoParent, that a restore point is of another VM, although that has the same name on record: the VM was
+// made anew, or its record names another one now.
+func otherVM(vm backup.VM, point backup.Backup) error {
+	differs := vm.Differs(point.VM)
+	if differs == "" {
+		return nil
+	}
+	e := errorf(NoParent, "vm %q: its newest restore point %s is of another VM: %s", vm.Name, point.ID, differs)
+	e.Hint = "make a full backup, or ask for the type auto: an incremental never stands on another VM"
+	return e
 }
 
 // sameEncryption says, as reason NoParent, that a restore point is encrypted and new backups of the repository are not, or the
@@ -66,6 +83,9 @@ func (a *Agent) sameEncryption(repo *repository.Repository, point backup.Backup)
 // unfitPoint says why a restore point of a VM cannot be built upon, in the terms of unfitParent: it, or what it stands on, is
 // not what was made.
 func (a *Agent) unfitPoint(ctx context.Context, vm backup.VM, repo *repository.Repository, newest backup.Backup) error {
+	if err := otherVM(vm, newest); err != nil {
+		return err
+	}
 	if err := a.sameEncryption(repo, newest); err != nil {
 		return err
 	}
@@ -109,6 +129,9 @@ func standOn(d *backup.DiskRun, parent *backup.Backup) {
 		d.Change = backup.Grown
 	default:
 		d.Change = backup.Same
+	}
+	if from.ChangeID == "" {
+		return // nothing tells what changed, so it is copied whole
 	}
 	d.Content = backup.Changes
 	d.Backing = filepath.Join("..", parent.ID, filepath.Base(from.Image))

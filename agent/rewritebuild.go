@@ -155,7 +155,8 @@ func rewrittenDisk(d repository.ManifestDisk, check repository.ManifestCheck, in
 	return repository.ManifestDisk{
 		DiskID: d.DiskID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, Key: d.Key, Label: d.Label,
 		CapacityBytes: d.CapacityBytes, File: d.File, Format: d.Format, Content: d.Content, Change: d.Change, Backing: d.Backing,
-		ChangeID: d.ChangeID, ReceivedBytes: d.ReceivedBytes, AllocatedBytes: info.ActualBytes, Check: check, IO: d.IO,
+		ChangeID: d.ChangeID, Copied: d.Copied, CopiedWhy: d.CopiedWhy, CopyOrder: d.CopyOrder,
+		ReceivedBytes: d.ReceivedBytes, AllocatedBytes: info.ActualBytes, Check: check, IO: d.IO,
 		ClusterBytes: info.ClusterBytes, ExtendedL2: info.ExtendedL2,
 	}
 }

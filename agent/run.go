@@ -17,6 +17,8 @@ type run struct {
 	meter   meter
 	doom    error       // why nothing is done for the backup but to undo it; nil for any other
 	changed atomic.Bool // the record may be another than the one that was read last
+
+	reported atomic.Pointer[time.Time] // since when this agent knows that every disk is reported; nil until then
 }
 
 // errCancelled is the cause of a run that somebody asked to cancel.

@@ -30,7 +30,7 @@ func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (backup.Backu
 	}
 	// A caller that hangs up changes nothing: what follows is on the agent's own time.
 	start := time.Now()
-	vm, repo, err := a.validateStart(a.work, req)
+	fresh, repo, err := a.validateStart(a.work, req)
 	if err != nil {
 		return backup.Backup{}, err
 	}
@@ -38,11 +38,11 @@ func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (backup.Backu
 	var b backup.Backup
 	var r *run
 	err = a.steadily(func() (err error) {
-		b, r, err = a.prepare(a.work, vm, repo, req)
+		b, r, err = a.prepare(a.work, fresh, repo, req)
 		return err
 	})
 	if err != nil {
-		return backup.Backup{}, a.prepareError(err, vm, repo)
+		return backup.Backup{}, a.prepareError(err, fresh.VM, repo)
 	}
 	if r == nil { // the same request came a moment ago
 		return a.firstAnswer(ctx, b, nil)
@@ -110,8 +110,8 @@ func (a *Agent) firstAnswer(ctx context.Context, b backup.Backup, err error) (ba
 }
 
 // validateStart checks everything that can be known before anything is touched.
-func (a *Agent) validateStart(ctx context.Context, req StartRequest) (backup.VM, *repository.Repository, error) {
-	var none backup.VM
+func (a *Agent) validateStart(ctx context.Context, req StartRequest) (vmNow, *repository.Repository, error) {
+	var none vmNow
 	switch req.Type {
 	case backup.Full, backup.Incremental, backup.Auto:
 	case "":
@@ -138,7 +138,7 @@ func (a *Agent) validateStart(ctx context.Context, req StartRequest) (backup.VM,
 	if err := vm.Validate(); err != nil {
 		return none, nil, errorf(InvalidRequest, "%w", err)
 	}
-	if _, err := a.snaRequest(backup.Backup{VM: vm, Type: req.Type}); err != nil {
+	if _, err := a.snaRequest(backup.Backup{VM: vm.VM, Type: req.Type}); err != nil {
 		return none, nil, err
 	}
 	if err := a.checkNewKey(repo); err != nil {
@@ -187,8 +187,9 @@ func validateLabels(req StartRequest) error {
 
 // prepare puts the backup on record, with the leases of all its ports or in the queue, and launches its run; no run is
 // returned for a request that was made before.
-func (a *Agent) prepare(ctx context.Context, vm backup.VM, repo *repository.Repository, req StartRequest) (backup.Backup, *run, error) {
-	kind, parent, err := a.chooseParent(ctx, vm, repo, req.Type)
+func (a *Agent) prepare(ctx context.Context, fresh vmNow, repo *repository.Repository, req StartRequest) (backup.Backup, *run, error) {
+	vm := fresh.VM
+	kind, parent, why, err := a.chooseParent(ctx, vm, repo, req.Type)
 	if err == nil && parent == nil {
 		err = a.proveKey(ctx, vm, repo)
 	}
@@ -199,6 +200,7 @@ func (a *Agent) prepare(ctx context.Context, vm backup.VM, repo *repository.Repo
 		Backup: backup.Backup{
 			VM: vm, Type: kind, Repository: repo.ID, Policy: req.Policy, Tags: maps.Clone(req.Tags), RequestID: req.RequestID,
 			RateLimit: cmp.Or(req.RateLimit, a.rateLimit(repo.ID)),
+			FullWhy:   why, RefreshError: fresh.refreshError,
 		},
 		Now:   time.Now(),
 		ID:    func(unix int64) string { return nbd.BackupID(vm.Name, unix) },

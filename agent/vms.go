@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -86,43 +87,65 @@ func (a *Agent) RemoveVM(name string) error {
 	return notFound(err)
 }
 
+// vmNow is a VM that is about to be backed up.
+type vmNow struct {
+	backup.VM
+	refreshError string // why its disks could not be looked up, and are those on record; "" = they need not be, or were
+}
+
 // freshVM returns the record of a VM, brought up to date by the SNA where the record asks for that.
-func (a *Agent) freshVM(ctx context.Context, name string) (backup.VM, error) {
+func (a *Agent) freshVM(ctx context.Context, name string) (vmNow, error) {
 	vm, err := a.VM(name)
 	if err != nil || vm.Refresh == backup.NoRefresh {
-		return vm, err
+		return vmNow{VM: vm}, err
 	}
 	fresh, err := a.rediscover(ctx, vm)
 	if err == nil {
-		return fresh, nil
+		return vmNow{VM: fresh}, nil
 	}
+	a.metrics.refreshFailures.Inc()
 	if vm.Refresh == backup.RequireRefresh {
 		e := AsError(err)
 		e.Message = fmt.Sprintf("vm %q: its disks cannot be looked up, and its record demands that: %s", name, e.Message)
-		return vm, e
+		return vmNow{VM: vm}, e
 	}
 	a.log.Warn("disks cannot be looked up, those on record are backed up", logVM, name, logError, err)
-	return vm, nil
+	return vmNow{vm, err.Error()}, nil
 }
 
 // rediscover looks up one VM by its inventory path, and puts what it finds on record.
 func (a *Agent) rediscover(ctx context.Context, vm backup.VM) (backup.VM, error) {
-	found, err := a.DiscoverVMs(ctx, DiscoverRequest{VCenter: vm.VCenter, Filter: vm.Name})
-	if err != nil {
+	found, err := a.lookUp(ctx, vm)
+	switch {
+	case err != nil:
 		return vm, err
+	case found.Error != "":
+		return vm, errorf(InvalidRequest, "%s", found.Error)
 	}
-	for _, f := range found {
-		if f.VM.InventoryPath != vm.InventoryPath {
-			continue
-		}
-		if f.Error != "" {
-			return vm, errorf(InvalidRequest, "%s", f.Error)
-		}
-		vm.Disks = f.VM.Disks
-		_, err := a.PutVM(vm)
-		return vm, err
+	vm.Disks, vm.UUID = found.VM.Disks, cmp.Or(found.VM.UUID, vm.UUID)
+	_, err = a.PutVM(vm)
+	return vm, err
+}
+
+// lookUp finds a VM by its inventory path. The SNA filters by names, in which it looks for the last segment of the path; what it
+// finds in that way it may give another path (contract §8), so the whole inventory is looked through when the VM is not there.
+func (a *Agent) lookUp(ctx context.Context, vm backup.VM) (DiscoveredVM, error) {
+	filters := []string{""}
+	if name := segment(vm); !strings.Contains(name, ",") && strings.TrimSpace(name) == name { // the SNA splits and trims it
+		filters = []string{name, ""}
 	}
-	return vm, errorf(VMNotFound, "vCenter %s has no VM with the inventory path %s", vm.VCenter, vm.InventoryPath)
+	for _, filter := range filters {
+		found, err := a.DiscoverVMs(ctx, DiscoverRequest{VCenter: vm.VCenter, Filter: filter})
+		if err != nil {
+			return DiscoveredVM{}, err
+		}
+		for _, f := range found {
+			if f.VM.Same(vm) {
+				return f, nil
+			}
+		}
+	}
+	return DiscoveredVM{}, errorf(VMNotFound, "vCenter %s has no VM with the inventory path %s", vm.VCenter, vm.InventoryPath)
 }
 
 // DiscoverVMs asks the SNA which VMs a vCenter has, and puts them on record when asked to.
@@ -149,7 +172,9 @@ func (a *Agent) DiscoverVMs(ctx context.Context, r DiscoverRequest) ([]Discovere
 
 // discovered makes a record of what the SNA said of one VM. What cannot be one is told, not dropped.
 func (a *Agent) discovered(r DiscoverRequest, f sna.DiscoveredVM) DiscoveredVM {
-	d := DiscoveredVM{VM: backup.VM{Name: f.Name, ContextID: f.ID, InventoryPath: f.Path, VCenter: r.VCenter}}
+	d := DiscoveredVM{VM: backup.VM{
+		Name: f.Name, ContextID: f.ID, UUID: f.ID, InventoryPath: f.Path, VCenter: r.VCenter, Refresh: backup.PreferRefresh,
+	}}
 	for i, disk := range f.Disks {
 		key, err := disk.Key()
 		if err != nil {
@@ -167,11 +192,16 @@ func (a *Agent) discovered(r DiscoverRequest, f sna.DiscoveredVM) DiscoveredVM {
 	if !r.Store {
 		return d
 	}
-	if old, err := a.store.VM(f.Name); err == nil && old.InventoryPath != "" && old.InventoryPath != f.Path {
+	old, err := a.store.VM(f.Name)
+	switch {
+	case err == nil && old.VCenter != "" && old.VCenter != r.VCenter:
+		d.Error = fmt.Sprintf("vm %q is on record with the vcenter %s: remove that record first if it is the same VM", f.Name, old.VCenter)
+		return d
+	case err == nil && old.InventoryPath != "" && path.Clean(old.InventoryPath) != path.Clean(f.Path):
 		d.Error = fmt.Sprintf("vm %q is on record with the inventory path %s: remove that record first if it is the same VM", f.Name, old.InventoryPath)
 		return d
-	} else if err == nil {
-		d.VM.ContextID, d.VM.Refresh, d.VM.BackupInterval = cmp.Or(old.ContextID, f.ID), old.Refresh, old.BackupInterval
+	case err == nil:
+		d.VM.ContextID, d.VM.Refresh, d.VM.BackupInterval = cmp.Or(old.ContextID, f.ID), cmp.Or(old.Refresh, d.VM.Refresh), old.BackupInterval
 	}
 	if _, err := a.PutVM(d.VM); err != nil {
 		d.Error = err.Error()

@@ -144,6 +144,13 @@ type Backup struct {
 	EndedAt          time.Time         `json:"ended_at,omitzero"`
 	Verified         *Verification     `json:"verified,omitempty"` // of a restore point: what was found when its files were last looked at
 
+	// FullWhy says why a backup of type auto is a full one although the VM has restore points.
+	FullWhy string `json:"full_why,omitempty"`
+	// RefreshError says why the VM's disks could not be looked up before the backup: it holds those that were on record.
+	RefreshError string `json:"refresh_error,omitempty"`
+	// UnknownDiskAt is when the client asked about a disk that is not on record, after all others: the backup fails.
+	UnknownDiskAt time.Time `json:"unknown_disk_at,omitzero"`
+
 	// CooldownUntil is set when the copy on the SNA may still be on its way although the backup has ended: the VM and
 	// its ports are not used again before.
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
@@ -175,7 +182,10 @@ type BackupDisk struct {
 	ReceivedBytes uint64 `json:"received_bytes"` // on the wire: zeroes are sent as a few bytes, so it is no progress in itself
 	Complete      bool   `json:"complete"`       // the SNA reported the disk complete
 	ChangeID      string `json:"change_id,omitempty"`
-	Result        string `json:"result,omitempty"` // systemd's Result of the ended exporter; "success" or a failure
+	Copied        string `json:"copied,omitempty"`     // "changes", or "whole" from beginning to end; known when every disk is complete
+	CopiedWhy     string `json:"copied_why,omitempty"` // for a person: why so
+	CopyOrder     int    `json:"copy_order,omitempty"` // as which disk, from 1, it was reported complete
+	Result        string `json:"result,omitempty"`     // systemd's Result of the ended exporter; "success" or a failure
 	ExitStatus    int    `json:"exit_status,omitempty"`
 }
 

@@ -24,6 +24,7 @@ const (
 	ReasonWrongState         Reason = "wrong_state"          // the backup is not in a state that allows this
 	ReasonCoolingDown        Reason = "cooling_down"         // a client of an earlier run may still be on its way
 	ReasonNoParent           Reason = "no_parent"            // an incremental without a restore point to stand on
+	ReasonDiskUnknown        Reason = "disk_unknown"         // vCenter has a disk of the VM that is not on record: run vm.discover with store
 	ReasonHasChildren        Reason = "has_children"         // other backups stand on it: delete those first
 	ReasonRestoreNotFound    Reason = "restore_not_found"    //
 	ReasonBeingRestored      Reason = "being_restored"       // a restore reads it: stop that first
@@ -97,6 +98,7 @@ var reasons = map[Reason]struct {
 	ReasonHasChildren:        {40905, http.StatusConflict},
 	ReasonBeingRestored:      {40906, http.StatusConflict},
 	ReasonBeingVerified:      {40919, http.StatusConflict},
+	ReasonDiskUnknown:        {40933, http.StatusConflict},
 	ReasonMessageTooLarge:    {41301, http.StatusRequestEntityTooLarge},
 	ReasonExporterFailed:     {50001, http.StatusInternalServerError},
 	ReasonImageFailed:        {50002, http.StatusInternalServerError},

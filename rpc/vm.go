@@ -6,6 +6,7 @@ type VM struct {
 	VMContextID   string `json:"vm_context_id,omitempty"`  // the hub's own identifier, passed through unread
 	InventoryPath string `json:"inventory_path,omitempty"` // in vCenter, e.g. /DC1/vm/pgtest1
 	VCenter       string `json:"vcenter,omitempty"`        // a name of the agent's configuration; "" is none
+	UUID          string `json:"uuid,omitempty"`           // vCenter's config.uuid, as vm.discover reports it; "" is not known
 	Disks         []Disk `json:"disks,omitempty"`          // at most 256; a VM without disks cannot be backed up
 
 	// Refresh says whether the SNA is asked for the VM's disks right before each backup: "prefer" backs up what is on

@@ -52,6 +52,14 @@ type Backup struct {
 	// and the ports are not used again.
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
 
+	// FullWhy says, of a backup that was asked for with type auto, why it is a full one although the VM has restore points.
+	FullWhy string `json:"full_why,omitempty"`
+	// RefreshError says why the VM's disks could not be looked up before the backup: those on record were backed up.
+	RefreshError string `json:"refresh_error,omitempty"`
+	// UnknownDiskAt is when SBC asked about one more disk after it had reported every disk on record: vCenter has a disk that
+	// has no export, so what was copied is not the whole VM.
+	UnknownDiskAt time.Time `json:"unknown_disk_at,omitzero"`
+
 	Rewrite   *Rewrite   `json:"rewrite,omitempty"`   // it is being given other ground to stand on; nil otherwise
 	Rewritten *Rewritten `json:"rewritten,omitempty"` // it was given other ground to stand on than it was made on
 }
@@ -89,7 +97,16 @@ const (
 	Same     Change = "same"     // as large as it was
 	Grown    Change = "grown"    // larger than it was
 	Added    Change = "added"    // new since the parent: the image holds the whole disk
-	Replaced Change = "replaced" // smaller than it was, so another disk: the image holds it whole
+	Replaced Change = "replaced" // another disk in its place: the image holds it whole
+)
+
+// Copied says how SBC copied a disk.
+type Copied string
+
+// The ways of a copy.
+const (
+	CopiedWhole   Copied = "whole"   // from beginning to end
+	CopiedChanges Copied = "changes" // what changed since the parent's change id
 )
 
 // A DiskRun is what one backup does with one disk.
@@ -111,6 +128,10 @@ type DiskRun struct {
 	PID            int     `json:"pid,omitempty"`            // of qemu-nbd
 	Complete       bool    `json:"complete,omitempty"`       // SBC reported the disk complete
 	ChangeID       string  `json:"change_id,omitempty"`      // as SBC reported it
+	AsChanges      bool    `json:"as_changes,omitempty"`     // SBC has asked after it had connected: it copies the changes since ParentChangeID
+	Order          int     `json:"order,omitempty"`          // as which disk, from 1, SBC reported it: the order in which it walks the disks
+	Copied         Copied  `json:"copied,omitempty"`         // known once every disk was reported
+	CopiedWhy      string  `json:"copied_why,omitempty"`     // for a person
 	ReceivedBytes  uint64  `json:"received_bytes,omitempty"` // bytes on the wire to the export, saved before its socket stopped
 	Flushed        bool    `json:"flushed,omitempty"`        // everything it was given is known to be on the disk
 	Result         string  `json:"result,omitempty"`         // systemd's Result of the ended exporter; "success" or a failure

@@ -27,6 +27,10 @@ type VM struct {
 	VCenter       string `json:"vcenter"`        // name of a [vcenter.NAME] table of the configuration; "" = none
 	Disks         []Disk `json:"disks"`
 
+	// UUID is vCenter's config.uuid, as discovery reports it; "" = not known. Clones may share it, so it proves that two VMs
+	// differ, and never that they are one.
+	UUID string `json:"uuid,omitempty"`
+
 	// Refresh says whether the SNA is asked for the VM's disks right before each backup.
 	Refresh Refresh `json:"refresh,omitempty"`
 
@@ -68,6 +72,27 @@ func (i Interval) validate() error {
 func (vm VM) Same(other VM) bool {
 	return vm.InventoryPath != "" && other.InventoryPath != "" &&
 		vm.VCenter == other.VCenter && path.Clean(vm.InventoryPath) == path.Clean(other.InventoryPath)
+}
+
+// Differs says by what two records are of different VMs, whatever they are called; "" if nothing tells. vCenter, inventory path
+// and UUID are compared where both are known. Restore points of older agents have no UUID.
+func (vm VM) Differs(other VM) string {
+	clean := func(p string) string {
+		if p == "" {
+			return ""
+		}
+		return path.Clean(p)
+	}
+	for _, f := range []struct{ what, this, other string }{
+		{"vCenter", vm.VCenter, other.VCenter},
+		{"inventory path", clean(vm.InventoryPath), clean(other.InventoryPath)},
+		{"uuid", strings.ToLower(vm.UUID), strings.ToLower(other.UUID)},
+	} {
+		if f.this != "" && f.other != "" && f.this != f.other {
+			return fmt.Sprintf("the VM has the %s %s, and it is of the VM with the %s %s", f.what, f.this, f.what, f.other)
+		}
+	}
+	return ""
 }
 
 // Refresh is a policy for disks that may have been added, removed or grown since they were put on record.
@@ -113,7 +138,7 @@ func (vm VM) Validate() error {
 	if len(vm.InventoryPath) > MaxPathBytes || !printable(vm.InventoryPath) {
 		return fmt.Errorf("vm %q: inventory path: want printable text of at most %d bytes", vm.Name, MaxPathBytes)
 	}
-	for _, f := range []struct{ what, text string }{{"context id", vm.ContextID}, {"vcenter", vm.VCenter}} {
+	for _, f := range []struct{ what, text string }{{"context id", vm.ContextID}, {"vcenter", vm.VCenter}, {"uuid", vm.UUID}} {
 		if len(f.text) > MaxNameBytes || !printable(f.text) {
 			return fmt.Errorf("vm %q: %s: want printable text of at most %d bytes", vm.Name, f.what, MaxNameBytes)
 		}

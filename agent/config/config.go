@@ -86,6 +86,7 @@ type Deadlines struct {
 	NoProgress      Duration `toml:"no_progress"`      // without a byte on any export
 	WholeRun        Duration `toml:"whole_run"`        // 0 = none
 	Disconnect      Duration `toml:"disconnect"`       // from the last disk's completion until every client is gone
+	LastQuestion    Duration `toml:"last_question"`    // from the last disk's completion until no question about another disk can come
 }
 
 // What becomes of the images of a backup that failed after it had copied something.
@@ -209,6 +210,7 @@ func Default() *Config {
 			FirstConnection: DurationOf(15 * time.Minute),
 			NoProgress:      DurationOf(2 * time.Hour),
 			Disconnect:      DurationOf(10 * time.Minute),
+			LastQuestion:    DurationOf(3 * time.Second),
 		},
 		Limits:  Limits{MaxBackups: 16, MaxQueued: 1000, MaxRestores: 16},
 		Restore: Restore{Lifetime: DurationOf(24 * time.Hour), MaxLifetime: DurationOf(7 * 24 * time.Hour), Guestfish: "/usr/bin/guestfish", ReaderUser: "sendense-files"},

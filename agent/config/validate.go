@@ -116,6 +116,7 @@ func (d Deadlines) validate(p *problems) {
 	p.positive("deadlines.first_connection", d.FirstConnection)
 	p.positive("deadlines.no_progress", d.NoProgress)
 	p.positive("deadlines.disconnect", d.Disconnect)
+	p.positive("deadlines.last_question", d.LastQuestion)
 }
 
 func (l Limits) validate(p *problems, n NBD) {

@@ -175,7 +175,8 @@ func TestBackup(t *testing.T) {
 		ID: m.BackupID, Type: backup.Incremental, Parent: parent.BackupID, Repository: "moved",
 		RequestID: "request-1", Policy: "gold", Tags: m.Tags, State: backup.Completed, Directory: dir, DirectoryMade: true,
 		RemovedDisks: []int{7}, Sequence: m.Sequence, CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.CompletedAt.UTC(), EndedAt: m.CompletedAt.UTC(),
-		VM: backup.VM{Name: "vm", ContextID: "ctx-1", InventoryPath: "/DC1/vm/vm", VCenter: "dc1"},
+		VM:           backup.VM{Name: "vm", ContextID: "ctx-1", InventoryPath: "/DC1/vm/vm", VCenter: "dc1", UUID: "4210-1"},
+		RefreshError: "vCenter does not answer",
 	}
 	for _, d := range m.Disks {
 		want.VM.Disks = append(want.VM.Disks, backup.Disk{
@@ -186,6 +187,7 @@ func TestBackup(t *testing.T) {
 			DiskID: d.DiskID, Key: d.Key, CapacityBytes: 1 << 30, Content: backup.Changes, Change: backup.Same,
 			Backing: "../" + parent.BackupID + "/" + d.File, IO: "none/io_uring", ExportName: export,
 			Image: dir + "/" + d.File, Complete: true, ChangeID: "52 de/1", ReceivedBytes: 1 << 20, Result: "success",
+			Copied: d.Copied, CopiedWhy: d.CopiedWhy, Order: d.CopyOrder,
 		})
 	}
 	if d := cmp.Diff(want, m.Backup("moved", dir)); d != "" {

@@ -60,14 +60,16 @@ func fullManifest(vm string, second int64) Manifest {
 	m := Manifest{
 		Version: ManifestVersion, BackupID: nbd.BackupID(vm, second), Type: backup.Full, Repository: "main",
 		Policy: "gold", Tags: map[string]string{"why": "<test> & ü"}, RequestID: "request-1",
-		VM:       ManifestVM{Name: vm, ContextID: "ctx-1", InventoryPath: "/DC1/vm/" + vm, VCenter: "dc1"},
-		Sequence: 1<<32 + 7, CreatedAt: time.Unix(second, 0), CompletedAt: time.Unix(second+60, 5),
+		VM:           ManifestVM{Name: vm, ContextID: "ctx-1", InventoryPath: "/DC1/vm/" + vm, VCenter: "dc1", UUID: "4210-1"},
+		RefreshError: "vCenter does not answer",
+		Sequence:     1<<32 + 7, CreatedAt: time.Unix(second, 0), CompletedAt: time.Unix(second+60, 5),
 		AgentVersion: "test", QEMUVersion: "7.2.22",
 	}
 	for i := range 2 {
 		m.Disks = append(m.Disks, ManifestDisk{
 			DiskID: i, UnitNumber: i, DeviceKey: 2000 + i, Key: 2000 + i, Label: "Hard disk", CapacityBytes: 1 << 30,
 			File: nbd.ExportName(vm, i) + ".qcow2", Format: "qcow2", Content: backup.WholeDisk,
+			Copied: backup.CopiedWhole, CopiedWhy: "full backup", CopyOrder: 2 - i,
 			ChangeID: "52 de/1", ReceivedBytes: 1 << 20, AllocatedBytes: 1 << 20,
 			Check: ManifestCheck{Result: CheckRepaired, LeaksRepaired: 1}, IO: "none/io_uring",
 		})

@@ -37,6 +37,7 @@ type Manifest struct {
 	RemovedDisks []int             `json:"removed_disks,omitempty"` // disk ids that the parent had and the VM has no more
 	Rewritten    *backup.Rewritten `json:"rewritten,omitempty"`     // its images were made from those of a chain; all else is as it stands now
 	Sequence     uint64            `json:"sequence,omitempty"`      // the order in which backups were made, which no clock gives; absent in older ones
+	RefreshError string            `json:"refresh_error,omitempty"` // why the VM's disks could not be looked up before: those on record were backed up
 	CreatedAt    time.Time         `json:"created_at"`              // UTC, as every time here
 	CompletedAt  time.Time         `json:"completed_at"`
 	AgentVersion string            `json:"agent_version"`
@@ -50,6 +51,7 @@ type ManifestVM struct {
 	ContextID     string `json:"context_id,omitempty"`
 	InventoryPath string `json:"inventory_path,omitempty"`
 	VCenter       string `json:"vcenter,omitempty"`
+	UUID          string `json:"uuid,omitempty"` // vCenter's config.uuid, where discovery reported it
 }
 
 // ManifestDisk is one disk of a restore point.
@@ -66,8 +68,11 @@ type ManifestDisk struct {
 	Change         backup.Change  `json:"change,omitempty"`  // of an incremental: the disk against the parent's
 	Backing        string         `json:"backing,omitempty"` // path of the backing image, relative to the directory
 	ChangeID       string         `json:"change_id"`
-	ReceivedBytes  uint64         `json:"received_bytes"`  // on the wire
-	AllocatedBytes int64          `json:"allocated_bytes"` // of the file
+	Copied         backup.Copied  `json:"copied,omitempty"`     // whole or changes, as the client copied it; absent in older ones
+	CopiedWhy      string         `json:"copied_why,omitempty"` // for a person
+	CopyOrder      int            `json:"copy_order,omitempty"` // as which disk, from 1, the client reported it
+	ReceivedBytes  uint64         `json:"received_bytes"`       // on the wire
+	AllocatedBytes int64          `json:"allocated_bytes"`      // of the file
 	Check          ManifestCheck  `json:"check"`
 	IO             string         `json:"io"`                      // QEMU's cache and aio modes while it was written
 	ClusterBytes   int64          `json:"cluster_bytes,omitempty"` // as the image was made; absent from manifests of older agents

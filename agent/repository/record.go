@@ -27,9 +27,11 @@ func (m Manifest) record() backup.Backup {
 	b := backup.Backup{
 		ID: m.BackupID, Type: m.Type, Parent: m.Parent, Policy: m.Policy, Tags: m.Tags, RequestID: m.RequestID,
 		State: backup.Completed, RemovedDisks: m.RemovedDisks, DirectoryMade: true, Rewritten: m.Rewritten,
-		Sequence: m.Sequence, CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.CompletedAt.UTC(), EndedAt: m.CompletedAt.UTC(),
+		RefreshError: m.RefreshError, Sequence: m.Sequence,
+		CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.CompletedAt.UTC(), EndedAt: m.CompletedAt.UTC(),
 		VM: backup.VM{
 			Name: m.VM.Name, ContextID: m.VM.ContextID, InventoryPath: m.VM.InventoryPath, VCenter: m.VM.VCenter,
+			UUID: m.VM.UUID,
 		},
 	}
 	for _, d := range m.Disks {
@@ -40,7 +42,8 @@ func (m Manifest) record() backup.Backup {
 			DiskID: d.DiskID, Key: d.Key, CapacityBytes: d.CapacityBytes,
 			Content: d.Content, Change: d.Change, Backing: d.Backing, IO: d.IO, KeyID: d.KeyID(),
 			ExportName: strings.TrimSuffix(d.File, "."+nbd.ImageFormat), Image: d.File,
-			Complete: true, ChangeID: d.ChangeID, ReceivedBytes: d.ReceivedBytes, Result: "success",
+			Complete: true, ChangeID: d.ChangeID, Copied: d.Copied, CopiedWhy: d.CopiedWhy, Order: d.CopyOrder,
+			ReceivedBytes: d.ReceivedBytes, Result: "success",
 		})
 	}
 	return b

@@ -119,6 +119,10 @@ func (m Manifest) checkDisk(d ManifestDisk) error {
 		return fmt.Errorf("format %.300q: want %s", d.Format, nbd.ImageFormat)
 	case d.Key < 0 || d.Key > math.MaxInt32:
 		return fmt.Errorf("disk_key %d: want 0 to %d", d.Key, math.MaxInt32)
+	case d.Copied != "" && d.Copied != backup.CopiedWhole && d.Copied != backup.CopiedChanges:
+		return fmt.Errorf("copied %.300q: want %s or %s", d.Copied, backup.CopiedWhole, backup.CopiedChanges)
+	case d.CopyOrder < 0 || d.CopyOrder > backup.MaxDisks:
+		return fmt.Errorf("copy_order %d: want 1 to %d", d.CopyOrder, backup.MaxDisks)
 	case d.AllocatedBytes < 0:
 		return fmt.Errorf("allocated_bytes %d: is negative", d.AllocatedBytes)
 	case d.Check.Result != CheckClean && d.Check.Result != CheckRepaired:

@@ -3,6 +3,7 @@ package sna
 import (
 	"encoding/json"
 	"regexp"
+	"strings"
 )
 
 // The two values of StartRequest.BackupType.
@@ -22,7 +23,7 @@ type StartRequest struct {
 	// and is at most MaxJobID bytes long.
 	JobID  string
 	VMName string
-	// VMPath is the inventory path, such as "/DC1/vm/pgtest1".
+	// VMPath is the inventory path, such as "/DC1/vm/pgtest1", as it is: what SBC would take for a pattern is escaped on the wire.
 	VMPath          string
 	VCenterHost     string
 	VCenterUser     string
@@ -63,7 +64,7 @@ func (r StartRequest) wire() startBody {
 	return startBody{
 		JobID:            r.JobID,
 		VMName:           r.VMName,
-		VMPath:           r.VMPath,
+		VMPath:           exactly(r.VMPath),
 		VCenterHost:      r.VCenterHost,
 		VCenterUser:      r.VCenterUser,
 		VCenterPassword:  r.VCenterPassword,
@@ -72,6 +73,14 @@ func (r StartRequest) wire() startBody {
 		BackupType:       r.BackupType,
 		PreviousChangeID: r.PreviousChangeID,
 	}
+}
+
+// exactly writes an inventory path so that SBC finds that VM and no other. SBC hands it to govmomi's finder, which splits it at
+// slashes and takes each part for a pattern of Go's path.Match, so that "web[1]" finds the VM web1: a backslash has a character
+// stand for itself there (find/recurser.go). The SNA passes the path on as one argument of a command, without a shell. A path
+// that SBC asks with afterwards is that of the VM, without escapes.
+func exactly(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 var (

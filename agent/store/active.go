@@ -34,14 +34,14 @@ func (t *tx) checkIdle(vm string) error {
 }
 
 // checkAlias returns an *ActiveError when the same VM has an active backup under another name: the name is the hub's, and
-// the inventory path says which VM it is. Its second snapshot would destroy the first one.
-func (t *tx) checkAlias(vm backup.VM) error {
+// the inventory path says which VM it is. Its second snapshot would destroy the first one. except is a backup that does not count.
+func (t *tx) checkAlias(vm backup.VM, except string) error {
 	return t.Bucket(bucketActive).ForEach(func(k, id []byte) error {
 		b, err := t.indexed(bucketActive, k, id)
 		if err != nil {
 			return err
 		}
-		if b.VM.Same(vm) {
+		if b.ID != except && b.VM.Same(vm) {
 			return &ActiveError{VM: b.VM.Name, BackupID: b.ID, State: b.State}
 		}
 		return nil

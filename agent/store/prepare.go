@@ -90,7 +90,7 @@ func (t *tx) admit(p Preparation, state backup.State) (backup.Backup, error) {
 	if err := t.checkIdle(p.Backup.VM.Name); err != nil {
 		return backup.Backup{}, err
 	}
-	if err := t.checkAlias(p.Backup.VM); err != nil {
+	if err := t.checkAlias(p.Backup.VM, ""); err != nil {
 		return backup.Backup{}, err
 	}
 	if err := t.checkCool(p.Backup.VM, p.Now); err != nil {
@@ -114,6 +114,7 @@ func (t *tx) admit(p Preparation, state backup.State) (backup.Backup, error) {
 	return clone(backup.Backup{
 		ID: id, Sequence: sequence, VM: p.Backup.VM, Type: p.Backup.Type, Parent: p.Backup.Parent, Repository: p.Backup.Repository,
 		RequestID: p.Backup.RequestID, Policy: p.Backup.Policy, Tags: p.Backup.Tags, RateLimit: p.Backup.RateLimit,
+		FullWhy: p.Backup.FullWhy, RefreshError: p.Backup.RefreshError,
 		Queued: state == backup.Queued, State: state, CreatedAt: now, UpdatedAt: now,
 	})
 }

@@ -30,7 +30,8 @@ func (s *Store) NextQueued() (b backup.Backup, found bool, err error) {
 }
 
 // Dequeue moves a queued backup to preparing and leases a port for every disk, or changes nothing. ports and complete
-// are those of a Preparation. It returns a *StateError when the backup is not queued.
+// are those of a Preparation. It returns a *StateError when the backup is not queued. Its VM may be another one than when it was
+// queued: it returns an *ActiveError or a *CoolingError when that has an active backup, or cools down, under another name.
 func (s *Store) Dequeue(
 	id string, now time.Time, ports PortChooser, complete func(b *backup.Backup, leases []backup.Lease),
 ) (backup.Backup, error) {
@@ -45,6 +46,12 @@ func (s *Store) Dequeue(
 		}
 		if before.State != backup.Queued {
 			return &StateError{BackupID: id, State: before.State, Action: "preparing it"}
+		}
+		if err := t.checkAlias(before.VM, id); err != nil {
+			return err
+		}
+		if err := t.checkCool(before.VM, now); err != nil {
+			return err
 		}
 		if err := t.dropCooled(now); err != nil {
 			return err

@@ -86,6 +86,31 @@ func TestDequeueRefused(t *testing.T) {
 	}
 }
 
+// TestDequeueOfAnotherVM: the record of a queued VM may have been pointed at a VM that has an active backup under another name.
+func TestDequeueOfAnotherVM(t *testing.T) {
+	s := openNew(t)
+	busy := vmOf("a", 1)
+	busy.InventoryPath = "/DC1/vm/one"
+	first := mustPrepare(t, s, busy, start)
+	b := mustEnqueue(t, s, vmOf("b", 1), start)
+	_, _, err := s.Update(b.ID, start, func(b *backup.Backup) error {
+		b.VM.InventoryPath, b.VM.VCenter = "/DC1/vm/one/", busy.VCenter
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var active *ActiveError
+	p := preparation(vmOf("b", 1), start)
+	if _, err := s.Dequeue(b.ID, start, p.Ports, p.Complete); !errors.As(err, &active) || active.BackupID != first.ID {
+		t.Errorf("got %v", err)
+	}
+	step(t, s, first, toCompleted...)
+	if _, err := s.Dequeue(b.ID, start, p.Ports, p.Complete); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestEnqueueRepeated(t *testing.T) {
 	s := openNew(t)
 	p := preparation(vmOf("a", 1), start)

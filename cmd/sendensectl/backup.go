@@ -64,12 +64,12 @@ func keyOf(b rpc.Backup) string {
 
 func printBackup(p *printer, b rpc.Backup) {
 	verified, damage := verifiedPairs(b.Verified)
-	p.pairs("backup", b.BackupID, "vm", b.VMName, "context id", b.VMContextID, "type", string(b.BackupType),
+	p.pairs("backup", b.BackupID, "vm", b.VMName, "context id", b.VMContextID, "type", string(b.BackupType), "why full", b.FullWhy,
 		"parent", b.ParentBackupID, "written anew", rewrittenText(b.Rewritten), "under way", rewriteText(b.Rewrite),
 		"repository", b.RepositoryID, "encryption key", keyOf(b), "policy", b.PolicyID, "request", b.RequestID, "tags", tagList(b.Tags),
 		"state", string(b.State), "received", fmt.Sprintf("%s, the disks hold %s", humanSize(b.BytesTransferred), humanSize(b.TotalBytes)),
 		"progress", progressOf(b), "rate limit", rateOf(b.RateLimit), "directory", b.Directory, "created", createdOf(b),
-		"ended", humanTime(b.EndedAt), "took", tookOf(b), "verified", verified, "damaged", damage, "cools down until", humanTime(b.CooldownUntil), "next", adviceOf(b))
+		"disks not looked up", b.RefreshError, "ended", humanTime(b.EndedAt), "took", tookOf(b), "verified", verified, "damaged", damage, "cools down until", humanTime(b.CooldownUntil), "next", adviceOf(b))
 	if f := b.Failure; f != nil {
 		p.line("")
 		p.pairs("failure", string(f.Reason)+": "+f.Message, "hint", inCommands(f.Hint), "unit", f.Unit)
@@ -94,7 +94,7 @@ func printDisks(p *printer, list []rpc.BackupDisk) {
 	for _, d := range list {
 		rows = append(rows, []string{
 			strconv.Itoa(d.DiskID), strconv.Itoa(d.DiskKey), humanSize(d.CapacityBytes), humanSize(d.ReceivedBytes),
-			yesNo(d.Complete), strconv.Itoa(int(d.NBDPort)), d.NBDExportName, d.Result, d.ChangeID,
+			d.Copied, yesNo(d.Complete), strconv.Itoa(int(d.NBDPort)), d.NBDExportName, d.Result, d.ChangeID,
 		})
 	}
 	p.table([]column{
@@ -102,12 +102,18 @@ func printDisks(p *printer, list []rpc.BackupDisk) {
 		{title: "key"},
 		{title: "size"},
 		{title: "received"},
+		{title: "as", rank: 5},
 		{title: "complete"},
 		{title: "port", rank: 3},
 		{title: "export", rank: 1},
 		{title: "result", rank: 2},
 		{title: "change id", rank: 4},
 	}, rows)
+	for _, d := range list {
+		if d.CopiedWhy != "" {
+			p.line("disk %d: %s: %s", d.DiskID, d.Copied, d.CopiedWhy)
+		}
+	}
 }
 
 // tookOf is how long a backup that has ended took, and how fast it was.

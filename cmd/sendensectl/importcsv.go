@@ -26,6 +26,7 @@ var csvColumns = []csvColumn{
 	{"vcenter", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.VCenter, s) }},
 	{"refresh", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.Refresh, s) }},
 	{"backup_interval", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.BackupInterval, s) }},
+	{"uuid", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.UUID, s) }},
 	{"vm_context_id", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.VMContextID, s) }},
 	{"disk_id", false, func(_ *rpc.VM, d *rpc.Disk, s string) error { return number(&d.DiskID, s) }},
 	{"unit_number", false, func(_ *rpc.VM, d *rpc.Disk, s string) error { return number(&d.UnitNumber, s) }},

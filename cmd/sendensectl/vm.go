@@ -68,12 +68,13 @@ func (a *app) vmAdd() *cobra.Command {
 	c.Flags().StringVar(&vm.Refresh, "refresh", "", "ask the vCenter for the disks before each backup: prefer, or `require`")
 	c.Flags().StringVar(&vm.BackupInterval, "interval", "", "how often a restore point is expected, as `TIME`, e.g. 26h; 0s: never")
 	c.Flags().StringVar(&vm.VMContextID, "context-id", "", "the hub's own `ID` of the VM")
+	c.Flags().StringVar(&vm.UUID, "uuid", "", "vCenter's `UUID` of the VM, which discovery reports too")
 	c.Flags().StringArrayVar(&disks, "disk", nil, "a `DISK`: id=0,unit=0,size=40GiB[,key=2000][,label=TEXT]; may be repeated")
 	c.Flags().StringVarP(&file, "file", "f", "", "read the VM as JSON from `FILE`, - is the standard input")
 	a.completeFlag(c, "vcenter", vcenterNames)
 	completeWords(c, "refresh", []string{"prefer", "require"})
 	register(c, "file", fileNames("json"))
-	for _, flag := range []string{"path", "vcenter", "refresh", "interval", "context-id", "disk"} {
+	for _, flag := range []string{"path", "vcenter", "refresh", "interval", "context-id", "uuid", "disk"} {
 		c.MarkFlagsMutuallyExclusive("file", flag)
 	}
 	return c
@@ -188,7 +189,7 @@ func (a *app) vmShow() *cobra.Command {
 }
 
 func printVM(p *printer, vm rpc.VM) {
-	p.pairs("name", vm.VMName, "context id", vm.VMContextID, "path", vm.InventoryPath, "vcenter", vm.VCenter, "refresh", vm.Refresh,
+	p.pairs("name", vm.VMName, "context id", vm.VMContextID, "path", vm.InventoryPath, "vcenter", vm.VCenter, "uuid", vm.UUID, "refresh", vm.Refresh,
 		"interval", vm.BackupInterval, "size", humanSize(totalBytes(vm)))
 	if len(vm.Disks) == 0 {
 		p.line("no disks: run sendensectl vm discover, or vm add with --disk")

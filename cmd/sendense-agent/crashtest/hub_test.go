@@ -93,6 +93,7 @@ cooldown = "1s"
 first_connection = "3s"
 no_progress = "3s"
 disconnect = "3s"
+last_question = "200ms"
 [space]
 reserve = "64MiB"
 [metrics]

@@ -127,6 +127,9 @@ func Backup(b backup.Backup) rpc.Backup {
 		SeenAt:           b.SeenAt.UTC(),
 		EndedAt:          b.EndedAt.UTC(),
 		Verified:         verification(b.Verified, now),
+		FullWhy:          b.FullWhy,
+		RefreshError:     b.RefreshError,
+		UnknownDiskAt:    b.UnknownDiskAt.UTC(),
 		CooldownUntil:    b.CooldownUntil.UTC(),
 		Rewritten:        rewritten(b.Rewritten),
 	}
@@ -156,6 +159,9 @@ func backupDisk(run backup.DiskRun) rpc.BackupDisk {
 		ReceivedBytes: run.ReceivedBytes,
 		Complete:      run.Complete,
 		ChangeID:      run.ChangeID,
+		Copied:        string(run.Copied),
+		CopiedWhy:     run.CopiedWhy,
+		CopyOrder:     run.Order,
 		Result:        run.Result,
 		ExitStatus:    run.ExitStatus,
 	}

@@ -13,6 +13,7 @@ import (
 func VM(vm backup.VM) rpc.VM {
 	w := rpc.VM{
 		VMName: vm.Name, VMContextID: vm.ContextID, InventoryPath: vm.InventoryPath, VCenter: vm.VCenter, Refresh: string(vm.Refresh),
+		UUID:           vm.UUID,
 		BackupInterval: string(vm.BackupInterval),
 	}
 	for _, d := range vm.Disks {
@@ -27,6 +28,7 @@ func VM(vm backup.VM) rpc.VM {
 func DomainVM(w rpc.VM) backup.VM {
 	vm := backup.VM{
 		Name: w.VMName, ContextID: w.VMContextID, InventoryPath: w.InventoryPath, VCenter: w.VCenter, Refresh: backup.Refresh(w.Refresh),
+		UUID:           w.UUID,
 		BackupInterval: backup.Interval(w.BackupInterval),
 	}
 	for _, d := range w.Disks {
