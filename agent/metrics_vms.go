@@ -15,7 +15,7 @@ var (
 	descVMsOmitted = prometheus.NewDesc("sendense_agent_vms_omitted",
 		"VMs on record without series of their own, because there are too many.", nil, nil)
 	descLastSuccess = prometheus.NewDesc("sendense_backup_last_success_timestamp_seconds",
-		"Time at which the newest restore point of a VM in a repository was completed, as Unix time.", []string{"vm", "repository"}, nil)
+		"Time at which the newest restore point of a VM in a repository that is not known to be damaged was completed, as Unix time.", []string{"vm", "repository"}, nil)
 	descLastReceived = prometheus.NewDesc("sendense_backup_last_success_received_bytes",
 		"Bytes received on the wire for the newest restore point of a VM in a repository.", []string{"vm", "repository"}, nil)
 	descLastSize = prometheus.NewDesc("sendense_backup_last_success_size_bytes",
@@ -82,9 +82,15 @@ func (a *Agent) scrapeVM(vm backup.VM) ([]prometheus.Metric, error) {
 		if !found {
 			continue
 		}
+		good, found, err := a.store.LatestGood(vm.Name, r.ID)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			list = append(list, gauge(descLastSuccess, unixTime(good.EndedAt), vm.Name, r.ID))
+		}
 		p := summarize(b, recorded(b))
 		list = append(list,
-			gauge(descLastSuccess, unixTime(b.EndedAt), vm.Name, r.ID),
 			gauge(descLastReceived, float64(p.ReceivedBytes), vm.Name, r.ID),
 			gauge(descLastSize, float64(p.TotalBytes), vm.Name, r.ID))
 		list = append(list, verifiedPoint(b, r.ID)...)

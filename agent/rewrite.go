@@ -223,7 +223,7 @@ func rewriteRefused(id string, err error) error {
 	case errors.As(err, &parent):
 		e = errorf(WrongState, "backup %s cannot be put on other ground: %w", id, parent)
 	case errors.As(err, &damaged):
-		return damagedGround(id, &damageError{damaged})
+		return damagedGround(id, &damageError{err: damaged})
 	default:
 		return AsError(notFound(err))
 	}

@@ -18,8 +18,8 @@ const (
 	maxRefcountOrder = 6
 )
 
-// Whole is Info of an image that nobody writes to, and fails, with an error that wraps ErrCutShort, when the file ends before the last
-// cluster that the image has in use begins. That is the one thing of an image which QEMU does not look at when it opens it and which no
+// Whole is Info of an image that nobody writes to. With an error that wraps ErrCutShort it says that the file ends before the last
+// cluster that the image has in use begins; what the header says is told all the same. That is the one thing of an image which QEMU does not look at when it opens it and which no
 // read tells. It reads the end of the refcounts, some tens of KiB however large the image is.
 func (t Tools) Whole(path string) (ImageInfo, error) {
 	if err := checkPath(path); err != nil {
@@ -30,10 +30,14 @@ func (t Tools) Whole(path string) (ImageInfo, error) {
 		return ImageInfo{}, err
 	}
 	defer image.Close()
-	if err := checkExtent(image, stat.Size()); err != nil {
-		return ImageInfo{}, fmt.Errorf("image %s: %w", path, err)
+	err = checkExtent(image, stat.Size())
+	if err != nil {
+		err = fmt.Errorf("image %s: %w", path, err)
 	}
-	return info, nil
+	if err != nil && !errors.Is(err, ErrCutShort) {
+		return ImageInfo{}, err
+	}
+	return info, err
 }
 
 // checkExtent looks for clusters in use that begin behind the end of an image which is so many bytes long. That the last one is not

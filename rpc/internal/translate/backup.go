@@ -123,6 +123,7 @@ func Backup(b backup.Backup) rpc.Backup {
 		SeenAt:           b.SeenAt.UTC(),
 		EndedAt:          b.EndedAt.UTC(),
 		Verified:         verification(b.Verified),
+		InheritedFrom:    b.DamageBelow,
 		CooldownUntil:    b.CooldownUntil.UTC(),
 		Rewritten:        rewritten(b.Rewritten),
 	}

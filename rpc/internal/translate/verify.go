@@ -52,7 +52,7 @@ func Chain(vm string, points []agent.ChainPoint) rpc.Chain {
 		w.Points = append(w.Points, rpc.ChainPoint{
 			BackupID: b.ID, ParentBackupID: b.Parent, BackupType: rpc.BackupType(b.Type), RepositoryID: b.Repository,
 			CreatedAt: b.CreatedAt.UTC(), EndedAt: b.EndedAt.UTC(), Tags: b.Tags, Disks: len(b.Runs), TotalBytes: b.VM.TotalBytes(),
-			AllocatedBytes: p.AllocatedBytes, Problem: p.Problem, Verified: verification(b.Verified),
+			AllocatedBytes: p.AllocatedBytes, Problem: p.Problem, Verified: verification(b.Verified), InheritedFrom: b.DamageBelow,
 		})
 	}
 	return w
