@@ -69,7 +69,7 @@ func printBackup(p *printer, b rpc.Backup) {
 		"repository", b.RepositoryID, "encryption key", keyOf(b), "policy", b.PolicyID, "request", b.RequestID, "tags", tagList(b.Tags),
 		"state", string(b.State), "received", fmt.Sprintf("%s, the disks hold %s", humanSize(b.BytesTransferred), humanSize(b.TotalBytes)),
 		"progress", progressOf(b), "rate limit", rateOf(b.RateLimit), "directory", b.Directory, "created", humanTime(b.CreatedAt),
-		"ended", humanTime(b.EndedAt), "took", tookOf(b), "verified", verified, "damaged", damage, "cools down until", humanTime(b.CooldownUntil), "next", adviceOf(b))
+		"ended", humanTime(b.EndedAt), "took", tookOf(b), "verified", verified, "damaged", damage, "damage of", strings.Join(b.InheritedFrom, ", "), "cools down until", humanTime(b.CooldownUntil), "next", adviceOf(b))
 	if f := b.Failure; f != nil {
 		p.line("")
 		p.pairs("failure", string(f.Reason)+": "+f.Message, "hint", inCommands(f.Hint), "unit", f.Unit)
