@@ -89,19 +89,21 @@ func TestDeviceThatHoldsData(t *testing.T) {
 		make  func(device string)
 		words string
 	}{
-		"nothing":               {small, func(string) {}, ""},
-		"nothing, large":        {large, func(string) {}, ""},
-		"one byte":              {small, func(d string) { put(t, d, 41<<20+17, "x") }, "not zero at 42991633"},
-		"the last byte":         {small, func(d string) { put(t, d, -1, "x") }, "not zero at 67108863"},
-		"the last byte, large":  {large, func(d string) { put(t, d, -1, "x") }, "not zero at 3221225471"},
-		"behind the first MiB":  {large, func(d string) { put(t, d, 15<<20, "x") }, "not zero at 15728640"},
-		"a thousandth":          {large, func(d string) { put(t, d, 1234567890, strings.Repeat("x", large/samples)) }, "not zero at"},
-		"ext4":                  {small, func(d string) { command(t, "mkfs.ext4", "-q", "-F", d) }, "ext4 at 0x438"},
-		"swap":                  {small, func(d string) { command(t, "mkswap", d) }, "swap at 0xff6"},
-		"the copy of a GPT":     {small, func(d string) { command(t, "sh", "-c", "echo label: gpt | sfdisk --quiet "+d); wipe(t, d) }, "gpt at 0x3fffe00"},
-		"a RAID 1.0 at the end": {small, func(d string) { raid(t, d, 0x3ffe000, 1) }, "linux_raid_member at 0x3ffe000"},
-		"a RAID 0.90":           {small, func(d string) { raid(t, d, 0x3ff0000, 0) }, "linux_raid_member at 0x3ff0000"},
-		"LVM":                   {small, func(d string) { command(t, "pvcreate", "--yes", d) }, "LVM2_member at 0x218"},
+		"nothing":                {small, func(string) {}, ""},
+		"nothing, large":         {large, func(string) {}, ""},
+		"one byte":               {small, func(d string) { put(t, d, 41<<20+17, "x") }, "not zero at 42991633"},
+		"the last byte":          {small, func(d string) { put(t, d, -1, "x") }, "not zero at 67108863"},
+		"the last byte, large":   {large, func(d string) { put(t, d, -1, "x") }, "not zero at 3221225471"},
+		"behind the first MiB":   {large, func(d string) { put(t, d, 15<<20, "x") }, "not zero at 15728640"},
+		"a thousandth":           {large, func(d string) { put(t, d, 1234567890, strings.Repeat("x", large/samples)) }, "not zero at"},
+		"ext4":                   {small, func(d string) { command(t, "mkfs.ext4", "-q", "-F", d) }, "ext4 at 0x438"},
+		"swap":                   {small, func(d string) { command(t, "mkswap", d) }, "swap at 0xff6"},
+		"the copy of a GPT":      {small, func(d string) { command(t, "sh", "-c", "echo label: gpt | sfdisk --quiet "+d); wipe(t, d) }, "gpt at 0x3fffe00"},
+		"a RAID 1.0 at the end":  {small, func(d string) { raid(t, d, 0x3ffe000, 1) }, "linux_raid_member at 0x3ffe000"},
+		"a RAID 0.90":            {small, func(d string) { raid(t, d, 0x3ff0000, 0) }, "linux_raid_member at 0x3ff0000"},
+		"a ZFS label at the end": {small, func(d string) { zfs(t, d, small-128<<10) }, "zfs_member at"},
+		"LUKS":                   {small, func(d string) { put(t, d, 0, "LUKS\xba\xbe\x00\x01") }, "crypto_LUKS at 0x0"},
+		"LVM":                    {small, func(d string) { command(t, "pvcreate", "--yes", d) }, "LVM2_member at 0x218"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			device := loopDevice(t, c.size)
@@ -129,6 +131,14 @@ func raid(t *testing.T, device string, at int64, major byte) {
 		binary.LittleEndian.PutUint64(label[144:], uint64(at/512)) // where it lies itself
 	}
 	put(t, device, at, string(label))
+}
+
+// zfs writes the uberblocks of a label of ZFS, of which the last one ends with the device.
+func zfs(t *testing.T, device string, at int64) {
+	t.Helper()
+	for i := range int64(16) {
+		put(t, device, at+i<<10, "\x0c\xb1\xba\x00\x00\x00\x00\x00")
+	}
 }
 
 // TestDeviceInUse: who uses a device is named.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,7 @@ func usersOf(path string) string {
 	}
 	list = append(list, mountsOf(numbers)...)
 	list = append(list, swapsOf(numbers)...)
+	slices.Sort(list)
 	if len(list) == 0 {
 		return "it is mounted, or a part of a RAID, of LVM or of the swap space"
 	}
