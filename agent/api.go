@@ -26,7 +26,7 @@ type ListQuery struct {
 	Repository string            // "" = every repository
 	Since      time.Time         // created then or later; zero = since ever
 	Until      time.Time         // created before; zero = until now
-	Damaged    bool              // only restore points of which a file is known to be damaged
+	Damaged    bool              // only restore points that are damaged, be it by what they stand on
 	Tags       map[string]string // only what has all of these; "" stands for any value
 	Cursor     string            // from the page before; "" = the newest
 	Limit      int               // 1 to 1000; 0 = 100

@@ -24,6 +24,7 @@ const (
 	NoParent          Reason = "no_parent"            // 409: an incremental without a restore point to stand on
 	HasChildren       Reason = "has_children"         // 409: other backups stand on it
 	RestoreNotFound   Reason = "restore_not_found"    // 404
+	Damaged           Reason = "damaged"              // 409: what is to be restored is not what was written
 	BeingRestored     Reason = "being_restored"       // 409: a restore reads it
 	BeingVerified     Reason = "being_verified"       // 409: somebody has asked for a verification that reads it
 	NotAllowed        Reason = "not_allowed"          // 403

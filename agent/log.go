@@ -53,4 +53,5 @@ const (
 	logHint       = "hint"
 	logFile       = "file"
 	logOnto       = "onto"
+	logStandsOn   = "stands_on"
 )

@@ -11,7 +11,7 @@ import (
 
 var (
 	descDamaged = prometheus.NewDesc("sendense_verify_damaged_restore_points",
-		"Restore points of which a file is known to be damaged.", nil, nil)
+		"Restore points that are damaged: a file of theirs, or of what they stand on, is not what was written.", nil, nil)
 	descVerifyInterval = prometheus.NewDesc("sendense_verify_interval_seconds",
 		"How often every restore point is to be verified, by depth (shallow, deep); where never, there is no such series.", []string{"depth"}, nil)
 	descVerifyOldest = prometheus.NewDesc("sendense_verify_oldest_timestamp_seconds",
@@ -21,7 +21,7 @@ var (
 		"Time at which the newest restore point of a VM in a repository was last verified, by depth, as Unix time; the end of its backup counts; 0: it lies in the future, and is none.",
 		[]string{"vm", "repository", "depth"}, nil)
 	descVerifyOK = prometheus.NewDesc("sendense_verify_last_ok",
-		"1 if no damage is known of the newest restore point of a VM in a repository, 0 if there is.", []string{"vm", "repository"}, nil)
+		"1 if no damage is known of the newest restore point of a VM in a repository, and of what it stands on, 0 if there is.", []string{"vm", "repository"}, nil)
 )
 
 func depthOf(deep bool) string {
@@ -68,7 +68,7 @@ func verifiedTime(b backup.Backup, deep bool, now time.Time) float64 {
 // verifiedPoint tells of the restore point of a VM that was made last.
 func verifiedPoint(b backup.Backup, repository string, now time.Time) []prometheus.Metric {
 	ok := 1.0
-	if len(b.Damage()) > 0 {
+	if b.Damaged() {
 		ok = 0
 	}
 	return []prometheus.Metric{

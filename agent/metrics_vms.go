@@ -15,7 +15,7 @@ var (
 	descVMsOmitted = prometheus.NewDesc("sendense_agent_vms_omitted",
 		"VMs on record without series of their own, because there are too many.", nil, nil)
 	descLastSuccess = prometheus.NewDesc("sendense_backup_last_success_timestamp_seconds",
-		"Time at which the newest restore point of a VM in a repository was completed that is not dated in the future, as Unix time.", []string{"vm", "repository"}, nil)
+		"Time at which the newest restore point of a VM in a repository was completed that is neither dated in the future nor known to be damaged, as Unix time.", []string{"vm", "repository"}, nil)
 	descLastReceived = prometheus.NewDesc("sendense_backup_last_success_received_bytes",
 		"Bytes received on the wire for the newest restore point of a VM in a repository.", []string{"vm", "repository"}, nil)
 	descLastSize = prometheus.NewDesc("sendense_backup_last_success_size_bytes",
@@ -84,7 +84,7 @@ func (a *Agent) scrapeVM(vm backup.VM) ([]prometheus.Metric, error) {
 			continue
 		}
 		p := summarize(b, recorded(b))
-		if ended, known, err := a.lastSuccess(b, now); err != nil {
+		if ended, known, err := a.lastSuccess(vm.Name, r.ID, now); err != nil {
 			return nil, err
 		} else if known {
 			list = append(list, gauge(descLastSuccess, unixTime(ended), vm.Name, r.ID))
@@ -97,18 +97,17 @@ func (a *Agent) scrapeVM(vm backup.VM) ([]prometheus.Metric, error) {
 	return list, nil
 }
 
-// lastSuccess is when a VM was last backed up, as far as it is known: of a restore point that a clock dated in the future
-// nobody knows how old it is, so that the one before it counts. A VM is rather told late than never.
-func (a *Agent) lastSuccess(newest backup.Backup, now time.Time) (ended time.Time, known bool, err error) {
-	if backup.Future(newest.CreatedAt, now) {
-		if newest, known, err = a.store.LatestBelieved(newest.VM.Name, newest.Repository, now); err != nil || !known {
-			return time.Time{}, false, err
-		}
+// lastSuccess is when a VM was last backed up, as far as it is known. Nobody knows how old a restore point is that a clock dated in
+// the future, and nobody can rely on one that is damaged: the one before it counts. A VM is rather told late than never.
+func (a *Agent) lastSuccess(vm, repository string, now time.Time) (ended time.Time, known bool, err error) {
+	b, known, err := a.store.LatestGood(vm, repository, now)
+	if err != nil || !known {
+		return time.Time{}, false, err
 	}
-	if backup.Future(newest.EndedAt, now) { // the clock was set while it was made
-		return newest.CreatedAt, true, nil
+	if backup.Future(b.EndedAt, now) { // the clock was set while it was made
+		return b.CreatedAt, true, nil
 	}
-	return newest.EndedAt, true, nil
+	return b.EndedAt, true, nil
 }
 
 func unixTime(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -212,10 +212,13 @@ func (a *Agent) policyOf(b backup.Backup) string {
 	return ""
 }
 
-// damagedPoint says what was found wrong with a restore point, so that it counts for no rule of a policy; "" for nothing.
+// damagedPoint says what was found wrong with a restore point, or what it stands on, so that it counts for no rule of a policy; "" for nothing.
 func damagedPoint(b backup.Backup) string {
 	if found := b.Damage(); len(found) > 0 {
 		return found[0].Problem
+	}
+	if len(b.DamageBelow) > 0 {
+		return fmt.Sprintf("stands on %s, which is damaged", b.DamageBelow[0])
 	}
 	return ""
 }

@@ -110,6 +110,29 @@ func TestPruneKeepsChains(t *testing.T) {
 	w.whole(chain[2:]...)
 }
 
+// TestPruneOfADamagedChain: what stands on a damaged restore point counts for no rule, so that the newest good one and its chain are not
+// given up for it; it is left to a person.
+func TestPruneOfADamagedChain(t *testing.T) {
+	w := newWorld(t, withPolicy(config.Policy{KeepLast: 1}))
+	_, sources := w.putVM("vm", 8<<20)
+	var chain []instant
+	for _, kind := range []backup.Type{backup.Full, backup.Incremental, backup.Full, backup.Incremental} {
+		scribble(t, sources[0], int64(len(chain)+1)<<20)
+		chain = append(chain, instant{w.point("vm", kind), freeze(t, sources)})
+	}
+	image := chain[2].Runs[0].Image
+	flip(t, image, dataOffset(t, image), 3)
+	w.verify(chain[2].Backup, true)
+	report := w.prune(agent.PruneRequest{VMName: "vm", All: true})
+	if got := actions(report, chain); got != "wait keep keep keep" || report.Removed != 0 {
+		t.Errorf("%s, %+v", got, report)
+	}
+	if reason := strings.Join(report.Points[0].Reasons, ", "); report.Points[0].BackupID != chain[3].ID || !strings.Contains(reason, "stands on "+chain[2].ID+", which is damaged") {
+		t.Errorf("%s is kept, because %s", report.Points[0].BackupID, reason)
+	}
+	w.whole(chain[:2]...)
+}
+
 // TestPruneHeeds: what is young, what has no policy, and what is read stays.
 func TestPruneHeeds(t *testing.T) {
 	w := newWorld(t, withPolicy(config.Policy{KeepLast: 1}), func(c *config.Config, _ *snatest.Options) {

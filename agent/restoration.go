@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,7 +16,10 @@ import (
 )
 
 // A restoration is the one goroutine that moves an active restore along, as a run does that of a backup.
-type restoration struct{ life }
+type restoration struct {
+	life
+	reading atomic.Pointer[RestoreProgress] // nil unless images are read for their digests
+}
 
 // The causes that are no failure of a restore.
 var (

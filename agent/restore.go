@@ -22,6 +22,9 @@ type RestoreRequest struct {
 	Lifetime time.Duration // 0 = as configured
 	Files    bool          // single files of the one disk are read; it ends when nobody reads any more
 
+	DespiteDamage bool // serve what is left of what is damaged
+	VerifyDigests bool // first read every image whole, and compare it with its digest
+
 	RequestID string // the caller's own mark: a repeated one gets the first answer
 }
 
@@ -110,7 +113,8 @@ func (a *Agent) planRestore(req RestoreRequest) (p store.RestorePreparation, err
 	now := time.Now()
 	return store.RestorePreparation{
 		Restore: backup.Restore{
-			BackupID: point.ID, VMName: point.VM.Name, Repository: repo.ID, Writable: req.Writable, Disks: disks, Warnings: a.warnings(point),
+			BackupID: point.ID, VMName: point.VM.Name, Repository: repo.ID, Writable: req.Writable, Disks: disks,
+			DespiteDamage: req.DespiteDamage, VerifyDigests: req.VerifyDigests,
 			ExpiresAt: now.Add(life), LatestAt: now.Add(a.config.Restore.MaxLifetime.Std()), RequestID: req.RequestID,
 		},
 		Now: now, Most: a.config.Limits.MaxRestores, Ports: a.choosePorts,

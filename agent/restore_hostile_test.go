@@ -56,8 +56,10 @@ func TestRestoreOfWhatIsNotWhatWasMade(t *testing.T) {
 			point := w.point("vm", backup.Incremental)
 			frozen := freeze(t, sources)
 			harm(t, full.Runs[0].Image)
-			_, err := w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: point.ID})
-			e := wantError(t, err, agent.ImageFailed, "disk 0 is damaged")
+			_, err := w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: point.ID, DespiteDamage: true})
+			wantError(t, err, agent.Damaged, "disk 0 is damaged") // nobody knows what would be read
+			_, err = w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: point.ID})
+			e := wantError(t, err, agent.Damaged, "disk 0 is damaged")
 			if e.DiskID == nil || *e.DiskID != 0 || e.BackupID != point.ID || !strings.Contains(e.Message, full.Runs[0].Image) {
 				t.Errorf("%+v", e)
 			}
@@ -85,7 +87,7 @@ func TestRestoreOfLostManifest(t *testing.T) {
 	point := w.point("vm", backup.Full)
 	must(t, os.Remove(filepath.Join(point.Directory, "manifest.json")))
 	_, err := w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: point.ID})
-	wantError(t, err, agent.ImageFailed, "manifest")
+	wantError(t, err, agent.Damaged, "manifest")
 	path := w.config.Repositories[0].Path
 	must(t, os.Rename(path, path+".away"))
 	must(t, os.Mkdir(path, 0o755)) // the empty mount point

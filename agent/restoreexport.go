@@ -45,7 +45,7 @@ func (x *restoration) export(r backup.Restore) (backup.Restore, error) {
 	if err != nil {
 		mode = nbd.BufferedIO // it cannot be written, as it need not be
 	}
-	links, err := a.verifyDisks(x.ctx, repo, r)
+	links, r, err := x.prove(r, repo)
 	if err != nil {
 		return r, x.unless(err)
 	}
@@ -79,6 +79,10 @@ func (x *restoration) export(r backup.Restore) (backup.Restore, error) {
 		r.Targets = targets
 		copy(r.Disks, served)
 		r.Files = reader
+		if r.VerifyDigests { // its time begins when it is served: the reading may have taken longer than that
+			since := time.Since(r.CreatedAt)
+			r.ExpiresAt, r.LatestAt = r.ExpiresAt.Add(since), r.LatestAt.Add(since)
+		}
 	})
 }
 

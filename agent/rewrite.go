@@ -209,6 +209,7 @@ func rewriteRefused(id string, err error) error {
 		rewriting *store.RewritingError
 		state     *store.StateError
 		parent    *store.ParentError
+		damaged   *store.DamagedError
 	)
 	var e *Error
 	switch {
@@ -221,6 +222,8 @@ func rewriteRefused(id string, err error) error {
 		e = errorf(WrongState, "backup %s is %s: only one that is completed is a restore point", id, state.State)
 	case errors.As(err, &parent):
 		e = errorf(WrongState, "backup %s cannot be put on other ground: %w", id, parent)
+	case errors.As(err, &damaged):
+		return damagedGround(id, &damageError{err: damaged})
 	default:
 		return AsError(notFound(err))
 	}
@@ -301,13 +304,14 @@ func (a *Agent) cancelRewrite(ctx context.Context, id string) (bool, error) {
 }
 
 // steadily tries again for a while what is refused because a restore point is being exchanged, which takes no longer than a disk
-// takes to sync, or because the parent that was chosen has been deleted since: then another one is found, or none.
+// takes to sync, or because the parent that was chosen has been deleted, or found damaged, since: then another one is found, or none.
 func (a *Agent) steadily(f func() error) error {
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		err := f()
 		var rewriting *store.RewritingError
 		var parent *store.ParentError
-		moved := errors.As(err, &rewriting) || errors.As(err, &parent)
+		var damaged *store.DamagedError
+		moved := errors.As(err, &rewriting) || errors.As(err, &parent) || errors.As(err, &damaged)
 		if !moved || time.Now().After(deadline) || !pause(a.work, 100*time.Millisecond) {
 			return err
 		}

@@ -262,6 +262,7 @@ func (a *Agent) prepareError(err error, vm backup.VM, repo *repository.Repositor
 		mismatch *store.RequestMismatchError
 		steady   *store.RewritingError
 		parent   *store.ParentError
+		damaged  *store.DamagedError
 		ours     *Error
 	)
 	switch {
@@ -284,6 +285,8 @@ func (a *Agent) prepareError(err error, vm backup.VM, repo *repository.Repositor
 		return rewriteRefused(steady.BackupID, steady)
 	case errors.As(err, &parent):
 		return errorf(NoParent, "vm %q: %w", vm.Name, parent)
+	case errors.As(err, &damaged): // it was found out since the parent was chosen
+		return errorf(NoParent, "vm %q: %w", vm.Name, damaged)
 	case errors.Is(err, nbd.ErrNoFreePort):
 		return errorf(NoFreePort, "vm %q needs %d NBD ports: %w", vm.Name, len(vm.Disks), err)
 	}

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/repository"
-	"github.com/sendense/backup-agent/nbd"
 )
 
 // VerifyRequest asks whether a restore point, and all it stands on, is still what was written.
@@ -209,18 +207,10 @@ func resultOfFiles(files []FileReport) string {
 }
 
 // manifestOf reads the manifest of a point, and says what is wrong with it as a report.
-func manifestOf(repo *repository.Repository, p backup.Backup) (repository.Manifest, FileReport) {
+func (a *Agent) manifestOf(repo *repository.Repository, p backup.Backup) (repository.Manifest, FileReport) {
 	f := FileReport{BackupID: p.ID, Path: dirOf(repo, p) + "/" + repository.ManifestName, Status: FileOK}
-	err := present(repo)
-	if err != nil {
-		f.found(&unseenError{err})
-		return repository.Manifest{}, f
-	}
-	m, err := repo.Manifest(nbd.DirName(p.VM.Name), p.ID)
-	if err == nil && m.Parent != p.Parent {
-		err = damagef("says that it stands on %q, the record says %q", m.Parent, p.Parent)
-	}
-	f.found(finding(err))
+	m, err := a.readPoint(repo, p)
+	f.found(err)
 	if f.Status == FileDamaged && !errors.Is(err, repository.ErrSeal) {
 		f.Hint = "put it back from a copy of the repository; without it this restore point, and what stands on it, cannot be used"
 	}
@@ -248,5 +238,8 @@ func (f *FileReport) found(err error) {
 			f.Hint = e.Hint
 		}
 	}
-	f.Problem = strings.TrimPrefix(err.Error(), fmt.Sprintf("image %s: ", f.Path))
+	f.Problem = err.Error()
+	for _, prefix := range []string{"image " + f.Path + ": ", "image " + f.Path + " ", f.Path + " "} { // which the report names
+		f.Problem = strings.TrimPrefix(f.Problem, prefix)
+	}
 }

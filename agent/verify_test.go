@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -265,7 +266,7 @@ func TestManifestOfAnOlderAgent(t *testing.T) {
 }
 
 // TestDamagedIsNotBuiltUpon: what reading found is not forgotten by a look that does not read; nothing is built upon it; a restore
-// warns. A file that is put back is whole again.
+// is refused. A file that is put back is whole again.
 func TestDamagedIsNotBuiltUpon(t *testing.T) {
 	w := newWorld(t)
 	points := w.chain()
@@ -276,10 +277,11 @@ func TestDamagedIsNotBuiltUpon(t *testing.T) {
 	wantVerified(t, w.verify(points[2], true), agent.VerifiedDamaged, map[string]agent.FileStatus{image: agent.FileDamaged})
 	wantVerified(t, w.verify(points[2], false), agent.VerifiedOK, nil)
 	w.wantSeries(w.scrape(), series{
-		"sendense_verify_damaged_restore_points":                                       1,
+		"sendense_verify_damaged_restore_points":                                       3, // with those that stand on it
 		`sendense_verify_restore_points_total{depth="deep",result="damaged"}`:          1,
 		`sendense_verify_restore_points_total{depth="shallow",result="damaged"}`:       0,
-		`sendense_verify_last_ok{repository="main",vm="vm"}`:                           1, // of the newest point's own files
+		`sendense_verify_last_ok{repository="main",vm="vm"}`:                           0,  // of the newest point, by what it stands on
+		`sendense_backup_last_success_timestamp_seconds{repository="main",vm="vm"}`:    -1, // there is no good one
 		`sendense_verify_read_bytes_total`:                                             float64(sizeOf(t, imagesOf(points...)...)),
 		`sendense_verify_last_timestamp_seconds{depth="none",repository="",vm="none"}`: -1,
 	})
@@ -288,15 +290,21 @@ func TestDamagedIsNotBuiltUpon(t *testing.T) {
 
 	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
 	wantError(t, err, agent.NoParent, "found damaged")
-	r := w.serve(agent.RestoreRequest{BackupID: points[2].ID})
-	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], points[0].ID) {
-		t.Errorf("the restore warns of %q", r.Warnings)
+	_, err = w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: points[2].ID})
+	if e := wantError(t, err, agent.Damaged, "found damaged"); !strings.Contains(e.Message, image) {
+		t.Errorf("the refusal does not name %s: %s", image, e.Message)
+	}
+	r := w.serve(agent.RestoreRequest{BackupID: points[2].ID, DespiteDamage: true})
+	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], image) || len(r.Damage) != 1 || r.Damage[0].Path != image || r.Damage[0].BackupID != points[0].ID {
+		t.Errorf("the restore warns of %q, %+v", r.Warnings, r.Damage)
 	}
 	w.stopRestore(r.ID)
 	list, _, err := w.agent.Backups(agent.ListQuery{Damaged: true})
-	if err != nil || len(list) != 1 || list[0].ID != points[0].ID {
+	if err != nil || len(list) != 3 || list[0].ID != points[2].ID || !slices.Equal(list[0].DamageBelow, []string{points[0].ID}) || list[2].DamageBelow != nil {
 		t.Errorf("damaged are %+v, error %v", list, err)
 	}
+	_, err = w.agent.Consolidate(t.Context(), points[2].ID)
+	wantError(t, err, agent.ImageFailed, "found damaged")
 
 	flip(t, image, at, 3)
 	wantVerified(t, w.verify(points[0], true), agent.VerifiedOK, nil)

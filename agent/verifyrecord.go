@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -17,13 +18,31 @@ func (a *Agent) recordVerification(p backup.Backup, deep bool, files []FileRepor
 	if result == VerifiedIncomplete && !onlyUndigested(files) {
 		return false
 	}
-	failpoint.Reach("verify: before record")
-	_, err := a.store.PutVerification(p.ID, now, func(before *backup.Verification) *backup.Verification {
+	return a.putVerification(p, now, func(before *backup.Verification) *backup.Verification {
 		return mergeVerification(before, now, deep, files)
+	})
+}
+
+// putVerification writes down what is known of the files of a restore point. Where it is damaged now and was not, or the other way
+// round, so is all that stands on it: whoever watches is told of each.
+func (a *Agent) putVerification(p backup.Backup, now time.Time, merge func(*backup.Verification) *backup.Verification) bool {
+	was, err := a.store.DamagedBy(p.ID)
+	if err != nil {
+		a.log.Error("the database cannot be read", logError, err)
+	}
+	changed := false
+	failpoint.Reach("verify: before record")
+	_, err = a.store.PutVerification(p.ID, now, func(before *backup.Verification) *backup.Verification {
+		after := merge(before)
+		changed = (before != nil && len(before.Damage) > 0) != (len(after.Damage) > 0)
+		return after
 	})
 	failpoint.Reach("verify: recorded")
 	if err != nil && !AsError(notFound(err)).has(BackupNotFound) {
 		a.log.Error("what a verification has found cannot be put on record", logBackupID, p.ID, logError, err)
+	}
+	if err == nil && changed {
+		a.tellDamage(p, was)
 	}
 	return err == nil
 }
@@ -94,17 +113,19 @@ func knownDamaged(p backup.Backup) error {
 	return damagef("restore point %s was found damaged at %s: %s: %s", p.ID, p.Verified.At.Format(time.RFC3339), damage[0].File, damage[0].Problem)
 }
 
-// warnings says what is known to be wrong with a chain, for whom restores from it all the same.
-func (a *Agent) warnings(point backup.Backup) (list []string) {
-	for range maxChain {
-		if err := knownDamaged(point); err != nil {
-			list = append(list, err.Error()+": what is restored may be wrong")
+// recordDamage writes down that the content of an image is not what was written, which was found by reading it alone: of the restore
+// point's other files nothing new is known.
+func (a *Agent) recordDamage(p backup.Backup, f FileReport) {
+	now := time.Now()
+	a.logVerification(p, true, VerifiedDamaged, []FileReport{f})
+	a.putVerification(p, now, func(before *backup.Verification) *backup.Verification {
+		after := backup.Verification{At: now}
+		if before != nil {
+			after = *before
 		}
-		parent, err := a.store.Backup(point.Parent)
-		if err != nil { // there is none; or there should be one, which the restore itself will say
-			break
+		if !knownDamage(after.Damage, f.file()) {
+			after.Damage = append(slices.Clone(after.Damage), backup.FileDamage{File: f.file(), DiskID: f.DiskID, Problem: f.Problem, Deep: true})
 		}
-		point = parent
-	}
-	return list
+		return &after
+	})
 }

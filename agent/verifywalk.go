@@ -3,10 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 
 	"golang.org/x/time/rate"
@@ -54,7 +52,7 @@ func (w *verifyWalk) point(p backup.Backup) []FileReport {
 		return []FileReport{f}
 	}
 	w.begin(filepath.Join(dirOf(repo, p), repository.ManifestName))
-	m, f := manifestOf(repo, p)
+	m, f := w.agent.manifestOf(repo, p)
 	w.end(0)
 	if f.Status != FileOK {
 		return append([]FileReport{f}, w.skip(repo, p, f)...)
@@ -66,9 +64,6 @@ func (w *verifyWalk) point(p backup.Backup) []FileReport {
 		}
 	}
 	files := []FileReport{f}
-	if err := repo.Share(nbd.DirName(p.VM.Name), m); err != nil {
-		w.agent.log.Warn("a restore point cannot be shared with the exporters' user", logBackupID, p.ID, logError, err)
-	}
 	below := w.below(repo, p)
 	for _, d := range m.Disks {
 		files = append(files, w.image(repo, p, d, below))
@@ -123,8 +118,7 @@ func (w *verifyWalk) image(repo *repository.Repository, p backup.Backup, d repos
 		return f
 	}
 	f.Bytes = info.Size()
-	if d.Digest != nil && info.Size() != d.Digest.Bytes {
-		f.found(damagef("has %d bytes, and had %d when the backup finished", info.Size(), d.Digest.Bytes))
+	if f.found(w.agent.checkImage(repo, p, d)); f.Status != FileOK {
 		return f
 	}
 	if w.deep {
@@ -133,7 +127,7 @@ func (w *verifyWalk) image(repo *repository.Repository, p backup.Backup, d repos
 		}
 	}
 	status := f.Status
-	err = w.agent.verifyImage(w.ctx, repo, f.Path, d, true)
+	err = w.agent.checkContent(w.ctx, repo, p, d)
 	if err == nil {
 		err = standsOnFile(d, below)
 	}
@@ -142,19 +136,6 @@ func (w *verifyWalk) image(repo *repository.Repository, p backup.Backup, d repos
 		f.Status = status
 	}
 	return f
-}
-
-// standsOnFile looks that the image that another stands on is one of the parent's.
-func standsOnFile(d repository.ManifestDisk, below *repository.Manifest) error {
-	if d.Backing == "" || below == nil {
-		return nil
-	}
-	for _, from := range below.Disks {
-		if d.Backing == path.Join("..", below.BackupID, from.File) {
-			return nil
-		}
-	}
-	return damagef("stands on %s, which is none of its parent's images", d.Backing)
 }
 
 // compare reads an image whole.
@@ -176,7 +157,7 @@ func (w *verifyWalk) compare(repo *repository.Repository, p backup.Backup, d rep
 		f.Hint = "only its metadata can be checked; the next full backup has digests"
 	default:
 		if err := d.Digest.Compare(now); err != nil {
-			f.found(&damageError{fmt.Errorf("%w", err)})
+			f.found(&damageError{err: err})
 			f.deep = true
 		}
 	}

@@ -75,22 +75,22 @@ const (
 
 // header are the fields of version 2, and those of version 3 that are read here.
 type header struct {
-	Magic, Version uint32
-	BackingOffset  uint64
-	BackingLength  uint32
-	ClusterBits    uint32
-	Size           uint64
-	Crypt          uint32
-	L1Entries      uint32
-	L1Offset       uint64
-	RefcountOffset uint64
-	_              uint32 // clusters of the refcount table
-	_              uint32 // snapshots
-	_              uint64
-	Incompatible   uint64
-	_, _           uint64 // compatible and autoclear features
-	_              uint32 // refcount order
-	HeaderLength   uint32
+	Magic, Version   uint32
+	BackingOffset    uint64
+	BackingLength    uint32
+	ClusterBits      uint32
+	Size             uint64
+	Crypt            uint32
+	L1Entries        uint32
+	L1Offset         uint64
+	RefcountOffset   uint64
+	RefcountClusters uint32 // of the refcount table
+	_                uint32 // snapshots
+	_                uint64
+	Incompatible     uint64
+	_, _             uint64 // compatible and autoclear features
+	RefcountOrder    uint32 // a refcount has 2^n bits
+	HeaderLength     uint32
 }
 
 // readHeader looks at an open image.
@@ -108,27 +108,9 @@ func readHeader(file io.ReaderAt, stat fs.FileInfo) (ImageInfo, error) {
 // parseHeader reads the header of an image that is so many bytes long. It refuses what
 // QEMU refuses on opening an image, and one that was cut short before its tables end.
 func parseHeader(r io.ReaderAt, length int64) (ImageInfo, error) {
-	var raw [header3Bytes]byte
-	n, err := r.ReadAt(raw[:], 0)
-	if err != nil && !errors.Is(err, io.EOF) {
+	h, err := decodeHeader(r, length)
+	if err != nil {
 		return ImageInfo{}, err
-	}
-	var h header
-	if _, err := binary.Decode(raw[:], binary.BigEndian, &h); err != nil {
-		return ImageInfo{}, err
-	}
-	switch {
-	case n < header2Bytes || h.Magic != qcow2Magic:
-		return ImageInfo{}, ErrNotQcow2
-	case h.Version == 2: // it ends here
-		h.Incompatible, h.HeaderLength = 0, header2Bytes
-	case h.Version != 3 || n < header3Bytes:
-		return ImageInfo{}, fmt.Errorf("%w: version %d, %d bytes of header", ErrNotQcow2, h.Version, n)
-	case h.Incompatible&featureDataFile != 0:
-		return ImageInfo{}, ErrExternalData
-	}
-	if err := h.sound(length); err != nil {
-		return ImageInfo{}, fmt.Errorf("%w: %w", ErrNotQcow2, err)
 	}
 	info := ImageInfo{
 		VirtualBytes: int64(h.Size), ClusterBytes: 1 << h.ClusterBits, ExtendedL2: h.Incompatible&featureExtendedL2 != 0,
@@ -144,6 +126,31 @@ func parseHeader(r io.ReaderAt, length int64) (ImageInfo, error) {
 		return ImageInfo{}, fmt.Errorf("%w: %w", ErrNotQcow2, err)
 	}
 	return info, nil
+}
+
+func decodeHeader(r io.ReaderAt, length int64) (h header, err error) {
+	var raw [header3Bytes]byte
+	n, err := r.ReadAt(raw[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return h, err
+	}
+	if _, err := binary.Decode(raw[:], binary.BigEndian, &h); err != nil {
+		return h, err
+	}
+	switch {
+	case n < header2Bytes || h.Magic != qcow2Magic:
+		return h, ErrNotQcow2
+	case h.Version == 2: // it ends here
+		h.Incompatible, h.HeaderLength, h.RefcountOrder = 0, header2Bytes, 4
+	case h.Version != 3 || n < header3Bytes:
+		return h, fmt.Errorf("%w: version %d, %d bytes of header", ErrNotQcow2, h.Version, n)
+	case h.Incompatible&featureDataFile != 0:
+		return h, ErrExternalData
+	}
+	if err := h.sound(length); err != nil {
+		return h, fmt.Errorf("%w: %w", ErrNotQcow2, err)
+	}
+	return h, nil
 }
 
 // sound fails for a header that cannot be that of an image which is so many bytes long.

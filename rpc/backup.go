@@ -150,6 +150,8 @@ type Backup struct {
 	RefreshError string `json:"refresh_error,omitempty"`
 	// UnknownDiskAt is when the client asked about a disk that is not on record, after all others: the backup fails.
 	UnknownDiskAt time.Time `json:"unknown_disk_at,omitzero"`
+	// InheritedFrom are the damaged restore points that it stands on, the nearest first: it is damaged because they are.
+	InheritedFrom []string `json:"inherited_from,omitempty"`
 
 	// CooldownUntil is set when the copy on the SNA may still be on its way although the backup has ended: the VM and
 	// its ports are not used again before.
@@ -161,6 +163,9 @@ type Backup struct {
 	// Progress is there only in the answer to backup.get, while the backup is active and its exports can be asked.
 	Progress *Progress `json:"progress,omitempty"`
 }
+
+// Damaged says whether a restore point cannot be relied on: a file of it, or of what it stands on, is known to be damaged.
+func (b Backup) Damaged() bool { return isDamaged(b.Verified, b.InheritedFrom) }
 
 // BackupDisk is what one backup does with one disk.
 type BackupDisk struct {
@@ -211,7 +216,7 @@ type BackupQuery struct {
 	Until        time.Time `json:"until,omitzero"`          // created before
 
 	Tags    map[string]string `json:"tags,omitempty"`    // only what has all of these tags; "" stands for any value
-	Damaged bool              `json:"damaged,omitempty"` // only restore points of which a file is known to be damaged
+	Damaged bool              `json:"damaged,omitempty"` // only restore points that are known to be damaged, or stand on one that is
 }
 
 // BackupPage is one page of a list of backups. A page by repository or tag may be short, or empty, although there

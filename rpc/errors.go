@@ -29,6 +29,7 @@ const (
 	ReasonRestoreNotFound    Reason = "restore_not_found"    //
 	ReasonBeingRestored      Reason = "being_restored"       // a restore reads it: stop that first
 	ReasonBeingVerified      Reason = "being_verified"       // a verification that was asked for reads it: wait for its end
+	ReasonDamaged            Reason = "damaged"              // what is to be restored is not what was written: despite_damage serves what is left
 	ReasonExporterFailed     Reason = "exporter_failed"      // qemu-nbd could not be started, or died
 	ReasonImageFailed        Reason = "image_failed"         // an image could not be created or is not what was asked for
 	ReasonRepositoryFailed   Reason = "repository_failed"    // the repository cannot be written
@@ -99,6 +100,7 @@ var reasons = map[Reason]struct {
 	ReasonBeingRestored:      {40906, http.StatusConflict},
 	ReasonBeingVerified:      {40919, http.StatusConflict},
 	ReasonDiskUnknown:        {40933, http.StatusConflict},
+	ReasonDamaged:            {40938, http.StatusConflict},
 	ReasonMessageTooLarge:    {41301, http.StatusRequestEntityTooLarge},
 	ReasonExporterFailed:     {50001, http.StatusInternalServerError},
 	ReasonImageFailed:        {50002, http.StatusInternalServerError},

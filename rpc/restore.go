@@ -30,6 +30,15 @@ type RestoreRequest struct {
 	// asked for a minute.
 	Files bool `json:"files,omitempty"`
 
+	// DespiteDamage has what is left of a restore point served that is not what was written: its warnings and damage say what is
+	// wrong. Without it such a restore is refused with the reason damaged. A file of which nobody knows what would be read is never
+	// served: one that is missing, or that names another file as its backing, or whose manifest cannot be read.
+	DespiteDamage bool `json:"despite_damage,omitempty"`
+
+	// VerifyDigests has every image that is to be served, with all it stands on, read whole and compared with its digest before. The
+	// answer comes after that; restore.list tells how far it has come.
+	VerifyDigests bool `json:"verify_digests,omitempty"`
+
 	// RequestID is the caller's own mark of this request. A request that repeats the mark of an earlier one, as long as that is on
 	// record, starts nothing and gets that one's restore, whatever has become of it.
 	RequestID string `json:"request_id,omitempty"`
@@ -63,7 +72,7 @@ type Restore struct {
 	FilesSocket  string        `json:"files_socket,omitempty"` // where its files are read: see [FilesRequest]
 	FilesUnit    string        `json:"files_unit,omitempty"`   // systemd unit of what reads them, without suffix
 	RequestID    string        `json:"request_id,omitempty"`
-	Warnings     []string      `json:"warnings,omitempty"` // what was known to be wrong with what it reads
+	Warnings     []string      `json:"warnings,omitempty"` // damage, in words
 	Failure      *Failure      `json:"failure,omitempty"`  // why it failed or is being stopped
 	Disks        []RestoreDisk `json:"disks"`
 
@@ -75,6 +84,27 @@ type Restore struct {
 	ExpiresAt        time.Time `json:"expires_at"` // it ends then, or when its last client has gone after that
 	LatestAt         time.Time `json:"latest_at"`  // it ends then, whoever is connected
 	EndedAt          time.Time `json:"ended_at,omitzero"`
+
+	DespiteDamage   bool             `json:"despite_damage,omitempty"`
+	VerifyDigests   bool             `json:"verify_digests,omitempty"`
+	DigestsVerified bool             `json:"digests_verified,omitempty"` // every image was read before it was served, and is what was written
+	Damage          []RestoreDamage  `json:"damage,omitempty"`           // what is wrong with what it serves
+	Progress        *RestoreProgress `json:"progress,omitempty"`         // only while images are read for their digests
+}
+
+// RestoreDamage is what is wrong with a file that a restore reads.
+type RestoreDamage struct {
+	BackupID string `json:"backup_id"`         // of the restore point that the file is of
+	DiskID   *int   `json:"disk_id,omitempty"` // the disk of the restore that stands on it; of a manifest none
+	Path     string `json:"path"`              // absolute, on the hub
+	Problem  string `json:"problem"`
+}
+
+// RestoreProgress is how far the reading of images has come, before they are served.
+type RestoreProgress struct {
+	File       string `json:"file"` // path of the image that is read
+	BytesDone  int64  `json:"bytes_done"`
+	BytesTotal int64  `json:"bytes_total"`
 }
 
 // RestoreDisk is one disk of a restore.

@@ -89,7 +89,7 @@ type AgentStatus struct {
 	HeldPrunes          []HeldPrune `json:"held_prunes,omitempty"`           // daily runs that wait for a person
 	FutureRestorePoints int         `json:"future_restore_points,omitempty"` // that are dated in the future, by a clock that was wrong
 	FutureBackupIDs     []string    `json:"future_backup_ids,omitempty"`     // some of them
-	CatalogDifferences int `json:"catalog_differences"` // restore points about which records and repositories disagree, of all repositories
+	CatalogDifferences  int         `json:"catalog_differences"`             // restore points about which records and repositories disagree, of all repositories
 }
 
 // PortCounts says what the configured range of NBD ports is used for.

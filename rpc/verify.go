@@ -108,4 +108,12 @@ type ChainPoint struct {
 	AllocatedBytes int64             `json:"allocated_bytes"`   // what its images take on the file system now
 	Problem        string            `json:"problem,omitempty"` // why its images cannot be found, or its parent is not on record
 	Verified       *Verification     `json:"verified,omitempty"`
+	InheritedFrom  []string          `json:"inherited_from,omitempty"` // the damaged restore points that it stands on, the nearest first
+}
+
+// Damaged says whether it cannot be relied on, as [Backup.Damaged].
+func (p ChainPoint) Damaged() bool { return isDamaged(p.Verified, p.InheritedFrom) }
+
+func isDamaged(v *Verification, inherited []string) bool {
+	return v != nil && len(v.Damage) > 0 || len(inherited) > 0
 }

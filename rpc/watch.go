@@ -22,7 +22,7 @@ type EventKind string
 
 // The kinds of events.
 const (
-	EventState    EventKind = "state"    // the record changed, or how it stands when the watch begins
+	EventState    EventKind = "state"    // the record changed, or damage of what it stands on, or how it stands when the watch begins
 	EventProgress EventKind = "progress" // how far a backup that runs has come, once a second
 	EventDropped  EventKind = "dropped"  // the watcher was too slow: events are missing before the next one
 	EventEnd      EventKind = "end"      // the last one: the backup watched has ended, or the agent stops

@@ -48,6 +48,10 @@ type Backup struct {
 
 	Verified *Verification `json:"verified,omitempty"` // of a restore point: what was found when its files were last looked at
 
+	// DamageBelow are the damaged restore points that it stands on, the nearest first. It follows from the records of the chain:
+	// whoever reads a record finds it out, and it is never stored.
+	DamageBelow []string `json:"-"`
+
 	// CooldownUntil is set on a backup whose SBC may still be on its way when the backup has ended: until then the VM
 	// and the ports are not used again.
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`

@@ -17,13 +17,18 @@ type Restore struct {
 	Disks       []RestoreDisk `json:"disks"`
 	Files       *RestoreFiles `json:"files,omitempty"`      // the reader of the files of its one disk
 	RequestID   string        `json:"request_id,omitempty"` // the caller's own, so that a repeated request starts nothing
-	Warnings    []string      `json:"warnings,omitempty"`   // what was known to be wrong with what it reads
+	Warnings    []string      `json:"warnings,omitempty"`   // the same as Damage, in words
 	Failure     *Failure      `json:"failure,omitempty"`    // why it failed or is being stopped
 	CreatedAt   time.Time     `json:"created_at"`
 	UpdatedAt   time.Time     `json:"updated_at"`
 	ExpiresAt   time.Time     `json:"expires_at"` // it ends then, or when its last client has gone after that
 	LatestAt    time.Time     `json:"latest_at"`  // it ends then, whoever is connected
 	EndedAt     time.Time     `json:"ended_at,omitzero"`
+
+	DespiteDamage   bool            `json:"despite_damage,omitempty"`   // what is damaged is served all the same
+	VerifyDigests   bool            `json:"verify_digests,omitempty"`   // every image is read whole and compared with its digest before it is served
+	DigestsVerified bool            `json:"digests_verified,omitempty"` // that was done, and each of them is what was written
+	Damage          []RestoreDamage `json:"damage,omitempty"`           // what is wrong with what it reads; it is served in spite of that
 }
 
 // A RestoreDisk is one disk of a restore point as it is served.
@@ -41,6 +46,14 @@ type RestoreDisk struct {
 	Unit          string `json:"unit"`                    // name without suffix; carries the lease's nonce
 	InvocationID  string `json:"invocation_id,omitempty"` // of the exporter that was started for this restore
 	PID           int    `json:"pid,omitempty"`
+}
+
+// RestoreDamage says what is wrong with a file that a restore reads.
+type RestoreDamage struct {
+	BackupID string `json:"backup_id"`
+	DiskID   *int   `json:"disk_id,omitempty"` // that stands on it; nil for a manifest
+	Path     string `json:"path"`              // absolute
+	Problem  string `json:"problem"`
 }
 
 // RestoreFiles is what reads single files out of a disk.

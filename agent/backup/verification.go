@@ -39,3 +39,6 @@ func (b *Backup) Damage() []FileDamage {
 	}
 	return b.Verified.Damage
 }
+
+// Damaged says whether a restore point cannot be relied on: a file of it, or of what it stands on, is known to be damaged.
+func (b *Backup) Damaged() bool { return len(b.Damage()) > 0 || len(b.DamageBelow) > 0 }

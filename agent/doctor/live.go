@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
@@ -35,6 +36,7 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 			}
 			return about.ok("database and service manager answer")
 		}},
+		{name: "damage", look: func(context.Context) []Finding { return damage(a.DamagedPoints()) }},
 		{name: "exporter-user", object: h.config.Agent.ExporterUser, look: h.exporterUser},
 		{name: "qemu-img", object: h.config.NBD.QemuImg, look: h.qemuImg},
 		{name: "qemu-nbd", object: h.config.NBD.QemuNBD, look: h.qemuNBD},
@@ -54,4 +56,17 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 	return newReport(version, runAll(ctx, append(checks, h.repositoryChecks(func(ctx context.Context, r config.Repository) []Finding {
 		return append(h.liveRepository(ctx, r), h.keyed(ctx, r, nil)...)
 	})...)))
+}
+
+// damage tells of restore points that cannot be relied on. They keep no backup from working.
+func damage(points int, err error) []Finding {
+	about := one("damage", "")
+	switch {
+	case err != nil:
+		return about.skip("the database cannot be read: "+err.Error(), "look at 'journalctl -u sendense-agent'")
+	case points == 0:
+		return about.ok("no restore point is known to be damaged")
+	}
+	return with(about.warn(fmt.Sprintf("restore points that are damaged, or stand on one that is: %d", points),
+		"'sendensectl backup list --damaged' names them; make full backups of their VMs"), "restore_points", fmt.Sprint(points))
 }

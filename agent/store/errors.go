@@ -95,6 +95,19 @@ func (e *ParentError) Error() string {
 		e.Parent, e.Why)
 }
 
+// DamagedError refuses to build on a restore point that is damaged, or stands on one that is.
+type DamagedError struct {
+	BackupID string
+	By       string // the nearest one with a damaged file
+}
+
+func (e *DamagedError) Error() string {
+	if e.By == e.BackupID {
+		return fmt.Sprintf("backup %s: is damaged", e.BackupID)
+	}
+	return fmt.Sprintf("backup %s: stands on %s, which is damaged", e.BackupID, e.By)
+}
+
 // PinnedError refuses the removal of a backup that another one stands on.
 type PinnedError struct {
 	BackupID string

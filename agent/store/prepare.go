@@ -24,7 +24,7 @@ type Preparation struct {
 // Prepare puts a backup on record, in state preparing and with a lease for every disk, or changes nothing.
 //
 // If the request id is on record, the first backup is returned and existing is true; a *RequestMismatchError says that
-// it was made for another VM, type or repository. Other errors: *ActiveError, *CoolingError, *ParentError,
+// it was made for another VM, type or repository. Other errors: *ActiveError, *CoolingError, *ParentError, *DamagedError,
 // backup.ErrNoDisks, *ClaimError, and the chooser's own.
 //
 // The parent of an incremental is pinned: from here on RemoveBackup refuses it.
@@ -97,6 +97,9 @@ func (t *tx) admit(p Preparation, state backup.State) (backup.Backup, error) {
 		return backup.Backup{}, err
 	}
 	if err := t.checkParent(p.Backup); err != nil {
+		return backup.Backup{}, err
+	}
+	if err := t.checkSound(p.Backup.Parent); err != nil {
 		return backup.Backup{}, err
 	}
 	if err := t.dropCooled(p.Now); err != nil {

@@ -86,6 +86,8 @@ func (t *tx) requestedRestore(now backup.Restore) (backup.Restore, bool, error) 
 			{"backup_id", first.BackupID, now.BackupID},
 			{"disks", diskList(first), diskList(now)},
 			{"writable", strconv.FormatBool(first.Writable), strconv.FormatBool(now.Writable)},
+			{"despite_damage", strconv.FormatBool(first.DespiteDamage), strconv.FormatBool(now.DespiteDamage)},
+			{"verify_digests", strconv.FormatBool(first.VerifyDigests), strconv.FormatBool(now.VerifyDigests)},
 		} {
 			if f.first != f.now {
 				return first, false, &RequestMismatchError{
@@ -185,7 +187,7 @@ func copyRestore(r backup.Restore) (backup.Restore, error) {
 func lasting(r backup.Restore, units bool) backup.Restore {
 	l := backup.Restore{
 		ID: r.ID, BackupID: r.BackupID, VMName: r.VMName, Repository: r.Repository, Points: r.Points, Writable: r.Writable,
-		RequestID: r.RequestID, CreatedAt: r.CreatedAt,
+		RequestID: r.RequestID, CreatedAt: r.CreatedAt, DespiteDamage: r.DespiteDamage, VerifyDigests: r.VerifyDigests,
 	}
 	for _, d := range r.Disks {
 		kept := backup.RestoreDisk{DiskID: d.DiskID, CapacityBytes: d.CapacityBytes, Port: d.Port}

@@ -32,7 +32,7 @@ type Query struct {
 	Repository string            // "" = every repository
 	Since      time.Time         // created then or later; zero = since ever
 	Until      time.Time         // created before; zero = until now
-	Damaged    bool              // only restore points of which a file is known to be damaged
+	Damaged    bool              // only restore points that are damaged, be it by what they stand on
 	Tags       map[string]string // only what has all of these tags; an empty value stands for any
 	Cursor     string            // from the page before; "" = the newest
 	Limit      int               // records per page, at most MaxPage; 0 = DefaultPage
@@ -40,8 +40,6 @@ type Query struct {
 
 func (q Query) list() string {
 	switch {
-	case q.Damaged:
-		return listDamaged
 	case q.VMName != "" && q.State == backup.Completed && q.Repository != "":
 		return listPoints(q.Repository, q.VMName)
 	case q.VMName != "" && q.State != "":
@@ -59,8 +57,10 @@ func (s *Store) Backup(id string) (backup.Backup, error) {
 	var b backup.Backup
 	err := s.view(func(t *tx) error {
 		var err error
-		b, err = t.backup(id)
-		return err
+		if b, err = t.backup(id); err != nil {
+			return err
+		}
+		return s.inherit(t, &b)
 	})
 	if err != nil {
 		return backup.Backup{}, err
@@ -101,8 +101,25 @@ func (s *Store) Backups(q Query) (page []backup.Backup, next string, err error) 
 		return nil, "", err
 	}
 	err = s.view(func(t *tx) error {
-		page, next, err = t.page(q, before)
-		return err
+		d, err := s.damage(t)
+		if err != nil {
+			return err
+		}
+		var from keys = &sortedKeys{keys: d.keys}
+		if !q.Damaged {
+			list := t.Bucket(bucketLists).Bucket([]byte(q.list()))
+			if list == nil {
+				return nil
+			}
+			from = listKeys{list.Cursor()}
+		}
+		if page, next, err = t.page(q, from, before); err != nil {
+			return err
+		}
+		for i := range page {
+			d.fill(&page[i])
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, "", err
@@ -110,17 +127,13 @@ func (s *Store) Backups(q Query) (page []backup.Backup, next string, err error) 
 	return page, next, nil
 }
 
-func (t *tx) page(q Query, before []byte) (page []backup.Backup, next string, err error) {
-	list := t.Bucket(bucketLists).Bucket([]byte(q.list()))
-	if list == nil {
-		return nil, "", nil
-	}
+func (t *tx) page(q Query, from keys, before []byte) (page []backup.Backup, next string, err error) {
 	var since, last []byte
 	if !q.Since.IsZero() {
 		since = encodeTime(q.Since)
 	}
-	looked, c := 0, list.Cursor()
-	for k := lastBefore(c, before); k != nil && bytes.Compare(k, since) >= 0; k, _ = c.Prev() {
+	looked := 0
+	for k := from.before(before); k != nil && bytes.Compare(k, since) >= 0; k = from.prev() {
 		if len(page) == pageSize(q.Limit) || looked == MaxPage {
 			return page, encodeCursor(last), nil
 		}

@@ -43,7 +43,8 @@ func (t *tx) eachListed(name string, f func(backup.Backup) error) error {
 
 // checkRewrite holds a record to the order of a rewrite. It begins on a restore point, onto one of those that it stands on, and
 // that one stays until the end, as do all between: they have a child. While it is under way the restore point cannot go. Its swap
-// begins when nobody reads the restore point; from then on, until its end, nobody begins to.
+// begins when nobody reads the restore point; from then on, until its end, nobody begins to. Neither begins while the restore point, or
+// anything that it stands on, is damaged: new images would have digests that fit them.
 func (t *tx) checkRewrite(before, after backup.Backup) error {
 	was, is := before.Rewrite, after.Rewrite
 	switch {
@@ -54,11 +55,11 @@ func (t *tx) checkRewrite(before, after backup.Backup) error {
 	case after.State != backup.Completed:
 		return &StateError{BackupID: after.ID, State: after.State, Action: "writing it anew"}
 	case was == nil:
-		return t.checkGround(after)
+		return errors.Join(t.checkSound(after.ID), t.checkGround(after))
 	case is.Onto != was.Onto || !is.StartedAt.Equal(was.StartedAt):
 		return &RewritingError{BackupID: after.ID}
 	case is.Swapping && !was.Swapping:
-		return t.checkUnread(after)
+		return errors.Join(t.checkSound(after.ID), t.checkUnread(after))
 	}
 	return nil
 }
@@ -143,7 +144,12 @@ func (s *Store) PointGroups() (groups []PointGroup, err error) {
 // PointsOf returns every restore point of a VM in a repository, the last made first.
 func (s *Store) PointsOf(g PointGroup) (list []backup.Backup, err error) {
 	err = s.view(func(t *tx) error {
+		d, err := s.damage(t)
+		if err != nil {
+			return err
+		}
 		return t.eachListed(listOrder(g.Repository, g.VM), func(b backup.Backup) error {
+			d.fill(&b)
 			list = append(list, b)
 			return nil
 		})

@@ -49,29 +49,36 @@ func (t *tx) importSequence(b backup.Backup) (uint64, error) {
 // LatestCompleted returns the completed backup of a VM in a repository that was made last, whatever its date says, and whether
 // there is one.
 func (s *Store) LatestCompleted(vmName, repository string) (b backup.Backup, found bool, err error) {
-	return s.latest(vmName, repository, func(backup.Backup) bool { return true })
+	return s.latest(vmName, repository, func(backup.Backup, *damage) bool { return true })
 }
 
-// LatestBelieved is LatestCompleted of those backups that were not made in the future as of now.
-func (s *Store) LatestBelieved(vmName, repository string, now time.Time) (b backup.Backup, found bool, err error) {
-	return s.latest(vmName, repository, func(b backup.Backup) bool { return !backup.Future(b.CreatedAt, now) })
+// LatestGood is LatestCompleted of those backups that are not known to be damaged, and were not made in the future as of now.
+func (s *Store) LatestGood(vmName, repository string, now time.Time) (b backup.Backup, found bool, err error) {
+	return s.latest(vmName, repository, func(b backup.Backup, d *damage) bool {
+		return !d.has(b.ID) && !backup.Future(b.CreatedAt, now)
+	})
 }
 
 // latest is the one made last that f selects, which must only compute.
-func (s *Store) latest(vmName, repository string, f func(backup.Backup) bool) (b backup.Backup, found bool, err error) {
+func (s *Store) latest(vmName, repository string, f func(backup.Backup, *damage) bool) (b backup.Backup, found bool, err error) {
 	err = s.view(func(t *tx) error {
 		name := listOrder(repository, vmName)
 		list := t.Bucket(bucketLists).Bucket([]byte(name))
 		if list == nil {
 			return nil
 		}
+		d, err := s.damage(t)
+		if err != nil {
+			return err
+		}
 		c := list.Cursor()
 		for k, _ := c.Last(); k != nil && !found; k, _ = c.Prev() {
 			if b, err = t.listed(name, k); err != nil {
 				return err
 			}
-			found = f(b)
+			found = f(b, d)
 		}
+		d.fill(&b)
 		return nil
 	})
 	if err != nil || !found {

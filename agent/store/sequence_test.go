@@ -40,10 +40,10 @@ func TestOrderIsNoClocks(t *testing.T) {
 		t.Errorf("%s, want %v, error %v", idsOf(points), want, err)
 	}
 	now := start.AddDate(0, 1, 0)
-	if b, found, err := s.LatestBelieved("a", "local", now); err != nil || !found || b.ID != want[1] {
+	if b, found, err := s.LatestGood("a", "local", now); err != nil || !found || b.ID != want[1] {
 		t.Errorf("of those not in the future the latest is %s, found %v, error %v", b.ID, found, err)
 	}
-	if _, found, err := s.LatestBelieved("a", "local", start.AddDate(-30, 0, 0)); err != nil || found {
+	if _, found, err := s.LatestGood("a", "local", start.AddDate(-30, 0, 0)); err != nil || found {
 		t.Errorf("before all of them: found %v, error %v", found, err)
 	}
 	for limit, shown := range map[int]string{0: "", 1: want[3], 10: want[3] + " " + want[0]} {

@@ -15,6 +15,8 @@ type Store struct {
 	path string
 
 	unsynced atomic.Bool // the last commit stands, and is not known to be on the disk
+
+	damages atomic.Pointer[damage] // as it was when somebody last asked
 }
 
 // Close closes the file, after the transactions under way have ended.

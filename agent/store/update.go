@@ -43,7 +43,13 @@ func (s *Store) Update(
 		if after.State.Terminal() && before.State.Active() {
 			after.EndedAt = now
 		}
-		return t.write(before, after)
+		if err := t.write(before, after); err != nil {
+			return err
+		}
+		if after.State != backup.Completed { // nothing stands on it, and it inherits nothing
+			return nil
+		}
+		return s.inherit(t, &after)
 	})
 	if err != nil {
 		return backup.Backup{}, backup.Backup{}, err

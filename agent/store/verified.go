@@ -56,9 +56,11 @@ func (s *Store) LongestUnverified(deep bool, now time.Time, pass func(id string)
 		if k == nil || err != nil {
 			return err
 		}
-		b, err = t.indexed(bucket, k, listID(k))
-		found = err == nil
-		return err
+		if b, err = t.indexed(bucket, k, listID(k)); err != nil {
+			return err
+		}
+		found = true
+		return s.inherit(t, &b)
 	})
 	return b, found, err
 }
@@ -86,17 +88,6 @@ func (t *tx) longestUnverified(bucket []byte, now time.Time, pass func(id string
 		}
 	}
 	return nil, nil
-}
-
-// DamagedPoints is of how many restore points a file is known to be damaged.
-func (s *Store) DamagedPoints() (n int, err error) {
-	err = s.view(func(t *tx) error {
-		if list := t.Bucket(bucketLists).Bucket([]byte(listDamaged)); list != nil {
-			n = list.Stats().KeyN
-		}
-		return nil
-	})
-	return n, err
 }
 
 // PutVerification puts on record what was found of the files of a restore point. What is no restore point any more is left as

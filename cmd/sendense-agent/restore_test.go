@@ -62,7 +62,7 @@ func TestRestoreDisk(t *testing.T) {
 	if text, err := os.ReadFile(kept); err != nil || string(text) != "mine" {
 		t.Errorf("a refused target holds %q, %v", text, err)
 	}
-	h.steps(step{words("restore disk " + id + " 0 " + kept + " --force --no-verify"), 0, "not verified", "copying"})
+	h.steps(step{words("restore disk " + id + " 0 " + kept + " --force --no-verify"), 0, "not read back", "copying"})
 	sameDisk(t, sources[0], kept, "raw")
 	h.nothingServed()
 	entries, err := os.ReadDir(dir)
@@ -93,9 +93,9 @@ func TestRestoreDiskToDevice(t *testing.T) {
 	h.steps(
 		step{words("restore disk " + id + " 0 " + small), 1, "", "choose a larger device"},
 		step{words("restore disk " + id + " 0 " + large + " --format qcow2"), 1, "", "only --format raw"},
-		step{words("restore disk " + id + " 0 " + large), 0, "verified", "comparing"},
+		step{words("restore disk " + id + " 0 " + large), 0, "compared with what was served", "comparing"},
 		step{words("restore disk " + id + " 0 " + large), 1, "", "holds data"},
-		step{words("restore disk " + id + " 0 " + large + " --force"), 0, "verified", "comparing"},
+		step{words("restore disk " + id + " 0 " + large + " --force"), 0, "compared with what was served", "comparing"},
 	)
 	out, err := exec.Command("cmp", "-n", fmt.Sprint(diskSize), sources[0], large).CombinedOutput()
 	if err != nil {
@@ -228,7 +228,7 @@ func TestDatabaseLostWhileServing(t *testing.T) {
 	}
 	h.nothingServed()
 	file := filepath.Join(t.TempDir(), "disk.raw")
-	h.steps(step{words("restore disk " + id + " 0 " + file), 0, "verified", "comparing"})
+	h.steps(step{words("restore disk " + id + " 0 " + file), 0, "compared with what was served", "comparing"})
 	sameDisk(t, sources[0], file, "raw")
 }
 

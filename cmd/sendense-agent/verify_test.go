@@ -67,7 +67,9 @@ func TestVerifyCommands(t *testing.T) {
 		step{words("backup show " + full), 0, "disk1.qcow2 is not what was written", ""},
 		step{words("backup chain pgtest1"), 0, "damaged", ""},
 		step{words("backup start pgtest1 --type incremental"), 1, "", "found damaged"},
-		step{words("restore disk " + top + " 1 " + t.TempDir() + "/x"), 0, "restored", "warning: restore point " + full + " was found damaged"},
+		step{words("restore disk " + top + " 1 " + t.TempDir() + "/x"), 4, "", images[0] + ": was found damaged"},
+		step{words("restore disk " + top + " 0 " + t.TempDir() + "/x"), 0, "restored", "disk 0"}, // which does not stand on it
+		step{words("restore disk " + top + " 1 " + t.TempDir() + "/x --despite-damage"), 5, "the restore point is damaged", images[0]},
 	)
 	flip(t, images[0])
 	good(full + " --deep")

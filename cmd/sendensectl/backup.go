@@ -69,7 +69,8 @@ func printBackup(p *printer, b rpc.Backup) {
 		"repository", b.RepositoryID, "encryption key", keyOf(b), "policy", b.PolicyID, "request", b.RequestID, "tags", tagList(b.Tags),
 		"state", string(b.State), "received", fmt.Sprintf("%s, the disks hold %s", humanSize(b.BytesTransferred), humanSize(b.TotalBytes)),
 		"progress", progressOf(b), "rate limit", rateOf(b.RateLimit), "directory", b.Directory, "created", createdOf(b),
-		"disks not looked up", b.RefreshError, "ended", humanTime(b.EndedAt), "took", tookOf(b), "verified", verified, "damaged", damage, "cools down until", humanTime(b.CooldownUntil), "next", adviceOf(b))
+		"disks not looked up", b.RefreshError, "ended", humanTime(b.EndedAt), "took", tookOf(b), "verified", verified, "damaged", damage,
+		"damage of", strings.Join(b.InheritedFrom, ", "), "cools down until", humanTime(b.CooldownUntil), "next", adviceOf(b))
 	if f := b.Failure; f != nil {
 		p.line("")
 		p.pairs("failure", string(f.Reason)+": "+f.Message, "hint", inCommands(f.Hint), "unit", f.Unit)

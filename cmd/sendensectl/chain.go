@@ -41,7 +41,7 @@ func printChain(p *printer, chain rpc.Chain) {
 	for _, l := range drawTree(chain.Points) {
 		c := l.point
 		sum += c.AllocatedBytes
-		state := verifiedText(c.Verified)
+		state := verifiedText(c.Verified, c.InheritedFrom)
 		if c.Problem != "" {
 			state = c.Problem
 		}

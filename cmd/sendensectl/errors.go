@@ -16,6 +16,7 @@ const (
 	exitUsage       = 2
 	exitUnreachable = 3
 	exitDamaged     = 4
+	exitDespite     = 5
 )
 
 // A usageError is a command line that is wrong.
@@ -31,12 +32,18 @@ func report(w io.Writer, err error) int {
 	var refused *rpc.Error
 	var interrupted *interruptedError
 	var damaged *damageFound
+	var despite *despiteDamage
 	fmt.Fprintf(w, "sendensectl: %s\n", wrap(safe(err.Error()), proseWidth(w), 13))
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.As(err, &damaged):
 		return exitDamaged
+	case errors.As(err, &despite):
+		for _, d := range despite.files {
+			fmt.Fprintf(w, "  %s\n", wrap(safe(d.Path+": "+d.Problem), proseWidth(w), 4))
+		}
+		return exitDespite
 	case errors.As(err, &interrupted):
 		reportData(w, rpc.ErrorData{Hint: interrupted.hint()})
 		return interrupted.code
@@ -45,6 +52,9 @@ func report(w io.Writer, err error) int {
 		return exitUnreachable
 	case errors.As(err, &refused):
 		reportData(w, refused.Data)
+		if refused.Data.Reason == rpc.ReasonDamaged {
+			return exitDamaged
+		}
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(w, "  what the agent was asked for goes on")
 	}

@@ -20,8 +20,9 @@ type lines struct {
 
 // told is what was told of a backup last.
 type told struct {
-	state rpc.BackupState
-	at    time.Time
+	state   rpc.BackupState
+	damaged bool
+	at      time.Time
 }
 
 func newLines(w io.Writer) *lines { return &lines{w: w, told: map[string]told{}} }
@@ -32,14 +33,14 @@ func (l *lines) show(e rpc.Event) {
 	}
 	b, last := *e.Backup, l.told[e.Backup.BackupID]
 	switch {
-	case b.State != last.state:
+	case b.State != last.state || b.Damaged() != last.damaged:
 		l.say(stateLine(b))
 	case e.Progress != nil && time.Since(last.at) >= tellEvery:
 		l.say(b.BackupID + ": " + progressText(*e.Progress))
 	default:
 		return
 	}
-	l.told[b.BackupID] = told{b.State, time.Now()}
+	l.told[b.BackupID] = told{b.State, b.Damaged(), time.Now()}
 }
 
 func (l *lines) say(line string) { fmt.Fprintln(l.w, safe(line)) }
@@ -62,6 +63,9 @@ func stateLine(b rpc.Backup) string {
 	}
 	if b.Failure != nil {
 		line += ", " + b.Failure.Message
+	}
+	if b.Damaged() {
+		line += ", " + verifiedText(b.Verified, b.InheritedFrom)
 	}
 	return line
 }

@@ -59,7 +59,7 @@ func (a *app) backupList() *cobra.Command {
 	c.Flags().StringVar(&since, "since", "", "only what began at this `TIME` or later")
 	c.Flags().StringVar(&until, "until", "", "only what began before this `TIME`")
 	c.Flags().StringArrayVar(&tags, "tag", nil, "only what has this tag, `NAME[=VALUE]`; may be repeated")
-	c.Flags().BoolVar(&q.Damaged, "damaged", false, "only restore points of which a file is known to be damaged")
+	c.Flags().BoolVar(&q.Damaged, "damaged", false, "only restore points that are known to be damaged, or stand on one that is")
 	pageFlags(c, &q.Limit, &q.Cursor)
 	a.completeFlag(c, "vm", vmNames)
 	a.completeFlag(c, "repository", repositoryIDs)
@@ -114,7 +114,7 @@ func listRow(b rpc.Backup, now time.Time) []string {
 	}
 	return []string{
 		b.BackupID, string(b.State), string(b.BackupType), b.VMName, datedText(b.CreatedAt, b.FutureDated), humanDuration(end.Sub(b.CreatedAt)),
-		received, humanSize(b.TotalBytes), strconv.Itoa(len(b.Disks)), b.RepositoryID, verifiedText(b.Verified),
+		received, humanSize(b.TotalBytes), strconv.Itoa(len(b.Disks)), b.RepositoryID, verifiedText(b.Verified, b.InheritedFrom),
 	}
 }
 

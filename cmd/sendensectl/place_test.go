@@ -96,7 +96,7 @@ func TestTakenMeanwhile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d, err := openTarget(to, "raw", false)
+		d, err := openTarget(t.Context(), to, "raw", false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,14 +140,14 @@ func TestTargetOfADisk(t *testing.T) {
 	if err := os.Symlink("nowhere", link); err != nil {
 		t.Fatal(err)
 	}
-	if d, err := openTarget(link, "raw", true); err == nil || !strings.Contains(err.Error(), "link to what is not there") {
+	if d, err := openTarget(t.Context(), link, "raw", true); err == nil || !strings.Contains(err.Error(), "link to what is not there") {
 		t.Errorf("%+v, %v", d, err)
 	}
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, force := range []bool{false, true} {
-		d, err := openTarget(empty, "raw", force)
+		d, err := openTarget(t.Context(), empty, "raw", force)
 		if err != nil {
 			t.Fatal(err)
 		}

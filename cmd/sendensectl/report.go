@@ -96,7 +96,7 @@ type estate struct {
 	status       rpc.AgentStatus
 	vms          []rpc.VM
 	backups      []rpc.Backup          // of these days, the oldest first
-	last         map[string]rpc.Backup // the newest restore point of each VM, of whatever time but the future
+	last         map[string]rpc.Backup // the newest restore point of each VM that is neither damaged nor dated in the future, of whatever time
 	repositories []rpc.Repository
 }
 
@@ -119,10 +119,10 @@ func gather(ctx context.Context, c *rpc.Client, now time.Time, days int) (e *est
 	return e, e.gatherLast(ctx, c)
 }
 
-// gatherLast finds each VM's newest restore point that is not dated in the future, among those of the page or before.
+// gatherLast finds each VM's newest restore point that is good, among those of the page or before.
 func (e *estate) gatherLast(ctx context.Context, c *rpc.Client) error {
 	for _, b := range e.backups {
-		if b.State == rpc.Completed && !b.FutureDated { // nobody knows how old that is
+		if isGood(b) {
 			e.last[b.VMName] = b
 		}
 	}
@@ -130,15 +130,36 @@ func (e *estate) gatherLast(ctx context.Context, c *rpc.Client) error {
 		if _, ok := e.last[vm.VMName]; ok {
 			continue
 		}
-		page, err := c.ListBackups(ctx, rpc.BackupQuery{VMName: vm.VMName, State: rpc.Completed, Limit: 1, Until: e.at.Add(5 * time.Minute)})
+		b, found, err := e.lastGood(ctx, c, vm.VMName)
 		if err != nil {
 			return err
 		}
-		if len(page.Backups) > 0 {
-			e.last[vm.VMName] = page.Backups[0]
+		if found {
+			e.last[vm.VMName] = b
 		}
 	}
 	return nil
+}
+
+// isGood says whether a restore point is one to rely on: it is not damaged, and not dated in the future, when nobody knows its age.
+func isGood(b rpc.Backup) bool { return b.State == rpc.Completed && !b.Damaged() && !b.FutureDated }
+
+// lastGood turns pages until there is a good restore point: nearly always the first of the first one.
+func (e *estate) lastGood(ctx context.Context, c *rpc.Client, vm string) (rpc.Backup, bool, error) {
+	for q := (rpc.BackupQuery{VMName: vm, State: rpc.Completed, Limit: 1, Until: e.at.Add(5 * time.Minute)}); ; q.Limit = 100 {
+		page, err := c.ListBackups(ctx, q)
+		if err != nil {
+			return rpc.Backup{}, false, err
+		}
+		for _, b := range page.Backups {
+			if isGood(b) {
+				return b, true, nil
+			}
+		}
+		if q.Cursor = page.NextCursor; q.Cursor == "" {
+			return rpc.Backup{}, false, nil
+		}
+	}
 }
 
 func allVMs(ctx context.Context, c *rpc.Client) (list []rpc.VM, err error) {

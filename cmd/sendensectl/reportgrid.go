@@ -15,7 +15,7 @@ type gridRow struct {
 	Repository string // "" where the VM has only one
 	OnRecord   bool
 	Cells      []gridCell
-	Points     int
+	Points     int // damaged ones included
 	Received   uint64
 	Capacity   int64
 	Last       string // age of the newest restore point
@@ -108,8 +108,9 @@ var marks = []struct {
 	class, text string
 	is          func(b rpc.Backup) bool
 }{
-	{"f", "full", func(b rpc.Backup) bool { return b.State == rpc.Completed && b.BackupType == rpc.Full }},
-	{"i", "incremental", func(b rpc.Backup) bool { return b.State == rpc.Completed }},
+	{"f", "full", func(b rpc.Backup) bool { return isGood(b) && b.BackupType == rpc.Full }},
+	{"i", "incremental", isGood},
+	{"d", "damaged", func(b rpc.Backup) bool { return b.State == rpc.Completed }},
 	{"a", "running", func(b rpc.Backup) bool { return !b.State.Ended() }},
 	{"x", "failed", func(b rpc.Backup) bool { return b.State == rpc.Failed }},
 	{"c", "cancelled", func(b rpc.Backup) bool { return b.State == rpc.Cancelled || b.State == rpc.Deleting }},
@@ -210,12 +211,20 @@ func (e *estate) judge(r *gridRow) {
 		r.LastAt, r.age = b.CreatedAt, e.at.Sub(b.CreatedAt)
 		r.Last = humanDuration(r.age) + " ago"
 	}
+	newest, damaged := rpc.Backup{}, false
+	for _, b := range r.runs {
+		if b.State == rpc.Completed {
+			newest, damaged = b, b.Damaged()
+		}
+	}
 	ended := slices.DeleteFunc(slices.Clone(r.runs), func(b rpc.Backup) bool {
 		return b.State != rpc.Completed && b.State != rpc.Failed || b.FutureDated
 	})
 	future := slices.ContainsFunc(r.runs, func(b rpc.Backup) bool { return b.FutureDated })
 	switch {
 	case !r.OnRecord:
+	case damaged:
+		r.Mood, r.Why, r.hint = "bad", "its newest restore point "+damageText(newest), startCommand(r.VM, "--type full --wait")
 	case r.age == never && future:
 		r.Mood, r.Why, r.hint = "bad", "its restore points are dated in the future, so nobody knows how old they are", "set the clock, and make a backup"
 	case r.age == never:
@@ -233,8 +242,19 @@ func (e *estate) judge(r *gridRow) {
 	}
 }
 
+// damageText says what is wrong with a restore point.
+func damageText(b rpc.Backup) string {
+	if b.Verified != nil && len(b.Verified.Damage) > 0 {
+		d := b.Verified.Damage[0]
+		return "is damaged: " + safe(d.File+" "+d.Problem)
+	}
+	return "stands on " + b.InheritedFrom[0] + ", which is damaged"
+}
+
+func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
+
 // dataOf is what the page tells of a day: its number, then for each backup id, time, type, state, received, took, repository,
-// chain (-1 for none), the parent, and of a failure message and hint.
+// chain (-1 for none), the parent, and of a failure, or damage, message and hint.
 func dataOf(d int, list []rpc.Backup, chains map[string]int, now time.Time) []any {
 	data := []any{d}
 	for _, b := range list {
@@ -252,6 +272,9 @@ func dataOf(d int, list []rpc.Backup, chains map[string]int, now time.Time) []an
 		}
 		if b.Failure != nil {
 			row = append(row, b.Failure.Message, b.Failure.Hint)
+		} else if b.State == rpc.Completed && b.Damaged() {
+			row[3] = "damaged"
+			row = append(row, capital(damageText(b)), "")
 		}
 		data = append(data, row)
 	}

@@ -133,6 +133,46 @@ func TestReportShowsWhatThereIs(t *testing.T) {
 	}
 }
 
+// TestReportShowsDamage: a restore point that stands on a damaged one is drawn as damaged, and is not what its VM has to restore.
+func TestReportShowsDamage(t *testing.T) {
+	e := aWeek()
+	for i := range e.backups {
+		switch b := &e.backups[i]; b.BackupID {
+		case "p3":
+			b.Verified = &rpc.Verification{At: e.at, Damage: []rpc.VerifyDamage{{File: "x.qcow2", Problem: "is missing <b>"}}}
+		case "p6":
+			b.InheritedFrom = []string{"p3"}
+			if b.State != rpc.Completed {
+				t.Fatalf("p6 is %s", b.State)
+			}
+		}
+	}
+	e.last = map[string]rpc.Backup{}
+	for _, b := range e.backups {
+		if isGood(b) {
+			e.last[b.VMName] = b
+		}
+	}
+	doc, page := render(t, e)
+	var texts []string
+	for _, td := range elements(elements(doc, atom.Tbody)[0], atom.Td) {
+		if attribute(td, "class") == "d r" || strings.HasPrefix(attribute(td, "class"), "d ") {
+			texts = append(texts, textOf(td))
+		}
+	}
+	if want := []string{"damaged", "damaged, one failed, 2 backups"}; !slices.Equal(texts, want) {
+		t.Errorf("drawn as damaged: %q, want %q", texts, want)
+	}
+	for _, want := range []string{"its newest restore point stands on p3, which is damaged", "sendensectl backup start pg --type full --wait", "2 damaged"} {
+		if !strings.Contains(textOf(elements(doc, atom.Main)[0]), want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if strings.Contains(page, "missing <b>") || strings.Count(page, `,"damaged",`) != 2 {
+		t.Errorf("the data of the page: %d damaged", strings.Count(page, `,"damaged",`))
+	}
+}
+
 // Every link leads to a place of the page, and no two places have one name.
 func TestReportLinks(t *testing.T) {
 	doc, _ := render(t, aWeek())

@@ -192,7 +192,7 @@ func (e *estate) totals() []repositoryTotal {
 	return list
 }
 
-// attention names the VMs on record whose last backup failed, or whose newest restore point is old or missing; the worst
+// attention names the VMs on record whose last backup failed, or whose newest restore point is old, damaged or missing; the worst
 // first.
 func (e *estate) attention(rows []*gridRow) (list []attention) {
 	seen := map[string]bool{}
@@ -210,13 +210,16 @@ func (e *estate) attention(rows []*gridRow) (list []attention) {
 }
 
 func (e *estate) tiles(p *page) []tile {
-	var points, failed, cancelled, active, lastDay int
+	var points, damaged, failed, cancelled, active, lastDay int
 	var received uint64
 	for _, b := range e.backups {
 		switch {
 		case b.State == rpc.Completed:
 			points++
 			received += b.BytesTransferred
+			if b.Damaged() {
+				damaged++
+			}
 			if !b.FutureDated && e.at.Sub(b.CreatedAt) < 24*time.Hour {
 				lastDay++
 			}
@@ -235,9 +238,9 @@ func (e *estate) tiles(p *page) []tile {
 		}
 	}
 	return []tile{
-		{"VMs with a fresh restore point", fmt.Sprintf("%d of %d", fresh, len(e.vms)), "not older than two days", mood(fresh < len(e.vms), "warn", len(e.vms) > 0)},
-		{"To look at", fmt.Sprint(len(p.Attention)), "VMs whose newest restore point is old or missing, or whose last backup failed", mood(len(p.Attention) > 0, "bad", len(e.vms) > 0)},
-		{"Restore points", fmt.Sprint(points), fmt.Sprintf("%d in the last 24 hours", lastDay), ""},
+		{"VMs with a fresh restore point", fmt.Sprintf("%d of %d", fresh, len(e.vms)), "not older than two days, and not damaged", mood(fresh < len(e.vms), "warn", len(e.vms) > 0)},
+		{"To look at", fmt.Sprint(len(p.Attention)), "VMs whose newest restore point is old, damaged or missing, or whose last backup failed", mood(len(p.Attention) > 0, "bad", len(e.vms) > 0)},
+		{"Restore points", fmt.Sprint(points), fmt.Sprintf("%d in the last 24 hours, %d damaged", lastDay, damaged), mood(damaged > 0, "bad", false)},
 		{"Failed", fmt.Sprint(failed), fmt.Sprintf("and %d cancelled", cancelled), mood(failed > 0, "bad", points > 0)},
 		{"Received", humanSize(received), "on the wire, for these restore points", ""},
 		{"Running now", fmt.Sprint(active), "or waiting for their turn", ""},

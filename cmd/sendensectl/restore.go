@@ -28,7 +28,9 @@ reads them: qemu-img convert, nbdcopy, nbdfuse, nbd-client, or a virtual machine
 With --writable clients may also write, so that the VM can be booted from its backup. What they write lies in overlays of
 this restore alone, and is thrown away at its end; the restore point stays as it is.
 
-It ends when it is stopped, or when its time is over and no client is connected.`,
+It ends when it is stopped, or when its time is over and no client is connected.
+
+` + damageHelp,
 		Example: `  sendensectl restore start backup-pgtest1-1795422015
   sendensectl restore start backup-pgtest1-1795422015 --writable --disk 0 --disk 1 --expires 2h`,
 		Args: oneArg, ValidArgsFunction: a.completeFirst(restorePoints),
@@ -45,10 +47,14 @@ It ends when it is stopped, or when its time is over and no client is connected.
 			if err != nil {
 				return err
 			}
-			return a.show(started, func(p *printer) { printRestore(p, started) })
+			if err := a.show(started, func(p *printer) { printRestore(p, started) }); err != nil {
+				return err
+			}
+			return damageOf(started)
 		}),
 	}
 	c.Flags().IntSliceVar(&r.Disks, "disk", nil, "only the disk of this `ID`; may be repeated")
+	damageFlag(c, &r.DespiteDamage)
 	c.Flags().BoolVar(&r.Writable, "writable", false, "let clients write; what they write is thrown away at the end")
 	c.Flags().StringVar(&r.RequestID, "request-id", "", "your own `ID` of this request: repeating it starts nothing new")
 	c.Flags().DurationVar(&expires, "expires", 0, "how long it is served, a `TIME` like 2h; the agent's own, if not given")
@@ -112,6 +118,17 @@ func (a *app) restoreStop() *cobra.Command {
 	}
 }
 
+// digestsText says what became of the comparison with the digests; nothing where none was asked for.
+func digestsText(r rpc.Restore) string {
+	switch {
+	case r.Progress != nil:
+		return fmt.Sprintf("%s of %s read", humanSize(r.Progress.BytesDone), humanSize(r.Progress.BytesTotal))
+	case r.DigestsVerified:
+		return "every image is what was written"
+	}
+	return ""
+}
+
 func printRestore(p *printer, r rpc.Restore) {
 	access := "read-only"
 	if r.Writable {
@@ -123,7 +140,7 @@ func printRestore(p *printer, r rpc.Restore) {
 	}
 	p.pairs("restore", r.RestoreID, "backup", r.BackupID, "stands on", stands, "vm", r.VMName, "repository", r.RepositoryID,
 		"request", r.RequestID, "state", string(r.State), "access", access, "size", humanSize(r.TotalBytes), "started", humanTime(r.CreatedAt),
-		"expires", humanTime(r.ExpiresAt), "ended", humanTime(r.EndedAt), "targets", r.NBDTargetsString, "files", r.FilesSocket, "reader", r.FilesUnit)
+		"expires", humanTime(r.ExpiresAt), "ended", humanTime(r.EndedAt), "targets", r.NBDTargetsString, "files", r.FilesSocket, "reader", r.FilesUnit, "digests", digestsText(r))
 	for _, w := range r.Warnings {
 		p.pairs("warning", w)
 	}

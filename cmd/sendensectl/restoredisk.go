@@ -22,9 +22,13 @@ type diskCopy struct {
 	Target        string `json:"target"`
 	Format        string `json:"format"`
 	CapacityBytes int64  `json:"capacity_bytes"`
-	Verified      bool   `json:"verified"` // what was written was read back and compared with the restore point
+	Compared      bool   `json:"compared"` // what was written was read back and compared with what was served
 
-	force, skipVerify bool
+	// DigestsVerified says that every image was read and compared with its digest before.
+	DigestsVerified bool                `json:"digests_verified"`
+	Damage          []rpc.RestoreDamage `json:"damage,omitempty"` // what is wrong with what was restored
+
+	force, skipVerify, despite, digests bool
 }
 
 func (a *app) restoreDisk() *cobra.Command {
@@ -32,10 +36,14 @@ func (a *app) restoreDisk() *cobra.Command {
 	c := &cobra.Command{
 		Use: "disk BACKUP DISK FILE|DEVICE", Short: "Write a whole disk of a restore point to a file or a device",
 		Long: `Write a whole disk of a restore point to a file or a block device, as it was at the instant of the backup, with the rights
-of whoever calls. What was written is read back and compared with the restore point.
+of whoever calls. What was written is read back and compared with what the agent served: that proves the copy, and not what it was made
+from. With --verify-digests every image of the disk, with all it stands on, is first read whole and compared with the digest that was
+recorded when the backup finished, at full speed (verify.rate_limit does not count); Ctrl-C ends it. What differs is refused.
+
+` + damageHelp + `
 
 A file gets its name when it is whole: one that is not empty is replaced only with --force, and only then. A device that
-is mounted or in use, or that holds data, is written to only with --force.
+is mounted or in use, or that holds data, is written to only with --force. ` + deviceHelp + `
 
 DISK is the number of the disk, as "backup show" has it.`,
 		Example: `  sendensectl restore disk backup-pgtest1-1795422015 0 pgtest1.vmdk --format vmdk
@@ -55,38 +63,49 @@ DISK is the number of the disk, as "backup show" has it.`,
 			if err := a.copyDisk(ctx, c, &d); err != nil {
 				return err
 			}
-			return a.show(d, func(p *printer) { p.line("%s", d.done()) })
+			if err := a.show(d, func(p *printer) { p.line("%s", d.done()) }); err != nil {
+				return err
+			}
+			return damageOf(rpc.Restore{Damage: d.Damage})
 		}),
 	}
 	c.Flags().StringVar(&d.Format, "format", "raw", "`FORMAT` of what is written: raw, qcow2 or vmdk")
 	c.Flags().BoolVar(&d.force, "force", false, "replace a file that is not empty, write to a device that is in use or holds data")
+	c.Flags().BoolVar(&d.digests, "verify-digests", false, "first read the restore point whole and compare it with its digests")
+	damageFlag(c, &d.despite)
 	c.Flags().BoolVar(&d.skipVerify, "no-verify", false, "do not read back what was written")
 	completeWords(c, "format", diskFormats)
 	return c
 }
 
+// done says what was done, and claims no more than that.
 func (d *diskCopy) done() string {
-	how := "verified"
-	if !d.Verified {
-		how = "not verified"
+	how := "read back and compared with what was served"
+	if !d.Compared {
+		how = "not read back"
+	}
+	switch {
+	case len(d.Damage) > 0:
+		how += "; the restore point is damaged"
+	case d.DigestsVerified:
+		how += "; the restore point is verified by its digests"
 	}
 	return fmt.Sprintf("disk %d of %s restored to %s: %s, %s, %s", d.DiskID, d.BackupID, d.Target, d.Format, humanSize(d.CapacityBytes), how)
 }
 
 // copyDisk serves the one disk, copies and compares it, and ends the serving, whatever happens.
 func (a *app) copyDisk(ctx context.Context, c *rpc.Client, d *diskCopy) error {
-	t, err := openTarget(d.Target, d.Format, d.force)
+	t, err := openTarget(ctx, d.Target, d.Format, d.force)
 	if err != nil {
 		return err
 	}
 	defer t.close()
-	r, err := a.serve(ctx, c, rpc.RestoreRequest{BackupID: d.BackupID, Disks: []int{d.DiskID}})
+	r, err := a.serve(ctx, c, rpc.RestoreRequest{BackupID: d.BackupID, Disks: []int{d.DiskID}, DespiteDamage: d.despite, VerifyDigests: d.digests})
 	if err != nil {
 		return err
 	}
-	for _, w := range r.Warnings {
-		fmt.Fprintf(a.stderr, "warning: %s\n", safe(w))
-	}
+	a.warn(r)
+	d.DigestsVerified, d.Damage = r.DigestsVerified, r.Damage
 	err = a.copyServed(ctx, r.Disks[0], d, t)
 	if err != nil && ctx.Err() != nil {
 		err = &interruptedCopyError{target: d.Target, device: t.device}
@@ -110,11 +129,11 @@ func (a *app) copyServed(ctx context.Context, served rpc.RestoreDisk, d *diskCop
 		return err
 	}
 	if !d.skipVerify {
-		view.say("comparing what was written with the restore point")
+		view.say("comparing what was written with what is served")
 		if err := compare(ctx, served.NBDURL, t, d.Format, served.CapacityBytes, view); err != nil {
 			return err
 		}
-		d.Verified = true
+		d.Compared = true
 	}
 	return t.commit()
 }

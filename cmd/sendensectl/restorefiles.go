@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ type filesWanted struct {
 	path     string // "" for what is on the disk
 	volume   string
 	to       string // "" to list
+	despite  bool   // of damage
 }
 
 func (a *app) restoreFiles() *cobra.Command {
@@ -43,7 +45,9 @@ on this machine; of a PATH that leads through one, it is followed within its vol
 out and named.
 
 The virtual machine starts in some seconds with KVM, and in half a minute without. DISK is the number of the disk, as "backup
-show" has it.`,
+show" has it.
+
+` + damageHelp,
 		Example: `  sendensectl restore files backup-pgtest1-1795422015 0
   sendensectl restore files backup-pgtest1-1795422015 0 /etc --volume vg0/root
   sendensectl restore files backup-pgtest1-1795422015 0 /etc/fstab --to .
@@ -67,6 +71,7 @@ show" has it.`,
 		RunE: a.ask(func(ctx context.Context, c *rpc.Client, _ []string) error { return a.files(ctx, c, w) }),
 	}
 	c.Flags().StringVar(&w.volume, "volume", "", "the `VOLUME` that PATH is on: p1, VG/LV, disk; needed where several have it")
+	damageFlag(c, &w.despite)
 	c.Flags().StringVar(&w.to, "to", "", "copy PATH to this `FILE` or directory; - is the standard output")
 	return c
 }
@@ -99,10 +104,11 @@ func (a *app) files(ctx context.Context, c *rpc.Client, w filesWanted) error {
 	if canDraw(a.stderr) {
 		fmt.Fprintln(a.stderr, "starting what reads the disk")
 	}
-	r, err := a.serve(ctx, c, rpc.RestoreRequest{BackupID: w.backupID, Disks: []int{w.disk}, Files: true})
+	r, err := a.serve(ctx, c, rpc.RestoreRequest{BackupID: w.backupID, Disks: []int{w.disk}, Files: true, DespiteDamage: w.despite})
 	if err != nil {
 		return err
 	}
+	a.warn(r)
 	switch {
 	case w.path == "":
 		err = a.listVolumes(ctx, r, w)
@@ -115,7 +121,7 @@ func (a *app) files(ctx context.Context, c *rpc.Client, w filesWanted) error {
 		err = a.explain(ctx, r.RestoreID, err)
 	}
 	a.endServing(ctx, r.RestoreID)
-	return err
+	return cmp.Or(err, damageOf(r))
 }
 
 // explain finds out why the reader ended. The agent learns of it in the same moment as we do.

@@ -32,7 +32,8 @@ Exit codes:
   1  the agent refused or failed; of what waits, the backup is not completed, or the waiting was interrupted
   2  the command line is wrong
   3  the agent cannot be reached
-  4  a verification has found damage
+  4  damage: a verification has found it, or a restore was refused because of it
+  5  what was asked for is restored or served, and it is damaged (--despite-damage)
 
 Environment:
   COLUMNS   width of tables, in place of the terminal's

@@ -33,14 +33,24 @@ func (a *app) serve(ctx context.Context, c *rpc.Client, r rpc.RestoreRequest) (r
 		restore, err := c.StartRestore(context.WithoutCancel(ctx), r)
 		answered <- answer{restore, err}
 	}()
-	select {
-	case got := <-answered:
-		return got.restore, got.err
-	case <-ctx.Done():
+	view := &digestView{app: a}
+	for waiting := true; waiting; {
+		select {
+		case got := <-answered:
+			view.close()
+			return got.restore, got.err
+		case <-ctx.Done():
+			waiting = false
+		case <-view.next(r.VerifyDigests):
+			if served, err := a.findServed(ctx, r.RequestID); err == nil {
+				view.show(served.Progress)
+			}
+		}
 	}
+	view.close()
 	for deadline := time.After(startWithin); ; {
-		if id, err := a.findServed(ctx, r.RequestID); err == nil && id != "" {
-			return rpc.Restore{}, a.stopped(ctx, id)
+		if found, err := a.findServed(ctx, r.RequestID); err == nil && found.RestoreID != "" {
+			return rpc.Restore{}, a.stopped(ctx, found.RestoreID)
 		}
 		select {
 		case got := <-answered: // as that it was refused
@@ -64,22 +74,57 @@ func (a *app) stopped(ctx context.Context, id string) error {
 	return errInterrupted
 }
 
-// findServed finds an active restore by the mark of its request, on a connection of its own: "" if there is none.
-func (a *app) findServed(ctx context.Context, mark string) (string, error) {
+// A digestView shows how far the agent's reading of the restore point has come.
+type digestView struct {
+	app   *app
+	gauge gauge
+	file  string
+}
+
+// next is when to look again; never, where nothing is read.
+func (v *digestView) next(reading bool) <-chan time.Time {
+	if !reading {
+		return nil
+	}
+	return time.After(500 * time.Millisecond)
+}
+
+func (v *digestView) show(p *rpc.RestoreProgress) {
+	if p == nil {
+		return
+	}
+	if v.gauge == nil {
+		v.gauge = v.app.newGauge("digests", p.BytesTotal)
+	}
+	if p.File != v.file {
+		v.file = p.File
+		v.gauge.say("comparing " + p.File + " with its digest")
+	}
+	v.gauge.set(float64(p.BytesDone) / float64(max(p.BytesTotal, 1)))
+}
+
+func (v *digestView) close() {
+	if v.gauge != nil {
+		v.gauge.close()
+	}
+}
+
+// findServed finds an active restore by the mark of its request, on a connection of its own: an empty one if there is none.
+func (a *app) findServed(ctx context.Context, mark string) (rpc.Restore, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startWithin)
 	defer cancel()
 	c, err := rpc.Dial(ctx, a.socket)
 	if err != nil {
-		return "", err
+		return rpc.Restore{}, err
 	}
 	defer c.Close()
 	list, err := c.ListRestores(ctx, rpc.RestoreQuery{ActiveOnly: true})
 	for _, r := range list.Restores {
 		if r.RequestID == mark {
-			return r.RestoreID, err
+			return r, err
 		}
 	}
-	return "", err
+	return rpc.Restore{}, err
 }
 
 // endServing ends the export on a connection of its own: the agent may have been restarted since, and the user may have

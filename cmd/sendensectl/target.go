@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,7 +32,7 @@ const (
 )
 
 // openTarget looks whether a target may be written to.
-func openTarget(path, format string, force bool) (*target, error) {
+func openTarget(ctx context.Context, path, format string, force bool) (*target, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func openTarget(path, format string, force bool) (*target, error) {
 	case err != nil:
 		return nil, err
 	case info.Mode().Type() == fs.ModeDevice: // and no character device
-		return openDevice(absolute, format, force)
+		return openDevice(ctx, absolute, format, force)
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s: want a file or a block device", path)
 	case info.Size() > 0 && !force:
@@ -72,42 +72,6 @@ func newFile(path string, was was) (*target, error) {
 		return nil, err
 	}
 	return &target{path: path, scratch: scratch, was: was}, nil
-}
-
-func openDevice(path, format string, force bool) (*target, error) {
-	if format != "raw" {
-		return nil, fmt.Errorf("%s is a block device: only --format raw can be written to it", path)
-	}
-	// The kernel refuses O_EXCL while the device, or a part of it, is mounted, or is part of a RAID, LVM or swap.
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_EXCL, 0)
-	if errors.Is(err, unix.EBUSY) {
-		if !force {
-			return nil, fmt.Errorf("%s is in use: it is mounted, or a part of a RAID, of LVM or of the swap space; free it, or say --force", path)
-		}
-		f, err = os.OpenFile(path, os.O_RDWR, 0)
-	}
-	if err != nil {
-		return nil, err
-	}
-	t := &target{path: path, device: true, file: f}
-	if empty, err := t.empty(); err != nil || !empty && !force {
-		t.close()
-		if err == nil {
-			err = fmt.Errorf("%s holds data: choose another device, or say --force to write over it", path)
-		}
-		return nil, err
-	}
-	return t, nil
-}
-
-// empty says whether the first MiB of a device is zero: where a partition table or a file system would begin.
-func (t *target) empty() (bool, error) {
-	head := make([]byte, 1<<20)
-	n, err := t.file.ReadAt(head, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return false, err
-	}
-	return len(bytes.Trim(head[:n], "\x00")) == 0, nil
 }
 
 // fits says whether a disk finds room on a device.

@@ -152,13 +152,16 @@ func verdict(r rpc.VerifyReport) error {
 		count(len(r.Files)-counts[rpc.FileOK], "file"), counts[rpc.FileUnreadable], counts[rpc.FileUndigested], counts[rpc.FileSkipped])
 }
 
-// verifiedText is what is known of a restore point's files; nothing of what was not verified since its end.
-func verifiedText(v *rpc.Verification) string {
+// verifiedText is what is known of a restore point's files, and of those that it stands on; nothing of what was not verified since its
+// end.
+func verifiedText(v *rpc.Verification, inherited []string) string {
 	switch {
+	case v != nil && len(v.Damage) > 0:
+		return "damaged"
+	case len(inherited) > 0:
+		return "stands on damage"
 	case v == nil:
 		return ""
-	case len(v.Damage) > 0:
-		return "damaged"
 	case !v.DeepAt.IsZero() && !v.Undigested:
 		return "deep " + shortTime(v.DeepAt)
 	}

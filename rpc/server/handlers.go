@@ -123,12 +123,18 @@ func (h handlers) restoreStart(ctx context.Context, p rpc.RestoreRequest) (rpc.R
 
 func (h handlers) restoreGet(_ context.Context, p rpc.RestoreRef) (rpc.Restore, error) {
 	r, err := h.agent.Restore(p.RestoreID)
-	return translate.Restore(r), err
+	w := translate.Restore(r)
+	w.Progress = translate.RestoreProgress(h.agent.RestoreProgress(p.RestoreID))
+	return w, err
 }
 
 func (h handlers) restoreList(_ context.Context, p rpc.RestoreQuery) (rpc.RestoreList, error) {
 	list, err := h.agent.Restores(p.ActiveOnly)
-	return translate.Restores(list), err
+	w := translate.Restores(list)
+	for i, r := range w.Restores {
+		w.Restores[i].Progress = translate.RestoreProgress(h.agent.RestoreProgress(r.RestoreID))
+	}
+	return w, err
 }
 
 func (h handlers) restoreStop(ctx context.Context, p rpc.RestoreRef) (rpc.Restore, error) {

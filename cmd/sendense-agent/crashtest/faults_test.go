@@ -37,6 +37,7 @@ var faultGroups = []struct {
 	{"database", databaseFaults},
 	{"clock", clockFaults},
 	{"socket", socketFaults},
+	{"damage", damageFaults},
 	{"points", pointFaults},
 	{"deletion", deletionFaults},
 	{"restore", restoreFaults},

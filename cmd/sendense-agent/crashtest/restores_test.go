@@ -28,7 +28,7 @@ func serveNewest(ctx context.Context, c *crash, seconds int64) (r rpc.Restore, e
 		return r, err
 	}
 	err = c.with(ctx, func(client *rpc.Client) (err error) {
-		r, err = client.StartRestore(ctx, rpc.RestoreRequest{BackupID: list[0].BackupID, Writable: true, LifetimeSeconds: seconds})
+		r, err = client.StartRestore(ctx, rpc.RestoreRequest{BackupID: list[0].BackupID, Writable: true, LifetimeSeconds: seconds, VerifyDigests: true})
 		return err
 	})
 	return r, err

@@ -56,11 +56,12 @@
   };
   const tell = (row, [id, time, type, state, received, took, repository, number, parent, message, hint]) => {
     let text = time + "  " + capital(type) + ", " + state + " after " + took + "\n" + id + "\n";
-    if (state === "completed") {
+    if (state === "completed" || state === "damaged") {
       text += received + " received, in " + repository;
       if (parent) text += "\nStands on " + parent + (of(row, parent) ? "" : ", which is older than this page");
       const points = chain(row, number);
       if (points > 1) text += "\nOne of " + points + " restore points of its chain";
+      if (message) text += "\n";
     }
     if (message) text += message + (hint ? "\n→ " + hint : "");
     return text;

@@ -130,6 +130,7 @@ func Backup(b backup.Backup) rpc.Backup {
 		FullWhy:          b.FullWhy,
 		RefreshError:     b.RefreshError,
 		UnknownDiskAt:    b.UnknownDiskAt.UTC(),
+		InheritedFrom:    b.DamageBelow,
 		CooldownUntil:    b.CooldownUntil.UTC(),
 		Rewritten:        rewritten(b.Rewritten),
 	}

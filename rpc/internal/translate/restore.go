@@ -16,7 +16,7 @@ func RestoreRequest(w rpc.RestoreRequest) agent.RestoreRequest {
 	seconds := max(min(w.LifetimeSeconds, longestSeconds), -longestSeconds)
 	return agent.RestoreRequest{
 		BackupID: w.BackupID, Disks: w.Disks, Writable: w.Writable, Lifetime: time.Duration(seconds) * time.Second,
-		Files: w.Files, RequestID: w.RequestID,
+		Files: w.Files, RequestID: w.RequestID, DespiteDamage: w.DespiteDamage, VerifyDigests: w.VerifyDigests,
 	}
 }
 
@@ -28,6 +28,10 @@ func Restore(r backup.Restore) rpc.Restore {
 		Disks: make([]rpc.RestoreDisk, 0, len(r.Disks)), NBDTargetsString: r.Targets,
 		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(), ExpiresAt: r.ExpiresAt.UTC(), LatestAt: r.LatestAt.UTC(),
 		EndedAt: r.EndedAt.UTC(), RequestID: r.RequestID,
+		DespiteDamage: r.DespiteDamage, VerifyDigests: r.VerifyDigests, DigestsVerified: r.DigestsVerified,
+	}
+	for _, d := range r.Damage {
+		w.Damage = append(w.Damage, rpc.RestoreDamage{BackupID: d.BackupID, DiskID: d.DiskID, Path: d.Path, Problem: d.Problem})
 	}
 	if f := r.Files; f != nil {
 		w.FilesSocket, w.FilesUnit = f.Socket, f.Unit
@@ -41,6 +45,14 @@ func Restore(r backup.Restore) rpc.Restore {
 		})
 	}
 	return w
+}
+
+// RestoreProgress is how far the reading of a restore's images has come; nil when nothing is being read.
+func RestoreProgress(p agent.RestoreProgress, reading bool) *rpc.RestoreProgress {
+	if !reading {
+		return nil
+	}
+	return &rpc.RestoreProgress{File: p.File, BytesDone: p.BytesDone, BytesTotal: p.BytesTotal}
 }
 
 // Restores is the answer to restore.list.

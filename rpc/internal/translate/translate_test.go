@@ -87,24 +87,25 @@ func TestNothingIsForgotten(t *testing.T) {
 		wire any
 		but  []string
 	}{
-		"Backup":         {wire: Backup(b), but: []string{".Progress", ".Rewrite", ".FutureDated"}},
-		"Progress":       {wire: Progress(filled[agent.Progress]())},
-		"Event":          {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Rewrite", ".Backup.FutureDated", ".Restore"}},
-		"RestoreEvent":   {wire: Event(1, filled[agent.Event]()), but: []string{".Backup"}},
-		"WatchQuery":     {wire: WatchQuery(filled[rpc.WatchRequest]()), but: []string{".Restores", ".RestoreID"}}, // of restore.watch
-		"Started":        {wire: Started(b), but: []string{".DiskResults.ErrorMessage"}},
-		"VM":             {wire: VM(filled[backup.VM]())},
-		"Repository":     {wire: Repository(filled[agent.RepositoryStatus]())},
-		"Exports":        {wire: Exports([]agent.Export{filled[agent.Export]()})},
-		"Status":         {wire: Status(filled[agent.Status]())},
-		"Discovered":     {wire: Discovered([]agent.DiscoveredVM{filled[agent.DiscoveredVM]()})},
-		"ChangeID":       {wire: ChangeID(filled[agent.ChangeIDAnswer]())},
-		"BackupPage":     {wire: BackupPage([]backup.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Rewrite", ".Backups.FutureDated"}},
-		"VMPage":         {wire: VMPage([]backup.VM{filled[backup.VM]()}, "next")},
-		"Restore":        {wire: Restore(filled[backup.Restore]())},
-		"Restores":       {wire: Restores([]backup.Restore{filled[backup.Restore]()})},
-		"RestoreRequest": {wire: RestoreRequest(filled[rpc.RestoreRequest]())},
-		"ListQuery":      {wire: ListQuery(filled[rpc.BackupQuery]())},
+		"Backup":          {wire: Backup(b), but: []string{".Progress", ".Rewrite", ".FutureDated"}},
+		"Progress":        {wire: Progress(filled[agent.Progress]())},
+		"Event":           {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Rewrite", ".Backup.FutureDated", ".Restore"}},
+		"RestoreEvent":    {wire: Event(1, filled[agent.Event]()), but: []string{".Backup", ".Restore.Progress"}},
+		"WatchQuery":      {wire: WatchQuery(filled[rpc.WatchRequest]()), but: []string{".Restores", ".RestoreID"}}, // of restore.watch
+		"Started":         {wire: Started(b), but: []string{".DiskResults.ErrorMessage"}},
+		"VM":              {wire: VM(filled[backup.VM]())},
+		"Repository":      {wire: Repository(filled[agent.RepositoryStatus]())},
+		"Exports":         {wire: Exports([]agent.Export{filled[agent.Export]()})},
+		"Status":          {wire: Status(filled[agent.Status]())},
+		"Discovered":      {wire: Discovered([]agent.DiscoveredVM{filled[agent.DiscoveredVM]()})},
+		"ChangeID":        {wire: ChangeID(filled[agent.ChangeIDAnswer]())},
+		"BackupPage":      {wire: BackupPage([]backup.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Rewrite", ".Backups.FutureDated"}},
+		"VMPage":          {wire: VMPage([]backup.VM{filled[backup.VM]()}, "next")},
+		"Restore":         {wire: Restore(filled[backup.Restore]()), but: []string{".Progress"}},
+		"Restores":        {wire: Restores([]backup.Restore{filled[backup.Restore]()}), but: []string{".Restores.Progress"}},
+		"RestoreProgress": {wire: RestoreProgress(filled[agent.RestoreProgress](), true)},
+		"RestoreRequest":  {wire: RestoreRequest(filled[rpc.RestoreRequest]())},
+		"ListQuery":       {wire: ListQuery(filled[rpc.BackupQuery]())},
 	} {
 		but := map[string]bool{}
 		for _, path := range tt.but {

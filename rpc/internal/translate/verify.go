@@ -56,7 +56,7 @@ func Chain(vm string, points []agent.ChainPoint) rpc.Chain {
 		w.Points = append(w.Points, rpc.ChainPoint{
 			BackupID: b.ID, ParentBackupID: b.Parent, BackupType: rpc.BackupType(b.Type), RepositoryID: b.Repository,
 			Sequence: b.Sequence, CreatedAt: b.CreatedAt.UTC(), FutureDated: backup.Future(b.CreatedAt, now), EndedAt: b.EndedAt.UTC(), Tags: b.Tags, Disks: len(b.Runs), TotalBytes: b.VM.TotalBytes(),
-			AllocatedBytes: p.AllocatedBytes, Problem: p.Problem, Verified: verification(b.Verified, now),
+			AllocatedBytes: p.AllocatedBytes, Problem: p.Problem, Verified: verification(b.Verified, now), InheritedFrom: b.DamageBelow,
 		})
 	}
 	return w

@@ -1,0 +1,159 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// Whatever reads a chain, be it a restore, a verification, an incremental that is to stand on it or a merge, looks at its manifests by
+// readPoint and at its images by checkImage, and goes by the damage on record (knownDamaged, damageOf). See
+// docs/decisions/0038-damage.md.
+
+// readPoint reads the manifest of a restore point, looks that it is of that point, and lets the exporters' group read it.
+func (a *Agent) readPoint(repo *repository.Repository, p backup.Backup) (repository.Manifest, error) {
+	if err := present(repo); err != nil {
+		return repository.Manifest{}, &unseenError{err}
+	}
+	vm := nbd.DirName(p.VM.Name)
+	m, err := repo.Manifest(vm, p.ID)
+	if err == nil && m.Parent != p.Parent {
+		err = damagef("%s says that it stands on %q, the record says %q", filepath.Join(dirOf(repo, p), repository.ManifestName), m.Parent, p.Parent)
+	}
+	if err != nil {
+		return m, finding(err)
+	}
+	if err := repo.Share(vm, m); err != nil {
+		a.log.Warn("a restore point cannot be shared with the exporters' user", logBackupID, p.ID, logError, err)
+	}
+	return m, nil
+}
+
+// present fails when a repository is away: the mount point of a network file system that is not mounted is empty.
+func present(repo *repository.Repository) error {
+	entries, err := os.ReadDir(repo.Path)
+	if err == nil && len(entries) == 0 {
+		err = fmt.Errorf("repository %s: %s is empty: is it mounted?", repo.ID, repo.Path)
+	}
+	return err
+}
+
+// checkImage compares an image with its manifest in all that costs next to nothing: size, owner and mode of the file, what its header
+// says, and whether the file is long enough for what is in it. Every image is looked at before QEMU follows a backing file, for an image
+// can name any file as its backing: what it names must be what was made.
+func (a *Agent) checkImage(repo *repository.Repository, p backup.Backup, d repository.ManifestDisk) error {
+	path := filepath.Join(dirOf(repo, p), d.File)
+	info, short := a.tools.Whole(path)
+	if short != nil && !errors.Is(short, nbd.ErrCutShort) {
+		return finding(short)
+	}
+	switch {
+	case info.VirtualBytes != d.CapacityBytes:
+		return damagef("image %s has %d bytes, its manifest says %d", path, info.VirtualBytes, d.CapacityBytes)
+	case info.BackingFile != d.Backing:
+		return damagef("image %s stands on %q, its manifest says %q", path, info.BackingFile, d.Backing)
+	case info.BackingFile != "" && info.BackingFormat != nbd.ImageFormat:
+		return damagef("image %s stands on %q as an image of format %q: want %s", path, info.BackingFile, info.BackingFormat, nbd.ImageFormat)
+	case info.Encrypted != (d.KeyID() != ""):
+		return damagef("image %s is encrypted: %v, its manifest says %v", path, info.Encrypted, d.KeyID() != "")
+	}
+	if err := repo.LookAt(nbd.DirName(p.VM.Name), p.ID, d); err != nil {
+		return finding(err)
+	}
+	if info.Corrupt || info.Dirty {
+		return readableDamage("image %s is marked as damaged", path)
+	}
+	return finding(short)
+}
+
+// checkContent checks the metadata of an image and, of one that is encrypted, proves that the key opens it, which nothing but that
+// tells.
+func (a *Agent) checkContent(ctx context.Context, repo *repository.Repository, p backup.Backup, d repository.ManifestDisk) error {
+	return a.withKey(repo, p, d, func(tools nbd.Tools, path string) error {
+		_, err := tools.Check(ctx, path)
+		return err
+	})
+}
+
+// checkKey proves that the key of an image opens it; of one that is plain there is nothing to prove.
+func (a *Agent) checkKey(ctx context.Context, repo *repository.Repository, p backup.Backup, d repository.ManifestDisk) error {
+	if d.KeyID() == "" {
+		return nil
+	}
+	return a.withKey(repo, p, d, func(tools nbd.Tools, path string) error { return tools.Unlock(ctx, path) })
+}
+
+func (a *Agent) withKey(repo *repository.Repository, p backup.Backup, d repository.ManifestDisk, f func(tools nbd.Tools, path string) error) error {
+	path := filepath.Join(dirOf(repo, p), d.File)
+	tools, err := a.keyedTools(repo, d.KeyID())
+	if err != nil {
+		return err
+	}
+	err = f(tools, path)
+	if errors.Is(err, nbd.ErrWrongKey) {
+		return wrongKey(repo, d.KeyID(), path)
+	}
+	return finding(err)
+}
+
+// standsOnFile looks that the image that another stands on is one of the parent's.
+func standsOnFile(d repository.ManifestDisk, below *repository.Manifest) error {
+	if d.Backing == "" || below == nil {
+		return nil
+	}
+	for _, from := range below.Disks {
+		if d.Backing == path.Join("..", below.BackupID, from.File) {
+			return nil
+		}
+	}
+	return damagef("stands on %s, which is none of its parent's images", d.Backing)
+}
+
+// verifyChain proves that a restore point and all it stands on are what their manifests say, and of the point itself that its images
+// pass their check. Whoever calls it builds on the chain, so any damage is too much.
+func (a *Agent) verifyChain(ctx context.Context, repo *repository.Repository, point backup.Backup) error {
+	points, err := a.chain(point)
+	if err != nil {
+		return err
+	}
+	if err := present(repo); err != nil {
+		return err
+	}
+	var above *repository.Manifest
+	for i, p := range points {
+		if err := knownDamaged(p); err != nil {
+			return err
+		}
+		m, err := a.readPoint(repo, p)
+		if err != nil {
+			return err
+		}
+		if above != nil {
+			for _, d := range above.Disks {
+				if err := standsOnFile(d, &m); err != nil {
+					return fmt.Errorf("disk %d of %s: %w", d.DiskID, above.BackupID, err)
+				}
+			}
+		}
+		above = &m
+		for _, d := range m.Disks {
+			err := a.checkImage(repo, p, d)
+			if err == nil && i == 0 {
+				err = a.checkContent(ctx, repo, p, d)
+			} else if err == nil {
+				err = a.checkKey(ctx, repo, p, d)
+			}
+			if err != nil {
+				return fmt.Errorf("disk %d of %s: %w", d.DiskID, p.ID, err)
+			}
+		}
+	}
+	return nil
+}

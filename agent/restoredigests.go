@@ -1,0 +1,122 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/digest"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repository"
+)
+
+// RestoreProgress is how far the reading of a restore's images has come, before they are served.
+type RestoreProgress struct {
+	File                  string // path of the image that is read
+	BytesDone, BytesTotal int64
+}
+
+// RestoreProgress tells how far the reading of a restore's images has come; false if nothing is being read.
+func (a *Agent) RestoreProgress(id string) (RestoreProgress, bool) {
+	a.mu.Lock()
+	x := a.restores[id]
+	a.mu.Unlock()
+	if x == nil {
+		return RestoreProgress{}, false
+	}
+	p := x.reading.Load()
+	if p == nil {
+		return RestoreProgress{}, false
+	}
+	return *p, true
+}
+
+// prove looks at all that a restore is to read, and puts on record what is wrong with it. It fails when there is damage and the restore
+// was not asked for in spite of it.
+func (x *restoration) prove(r backup.Restore, repo *repository.Repository) (map[int][]chainLink, backup.Restore, error) {
+	links, damage, err := x.agent.verifyDisks(x.ctx, repo, r)
+	if err == nil && len(damage) > 0 && !r.DespiteDamage {
+		err = refuseDamage(r, damage)
+	}
+	if err == nil && r.VerifyDigests {
+		damage, err = x.readDigests(r, repo, links, damage)
+	}
+	if err != nil {
+		return nil, r, err
+	}
+	failpoint.Reach("restore: proved")
+	r, err = x.agent.changeRestore(x.id, func(r *backup.Restore) error {
+		r.Damage, r.DigestsVerified = damage, r.VerifyDigests && len(damage) == 0
+		for _, d := range damage {
+			r.Warnings = append(r.Warnings, d.Path+": "+d.Problem+": what is restored may be wrong")
+		}
+		return nil
+	})
+	return links, r, err
+}
+
+// readDigests reads every image that the restore is to read, and compares it with the digest of its manifest. It is not slowed down by
+// verify.rate_limit: somebody waits, and the copy that follows reads as much. What is found is added to the damage that is known.
+func (x *restoration) readDigests(r backup.Restore, repo *repository.Repository, links map[int][]chainLink, damage []backup.RestoreDamage) ([]backup.RestoreDamage, error) {
+	var p RestoreProgress
+	for _, d := range r.Disks {
+		for _, l := range links[d.DiskID] {
+			if l.disk.Digest == nil {
+				e := errorf(WrongState, "restore of backup %s: image %s has no digest, so it cannot be compared with one: an older agent made it",
+					r.BackupID, l.path())
+				e.BackupID, e.RestoreID, e.DiskID = r.BackupID, r.ID, new(d.DiskID)
+				e.Hint = "restore it without --verify-digests (verify_digests)"
+				return damage, e
+			}
+			p.BytesTotal += l.disk.Digest.Bytes
+		}
+	}
+	defer x.reading.Store(nil)
+	for _, d := range r.Disks {
+		for _, l := range links[d.DiskID] {
+			differs, err := x.readImage(repo, l, &p)
+			switch {
+			case err != nil && x.ctx.Err() != nil:
+				return damage, context.Cause(x.ctx)
+			case err != nil:
+				return damage, restoreDamage(err, r, d.DiskID)
+			case differs == nil:
+				continue
+			}
+			found := l.damaged(differs.Error())
+			found.DiskID = new(d.DiskID)
+			x.agent.recordDamage(l.point, FileReport{BackupID: l.point.ID, DiskID: new(l.disk.DiskID), Path: l.path(), Status: FileDamaged, Problem: differs.Error()})
+			if !r.DespiteDamage {
+				return damage, refuseDamage(r, []backup.RestoreDamage{found})
+			}
+			if !slices.ContainsFunc(damage, func(d backup.RestoreDamage) bool { return d.Path == found.Path }) { // it may be known
+				damage = append(damage, found)
+			}
+		}
+	}
+	return damage, nil
+}
+
+// readImage reads one image, and says how it differs from what was written; nil if it does not.
+func (x *restoration) readImage(repo *repository.Repository, l chainLink, p *RestoreProgress) (differs, err error) {
+	tell := func(n int64) {
+		p.File = l.path()
+		p.BytesDone += n
+		now := *p
+		x.reading.Store(&now)
+	}
+	tell(0)
+	done := p.BytesDone
+	failpoint.Reach("restore: before a digest")
+	now, err := x.agent.digest(x.ctx, repo, l.point, l.disk.File, digest.Options{Progress: tell})
+	p.BytesDone = done + l.disk.Digest.Bytes // holes are not read
+	if err != nil {
+		return nil, finding(err)
+	}
+	differs = l.disk.Digest.Compare(now)
+	if differs != nil && !errors.Is(differs, digest.ErrDiffers) {
+		return nil, differs
+	}
+	return differs, nil
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// damageHelp is what every way to a restore says of damage.
+const damageHelp = `Before anything is read, every file of the restore point, and of what it stands on, is compared in what costs nothing to compare:
+the manifest's own digest; of each image the size, owner, mode, header, what it stands on, and whether the file is as long as
+what is in it; and what a verification has found. What is damaged is refused, with the name of the file and exit code 4. With
+--despite-damage what is left is restored all the same: at the end the damaged files are named, and the exit code is 5. A file that
+is missing, or of which nobody knows what would be read, cannot be restored in any way.`
+
+// damageFlag is the flag that asks for what is left.
+func damageFlag(c *cobra.Command, despite *bool) {
+	c.Flags().BoolVar(despite, "despite-damage", false, "restore what is left of what is damaged; the exit code is then 5, never 0")
+}
+
+// A despiteDamage is the end of a restore that was asked for in spite of damage, and of which all that can be done is done.
+type despiteDamage struct{ files []rpc.RestoreDamage }
+
+func (e *despiteDamage) Error() string {
+	return fmt.Sprintf("done in spite of damage: %s damaged, and what was restored may be wrong", count(len(e.files), "file")+isAre(len(e.files)))
+}
+
+// damageOf is the error for a restore that reads what is damaged; nil for any other.
+func damageOf(r rpc.Restore) error {
+	if len(r.Damage) == 0 {
+		return nil
+	}
+	return &despiteDamage{r.Damage}
+}
+
+// warn tells of the damage of what is about to be read.
+func (a *app) warn(r rpc.Restore) {
+	for _, w := range r.Warnings {
+		fmt.Fprintf(a.stderr, "warning: %s\n", safe(w))
+	}
+}
