@@ -40,9 +40,9 @@ type Disk struct {
 	// FileBytes is the size of its files on the datastore, by which SBC counts;
 	// what the source has allocated when 0.
 	FileBytes int64 `json:"file_bytes,omitempty"`
-	// Identity tells a disk from another one that had its key before: the change
-	// ids of each have a UUID of their own.
-	Identity string `json:"identity,omitempty"`
+	// UUID is that of the disk's change ids. When empty, each key of a VM has one of
+	// its own from its first snapshot on. Another disk at the same key has another.
+	UUID string `json:"uuid,omitempty"`
 	// NoChangeID is a disk that cannot be tracked: SBC ends when it comes to it.
 	NoChangeID bool `json:"no_change_id,omitempty"`
 }

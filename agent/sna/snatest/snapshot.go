@@ -37,7 +37,7 @@ type snapshots struct {
 	mu       sync.Mutex
 	alive    []*snapshot
 	sequence map[string]int    // by disk UUID
-	uuids    map[string]string // by VM and disk, see Disk.identity
+	uuids    map[string]string // by VM and disk key
 }
 
 // create takes a snapshot. Nobody who honours Quiesce or a flock on the sources
@@ -109,7 +109,10 @@ func (all *snapshots) nextChangeID(vm VM, one Disk, tracked bool) string {
 	if all.uuids == nil {
 		all.uuids, all.sequence = make(map[string]string), make(map[string]int)
 	}
-	disk := fmt.Sprintf("%s %s %d %s", vm.Path, vm.ID, one.Key, one.Identity)
+	disk := fmt.Sprintf("%s %s %d", vm.Path, vm.ID, one.Key)
+	if one.UUID != "" {
+		all.uuids[disk] = one.UUID
+	}
 	if all.uuids[disk] == "" || !tracked {
 		var id [16]byte
 		_, _ = rand.Read(id[:]) // never fails
