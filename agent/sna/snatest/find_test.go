@@ -33,6 +33,8 @@ func TestFindFollowsGovmomi(t *testing.T) {
 		{"/D*2/*/*", "/DC2/vm/only", ""},
 		{"/DC1/vm/inner", "", "vm '/DC1/vm/inner' not found"},
 		{"/DC1/vm//web1/", "/DC1/vm/web1", ""},
+		{"/DC1/vm/folder/../web1", "/DC1/vm/web1", ""},
+		{"/DC1/vm/..", "", "vm '/DC1/vm/..' not found"},
 		{"folder/inner", "/DC1/vm/folder/inner", ""}, // relative to the folder of VMs
 		{"inner", "/DC1/vm/folder/inner", ""},        // a name, wherever it is
 	} {
