@@ -55,6 +55,7 @@ func newWorld(t testing.TB, configure ...func(*config.Config, *snatest.Options))
 	t.Cleanup(callbacks.Close)
 	options := snatest.Options{
 		Callback: callbacks.URL, OldContract: true, SnapshotBeforeAnswer: true, Dir: w.dir, Logger: testLogger(t),
+		RetryDelay: 100 * time.Millisecond, // a tenth of the real one: SBC outlives its exports by 0.7 s
 	}
 	w.config = config.Default()
 	w.config.Agent.StateDirectory = filepath.Join(w.dir, "state")
@@ -191,7 +192,12 @@ func (w *world) putVM(name string, sizes ...int64) (backup.VM, []string) {
 }
 
 // pathSafe keeps a name to one segment of an inventory path: vCenter escapes the slash there.
-func pathSafe(name string) string { return strings.ReplaceAll(name, "/", "%2f") }
+func pathSafe(name string) string {
+	if strings.Trim(name, ".") == "" {
+		return strings.ReplaceAll(name, ".", "%2e") // "." and ".." can be no part of a path that SBC finds
+	}
+	return strings.ReplaceAll(name, "/", "%2f")
+}
 
 // writeSource makes a disk: some data at its beginning and end, the rest sparse.
 func writeSource(t testing.TB, path string, size int64) {

@@ -138,6 +138,12 @@ func (vm VM) Validate() error {
 	if len(vm.InventoryPath) > MaxPathBytes || !printable(vm.InventoryPath) {
 		return fmt.Errorf("vm %q: inventory path: want printable text of at most %d bytes", vm.Name, MaxPathBytes)
 	}
+	for segment := range strings.SplitSeq(vm.InventoryPath, "/") {
+		if segment == "." || segment == ".." { // contract §4: SBC takes it for a step in a file system
+			return fmt.Errorf("vm %q: inventory path %s: the backup client finds nothing that is called %q: "+
+				"give the VM or its folder another name in vCenter", vm.Name, vm.InventoryPath, segment)
+		}
+	}
 	for _, f := range []struct{ what, text string }{{"context id", vm.ContextID}, {"vcenter", vm.VCenter}, {"uuid", vm.UUID}} {
 		if len(f.text) > MaxNameBytes || !printable(f.text) {
 			return fmt.Errorf("vm %q: %s: want printable text of at most %d bytes", vm.Name, f.what, MaxNameBytes)

@@ -63,6 +63,9 @@ func TestValidate(t *testing.T) {
 		{"negative interval", VM{Name: "vm", BackupInterval: "-1h"}, `backup interval "-1h"`},
 		{"short interval", VM{Name: "vm", BackupInterval: "59s"}, `backup interval "59s"`},
 		{"long interval", VM{Name: "vm", BackupInterval: "87601h"}, `backup interval "87601h"`},
+		{"path of nothing", VM{Name: "vm", InventoryPath: "/DC1/vm/.."}, `finds nothing that is called ".."`},
+		{"path through here", VM{Name: "vm", InventoryPath: "/DC1/./vm"}, `finds nothing that is called "."`},
+		{"path with dots", VM{Name: "vm", InventoryPath: "/DC1/vm/...a"}, ""},
 		{"refresh of nobody", VM{Name: "vm", Refresh: RequireRefresh}, "names no vcenter"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

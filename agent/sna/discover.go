@@ -15,13 +15,14 @@ type DiscoverRequest struct {
 	Username   string
 	Password   string
 	Datacenter string
-	// Filter narrows the list to VMs of that name; empty lists all.
+	// Filter narrows the list to VMs whose names hold any of its parts, which commas
+	// separate, in any case; empty lists all.
 	Filter string
 }
 
 // DiscoveredVM is one VM of the inventory.
 type DiscoveredVM struct {
-	ID         string           `json:"id"` // vCenter's reference, such as "vm-143"
+	ID         string           `json:"id"` // config.uuid, which clones may share
 	Name       string           `json:"name"`
 	Path       string           `json:"path"` // inventory path, such as "/DC1/vm/pgtest1"
 	Datacenter string           `json:"datacenter"`

@@ -34,7 +34,7 @@ type JobStatus struct {
 type JobProgress struct {
 	JobID            string  `json:"job_id"`
 	Status           string  `json:"status"`
-	SyncType         string  `json:"sync_type"` // "initial" or "incremental"
+	SyncType         string  `json:"sync_type"` // "full" or "incremental", "" before the first disk
 	Phase            string  `json:"phase"`
 	Percentage       float64 `json:"percentage"`
 	CurrentOperation string  `json:"current_operation"`

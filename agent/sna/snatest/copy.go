@@ -184,7 +184,7 @@ func (c chunkCopy) read(part extent) ([]byte, error) {
 
 // writeZeroes says whether the target took it. A refusal is no error to SBC.
 func (c chunkCopy) writeZeroes(part extent) bool {
-	err := c.target.WriteZeroes(part.offset, part.length)
+	err := c.target.zero(part.offset, part.length)
 	c.updateDisk(c.position, func(s *DiskState) {
 		if err != nil {
 			s.ZeroesRefused++
@@ -196,7 +196,7 @@ func (c chunkCopy) writeZeroes(part extent) bool {
 }
 
 func (c chunkCopy) write(data []byte, offset int64) error {
-	if _, err := c.target.WriteAt(data, offset); err != nil {
+	if err := c.target.write(data, offset); err != nil {
 		return fmt.Errorf("target write failed: %w", err)
 	}
 	c.updateDisk(c.position, func(s *DiskState) { s.BytesWritten += int64(len(data)) })

@@ -86,7 +86,7 @@ func (d *diskRun) copyData(ctx context.Context, full bool) error {
 func (d *diskRun) copyWhole(ctx context.Context) error {
 	d.updateDisk(d.position, func(s *DiskState) { s.Mode = "full" })
 	d.tellSNA(progressUpdate{Stage: "Transfer", Status: "in_progress", SyncType: "initial"})
-	target, err := d.connect(ctx)
+	target, err := d.connect(ctx, "base:allocation")
 	if err != nil {
 		return fmt.Errorf("failed to connect to target: %w", err)
 	}

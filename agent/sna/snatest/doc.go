@@ -7,24 +7,34 @@
 //   - Every accepted POST of a start forks one more SBC, whatever its job id.
 //   - SBC begins by deleting every snapshot "sbak-*" of its VM, which destroys a
 //     run that still reads from one.
-//   - It takes one snapshot of all disks, then copies them one after another,
-//     the whole of [0, capacity), with 2 to 10 NBD connections each. The first
-//     one stays idle while the others write; it is closed last, after the
-//     disk's completion was reported.
+//   - It takes one snapshot of all disks, then copies them one after another, the
+//     whole of [0, capacity), with two NBD connections each. The first one of a
+//     full copy stays idle while three workers share the second one; it is closed
+//     last, after the disk's completion was reported. That of an incremental copy
+//     is lost, see [LostHandle].
+//   - Of a chunk of 4 MiB or more it looks at five spots of 8 KiB, and writes it as
+//     zeroes when these are zero, whatever is between them. Only where an export
+//     refuses zeroes is it read and written as it is.
 //   - It never sends FLUSH, TRIM or FUA, never reconnects, and never asks an
-//     export for its size.
+//     export for its size. Each piece is tried four times, over seven seconds, and
+//     read again each time.
 //   - It decides by itself between a full copy and an incremental one, from the
 //     change id that the SHA answers. It asks before it knows the export name,
-//     so it asks for disk 0 every time; the UUID in that id then belongs to
-//     another disk, and every disk but the first is copied whole.
+//     so it asks for disk 0 every time; where the UUID in that id belongs to
+//     another disk, it copies the whole disk.
 //   - It reports each disk before it disconnects, takes any answer but 200 as a
 //     failure, and waits for the answer without a time limit.
+//   - It tells the SNA nothing before its snapshot, and never that it failed.
+//
+// docs/contract.md has the whole, with what is measured and what is read in the
+// source; docs/decisions/0027-simulator.md says what may be turned off.
 //
 // One run, with the points at which [Server.Hold] can stop it:
 //
-//	POST -> 200 -> [login] -> [snapshot] -> for each disk N:
-//	  GET changeid -> [disk/N] -> connect -> first half -> [copy/N] -> second half
-//	  -> telemetry "completed" -> [complete/N] -> POST complete -> [disconnect/N] -> disconnect
+//	POST -> 200 -> [login] -> [snapshot] -> snapshot taken -> for each disk N:
+//	  GET changeid -> [disk/N] -> connect -> GET changeid, if incremental -> connect again
+//	  -> first half -> [copy/N] -> second half -> telemetry "completed" -> the second connection closes
+//	  -> [complete/N] -> POST complete -> [disconnect/N] -> disconnect
 //	-> [remove] -> snapshot removed -> finished
 //
 // What a test wants to see is in [Server.State]; what it wants to break is in

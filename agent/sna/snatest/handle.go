@@ -3,15 +3,12 @@ package snatest
 import (
 	"context"
 	"fmt"
-
-	"github.com/sendense/backup-agent/nbd"
 )
 
 // handle is one of the NBD handles of an SBC.
 type handle struct {
-	*nbd.Conn
-	position int  // of the disk
-	closed   bool // guarded by server.mu
+	*libnbd
+	closed bool // guarded by server.mu
 }
 
 // garbageBytes is what SBC allocates for its buffers until the Go runtime
@@ -33,12 +30,12 @@ const (
 
 // connect opens a handle. SBC waits without a limit, and so for ever on a server
 // that admits only one client.
-func (d *diskRun) connect(ctx context.Context) (*handle, error) {
-	conn, err := nbd.Dial(ctx, d.address, d.export)
+func (d *diskRun) connect(ctx context.Context, contexts ...string) (*handle, error) {
+	conn, err := dialNBD(ctx, d.address, d.export, contexts...)
 	if err != nil {
 		return nil, fmt.Errorf("failed to connect to NBD server nbd://%s/%s: %w", d.address, d.export, err)
 	}
-	h := &handle{Conn: conn, position: d.position}
+	h := &handle{libnbd: conn}
 	d.update(func(s *RunState) {
 		d.handles = append(d.handles, h)
 		s.Connections++
@@ -59,7 +56,7 @@ func (r *run) close(h *handle) {
 	if h == nil {
 		return
 	}
-	_ = h.Conn.Conn.Close() // nobody looks at an error of that
+	_ = h.Close() // nobody looks at an error of that
 	r.update(func(s *RunState) {
 		if !h.closed {
 			h.closed = true
@@ -84,7 +81,7 @@ func (r *run) breakOff() {
 	r.server.mu.Lock()
 	defer r.server.mu.Unlock()
 	for _, h := range r.handles {
-		_ = h.Conn.Conn.Close() // nobody looks at an error of that
+		_ = h.Close() // nobody looks at an error of that
 	}
 }
 

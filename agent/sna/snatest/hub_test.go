@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -15,14 +16,16 @@ import (
 type hub struct {
 	URL string
 
-	mu        sync.Mutex
-	changeIDs map[string]string                            // answers, by disk id
-	status    int                                          // of the answer to a complete; 200 when 0
-	onDone    func(diskID int)                             // called before a complete is answered
-	answer    func(question int) (status int, body string) // to changeid, in the place of changeIDs
-	questions int
-	events    []string
-	complete  map[int]string // change ids, by disk id
+	mu          sync.Mutex
+	changeIDs   map[string]string                            // answers, by disk id
+	status      int                                          // of the answer to a complete; 200 when 0
+	onDone      func(diskID int)                             // called before a complete is answered
+	answer      func(question int) (status int, body string) // to changeid, in the place of changeIDs
+	questions   int
+	onTelemetry func()
+	eta         int
+	events      []string
+	complete    map[int]string // change ids, by disk id
 }
 
 func newHub(t *testing.T) *hub {
@@ -85,17 +88,35 @@ func (h *hub) telemetry(_ http.ResponseWriter, r *http.Request) {
 		Bytes   int64   `json:"bytes_transferred"`
 		Total   int64   `json:"total_bytes"`
 		Percent float64 `json:"progress_percent"`
+		ETA     int     `json:"eta_seconds"`
 		Disks   *[]any  `json:"disks"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body.Disks == nil {
 		h.note("telemetry unreadable %v", err)
 		return
 	}
+	h.mu.Lock()
+	h.eta = body.ETA
+	h.mu.Unlock()
 	h.note("telemetry %s %s %d %d %g", body.Status, body.Phase, body.Bytes, body.Total, body.Percent)
+	if h.onTelemetry != nil {
+		h.onTelemetry()
+	}
+}
+
+func (h *hub) lastETA() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.eta
 }
 
 func (h *hub) seen() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Clone(h.events)
+}
+
+// calls are the questions and reports, without telemetry.
+func (h *hub) calls() []string {
+	return slices.DeleteFunc(h.seen(), func(event string) bool { return strings.HasPrefix(event, "telemetry") })
 }

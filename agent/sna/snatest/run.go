@@ -159,7 +159,7 @@ func (r *run) takeSnapshot(ctx context.Context) error {
 		return err
 	}
 	// The VM as it is now, not as it was at the POST: it may have grown.
-	if vm, err := r.server.findVM(r.request.VMPath, r.request.VMName); err == nil {
+	if vm, known := r.server.vmAt(r.vm.Path); known {
 		r.vm = vm
 	}
 	if r.faults.RemoveFails {

@@ -96,6 +96,9 @@ func TestTheWireOfAFullCopy(t *testing.T) {
 	if tapped.conns != 2 {
 		t.Errorf("%d connections", tapped.conns)
 	}
+	if asked := tapped.contexts; len(asked) != 1 || asked[0].conn != 1 || !bytes.HasSuffix(asked[0].data, []byte("base:allocation")) {
+		t.Errorf("meta contexts asked for: %+v", asked)
+	}
 }
 
 // The wire of an incremental: one gap of up to 1 MiB is written, a longer one is not.

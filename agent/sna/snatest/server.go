@@ -131,6 +131,18 @@ func (s *Server) findVM(path, name string) (VM, error) {
 	return VM{}, fmt.Errorf("vm '%s' %w", name, errNoSuchVM)
 }
 
+// vmAt is the VM with a path.
+func (s *Server) vmAt(path string) (VM, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, vm := range s.vms {
+		if vm.Path == path {
+			return vm, true
+		}
+	}
+	return VM{}, false
+}
+
 // SetFaults replaces the faults for the POSTs and connections to come, and holds
 // the points in Pause. Points held before stay held.
 func (s *Server) SetFaults(faults Faults) error {

@@ -37,7 +37,7 @@ type snapshots struct {
 	mu       sync.Mutex
 	alive    []*snapshot
 	sequence map[string]int    // by disk UUID
-	uuids    map[string]string // by VM and disk, see Disk.identity
+	uuids    map[string]string // by VM and disk key
 }
 
 // create takes a snapshot. Nobody who honours Quiesce or a flock on the sources

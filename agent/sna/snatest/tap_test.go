@@ -17,9 +17,14 @@ type sent struct {
 	length  int64
 }
 
+// asked is one NBD_OPT_SET_META_CONTEXT.
+type asked struct {
+	conn int
+	data []byte
+}
+
 const (
 	cmdWrite       = 1
-	cmdDisconnect  = 2
 	cmdWriteZeroes = 6
 )
 
@@ -30,7 +35,7 @@ type tap struct {
 	mu       sync.Mutex
 	conns    int
 	requests []sent
-	contexts [][]byte // data of NBD_OPT_SET_META_CONTEXT
+	contexts []asked
 	trouble  error
 }
 
@@ -95,7 +100,7 @@ func (p *tap) listen(number int, r io.Reader) error {
 		}
 		if option == 10 {
 			p.mu.Lock()
-			p.contexts = append(p.contexts, data)
+			p.contexts = append(p.contexts, asked{number, data})
 			p.mu.Unlock()
 		}
 	}

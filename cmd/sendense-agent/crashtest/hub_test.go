@@ -61,6 +61,7 @@ func newTapedHub(t *testing.T, extra string, tape *tape) *hub {
 	var err error
 	h.sna, err = snatest.New(snatest.Options{
 		Callback: h.tape.callbacks(h), OldContract: true, Dir: h.dir, Quiesce: h.quiesce,
+		RetryDelay: 100 * time.Millisecond, // a tenth of the real one, for deadlines that are less than that of the real ones
 	})
 	must(t, err)
 	t.Cleanup(h.sna.Close)

@@ -1,0 +1,61 @@
+package snatest
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+)
+
+// TestFindFollowsGovmomi has what was measured with find.Finder of govmomi 0.52 (docs/contract.md).
+func TestFindFollowsGovmomi(t *testing.T) {
+	var vms []VM
+	for _, path := range []string{
+		"/DC1/vm/web1", "/DC1/vm/web[1]", "/DC1/vm/db*", "/DC1/vm/dbx", `/DC1/vm/back\slash`, "/DC1/vm/a?b", "/DC1/vm/folder/inner", "/DC2/vm/only",
+	} {
+		vms = append(vms, VM{Path: path})
+	}
+	for _, test := range []struct{ pattern, found, err string }{
+		{"/DC1/vm/web1", "/DC1/vm/web1", ""},
+		{"/DC1/vm/web[1]", "", "path '/DC1/vm/web[1]' resolves to multiple vms"},
+		{`/DC1/vm/web\[1\]`, "/DC1/vm/web[1]", ""},
+		{`/DC1/vm/web\[1]`, "/DC1/vm/web[1]", ""},
+		{"/DC1/vm/db*", "", "path '/DC1/vm/db*' resolves to multiple vms"},
+		{`/DC1/vm/db\*`, "/DC1/vm/db*", ""},
+		{"/DC1/vm/a?b", "/DC1/vm/a?b", ""},
+		{`/DC1/vm/a\?b`, "/DC1/vm/a?b", ""},
+		{`/DC1/vm/back\slash`, `/DC1/vm/back\slash`, ""}, // as it is, not as a pattern
+		{`/DC1/vm/back\\slash`, `/DC1/vm/back\slash`, ""},
+		{"/DC1/vm/web[1", "", "syntax error in pattern"},
+		{"/DC1/vm/nope", "", "vm '/DC1/vm/nope' not found"},
+		{"/DC1/vm/folder", "", "vm '/DC1/vm/folder' not found"},
+		{"/DC1/vm/*/inner", "", "cannot traverse type VirtualMachine"},
+		{"/DC1/vm/f*/inner", "/DC1/vm/folder/inner", ""},
+		{"/D*2/*/*", "/DC2/vm/only", ""},
+		{"/DC1/vm/inner", "", "vm '/DC1/vm/inner' not found"},
+		{"/DC1/vm//web1/", "/DC1/vm/web1", ""},
+		{"/DC1/vm/folder/../web1", "/DC1/vm/web1", ""},
+		{"/DC1/vm/..", "", "vm '/DC1/vm/..' not found"},
+		{"folder/inner", "/DC1/vm/folder/inner", ""}, // relative to the folder of VMs
+		{"inner", "/DC1/vm/folder/inner", ""},        // a name, wherever it is
+	} {
+		vm, err := find(vms, test.pattern)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if vm.Path != test.found || got != test.err {
+			t.Errorf("%s: %q, %q", test.pattern, vm.Path, got)
+		}
+	}
+}
+
+// TestDefaultsAreReal: what a test does not say is as it is with the real SBC.
+func TestDefaultsAreReal(t *testing.T) {
+	o, err := Options{Logger: slog.New(slog.DiscardHandler)}.withDefaults()
+	if err != nil || o.RetryDelay != time.Second || o.NoSampling || o.RequestBytes != 32<<20 || o.TelemetryInterval != 5*time.Second {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if tries != 4 || fullWorkers != 3 || sampledBytes != 4<<20 || sampleBytes != 8<<10 || maxGap != 1<<20 {
+		t.Error("a habit has changed")
+	}
+}
