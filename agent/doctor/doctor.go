@@ -98,6 +98,7 @@ func (h *host) checks() []check {
 		{name: "ports", object: h.portRange().String(), look: h.ports},
 		{name: "listeners", look: h.listeners},
 		{name: "sna", object: h.config.SNA.URL, look: h.sna},
+		{name: "write-zeroes", object: h.config.SNA.URL, look: h.writeZeroes},
 		{name: "credentials", look: h.credentials},
 	}
 	return append(list, h.repositoryChecks(h.repository)...)
