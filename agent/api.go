@@ -106,7 +106,7 @@ type DiscoveredVM struct {
 }
 
 // Progress is how far the copying of a backup has come, as seen from our own side. A disk's received bytes are those on
-// the wire: a long run of zeroes costs a few bytes, so that they may stay far below the capacity.
+// the wire: zeroes are among them, unless sna.accept_write_zeroes lets a run of them cost a few bytes.
 type Progress struct {
 	ReceivedBytes  uint64
 	TotalBytes     int64          // sum of the capacities

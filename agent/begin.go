@@ -70,7 +70,7 @@ func (r *run) export(b backup.Backup) (backup.Backup, error) {
 	if err != nil {
 		return b, err
 	}
-	plan := exportPlan{repo: repo, mode: mode, backup: b, ancestors: ancestors, refuseZeroes: !a.acceptZeroes.Load()}
+	plan := exportPlan{repo: repo, mode: mode, backup: b, ancestors: ancestors, refuseZeroes: !a.AcceptsZeroes()}
 	served := make([]backup.DiskRun, len(b.Runs))
 	group, ctx := errgroup.WithContext(r.ctx)
 	group.SetLimit(maxParallelDisks)

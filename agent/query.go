@@ -171,8 +171,11 @@ func (e *Export) observe(u units.Unit, there bool, clients int) {
 	e.Clients = clients
 }
 
-// AcceptsZeroes warns of what sna.accept_write_zeroes risks.
-const AcceptsZeroes = "sna.accept_write_zeroes is set: full backups lose data if the node's client asks for zeroes that it has not read"
+// AcceptsZeroes is sna.accept_write_zeroes as it is now.
+func (a *Agent) AcceptsZeroes() bool { return a.acceptZeroes.Load() }
+
+// WarnZeroes tells what sna.accept_write_zeroes risks.
+const WarnZeroes = "sna.accept_write_zeroes is set: full backups lose data if the node's client asks for zeroes that it has not read"
 
 // Status tells how the agent does.
 func (a *Agent) Status(ctx context.Context) Status {
@@ -180,8 +183,8 @@ func (a *Agent) Status(ctx context.Context) Status {
 		Version: a.version, StartedAt: a.startedAt, SNAURL: a.config.SNA.URL, BusConnected: a.busAnswers(ctx),
 		VCenters: slices.Sorted(maps.Keys(a.config.VCenters)), PortsTotal: a.ports.Len(), Repositories: a.Repositories(),
 	}
-	if a.acceptZeroes.Load() {
-		s.Warnings = append(s.Warnings, AcceptsZeroes)
+	if a.AcceptsZeroes() {
+		s.Warnings = append(s.Warnings, WarnZeroes)
 	}
 	counts, err := a.store.Counts(time.Now())
 	if err != nil {

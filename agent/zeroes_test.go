@@ -191,7 +191,7 @@ func TestZeroesAreAccepted(t *testing.T) {
 		t.Errorf("%d requests for zeroes accepted, %d refused, identical %v", c.accepted, c.refused, c.identical)
 	}
 	w.wait(c.backup.ID)
-	if got := w.agent.Status(t.Context()).Warnings; !slices.Contains(got, agent.AcceptsZeroes) {
+	if got := w.agent.Status(t.Context()).Warnings; !slices.Contains(got, agent.WarnZeroes) {
 		t.Errorf("the status warns of %q", got)
 	}
 }

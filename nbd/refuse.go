@@ -13,7 +13,7 @@ var cannotRefuse = regexp.MustCompile("(Unknown d|D)river '" + BlkdebugDriver)
 func CannotRefuse(words string) bool { return cannotRefuse.MatchString(words) }
 
 // pieceBytes is how much of a WRITE is looked at for zeroes at once. Why so much: decision 29.
-const pieceBytes = 256 << 10
+const pieceBytes = 192 << 10
 
 // An injectError has blkdebug fail requests (BlkdebugInjectErrorOptions of QEMU's qapi/block-core.json).
 type injectError struct {

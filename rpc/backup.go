@@ -184,7 +184,7 @@ type BackupDisk struct {
 	Unit          string `json:"unit"`                    // systemd unit of the exporter, without suffix
 	InvocationID  string `json:"invocation_id,omitempty"` // of the unit, as journalctl knows it
 	QemuNBDPID    int    `json:"qemu_nbd_pid,omitempty"`
-	ReceivedBytes uint64 `json:"received_bytes"` // on the wire: zeroes are sent as a few bytes, so it is no progress in itself
+	ReceivedBytes uint64 `json:"received_bytes"` // on the wire; with sna.accept_write_zeroes, zeroes are a few bytes, so it is no progress in itself
 	Complete      bool   `json:"complete"`       // the SNA reported the disk complete
 	ChangeID      string `json:"change_id,omitempty"`
 	Copied        string `json:"copied,omitempty"`     // "changes", or "whole" from beginning to end; known when every disk is complete

@@ -3,7 +3,7 @@ package rpc
 import "time"
 
 // Progress is how far the copying of a backup has come, as the agent sees it from its own side. Received bytes are those
-// on the wire: a long run of zeroes costs a few bytes, so that they may stay far below the capacity.
+// on the wire: zeroes are among them, unless sna.accept_write_zeroes lets a run of them cost a few bytes.
 type Progress struct {
 	ReceivedBytes  uint64         `json:"received_bytes"`
 	TotalBytes     int64          `json:"total_bytes"`           // sum of the disks' capacities

@@ -116,6 +116,7 @@ func (h *host) checks() []check {
 		{name: "dates", look: h.dates},
 		{name: "prune", look: h.heldPrunes},
 		{name: "sna", object: h.config.SNA.URL, look: h.sna},
+		{name: "write-zeroes", object: h.config.SNA.URL, look: h.writeZeroes},
 		{name: "credentials", look: h.credentials},
 		{name: "apart", look: h.apart},
 	}

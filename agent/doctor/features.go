@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -28,6 +29,7 @@ type feature struct {
 	name     string
 	io       nbd.IOMode
 	limit    int64
+	refuse   bool // WRITE_ZEROES
 	required bool
 	hint     string
 }
@@ -45,6 +47,7 @@ var features = []feature{
 		name: "throttle filter", io: nbd.BufferedIO, limit: nbd.MinRateLimit, required: true,
 		hint: "rate limits need QEMU's throttle driver: install the whole of QEMU's block drivers",
 	},
+	{name: "refusal of WRITE_ZEROES", io: nbd.BufferedIO, refuse: true, required: true, hint: agent.RefusalHint},
 }
 
 // features tries what is used of QEMU on an image of its own, in a directory for temporary files.
@@ -65,8 +68,11 @@ func (h *host) features(ctx context.Context) []Finding {
 	tried := []string{"extended_l2"}
 	var found []Finding
 	for _, f := range features {
+		if f.refuse && h.config.SNA.AcceptWriteZeroes {
+			continue
+		}
 		err := serveTrial(ctx, nbd.ServerOptions{
-			Binary: h.config.NBD.QemuNBD, Image: image, Export: trialExport, IO: f.io, RateLimit: f.limit, Foreground: true,
+			Binary: h.config.NBD.QemuNBD, Image: image, Export: trialExport, IO: f.io, RateLimit: f.limit, RefuseZeroes: f.refuse, Foreground: true,
 		})
 		switch {
 		case err == nil:

@@ -11,7 +11,9 @@ import (
 // Live is what a running agent can tell of itself and what is around it: what is cheap, and starts nothing.
 func Live(ctx context.Context, a *agent.Agent) Report {
 	version := a.Status(ctx).Version
-	h := &host{options: Options{Version: version}, config: a.Config()}
+	cfg := *a.Config()
+	cfg.SNA.AcceptWriteZeroes = a.AcceptsZeroes() // a reload may have changed it
+	h := &host{options: Options{Version: version}, config: &cfg}
 	h.credential, h.owner, h.accountErr = agent.ExporterAccount(h.config)
 	h.exports = func(ctx context.Context) (ports []uint16, err error) {
 		list, err := a.Exports(ctx)
@@ -45,6 +47,7 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		{name: "dates", look: h.dates},
 		{name: "prune", look: h.heldPrunes},
 		{name: "sna", object: h.config.SNA.URL, look: h.sna},
+		{name: "write-zeroes", object: h.config.SNA.URL, look: h.writeZeroes},
 		{name: "credentials", look: h.credentials},
 		{name: "apart", look: h.apart},
 	}

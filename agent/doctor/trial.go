@@ -68,12 +68,15 @@ func (h *host) dataPath(ctx context.Context, r config.Repository) []Finding {
 	}
 	begin := time.Now()
 	step, hint, err := t.run(ctx)
-	found := about.ok(fmt.Sprintf("an image was made, served in its sandbox (%s), written, flushed, read back and checked in %s",
-		mode, time.Since(begin).Round(time.Millisecond)))
+	var start *units.StartError
+	if errors.As(err, &start) && nbd.CannotRefuse(strings.Join(start.Journal, "\n")) {
+		hint = agent.RefusalHint
+	}
+	found := about.ok(fmt.Sprintf("an image was made, served in its sandbox (%s), %swritten, flushed, read back and checked in %s",
+		mode, t.refused(), time.Since(begin).Round(time.Millisecond)))
 	if err != nil {
 		found = about.error(step+": "+err.Error(), hint)
-		var start *units.StartError
-		if errors.As(err, &start) {
+		if start != nil {
 			found = with(found, "journal", strings.Join(start.Journal, "\n"))
 		}
 	}
@@ -93,6 +96,8 @@ func (t trial) run(ctx context.Context) (step, hint string, err error) {
 		{"make a directory", "the repository must be writable by the daemon", t.makeDir},
 		{"make an image", "the exporter user must be able to pass through every directory above the repository (chmod o+x), and qemu-img must work", t.makeImage},
 		{"start the unit pair", "look at the unit's last lines, in the journal; polkit or a sandbox of the daemon may forbid it to start units", t.start},
+		{"see zeroes refused", agent.RefusalHint, t.refuse},
+		{"write zeroes", "zeroes that are written must take no room, else every image takes as much as its disk has: install another qemu-utils", t.zeroes},
 		{"write, flush and read back", "the exporter runs, and its disk refuses: look in the kernel's log for errors of the disk or the file system", t.use},
 		{"end the exporter", "look at 'journalctl -u " + t.name + "'", t.end},
 		{"check the image", "what was written is not what is there: look in the kernel's log for errors of the disk", t.check},
@@ -126,7 +131,7 @@ func (t trial) start(ctx context.Context) error {
 		}
 		spec, err := agent.Exporter{
 			Unit: t.name, Description: "trial of sendense-agent doctor", Image: t.image, Export: trialExport, Address: address,
-			IO: t.mode, Repository: t.repository.Path, Directory: t.dir, Keys: t.keys,
+			IO: t.mode, RefuseZeroes: !t.config.SNA.AcceptWriteZeroes, Repository: t.repository.Path, Directory: t.dir, Keys: t.keys,
 		}.Spec(t.config)
 		if err != nil {
 			return err
@@ -155,20 +160,29 @@ func (t trial) freeAddress() (string, error) {
 	return "", errors.New("the kernel gives out no port but those of the exports: see net.ipv4.ip_local_port_range")
 }
 
-// use is what a client does, and what the agent does after it.
-func (t trial) use(ctx context.Context) error {
+// dial connects to what is served.
+func (t trial) dial(ctx context.Context) (*nbd.Conn, error) {
 	u, err := t.bus.Get(ctx, t.name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	c, err := nbd.Dial(ctx, u.ListenAddress, trialExport)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.SetDeadline(time.Now().Add(checkTimeout)); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// use is what a client does, and what the agent does after it.
+func (t trial) use(ctx context.Context) error {
+	c, err := t.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close() //nolint:errcheck // Disconnect has closed it, or it is broken
-	if err := c.SetDeadline(time.Now().Add(checkTimeout)); err != nil {
-		return err
-	}
 	want, got := make([]byte, 1<<20), make([]byte, 1<<20)
 	_, _ = rand.Read(want)
 	if _, err := c.WriteAt(want, 1<<20); err != nil {

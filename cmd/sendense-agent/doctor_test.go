@@ -110,7 +110,7 @@ func TestDoctor(t *testing.T) {
 		}
 		for _, name := range []string{
 			"config", "exporter-user", "qemu-img", "qemu-nbd", "features", "bus", "daemon", "state-directory", "apart",
-			"database", "ports", "listeners", "sna", "repository", "space", "io", "catalog", "data-path",
+			"database", "ports", "listeners", "sna", "write-zeroes", "repository", "space", "io", "catalog", "data-path",
 		} {
 			if !checks[name] {
 				t.Errorf("%s: nothing of %s in %q", when, name, slices.Sorted(maps.Keys(checks)))
@@ -118,7 +118,9 @@ func TestDoctor(t *testing.T) {
 		}
 		return r
 	}
-	h.finds(healthy("idle"), doctor.OK, "database", filepath.Join(h.dir, "state", "agent.db"), "in use by the daemon", "sendense-agent (pid")
+	idle := healthy("idle")
+	h.finds(idle, doctor.OK, "data-path", "main", "refuse WRITE_ZEROES")
+	h.finds(idle, doctor.OK, "database", filepath.Join(h.dir, "state", "agent.db"), "in use by the daemon", "sendense-agent (pid")
 	id := h.held("pgtest1", "copy/1")
 	r := healthy("in mid copy")
 	h.finds(r, doctor.OK, "ports", "10100-10200", "99 free, 2 serving")

@@ -34,6 +34,22 @@ func (h *hub) changed(old, changed string) *hub {
 	return &other
 }
 
+// otherQemuNBD is the real qemu-nbd, with each argument changed by sed.
+func (h *hub) otherQemuNBD(sed string) string {
+	h.Helper()
+	dir, err := os.MkdirTemp("/usr/local/bin", "other-") // where an exporter's sandbox lets it be seen
+	must(h.T, err)
+	h.Cleanup(func() { must(h.T, os.RemoveAll(dir)) })
+	must(h.T, os.Chmod(dir, 0o755))
+	path := filepath.Join(dir, "qemu-nbd")
+	must(h.T, os.WriteFile(path, []byte(`#!/bin/sh
+n=$#; i=0
+while [ $i -lt $n ]; do a=$1; shift; i=$((i+1)); set -- "$@" "$(printf %s "$a" | sed '`+sed+`')"; done
+exec /usr/bin/qemu-nbd "$@"
+`), 0o755))
+	return path
+}
+
 // hostTroubles are what may be wrong with a host, each with what the doctor must find.
 var hostTroubles = map[string]func(h *hub){
 	"qemu-img missing": func(h *hub) {
@@ -46,6 +62,32 @@ var hostTroubles = map[string]func(h *hub){
 		r := h.changed("[http]", "[nbd]\nqemu_nbd = \"/bin/false\"\n[http]").doctor()
 		h.finds(r, doctor.Error, "qemu-nbd", "/bin/false", "cannot be run")
 		h.finds(r, doctor.Error, "data-path", "main", "start the unit pair", "exit status 1", "journal", "Failed with result")
+	},
+	"qemu-nbd that cannot refuse zeroes": func(h *hub) {
+		without := h.otherQemuNBD(`s/"blkdebug"/"blkdebug-is-not-built"/g`) // asked for a driver that it does not have
+		h = h.changed("[http]", fmt.Sprintf("[nbd]\nqemu_nbd = %q\n[http]", without))
+		r := h.doctor()
+		h.finds(r, doctor.Error, "features", without, "refusal of WRITE_ZEROES does not work", "Unknown driver", "sna.accept_write_zeroes")
+		h.finds(r, doctor.Error, "data-path", "main", "start the unit pair", "sna.accept_write_zeroes", "journal")
+		h = h.changed("[http]", "[sna]\naccept_write_zeroes = true\n[http]")
+		r = h.doctor()
+		h.finds(r, doctor.OK, "features", without, "throttle")
+		h.finds(r, doctor.OK, "data-path", "main")
+	},
+	"qemu-nbd that accepts zeroes": func(h *hub) {
+		other := h.otherQemuNBD(`s/,"inject-error":[^]]*]//`)
+		r := h.changed("[http]", fmt.Sprintf("[nbd]\nqemu_nbd = %q\n[http]", other)).doctor()
+		h.finds(r, doctor.Error, "data-path", "main", "see zeroes refused", "WRITE_ZEROES is accepted", "nbd.qemu_nbd")
+	},
+	"qemu-nbd that keeps room for zeroes": func(h *hub) {
+		other := h.otherQemuNBD(`s/"detect-zeroes":"unmap"/"detect-zeroes":"off"/`)
+		r := h.changed("[http]", fmt.Sprintf("[nbd]\nqemu_nbd = %q\n[http]", other)).doctor()
+		h.finds(r, doctor.Error, "data-path", "main", "write zeroes", "32 MiB of zeroes have the image take", "install another qemu-utils")
+	},
+	"zeroes are accepted": func(h *hub) {
+		r := h.changed("[http]", "[sna]\naccept_write_zeroes = true\n[http]").doctor()
+		h.finds(r, doctor.Warning, "write-zeroes", snaURL, "full backups lose data", "remove sna.accept_write_zeroes")
+		h.finds(r, doctor.OK, "data-path", "main", "written, flushed")
 	},
 	"exporter user missing": func(h *hub) {
 		r := h.changed("[agent]", "[agent]\nexporter_user = \"nobody-here\"").doctor()

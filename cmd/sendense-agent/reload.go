@@ -83,7 +83,7 @@ func (r *reloader) acceptZeroes(accept bool) {
 	r.zeroes.Store(accept)
 	r.config.SNA.AcceptWriteZeroes = accept
 	if accept {
-		r.log.Warn(agent.AcceptsZeroes)
+		r.log.Warn(agent.WarnZeroes)
 	}
 }
 

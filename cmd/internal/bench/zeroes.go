@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -23,36 +24,47 @@ type refusal struct {
 	pieces int // 0 for the agent's
 }
 
-const refusedOurs = "refused, pieces of 256 KiB (the agent's)"
+const refusedOurs = "refused, pieces of 192 KiB (the agent's)"
 
-var refusals = []refusal{
-	{"accepted", false, 0},
-	{"refused, whole requests", true, sbcRequest},
-	{"refused, pieces of 1 MiB", true, 1 << 20},
-	{"refused, pieces of 512 KiB", true, 512 << 10},
-	{refusedOurs, true, 0},
-	{"refused, pieces of 128 KiB", true, 128 << 10},
-	{"refused, pieces of 64 KiB", true, 64 << 10},
-}
+var (
+	accepted = refusal{"accepted", false, 0}
+	ourWay   = refusal{refusedOurs, true, 0}
+	refusals = []refusal{
+		accepted,
+		{"refused, whole requests", true, sbcRequest},
+		{"refused, pieces of 1 MiB", true, 1 << 20},
+		{"refused, pieces of 256 KiB", true, 256 << 10},
+		ourWay,
+		{"refused, pieces of 128 KiB", true, 128 << 10},
+		{"refused, pieces of 64 KiB", true, 64 << 10},
+	}
+)
 
 const dataBlock = 64 << 10
 
-// zeroKinds are disks, with how they are filled: each gives how much of its blocks of 64 KiB holds data.
-var zeroKinds = []struct {
-	name string
-	fill func(path string, size int64) (data int64, err error)
+// zeroCopies are what is copied: disks that fill makes, telling how much of their blocks of 64 KiB holds data, by so many workers.
+var zeroCopies = []struct {
+	name    string
+	workers int
+	ways    []refusal
+	fill    func(path string, size int64) (data int64, err error)
 }{
-	{"random", func(path string, size int64) (int64, error) { return size, writeSource(path, "random", size) }},
-	{"runs of 64 KiB to 4 MiB", writeRuns},
-	{"sparse, data between the samples", writeBetween},
+	{"random", 3, refusals, writeRandom},
+	{"random", 1, refusals, writeRandom},
+	{"runs of 64 KiB to 4 MiB", 3, refusals, writeRuns},
+	{"sparse, data between the samples", 3, []refusal{accepted, ourWay}, writeBetween},
+}
+
+func writeRandom(path string, size int64) (int64, error) {
+	return size, writeSource(path, "random", size)
 }
 
 // measureZeroes: what it costs that WRITE_ZEROES is refused.
 func measureZeroes(ctx context.Context, s settings) (p part, err error) {
 	p = part{
 		title: "What refusing WRITE_ZEROES costs",
-		method: fmt.Sprintf("A disk of %d MiB is copied as SBC does: requests of 32 MiB over one of two connections, by three workers with three requests under way, and by one "+
-			"with one; WRITE_ZEROES where five samples of 8 KiB are zero, and the data where that is refused. One qemu-nbd without sandbox, image and options the "+
+		method: fmt.Sprintf("A disk of %d MiB is copied as SBC does: requests of 32 MiB over one of two connections, by as many workers as requests are under way; "+
+			"WRITE_ZEROES where five samples of 8 KiB are zero, and the data where that is refused. One qemu-nbd without sandbox, image and options the "+
 			"agent's. Milliseconds until all is flushed; over the time of the same copy where zeroes are accepted; what was sent; what the image takes on the disk over "+
 			"the blocks of 64 KiB that hold data; and whether the image is what the disk was.", s.size>>20),
 		head: []string{"data", "requests", "WRITE_ZEROES", "ms", "it / accepted", "MiB received", "taken / data", "identical"},
@@ -62,33 +74,31 @@ func measureZeroes(ctx context.Context, s settings) (p part, err error) {
 		return p, err
 	}
 	source := filepath.Join(dir, "source.raw")
-	for _, kind := range zeroKinds {
-		data, err := kind.fill(source, s.size)
+	for _, c := range zeroCopies {
+		data, err := c.fill(source, s.size)
 		if err != nil {
 			return p, err
 		}
-		for _, workers := range []int{3, 1} {
-			notes := map[string]*zeroNotes{}
-			var all []contender
-			for _, r := range refusals {
-				notes[r.name] = &zeroNotes{data: data}
-				all = append(all, contender{r.name, func(ctx context.Context) (time.Duration, error) {
-					return r.measure(ctx, dir, source, s.size, sbc{workers: workers}, notes[r.name])
-				}})
+		notes := map[string]*zeroNotes{}
+		var all []contender
+		for _, r := range c.ways {
+			notes[r.name] = &zeroNotes{data: data}
+			all = append(all, contender{r.name, func(ctx context.Context) (time.Duration, error) {
+				return r.measure(ctx, dir, source, s.size, sbc{workers: c.workers}, notes[r.name])
+			}})
+		}
+		t, err := takeTurns(ctx, s.rounds, all)
+		if err != nil {
+			return p, fmt.Errorf("%s: %w", c.name, err)
+		}
+		for _, r := range c.ways {
+			ratio := ""
+			if r.refuse {
+				ratio = t.ratio(r.name, accepted.name).String()
 			}
-			t, err := takeTurns(ctx, s.rounds, all)
-			if err != nil {
-				return p, fmt.Errorf("%s: %w", kind.name, err)
-			}
-			for _, r := range refusals {
-				ratio := ""
-				if r.refuse {
-					ratio = t.ratio(r.name, refusals[0].name).String()
-				}
-				n := notes[r.name]
-				p.add(kind.name, strconv.Itoa(workers), r.name, t.of(r.name).String(), ratio, strconv.FormatInt(n.received>>20, 10),
-					figure(spreadOf(n.taken).median), n.identical())
-			}
+			n := notes[r.name]
+			p.add(c.name, strconv.Itoa(c.workers), r.name, t.of(r.name).String(), ratio, strconv.FormatInt(n.received>>20, 10),
+				figure(spreadOf(n.taken).median), n.identical())
 		}
 	}
 	return p, os.RemoveAll(dir)
@@ -149,25 +159,23 @@ func (r refusal) command(s *served, i int, image string) []string {
 	}
 	last := len(args) - 1
 	if r.pieces != 0 {
-		args[last] = strings.Replace(args[last], `"max-transfer":262144`, `"max-transfer":`+strconv.Itoa(r.pieces), 1)
+		args[last] = strings.Replace(args[last], `"max-transfer":196608`, `"max-transfer":`+strconv.Itoa(r.pieces), 1)
 	}
 	more := []string{"--pid-file=" + s.pid(i), "--port=" + s.port(i), "--bind=127.0.0.1", "--", "'" + args[last] + "'"}
 	return append(args[:last-1:last-1], more...)
 }
 
-// writeRuns makes a disk of runs of data and of zeroes, of 64 KiB to 4 MiB, with about 3/8 of data; always the same.
+// writeRuns makes a disk of runs of data of 64 KiB to 4 MiB, as many between each length and its double, with about 3/8 of data; always
+// the same.
 func writeRuns(path string, size int64) (data int64, err error) {
 	return writeBlocks(path, size, func(random *rand.Rand, write func(at, length int64) error) error {
-		for at := int64(0); at < size; {
-			hole := dataBlock * (1 + random.Int64N(64))
-			length := min(dataBlock*(1+random.Int64N(38)), size-min(at+hole, size))
-			if at += hole; at >= size {
-				break
-			}
+		run := func(most float64) int64 { return dataBlock * int64(math.Exp(random.Float64()*math.Log(most))) }
+		for at := run(100); at < size; {
+			length := min(run(65), size-at)
 			if err := write(at, length); err != nil {
 				return err
 			}
-			at += length
+			at += length + run(140)
 		}
 		return nil
 	})
