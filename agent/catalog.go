@@ -104,14 +104,15 @@ func (a *Agent) compared(r *repository.Repository, found rebuild.Comparison, err
 		a.log.Log(context.Background(), level, "repository and catalog agree", logRepository, r.ID, "restore_points", found.Points)
 		return catalogInterval
 	}
-	if !reflect.DeepEqual(before.Named, found.Named) || !reflect.DeepEqual(before.Counts, found.Counts) {
+	found.At = before.At // it was just as it is
+	if !reflect.DeepEqual(before.Comparison, found) {
 		for _, d := range found.Named {
 			a.log.Warn("catalog and repository differ about a restore point", logRepository, r.ID, logBackupID, d.BackupID,
 				"kind", string(d.Kind), logDirectory, d.Path, logReason, d.Reason)
 		}
 	}
 	a.log.Warn("catalog and repository differ: is this an older database? "+rebuildHint, logRepository, r.ID,
-		string(rebuild.Unrecorded), found.Counts[rebuild.Unrecorded], string(rebuild.Missing), found.Counts[rebuild.Missing],
-		string(rebuild.Different), found.Counts[rebuild.Different], "named", len(found.Named))
+		string(rebuild.Unrecorded), found.Unrecorded, string(rebuild.Missing), found.Missing,
+		string(rebuild.Different), found.Different, "named", len(found.Named))
 	return catalogDiffers
 }

@@ -49,7 +49,7 @@ func (h *host) records(ctx context.Context, r config.Repository) []Finding {
 		return about.ok(count(found.Points, "restore point") + ", on record as in the repository")
 	}
 	list := about.error(fmt.Sprintf("records and repository differ: %d restore points are not on record, %d are on record and not there, %d are another on record",
-		found.Counts[rebuild.Unrecorded], found.Counts[rebuild.Missing], found.Counts[rebuild.Different]), "is this an older database? "+rebuildHint)
+		found.Unrecorded, found.Missing, found.Different), "is this an older database? "+rebuildHint)
 	for _, d := range found.Named {
 		list = append(list, with(one("records", d.Path).error(d.Reason, hintFor(d)), "kind", string(d.Kind))...)
 	}

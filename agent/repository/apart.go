@@ -123,11 +123,11 @@ type together struct {
 // check compares an open repository with the others that have been used; it touches those only when it looks as if one were the
 // same, for what they were may have changed. Who came first stays usable: a backup that runs there goes on.
 func (t *together) check(own Place, root *os.Root) error {
+	info, err := root.Stat(".")
+	if err != nil || t.known(own, inode{statOf(info).Dev, statOf(info).Ino}) {
+		return located(root, err)
+	}
 	return self(root, func(dir *os.File) error {
-		is, err := inodeAt(int(dir.Fd()), ".")
-		if err != nil || t.known(own, is) {
-			return err
-		}
 		now, err := identityOf(dir)
 		if err != nil {
 			return err

@@ -51,7 +51,9 @@ func TestOlderDatabasePutBack(t *testing.T) {
 	}
 	found(h.doctor())
 	h.boot()
-	h.eventually("the journal tells", func() bool { return strings.Contains(h.daemon.stderr(), "catalog and repository differ: is this an older database?") })
+	h.eventually("the journal tells", func() bool {
+		return strings.Contains(h.daemon.stderr(), "catalog and repository differ: is this an older database?")
+	})
 	for _, word := range []string{newest, changed, "unrecorded=1", "different=1", "missing=0", "sendense-agent rebuild"} {
 		if !strings.Contains(h.daemon.stderr(), word) {
 			t.Errorf("the log has no %q:\n%s", word, h.daemon.stderr())
