@@ -54,6 +54,9 @@ func (c *catalogs) put(repository string, s CatalogState) (before CatalogState) 
 	return before
 }
 
+// Catalog is what is known of how the catalog and a repository agree. It looks at no repository.
+func (a *Agent) Catalog(repository string) CatalogState { return a.catalogs.of(repository) }
+
 // watchCatalog compares what lies in a repository with the catalog, now and then: an older database that was put back knows nothing
 // of what was made since. A repository that hangs holds up nobody, not even the agent's end.
 func (a *Agent) watchCatalog(r *repository.Repository) {

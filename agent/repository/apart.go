@@ -116,6 +116,8 @@ func Together(list []*Repository, others ...Place) {
 type together struct {
 	places []Place
 
+	deciding sync.Mutex // held while one is compared with the others and accepted
+
 	mu       sync.Mutex
 	accepted map[Place]identity // of those that have been looked at, when they were last found apart from all the others
 }
@@ -127,6 +129,8 @@ func (t *together) check(own Place, root *os.Root) error {
 	if err != nil || t.known(own, inode{statOf(info).Dev, statOf(info).Ino}) {
 		return located(root, err)
 	}
+	t.deciding.Lock() // of two that come at the same time, one is first
+	defer t.deciding.Unlock()
 	return self(root, func(dir *os.File) error {
 		now, err := identityOf(dir)
 		if err != nil {

@@ -61,7 +61,7 @@ var linkedTwice = fault{
 		must(c.T, os.Symlink(c.dir+"/repository", c.dir+"/slow"))
 		before := c.untouched(b)
 		c.refusesToStart("are one directory")
-		for _, words := range []string{`repository \"main\"`, `repository \"slow\"`, "remove nothing"} {
+		for _, words := range []string{`repository "main" (` + c.dir + "/repository)", `repository "slow" (` + c.dir + "/slow)", "remove nothing"} {
 			c.says(words)
 		}
 		c.same(before)
