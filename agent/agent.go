@@ -65,7 +65,8 @@ type Agent struct {
 	deletions    singleflight.Group // by backup id
 	verifying    verifying
 	catalogs     catalogs
-	verifyLimit  *rate.Limiter // of what verifications read together, unless they are asked for another
+	statuses     singleflight.Group // of repositories, by path
+	verifyLimit  *rate.Limiter      // of what verifications read together, unless they are asked for another
 
 	// Runs work under work, whose end tells them to stop where they stand; what must be brought to its end all the
 	// same, as undoing, works under hard, which ends when Close has waited long enough.

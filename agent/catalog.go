@@ -54,6 +54,9 @@ func (c *catalogs) put(repository string, s CatalogState) (before CatalogState) 
 	return before
 }
 
+// Catalog is what is known of how the catalog and a repository agree. It looks at no repository.
+func (a *Agent) Catalog(repository string) CatalogState { return a.catalogs.of(repository) }
+
 // watchCatalog compares what lies in a repository with the catalog, now and then: an older database that was put back knows nothing
 // of what was made since. A repository that hangs holds up nobody, not even the agent's end.
 func (a *Agent) watchCatalog(r *repository.Repository) {
@@ -104,14 +107,15 @@ func (a *Agent) compared(r *repository.Repository, found rebuild.Comparison, err
 		a.log.Log(context.Background(), level, "repository and catalog agree", logRepository, r.ID, "restore_points", found.Points)
 		return catalogInterval
 	}
-	if !reflect.DeepEqual(before.Named, found.Named) || !reflect.DeepEqual(before.Counts, found.Counts) {
+	found.At = before.At // it was just as it is
+	if !reflect.DeepEqual(before.Comparison, found) {
 		for _, d := range found.Named {
 			a.log.Warn("catalog and repository differ about a restore point", logRepository, r.ID, logBackupID, d.BackupID,
 				"kind", string(d.Kind), logDirectory, d.Path, logReason, d.Reason)
 		}
 	}
 	a.log.Warn("catalog and repository differ: is this an older database? "+rebuildHint, logRepository, r.ID,
-		string(rebuild.Unrecorded), found.Counts[rebuild.Unrecorded], string(rebuild.Missing), found.Counts[rebuild.Missing],
-		string(rebuild.Different), found.Counts[rebuild.Different], "named", len(found.Named))
+		string(rebuild.Unrecorded), found.Unrecorded, string(rebuild.Missing), found.Missing,
+		string(rebuild.Different), found.Different, "named", len(found.Named))
 	return catalogDiffers
 }

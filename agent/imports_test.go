@@ -20,7 +20,7 @@ var mayImport = map[string][]string{
 	"cmd/internal/bench":            {"agent", "agent/backup", "agent/config", "agent/sna/snatest", "agent/store", "nbd", "rpc", "units", "units/systemdtest"},
 	"rpc":                           {},
 	"rpc/internal/schema":           {"rpc"},
-	"rpc/internal/translate":        {"rpc", "rpc/internal/schema", "agent", "agent/backup", "agent/doctor", "agent/rebuild"},
+	"rpc/internal/translate":        {"rpc", "rpc/internal/schema", "agent", "agent/backup", "agent/doctor"},
 	"rpc/server":                    {"rpc", "rpc/internal/schema", "rpc/internal/translate", "agent", "agent/backup", "agent/doctor"},
 	"rpc/files":                     {"rpc"},
 	"rpc/hub":                       {"rpc", "rpc/internal/translate", "agent", "agent/backup"},

@@ -24,7 +24,7 @@ func (a *Agent) scrapeCatalog(context.Context) (list []prometheus.Metric, _ erro
 		}
 		list = append(list, gauge(descCatalogCompared, unixTime(s.At), r.ID))
 		for _, kind := range rebuild.Kinds {
-			list = append(list, gauge(descCatalogDifferences, float64(s.Counts[kind]), r.ID, string(kind)))
+			list = append(list, gauge(descCatalogDifferences, float64(s.Count(kind)), r.ID, string(kind)))
 		}
 	}
 	return list, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
@@ -74,10 +75,14 @@ func (a *Agent) Backups(q ListQuery) (list []backup.Backup, next string, err err
 func (a *Agent) Repositories() []RepositoryStatus {
 	points := a.countPoints()
 	list := make([]RepositoryStatus, len(a.repositories))
+	var wait sync.WaitGroup
 	for i, r := range a.repositories {
-		list[i] = a.repositoryStatus(r)
-		list[i].RestorePoints = points[r.ID]
+		wait.Go(func() {
+			list[i] = a.patientStatus(r)
+			list[i].RestorePoints = points[r.ID]
+		})
 	}
+	wait.Wait()
 	return list
 }
 
@@ -87,7 +92,7 @@ func (a *Agent) Repository(id string) (RepositoryStatus, error) {
 	if err != nil {
 		return RepositoryStatus{}, err
 	}
-	s := a.repositoryStatus(r)
+	s := a.patientStatus(r)
 	s.RestorePoints = a.countPoints()[r.ID]
 	return s, nil
 }
@@ -99,6 +104,15 @@ func (a *Agent) countPoints() map[string]int {
 		a.log.Error("the database cannot be read", logError, err)
 	}
 	return points
+}
+
+// patientStatus is repositoryStatus for no longer than probeTimeout: a network file system may hang.
+func (a *Agent) patientStatus(r *repository.Repository) RepositoryStatus {
+	s, err := probe(context.Background(), &a.statuses, r.Path, func(context.Context) (RepositoryStatus, error) { return a.repositoryStatus(r), nil })
+	if err != nil {
+		s = RepositoryStatus{ID: r.ID, Path: r.Path, EncryptionKey: a.newKey(r), Catalog: a.catalogs.of(r.ID), Error: err.Error()}
+	}
+	return s
 }
 
 func (a *Agent) repositoryStatus(r *repository.Repository) RepositoryStatus {

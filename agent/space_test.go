@@ -6,8 +6,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -28,21 +30,26 @@ func (narrowDir) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
 	return fs.OK
 }
 
+// mountOver shows what is below a directory through a file system of the test's own.
+func mountOver(t *testing.T, path string, node func(*fs.LoopbackNode) fs.InodeEmbedder) {
+	t.Helper()
+	below := path + ".below"
+	must(t, errors.Join(os.Mkdir(path, 0o755), os.Mkdir(below, 0o755)))
+	top, err := fs.NewLoopbackRoot(below)
+	must(t, err)
+	_, err = fs.Mount(path, node(top.(*fs.LoopbackNode)), &fs.Options{MountOptions: fuse.MountOptions{
+		DirectMountStrict: true, AllowOther: true, Options: []string{"default_permissions"},
+	}})
+	must(t, err)
+	t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
+}
+
 // TestSpaceOnFUSE: 150 MiB are not taken for 37.5 GiB, so that a backup is refused before it begins and not when the disk is full.
 func TestSpaceOnFUSE(t *testing.T) {
-	var path string
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) {
 		c.Space = config.Space{Reserve: config.SizeOf(1 << 30)}
-		path = filepath.Join(filepath.Dir(c.Repositories[0].Path), "narrow")
-		below := path + ".below"
-		must(t, errors.Join(os.Mkdir(path, 0o755), os.Mkdir(below, 0o755)))
-		top, err := fs.NewLoopbackRoot(below)
-		must(t, err)
-		_, err = fs.Mount(path, narrowDir{top.(*fs.LoopbackNode)}, &fs.Options{MountOptions: fuse.MountOptions{
-			DirectMountStrict: true, AllowOther: true, Options: []string{"default_permissions"},
-		}})
-		must(t, err)
-		t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
+		path := filepath.Join(filepath.Dir(c.Repositories[0].Path), "narrow")
+		mountOver(t, path, func(n *fs.LoopbackNode) fs.InodeEmbedder { return narrowDir{n} })
 		c.Repositories[0].Path = path
 	})
 	status, err := w.agent.Repository(w.config.Repositories[0].ID)
@@ -55,5 +62,53 @@ func TestSpaceOnFUSE(t *testing.T) {
 	var refused *agent.Error
 	if !errors.As(err, &refused) || refused.Reason != agent.NoSpace || !strings.Contains(err.Error(), "150 MiB free") {
 		t.Errorf("the start was answered with: %v", err)
+	}
+}
+
+// A hungDir answers nothing about itself, as a dead server does, until it is released.
+type hungDir struct {
+	*fs.LoopbackNode
+	released chan struct{}
+}
+
+func (d hungDir) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	<-d.released
+	return d.LoopbackNode.OpendirHandle(ctx, flags)
+}
+
+func (d hungDir) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno {
+	<-d.released
+	return d.LoopbackNode.Statfs(ctx, out)
+}
+
+// TestRepositoryHangs: one repository that hangs keeps the agent from nothing that has to do with the others, not from its start and
+// not from telling how it is.
+func TestRepositoryHangs(t *testing.T) {
+	released := make(chan struct{})
+	began := time.Now()
+	w := newWorld(t, func(c *config.Config, _ *snatest.Options) {
+		path := filepath.Join(filepath.Dir(c.Repositories[0].Path), "hung")
+		mountOver(t, path, func(n *fs.LoopbackNode) fs.InodeEmbedder { return hungDir{n, released} })
+		c.Repositories = append(c.Repositories, config.Repository{ID: "hung", Path: path})
+		away, err := agent.Apart(c)
+		if err != nil || len(away) != 1 || !strings.Contains(away[0].Error(), `repository "hung": `+path+" does not answer") {
+			t.Errorf("%v, away: %v", err, away)
+		}
+	})
+	t.Cleanup(sync.OnceFunc(func() { close(released) })) // before the agent ends
+	status := w.agent.Status(t.Context())
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("start and status took %s", took)
+	}
+	if r := status.Repositories; r[0].Error != "" || !strings.Contains(r[1].Error, "does not answer") {
+		t.Errorf("%+v", r)
+	}
+	w.putVM("a", 1<<20)
+	if b := w.wait(w.startBackup("a").ID); b.State != backup.Completed {
+		t.Errorf("%+v", b.Failure)
+	}
+	w.eventually("the others are compared", func() bool { return !w.agent.Catalog("main").At.IsZero() })
+	if s := w.agent.Catalog("hung"); !s.At.IsZero() {
+		t.Errorf("the one that hangs was compared: %+v", s)
 	}
 }

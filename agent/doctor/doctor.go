@@ -74,9 +74,9 @@ type host struct {
 	busErr     error
 	daemon     Daemon
 	daemonErr  error
-	exports    func(ctx context.Context) ([]uint16, error)         // the ports of the daemon's exports now
-	askDaemon  func(ctx context.Context) (Daemon, error)           // what the daemon knows of its restore points
-	catalog    func(repository string) (agent.CatalogState, error) // nil: no daemon answers
+	exports    func(ctx context.Context) ([]uint16, error) // the ports of the daemon's exports now
+	askDaemon  func(ctx context.Context) (Daemon, error)   // what the daemon knows of its restore points
+	catalog    func(repository string) agent.CatalogState  // nil: no daemon answers
 }
 
 // Run does every check and returns what was found.
@@ -94,7 +94,7 @@ func Run(ctx context.Context, o Options) Report {
 	h.exports = func(context.Context) ([]uint16, error) { return h.daemon.Ports, h.daemonErr }
 	h.askDaemon = func(context.Context) (Daemon, error) { return h.daemon, h.daemonErr }
 	if h.daemonErr == nil {
-		h.catalog = h.daemonCatalog
+		h.catalog = func(id string) agent.CatalogState { return h.daemon.Catalogs[id] }
 	}
 	return newReport(o.Version, runAll(ctx, h.checks()))
 }

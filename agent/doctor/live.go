@@ -51,10 +51,7 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		{name: "credentials", look: h.credentials},
 		{name: "apart", look: h.apart},
 	}
-	h.catalog = func(id string) (agent.CatalogState, error) {
-		r, err := a.Repository(id)
-		return r.Catalog, err
-	}
+	h.catalog = a.Catalog
 	checks = append(checks, h.recordsChecks()...)
 	return newReport(version, runAll(ctx, append(checks, h.repositoryChecks(func(ctx context.Context, r config.Repository) []Finding {
 		return append(h.liveRepository(ctx, r), h.keyed(ctx, r, nil)...)

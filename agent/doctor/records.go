@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/agent/repository"
@@ -49,7 +48,7 @@ func (h *host) records(ctx context.Context, r config.Repository) []Finding {
 		return about.ok(count(found.Points, "restore point") + ", on record as in the repository")
 	}
 	list := about.error(fmt.Sprintf("records and repository differ: %d restore points are not on record, %d are on record and not there, %d are another on record",
-		found.Counts[rebuild.Unrecorded], found.Counts[rebuild.Missing], found.Counts[rebuild.Different]), "is this an older database? "+rebuildHint)
+		found.Unrecorded, found.Missing, found.Different), "is this an older database? "+rebuildHint)
 	for _, d := range found.Named {
 		list = append(list, with(one("records", d.Path).error(d.Reason, hintFor(d)), "kind", string(d.Kind))...)
 	}
@@ -61,7 +60,7 @@ func (h *host) records(ctx context.Context, r config.Repository) []Finding {
 
 func hintFor(d rebuild.Difference) string {
 	if d.Kind == rebuild.Missing {
-		return "put the directory back; if it is gone for good, take it off the record: sendensectl backup delete " + d.BackupID + " --missing-ok"
+		return "is all of the repository mounted? Put the directory back; if it is gone for good, take it off the record: sendensectl backup delete " + d.BackupID + " --missing-ok"
 	}
 	return rebuildHint
 }
@@ -69,14 +68,14 @@ func hintFor(d rebuild.Difference) string {
 // compare asks the daemon for what it has found, or compares with the database if it does not run.
 func (h *host) compare(ctx context.Context, r config.Repository) (rebuild.Comparison, error) {
 	if h.catalog != nil {
-		s, err := h.catalog(r.ID)
+		s := h.catalog(r.ID)
 		switch {
-		case err == nil && s.Error != "":
+		case s.Error != "":
 			return s.Comparison, errors.New(s.Error)
-		case err == nil && s.At.IsZero():
+		case s.At.IsZero():
 			return s.Comparison, errNotCompared
 		}
-		return s.Comparison, err
+		return s.Comparison, nil
 	}
 	dir, err := os.MkdirTemp("", "sendense-doctor-")
 	if err != nil {
@@ -93,9 +92,4 @@ func (h *host) compare(ctx context.Context, r config.Repository) (rebuild.Compar
 	}
 	defer db.Close() //nolint:errcheck // it is a copy
 	return rebuild.Compare(ctx, db, repository.New(r.ID, r.Path, h.owner), nil)
-}
-
-// daemonCatalog is what the daemon that was asked has said.
-func (h *host) daemonCatalog(id string) (agent.CatalogState, error) {
-	return h.daemon.Catalogs[id], nil
 }

@@ -40,18 +40,19 @@ const maxNamed = 20
 
 // A Comparison is how catalog and repository agreed at a time.
 type Comparison struct {
-	At     time.Time // when it ended
-	Points int       // restore points that were found on the disk, or on record
-	Counts map[Kind]int
-	Named  []Difference // the first maxNamed
+	At     time.Time    // when it ended
+	Points int          // restore points that were found on the disk, or on record
+	Named  []Difference // the first maxNamed differences
+
+	Unrecorded, Missing, Different int // how many there are of each kind
 }
 
 // Differences is how many there are, of all kinds.
-func (c Comparison) Differences() (n int) {
-	for _, count := range c.Counts {
-		n += count
-	}
-	return n
+func (c Comparison) Differences() int { return c.Unrecorded + c.Missing + c.Different }
+
+// Count is how many there are of a kind.
+func (c Comparison) Count(kind Kind) int {
+	return map[Kind]int{Unrecorded: c.Unrecorded, Missing: c.Missing, Different: c.Different}[kind]
 }
 
 // Records are what a comparison asks a database for.
@@ -67,7 +68,7 @@ type Records interface {
 // What is being made, written anew or deleted is in nobody's way: it is no difference. An error is that of a repository that cannot
 // be read or is empty, of the database, or of ctx.
 func Compare(ctx context.Context, db Records, r *repository.Repository, pace func(context.Context) error) (Comparison, error) {
-	c := &comparing{ctx: ctx, db: db, repository: r, pace: pace, found: Comparison{Counts: map[Kind]int{}}}
+	c := &comparing{ctx: ctx, db: db, repository: r, pace: pace}
 	recorded, err := c.groups()
 	if err != nil {
 		return Comparison{}, err
@@ -143,7 +144,14 @@ func (c *comparing) vm(vm string, groups []store.PointGroup) error {
 }
 
 func (c *comparing) add(kind Kind, vm, id, reason string) {
-	c.found.Counts[kind]++
+	switch kind {
+	case Unrecorded:
+		c.found.Unrecorded++
+	case Missing:
+		c.found.Missing++
+	case Different:
+		c.found.Different++
+	}
 	if len(c.found.Named) < maxNamed {
 		c.found.Named = append(c.found.Named, Difference{Kind: kind, BackupID: id, Path: c.repository.Dir(vm, id), Reason: reason})
 	}

@@ -348,7 +348,7 @@ func TestManyDifferences(t *testing.T) {
 		h.publish(manifest("vm", 1_700_000_000+int64(i), nil))
 	}
 	c := h.compare()
-	if c.Counts[rebuild.Unrecorded] != 30 || len(c.Named) != 20 || c.Points != 30 || c.At.IsZero() {
+	if c.Unrecorded != 30 || len(c.Named) != 20 || c.Points != 30 || c.At.IsZero() {
 		t.Errorf("%+v", c)
 	}
 }

@@ -116,6 +116,8 @@ func Together(list []*Repository, others ...Place) {
 type together struct {
 	places []Place
 
+	deciding sync.Mutex // held while one is compared with the others and accepted
+
 	mu       sync.Mutex
 	accepted map[Place]identity // of those that have been looked at, when they were last found apart from all the others
 }
@@ -123,11 +125,13 @@ type together struct {
 // check compares an open repository with the others that have been used; it touches those only when it looks as if one were the
 // same, for what they were may have changed. Who came first stays usable: a backup that runs there goes on.
 func (t *together) check(own Place, root *os.Root) error {
+	info, err := root.Stat(".")
+	if err != nil || t.known(own, inode{statOf(info).Dev, statOf(info).Ino}) {
+		return located(root, err)
+	}
+	t.deciding.Lock() // of two that come at the same time, one is first
+	defer t.deciding.Unlock()
 	return self(root, func(dir *os.File) error {
-		is, err := inodeAt(int(dir.Fd()), ".")
-		if err != nil || t.known(own, is) {
-			return err
-		}
 		now, err := identityOf(dir)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -197,6 +198,25 @@ func TestTogether(t *testing.T) {
 	around := New("around", dir+"/other", nil)
 	Together([]*Repository{around}, Place{Name: "agent.state_directory", Path: dir + "/state"})
 	refused(around, "agent.state_directory", "lies inside")
+}
+
+// TestTogetherAtOnce: of two that are one directory and come at the same time, one is used and the other refused.
+func TestTogetherAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	must(t, errors.Join(os.Mkdir(dir+"/main", 0o755), os.Symlink(dir+"/main", dir+"/slow")))
+	for range 200 {
+		list := []*Repository{New("main", dir+"/main", nil), New("slow", dir+"/slow", nil)}
+		Together(list)
+		errs := make([]error, len(list))
+		var wait sync.WaitGroup
+		for i, r := range list {
+			wait.Go(func() { _, errs[i] = r.Scratch() })
+		}
+		wait.Wait()
+		if (errs[0] == nil) == (errs[1] == nil) {
+			t.Fatalf("%v and %v", errs[0], errs[1])
+		}
+	}
 }
 
 // TestAwayIsNotWaitedFor: a directory that hangs is looked at for a bounded time, and named.

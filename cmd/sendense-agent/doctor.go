@@ -75,9 +75,7 @@ func printReport(w io.Writer, report doctor.Report, output string) error {
 func catalogState(r rpc.Repository) agent.CatalogState {
 	s := agent.CatalogState{Error: r.Catalog.Error, Comparison: rebuild.Comparison{
 		At: r.Catalog.ComparedAt, Points: r.RestorePoints,
-		Counts: map[rebuild.Kind]int{
-			rebuild.Unrecorded: r.Catalog.Unrecorded, rebuild.Missing: r.Catalog.Missing, rebuild.Different: r.Catalog.Different,
-		},
+		Unrecorded: r.Catalog.Unrecorded, Missing: r.Catalog.Missing, Different: r.Catalog.Different,
 	}}
 	for _, d := range r.Catalog.Differences {
 		s.Named = append(s.Named, rebuild.Difference{Kind: rebuild.Kind(d.Kind), BackupID: d.BackupID, Path: d.Directory, Reason: d.Reason})

@@ -41,6 +41,7 @@ var faultGroups = []struct {
 	{"points", pointFaults},
 	{"deletion", deletionFaults},
 	{"restore", restoreFaults},
+	{"catalog", []fault{olderDatabase, linkedTwice, awayAtStart}},
 }
 
 // sampled is how many of each group are tried unless all are asked for: together they take minutes.

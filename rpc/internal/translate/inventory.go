@@ -5,7 +5,6 @@ import (
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/backup"
-	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -69,7 +68,7 @@ func Repository(r agent.RepositoryStatus) rpc.Repository {
 func catalog(s agent.CatalogState) rpc.Catalog {
 	c := rpc.Catalog{
 		ComparedAt: s.At.UTC().Truncate(time.Second), Error: s.Error,
-		Unrecorded: s.Counts[rebuild.Unrecorded], Missing: s.Counts[rebuild.Missing], Different: s.Counts[rebuild.Different],
+		Unrecorded: s.Unrecorded, Missing: s.Missing, Different: s.Different,
 	}
 	for _, d := range s.Named {
 		c.Differences = append(c.Differences, rpc.CatalogDifference{Kind: string(d.Kind), BackupID: d.BackupID, Directory: d.Path, Reason: d.Reason})
