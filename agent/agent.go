@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,9 +57,10 @@ type Agent struct {
 	clients      clients
 	watchers     watchers
 	metrics      *metrics
-	program      string             // path of the agent's own executable, which reads files too
-	probes       singleflight.Group // of Ready
-	deletions    singleflight.Group // by backup id
+	opened       atomic.Pointer[time.Time] // when Open was done: from then on SBC is answered; nil before
+	program      string                    // path of the agent's own executable, which reads files too
+	probes       singleflight.Group        // of Ready
+	deletions    singleflight.Group        // by backup id
 	verifying    verifying
 	verifyLimit  *rate.Limiter // of what verifications read together, unless they are asked for another
 
@@ -163,6 +165,7 @@ func (a *Agent) Open(ctx context.Context) error {
 	if err := a.recoverRestores(); err != nil {
 		return err
 	}
+	a.opened.Store(new(time.Now()))
 	return errors.Join(a.spawn(func() { a.watch(events) }), a.spawn(a.reconcileUnits), a.spawn(a.reconcileDirectories),
 		a.spawn(a.verifyBySchedule), a.spawn(a.pruneDaily))
 }

@@ -175,7 +175,7 @@ func TestBackup(t *testing.T) {
 		ID: m.BackupID, Type: backup.Incremental, Parent: parent.BackupID, Repository: "moved",
 		RequestID: "request-1", Policy: "gold", Tags: m.Tags, State: backup.Completed, Directory: dir, DirectoryMade: true,
 		RemovedDisks: []int{7}, CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.CompletedAt.UTC(), EndedAt: m.CompletedAt.UTC(),
-		VM: backup.VM{Name: "vm", ContextID: "ctx-1", InventoryPath: "/DC1/vm/vm", VCenter: "dc1", UUID: "4210-1"},
+		VM:           backup.VM{Name: "vm", ContextID: "ctx-1", InventoryPath: "/DC1/vm/vm", VCenter: "dc1", UUID: "4210-1"},
 		RefreshError: "vCenter does not answer",
 	}
 	for _, d := range m.Disks {
