@@ -1,11 +1,15 @@
 package agent_test
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -87,5 +91,71 @@ func TestStoredVMsAreLookedUp(t *testing.T) {
 	must(t, err)
 	if again, err := w.agent.VM("vm"); err != nil || found[0].Stored || !strings.Contains(found[0].Error, "on record with the vcenter main") || again.VCenter != vm.VCenter {
 		t.Errorf("a VM of another vCenter: %+v, %v", found[0], err)
+	}
+}
+
+// TestDisksOfTheVMChange: whatever becomes of the disks of a VM between two backups, the next one holds what the VM is, or there is
+// none. With the disks looked up it is made; without, only a disk that was replaced can be told.
+func TestDisksOfTheVMChange(t *testing.T) {
+	for name, c := range map[string]struct {
+		change  func(w *world, vm *backup.VM, sources *[]string)
+		changes []backup.Change // of the disks of the backup whose disks are looked up
+		alone   bool            // it is made without, too
+	}{
+		"added": {
+			func(w *world, vm *backup.VM, sources *[]string) { *vm, *sources = w.addDisk(*vm, *sources, 2<<20) },
+			[]backup.Change{backup.Same, backup.Same, backup.Added},
+			false,
+		},
+		"removed": {func(w *world, vm *backup.VM, sources *[]string) {
+			vm.Disks, *sources = vm.Disks[1:], (*sources)[1:]
+			w.putAgain(*vm, *sources)
+		}, []backup.Change{backup.Same}, false},
+		"grown": {func(w *world, vm *backup.VM, sources *[]string) {
+			must(t, os.Truncate((*sources)[1], 8<<20))
+			vm.Disks[1].CapacityBytes = 8 << 20
+			scribble(t, (*sources)[1], 7<<20)
+			w.putAgain(*vm, *sources)
+		}, []backup.Change{backup.Same, backup.Grown}, false},
+		"replaced": {
+			func(w *world, vm *backup.VM, sources *[]string) { w.replaceDisk(*vm, *sources, 1) },
+			[]backup.Change{backup.Same, backup.Replaced},
+			true,
+		},
+	} {
+		for _, refresh := range []backup.Refresh{backup.RequireRefresh, backup.NoRefresh} {
+			t.Run(name+" "+string(refresh), func(t *testing.T) {
+				w := newWorld(t, withVCenter(t), func(c *config.Config, _ *snatest.Options) {
+					c.Deadlines.NoProgress, c.Deadlines.LastQuestion = config.DurationOf(3*time.Second), config.DurationOf(time.Second)
+				})
+				vm, sources := w.putVM("vm", 4<<20, 4<<20)
+				vm.VCenter, vm.Refresh = "main", refresh
+				_, err := w.agent.PutVM(vm)
+				must(t, err)
+				w.point("vm", backup.Full)
+				record := vm
+				record.Disks = slices.Clone(vm.Disks)
+				c.change(w, &vm, &sources)
+				_, err = w.agent.PutVM(record)
+				must(t, err)
+				b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+				must(t, err)
+				b = w.wait(b.ID)
+				if refresh == backup.NoRefresh && !c.alone {
+					if b.State != backup.Failed {
+						t.Errorf("it is %s: %+v", b.State, b.Runs)
+					}
+					return
+				}
+				var changes []backup.Change
+				for _, d := range b.Runs {
+					changes = append(changes, d.Change)
+				}
+				if b.State != backup.Completed || !slices.Equal(changes, c.changes) {
+					t.Fatalf("it is %s, disks %v: %+v", b.State, changes, b.Failure)
+				}
+				w.comparePoint(b, freeze(t, sources))
+			})
+		}
 	}
 }

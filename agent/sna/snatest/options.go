@@ -21,7 +21,7 @@ const (
 
 // VM is one virtual machine of the simulated vCenter.
 type VM struct {
-	ID    string `json:"id,omitempty"` // "vm-<n>" when empty
+	ID    string `json:"id,omitempty"` // config.uuid; made of the path when empty
 	Name  string `json:"name,omitempty"`
 	Path  string `json:"path"` // inventory path, such as "/DC1/vm/pgtest1"
 	Disks []Disk `json:"disks"`
@@ -127,7 +127,7 @@ func (vm VM) complete(number int) (VM, error) {
 		vm.Name = lastSegment(vm.Path)
 	}
 	if vm.ID == "" {
-		vm.ID = fmt.Sprintf("vm-%d", 100+number)
+		vm.ID = "42" + vm.Path
 	}
 	disks := make([]Disk, 0, len(vm.Disks))
 	for i, disk := range vm.Disks {
