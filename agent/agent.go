@@ -60,9 +60,10 @@ type Agent struct {
 	clients      clients
 	watchers     watchers
 	metrics      *metrics
-	program      string             // path of the agent's own executable, which reads files too
-	probes       singleflight.Group // of Ready
-	deletions    singleflight.Group // by backup id
+	opened       atomic.Pointer[time.Time] // when Open was done: from then on SBC is answered; nil before
+	program      string                    // path of the agent's own executable, which reads files too
+	probes       singleflight.Group        // of Ready
+	deletions    singleflight.Group        // by backup id
 	verifying    verifying
 	catalogs     catalogs
 	statuses     singleflight.Group // of repositories, by path
@@ -181,6 +182,7 @@ func (a *Agent) Open(ctx context.Context) error {
 			return err
 		}
 	}
+	a.opened.Store(new(time.Now()))
 	return errors.Join(a.spawn(func() { a.watch(events) }), a.spawn(a.reconcileUnits), a.spawn(a.reconcileDirectories),
 		a.spawn(a.verifyBySchedule), a.spawn(a.pruneDaily))
 }

@@ -151,7 +151,7 @@ func runOfImage(b backup.Backup, file string) *backup.DiskRun {
 // backup takes anyway is part of that time.
 func (r *run) waitForQuestion() error {
 	for {
-		left := r.agent.config.Deadlines.LastQuestion.Std() - time.Since(*r.reported.Load())
+		left := r.questionDue()
 		if left <= 0 {
 			return nil
 		}
@@ -161,13 +161,20 @@ func (r *run) waitForQuestion() error {
 	}
 }
 
+// questionDue is how long SBC may still ask about one more disk. It counts from when every disk was known to be reported, and
+// SBC could ask: what it asks while no agent runs waits for the next one.
+func (r *run) questionDue() time.Duration {
+	limit := r.agent.config.Deadlines.LastQuestion.Std()
+	reported, opened := r.reported.Load(), r.agent.opened.Load()
+	if reported == nil || opened == nil {
+		return limit
+	}
+	return limit - min(time.Since(*reported), time.Since(*opened))
+}
+
 // settled says of a backup of which every disk is reported whether the time is over in which its SBC would have asked about one
 // more.
 func (a *Agent) settled(id string) bool {
 	r := a.run(id)
-	if r == nil {
-		return false
-	}
-	since := r.reported.Load()
-	return since != nil && time.Since(*since) > a.config.Deadlines.LastQuestion.Std()
+	return r != nil && r.questionDue() <= 0
 }

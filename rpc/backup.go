@@ -234,13 +234,15 @@ type CompleteRequest struct {
 	BytesTransferred int64  `json:"bytes_transferred,omitempty"` // as the sender counted; not used
 }
 
-// ChangeIDRequest asks from which change id a running copy has to start.
+// ChangeIDRequest asks, for a backup client, from which change id it may copy. A client asks about disk 0 until it has connected to
+// the export of a disk, and then about that one; what it asks tells what it is about to do.
 type ChangeIDRequest struct {
 	VMName string `json:"vm_name"` // last segment of the VM's inventory path
 	DiskID int    `json:"disk_id"`
 }
 
-// ChangeIDResponse answers a ChangeIDRequest. An empty ChangeID means that the disk has to be copied whole.
+// ChangeIDResponse answers a ChangeIDRequest. A ChangeID that is empty, or is none of VMware's, means that the disk has to be copied
+// whole.
 type ChangeIDResponse struct {
 	VMName   string `json:"vm_name"`
 	DiskID   int    `json:"disk_id"`

@@ -110,10 +110,27 @@ func printDisks(p *printer, list []rpc.BackupDisk) {
 		{title: "result", rank: 2},
 		{title: "change id", rank: 4},
 	}, rows)
-	for _, d := range list {
-		if d.CopiedWhy != "" {
-			p.line("disk %d: %s: %s", d.DiskID, d.Copied, d.CopiedWhy)
+	printCopies(p, list)
+}
+
+// printCopies says why each disk was copied as it was; of disks that were all copied for one reason, once.
+func printCopies(p *printer, list []rpc.BackupDisk) {
+	one := !slices.ContainsFunc(list, func(d rpc.BackupDisk) bool { return d.CopiedWhy != list[0].CopiedWhy })
+	for i, d := range list {
+		switch {
+		case d.CopiedWhy == "" || one && i > 0:
+			continue
+		case i == 0 || one:
+			p.line("")
 		}
+		which, how := "disk "+strconv.Itoa(d.DiskID), d.Copied
+		if one {
+			which = "each disk"
+		}
+		if how == "changes" {
+			how = "as changes"
+		}
+		p.line("%s was copied %s: %s", which, how, d.CopiedWhy)
 	}
 }
 

@@ -102,6 +102,11 @@ func printBackups(p *printer, list []rpc.Backup, now time.Time) {
 		{title: "repository", rank: 8},
 		{title: "verified", rank: 9},
 	}, rows)
+	for _, b := range list {
+		if b.RefreshError != "" {
+			p.line("%s: its disks could not be looked up, so it holds those on record: sendensectl backup show %s", b.BackupID, b.BackupID)
+		}
+	}
 }
 
 func listRow(b rpc.Backup, now time.Time) []string {

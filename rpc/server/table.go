@@ -47,7 +47,7 @@ func methods(a *agent.Agent) []method {
 		typed(rpc.MethodBackupPrune, operate, "remove the restore points that the policies keep no longer, or tell which", h.backupPrune),
 		typed(rpc.MethodBackupConsolidate, operate, "make a full backup of an incremental and all it stands on", h.backupConsolidate),
 		typed(rpc.MethodBackupComplete, operate, "report that a disk was copied whole", h.backupComplete),
-		typed(rpc.MethodBackupChangeID, read, "tell from which change id a running copy has to start", h.backupChangeID),
+		typed(rpc.MethodBackupChangeID, operate, "tell a backup client from which change id it may copy; the question is taken for a sign of what it does", h.backupChangeID),
 		verifyRow(a),
 		typed(rpc.MethodBackupChain, read, "list the restore points of a VM, what each stands on and takes on the disk", h.backupChain),
 		watchRow(backups(a.Watch, a.Backup)),

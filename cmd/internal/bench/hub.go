@@ -74,6 +74,8 @@ state_directory = "%[1]s/state"
 last_port = 10355
 [sna]
 cooldown = "0s"
+[deadlines]
+last_question = "100ms"
 [limits]
 max_backups = 0
 [http]

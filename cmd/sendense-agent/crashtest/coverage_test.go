@@ -36,6 +36,9 @@ func (k *coverage) choose(op operation, reached []string) (chosen []string) {
 		name := nameOf(point)
 		begun = begun || name == op.from
 		over = over || name == op.to
+		if op.alone && name != op.from {
+			continue
+		}
 		first := strings.HasSuffix(point, ":1")
 		switch *extent {
 		case "sample":

@@ -32,6 +32,7 @@ var faultGroups = []struct {
 	{"SNA", snaFaults},
 	{"exporter", exporterFaults},
 	{"parent", parentFaults},
+	{"disks", diskFaults},
 	{"repository", repositoryFaults},
 	{"state", stateFaults},
 	{"database", databaseFaults},

@@ -25,6 +25,7 @@ type operation struct {
 	lost    bool                                      // the database is lost, and with it what requests there were
 	from    string                                    // before this point it is as the first operation
 	to      string                                    // and after this one too
+	alone   bool                                      // whether it reaches others than from, and when, is a matter of chance
 	prepare func(c *crash)                            // with a daemon of its own, which it leaves stopped or killed
 	act     func(ctx context.Context, c *crash) error // what leads to the end of the backup, or to a kill
 }
@@ -33,6 +34,8 @@ type operation struct {
 var operations = []operation{
 	{name: "full", act: begin},
 	{name: "incremental", kind: rpc.Incremental, prepare: afterFull, act: begin},
+	{name: "disk replaced", kind: rpc.Incremental, from: "before an image stands alone", to: "image read back", prepare: diskReplaced, act: begin},
+	{name: "disk not on record", from: "unknown disk recorded", alone: true, prepare: oneDiskMore, act: beginWithoutDisk},
 	{name: "cancel", from: "committed running", act: cancelInMidCopy},
 	{name: "refused", from: "before call", faults: snatest.Faults{Answer: snatest.AnswerRefuse, Status: 500, Text: "no"}, act: begin},
 	{name: "answer lost", from: "before call", faults: snatest.Faults{Answer: snatest.AnswerReset}, act: begin},

@@ -24,6 +24,33 @@ func afterFull(c *crash) {
 	c.halt()
 }
 
+// diskReplaced leaves a restore point behind, and another disk in the place of one that is in it.
+func diskReplaced(c *crash) {
+	afterFull(c)
+	c.vm.disks[1].UUID = "52 99"
+	must(c.T, c.sna.SetVM(c.vm.simulated()))
+}
+
+// oneDiskMore gives vCenter a disk that is not on record.
+func oneDiskMore(c *crash) {
+	vm := c.vm.simulated()
+	more := vm.Disks[0]
+	more.Key, more.UnitNumber = 2005, 5
+	vm.Disks = append(vm.Disks, more)
+	must(c.T, c.sna.SetVM(vm))
+}
+
+// beginWithoutDisk asks for the backup, and takes the disk away once it is in the snapshot.
+func beginWithoutDisk(ctx context.Context, c *crash) error {
+	defer func() { must(c.T, c.sna.SetVM(c.vm.simulated())) }()
+	id, err := c.start(ctx, c.request)
+	if err != nil {
+		return answered(err)
+	}
+	_, err = c.sna.WaitSnapshot(ctx, id)
+	return err
+}
+
 // afterFailure leaves a failed backup behind, and what was set aside of it.
 func afterFailure(c *crash) {
 	c.boot()

@@ -22,6 +22,7 @@ const diskBytes = 2 << 20
 // A vm is one that is backed up: its record and the files of its disks.
 type vm struct {
 	record  rpc.VM
+	disks   []snatest.Disk // as vCenter has them
 	sources []string
 }
 
@@ -30,7 +31,6 @@ func (h *hub) addVM(disks int) *vm {
 	h.Helper()
 	name := fmt.Sprintf("vm%d", names.Add(1))
 	v := &vm{record: rpc.VM{VMName: name, InventoryPath: "/DC1/vm/" + name}}
-	simulated := snatest.VM{Name: name, Path: v.record.InventoryPath}
 	for i := range disks {
 		source := filepath.Join(h.dir, fmt.Sprintf("%s-%d.raw", name, i))
 		data := make([]byte, diskBytes)
@@ -38,11 +38,16 @@ func (h *hub) addVM(disks int) *vm {
 		must(h.T, os.WriteFile(source, data, 0o600))
 		v.sources = append(v.sources, source)
 		v.record.Disks = append(v.record.Disks, rpc.Disk{DiskID: i, UnitNumber: i, CapacityBytes: diskBytes})
-		simulated.Disks = append(simulated.Disks, snatest.Disk{Key: 2000 + i, UnitNumber: i, Source: source})
+		v.disks = append(v.disks, snatest.Disk{Key: 2000 + i, UnitNumber: i, Source: source})
 	}
-	must(h.T, h.sna.SetVM(simulated))
+	must(h.T, h.sna.SetVM(v.simulated()))
 	h.vms[name] = v
 	return v
+}
+
+// simulated is a VM as vCenter has it.
+func (v *vm) simulated() snatest.VM {
+	return snatest.VM{Name: v.record.VMName, Path: v.record.InventoryPath, Disks: slices.Clone(v.disks)}
 }
 
 func (h *hub) put(ctx context.Context, v *vm) error {

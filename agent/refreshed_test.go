@@ -1,0 +1,161 @@
+package agent_test
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+)
+
+// TestRefreshFailureIsOnRecord: a backup that holds the disks on record because they could not be looked up says so, also when it
+// was queued, and its manifest too. The next one whose disks are looked up says nothing.
+func TestRefreshFailureIsOnRecord(t *testing.T) {
+	w := newWorld(t, withVCenter(t))
+	vm, _ := w.putVM("vm", 1<<20)
+	vm.VCenter, vm.Refresh = "main", backup.PreferRefresh
+	_, err := w.agent.PutVM(vm)
+	must(t, err)
+	must(t, w.sna.SetFaults(snatest.Faults{DiscoverFails: "vCenter login failed"}))
+	b := w.point("vm", backup.Full)
+	if !strings.Contains(b.RefreshError, "vCenter login failed") || w.manifest(b).RefreshError != b.RefreshError {
+		t.Errorf("record: %q, manifest: %q", b.RefreshError, w.manifest(b).RefreshError)
+	}
+	w.wantSeries(w.scrape(), series{"sendense_agent_vm_refresh_failures_total": 1})
+	must(t, w.sna.SetFaults(snatest.Faults{}))
+	if b = w.point("vm", backup.Incremental); b.RefreshError != "" {
+		t.Errorf("record: %q", b.RefreshError)
+	}
+	if vm, err := w.agent.VM("vm"); err != nil || vm.UUID == "" || vm.ContextID != "ctx-1" {
+		t.Errorf("a VM that was looked up: %+v, %v", vm, err)
+	}
+}
+
+// TestLookUp: a VM is found whatever it is called on record and in vCenter.
+func TestLookUp(t *testing.T) {
+	for _, path := range []string{"/DC1/vm/otherwise", "/DC1/vm/one, two", "/DC1/vm/ blank ", "/DC1/vm/web[1]", "/DC1/vm/slash%2fed/"} {
+		t.Run(path, func(t *testing.T) {
+			w := newWorld(t, withVCenter(t))
+			vm, sources := w.putVM("vm", 1<<20)
+			vm.InventoryPath, vm.VCenter, vm.Refresh = path, "main", backup.RequireRefresh
+			simulated := snatest.VM{Path: strings.TrimSuffix(path, "/"), Disks: []snatest.Disk{{Key: 2003, Source: sources[0]}}}
+			must(t, w.sna.SetVM(simulated))
+			_, err := w.agent.PutVM(vm)
+			must(t, err)
+			if b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"}); err != nil || b.Runs[0].Key != 2003 {
+				t.Errorf("%+v, %v", b.Runs, err)
+			}
+		})
+	}
+}
+
+// TestPathIsNoPattern: a path that would find another VM too finds its own.
+func TestPathIsNoPattern(t *testing.T) {
+	w := newWorld(t)
+	w.putVM("web1", 1<<20)
+	vm, sources := w.putVM("web[1]", 1<<20)
+	w.completes(w.startBackup(vm.Name), sources)
+	for _, post := range w.sna.State().Posts {
+		if post.Body["vm_path"] != `/DC1/vm/web\[1]` {
+			t.Errorf("the SNA was sent the path %s", post.Body["vm_path"])
+		}
+	}
+}
+
+// TestStoredVMsAreLookedUp: a VM that discovery has stored is looked up before each of its backups, unless its record says how.
+func TestStoredVMsAreLookedUp(t *testing.T) {
+	w := newWorld(t, withVCenter(t))
+	w.putVM("vm", 1<<20)
+	must(t, w.agent.RemoveVM("vm"))
+	for _, want := range []backup.Refresh{backup.PreferRefresh, backup.RequireRefresh} {
+		found, err := w.agent.DiscoverVMs(t.Context(), agent.DiscoverRequest{VCenter: "main", Store: true})
+		must(t, err)
+		vm, err := w.agent.VM("vm")
+		must(t, err)
+		if !found[0].Stored || vm.Refresh != want || vm.UUID == "" || vm.UUID != found[0].VM.UUID {
+			t.Errorf("stored %+v, want refresh %s", vm, want)
+		}
+		vm.Refresh = backup.RequireRefresh
+		_, err = w.agent.PutVM(vm)
+		must(t, err)
+	}
+	vm, err := w.agent.VM("vm")
+	must(t, err)
+	w.config.VCenters["other"] = w.config.VCenters["main"]
+	found, err := w.agent.DiscoverVMs(t.Context(), agent.DiscoverRequest{VCenter: "other", Store: true})
+	must(t, err)
+	if again, err := w.agent.VM("vm"); err != nil || found[0].Stored || !strings.Contains(found[0].Error, "on record with the vcenter main") || again.VCenter != vm.VCenter {
+		t.Errorf("a VM of another vCenter: %+v, %v", found[0], err)
+	}
+}
+
+// TestDisksOfTheVMChange: whatever becomes of the disks of a VM between two backups, the next one holds what the VM is, or there is
+// none. With the disks looked up it is made; without, only a disk that was replaced can be told.
+func TestDisksOfTheVMChange(t *testing.T) {
+	for name, c := range map[string]struct {
+		change  func(w *world, vm *backup.VM, sources *[]string)
+		changes []backup.Change // of the disks of the backup whose disks are looked up
+		alone   bool            // it is made without, too
+	}{
+		"added": {
+			func(w *world, vm *backup.VM, sources *[]string) { *vm, *sources = w.addDisk(*vm, *sources, 2<<20) },
+			[]backup.Change{backup.Same, backup.Same, backup.Added},
+			false,
+		},
+		"removed": {func(w *world, vm *backup.VM, sources *[]string) {
+			vm.Disks, *sources = vm.Disks[1:], (*sources)[1:]
+			w.putAgain(*vm, *sources)
+		}, []backup.Change{backup.Same}, false},
+		"grown": {func(w *world, vm *backup.VM, sources *[]string) {
+			must(t, os.Truncate((*sources)[1], 8<<20))
+			vm.Disks[1].CapacityBytes = 8 << 20
+			scribble(t, (*sources)[1], 7<<20)
+			w.putAgain(*vm, *sources)
+		}, []backup.Change{backup.Same, backup.Grown}, false},
+		"replaced": {
+			func(w *world, vm *backup.VM, sources *[]string) { w.replaceDisk(*vm, *sources, 1) },
+			[]backup.Change{backup.Same, backup.Replaced},
+			true,
+		},
+	} {
+		for _, refresh := range []backup.Refresh{backup.RequireRefresh, backup.NoRefresh} {
+			t.Run(name+" "+string(refresh), func(t *testing.T) {
+				w := newWorld(t, withVCenter(t), func(c *config.Config, _ *snatest.Options) {
+					c.Deadlines.NoProgress, c.Deadlines.LastQuestion = config.DurationOf(3*time.Second), config.DurationOf(time.Second)
+				})
+				vm, sources := w.putVM("vm", 4<<20, 4<<20)
+				vm.VCenter, vm.Refresh = "main", refresh
+				_, err := w.agent.PutVM(vm)
+				must(t, err)
+				w.point("vm", backup.Full)
+				record := vm
+				record.Disks = slices.Clone(vm.Disks)
+				c.change(w, &vm, &sources)
+				_, err = w.agent.PutVM(record)
+				must(t, err)
+				b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+				must(t, err)
+				b = w.wait(b.ID)
+				if refresh == backup.NoRefresh && !c.alone {
+					if b.State != backup.Failed {
+						t.Errorf("it is %s: %+v", b.State, b.Runs)
+					}
+					return
+				}
+				var changes []backup.Change
+				for _, d := range b.Runs {
+					changes = append(changes, d.Change)
+				}
+				if b.State != backup.Completed || !slices.Equal(changes, c.changes) {
+					t.Fatalf("it is %s, disks %v: %+v", b.State, changes, b.Failure)
+				}
+				w.comparePoint(b, freeze(t, sources))
+			})
+		}
+	}
+}

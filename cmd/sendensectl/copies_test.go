@@ -1,0 +1,58 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// TestShowSaysHowDisksWereCopied: each disk, why it was copied so, and what else a person has to know of the backup.
+func TestShowSaysHowDisksWereCopied(t *testing.T) {
+	b := rpc.Backup{
+		BackupID: "backup-a-1", VMName: "a", State: rpc.Completed, BackupType: rpc.Incremental, RepositoryID: "main",
+		FullWhy: "its newest restore point is of another VM", RefreshError: "vCenter login failed",
+		Disks: []rpc.BackupDisk{
+			{DiskID: 0, ReceivedBytes: 70 << 10, Copied: "changes", CopiedWhy: "changes since 52 0a/3"},
+			{DiskID: 7, ReceivedBytes: 48 << 20, Copied: "whole", CopiedWhy: "the disk was added"},
+		},
+	}
+	p := &printer{}
+	printBackup(p, b)
+	shown := p.buf.String()
+	for _, want := range []string{
+		"another VM", "vCenter login failed", "70 KiB", "48 MiB",
+		"disk 0 was copied as changes: changes since 52 0a/3\n", "disk 7 was copied whole: the disk was added\n",
+	} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("%q is not in\n%s", want, shown)
+		}
+	}
+	for i := range b.Disks {
+		b.Disks[i].Copied, b.Disks[i].CopiedWhy = "whole", "full backup"
+	}
+	p = &printer{}
+	printBackup(p, b)
+	if shown := p.buf.String(); strings.Count(shown, "full backup") != 1 || !strings.Contains(shown, "each disk was copied whole: full backup\n") {
+		t.Errorf("%s", shown)
+	}
+	for i := range b.Disks { // of an older agent
+		b.Disks[i].Copied, b.Disks[i].CopiedWhy = "", ""
+	}
+	p = &printer{}
+	printBackup(p, b)
+	if shown := p.buf.String(); strings.Contains(shown, "copied") {
+		t.Errorf("%s", shown)
+	}
+}
+
+// TestListHintsAtDisksNotLookedUp: a backup that may lack a disk is told of in the list.
+func TestListHintsAtDisksNotLookedUp(t *testing.T) {
+	list := []rpc.Backup{{BackupID: "backup-a-1", RefreshError: "vCenter login failed"}, {BackupID: "backup-b-1"}}
+	p := &printer{}
+	printBackups(p, list, time.Now())
+	if shown := p.buf.String(); strings.Count(shown, "could not be looked up") != 1 || !strings.Contains(shown, "sendensectl backup show backup-a-1") {
+		t.Errorf("%s", shown)
+	}
+}
