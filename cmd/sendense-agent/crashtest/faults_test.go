@@ -35,7 +35,7 @@ var faultGroups = []struct {
 	{"repository", repositoryFaults},
 	{"state", stateFaults},
 	{"database", databaseFaults},
-	{"clock", clockFaults},
+	{"clock", slices.Concat(clockFaults, datedFaults)},
 	{"socket", socketFaults},
 	{"points", pointFaults},
 	{"deletion", deletionFaults},
