@@ -80,7 +80,9 @@ func TestClockWasAhead(t *testing.T) {
 		t.Errorf("pruned: %+v", done)
 	}
 	const of = `{repository="main",vm="vm"}`
-	last := float64(chain[2].EndedAt.UnixMilli()) / 1000
+	rebuilt, err := w.agent.Backup(chain[2].ID)
+	must(t, err)
+	last := float64(rebuilt.EndedAt.UnixMilli()) / 1000
 	w.wantSeries(w.scrape(), series{
 		"sendense_agent_future_restore_points":                1,
 		"sendense_backup_last_success_timestamp_seconds" + of: last,
