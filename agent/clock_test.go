@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
@@ -164,11 +165,25 @@ func TestPruneIsHeld(t *testing.T) {
 		t.Errorf("the dry run says %+v", dry)
 	}
 	held(0) // a dry run leaves nothing
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	events, err := w.agent.Watch(ctx, agent.WatchQuery{VMName: "vm", Prunes: true})
+	must(t, err)
 	run := w.prune(agent.PruneRequest{Scheduled: true})
 	if run.Removed != 1 || run.Kept != 7 || len(run.Held) != 1 || w.there(chain) != "there there there there there" || w.there(few) != "- there there" {
 		t.Errorf("%+v; there: %s, %s", run, w.there(chain), w.there(few))
 	}
 	held(3)
+	wantEvent := func(e agent.Event) {
+		t.Helper()
+		if h := e.Held; e.Kind != agent.EventPruneHeld || h == nil || h.VMName != "vm" || h.Removed != 3 || h.Points != 5 {
+			t.Errorf("the event is %+v", e)
+		}
+	}
+	wantEvent(<-events)
+	late, err := w.agent.Watch(ctx, agent.WatchQuery{Prunes: true})
+	must(t, err)
+	wantEvent(<-late) // as things stand when the watch begins
 	w.wantSeries(w.scrape(), series{"sendense_prune_holds_total": 1})
 	w.stop()
 	w.start()
