@@ -145,6 +145,8 @@ const (
 	EventState    EventKind = "state"    // the record changed; also the first event of every backup that is watched
 	EventProgress EventKind = "progress" // once a second while a backup runs
 	EventDropped  EventKind = "dropped"  // the watcher was too slow: events are missing before the next one
+
+	EventPruneHeld EventKind = "prune_held" // a daily prune waits for a person; also first, of each that does
 )
 
 // Event is one thing a watcher is told.
@@ -154,6 +156,7 @@ type Event struct {
 	Restore  *backup.Restore // in place of Backup, of a watch of restores
 	Progress *Progress       // of EventProgress
 	Dropped  int             // of EventDropped: how many events are missing
+	Held     *HeldPrune      // of EventPruneHeld
 }
 
 // WatchQuery selects what a watcher is told; the zero value is everything.
@@ -162,6 +165,7 @@ type WatchQuery struct {
 	VMName    string
 	Restores  bool // restores are watched, and no backups
 	RestoreID string
+	Prunes    bool // beside backups, daily prunes that are held
 }
 
 // Config is the configuration that the agent works with. It must not be changed.

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
-	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -17,11 +16,12 @@ func (a *Agent) holdPrune(h HeldPrune) error {
 	a.log.Warn("a prune is held: it would remove more at once than prune.hold_above_percent", logVM, h.VMName, logRepository, h.Repository,
 		"removed", h.Removed, "points", h.Points, "percent", a.config.Prune.HoldAbovePercent,
 		logHint, fmt.Sprintf("look at 'sendensectl backup prune %[1]q --dry-run'; if that is right, run 'sendensectl backup prune %[1]q --repository %[2]s --yes'", h.VMName, h.Repository))
-	failpoint.Reach("prune: before a hold")
 	err := a.store.HoldPrune(store.Hold{
 		PointGroup: store.PointGroup{Repository: h.Repository, VM: h.VMName}, Removed: h.Removed, Points: h.Points, Since: h.Since,
 	})
-	failpoint.Reach("prune: held")
+	if err == nil {
+		a.watchers.tell(Event{Kind: EventPruneHeld, Held: &h})
+	}
 	return err
 }
 

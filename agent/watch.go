@@ -23,6 +23,9 @@ type watcher struct {
 
 // hears says whether an event is for this watcher.
 func (w *watcher) hears(e Event) bool {
+	if h := e.Held; h != nil {
+		return w.query.Prunes && (w.query.VMName == "" || w.query.VMName == h.VMName)
+	}
 	r := e.Restore
 	if r == nil {
 		return w.wants(e.Backup)
@@ -145,7 +148,16 @@ func (a *Agent) present(q WatchQuery) ([]Event, error) {
 			list = append(list, Event{Kind: EventState, Backup: b})
 		}
 	}
-	return list, nil
+	if !q.Prunes {
+		return list, nil
+	}
+	held, err := a.HeldPrunes()
+	for _, h := range held {
+		if q.VMName == "" || q.VMName == h.VMName {
+			list = append(list, Event{Kind: EventPruneHeld, Held: &h})
+		}
+	}
+	return list, err
 }
 
 func (a *Agent) presentRestores(q WatchQuery) ([]Event, error) {

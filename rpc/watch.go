@@ -4,6 +4,7 @@ package rpc
 type WatchRequest struct {
 	BackupID string `json:"backup_id,omitempty"` // only of this backup, and until it has ended
 	VMName   string `json:"vm_name,omitempty"`   // only of this VM
+	Prunes   bool   `json:"prunes,omitempty"`    // beside backups, daily prunes that are held; not with backup_id
 }
 
 // RestoreWatchRequest asks to be told of what becomes of restores. The zero value is about all of them.
@@ -26,6 +27,8 @@ const (
 	EventProgress EventKind = "progress" // how far a backup that runs has come, once a second
 	EventDropped  EventKind = "dropped"  // the watcher was too slow: events are missing before the next one
 	EventEnd      EventKind = "end"      // the last one: the backup watched has ended, or the agent stops
+
+	EventPruneHeld EventKind = "prune_held" // only if asked for: a daily prune waits for a person; also first, of each that does
 )
 
 // Event is one thing that a watch tells: the params of a backup.event or restore.event notification. A watch first tells how each active
@@ -33,9 +36,11 @@ const (
 // backup, after that one's last state.
 type Event struct {
 	WatchID  int64     `json:"watch_id"`
-	Kind     EventKind `json:"kind" enum:"state,progress,dropped,end"`
+	Kind     EventKind `json:"kind" enum:"state,progress,dropped,end,prune_held"`
 	Backup   *Backup   `json:"backup,omitempty"`   // of EventState and EventProgress
 	Restore  *Restore  `json:"restore,omitempty"`  // in its place, of a watch of restores
 	Progress *Progress `json:"progress,omitempty"` // of EventProgress
 	Dropped  int       `json:"dropped,omitempty"`  // of EventDropped: how many events are missing
+
+	HeldPrune *HeldPrune `json:"held_prune,omitempty"` // of EventPruneHeld
 }

@@ -110,7 +110,7 @@ func TestDoctor(t *testing.T) {
 		}
 		for _, name := range []string{
 			"config", "exporter-user", "qemu-img", "qemu-nbd", "features", "bus", "daemon", "state-directory", "apart",
-			"database", "ports", "listeners", "sna", "write-zeroes", "repository", "space", "io", "catalog", "data-path",
+			"database", "ports", "listeners", "dates", "prune", "sna", "write-zeroes", "repository", "space", "io", "catalog", "data-path",
 		} {
 			if !checks[name] {
 				t.Errorf("%s: nothing of %s in %q", when, name, slices.Sorted(maps.Keys(checks)))

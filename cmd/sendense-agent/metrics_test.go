@@ -18,12 +18,14 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -43,9 +45,14 @@ func fetch(t *testing.T, path string) (int, string) {
 // TestMetricsReference brings the daemon to where it shows every metric it has, and compares that with the reference,
 // both ways.
 func TestMetricsReference(t *testing.T) {
-	h := newHub(t)
+	h := newHub(t, fmt.Sprintf("[prune]\nat = %q", time.Now().Add(12*time.Hour).Format("15:04")))
+	expired := h.addVM("expired", diskSize)
+	id := h.held("expired", "copy/0")
+	h.release("copy/0")
+	h.completes(id, expired)
+	h.holdPrune("expired")
 	first, second := h.addVM("first", diskSize), h.addVM("second", diskSize)
-	id := h.held("first", "copy/0")
+	id = h.held("first", "copy/0")
 	h.release("copy/0")
 	h.completes(id, first)
 	restore, err := h.dial().StartRestore(t.Context(), rpc.RestoreRequest{BackupID: id})
@@ -96,6 +103,19 @@ var (
 	docRow   = regexp.MustCompile("(?m)^\\| `(sendense_\\w+)` \\| (\\w+) \\| ([^|]*)\\| \\S")
 	docLabel = regexp.MustCompile("`([a-z_]+)`")
 )
+
+// holdPrune has the daemon find, when it starts again, that a daily run was held.
+func (h *hub) holdPrune(vm string) {
+	h.Helper()
+	if code := h.daemon.end(syscall.SIGTERM); code != 0 {
+		h.Fatalf("the daemon exited with code %d", code)
+	}
+	db, err := store.Open(filepath.Join(h.dir, "state", "agent.db"), store.Options{MustExist: true})
+	must(h.T, err)
+	must(h.T, db.HoldPrune(store.Hold{PointGroup: store.PointGroup{Repository: "main", VM: vm}, Removed: 4, Points: 5, Since: time.Now()}))
+	must(h.T, db.Close())
+	h.boot()
+}
 
 // shownMetrics gives type and labels of every metric of a scrape, by name.
 func shownMetrics(text string) map[string]string {

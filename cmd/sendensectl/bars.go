@@ -51,6 +51,9 @@ func newBars(w io.Writer) *bars {
 }
 
 func (v *bars) show(e rpc.Event) {
+	if h := e.HeldPrune; h != nil {
+		v.say(heldText(*h))
+	}
 	if e.Backup == nil {
 		return
 	}

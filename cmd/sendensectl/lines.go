@@ -28,6 +28,9 @@ type told struct {
 func newLines(w io.Writer) *lines { return &lines{w: w, told: map[string]told{}} }
 
 func (l *lines) show(e rpc.Event) {
+	if h := e.HeldPrune; h != nil {
+		l.say(heldText(*h))
+	}
 	if e.Backup == nil {
 		return
 	}

@@ -130,6 +130,12 @@ func pruneCommand(vm, flags string) string {
 	return "sendensectl backup prune " + shellWord(vm) + " " + flags
 }
 
+// heldText is one line about a daily run that is held.
+func heldText(h rpc.HeldPrune) string {
+	return fmt.Sprintf("the daily prune of VM %s in repository %s is held: it would remove %d of %d restore points at once; look at: %s",
+		h.VMName, h.RepositoryID, h.RemovedCount, h.PointCount, pruneCommand(h.VMName, "--dry-run"))
+}
+
 // printHeld explains what the daily run does not do by itself, and how to have it done.
 func printHeld(p *printer, h rpc.HeldPrune) {
 	p.line("The daily run is held for VM %s in repository %s: it would remove %d of %d restore points at once. That is right after the",

@@ -23,8 +23,8 @@ watching goes on. With --output json every event is one line of JSON.`,
 			if len(args) == 1 {
 				r.BackupID = args[0]
 			}
-			if r.BackupID != "" && r.VMName != "" {
-				return errors.New("backup watch: want a BACKUP or --vm, not both")
+			if r.BackupID != "" && (r.VMName != "" || r.Prunes) {
+				return errors.New("backup watch: want a BACKUP, or --vm and --prunes, not both")
 			}
 			return nil
 		},
@@ -37,6 +37,7 @@ watching goes on. With --output json every event is one line of JSON.`,
 		}),
 	}
 	c.Flags().StringVar(&r.VMName, "vm", "", "only the backups of the VM of this `NAME`")
+	c.Flags().BoolVar(&r.Prunes, "prunes", false, "also tell of daily prunes that are held, because they would remove too much at once")
 	a.completeFlag(c, "vm", vmNames)
 	return c
 }

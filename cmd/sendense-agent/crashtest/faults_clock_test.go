@@ -2,6 +2,7 @@ package crashtest_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
 	"time"
 
@@ -17,6 +18,23 @@ import (
 // timers and time-outs do not. Not covered: the kernel's own stamps on files, and systemd's and qemu-nbd's clocks, none of
 // which the agent compares with its own.
 var clockFaults = []fault{
+	{
+		name:    "clock five years ahead for one backup, right when the policies are applied",
+		promise: "it costs no other restore point its place; the next incremental stands on what was made last",
+		act: func(c *crash) {
+			set := c.clock()
+			c.policy("keep_within = \"30d\"")
+			ahead := c.wrongOnce(set, 5*365*24*time.Hour)
+			report := c.prunes()
+			if len(report.Points) != 1 || report.Points[0].BackupID != ahead || report.Points[0].Misdated == "" || report.KeptCount != 4 {
+				c.Errorf("the prune did %+v", report)
+			}
+			if b := c.now(ahead); !b.FutureDated {
+				c.Errorf("%+v", b)
+			}
+		},
+		becomes: "completed",
+	},
 	clockFault("clock set forward a year in mid-copy", 365*24*time.Hour),
 	clockFault("clock set back a year in mid-copy", -365*24*time.Hour),
 	{
@@ -70,6 +88,107 @@ var clockFaults = []fault{
 		},
 		becomes: "cancelled",
 	},
+}
+
+// The faults of the clock that what is removed, or verified, depends on.
+var datedFaults = []fault{
+	{
+		name:    "clock decades behind for one backup, right when the policies are applied",
+		promise: "it is not removed as the oldest, and is what the next incremental may stand on",
+		act: func(c *crash) {
+			set := c.clock()
+			c.policy("keep_last = 2")
+			behind := c.wrongOnce(set, -20*365*24*time.Hour)
+			report := c.prunes()
+			if report.RemovedCount != 1 || report.KeptCount != 3 || c.now(behind).State != rpc.Completed {
+				c.Errorf("the prune did %+v", report)
+			}
+		},
+		becomes: "completed",
+	},
+	{
+		name:    "clock five years ahead for a backup and the daily prune",
+		promise: "the daily prune is held, and removes nothing; nor does one when the clock is right again",
+		act: func(c *crash) {
+			set := c.clock()
+			c.policy("keep_within = \"30d\"")
+			const ahead = 5 * 365 * 24 * time.Hour
+			c.set("prune.at", time.Now().Add(ahead+2*time.Hour).Format(`"15:04"`))
+			c.up()
+			c.fulls(5)
+			set(ahead)
+			c.fulls(1)
+			set(ahead + 2*time.Hour + time.Minute) // it is past the time of day
+			c.eventually("the prune is held", func() bool {
+				held := c.status().HeldPrunes
+				return len(held) == 1 && held[0].RemovedCount == 5 && held[0].PointCount == 6
+			})
+			set(0)
+			if report := c.prunes(); report.RemovedCount != 0 || report.KeptCount != 6 || len(c.status().HeldPrunes) != 0 {
+				c.Errorf("the prune did %+v", report)
+			}
+			c.begins()
+		},
+		becomes: "completed",
+	},
+	{
+		name:    "clock five years ahead during a verification",
+		promise: "the restore point is verified again when the clock is right",
+		config:  map[string]string{"verify.deep_interval": `"1s"`},
+		act: func(c *crash) {
+			set := c.clock()
+			c.up()
+			const ahead = 5 * 365 * 24 * time.Hour
+			set(ahead)
+			id := c.begins()
+			c.untilState(id, rpc.Completed)
+			deep := func(around time.Time) func() bool {
+				return func() bool {
+					v := c.now(id).Verified
+					return v != nil && v.DeepAt.Sub(around).Abs() < time.Hour
+				}
+			}
+			c.eventually("it is verified", deep(time.Now().Add(ahead)))
+			set(0)
+			c.eventually("it is verified again", deep(time.Now()))
+		},
+		becomes: "completed",
+	},
+}
+
+// wrongOnce makes three restore points, and has the clock be wrong for the one in the middle. The backup that is asked for then
+// is an incremental, which must stand on the last of them, and completes.
+func (c *crash) wrongOnce(set func(time.Duration), by time.Duration) (id string) {
+	c.Helper()
+	c.up()
+	c.fulls(1)
+	set(by)
+	id = c.fulls(1)
+	set(0)
+	last := c.fulls(1)
+	c.request.BackupType = rpc.Incremental
+	next := c.begins()
+	c.untilState(next, rpc.Completed)
+	if b := c.now(next); b.ParentBackupID != last {
+		c.Errorf("the incremental stands on %s, want %s, which was made last", b.ParentBackupID, last)
+	}
+	return id
+}
+
+// fulls makes full backups beside that which is tried, and returns the id of the last.
+func (c *crash) fulls(n int) (id string) {
+	c.Helper()
+	ctx, cancel := c.limit()
+	defer cancel()
+	for range n {
+		c.made++
+		var err error
+		id, err = c.start(ctx, rpc.StartRequest{VMName: c.request.VMName, BackupType: rpc.Full, RequestID: fmt.Sprint("full ", c.made)})
+		must(c.T, err)
+		c.untilState(id, rpc.Completed)
+		must(c.T, c.scribble())
+	}
+	return id
 }
 
 func clockFault(name string, by time.Duration) fault {

@@ -36,7 +36,7 @@ var faultGroups = []struct {
 	{"repository", repositoryFaults},
 	{"state", stateFaults},
 	{"database", databaseFaults},
-	{"clock", clockFaults},
+	{"clock", slices.Concat(clockFaults, datedFaults)},
 	{"socket", socketFaults},
 	{"damage", damageFaults},
 	{"points", pointFaults},

@@ -117,6 +117,7 @@ type crash struct {
 	request   rpc.StartRequest
 	published []string // the manifests that were there when it was killed
 	uncover   func()   // what is done once the daemon has stopped; may be nil
+	made      int      // full backups beside that of the request
 }
 
 // begin asks for the backup that the operation is about. A refusal is as good an answer as any.

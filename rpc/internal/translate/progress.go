@@ -49,13 +49,15 @@ func BackupWithProgress(ctx context.Context, a *agent.Agent, id string) (rpc.Bac
 
 // WatchQuery is what backup.watch asks for.
 func WatchQuery(r rpc.WatchRequest) agent.WatchQuery {
-	return agent.WatchQuery{BackupID: r.BackupID, VMName: r.VMName}
+	return agent.WatchQuery{BackupID: r.BackupID, VMName: r.VMName, Prunes: r.Prunes && r.BackupID == ""}
 }
 
 // Event is an event on the wire. Only those that are about a backup carry one.
 func Event(watchID int64, e agent.Event) rpc.Event {
 	w := rpc.Event{WatchID: watchID, Kind: rpc.EventKind(e.Kind), Dropped: e.Dropped}
 	switch {
+	case e.Held != nil:
+		w.HeldPrune = &HeldPrunes([]agent.HeldPrune{*e.Held})[0]
 	case e.Restore != nil:
 		r := Restore(*e.Restore)
 		w.Restore = &r

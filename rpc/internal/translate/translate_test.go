@@ -82,16 +82,19 @@ func empty(v reflect.Value, path string, but map[string]bool) (paths []string) {
 func TestNothingIsForgotten(t *testing.T) {
 	b := filled[backup.Backup]()
 	ofBackup := filled[agent.Event]()
-	ofBackup.Restore = nil
+	ofBackup.Restore, ofBackup.Held = nil, nil
+	ofRestore, ofPrune := ofBackup, filled[agent.Event]()
+	ofRestore.Restore = filled[agent.Event]().Restore
 	for name, tt := range map[string]struct {
 		wire any
 		but  []string
 	}{
 		"Backup":          {wire: Backup(b), but: []string{".Progress", ".Rewrite", ".FutureDated"}},
 		"Progress":        {wire: Progress(filled[agent.Progress]())},
-		"Event":           {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Rewrite", ".Backup.FutureDated", ".Restore"}},
-		"RestoreEvent":    {wire: Event(1, filled[agent.Event]()), but: []string{".Backup", ".Restore.Progress"}},
-		"WatchQuery":      {wire: WatchQuery(filled[rpc.WatchRequest]()), but: []string{".Restores", ".RestoreID"}}, // of restore.watch
+		"Event":           {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Rewrite", ".Backup.FutureDated", ".Restore", ".HeldPrune"}},
+		"RestoreEvent":    {wire: Event(1, ofRestore), but: []string{".Backup", ".HeldPrune", ".Restore.Progress"}},
+		"PruneEvent":      {wire: Event(1, ofPrune), but: []string{".Backup", ".Restore"}},
+		"WatchQuery":      {wire: WatchQuery(filled[rpc.WatchRequest]()), but: []string{".Restores", ".RestoreID", ".Prunes"}}, // of restore.watch, and with no backup_id
 		"Started":         {wire: Started(b), but: []string{".DiskResults.ErrorMessage"}},
 		"VM":              {wire: VM(filled[backup.VM]())},
 		"Repository":      {wire: Repository(filled[agent.RepositoryStatus]())},
