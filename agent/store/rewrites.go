@@ -58,6 +58,9 @@ func (t *tx) checkRewrite(before, after backup.Backup) error {
 	case is.Onto != was.Onto || !is.StartedAt.Equal(was.StartedAt):
 		return &RewritingError{BackupID: after.ID}
 	case is.Swapping && !was.Swapping:
+		if err := t.checkGround(after); err != nil { // the images stand on it by now
+			return err
+		}
 		return t.checkUnread(after)
 	}
 	return nil
