@@ -92,6 +92,10 @@ func (h *host) database(ctx context.Context) []Finding {
 	case err != nil:
 		return about.error(err.Error(), "it must be a file that the daemon can read and write")
 	}
+	if found.HeaderDamaged {
+		return about.warn("one of its two header pages is damaged", "restart the daemon: it opens the database by the other page, keeps the "+
+			"damaged file beside it, and may lack the last change; look at the disk")
+	}
 	message := fmt.Sprintf("sound, %d KiB, schema version %d", found.SizeBytes>>10, found.Version)
 	switch {
 	case found.Version < found.Supported:

@@ -20,6 +20,11 @@ import (
 // the old file or the new database, whole. It returns a *LockedError when another process has the old file open, and
 // an error that is fs.ErrExist when there was none and another process was faster.
 func Replace(path string, fill func(*Store) error) (aside string, err error) {
+	return replaceWith(path, func(fresh string) error { return makeFilled(fresh, fill) })
+}
+
+// replaceWith is Replace with what makes the new database at the path that it gets. Nobody writes the old file meanwhile.
+func replaceWith(path string, create func(fresh string) error) (aside string, err error) {
 	old, err := lockOld(path)
 	if err != nil {
 		return "", err
@@ -32,7 +37,7 @@ func Replace(path string, fill func(*Store) error) (aside string, err error) {
 	}
 	defer os.RemoveAll(beside)
 	fresh := filepath.Join(beside, filepath.Base(path))
-	if err := makeFilled(fresh, fill); err != nil {
+	if err := create(fresh); err != nil {
 		return "", err
 	}
 	failpoint.Reach("replace: filled beside")

@@ -128,6 +128,35 @@ func olderSchema(c *crash) {
 	must(c.T, errors.Join(err, db.Close()))
 }
 
+// headerZeroed leaves a backup in mid copy, and the database without the header page that describes its last transaction.
+func headerZeroed(c *crash) {
+	inMidCopy(c, c.request.RequestID)
+	c.zeroHeader(c.newestHeader())
+}
+
+// newestHeader is the page that describes the last transaction.
+func (c *crash) newestHeader() int {
+	c.Helper()
+	db, err := bolt.Open(c.database(), 0o600, &bolt.Options{Timeout: patient, ReadOnly: true})
+	must(c.T, err)
+	page := 0
+	must(c.T, db.View(func(t *bolt.Tx) error {
+		page = t.ID() % 2
+		return nil
+	}))
+	must(c.T, db.Close())
+	return page
+}
+
+// zeroHeader takes one of the two header pages of the database away.
+func (c *crash) zeroHeader(page int) {
+	c.Helper()
+	file, err := os.OpenFile(c.database(), os.O_WRONLY, 0)
+	must(c.T, err)
+	_, err = file.WriteAt(make([]byte, os.Getpagesize()), int64(page*os.Getpagesize()))
+	must(c.T, errors.Join(err, file.Close()))
+}
+
 // copyGoesOn has the copy that stands still go on to its end.
 func copyGoesOn(ctx context.Context, c *crash) error {
 	c.release()
