@@ -76,6 +76,7 @@ type Status struct {
 	PortsCooling   int
 	PortsForeign   int // held by processes that are not ours
 	Repositories   []RepositoryStatus
+	State          StateStatus
 }
 
 // ChangeIDAnswer is what SBC is told when it asks from which change id to copy; an empty ChangeID means a full copy.

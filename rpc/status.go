@@ -64,6 +64,16 @@ type AgentStatus struct {
 	VMs            int          `json:"vms"`
 	Ports          PortCounts   `json:"ports"`
 	Repositories   []Repository `json:"repositories"`
+	State          State        `json:"state"`
+}
+
+// State is the directory of the agent's database as it is now.
+type State struct {
+	Directory string   `json:"directory"`
+	FreeBytes int64    `json:"free_bytes"`          // what may still be written to its file system
+	Error     string   `json:"error,omitempty"`     // why nothing can be put on record; "" is that it can
+	Hint      string   `json:"hint,omitempty"`      // what to do about that
+	SetAside  []string `json:"set_aside,omitempty"` // damaged databases that are kept there: see what is lost, then remove them
 }
 
 // PortCounts says what the configured range of NBD ports is used for.

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/sendense/backup-agent/agent"
@@ -23,9 +24,9 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		{name: "agent", look: func(ctx context.Context) []Finding {
 			about := one("agent", "")
 			if err := a.Ready(ctx); err != nil {
-				return about.error(err.Error(), "look at 'journalctl -u sendense-agent'")
+				return about.error(err.Error(), cmp.Or(agent.AsError(err).Hint, "look at 'journalctl -u sendense-agent'"))
 			}
-			return about.ok("database and service manager answer")
+			return about.ok("database and service manager answer, and a transaction can be written")
 		}},
 		{name: "exporter-user", object: h.config.Agent.ExporterUser, look: h.exporterUser},
 		{name: "qemu-img", object: h.config.NBD.QemuImg, look: h.qemuImg},

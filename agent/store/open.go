@@ -38,7 +38,8 @@ func Open(path string, o Options) (*Store, error) {
 	if _, err := os.Stat(path); err != nil && o.MustExist {
 		return nil, fmt.Errorf("database %s: %w", path, err)
 	}
-	return open(path, o, migrations)
+	s, err := open(path, o, migrations)
+	return s, classified(path, err)
 }
 
 func open(path string, o Options, steps []migration) (*Store, error) {

@@ -20,7 +20,8 @@ import (
 // the old file or the new database, whole. It returns a *LockedError when another process has the old file open, and
 // an error that is fs.ErrExist when there was none and another process was faster.
 func Replace(path string, fill func(*Store) error) (aside string, err error) {
-	return replaceWith(path, func(fresh string) error { return makeFilled(fresh, fill) })
+	aside, err = replaceWith(path, func(fresh string) error { return makeFilled(fresh, fill) })
+	return aside, classified(path, err)
 }
 
 // replaceWith is Replace with what makes the new database at the path that it gets. Nobody writes the old file meanwhile.
@@ -87,9 +88,12 @@ func makeFilled(path string, fill func(*Store) error) error {
 	return errors.Join(err, s.Close())
 }
 
+// asideInfix stands between the name of a database and the time at which a damaged one was set aside.
+const asideInfix = ".damaged-"
+
 // setAside gives the file at path a second name, and makes sure that it lasts.
 func setAside(path string, now time.Time) (aside string, err error) {
-	stamp := path + ".damaged-" + now.UTC().Format("20060102T150405Z")
+	stamp := path + asideInfix + now.UTC().Format("20060102T150405Z")
 	aside = stamp
 	for n := 2; ; n++ {
 		err = os.Link(path, aside)

@@ -15,6 +15,7 @@ type Store struct {
 	path string
 	harm headerHarm // of a file that is only looked at
 
+	writes   writes
 	recovery *Recovery    // nil for a file that was whole when it was opened
 	last     atomic.Int64 // the number of the last transaction that is known to stand
 	unsynced atomic.Bool  // the last commit stands, and is not known to be on the disk
@@ -91,8 +92,10 @@ func (s *Store) update(f func(*tx) error) error {
 	case errors.Is(err, errUnchanged):
 		return nil
 	case err != nil && done && !errors.Is(err, ErrDamaged):
-		return s.commitFailed(id, err)
+		err = s.commitFailed(id, err)
+		s.writes.note(err)
 	case err == nil:
+		s.writes.note(nil)
 		s.stands(id)
 		s.unsynced.Store(false)
 	}
@@ -116,11 +119,11 @@ func (s *Store) commitFailed(id int, cause error) error {
 		cause = errors.Join(cause, err)
 	}
 	if last < id {
-		return fmt.Errorf("database %s: commit: %w", s.path, cause)
+		return unwritable(s.path, cause)
 	}
 	s.stands(id)
 	s.unsynced.Store(true)
-	return fmt.Errorf("database %s: commit: %w: %w", s.path, ErrMayStand, cause)
+	return unwritable(s.path, fmt.Errorf("%w: %w", ErrMayStand, cause))
 }
 
 // transact runs a transaction. bbolt answers a damaged page with a panic, and the memory map answers an unreadable

@@ -11,6 +11,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/agent/store"
@@ -28,7 +29,7 @@ func openDatabase(cfg *config.Config, log *slog.Logger) (*store.Store, error) {
 	logRecovery(log, path, db)
 	damaged := errors.Is(err, store.ErrDamaged)
 	if !damaged && !errors.Is(err, fs.ErrNotExist) {
-		return db, err
+		return db, withHint(err)
 	}
 	if damaged {
 		log.Error("the database is damaged: it is set aside, and the catalog is made again from the manifests", "error", err)
@@ -44,7 +45,7 @@ func openDatabase(cfg *config.Config, log *slog.Logger) (*store.Store, error) {
 		return openWhole(path, cfg.SNA.Cooldown.Std())
 	}
 	if err != nil {
-		return nil, err
+		return nil, withHint(err)
 	}
 	logReplaced(log, path, aside, report)
 	return openWhole(path, cfg.SNA.Cooldown.Std())
@@ -67,6 +68,14 @@ func logReplaced(log *slog.Logger, path, aside string, report *rebuild.Report) {
 // wholeCheckBytes bounds the size of a database that is read from beginning to end at each start, which takes about a second
 // for so many bytes. Of a larger one only what a start needs is read.
 const wholeCheckBytes = 64 << 20
+
+// withHint adds to an error what to do about it, when it is one about the state directory.
+func withHint(err error) error {
+	if e := agent.AsError(err); e != nil && e.Reason == agent.StateUnwritable {
+		return fmt.Errorf("%w: %s", err, e.Hint)
+	}
+	return err
+}
 
 // logRecovery tells of a database that was opened by the second of its header pages.
 func logRecovery(log *slog.Logger, path string, db *store.Store) {

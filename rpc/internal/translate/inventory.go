@@ -94,5 +94,8 @@ func Status(s agent.Status) rpc.AgentStatus {
 		VMs:            s.VMs,
 		Ports:          rpc.PortCounts{Total: s.PortsTotal, Leased: s.PortsLeased, Cooling: s.PortsCooling, Foreign: s.PortsForeign},
 		Repositories:   Repositories(s.Repositories),
+		State: rpc.State{
+			Directory: s.State.Directory, FreeBytes: s.State.FreeBytes, Error: s.State.Error, Hint: s.State.Hint, SetAside: s.State.SetAside,
+		},
 	}
 }

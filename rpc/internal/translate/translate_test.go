@@ -87,9 +87,9 @@ func TestNothingIsForgotten(t *testing.T) {
 		wire any
 		but  []string
 	}{
-		"Backup":         {wire: Backup(b), but: []string{".Progress", ".Rewrite"}},
+		"Backup":         {wire: Backup(b), but: []string{".Progress", ".Rewrite", ".Stalled"}},
 		"Progress":       {wire: Progress(filled[agent.Progress]())},
-		"Event":          {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Rewrite", ".Restore"}},
+		"Event":          {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Rewrite", ".Backup.Stalled", ".Restore"}},
 		"RestoreEvent":   {wire: Event(1, filled[agent.Event]()), but: []string{".Backup"}},
 		"WatchQuery":     {wire: WatchQuery(filled[rpc.WatchRequest]()), but: []string{".Restores", ".RestoreID"}}, // of restore.watch
 		"Started":        {wire: Started(b), but: []string{".DiskResults.ErrorMessage"}},
@@ -99,7 +99,7 @@ func TestNothingIsForgotten(t *testing.T) {
 		"Status":         {wire: Status(filled[agent.Status]())},
 		"Discovered":     {wire: Discovered([]agent.DiscoveredVM{filled[agent.DiscoveredVM]()})},
 		"ChangeID":       {wire: ChangeID(filled[agent.ChangeIDAnswer]())},
-		"BackupPage":     {wire: BackupPage([]backup.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Rewrite"}},
+		"BackupPage":     {wire: BackupPage([]backup.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Rewrite", ".Backups.Stalled"}},
 		"VMPage":         {wire: VMPage([]backup.VM{filled[backup.VM]()}, "next")},
 		"Restore":        {wire: Restore(filled[backup.Restore]())},
 		"Restores":       {wire: Restores([]backup.Restore{filled[backup.Restore]()})},
