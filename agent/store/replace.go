@@ -53,7 +53,7 @@ func replaceWith(path string, create func(fresh string) error) (aside string, er
 	failpoint.Reach("replace: old one set aside")
 	err = os.Rename(fresh, path)
 	failpoint.Reach("replace: renamed, not synced")
-	return aside, errors.Join(err, syncDirectory(directory))
+	return aside, errors.Join(err, syncDirectory(beside), syncDirectory(directory)) // a move between two directories is there once both are
 }
 
 // lockOld locks the file that is to be replaced, if there is one: a daemon that runs has it open.

@@ -103,7 +103,8 @@ func headerFault(name string, page int) fault {
 		name:    name,
 		promise: "opened by the other one, and said; the damaged file is kept; the copy goes on, completed",
 		act: func(c *crash) {
-			b := c.copyWithoutDaemon()
+			b := c.midCopy()
+			c.halt() // not killed: see headerZeroed
 			c.zeroHeader(page)
 			was, err := os.ReadFile(c.database())
 			must(c.T, err)

@@ -129,8 +129,15 @@ func olderSchema(c *crash) {
 }
 
 // headerZeroed leaves a backup in mid copy, and the database without the header page that describes its last transaction.
+// The daemon is stopped, not killed: a transaction that is cut short may have overwritten what the other page describes.
 func headerZeroed(c *crash) {
-	inMidCopy(c, c.request.RequestID)
+	c.boot()
+	ctx, cancel := c.limit()
+	defer cancel()
+	must(c.T, c.put(ctx, c.vm))
+	_, err := heldCopy(ctx, c)
+	must(c.T, err)
+	c.halt()
 	c.zeroHeader(c.newestHeader())
 }
 
