@@ -87,9 +87,10 @@ type Agent struct {
 
 	restores map[string]*restoration // by restore id: one for every active restore; under mu
 
-	pruning  *semaphore.Weighted   // of 1, held while the policies are applied
-	merging  *semaphore.Weighted   // of 1, held while restore points are copied
-	rewrites map[string]*rewriting // by backup id: one for every restore point that is being written anew; under mu
+	pruning      pruning
+	merging      *semaphore.Weighted   // of 1, held while a restore point is copied, and never while anybody is waited for
+	rewrites     map[string]*rewriting // by backup id: one for every restore point that is being written anew; under mu
+	rewriteTurns uint64                // that were given; under mu
 }
 
 // errStopping is the cause by which runs learn that the agent stops. It undoes nothing that is under way at the SNA.
@@ -139,7 +140,6 @@ func New(o Options) (*Agent, error) {
 		verifyLimit: digest.Limit(o.Config.Verify.RateLimit.Bytes()),
 
 		merging:   semaphore.NewWeighted(1),
-		pruning:   semaphore.NewWeighted(1),
 		admission: semaphore.NewWeighted(1), unitsChanged: make(chan struct{}, 1), reads: semaphore.NewWeighted(maxReads),
 	}
 	for _, r := range o.Config.Repositories {

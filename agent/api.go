@@ -79,6 +79,7 @@ type Status struct {
 	PortsCooling   int
 	PortsForeign   int // held by processes that are not ours
 	Repositories   []RepositoryStatus
+	State          StateStatus
 
 	HeldPrunes   []HeldPrune // daily runs that wait for a person
 	FuturePoints int         // restore points that are dated in the future

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -110,7 +111,7 @@ func targetsOf(host string, runs []backup.DiskRun) (string, error) {
 }
 
 // call asks the SNA, once. That it is about to be asked is on the disk before the request leaves, so that no agent will
-// ever ask again. A lost answer is no failure: the exports stay, and the run follows what comes.
+// ever ask again; and in two transactions, so that no page of the database can be lost that alone knows of it. A lost answer is no failure: the exports stay, and the run follows what comes.
 func (r *run) call(b backup.Backup) error {
 	a := r.agent
 	request, err := a.snaRequest(b)
@@ -123,6 +124,12 @@ func (r *run) call(b backup.Backup) error {
 	b, err = a.advance(b.ID, backup.Calling, func(b *backup.Backup) { b.CalledAt = time.Now() })
 	if err != nil {
 		return err
+	}
+	if err := a.store.SecondCopy(); err != nil {
+		if notStarted := r.recordNotStarted(); notStarted != nil {
+			return notStarted
+		}
+		return AsError(fmt.Errorf("backup %s: nothing was sent to the SNA: %w", b.ID, err))
 	}
 	r.began = time.Now()
 	failpoint.Reach("before call")
@@ -150,20 +157,23 @@ func (r *run) call(b backup.Backup) error {
 
 // notStarted records that no SBC is on its way, and says why.
 func (r *run) notStarted(b backup.Backup, cause error) error {
-	err := r.untilRecorded(func() error {
-		_, err := r.agent.change(b.ID, func(b *backup.Backup) error {
-			b.NotStarted = true
-			return nil
-		})
-		return err
-	})
-	if err != nil {
+	if err := r.recordNotStarted(); err != nil {
 		return err
 	}
 	if cancelled := context.Cause(r.ctx); cancelled != nil {
 		return cancelled // it was called off before it reached the SNA
 	}
 	return snaError(b, cause)
+}
+
+func (r *run) recordNotStarted() error {
+	return r.untilRecorded(func() error {
+		_, err := r.agent.change(r.id, func(b *backup.Backup) error {
+			b.NotStarted = true
+			return nil
+		})
+		return err
+	})
 }
 
 // unresolved records that nobody knows whether the request arrived, unless a callback has shown by now that it did.

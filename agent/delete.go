@@ -138,6 +138,9 @@ func (a *Agent) deleteNow(repo *repository.Repository, id string) error {
 	if err != nil {
 		return AsError(err)
 	}
+	if err := a.store.SecondCopy(); err != nil { // what is removed is not a restore point again, whichever page of the database is lost
+		return AsError(err)
+	}
 	if err := removeAll(repo, b); err != nil {
 		e := errorf(RepositoryFailed, "backup %s is no restore point any more, but is not removed yet: %w", id, err)
 		e.BackupID, e.Hint = id, "it is tried again every "+reconcileInterval.String()+", or delete it again when the cause is gone"

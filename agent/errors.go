@@ -3,6 +3,10 @@ package agent
 import (
 	"errors"
 	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent/store"
 )
 
 // Reason is the stable word for why a request failed. API codes and HTTP statuses are derived from it in one table of
@@ -35,7 +39,8 @@ const (
 	ImageFailed       Reason = "image_failed"         // 500: an image could not be created or is not what was asked for
 	RepositoryFailed  Reason = "repository_failed"    // 500: the repository cannot be written
 	KeyUnavailable    Reason = "key_unavailable"      // 500: a key of encrypted images is missing, unusable, or another one
-	NoSpace           Reason = "no_space"             // 507
+	NoSpace           Reason = "no_space"             // 507: in the repository
+	StateUnwritable   Reason = "state_unwritable"     // 507: nothing can be put on record: the state directory is full, read-only, or fails
 	SNAUnreachable    Reason = "sna_unreachable"      // 500: nothing was sent
 	SNARefused        Reason = "sna_refused"          // 500: the SNA answered with an error, in its own words
 	SNAOutcomeUnknown Reason = "sna_outcome_unknown"  // 500: the request may have arrived; it is not sent again
@@ -66,10 +71,37 @@ func (e *Error) Unwrap() error { return e.Err }
 // has says whether this is an error of that reason; a nil one is of none.
 func (e *Error) has(reason Reason) bool { return e != nil && e.Reason == reason }
 
-// errorf makes an *Error whose message is formatted and whose cause is what %w names.
+// errorf makes an *Error whose message is formatted and whose cause is what %w names. One that is caused by a database that cannot be
+// written has that reason and its hint, whatever was being done.
 func errorf(reason Reason, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Reason: reason, Message: err.Error(), Err: errors.Unwrap(err)}
+	e := &Error{Reason: reason, Message: err.Error(), Err: errors.Unwrap(err)}
+	if state := new(store.UnwritableError); errors.As(err, &state) {
+		e.Reason, e.Hint = StateUnwritable, stateHint(state)
+	}
+	return e
+}
+
+// unwritable says whether the cause of an error is that the database cannot be written.
+func unwritable(err error) bool {
+	var state *store.UnwritableError
+	return errors.As(err, &state)
+}
+
+// stateHint says what to do about a state directory that cannot be written.
+func stateHint(e *store.UnwritableError) string {
+	directory, goesOn := e.Directory(), "; copies go on, and what they report is recorded when that is possible again"
+	free := ""
+	if e.Free >= 0 {
+		free = fmt.Sprintf(" (%d KiB are free)", e.Free>>10)
+	}
+	switch {
+	case errors.Is(e, unix.ENOSPC) || errors.Is(e, unix.EDQUOT):
+		return "make room on the file system of " + directory + free + goesOn
+	case errors.Is(e, unix.EROFS):
+		return "the file system of " + directory + " is read-only: look in the kernel's log for why, and mount it writable" + goesOn
+	}
+	return "look at the disk of " + directory + free + ", and at the kernel's log" + goesOn
 }
 
 // orNil is the error as an error that is nil when there is none.
@@ -89,5 +121,7 @@ func AsError(err error) *Error {
 	if errors.As(err, &e) {
 		return e
 	}
-	return &Error{Reason: Internal, Message: err.Error(), Err: err}
+	e = errorf(Internal, "%w", err)
+	e.Err = err
+	return e
 }

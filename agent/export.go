@@ -214,7 +214,7 @@ func unitError(reason Reason, of string, diskID int, unit string, err error) *Er
 		return &e
 	}
 	if isNoSpace(err) {
-		reason = NoSpace
+		reason = NoSpace // errorf knows it from a full state directory
 	}
 	e := errorf(reason, "%s: disk %d: %w", of, diskID, err)
 	e.DiskID = new(diskID)

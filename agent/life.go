@@ -20,6 +20,8 @@ type life struct {
 	look   atomic.Bool   // the units may have changed
 	done   chan struct{} // closed when it has ended
 
+	stalled atomic.Pointer[string] // why it does not go on: a step of it fails and is tried again; nil when none does
+
 	mu       sync.Mutex
 	answered chan struct{} // closed once err holds the answer to the start
 	err      error
@@ -80,8 +82,10 @@ func (l *life) untilDone(what string, step func() error) error {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		err := step()
 		if err == nil {
+			l.stalled.Store(nil)
 			return nil
 		}
+		l.stalled.Store(new(what + ": " + err.Error()))
 		l.agent.log.Error(what, l.logKey, l.id, logError, err)
 		select {
 		case <-time.After(wait):
@@ -89,6 +93,17 @@ func (l *life) untilDone(what string, step func() error) error {
 			return context.Cause(l.agent.hard)
 		}
 	}
+}
+
+// Stalled says why an active backup does not go on at the moment, although nothing is lost: a step of it fails and is tried again, as
+// while the database cannot be written; "" when none does.
+func (a *Agent) Stalled(id string) string {
+	if r := a.run(id); r != nil {
+		if why := r.stalled.Load(); why != nil {
+			return *why
+		}
+	}
+	return ""
 }
 
 // untilRecorded repeats a change of the record until it is on the disk, or the agent must end: a database that cannot be

@@ -27,7 +27,7 @@ type lostBackup struct {
 	leases []backup.Lease
 }
 
-// adoptLost looks, when the database stands for one that was lost, for exporters that still run, and puts their backups on
+// adoptLost looks, when the database stands for one that was lost, or that may have lost its last transaction, for exporters that still run, and puts their backups on
 // record as undoing: they cannot become restore points any more, for what the SNA was told and what SBC reported is gone. As
 // long as they serve, SBC goes on copying for nothing, and their ports cannot be leased.
 func (a *Agent) adoptLost(ctx context.Context) error {
@@ -57,7 +57,7 @@ func (a *Agent) adoptLost(ctx context.Context) error {
 }
 
 // adopt puts one lost backup on record. Where that cannot be done, as when its restore point is complete, its exporters are
-// removed.
+// removed. Those of an active backup that its record names are its own, and stay.
 func (a *Agent) adopt(ctx context.Context, l lostBackup) error {
 	vm, err := a.vmOf(filepath.Base(filepath.Dir(l.backup.Directory)))
 	if err != nil {
@@ -76,6 +76,9 @@ func (a *Agent) adopt(ctx context.Context, l lostBackup) error {
 		}
 	}
 	for _, d := range l.backup.Runs {
+		if known.State.Active() && runOf(known, d.Unit) != nil {
+			continue
+		}
 		a.log.Warn("an exporter that serves nothing is removed", logUnit, d.Unit, logReason, why)
 		failpoint.Reach("lost backup: before unit")
 		err := a.units.Remove(ctx, d.Unit)

@@ -121,7 +121,7 @@ func (m *metrics) initialize() {
 		}
 	}
 	for _, reason := range []Reason{
-		ExporterFailed, ImageFailed, RepositoryFailed, NoSpace, NoFreePort, NoParent, DiskUnknown,
+		ExporterFailed, ImageFailed, RepositoryFailed, NoSpace, StateUnwritable, NoFreePort, NoParent, DiskUnknown,
 		SNAUnreachable, SNARefused, DeadlinePassed, ShuttingDown, Internal,
 	} {
 		m.failures.WithLabelValues(string(reason))
@@ -131,7 +131,7 @@ func (m *metrics) initialize() {
 			m.restoresEnded.WithLabelValues(kind, string(result))
 		}
 	}
-	for _, reason := range []Reason{ExporterFailed, ImageFailed, RepositoryFailed, NoSpace, NoFreePort, ReaderFailed, ShuttingDown, Internal} {
+	for _, reason := range []Reason{ExporterFailed, ImageFailed, RepositoryFailed, NoSpace, StateUnwritable, NoFreePort, ReaderFailed, ShuttingDown, Internal} {
 		m.restoreFailures.WithLabelValues(string(reason))
 	}
 	for _, phase := range []string{phaseValidate, phaseQueue, phasePrepare, phaseExport, phaseCall} {

@@ -33,6 +33,7 @@ type source struct {
 func newScrape(a *Agent) *scrape {
 	s := &scrape{agent: a, failing: map[string]bool{}, sources: []source{
 		{name: "database", read: a.scrapeDatabase},
+		{name: "state", read: a.scrapeState, failed: []prometheus.Metric{gauge(descStateWritable, 0)}},
 		{name: "ports", read: a.scrapePorts},
 		{name: "vms", read: a.scrapeVMs},
 		{name: "units", read: a.scrapeUnits},
@@ -53,6 +54,7 @@ func (s *scrape) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descBuild, descError,
 		descActive, descActiveInfo, descRestores, descPruned, descPruneHeld, descFuturePoints, descRestoreInfo, descRestoreOverdue, descPorts, descStoreSize,
+		descStateWritable, descStateFree, descSetAside,
 		descVMs, descVMsOmitted, descVMAdded, descVMInterval, descLastSuccess, descLastReceived, descLastSize,
 		descDamaged, descVerifyInterval, descVerifyOldest, descVerifyLast, descVerifyOK,
 		descExports, descReceived, descOrphans,

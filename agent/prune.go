@@ -57,9 +57,9 @@ type PrunedPoint struct {
 	Failure                      *Error // why it could not be removed
 }
 
-// Prune applies the policies: what they keep no longer is removed, as docs/decisions/0023-retention.md says. One does it at a
-// time. The error is for a request that cannot be met at all; what fails with one restore point is in the report, and the rest is
-// done. It goes on whatever becomes of ctx.
+// Prune applies the policies: what they keep no longer is removed, as docs/decisions/0023-retention.md says. One at a time does it
+// to the restore points of a VM in a repository, and one at a time to everything. The error is for a request that cannot be met
+// at all; what fails with one restore point is in the report, and the rest is done. It goes on whatever becomes of ctx.
 func (a *Agent) Prune(ctx context.Context, r PruneRequest) (PruneReport, error) {
 	groups, err := a.pruneGroups(r)
 	if err != nil {
@@ -68,21 +68,20 @@ func (a *Agent) Prune(ctx context.Context, r PruneRequest) (PruneReport, error) 
 	if r.DryRun {
 		return a.prune(a.work, groups, r)
 	}
-	if !a.pruning.TryAcquire(1) {
-		e := errorf(Busy, "the policies are being applied already")
-		e.Hint = "wait for the end of that; a dry run tells how far it has come"
-		return PruneReport{}, e
+	release, err := a.pruning.begin(groups, r)
+	if err != nil {
+		return PruneReport{}, err
 	}
 	var report PruneReport
 	done := make(chan error, 1)
 	err = a.spawn(func() {
-		defer a.pruning.Release(1)
+		defer release()
 		var err error
 		report, err = a.prune(a.work, groups, r)
 		done <- err
 	})
 	if err != nil {
-		a.pruning.Release(1)
+		release()
 		return PruneReport{}, err
 	}
 	select {
@@ -118,23 +117,27 @@ func (a *Agent) pruneGroups(r PruneRequest) ([]store.PointGroup, error) {
 
 // prune applies the policies to some groups. A run over everything is written down.
 func (a *Agent) prune(ctx context.Context, groups []store.PointGroup, r PruneRequest) (PruneReport, error) {
-	var report PruneReport
 	start := time.Now()
-	for _, g := range groups {
-		if err := a.pruneGroup(ctx, g, r, &report); err != nil {
-			if !r.DryRun {
-				a.metrics.pruned(report, err)
-			}
-			return report, err
+	pruners, err := a.pruneAll(ctx, groups, r)
+	var report PruneReport
+	postponed := 0
+	for _, p := range pruners {
+		if !r.DryRun && err == nil {
+			p.postpone()
+			postponed += p.postponed
 		}
+		p.tell(&report, r)
 	}
 	if r.DryRun {
-		return report, nil
+		return report, err
 	}
-	a.metrics.pruned(report, nil)
+	a.metrics.pruned(report, err)
+	if err != nil {
+		return report, err
+	}
 	a.log.Info("policies were applied", "removed", report.Removed, "kept", report.Kept, "freed_bytes", report.FreedBytes,
-		"failed", report.Failed, "held", len(report.Held), "took", time.Since(start))
-	if r.VMName == "" && r.Repository == "" {
+		"failed", report.Failed, "held", len(report.Held), "postponed", postponed, "took", time.Since(start))
+	if r.everything() {
 		if err := a.store.SetPruned(start); err != nil {
 			return report, AsError(err)
 		}
@@ -143,31 +146,54 @@ func (a *Agent) prune(ctx context.Context, groups []store.PointGroup, r PruneReq
 	return report, nil
 }
 
+// pruneAll applies the policies to one group after another. What has to wait for somebody is left for later, so that a restore
+// of one VM keeps the others from nothing; it is tried again when the others are done.
+func (a *Agent) pruneAll(ctx context.Context, groups []store.PointGroup, r PruneRequest) (pruners []*pruner, err error) {
+	for _, g := range groups {
+		p, err := a.pruneGroup(ctx, g, r)
+		if p != nil {
+			pruners = append(pruners, p)
+		}
+		if err != nil {
+			return pruners, err
+		}
+	}
+	for deadline, i := time.Now().Add(prunePatience), 0; i < len(pruners) && !r.DryRun; i++ {
+		pruners[i].comeBack(ctx, deadline)
+	}
+	return pruners, context.Cause(ctx)
+}
+
 // pruneGroup applies the policies to the restore points of one VM in one repository.
-func (a *Agent) pruneGroup(ctx context.Context, g store.PointGroup, r PruneRequest, report *PruneReport) error {
+func (a *Agent) pruneGroup(ctx context.Context, g store.PointGroup, r PruneRequest) (*pruner, error) {
+	free := false
+	if !r.DryRun {
+		var release func()
+		release, free = a.pruning.claim(g)
+		defer release()
+	}
 	set, points, err := a.pruneSet(g)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	plan := set.Plan()
-	p := &pruner{agent: a, group: g, rows: map[string]*PrunedPoint{}}
+	p := &pruner{agent: a, group: g, plan: plan, rows: map[string]*PrunedPoint{}}
 	for _, d := range plan.Decisions {
 		p.add(d, points[d.Point.ID])
 	}
 	if plan.Held {
-		report.Held = append(report.Held, HeldPrune{g.VM, g.Repository, len(plan.Deletions), len(set.Points), set.Now})
+		p.held = &HeldPrune{g.VM, g.Repository, len(plan.Deletions), len(set.Points), set.Now}
 	}
 	switch {
 	case r.DryRun:
 		p.merges, p.deletions = plan.Rewrites, plan.Deletions
 	case r.Scheduled && plan.Held:
-		err = a.holdPrune(report.Held[len(report.Held)-1])
-	default:
-		p.apply(ctx, plan)
+		p.left, err = true, a.holdPrune(*p.held)
+	case free: // otherwise another request does the same at this moment
+		p.apply(ctx)
 		err = a.store.ReleasePrune(g)
 	}
-	p.tell(report, r)
-	return errors.Join(err, context.Cause(ctx))
+	return p, errors.Join(err, context.Cause(ctx))
 }
 
 // pruneSet is what the policies are applied to.

@@ -196,6 +196,7 @@ func (a *Agent) Status(ctx context.Context) Status {
 	s := Status{
 		Version: a.version, StartedAt: a.startedAt, SNAURL: a.config.SNA.URL, BusConnected: a.busAnswers(ctx),
 		VCenters: slices.Sorted(maps.Keys(a.config.VCenters)), PortsTotal: a.ports.Len(), Repositories: a.Repositories(),
+		State: a.stateStatus(ctx),
 	}
 	if a.AcceptsZeroes() {
 		s.Warnings = append(s.Warnings, WarnZeroes)

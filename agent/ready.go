@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// Ready says why the agent cannot back up now: it stops, the database does not answer, or systemd cannot be spoken to.
-// It returns within a few seconds, whatever hangs.
+// Ready says why the agent cannot back up now: it stops, the database does not answer or cannot be written, or systemd cannot be
+// spoken to. It returns within a few seconds, whatever hangs.
 func (a *Agent) Ready(ctx context.Context) error {
 	a.mu.Lock()
 	closed := a.closed
@@ -20,10 +20,21 @@ func (a *Agent) Ready(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("the database cannot be read: %w", err)
 	}
+	if err := a.writable(ctx); err != nil {
+		return fmt.Errorf("nothing can be put on record: %w", err)
+	}
 	if _, err := probe(ctx, &a.probes, "service manager", func(ctx context.Context) (any, error) {
 		return a.units.List(ctx, unitPrefix+"none-") // no unit of ours is called so: the manager is asked once, and for nothing
 	}); err != nil {
 		return fmt.Errorf("the service manager cannot be spoken to: %w", err)
 	}
 	return nil
+}
+
+// writable says why no transaction can be written now. However often it is asked, one is written every few seconds at most.
+func (a *Agent) writable(ctx context.Context) error {
+	_, err := probe(ctx, &a.probes, "state directory "+a.store.Directory(), func(context.Context) (struct{}, error) {
+		return struct{}{}, a.store.Writable()
+	})
+	return err
 }

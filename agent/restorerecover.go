@@ -127,6 +127,9 @@ func (a *Agent) dropLostRestores(ctx context.Context, loaded []units.Unit) error
 			a.log.Warn("a unit that looks like an exporter is left alone", logUnit, u.Name, logReason, err)
 			continue
 		}
+		if r, err := a.store.Restore(backupOf(u.Name)); err == nil && r.State.Active() && servedBy(r, u.Name) != nil {
+			continue // it was not lost
+		}
 		a.log.Warn("an exporter of a lost restore is removed", logUnit, u.Name)
 		failpoint.Reach("lost restore: before unit")
 		if err := a.units.Remove(ctx, u.Name); err != nil {

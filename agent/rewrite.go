@@ -19,11 +19,15 @@ import (
 type rewriting struct {
 	life     // a cancel has the cause errRewriteCancelled
 	onto     string
-	settling bool // it only brings an earlier one to its end
+	settling bool            // it only brings an earlier one to its end
+	turn     uint64          // rewritings of one chain are done in this order
+	chain    map[string]bool // the restore point and all that it stood on when it was claimed
+	parked   chan struct{}   // closed once somebody has to be waited for: a reader, or an earlier rewriting
 
 	mu       sync.Mutex
 	phase    string
 	fraction float64
+	waitsFor string // who reads the restore point, while phase is rewriteWaiting
 }
 
 // The phases of a rewriting.
@@ -42,6 +46,7 @@ type RewriteProgress struct {
 	Onto     string // the restore point it will stand on; "" = on nothing
 	Phase    string
 	Fraction float64 // 0 to 1, estimated
+	WaitsFor string  // who reads the restore point, or what is done first; "" = nobody is waited for
 }
 
 // Consolidate makes a full backup of an incremental and all that it stands on: what it holds stays as it is, and it stands on
@@ -70,13 +75,13 @@ func (a *Agent) RewriteProgress(id string) (RewriteProgress, bool) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return RewriteProgress{Onto: w.onto, Phase: w.phase, Fraction: w.fraction}, true
+	return RewriteProgress{Onto: w.onto, Phase: w.phase, Fraction: w.fraction, WaitsFor: w.waitsFor}, true
 }
 
 func (w *rewriting) progress(phase string, fraction float64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.phase, w.fraction = phase, max(fraction, w.fraction)
+	w.phase, w.fraction, w.waitsFor = phase, max(fraction, w.fraction), ""
 }
 
 // rewrite puts a restore point on other ground and waits for the end of that. It goes on whatever becomes of ctx.
@@ -95,7 +100,11 @@ func (a *Agent) rewrite(ctx context.Context, id, onto string) error {
 
 // launchRewrite starts the goroutine, or finds the one that does the same.
 func (a *Agent) launchRewrite(id, onto string) (*rewriting, error) {
-	w, err := a.claimRewrite(id, onto, false)
+	chain, err := a.chainSet(id)
+	if err != nil {
+		return nil, err
+	}
+	w, err := a.claimRewrite(id, onto, chain, false)
 	if err != nil || w == nil {
 		return a.sameRewrite(id, onto, err)
 	}
@@ -124,7 +133,7 @@ func (a *Agent) sameRewrite(id, onto string, err error) (*rewriting, error) {
 
 // claimRewrite makes sure that one goroutine at a time has to do with the directory beside a restore point's; nil if another
 // has.
-func (a *Agent) claimRewrite(id, onto string, settling bool) (*rewriting, error) {
+func (a *Agent) claimRewrite(id, onto string, chain map[string]bool, settling bool) (*rewriting, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
@@ -133,7 +142,10 @@ func (a *Agent) claimRewrite(id, onto string, settling bool) (*rewriting, error)
 	if a.rewrites[id] != nil {
 		return nil, nil
 	}
-	w := &rewriting{onto: onto, settling: settling, phase: rewriteWaiting}
+	a.rewriteTurns++
+	w := &rewriting{
+		onto: onto, settling: settling, phase: rewriteWaiting, turn: a.rewriteTurns, chain: chain, parked: make(chan struct{}),
+	}
 	w.start(a, id, logBackupID)
 	a.rewrites[id] = w
 	return w, nil
@@ -147,28 +159,17 @@ func (a *Agent) dropRewrite(w *rewriting) {
 	close(w.done)
 }
 
-// live is the life of a rewriting. One copies at a time: two would only take each other's disk.
+// live is the life of a rewriting: its turn in the chain, the copy, the wait for readers, the exchange.
 func (w *rewriting) live() error {
 	a := w.agent
-	if err := a.merging.Acquire(w.ctx, 1); err != nil {
+	if err := w.awaitTurn(); err != nil {
 		return w.unless(err)
 	}
-	defer a.merging.Release(1)
 	start := time.Now()
-	p, err := w.plan()
-	if err != nil {
+	p, err := w.copy(start)
+	if p == nil {
 		return w.unless(err)
 	}
-	failpoint.Reach("rewrite: before the record")
-	_, err = a.change(w.id, func(b *backup.Backup) error {
-		b.Rewrite = &backup.Rewrite{Onto: w.onto, StartedAt: start}
-		return nil
-	})
-	if err != nil {
-		return rewriteRefused(w.id, err)
-	}
-	a.log.Info("restore point is written anew", logBackupID, w.id, logOnto, w.onto, logVM, p.point.VM.Name)
-	err = w.build(p)
 	if err == nil {
 		err = w.swap(p)
 	}
@@ -184,6 +185,30 @@ func (w *rewriting) live() error {
 		a.log.Error("what is left of it cannot be removed yet", logBackupID, w.id, logError, left)
 	}
 	return err
+}
+
+// copy makes the new images. One rewriting at a time copies: two would only take each other's disk. The plan is nil when nothing
+// was begun.
+func (w *rewriting) copy(start time.Time) (*rewritePlan, error) {
+	a := w.agent
+	if err := a.merging.Acquire(w.ctx, 1); err != nil {
+		return nil, err
+	}
+	defer a.merging.Release(1)
+	p, err := w.plan()
+	if err != nil {
+		return nil, err
+	}
+	failpoint.Reach("rewrite: before the record")
+	_, err = a.change(w.id, func(b *backup.Backup) error {
+		b.Rewrite = &backup.Rewrite{Onto: w.onto, StartedAt: start}
+		return nil
+	})
+	if err != nil {
+		return nil, rewriteRefused(w.id, err)
+	}
+	a.log.Info("restore point is written anew", logBackupID, w.id, logOnto, w.onto, logVM, p.point.VM.Name)
+	return p, w.build(p)
 }
 
 // unless is the cause for which the rewriting ends, if it was ended, and otherwise the error.
@@ -229,36 +254,6 @@ func rewriteRefused(id string, err error) error {
 	}
 	e.BackupID = id
 	return e
-}
-
-// readerPatience is how long a finished rewriting waits for those that read the restore point. A restore may be served for days.
-const readerPatience = time.Hour
-
-// swap exchanges the directories, once nobody reads or verifies the restore point, and has the record follow.
-func (w *rewriting) swap(p *rewritePlan) error {
-	for deadline := time.Now().Add(readerPatience); ; {
-		err := w.agent.whileUnverified(w.id, func() error { return w.exchange(p) })
-		if err == nil {
-			break
-		}
-		var read *store.ReadError
-		if !errors.As(err, &read) && !AsError(err).has(BeingVerified) {
-			return err
-		}
-		if time.Now().After(deadline) {
-			return rewriteRefused(w.id, err)
-		}
-		w.progress(rewriteWaiting, 1)
-		if err := w.sleep(time.Second); err != nil {
-			return err
-		}
-	}
-	// From here on it only goes forward: the next agent finds the manifest.
-	err := w.untilDone("a restore point that was written anew cannot be recorded", func() error { return w.agent.settle(w.id) })
-	if err != nil {
-		return errStopping
-	}
-	return nil
 }
 
 // exchange writes down that the directories are being exchanged, after which nobody begins to read the restore point, and does it.

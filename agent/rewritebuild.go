@@ -27,8 +27,7 @@ func (w *rewriting) build(p *rewritePlan) error {
 		return repositoryError(err)
 	}
 	failpoint.Reach("rewrite: directory made")
-	stop := w.watchRoom(p)
-	defer stop()
+	defer w.watchRoom(p)()
 	var total, done int64
 	for _, d := range p.disks {
 		total += d.weight + 1

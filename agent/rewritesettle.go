@@ -43,7 +43,7 @@ func (a *Agent) settle(id string) error {
 
 // settleLeft is settle for what an earlier agent has left, unless somebody works on that restore point.
 func (a *Agent) settleLeft(id string) error {
-	w, err := a.claimRewrite(id, "", true)
+	w, err := a.claimRewrite(id, "", nil, true)
 	if err != nil || w == nil {
 		return err
 	}

@@ -33,6 +33,9 @@ func isNoSpace(err error) bool {
 
 // repositoryError translates an error of a repository for a caller.
 func repositoryError(err error) error {
+	if unwritable(err) {
+		return AsError(err)
+	}
 	if isNoSpace(err) {
 		e := errorf(NoSpace, "%w", err)
 		e.Hint = "make room in the repository, or use another one"

@@ -160,6 +160,10 @@ type Backup struct {
 	Rewritten *Rewritten `json:"rewritten,omitempty"` // it was written anew, to take in what it stood on
 	Rewrite   *Rewrite   `json:"rewrite,omitempty"`   // only in the answer to backup.get, while that goes on
 
+	// Stalled says why the backup does not go on at the moment, only in the answer to backup.get: a step fails and is tried again, as while
+	// the agent's database cannot be written. Nothing is lost by that.
+	Stalled string `json:"stalled,omitempty"`
+
 	// Progress is there only in the answer to backup.get, while the backup is active and its exports can be asked.
 	Progress *Progress `json:"progress,omitempty"`
 }

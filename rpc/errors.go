@@ -44,6 +44,7 @@ const (
 	ReasonQueueFull          Reason = "queue_full"           // as many backups wait as may
 	ReasonShuttingDown       Reason = "shutting_down"        // the agent is stopping: ask again when it is back
 	ReasonNoSpace            Reason = "no_space"             // the repository has too little room
+	ReasonStateUnwritable    Reason = "state_unwritable"     // nothing can be put on record: the state directory is full, read-only, or fails
 	ReasonReaderFailed       Reason = "reader_failed"        // what reads files out of a disk could not be started, or died
 	ReasonReaderMissing      Reason = "reader_missing"       // what reads files out of a disk is not installed: the hint names the package
 )
@@ -119,6 +120,7 @@ var reasons = map[Reason]struct {
 	ReasonBusy:               {50305, http.StatusServiceUnavailable},
 	ReasonQueueFull:          {50306, http.StatusServiceUnavailable},
 	ReasonNoSpace:            {50701, http.StatusInsufficientStorage},
+	ReasonStateUnwritable:    {50742, http.StatusInsufficientStorage},
 }
 
 // Reasons lists every reason that has a code of its own, sorted.

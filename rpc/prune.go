@@ -61,9 +61,10 @@ type HeldPrune struct {
 
 // Rewrite is a restore point's being written anew, to take in what it stands on.
 type Rewrite struct {
-	Onto     string  `json:"onto,omitempty"` // the restore point that it will stand on; "" is none
-	Phase    string  `json:"phase"`          // waiting, merging, comparing or swapping
-	Fraction float64 `json:"fraction"`       // 0 to 1, estimated
+	Onto     string  `json:"onto,omitempty"`      // the restore point that it will stand on; "" is none
+	Phase    string  `json:"phase"`               // waiting, merging, comparing or swapping
+	Fraction float64 `json:"fraction"`            // 0 to 1, estimated
+	WaitsFor string  `json:"waits_for,omitempty"` // who reads the restore point, or what is done first, while phase is waiting
 }
 
 // Rewritten is what became of a restore point that was written anew. What it holds is what it held before.

@@ -85,11 +85,21 @@ type AgentStatus struct {
 	VMs            int          `json:"vms"`
 	Ports          PortCounts   `json:"ports"`
 	Repositories   []Repository `json:"repositories"`
+	State          State        `json:"state"`
 
 	HeldPrunes          []HeldPrune `json:"held_prunes,omitempty"`           // daily runs that wait for a person
 	FutureRestorePoints int         `json:"future_restore_points,omitempty"` // that are dated in the future, by a clock that was wrong
 	FutureBackupIDs     []string    `json:"future_backup_ids,omitempty"`     // some of them
 	CatalogDifferences  int         `json:"catalog_differences"`             // restore points about which records and repositories disagree, of all repositories
+}
+
+// State is the directory of the agent's database as it is now.
+type State struct {
+	Directory string   `json:"directory"`
+	FreeBytes int64    `json:"free_bytes"`          // what may still be written to its file system
+	Error     string   `json:"error,omitempty"`     // why nothing can be put on record; "" is that it can
+	Hint      string   `json:"hint,omitempty"`      // what to do about that
+	SetAside  []string `json:"set_aside,omitempty"` // damaged databases that are kept there: see what is lost, then remove them
 }
 
 // PortCounts says what the configured range of NBD ports is used for.

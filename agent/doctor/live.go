@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -34,9 +35,9 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		{name: "agent", look: func(ctx context.Context) []Finding {
 			about := one("agent", "")
 			if err := a.Ready(ctx); err != nil {
-				return about.error(err.Error(), "look at 'journalctl -u sendense-agent'")
+				return about.error(err.Error(), cmp.Or(agent.AsError(err).Hint, "look at 'journalctl -u sendense-agent'"))
 			}
-			return about.ok("database and service manager answer")
+			return about.ok("database and service manager answer, and a transaction can be written")
 		}},
 		{name: "damage", look: func(context.Context) []Finding { return damage(a.DamagedPoints()) }},
 		{name: "exporter-user", object: h.config.Agent.ExporterUser, look: h.exporterUser},

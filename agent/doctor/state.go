@@ -51,7 +51,17 @@ func (h *host) stateDirectory(context.Context) []Finding {
 	if free < leastStateBytes {
 		return about.error(fmt.Sprintf("%d MiB are free, and the database may need %d", free>>20, leastStateBytes>>20), "make room on its file system")
 	}
-	return about.ok(fmt.Sprintf("private, can be written, %d MiB free", free>>20))
+	return append(about.ok(fmt.Sprintf("private, can be written, %d MiB free", free>>20)), h.setAside()...)
+}
+
+// setAside names the damaged databases that are kept: each is a question that nobody has answered yet.
+func (h *host) setAside() (found []Finding) {
+	list, _ := store.SetAside(h.databasePath()) // that the directory cannot be read is said above
+	for _, path := range list {
+		found = append(found, one("database", path).warn("a damaged database is kept here",
+			"look at the disk; compare the catalog with what you expect (sendensectl vm list, backup list); then remove the file")...)
+	}
+	return found
 }
 
 // mayWrite says why a directory cannot be written, or nothing. Only root's answer says something about the daemon.
@@ -92,6 +102,10 @@ func (h *host) database(ctx context.Context) []Finding {
 		return about.skip("this user may not read it", "run as root")
 	case err != nil:
 		return about.error(err.Error(), "it must be a file that the daemon can read and write")
+	}
+	if found.HeaderDamaged {
+		return about.warn("one of its two header pages is damaged", "restart the daemon: it opens the database by the other page, keeps the "+
+			"damaged file beside it, and may lack the last change; look at the disk")
 	}
 	message := fmt.Sprintf("sound, %d KiB, schema version %d", found.SizeBytes>>10, found.Version)
 	switch {

@@ -56,7 +56,7 @@ type CoolingError struct {
 func (e *CoolingError) Error() string {
 	client := "a client of backup " + e.BackupID
 	if e.BackupID == UnknownBackup {
-		client = "the database was lost: a client of a backup that it knew"
+		client = "the database was lost or mended: a client of a backup that it knew"
 	}
 	return fmt.Sprintf("vm %q: %s may still be on its way: try again after %s", e.VM, client, e.Until.UTC().Format(time.RFC3339))
 }

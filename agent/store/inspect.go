@@ -11,6 +11,8 @@ type Inspection struct {
 	Version   int  // of the schema
 	Supported int  // the version that this agent writes; an older one is brought up to date when the agent starts
 	Whole     bool // every record was read and compared, not only what a start needs
+
+	HeaderDamaged bool // one of the two header pages is: Open recovers by the other
 }
 
 // Inspect looks at the database at path and changes nothing of it, not even an older schema. One of no more than wholeBytes
@@ -20,7 +22,8 @@ func Inspect(ctx context.Context, path string, timeout time.Duration, wholeBytes
 	if err := checkFile(path); err != nil {
 		return found, err
 	}
-	if err := checkWhole(path, deadline); err != nil {
+	harm, err := checkWhole(path, deadline)
+	if err != nil {
 		return found, err
 	}
 	db, err := openFile(path, deadline, true)
@@ -28,7 +31,8 @@ func Inspect(ctx context.Context, path string, timeout time.Duration, wholeBytes
 		return found, err
 	}
 	defer db.Close()
-	s := &Store{db: db, path: path}
+	s := &Store{db: db, path: path, harm: harm}
+	found.HeaderDamaged = harm.any()
 	found.SizeBytes, found.Supported = s.SizeBytes(), latest(migrations)
 	err = s.view(func(t *tx) (err error) {
 		found.Version, err = t.version(found.Supported)

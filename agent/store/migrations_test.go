@@ -134,7 +134,7 @@ func addBucket(t *bolt.Tx) error {
 func TestMigration(t *testing.T) {
 	path := oldFile(t, 1)
 	for range 2 { // the step is taken once
-		s, err := open(path, DefaultTimeout, next(addBucket))
+		s, err := open(path, Options{Timeout: DefaultTimeout}, next(addBucket))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,7 @@ func TestMigration(t *testing.T) {
 func TestMigrationFails(t *testing.T) {
 	path := oldFile(t, 1)
 	own := errors.New("no")
-	_, err := open(path, DefaultTimeout, next(func(t *bolt.Tx) error { return errors.Join(addBucket(t), own) }))
+	_, err := open(path, Options{Timeout: DefaultTimeout}, next(func(t *bolt.Tx) error { return errors.Join(addBucket(t), own) }))
 	if !errors.Is(err, own) {
 		t.Errorf("got %v", err)
 	}
@@ -171,7 +171,7 @@ func TestMigrationFails(t *testing.T) {
 // A new file takes every step from the first.
 func TestNewFileTakesEveryStep(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "agent.db")
-	s, err := open(path, DefaultTimeout, next(addBucket))
+	s, err := open(path, Options{Timeout: DefaultTimeout}, next(addBucket))
 	if err != nil {
 		t.Fatal(err)
 	}

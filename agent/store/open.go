@@ -24,11 +24,13 @@ const DefaultTimeout = 3 * time.Second
 type Options struct {
 	Timeout   time.Duration // longest wait for the file's lock; 0 = DefaultTimeout
 	MustExist bool          // a database that is not there is an error, fs.ErrNotExist, instead of being made
+	Cooldown  time.Duration // for how long every VM rests after a transaction may have been lost; see Recovery
 }
 
 // Open opens the database at path, makes a new one if there is no file, and brings an older schema up to date. The
 // directory must exist. It returns a *LockedError when another process has the database open, a *NewerSchemaError for
-// one that a newer agent wrote, and an error that wraps ErrDamaged for a file that is no database, or not a whole one.
+// one that a newer agent wrote, and an error that wraps ErrDamaged for a file that is no database, or not a whole one. One of which
+// only one of the two header pages is damaged is opened by the other: then Recovery tells of it.
 func Open(path string, o Options) (*Store, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
@@ -36,11 +38,12 @@ func Open(path string, o Options) (*Store, error) {
 	if _, err := os.Stat(path); err != nil && o.MustExist {
 		return nil, fmt.Errorf("database %s: %w", path, err)
 	}
-	return open(path, o.Timeout, migrations)
+	s, err := open(path, o, migrations)
+	return s, classified(path, err)
 }
 
-func open(path string, timeout time.Duration, steps []migration) (*Store, error) {
-	deadline := time.Now().Add(timeout)
+func open(path string, o Options, steps []migration) (*Store, error) {
+	deadline := time.Now().Add(o.Timeout)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		if err := create(path, steps); err != nil {
 			return nil, fmt.Errorf("database %s: %w", path, err)
@@ -49,14 +52,21 @@ func open(path string, timeout time.Duration, steps []migration) (*Store, error)
 	if err := checkFile(path); err != nil {
 		return nil, err
 	}
-	if err := checkWhole(path, deadline); err != nil {
+	harm, err := checkWhole(path, deadline)
+	if err != nil {
 		return nil, err
+	}
+	var recovery *Recovery
+	if harm.any() {
+		if recovery, err = recoverHeader(path, o.Cooldown, steps); err != nil {
+			return nil, err
+		}
 	}
 	db, err := openFile(path, deadline, false)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, path: path}
+	s := &Store{db: db, path: path, recovery: recovery}
 	if err := s.upgrade(steps); err != nil {
 		_ = db.Close()
 		return nil, err
@@ -129,18 +139,19 @@ const followBytes = 64 << 20
 
 // checkWhole refuses a file that is shorter than its own header says, or in which something leads out of it: of a large one
 // only the list of free pages is looked at. bbolt looks at neither when it opens one for writing, and answers with a fault.
-func checkWhole(path string, deadline time.Time) error {
+func checkWhole(path string, deadline time.Time) (harm headerHarm, err error) {
 	db, err := openFile(path, deadline, true) // the lock, and all that bbolt looks at by itself
 	if err != nil {
-		return err
+		return harm, err
 	}
 	defer db.Close()
-	return withPages(path, db.Info().PageSize, func(p *pages) error {
-		if p.high*p.pageSize > followBytes {
+	err = withPages(path, db.Info().PageSize, func(p *pages) error {
+		if harm = p.harm; p.high*p.pageSize > followBytes {
 			return p.checkFreelist()
 		}
 		return p.check()
 	})
+	return harm, err
 }
 
 // withPages looks at the pages of a file that nobody writes meanwhile.

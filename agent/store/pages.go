@@ -20,7 +20,17 @@ type pages struct {
 	freelist uint64
 	high     uint64 // the number of the first page that is not in use
 	seen     map[uint64]bool
+	harm     headerHarm
 }
+
+// headerHarm is what is wrong with the two pages at the beginning of a file. Each describes the state that a transaction left,
+// every second one; so when one is gone, the other has the last state or the one before it.
+type headerHarm struct {
+	lost    bool // one describes no state: the last transaction may be missing
+	blemish bool // one has something wrong around its description, which bbolt minds only when it checks the file
+}
+
+func (h headerHarm) any() bool { return h.lost || h.blemish }
 
 const (
 	pageHeaderBytes  = 16
@@ -32,6 +42,7 @@ const (
 	boltVersion      = 2
 	branchPage       = 0x01
 	leafPage         = 0x02
+	metaPage         = 0x04
 	freelistPage     = 0x10
 	bucketElement    = 0x01
 	countElsewhere   = 0xFFFF // the first entry of the freelist is its count
@@ -42,11 +53,13 @@ const (
 // beginning the whole one, or the later one.
 func readPages(file io.ReaderAt, pageSize, fileBytes int64) (*pages, error) {
 	var last []byte
+	var harm headerHarm
 	for page := range int64(2) {
-		meta := make([]byte, metaBytes)
-		if _, err := file.ReadAt(meta, page*pageSize+pageHeaderBytes); err != nil {
+		header := make([]byte, pageHeaderBytes+metaBytes)
+		if _, err := file.ReadAt(header, page*pageSize); err != nil {
 			return nil, err
 		}
+		meta := header[pageHeaderBytes:]
 		sum := fnv.New64a()
 		sum.Write(meta[:metaSumBytes])
 		whole := binary.NativeEndian.Uint32(meta) == boltMagic && binary.NativeEndian.Uint32(meta[4:]) == boltVersion &&
@@ -54,13 +67,17 @@ func readPages(file io.ReaderAt, pageSize, fileBytes int64) (*pages, error) {
 		if whole && (last == nil || number(meta, 48) > number(last, 48)) {
 			last = meta
 		}
+		harm.lost = harm.lost || !whole
+		if number(header, 0) != uint64(page) || binary.NativeEndian.Uint16(header[8:]) != metaPage {
+			harm.blemish = true
+		}
 	}
 	if last == nil {
 		return nil, fmt.Errorf("neither of its first two pages is whole")
 	}
 	p := &pages{
 		file: file, pageSize: uint64(pageSize), root: number(last, 16), freelist: number(last, 32), high: number(last, 40),
-		seen: map[uint64]bool{},
+		seen: map[uint64]bool{}, harm: harm,
 	}
 	if there := uint64(fileBytes) / p.pageSize; p.high > there {
 		return nil, fmt.Errorf("%d of %d pages are there", there, p.high)

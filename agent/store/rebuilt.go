@@ -12,15 +12,24 @@ import (
 const UnknownBackup = "?"
 
 // MarkRebuilt notes that the database stands for one that was lost: exporters may run that it has never heard of. Every VM
-// on record cools down until the time given, as a client of a lost backup may still be on its way.
+// on record that has no active backup cools down until the time given, as a client of a lost backup may still be on its way.
 func (s *Store) MarkRebuilt(cooldownUntil time.Time) error {
 	if err := checkTime("cooldown_until", cooldownUntil); err != nil {
 		return err
 	}
 	return s.update(func(t *tx) error {
-		value := stamp{until: stored(cooldownUntil), backupID: UnknownBackup}.encode()
+		mark := stamp{until: stored(cooldownUntil), backupID: UnknownBackup}
 		err := t.Bucket(bucketVMs).ForEach(func(name, _ []byte) error {
-			return t.Bucket(bucketCoolingVMs).Put(slices.Clone(name), value)
+			if t.Bucket(bucketActive).Get(name) != nil {
+				return nil
+			}
+			if v := t.Bucket(bucketCoolingVMs).Get(name); v != nil {
+				cooling, err := t.decodeStamp(bucketCoolingVMs, name, v)
+				if err != nil || cooling.until.After(mark.until) {
+					return err
+				}
+			}
+			return t.Bucket(bucketCoolingVMs).Put(slices.Clone(name), mark.encode())
 		})
 		if err != nil {
 			return err

@@ -20,6 +20,12 @@ import (
 // the old file or the new database, whole. It returns a *LockedError when another process has the old file open, and
 // an error that is fs.ErrExist when there was none and another process was faster.
 func Replace(path string, fill func(*Store) error) (aside string, err error) {
+	aside, err = replaceWith(path, func(fresh string) error { return makeFilled(fresh, fill) })
+	return aside, classified(path, err)
+}
+
+// replaceWith is Replace with what makes the new database at the path that it gets. Nobody writes the old file meanwhile.
+func replaceWith(path string, create func(fresh string) error) (aside string, err error) {
 	old, err := lockOld(path)
 	if err != nil {
 		return "", err
@@ -32,7 +38,7 @@ func Replace(path string, fill func(*Store) error) (aside string, err error) {
 	}
 	defer os.RemoveAll(beside)
 	fresh := filepath.Join(beside, filepath.Base(path))
-	if err := makeFilled(fresh, fill); err != nil {
+	if err := create(fresh); err != nil {
 		return "", err
 	}
 	failpoint.Reach("replace: filled beside")
@@ -47,7 +53,7 @@ func Replace(path string, fill func(*Store) error) (aside string, err error) {
 	failpoint.Reach("replace: old one set aside")
 	err = os.Rename(fresh, path)
 	failpoint.Reach("replace: renamed, not synced")
-	return aside, errors.Join(err, syncDirectory(directory))
+	return aside, errors.Join(err, syncDirectory(beside), syncDirectory(directory)) // a move between two directories is there once both are
 }
 
 // lockOld locks the file that is to be replaced, if there is one: a daemon that runs has it open.
@@ -82,9 +88,12 @@ func makeFilled(path string, fill func(*Store) error) error {
 	return errors.Join(err, s.Close())
 }
 
+// asideInfix stands between the name of a database and the time at which a damaged one was set aside.
+const asideInfix = ".damaged-"
+
 // setAside gives the file at path a second name, and makes sure that it lasts.
 func setAside(path string, now time.Time) (aside string, err error) {
-	stamp := path + ".damaged-" + now.UTC().Format("20060102T150405Z")
+	stamp := path + asideInfix + now.UTC().Format("20060102T150405Z")
 	aside = stamp
 	for n := 2; ; n++ {
 		err = os.Link(path, aside)

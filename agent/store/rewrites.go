@@ -59,7 +59,7 @@ func (t *tx) checkRewrite(before, after backup.Backup) error {
 	case is.Onto != was.Onto || !is.StartedAt.Equal(was.StartedAt):
 		return &RewritingError{BackupID: after.ID}
 	case is.Swapping && !was.Swapping:
-		return errors.Join(t.checkSound(after.ID), t.checkUnread(after))
+		return errors.Join(t.checkSound(after.ID), t.checkGround(after), t.checkUnread(after)) // the images stand on it by now
 	}
 	return nil
 }

@@ -105,6 +105,23 @@ func TestSwapIsAlone(t *testing.T) {
 	must(t, s.Check(t.Context()))
 }
 
+// TestSwapProvesGround: images that stand on a restore point are not put in force when that is none of the chain any more, whatever
+// has become of those between.
+func TestSwapProvesGround(t *testing.T) {
+	s := openNew(t)
+	chain := chainOf(t, s, 3)
+	must(t, begin(s, chain[2].ID, chain[0].ID))
+	must(t, begin(s, chain[1].ID, ""))
+	must(t, swap(s, chain[1].ID))
+	must(t, rewrite(s, chain[1].ID, func(b *backup.Backup) { b.Parent, b.Type, b.Rewrite = "", backup.Full, nil }))
+	var parent *ParentError
+	if err := swap(s, chain[2].ID); !errors.As(err, &parent) || parent.Parent != chain[0].ID {
+		t.Errorf("%v", err)
+	}
+	must(t, rewrite(s, chain[2].ID, func(b *backup.Backup) { b.Rewrite = nil }))
+	must(t, s.Check(t.Context()))
+}
+
 func TestPruned(t *testing.T) {
 	s := openNew(t)
 	if at, err := s.Pruned(); err != nil || !at.IsZero() {

@@ -13,8 +13,12 @@ import (
 type Store struct {
 	db   *bolt.DB
 	path string
+	harm headerHarm // of a file that is only looked at
 
-	unsynced atomic.Bool // the last commit stands, and is not known to be on the disk
+	writes   writes
+	recovery *Recovery    // nil for a file that was whole when it was opened
+	last     atomic.Int64 // the number of the last transaction that is known to stand
+	unsynced atomic.Bool  // the last commit stands, and is not known to be on the disk
 
 	damages atomic.Pointer[damage] // as it was when somebody last asked
 }
@@ -54,7 +58,21 @@ func (t *tx) damaged(format string, args ...any) error {
 	return damaged(t.path, fmt.Sprintf(format, args...))
 }
 
-func (s *Store) view(f func(*tx) error) error { return s.transact(s.db.View, f) }
+func (s *Store) view(f func(*tx) error) error {
+	last := s.last.Load()
+	return s.transact(s.db.View, func(t *tx) error {
+		if int64(t.ID()) < last {
+			return t.wentBack(last, int64(t.ID()))
+		}
+		return f(t)
+	})
+}
+
+// wentBack is the error for a database that has forgotten its last transaction while it was open, because the header page that
+// describes it was damaged beneath it: bbolt goes on with the other one, and says nothing.
+func (t *tx) wentBack(from, to int64) error {
+	return t.damaged("the header page that describes transaction %d is damaged, and the other one describes %d", from, to)
+}
 
 // update runs a writing transaction. bbolt writes the pages, syncs, writes the header, and syncs again: when only the last
 // sync fails, the transaction stands in the file and in this process, and may be gone after a power failure. Then the error
@@ -62,7 +80,9 @@ func (s *Store) view(f func(*tx) error) error { return s.transact(s.db.View, f) 
 func (s *Store) update(f func(*tx) error) error {
 	done, id := false, 0
 	err := s.transact(s.db.Update, func(t *tx) error {
-		id = t.ID()
+		if id = t.ID(); int64(id) <= s.last.Load() {
+			return t.wentBack(s.last.Load(), int64(id)-1)
+		}
 		err := f(t)
 		if errors.Is(err, errUnchanged) && s.unsynced.Load() {
 			err = nil
@@ -74,11 +94,24 @@ func (s *Store) update(f func(*tx) error) error {
 	case errors.Is(err, errUnchanged):
 		return nil
 	case err != nil && done && !errors.Is(err, ErrDamaged):
-		return s.commitFailed(id, err)
+		err = s.commitFailed(id, err)
+		s.writes.note(err)
 	case err == nil:
+		s.writes.note(nil)
+		s.stands(id)
 		s.unsynced.Store(false)
 	}
 	return err
+}
+
+// stands notes that a transaction was committed. Another may have been since.
+func (s *Store) stands(id int) {
+	for {
+		last := s.last.Load()
+		if int64(id) <= last || s.last.CompareAndSwap(last, int64(id)) {
+			return
+		}
+	}
 }
 
 // commitFailed says what has become of a transaction whose commit gave an error.
@@ -88,10 +121,11 @@ func (s *Store) commitFailed(id int, cause error) error {
 		cause = errors.Join(cause, err)
 	}
 	if last < id {
-		return fmt.Errorf("database %s: commit: %w", s.path, cause)
+		return unwritable(s.path, cause)
 	}
+	s.stands(id)
 	s.unsynced.Store(true)
-	return fmt.Errorf("database %s: commit: %w: %w", s.path, ErrMayStand, cause)
+	return unwritable(s.path, fmt.Errorf("%w: %w", ErrMayStand, cause))
 }
 
 // transact runs a transaction. bbolt answers a damaged page with a panic, and the memory map answers an unreadable

@@ -11,6 +11,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/agent/store"
@@ -24,10 +25,11 @@ func databasePath(cfg *config.Config) string {
 // that is not there is made the same way, which on a new machine gives an empty one.
 func openDatabase(cfg *config.Config, log *slog.Logger) (*store.Store, error) {
 	path := databasePath(cfg)
-	db, err := openWhole(path)
+	db, err := openWhole(path, cfg.SNA.Cooldown.Std())
+	logRecovery(log, path, db)
 	damaged := errors.Is(err, store.ErrDamaged)
 	if !damaged && !errors.Is(err, fs.ErrNotExist) {
-		return db, err
+		return db, withHint(err)
 	}
 	if damaged {
 		log.Error("the database is damaged: it is set aside, and the catalog is made again from the manifests", "error", err)
@@ -40,13 +42,13 @@ func openDatabase(cfg *config.Config, log *slog.Logger) (*store.Store, error) {
 	report, aside, err := rebuild.Replace(path, repositories, cfg.SNA.Cooldown.Std())
 	stop()
 	if errors.Is(err, fs.ErrExist) { // another process was faster
-		return openWhole(path)
+		return openWhole(path, cfg.SNA.Cooldown.Std())
 	}
 	if err != nil {
-		return nil, err
+		return nil, withHint(err)
 	}
 	logReplaced(log, path, aside, report)
-	return openWhole(path)
+	return openWhole(path, cfg.SNA.Cooldown.Std())
 }
 
 // logReplaced says what the new database holds, and what it lacks.
@@ -67,9 +69,31 @@ func logReplaced(log *slog.Logger, path, aside string, report *rebuild.Report) {
 // for so many bytes. Of a larger one only what a start needs is read.
 const wholeCheckBytes = 64 << 20
 
+// withHint adds to an error what to do about it, when it is one about the state directory.
+func withHint(err error) error {
+	if e := agent.AsError(err); e != nil && e.Reason == agent.StateUnwritable {
+		return fmt.Errorf("%w: %s", err, e.Hint)
+	}
+	return err
+}
+
+// logRecovery tells of a database that was opened by the second of its header pages.
+func logRecovery(log *slog.Logger, path string, db *store.Store) {
+	if db == nil || db.Recovery() == nil {
+		return
+	}
+	r := db.Recovery()
+	message := "one header page of the database had a blemish and is mended; nothing is lost"
+	if r.LostChange {
+		message = "one of the two header pages of the database was damaged: it is opened by the other one, and the last change may be missing; " +
+			"look at the disk; every VM without a backup under way rests for sna.cooldown"
+	}
+	log.Error(message, "path", path, "set_aside", r.Aside)
+}
+
 // openWhole opens a database that exists, and returns an error that wraps store.ErrDamaged when it is not sound.
-func openWhole(path string) (*store.Store, error) {
-	db, err := store.Open(path, store.Options{MustExist: true})
+func openWhole(path string, cooldown time.Duration) (*store.Store, error) {
+	db, err := store.Open(path, store.Options{MustExist: true, Cooldown: cooldown})
 	if err != nil || db.SizeBytes() > wholeCheckBytes {
 		return db, err
 	}

@@ -145,7 +145,11 @@ func (m *monitoring) handler(a *agent.Agent, log *slog.Logger) http.Handler {
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := a.Ready(r.Context()); err != nil {
-			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+			text := "not ready: " + err.Error()
+			if hint := agent.AsError(err).Hint; hint != "" {
+				text += "\n" + hint
+			}
+			http.Error(w, text, http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ready")

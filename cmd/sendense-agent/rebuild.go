@@ -92,15 +92,18 @@ func rebuildCatalog(cfg *config.Config, dryRun bool) (*rebuildReport, error) {
 }
 
 func updateOrReplace(path string, repositories []*repository.Repository, cooldown time.Duration) (_ *rebuild.Report, aside string, err error) {
-	db, err := openWhole(path)
+	db, err := openWhole(path, cooldown)
 	if errors.Is(err, store.ErrDamaged) || errors.Is(err, fs.ErrNotExist) {
 		return rebuild.Replace(path, repositories, cooldown)
 	}
 	if err != nil {
 		return nil, "", err
 	}
+	if r := db.Recovery(); r != nil {
+		aside = r.Aside
+	}
 	report, err := rebuild.Update(db, repositories)
-	return report, "", errors.Join(err, db.Close())
+	return report, aside, errors.Join(err, db.Close())
 }
 
 // openRepositories are those of the configuration. The exporters' user matters: a manifest of theirs is none.

@@ -67,7 +67,7 @@ func printBackup(p *printer, b rpc.Backup) {
 	p.pairs("backup", b.BackupID, "vm", b.VMName, "context id", b.VMContextID, "type", string(b.BackupType), "why full", b.FullWhy,
 		"parent", b.ParentBackupID, "written anew", rewrittenText(b.Rewritten), "under way", rewriteText(b.Rewrite),
 		"repository", b.RepositoryID, "encryption key", keyOf(b), "policy", b.PolicyID, "request", b.RequestID, "tags", tagList(b.Tags),
-		"state", string(b.State), "received", fmt.Sprintf("%s, the disks hold %s", humanSize(b.BytesTransferred), humanSize(b.TotalBytes)),
+		"state", string(b.State), "stalled", b.Stalled, "received", fmt.Sprintf("%s, the disks hold %s", humanSize(b.BytesTransferred), humanSize(b.TotalBytes)),
 		"progress", progressOf(b), "rate limit", rateOf(b.RateLimit), "directory", b.Directory, "created", createdOf(b),
 		"disks not looked up", b.RefreshError, "ended", humanTime(b.EndedAt), "took", tookOf(b), "verified", verified, "damaged", damage,
 		"damage of", strings.Join(b.InheritedFrom, ", "), "cools down until", humanTime(b.CooldownUntil), "next", adviceOf(b))

@@ -77,6 +77,9 @@ func rewriteText(w *rpc.Rewrite) string {
 	if w.Onto != "" {
 		text += ", to stand on " + w.Onto
 	}
+	if w.WaitsFor != "" {
+		text += ", waits for " + safe(w.WaitsFor)
+	}
 	return text
 }
 

@@ -45,9 +45,22 @@ func printStatus(p *printer, s rpc.AgentStatus) {
 		"vms", strconv.Itoa(s.VMs), "active backups", strconv.Itoa(s.ActiveBackups), "restores", strconv.Itoa(s.ActiveRestores),
 		"ports", fmt.Sprintf("%d, of them %d leased, %d cooling down, %d held by others", s.Ports.Total, s.Ports.Leased, s.Ports.Cooling, s.Ports.Foreign),
 		"catalog", catalogLine(s.CatalogDifferences, s.Repositories...))
+	if s.State.Error != "" {
+		p.pairs("NOT ready", "nothing can be put on record: "+s.State.Error, "hint", inCommands(s.State.Hint))
+	}
+	for _, path := range s.State.SetAside {
+		p.pairs("set aside", path+": a damaged database; remove it when the catalog is as it should be")
+	}
 	for _, w := range s.Warnings {
 		p.line("warning: %s", w)
 	}
+	printRestorePoints(p, s)
+	p.line("")
+	printRepositories(p, s.Repositories)
+}
+
+// printRestorePoints tells of those that somebody should look at.
+func printRestorePoints(p *printer, s rpc.AgentStatus) {
 	for _, h := range s.HeldPrunes {
 		p.line("")
 		printHeld(p, h)
@@ -57,6 +70,4 @@ func printStatus(p *printer, s rpc.AgentStatus) {
 		p.line("%s dated in the future, because a clock was wrong, or is: %s. They count for no retention rule and no age.",
 			isOrAre(n, "restore point"), namedText(s.FutureBackupIDs, n))
 	}
-	p.line("")
-	printRepositories(p, s.Repositories)
 }

@@ -3,6 +3,7 @@ package crashtest_test
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -44,6 +45,31 @@ var databaseFaults = []fault{
 		},
 		becomes: "completed",
 	},
+	headerFault("database: first header page zeroed in mid-copy", 0),
+	headerFault("database: second header page zeroed in mid-copy", 1),
+	{
+		name:    "database: header page zeroed that tells that the SNA was asked",
+		promise: "opened by the other one, which tells it too; the SNA is not asked again; completed",
+		act: func(c *crash) {
+			c.sna.Hold("login")
+			c.stopAt("after call")
+			c.up()
+			c.until(begin)
+			c.eventually("the SNA was asked", c.reached)
+			c.kill()
+			c.zeroHeader(c.newestHeader())
+			must(c.T, os.Remove(c.sign()))
+			c.environment()
+			c.boot()
+			c.says("it is opened by the other one")
+			c.sna.Release("login")
+			c.allEnd()
+			if n := len(c.sna.State().Posts); n != 1 {
+				c.Errorf("the SNA was asked %d times", n)
+			}
+		},
+		becomes: "completed",
+	},
 	{
 		name:    "database truncated",
 		promise: "set aside and named; catalog made again; what ran is undone; earlier restore points stay",
@@ -69,6 +95,34 @@ var databaseFaults = []fault{
 		},
 		becomes: "none", // its request id went with the database
 	},
+}
+
+// headerFault takes one of the two pages away that describe where everything is: the ordinary damage of a page that is torn.
+func headerFault(name string, page int) fault {
+	return fault{
+		name:    name,
+		promise: "opened by the other one, and said; the damaged file is kept; the copy goes on, completed",
+		act: func(c *crash) {
+			b := c.midCopy()
+			c.halt() // not killed: see headerZeroed
+			c.zeroHeader(page)
+			was, err := os.ReadFile(c.database())
+			must(c.T, err)
+			c.goesOn(b)
+			c.says("it is opened by the other one")
+			kept, _ := filepath.Glob(c.database() + ".damaged-*")
+			if len(kept) != 1 {
+				c.Fatalf("kept: %q", kept)
+			}
+			if text, err := os.ReadFile(kept[0]); err != nil || !bytes.Equal(text, was) {
+				c.Errorf("%s is not the damaged file: %v", kept[0], err)
+			}
+			if n := len(c.sna.State().Posts); n != 1 {
+				c.Errorf("the SNA was asked %d times", n)
+			}
+		},
+		becomes: "completed",
+	}
 }
 
 func (c *crash) database() string { return c.dir + "/state/agent.db" }

@@ -13,7 +13,9 @@ var stateFaults = []fault{
 	stateFault("state directory: ENOSPC in mid-copy", opWrite, syscall.ENOSPC),
 	stateFault("state directory: EIO on writes in mid-copy", opWrite, syscall.EIO),
 	stateFault("state directory: EIO on syncs in mid-copy", opSync, syscall.EIO),
+	stateFault("state directory: EROFS in mid-copy", opWrite, syscall.EROFS),
 	stateFaultAtStart("state directory: ENOSPC at a start", opWrite, syscall.ENOSPC),
+	stateFaultAtStart("state directory: EROFS at a start", opWrite, syscall.EROFS),
 	{
 		name:    "state directory: ENOSPC when the daemon starts in mid-copy",
 		promise: "it takes the copy up; completed when there is room, without another restart",
@@ -47,7 +49,7 @@ var stateFaults = []fault{
 				}
 				return 0
 			})
-			c.refused(rpc.ReasonInternal, syscall.EIO.Error())
+			c.refused(rpc.ReasonStateUnwritable, syscall.EIO.Error())
 			state.heal()
 			c.allEnd()
 			if n := len(c.sna.State().Posts); n != 0 {
@@ -62,7 +64,7 @@ var stateFaults = []fault{
 func stateFault(name, operation string, errno syscall.Errno) fault {
 	return fault{
 		name:    name,
-		promise: "what the client reports waits until it can be recorded; completed without a restart",
+		promise: "what the client reports waits until it can be recorded, and show and readiness say why; completed without a restart",
 		act: func(c *crash) {
 			state, uncover := c.faulty(c.dir + "/state")
 			b := c.midCopy()
@@ -72,7 +74,12 @@ func stateFault(name, operation string, errno syscall.Errno) fault {
 			if got := c.now(b.BackupID).State; got != rpc.Running {
 				c.Errorf("while the database cannot be written the backup is %s", got)
 			}
+			c.eventually("the backup says why it does not go on", func() bool {
+				return strings.Contains(c.now(b.BackupID).Stalled, errno.Error())
+			})
+			c.saysReady(errno.Error())
 			state.heal()
+			c.saysReady("")
 			c.untilState(b.BackupID, rpc.Completed)
 			c.uncover = uncover
 		},
@@ -84,18 +91,38 @@ func stateFault(name, operation string, errno syscall.Errno) fault {
 func stateFaultAtStart(name, operation string, errno syscall.Errno) fault {
 	return fault{
 		name:    name,
-		promise: "refused in the system's words; nothing is left that stands in the way when it is repeated",
+		promise: "refused as state_unwritable, in the system's words, not ready meanwhile; nothing is left that stands in the way when it is repeated",
 		act: func(c *crash) {
 			state, uncover := c.faulty(c.dir + "/state")
 			c.uncover = uncover
 			c.up()
 			state.failDatabase(operation, errno)
-			c.refused(rpc.ReasonInternal, errno.Error())
+			said := c.refused(rpc.ReasonStateUnwritable, errno.Error())
+			if !strings.Contains(said.Hint, c.dir+"/state") {
+				c.Errorf("the hint does not name the directory: %s", said.Hint)
+			}
+			c.saysReady(errno.Error())
 			state.heal()
+			c.saysReady("")
 			c.allEnd()
 		},
 		becomes: "none",
 	}
+}
+
+// saysReady waits until the daemon says that nothing can be put on record, in words that hold those given, or, without any, that it can.
+func (c *crash) saysReady(words string) {
+	c.Helper()
+	c.eventually("readiness follows whether a transaction can be written", func() bool {
+		ctx, cancel := c.limit()
+		defer cancel()
+		var status rpc.AgentStatus
+		must(c.T, c.with(ctx, func(client *rpc.Client) (err error) {
+			status, err = client.Status(ctx)
+			return err
+		}))
+		return (status.State.Error != "") == (words != "") && strings.Contains(status.State.Error, words)
+	})
 }
 
 // failDatabase fails one operation on the database.

@@ -128,6 +128,48 @@ func olderSchema(c *crash) {
 	must(c.T, errors.Join(err, db.Close()))
 }
 
+// headerZeroed leaves a backup in mid copy, and the database without the header page that describes its last transaction.
+// The daemon is stopped, not killed: a transaction that is cut short may have overwritten what the other page describes.
+func headerZeroed(c *crash) {
+	c.boot()
+	ctx, cancel := c.limit()
+	defer cancel()
+	must(c.T, c.put(ctx, c.vm))
+	_, err := heldCopy(ctx, c)
+	must(c.T, err)
+	c.halt()
+	c.zeroHeader(c.newestHeader())
+}
+
+// newestHeader is the page that describes the last transaction. It is read as any file: to map the database into this process, which
+// may have to answer for the file system, would be its end.
+func (c *crash) newestHeader() int {
+	c.Helper()
+	file, err := os.Open(c.database())
+	must(c.T, err)
+	defer file.Close()
+	var numbers [2]uint64
+	for page := range numbers {
+		number := make([]byte, 8)
+		_, err := file.ReadAt(number, int64(page*os.Getpagesize()+16+48)) // behind the page's own header, and what comes before it
+		must(c.T, err)
+		numbers[page] = binary.NativeEndian.Uint64(number)
+	}
+	if numbers[1] > numbers[0] {
+		return 1
+	}
+	return 0
+}
+
+// zeroHeader takes one of the two header pages of the database away.
+func (c *crash) zeroHeader(page int) {
+	c.Helper()
+	file, err := os.OpenFile(c.database(), os.O_WRONLY, 0)
+	must(c.T, err)
+	_, err = file.WriteAt(make([]byte, os.Getpagesize()), int64(page*os.Getpagesize()))
+	must(c.T, errors.Join(err, file.Close()))
+}
+
 // copyGoesOn has the copy that stands still go on to its end.
 func copyGoesOn(ctx context.Context, c *crash) error {
 	c.release()

@@ -54,6 +54,7 @@ var operations = []operation{
 	{name: "database gone, adopted twice", lost: true, from: "lost backup: before unit", prepare: adoptedBefore, act: allEnded},
 	{name: "database gone, restore served", lost: true, from: "lost restore: before unit", prepare: loseRestore, act: allEnded},
 	{name: "database of an older version", from: "database: committing migration", to: "committing finishing", prepare: olderSchema, act: copyGoesOn},
+	{name: "database with a zeroed header page", from: "recover: copied", to: "committing finishing", prepare: headerZeroed, act: copyGoesOn},
 	{name: "stray lease", prepare: strayLease, act: leasesReturned},
 	{name: "host restarted", prepare: otherBoot, act: allEnded},
 	{name: "queued", queue: true, prepare: behindAnother, act: queuedStart},

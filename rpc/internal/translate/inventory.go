@@ -118,5 +118,8 @@ func Status(s agent.Status) rpc.AgentStatus {
 
 		HeldPrunes: HeldPrunes(s.HeldPrunes), FutureRestorePoints: s.FuturePoints, FutureBackupIDs: s.FutureIDs,
 		CatalogDifferences: differences,
+		State: rpc.State{
+			Directory: s.State.Directory, FreeBytes: s.State.FreeBytes, Error: s.State.Error, Hint: s.State.Hint, SetAside: s.State.SetAside,
+		},
 	}
 }

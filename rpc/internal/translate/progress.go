@@ -40,6 +40,7 @@ func BackupWithProgress(ctx context.Context, a *agent.Agent, id string) (rpc.Bac
 	if err != nil || b.State.Terminal() {
 		return w, err
 	}
+	w.Stalled = a.Stalled(id)
 	if progress, err := a.Progress(ctx, id); err == nil {
 		p := Progress(progress)
 		w.Progress = &p

@@ -53,5 +53,5 @@ func rewrite(a *agent.Agent, id string) *rpc.Rewrite {
 	if !ok {
 		return nil
 	}
-	return &rpc.Rewrite{Onto: p.Onto, Phase: p.Phase, Fraction: p.Fraction}
+	return &rpc.Rewrite{Onto: p.Onto, Phase: p.Phase, Fraction: p.Fraction, WaitsFor: p.WaitsFor}
 }

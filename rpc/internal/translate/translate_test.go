@@ -89,9 +89,9 @@ func TestNothingIsForgotten(t *testing.T) {
 		wire any
 		but  []string
 	}{
-		"Backup":          {wire: Backup(b), but: []string{".Progress", ".Rewrite", ".FutureDated"}},
+		"Backup":          {wire: Backup(b), but: []string{".Progress", ".Rewrite", ".Stalled", ".FutureDated"}},
 		"Progress":        {wire: Progress(filled[agent.Progress]())},
-		"Event":           {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Rewrite", ".Backup.FutureDated", ".Restore", ".HeldPrune"}},
+		"Event":           {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Rewrite", ".Backup.Stalled", ".Backup.FutureDated", ".Restore", ".HeldPrune"}},
 		"RestoreEvent":    {wire: Event(1, ofRestore), but: []string{".Backup", ".HeldPrune", ".Restore.Progress"}},
 		"PruneEvent":      {wire: Event(1, ofPrune), but: []string{".Backup", ".Restore"}},
 		"WatchQuery":      {wire: WatchQuery(filled[rpc.WatchRequest]()), but: []string{".Restores", ".RestoreID", ".Prunes"}}, // of restore.watch, and with no backup_id
@@ -102,7 +102,7 @@ func TestNothingIsForgotten(t *testing.T) {
 		"Status":          {wire: Status(filled[agent.Status]())},
 		"Discovered":      {wire: Discovered([]agent.DiscoveredVM{filled[agent.DiscoveredVM]()})},
 		"ChangeID":        {wire: ChangeID(filled[agent.ChangeIDAnswer]())},
-		"BackupPage":      {wire: BackupPage([]backup.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Rewrite", ".Backups.FutureDated"}},
+		"BackupPage":      {wire: BackupPage([]backup.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Rewrite", ".Backups.Stalled", ".Backups.FutureDated"}},
 		"VMPage":          {wire: VMPage([]backup.VM{filled[backup.VM]()}, "next")},
 		"Restore":         {wire: Restore(filled[backup.Restore]()), but: []string{".Progress"}},
 		"Restores":        {wire: Restores([]backup.Restore{filled[backup.Restore]()}), but: []string{".Restores.Progress"}},

@@ -1,0 +1,135 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/store"
+)
+
+// A rewriting waits for three things, in this order, and holds of each only what those before it gave:
+//
+//   - its turn in the chain. Rewritings of which one reads what the other exchanges are done in the order in which they were asked
+//     for. Each waits for earlier ones only, so that no two wait for each other and nobody is passed over for ever.
+//   - the slot of all copies (Agent.merging). Who holds it waits for nobody.
+//   - the readers of the restore point, with its images made. A restore may be open for days: whoever is of another chain goes on
+//     meanwhile.
+
+// chainSet is a restore point and all that it stands on, as far as it is on record.
+func (a *Agent) chainSet(id string) (map[string]bool, error) {
+	set := map[string]bool{}
+	for next := id; next != "" && !set[next]; {
+		b, err := a.Backup(next)
+		if AsError(err).has(BackupNotFound) && next != id {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		set[next], next = true, b.Parent
+	}
+	return set, nil
+}
+
+// earlier is a rewriting of the same chain that was asked for before this one and has not ended; nil for none. What a restore
+// point stands on only becomes less while others are rewritten, so the chain as it was claimed holds all that may matter.
+func (w *rewriting) earlier() *rewriting {
+	w.agent.mu.Lock()
+	defer w.agent.mu.Unlock()
+	for id, other := range w.agent.rewrites {
+		if !other.settling && other.turn < w.turn && (w.chain[id] || other.chain[w.id]) {
+			return other
+		}
+	}
+	return nil
+}
+
+// awaitTurn waits until no earlier rewriting of the chain is under way.
+func (w *rewriting) awaitTurn() error {
+	for other := w.earlier(); other != nil; other = w.earlier() {
+		w.park(0, fmt.Sprintf("the rewriting of backup %s, which is of the same chain", other.id))
+		select {
+		case <-other.done:
+		case <-w.ctx.Done():
+			return w.ctx.Err()
+		}
+	}
+	w.progress(rewriteWaiting, 0)
+	return nil
+}
+
+// readerPatience is how long a finished rewriting waits for those that read the restore point. A restore may be served for days.
+const readerPatience = time.Hour
+
+// swap exchanges the directories, once nobody reads or verifies the restore point, and has the record follow. While it waits, the
+// new images give way to backups that need their room.
+func (w *rewriting) swap(p *rewritePlan) error {
+	stop := w.watchRoom(p)
+	err := w.exchangeUnread(p)
+	stop()
+	if err != nil {
+		return err
+	}
+	// From here on it only goes forward: the next agent finds the manifest.
+	err = w.untilDone("a restore point that was written anew cannot be recorded", func() error { return w.agent.settle(w.id) })
+	if err != nil {
+		return errStopping
+	}
+	return nil
+}
+
+func (w *rewriting) exchangeUnread(p *rewritePlan) error {
+	for deadline := time.Now().Add(readerPatience); ; {
+		err := w.agent.whileUnverified(w.id, func() error { return w.exchange(p) })
+		if err == nil {
+			return nil
+		}
+		reader := readerOf(err)
+		if reader == "" {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return rewriteRefused(w.id, err)
+		}
+		w.park(1, reader)
+		if err := w.sleep(time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+// readerOf says whom an exchange has to wait for; "" when it failed for another reason.
+func readerOf(err error) string {
+	var read *store.ReadError
+	switch {
+	case errors.As(err, &read):
+		return read.Reader
+	case AsError(err).has(BeingVerified):
+		return "a verification of it"
+	}
+	return ""
+}
+
+// park notes that somebody has to be waited for.
+func (w *rewriting) park(fraction float64, whom string) {
+	w.mu.Lock()
+	first := w.waitsFor != whom
+	w.phase, w.fraction, w.waitsFor = rewriteWaiting, max(fraction, w.fraction), whom
+	w.mu.Unlock()
+	if first {
+		w.agent.log.Info("a restore point that is written anew waits", logBackupID, w.id, logReason, whom)
+	}
+	select {
+	case <-w.parked: // only this goroutine closes it
+	default:
+		close(w.parked)
+	}
+}
+
+// waitingFor is who is waited for; "" for nobody.
+func (w *rewriting) waitingFor() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.waitsFor
+}

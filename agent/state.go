@@ -1,0 +1,53 @@
+package agent
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// StateStatus is the directory of the database as it is now.
+type StateStatus struct {
+	Directory string
+	FreeBytes int64    // what may still be written to its file system; 0 when that is not known
+	Error     string   // why nothing can be put on record; "" = it can
+	Hint      string   // what to do about that
+	SetAside  []string // damaged databases that are kept there
+}
+
+func (a *Agent) stateStatus(ctx context.Context) StateStatus {
+	s := StateStatus{Directory: a.store.Directory()}
+	if free, err := a.store.FreeBytes(); err == nil {
+		s.FreeBytes = free
+	}
+	if err := a.writable(ctx); err != nil {
+		s.Error, s.Hint = err.Error(), AsError(err).Hint
+	}
+	list, err := a.store.SetAside()
+	if err != nil {
+		a.log.Error("the state directory cannot be read", logError, err)
+	}
+	s.SetAside = list
+	return s
+}
+
+var (
+	descStateWritable = prometheus.NewDesc("sendense_agent_state_writable",
+		"Whether a transaction of the database can be written (1) or not (0).", nil, nil)
+	descStateFree = prometheus.NewDesc("sendense_agent_state_free_bytes",
+		"Bytes that may still be written to the file system of the database.", nil, nil)
+	descSetAside = prometheus.NewDesc("sendense_agent_store_set_aside",
+		"Damaged databases that are kept beside the database, until somebody removes them.", nil, nil)
+)
+
+// scrapeState tells of the state directory.
+func (a *Agent) scrapeState(ctx context.Context) ([]prometheus.Metric, error) {
+	s := a.stateStatus(ctx)
+	writable := 1.0
+	if s.Error != "" {
+		writable = 0
+	}
+	return []prometheus.Metric{
+		gauge(descStateWritable, writable), gauge(descStateFree, float64(s.FreeBytes)), gauge(descSetAside, float64(len(s.SetAside))),
+	}, nil
+}
