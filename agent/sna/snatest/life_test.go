@@ -3,6 +3,7 @@ package snatest_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,9 +81,15 @@ func TestWhatAnEndLooksLike(t *testing.T) {
 
 // TestThePhasesOfProgress in their order, and the 404 before the first of them.
 func TestThePhasesOfProgress(t *testing.T) {
+	for _, early := range []bool{false, true} {
+		t.Run(fmt.Sprintf("early snapshot %v", early), func(t *testing.T) { phases(t, early) })
+	}
+}
+
+func phases(t *testing.T, early bool) {
 	ctx := within(t)
 	m := newMachine(t, "raw", mib, mib)
-	server := newServer(t, snatest.Options{VMs: []snatest.VM{m.vm}})
+	server := newServer(t, snatest.Options{VMs: []snatest.VM{m.vm}, SnapshotBeforeAnswer: early})
 	points := []struct {
 		point, phase, operation, status, sync string
 		percent                               float64
@@ -94,6 +101,9 @@ func TestThePhasesOfProgress(t *testing.T) {
 		{"complete/0", "Transfer", "Transferring Data", "completed", "full", 100},
 		{"copy/1", "Transfer", "Transferring Data", "in_progress", "full", 100},
 		{"remove", "Transfer", "Transferring Data", "completed", "full", 100},
+	}
+	if early { // it is taken before anything can be asked
+		points = slices.Delete(points, 1, 2)
 	}
 	for _, p := range points {
 		server.Hold(p.point)
