@@ -188,8 +188,23 @@ func TestControlEndpoints(t *testing.T) {
 	if status, _ := post(t, control+"forget", ""); status != 200 {
 		t.Errorf("forget: %d", status)
 	}
-	if status, _ := post(t, control+"kill?job="+job1, ""); status != 200 {
-		t.Errorf("kill: %d", status)
+	for _, end := range []string{"kill", "terminate"} {
+		if status, _ := post(t, control+end+"?job="+job1, ""); status != 200 {
+			t.Errorf("%s: %d", end, status)
+		}
+	}
+	if status, text := post(t, server.URL+"/api/v1/progress/"+job2+"/update", `{"stage":"Transfer","status":"in_progress","percent":7}`); status != 200 {
+		t.Errorf("update: %d %s", status, text)
+	}
+	if progress, err := client(t, server).Progress(ctx, job2); err != nil || progress.Phase != "Transfer" || progress.Percentage != 7 {
+		t.Errorf("progress %+v, %v", progress, err)
+	}
+	if status, _ := post(t, control+"remove-vm?path="+m.vm.Path, ""); status != 200 {
+		t.Errorf("remove-vm: %d", status)
+	}
+	start(ctx, t, server, m.request(job2))
+	if run, err := server.WaitRun(ctx, job2); err != nil || !strings.Contains(run.Error, "not found") {
+		t.Errorf("%+v, %v", run, err)
 	}
 }
 

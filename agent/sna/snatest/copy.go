@@ -68,7 +68,7 @@ func (d *diskRun) work(ctx context.Context, j copyJob, target *handle) error {
 	if err := errors.Join(failed...); err != nil {
 		return err
 	}
-	progress.finish()
+	progress.finish(ctx)
 	return nil
 }
 

@@ -100,10 +100,11 @@ func (r *run) cycle(ctx context.Context) error {
 		return err
 	}
 	if r.snapshot == nil {
-		if err := r.takeSnapshot(ctx); err != nil {
+		if err := r.takeSnapshot(ctx, false); err != nil {
 			return err
 		}
 	}
+	r.stage("Creating Snapshot", 15)
 	if r.faults.NbdkitFails {
 		return errNbdkit
 	}
@@ -152,8 +153,9 @@ func (r *run) login(ctx context.Context) error {
 }
 
 // takeSnapshot removes the snapshots of other backups of the VM first: SBC takes
-// any "sbak-*" for a leftover. That it cannot is logged and no more.
-func (r *run) takeSnapshot(ctx context.Context) error {
+// any "sbak-*" for a leftover. That it cannot is logged and no more. An early
+// snapshot is taken before SBC would have logged in, so it says nothing of it yet.
+func (r *run) takeSnapshot(ctx context.Context, early bool) error {
 	r.phase("snapshot")
 	if err := r.pass(ctx, "snapshot"); err != nil {
 		return err
@@ -167,8 +169,10 @@ func (r *run) takeSnapshot(ctx context.Context) error {
 	} else if removed := r.server.snapshots.removeOf(r.vm.Path, snapshotPrefix(r.request.JobID)); len(removed) > 0 {
 		r.log.Warn("removed existing snapshots", "names", removed)
 	}
-	r.stage("Initializing", 5)
-	r.stage("Creating Snapshot", 10)
+	if !early {
+		r.stage("Initializing", 5)
+		r.stage("Creating Snapshot", 10)
+	}
 	if r.faults.QuiesceFails {
 		return errors.New("an error occurred while quiescing the virtual machine")
 	}
@@ -183,7 +187,6 @@ func (r *run) takeSnapshot(ctx context.Context) error {
 			s.Disks = append(s.Disks, DiskState{Position: i, Key: disk.Key, ChangeID: disk.changeID})
 		}
 	})
-	r.stage("Creating Snapshot", 15)
 	return nil
 }
 

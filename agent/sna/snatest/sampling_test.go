@@ -210,3 +210,36 @@ func TestAWorkerThatFailsEndsAlone(t *testing.T) {
 		t.Errorf("the first third differs, %v", err)
 	}
 }
+
+// TestAnIncrementalTriesEveryExtent of an export that is gone, four times each: so
+// long does SBC live on after a cancel.
+func TestAnIncrementalTriesEveryExtent(t *testing.T) {
+	ctx := within(t)
+	m := newMachine(t, "raw", 16*mib)
+	h := newHub(t)
+	server := newServer(t, snatest.Options{VMs: []snatest.VM{m.vm}, Callback: h.URL, RetryDelay: 10 * time.Millisecond})
+	start(ctx, t, server, m.request(job1))
+	finished(ctx, t, server, job1)
+	h.mu.Lock()
+	h.changeIDs["0"] = h.complete[0]
+	h.mu.Unlock()
+	for extent := range 6 { // more than 1 MiB apart
+		m.content[0][extent*2*mib] ^= 1
+	}
+	writeSource(t, m.vm.Disks[0].Source, m.content[0])
+	server.Hold("copy/0")
+	start(ctx, t, server, m.request(job2))
+	run, err := server.WaitHeld(ctx, job2, "copy/0")
+	if err != nil || run.Disks[0].SourceBytes != 3*64<<10 {
+		t.Fatalf("half way: %+v, %v", run, err)
+	}
+	m.exports[0].stop(t)
+	server.Release("copy/0")
+	run, err = server.WaitRun(ctx, job2)
+	if err != nil || run.Error == "" || len(h.complete) != 1 || len(server.State().Snapshots) != 0 {
+		t.Errorf("%+v, %v", run, err)
+	}
+	if d := run.Disks[0]; d.Retries != 3*3 || d.SourceBytes != (3+3*4)*64<<10 {
+		t.Errorf("%+v", d)
+	}
+}

@@ -236,7 +236,7 @@ func (s *Server) fork(request startBody, faults Faults) (pid int, err error) {
 	s.mu.Unlock()
 
 	if s.options.SnapshotBeforeAnswer && lookup == nil && !faults.LoginFails && !faults.QuiesceFails {
-		if err := r.takeSnapshot(ctx); err != nil {
+		if err := r.takeSnapshot(ctx, true); err != nil {
 			r.log.Warn("no early snapshot, sbc will try again", "error", err)
 		}
 	}

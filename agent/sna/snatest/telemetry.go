@@ -33,7 +33,6 @@ type telemetry struct {
 // progressAggregator reports the copy of one disk from a goroutine of its own.
 type progressAggregator struct {
 	disk    *diskRun
-	ctx     context.Context
 	total   int64 // as SBC believes
 	copied  atomic.Int64
 	began   time.Time
@@ -45,7 +44,7 @@ type progressAggregator struct {
 
 func (d *diskRun) startProgress(ctx context.Context, total int64) *progressAggregator {
 	p := &progressAggregator{
-		disk: d, ctx: ctx, total: total, began: time.Now(), sentAt: time.Now(),
+		disk: d, total: total, began: time.Now(), sentAt: time.Now(),
 		quit: make(chan struct{}), ended: make(chan struct{}),
 	}
 	go func() {
@@ -55,7 +54,7 @@ func (d *diskRun) startProgress(ctx context.Context, total int64) *progressAggre
 		for {
 			select {
 			case <-ticker.C:
-				p.maybeSend()
+				p.maybeSend(ctx)
 			case <-p.quit:
 				return
 			}
@@ -72,7 +71,7 @@ func (p *progressAggregator) stop() {
 // maybeSend reports after two seconds or one percent. Of a total of 0, which
 // every disk below 1 GiB has, the percentage is no number or infinite: the SNA
 // then hears nothing, since JSON cannot say it, and the SHA hears 0.
-func (p *progressAggregator) maybeSend() {
+func (p *progressAggregator) maybeSend(ctx context.Context) {
 	copied := p.copied.Load()
 	percent := float64(copied) / float64(p.total) * 100
 	if time.Since(p.sentAt) < snaInterval && !(percent >= p.percent+snaPercent) {
@@ -88,7 +87,7 @@ func (p *progressAggregator) maybeSend() {
 	p.disk.tellSNA(progressUpdate{
 		Stage: "Transfer", Status: "in_progress", BytesTransferred: copied, TotalBytes: p.total, ThroughputBPS: speed, Percent: percent,
 	})
-	p.disk.tellSHA(p.ctx, telemetry{
+	p.disk.tellSHA(ctx, telemetry{
 		Status: "running", CurrentPhase: "transferring", BytesTransferred: copied, TotalBytes: p.total, TransferSpeedBps: speed, ETASeconds: eta,
 	})
 	p.sentAt, p.percent = time.Now(), percent
@@ -97,10 +96,10 @@ func (p *progressAggregator) maybeSend() {
 // finish reports the end of the disk, in words that read as if it were the end
 // of the job, and to the SHA twice: "running" and "completed", with the total for
 // the bytes, then "completed" with nothing.
-func (p *progressAggregator) finish() {
+func (p *progressAggregator) finish(ctx context.Context) {
 	p.disk.tellSNA(progressUpdate{Stage: "Transfer", Status: "completed", BytesTransferred: p.total, TotalBytes: p.total, Percent: 100})
-	p.disk.tellSHA(p.ctx, telemetry{Status: "running", CurrentPhase: "completed", BytesTransferred: p.total, TotalBytes: p.total})
-	p.disk.tellSHA(p.ctx, telemetry{Status: "completed", CurrentPhase: "completed"})
+	p.disk.tellSHA(ctx, telemetry{Status: "running", CurrentPhase: "completed", BytesTransferred: p.total, TotalBytes: p.total})
+	p.disk.tellSHA(ctx, telemetry{Status: "completed", CurrentPhase: "completed"})
 }
 
 // tracker is what SBC remembers of its reports to the SHA, for all disks: after
