@@ -2,15 +2,19 @@ package main_test
 
 import (
 	"bytes"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sendense/backup-agent/nbd"
 )
 
 // TestLogLevel: the level changes while the daemon runs, over the socket and by a reload; a reload takes up nothing of a
@@ -87,5 +91,46 @@ func TestReloadNotifies(t *testing.T) {
 			t.Errorf("at the end: %q", got)
 		}
 		must(t, os.WriteFile(h.config, []byte("no configuration"), 0o644))
+	}
+}
+
+// TestReloadZeroes: what becomes of WRITE_ZEROES changes by a reload, for the exports that are made after it, and the status warns.
+func TestReloadZeroes(t *testing.T) {
+	h := serviceHub(t, "[http]")
+	ids, sources := map[string]string{}, map[string][]string{}
+	zeroes := func(vm string) error {
+		t.Helper()
+		sources[vm] = h.addVM(vm, 1<<20)
+		ids[vm] = h.held(vm, "disk/0")
+		b, err := h.dial().GetBackup(t.Context(), ids[vm])
+		must(t, err)
+		d := b.Disks[0]
+		c, err := nbd.Dial(t.Context(), net.JoinHostPort("127.0.0.1", strconv.Itoa(int(d.NBDPort))), d.NBDExportName)
+		must(t, err)
+		defer c.Conn.Close()
+		return c.WriteZeroes(0, 1<<20)
+	}
+	if err := zeroes("before"); !errors.Is(err, syscall.EIO) {
+		t.Errorf("before: %v", err)
+	}
+	if code, out, _ := h.ctl("status"); code != 0 || strings.Contains(out, "warning") {
+		t.Errorf("before: %d %s", code, out)
+	}
+	whole, err := os.ReadFile(h.config)
+	must(t, err)
+	must(t, os.WriteFile(h.config, bytes.Replace(whole, []byte("[http]"), []byte("[sna]\naccept_write_zeroes = true\n[http]"), 1), 0o644))
+	if out, err := exec.Command("systemctl", "reload", daemonUnit).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	h.eventually("the status warns", func() bool {
+		_, out, _ := h.ctl("status")
+		return strings.Contains(out, "warning: sna.accept_write_zeroes is set")
+	})
+	if err := zeroes("after"); err != nil {
+		t.Errorf("after: %v", err)
+	}
+	h.release("disk/0")
+	for vm, id := range ids {
+		h.completes(id, sources[vm])
 	}
 }
