@@ -208,7 +208,7 @@ func TestPruneIsHeld(t *testing.T) {
 	w.stop()
 	w.start()
 	held(3)
-	if done := w.prune(agent.PruneRequest{VMName: "vm"}); done.Removed != 3 || w.there(chain) != "- - - there there" {
+	if done := w.prune(agent.PruneRequest{VMName: "vm"}); done.Removed != 3 || len(done.Held) != 0 || w.there(chain) != "- - - there there" {
 		t.Errorf("by hand: %+v, there: %s", done, w.there(chain))
 	}
 	held(0)
