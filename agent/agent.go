@@ -170,6 +170,7 @@ func (a *Agent) Open(ctx context.Context) error {
 	for _, r := range a.repositories {
 		go a.detectIO(r) // not waited for: one that hangs must not keep the agent from its end
 	}
+	a.lookAtDates()
 	events := a.units.Watch(a.work, unitPrefix)
 	if err := a.takeUpActive(); err != nil {
 		return err

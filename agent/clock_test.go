@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,6 +58,21 @@ func (w *world) doctorSays(check string) (list []doctor.Finding) {
 	return list
 }
 
+// warns fails the test unless a warning with these words has been logged.
+func warns(t *testing.T, log *lockedBuffer, words ...string) {
+	t.Helper()
+	for line := range strings.Lines(log.String()) {
+		found := strings.Contains(line, "level=WARN")
+		for _, w := range words {
+			found = found && strings.Contains(line, w)
+		}
+		if found {
+			return
+		}
+	}
+	t.Errorf("no warning has %q:\n%s", words, log.String())
+}
+
 const fiveYears = 5 * 365 * 24 * time.Hour
 
 // TestClockWasAhead: one backup was made while the clock was five years ahead. It costs no other restore point its place; it is no
@@ -70,7 +86,10 @@ func TestClockWasAhead(t *testing.T) {
 		chain = append(chain, instant{w.point("vm", backup.Auto), freeze(t, sources)})
 	}
 	ahead := chain[1].Backup
+	var log lockedBuffer
+	w.logger = slog.New(slog.NewTextHandler(&log, nil))
 	w.redated(fiveYears, ahead)
+	warns(t, &log, "a restore point is dated in the future", ahead.ID)
 	chain[1].CreatedAt = chain[1].CreatedAt.Add(fiveYears)
 
 	dry := w.prune(agent.PruneRequest{DryRun: true})
@@ -80,6 +99,7 @@ func TestClockWasAhead(t *testing.T) {
 	if done := w.prune(agent.PruneRequest{}); done.Removed != 0 || done.Kept != 3 {
 		t.Errorf("pruned: %+v", done)
 	}
+	warns(t, &log, "a restore point counts for no rule", ahead.ID)
 	const of = `{repository="main",vm="vm"}`
 	rebuilt, err := w.agent.Backup(chain[2].ID)
 	must(t, err)
@@ -188,7 +208,7 @@ func TestPruneIsHeld(t *testing.T) {
 	w.stop()
 	w.start()
 	held(3)
-	if done := w.prune(agent.PruneRequest{VMName: "vm"}); done.Removed != 3 || w.there(chain) != "- - - there there" {
+	if done := w.prune(agent.PruneRequest{VMName: "vm"}); done.Removed != 3 || len(done.Held) != 0 || w.there(chain) != "- - - there there" {
 		t.Errorf("by hand: %+v, there: %s", done, w.there(chain))
 	}
 	held(0)

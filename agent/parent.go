@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/repository"
@@ -20,6 +21,10 @@ func (a *Agent) chooseParent(ctx context.Context, vm backup.VM, repo *repository
 	newest, found, err := a.store.LatestCompleted(vm.Name, repo.ID)
 	if err != nil {
 		return "", nil, "", AsError(err)
+	}
+	if found && backup.Future(newest.CreatedAt, time.Now()) {
+		a.log.Warn("the restore point that was made last is dated in the future: it is the parent all the same", logBackupID, newest.ID,
+			logVM, vm.Name, "created_at", newest.CreatedAt)
 	}
 	unfit := a.unfitParent(ctx, vm, repo, newest, found)
 	switch {

@@ -31,7 +31,7 @@ type PruneReport struct {
 	Merged     int           // restore points that took in what others held, or would
 	Failed     int           // that should have been removed and were not
 	FreedBytes int64         // room that the removed ones took, less what others grew by; of a dry run the most that it may be
-	Held       []HeldPrune   // what a scheduled run has left to a person; of any other the same that it would
+	Held       []HeldPrune   // what a scheduled run has left to a person; of a dry run what it would
 }
 
 // A HeldPrune is what a scheduled run leaves to a person, because it would remove too many restore points of a VM in a repository
@@ -181,7 +181,7 @@ func (a *Agent) pruneGroup(ctx context.Context, g store.PointGroup, r PruneReque
 	for _, d := range plan.Decisions {
 		p.add(d, points[d.Point.ID])
 	}
-	if plan.Held {
+	if plan.Held && (r.DryRun || r.Scheduled) {
 		p.held = &HeldPrune{g.VM, g.Repository, len(plan.Deletions), len(set.Points), set.Now}
 	}
 	switch {

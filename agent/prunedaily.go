@@ -2,6 +2,8 @@ package agent
 
 import (
 	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
 )
 
 // pruneLook is how often it is looked whether the time of day has come: the clock may be set, and the host may sleep.
@@ -22,7 +24,7 @@ func (a *Agent) pruneDaily() {
 			a.log.Error("the policies cannot be applied", logError, err)
 			continue
 		}
-		if last.IsZero() {
+		if last.IsZero() || backup.Future(last, time.Now()) { // never, or by a clock that was wrong
 			last = began // the first time is the next one
 		}
 		if !pruneDue(last, time.Now().In(zone), hour, minute) {

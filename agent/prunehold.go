@@ -2,9 +2,7 @@ package agent
 
 import (
 	"fmt"
-	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -41,13 +39,4 @@ func (a *Agent) HeldPrunes() ([]HeldPrune, error) {
 		}
 	}
 	return list, nil
-}
-
-// maxNamed is how many restore points of the future are named where they are not listed.
-const maxNamed = 20
-
-// FuturePoints are restore points that a clock dated in the future, not more than are worth naming, and how many there are.
-func (a *Agent) FuturePoints() (points []backup.Backup, total int, err error) {
-	points, total, err = a.store.FuturePoints(time.Now(), maxNamed)
-	return points, total, AsError(err).orNil()
 }

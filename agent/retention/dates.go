@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
 )
@@ -13,67 +12,77 @@ import (
 // is kept, and takes the place of no other. A date is not believed
 //
 //   - when it lies in the future, or
-//   - when it contradicts the order in which the points were made. Of two dates that contradict each other one is wrong, and
-//     nothing says which: as many dates are believed as agree with one another. Several sets may be equally large: then the
-//     later dates of the older points are not believed.
+//   - when it contradicts the order in which the points were made. Of two dates that contradict each other one is wrong. It is
+//     the one that disagrees with most: the longest run of points whose dates do not decrease is believed. Where there are
+//     several, a date is believed that contradicts none of any of them.
 func (s Set) misdated() map[string]string {
-	points := slices.DeleteFunc(slices.Clone(s.Points), func(x Point) bool { return backup.Future(x.CreatedAt, s.Now) })
-	slices.SortFunc(points, oldestMadeFirst)
 	why := map[string]string{}
-	believed := longestInOrder(points)
-	next := 0 // in believed: the first that was made at or after the point
-	for i, x := range points {
-		for next < len(believed) && believed[next] < i {
-			next++
+	points := slices.DeleteFunc(slices.Clone(s.Points), func(x Point) bool {
+		future := backup.Future(x.CreatedAt, s.Now)
+		if future {
+			why[x.ID] = "its date is in the future"
 		}
-		early := next > 0 && x.CreatedAt.Before(points[believed[next-1]].CreatedAt.Add(-backup.ClockTolerance))
-		late := next < len(believed) && x.CreatedAt.After(points[believed[next]].CreatedAt.Add(backup.ClockTolerance))
-		switch {
-		case early:
-			why[x.ID] = "its date is before that of " + points[believed[next-1]].ID + ", which was made earlier"
-		case late:
-			why[x.ID] = "its date is after that of " + points[believed[next]].ID + ", which was made later"
+		return future
+	})
+	slices.SortFunc(points, oldestMadeFirst)
+	inRun := inLongestRun(points)
+	latest := -1 // in points: of those in a run that were made earlier, the one with the latest date
+	for i, x := range points {
+		if latest >= 0 && x.CreatedAt.Before(points[latest].CreatedAt.Add(-backup.ClockTolerance)) {
+			why[x.ID] = "its date is before that of " + points[latest].ID + ", which was made earlier"
+		}
+		if inRun[i] && (latest < 0 || x.CreatedAt.After(points[latest].CreatedAt)) {
+			latest = i
 		}
 	}
-	for _, x := range s.Points {
-		if backup.Future(x.CreatedAt, s.Now) {
-			why[x.ID] = "its date is in the future"
+	earliest := -1 // of those that were made later, the one with the earliest date
+	for i, x := range slices.Backward(points) {
+		if earliest >= 0 && x.CreatedAt.After(points[earliest].CreatedAt.Add(backup.ClockTolerance)) {
+			why[x.ID] = "its date is after that of " + points[earliest].ID + ", which was made later"
+		}
+		if inRun[i] && (earliest < 0 || x.CreatedAt.Before(points[earliest].CreatedAt)) {
+			earliest = i
 		}
 	}
 	return why
 }
 
-// longestInOrder returns the places of the longest run of points, not necessarily side by side, whose dates do not decrease.
-// ends[n] is where the run of n+1 points ends whose last date is the earliest.
-func longestInOrder(points []Point) []int {
-	var ends []int
-	before := make([]int, len(points))
+// inLongestRun says of each point whether it is in a longest run of points, not necessarily side by side, whose dates do not
+// decrease: one that ends with it and one that begins with it are together as long as any.
+func inLongestRun(points []Point) []bool {
+	dates := make([]int64, len(points))
 	for i, x := range points {
-		n, _ := slices.BinarySearchFunc(ends, x.CreatedAt, func(end int, date time.Time) int {
-			if points[end].CreatedAt.After(date) {
-				return 1
-			}
-			return -1 // also where they are equal: the run goes on behind it
-		})
-		before[i] = -1
-		if n > 0 {
-			before[i] = ends[n-1]
-		}
+		dates[i] = x.CreatedAt.UnixNano()
+	}
+	ending := runLengths(dates)
+	slices.Reverse(dates)
+	for i := range dates {
+		dates[i] = -dates[i]
+	}
+	beginning := runLengths(dates)
+	slices.Reverse(beginning)
+	in, longest := make([]bool, len(points)), slices.Max(append(ending, 0))
+	for i := range points {
+		in[i] = ending[i]+beginning[i]-1 == longest
+	}
+	return in
+}
+
+// runLengths is how long the longest run is that ends with each number and does not decrease. ends[n] is the least number with
+// which one of length n+1 ends.
+func runLengths(numbers []int64) []int {
+	var ends []int64
+	lengths := make([]int, len(numbers))
+	for i, x := range numbers {
+		n, _ := slices.BinarySearch(ends, x+1) // the first that is greater
 		if n == len(ends) {
-			ends = append(ends, i)
+			ends = append(ends, x)
 		} else {
-			ends[n] = i
+			ends[n] = x
 		}
+		lengths[i] = n + 1
 	}
-	if len(ends) == 0 {
-		return nil
-	}
-	run := make([]int, 0, len(ends))
-	for i := ends[len(ends)-1]; i >= 0; i = before[i] {
-		run = append(run, i)
-	}
-	slices.Reverse(run)
-	return run
+	return lengths
 }
 
 // oldestMadeFirst orders points as they were made. Where the sequence does not tell two apart, their dates and ids do, so that

@@ -45,8 +45,7 @@
 //	lists
 //	    <list>                   -> bucket, absent when empty
 //	        <created> <id>       -> nothing; created is the record's creation time, so the newest is the last
-//
-//	    <sequence> <id>          -> nothing; in lists "order/" alone: 8 bytes, big-endian
+//	        <sequence> <id>      -> nothing; in the lists "order/" alone: 8 bytes, big-endian
 //
 // The lists are indexes of backups; a record is in all of these that apply:
 //

@@ -43,13 +43,13 @@ func TestWrongClockIsShown(t *testing.T) {
 		Points: []rpc.PrunedPoint{{BackupID: b.BackupID, Action: rpc.PruneKeep, Misdated: "its date is in the future", Reasons: []string{"why"}}},
 	}
 	says(t, "prune --dry-run", func(p *printer) { printPrune(p, report) }, "1 restore point is dated by a clock that was wrong",
-		"The daily run is held for VM web 01 in repository main", "sendensectl backup prune 'web 01' --dry-run")
+		"The daily run leaves VM web 01 in repository main to you", "sendensectl backup prune 'web 01' --dry-run")
 	if got := pruneCommand("-v", "--yes"); got != "sendensectl backup prune --yes -- '-v'" {
 		t.Error(got)
 	}
 	report.DryRun = false
 	p := &printer{}
-	if printPrune(p, report); strings.Contains(p.buf.String(), "held") {
+	if printPrune(p, report); strings.Contains(p.buf.String(), "daily run") {
 		t.Errorf("a prune that was done says %q", p.buf.String())
 	}
 }

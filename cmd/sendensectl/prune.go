@@ -138,7 +138,7 @@ func heldText(h rpc.HeldPrune) string {
 
 // printHeld explains what the daily run does not do by itself, and how to have it done.
 func printHeld(p *printer, h rpc.HeldPrune) {
-	p.line("The daily run is held for VM %s in repository %s: it would remove %d of %d restore points at once. That is right after the",
+	p.line("The daily run leaves VM %s in repository %s to you: it would remove %d of %d restore points at once. That is right after the",
 		h.VMName, h.RepositoryID, h.RemovedCount, h.PointCount)
 	p.line("policy was changed or applied for the first time, and wrong if a clock is. See why: %s", pruneCommand(h.VMName, "--dry-run"))
 	p.line("If it is right: %s", pruneCommand(h.VMName, "--repository "+h.RepositoryID+" --yes"))
