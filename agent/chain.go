@@ -38,6 +38,11 @@ func readableDamage(format string, args ...any) error {
 	return &damageError{err: fmt.Errorf(format, args...), readable: true}
 }
 
+func isDamage(err error) bool {
+	var damage *damageError
+	return errors.As(err, &damage)
+}
+
 // chain lists a restore point and all it stands on, the newest first.
 func (a *Agent) chain(point backup.Backup) ([]backup.Backup, error) {
 	list := []backup.Backup{point}

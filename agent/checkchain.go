@@ -50,9 +50,17 @@ func present(repo *repository.Repository) error {
 // can name any file as its backing: what it names must be what was made.
 func (a *Agent) checkImage(repo *repository.Repository, p backup.Backup, d repository.ManifestDisk) error {
 	path := filepath.Join(dirOf(repo, p), d.File)
+	var changed *repository.Changed
+	looked := repo.LookAt(nbd.DirName(p.VM.Name), p.ID, d)
+	if looked != nil && !errors.As(looked, &changed) {
+		return finding(looked)
+	}
 	info, short := a.tools.Whole(path)
 	if short != nil && !errors.Is(short, nbd.ErrCutShort) {
-		return finding(short)
+		if err := finding(short); looked == nil || !isDamage(err) {
+			return err
+		}
+		return damagef("%w; %w", looked, short) // its size says more than what is left of it
 	}
 	switch {
 	case info.VirtualBytes != d.CapacityBytes:
@@ -64,8 +72,8 @@ func (a *Agent) checkImage(repo *repository.Repository, p backup.Backup, d repos
 	case info.Encrypted != (d.KeyID() != ""):
 		return damagef("image %s is encrypted: %v, its manifest says %v", path, info.Encrypted, d.KeyID() != "")
 	}
-	if err := repo.LookAt(nbd.DirName(p.VM.Name), p.ID, d); err != nil {
-		return finding(err)
+	if looked != nil {
+		return finding(looked)
 	}
 	if info.Corrupt || info.Dirty {
 		return readableDamage("image %s is marked as damaged", path)

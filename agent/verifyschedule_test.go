@@ -35,20 +35,21 @@ func TestVerifySchedule(t *testing.T) {
 	for _, p := range points {
 		w.known(p.ID, "a verification by schedule", read)
 	}
-	image := points[1].Runs[0].Image
-	flip(t, image, sizeOf(t, image)/2, 5)
+	image := points[0].Runs[0].Image
+	at := dataOffset(t, image)
+	flip(t, image, at, 5)
 	damaged := func(v backup.Verification) bool { return len(v.Damage) == 1 && v.Damage[0].Deep }
-	w.known(points[1].ID, "the damage to be found", damaged)
-	w.eventually("the damage to be told", func() bool { return w.scrape()["sendense_verify_damaged_restore_points"] == 1 })
+	w.known(points[0].ID, "the damage to be found", damaged)
+	w.eventually("the damage to be told", func() bool { return w.scrape()["sendense_verify_damaged_restore_points"] == 3 }) // all that stands on it, too
 	w.stop()
 	w.start()
-	w.known(points[1].ID, "the damage after a restart", damaged)
-	b, err := w.agent.Backup(points[1].ID)
+	w.known(points[0].ID, "the damage after a restart", damaged)
+	b, err := w.agent.Backup(points[0].ID)
 	must(t, err)
 	before := b.Verified.DeepAt
-	w.known(points[1].ID, "another verification after a restart", func(v backup.Verification) bool { return damaged(v) && v.DeepAt.After(before) })
-	flip(t, image, sizeOf(t, image)/2, 5)
-	w.known(points[1].ID, "the damage to be gone", read)
+	w.known(points[0].ID, "another verification after a restart", func(v backup.Verification) bool { return damaged(v) && v.DeepAt.After(before) })
+	flip(t, image, at, 5)
+	w.known(points[0].ID, "the damage to be gone", read)
 	s := w.scrape()
 	if s["sendense_verify_interval_seconds{depth=\"deep\"}"] != 1 || s["sendense_verify_oldest_timestamp_seconds{depth=\"deep\"}"] < float64(before.Unix()) {
 		t.Errorf("the schedule is told as %v, %v", s["sendense_verify_interval_seconds{depth=\"deep\"}"], s["sendense_verify_oldest_timestamp_seconds{depth=\"deep\"}"])
