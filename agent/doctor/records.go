@@ -29,6 +29,9 @@ func (h *host) recordsChecks() []check {
 // errNotCompared says that a daemon which has just started has not come to it.
 var errNotCompared = errors.New("the daemon has not compared them yet")
 
+// errDaemon says that the daemon has tried to.
+var errDaemon = errors.New("the daemon cannot compare them")
+
 const rebuildHint = "stop the daemon and run 'sendense-agent rebuild --dry-run', which says what it would take in; then without --dry-run"
 
 // records compares what is on record with what lies in a repository, in which an older database that was put back shows.
@@ -38,6 +41,8 @@ func (h *host) records(ctx context.Context, r config.Repository) []Finding {
 	switch {
 	case errors.Is(err, errNotCompared):
 		return about.skip(err.Error(), "run this again in a minute")
+	case errors.Is(err, errDaemon):
+		return about.warn(err.Error(), "see that the repository is mounted, and that the daemon can read it; it tries again every 10 minutes")
 	case errors.Is(err, repository.ErrEmpty):
 		return about.error(err.Error(), "mount it: restore points of it are on record")
 	case errors.Is(err, fs.ErrNotExist):
@@ -71,7 +76,7 @@ func (h *host) compare(ctx context.Context, r config.Repository) (rebuild.Compar
 		s := h.catalog(r.ID)
 		switch {
 		case s.Error != "":
-			return s.Comparison, errors.New(s.Error)
+			return s.Comparison, fmt.Errorf("%w: %s", errDaemon, s.Error)
 		case s.At.IsZero():
 			return s.Comparison, errNotCompared
 		}

@@ -191,7 +191,7 @@ func (c *comparing) unrecorded(vm, id string) error {
 	case damaged != nil && known.State == backup.Completed:
 		return nil // it has been completed meanwhile; a verification reads it
 	}
-	if why := contradiction(known, m, c.repository.Dir(vm, id)); why != nil && c.stillThere(vm, id) {
+	if why := contradiction(known, m, c.repository.ID, c.repository.Dir(vm, id)); why != nil && c.stillThere(vm, id) {
 		c.add(Unrecorded, vm, id, why.Error())
 	}
 	return nil

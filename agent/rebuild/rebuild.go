@@ -99,7 +99,7 @@ func (b *builder) addPoint(r *repository.Repository, p repository.Found) error {
 	to := &b.report.Imported
 	if !added {
 		to = &b.report.AlreadyThere
-		why, corrected, err := b.compare(m, p.Path)
+		why, corrected, err := b.compare(m, r.ID, p.Path)
 		switch {
 		case err != nil:
 			return err
@@ -119,7 +119,7 @@ func (b *builder) addPoint(r *repository.Repository, p repository.Found) error {
 
 // compare says why what was not imported is not what the database knows under its id; nil if it is. Where the record only lacks what a
 // rewriting has changed since, it is corrected.
-func (b *builder) compare(m repository.Manifest, directory string) (why error, corrected bool, err error) {
+func (b *builder) compare(m repository.Manifest, repositoryID, directory string) (why error, corrected bool, err error) {
 	removed, err := b.store.Removed(m.BackupID)
 	if err != nil {
 		return nil, false, err
@@ -131,7 +131,7 @@ func (b *builder) compare(m repository.Manifest, directory string) (why error, c
 	if err != nil {
 		return nil, false, err
 	}
-	if why := contradiction(known, m, directory); why != nil || known.State != backup.Completed {
+	if why := contradiction(known, m, repositoryID, directory); why != nil || known.State != backup.Completed {
 		return why, false, nil
 	}
 	what, rewritten := m.Disagrees(known)

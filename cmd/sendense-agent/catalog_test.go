@@ -99,3 +99,22 @@ func TestOlderDatabasePutBack(t *testing.T) {
 		t.Errorf("the next one stands on %+v, %v", b.ParentBackupID, err)
 	}
 }
+
+// TestDoctorOfUnmounted: an empty mount point, of which restore points are on record, is named, whether the daemon runs or not.
+func TestDoctorOfUnmounted(t *testing.T) {
+	h := healthyHub(t)
+	h.addVM("pgtest1", diskSize)
+	h.steps(step{words("backup start pgtest1 --type full --wait"), 0, "completed", "completed"})
+	if code := h.daemon.end(syscall.SIGTERM); code != 0 {
+		t.Fatalf("the daemon exited with %d", code)
+	}
+	path := filepath.Join(h.dir, "repository")
+	must(t, os.Rename(path, path+".away"))
+	must(t, os.Mkdir(path, 0o755))
+	h.finds(h.doctor(), doctor.Error, "records", "main", "is empty: is it mounted?", "mount it")
+	h.boot()
+	h.eventually("the daemon has tried", func() bool { return strings.Contains(h.daemon.stderr(), "is it mounted?") })
+	h.finds(h.doctor(), doctor.Warning, "records", "main", "the daemon cannot compare them", "is empty: is it mounted?", "mounted")
+	must(t, os.Remove(path))
+	must(t, os.Rename(path+".away", path))
+}
