@@ -115,7 +115,7 @@ func (m *metrics) initialize() {
 	}
 	for _, reason := range []Reason{
 		ExporterFailed, ImageFailed, RepositoryFailed, NoSpace, NoFreePort, NoParent,
-		SNAUnreachable, SNARefused, DeadlinePassed, ShuttingDown, Internal,
+		SNAUnreachable, SNARefused, DeadlinePassed, ClientSilent, ClientGone, ShuttingDown, Internal,
 	} {
 		m.failures.WithLabelValues(string(reason))
 	}

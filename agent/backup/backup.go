@@ -51,6 +51,9 @@ type Backup struct {
 	// and the ports are not used again.
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
 
+	// SnapshotMayRemain: the backup ended in the midst of SBC's work, so the VM may still have the snapshot SnapshotName.
+	SnapshotMayRemain bool `json:"snapshot_may_remain,omitempty"`
+
 	Rewrite   *Rewrite   `json:"rewrite,omitempty"`   // it is being given other ground to stand on; nil otherwise
 	Rewritten *Rewritten `json:"rewritten,omitempty"` // it was given other ground to stand on than it was made on
 }
@@ -108,6 +111,7 @@ type DiskRun struct {
 	Unit           string  `json:"unit"`                     // name without suffix; carries the lease's nonce
 	InvocationID   string  `json:"invocation_id,omitempty"`  // of the exporter that was started for this run
 	PID            int     `json:"pid,omitempty"`            // of qemu-nbd
+	Connected      bool    `json:"connected,omitempty"`      // a client was seen connected to it
 	Complete       bool    `json:"complete,omitempty"`       // SBC reported the disk complete
 	ChangeID       string  `json:"change_id,omitempty"`      // as SBC reported it
 	ReceivedBytes  uint64  `json:"received_bytes,omitempty"` // bytes on the wire to the export, saved before its socket stopped
@@ -125,6 +129,9 @@ func (b *Backup) Run(diskID int) *DiskRun {
 	}
 	return nil
 }
+
+// SnapshotName is the name that SBC gives the VM's snapshot.
+func (b *Backup) SnapshotName() string { return "sbak-" + b.ID }
 
 // Encrypted says whether the images are encrypted. It is all of them or none.
 func (b *Backup) Encrypted() bool {

@@ -75,7 +75,7 @@ type SNA struct {
 	ConnectTimeout  Duration `toml:"connect_timeout"`
 	StartTimeout    Duration `toml:"start_timeout"`
 	DiscoverTimeout Duration `toml:"discover_timeout"`
-	Cooldown        Duration `toml:"cooldown"` // VM and ports rest this long after a start whose outcome is unknown; 0 = no rest
+	Cooldown        Duration `toml:"cooldown"` // cool-down of VM and ports after a backup whose client may still be running; 0 = none
 }
 
 // Deadlines end runs that do not move.
@@ -84,6 +84,9 @@ type Deadlines struct {
 	NoProgress      Duration `toml:"no_progress"`      // without a byte on any export
 	WholeRun        Duration `toml:"whole_run"`        // 0 = none
 	Disconnect      Duration `toml:"disconnect"`       // from the last disk's completion until every client is gone
+	FirstReport     Duration `toml:"first_report"`     // SBC tells the SNA nothing before its first connection; 0 = none
+	NextReport      Duration `toml:"next_report"`      // SBC tells the SNA nothing new before its first connection; 0 = none
+	ClientGone      Duration `toml:"client_gone"`      // without a connection to any export, once there was one; 0 = none
 }
 
 // What becomes of the images of a backup that failed after it had copied something.
@@ -206,7 +209,10 @@ func Default() *Config {
 		Deadlines: Deadlines{
 			FirstConnection: DurationOf(15 * time.Minute),
 			NoProgress:      DurationOf(2 * time.Hour),
-			Disconnect:      DurationOf(10 * time.Minute),
+			Disconnect:      DurationOf(time.Hour),
+			FirstReport:     DurationOf(45 * time.Second),
+			NextReport:      DurationOf(45 * time.Second),
+			ClientGone:      DurationOf(45 * time.Second),
 		},
 		Limits:  Limits{MaxBackups: 16, MaxQueued: 1000, MaxRestores: 16},
 		Restore: Restore{Lifetime: DurationOf(24 * time.Hour), MaxLifetime: DurationOf(7 * 24 * time.Hour), Guestfish: "/usr/bin/guestfish", ReaderUser: "sendense-files"},
