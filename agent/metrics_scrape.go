@@ -52,7 +52,7 @@ func (s *scrape) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descBuild, descError,
 		descActive, descActiveInfo, descRestores, descPruned, descRestoreInfo, descRestoreOverdue, descPorts, descStoreSize,
-		descVMs, descVMsOmitted, descVMAdded, descVMInterval, descLastSuccess, descLastReceived, descLastSize,
+		descVMs, descVMsOmitted, descVMAdded, descVMInterval, descSnapshot, descLastSuccess, descLastReceived, descLastSize,
 		descDamaged, descVerifyInterval, descVerifyOldest, descVerifyLast, descVerifyOK,
 		descExports, descReceived, descOrphans,
 		descRepositoryFree, descRepositorySize, descRepositoryUsable, descRepositoryEncrypted,

@@ -60,7 +60,7 @@ func (a *Agent) slowStart(b backup.Backup) time.Duration {
 	return 2 * point.SeenAt.Sub(point.CalledAt) // a clock that was set between makes no harm: first_connection counts too
 }
 
-// What SBC reports while the snapshot is made: the phase, and the percentage once it is there (contract §8).
+// What SBC reports while the snapshot is made: the phase, and the percentage once it is there (decision 31).
 const (
 	phaseSnapshot = "Creating Snapshot"
 	snapshotMade  = 15
@@ -91,7 +91,7 @@ func silentError(b backup.Backup, said snaReport, last clientWord) error {
 	return e
 }
 
-// snapshotHint says where a snapshot may be left. SBC names it after the job (contract §8).
+// snapshotHint says where a snapshot may be left. SBC names it after the job (decision 31).
 func snapshotHint(b backup.Backup) string {
 	return "Snapshot " + b.SnapshotName() + " may be left on the VM"
 }
