@@ -116,6 +116,7 @@ type Progress struct {
 	ETA            time.Duration  // estimated from Fraction; 0 = not known
 	Disks          []DiskProgress // in the order of the record's disks
 	Telemetry      *Telemetry     // what SBC said last; nil if nothing
+	ClientReport   string         // what SBC last reported to the SNA, as far as it was asked for
 }
 
 // DiskProgress is how far the copying of one disk has come.

@@ -20,6 +20,12 @@ func (a *Agent) CompleteDisk(_ context.Context, id string, diskID int, changeID 
 	if len(changeID) > maxChangeIDBytes {
 		return backup.Backup{}, errorf(InvalidRequest, "change_id is %d bytes long, the most is %d", len(changeID), maxChangeIDBytes)
 	}
+	if r := a.run(id); r != nil {
+		r.reporting.Add(1)
+		defer r.reporting.Add(-1)
+	} else if b, err := a.store.Backup(id); err == nil {
+		a.stillLives(b)
+	}
 	b, err := a.changeOfRun(id, func(b *backup.Backup) error {
 		d := b.Run(diskID)
 		switch {

@@ -23,7 +23,7 @@ const (
 	BackupNotFound    Reason = "backup_not_found"     // 404
 	BackupInProgress  Reason = "backup_in_progress"   // 409: the VM has an active backup
 	WrongState        Reason = "wrong_state"          // 409: the backup is not in a state that allows this
-	CoolingDown       Reason = "cooling_down"         // 409: a client of an earlier run may still be on its way
+	CoolingDown       Reason = "cooling_down"         // 409: the client of an earlier run may still be running
 	DiskUnknown       Reason = "disk_unknown"         // 409: vCenter has a disk of the VM that is not on record
 	NoParent          Reason = "no_parent"            // 409: an incremental without a restore point to stand on
 	HasChildren       Reason = "has_children"         // 409: other backups stand on it
@@ -45,6 +45,8 @@ const (
 	SNARefused        Reason = "sna_refused"          // 500: the SNA answered with an error, in its own words
 	SNAOutcomeUnknown Reason = "sna_outcome_unknown"  // 500: the request may have arrived; it is not sent again
 	DeadlinePassed    Reason = "deadline_passed"      // 500: a configured deadline of the run
+	ClientSilent      Reason = "client_silent"        // 500: SBC has not connected, and reports nothing new to the SNA
+	ClientGone        Reason = "client_gone"          // 500: SBC has left before every disk was complete
 	ShuttingDown      Reason = "shutting_down"        // 503
 	ReaderFailed      Reason = "reader_failed"        // 500: what reads files out of a disk could not be started or died
 	ReaderMissing     Reason = "reader_missing"       // 501: what reads files out of a disk is not installed

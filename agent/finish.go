@@ -190,10 +190,12 @@ func (r *run) inspect(b backup.Backup) (repository.Manifest, error) {
 	return r.agent.manifest(b, disks)
 }
 
-// waitForClients waits until no client is connected to any export. SBC reports a disk complete before it disconnects.
+// waitForClients waits until no client is connected to any export. SBC reports a disk complete before it disconnects, and in an
+// incremental it may forget a connection, which then ends with its process, after the snapshot is removed (decision 31).
 func (r *run) waitForClients(b backup.Backup) error {
 	limit := r.agent.config.Deadlines.Disconnect.Std()
-	for deadline := time.Now().Add(limit); ; {
+	began, told := time.Now(), false
+	for deadline := began.Add(limit); ; {
 		d, n, err := busiest(b)
 		if err != nil {
 			return errorf(Internal, "backup %s: counting the clients of port %d: %w", b.ID, d.Port, err)
@@ -207,6 +209,11 @@ func (r *run) waitForClients(b backup.Backup) error {
 			e.BackupID, e.DiskID = b.ID, new(d.DiskID)
 			e.Hint = "what they would still have written is unknown, so the copy cannot be trusted (deadlines.disconnect)"
 			return e
+		}
+		if !told && time.Since(began) > time.Minute {
+			told = true
+			r.agent.log.Info("every disk is complete; the backup waits for the client to close its connections",
+				logBackupID, b.ID, logDisk, d.DiskID, logPort, d.Port)
 		}
 		if err := r.sleep(50 * time.Millisecond); err != nil {
 			return err

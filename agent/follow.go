@@ -21,13 +21,14 @@ func untilPoll() time.Duration {
 	return now.Truncate(pollInterval).Add(pollInterval).Sub(now)
 }
 
-// follow waits until every disk has been reported complete. It fails when an exporter ends before, or a deadline passes.
+// follow waits until every disk has been reported complete. It fails when an exporter or SBC ends before, or a deadline passes.
 func (r *run) follow() error {
 	var p progress
 	var b backup.Backup
+	var err error
+	defer r.inquiry.begin(r.ctx)()
 	for r.changed.Store(true); ; {
 		if r.changed.Swap(false) {
-			var err error
 			if b, err = r.agent.store.Backup(r.id); err != nil {
 				r.agent.log.Error("the record cannot be read", logBackupID, r.id, logError, err)
 				r.changed.Store(true)
@@ -48,7 +49,9 @@ func (r *run) follow() error {
 		if b.AllComplete() && b.State == backup.Running {
 			return nil
 		}
-		b = r.seek(b)
+		if b, err = r.checkClient(r.heed(b)); err != nil {
+			return err
+		}
 		if err := r.checkDeadlines(b, &p); err != nil {
 			return err
 		}
@@ -143,29 +146,6 @@ func (r *run) exporterGone(d backup.DiskRun, how string) error {
 // journalLines is how many of a unit's last lines an error carries.
 const journalLines = 20
 
-// seek looks for the first sign of life of SBC: a client that is connected to an export.
-func (r *run) seek(b backup.Backup) backup.Backup {
-	if !b.SeenAt.IsZero() {
-		return b
-	}
-	clients, err := r.agent.clients.since(r.began)
-	if err != nil {
-		return b // a callback tells as well
-	}
-	for _, d := range b.Runs {
-		if clients[d.Port] == 0 {
-			continue
-		}
-		now, err := r.agent.change(r.id, seen)
-		if err != nil {
-			r.agent.log.Error("a sign of life cannot be recorded, it is looked for again", logBackupID, r.id, logError, err)
-			return b
-		}
-		return now
-	}
-	return b
-}
-
 // seen records a sign of life: whatever became of the answer, the request did arrive.
 func seen(b *backup.Backup) error {
 	if b.SeenAt.IsZero() {
@@ -224,6 +204,9 @@ func (r *run) checkDeadlines(b backup.Backup, p *progress) error {
 		e := errorf(DeadlinePassed, "backup %s: not done within %s", b.ID, whole)
 		e.BackupID, e.Hint = b.ID, "raise deadlines.whole_run if the VM is large"
 		return e
+	}
+	if err := r.checkSilence(b); err != nil {
+		return err
 	}
 	if err := r.checkRoom(b); err != nil {
 		return err

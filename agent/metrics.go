@@ -122,7 +122,7 @@ func (m *metrics) initialize() {
 	}
 	for _, reason := range []Reason{
 		ExporterFailed, ImageFailed, RepositoryFailed, NoSpace, StateUnwritable, NoFreePort, NoParent, DiskUnknown,
-		SNAUnreachable, SNARefused, DeadlinePassed, ShuttingDown, Internal,
+		SNAUnreachable, SNARefused, DeadlinePassed, ClientSilent, ClientGone, ShuttingDown, Internal,
 	} {
 		m.failures.WithLabelValues(string(reason))
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 var descPorts = prometheus.NewDesc("sendense_agent_ports",
-	"Ports for exports: leased, cooling (a late client may still come), foreign (held by another process) and free.",
+	"Ports for exports: leased, cooling (the client of an earlier backup may still be running), foreign (held by another process) and free.",
 	[]string{"state"}, nil)
 
 // What a port of the range is.

@@ -55,7 +55,7 @@ func (s *scrape) Describe(ch chan<- *prometheus.Desc) {
 		descBuild, descError,
 		descActive, descActiveInfo, descRestores, descPruned, descPruneHeld, descFuturePoints, descRestoreInfo, descRestoreOverdue, descPorts, descStoreSize,
 		descStateWritable, descStateFree, descSetAside,
-		descVMs, descVMsOmitted, descVMAdded, descVMInterval, descLastSuccess, descLastReceived, descLastSize,
+		descVMs, descVMsOmitted, descVMAdded, descVMInterval, descSnapshot, descLastSuccess, descLastReceived, descLastSize,
 		descDamaged, descVerifyInterval, descVerifyOldest, descVerifyLast, descVerifyOK,
 		descExports, descReceived, descOrphans,
 		descCatalogDifferences, descCatalogCompared,

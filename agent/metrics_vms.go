@@ -20,6 +20,9 @@ var (
 		"Bytes received on the wire for the newest restore point of a VM in a repository.", []string{"vm", "repository"}, nil)
 	descLastSize = prometheus.NewDesc("sendense_backup_last_success_size_bytes",
 		"Size of all disks in the newest restore point of a VM in a repository.", []string{"vm", "repository"}, nil)
+	descSnapshot = prometheus.NewDesc("sendense_backup_snapshot_may_remain",
+		"1 when the VM may still have the snapshot of a backup that ended in the midst of its client's work, 0 after a later restore point.",
+		[]string{"vm"}, nil)
 	descVMInterval = prometheus.NewDesc("sendense_agent_vm_backup_interval_seconds",
 		"How often a restore point of a VM is expected; of a VM from which none are expected there is no such series.", []string{"vm"}, nil)
 	descVMAdded = prometheus.NewDesc("sendense_agent_vm_added_timestamp_seconds",
@@ -75,6 +78,11 @@ func (a *Agent) scrapeVM(vm backup.VM) ([]prometheus.Metric, error) {
 	if interval := vm.BackupInterval.Or(a.config.Metrics.BackupInterval.Std()); interval > 0 {
 		list = append(list, gauge(descVMInterval, interval.Seconds(), vm.Name))
 	}
+	remains, err := a.snapshotMayRemain(vm.Name)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, gauge(descSnapshot, map[bool]float64{true: 1}[remains], vm.Name))
 	for _, r := range a.repositories {
 		b, found, err := a.store.LatestCompleted(vm.Name, r.ID)
 		if err != nil {
@@ -108,6 +116,30 @@ func (a *Agent) lastSuccess(vm, repository string, now time.Time) (ended time.Ti
 		return b.CreatedAt, true, nil
 	}
 	return b.EndedAt, true, nil
+}
+
+// snapshotLooks bounds how many backups are looked at that ended before their client had begun: they say nothing of a snapshot.
+const snapshotLooks = 10
+
+// snapshotMayRemain says whether the VM may have the snapshot of an earlier backup. The client of a restore point removes what others
+// have left, before it makes its own.
+func (a *Agent) snapshotMayRemain(vmName string) (bool, error) {
+	q := store.Query{VMName: vmName, Limit: 1}
+	for range snapshotLooks {
+		page, next, err := a.store.Backups(q)
+		if err != nil {
+			return false, err
+		}
+		for _, b := range page {
+			if b.SnapshotMayRemain || b.State == backup.Completed {
+				return b.SnapshotMayRemain, nil
+			}
+		}
+		if q.Cursor = next; next == "" {
+			break
+		}
+	}
+	return false, nil
 }
 
 func unixTime(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

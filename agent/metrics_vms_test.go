@@ -102,3 +102,31 @@ func TestMetricsOfCrashes(t *testing.T) {
 		`sendense_backup_failures_total{reason="exporter_failed"}`: 2,
 	})
 }
+
+// TestMetricsOfSnapshots: a VM whose snapshot may be left is one until its next restore point; a backup that never came to a client
+// says nothing of it.
+func TestMetricsOfSnapshots(t *testing.T) {
+	w := newWorld(t, func(c *config.Config, o *snatest.Options) {
+		c.SNA.Cooldown, c.Deadlines.ClientGone = config.DurationOf(0), config.DurationOf(2*time.Second)
+		o.SnapshotBeforeAnswer = false
+	})
+	_, sources := w.putVM("vm", 8<<20, 8<<20)
+	w.putVM("other", 1<<20)
+	remains := func(want float64) {
+		t.Helper()
+		w.wantSeries(w.scrape(), series{
+			`sendense_backup_snapshot_may_remain{vm="vm"}`: want, `sendense_backup_snapshot_may_remain{vm="other"}`: 0,
+		})
+	}
+	remains(0)
+	must(t, w.sna.SetFaults(snatest.Faults{DieInDisks: []int{0}}))
+	w.wait(w.startBackup("vm").ID)
+	remains(1)
+	must(t, w.sna.SetFaults(snatest.Faults{Answer: snatest.AnswerRefuse, Status: 500, Text: "no"}))
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	wantError(t, err, agent.SNARefused, "no")
+	remains(1)
+	must(t, w.sna.SetFaults(snatest.Faults{}))
+	w.completes(w.startBackup("vm"), sources)
+	remains(0)
+}

@@ -58,6 +58,8 @@ func (a *Agent) progress(ctx context.Context, b backup.Backup) (Progress, error)
 	defer r.meter.mu.Unlock()
 	p := summarize(b, r.meter.disks)
 	p.BytesPerSecond = r.meter.rate()
+	_, last := r.inquiry.answer()
+	p.ClientReport = last.String()
 	if t := r.meter.telemetry; t != nil {
 		told := *t
 		p.Telemetry = &told
@@ -181,6 +183,7 @@ func (a *Agent) Telemetry(id string, t Telemetry) error {
 	}
 	r := a.run(id)
 	if r == nil {
+		a.stillLives(b)
 		e := errorf(WrongState, "backup %s is %s", id, b.State)
 		e.BackupID = id
 		return e

@@ -39,6 +39,18 @@ func (r *resting) add(b backup.Backup, d time.Duration) {
 	}
 }
 
+// putOff begins the rest of a backup anew, unless that was done within the time given, or a newer backup has its own.
+func (r *resting) putOff(b backup.Backup, d, within time.Duration) bool {
+	r.mu.Lock()
+	found, known := r.vms[b.VM.Name]
+	r.mu.Unlock()
+	if known && (found.backupID != b.ID || time.Until(found.until) > d-within) {
+		return false
+	}
+	r.add(b, d)
+	return true
+}
+
 // of returns the rest of a VM, under whatever name it is on record, unless it is over.
 func (r *resting) of(vm backup.VM) (rest, bool) {
 	r.mu.Lock()

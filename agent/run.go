@@ -15,10 +15,14 @@ type run struct {
 	vm      string
 	began   time.Time // when this agent took the run up, or asked the SNA: what deadlines count from
 	meter   meter
+	inquiry inquiry
 	doom    error       // why nothing is done for the backup but to undo it; nil for any other
 	changed atomic.Bool // the record may be another than the one that was read last
 
 	reported atomic.Pointer[time.Time] // since when this agent knows that every disk is reported; nil until then
+
+	presence  presence
+	reporting atomic.Int32 // reports of SBC that are being recorded: it waits for the answer, so it lives
 }
 
 // errCancelled is the cause of a run that somebody asked to cancel.

@@ -274,7 +274,8 @@ func (a *Agent) prepareError(err error, vm backup.VM, repo *repository.Repositor
 		return e
 	case errors.As(err, &cooling):
 		e := errorf(CoolingDown, "%w", cooling)
-		e.Hint = "start again after that time (sna.cooldown)"
+		e.Hint = "start again after that time: a second client would remove the snapshot that the first one still reads. While the old client " +
+			"reports, the cool-down begins anew: end its process on the SNA if it does not end (sna.cooldown)"
 		if cooling.BackupID != store.UnknownBackup {
 			e.BackupID = cooling.BackupID
 		}

@@ -308,8 +308,9 @@ func TestExporterDiesInMidCopy(t *testing.T) {
 	w.sna.Release("copy/0")
 }
 
+// TestCancel: nothing is left of a cancelled backup but the cool-down. Its client was connected, and may live on for minutes.
 func TestCancel(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.SNA.Cooldown = config.DurationOf(3 * time.Second) })
 	_, sources := w.putVM("vm", 8<<20, 8<<20)
 	w.sna.Hold("copy/1")
 	b := w.startBackup("vm")
@@ -327,7 +328,16 @@ func TestCancel(t *testing.T) {
 	if run, err := w.sna.WaitRun(t.Context(), b.ID); err != nil || run.Error == "" {
 		t.Errorf("SBC ended with the error %q, %v; want one, because its exports went", run.Error, err)
 	}
+	if !b.SnapshotMayRemain || b.CooldownUntil.IsZero() {
+		t.Errorf("its client was at work: %+v", b)
+	}
+	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	wantError(t, err, agent.CoolingDown, "cool-down until")
+	time.Sleep(time.Until(b.CooldownUntil) + 100*time.Millisecond) // it is a time that is waited for
 	b = w.completes(w.startBackup("vm"), sources)
+	if b.SnapshotMayRemain {
+		t.Error("a completed backup says that its snapshot may be left")
+	}
 	_, err = w.agent.CancelBackup(t.Context(), b.ID)
 	wantError(t, err, agent.WrongState, "completed")
 }

@@ -16,23 +16,9 @@ import (
 // whose export still serves must not be leased again. What is returned is for the caller of the start.
 func (r *run) undo(cause error) error {
 	a := r.agent
-	var b backup.Backup
-	err := r.untilRecorded(func() (err error) {
-		b, err = a.change(r.id, func(b *backup.Backup) error {
-			if b.State != backup.Undoing && !errors.Is(cause, errCancelled) {
-				b.Failure = failureOf(cause)
-			}
-			b.State = backup.Undoing
-			return nil
-		})
-		return err
-	})
+	b, err := r.beginUndo(cause)
 	if err != nil {
 		return cause
-	}
-	_, connected, err := busiest(b)
-	if err != nil {
-		connected = 0 // not known: as if there were none
 	}
 	failpoint.Reach("undo: before units")
 	if err := r.untilDone("exporters cannot be stopped", func() error { return r.removeUnits(b) }); err != nil {
@@ -50,7 +36,7 @@ func (r *run) undo(cause error) error {
 			if left != nil && b.Failure != nil {
 				b.Failure.Message += "; its images could not be removed yet: " + left.Error()
 			}
-			if connected == 0 && clientMayCome(*b) {
+			if clientMayLive(*b) {
 				b.CooldownUntil = time.Now().Add(a.config.SNA.Cooldown.Std())
 			}
 		})
@@ -75,11 +61,34 @@ func endError(b backup.Backup) error {
 	return e
 }
 
-// clientMayCome says whether an SBC that had no connection when the exports were stopped may still be on its way to them:
-// the request left, nobody knows that it was not acted upon, and SBC is not at its end. One that was connected has lost its
-// connection, and gives up: it never reconnects. Between two disks it has none.
-func clientMayCome(b backup.Backup) bool {
-	return !b.CalledAt.IsZero() && !b.NotStarted && !b.AllComplete()
+// beginUndo records that a backup is undone and why, and what is known then of its client.
+func (r *run) beginUndo(cause error) (b backup.Backup, err error) {
+	said, _ := r.inquiry.answer()
+	err = r.untilRecorded(func() (err error) {
+		stays := false
+		if b, err = r.agent.store.Backup(r.id); err == nil {
+			_, clients, err := busiest(b)
+			stays = err == nil && clients > 0
+		}
+		b, err = r.agent.change(r.id, func(b *backup.Backup) error {
+			if b.State != backup.Undoing && !errors.Is(cause, errCancelled) {
+				b.Failure = failureOf(cause)
+			}
+			b.State = backup.Undoing
+			atWork := clientMayLive(*b) && (said.reported || !b.SeenAt.IsZero())
+			b.SnapshotMayRemain = b.SnapshotMayRemain || atWork || stays
+			return nil
+		})
+		return err
+	})
+	return b, err
+}
+
+// clientMayLive says whether SBC may still be running when its exports have been stopped: the request left, nobody knows that it was
+// not acted upon, and SBC is not at its end. That it was connected, or has left, makes no difference: one that has lost its exports
+// lives on for minutes, and for hours in an incremental of many changes, and then removes its snapshot (decision 31).
+func clientMayLive(b backup.Backup) bool {
+	return !b.CalledAt.IsZero() && !b.NotStarted && (!b.AllComplete() || b.SnapshotMayRemain)
 }
 
 func (r *run) removeUnits(b backup.Backup) error {

@@ -153,9 +153,14 @@ type Backup struct {
 	// InheritedFrom are the damaged restore points that it stands on, the nearest first: it is damaged because they are.
 	InheritedFrom []string `json:"inherited_from,omitempty"`
 
-	// CooldownUntil is set when the copy on the SNA may still be on its way although the backup has ended: the VM and
-	// its ports are not used again before.
+	// CooldownUntil is set when the client on the SNA may still be running although the backup has ended: the VM and
+	// its ports are not used again before. It moves on while that client still reports.
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
+
+	// SnapshotMayRemain: the backup ended in the midst of the client's work, so that its snapshot of the VM, SnapshotName, may
+	// never have been removed. What became of it only the vCenter knows.
+	SnapshotMayRemain bool   `json:"snapshot_may_remain,omitempty"`
+	SnapshotName      string `json:"snapshot_name,omitempty"`
 
 	Rewritten *Rewritten `json:"rewritten,omitempty"` // it was written anew, to take in what it stood on
 	Rewrite   *Rewrite   `json:"rewrite,omitempty"`   // only in the answer to backup.get, while that goes on

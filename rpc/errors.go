@@ -22,7 +22,7 @@ const (
 	ReasonBackupNotFound     Reason = "backup_not_found"     // no backup of that id is on record
 	ReasonBackupInProgress   Reason = "backup_in_progress"   // the VM has an active backup
 	ReasonWrongState         Reason = "wrong_state"          // the backup is not in a state that allows this
-	ReasonCoolingDown        Reason = "cooling_down"         // a client of an earlier run may still be on its way
+	ReasonCoolingDown        Reason = "cooling_down"         // the client of an earlier run may still be running
 	ReasonNoParent           Reason = "no_parent"            // an incremental without a restore point to stand on
 	ReasonDiskUnknown        Reason = "disk_unknown"         // vCenter has a disk of the VM that is not on record: run vm.discover with store
 	ReasonHasChildren        Reason = "has_children"         // other backups stand on it: delete those first
@@ -38,6 +38,8 @@ const (
 	ReasonSNARefused         Reason = "sna_refused"          // the SNA answered with an error, in its own words
 	ReasonSNAOutcomeUnknown  Reason = "sna_outcome_unknown"  // the SNA may have heard; backup_id names the record
 	ReasonDeadlinePassed     Reason = "deadline_passed"      // a configured deadline of the run
+	ReasonClientSilent       Reason = "client_silent"        // the client has not connected, and reports nothing new to the SNA
+	ReasonClientGone         Reason = "client_gone"          // the client has left before every disk was complete
 	ReasonInternal           Reason = "internal"             // a fault of the agent: see its journal
 	ReasonNoFreePort         Reason = "no_free_port"         // fewer ports are free than the VM has disks
 	ReasonBusy               Reason = "busy"                 // as many backups or exports run as may: queue, or come later
@@ -110,6 +112,8 @@ var reasons = map[Reason]struct {
 	ReasonSNARefused:         {50005, http.StatusInternalServerError},
 	ReasonSNAOutcomeUnknown:  {50006, http.StatusInternalServerError},
 	ReasonDeadlinePassed:     {50007, http.StatusInternalServerError},
+	ReasonClientSilent:       {50009, http.StatusInternalServerError},
+	ReasonClientGone:         {50010, http.StatusInternalServerError},
 	ReasonKeyUnavailable:     {50008, http.StatusInternalServerError},
 	ReasonReaderFailed:       {50025, http.StatusInternalServerError},
 	ReasonReaderMissing:      {50125, http.StatusNotImplemented},

@@ -12,6 +12,9 @@ type Progress struct {
 	ETASeconds     int64          `json:"eta_seconds,omitempty"` // estimated; absent when not known
 	Disks          []DiskProgress `json:"disks"`
 	Telemetry      *Telemetry     `json:"telemetry,omitempty"` // what the copying program said last
+
+	// ClientReport is what the copying program last reported to the SNA. The agent asks for it only while nobody is connected.
+	ClientReport string `json:"client_report,omitempty"`
 }
 
 // DiskProgress is how far the copying of one disk has come.

@@ -63,6 +63,8 @@ type Backup struct {
 	// UnknownDiskAt is when SBC asked about one more disk after it had reported every disk on record: vCenter has a disk that
 	// has no export, so what was copied is not the whole VM.
 	UnknownDiskAt time.Time `json:"unknown_disk_at,omitzero"`
+	// SnapshotMayRemain: the backup ended in the midst of SBC's work, so the VM may still have the snapshot SnapshotName.
+	SnapshotMayRemain bool `json:"snapshot_may_remain,omitempty"`
 
 	Rewrite   *Rewrite   `json:"rewrite,omitempty"`   // it is being given other ground to stand on; nil otherwise
 	Rewritten *Rewritten `json:"rewritten,omitempty"` // it was given other ground to stand on than it was made on
@@ -130,6 +132,7 @@ type DiskRun struct {
 	Unit           string  `json:"unit"`                     // name without suffix; carries the lease's nonce
 	InvocationID   string  `json:"invocation_id,omitempty"`  // of the exporter that was started for this run
 	PID            int     `json:"pid,omitempty"`            // of qemu-nbd
+	Connected      bool    `json:"connected,omitempty"`      // a client was seen connected to it
 	Complete       bool    `json:"complete,omitempty"`       // SBC reported the disk complete
 	ChangeID       string  `json:"change_id,omitempty"`      // as SBC reported it
 	AsChanges      bool    `json:"as_changes,omitempty"`     // SBC has asked after it had connected: it copies the changes since ParentChangeID
@@ -151,6 +154,9 @@ func (b *Backup) Run(diskID int) *DiskRun {
 	}
 	return nil
 }
+
+// SnapshotName is the name that SBC gives the VM's snapshot.
+func (b *Backup) SnapshotName() string { return "sbak-" + b.ID }
 
 // Encrypted says whether the images are encrypted. It is all of them or none.
 func (b *Backup) Encrypted() bool {

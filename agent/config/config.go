@@ -75,7 +75,7 @@ type SNA struct {
 	ConnectTimeout  Duration `toml:"connect_timeout"`
 	StartTimeout    Duration `toml:"start_timeout"`
 	DiscoverTimeout Duration `toml:"discover_timeout"`
-	Cooldown        Duration `toml:"cooldown"` // VM and ports rest this long after a start whose outcome is unknown; 0 = no rest
+	Cooldown        Duration `toml:"cooldown"` // cool-down of VM and ports after a backup whose client may still be running; 0 = none
 
 	AcceptWriteZeroes bool `toml:"accept_write_zeroes"` // its client is known to ask for zeroes only where it has read nothing else
 }
@@ -87,6 +87,9 @@ type Deadlines struct {
 	WholeRun        Duration `toml:"whole_run"`        // 0 = none
 	Disconnect      Duration `toml:"disconnect"`       // from the last disk's completion until every client is gone
 	LastQuestion    Duration `toml:"last_question"`    // from the last disk's completion until no question about another disk can come
+	FirstReport     Duration `toml:"first_report"`     // SBC tells the SNA nothing before its first connection; 0 = none
+	NextReport      Duration `toml:"next_report"`      // SBC tells the SNA nothing new before its first connection; 0 = none
+	ClientGone      Duration `toml:"client_gone"`      // without a connection to any export, once there was one; 0 = none
 }
 
 // What becomes of the images of a backup that failed after it had copied something.
@@ -209,8 +212,11 @@ func Default() *Config {
 		Deadlines: Deadlines{
 			FirstConnection: DurationOf(15 * time.Minute),
 			NoProgress:      DurationOf(2 * time.Hour),
-			Disconnect:      DurationOf(10 * time.Minute),
+			Disconnect:      DurationOf(time.Hour),
 			LastQuestion:    DurationOf(3 * time.Second),
+			FirstReport:     DurationOf(45 * time.Second),
+			NextReport:      DurationOf(45 * time.Second),
+			ClientGone:      DurationOf(45 * time.Second),
 		},
 		Limits:  Limits{MaxBackups: 16, MaxQueued: 1000, MaxRestores: 16},
 		Restore: Restore{Lifetime: DurationOf(24 * time.Hour), MaxLifetime: DurationOf(7 * 24 * time.Hour), Guestfish: "/usr/bin/guestfish", ReaderUser: "sendense-files"},

@@ -7,14 +7,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
-// Health is the SNA's answer to a health check.
+// Health is the SNA's answer to a health check. What it calls uptime is the time since
+// the answer began, and is left out.
 type Health struct {
 	Status    string `json:"status"` // "healthy"
 	Timestamp string `json:"timestamp"`
-	Uptime    string `json:"uptime"`
 }
 
 // JobStatus is what the SNA remembers of a job. Status stays "running" for ever,
@@ -59,10 +60,15 @@ func (c *Client) Status(ctx context.Context, jobID string) (JobStatus, error) {
 }
 
 // Progress asks what SBC last reported to the SNA; ErrUnknownJob before the
-// first report.
+// first report. Only the SNA's own words for that count: a router that does not
+// know the call answers 404 too, and proves nothing of the job.
 func (c *Client) Progress(ctx context.Context, jobID string) (JobProgress, error) {
 	var progress JobProgress
 	err := c.getJob(ctx, "progress", jobID, &progress)
+	if err == nil && progress.JobID != jobID {
+		return JobProgress{}, fmt.Errorf("sna progress: job %s: the answer is about job %q", jobID, cleanText(progress.JobID, nil))
+	}
+	progress.Phase, progress.Status = cleanText(progress.Phase, nil), cleanText(progress.Status, nil)
 	return progress, err
 }
 
@@ -72,10 +78,16 @@ func (c *Client) getJob(ctx context.Context, name, jobID string, into any) error
 	}
 	err := c.get(ctx, name, "/api/v1/"+name+"/"+url.PathEscape(jobID), into)
 	var refused *RefusedError
-	if errors.As(err, &refused) && refused.StatusCode == http.StatusNotFound {
+	if errors.As(err, &refused) && refused.StatusCode == http.StatusNotFound && unknownJob(refused.Body) {
 		return fmt.Errorf("sna %s: job %s: %w", name, jobID, ErrUnknownJob)
 	}
 	return err
+}
+
+// unknownJob says whether the text of a 404 is the SNA's own about a job. A router's
+// "404 page not found" is not.
+func unknownJob(text string) bool {
+	return strings.HasPrefix(strings.ToLower(text), "job not found")
 }
 
 func (c *Client) get(ctx context.Context, name, path string, into any) error {

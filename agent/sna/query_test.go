@@ -31,6 +31,12 @@ func TestQueries(t *testing.T) {
 	client := serveMux(t, map[string]func(http.ResponseWriter, *http.Request){
 		"GET /prefix/api/v1/health":            body(`{"status":"healthy","timestamp":"2025-10-09T10:00:00Z","uptime":"0s"}`),
 		"GET /prefix/api/v1/status/backup-a-1": body(`{"job_id":"backup-a-1","status":"running","vm_path":"/DC1/vm/a","start_time":"2025-10-09T10:00:00Z"}`),
+		"GET /prefix/api/v1/status/backup-b-1": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "Job not found: backup-b-1", http.StatusNotFound)
+		},
+		"GET /prefix/api/v1/progress/backup-b-1": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "job not found", http.StatusNotFound)
+		},
 		"GET /prefix/api/v1/progress/backup-a-1": body(`{"job_id":"backup-a-1","percentage":101.5,"bytes_transferred":7,` +
 			`"throughput":{"current_mbps":1.5},"timing":{"eta_seconds":9},"errors":[],"last_error":null}`),
 	})
@@ -56,6 +62,39 @@ func TestQueries(t *testing.T) {
 	}
 	if _, err := client.Status(within(t), "../health"); err == nil || errors.Is(err, sna.ErrUnknownJob) {
 		t.Errorf("status of a path: %v", err)
+	}
+}
+
+// TestProgressThatProvesNothing: only the SNA's own words say that SBC has not reported. A router without the call, another
+// job's answer and an unreadable one say nothing of this job.
+func TestProgressThatProvesNothing(t *testing.T) {
+	for name, handler := range map[string]func(http.ResponseWriter, *http.Request){
+		"no such call":  http.NotFound,
+		"an empty 404":  func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) },
+		"a proxy's 404": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>Not Found</html>", 404) },
+		"broken":        func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "job not found", 500) },
+		"another job":   body(`{"job_id":"backup-a-2","phase":"Transfer"}`),
+		"no job":        body(`{}`),
+		"null":          body(`null`),
+		"garbage":       body(`job not found`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := serveMux(t, map[string]func(http.ResponseWriter, *http.Request){"/prefix/api/v1/progress/backup-a-1": handler})
+			if got, err := client.Progress(within(t), "backup-a-1"); err == nil || errors.Is(err, sna.ErrUnknownJob) || got.Phase != "" {
+				t.Errorf("got %+v, %v", got, err)
+			}
+		})
+	}
+}
+
+// TestProgressIsFitForATerminal: what a client says is shown to a person.
+func TestProgressIsFitForATerminal(t *testing.T) {
+	client := serveMux(t, map[string]func(http.ResponseWriter, *http.Request){
+		"/prefix/api/v1/progress/backup-a-1": body(`{"job_id":"backup-a-1","phase":"Creating\u001b[31m  Snapshot\n","status":"in_\u0007progress"}`),
+	})
+	got, err := client.Progress(within(t), "backup-a-1")
+	if err != nil || got.Phase != "Creating [31m Snapshot" || got.Status != "in_ progress" {
+		t.Errorf("got %q, %q, %v", got.Phase, got.Status, err)
 	}
 }
 

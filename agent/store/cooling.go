@@ -89,8 +89,18 @@ func (t *tx) cool(b backup.Backup) error {
 	return t.Bucket(bucketCoolingVMs).Put([]byte(b.VM.Name), value)
 }
 
-// shortenCooling brings the end of an ended backup's cooling forward: its client is known to be gone.
-func (t *tx) shortenCooling(b backup.Backup) error {
+// cools says whether the VM of an ended backup cools down from it.
+func (t *tx) cools(b backup.Backup, now time.Time) (bool, error) {
+	found := false
+	err := t.eachCooling(bucketCoolingVMs, func(_ []byte, c stamp) error {
+		found = found || c.backupID == b.ID && c.until.After(now)
+		return nil
+	})
+	return found, err
+}
+
+// moveCooling brings the end of an ended backup's cooling forward, or puts it off.
+func (t *tx) moveCooling(b backup.Backup) error {
 	for _, bucket := range [][]byte{bucketCoolingPorts, bucketCoolingVMs} {
 		err := t.rewriteCooling(bucket, func(c stamp) (stamp, bool) {
 			if c.backupID == b.ID {

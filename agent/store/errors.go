@@ -47,18 +47,18 @@ func (e *ActiveError) Error() string {
 	return fmt.Sprintf("vm %q: backup %s is %s: wait for its end, or cancel it", e.VM, e.BackupID, e.State)
 }
 
-// CoolingError refuses a backup of a VM while a client of an earlier one may still be on its way.
+// CoolingError refuses a backup of a VM while the client of an earlier one may still be running.
 type CoolingError struct {
 	VM, BackupID string
 	Until        time.Time
 }
 
 func (e *CoolingError) Error() string {
-	client := "a client of backup " + e.BackupID
+	client := "the client of backup " + e.BackupID
 	if e.BackupID == UnknownBackup {
-		client = "the database was lost or mended: a client of a backup that it knew"
+		client = "the database was lost or mended, and the client of a backup that it knew"
 	}
-	return fmt.Sprintf("vm %q: %s may still be on its way: try again after %s", e.VM, client, e.Until.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("vm %q: cool-down until %s: %s may still be running", e.VM, e.Until.UTC().Format(time.RFC3339), client)
 }
 
 // RequestMismatchError refuses a request id that was used before for something else.

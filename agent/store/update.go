@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -19,8 +20,8 @@ import (
 // UpdatedAt and, when the backup ends, EndedAt.
 //
 // When the backup ends, its leases are returned and another backup of the VM may begin; if CooldownUntil is later than
-// now, VM and ports cool down until then. On an ended backup CooldownUntil may only be brought forward, which ends the
-// cooling; zero ends it at once.
+// now, VM and ports cool down until then. On an ended backup CooldownUntil may be brought forward, which shortens the
+// cooling; zero ends it at once. It may be put off while the VM cools down from this backup.
 func (s *Store) Update(
 	id string, now time.Time, f func(b *backup.Backup) error,
 ) (before, after backup.Backup, err error) {
@@ -33,7 +34,7 @@ func (s *Store) Update(
 		if before, err = t.backup(id); err != nil {
 			return err
 		}
-		if after, err = t.change(before, f); err != nil {
+		if after, err = t.change(before, now, f); err != nil {
 			return err
 		}
 		if reflect.DeepEqual(before, after) {
@@ -58,7 +59,7 @@ func (s *Store) Update(
 }
 
 // change has the caller change a copy of the record, and holds it to what it may change.
-func (t *tx) change(before backup.Backup, f func(*backup.Backup) error) (backup.Backup, error) {
+func (t *tx) change(before backup.Backup, now time.Time, f func(*backup.Backup) error) (backup.Backup, error) {
 	after, err := clone(before)
 	if err != nil {
 		return after, err
@@ -98,16 +99,18 @@ func (t *tx) change(before backup.Backup, f func(*backup.Backup) error) (backup.
 	if err := t.checkRewrite(before, after); err != nil {
 		return after, err
 	}
-	return after, checkCooldown(before, after)
+	return after, t.checkCooldown(before, after, now)
 }
 
 // checkCooldown refuses a time that cannot be encoded, and a longer cooling of what may be in use again.
-func checkCooldown(before, after backup.Backup) error {
+func (t *tx) checkCooldown(before, after backup.Backup, now time.Time) error {
 	if after.CooldownUntil.Equal(before.CooldownUntil) {
 		return nil
 	}
 	if before.State.Terminal() && after.CooldownUntil.After(before.CooldownUntil) {
-		return fmt.Errorf("backup %s: cooldown_until: may only be brought forward once the backup has ended", before.ID)
+		if cools, err := t.cools(before, now); err != nil || !cools {
+			return cmp.Or(err, fmt.Errorf("backup %s: cooldown_until: its cool-down is over, and may only be brought forward", before.ID))
+		}
 	}
 	if after.CooldownUntil.IsZero() {
 		return nil
@@ -133,7 +136,7 @@ func (t *tx) follow(before, after backup.Backup) error {
 	case before.State.Active():
 		return t.release(before, after)
 	case !after.CooldownUntil.Equal(before.CooldownUntil):
-		return t.shortenCooling(after)
+		return t.moveCooling(after)
 	}
 	return nil
 }

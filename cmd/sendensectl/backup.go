@@ -70,7 +70,8 @@ func printBackup(p *printer, b rpc.Backup) {
 		"state", string(b.State), "stalled", b.Stalled, "received", fmt.Sprintf("%s, the disks hold %s", humanSize(b.BytesTransferred), humanSize(b.TotalBytes)),
 		"progress", progressOf(b), "rate limit", rateOf(b.RateLimit), "directory", b.Directory, "created", createdOf(b),
 		"disks not looked up", b.RefreshError, "ended", humanTime(b.EndedAt), "took", tookOf(b), "verified", verified, "damaged", damage,
-		"damage of", strings.Join(b.InheritedFrom, ", "), "cools down until", humanTime(b.CooldownUntil), "next", adviceOf(b))
+		"damage of", strings.Join(b.InheritedFrom, ", "), "cools down until", humanTime(b.CooldownUntil), "snapshot", snapshotOf(b),
+		"client said", clientReportOf(b), "next", adviceOf(b))
 	if f := b.Failure; f != nil {
 		p.line("")
 		p.pairs("failure", string(f.Reason)+": "+f.Message, "hint", inCommands(f.Hint), "unit", f.Unit)
@@ -152,7 +153,7 @@ func adviceOf(b rpc.Backup) string {
 	again := "to try again: " + startCommand(b.VMName, "--type "+string(b.BackupType)+" --repository "+shellWord(b.RepositoryID))
 	switch {
 	case b.State == rpc.Failed && time.Now().Before(b.CooldownUntil):
-		return "the VM rests, as the copy may still be on its way; later, " + again
+		return "cool-down until " + humanTime(b.CooldownUntil) + ", because the old client may still be running; then, " + again
 	case b.State == rpc.Failed:
 		return again
 	case b.State == rpc.Unresolved:
@@ -161,6 +162,22 @@ func adviceOf(b rpc.Backup) string {
 		return "to see it come along: sendensectl backup watch " + b.BackupID
 	}
 	return ""
+}
+
+// snapshotOf says what may be left on the VM.
+func snapshotOf(b rpc.Backup) string {
+	if !b.SnapshotMayRemain {
+		return ""
+	}
+	return b.SnapshotName + " may be left on the VM: look in the vCenter once the client has ended"
+}
+
+// clientReportOf is what the client last reported to the SNA, while it has not connected.
+func clientReportOf(b rpc.Backup) string {
+	if b.Progress == nil {
+		return ""
+	}
+	return b.Progress.ClientReport
 }
 
 // progressOf is the progress of a backup that is active; nothing for another.

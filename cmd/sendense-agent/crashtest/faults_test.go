@@ -30,6 +30,7 @@ var faultGroups = []struct {
 	faults []fault
 }{
 	{"SNA", snaFaults},
+	{"client", clientFaults},
 	{"exporter", exporterFaults},
 	{"parent", parentFaults},
 	{"disks", diskFaults},

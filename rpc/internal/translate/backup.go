@@ -133,6 +133,11 @@ func Backup(b backup.Backup) rpc.Backup {
 		InheritedFrom:    b.DamageBelow,
 		CooldownUntil:    b.CooldownUntil.UTC(),
 		Rewritten:        rewritten(b.Rewritten),
+
+		SnapshotMayRemain: b.SnapshotMayRemain,
+	}
+	if b.SnapshotMayRemain {
+		w.SnapshotName = b.SnapshotName()
 	}
 	for _, run := range b.Runs {
 		w.Disks = append(w.Disks, backupDisk(run))

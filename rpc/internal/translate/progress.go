@@ -15,6 +15,7 @@ func Progress(p agent.Progress) rpc.Progress {
 		TotalBytes:     p.TotalBytes,
 		BytesPerSecond: p.BytesPerSecond,
 		Fraction:       p.Fraction,
+		ClientReport:   p.ClientReport,
 		ETASeconds:     int64((p.ETA + time.Second - 1) / time.Second),
 		Disks:          make([]rpc.DiskProgress, 0, len(p.Disks)),
 	}

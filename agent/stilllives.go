@@ -1,0 +1,32 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+)
+
+// putOffEvery is how often, at the most, a cool-down is put off: SBC reports every 5 seconds.
+const putOffEvery = 30 * time.Second
+
+// stillLives takes a message of the SBC of a backup that has failed or was cancelled: it still reads its snapshot, so the cool-down
+// begins anew. One whose cool-down is over is told in the log, for a newer client may be destroying its snapshot.
+func (a *Agent) stillLives(b backup.Backup) {
+	cooldown := a.config.SNA.Cooldown.Std()
+	if b.State != backup.Failed && b.State != backup.Cancelled || b.CooldownUntil.IsZero() || cooldown <= 0 {
+		return
+	}
+	if !a.resting.putOff(b, cooldown, min(putOffEvery, cooldown/4)) {
+		return
+	}
+	_, err := a.change(b.ID, func(b *backup.Backup) error {
+		b.CooldownUntil = time.Now().Add(cooldown)
+		return nil
+	})
+	if err != nil {
+		a.log.Warn("the client of a backup that has ended still runs, and its cool-down cannot be put off: "+
+			"end the process on the SNA, or its snapshot and that of a newer backup may harm each other", logBackupID, b.ID, logVM, b.VM.Name, logError, err)
+		return
+	}
+	a.log.Info("the client of a backup that has ended still runs: the cool-down begins anew", logBackupID, b.ID, logVM, b.VM.Name)
+}
