@@ -35,9 +35,9 @@ const importHelp = `Put the VMs of a file on record, or those of the standard in
 The file is JSON or CSV. JSON is what vm list -o json and vm show -o json print: {"vms": [...]}, a list of VMs, or one VM
 after another. CSV has a heading and one row for each disk; rows of the same vm_name are one VM:
 
-  vm_name,inventory_path,vcenter,refresh,backup_interval,vm_context_id,disk_id,unit_number,device_key,capacity,label
-  pgtest1,/DC1/vm/pgtest1,main,prefer,26h,,0,0,2000,40GiB,Hard disk 1
-  pgtest1,/DC1/vm/pgtest1,main,prefer,26h,,1,1,2001,500GiB,Hard disk 2
+  vm_name,inventory_path,vcenter,refresh,backup_interval,uuid,vm_context_id,disk_id,unit_number,device_key,capacity,label
+  pgtest1,/DC1/vm/pgtest1,main,prefer,26h,,,0,0,2000,40GiB,Hard disk 1
+  pgtest1,/DC1/vm/pgtest1,main,prefer,26h,,,1,1,2001,500GiB,Hard disk 2
 
 Only vm_name is a must, and of a disk disk_id, unit_number and capacity. The order of columns is free. backup_interval is how
 often a restore point is expected, as vm add --interval takes it.
