@@ -19,7 +19,7 @@ type StartRequest struct {
 	RateLimit  int64 // bytes per second that each export may take in; 0 = the repository's own limit
 }
 
-// ListQuery selects backups, newest first.
+// ListQuery selects backups, newest first by their dates.
 type ListQuery struct {
 	VMName     string            // "" = every VM
 	State      backup.State      // "" = every state

@@ -213,7 +213,7 @@ type Failure struct {
 	Journal []string `json:"journal,omitempty"` // last journal lines of the unit
 }
 
-// BackupQuery selects backups, the newest first.
+// BackupQuery selects backups, the newest first by created_at, whatever clock gave that: sequence says in which order they were made.
 type BackupQuery struct {
 	VMName string      `json:"vm_name,omitempty"` // "" is every VM
 	State  BackupState `json:"state,omitempty" enum:"queued,preparing,exporting,calling,unresolved,running,finishing,completed,undoing,failed,cancelled,deleting"`

@@ -90,7 +90,7 @@ func checkBound(what string, t time.Time) error {
 	return fmt.Errorf("%s %s: %w", what, t.Format(time.RFC3339), ErrBadTime)
 }
 
-// Backups returns the selected backups, newest first. next is the Cursor of the following page, or "" when there is
+// Backups returns the selected backups, newest first by their dates: a log to look at, by which nothing is decided. next is the Cursor of the following page, or "" when there is
 // none. The work does not depend on how many records there are: no list is by repository or tag alone, so that a page of such a
 // Query may hold fewer records than asked for, or none, and yet have a next one. Backups made meanwhile do not shift
 // later pages; one that changes its state between two pages of a Query by state may be missed. A cursor that no page
