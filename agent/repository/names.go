@@ -42,6 +42,9 @@ func (r *Repository) Names(vm string) ([]string, error) {
 	}
 	defer dir.Close()
 	entries, err := fs.ReadDir(dir.FS(), ".")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // it went meanwhile
+	}
 	return plainDirectories(entries), r.fail(located(dir, err))
 }
 
