@@ -111,7 +111,8 @@ func targetsOf(host string, runs []backup.DiskRun) (string, error) {
 }
 
 // call asks the SNA, once. That it is about to be asked is on the disk before the request leaves, so that no agent will
-// ever ask again; and in two transactions, so that no page of the database can be lost that alone knows of it. A lost answer is no failure: the exports stay, and the run follows what comes.
+// ever ask again; and in two transactions, so that no page of the database can be lost that alone knows of it. A lost answer
+// is no failure: the exports stay, and the run follows what comes.
 func (r *run) call(b backup.Backup) error {
 	a := r.agent
 	request, err := a.snaRequest(b)

@@ -27,8 +27,8 @@ type lostBackup struct {
 	leases []backup.Lease
 }
 
-// adoptLost looks, when the database stands for one that was lost, or that may have lost its last transaction, for exporters that still run, and puts their backups on
-// record as undoing: they cannot become restore points any more, for what the SNA was told and what SBC reported is gone. As
+// adoptLost looks, when the database stands for one that was lost, or that may have lost its last transaction, for exporters that
+// still run, and puts their backups on record as undoing: they cannot become restore points any more, for what the SNA was told and what SBC reported is gone. As
 // long as they serve, SBC goes on copying for nothing, and their ports cannot be leased.
 func (a *Agent) adoptLost(ctx context.Context) error {
 	if rebuilt, err := a.store.Rebuilt(); err != nil || !rebuilt {

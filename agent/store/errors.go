@@ -195,6 +195,14 @@ func (e *StrayError) Error() string {
 
 // damaged makes the error for a file in which something is not as it must be.
 func damaged(path string, cause any) error {
-	return fmt.Errorf("database %s: %w: %v: restart the daemon, which sets the file aside and makes the catalog again "+
-		"from the manifests, or stop it and put a copy back", path, ErrDamaged, cause)
+	return fmt.Errorf("database %s: %w: %v%s", path, ErrDamaged, cause, afterDamage)
+}
+
+const afterDamage = ": restart the daemon, which sets the file aside and makes the catalog again from the manifests, or stop it " +
+	"and put a copy back"
+
+// damageIn is what damaged was told, of an error that it made.
+func damageIn(err error) string {
+	_, cause, _ := strings.Cut(err.Error(), ErrDamaged.Error()+": ")
+	return strings.TrimSuffix(cause, afterDamage)
 }

@@ -67,7 +67,13 @@ func open(path string, o Options, steps []migration) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{db: db, path: path, recovery: recovery}
-	if err := s.upgrade(steps); err != nil {
+	if err = s.upgrade(steps); err == nil {
+		err = s.view(func(t *tx) error {
+			s.stands(t.ID())
+			return nil
+		})
+	}
+	if err != nil {
 		_ = db.Close()
 		return nil, err
 	}
@@ -245,13 +251,16 @@ func create(path string, steps []migration) error {
 	return syncDirectory(directory)
 }
 
-// fill makes a database of an empty file.
+// fill makes a database of an empty file. The second transaction has both header pages know the schema.
 func fill(path string, steps []migration) error {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: DefaultTimeout})
 	if err != nil {
 		return err
 	}
 	err = db.Update(func(t *bolt.Tx) error { return migrate(t, 0, steps) })
+	if err == nil {
+		err = db.Update(func(*bolt.Tx) error { return nil })
+	}
 	return errors.Join(err, db.Close())
 }
 

@@ -44,7 +44,7 @@ func recoverHeader(path string, cooldown time.Duration, steps []migration) (*Rec
 		failpoint.Reach("recover: copied")
 		r.LostChange, err = mendHeader(fresh, cooldown, steps)
 		if errors.Is(err, ErrDamaged) {
-			err = damaged(path, fmt.Errorf("one of its header pages is damaged, and what the other describes is not whole: %w", err))
+			err = damaged(path, "one of its header pages is damaged, and what the other describes is not whole: "+damageIn(err))
 		}
 		return err
 	})

@@ -123,8 +123,7 @@ func (s *Store) commitFailed(id int, cause error) error {
 	if last < id {
 		return unwritable(s.path, cause)
 	}
-	s.stands(id)
-	s.unsynced.Store(true)
+	s.unsynced.Store(true) // and not stands: the kernel may drop again what it could not write
 	return unwritable(s.path, fmt.Errorf("%w: %w", ErrMayStand, cause))
 }
 

@@ -25,7 +25,9 @@ func databasePath(cfg *config.Config) string {
 // that is not there is made the same way, which on a new machine gives an empty one.
 func openDatabase(cfg *config.Config, log *slog.Logger) (*store.Store, error) {
 	path := databasePath(cfg)
+	opened := takeTime("opening the database") // one that has to be mended is read from beginning to end, however large
 	db, err := openWhole(path, cfg.SNA.Cooldown.Std())
+	opened()
 	logRecovery(log, path, db)
 	damaged := errors.Is(err, store.ErrDamaged)
 	if !damaged && !errors.Is(err, fs.ErrNotExist) {
