@@ -169,7 +169,7 @@ func goneError(b backup.Backup, disk int, alone time.Duration, last clientWord) 
 	}
 	e.Hint = "the SNA's log has the client's words: it was killed, gave up, or lost the tunnel. " + snapshotHint(b)
 	if disk < 0 && len(untouched) > 0 {
-		e.Hint += ". A disk that was never connected to may be no disk of the VM any more: sendensectl vm discover"
+		e.Hint += ". A disk that was never connected to may be no disk of the VM any more: refresh its record with vm.discover"
 	}
 	return e
 }
