@@ -96,6 +96,16 @@ func (r *run) meet(b backup.Backup, clients map[uint16]int) backup.Backup {
 	return now
 }
 
+// cameAndWent is the failure of a run whose client nobody saw, though a disk has received something from it; nil for any other.
+func (r *run) cameAndWent(b backup.Backup) error {
+	b = r.touched(b)
+	if !slices.ContainsFunc(b.Runs, func(d backup.DiskRun) bool { return d.Connected }) {
+		return nil
+	}
+	_, last := r.inquiry.answer()
+	return goneError(b, -1, time.Since(r.began), last)
+}
+
 func (p *presence) note(b backup.Backup, clients map[uint16]int, now time.Time) {
 	complete, connected := 0, false
 	for _, d := range b.Runs {
