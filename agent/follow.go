@@ -195,6 +195,9 @@ func traceOf(b backup.Backup, disks []DiskProgress) trace {
 func (r *run) checkDeadlines(b backup.Backup, p *progress) error {
 	now, limits := time.Now(), r.agent.config.Deadlines
 	if first := limits.FirstConnection.Std(); b.SeenAt.IsZero() && first > 0 && now.Sub(r.began) > first {
+		if err := r.cameAndWent(b); err != nil {
+			return err
+		}
 		e := errorf(DeadlinePassed, "backup %s: no client has connected within %s of the request to the SNA", b.ID, first)
 		e.BackupID = b.ID
 		e.Hint = "the SNA accepts a job before it logs in to vCenter: look at its log for the reason (deadlines.first_connection)"

@@ -96,6 +96,16 @@ func (r *run) meet(b backup.Backup, clients map[uint16]int) backup.Backup {
 	return now
 }
 
+// cameAndWent is the failure of a run whose client nobody saw, though a disk has received something from it; nil for any other.
+func (r *run) cameAndWent(b backup.Backup) error {
+	b = r.touched(b)
+	if !slices.ContainsFunc(b.Runs, func(d backup.DiskRun) bool { return d.Connected }) {
+		return nil
+	}
+	_, last := r.inquiry.answer()
+	return goneError(b, -1, time.Since(r.began), last)
+}
+
 func (p *presence) note(b backup.Backup, clients map[uint16]int, now time.Time) {
 	complete, connected := 0, false
 	for _, d := range b.Runs {
@@ -169,7 +179,7 @@ func goneError(b backup.Backup, disk int, alone time.Duration, last clientWord) 
 	}
 	e.Hint = "the SNA's log has the client's words: it was killed, gave up, or lost the tunnel. " + snapshotHint(b)
 	if disk < 0 && len(untouched) > 0 {
-		e.Hint += ". A disk that was never connected to may be no disk of the VM any more: sendensectl vm discover"
+		e.Hint += ". A disk that was never connected to may be no disk of the VM any more: refresh its record with vm.discover"
 	}
 	return e
 }

@@ -81,7 +81,7 @@ func TestClientKilledBetweenDisks(t *testing.T) {
 	_, err := w.sna.WaitHeld(t.Context(), b.ID, "disk/1")
 	must(t, err)
 	must(t, w.sna.Kill(t.Context(), b.ID))
-	b = w.isGone(b.ID, "no client has been connected to any export for", "disk 1 (key 2001) was never connected to", "vm discover")
+	b = w.isGone(b.ID, "no client has been connected to any export for", "disk 1 (key 2001) was never connected to", "vm.discover")
 	if b.Failure.DiskID != nil {
 		t.Errorf("the failure is of disk %d", *b.Failure.DiskID)
 	}

@@ -47,6 +47,9 @@ func (r *run) checkSilence(b backup.Backup) error {
 	if limit <= 0 || said.same() < limit || said.same() < r.agent.slowStart(b) {
 		return nil
 	}
+	if err := r.cameAndWent(b); err != nil {
+		return err
+	}
 	return silentError(b, said, last)
 }
 

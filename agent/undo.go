@@ -76,7 +76,7 @@ func (r *run) beginUndo(cause error) (b backup.Backup, err error) {
 			}
 			b.State = backup.Undoing
 			atWork := clientMayLive(*b) && (said.reported || !b.SeenAt.IsZero())
-			b.SnapshotMayRemain = b.SnapshotMayRemain || atWork || stays
+			b.SnapshotMayRemain = b.SnapshotMayRemain || atWork || stays && mayHaveBegun(*b)
 			return nil
 		})
 		return err
@@ -88,8 +88,11 @@ func (r *run) beginUndo(cause error) (b backup.Backup, err error) {
 // not acted upon, and SBC is not at its end. That it was connected, or has left, makes no difference: one that has lost its exports
 // lives on for minutes, and for hours in an incremental of many changes, and then removes its snapshot (decision 31).
 func clientMayLive(b backup.Backup) bool {
-	return !b.CalledAt.IsZero() && !b.NotStarted && (!b.AllComplete() || b.SnapshotMayRemain)
+	return mayHaveBegun(b) && (!b.AllComplete() || b.SnapshotMayRemain)
 }
+
+// mayHaveBegun says whether the request left and nobody knows that it was not acted upon.
+func mayHaveBegun(b backup.Backup) bool { return !b.CalledAt.IsZero() && !b.NotStarted }
 
 func (r *run) removeUnits(b backup.Backup) error {
 	group, ctx := errgroup.WithContext(r.agent.hard)

@@ -15,21 +15,21 @@ import (
 
 // roomy has the agent itself not look at how much room there is, so that the fault reaches qemu-nbd.
 var roomy = map[string]string{
-	"space.reserve": `"0B"`, "space.floor": `"0B"`, "deadlines.no_progress": `"3s"`, "deadlines.first_connection": `"3s"`,
+	"space.reserve": `"0B"`, "space.floor": `"0B"`, "deadlines.client_gone": `"3s"`, "deadlines.first_connection": `"3s"`,
 }
 
 // repositoryFaults are those of the repository: of images and of the manifest.
 var repositoryFaults = []fault{
 	{
 		name:    "image: ENOSPC",
-		promise: "the client is told and gives up; failed by no_progress at the latest; images gone",
+		promise: "the client is told and gives up; failed within seconds, because it left; images gone",
 		config:  roomy,
 		act: func(c *crash) {
 			fill := c.smallRepository(24 << 20)
 			b := c.midCopy()
 			empty := fill(512 << 10)
 			c.release()
-			c.fails(b.BackupID, rpc.ReasonDeadlinePassed)
+			c.fails(b.BackupID, rpc.ReasonClientGone)
 			if run, _ := c.sna.State().Run(b.BackupID); !strings.Contains(strings.ToLower(run.Error), "no space") {
 				c.Errorf("the client ended with %q", run.Error)
 			}
@@ -57,13 +57,13 @@ var repositoryFaults = []fault{
 	},
 	{
 		name:    "image: EIO while it is written (QEMU blkdebug)",
-		promise: "the client is told and gives up; failed by no_progress at the latest; images gone",
+		promise: "the client is told and gives up; failed within seconds, because it left; images gone",
 		config:  roomy,
 		act: func(c *crash) {
 			c.exporter(blkdebug)
 			c.up()
 			id := c.begins()
-			c.fails(id, rpc.ReasonDeadlinePassed)
+			c.fails(id, rpc.ReasonClientGone)
 			if run, _ := c.sna.State().Run(id); !strings.Contains(run.Error, "input/output error") {
 				c.Errorf("the client ended with %q", run.Error)
 			}
