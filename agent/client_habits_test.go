@@ -1,0 +1,62 @@
+package agent_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+)
+
+// TestSnapshotRefused: the client has said that it makes one, and ended.
+func TestSnapshotRefused(t *testing.T) {
+	w := silentWorld(t)
+	w.putVM("vm", 1<<20)
+	must(t, w.sna.SetFaults(snatest.Faults{QuiesceFails: true}))
+	b := w.failsWith(w.startBackup("vm").ID, agent.ClientSilent, "Creating Snapshot, 10 %", "refused the quiesced snapshot", "next_report")
+	if !b.SnapshotMayRemain {
+		t.Error("a client that was at its snapshot may have left one")
+	}
+}
+
+// TestSnapshotThatCannotBeRead: the client has made it, and left it.
+func TestSnapshotThatCannotBeRead(t *testing.T) {
+	w := silentWorld(t)
+	w.putVM("vm", 1<<20)
+	must(t, w.sna.SetFaults(snatest.Faults{NbdkitFails: true}))
+	b := w.failsWith(w.startBackup("vm").ID, agent.ClientSilent, "Creating Snapshot, 15 %", "nbdkit")
+	if !b.SnapshotMayRemain || len(w.sna.State().Snapshots) != 1 {
+		t.Errorf("marked: %v, snapshots %+v", b.SnapshotMayRemain, w.sna.State().Snapshots)
+	}
+}
+
+// TestIncrementalConnections: one whose connections end before its report, or one of which stays until its process ends: neither is a client that is gone.
+func TestIncrementalConnections(t *testing.T) {
+	for _, lost := range []snatest.LostHandle{snatest.LostAtOnce, snatest.LostUntilEnd} {
+		t.Run(string(lost), func(t *testing.T) {
+			w := newWorld(t, func(c *config.Config, o *snatest.Options) {
+				c.Deadlines.ClientGone = config.DurationOf(clientGone)
+			})
+			_, sources := w.putVM("vm", 8<<20, 8<<20)
+			w.completes(w.startBackup("vm"), sources)
+			for _, s := range sources {
+				scribble(t, s, 1<<20)
+			}
+			must(t, w.sna.SetFaults(snatest.Faults{LostHandle: lost}))
+			for _, point := range []string{"complete/0", "disk/1", "complete/1"} {
+				w.sna.Hold(point)
+			}
+			b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+			must(t, err)
+			for _, point := range []string{"complete/0", "disk/1", "complete/1"} {
+				_, err := w.sna.WaitHeld(t.Context(), b.ID, point)
+				must(t, err)
+				time.Sleep(clientGone - 1500*time.Millisecond)
+				w.sna.Release(point)
+			}
+			w.completes(b, sources)
+		})
+	}
+}
