@@ -17,7 +17,7 @@ const unreadableID = "none"
 
 // ChangeID answers SBC's question from which change id it may copy a disk. SBC decides by the answer alone. It names the VM by
 // the last segment of its inventory path, says nothing of the job, and asks about "disk 0" for every disk until it has connected
-// (contract §8), so whose question it is has to be told by what is going on: see attribute. A wrong guess costs a copy of the
+// (contract §5), so whose question it is has to be told by what is going on: see attribute. A wrong guess costs a copy of the
 // whole disk: before it connects SBC compares the UUID in the answer with the disk's own, and what it asks after that names the
 // disk. A full backup gets no change id, or it would hold the changes only.
 func (a *Agent) ChangeID(vmName string, diskID int) (ChangeIDAnswer, error) {
@@ -37,6 +37,11 @@ func (a *Agent) ChangeID(vmName string, diskID int) (ChangeIDAnswer, error) {
 	q := attribute(named, diskID, clients, a.settled)
 	for _, id := range q.over {
 		a.unknownDisk(id)
+	}
+	if q.backup != nil && !q.exact {
+		if r := a.run(q.backup.ID); r != nil {
+			r.asked.Store(true)
+		}
 	}
 	switch {
 	case len(named) == 0:

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -57,6 +58,30 @@ func TestIncrementalConnections(t *testing.T) {
 				w.sna.Release(point)
 			}
 			w.completes(b, sources)
+		})
+	}
+}
+
+// TestUnknownDiskBeforeOthers: the client asks about each disk of the snapshot, and ends at one that has no export. The failure names
+// that cause too, whichever place the disk has.
+func TestUnknownDiskBeforeOthers(t *testing.T) {
+	for place, reason := range []agent.Reason{agent.ClientSilent, agent.ClientGone} {
+		t.Run(string(reason), func(t *testing.T) {
+			w := newWorld(t, func(c *config.Config, o *snatest.Options) {
+				c.Deadlines.NextReport, c.Deadlines.ClientGone = config.DurationOf(silence), config.DurationOf(clientGone)
+				o.SnapshotBeforeAnswer = false
+			})
+			record, sources := w.putVM("vm", 1<<20, 1<<20)
+			vm := snatest.VM{Name: record.Name, Path: record.InventoryPath}
+			for i, d := range record.Disks {
+				vm.Disks = append(vm.Disks, snatest.Disk{Key: d.DeviceKey, UnitNumber: d.UnitNumber, Source: sources[i]})
+			}
+			vm.Disks = slices.Insert(vm.Disks, place, snatest.Disk{Key: 2010, UnitNumber: 10, Source: sources[0]})
+			must(t, w.sna.SetVM(vm))
+			b := w.failsWith(w.startBackup("vm").ID, reason, "a disk of the VM that is not on record", "vm discover --store")
+			if complete := b.Runs[0].Complete; complete != (place == 1) {
+				t.Errorf("the first disk is complete: %v", complete)
+			}
 		})
 	}
 }

@@ -49,6 +49,7 @@ func (a *Agent) CompleteDisk(_ context.Context, id string, diskID int, changeID 
 		return b, notFound(err)
 	}
 	if r := a.run(id); r != nil {
+		r.asked.Store(false)
 		r.nudge()
 	}
 	return b, nil

@@ -52,7 +52,7 @@ func (r *run) checkClient(b backup.Backup) (backup.Backup, error) {
 		return b, nil
 	}
 	_, last := r.inquiry.answer()
-	return b, goneError(r.touched(b), disk, now.Sub(r.presence.at), last)
+	return b, r.orUnknownDisk(goneError(r.touched(b), disk, now.Sub(r.presence.at), last))
 }
 
 // touchedBytes is more than what our own handshake and that of a client cost on the wire.
@@ -104,6 +104,17 @@ func (r *run) cameAndWent(b backup.Backup) error {
 	}
 	_, last := r.inquiry.answer()
 	return goneError(b, -1, time.Since(r.began), last)
+}
+
+// orUnknownDisk adds to the failure of a run whose SBC has ended between two disks, or before the first, what else may have ended it:
+// it asks about a disk, then looks for its export, and ends when there is none.
+func (r *run) orUnknownDisk(err error) error {
+	e := AsError(err)
+	if r.asked.Load() && e.DiskID == nil {
+		e.Hint = "the client has asked about its next disk and did not connect: vCenter may have a disk of the VM that is not on record (run " +
+			"'sendensectl vm discover --store' for its vCenter), or the tunnel of the exports is down. " + e.Hint
+	}
+	return e
 }
 
 func (p *presence) note(b backup.Backup, clients map[uint16]int, now time.Time) {

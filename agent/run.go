@@ -22,6 +22,7 @@ type run struct {
 	reported atomic.Pointer[time.Time] // since when this agent knows that every disk is reported; nil until then
 
 	presence  presence
+	asked     atomic.Bool  // SBC has asked about its next disk, as it does before it connects
 	reporting atomic.Int32 // reports of SBC that are being recorded: it waits for the answer, so it lives
 }
 

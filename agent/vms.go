@@ -128,7 +128,7 @@ func (a *Agent) rediscover(ctx context.Context, vm backup.VM) (backup.VM, error)
 }
 
 // lookUp finds a VM by its inventory path. The SNA filters by names, in which it looks for the last segment of the path; what it
-// finds in that way it may give another path (contract §8), so the whole inventory is looked through when the VM is not there.
+// finds in that way it may give another path (contract §4), so the whole inventory is looked through when the VM is not there.
 func (a *Agent) lookUp(ctx context.Context, vm backup.VM) (DiscoveredVM, error) {
 	filters := []string{""}
 	if name := segment(vm); !strings.Contains(name, ",") && strings.TrimSpace(name) == name { // the SNA splits and trims it

@@ -44,7 +44,7 @@ func betweenSamples(t testing.TB, path string) {
 	}
 }
 
-// copySampled copies a source as SBC does in a full copy (contract §8): three workers at multiples of 512 bytes, zeroes where five
+// copySampled copies a source as SBC does in a full copy (contract §5): three workers at multiples of 512 bytes, zeroes where five
 // samples are zero, and the data where that is refused. It returns how many requests for zeroes were accepted and refused.
 func copySampled(t testing.TB, source, addr, export string) (accepted, refused int) {
 	t.Helper()
