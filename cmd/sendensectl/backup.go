@@ -124,14 +124,14 @@ func printCopies(p *printer, list []rpc.BackupDisk) {
 		case i == 0 || one:
 			p.line("")
 		}
-		which, how := "disk "+strconv.Itoa(d.DiskID), d.Copied
+		which, how := "disk "+strconv.Itoa(d.DiskID), d.Copied+":"
 		if one {
 			which = "each disk"
 		}
-		if how == "changes" {
-			how = "as changes"
+		if d.Copied == "changes" { // the reason begins with that word
+			how = "as"
 		}
-		p.line("%s was copied %s: %s", which, how, d.CopiedWhy)
+		p.line("%s was copied %s %s", which, how, d.CopiedWhy)
 	}
 }
 

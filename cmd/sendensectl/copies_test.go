@@ -23,7 +23,7 @@ func TestShowSaysHowDisksWereCopied(t *testing.T) {
 	shown := p.buf.String()
 	for _, want := range []string{
 		"another VM", "vCenter login failed", "70 KiB", "48 MiB",
-		"disk 0 was copied as changes: changes since 52 0a/3\n", "disk 7 was copied whole: the disk was added\n",
+		"disk 0 was copied as changes since 52 0a/3\n", "disk 7 was copied whole: the disk was added\n",
 	} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("%q is not in\n%s", want, shown)
