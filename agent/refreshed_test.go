@@ -65,6 +65,8 @@ func TestPathIsNoPattern(t *testing.T) {
 			t.Errorf("the SNA was sent the path %s", post.Body["vm_path"])
 		}
 	}
+	dots, sources := w.putVM("...", 1<<20) // which means: all that is below
+	w.completes(w.startBackup(dots.Name), sources)
 }
 
 // TestStoredVMsAreLookedUp: a VM that discovery has stored is looked up before each of its backups, unless its record says how.

@@ -52,6 +52,9 @@ func (a *Agent) validVM(vm backup.VM) error {
 	if err := vm.Validate(); err != nil {
 		return errorf(InvalidRequest, "%w", err)
 	}
+	if err := sna.CheckVMPath(vm.InventoryPath); err != nil {
+		return errorf(InvalidRequest, "vm %q: inventory path %s: %w", vm.Name, vm.InventoryPath, err)
+	}
 	if vm.VCenter != "" {
 		if _, ok := a.config.VCenters[vm.VCenter]; !ok {
 			return a.vcenterUnknown(vm.VCenter)

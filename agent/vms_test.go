@@ -29,6 +29,10 @@ func TestCheckVM(t *testing.T) {
 	vm.VCenter = "nosuch"
 	_, _, err = w.agent.CheckVM(vm)
 	wantError(t, err, agent.InvalidRequest, `vcenter "nosuch" is not configured: the configuration has no vCenters`)
+	for _, path := range []string{"vm", "DC1/vm/vm", "VirtualMachine:vm-42"} { // SBC finds a VM by these that has another path on record
+		_, _, err = w.agent.CheckVM(backup.VM{Name: "vm", InventoryPath: path})
+		wantError(t, err, agent.InvalidRequest, path+`: want the whole path, beginning with "/"`)
+	}
 	_, _, err = w.agent.CheckVM(backup.VM{Name: "a\x1bb"})
 	wantError(t, err, agent.InvalidRequest, "without control characters")
 	_, _, err = w.agent.Backups(agent.ListQuery{Since: time.Unix(-1, 0)})

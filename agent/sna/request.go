@@ -2,6 +2,7 @@ package sna
 
 import (
 	"encoding/json"
+	"errors"
 	"regexp"
 	"strings"
 )
@@ -80,7 +81,20 @@ func (r StartRequest) wire() startBody {
 // stand for itself there (find/recurser.go). The SNA passes the path on as one argument of a command, without a shell. A path
 // that SBC asks with afterwards is that of the VM, without escapes.
 func exactly(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+	escaped := strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+	if strings.HasSuffix(escaped, "/...") { // the finder takes it for all that is below (find/finder.go, findRoot)
+		escaped = strings.TrimSuffix(escaped, "...") + `\...`
+	}
+	return escaped
+}
+
+// CheckVMPath says what keeps an inventory path from naming one VM; "" names none. A path that does not begin at the root SBC looks for
+// where vCenter has no place for it, and "VirtualMachine:vm-42" it takes for a VM that another record may have by its path.
+func CheckVMPath(path string) error {
+	if path != "" && !strings.HasPrefix(path, "/") {
+		return errors.New(`want the whole path, beginning with "/", such as /DC1/vm/pgtest1`)
+	}
+	return nil
 }
 
 var (
@@ -128,6 +142,9 @@ func (r StartRequest) checkRequired() *InvalidRequestError {
 }
 
 func (r StartRequest) checkVCenter() *InvalidRequestError {
+	if err := CheckVMPath(r.VMPath); err != nil {
+		return invalid("vm_path", err.Error())
+	}
 	if r.VCenterHost == "" && r.VCenterUser == "" && r.VCenterPassword == "" {
 		return nil
 	}

@@ -83,13 +83,16 @@ func TestStartNamesOneVM(t *testing.T) {
 	var bodies []map[string]any
 	server := recordedSNA(t, &bodies)
 	client := newClient(t, sna.Options{URL: server.URL})
-	for _, vm := range []string{"/DC1/vm/web[1]", "/DC1/vm/a*b?", `/DC1/v[m/back\slash[^x-z]]`, "/DC1/vm/%2f %25 ü", "/DC1/vm/pgtest1"} {
+	for _, vm := range []string{"/DC1/vm/web[1]", "/DC1/vm/a*b?", `/DC1/v[m/back\slash[^x-z]]`, "/DC1/vm/%2f %25 ü", "/DC1/vm/pgtest1", "/DC1/vm/...", "/DC1/vm/a..."} {
 		request := fullRequest()
 		request.VMPath = vm
 		if _, err := client.Start(within(t), request); err != nil {
 			t.Fatal(err)
 		}
 		sent := bodies[len(bodies)-1]["vm_path"].(string)
+		if strings.HasSuffix(sent, "/...") {
+			t.Errorf("%s, sent as %s, finds all that is below", vm, sent)
+		}
 		for _, other := range []string{vm, "/DC1/vm/web1", "/DC1/vm/axbx", "/DC1/vm/back/slash[^x-z]]", "/DC1/vm/pgtest2"} {
 			if found, err := path.Match(sent, other); err != nil || found != (other == vm) {
 				t.Errorf("%s, sent as %s, finds %s: %v, %v", vm, sent, other, found, err)
@@ -106,6 +109,9 @@ func TestStartRefusesWhatWouldHarmBeforeItConnects(t *testing.T) {
 		"job_id ":            func(r *sna.StartRequest) { r.JobID = "job-1" },
 		"job_id  ":           func(r *sna.StartRequest) { r.JobID = "backup-a/b" },
 		"job_id   ":          func(r *sna.StartRequest) { r.JobID = "backup-" + strings.Repeat("a", 58) },
+		"vm_path ":           func(r *sna.StartRequest) { r.VMPath = "pgtest1" },
+		"vm_path  ":          func(r *sna.StartRequest) { r.VMPath = "DC1/vm/pgtest1" },
+		"vm_path   ":         func(r *sna.StartRequest) { r.VMPath = "VirtualMachine:vm-42" },
 		"vm_name":            func(r *sna.StartRequest) { r.VMName = "" },
 		"nbd_targets":        func(r *sna.StartRequest) { r.NBDTargets = "" },
 		"nbd_host":           func(r *sna.StartRequest) { r.NBDHost = "" },

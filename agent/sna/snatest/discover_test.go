@@ -103,7 +103,7 @@ func TestAPathIsAPattern(t *testing.T) {
 	server := newServer(t, snatest.Options{VMs: []snatest.VM{m.vm}, Callback: h.URL})
 	request := m.request(job1)
 	request.VMPath = "/DC1/vm/web[1]" // which is another VM, or none
-	start(ctx, t, server, request)
+	startAsIs(ctx, t, server, request)
 	if run := finished(ctx, t, server, job1); run.VM != "/DC1/vm/web1" || !slices.Contains(h.seen(), "changeid web1 0") {
 		t.Errorf("%+v, %q", run, h.seen())
 	}

@@ -45,6 +45,9 @@ func (vm VM) matches(pattern string) (bool, error) {
 	if !strings.HasPrefix(pattern, "/") {
 		at = 2 // relative to the datacenter's folder of VMs
 	}
+	if last := len(segments) - 1; segments[last] == "..." { // all that is below (findRoot of govmomi's finder), whatever it is called
+		return at+last < len(names) && path.Join(segments[:last]...) == path.Join(names[at:at+last]...), nil
+	}
 	for ; at < len(names) && len(segments) > 0; at++ {
 		matched, err := path.Match(segments[0], names[at])
 		if err != nil {

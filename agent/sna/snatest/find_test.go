@@ -10,7 +10,7 @@ import (
 func TestFindFollowsGovmomi(t *testing.T) {
 	var vms []VM
 	for _, path := range []string{
-		"/DC1/vm/web1", "/DC1/vm/web[1]", "/DC1/vm/db*", "/DC1/vm/dbx", `/DC1/vm/back\slash`, "/DC1/vm/a?b", "/DC1/vm/folder/inner", "/DC2/vm/only",
+		"/DC1/vm/web1", "/DC1/vm/web[1]", "/DC1/vm/db*", "/DC1/vm/dbx", `/DC1/vm/back\slash`, "/DC1/vm/a?b", "/DC1/vm/folder/inner", "/DC2/vm/only", "/DC2/vm/...",
 	} {
 		vms = append(vms, VM{Path: path})
 	}
@@ -30,8 +30,12 @@ func TestFindFollowsGovmomi(t *testing.T) {
 		{"/DC1/vm/folder", "", "vm '/DC1/vm/folder' not found"},
 		{"/DC1/vm/*/inner", "", "cannot traverse type VirtualMachine"},
 		{"/DC1/vm/f*/inner", "/DC1/vm/folder/inner", ""},
-		{"/D*2/*/*", "/DC2/vm/only", ""},
+		{"/D*2/*/o*", "/DC2/vm/only", ""},
 		{"/DC1/vm/inner", "", "vm '/DC1/vm/inner' not found"},
+		{"/DC1/vm/folder/...", "/DC1/vm/folder/inner", ""}, // all that is below
+		{"/DC2/vm/...", "", "path '/DC2/vm/...' resolves to multiple vms"},
+		{`/DC2/vm/\...`, "/DC2/vm/...", ""},
+		{"/DC1/vm/web1/...", "", "vm '/DC1/vm/web1/...' not found"},
 		{"/DC1/vm//web1/", "/DC1/vm/web1", ""},
 		{"/DC1/vm/folder/../web1", "/DC1/vm/web1", ""},
 		{"/DC1/vm/..", "", "vm '/DC1/vm/..' not found"},

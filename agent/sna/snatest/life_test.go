@@ -56,7 +56,7 @@ func TestWhatAnEndLooksLike(t *testing.T) {
 			if test.path != "" {
 				request.VMPath = test.path
 			}
-			start(ctx, t, server, request)
+			startAsIs(ctx, t, server, request)
 			run, err := server.WaitRun(ctx, job1)
 			if err != nil || (run.Error == "") != (test.err == "") || !strings.Contains(run.Error, test.err) || run.OpenConnections != 0 {
 				t.Errorf("%+v, %v", run, err)

@@ -1,8 +1,11 @@
 package snatest_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -57,6 +60,31 @@ func start(ctx context.Context, t *testing.T, server *snatest.Server, request sn
 	}
 	if _, err := client.Start(ctx, request); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// startAsIs posts a start whose path is not escaped, as the client of the agent would do.
+func startAsIs(ctx context.Context, t *testing.T, server *snatest.Server, request sna.StartRequest) {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{
+		"job_id": request.JobID, "vm_name": request.VMName, "vm_path": request.VMPath, "vcenter_host": request.VCenterHost,
+		"vcenter_user": request.VCenterUser, "vcenter_password": request.VCenterPassword, "nbd_targets": request.NBDTargets,
+		"nbd_host": request.NBDHost, "backup_type": request.BackupType,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	post, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL+"/api/v1/backup/start", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(post)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Fatalf("the start is answered with %s", answer.Status)
 	}
 }
 
