@@ -144,7 +144,7 @@ func TestIncrementalWithoutParent(t *testing.T) {
 
 // TestFailedBackupIsNoParent: what failed or was cancelled is never stood upon.
 func TestFailedBackupIsNoParent(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.SNA.Cooldown = config.DurationOf(0) })
 	w.putVM("vm", 1<<20)
 	full := w.point("vm", backup.Full)
 	w.sna.Hold("copy/0")
