@@ -161,7 +161,7 @@ func (h *hub) goesOn(parent string, sources []string) {
 	h.eventually("the VM has cooled down", func() bool {
 		var err error
 		next, err = h.dial().StartBackup(h.Context(), rpc.StartRequest{VMName: "Odd näme", BackupType: rpc.Auto})
-		if err != nil && !strings.Contains(err.Error(), "may still be on its way") {
+		if err != nil && !strings.Contains(err.Error(), "cool-down until") {
 			h.Fatal(err)
 		}
 		return err == nil
