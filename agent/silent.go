@@ -50,7 +50,7 @@ func (r *run) checkSilence(b backup.Backup) error {
 	if err := r.cameAndWent(b); err != nil {
 		return err
 	}
-	return r.orUnknownDisk(silentError(b, said, last))
+	return r.orUnknownDisk(b.VM, silentError(b, said, last))
 }
 
 // slowStart is how long the SBC of a VM may be silent because that of its newest restore point took so long to connect: twice that
