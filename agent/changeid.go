@@ -229,8 +229,7 @@ func diskUnknown(b backup.Backup) error {
 	e := errorf(DiskUnknown, "backup %s: the client has asked about one more disk after it had reported all %d: "+
 		"vCenter has a disk of vm %q that is not on record, so the backup would lack it", b.ID, len(b.Runs), b.VM.Name)
 	e.BackupID = b.ID
-	e.Hint = "run 'sendensectl vm discover --store' for its vCenter, or vm.put with all of its disks; " +
-		"with refresh = prefer or require every backup looks the disks up before it begins"
+	e.Hint = lookUpDisks(b.VM) + "; with refresh = prefer or require every backup looks the disks up before it begins"
 	return e
 }
 

@@ -78,7 +78,7 @@ func TestUnknownDiskBeforeOthers(t *testing.T) {
 			}
 			vm.Disks = slices.Insert(vm.Disks, place, snatest.Disk{Key: 2010, UnitNumber: 10, Source: sources[0]})
 			must(t, w.sna.SetVM(vm))
-			b := w.failsWith(w.startBackup("vm").ID, reason, "a disk of the VM that is not on record", "vm discover --store")
+			b := w.failsWith(w.startBackup("vm").ID, reason, "a disk of the VM that is not on record", "vm.put")
 			if complete := b.Runs[0].Complete; complete != (place == 1) {
 				t.Errorf("the first disk is complete: %v", complete)
 			}

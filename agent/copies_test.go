@@ -247,7 +247,7 @@ func TestUnknownDisk(t *testing.T) {
 				}
 				b = w.wait(b.ID)
 				if b.State != backup.Failed || b.Failure.Reason != string(agent.DiskUnknown) || b.UnknownDiskAt.IsZero() ||
-					!strings.Contains(b.Failure.Hint, "vm discover --store") {
+					!strings.Contains(b.Failure.Hint, "put all of its disks on record") {
 					t.Errorf("%s: %s: %+v", kind, b.State, b.Failure)
 				}
 			}

@@ -52,7 +52,7 @@ func (r *run) checkClient(b backup.Backup) (backup.Backup, error) {
 		return b, nil
 	}
 	_, last := r.inquiry.answer()
-	return b, r.orUnknownDisk(goneError(r.touched(b), disk, now.Sub(r.presence.at), last))
+	return b, r.orUnknownDisk(b.VM, goneError(r.touched(b), disk, now.Sub(r.presence.at), last))
 }
 
 // touchedBytes is more than what our own handshake and that of a client cost on the wire.
@@ -108,13 +108,29 @@ func (r *run) cameAndWent(b backup.Backup) error {
 
 // orUnknownDisk adds to the failure of a run whose SBC has ended between two disks, or before the first, what else may have ended it:
 // it asks about a disk, then looks for its export, and ends when there is none.
-func (r *run) orUnknownDisk(err error) error {
+func (r *run) orUnknownDisk(vm backup.VM, err error) error {
 	e := AsError(err)
 	if r.asked.Load() && e.DiskID == nil {
-		e.Hint = "the client has asked about its next disk and did not connect: vCenter may have a disk of the VM that is not on record (run " +
-			"'sendensectl vm discover --store' for its vCenter), or the tunnel of the exports is down. " + e.Hint
+		e.Hint = "the client has asked about its next disk and did not connect: vCenter may have a disk of the VM that is not on record (" +
+			lookUpDisks(vm) + "), or the tunnel of the exports is down. " + strings.ToUpper(e.Hint[:1]) + e.Hint[1:]
 	}
 	return e
+}
+
+// lookUpDisks says how the disks of a VM come to be on record as vCenter has them: a command that can be typed as it is.
+func lookUpDisks(vm backup.VM) string {
+	if vm.VCenter == "" {
+		return "put all of its disks on record with vm.put"
+	}
+	return "run sendensectl vm discover " + shellWord(vm.VCenter) + " --filter " + shellWord(segment(vm)) + " --store"
+}
+
+// shellWord quotes a word for a shell where it has to be.
+func shellWord(word string) string {
+	if word != "" && strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-") == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 func (p *presence) note(b backup.Backup, clients map[uint16]int, now time.Time) {
@@ -189,8 +205,11 @@ func goneError(b backup.Backup, disk int, alone time.Duration, last clientWord) 
 		e.DiskID = &disk
 	}
 	e.Hint = "the SNA's log has the client's words: it was killed, gave up, or lost the tunnel. " + snapshotHint(b)
-	if disk < 0 && len(untouched) > 0 {
-		e.Hint += ". A disk that was never connected to may be no disk of the VM any more: refresh its record with vm.discover"
+	switch {
+	case disk < 0 && len(untouched) > 0:
+		e.Hint += ". A disk that was never connected to may be no disk of the VM any more: " + lookUpDisks(b.VM)
+	case disk >= 0 && (b.VM.Refresh == backup.NoRefresh || b.RefreshError != ""):
+		e.Hint += ". The client also gives up on a disk that is larger in vCenter than on record: " + lookUpDisks(b.VM)
 	}
 	return e
 }

@@ -107,3 +107,19 @@ func TestInquiry(t *testing.T) {
 		})
 	}
 }
+
+// TestLookUpDisks: what a hint says can be typed.
+func TestLookUpDisks(t *testing.T) {
+	for _, test := range []struct {
+		vm   backup.VM
+		want string
+	}{
+		{backup.VM{Name: "vm"}, "put all of its disks on record with vm.put"},
+		{backup.VM{Name: "vm", VCenter: "main", InventoryPath: "/DC1/vm/web-01"}, "run sendensectl vm discover main --filter web-01 --store"},
+		{backup.VM{Name: "vm", VCenter: "my vc", InventoryPath: "/DC1/vm/it's $1"}, `run sendensectl vm discover 'my vc' --filter 'it'\''s $1' --store`},
+	} {
+		if got := lookUpDisks(test.vm); got != test.want {
+			t.Errorf("%s, want %s", got, test.want)
+		}
+	}
+}

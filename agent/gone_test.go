@@ -59,6 +59,9 @@ func TestClientKilledInMidCopy(t *testing.T) {
 	if strings.Contains(b.Failure.Message, "disk 0") {
 		t.Errorf("disk 0 was complete: %s", b.Failure.Message)
 	}
+	if got := b.Runs[0].ReceivedBytes; got < 8<<20 {
+		t.Errorf("disk 0 of 8 MiB was copied whole, and %d bytes are on record", got)
+	}
 }
 
 // TestClientThatDiesAtOnce: it came and went between two looks. What its disk received tells that it was there.
@@ -81,7 +84,7 @@ func TestClientKilledBetweenDisks(t *testing.T) {
 	_, err := w.sna.WaitHeld(t.Context(), b.ID, "disk/1")
 	must(t, err)
 	must(t, w.sna.Kill(t.Context(), b.ID))
-	b = w.isGone(b.ID, "no client has been connected to any export for", "disk 1 (key 2001) was never connected to", "vm.discover")
+	b = w.isGone(b.ID, "no client has been connected to any export for", "disk 1 (key 2001) was never connected to", "vm.put")
 	if b.Failure.DiskID != nil {
 		t.Errorf("the failure is of disk %d", *b.Failure.DiskID)
 	}
@@ -92,7 +95,7 @@ func TestClientLeavesWithoutAReport(t *testing.T) {
 	w := goneWorld(t)
 	w.putVM("vm", 8<<20, 8<<20)
 	must(t, w.sna.SetFaults(snatest.Faults{SilentDisks: []int{0}}))
-	w.isGone(w.startBackup("vm").ID, "connections to disk 0", "not complete: disk 0 (key 2000)")
+	w.isGone(w.startBackup("vm").ID, "connections to disk 0", "not complete: disk 0 (key 2000)", "larger in vCenter than on record")
 }
 
 // TestClientKilledWhileTheAgentIsAway: what the agent has seen of it is on record, and what it has not is learned.

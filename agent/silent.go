@@ -50,7 +50,7 @@ func (r *run) checkSilence(b backup.Backup) error {
 	if err := r.cameAndWent(b); err != nil {
 		return err
 	}
-	return r.orUnknownDisk(silentError(b, said, last))
+	return r.orUnknownDisk(b.VM, silentError(b, said, last))
 }
 
 // slowStart is how long the SBC of a VM may be silent because that of its newest restore point took so long to connect: twice that
@@ -83,8 +83,8 @@ func silentError(b backup.Backup, said snaReport, last clientWord) error {
 			"client's words. Raise deadlines.first_report if the vCenter only was slow"
 	case said.word.Phase == phaseSnapshot && said.word.Percent < snapshotMade:
 		e = errorf(ClientSilent, "backup %s: no client has connected, and for %s the client has said: %s", b.ID, silence, said.word)
-		e.Hint = "the vCenter refused the quiesced snapshot, or is slow to make it: look at the VM's tasks in the vCenter. Raise " +
-			"deadlines.next_report if this VM's snapshots take longer"
+		e.Hint = "the vCenter refused the quiesced snapshot, is slow to make it, or still removes one that an earlier backup left: look at the " +
+			"VM's tasks in the vCenter. Raise deadlines.next_report if this VM's snapshots take longer"
 	default:
 		e = errorf(ClientSilent, "backup %s: no client has connected, and for %s the client has said: %s", b.ID, silence, said.word)
 		e.Hint = fmt.Sprintf("the snapshot was made, and the client did not come to read it: look at the SNA's log for nbdkit and VDDK, and for "+

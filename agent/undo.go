@@ -64,6 +64,7 @@ func endError(b backup.Backup) error {
 // beginUndo records that a backup is undone and why, and what is known then of its client.
 func (r *run) beginUndo(cause error) (b backup.Backup, err error) {
 	said, _ := r.inquiry.answer()
+	received := r.receivedSoFar()
 	err = r.untilRecorded(func() (err error) {
 		stays := false
 		if b, err = r.agent.store.Backup(r.id); err == nil {
@@ -75,6 +76,9 @@ func (r *run) beginUndo(cause error) (b backup.Backup, err error) {
 				b.Failure = failureOf(cause)
 			}
 			b.State = backup.Undoing
+			for i := range b.Runs {
+				b.Runs[i].ReceivedBytes = max(b.Runs[i].ReceivedBytes, received[b.Runs[i].DiskID])
+			}
 			atWork := clientMayLive(*b) && (said.reported || !b.SeenAt.IsZero())
 			b.SnapshotMayRemain = b.SnapshotMayRemain || atWork || stays && mayHaveBegun(*b)
 			return nil
@@ -82,6 +86,25 @@ func (r *run) beginUndo(cause error) (b backup.Backup, err error) {
 		return err
 	})
 	return b, err
+}
+
+// receivedSoFar is what each disk has received, by its id, as long as the exporters that count it are there. Nothing is undone later for
+// want of it: of disks whose exporters do not tell, the record keeps what it says.
+func (r *run) receivedSoFar() map[int]uint64 {
+	b, err := r.agent.store.Backup(r.id)
+	if err != nil {
+		return nil
+	}
+	disks, err := r.agent.sampleSoon(r.agent.hard, b)
+	if err != nil {
+		r.agent.log.Debug("what the disks have received is not recorded", logBackupID, r.id, logError, err)
+		return nil
+	}
+	received := make(map[int]uint64, len(disks))
+	for _, d := range disks {
+		received[d.DiskID] = d.ReceivedBytes
+	}
+	return received
 }
 
 // clientMayLive says whether SBC may still be running when its exports have been stopped: the request left, nobody knows that it was

@@ -13,7 +13,8 @@ import (
 func (h *host) writeZeroes(context.Context) []Finding {
 	about := one("write-zeroes", h.config.SNA.URL)
 	if h.config.SNA.AcceptWriteZeroes {
-		return about.warn(agent.WarnZeroes, "remove sna.accept_write_zeroes, and reload the daemon, unless the node's client is known to read all that it calls zero")
+		return about.warn(agent.WarnZeroes, "unless the node's client is known to read all that it calls zero, remove sna.accept_write_zeroes, "+
+			"reload the daemon, and make a full backup of every VM: an incremental inherits what the restore points under it lack")
 	}
 	return about.ok("exports of backups refuse it")
 }

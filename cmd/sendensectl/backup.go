@@ -64,6 +64,7 @@ func keyOf(b rpc.Backup) string {
 
 func printBackup(p *printer, b rpc.Backup) {
 	verified, damage := verifiedPairs(b.Verified)
+	b = withProgress(b)
 	p.pairs("backup", b.BackupID, "vm", b.VMName, "context id", b.VMContextID, "type", string(b.BackupType), "why full", b.FullWhy,
 		"parent", b.ParentBackupID, "written anew", rewrittenText(b.Rewritten), "under way", rewriteText(b.Rewrite),
 		"repository", b.RepositoryID, "encryption key", keyOf(b), "policy", b.PolicyID, "request", b.RequestID, "tags", tagList(b.Tags),
@@ -81,6 +82,23 @@ func printBackup(p *printer, b rpc.Backup) {
 	}
 	p.line("")
 	printDisks(p, b.Disks)
+}
+
+// withProgress is a backup with what its disks have received until now: its record tells that when it has ended.
+func withProgress(b rpc.Backup) rpc.Backup {
+	if b.Progress == nil {
+		return b
+	}
+	b.BytesTransferred = max(b.BytesTransferred, b.Progress.ReceivedBytes)
+	b.Disks = slices.Clone(b.Disks)
+	for i, d := range b.Disks {
+		for _, now := range b.Progress.Disks {
+			if now.DiskID == d.DiskID {
+				b.Disks[i].ReceivedBytes = max(d.ReceivedBytes, now.ReceivedBytes)
+			}
+		}
+	}
+	return b
 }
 
 // createdOf tells when a backup was made, and whether that can be.

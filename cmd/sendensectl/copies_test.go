@@ -56,3 +56,24 @@ func TestListHintsAtDisksNotLookedUp(t *testing.T) {
 		t.Errorf("%s", shown)
 	}
 }
+
+// TestShowSaysWhatARunningBackupHasReceived: its record does not, before its end; the samples of its exports do.
+func TestShowSaysWhatARunningBackupHasReceived(t *testing.T) {
+	b := rpc.Backup{
+		BackupID: "backup-a-1", State: rpc.Running, TotalBytes: 96 << 20,
+		Disks: []rpc.BackupDisk{{DiskID: 0, CapacityBytes: 64 << 20}, {DiskID: 7, CapacityBytes: 32 << 20}},
+		Progress: &rpc.Progress{ReceivedBytes: 44 << 20, TotalBytes: 96 << 20, Disks: []rpc.DiskProgress{
+			{DiskID: 0, ReceivedBytes: 41 << 20}, {DiskID: 7, ReceivedBytes: 3 << 20},
+		}},
+	}
+	p := &printer{}
+	printBackup(p, b)
+	for _, want := range []string{"44 MiB, the disks hold 96 MiB", "41 MiB", "3 MiB"} {
+		if shown := p.buf.String(); !strings.Contains(shown, want) || strings.Contains(shown, "0 B,") {
+			t.Errorf("%q is not in\n%s", want, shown)
+		}
+	}
+	if b.Disks[0].ReceivedBytes != 0 {
+		t.Error("what was to be shown is changed")
+	}
+}
