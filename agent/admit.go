@@ -204,7 +204,7 @@ func (r *run) waitForTurn(b backup.Backup) (backup.Backup, error) {
 			r.agent.watchers.tell(Event{Kind: EventState, Backup: admitted})
 			return admitted, nil
 		}
-		if !noRoom(err) {
+		if !noRoom(err) && !unwritable(err) { // nothing has begun, and both pass
 			return b, err
 		}
 		if err := r.sleep(turnInterval); err != nil {
@@ -267,6 +267,9 @@ func (a *Agent) takeTurn(b backup.Backup) (backup.Backup, error) {
 	}
 	repo, err := a.findRepository(b.Repository)
 	if err != nil {
+		return b, err
+	}
+	if err := a.checkState(a.work); err != nil {
 		return b, err
 	}
 	if err := checkSpace(repo, a.config.Space.Reserve, "space.reserve"); err != nil {

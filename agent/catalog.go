@@ -36,6 +36,32 @@ type CatalogState struct {
 type catalogs struct {
 	mu    sync.Mutex
 	known map[string]CatalogState
+	again map[string]chan struct{} // cap 1: something happened that a comparison found missing
+}
+
+// wakes is what has the repository compared before its time.
+func (c *catalogs) wakes(repository string) chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.again == nil {
+		c.again = map[string]chan struct{}{}
+	}
+	if c.again[repository] == nil {
+		c.again[repository] = make(chan struct{}, 1)
+	}
+	return c.again[repository]
+}
+
+// settled has a repository compared again if anything was missing there: a record was removed, which may have been what differed.
+// Whoever did as the doctor said sees at once that it is done.
+func (c *catalogs) settled(repository string) {
+	if c.of(repository).Missing == 0 {
+		return
+	}
+	select {
+	case c.wakes(repository) <- struct{}{}:
+	default: // it is going to be
+	}
 }
 
 func (c *catalogs) of(repository string) CatalogState {
@@ -81,8 +107,11 @@ func (a *Agent) watchCatalog(r *repository.Repository) {
 			}
 			wait = a.compared(r, o.found, o.err)
 		}
-		if !pause(a.work, wait) {
+		select {
+		case <-a.work.Done():
 			return
+		case <-a.catalogs.wakes(r.ID):
+		case <-time.After(wait):
 		}
 	}
 }

@@ -112,3 +112,23 @@ func TestCatalogMetrics(t *testing.T) {
 	})
 	must(t, os.Rename(away, b.Directory))
 }
+
+// TestCatalogOfRecordRemoved: a record whose directory is gone for good is taken off as the doctor says, and no difference is told
+// any more, long before the next comparison is due.
+func TestCatalogOfRecordRemoved(t *testing.T) {
+	w := newWorld(t)
+	w.putVM("a", 1<<20)
+	kept, gone := w.point("a", backup.Full), w.point("a", backup.Full)
+	w.stop()
+	must(t, os.Rename(gone.Directory, filepath.Join(w.dir, "away")))
+	w.start()
+	w.eventually("it is missing", func() bool { return w.agent.Catalog("main").Missing == 1 })
+	must(t, w.agent.DeleteBackup(t.Context(), gone.ID, true))
+	w.eventually("nothing differs", func() bool {
+		s := w.agent.Catalog("main")
+		return s.Differences() == 0 && s.Points == 1
+	})
+	if b, err := w.agent.Backup(kept.ID); err != nil || b.State != backup.Completed {
+		t.Errorf("%+v, %v", b, err)
+	}
+}

@@ -152,6 +152,7 @@ func (a *Agent) deleteNow(repo *repository.Repository, id string) error {
 		return AsError(err)
 	}
 	failpoint.Reach("delete: record removed")
+	a.catalogs.settled(b.Repository)
 	a.log.Info("backup deleted", logBackupID, id, logVM, b.VM.Name)
 	return nil
 }

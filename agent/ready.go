@@ -31,6 +31,15 @@ func (a *Agent) Ready(ctx context.Context) error {
 	return nil
 }
 
+// checkState refuses to begin a backup of which the end could not be put on record: it would be the client's work for nothing while
+// the room does not come back, although the first transactions of it may still find pages in the file.
+func (a *Agent) checkState(ctx context.Context) error {
+	if err := a.writable(ctx); err != nil {
+		return errorf(Internal, "no backup begins, because nothing can be put on record: %w", err)
+	}
+	return nil
+}
+
 // writable says why no transaction can be written now. However often it is asked, one is written every few seconds at most.
 func (a *Agent) writable(ctx context.Context) error {
 	_, err := probe(ctx, &a.probes, "state directory "+a.store.Directory(), func(context.Context) (struct{}, error) {

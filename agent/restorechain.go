@@ -86,7 +86,7 @@ func restoreDamage(err error, r backup.Restore, diskID int) error {
 	e.BackupID, e.RestoreID, e.DiskID = r.BackupID, r.ID, new(diskID)
 	e.Hint = "nothing of it is served; its other disks may be whole, and so may older restore points"
 	if r.DespiteDamage {
-		e.Hint = "this cannot be served in spite of the damage: nobody knows what would be read. " + e.Hint
+		e.Hint = "this cannot be served in spite of the damage, because nobody knows what would be read; its other disks may be whole, and so may older restore points"
 	}
 	return e
 }
@@ -104,7 +104,7 @@ func refuseDamage(r backup.Restore, damage []backup.RestoreDamage) error {
 	}
 	e := errorf(Damaged, "restore of backup %s: %s%s: %s%s", r.BackupID, disk, first.Path, first.Problem, more)
 	e.BackupID, e.RestoreID, e.DiskID = r.BackupID, r.ID, first.DiskID
-	e.Hint = "put the file back from a copy and verify the backup again, or take an older restore point; with --despite-damage " +
+	e.Hint = "put the file back from a copy and verify the backup again, with --deep (deep), or take an older restore point; with --despite-damage " +
 		"(despite_damage) what is left is served all the same"
 	return e
 }

@@ -44,6 +44,13 @@ func TestStateDirectoryFull(t *testing.T) {
 			t.Errorf("%s: %v: %+v", what, err, e)
 		}
 	}
+	begun := len(w.sna.State().Posts)
+	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	refused("a backup, while the file still has pages for its record", err)
+	if now := len(w.sna.State().Posts); now != begun {
+		t.Errorf("the SNA was asked %d times", now-begun)
+	}
+	err = nil
 	for n := 0; err == nil; n++ { // until the pages that the file has are used up
 		_, err = w.agent.PutVM(backup.VM{
 			Name: fmt.Sprint("other", n), InventoryPath: "/DC1/vm/" + strings.Repeat("x", 200),

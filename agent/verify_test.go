@@ -275,11 +275,11 @@ func TestDamagedIsNotBuiltUpon(t *testing.T) {
 	flip(t, image, at, 3)
 	wantVerified(t, w.verify(points[2], false), agent.VerifiedOK, nil) // a bit of the data: its metadata are well
 	wantVerified(t, w.verify(points[2], true), agent.VerifiedDamaged, map[string]agent.FileStatus{image: agent.FileDamaged})
-	wantVerified(t, w.verify(points[2], false), agent.VerifiedOK, nil)
+	wantVerified(t, w.verify(points[2], false), agent.VerifiedDamaged, map[string]agent.FileStatus{image: agent.FileDamaged}) // as is on record
 	w.wantSeries(w.scrape(), series{
 		"sendense_verify_damaged_restore_points":                                       3, // with those that stand on it
 		`sendense_verify_restore_points_total{depth="deep",result="damaged"}`:          1,
-		`sendense_verify_restore_points_total{depth="shallow",result="damaged"}`:       0,
+		`sendense_verify_restore_points_total{depth="shallow",result="damaged"}`:       1,
 		`sendense_verify_last_ok{repository="main",vm="vm"}`:                           0,  // of the newest point, by what it stands on
 		`sendense_backup_last_success_timestamp_seconds{repository="main",vm="vm"}`:    -1, // there is no good one
 		`sendense_verify_read_bytes_total`:                                             float64(sizeOf(t, imagesOf(points...)...)),
@@ -373,4 +373,34 @@ func TestVerifyRefused(t *testing.T) {
 	wantError(t, err, agent.InvalidRequest, "rate_limit")
 	w.sna.Release("copy/0")
 	w.wait(b.ID)
+}
+
+// TestShallowRemembers: a look at what costs little finds nothing wrong with content, and calls no restore point well of which the
+// content is known to be damaged. It stays on record until it is read again.
+func TestShallowRemembers(t *testing.T) {
+	w := newWorld(t)
+	points := w.chain()
+	image := points[0].Runs[0].Image
+	at := sizeOf(t, image) - 100
+	flip(t, image, at, 3)
+	damaged := func() map[string]agent.FileStatus { return map[string]agent.FileStatus{image: agent.FileDamaged} }
+	wantVerified(t, w.verify(points[2], true), agent.VerifiedDamaged, damaged())
+	found, err := w.agent.Backup(points[0].ID)
+	must(t, err)
+	flip(t, image, at, 3)
+	shallow := w.verify(points[2], false)
+	wantVerified(t, shallow, agent.VerifiedDamaged, damaged())
+	for _, f := range shallow.Files {
+		if f.Path == image && (f.Problem != found.Damage()[0].Problem || !strings.Contains(f.Hint, "--deep")) {
+			t.Errorf("%+v", f)
+		}
+	}
+	if b, err := w.agent.Backup(points[0].ID); err != nil || len(b.Damage()) != 1 || b.Damage()[0].Problem != found.Damage()[0].Problem {
+		t.Errorf("%+v, %v", b.Verified, err)
+	}
+	wantVerified(t, w.verify(points[2], true), agent.VerifiedOK, nil)
+	if b, err := w.agent.Backup(points[0].ID); err != nil || len(b.Damage()) != 0 {
+		t.Errorf("%+v, %v", b.Verified, err)
+	}
+	wantVerified(t, w.verify(points[2], false), agent.VerifiedOK, nil)
 }

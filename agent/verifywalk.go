@@ -134,8 +134,23 @@ func (w *verifyWalk) image(repo *repository.Repository, p backup.Backup, d repos
 	f.found(err)
 	if f.Status == FileOK {
 		f.Status = status
+		w.remembered(p, &f)
 	}
 	return f
+}
+
+// remembered has a look at what costs little not call a file well of which the content was found damaged: only reading can show that
+// this is gone.
+func (w *verifyWalk) remembered(p backup.Backup, f *FileReport) {
+	for _, d := range p.Damage() {
+		if w.deep || !d.Deep || d.File != f.file() {
+			continue
+		}
+		f.found(damagef("%s", d.Problem))
+		f.deep = true
+		f.Hint = "this was found when it was read whole; put it back from a copy, and verify with --deep, which reads it again"
+		return
+	}
 }
 
 // compare reads an image whole.

@@ -61,6 +61,7 @@ func open(path string, o Options, steps []migration) (*Store, error) {
 		if recovery, err = recoverHeader(path, o.Cooldown, steps); err != nil {
 			return nil, err
 		}
+		deadline = time.Now().Add(o.Timeout) // the wait for the lock begins anew: what was done has taken time, on a slow disk more than there was
 	}
 	db, err := openFile(path, deadline, false)
 	if err != nil {

@@ -48,7 +48,11 @@ func usable(r rpc.Repository) string {
 // catalogLine says whether what is on record agrees with what lies in repositories.
 func catalogLine(differences int, list ...rpc.Repository) string {
 	if differences > 0 {
-		return count(differences, "restore point") + " DIFFER from what is on record: sendensectl doctor names them"
+		differ := " DIFFER"
+		if differences == 1 {
+			differ += "S"
+		}
+		return count(differences, "restore point") + differ + " from what is on record: sendensectl doctor says how"
 	}
 	for _, r := range list {
 		if r.Catalog.Error != "" || r.Catalog.ComparedAt.IsZero() {

@@ -41,16 +41,19 @@ func printStatus(p *printer, s rpc.AgentStatus) {
 	if !s.BusConnected {
 		bus = "NOT connected: nothing can be started or stopped"
 	}
-	p.pairs("agent", s.Version, "started", humanTime(s.StartedAt), "systemd", bus, "sna", s.SNAURL, "vcenters", strings.Join(s.VCenters, ", "),
+	pairs := []string{
+		"agent", s.Version, "started", humanTime(s.StartedAt), "systemd", bus, "sna", s.SNAURL, "vcenters", strings.Join(s.VCenters, ", "),
 		"vms", strconv.Itoa(s.VMs), "active backups", strconv.Itoa(s.ActiveBackups), "restores", strconv.Itoa(s.ActiveRestores),
 		"ports", fmt.Sprintf("%d, of them %d leased, %d cooling down, %d held by others", s.Ports.Total, s.Ports.Leased, s.Ports.Cooling, s.Ports.Foreign),
-		"catalog", catalogLine(s.CatalogDifferences, s.Repositories...))
+		"catalog", catalogLine(s.CatalogDifferences, s.Repositories...),
+	}
 	if s.State.Error != "" {
-		p.pairs("NOT ready", "nothing can be put on record: "+s.State.Error, "hint", inCommands(s.State.Hint))
+		pairs = append(pairs, "NOT ready", "nothing can be put on record: "+s.State.Error, "hint", inCommands(s.State.Hint))
 	}
 	for _, path := range s.State.SetAside {
-		p.pairs("set aside", path+": a damaged database; remove it when the catalog is as it should be")
+		pairs = append(pairs, "set aside", path+": a damaged database; remove it when the catalog is as it should be")
 	}
+	p.pairs(pairs...)
 	for _, w := range s.Warnings {
 		p.line("warning: %s", w)
 	}
@@ -67,7 +70,11 @@ func printRestorePoints(p *printer, s rpc.AgentStatus) {
 	}
 	if n := s.FutureRestorePoints; n > 0 {
 		p.line("")
-		p.line("%s dated in the future, because a clock was wrong, or is: %s. They count for no retention rule and no age.",
-			isOrAre(n, "restore point"), namedText(s.FutureBackupIDs, n))
+		counts := "They count"
+		if n == 1 {
+			counts = "It counts"
+		}
+		p.line("%s dated in the future, because a clock was wrong, or is: %s. %s for no retention rule and no age.",
+			isOrAre(n, "restore point"), namedText(s.FutureBackupIDs, n), counts)
 	}
 }
