@@ -217,7 +217,7 @@ func (a *Agent) unknownDisk(id string) {
 	}
 	failpoint.Reach("unknown disk recorded")
 	if r := a.run(id); r != nil {
-		r.cancel(diskUnknown(b))
+		r.cancel(a.orNamesake(b, diskUnknown(b)))
 	}
 }
 
@@ -231,6 +231,34 @@ func diskUnknown(b backup.Backup) error {
 	e.BackupID = b.ID
 	e.Hint = lookUpDisks(b.VM) + "; with refresh = prefer or require every backup looks the disks up before it begins"
 	return e
+}
+
+// orNamesake adds to the failure of a backup that seems to lack a disk that another one's SBC may have asked: nothing tells them apart
+// (decision 33).
+func (a *Agent) orNamesake(b backup.Backup, err error) error {
+	e := AsError(err)
+	if !e.has(DiskUnknown) {
+		return err
+	}
+	if other := a.namesake(b); other != "" {
+		e.Message += ". Or the client of backup " + other + " has asked: its VM has the same name in another folder or datacenter"
+		e.Hint = "start the backup again when " + other + " has ended, and do not run both at a time. If it fails again: " + e.Hint
+	}
+	return e
+}
+
+// namesake is another backup that is under way and whose SBC asks with the same name (decision 33); "" if there is none.
+func (a *Agent) namesake(b backup.Backup) string {
+	named, err := a.asking(segment(b.VM))
+	if err != nil {
+		a.log.Warn("whether another VM of this name is being backed up is not known", logBackupID, b.ID, logError, err)
+	}
+	for _, other := range named {
+		if other.ID != b.ID {
+			return other.ID
+		}
+	}
+	return ""
 }
 
 // segment is how SBC names a VM.

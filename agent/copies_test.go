@@ -328,6 +328,8 @@ func TestSameLastSegment(t *testing.T) {
 	two = w.wait(start("two", "").ID)
 	if two.State != backup.Failed || two.Failure.Reason != string(agent.DiskUnknown) {
 		t.Errorf("two is %s: %+v", two.State, two.Failure)
+	} else if !strings.Contains(two.Failure.Message, "the client of backup "+one.ID+" has asked") {
+		t.Errorf("who else may have asked is not said: %s", two.Failure.Message)
 	}
 	w.sna.Release("complete/2")
 	if one = w.wait(one.ID); one.State != backup.Completed {

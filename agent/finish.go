@@ -45,7 +45,7 @@ func (r *run) finish() error {
 		return lostWithHost(b)
 	}
 	if err := diskUnknown(b); err != nil {
-		return err
+		return a.orNamesake(b, err)
 	}
 	if err := r.waitForClients(b); err != nil {
 		return err
@@ -72,7 +72,7 @@ func (r *run) finish() error {
 		return err
 	})
 	if err != nil {
-		return err
+		return a.orNamesake(b, err)
 	}
 	failpoint.Reach("before publish")
 	return r.publish(repo, b, manifest)

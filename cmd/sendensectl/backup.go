@@ -177,7 +177,7 @@ func adviceOf(b rpc.Backup) string {
 	case b.State == rpc.Unresolved:
 		return "nobody knows whether the SNA has heard; it goes on when its client appears, and fails when none does"
 	case !b.State.Ended():
-		return "to see it come along: sendensectl backup watch " + b.BackupID
+		return "to follow it: sendensectl backup watch " + b.BackupID
 	}
 	return ""
 }

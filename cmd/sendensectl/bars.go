@@ -17,7 +17,7 @@ const (
 	barScale = 10000
 )
 
-// bars shows how backups come along on a terminal: below the lines that stay, a bar for each disk and one for the whole of
+// bars shows the progress of backups on a terminal: below the lines that stay, a bar for each disk and one for the whole of
 // each backup that runs.
 type bars struct {
 	w         io.Writer

@@ -14,7 +14,7 @@ func (a *app) restoreWatch() *cobra.Command {
 	var r rpc.RestoreWatchRequest
 	c := &cobra.Command{
 		Use:   "watch [RESTORE]",
-		Short: "Watch restores come along",
+		Short: "Show the progress of restores",
 		Long: `Watch a restore until it has ended, and then exit with code 0 if it was stopped or its time was over, and 1 if it failed;
 or watch all restores, or those of one VM, until interrupted. When the agent is restarted, the watching goes on. With --output
 json every event is one line of JSON.`,

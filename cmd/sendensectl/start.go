@@ -92,9 +92,9 @@ func parseTags(specs []string) (map[string]string, error) {
 func nextOf(s rpc.StartResponse) string {
 	switch {
 	case s.Status == string(rpc.Queued):
-		return "it waits for its turn; to see it come along: sendensectl backup watch " + s.BackupID
+		return "it waits for its turn; to follow it: sendensectl backup watch " + s.BackupID
 	case s.Status == rpc.StatusStarted:
-		return "to see it come along: sendensectl backup watch " + s.BackupID
+		return "to follow it: sendensectl backup watch " + s.BackupID
 	}
 	return ""
 }

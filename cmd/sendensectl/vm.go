@@ -65,7 +65,7 @@ func (a *app) vmAdd() *cobra.Command {
 	}
 	c.Flags().StringVar(&vm.InventoryPath, "path", "", "inventory `PATH` in vCenter, e.g. /DC1/vm/pgtest1")
 	c.Flags().StringVar(&vm.VCenter, "vcenter", "", "`NAME` of a vCenter in the agent's configuration")
-	c.Flags().StringVar(&vm.Refresh, "refresh", "", "ask the vCenter for the disks before each backup: prefer, or `require`")
+	c.Flags().StringVar(&vm.Refresh, "refresh", "", "`WHEN` to ask the vCenter for the disks before each backup: prefer (if it answers) or require; empty: never")
 	c.Flags().StringVar(&vm.BackupInterval, "interval", "", "how often a restore point is expected, as `TIME`, e.g. 26h; 0s: never")
 	c.Flags().StringVar(&vm.VMContextID, "context-id", "", "the hub's own `ID` of the VM")
 	c.Flags().StringVar(&vm.UUID, "uuid", "", "vCenter's `UUID` of the VM, which discovery reports too")

@@ -14,7 +14,7 @@ func (a *app) backupWatch() *cobra.Command {
 	var r rpc.WatchRequest
 	c := &cobra.Command{
 		Use:   "watch [BACKUP]",
-		Short: "Watch backups come along",
+		Short: "Show the progress of backups",
 		Long: `Watch a backup until it has ended, and then exit with code 0 if it is completed and 1 if not; or watch all backups, or
 those of one VM, until interrupted. Interrupting it stops the watching, not the backup. When the agent is restarted, the
 watching goes on. With --output json every event is one line of JSON.`,
