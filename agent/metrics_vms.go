@@ -78,7 +78,7 @@ func (a *Agent) scrapeVM(vm backup.VM) ([]prometheus.Metric, error) {
 	if interval := vm.BackupInterval.Or(a.config.Metrics.BackupInterval.Std()); interval > 0 {
 		list = append(list, gauge(descVMInterval, interval.Seconds(), vm.Name))
 	}
-	remains, err := a.snapshotMayRemain(vm.Name)
+	remains, err := a.snapshotMayRemain(vm.Name, now)
 	if err != nil {
 		return nil, err
 	}
@@ -122,24 +122,41 @@ func (a *Agent) lastSuccess(vm, repository string, now time.Time) (ended time.Ti
 const snapshotLooks = 10
 
 // snapshotMayRemain says whether the VM may have the snapshot of an earlier backup. The client of a restore point removes what others
-// have left, before it makes its own.
-func (a *Agent) snapshotMayRemain(vmName string) (bool, error) {
-	q := store.Query{VMName: vmName, Limit: 1}
+// have left, before it makes its own. What was made last tells, also where a clock has dated something else in the future.
+func (a *Agent) snapshotMayRemain(vmName string, now time.Time) (bool, error) {
+	ahead := now.Add(backup.ClockTolerance)
+	last, err := a.lastAtWork(store.Query{VMName: vmName, Until: ahead})
+	if err != nil {
+		return false, err
+	}
+	dated, err := a.lastAtWork(store.Query{VMName: vmName, Since: ahead})
+	if err != nil {
+		return false, err
+	}
+	if dated.Sequence > last.Sequence {
+		last = dated
+	}
+	return last.SnapshotMayRemain, nil
+}
+
+// lastAtWork is the newest of some backups whose client has made a snapshot, as far as it is known; the zero one for none.
+func (a *Agent) lastAtWork(q store.Query) (backup.Backup, error) {
+	q.Limit = 1
 	for range snapshotLooks {
 		page, next, err := a.store.Backups(q)
 		if err != nil {
-			return false, err
+			return backup.Backup{}, err
 		}
 		for _, b := range page {
 			if b.SnapshotMayRemain || b.State == backup.Completed {
-				return b.SnapshotMayRemain, nil
+				return b, nil
 			}
 		}
 		if q.Cursor = next; next == "" {
 			break
 		}
 	}
-	return false, nil
+	return backup.Backup{}, nil
 }
 
 func unixTime(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

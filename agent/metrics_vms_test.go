@@ -130,3 +130,27 @@ func TestMetricsOfSnapshots(t *testing.T) {
 	w.completes(w.startBackup("vm"), sources)
 	remains(0)
 }
+
+// TestMetricsOfSnapshotsAndAWrongClock: a restore point that is dated in the future hides no snapshot that a later backup may have
+// left, and one that was made last says that none is left.
+func TestMetricsOfSnapshotsAndAWrongClock(t *testing.T) {
+	w := newWorld(t, func(c *config.Config, o *snatest.Options) {
+		c.SNA.Cooldown, c.Deadlines.ClientGone = config.DurationOf(0), config.DurationOf(2*time.Second)
+		o.SnapshotBeforeAnswer = false
+	})
+	w.putVM("vm", 8<<20)
+	w.redated(fiveYears, w.point("vm", backup.Full))
+	remains := func(want float64) {
+		t.Helper()
+		w.wantSeries(w.scrape(), series{`sendense_backup_snapshot_may_remain{vm="vm"}`: want})
+	}
+	remains(0)
+	must(t, w.sna.SetFaults(snatest.Faults{DieInDisks: []int{0}}))
+	if b := w.wait(w.startBackup("vm").ID); b.State != backup.Failed || !b.SnapshotMayRemain {
+		t.Fatalf("%s: %+v", b.State, b.Failure)
+	}
+	remains(1)
+	must(t, w.sna.SetFaults(snatest.Faults{}))
+	w.point("vm", backup.Full)
+	remains(0)
+}

@@ -67,6 +67,8 @@ func (t Tools) Merge(ctx context.Context, m MergeSpec) error {
 		layer.File.Locking = "off"
 	}
 	chain, target := chainNode(nodes), nodes[1+len(m.Layers)]
+	// As an export does: QEMU copies a cluster of which a part is data as a whole, and its zeroes would take room.
+	target.Discard, target.DetectZeroes = "unmap", "unmap"
 	onto := target.ownName()
 	if len(c.keys) == 0 {
 		// Left to find its base by its header, the new image is known by its path.

@@ -2,6 +2,7 @@ package nbd
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -200,6 +201,41 @@ func TestMergeTakesNoMore(t *testing.T) {
 	info, err := (Tools{}).Info(spec.Path)
 	if err != nil || info.ActualBytes > 4*MiB || info.BackingFile != spec.BackingFile {
 		t.Errorf("%+v, %v", info, err)
+	}
+}
+
+// TestMergeStaysSparse: what a backup has received as zeroes takes no more room in the new image than in the old ones, also where
+// only parts of clusters hold data.
+func TestMergeStaysSparse(t *testing.T) {
+	dir := tempDir(t)
+	full := chainSpec{size: 256 * MiB, full: true, writes: []string{"write -z 0 256M"}}
+	next := chainSpec{size: 256 * MiB}
+	for at := 0; at < 256; at += 4 {
+		full.writes = append(full.writes, fmt.Sprintf("write -P 1 %dk 100k", at<<10+1100))
+		next.writes = append(next.writes, fmt.Sprintf("write -P 2 %dk 4k", at<<10+1300))
+	}
+	chain := newChain(t, dir, full, next)
+	spec := ImageSpec{Path: filepath.Join(dir, "b", "new.qcow2"), SizeBytes: 256 * MiB, ClusterBytes: FullClusterBytes, ExtendedL2: true}
+	if err := (Tools{}).Merge(patientContext(t), MergeSpec{Layers: chain, Image: spec, Cache: "writeback"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := (Tools{}).Compare(patientContext(t), chain, []Link{{Path: spec.Path}}); err != nil {
+		t.Error(err)
+	}
+	info, err := (Tools{}).Info(spec.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := int64(0)
+	for _, old := range chain {
+		info, err := (Tools{}).Info(old.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		most += info.ActualBytes
+	}
+	if info.ActualBytes > most {
+		t.Errorf("the new image takes %d bytes, and the old ones %d", info.ActualBytes, most)
 	}
 }
 

@@ -52,8 +52,8 @@ func (h *host) records(ctx context.Context, r config.Repository) []Finding {
 	case found.Differences() == 0:
 		return about.ok(count(found.Points, "restore point") + ", on record as in the repository")
 	}
-	list := about.error(fmt.Sprintf("records and repository differ: %d restore points are not on record, %d are on record and not there, %d are another on record",
-		found.Unrecorded, found.Missing, found.Different), "is this an older database? "+rebuildHint)
+	list := about.error(fmt.Sprintf("records and repository differ about %s: not on record %d, on record and not there %d, another on record %d",
+		count(found.Differences(), "restore point"), found.Unrecorded, found.Missing, found.Different), "is this an older database? "+rebuildHint)
 	for _, d := range found.Named {
 		list = append(list, with(one("records", d.Path).error(d.Reason, hintFor(d)), "kind", string(d.Kind))...)
 	}

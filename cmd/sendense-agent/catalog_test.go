@@ -45,7 +45,7 @@ func TestOlderDatabasePutBack(t *testing.T) {
 	directory := func(id string) string { return filepath.Join(h.dir, "repository", "pgtest1", id) }
 	found := func(r doctor.Report) {
 		t.Helper()
-		h.finds(r, doctor.Error, "records", "main", "1 restore points are not on record, 0 are on record and not there, 1 are another", "rebuild --dry-run")
+		h.finds(r, doctor.Error, "records", "main", "about 2 restore points: not on record 1, on record and not there 0, another on record 1", "rebuild --dry-run")
 		h.finds(r, doctor.Error, "records", directory(newest), "not on record", "rebuild")
 		h.finds(r, doctor.Error, "records", directory(changed), "backup_type", "incremental", "full", "rebuild")
 	}

@@ -213,7 +213,7 @@ func (e *estate) judge(r *gridRow) {
 	}
 	newest, damaged := rpc.Backup{}, false
 	for _, b := range r.runs {
-		if b.State == rpc.Completed {
+		if b.State == rpc.Completed && b.Sequence >= newest.Sequence { // the one made last, whatever a clock has dated it
 			newest, damaged = b, b.Damaged()
 		}
 	}
