@@ -41,6 +41,11 @@ func (p *printer) line(format string, args ...any) {
 	p.buf.WriteString(safe(fmt.Sprintf(format, args...)) + "\n")
 }
 
+// prosaic prints a sentence, which is broken between words on a terminal.
+func (p *printer) prosaic(format string, args ...any) {
+	p.buf.WriteString(wrap(safe(fmt.Sprintf(format, args...)), p.prose, 0) + "\n")
+}
+
 // more tells of a next page.
 func (p *printer) more(cursor string) {
 	if cursor != "" {

@@ -112,8 +112,11 @@ func printPrune(p *printer, r rpc.PruneReport) {
 	}
 	if misdated > 0 {
 		p.line("")
-		p.line("%s dated by a clock that was wrong, or is now: they are kept, and count for no rule. Delete those that are not wanted.",
-			isOrAre(misdated, "restore point"))
+		kept := "they are kept, and count for no rule. Delete those that are not wanted."
+		if misdated == 1 {
+			kept = "it is kept, and counts for no rule. Delete it if it is not wanted."
+		}
+		p.prosaic("%s dated by a clock that was wrong, or is now: %s", isOrAre(misdated, "restore point"), kept)
 	}
 	if r.DryRun {
 		for _, h := range r.Held {
@@ -138,9 +141,9 @@ func heldText(h rpc.HeldPrune) string {
 
 // printHeld explains what the daily run does not do by itself, and how to have it done.
 func printHeld(p *printer, h rpc.HeldPrune) {
-	p.line("The daily run leaves VM %s in repository %s to you: it would remove %d of %d restore points at once. That is right after the",
-		h.VMName, h.RepositoryID, h.RemovedCount, h.PointCount)
-	p.line("policy was changed or applied for the first time, and wrong if a clock is. See why: %s", pruneCommand(h.VMName, "--dry-run"))
+	p.prosaic("The daily run leaves VM %s in repository %s to you: it would remove %d of %d restore points at once. That is right after the "+
+		"policy was changed or applied for the first time, and wrong if a clock is.", h.VMName, h.RepositoryID, h.RemovedCount, h.PointCount)
+	p.line("See why: %s", pruneCommand(h.VMName, "--dry-run"))
 	p.line("If it is right: %s", pruneCommand(h.VMName, "--repository "+h.RepositoryID+" --yes"))
 }
 

@@ -55,7 +55,7 @@ func printStatus(p *printer, s rpc.AgentStatus) {
 	}
 	p.pairs(pairs...)
 	for _, w := range s.Warnings {
-		p.line("warning: %s", w)
+		p.prosaic("warning: %s", w)
 	}
 	printRestorePoints(p, s)
 	p.line("")
@@ -74,7 +74,7 @@ func printRestorePoints(p *printer, s rpc.AgentStatus) {
 		if n == 1 {
 			counts = "It counts"
 		}
-		p.line("%s dated in the future, because a clock was wrong, or is: %s. %s for no retention rule and no age.",
+		p.prosaic("%s dated in the future, because a clock was wrong, or is: %s. %s for no retention rule and no age.",
 			isOrAre(n, "restore point"), namedText(s.FutureBackupIDs, n), counts)
 	}
 }
