@@ -123,3 +123,23 @@ func TestLookUpDisks(t *testing.T) {
 		}
 	}
 }
+
+// TestMoreReaders: the more disks, the longer the client may say nothing once it has its snapshot, and only then.
+func TestMoreReaders(t *testing.T) {
+	for _, test := range []struct {
+		word  clientWord
+		disks int
+		want  time.Duration
+	}{
+		{clientWord{Phase: "Creating Snapshot", Percent: 15}, 10, time.Minute},
+		{clientWord{Phase: "Creating Snapshot", Percent: 15}, 4, 0},
+		{clientWord{Phase: "Creating Snapshot", Percent: 15}, 1, 0},
+		{clientWord{Phase: "Creating Snapshot", Percent: 10}, 10, 0},
+		{clientWord{Phase: "Initializing", Percent: 5}, 10, 0},
+		{clientWord{}, 10, 0},
+	} {
+		if got := moreReaders(backup.Backup{Runs: make([]backup.DiskRun, test.disks)}, snaReport{word: test.word}); got != test.want {
+			t.Errorf("%s, %d disks: %s, want %s", test.word, test.disks, got, test.want)
+		}
+	}
+}

@@ -44,13 +44,23 @@ func (r *run) checkSilence(b backup.Backup) error {
 	if b.State != backup.Running {
 		return nil
 	}
-	if limit <= 0 || said.same() < limit || said.same() < r.agent.slowStart(b) {
+	if limit <= 0 || said.same() < limit+moreReaders(b, said) || said.same() < r.agent.slowStart(b) {
 		return nil
 	}
 	if err := r.cameAndWent(b); err != nil {
 		return err
 	}
 	return r.orUnknownDisk(b.VM, silentError(b, said, last))
+}
+
+// moreReaders is how much longer SBC may be silent because of its disks: once the snapshot is there it starts one nbdkit per disk, one after
+// another, and waits up to readerTime for each (contract §5). The deadline has room for a few.
+func moreReaders(b backup.Backup, said snaReport) time.Duration {
+	const readerTime, few = 10 * time.Second, 4
+	if said.word.Phase != phaseSnapshot || said.word.Percent < snapshotMade {
+		return 0
+	}
+	return time.Duration(max(len(b.Runs)-few, 0)) * readerTime
 }
 
 // slowStart is how long the SBC of a VM may be silent because that of its newest restore point took so long to connect: twice that

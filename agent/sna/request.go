@@ -82,14 +82,14 @@ func (r StartRequest) wire() startBody {
 // that SBC asks with afterwards is that of the VM, without escapes.
 func exactly(path string) string {
 	escaped := strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
-	if strings.HasSuffix(escaped, "/...") { // the finder takes it for all that is below (find/finder.go, findRoot)
-		escaped = strings.TrimSuffix(escaped, "...") + `\...`
+	if folder, all := strings.CutSuffix(strings.TrimRight(escaped, "/"), "/..."); all { // all that is below (find/finder.go, findRoot)
+		return folder + `/\...`
 	}
 	return escaped
 }
 
-// CheckVMPath says what keeps an inventory path from naming one VM; "" names none. A path that does not begin at the root SBC looks for
-// where vCenter has no place for it, and "VirtualMachine:vm-42" it takes for a VM that another record may have by its path.
+// CheckVMPath says what keeps an inventory path from naming one VM; "" names none. SBC takes a path that does not begin at the root for
+// one below some datacenter, and "VirtualMachine:vm-42" for an id: the VM may then be on record by its whole path, too, unnoticed.
 func CheckVMPath(path string) error {
 	if path != "" && !strings.HasPrefix(path, "/") {
 		return errors.New(`want the whole path, beginning with "/", such as /DC1/vm/pgtest1`)
