@@ -21,8 +21,8 @@ func (a *Agent) manifest(b backup.Backup, disks []repository.ManifestDisk) (repo
 			UUID: b.VM.UUID,
 		},
 		Disks: disks, RemovedDisks: b.RemovedDisks,
-		RefreshError: b.RefreshError,
-		Sequence:     b.Sequence, CreatedAt: b.CreatedAt, CompletedAt: time.Now(),
+		RefreshError: b.RefreshError, ZeroesRefused: b.ZeroesRefused,
+		Sequence: b.Sequence, CreatedAt: b.CreatedAt, CompletedAt: time.Now(),
 		AgentVersion: a.version, QEMUVersion: qemu,
 	}, err
 }

@@ -85,6 +85,19 @@ func (a *Agent) sameEncryption(repo *repository.Repository, point backup.Backup)
 	return e
 }
 
+// mayLackData says, as reason NoParent, that a restore point was copied while its exports accepted WRITE_ZEROES, which SBC asks for
+// where it has only looked at samples (contract §5): an incremental would inherit what is missing. One that refused stands on
+// none that did not, so it speaks for its whole chain. Where zeroes are accepted now, the client is known to be exact.
+func (a *Agent) mayLackData(point backup.Backup) error {
+	if point.ZeroesRefused || a.AcceptsZeroes() {
+		return nil
+	}
+	e := errorf(NoParent, "restore point %s may lack data: it was copied while WRITE_ZEROES was accepted, by an older agent or by "+
+		"sna.accept_write_zeroes", point.ID)
+	e.Hint = "make a full backup, or ask for the type auto: an incremental would lack the same data"
+	return e
+}
+
 // unfitPoint says why a restore point of a VM cannot be built upon, in the terms of unfitParent: it, or what it stands on, is
 // not what was made.
 func (a *Agent) unfitPoint(ctx context.Context, vm backup.VM, repo *repository.Repository, newest backup.Backup) error {
@@ -92,6 +105,9 @@ func (a *Agent) unfitPoint(ctx context.Context, vm backup.VM, repo *repository.R
 		return err
 	}
 	if err := a.sameEncryption(repo, newest); err != nil {
+		return err
+	}
+	if err := a.mayLackData(newest); err != nil {
 		return err
 	}
 	err := a.verifyChain(ctx, repo, newest)

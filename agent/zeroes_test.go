@@ -196,6 +196,35 @@ func TestZeroesAreAccepted(t *testing.T) {
 	}
 }
 
+// TestNothingStandsOnAcceptedZeroes: what was copied while zeroes were accepted may lack data, and an incremental would lack it too.
+// That is known from the record and, after a rebuild, from the manifest.
+func TestNothingStandsOnAcceptedZeroes(t *testing.T) {
+	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.SNA.AcceptWriteZeroes = true })
+	_, sources := w.putVM("vm", sampledBytes)
+	betweenSamples(t, sources[0])
+	full := w.point("vm", backup.Full)
+	if b := w.point("vm", backup.Incremental); b.Parent != full.ID { // its client is known to be exact
+		t.Errorf("the incremental stands on %q, not on %s", b.Parent, full.ID)
+	}
+
+	w.stop()
+	w.config.SNA.AcceptWriteZeroes = false
+	w.start()
+	request := agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"}
+	_, err := w.agent.StartBackup(t.Context(), request)
+	if e := agent.AsError(err); err == nil || e.Reason != agent.NoParent || !strings.Contains(e.Message, "may lack data") || e.Hint == "" {
+		t.Errorf("an incremental: %+v", err)
+	}
+	exact := w.point("vm", backup.Auto)
+	if exact.Type != backup.Full || !strings.Contains(exact.FullWhy, "may lack data") || !exact.ZeroesRefused {
+		t.Errorf("auto made %s, as %q, refused %v", exact.Type, exact.FullWhy, exact.ZeroesRefused)
+	}
+	w.comparePoint(exact, sources)
+	if b := w.point("vm", backup.Incremental); b.Parent != exact.ID || !b.ZeroesRefused {
+		t.Errorf("the next incremental stands on %q, not on %s, refused %v", b.Parent, exact.ID, b.ZeroesRefused)
+	}
+}
+
 // TestZeroesCannotBeRefused: a QEMU that may not use the driver that refuses zeroes serves nothing, and the error says what to do.
 func TestZeroesCannotBeRefused(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) {

@@ -60,6 +60,9 @@ type Backup struct {
 	FullWhy string `json:"full_why,omitempty"`
 	// RefreshError says why the VM's disks could not be looked up before the backup: those on record were backed up.
 	RefreshError string `json:"refresh_error,omitempty"`
+	// ZeroesRefused says that its exports refused WRITE_ZEROES: the client has read all that it calls zero. Without it, as in the
+	// backups of older agents, data between the client's samples may be missing, also from what stands on this backup.
+	ZeroesRefused bool `json:"zeroes_refused,omitempty"`
 	// UnknownDiskAt is when SBC asked about one more disk after it had reported every disk on record: vCenter has a disk that
 	// has no export, so what was copied is not the whole VM.
 	UnknownDiskAt time.Time `json:"unknown_disk_at,omitzero"`

@@ -14,7 +14,7 @@ func (h *host) writeZeroes(context.Context) []Finding {
 	about := one("write-zeroes", h.config.SNA.URL)
 	if h.config.SNA.AcceptWriteZeroes {
 		return about.warn(agent.WarnZeroes, "unless the node's client is known to read all that it calls zero, remove sna.accept_write_zeroes, "+
-			"reload the daemon, and make a full backup of every VM: an incremental inherits what the restore points under it lack")
+			"and reload the daemon: the next backup of each VM is a full one then, as what was made meanwhile may lack data")
 	}
 	return about.ok("exports of backups refuse it")
 }

@@ -176,7 +176,7 @@ func TestBackup(t *testing.T) {
 		RequestID: "request-1", Policy: "gold", Tags: m.Tags, State: backup.Completed, Directory: dir, DirectoryMade: true,
 		RemovedDisks: []int{7}, Sequence: m.Sequence, CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.CompletedAt.UTC(), EndedAt: m.CompletedAt.UTC(),
 		VM:           backup.VM{Name: "vm", ContextID: "ctx-1", InventoryPath: "/DC1/vm/vm", VCenter: "dc1", UUID: "4210-1"},
-		RefreshError: "vCenter does not answer",
+		RefreshError: "vCenter does not answer", ZeroesRefused: true,
 	}
 	for _, d := range m.Disks {
 		want.VM.Disks = append(want.VM.Disks, backup.Disk{

@@ -61,8 +61,8 @@ func fullManifest(vm string, second int64) Manifest {
 		Version: ManifestVersion, BackupID: nbd.BackupID(vm, second), Type: backup.Full, Repository: "main",
 		Policy: "gold", Tags: map[string]string{"why": "<test> & ü"}, RequestID: "request-1",
 		VM:           ManifestVM{Name: vm, ContextID: "ctx-1", InventoryPath: "/DC1/vm/" + vm, VCenter: "dc1", UUID: "4210-1"},
-		RefreshError: "vCenter does not answer",
-		Sequence:     1<<32 + 7, CreatedAt: time.Unix(second, 0), CompletedAt: time.Unix(second+60, 5),
+		RefreshError: "vCenter does not answer", ZeroesRefused: true,
+		Sequence: 1<<32 + 7, CreatedAt: time.Unix(second, 0), CompletedAt: time.Unix(second+60, 5),
 		AgentVersion: "test", QEMUVersion: "7.2.22",
 	}
 	for i := range 2 {

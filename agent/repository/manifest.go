@@ -24,25 +24,26 @@ const maxManifestBytes = 4 << 20
 // A Manifest describes a restore point by itself: with nothing but the directories of a repository the catalog can be
 // made again. docs/manifest.schema.json describes the JSON.
 type Manifest struct {
-	Version      int               `json:"version"`
-	BackupID     string            `json:"backup_id"`
-	Type         backup.Type       `json:"backup_type"`
-	Parent       string            `json:"parent,omitempty"` // backup id of the restore point this one stands on
-	Repository   string            `json:"repository_id"`    // where it was made; the catalog goes by where it is found
-	Policy       string            `json:"policy_id,omitempty"`
-	Tags         map[string]string `json:"tags,omitempty"`
-	RequestID    string            `json:"request_id,omitempty"`
-	VM           ManifestVM        `json:"vm"`
-	Disks        []ManifestDisk    `json:"disks"`
-	RemovedDisks []int             `json:"removed_disks,omitempty"` // disk ids that the parent had and the VM has no more
-	Rewritten    *backup.Rewritten `json:"rewritten,omitempty"`     // its images were made from those of a chain; all else is as it stands now
-	Sequence     uint64            `json:"sequence,omitempty"`      // the order in which backups were made, which no clock gives; absent in older ones
-	RefreshError string            `json:"refresh_error,omitempty"` // why the VM's disks could not be looked up before: those on record were backed up
-	CreatedAt    time.Time         `json:"created_at"`              // UTC, as every time here
-	CompletedAt  time.Time         `json:"completed_at"`
-	AgentVersion string            `json:"agent_version"`
-	QEMUVersion  string            `json:"qemu_version"`
-	Digest       string            `json:"manifest_digest,omitempty"` // of the file itself, see seal.go; absent in older ones
+	Version       int               `json:"version"`
+	BackupID      string            `json:"backup_id"`
+	Type          backup.Type       `json:"backup_type"`
+	Parent        string            `json:"parent,omitempty"` // backup id of the restore point this one stands on
+	Repository    string            `json:"repository_id"`    // where it was made; the catalog goes by where it is found
+	Policy        string            `json:"policy_id,omitempty"`
+	Tags          map[string]string `json:"tags,omitempty"`
+	RequestID     string            `json:"request_id,omitempty"`
+	VM            ManifestVM        `json:"vm"`
+	Disks         []ManifestDisk    `json:"disks"`
+	RemovedDisks  []int             `json:"removed_disks,omitempty"`  // disk ids that the parent had and the VM has no more
+	Rewritten     *backup.Rewritten `json:"rewritten,omitempty"`      // its images were made from those of a chain; all else is as it stands now
+	Sequence      uint64            `json:"sequence,omitempty"`       // the order in which backups were made, which no clock gives; absent in older ones
+	RefreshError  string            `json:"refresh_error,omitempty"`  // why the VM's disks could not be looked up before: those on record were backed up
+	ZeroesRefused bool              `json:"zeroes_refused,omitempty"` // its exports refused WRITE_ZEROES: no data is missing that the client only sampled; absent in older ones
+	CreatedAt     time.Time         `json:"created_at"`               // UTC, as every time here
+	CompletedAt   time.Time         `json:"completed_at"`
+	AgentVersion  string            `json:"agent_version"`
+	QEMUVersion   string            `json:"qemu_version"`
+	Digest        string            `json:"manifest_digest,omitempty"` // of the file itself, see seal.go; absent in older ones
 }
 
 // ManifestVM is the VM as it was when the backup was prepared.

@@ -27,7 +27,7 @@ func (m Manifest) record() backup.Backup {
 	b := backup.Backup{
 		ID: m.BackupID, Type: m.Type, Parent: m.Parent, Policy: m.Policy, Tags: m.Tags, RequestID: m.RequestID,
 		State: backup.Completed, RemovedDisks: m.RemovedDisks, DirectoryMade: true, Rewritten: m.Rewritten,
-		RefreshError: m.RefreshError, Sequence: m.Sequence,
+		RefreshError: m.RefreshError, Sequence: m.Sequence, ZeroesRefused: m.ZeroesRefused,
 		CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.CompletedAt.UTC(), EndedAt: m.CompletedAt.UTC(),
 		VM: backup.VM{
 			Name: m.VM.Name, ContextID: m.VM.ContextID, InventoryPath: m.VM.InventoryPath, VCenter: m.VM.VCenter,
