@@ -35,6 +35,9 @@ func (a *Agent) Ready(ctx context.Context) error {
 // the room does not come back, although the first transactions of it may still find pages in the file.
 func (a *Agent) checkState(ctx context.Context) error {
 	if err := a.writable(ctx); err != nil {
+		if cause := context.Cause(ctx); cause != nil { // the agent stops: a queued backup waits for the next one
+			return cause
+		}
 		return errorf(Internal, "no backup begins, because nothing can be put on record: %w", err)
 	}
 	return nil

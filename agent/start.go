@@ -147,7 +147,9 @@ func (a *Agent) validateStart(ctx context.Context, req StartRequest) (vmNow, *re
 	if req.RateLimit != 0 && req.RateLimit < nbd.MinRateLimit {
 		return none, nil, errorf(InvalidRequest, "rate_limit %d: want 0 for none, or at least %d bytes per second", req.RateLimit, nbd.MinRateLimit)
 	}
-	if err := a.checkState(ctx); err != nil {
+	if err := a.checkState(ctx); errors.Is(err, errStopping) {
+		return none, nil, errClosed()
+	} else if err != nil {
 		return none, nil, err
 	}
 	if err := checkSpace(repo, a.config.Space.Reserve, "space.reserve"); err != nil {
