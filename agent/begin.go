@@ -92,7 +92,7 @@ func (r *run) export(b backup.Backup) (backup.Backup, error) {
 		return b, errorf(Internal, "backup %s: %w", b.ID, err)
 	}
 	return a.change(b.ID, func(b *backup.Backup) error {
-		b.Targets, b.ZeroesRefused = targets, plan.refuseZeroes
+		b.Targets, b.ZeroesRefused = targets, lacksNothing(plan.refuseZeroes, ancestors)
 		copy(b.Runs, served)
 		return nil
 	})

@@ -98,6 +98,12 @@ func (a *Agent) mayLackData(point backup.Backup) error {
 	return e
 }
 
+// lacksNothing says of a backup whether no data is missing that its client, or that of what it stands on, only sampled. A reload may
+// have changed what is accepted since the parent was chosen: what that may lack, this one lacks too.
+func lacksNothing(refused bool, ancestors []backup.Backup) bool {
+	return refused && (len(ancestors) == 0 || ancestors[0].ZeroesRefused)
+}
+
 // unfitPoint says why a restore point of a VM cannot be built upon, in the terms of unfitParent: it, or what it stands on, is
 // not what was made.
 func (a *Agent) unfitPoint(ctx context.Context, vm backup.VM, repo *repository.Repository, newest backup.Backup) error {

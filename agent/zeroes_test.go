@@ -197,7 +197,6 @@ func TestZeroesAreAccepted(t *testing.T) {
 }
 
 // TestNothingStandsOnAcceptedZeroes: what was copied while zeroes were accepted may lack data, and an incremental would lack it too.
-// That is known from the record and, after a rebuild, from the manifest.
 func TestNothingStandsOnAcceptedZeroes(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.SNA.AcceptWriteZeroes = true })
 	_, sources := w.putVM("vm", sampledBytes)
