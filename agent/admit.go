@@ -5,22 +5,22 @@ import (
 	"errors"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 )
 
 // admit puts a backup on record and launches its run: with leases for all its disks where there is room, in the queue where
 // there is none and the caller would rather wait. Who waits is served in order, so nobody passes while others do.
-func (a *Agent) admit(p store.Preparation, queue bool) (backup.Backup, *run, error) {
+func (a *Agent) admit(p store.Preparation, queue bool) (record.Backup, *run, error) {
 	start := time.Now()
 	if err := a.admission.Acquire(a.work, 1); err != nil {
-		return backup.Backup{}, nil, errClosed()
+		return record.Backup{}, nil, errClosed()
 	}
 	defer a.admission.Release(1)
 	if err := a.rested(p.Backup.VM); err != nil {
-		return backup.Backup{}, nil, err
+		return record.Backup{}, nil, err
 	}
 	b, existing, err := a.record(p, queue)
 	if errors.Is(err, store.ErrMayStand) {
@@ -31,7 +31,7 @@ func (a *Agent) admit(p store.Preparation, queue bool) (backup.Backup, *run, err
 	}
 	a.logBirth(b)
 	a.watchers.tell(Event{Kind: EventState, Backup: b})
-	if b.State == backup.Preparing {
+	if b.State == record.Preparing {
 		a.metrics.phase(phasePrepare, start)
 	}
 	r, err := a.launch(b)
@@ -59,7 +59,7 @@ func (a *Agent) undoStray(vm string, cause error) {
 }
 
 // record writes the record of a new backup, preparing or queued. The caller holds admission.
-func (a *Agent) record(p store.Preparation, queue bool) (b backup.Backup, existing bool, err error) {
+func (a *Agent) record(p store.Preparation, queue bool) (b record.Backup, existing bool, err error) {
 	full := a.roomFor(len(p.Backup.VM.Disks), "")
 	if full == nil {
 		b, existing, err = a.prepareNow(p)
@@ -69,7 +69,7 @@ func (a *Agent) record(p store.Preparation, queue bool) (b backup.Backup, existi
 		full = err
 	}
 	if !queue || !noRoom(full) || len(p.Backup.VM.Disks) > a.maxExports() { // the last would wait for ever
-		return backup.Backup{}, false, full
+		return record.Backup{}, false, full
 	}
 	return a.enqueue(p)
 }
@@ -81,7 +81,7 @@ func noRoom(err error) bool {
 
 // prepareNow leases all ports and writes the record. When every port seems taken, the memory of ports held by other
 // processes may be out of date: it is dropped and the ports are looked at once more.
-func (a *Agent) prepareNow(p store.Preparation) (backup.Backup, bool, error) {
+func (a *Agent) prepareNow(p store.Preparation) (record.Backup, bool, error) {
 	failpoint.Reach("before prepare")
 	b, existing, err := a.store.Prepare(p)
 	failpoint.Reach("after prepare")
@@ -92,15 +92,15 @@ func (a *Agent) prepareNow(p store.Preparation) (backup.Backup, bool, error) {
 	return b, existing, err
 }
 
-func (a *Agent) enqueue(p store.Preparation) (backup.Backup, bool, error) {
+func (a *Agent) enqueue(p store.Preparation) (record.Backup, bool, error) {
 	running, err := a.running()
 	if err != nil {
-		return backup.Backup{}, false, err
+		return record.Backup{}, false, err
 	}
 	if most := a.config.Limits.MaxQueued; running.queued >= most {
 		e := errorf(QueueFull, "%d backups wait for their turn already, the most is %d", running.queued, most)
 		e.Hint = "try again later, or raise limits.max_queued"
-		return backup.Backup{}, false, e
+		return record.Backup{}, false, e
 	}
 	failpoint.Reach("before enqueue")
 	defer failpoint.Reach("after enqueue")
@@ -120,7 +120,7 @@ func (a *Agent) running() (load, error) {
 	}
 	var l load
 	for _, b := range active {
-		if b.State == backup.Queued {
+		if b.State == record.Queued {
 			l.queued++
 			continue
 		}
@@ -181,7 +181,7 @@ const turnInterval = 5 * time.Second
 
 // waitForTurn waits until a queued backup is the first and there is room, and leases its ports then. What its disks are is
 // looked up when the turn has come: hours may lie between that and the request.
-func (r *run) waitForTurn(b backup.Backup) (backup.Backup, error) {
+func (r *run) waitForTurn(b record.Backup) (record.Backup, error) {
 	fresh := false
 	for {
 		err := r.agent.hasTurn(b)
@@ -214,7 +214,7 @@ func (r *run) waitForTurn(b backup.Backup) (backup.Backup, error) {
 }
 
 // hasTurn says what keeps a queued backup from running now; nil if nothing does.
-func (a *Agent) hasTurn(b backup.Backup) error {
+func (a *Agent) hasTurn(b record.Backup) error {
 	if len(b.VM.Disks) > a.maxExports() { // the configuration has changed meanwhile
 		return errorf(NoFreePort, "backup %s: %d disks are more than the %d that may be exported", b.ID, len(b.VM.Disks), a.maxExports())
 	}
@@ -226,7 +226,7 @@ func (a *Agent) hasTurn(b backup.Backup) error {
 }
 
 // refreshQueued brings the VM of a queued backup up to date, as a start does.
-func (a *Agent) refreshQueued(ctx context.Context, b backup.Backup) (backup.Backup, error) {
+func (a *Agent) refreshQueued(ctx context.Context, b record.Backup) (record.Backup, error) {
 	vm, err := a.freshVM(ctx, b.VM.Name)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
@@ -237,7 +237,7 @@ func (a *Agent) refreshQueued(ctx context.Context, b backup.Backup) (backup.Back
 	if len(vm.Disks) == 0 {
 		return b, errorf(VMHasNoDisks, "vm %q has no disks on record any more", vm.Name)
 	}
-	return a.change(b.ID, func(b *backup.Backup) error {
+	return a.change(b.ID, func(b *record.Backup) error {
 		b.VM, b.RefreshError = vm.VM, vm.refreshError
 		return nil
 	})
@@ -245,7 +245,7 @@ func (a *Agent) refreshQueued(ctx context.Context, b backup.Backup) (backup.Back
 
 // verifyQueued proves once more that what a queued backup stands on is fit: that was looked at when it was asked for, and
 // exporters are about to open it.
-func (a *Agent) verifyQueued(ctx context.Context, b backup.Backup) error {
+func (a *Agent) verifyQueued(ctx context.Context, b record.Backup) error {
 	if b.Parent == "" {
 		return nil
 	}
@@ -261,7 +261,7 @@ func (a *Agent) verifyQueued(ctx context.Context, b backup.Backup) error {
 }
 
 // takeTurn leases the ports of a queued backup, if there is room.
-func (a *Agent) takeTurn(b backup.Backup) (backup.Backup, error) {
+func (a *Agent) takeTurn(b record.Backup) (record.Backup, error) {
 	if err := a.hasTurn(b); err != nil { // the VM may have more disks by now
 		return b, err
 	}
@@ -275,7 +275,7 @@ func (a *Agent) takeTurn(b backup.Backup) (backup.Backup, error) {
 	if err := checkSpace(repo, a.config.Space.Reserve, "space.reserve"); err != nil {
 		return b, err
 	}
-	var parent *backup.Backup
+	var parent *record.Backup
 	if b.Parent != "" {
 		p, err := a.store.Backup(b.Parent)
 		if err != nil {
@@ -292,7 +292,7 @@ func (a *Agent) takeTurn(b backup.Backup) (backup.Backup, error) {
 		return b, err
 	}
 	failpoint.Reach("before dequeue")
-	admitted, err := a.store.Dequeue(b.ID, start, a.choosePorts, func(b *backup.Backup, leases []backup.Lease) {
+	admitted, err := a.store.Dequeue(b.ID, start, a.choosePorts, func(b *record.Backup, leases []record.Lease) {
 		a.plan(b, repo, parent, leases)
 		failpoint.Reach("committing dequeue")
 	})

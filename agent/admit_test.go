@@ -5,8 +5,8 @@ import (
 	"testing"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -18,11 +18,11 @@ func TestQueue(t *testing.T) {
 	var ids []string
 	for _, vm := range []string{"a", "b", "c", "d"} {
 		w.putVM(vm, 1<<20)
-		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm, Type: backup.Auto, Repository: "main", Queue: true})
+		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm, Type: record.Auto, Repository: "main", Queue: true})
 		must(t, err)
-		want := backup.Queued
+		want := record.Queued
 		if vm == "a" {
-			want = backup.Running
+			want = record.Running
 		}
 		if b.State != want {
 			t.Errorf("the backup of %s is %s, want %s", vm, b.State, want)
@@ -30,22 +30,22 @@ func TestQueue(t *testing.T) {
 		ids = append(ids, b.ID)
 	}
 	w.putVM("e", 1<<20)
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "e", Type: backup.Full, Repository: "main"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "e", Type: record.Full, Repository: "main"})
 	wantError(t, err, agent.Busy, "3 backups wait")
-	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "b", Type: backup.Full, Repository: "main", Queue: true})
+	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "b", Type: record.Full, Repository: "main", Queue: true})
 	wantError(t, err, agent.BackupInProgress, "queued")
 	_, err = w.agent.CancelBackup(t.Context(), ids[2])
 	must(t, err)
 	w.sna.Release("copy/0")
-	var ends []backup.Backup
+	var ends []record.Backup
 	for _, i := range []int{0, 1, 3} {
 		b := w.wait(ids[i])
-		if b.State != backup.Completed {
+		if b.State != record.Completed {
 			t.Fatalf("backup %s is %s: %+v", b.ID, b.State, b.Failure)
 		}
 		ends = append(ends, b)
 	}
-	if !slices.IsSortedFunc(ends, func(a, b backup.Backup) int { return a.CalledAt.Compare(b.CalledAt) }) ||
+	if !slices.IsSortedFunc(ends, func(a, b record.Backup) int { return a.CalledAt.Compare(b.CalledAt) }) ||
 		ends[1].CalledAt.Before(ends[0].EndedAt) || ends[2].CalledAt.Before(ends[1].EndedAt) {
 		t.Errorf("queued backups ran at the same time or out of order: %v", ends)
 	}
@@ -61,9 +61,9 @@ func TestQueueAcrossRestart(t *testing.T) {
 	w.putVM("first", 1<<20)
 	w.sna.Hold("copy/0")
 	first := w.startBackup("first")
-	second, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "second", Type: backup.Full, Repository: "main", Queue: true})
+	second, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "second", Type: record.Full, Repository: "main", Queue: true})
 	must(t, err)
-	if second.State != backup.Queued {
+	if second.State != record.Queued {
 		t.Fatalf("the second backup is %s with one port for two disks", second.State)
 	}
 	w.stop()
@@ -79,13 +79,13 @@ func TestQueueRefuses(t *testing.T) {
 		c.Limits.MaxQueued = 0
 	})
 	w.putVM("wide", 1<<20, 1<<20, 1<<20)
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "wide", Type: backup.Full, Repository: "main", Queue: true})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "wide", Type: record.Full, Repository: "main", Queue: true})
 	wantError(t, err, agent.NoFreePort, "3 needed") // it would wait for ever
 	w.putVM("a", 1<<20, 1<<20)
 	w.putVM("b", 1<<20)
 	w.sna.Hold("copy/0")
 	w.startBackup("a")
-	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "b", Type: backup.Full, Repository: "main", Queue: true})
+	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "b", Type: record.Full, Repository: "main", Queue: true})
 	wantError(t, err, agent.QueueFull, "0 backups wait")
 	w.sna.Release("copy/0")
 }
@@ -95,7 +95,7 @@ func TestSafeToAskTwice(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 1<<20)
 	w.putVM("other", 1<<20)
-	request := agent.StartRequest{VMName: "vm", Type: backup.Auto, Repository: "main", RequestID: "nightly-1"}
+	request := agent.StartRequest{VMName: "vm", Type: record.Auto, Repository: "main", RequestID: "nightly-1"}
 	first, err := w.agent.StartBackup(t.Context(), request)
 	must(t, err)
 	again := func() {
@@ -125,7 +125,7 @@ func TestFailedStartAskedTwice(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 1<<20)
 	must(t, w.sna.SetFaults(snatest.Faults{Answer: snatest.AnswerRefuse, Status: 500, Text: "no such vCenter"}))
-	request := agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main", RequestID: "once"}
+	request := agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main", RequestID: "once"}
 	_, err := w.agent.StartBackup(t.Context(), request)
 	first := wantError(t, err, agent.SNARefused, "no such vCenter")
 	must(t, w.sna.SetFaults(snatest.Faults{}))
@@ -138,7 +138,7 @@ func TestFailedStartAskedTwice(t *testing.T) {
 func TestReserve(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.Space.Reserve = config.SizeOf(1 << 60) })
 	w.putVM("vm", 1<<20)
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	wantError(t, err, agent.NoSpace, "space.reserve")
 }
 
@@ -153,9 +153,9 @@ func TestRepositoryFillsUp(t *testing.T) {
 	for at := int64(0); at < 64<<20; at += 64 << 10 {
 		scribble(t, sources[0], at)
 	}
-	b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "small"})
+	b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "small"})
 	must(t, err)
-	if b = w.wait(b.ID); b.State != backup.Failed || b.Failure.Reason != string(agent.NoSpace) {
+	if b = w.wait(b.ID); b.State != record.Failed || b.Failure.Reason != string(agent.NoSpace) {
 		t.Errorf("backup is %s: %+v", b.State, b.Failure)
 	}
 }
@@ -167,7 +167,7 @@ func TestQueuedDisksChange(t *testing.T) {
 	w.putVM("second", 1<<20)
 	w.sna.Hold("copy/0")
 	w.startBackup("first")
-	second, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "second", Type: backup.Full, Repository: "main", Queue: true})
+	second, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "second", Type: record.Full, Repository: "main", Queue: true})
 	must(t, err)
 	_, sources := w.putVM("second", 3<<20, 2<<20) // a disk grew, another was added
 	w.sna.Release("copy/0")

@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sync/singleflight"
 	"golang.org/x/time/rate"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/agent/store"
@@ -241,7 +241,7 @@ func (a *Agent) spawn(f func()) error {
 }
 
 // launch starts the goroutine that moves an active backup along.
-func (a *Agent) launch(b backup.Backup) (*run, error) {
+func (a *Agent) launch(b record.Backup) (*run, error) {
 	r := newRun(a, b)
 	return r, a.startRun(r)
 }
@@ -334,9 +334,9 @@ func (a *Agent) tellRuns(e units.Event) (owned bool) {
 
 // change is the one place where the record of a backup changes, and with it its state: a transaction, then the log line,
 // the metric and the event.
-func (a *Agent) change(id string, f func(*backup.Backup) error) (backup.Backup, error) {
+func (a *Agent) change(id string, f func(*record.Backup) error) (record.Backup, error) {
 	start := time.Now()
-	before, after, err := a.store.Update(id, start, func(b *backup.Backup) error {
+	before, after, err := a.store.Update(id, start, func(b *record.Backup) error {
 		if err := f(b); err != nil {
 			return err
 		}
@@ -358,8 +358,8 @@ func (a *Agent) change(id string, f func(*backup.Backup) error) (backup.Backup, 
 }
 
 // advance brings a backup to a state; f, which may be nil, changes more of its record in the same transaction.
-func (a *Agent) advance(id string, to backup.State, f func(*backup.Backup)) (backup.Backup, error) {
-	return a.change(id, func(b *backup.Backup) error {
+func (a *Agent) advance(id string, to record.State, f func(*record.Backup)) (record.Backup, error) {
+	return a.change(id, func(b *record.Backup) error {
 		if f != nil {
 			f(b)
 		}

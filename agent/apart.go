@@ -11,7 +11,7 @@ import (
 
 // Apart compares the repositories of a configuration, and the directory of the database, with each other: none may be another one,
 // or lie inside it, through links and mounts too. Those that cannot be looked at now are named in away; the agent compares
-// them when they are used. See docs/decisions/0040-one-directory-one-repository.md.
+// them when they are used. See docs/decisions/0032-one-directory-one-repository.md.
 func Apart(cfg *config.Config) (away []error, err error) {
 	places := []repository.Place{}
 	for _, r := range cfg.Repositories {

@@ -3,14 +3,14 @@ package agent
 import (
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // StartRequest asks for a backup of a whole VM.
 type StartRequest struct {
 	VMName     string
-	Type       backup.Type
+	Type       record.Type
 	Repository string
 	Policy     string
 	Tags       map[string]string
@@ -22,7 +22,7 @@ type StartRequest struct {
 // ListQuery selects backups, newest first by their dates.
 type ListQuery struct {
 	VMName     string            // "" = every VM
-	State      backup.State      // "" = every state
+	State      record.State      // "" = every state
 	Repository string            // "" = every repository
 	Since      time.Time         // created then or later; zero = since ever
 	Until      time.Time         // created before; zero = until now
@@ -101,7 +101,7 @@ type DiscoverRequest struct {
 
 // DiscoveredVM is a VM that the SNA reported, and whether it could be put on record.
 type DiscoveredVM struct {
-	VM     backup.VM
+	VM     record.VM
 	Stored bool
 	Error  string // why it was not stored; "" = nothing wrong
 }
@@ -154,8 +154,8 @@ const (
 // Event is one thing a watcher is told.
 type Event struct {
 	Kind     EventKind
-	Backup   backup.Backup   // of EventState and EventProgress
-	Restore  *backup.Restore // in place of Backup, of a watch of restores
+	Backup   record.Backup   // of EventState and EventProgress
+	Restore  *record.Restore // in place of Backup, of a watch of restores
 	Progress *Progress       // of EventProgress
 	Dropped  int             // of EventDropped: how many events are missing
 	Held     *HeldPrune      // of EventPruneHeld

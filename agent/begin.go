@@ -8,8 +8,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -23,14 +23,14 @@ func (r *run) begin() error {
 	switch {
 	case err != nil:
 		return errorf(Internal, "backup %s: %w", r.id, err)
-	case b.State == backup.Undoing:
+	case b.State == record.Undoing:
 		return errResumed
-	case b.State == backup.Queued:
+	case b.State == record.Queued:
 		r.answer(nil)
 		if b, err = r.waitForTurn(b); err != nil {
 			return err
 		}
-	case b.State != backup.Preparing:
+	case b.State != record.Preparing:
 		return nil
 	}
 	start := time.Now()
@@ -42,13 +42,13 @@ func (r *run) begin() error {
 }
 
 // export makes the image of every disk and serves it. At the end the record holds what is served where.
-func (r *run) export(b backup.Backup) (backup.Backup, error) {
+func (r *run) export(b record.Backup) (record.Backup, error) {
 	a := r.agent
 	repo, err := a.findRepository(b.Repository)
 	if err != nil {
 		return b, err
 	}
-	if b, err = a.advance(b.ID, backup.Exporting, func(b *backup.Backup) { b.BootID = a.bootID }); err != nil {
+	if b, err = a.advance(b.ID, record.Exporting, func(b *record.Backup) { b.BootID = a.bootID }); err != nil {
 		return b, err
 	}
 	mode, err := repo.IOMode()
@@ -64,7 +64,7 @@ func (r *run) export(b backup.Backup) (backup.Backup, error) {
 		return b, repositoryError(err)
 	}
 	failpoint.Reach("directory made")
-	b, err = a.change(b.ID, func(b *backup.Backup) error {
+	b, err = a.change(b.ID, func(b *record.Backup) error {
 		b.DirectoryMade = true
 		return nil
 	})
@@ -72,7 +72,7 @@ func (r *run) export(b backup.Backup) (backup.Backup, error) {
 		return b, err
 	}
 	plan := exportPlan{repo: repo, mode: mode, backup: b, ancestors: ancestors, refuseZeroes: !a.AcceptsZeroes()}
-	served := make([]backup.DiskRun, len(b.Runs))
+	served := make([]record.DiskRun, len(b.Runs))
 	group, ctx := errgroup.WithContext(r.ctx)
 	group.SetLimit(maxParallelDisks)
 	for i := range b.Runs {
@@ -91,7 +91,7 @@ func (r *run) export(b backup.Backup) (backup.Backup, error) {
 	if err != nil {
 		return b, errorf(Internal, "backup %s: %w", b.ID, err)
 	}
-	return a.change(b.ID, func(b *backup.Backup) error {
+	return a.change(b.ID, func(b *record.Backup) error {
 		b.Targets, b.ZeroesRefused = targets, lacksNothing(plan.refuseZeroes, ancestors)
 		copy(b.Runs, served)
 		return nil
@@ -102,7 +102,7 @@ func (r *run) export(b backup.Backup) (backup.Backup, error) {
 // flight.
 const maxParallelDisks = 16
 
-func targetsOf(host string, runs []backup.DiskRun) (string, error) {
+func targetsOf(host string, runs []record.DiskRun) (string, error) {
 	targets := make([]nbd.Target, len(runs))
 	for i, run := range runs {
 		targets[i] = nbd.Target{DiskKey: run.Key, Host: host, Port: run.Port, Export: run.ExportName}
@@ -113,7 +113,7 @@ func targetsOf(host string, runs []backup.DiskRun) (string, error) {
 // call asks the SNA, once. That it is about to be asked is on the disk before the request leaves, so that no agent will
 // ever ask again; and in two transactions, so that no page of the database can be lost that alone knows of it. A lost answer
 // is no failure: the exports stay, and the run follows what comes.
-func (r *run) call(b backup.Backup) error {
+func (r *run) call(b record.Backup) error {
 	a := r.agent
 	request, err := a.snaRequest(b)
 	if err != nil {
@@ -122,7 +122,7 @@ func (r *run) call(b backup.Backup) error {
 	if err := context.Cause(r.ctx); err != nil {
 		return err
 	}
-	b, err = a.advance(b.ID, backup.Calling, func(b *backup.Backup) { b.CalledAt = time.Now() })
+	b, err = a.advance(b.ID, record.Calling, func(b *record.Backup) { b.CalledAt = time.Now() })
 	if err != nil {
 		return err
 	}
@@ -145,10 +145,10 @@ func (r *run) call(b backup.Backup) error {
 		return r.notStarted(b, err)
 	}
 	return r.untilRecorded(func() error {
-		_, err := a.change(b.ID, func(b *backup.Backup) error {
+		_, err := a.change(b.ID, func(b *record.Backup) error {
 			b.SNAPID, b.AcceptedAt = response.PID, time.Now()
-			if b.State == backup.Calling {
-				b.State = backup.Running
+			if b.State == record.Calling {
+				b.State = record.Running
 			}
 			return nil
 		})
@@ -157,7 +157,7 @@ func (r *run) call(b backup.Backup) error {
 }
 
 // notStarted records that no SBC is on its way, and says why.
-func (r *run) notStarted(b backup.Backup, cause error) error {
+func (r *run) notStarted(b record.Backup, cause error) error {
 	if err := r.recordNotStarted(); err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func (r *run) notStarted(b backup.Backup, cause error) error {
 
 func (r *run) recordNotStarted() error {
 	return r.untilRecorded(func() error {
-		_, err := r.agent.change(r.id, func(b *backup.Backup) error {
+		_, err := r.agent.change(r.id, func(b *record.Backup) error {
 			b.NotStarted = true
 			return nil
 		})
@@ -179,11 +179,11 @@ func (r *run) recordNotStarted() error {
 
 // unresolved records that nobody knows whether the request arrived, unless a callback has shown by now that it did.
 func (r *run) unresolved(cause error) error {
-	var b backup.Backup
+	var b record.Backup
 	err := r.untilRecorded(func() (err error) {
-		b, err = r.agent.change(r.id, func(b *backup.Backup) error {
-			if b.State == backup.Calling {
-				b.State = backup.Unresolved
+		b, err = r.agent.change(r.id, func(b *record.Backup) error {
+			if b.State == record.Calling {
+				b.State = record.Unresolved
 			}
 			return nil
 		})
@@ -192,7 +192,7 @@ func (r *run) unresolved(cause error) error {
 	if err != nil {
 		return err
 	}
-	if b.State == backup.Unresolved {
+	if b.State == record.Unresolved {
 		e := errorf(SNAOutcomeUnknown, "backup %s: whether the SNA has begun is not known: %w", r.id, cause)
 		e.BackupID = r.id
 		e.Hint = "the exports stay up and the SNA is not asked again: the backup goes on if its client appears, " +
@@ -203,7 +203,7 @@ func (r *run) unresolved(cause error) error {
 }
 
 // snaRequest is what the SNA is sent for a backup.
-func (a *Agent) snaRequest(b backup.Backup) (sna.StartRequest, error) {
+func (a *Agent) snaRequest(b record.Backup) (sna.StartRequest, error) {
 	request := sna.StartRequest{
 		JobID: b.ID, VMName: b.VM.Name, VMPath: b.VM.InventoryPath,
 		NBDHost: a.config.SNA.NBDHost, NBDTargets: b.Targets, BackupType: string(b.Type),
@@ -226,7 +226,7 @@ func (a *Agent) snaRequest(b backup.Backup) (sna.StartRequest, error) {
 
 // previousChangeID is what an incremental is started with: the change id of the first disk that has one. The SNA wants
 // one that is not empty; SBC asks for itself what it copies from (see ChangeID).
-func previousChangeID(b backup.Backup) string {
+func previousChangeID(b record.Backup) string {
 	for _, d := range b.Runs {
 		if d.ParentChangeID != "" {
 			return d.ParentChangeID
@@ -236,7 +236,7 @@ func previousChangeID(b backup.Backup) string {
 }
 
 // snaError translates what the SNA client says into what the caller is told; the SNA's own words are part of it.
-func snaError(b backup.Backup, err error) error {
+func snaError(b record.Backup, err error) error {
 	var refused *sna.RefusedError
 	if errors.As(err, &refused) {
 		e := errorf(SNARefused, "backup %s: %w", b.ID, err)

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // BenchmarkTakeUp is the start of an agent that finds 100 exports in mid copy, until it can tell of every export that it is
@@ -24,7 +24,7 @@ func BenchmarkTakeUp(b *testing.B) {
 	for i := range vms {
 		name := fmt.Sprint("vm", i)
 		w.putVM(name, sizes...)
-		started, err := w.agent.StartBackup(b.Context(), agent.StartRequest{VMName: name, Type: backup.Full, Repository: "main"})
+		started, err := w.agent.StartBackup(b.Context(), agent.StartRequest{VMName: name, Type: record.Full, Repository: "main"})
 		must(b, err)
 		ids = append(ids, started.ID)
 	}

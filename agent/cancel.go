@@ -3,7 +3,7 @@ package agent
 import (
 	"context"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // CancelBackup ends an active backup: its exports are stopped, which is the only way to stop SBC, and all is undone. It
@@ -11,7 +11,7 @@ import (
 // point that is being written anew, that is ended, and the restore point stays what it was; otherwise, of one that is being verified by
 // request, that is ended. To cancel a backup that is cancelled
 // already is no error; one that has ended otherwise is in the wrong state.
-func (a *Agent) CancelBackup(ctx context.Context, id string) (backup.Backup, error) {
+func (a *Agent) CancelBackup(ctx context.Context, id string) (record.Backup, error) {
 	if b, err := a.store.Backup(id); err == nil && b.State.Active() && !b.PublishingAt.IsZero() {
 		e := errorf(WrongState, "backup %s: its restore point is being written, so it is too late to cancel", id)
 		e.BackupID = id
@@ -23,27 +23,27 @@ func (a *Agent) CancelBackup(ctx context.Context, id string) (backup.Backup, err
 	}
 	if found {
 		if err != nil {
-			return backup.Backup{}, err
+			return record.Backup{}, err
 		}
 		return a.Backup(id)
 	}
 	r, err := a.settledRun(ctx, id)
 	if err != nil {
-		return backup.Backup{}, stillCancelling(id, err)
+		return record.Backup{}, stillCancelling(id, err)
 	}
 	if r != nil {
 		r.cancel(errCancelled)
 		select {
 		case <-r.done:
 		case <-ctx.Done():
-			return backup.Backup{}, stillCancelling(id, ctx.Err())
+			return record.Backup{}, stillCancelling(id, ctx.Err())
 		}
 	}
 	b, err := a.Backup(id)
 	if err != nil {
 		return b, err
 	}
-	if b.State == backup.Cancelled {
+	if b.State == record.Cancelled {
 		return b, nil
 	}
 	e := errorf(WrongState, "backup %s is %s: only an active backup can be cancelled", id, b.State)

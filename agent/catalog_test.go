@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/rebuild"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
@@ -59,7 +59,7 @@ func TestCatalogOfRepositoryAway(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("a", 1<<20)
 	b := w.startBackup("a")
-	if b = w.wait(b.ID); b.State != backup.Completed {
+	if b = w.wait(b.ID); b.State != record.Completed {
 		t.Fatalf("%+v", b)
 	}
 	w.stop()
@@ -118,7 +118,7 @@ func TestCatalogMetrics(t *testing.T) {
 func TestCatalogOfRecordRemoved(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("a", 1<<20)
-	kept, gone := w.point("a", backup.Full), w.point("a", backup.Full)
+	kept, gone := w.point("a", record.Full), w.point("a", record.Full)
 	w.stop()
 	must(t, os.Rename(gone.Directory, filepath.Join(w.dir, "away")))
 	w.start()
@@ -128,7 +128,7 @@ func TestCatalogOfRecordRemoved(t *testing.T) {
 		s := w.agent.Catalog("main")
 		return s.Differences() == 0 && s.Points == 1
 	})
-	if b, err := w.agent.Backup(kept.ID); err != nil || b.State != backup.Completed {
+	if b, err := w.agent.Backup(kept.ID); err != nil || b.State != record.Completed {
 		t.Errorf("%+v, %v", b, err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -44,8 +44,8 @@ func isDamage(err error) bool {
 }
 
 // chain lists a restore point and all it stands on, the newest first.
-func (a *Agent) chain(point backup.Backup) ([]backup.Backup, error) {
-	list := []backup.Backup{point}
+func (a *Agent) chain(point record.Backup) ([]record.Backup, error) {
+	list := []record.Backup{point}
 	for point.Parent != "" {
 		if len(list) == maxChain {
 			return nil, damagef("more than %d restore points stand on one another: make a full backup", maxChain)
@@ -63,7 +63,7 @@ func (a *Agent) chain(point backup.Backup) ([]backup.Backup, error) {
 }
 
 // ancestors are all that an incremental stands on, the newest first.
-func (a *Agent) ancestors(b backup.Backup) ([]backup.Backup, error) {
+func (a *Agent) ancestors(b record.Backup) ([]record.Backup, error) {
 	points, err := a.chain(b)
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (a *Agent) ancestors(b backup.Backup) ([]backup.Backup, error) {
 }
 
 // dirsOf are the directories that restore points lie in.
-func dirsOf(repo *repository.Repository, points []backup.Backup) []string {
+func dirsOf(repo *repository.Repository, points []record.Backup) []string {
 	dirs := make([]string, len(points))
 	for i, p := range points {
 		dirs[i] = dirOf(repo, p)
@@ -82,7 +82,7 @@ func dirsOf(repo *repository.Repository, points []backup.Backup) []string {
 
 // dirOf is where the images of a backup lie in a repository as it is configured now: its path may be another one than when
 // the backup was made.
-func dirOf(repo *repository.Repository, b backup.Backup) string {
+func dirOf(repo *repository.Repository, b record.Backup) string {
 	return repo.Dir(nbd.DirName(b.VM.Name), b.ID)
 }
 

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -50,7 +50,7 @@ func (a *Agent) ChangeID(vmName string, diskID int) (ChangeIDAnswer, error) {
 		answer.ChangeID, answer.Message = unreadableID, "every disk on record is complete: there is no export for another one"
 	case q.backup == nil:
 		answer.ChangeID, answer.Message = unreadableID, "several VMs of this name are being backed up: copy everything"
-	case q.backup.Type != backup.Incremental:
+	case q.backup.Type != record.Incremental:
 		answer.BackupID, answer.Message = q.backup.ID, "this backup is a full one: copy everything"
 	default:
 		return a.changeIDOf(answer, q)
@@ -59,12 +59,12 @@ func (a *Agent) ChangeID(vmName string, diskID int) (ChangeIDAnswer, error) {
 }
 
 // asking lists the backups whose SBC may ask with this name.
-func (a *Agent) asking(vmName string) ([]backup.Backup, error) {
+func (a *Agent) asking(vmName string) ([]record.Backup, error) {
 	active, err := a.store.Active()
 	if err != nil {
 		return nil, AsError(err)
 	}
-	named := slices.DeleteFunc(active, func(b backup.Backup) bool { return segment(b.VM) != vmName || !mayAsk(b) })
+	named := slices.DeleteFunc(active, func(b record.Backup) bool { return segment(b.VM) != vmName || !mayAsk(b) })
 	for i := range named {
 		parent, err := a.store.Backup(named[i].Parent)
 		if named[i].Parent == "" || err != nil {
@@ -76,31 +76,31 @@ func (a *Agent) asking(vmName string) ([]backup.Backup, error) {
 }
 
 // mayAsk says whether SBC may be at work for a backup: also when all was reported, until its restore point is being written.
-func mayAsk(b backup.Backup) bool {
-	return underway(b.State) || b.State == backup.Finishing && b.PublishingAt.IsZero()
+func mayAsk(b record.Backup) bool {
+	return underway(b.State) || b.State == record.Finishing && b.PublishingAt.IsZero()
 }
 
 // underway says whether SBC may be at work on a disk of a backup in this state.
-func underway(s backup.State) bool {
-	return s == backup.Calling || s == backup.Unresolved || s == backup.Running
+func underway(s record.State) bool {
+	return s == record.Calling || s == record.Unresolved || s == record.Running
 }
 
 // walk puts the disks into the order in which SBC is expected to walk them: that of the snapshot's hardware, which is the order
 // in which the parent's disks were reported. Disks that it did not have come last, as vCenter appends them.
-func walk(b, parent *backup.Backup) {
-	order := func(d backup.DiskRun) int {
+func walk(b, parent *record.Backup) {
+	order := func(d record.DiskRun) int {
 		if from := ofKey(parent, d.Key); from != nil && from.Order > 0 {
 			return from.Order
 		}
 		return len(parent.Runs) + 1
 	}
 	b.Runs = slices.Clone(b.Runs)
-	slices.SortStableFunc(b.Runs, func(x, y backup.DiskRun) int { return cmp.Compare(order(x), order(y)) })
+	slices.SortStableFunc(b.Runs, func(x, y record.DiskRun) int { return cmp.Compare(order(x), order(y)) })
 }
 
 // A question is what SBC asks, as far as can be told.
 type question struct {
-	backup *backup.Backup // whose SBC it is; nil if that cannot be told
+	backup *record.Backup // whose SBC it is; nil if that cannot be told
 	disk   int            // disk id; -1 for one that the backup does not have
 	exact  bool           // it has connected: it will copy the changes since the answer
 	over   []string       // the backups that it may be of, and of which every disk is complete
@@ -116,8 +116,8 @@ type question struct {
 //
 // clients is how many each port has, nil if that is not known: then a question counts as exact.
 // settled says of a backup that is complete whether its SBC has ended; the time for its last question is over.
-func attribute(named []backup.Backup, diskID int, clients map[uint16]int, settled func(id string) bool) question {
-	connected := func(d backup.DiskRun) bool { return !d.Complete && (clients == nil || clients[d.Port] > 0) }
+func attribute(named []record.Backup, diskID int, clients map[uint16]int, settled func(id string) bool) question {
+	connected := func(d record.DiskRun) bool { return !d.Complete && (clients == nil || clients[d.Port] > 0) }
 	var exact, next, over []question
 	for i := range named {
 		b := &named[i]
@@ -127,7 +127,7 @@ func attribute(named []backup.Backup, diskID int, clients map[uint16]int, settle
 			if diskID == 0 && (len(named) == 1 || !settled(b.ID)) {
 				over = append(over, question{over: []string{b.ID}})
 			}
-		case d != nil && connected(*d) && (b.Type == backup.Incremental || len(named) == 1):
+		case d != nil && connected(*d) && (b.Type == record.Incremental || len(named) == 1):
 			exact = append(exact, question{backup: b, disk: diskID, exact: true})
 		case diskID == 0 && (len(named) == 1 || !slices.ContainsFunc(b.Runs, connected)):
 			next = append(next, question{backup: b, disk: firstOpen(*b)})
@@ -151,15 +151,15 @@ func attribute(named []backup.Backup, diskID int, clients map[uint16]int, settle
 
 // confusable says of a question before the client connects whether what it asks after that could be taken for a question of
 // another backup, whose disk of the same number has a client too that has asked nothing: then it had better copy the disk whole.
-func confusable(q question, named []backup.Backup, connected func(backup.DiskRun) bool) bool {
-	return q.backup != nil && !q.exact && slices.ContainsFunc(named, func(b backup.Backup) bool {
+func confusable(q question, named []record.Backup, connected func(record.DiskRun) bool) bool {
+	return q.backup != nil && !q.exact && slices.ContainsFunc(named, func(b record.Backup) bool {
 		d := b.Run(q.disk)
-		return b.ID != q.backup.ID && b.Type == backup.Incremental && d != nil && !d.AsChanges && connected(*d)
+		return b.ID != q.backup.ID && b.Type == record.Incremental && d != nil && !d.AsChanges && connected(*d)
 	})
 }
 
 // firstOpen is the first disk that is not complete, by its id.
-func firstOpen(b backup.Backup) int {
+func firstOpen(b record.Backup) int {
 	for _, d := range b.Runs {
 		if !d.Complete {
 			return d.DiskID
@@ -182,7 +182,7 @@ func (a *Agent) changeIDOf(answer ChangeIDAnswer, q question) (ChangeIDAnswer, e
 	}
 	if q.exact && !d.AsChanges {
 		failpoint.Reach("before changes are asked for")
-		_, err := a.changeOfRun(q.backup.ID, func(b *backup.Backup) error {
+		_, err := a.changeOfRun(q.backup.ID, func(b *record.Backup) error {
 			d := b.Run(q.disk)
 			if !underway(b.State) || d == nil {
 				return errorf(WrongState, "backup %s is %s: nothing can be copied", b.ID, b.State)
@@ -202,7 +202,7 @@ func (a *Agent) changeIDOf(answer ChangeIDAnswer, q question) (ChangeIDAnswer, e
 
 // unknownDisk records that SBC has asked about a disk that has no export, and ends the run.
 func (a *Agent) unknownDisk(id string) {
-	b, err := a.changeOfRun(id, func(b *backup.Backup) error {
+	b, err := a.changeOfRun(id, func(b *record.Backup) error {
 		if !mayAsk(*b) || !b.AllComplete() {
 			return errorf(WrongState, "backup %s is %s", id, b.State)
 		}
@@ -222,7 +222,7 @@ func (a *Agent) unknownDisk(id string) {
 }
 
 // diskUnknown is why a backup fails whose SBC asked about a disk that has no export; nil for any other.
-func diskUnknown(b backup.Backup) error {
+func diskUnknown(b record.Backup) error {
 	if b.UnknownDiskAt.IsZero() {
 		return nil
 	}
@@ -234,8 +234,8 @@ func diskUnknown(b backup.Backup) error {
 }
 
 // orNamesake adds to the failure of a backup that seems to lack a disk that another one's SBC may have asked: nothing tells them apart
-// (decision 33).
-func (a *Agent) orNamesake(b backup.Backup, err error) error {
+// (decision 25).
+func (a *Agent) orNamesake(b record.Backup, err error) error {
 	e := AsError(err)
 	if !e.has(DiskUnknown) {
 		return err
@@ -247,8 +247,8 @@ func (a *Agent) orNamesake(b backup.Backup, err error) error {
 	return e
 }
 
-// namesake is another backup that is under way and whose SBC asks with the same name (decision 33); "" if there is none.
-func (a *Agent) namesake(b backup.Backup) string {
+// namesake is another backup that is under way and whose SBC asks with the same name (decision 25); "" if there is none.
+func (a *Agent) namesake(b record.Backup) string {
 	named, err := a.asking(segment(b.VM))
 	if err != nil {
 		a.log.Warn("whether another VM of this name is being backed up is not known", logBackupID, b.ID, logError, err)
@@ -262,7 +262,7 @@ func (a *Agent) namesake(b backup.Backup) string {
 }
 
 // segment is how SBC names a VM.
-func segment(vm backup.VM) string {
+func segment(vm record.VM) string {
 	if vm.InventoryPath == "" {
 		return vm.Name
 	}

@@ -7,24 +7,24 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // asker is a backup of a test: its disks, in the order in which they are walked, have the ids 0, 1, … and ports of their own.
-func asker(id string, kind backup.Type, complete ...bool) backup.Backup {
-	b := backup.Backup{ID: id, Type: kind, State: backup.Running}
+func asker(id string, kind record.Type, complete ...bool) record.Backup {
+	b := record.Backup{ID: id, Type: kind, State: record.Running}
 	for i, done := range complete {
-		b.Runs = append(b.Runs, backup.DiskRun{DiskID: i, Port: uint16(id[0])*100 + uint16(i), Complete: done, ParentChangeID: "52 " + id + "/1"})
+		b.Runs = append(b.Runs, record.DiskRun{DiskID: i, Port: uint16(id[0])*100 + uint16(i), Complete: done, ParentChangeID: "52 " + id + "/1"})
 	}
 	return b
 }
 
 func TestAttribute(t *testing.T) {
-	inc, full := backup.Incremental, backup.Full
+	inc, full := record.Incremental, record.Full
 	asked := asker("b", inc, false)
 	asked.Runs[0].AsChanges = true
 	for name, c := range map[string]struct {
-		named   []backup.Backup
+		named   []record.Backup
 		disk    int
 		clients map[uint16]int // of "a" from 9700, of "b" from 9800
 		settled string
@@ -32,26 +32,26 @@ func TestAttribute(t *testing.T) {
 		id      string
 	}{
 		"nobody":                     {want: question{}},
-		"first disk":                 {named: []backup.Backup{asker("a", inc, false, false)}, id: "a", want: question{disk: 0}},
-		"first disk, connected":      {named: []backup.Backup{asker("a", inc, false, false)}, clients: map[uint16]int{9700: 1}, id: "a", want: question{disk: 0, exact: true}},
-		"second disk":                {named: []backup.Backup{asker("a", inc, true, false)}, id: "a", want: question{disk: 1}},
-		"second disk, first lingers": {named: []backup.Backup{asker("a", inc, true, false)}, clients: map[uint16]int{9700: 2}, id: "a", want: question{disk: 1}},
-		"second disk, connected":     {named: []backup.Backup{asker("a", inc, true, false)}, disk: 1, clients: map[uint16]int{9701: 1}, id: "a", want: question{disk: 1, exact: true}},
-		"second disk, a number that SBC cannot know": {named: []backup.Backup{asker("a", inc, true, false)}, disk: 1, id: "a", want: question{disk: 1}},
-		"one disk more":             {named: []backup.Backup{asker("a", inc, true, true)}, want: question{over: []string{"a"}}},
-		"one disk more, much later": {named: []backup.Backup{asker("a", inc, true, true)}, settled: "a", want: question{over: []string{"a"}}},
-		"two, one is copying":       {named: []backup.Backup{asker("a", inc, false), asker("b", full, false)}, clients: map[uint16]int{9800: 1}, id: "a", want: question{disk: 0}},
-		"two, one is connected":     {named: []backup.Backup{asker("a", inc, false), asker("b", inc, true, false)}, clients: map[uint16]int{9700: 1, 9801: 1}, id: "a", want: question{disk: 0, exact: true}},
-		"two, the other has asked":  {named: []backup.Backup{asker("a", inc, false), asked}, clients: map[uint16]int{9700: 1, 9800: 1}, id: "a", want: question{disk: 0, exact: true}},
+		"first disk":                 {named: []record.Backup{asker("a", inc, false, false)}, id: "a", want: question{disk: 0}},
+		"first disk, connected":      {named: []record.Backup{asker("a", inc, false, false)}, clients: map[uint16]int{9700: 1}, id: "a", want: question{disk: 0, exact: true}},
+		"second disk":                {named: []record.Backup{asker("a", inc, true, false)}, id: "a", want: question{disk: 1}},
+		"second disk, first lingers": {named: []record.Backup{asker("a", inc, true, false)}, clients: map[uint16]int{9700: 2}, id: "a", want: question{disk: 1}},
+		"second disk, connected":     {named: []record.Backup{asker("a", inc, true, false)}, disk: 1, clients: map[uint16]int{9701: 1}, id: "a", want: question{disk: 1, exact: true}},
+		"second disk, a number that SBC cannot know": {named: []record.Backup{asker("a", inc, true, false)}, disk: 1, id: "a", want: question{disk: 1}},
+		"one disk more":             {named: []record.Backup{asker("a", inc, true, true)}, want: question{over: []string{"a"}}},
+		"one disk more, much later": {named: []record.Backup{asker("a", inc, true, true)}, settled: "a", want: question{over: []string{"a"}}},
+		"two, one is copying":       {named: []record.Backup{asker("a", inc, false), asker("b", full, false)}, clients: map[uint16]int{9800: 1}, id: "a", want: question{disk: 0}},
+		"two, one is connected":     {named: []record.Backup{asker("a", inc, false), asker("b", inc, true, false)}, clients: map[uint16]int{9700: 1, 9801: 1}, id: "a", want: question{disk: 0, exact: true}},
+		"two, the other has asked":  {named: []record.Backup{asker("a", inc, false), asked}, clients: map[uint16]int{9700: 1, 9800: 1}, id: "a", want: question{disk: 0, exact: true}},
 		"two, the other copies the disk of that number whole": {
-			named: []backup.Backup{asker("a", inc, false), asker("b", inc, false)}, clients: map[uint16]int{9800: 1},
+			named: []record.Backup{asker("a", inc, false), asker("b", inc, false)}, clients: map[uint16]int{9800: 1},
 		},
-		"two, nothing tells":                             {named: []backup.Backup{asker("a", inc, false), asker("b", inc, false)}},
-		"two, both connected":                            {named: []backup.Backup{asker("a", inc, false), asker("b", inc, false)}, clients: map[uint16]int{9700: 1, 9800: 1}},
-		"two, one is complete and the other copies":      {named: []backup.Backup{asker("a", inc, true), asker("b", full, false)}, clients: map[uint16]int{9800: 1}, want: question{over: []string{"a"}}},
-		"two, one is complete, the other may ask":        {named: []backup.Backup{asker("a", inc, true), asker("b", inc, false)}, want: question{over: []string{"a"}}},
-		"two, one has long been complete, the other may": {named: []backup.Backup{asker("a", inc, true), asker("b", inc, false)}, settled: "a", id: "b", want: question{disk: 0}},
-		"two, both complete":                             {named: []backup.Backup{asker("a", inc, true), asker("b", inc, true)}, want: question{over: []string{"a", "b"}}},
+		"two, nothing tells":                             {named: []record.Backup{asker("a", inc, false), asker("b", inc, false)}},
+		"two, both connected":                            {named: []record.Backup{asker("a", inc, false), asker("b", inc, false)}, clients: map[uint16]int{9700: 1, 9800: 1}},
+		"two, one is complete and the other copies":      {named: []record.Backup{asker("a", inc, true), asker("b", full, false)}, clients: map[uint16]int{9800: 1}, want: question{over: []string{"a"}}},
+		"two, one is complete, the other may ask":        {named: []record.Backup{asker("a", inc, true), asker("b", inc, false)}, want: question{over: []string{"a"}}},
+		"two, one has long been complete, the other may": {named: []record.Backup{asker("a", inc, true), asker("b", inc, false)}, settled: "a", id: "b", want: question{disk: 0}},
+		"two, both complete":                             {named: []record.Backup{asker("a", inc, true), asker("b", inc, true)}, want: question{over: []string{"a", "b"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.clients == nil {
@@ -75,11 +75,11 @@ func TestAttribute(t *testing.T) {
 func TestAttributeNeverTakesAnothersDisk(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 3).Draw(t, "backups")
-		named, clients := make([]backup.Backup, n), map[uint16]int{}
+		named, clients := make([]record.Backup, n), map[uint16]int{}
 		at := make([]int, n) // how far each SBC is; the number of its disks at its end
 		connected := make([]bool, n)
 		for i := range named {
-			kind := rapid.SampledFrom([]backup.Type{backup.Full, backup.Incremental}).Draw(t, "type")
+			kind := rapid.SampledFrom([]record.Type{record.Full, record.Incremental}).Draw(t, "type")
 			named[i] = asker(string(rune('a'+i)), kind, make([]bool, rapid.IntRange(1, 3).Draw(t, "disks"))...)
 			at[i] = rapid.IntRange(0, len(named[i].Runs)).Draw(t, "at")
 			for j := range at[i] {
@@ -91,11 +91,11 @@ func TestAttributeNeverTakesAnothersDisk(t *testing.T) {
 			// An SBC that copies a disk whole is connected as well; one of a full backup never asks then.
 			connected[i] = rapid.Bool().Draw(t, "connected")
 			if connected[i] {
-				named[i].Runs[at[i]].AsChanges = kind == backup.Incremental && rapid.Bool().Draw(t, "has asked")
+				named[i].Runs[at[i]].AsChanges = kind == record.Incremental && rapid.Bool().Draw(t, "has asked")
 				clients[named[i].Runs[at[i]].Port] = 1
 			}
 		}
-		walked := make([]backup.Backup, n)
+		walked := make([]record.Backup, n)
 		for i, b := range named { // the order in which the disks are walked may be another than is thought
 			walked[i] = b
 			walked[i].Runs = rapid.Permutation(b.Runs).Draw(t, "order")
@@ -105,7 +105,7 @@ func TestAttributeNeverTakesAnothersDisk(t *testing.T) {
 		if rapid.Bool().Draw(t, "clients are not known") {
 			known = nil
 		}
-		asksExactly := connected[who] && named[who].Type == backup.Incremental && !named[who].Runs[at[who]].AsChanges
+		asksExactly := connected[who] && named[who].Type == record.Incremental && !named[who].Runs[at[who]].AsChanges
 		disk := 0
 		if asksExactly {
 			disk = at[who]
@@ -113,7 +113,7 @@ func TestAttributeNeverTakesAnothersDisk(t *testing.T) {
 			return // it copies
 		}
 		q := attribute(walked, disk, known, func(string) bool { return false })
-		if q.backup == nil || q.backup.Type != backup.Incremental {
+		if q.backup == nil || q.backup.Type != record.Incremental {
 			return // it is told to copy everything
 		}
 		d := q.backup.Run(q.disk)
@@ -123,7 +123,7 @@ func TestAttributeNeverTakesAnothersDisk(t *testing.T) {
 		if asksExactly && d.Port != named[who].Runs[disk].Port {
 			t.Fatalf("%s, connected to disk %d, is told the change id of disk %d of %s", named[who].ID, disk, q.disk, q.backup.ID)
 		}
-		if named[who].Type == backup.Full && n == 1 {
+		if named[who].Type == record.Full && n == 1 {
 			t.Fatalf("a full backup is told a change id: %+v", q)
 		}
 	})

@@ -8,17 +8,17 @@ import (
 	"path"
 	"path/filepath"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 )
 
 // Whatever reads a chain, be it a restore, a verification, an incremental that is to stand on it or a merge, looks at its manifests by
 // readPoint and at its images by checkImage, and goes by the damage on record (knownDamaged, damageOf). See
-// docs/decisions/0038-damage.md.
+// docs/decisions/0030-damage.md.
 
 // readPoint reads the manifest of a restore point, looks that it is of that point, and lets the exporters' group read it.
-func (a *Agent) readPoint(repo *repository.Repository, p backup.Backup) (repository.Manifest, error) {
+func (a *Agent) readPoint(repo *repository.Repository, p record.Backup) (repository.Manifest, error) {
 	if err := present(repo); err != nil {
 		return repository.Manifest{}, &unseenError{err}
 	}
@@ -48,7 +48,7 @@ func present(repo *repository.Repository) error {
 // checkImage compares an image with its manifest in all that costs next to nothing: size, owner and mode of the file, what its header
 // says, and whether the file is long enough for what is in it. Every image is looked at before QEMU follows a backing file, for an image
 // can name any file as its backing: what it names must be what was made.
-func (a *Agent) checkImage(repo *repository.Repository, p backup.Backup, d repository.ManifestDisk) error {
+func (a *Agent) checkImage(repo *repository.Repository, p record.Backup, d repository.ManifestDisk) error {
 	path := filepath.Join(dirOf(repo, p), d.File)
 	var changed *repository.Changed
 	looked := repo.LookAt(nbd.DirName(p.VM.Name), p.ID, d)
@@ -83,7 +83,7 @@ func (a *Agent) checkImage(repo *repository.Repository, p backup.Backup, d repos
 
 // checkContent checks the metadata of an image and, of one that is encrypted, proves that the key opens it, which nothing but that
 // tells.
-func (a *Agent) checkContent(ctx context.Context, repo *repository.Repository, p backup.Backup, d repository.ManifestDisk) error {
+func (a *Agent) checkContent(ctx context.Context, repo *repository.Repository, p record.Backup, d repository.ManifestDisk) error {
 	return a.withKey(repo, p, d, func(tools nbd.Tools, path string) error {
 		_, err := tools.Check(ctx, path)
 		return err
@@ -91,14 +91,14 @@ func (a *Agent) checkContent(ctx context.Context, repo *repository.Repository, p
 }
 
 // checkKey proves that the key of an image opens it; of one that is plain there is nothing to prove.
-func (a *Agent) checkKey(ctx context.Context, repo *repository.Repository, p backup.Backup, d repository.ManifestDisk) error {
+func (a *Agent) checkKey(ctx context.Context, repo *repository.Repository, p record.Backup, d repository.ManifestDisk) error {
 	if d.KeyID() == "" {
 		return nil
 	}
 	return a.withKey(repo, p, d, func(tools nbd.Tools, path string) error { return tools.Unlock(ctx, path) })
 }
 
-func (a *Agent) withKey(repo *repository.Repository, p backup.Backup, d repository.ManifestDisk, f func(tools nbd.Tools, path string) error) error {
+func (a *Agent) withKey(repo *repository.Repository, p record.Backup, d repository.ManifestDisk, f func(tools nbd.Tools, path string) error) error {
 	path := filepath.Join(dirOf(repo, p), d.File)
 	tools, err := a.keyedTools(repo, d.KeyID())
 	if err != nil {
@@ -126,7 +126,7 @@ func standsOnFile(d repository.ManifestDisk, below *repository.Manifest) error {
 
 // verifyChain proves that a restore point and all it stands on are what their manifests say, and of the point itself that its images
 // pass their check. Whoever calls it builds on the chain, so any damage is too much.
-func (a *Agent) verifyChain(ctx context.Context, repo *repository.Repository, point backup.Backup) error {
+func (a *Agent) verifyChain(ctx context.Context, repo *repository.Repository, point record.Backup) error {
 	points, err := a.chain(point)
 	if err != nil {
 		return err

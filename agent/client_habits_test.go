@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -49,7 +49,7 @@ func TestIncrementalConnections(t *testing.T) {
 			for _, point := range []string{"complete/0", "disk/1", "complete/1"} {
 				w.sna.Hold(point)
 			}
-			b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+			b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main"})
 			must(t, err)
 			for _, point := range []string{"complete/0", "disk/1", "complete/1"} {
 				_, err := w.sna.WaitHeld(t.Context(), b.ID, point)

@@ -11,17 +11,17 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/doctor"
 	"github.com/sendense/backup-agent/agent/rebuild"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
 // redated has the clock have been wrong when restore points were made, as far as their manifests tell, and the database been lost
 // since: what the agent knows is what a rebuild makes of the manifests.
-func (w *world) redated(by time.Duration, points ...backup.Backup) {
+func (w *world) redated(by time.Duration, points ...record.Backup) {
 	w.Helper()
 	manifests := make([]repository.Manifest, len(points))
 	for i, b := range points {
@@ -83,7 +83,7 @@ func TestClockWasAhead(t *testing.T) {
 	var chain []instant
 	for i := range 3 {
 		scribble(t, sources[0], int64(i+1)<<20)
-		chain = append(chain, instant{w.point("vm", backup.Auto), freeze(t, sources)})
+		chain = append(chain, instant{w.point("vm", record.Auto), freeze(t, sources)})
 	}
 	ahead := chain[1].Backup
 	var log lockedBuffer
@@ -114,10 +114,10 @@ func TestClockWasAhead(t *testing.T) {
 	if found := w.doctorSays("dates"); len(found) != 1 || found[0].Status != doctor.Warning || !strings.Contains(found[0].Message, ahead.ID) || found[0].Hint == "" {
 		t.Errorf("the doctor says %+v", found)
 	}
-	w.known(ahead.ID, "a verification by schedule", func(v backup.Verification) bool { return !v.DeepAt.IsZero() && v.DeepAt.Before(time.Now()) })
+	w.known(ahead.ID, "a verification by schedule", func(v record.Verification) bool { return !v.DeepAt.IsZero() && v.DeepAt.Before(time.Now()) })
 
 	scribble(t, sources[0], 9<<20)
-	next := instant{w.point("vm", backup.Incremental), freeze(t, sources)}
+	next := instant{w.point("vm", record.Incremental), freeze(t, sources)}
 	if next.Parent != chain[2].ID || next.Sequence <= chain[2].Sequence {
 		t.Errorf("the next one stands on %s, sequence %d after %d", next.Parent, next.Sequence, chain[2].Sequence)
 	}
@@ -136,7 +136,7 @@ func TestClockWasAhead(t *testing.T) {
 func TestClockWasAheadForAll(t *testing.T) {
 	w := newWorld(t, scheduled(0))
 	w.putVM("vm", 4<<20)
-	full := w.point("vm", backup.Full)
+	full := w.point("vm", record.Full)
 	w.redated(fiveYears, full)
 	const of = `{repository="main",vm="vm"}`
 	w.wantSeries(w.scrape(), series{
@@ -144,7 +144,7 @@ func TestClockWasAheadForAll(t *testing.T) {
 		"sendense_backup_last_success_size_bytes" + of:              4 << 20,
 		`sendense_verify_oldest_timestamp_seconds{depth="shallow"}`: 0,
 	})
-	if next := w.point("vm", backup.Incremental); next.Parent != full.ID {
+	if next := w.point("vm", record.Incremental); next.Parent != full.ID {
 		t.Errorf("the next one stands on %s", next.Parent)
 	}
 }
@@ -159,10 +159,10 @@ func TestPruneIsHeld(t *testing.T) {
 	w.putVM("few", 1<<20)
 	var chain, few []instant
 	for range 5 {
-		chain = append(chain, instant{Backup: w.point("vm", backup.Full)})
+		chain = append(chain, instant{Backup: w.point("vm", record.Full)})
 	}
 	for range 3 {
-		few = append(few, instant{Backup: w.point("few", backup.Full)})
+		few = append(few, instant{Backup: w.point("few", record.Full)})
 	}
 	held := func(want int) {
 		t.Helper()

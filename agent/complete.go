@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // maxChangeIDBytes bounds what SBC may report: VMware's change ids are about 50 bytes.
@@ -16,9 +16,9 @@ const maxChangeIDBytes = 1024
 //
 // While the database cannot be written the report waits: SBC sets no time limit, and gives the whole copy up when it is
 // answered with an error.
-func (a *Agent) CompleteDisk(_ context.Context, id string, diskID int, changeID string) (backup.Backup, error) {
+func (a *Agent) CompleteDisk(_ context.Context, id string, diskID int, changeID string) (record.Backup, error) {
 	if len(changeID) > maxChangeIDBytes {
-		return backup.Backup{}, errorf(InvalidRequest, "change_id is %d bytes long, the most is %d", len(changeID), maxChangeIDBytes)
+		return record.Backup{}, errorf(InvalidRequest, "change_id is %d bytes long, the most is %d", len(changeID), maxChangeIDBytes)
 	}
 	if r := a.run(id); r != nil {
 		r.reporting.Add(1)
@@ -26,7 +26,7 @@ func (a *Agent) CompleteDisk(_ context.Context, id string, diskID int, changeID 
 	} else if b, err := a.store.Backup(id); err == nil {
 		a.stillLives(b)
 	}
-	b, err := a.changeOfRun(id, func(b *backup.Backup) error {
+	b, err := a.changeOfRun(id, func(b *record.Backup) error {
 		d := b.Run(diskID)
 		switch {
 		case d == nil:
@@ -35,7 +35,7 @@ func (a *Agent) CompleteDisk(_ context.Context, id string, diskID int, changeID 
 			return nil
 		case d.Complete:
 			return errorf(WrongState, "backup %s: disk %d is complete with another change id already", id, diskID)
-		case b.State != backup.Calling && b.State != backup.Unresolved && b.State != backup.Running:
+		case b.State != record.Calling && b.State != record.Unresolved && b.State != record.Running:
 			return errorf(WrongState, "backup %s is %s: no disk can be completed", id, b.State)
 		}
 		d.Complete, d.ChangeID, d.Order = true, changeID, 1+reported(b)
@@ -56,7 +56,7 @@ func (a *Agent) CompleteDisk(_ context.Context, id string, diskID int, changeID 
 }
 
 // reported is how many disks have been reported.
-func reported(b *backup.Backup) int {
+func reported(b *record.Backup) int {
 	n := 0
 	for _, d := range b.Runs {
 		if d.Complete {
@@ -67,7 +67,7 @@ func reported(b *backup.Backup) int {
 }
 
 // changeOfRun is change, repeated until it is recorded while the backup has a run.
-func (a *Agent) changeOfRun(id string, f func(*backup.Backup) error) (b backup.Backup, err error) {
+func (a *Agent) changeOfRun(id string, f func(*record.Backup) error) (b record.Backup, err error) {
 	r := a.run(id)
 	if r == nil {
 		return a.change(id, f)

@@ -7,17 +7,17 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd"
 )
 
 // recordCopies puts on record how each disk was copied, and which disk is another one than that of the parent. It is done once:
 // what is on record stays.
-func (r *run) recordCopies() (b backup.Backup, err error) {
+func (r *run) recordCopies() (b record.Backup, err error) {
 	failpoint.Reach("before copies are recorded")
 	err = r.untilRecorded(func() (err error) {
-		b, err = r.agent.change(r.id, func(b *backup.Backup) error {
+		b, err = r.agent.change(r.id, func(b *record.Backup) error {
 			for i := range b.Runs {
 				if err := recordCopy(*b, &b.Runs[i]); err != nil {
 					return err
@@ -35,11 +35,11 @@ func (r *run) recordCopies() (b backup.Backup, err error) {
 // on record since before it was answered; otherwise it has copied the disk from beginning to end. The change id that it has
 // reported belongs to the disk that it has read: when its UUID is not that of the parent's disk, the disk was replaced, or its
 // change tracking began anew, and the image shall not stand on one of another disk.
-func recordCopy(b backup.Backup, d *backup.DiskRun) error {
+func recordCopy(b record.Backup, d *record.DiskRun) error {
 	if d.Copied != "" {
 		return nil
 	}
-	another := d.Content == backup.Changes && differentDisks(d.ParentChangeID, d.ChangeID)
+	another := d.Content == record.Changes && differentDisks(d.ParentChangeID, d.ChangeID)
 	switch {
 	case d.AsChanges && another:
 		e := errorf(ImageFailed, "backup %s: disk %d: the client has copied what changed since %s, and reports the change id %s, "+
@@ -47,24 +47,24 @@ func recordCopy(b backup.Backup, d *backup.DiskRun) error {
 		e.BackupID, e.DiskID, e.Hint = b.ID, new(d.DiskID), "make a full backup: disks of the VM have changed places"
 		return e
 	case d.AsChanges:
-		d.Copied, d.CopiedWhy = backup.CopiedChanges, "changes since "+d.ParentChangeID
+		d.Copied, d.CopiedWhy = record.CopiedChanges, "changes since "+d.ParentChangeID
 		return nil
 	case another:
-		d.Change, d.Content = backup.Replaced, backup.WholeDisk
+		d.Change, d.Content = record.Replaced, record.WholeDisk
 		d.CopiedWhy = fmt.Sprintf("the disk is another one, or its change tracking began anew: its change id is %s, that of the parent's disk is %s",
 			d.ChangeID, d.ParentChangeID)
-	case b.Type == backup.Full:
+	case b.Type == record.Full:
 		d.CopiedWhy = "full backup"
-	case d.Change == backup.Added:
+	case d.Change == record.Added:
 		d.CopiedWhy = "the disk was added"
-	case d.Change == backup.Replaced:
+	case d.Change == record.Replaced:
 		d.CopiedWhy = "the disk is another one: it is smaller than the parent's"
 	case d.ParentChangeID == "":
 		d.CopiedWhy = "the parent has no change id of the disk"
 	default:
 		d.CopiedWhy = "the client found no change id of this disk when it asked for one"
 	}
-	d.Copied = backup.CopiedWhole
+	d.Copied = record.CopiedWhole
 	return nil
 }
 
@@ -78,7 +78,7 @@ func differentDisks(one, other string) bool {
 
 // standAlone has the image of a disk that was replaced stand on nothing, and records that it does. SBC has copied such a disk
 // whole, so there is nothing to read from below; should there be, it is copied.
-func (r *run) standAlone(ctx context.Context, d backup.DiskRun) (backup.DiskRun, error) {
+func (r *run) standAlone(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
 	b, err := r.agent.store.Backup(r.id)
 	if err != nil {
 		return d, err
@@ -96,7 +96,7 @@ func (r *run) standAlone(ctx context.Context, d backup.DiskRun) (backup.DiskRun,
 	}
 	failpoint.Reach("image stands alone")
 	err = r.untilRecorded(func() error {
-		b, err = r.agent.change(r.id, func(b *backup.Backup) error {
+		b, err = r.agent.change(r.id, func(b *record.Backup) error {
 			b.Run(d.DiskID).Backing = ""
 			return nil
 		})
@@ -110,7 +110,7 @@ func (r *run) standAlone(ctx context.Context, d backup.DiskRun) (backup.DiskRun,
 }
 
 // linksOf are the images that a disk of a backup consists of, the newest first, with what opens each.
-func (a *Agent) linksOf(b backup.Backup, d backup.DiskRun) ([]nbd.Link, error) {
+func (a *Agent) linksOf(b record.Backup, d record.DiskRun) ([]nbd.Link, error) {
 	repo, err := a.findRepository(b.Repository)
 	if err != nil {
 		return nil, err
@@ -138,7 +138,7 @@ func (a *Agent) linksOf(b backup.Backup, d backup.DiskRun) ([]nbd.Link, error) {
 	}
 }
 
-func runOfImage(b backup.Backup, file string) *backup.DiskRun {
+func runOfImage(b record.Backup, file string) *record.DiskRun {
 	for i := range b.Runs {
 		if filepath.Base(b.Runs[i].Image) == file {
 			return &b.Runs[i]

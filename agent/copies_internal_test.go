@@ -4,49 +4,49 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // TestRecordCopy: how each disk was copied, and what its image is to be.
 func TestRecordCopy(t *testing.T) {
-	overlay := backup.DiskRun{Content: backup.Changes, Change: backup.Same, Backing: "../p/x.qcow2", ParentChangeID: "52 AA/3", ChangeID: "52 aa/4", Complete: true}
-	with := func(f func(*backup.DiskRun)) backup.DiskRun {
+	overlay := record.DiskRun{Content: record.Changes, Change: record.Same, Backing: "../p/x.qcow2", ParentChangeID: "52 AA/3", ChangeID: "52 aa/4", Complete: true}
+	with := func(f func(*record.DiskRun)) record.DiskRun {
 		d := overlay
 		f(&d)
 		return d
 	}
 	for name, c := range map[string]struct {
-		kind    backup.Type
-		d       backup.DiskRun
-		copied  backup.Copied // "" if the backup fails
-		change  backup.Change
-		content backup.Content
+		kind    record.Type
+		d       record.DiskRun
+		copied  record.Copied // "" if the backup fails
+		change  record.Change
+		content record.Content
 		why     string
 	}{
-		"full":            {backup.Full, backup.DiskRun{Content: backup.WholeDisk, ChangeID: "52 aa/1"}, backup.CopiedWhole, "", backup.WholeDisk, "full backup"},
-		"changes":         {d: with(func(d *backup.DiskRun) { d.AsChanges = true }), copied: backup.CopiedChanges, change: backup.Same, content: backup.Changes, why: "changes since 52 AA/3"},
-		"whole by itself": {d: overlay, copied: backup.CopiedWhole, change: backup.Same, content: backup.Changes, why: "found no change id"},
-		"another disk":    {d: with(func(d *backup.DiskRun) { d.ChangeID = "52 bb/1" }), copied: backup.CopiedWhole, change: backup.Replaced, content: backup.WholeDisk, why: "52 bb/1"},
-		"changes of another disk": {d: with(func(d *backup.DiskRun) {
+		"full":            {record.Full, record.DiskRun{Content: record.WholeDisk, ChangeID: "52 aa/1"}, record.CopiedWhole, "", record.WholeDisk, "full backup"},
+		"changes":         {d: with(func(d *record.DiskRun) { d.AsChanges = true }), copied: record.CopiedChanges, change: record.Same, content: record.Changes, why: "changes since 52 AA/3"},
+		"whole by itself": {d: overlay, copied: record.CopiedWhole, change: record.Same, content: record.Changes, why: "found no change id"},
+		"another disk":    {d: with(func(d *record.DiskRun) { d.ChangeID = "52 bb/1" }), copied: record.CopiedWhole, change: record.Replaced, content: record.WholeDisk, why: "52 bb/1"},
+		"changes of another disk": {d: with(func(d *record.DiskRun) {
 			d.ChangeID, d.AsChanges = "52 bb/1", true
 		}), why: "of another disk"},
-		"no change id of VMware": {d: with(func(d *backup.DiskRun) { d.ChangeID = "b" }), copied: backup.CopiedWhole, change: backup.Same, content: backup.Changes, why: "found no change id"},
-		"added":                  {d: backup.DiskRun{Content: backup.WholeDisk, Change: backup.Added, ChangeID: "52 bb/1"}, copied: backup.CopiedWhole, change: backup.Added, content: backup.WholeDisk, why: "added"},
+		"no change id of VMware": {d: with(func(d *record.DiskRun) { d.ChangeID = "b" }), copied: record.CopiedWhole, change: record.Same, content: record.Changes, why: "found no change id"},
+		"added":                  {d: record.DiskRun{Content: record.WholeDisk, Change: record.Added, ChangeID: "52 bb/1"}, copied: record.CopiedWhole, change: record.Added, content: record.WholeDisk, why: "added"},
 		"smaller": {
-			d:      backup.DiskRun{Content: backup.WholeDisk, Change: backup.Replaced, ChangeID: "52 bb/1"},
-			copied: backup.CopiedWhole, change: backup.Replaced, content: backup.WholeDisk, why: "smaller",
+			d:      record.DiskRun{Content: record.WholeDisk, Change: record.Replaced, ChangeID: "52 bb/1"},
+			copied: record.CopiedWhole, change: record.Replaced, content: record.WholeDisk, why: "smaller",
 		},
 		"parent was not tracked": {
-			d:      backup.DiskRun{Content: backup.WholeDisk, Change: backup.Same, ChangeID: "52 bb/1"},
-			copied: backup.CopiedWhole, change: backup.Same, content: backup.WholeDisk, why: "the parent has no change id",
+			d:      record.DiskRun{Content: record.WholeDisk, Change: record.Same, ChangeID: "52 bb/1"},
+			copied: record.CopiedWhole, change: record.Same, content: record.WholeDisk, why: "the parent has no change id",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.kind == "" {
-				c.kind = backup.Incremental
+				c.kind = record.Incremental
 			}
 			d := c.d
-			err := recordCopy(backup.Backup{ID: "b", Type: c.kind}, &d)
+			err := recordCopy(record.Backup{ID: "b", Type: c.kind}, &d)
 			if c.copied == "" {
 				if e := AsError(err); !e.has(ImageFailed) || !strings.Contains(e.Message, c.why) || e.DiskID == nil || e.Hint == "" {
 					t.Errorf("%+v", e)
@@ -57,7 +57,7 @@ func TestRecordCopy(t *testing.T) {
 				t.Errorf("%+v, %v", d, err)
 			}
 			again := d
-			if err := recordCopy(backup.Backup{ID: "b", Type: c.kind}, &again); err != nil || again != d {
+			if err := recordCopy(record.Backup{ID: "b", Type: c.kind}, &again); err != nil || again != d {
 				t.Errorf("the second time: %+v, %v", again, err)
 			}
 		})

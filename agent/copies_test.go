@@ -9,15 +9,15 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/nbd"
 )
 
 // threeDisks is a VM with three disks on two controllers, which vCenter has in another order than the record: the disk of the
 // second controller comes first.
-func (w *world) threeDisks(name string) (backup.VM, []string) {
+func (w *world) threeDisks(name string) (record.VM, []string) {
 	w.Helper()
 	vm, sources := w.putVM(name, 16<<20, 32<<20, 24<<20)
 	vm.Disks[2].DeviceKey, vm.Disks[2].UnitNumber = 2016, 0
@@ -27,7 +27,7 @@ func (w *world) threeDisks(name string) (backup.VM, []string) {
 }
 
 // reorder gives vCenter the disks of a VM in another order than the record.
-func (w *world) reorder(vm backup.VM, sources []string, order ...int) {
+func (w *world) reorder(vm record.VM, sources []string, order ...int) {
 	w.Helper()
 	simulated := snatest.VM{Name: vm.Name, Path: vm.InventoryPath}
 	for _, i := range order {
@@ -38,7 +38,7 @@ func (w *world) reorder(vm backup.VM, sources []string, order ...int) {
 }
 
 // replaceDisk gives vCenter another disk of the same size in the place of one.
-func (w *world) replaceDisk(vm backup.VM, sources []string, i int) {
+func (w *world) replaceDisk(vm record.VM, sources []string, i int) {
 	w.Helper()
 	simulated := snatest.VM{Name: vm.Name, Path: vm.InventoryPath}
 	for j, d := range vm.Disks {
@@ -55,9 +55,9 @@ func (w *world) replaceDisk(vm backup.VM, sources []string, i int) {
 func TestOnlyChangesOfEveryDisk(t *testing.T) {
 	w := newWorld(t)
 	vm, sources := w.threeDisks("vm")
-	full := w.point("vm", backup.Full)
+	full := w.point("vm", record.Full)
 	for i, d := range full.Runs {
-		if d.Copied != backup.CopiedWhole || d.CopiedWhy != "full backup" || d.Order != []int{2, 3, 1}[i] {
+		if d.Copied != record.CopiedWhole || d.CopiedWhy != "full backup" || d.Order != []int{2, 3, 1}[i] {
 			t.Errorf("disk %d of the full backup: %+v", i, d)
 		}
 	}
@@ -66,7 +66,7 @@ func TestOnlyChangesOfEveryDisk(t *testing.T) {
 			scribble(t, sources[i], int64(2+i+round)<<20)
 		}
 		w.sna.Hold("copy/1")
-		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main"})
 		must(t, err)
 		_, err = w.sna.WaitHeld(t.Context(), b.ID, "copy/1")
 		must(t, err)
@@ -75,11 +75,11 @@ func TestOnlyChangesOfEveryDisk(t *testing.T) {
 			w.start()
 		}
 		w.sna.Release("copy/1")
-		if b = w.wait(b.ID); b.State != backup.Completed {
+		if b = w.wait(b.ID); b.State != record.Completed {
 			t.Fatalf("%+v", b.Failure)
 		}
 		for i, d := range b.Runs {
-			if d.Copied != backup.CopiedChanges || d.CopiedWhy != "changes since "+d.ParentChangeID || d.ReceivedBytes > 256<<10 {
+			if d.Copied != record.CopiedChanges || d.CopiedWhy != "changes since "+d.ParentChangeID || d.ReceivedBytes > 256<<10 {
 				t.Errorf("disk %d: %d bytes: %+v", i, d.ReceivedBytes, d)
 			}
 			if m := w.manifest(b).Disks[i]; m.Copied != d.Copied || m.CopiedWhy != d.CopiedWhy || m.CopyOrder != d.Order || m.ReceivedBytes != d.ReceivedBytes {
@@ -96,22 +96,22 @@ func TestOnlyChangesOfEveryDisk(t *testing.T) {
 func TestOrderNotKnown(t *testing.T) {
 	w := newWorld(t)
 	vm, sources := w.putVM("vm", 16<<20, 32<<20, 24<<20)
-	w.point("vm", backup.Full)
+	w.point("vm", record.Full)
 	w.reorder(vm, sources, 2, 0, 1) // as if the parent had told nothing
 	for i := range sources {
 		scribble(t, sources[i], 2<<20)
 	}
-	b := w.point("vm", backup.Incremental)
-	want := []backup.Copied{backup.CopiedChanges, backup.CopiedChanges, backup.CopiedWhole}
+	b := w.point("vm", record.Incremental)
+	want := []record.Copied{record.CopiedChanges, record.CopiedChanges, record.CopiedWhole}
 	for i, d := range b.Runs {
-		if d.Copied != want[i] || d.Change != backup.Same || d.Backing == "" {
+		if d.Copied != want[i] || d.Change != record.Same || d.Backing == "" {
 			t.Errorf("disk %d: %+v", i, d)
 		}
 	}
 	w.comparePoint(b, freeze(t, sources))
 	scribble(t, sources[2], 4<<20)
-	for i, d := range w.point("vm", backup.Incremental).Runs {
-		if d.Copied != backup.CopiedChanges {
+	for i, d := range w.point("vm", record.Incremental).Runs {
+		if d.Copied != record.CopiedChanges {
 			t.Errorf("disk %d, once the order is known: %+v", i, d)
 		}
 	}
@@ -128,28 +128,28 @@ func TestReplacedDisk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, configure)
 			vm, sources := w.putVM("vm", 16<<20, 8<<20)
-			full := w.point("vm", backup.Full)
+			full := w.point("vm", record.Full)
 			frozen := freeze(t, sources)
 			scribble(t, sources[0], 3<<20)
 			w.replaceDisk(vm, sources, 1)
-			b := w.point("vm", backup.Incremental)
+			b := w.point("vm", record.Incremental)
 			d := b.Runs[1]
-			if d.Change != backup.Replaced || d.Content != backup.WholeDisk || d.Backing != "" || d.Copied != backup.CopiedWhole ||
+			if d.Change != record.Replaced || d.Content != record.WholeDisk || d.Backing != "" || d.Copied != record.CopiedWhole ||
 				!strings.Contains(d.CopiedWhy, d.ChangeID) {
 				t.Errorf("the disk that was replaced: %+v", d)
 			}
-			if d := b.Runs[0]; d.Change != backup.Same || d.Content != backup.Changes || d.Copied != backup.CopiedChanges {
+			if d := b.Runs[0]; d.Change != record.Same || d.Content != record.Changes || d.Copied != record.CopiedChanges {
 				t.Errorf("the other: %+v", d)
 			}
 			m := w.manifest(b).Disks[1]
 			info, err := nbd.Tools{}.Info(d.Image)
-			if err != nil || info.BackingFile != "" || m.Backing != "" || m.Content != backup.WholeDisk || m.Change != backup.Replaced {
+			if err != nil || info.BackingFile != "" || m.Backing != "" || m.Content != record.WholeDisk || m.Change != record.Replaced {
 				t.Errorf("image %+v, %v; manifest %+v", info, err, m)
 			}
 			second := freeze(t, sources)
 			scribble(t, sources[1], 1<<20)
-			next := w.point("vm", backup.Incremental)
-			if d := next.Runs[1]; d.Copied != backup.CopiedChanges || d.ReceivedBytes > 256<<10 || d.Change != backup.Same {
+			next := w.point("vm", record.Incremental)
+			if d := next.Runs[1]; d.Copied != record.CopiedChanges || d.ReceivedBytes > 256<<10 || d.Change != record.Same {
 				t.Errorf("after it: %+v", d)
 			}
 			if name == "plain" {
@@ -184,19 +184,19 @@ func TestDisksChangePlaces(t *testing.T) {
 				must(t, w.sna.SetVM(simulated))
 			}
 			swap([]int{0, 1}, func(i int) string { return ids[i] })
-			w.point("vm", backup.Full)
+			w.point("vm", record.Full)
 			sources[0], sources[1] = sources[1], sources[0]
 			swap(order, func(i int) string { return ids[1-i] })
-			b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+			b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main"})
 			must(t, err)
 			b = w.wait(b.ID)
 			if order[0] == 1 {
-				if b.State != backup.Failed {
+				if b.State != record.Failed {
 					t.Errorf("%s: %+v", b.State, b.Failure)
 				}
 				return
 			}
-			if b.State != backup.Completed || b.Runs[0].Change != backup.Replaced || b.Runs[1].Change != backup.Replaced {
+			if b.State != record.Completed || b.Runs[0].Change != record.Replaced || b.Runs[1].Change != record.Replaced {
 				t.Errorf("%s: %+v %+v", b.State, b.Failure, b.Runs)
 			}
 			w.comparePoint(b, sources)
@@ -214,10 +214,10 @@ func TestSharedUUID(t *testing.T) {
 	}
 	slices.Reverse(simulated.Disks)
 	must(t, w.sna.SetVM(simulated))
-	w.point("vm", backup.Full)
+	w.point("vm", record.Full)
 	for i := range 3 {
 		scribble(t, sources[i%2], int64(i)<<20)
-		b := w.point("vm", backup.Incremental)
+		b := w.point("vm", record.Incremental)
 		w.comparePoint(b, freeze(t, sources))
 	}
 }
@@ -231,12 +231,12 @@ func TestUnknownDisk(t *testing.T) {
 				c.Deadlines.LastQuestion = config.DurationOf(3 * time.Second)
 			})
 			vm, sources := w.putVM("vm", 8<<20, 8<<20)
-			full := w.point("vm", backup.Full)
-			record := vm
+			full := w.point("vm", record.Full)
+			known := vm
 			vm, sources = w.addDisk(vm, sources, 4<<20)
-			_, err := w.agent.PutVM(record)
+			_, err := w.agent.PutVM(known)
 			must(t, err)
-			for _, kind := range []backup.Type{backup.Full, backup.Incremental} {
+			for _, kind := range []record.Type{record.Full, record.Incremental} {
 				if restart {
 					w.sna.Hold("disconnect/1")
 				}
@@ -246,13 +246,13 @@ func TestUnknownDisk(t *testing.T) {
 					w.restartDuring(b.ID, "disconnect/1")
 				}
 				b = w.wait(b.ID)
-				if b.State != backup.Failed || b.Failure.Reason != string(agent.DiskUnknown) || b.UnknownDiskAt.IsZero() ||
+				if b.State != record.Failed || b.Failure.Reason != string(agent.DiskUnknown) || b.UnknownDiskAt.IsZero() ||
 					!strings.Contains(b.Failure.Hint, "put all of its disks on record") {
 					t.Errorf("%s: %s: %+v", kind, b.State, b.Failure)
 				}
 			}
 			w.putAgain(vm, sources)
-			b := w.point("vm", backup.Incremental)
+			b := w.point("vm", record.Incremental)
 			if b.Parent != full.ID || b.Runs[2].CopiedWhy != "the disk was added" {
 				t.Errorf("once it is on record: %+v", b)
 			}
@@ -266,7 +266,7 @@ func (w *world) restartDuring(id, point string) {
 	w.Helper()
 	_, err := w.sna.WaitHeld(w.Context(), id, point)
 	must(w.TB, err)
-	w.waitFor(id, func(b backup.Backup) bool { return b.State == backup.Finishing })
+	w.waitFor(id, func(b record.Backup) bool { return b.State == record.Finishing })
 	started := make(chan struct{})
 	var waiting http.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		<-started
@@ -286,18 +286,18 @@ func TestSameLastSegment(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) {
 		c.Deadlines.LastQuestion = config.DurationOf(3 * time.Second)
 	})
-	vms, sources := make([]backup.VM, 2), make([][]string, 2)
+	vms, sources := make([]record.VM, 2), make([][]string, 2)
 	for i, name := range []string{"one", "two"} {
 		vms[i], sources[i] = w.putVM(name, 8<<20, 8<<20, 8<<20)
 		vms[i].InventoryPath = "/DC1/vm/of " + name + "/web"
 		w.putAgain(vms[i], sources[i])
-		w.point(name, backup.Full)
+		w.point(name, record.Full)
 		scribble(t, sources[i][0], 2<<20)
 		scribble(t, sources[i][2], 2<<20)
 	}
-	start := func(vm, point string) backup.Backup {
+	start := func(vm, point string) record.Backup {
 		t.Helper()
-		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm, Type: backup.Incremental, Repository: "main"})
+		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm, Type: record.Incremental, Repository: "main"})
 		must(t, err)
 		if point != "" {
 			_, err = w.sna.WaitHeld(t.Context(), b.ID, point)
@@ -312,27 +312,27 @@ func TestSameLastSegment(t *testing.T) {
 	for i, id := range []string{one.ID, two.ID} {
 		b := w.wait(id)
 		for _, d := range b.Runs {
-			if b.State != backup.Completed || d.Copied != backup.CopiedChanges {
+			if b.State != record.Completed || d.Copied != record.CopiedChanges {
 				t.Errorf("%s is %s (%+v): %+v", b.VM.Name, b.State, b.Failure, d)
 			}
 		}
 		w.comparePoint(b, sources[i])
 	}
 
-	record := vms[1]
-	record.Disks = record.Disks[:2]
-	_, err := w.agent.PutVM(record) // vCenter has one more
+	known := vms[1]
+	known.Disks = known.Disks[:2]
+	_, err := w.agent.PutVM(known) // vCenter has one more
 	must(t, err)
 	w.sna.Hold("complete/2")
 	one = start("one", "complete/2")
 	two = w.wait(start("two", "").ID)
-	if two.State != backup.Failed || two.Failure.Reason != string(agent.DiskUnknown) {
+	if two.State != record.Failed || two.Failure.Reason != string(agent.DiskUnknown) {
 		t.Errorf("two is %s: %+v", two.State, two.Failure)
 	} else if !strings.Contains(two.Failure.Message, "the client of backup "+one.ID+" has asked") {
 		t.Errorf("who else may have asked is not said: %s", two.Failure.Message)
 	}
 	w.sna.Release("complete/2")
-	if one = w.wait(one.ID); one.State != backup.Completed {
+	if one = w.wait(one.ID); one.State != record.Completed {
 		t.Errorf("one is %s: %+v", one.State, one.Failure)
 	}
 }

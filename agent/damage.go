@@ -1,12 +1,12 @@
 package agent
 
-import "github.com/sendense/backup-agent/agent/backup"
+import "github.com/sendense/backup-agent/agent/record"
 
 // DamagedPoints is how many restore points are known to be damaged, be it by what they stand on.
 func (a *Agent) DamagedPoints() (int, error) { return a.store.DamagedPoints() }
 
 // tellDamage tells whoever watches, and the log, of the restore points whose damage has changed with that of one that they stand on.
-func (a *Agent) tellDamage(p backup.Backup, was []string) {
+func (a *Agent) tellDamage(p record.Backup, was []string) {
 	is, err := a.store.DamagedBy(p.ID)
 	if err != nil {
 		a.log.Error("the database cannot be read", logError, err)

@@ -8,52 +8,52 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // harms are what can be found of an image without reading it, and does not keep QEMU from reading it; each by what makes it and what
 // undoes it.
 var harms = map[string]struct {
-	make, undo func(t *testing.T, b backup.Backup)
+	make, undo func(t *testing.T, b record.Backup)
 	words      string
 }{
 	"cut short": {
-		make: func(t *testing.T, b backup.Backup) {
+		make: func(t *testing.T, b record.Backup) {
 			image := b.Runs[0].Image
 			keep(t, image)
 			must(t, os.Truncate(image, sizeOf(t, image)-2<<20))
 		},
-		undo:  func(t *testing.T, b backup.Backup) { must(t, os.Rename(b.Runs[0].Image+".whole", b.Runs[0].Image)) },
+		undo:  func(t *testing.T, b record.Backup) { must(t, os.Rename(b.Runs[0].Image+".whole", b.Runs[0].Image)) },
 		words: "when the backup finished",
 	},
 	"cut short, without a digest": {
-		make: func(t *testing.T, b backup.Backup) {
+		make: func(t *testing.T, b record.Backup) {
 			undigest(t, b)
 			image := b.Runs[0].Image
 			keep(t, image)
 			must(t, os.Truncate(image, sizeOf(t, image)-2<<20))
 		},
-		undo:  func(t *testing.T, b backup.Backup) { must(t, os.Rename(b.Runs[0].Image+".whole", b.Runs[0].Image)) },
+		undo:  func(t *testing.T, b record.Backup) { must(t, os.Rename(b.Runs[0].Image+".whole", b.Runs[0].Image)) },
 		words: "clusters in use up to byte",
 	},
 	"the owner": {
-		make:  func(t *testing.T, b backup.Backup) { must(t, os.Chown(b.Runs[0].Image, 4001, -1)) },
-		undo:  func(t *testing.T, b backup.Backup) { must(t, os.Chown(b.Runs[0].Image, 0, -1)) },
+		make:  func(t *testing.T, b record.Backup) { must(t, os.Chown(b.Runs[0].Image, 4001, -1)) },
+		undo:  func(t *testing.T, b record.Backup) { must(t, os.Chown(b.Runs[0].Image, 0, -1)) },
 		words: "belongs to uid 4001",
 	},
 	"the mode": {
-		make:  func(t *testing.T, b backup.Backup) { must(t, os.Chmod(b.Runs[0].Image, 0o666)) },
-		undo:  func(t *testing.T, b backup.Backup) { must(t, os.Chmod(b.Runs[0].Image, 0o440)) },
+		make:  func(t *testing.T, b record.Backup) { must(t, os.Chmod(b.Runs[0].Image, 0o666)) },
+		undo:  func(t *testing.T, b record.Backup) { must(t, os.Chmod(b.Runs[0].Image, 0o440)) },
 		words: "can be written by others (mode 0666)",
 	},
 	"the owner of the directory": {
-		make:  func(t *testing.T, b backup.Backup) { must(t, os.Chown(b.Directory, 4001, -1)) },
-		undo:  func(t *testing.T, b backup.Backup) { must(t, os.Chown(b.Directory, 0, -1)) },
+		make:  func(t *testing.T, b record.Backup) { must(t, os.Chown(b.Directory, 4001, -1)) },
+		undo:  func(t *testing.T, b record.Backup) { must(t, os.Chown(b.Directory, 0, -1)) },
 		words: "lies in a directory of uid 4001",
 	},
 	"QEMU's mark": {
-		make:  func(t *testing.T, b backup.Backup) { flip(t, b.Runs[0].Image, 79, 1) }, // the incompatible feature "corrupt"
-		undo:  func(t *testing.T, b backup.Backup) { flip(t, b.Runs[0].Image, 79, 1) },
+		make:  func(t *testing.T, b record.Backup) { flip(t, b.Runs[0].Image, 79, 1) }, // the incompatible feature "corrupt"
+		undo:  func(t *testing.T, b record.Backup) { flip(t, b.Runs[0].Image, 79, 1) },
 		words: "is marked as damaged",
 	},
 }
@@ -74,8 +74,8 @@ func TestRestoreOfWhatIsDamaged(t *testing.T) {
 			w := newWorld(t)
 			_, sources := w.putVM("vm", 16<<20)
 			scribble(t, sources[0], 6<<20)
-			full := w.point("vm", backup.Full)
-			top := w.point("vm", backup.Incremental)
+			full := w.point("vm", record.Full)
+			top := w.point("vm", record.Incremental)
 			w.stopRestore(w.serve(agent.RestoreRequest{BackupID: top.ID}).ID)
 			harm.make(t, full)
 			for _, req := range []agent.RestoreRequest{{BackupID: top.ID}, {BackupID: full.ID}, {BackupID: top.ID, Writable: true}} {
@@ -86,12 +86,12 @@ func TestRestoreOfWhatIsDamaged(t *testing.T) {
 				}
 			}
 			w.clean()
-			for _, b := range []backup.Backup{full, top} {
+			for _, b := range []record.Backup{full, top} {
 				if now, err := w.agent.Backup(b.ID); err != nil || !now.Damaged() {
 					t.Errorf("%s: on record is %+v, error %v", b.ID, now.Verified, err)
 				}
 			}
-			_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+			_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main"})
 			wantError(t, err, agent.NoParent, "damaged")
 			_, err = w.agent.Consolidate(t.Context(), top.ID)
 			wantError(t, err, agent.ImageFailed, "damaged")

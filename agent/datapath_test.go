@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/nbd"
@@ -53,17 +53,17 @@ func TestDataPathIsTold(t *testing.T) {
 	}
 	w.putVM("layout", 8<<20)
 	for _, want := range []struct {
-		kind  backup.Type
+		kind  record.Type
 		disk  repository.ManifestDisk
 		where string
 	}{
-		{backup.Full, repository.ManifestDisk{ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true}, "slow"},
-		{backup.Incremental, repository.ManifestDisk{ClusterBytes: 64 << 10}, "slow"},
-		{backup.Full, repository.ManifestDisk{ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true}, "main"},
+		{record.Full, repository.ManifestDisk{ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true}, "slow"},
+		{record.Incremental, repository.ManifestDisk{ClusterBytes: 64 << 10}, "slow"},
+		{record.Full, repository.ManifestDisk{ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true}, "main"},
 	} {
 		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "layout", Type: want.kind, Repository: want.where})
 		must(t, err)
-		if b = w.wait(b.ID); b.State != backup.Completed {
+		if b = w.wait(b.ID); b.State != record.Completed {
 			t.Fatalf("%s: %+v", b.State, b.Failure)
 		}
 		text, err := os.ReadFile(filepath.Join(b.Directory, repository.ManifestName))

@@ -3,7 +3,7 @@ package agent
 import (
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // lookAtDates says at the start which restore points are dated in the future.
@@ -26,7 +26,7 @@ func (a *Agent) lookAtDates() {
 const maxNamed = 20
 
 // FuturePoints are restore points that a clock dated in the future, not more than are worth naming, and how many there are.
-func (a *Agent) FuturePoints() (points []backup.Backup, total int, err error) {
+func (a *Agent) FuturePoints() (points []record.Backup, total int, err error) {
 	points, total, err = a.store.FuturePoints(time.Now(), maxNamed)
 	return points, total, AsError(err).orNil()
 }

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
@@ -46,14 +46,14 @@ func (a *Agent) markDeleting(id string, missingOK bool) (*repository.Repository,
 		return nil, err
 	}
 	repo, err := a.deletable(b)
-	if err != nil || b.State == backup.Deleting {
+	if err != nil || b.State == record.Deleting {
 		return repo, err
 	}
 	if err := checkThere(repo, b); err != nil && !missingOK {
 		return nil, err
 	}
 	err = a.whileUnverified(id, func() error {
-		_, err := a.advance(id, backup.Deleting, nil)
+		_, err := a.advance(id, record.Deleting, nil)
 		return err
 	})
 	var pinned *store.PinnedError
@@ -75,7 +75,7 @@ func (a *Agent) markDeleting(id string, missingOK bool) (*repository.Repository,
 }
 
 // deletable says why a backup cannot be deleted, whatever stands on it.
-func (a *Agent) deletable(b backup.Backup) (*repository.Repository, error) {
+func (a *Agent) deletable(b record.Backup) (*repository.Repository, error) {
 	if b.State.Active() {
 		e := errorf(WrongState, "backup %s is %s: only a backup that has ended can be deleted", b.ID, b.State)
 		e.BackupID, e.Hint = b.ID, "cancel it, or wait for its end"
@@ -94,9 +94,9 @@ func (a *Agent) deletable(b backup.Backup) (*repository.Repository, error) {
 }
 
 // checkThere returns an error when the directory of a restore point is not where it must be.
-func checkThere(repo *repository.Repository, b backup.Backup) error {
+func checkThere(repo *repository.Repository, b record.Backup) error {
 	there, err := repo.Exists(nbd.DirName(b.VM.Name), b.ID)
-	if err == nil && (there || b.State != backup.Completed) {
+	if err == nil && (there || b.State != record.Completed) {
 		return nil
 	}
 	if err == nil {
@@ -158,7 +158,7 @@ func (a *Agent) deleteNow(repo *repository.Repository, id string) error {
 }
 
 // removeAll removes what a backup has in its repository. A directory that it did not make stays, unless it is empty.
-func removeAll(repo *repository.Repository, b backup.Backup) error {
+func removeAll(repo *repository.Repository, b record.Backup) error {
 	vm := nbd.DirName(b.VM.Name)
 	if _, err := repo.Exists(vm, b.ID); err != nil {
 		return err // an unreachable repository looks like one in which nothing is left

@@ -9,15 +9,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
 func (w *world) delete(id string) error { return w.agent.DeleteBackup(w.Context(), id, false) }
 
 // gone checks that nothing is left of a deleted backup but its id, which is never given again.
-func (w *world) gone(b backup.Backup) {
+func (w *world) gone(b record.Backup) {
 	w.Helper()
 	_, err := w.agent.Backup(b.ID)
 	wantError(w.TB, err, agent.BackupNotFound, b.ID)
@@ -34,12 +34,12 @@ func (w *world) gone(b backup.Backup) {
 func TestDeleteChain(t *testing.T) {
 	w := newWorld(t)
 	vm, sources := w.putVM("vm", 16<<20, 16<<20)
-	full := w.point("vm", backup.Full)
+	full := w.point("vm", record.Full)
 	frozen := freeze(t, sources)
 	scribble(t, sources[0], 1<<20)
-	second := w.point("vm", backup.Incremental)
+	second := w.point("vm", record.Incremental)
 	scribble(t, sources[1], 1<<20)
-	third := w.point("vm", backup.Incremental)
+	third := w.point("vm", record.Incremental)
 
 	wantError(t, w.delete(full.ID), agent.HasChildren, second.ID)
 	wantError(t, w.delete(second.ID), agent.HasChildren, third.ID)
@@ -51,7 +51,7 @@ func TestDeleteChain(t *testing.T) {
 	w.gone(second)
 	w.comparePoint(full, frozen)
 
-	again := w.point("vm", backup.Auto)
+	again := w.point("vm", record.Auto)
 	if again.Parent != full.ID {
 		t.Fatalf("the next one stands on %q, not on %s", again.Parent, full.ID)
 	}
@@ -60,7 +60,7 @@ func TestDeleteChain(t *testing.T) {
 	if entries, err := os.ReadDir(filepath.Dir(filepath.Dir(full.Directory))); err != nil || len(entries) > 0 {
 		t.Errorf("the repository holds %v, %v", entries, err)
 	}
-	if b := w.point(vm.Name, backup.Auto); b.Type != backup.Full {
+	if b := w.point(vm.Name, record.Auto); b.Type != record.Full {
 		t.Errorf("with no restore point left the next backup is %s", b.Type)
 	}
 }
@@ -69,7 +69,7 @@ func TestDeleteActive(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 16<<20)
 	w.sna.Hold("copy/0")
-	b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	must(t, err)
 	wantError(t, w.delete(b.ID), agent.WrongState, "running")
 	w.sna.Release("copy/0")
@@ -81,7 +81,7 @@ func TestDeleteActive(t *testing.T) {
 func TestDeleteFailed(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.Agent.FailedImages = config.SetAsideImages })
 	w.putVM("vm", 16<<20)
-	b := w.failsWhile("copy/0", func(b backup.Backup) { kill(t, b.Runs[0].PID) }, agent.ExporterFailed)
+	b := w.failsWhile("copy/0", func(b record.Backup) { kill(t, b.Runs[0].PID) }, agent.ExporterFailed)
 	aside := filepath.Join(w.config.Repositories[0].Path, ".failed", "vm", b.ID)
 	if _, err := os.Stat(aside); err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func TestDeleteFailed(t *testing.T) {
 func TestDeleteUnmounted(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 16<<20)
-	b := w.point("vm", backup.Full)
+	b := w.point("vm", record.Full)
 	path := w.config.Repositories[0].Path
 	away := path + ".away"
 	must(t, os.Rename(path, away))
@@ -111,7 +111,7 @@ func TestDeleteUnmounted(t *testing.T) {
 	}
 	must(t, os.Remove(path))
 	must(t, os.Rename(away, path))
-	if got, err := w.agent.Backup(b.ID); err != nil || got.State != backup.Completed {
+	if got, err := w.agent.Backup(b.ID); err != nil || got.State != record.Completed {
 		t.Fatalf("it is %s, error %v", got.State, err)
 	}
 	must(t, os.RemoveAll(b.Directory)) // by hand
@@ -124,15 +124,15 @@ func TestDeleteUnmounted(t *testing.T) {
 func TestDeleteInterrupted(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 16<<20)
-	b := w.point("vm", backup.Full)
+	b := w.point("vm", record.Full)
 	must(t, unix.Mount(os.DevNull, b.Runs[0].Image, "", unix.MS_BIND, "")) // what something is mounted on cannot be removed
 	err := w.delete(b.ID)
 	must(t, unix.Unmount(b.Runs[0].Image, 0))
 	wantError(t, err, agent.RepositoryFailed, "not removed yet")
-	if got, err := w.agent.Backup(b.ID); err != nil || got.State != backup.Deleting {
+	if got, err := w.agent.Backup(b.ID); err != nil || got.State != record.Deleting {
 		t.Fatalf("it is %s, error %v", got.State, err)
 	}
-	if next := w.point("vm", backup.Auto); next.Type != backup.Full {
+	if next := w.point("vm", record.Auto); next.Type != record.Full {
 		t.Errorf("a backup stands on %s, which is being deleted", next.Parent)
 	}
 	w.stop()

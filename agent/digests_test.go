@@ -4,13 +4,13 @@ import (
 	"os"
 	"testing"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	imagedigest "github.com/sendense/backup-agent/agent/digest"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 )
 
 // manifest reads the manifest of a restore point.
-func (w *world) manifest(b backup.Backup) repository.Manifest {
+func (w *world) manifest(b record.Backup) repository.Manifest {
 	w.Helper()
 	repo := w.config.Repositories[0]
 	m, err := repository.New(repo.ID, repo.Path, nil).Manifest(b.VM.Name, b.ID)
@@ -22,9 +22,9 @@ func (w *world) manifest(b backup.Backup) repository.Manifest {
 func TestDigestsInTheManifest(t *testing.T) {
 	w := newWorld(t)
 	_, sources := w.putVM("vm", 32<<20, 16<<20)
-	points := []backup.Backup{w.point("vm", backup.Full)}
+	points := []record.Backup{w.point("vm", record.Full)}
 	scribble(t, sources[0], 1<<20)
-	points = append(points, w.point("vm", backup.Incremental))
+	points = append(points, w.point("vm", record.Incremental))
 	for _, b := range points {
 		for i, d := range w.manifest(b).Disks {
 			image, err := os.ReadFile(b.Runs[i].Image)

@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/units/systemdtest"
@@ -95,11 +95,11 @@ func TestEncryptedChain(t *testing.T) {
 	giveKeys(t, map[string]string{"key-1": firstKey, "key-2": secondKey})
 	w := newWorld(t, encrypted("key-1"))
 	vm, sources := w.putVM("vm", 48<<20, 32<<20)
-	points := []backup.Backup{w.point(vm.Name, backup.Full)}
+	points := []record.Backup{w.point(vm.Name, record.Full)}
 	frozen := [][]string{freeze(t, sources)}
 	more := func() {
 		scribble(t, sources[0], int64(len(points))<<16) // within what is looked for
-		points = append(points, w.point(vm.Name, backup.Incremental))
+		points = append(points, w.point(vm.Name, record.Incremental))
 		frozen = append(frozen, freeze(t, sources))
 	}
 	more()
@@ -132,7 +132,7 @@ func TestEncryptedMerged(t *testing.T) {
 	var chain []instant
 	point := func() {
 		scribble(t, sources[0], int64(len(chain))<<16)
-		b := w.point(vm.Name, backup.Auto)
+		b := w.point(vm.Name, record.Auto)
 		chain = append(chain, instant{b, freeze(t, sources)})
 	}
 	point()
@@ -146,7 +146,7 @@ func TestEncryptedMerged(t *testing.T) {
 	point()
 	b, err := w.agent.Consolidate(t.Context(), chain[2].ID)
 	must(t, err)
-	if b.Runs[0].KeyID != "key-2" || !b.Encrypted() || b.Type != backup.Full {
+	if b.Runs[0].KeyID != "key-2" || !b.Encrypted() || b.Type != record.Full {
 		t.Errorf("%+v", b)
 	}
 	w.whole(chain...)
@@ -171,7 +171,7 @@ func TestEncryptedPruned(t *testing.T) {
 	var chain []instant
 	for i := range 3 {
 		scribble(t, sources[0], int64(i)<<16)
-		chain = append(chain, instant{w.point(vm.Name, backup.Auto), freeze(t, sources)})
+		chain = append(chain, instant{w.point(vm.Name, record.Auto), freeze(t, sources)})
 	}
 	w.rotate("", "key-1")
 	if report := w.prune(agent.PruneRequest{}); report.Merged != 1 || report.Removed != 2 || report.Failed != 0 {
@@ -193,12 +193,12 @@ func TestPlainStaysPlain(t *testing.T) {
 	var chain []instant
 	for i := range 3 {
 		scribble(t, sources[0], int64(i)<<16)
-		chain = append(chain, instant{w.point(vm.Name, backup.Auto), freeze(t, sources)})
+		chain = append(chain, instant{w.point(vm.Name, record.Auto), freeze(t, sources)})
 	}
 	w.rotate("key-1")
 	b, err := w.agent.Consolidate(t.Context(), chain[1].ID)
 	must(t, err)
-	if b.Encrypted() || b.Type != backup.Full {
+	if b.Encrypted() || b.Type != record.Full {
 		t.Errorf("%+v", b)
 	}
 	w.whole(chain...)
@@ -210,8 +210,8 @@ func TestEncryptedVerified(t *testing.T) {
 	give := giveKeys(t, map[string]string{"key-1": firstKey})
 	w := newWorld(t, encrypted("key-1"))
 	vm, _ := w.putVM("vm", 8<<20)
-	full := w.point(vm.Name, backup.Full)
-	last := w.point(vm.Name, backup.Incremental)
+	full := w.point(vm.Name, record.Full)
+	last := w.point(vm.Name, record.Incremental)
 	found := func() map[string]agent.FileStatus {
 		t.Helper()
 		v, err := w.agent.Verify(agent.VerifyRequest{BackupID: last.ID, Deep: true})
@@ -241,7 +241,7 @@ func TestEncryptedScratch(t *testing.T) {
 	giveKeys(t, map[string]string{"key-1": firstKey})
 	w := newWorld(t, encrypted("key-1"))
 	vm, _ := w.putVM("vm", 8<<20)
-	b := w.point(vm.Name, backup.Full)
+	b := w.point(vm.Name, record.Full)
 	r := w.serve(agent.RestoreRequest{BackupID: b.ID, Writable: true})
 	if out, err := write(r.Disks[0].URL, 4<<20); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -264,14 +264,14 @@ func TestEncryptionBeginsWithAFull(t *testing.T) {
 			old = []string{"key-1"}
 		}
 		w.rotate(key, old...)
-		_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: backup.Incremental, Repository: "main"})
+		_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: record.Incremental, Repository: "main"})
 		if e := agent.AsError(err); e == nil || e.Reason != agent.NoParent {
 			t.Errorf("key %q: an incremental: %v", key, err)
 		}
-		if b := w.point(vm.Name, backup.Auto); b.Type != backup.Full || b.Encrypted() != (key != "") {
+		if b := w.point(vm.Name, record.Auto); b.Type != record.Full || b.Encrypted() != (key != "") {
 			t.Errorf("key %q: %s, encrypted %v", key, b.Type, b.Encrypted())
 		}
-		if b := w.point(vm.Name, backup.Auto); b.Type != backup.Incremental {
+		if b := w.point(vm.Name, record.Auto); b.Type != record.Incremental {
 			t.Errorf("key %q: the second is %s", key, b.Type)
 		}
 	}
@@ -283,7 +283,7 @@ func TestKeyUnusable(t *testing.T) {
 	give := giveKeys(t, map[string]string{"key-1": firstKey})
 	w := newWorld(t, encrypted("key-1"))
 	vm, sources := w.putVM("vm", 8<<20)
-	b := w.point(vm.Name, backup.Full)
+	b := w.point(vm.Name, record.Full)
 	other, _ := w.putVM("other", 8<<20)
 	for _, c := range []struct{ what, content, want string }{
 		{"missing", "", "is missing"},
@@ -293,12 +293,12 @@ func TestKeyUnusable(t *testing.T) {
 		{"another", secondKey, "does not open"},
 	} {
 		give("key-1", c.content)
-		for _, kind := range []backup.Type{backup.Full, backup.Incremental, backup.Auto} {
+		for _, kind := range []record.Type{record.Full, record.Incremental, record.Auto} {
 			_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: kind, Repository: "main"})
 			w.wantKeyError(c.what+", "+string(kind), err, c.want)
 		}
 		if c.content != secondKey { // of a VM that has no restore point nothing tells that it is another one
-			_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: other.Name, Type: backup.Full, Repository: "main"})
+			_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: other.Name, Type: record.Full, Repository: "main"})
 			w.wantKeyError(c.what+", new VM", err, c.want)
 		}
 		for _, writable := range []bool{false, true} {
@@ -345,7 +345,7 @@ func TestKeyMissingAtTheEnd(t *testing.T) {
 	b := w.startBackup(vm.Name)
 	give("key-1", "")
 	w.sna.Release("copy/0")
-	if b = w.wait(b.ID); b.State != backup.Failed || b.Failure.Reason != string(agent.KeyUnavailable) {
+	if b = w.wait(b.ID); b.State != record.Failed || b.Failure.Reason != string(agent.KeyUnavailable) {
 		t.Errorf("%s: %+v", b.State, b.Failure)
 	}
 }
@@ -355,7 +355,7 @@ func TestImageExchangedForAPlainOne(t *testing.T) {
 	giveKeys(t, map[string]string{"key-1": firstKey})
 	w := newWorld(t, encrypted("key-1"))
 	vm, _ := w.putVM("vm", 8<<20)
-	b := w.point(vm.Name, backup.Full)
+	b := w.point(vm.Name, record.Full)
 	image := b.Runs[0].Image
 	must(t, os.Remove(image))
 	must(t, nbd.Tools{}.Create(t.Context(), nbd.ImageSpec{Path: image, SizeBytes: 8 << 20, ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true}))
@@ -364,7 +364,7 @@ func TestImageExchangedForAPlainOne(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "is encrypted: false") {
 		t.Errorf("a restore: %v", err)
 	}
-	if _, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: backup.Incremental, Repository: "main"}); agent.AsError(err) == nil ||
+	if _, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: record.Incremental, Repository: "main"}); agent.AsError(err) == nil ||
 		agent.AsError(err).Reason != agent.NoParent {
 		t.Errorf("an incremental: %v", err)
 	}
@@ -375,7 +375,7 @@ func TestKeyIsNotTold(t *testing.T) {
 	giveKeys(t, map[string]string{"key-1": firstKey})
 	w := newWorld(t, encrypted("key-1"))
 	vm, _ := w.putVM("vm", 8<<20)
-	b := w.point(vm.Name, backup.Full)
+	b := w.point(vm.Name, record.Full)
 	r := w.serve(agent.RestoreRequest{BackupID: b.ID})
 	w.sna.Hold("copy/0")
 	running := w.startBackup(vm.Name)

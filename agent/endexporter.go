@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/units"
 )
@@ -18,7 +18,7 @@ import (
 // ends, and exits with status 0 even when the disk refuses it: the image is then sound and lacks what was copied. So a
 // flush of our own comes first, whose answer tells. And because nobody may write after it, the exporter's counter of
 // received bytes is compared from before its end to after it.
-func (r *run) endExporter(ctx context.Context, d backup.DiskRun) (backup.DiskRun, error) {
+func (r *run) endExporter(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
 	limit := r.agent.config.NBD.StopTimeout.Std()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not everything is written within %s (nbd.stop_timeout)", limit))
 	defer cancel()
@@ -49,9 +49,9 @@ func (r *run) endExporter(ctx context.Context, d backup.DiskRun) (backup.DiskRun
 	return r.recordEnd(d, u)
 }
 
-func (r *run) recordEnd(d backup.DiskRun, u units.Unit) (backup.DiskRun, error) {
+func (r *run) recordEnd(d record.DiskRun, u units.Unit) (record.DiskRun, error) {
 	err := r.untilRecorded(func() error {
-		b, err := r.agent.change(r.id, func(b *backup.Backup) error {
+		b, err := r.agent.change(r.id, func(b *record.Backup) error {
 			run := b.Run(d.DiskID)
 			run.Result, run.ExitStatus, run.ReceivedBytes = resultOf(u), u.ExecMainStatus, u.ReceivedBytes
 			return nil
@@ -66,7 +66,7 @@ func (r *run) recordEnd(d backup.DiskRun, u units.Unit) (backup.DiskRun, error) 
 }
 
 // flush has the exporter bring all it was given to the disk, and records that it did.
-func (r *run) flush(ctx context.Context, d backup.DiskRun) error {
+func (r *run) flush(ctx context.Context, d record.DiskRun) error {
 	u, err := r.agent.units.Get(ctx, d.Unit)
 	if errors.Is(err, units.ErrNotFound) {
 		r.agent.metrics.exporterCrashed(resultGone)
@@ -86,7 +86,7 @@ func (r *run) flush(ctx context.Context, d backup.DiskRun) error {
 	}
 	failpoint.Reach("flushed")
 	return r.untilRecorded(func() error {
-		_, err := r.agent.change(r.id, func(b *backup.Backup) error {
+		_, err := r.agent.change(r.id, func(b *record.Backup) error {
 			b.Run(d.DiskID).Flushed = true
 			return nil
 		})
@@ -115,7 +115,7 @@ func flushExport(ctx context.Context, address, export string) error {
 
 // quiet gives the unit as it is when nobody is connected to it any more. A client that is there then is somebody else, and to
 // stop the exporter would be to stop it by force.
-func (r *run) quiet(ctx context.Context, d backup.DiskRun) (units.Unit, error) {
+func (r *run) quiet(ctx context.Context, d record.DiskRun) (units.Unit, error) {
 	for deadline := time.Now().Add(busTimeout); ; {
 		n, err := nbd.Established(d.Port)
 		if err != nil {

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/units"
@@ -20,15 +20,15 @@ import (
 type exportPlan struct {
 	repo      *repository.Repository
 	mode      nbd.IOMode
-	backup    backup.Backup
-	ancestors []backup.Backup // the restore points that an incremental stands on, the newest first
+	backup    record.Backup
+	ancestors []record.Backup // the restore points that an incremental stands on, the newest first
 
 	refuseZeroes bool // the same for all disks, whatever is configured meanwhile
 }
 
 // exportDisk makes the image of one disk, looks that it is what was asked for, serves it, and looks that what is served
 // is the right export of the right size.
-func (r *run) exportDisk(ctx context.Context, p exportPlan, d backup.DiskRun) (backup.DiskRun, error) {
+func (r *run) exportDisk(ctx context.Context, p exportPlan, d record.DiskRun) (record.DiskRun, error) {
 	start, took := time.Now(), r.agent.metrics.phaseOfDisk
 	if err := r.makeImage(ctx, p.repo, d); err != nil {
 		return d, r.diskError(ImageFailed, d, err)
@@ -56,7 +56,7 @@ func (r *run) exportDisk(ctx context.Context, p exportPlan, d backup.DiskRun) (b
 }
 
 // makeImage creates the image and inspects it before anybody may write to it.
-func (r *run) makeImage(ctx context.Context, repo *repository.Repository, d backup.DiskRun) error {
+func (r *run) makeImage(ctx context.Context, repo *repository.Repository, d record.DiskRun) error {
 	ctx, cancel := context.WithTimeout(ctx, r.agent.config.NBD.StopTimeout.Std())
 	defer cancel()
 	tools, err := r.agent.keyedTools(repo, d.KeyID)
@@ -81,7 +81,7 @@ func (r *run) makeImage(ctx context.Context, repo *repository.Repository, d back
 
 // imageSpec says what image a disk gets. Large clusters make a full copy fast; on an overlay they would copy 1 MiB from
 // the backing image for every 64 KiB that changed. An overlay is as large as the disk is now, whatever its parent is.
-func imageSpec(d backup.DiskRun) nbd.ImageSpec {
+func imageSpec(d record.DiskRun) nbd.ImageSpec {
 	spec := nbd.ImageSpec{Path: d.Image, SizeBytes: d.CapacityBytes, BackingFile: d.Backing}
 	if d.Backing == "" {
 		spec.ClusterBytes, spec.ExtendedL2 = nbd.FullClusterBytes, true
@@ -93,7 +93,7 @@ func imageSpec(d backup.DiskRun) nbd.ImageSpec {
 const maxForeignPorts = 16
 
 // startExporter starts the pair of units of one disk.
-func (r *run) startExporter(ctx context.Context, p exportPlan, d backup.DiskRun) (units.Unit, backup.DiskRun, error) {
+func (r *run) startExporter(ctx context.Context, p exportPlan, d record.DiskRun) (units.Unit, record.DiskRun, error) {
 	u, err := r.agent.startOnFreePort(ctx,
 		func() (units.Spec, error) { return r.exporterSpec(p, d) },
 		func() (err error) {
@@ -153,12 +153,12 @@ func (a *Agent) probeExport(ctx context.Context, port uint16, export, unit strin
 }
 
 // nextPort swaps the lease of a disk whose port is held by another process.
-func (r *run) nextPort(d backup.DiskRun) (backup.DiskRun, error) {
+func (r *run) nextPort(d record.DiskRun) (record.DiskRun, error) {
 	a := r.agent
 	a.foreign.note(d.Port)
 	a.log.Warn("port is held by another process", logPort, d.Port, logHolder, nbd.Listener(d.Port), logBackupID, r.id, logDisk, d.DiskID)
 	failpoint.Reach("before relet")
-	b, err := a.store.Relet(r.id, d.DiskID, a.choosePorts, time.Now(), func(b *backup.Backup, l backup.Lease) {
+	b, err := a.store.Relet(r.id, d.DiskID, a.choosePorts, time.Now(), func(b *record.Backup, l record.Lease) {
 		run := b.Run(l.DiskID)
 		run.Port, run.Unit = l.Port, unitName(b.ID, l.DiskID, l.Nonce)
 		failpoint.Reach("committing relet")
@@ -173,7 +173,7 @@ func (r *run) nextPort(d backup.DiskRun) (backup.DiskRun, error) {
 }
 
 // exporterSpec is the unit pair of one disk.
-func (r *run) exporterSpec(p exportPlan, d backup.DiskRun) (units.Spec, error) {
+func (r *run) exporterSpec(p exportPlan, d record.DiskRun) (units.Spec, error) {
 	keys, err := r.agent.keyFiles(p.repo, linkKeys(d, p.ancestors))
 	if err != nil {
 		return units.Spec{}, err
@@ -193,7 +193,7 @@ func (a *Agent) address(port uint16) string {
 }
 
 // diskError makes an error about one disk, with its unit and the unit's last journal lines where there are any.
-func (r *run) diskError(reason Reason, d backup.DiskRun, err error) error {
+func (r *run) diskError(reason Reason, d record.DiskRun, err error) error {
 	if r.ctx.Err() != nil {
 		return context.Cause(r.ctx)
 	}

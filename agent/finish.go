@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/units"
@@ -22,9 +22,9 @@ import (
 func (r *run) finish() error {
 	a := r.agent
 	r.reported.Store(new(time.Now()))
-	var b backup.Backup
+	var b record.Backup
 	err := r.untilRecorded(func() (err error) {
-		b, err = a.advance(r.id, backup.Finishing, nil)
+		b, err = a.advance(r.id, record.Finishing, nil)
 		return err
 	})
 	if err != nil {
@@ -62,7 +62,7 @@ func (r *run) finish() error {
 	}
 	// From here on it is too late to cancel: the manifest may stand although its writing gave an error.
 	err = r.untilRecorded(func() error {
-		_, err := a.change(r.id, func(b *backup.Backup) error {
+		_, err := a.change(r.id, func(b *record.Backup) error {
 			if err := diskUnknown(*b); err != nil {
 				return err
 			}
@@ -80,7 +80,7 @@ func (r *run) finish() error {
 
 // publish writes the manifest, whose rename is the commit. Only when it is known not to stand has publishing failed:
 // otherwise it is tried again, until the directory and the manifest are known to be on the disk.
-func (r *run) publish(repo *repository.Repository, b backup.Backup, m repository.Manifest) error {
+func (r *run) publish(repo *repository.Repository, b record.Backup, m repository.Manifest) error {
 	vm := nbd.DirName(b.VM.Name)
 	for {
 		err := repo.Publish(vm, m)
@@ -102,7 +102,7 @@ func (r *run) publish(repo *repository.Repository, b backup.Backup, m repository
 const repositoryInterval = 2 * time.Second
 
 // published says whether the manifest of a backup stands. While the repository is away nobody knows, so it waits.
-func (r *run) published(repo *repository.Repository, b backup.Backup) (bool, error) {
+func (r *run) published(repo *repository.Repository, b record.Backup) (bool, error) {
 	for {
 		_, err := repo.Manifest(nbd.DirName(b.VM.Name), b.ID)
 		if err == nil {
@@ -123,7 +123,7 @@ func (r *run) published(repo *repository.Repository, b backup.Backup) (bool, err
 }
 
 // manifestStands says whether there is, or may be, a manifest: only a directory that is there without one has none.
-func manifestStands(repo *repository.Repository, b backup.Backup) bool {
+func manifestStands(repo *repository.Repository, b record.Backup) bool {
 	_, err := repo.Manifest(nbd.DirName(b.VM.Name), b.ID)
 	if !errors.Is(err, repository.ErrNoManifest) {
 		return true
@@ -145,8 +145,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // ended says whether the end of every exporter is on record.
-func ended(b backup.Backup) bool {
-	return !slices.ContainsFunc(b.Runs, func(d backup.DiskRun) bool { return d.Result == "" })
+func ended(b record.Backup) bool {
+	return !slices.ContainsFunc(b.Runs, func(d record.DiskRun) bool { return d.Result == "" })
 }
 
 // completed records the end of a backup whose manifest stands: from there on it only goes forward, whatever happens.
@@ -161,7 +161,7 @@ func (r *run) completed() error {
 			return err
 		}
 		failpoint.Reach("completed: units removed")
-		_, err = r.agent.advance(r.id, backup.Completed, nil)
+		_, err = r.agent.advance(r.id, record.Completed, nil)
 		return err
 	})
 	if err != nil {
@@ -171,7 +171,7 @@ func (r *run) completed() error {
 }
 
 // inspect ends the exporters, checks the images, and describes the restore point.
-func (r *run) inspect(b backup.Backup) (repository.Manifest, error) {
+func (r *run) inspect(b record.Backup) (repository.Manifest, error) {
 	disks := make([]repository.ManifestDisk, len(b.Runs))
 	group, ctx := errgroup.WithContext(r.ctx)
 	group.SetLimit(maxParallelDisks)
@@ -191,8 +191,8 @@ func (r *run) inspect(b backup.Backup) (repository.Manifest, error) {
 }
 
 // waitForClients waits until no client is connected to any export. SBC reports a disk complete before it disconnects, and in an
-// incremental it may forget a connection, which then ends with its process, after the snapshot is removed (decision 31).
-func (r *run) waitForClients(b backup.Backup) error {
+// incremental it may forget a connection, which then ends with its process, after the snapshot is removed (decision 23).
+func (r *run) waitForClients(b record.Backup) error {
 	limit := r.agent.config.Deadlines.Disconnect.Std()
 	began, told := time.Now(), false
 	for deadline := began.Add(limit); ; {
@@ -222,7 +222,7 @@ func (r *run) waitForClients(b backup.Backup) error {
 }
 
 // busiest finds the export, of those whose end is not on record, that has the most clients.
-func busiest(b backup.Backup) (most backup.DiskRun, clients int, err error) {
+func busiest(b record.Backup) (most record.DiskRun, clients int, err error) {
 	for _, d := range b.Runs {
 		if d.Result != "" {
 			continue
@@ -239,7 +239,7 @@ func busiest(b backup.Backup) (most backup.DiskRun, clients int, err error) {
 }
 
 // finishDisk ends one exporter, records how it ended before anything of it goes, and checks the image.
-func (r *run) finishDisk(ctx context.Context, repo string, disk backup.Disk, d backup.DiskRun) (m repository.ManifestDisk, err error) {
+func (r *run) finishDisk(ctx context.Context, repo string, disk record.Disk, d record.DiskRun) (m repository.ManifestDisk, err error) {
 	if d.Result == "" {
 		if d, err = r.endExporter(ctx, d); err != nil {
 			return m, err
@@ -253,7 +253,7 @@ func (r *run) finishDisk(ctx context.Context, repo string, disk backup.Disk, d b
 		return m, r.diskError(ExporterFailed, d, err)
 	}
 	failpoint.Reach("exporter removed")
-	if d.Content == backup.WholeDisk && d.Backing != "" {
+	if d.Content == record.WholeDisk && d.Backing != "" {
 		if d, err = r.standAlone(ctx, d); err != nil {
 			return m, r.diskError(ImageFailed, d, err)
 		}
@@ -280,7 +280,7 @@ func (r *run) finishDisk(ctx context.Context, repo string, disk backup.Disk, d b
 
 // checkImage checks the metadata of an image. Clusters that are allocated and not used are waste, not damage: they are
 // given back, and the manifest says so.
-func (r *run) checkImage(ctx context.Context, repoID string, d backup.DiskRun) (repository.ManifestCheck, error) {
+func (r *run) checkImage(ctx context.Context, repoID string, d record.DiskRun) (repository.ManifestCheck, error) {
 	repo, err := r.agent.findRepository(repoID)
 	if err != nil {
 		return repository.ManifestCheck{}, err

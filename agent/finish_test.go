@@ -7,13 +7,13 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
 // failsWhile runs a backup up to a point, does harm there, lets it go on, and expects it to fail.
-func (w *world) failsWhile(point string, harm func(b backup.Backup), reason agent.Reason) backup.Backup {
+func (w *world) failsWhile(point string, harm func(b record.Backup), reason agent.Reason) record.Backup {
 	w.Helper()
 	w.sna.Hold(point)
 	b := w.startBackup("vm")
@@ -24,7 +24,7 @@ func (w *world) failsWhile(point string, harm func(b backup.Backup), reason agen
 	harm(b)
 	w.sna.Release(point)
 	b = w.wait(b.ID)
-	if b.State != backup.Failed || b.Failure.Reason != string(reason) {
+	if b.State != record.Failed || b.Failure.Reason != string(reason) {
 		w.Errorf("backup is %s, %+v; want failed for %s", b.State, b.Failure, reason)
 	}
 	if _, err := os.Stat(filepath.Join(b.Directory, "manifest.json")); err == nil {
@@ -49,7 +49,7 @@ func kill(t testing.TB, pid int) {
 func TestKilledJustBeforeTheEnd(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 8<<20, 8<<20)
-	w.failsWhile("disconnect/1", func(b backup.Backup) { kill(t, b.Runs[0].PID) }, agent.ExporterFailed)
+	w.failsWhile("disconnect/1", func(b record.Backup) { kill(t, b.Runs[0].PID) }, agent.ExporterFailed)
 }
 
 // TestClientLingers: SBC has reported everything and stays connected past the wait: whatever it would still write is
@@ -62,7 +62,7 @@ func TestClientLingers(t *testing.T) {
 	w.sna.Hold("disconnect/0")
 	b := w.wait(w.startBackup("vm").ID)
 	w.sna.Release("disconnect/0")
-	if b.State != backup.Failed || b.Failure.Reason != string(agent.DeadlinePassed) || b.Failure.DiskID == nil {
+	if b.State != record.Failed || b.Failure.Reason != string(agent.DeadlinePassed) || b.Failure.DiskID == nil {
 		t.Errorf("backup is %s, %+v", b.State, b.Failure)
 	}
 	w.clean()
@@ -74,7 +74,7 @@ func TestClientComesLate(t *testing.T) {
 	_, sources := w.putVM("vm", 8<<20)
 	w.sna.Hold("disconnect/0")
 	b := w.startBackup("vm")
-	w.waitFor(b.ID, func(b backup.Backup) bool { return b.State == backup.Finishing })
+	w.waitFor(b.ID, func(b record.Backup) bool { return b.State == record.Finishing })
 	w.sna.Release("disconnect/0")
 	w.completes(b, sources)
 }
@@ -87,7 +87,7 @@ func TestDiskNeverReported(t *testing.T) {
 	w.putVM("vm", 1<<20, 1<<20)
 	must(t, w.sna.SetFaults(snatest.Faults{SilentDisks: []int{1}}))
 	b := w.wait(w.startBackup("vm").ID)
-	if b.State != backup.Failed || b.Failure.Reason != string(agent.DeadlinePassed) {
+	if b.State != record.Failed || b.Failure.Reason != string(agent.DeadlinePassed) {
 		t.Errorf("backup is %s, %+v", b.State, b.Failure)
 	}
 }
@@ -101,7 +101,7 @@ func TestWholeRunDeadline(t *testing.T) {
 	w.sna.Hold("copy/0")
 	b := w.wait(w.startBackup("vm").ID)
 	w.sna.Release("copy/0")
-	if b.State != backup.Failed || b.Failure.Reason != string(agent.DeadlinePassed) {
+	if b.State != record.Failed || b.Failure.Reason != string(agent.DeadlinePassed) {
 		t.Errorf("backup is %s, %+v", b.State, b.Failure)
 	}
 }
@@ -110,7 +110,7 @@ func TestWholeRunDeadline(t *testing.T) {
 func TestImageDamagedBehindTheBack(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 8<<20)
-	w.failsWhile("disconnect/0", func(b backup.Backup) {
+	w.failsWhile("disconnect/0", func(b record.Backup) {
 		f, err := os.OpenFile(b.Runs[0].Image, os.O_WRONLY, 0)
 		must(t, err)
 		defer f.Close()
@@ -123,8 +123,8 @@ func TestImageDamagedBehindTheBack(t *testing.T) {
 func TestSetAside(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.Agent.FailedImages = config.SetAsideImages })
 	w.putVM("vm", 8<<20)
-	b := w.failsWhile("copy/0", func(b backup.Backup) {
-		w.waitFor(b.ID, func(b backup.Backup) bool { return !b.SeenAt.IsZero() }) // of what nobody has written to nothing is kept
+	b := w.failsWhile("copy/0", func(b record.Backup) {
+		w.waitFor(b.ID, func(b record.Backup) bool { return !b.SeenAt.IsZero() }) // of what nobody has written to nothing is kept
 		kill(t, b.Runs[0].PID)
 	}, agent.ExporterFailed)
 	kept := filepath.Join(w.config.Repositories[0].Path, ".failed", "vm", b.ID, "vm-disk0.qcow2")
@@ -139,7 +139,7 @@ func TestRestartWhileFinishing(t *testing.T) {
 	_, sources := w.putVM("vm", 8<<20)
 	w.sna.Hold("disconnect/0")
 	b := w.startBackup("vm")
-	w.waitFor(b.ID, func(b backup.Backup) bool { return b.State == backup.Finishing })
+	w.waitFor(b.ID, func(b record.Backup) bool { return b.State == record.Finishing })
 	w.stop()
 	w.start()
 	w.sna.Release("disconnect/0")

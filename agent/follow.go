@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -24,7 +24,7 @@ func untilPoll() time.Duration {
 // follow waits until every disk has been reported complete. It fails when an exporter or SBC ends before, or a deadline passes.
 func (r *run) follow() error {
 	var p progress
-	var b backup.Backup
+	var b record.Backup
 	var err error
 	defer r.inquiry.begin(r.ctx)()
 	for r.changed.Store(true); ; {
@@ -38,7 +38,7 @@ func (r *run) follow() error {
 				continue
 			}
 		}
-		if b.State == backup.Finishing {
+		if b.State == record.Finishing {
 			return nil
 		}
 		if r.look.Swap(false) {
@@ -46,7 +46,7 @@ func (r *run) follow() error {
 				return err
 			}
 		}
-		if b.AllComplete() && b.State == backup.Running {
+		if b.AllComplete() && b.State == record.Running {
 			return nil
 		}
 		if b, err = r.checkClient(r.heed(b)); err != nil {
@@ -65,7 +65,7 @@ func (r *run) follow() error {
 const busTimeout = 5 * time.Second
 
 // checkExporters fails when an exporter is no longer what was started: gone, ended, or another one.
-func (r *run) checkExporters(b backup.Backup) error {
+func (r *run) checkExporters(b record.Backup) error {
 	ctx, cancel := context.WithTimeout(r.ctx, busTimeout)
 	defer cancel()
 	loaded, err := byName(r.agent.units.Lives(ctx, unitsOf(b.ID)))
@@ -95,7 +95,7 @@ const (
 )
 
 // ending says how an exporter that should run has ended; nothing while it runs.
-func ending(d backup.DiskRun, u units.Unit, there bool) (result, how string) {
+func ending(d record.DiskRun, u units.Unit, there bool) (result, how string) {
 	switch {
 	case !there:
 		return resultGone, "its unit is gone"
@@ -131,7 +131,7 @@ func byName(list []units.Unit, err error) (map[string]units.Unit, error) {
 	return loaded, nil
 }
 
-func (r *run) exporterGone(d backup.DiskRun, how string) error {
+func (r *run) exporterGone(d record.DiskRun, how string) error {
 	e := errorf(ExporterFailed, "backup %s: disk %d: exporter of %s: %s", r.id, d.DiskID, d.ExportName, how)
 	e.BackupID, e.DiskID, e.Unit = r.id, new(d.DiskID), d.Unit+".service"
 	ctx, cancel := context.WithTimeout(r.ctx, busTimeout)
@@ -147,12 +147,12 @@ func (r *run) exporterGone(d backup.DiskRun, how string) error {
 const journalLines = 20
 
 // seen records a sign of life: whatever became of the answer, the request did arrive.
-func seen(b *backup.Backup) error {
+func seen(b *record.Backup) error {
 	if b.SeenAt.IsZero() {
 		b.SeenAt = time.Now()
 	}
-	if b.State == backup.Calling || b.State == backup.Unresolved {
-		b.State = backup.Running
+	if b.State == record.Calling || b.State == record.Unresolved {
+		b.State = record.Running
 	}
 	return nil
 }
@@ -172,7 +172,7 @@ type trace struct {
 	changedAt time.Time
 }
 
-func traceOf(b backup.Backup, disks []DiskProgress) trace {
+func traceOf(b record.Backup, disks []DiskProgress) trace {
 	var t trace
 	for i, d := range b.Runs {
 		t.received += disks[i].ReceivedBytes
@@ -192,7 +192,7 @@ func traceOf(b backup.Backup, disks []DiskProgress) trace {
 
 // checkDeadlines counts from a time of this process, which a clock that is set does not move. After a restart of the agent a
 // deadline begins anew: late is better than a good run thrown away.
-func (r *run) checkDeadlines(b backup.Backup, p *progress) error {
+func (r *run) checkDeadlines(b record.Backup, p *progress) error {
 	now, limits := time.Now(), r.agent.config.Deadlines
 	if first := limits.FirstConnection.Std(); b.SeenAt.IsZero() && first > 0 && now.Sub(r.began) > first {
 		if err := r.cameAndWent(b); err != nil {
@@ -219,7 +219,7 @@ func (r *run) checkDeadlines(b backup.Backup, p *progress) error {
 
 // checkRoom fails a run whose repository has filled up: qemu-nbd survives that and says nothing, and SBC gives up without
 // a word to anybody.
-func (r *run) checkRoom(b backup.Backup) error {
+func (r *run) checkRoom(b record.Backup) error {
 	repo, err := r.agent.findRepository(b.Repository)
 	if err != nil {
 		return nil // the end will tell; the exporters write on meanwhile
@@ -232,7 +232,7 @@ func (r *run) checkRoom(b backup.Backup) error {
 	return nil // a repository that does not answer for a moment is no reason to throw a copy away
 }
 
-func (r *run) checkProgress(b backup.Backup, p *progress, now time.Time) error {
+func (r *run) checkProgress(b record.Backup, p *progress, now time.Time) error {
 	limit := r.agent.config.Deadlines.NoProgress.Std()
 	if limit <= 0 || b.SeenAt.IsZero() || now.Sub(p.lookedAt) < min(limit/10, 30*time.Second) {
 		return nil

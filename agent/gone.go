@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // goneAfter is how long nobody must be connected to a disk that is neither complete nor untouched before SBC is gone. SBC connects
@@ -25,7 +25,7 @@ type presence struct {
 
 // checkClient looks who is connected to which export, and fails when SBC is gone. Connections are looked at before it is asked
 // whether a report is being recorded, and whether one was: SBC closes them once its report is answered.
-func (r *run) checkClient(b backup.Backup) (backup.Backup, error) {
+func (r *run) checkClient(b record.Backup) (record.Backup, error) {
 	clients, err := r.agent.clients.since(r.began)
 	if err != nil {
 		return b, nil // nothing is known, so nothing is concluded; a callback tells of SBC as well
@@ -60,7 +60,7 @@ const touchedBytes = 64 << 10
 
 // touched marks the disks that have received something from a client that came and went between two looks, or while the agent was
 // away, so that no failure says that nobody connected to them.
-func (r *run) touched(b backup.Backup) backup.Backup {
+func (r *run) touched(b record.Backup) record.Backup {
 	ctx, cancel := context.WithTimeout(r.ctx, busTimeout)
 	defer cancel()
 	disks, err := r.agent.sample(ctx, b)
@@ -75,7 +75,7 @@ func (r *run) touched(b backup.Backup) backup.Backup {
 }
 
 // meet records which disks have a client for the first time: whatever became of the answer to the request, it did arrive.
-func (r *run) meet(b backup.Backup, clients map[uint16]int) backup.Backup {
+func (r *run) meet(b record.Backup, clients map[uint16]int) record.Backup {
 	found := false
 	for _, d := range b.Runs {
 		found = found || clients[d.Port] > 0 && !d.Connected
@@ -83,7 +83,7 @@ func (r *run) meet(b backup.Backup, clients map[uint16]int) backup.Backup {
 	if !found {
 		return b
 	}
-	now, err := r.agent.change(r.id, func(b *backup.Backup) error {
+	now, err := r.agent.change(r.id, func(b *record.Backup) error {
 		for i := range b.Runs {
 			b.Runs[i].Connected = b.Runs[i].Connected || clients[b.Runs[i].Port] > 0
 		}
@@ -97,9 +97,9 @@ func (r *run) meet(b backup.Backup, clients map[uint16]int) backup.Backup {
 }
 
 // cameAndWent is the failure of a run whose client nobody saw, though a disk has received something from it; nil for any other.
-func (r *run) cameAndWent(b backup.Backup) error {
+func (r *run) cameAndWent(b record.Backup) error {
 	b = r.touched(b)
-	if !slices.ContainsFunc(b.Runs, func(d backup.DiskRun) bool { return d.Connected }) {
+	if !slices.ContainsFunc(b.Runs, func(d record.DiskRun) bool { return d.Connected }) {
 		return nil
 	}
 	_, last := r.inquiry.answer()
@@ -108,7 +108,7 @@ func (r *run) cameAndWent(b backup.Backup) error {
 
 // orUnknownDisk adds to the failure of a run whose SBC has ended between two disks, or before the first, what else may have ended it:
 // it asks about a disk, then looks for its export, and ends when there is none.
-func (r *run) orUnknownDisk(vm backup.VM, err error) error {
+func (r *run) orUnknownDisk(vm record.VM, err error) error {
 	e := AsError(err)
 	if r.asked.Load() && e.DiskID == nil {
 		e.Hint = "the client has asked about its next disk and did not connect: vCenter may have a disk of the VM that is not on record (" +
@@ -118,7 +118,7 @@ func (r *run) orUnknownDisk(vm backup.VM, err error) error {
 }
 
 // lookUpDisks says how the disks of a VM come to be on record as vCenter has them: a command that can be typed as it is.
-func lookUpDisks(vm backup.VM) string {
+func lookUpDisks(vm record.VM) string {
 	if vm.VCenter == "" {
 		return "put all of its disks on record with vm.put"
 	}
@@ -133,7 +133,7 @@ func shellWord(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-func (p *presence) note(b backup.Backup, clients map[uint16]int, now time.Time) {
+func (p *presence) note(b record.Backup, clients map[uint16]int, now time.Time) {
 	complete, connected := 0, false
 	for _, d := range b.Runs {
 		switch {
@@ -161,7 +161,7 @@ func (p *presence) note(b backup.Backup, clients map[uint16]int, now time.Time) 
 func (p *presence) alone(now time.Time) bool { return len(p.left) > 0 || now.Sub(p.at) > pollInterval }
 
 // gone says whether SBC is gone, and which disk it has left, or -1 when it was between two disks.
-func (p *presence) gone(b backup.Backup, now time.Time, limit time.Duration) (disk int, gone bool) {
+func (p *presence) gone(b record.Backup, now time.Time, limit time.Duration) (disk int, gone bool) {
 	if b.AllComplete() {
 		return -1, false
 	}
@@ -178,7 +178,7 @@ func (p *presence) gone(b backup.Backup, now time.Time, limit time.Duration) (di
 	return disk, between
 }
 
-func goneError(b backup.Backup, disk int, alone time.Duration, last clientWord) error {
+func goneError(b record.Backup, disk int, alone time.Duration, last clientWord) error {
 	alone = alone.Round(time.Second)
 	text := fmt.Sprintf("no client has been connected to any export for %s", alone)
 	if disk >= 0 {
@@ -208,7 +208,7 @@ func goneError(b backup.Backup, disk int, alone time.Duration, last clientWord) 
 	switch {
 	case disk < 0 && len(untouched) > 0:
 		e.Hint += ". A disk that was never connected to may be no disk of the VM any more: " + lookUpDisks(b.VM)
-	case disk >= 0 && (b.VM.Refresh == backup.NoRefresh || b.RefreshError != ""):
+	case disk >= 0 && (b.VM.Refresh == record.NoRefresh || b.RefreshError != ""):
 		e.Hint += ". The client also gives up on a disk that is larger in vCenter than on record: " + lookUpDisks(b.VM)
 	}
 	return e

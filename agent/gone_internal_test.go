@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna"
 )
 
@@ -47,7 +47,7 @@ func TestPresence(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var p presence
-			b := backup.Backup{Runs: []backup.DiskRun{{DiskID: 0, Port: 10100}, {DiskID: 1, Port: 10101}}}
+			b := record.Backup{Runs: []record.DiskRun{{DiskID: 0, Port: 10100}, {DiskID: 1, Port: 10101}}}
 			start := time.Now()
 			for i, g := range tt.seen {
 				clients := map[uint16]int{}
@@ -111,12 +111,12 @@ func TestInquiry(t *testing.T) {
 // TestLookUpDisks: what a hint says can be typed.
 func TestLookUpDisks(t *testing.T) {
 	for _, test := range []struct {
-		vm   backup.VM
+		vm   record.VM
 		want string
 	}{
-		{backup.VM{Name: "vm"}, "put all of its disks on record with vm.put"},
-		{backup.VM{Name: "vm", VCenter: "main", InventoryPath: "/DC1/vm/web-01"}, "run sendensectl vm discover main --filter web-01 --store"},
-		{backup.VM{Name: "vm", VCenter: "my vc", InventoryPath: "/DC1/vm/it's $1"}, `run sendensectl vm discover 'my vc' --filter 'it'\''s $1' --store`},
+		{record.VM{Name: "vm"}, "put all of its disks on record with vm.put"},
+		{record.VM{Name: "vm", VCenter: "main", InventoryPath: "/DC1/vm/web-01"}, "run sendensectl vm discover main --filter web-01 --store"},
+		{record.VM{Name: "vm", VCenter: "my vc", InventoryPath: "/DC1/vm/it's $1"}, `run sendensectl vm discover 'my vc' --filter 'it'\''s $1' --store`},
 	} {
 		if got := lookUpDisks(test.vm); got != test.want {
 			t.Errorf("%s, want %s", got, test.want)
@@ -138,7 +138,7 @@ func TestMoreReaders(t *testing.T) {
 		{clientWord{Phase: "Initializing", Percent: 5}, 10, 0},
 		{clientWord{}, 10, 0},
 	} {
-		if got := moreReaders(backup.Backup{Runs: make([]backup.DiskRun, test.disks)}, snaReport{word: test.word}); got != test.want {
+		if got := moreReaders(record.Backup{Runs: make([]record.DiskRun, test.disks)}, snaReport{word: test.word}); got != test.want {
 			t.Errorf("%s, %d disks: %s, want %s", test.word, test.disks, got, test.want)
 		}
 	}

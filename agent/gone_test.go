@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -21,11 +21,11 @@ func goneWorld(t *testing.T) *world {
 }
 
 // isGone waits for the end of a backup whose client is gone, and returns it. All words must be in the failure or its hint.
-func (w *world) isGone(id string, words ...string) backup.Backup {
+func (w *world) isGone(id string, words ...string) record.Backup {
 	w.Helper()
 	began := time.Now()
 	b := w.wait(id)
-	if b.State != backup.Failed || b.Failure.Reason != string(agent.ClientGone) {
+	if b.State != record.Failed || b.Failure.Reason != string(agent.ClientGone) {
 		w.Fatalf("backup is %s, %+v", b.State, b.Failure)
 	}
 	if took := time.Since(began); took > clientGone+10*time.Second {
@@ -49,7 +49,7 @@ func TestClientKilledInMidCopy(t *testing.T) {
 	w.putVM("vm", 8<<20, 8<<20, 8<<20)
 	w.sna.Hold("copy/1")
 	b := w.startBackup("vm")
-	w.waitFor(b.ID, func(b backup.Backup) bool { return b.Runs[1].Connected })
+	w.waitFor(b.ID, func(b record.Backup) bool { return b.Runs[1].Connected })
 	must(t, w.sna.Kill(t.Context(), b.ID))
 	b = w.isGone(b.ID, "connections to disk 1", "not complete: disk 1 (key 2001), disk 2 (key 2002)",
 		"disk 2 (key 2002) was never connected to", "Transfer, ")
@@ -113,7 +113,7 @@ func TestClientKilledWhileTheAgentIsAway(t *testing.T) {
 			_, err := w.sna.WaitHeld(t.Context(), b.ID, point)
 			must(t, err)
 			if point != "disk/1" {
-				w.waitFor(b.ID, func(b backup.Backup) bool { return b.Runs[1].Connected })
+				w.waitFor(b.ID, func(b record.Backup) bool { return b.Runs[1].Connected })
 			}
 			w.stop()
 			must(t, w.sna.Kill(t.Context(), b.ID))
@@ -186,7 +186,7 @@ func TestClientGoneSwitchedOff(t *testing.T) {
 	})
 	w.putVM("vm", 8<<20, 8<<20)
 	must(t, w.sna.SetFaults(snatest.Faults{DieInDisks: []int{0}}))
-	if b := w.wait(w.startBackup("vm").ID); b.State != backup.Failed || b.Failure.Reason != string(agent.DeadlinePassed) {
+	if b := w.wait(w.startBackup("vm").ID); b.State != record.Failed || b.Failure.Reason != string(agent.DeadlinePassed) {
 		t.Errorf("backup is %s, %+v", b.State, b.Failure)
 	}
 }

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/agent/store"
@@ -159,7 +159,7 @@ func (w *world) clean() {
 		dirs, err := filepath.Glob(filepath.Join(r.Path, "[^.]*", "*"))
 		must(w.TB, err)
 		for _, dir := range dirs {
-			if b, err := w.store.Backup(filepath.Base(dir)); err != nil || b.State != backup.Completed {
+			if b, err := w.store.Backup(filepath.Base(dir)); err != nil || b.State != record.Completed {
 				w.Errorf("%s is left behind by a backup that is %s", dir, b.State)
 			}
 		}
@@ -168,9 +168,9 @@ func (w *world) clean() {
 
 // putVM makes a VM with a disk of each size, registers it with the SNA and the agent, and returns it with the paths of
 // the disks' sources. Disk i has unit number and key of the i-th place on SCSI controllers.
-func (w *world) putVM(name string, sizes ...int64) (backup.VM, []string) {
+func (w *world) putVM(name string, sizes ...int64) (record.VM, []string) {
 	w.Helper()
-	vm := backup.VM{Name: name, ContextID: "ctx-1", InventoryPath: "/DC1/vm/" + pathSafe(name)}
+	vm := record.VM{Name: name, ContextID: "ctx-1", InventoryPath: "/DC1/vm/" + pathSafe(name)}
 	simulated := snatest.VM{Name: name, Path: vm.InventoryPath}
 	var sources []string
 	for i, size := range sizes {
@@ -181,7 +181,7 @@ func (w *world) putVM(name string, sizes ...int64) (backup.VM, []string) {
 		source := filepath.Join(w.dir, nbd.SafeName(name)+"-source"+string(rune('a'+i%26))+string(rune('a'+i/26))+".raw")
 		writeSource(w.TB, source, size)
 		key := 2000 + 16*(i/15) + unit
-		vm.Disks = append(vm.Disks, backup.Disk{ID: i, UnitNumber: unit, DeviceKey: key, CapacityBytes: size})
+		vm.Disks = append(vm.Disks, record.Disk{ID: i, UnitNumber: unit, DeviceKey: key, CapacityBytes: size})
 		simulated.Disks = append(simulated.Disks, snatest.Disk{Key: key, UnitNumber: unit, Source: source})
 		sources = append(sources, source)
 	}
@@ -215,20 +215,20 @@ func writeSource(t testing.TB, path string, size int64) {
 }
 
 // startBackup starts a full backup and fails the test when that fails.
-func (w *world) startBackup(vm string) backup.Backup {
+func (w *world) startBackup(vm string) record.Backup {
 	w.Helper()
-	b, err := w.agent.StartBackup(w.Context(), agent.StartRequest{VMName: vm, Type: backup.Full, Repository: "main"})
+	b, err := w.agent.StartBackup(w.Context(), agent.StartRequest{VMName: vm, Type: record.Full, Repository: "main"})
 	must(w.TB, err)
 	return b
 }
 
 // wait waits until a backup has ended.
-func (w *world) wait(id string) backup.Backup {
+func (w *world) wait(id string) record.Backup {
 	w.Helper()
-	return w.waitFor(id, func(b backup.Backup) bool { return b.State.Terminal() })
+	return w.waitFor(id, func(b record.Backup) bool { return b.State.Terminal() })
 }
 
-func (w *world) waitFor(id string, done func(backup.Backup) bool) (b backup.Backup) {
+func (w *world) waitFor(id string, done func(record.Backup) bool) (b record.Backup) {
 	w.Helper()
 	w.eventually("backup "+id+" goes on", func() bool {
 		var err error

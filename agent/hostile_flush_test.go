@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
@@ -34,7 +34,7 @@ exec /usr/bin/qemu-nbd "$@"
 	})
 	w.putVM("vm", 8<<20)
 	b := w.startBackup("vm")
-	if b = w.wait(b.ID); b.State != backup.Failed || b.Failure.Reason != string(agent.ExporterFailed) {
+	if b = w.wait(b.ID); b.State != record.Failed || b.Failure.Reason != string(agent.ExporterFailed) {
 		t.Errorf("it is %s: %+v", b.State, b.Failure)
 	}
 }
@@ -59,7 +59,7 @@ exec /usr/bin/qemu-nbd "$@"
 		t.Fatalf("before: %v: %s", err, out)
 	}
 	w.sna.Release("copy/0")
-	if b = w.wait(b.ID); b.State != backup.Completed {
+	if b = w.wait(b.ID); b.State != record.Completed {
 		t.Fatalf("it is %s: %+v", b.State, b.Failure)
 	}
 	repo := repository.New("main", filepath.Dir(filepath.Dir(b.Directory)), nil)

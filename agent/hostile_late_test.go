@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -24,7 +24,7 @@ func TestTwoRecordsOfOneVM(t *testing.T) {
 		t.Logf("put: %v", err)
 		return
 	}
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: backup.Full, Repository: "main"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: record.Full, Repository: "main"})
 	if err == nil {
 		t.Errorf("two backups of %s run at once; snapshots now: %+v", vm.InventoryPath, w.sna.State().Snapshots)
 	}
@@ -50,7 +50,7 @@ func TestCancelBetweenDisks(t *testing.T) {
 	_, err = w.agent.CancelBackup(t.Context(), first.ID)
 	must(t, err)
 	w.sna.Hold("login") // the new SBC takes its time with vCenter, and has not removed the old snapshot yet
-	second, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	second, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	if err != nil {
 		t.Logf("the second start is refused: %v", err)
 		return
@@ -76,7 +76,7 @@ func TestEqualRequestsAtOnce(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.SNA.URL = "http://" + addr })
 	w.putVM("vm", 1<<20)
 	for i := range 12 {
-		req := agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main", RequestID: "r" + itoa(i+1)}
+		req := agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main", RequestID: "r" + itoa(i+1)}
 		var group sync.WaitGroup
 		for range 8 {
 			group.Go(func() {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -32,7 +32,7 @@ func TestHostileRepository(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 8<<20)
 	w.putVM("other", 8<<20)
-	mine, other := w.point("vm", backup.Full), w.point("other", backup.Full)
+	mine, other := w.point("vm", record.Full), w.point("other", record.Full)
 	image, manifest := mine.Runs[0].Image, filepath.Join(mine.Directory, "manifest.json")
 	before, err := os.ReadFile(other.Runs[0].Image)
 	must(t, err)
@@ -52,7 +52,7 @@ func TestHostileRepository(t *testing.T) {
 	} {
 		replace(t, attack.path, attack.put, func() {
 			within(t, attack.what, time.Minute, func() {
-				b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+				b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main"})
 				if err == nil {
 					t.Errorf("%s: %s was started", attack.what, b.ID)
 					_, _ = w.agent.CancelBackup(t.Context(), b.ID)
@@ -63,7 +63,7 @@ func TestHostileRepository(t *testing.T) {
 	if after, err := os.ReadFile(other.Runs[0].Image); err != nil || string(after) != string(before) {
 		t.Errorf("the other VM's image was changed: %v", err)
 	}
-	if b := w.point("vm", backup.Incremental); b.Parent != mine.ID { // everything is back in its place
+	if b := w.point("vm", record.Incremental); b.Parent != mine.ID { // everything is back in its place
 		t.Errorf("stands on %s", b.Parent)
 	}
 }
@@ -73,18 +73,18 @@ func TestParentDamagedInTheQueue(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups = 1 })
 	w.putVM("vm", 8<<20)
 	w.putVM("first", 8<<20)
-	full := w.point("vm", backup.Full)
+	full := w.point("vm", record.Full)
 	w.sna.Hold("copy/0")
 	first := w.startBackup("first")
-	queued, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main", Queue: true})
+	queued, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main", Queue: true})
 	must(t, err)
-	if queued.State != backup.Queued {
+	if queued.State != record.Queued {
 		t.Fatalf("%s is %s", queued.ID, queued.State)
 	}
 	rebase(t, full.Runs[0].Image, "/etc/shadow", "raw")
 	w.sna.Release("copy/0")
 	w.wait(first.ID)
-	if queued = w.wait(queued.ID); queued.State != backup.Failed || queued.Failure == nil || queued.Failure.Reason != string(agent.NoParent) {
+	if queued = w.wait(queued.ID); queued.State != record.Failed || queued.Failure == nil || queued.Failure.Reason != string(agent.NoParent) {
 		t.Errorf("%s is %s: %+v", queued.ID, queued.State, queued.Failure)
 	}
 	if n := w.posts(queued.ID); n != 0 {
@@ -105,7 +105,7 @@ func TestHostileBackingAtTheEnd(t *testing.T) {
 	}
 	must(t, errors.Join(os.Chmod(image+".other", 0o644), os.Rename(image+".other", image)))
 	w.sna.Release("copy/0")
-	if b = w.wait(b.ID); b.State != backup.Failed {
+	if b = w.wait(b.ID); b.State != record.Failed {
 		t.Errorf("%s is %s, and stands on /etc/shadow", b.ID, b.State)
 	}
 }
@@ -115,7 +115,7 @@ func TestHostileBackingAtTheEnd(t *testing.T) {
 func TestExporterFollowsNowhere(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("other", 8<<20)
-	other := w.point("other", backup.Full)
+	other := w.point("other", record.Full)
 	must(t, errors.Join(os.Chmod(other.Directory, 0o755), os.Chmod(other.Runs[0].Image, 0o644))) // no permission stands in the way
 	repo := w.config.Repositories[0].Path
 	dir := filepath.Join(repo, "vm", "backup-vm-1")

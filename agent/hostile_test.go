@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -41,7 +41,7 @@ func TestClientComesBack(t *testing.T) {
 	w.putVM("vm", 8<<20, 8<<20)
 	w.sna.Hold("disconnect/1")
 	b := w.startBackup("vm")
-	w.waitFor(b.ID, func(b backup.Backup) bool { return b.State == backup.Finishing })
+	w.waitFor(b.ID, func(b record.Backup) bool { return b.State == record.Finishing })
 	time.Sleep(500 * time.Millisecond)
 	c, err := nbd.Dial(t.Context(), net.JoinHostPort("127.0.0.1", itoa(int(b.Runs[0].Port))), b.Runs[0].ExportName)
 	must(t, err)
@@ -49,7 +49,7 @@ func TestClientComesBack(t *testing.T) {
 	_, err = c.WriteAt(make([]byte, 1<<20), 0) // overwrites the copy
 	must(t, err)
 	w.sna.Release("disconnect/1")
-	if b = w.wait(b.ID); b.State == backup.Completed {
+	if b = w.wait(b.ID); b.State == record.Completed {
 		t.Errorf("published although a client was connected to disk 0 and writing when its exporter was stopped")
 	}
 }
@@ -74,7 +74,7 @@ func TestDirectoryThatWasThere(t *testing.T) {
 		must(t, os.WriteFile(filepath.Join(dir, "precious.qcow2"), []byte("x"), 0o644))
 		dirs = append(dirs, dir)
 	}
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	t.Logf("start: %v", err)
 	for _, dir := range dirs {
 		if _, err := os.Stat(filepath.Join(dir, "precious.qcow2")); err != nil {
@@ -90,14 +90,14 @@ func TestDirectoryThatWasThere(t *testing.T) {
 func TestAutoOfAGoneCaller(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 8<<20)
-	full := w.point("vm", backup.Auto)
+	full := w.point("vm", record.Auto)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := w.agent.StartBackup(ctx, agent.StartRequest{VMName: "vm", Type: backup.Auto, Repository: "main"})
+	_, err := w.agent.StartBackup(ctx, agent.StartRequest{VMName: "vm", Type: record.Auto, Repository: "main"})
 	t.Logf("start: %v", err)
 	list, _, err := w.agent.Backups(agent.ListQuery{VMName: "vm"})
 	must(t, err)
-	if list[0].ID != full.ID && list[0].Type == backup.Full {
+	if list[0].ID != full.ID && list[0].Type == record.Full {
 		t.Errorf("auto became %s although the parent is sound; the caller had only hung up", list[0].Type)
 	}
 	for _, b := range list {
@@ -109,13 +109,13 @@ func TestAutoOfAGoneCaller(t *testing.T) {
 func TestRepositorySpelledOtherwise(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 8<<20)
-	w.point("vm", backup.Full)
+	w.point("vm", record.Full)
 	w.stop()
 	link := filepath.Join(w.dir, "link")
 	must(t, os.Symlink(w.config.Repositories[0].Path, link))
 	w.config.Repositories[0].Path = link
 	w.start()
-	b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Auto, Repository: "main"})
+	b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Auto, Repository: "main"})
 	if err != nil {
 		t.Errorf("auto: %v", err)
 		return
@@ -132,17 +132,17 @@ func TestQueueHeadNeverFits(t *testing.T) {
 	w.putVM("small", 1<<20)
 	w.sna.Hold("copy/0")
 	first := w.startBackup("first")
-	large, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "large", Type: backup.Full, Repository: "main", Queue: true})
+	large, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "large", Type: record.Full, Repository: "main", Queue: true})
 	must(t, err)
 	w.stop()
 	w.config.Limits.MaxExports = 2
 	w.start()
 	w.sna.Release("copy/0")
 	w.wait(first.ID)
-	if large = w.wait(large.ID); large.State != backup.Failed {
+	if large = w.wait(large.ID); large.State != record.Failed {
 		t.Errorf("the head of the queue waits for ever: %s", large.State)
 	}
-	if _, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "small", Type: backup.Full, Repository: "main"}); err != nil {
+	if _, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "small", Type: record.Full, Repository: "main"}); err != nil {
 		t.Errorf("nothing runs, and a backup of one disk is refused: %v", err)
 	}
 }
@@ -175,7 +175,7 @@ func TestWatchMissesTheEnd(t *testing.T) {
 	w.putVM("vm", 1<<20, 8<<20)
 	w.sna.Hold("copy/1")
 	b := w.startBackup("vm")
-	b = w.waitFor(b.ID, func(b backup.Backup) bool { return b.Runs[0].Complete })
+	b = w.waitFor(b.ID, func(b record.Backup) bool { return b.Runs[0].Complete })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	events, err := w.agent.Watch(ctx, agent.WatchQuery{BackupID: b.ID})
@@ -249,7 +249,7 @@ func TestExporterThatSaysNothing(t *testing.T) {
 	})
 	w.putVM("vm", 8<<20)
 	within(t, "start with start_timeout 3s, whole_run 10s", 40*time.Second, func() {
-		_, err := w.agent.StartBackup(context.Background(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+		_, err := w.agent.StartBackup(context.Background(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 		t.Logf("start: %v", err)
 	})
 }
@@ -271,19 +271,19 @@ func TestCancelWhileConnecting(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.SNA.URL = "http://" + addr })
 	w.putVM("vm", 8<<20)
 	go func() {
-		_, err := w.agent.StartBackup(context.Background(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+		_, err := w.agent.StartBackup(context.Background(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 		t.Logf("start: %v", err)
 	}()
 	var id string
 	for id == "" {
 		active, _ := w.store.Active()
-		if len(active) == 1 && active[0].State == backup.Calling {
+		if len(active) == 1 && active[0].State == record.Calling {
 			id = active[0].ID
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	b, err := w.agent.CancelBackup(t.Context(), id)
-	if err != nil || b.State != backup.Cancelled {
+	if err != nil || b.State != record.Cancelled {
 		t.Errorf("cancel: %v; the backup is %s, %+v", err, b.State, b.Failure)
 	}
 }
@@ -330,7 +330,7 @@ func TestWrongImage(t *testing.T) {
 	}
 	must(t, os.Rename(other, b.Runs[0].Image))
 	w.sna.Release("copy/0")
-	if b = w.wait(b.ID); b.State == backup.Completed {
+	if b = w.wait(b.ID); b.State == record.Completed {
 		t.Errorf("an image of 4 MiB that was never served is published as the copy of a disk of 8 MiB")
 	}
 }
@@ -342,7 +342,7 @@ func TestRepositoryAwayWhileFinishing(t *testing.T) {
 	_, sources := w.putVM("vm", 8<<20)
 	w.sna.Hold("disconnect/0")
 	b := w.startBackup("vm")
-	w.waitFor(b.ID, func(b backup.Backup) bool { return b.State == backup.Finishing })
+	w.waitFor(b.ID, func(b record.Backup) bool { return b.State == record.Finishing })
 	w.stop()
 	path := w.config.Repositories[0].Path
 	must(t, os.Rename(path, path+".away"))
@@ -350,7 +350,7 @@ func TestRepositoryAwayWhileFinishing(t *testing.T) {
 	w.start()
 	w.sna.Release("disconnect/0")
 	time.Sleep(500 * time.Millisecond)
-	if b, err := w.agent.Backup(b.ID); err != nil || b.State != backup.Finishing {
+	if b, err := w.agent.Backup(b.ID); err != nil || b.State != record.Finishing {
 		t.Errorf("while the repository is away the backup is %s: %v", b.State, err)
 	}
 	must(t, os.Remove(path))

@@ -7,9 +7,9 @@ import (
 	"testing"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/rebuild"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/agent/store"
@@ -19,14 +19,14 @@ import (
 // that; auto makes a full backup and says why.
 func TestIncrementalOfAnotherVM(t *testing.T) {
 	for name, c := range map[string]struct {
-		change  func(vm *backup.VM)
+		change  func(vm *record.VM)
 		another string // "" if it is the same VM still
 	}{
-		"another path":    {func(vm *backup.VM) { vm.InventoryPath = "/DC1/vm/new/vm" }, "inventory path"},
-		"another vCenter": {func(vm *backup.VM) { vm.VCenter = "other" }, "vCenter"},
-		"made anew":       {func(vm *backup.VM) { vm.UUID = "4210-NEW" }, "uuid"},
-		"uuid not known":  {func(vm *backup.VM) { vm.UUID = "" }, ""},
-		"spelled otherwise": {func(vm *backup.VM) {
+		"another path":    {func(vm *record.VM) { vm.InventoryPath = "/DC1/vm/new/vm" }, "inventory path"},
+		"another vCenter": {func(vm *record.VM) { vm.VCenter = "other" }, "vCenter"},
+		"made anew":       {func(vm *record.VM) { vm.UUID = "4210-NEW" }, "uuid"},
+		"uuid not known":  {func(vm *record.VM) { vm.UUID = "" }, ""},
+		"spelled otherwise": {func(vm *record.VM) {
 			vm.InventoryPath, vm.UUID = vm.InventoryPath+"/", strings.ToUpper(vm.UUID)
 		}, ""},
 	} {
@@ -36,18 +36,18 @@ func TestIncrementalOfAnotherVM(t *testing.T) {
 			vm.VCenter, vm.UUID = "main", "4210-old"
 			_, err := w.agent.PutVM(vm)
 			must(t, err)
-			full := w.point("vm", backup.Full)
+			full := w.point("vm", record.Full)
 			c.change(&vm)
 			w.putAgain(vm, sources)
 			if c.another == "" {
-				if b := w.point("vm", backup.Auto); b.Parent != full.ID || b.FullWhy != "" {
+				if b := w.point("vm", record.Auto); b.Parent != full.ID || b.FullWhy != "" {
 					t.Errorf("%+v", b)
 				}
 				return
 			}
-			_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+			_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main"})
 			wantError(t, err, agent.NoParent, "is of another VM: the VM has the "+c.another)
-			if b := w.point("vm", backup.Auto); b.Type != backup.Full || !strings.Contains(b.FullWhy, full.ID+" is of another VM") {
+			if b := w.point("vm", record.Auto); b.Type != record.Full || !strings.Contains(b.FullWhy, full.ID+" is of another VM") {
 				t.Errorf("%s, why full: %q", b.Type, b.FullWhy)
 			}
 		})
@@ -62,19 +62,19 @@ func TestQueuedOfAnotherVM(t *testing.T) {
 	vm.UUID = "4210-old"
 	_, err := w.agent.PutVM(vm)
 	must(t, err)
-	w.point("vm", backup.Full)
+	w.point("vm", record.Full)
 	w.sna.Hold("copy/0")
 	first := w.startBackup("first")
 	_, err = w.sna.WaitHeld(t.Context(), first.ID, "copy/0")
 	must(t, err)
-	b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main", Queue: true})
+	b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main", Queue: true})
 	must(t, err)
 	vm.UUID = "4210-new"
 	_, err = w.agent.PutVM(vm)
 	must(t, err)
 	w.sna.Release("copy/0")
 	w.wait(first.ID)
-	if b = w.wait(b.ID); b.State != backup.Failed || b.Failure.Reason != string(agent.NoParent) {
+	if b = w.wait(b.ID); b.State != record.Failed || b.Failure.Reason != string(agent.NoParent) {
 		t.Errorf("%s: %+v", b.State, b.Failure)
 	}
 }
@@ -86,7 +86,7 @@ func TestIdentityOutlivesTheDatabase(t *testing.T) {
 	vm.UUID = "4210-old"
 	_, err := w.agent.PutVM(vm)
 	must(t, err)
-	full := w.point("vm", backup.Full)
+	full := w.point("vm", record.Full)
 	w.stop()
 	path := filepath.Join(w.config.Agent.StateDirectory, "agent.db")
 	must(t, os.Remove(path))
@@ -107,6 +107,6 @@ func TestIdentityOutlivesTheDatabase(t *testing.T) {
 	vm.UUID = "4210-new"
 	_, err = w.agent.PutVM(vm)
 	must(t, err)
-	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main"})
 	wantError(t, err, agent.NoParent, "the VM has the uuid 4210-new, and it is of the VM with the uuid 4210-old")
 }

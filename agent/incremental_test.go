@@ -9,18 +9,18 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
 // start asks for a backup of a type and waits for its restore point.
-func (w *world) point(vm string, kind backup.Type) backup.Backup {
+func (w *world) point(vm string, kind record.Type) record.Backup {
 	w.Helper()
 	b, err := w.agent.StartBackup(w.Context(), agent.StartRequest{VMName: vm, Type: kind, Repository: "main"})
 	must(w.TB, err)
 	b = w.wait(b.ID)
-	if b.State != backup.Completed {
+	if b.State != record.Completed {
 		w.Fatalf("backup %s is %s: %+v", b.ID, b.State, b.Failure)
 	}
 	return b
@@ -52,7 +52,7 @@ func scribble(t testing.TB, path string, offset int64) {
 	must(t, err)
 }
 
-func (w *world) comparePoint(b backup.Backup, frozen []string) {
+func (w *world) comparePoint(b record.Backup, frozen []string) {
 	w.Helper()
 	for i, d := range b.Runs {
 		w.compare(frozen[i], d.Image)
@@ -64,15 +64,15 @@ func (w *world) comparePoint(b backup.Backup, frozen []string) {
 func TestChain(t *testing.T) {
 	w := newWorld(t)
 	vm, sources := w.putVM("vm", 64<<20, 32<<20)
-	full := w.point("vm", backup.Auto)
-	if full.Type != backup.Full || full.Parent != "" {
+	full := w.point("vm", record.Auto)
+	if full.Type != record.Full || full.Parent != "" {
 		t.Fatalf("the first backup is %s on %q", full.Type, full.Parent)
 	}
 	frozenFull := freeze(t, sources)
 
 	scribble(t, sources[0], 10<<20)
-	first := w.point("vm", backup.Auto)
-	if first.Type != backup.Incremental || first.Parent != full.ID {
+	first := w.point("vm", record.Auto)
+	if first.Type != record.Incremental || first.Parent != full.ID {
 		t.Fatalf("the second backup is %s on %q", first.Type, first.Parent)
 	}
 	if d := first.Runs[0]; d.ReceivedBytes > 1<<20 {
@@ -82,8 +82,8 @@ func TestChain(t *testing.T) {
 
 	vm, sources = w.addDisk(vm, sources, 16<<20)
 	scribble(t, sources[1], 1<<20)
-	second := w.point("vm", backup.Incremental)
-	if second.Runs[2].Change != backup.Added || second.Runs[2].Backing != "" || second.Runs[0].Change != backup.Same {
+	second := w.point("vm", record.Incremental)
+	if second.Runs[2].Change != record.Added || second.Runs[2].Backing != "" || second.Runs[0].Change != record.Same {
 		t.Errorf("disks of the incremental after one was added: %+v", second.Runs)
 	}
 	frozenSecond := freeze(t, sources)
@@ -94,8 +94,8 @@ func TestChain(t *testing.T) {
 	vm.Disks = append(vm.Disks[:1], vm.Disks[2:]...)
 	sources = append(sources[:1:1], sources[2:]...)
 	w.putAgain(vm, sources)
-	third := w.point("vm", backup.Incremental)
-	if third.Runs[0].Change != backup.Grown || len(third.RemovedDisks) != 1 || third.RemovedDisks[0] != 1 {
+	third := w.point("vm", record.Incremental)
+	if third.Runs[0].Change != record.Grown || len(third.RemovedDisks) != 1 || third.RemovedDisks[0] != 1 {
 		t.Errorf("disks of the incremental after one grew and one went: %+v, removed %v", third.Runs, third.RemovedDisks)
 	}
 	w.comparePoint(full, frozenFull)
@@ -105,19 +105,19 @@ func TestChain(t *testing.T) {
 }
 
 // addDisk gives a VM one more disk.
-func (w *world) addDisk(vm backup.VM, sources []string, size int64) (backup.VM, []string) {
+func (w *world) addDisk(vm record.VM, sources []string, size int64) (record.VM, []string) {
 	w.Helper()
 	i := len(vm.Disks)
 	source := filepath.Join(w.dir, "added-"+vm.Name+".raw")
 	writeSource(w.TB, source, size)
-	vm.Disks = append(vm.Disks, backup.Disk{ID: i, UnitNumber: i, DeviceKey: 2000 + i, CapacityBytes: size})
+	vm.Disks = append(vm.Disks, record.Disk{ID: i, UnitNumber: i, DeviceKey: 2000 + i, CapacityBytes: size})
 	sources = append(sources, source)
 	w.putAgain(vm, sources)
 	return vm, sources
 }
 
 // putAgain puts a changed VM on record, at the SNA and with the agent.
-func (w *world) putAgain(vm backup.VM, sources []string) {
+func (w *world) putAgain(vm record.VM, sources []string) {
 	w.Helper()
 	simulated := snatest.VM{Name: vm.Name, Path: vm.InventoryPath}
 	for i, d := range vm.Disks {
@@ -134,10 +134,10 @@ func TestIncrementalWithoutParent(t *testing.T) {
 		must(t, os.Mkdir(c.Repositories[1].Path, 0o755))
 	})
 	w.putVM("vm", 1<<20)
-	request := agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "other"}
+	request := agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "other"}
 	_, err := w.agent.StartBackup(t.Context(), request)
 	wantError(t, err, agent.NoParent, "no restore point in repository other")
-	w.point("vm", backup.Full) // in another repository: no parent either
+	w.point("vm", record.Full) // in another repository: no parent either
 	_, err = w.agent.StartBackup(t.Context(), request)
 	wantError(t, err, agent.NoParent, "no restore point in repository other")
 }
@@ -146,7 +146,7 @@ func TestIncrementalWithoutParent(t *testing.T) {
 func TestFailedBackupIsNoParent(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.SNA.Cooldown = config.DurationOf(0) })
 	w.putVM("vm", 1<<20)
-	full := w.point("vm", backup.Full)
+	full := w.point("vm", record.Full)
 	w.sna.Hold("copy/0")
 	b := w.startBackup("vm")
 	_, err := w.sna.WaitHeld(t.Context(), b.ID, "copy/0")
@@ -154,18 +154,18 @@ func TestFailedBackupIsNoParent(t *testing.T) {
 	_, err = w.agent.CancelBackup(t.Context(), b.ID)
 	must(t, err)
 	w.sna.Release("copy/0")
-	if b := w.point("vm", backup.Incremental); b.Parent != full.ID {
+	if b := w.point("vm", record.Incremental); b.Parent != full.ID {
 		t.Errorf("the incremental stands on %s, want %s", b.Parent, full.ID)
 	}
 }
 
 // TestDamagedParent: an incremental inherits no damage. auto makes a full backup instead.
 func TestDamagedParent(t *testing.T) {
-	for name, damage := range map[string]func(t testing.TB, b backup.Backup){
-		"image gone":    func(t testing.TB, b backup.Backup) { must(t, os.Remove(b.Runs[0].Image)) },
-		"manifest gone": func(t testing.TB, b backup.Backup) { must(t, os.Remove(b.Directory+"/manifest.json")) },
-		"image emptied": func(t testing.TB, b backup.Backup) { must(t, os.Truncate(b.Runs[0].Image, 0)) },
-		"hostile backing file": func(t testing.TB, b backup.Backup) {
+	for name, damage := range map[string]func(t testing.TB, b record.Backup){
+		"image gone":    func(t testing.TB, b record.Backup) { must(t, os.Remove(b.Runs[0].Image)) },
+		"manifest gone": func(t testing.TB, b record.Backup) { must(t, os.Remove(b.Directory+"/manifest.json")) },
+		"image emptied": func(t testing.TB, b record.Backup) { must(t, os.Truncate(b.Runs[0].Image, 0)) },
+		"hostile backing file": func(t testing.TB, b record.Backup) {
 			out, err := exec.Command("qemu-img", "rebase", "-u", "-F", "raw", "-b", "/etc/shadow", b.Runs[0].Image).CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v: %s", err, out)
@@ -175,10 +175,10 @@ func TestDamagedParent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.putVM("vm", 8<<20)
-			damage(t, w.point("vm", backup.Full))
-			_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+			damage(t, w.point("vm", record.Full))
+			_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main"})
 			wantError(t, err, agent.NoParent, "cannot be built upon")
-			if b := w.point("vm", backup.Auto); b.Type != backup.Full {
+			if b := w.point("vm", record.Auto); b.Type != record.Full {
 				t.Errorf("auto made a backup of type %s", b.Type)
 			}
 		})
@@ -197,16 +197,16 @@ func TestChangeIDAnswers(t *testing.T) {
 		}
 	}
 	ask("")
-	full := w.point("vm", backup.Full)
+	full := w.point("vm", record.Full)
 	ask("")
 	for _, c := range []struct {
-		kind backup.Type
+		kind record.Type
 		want string
-	}{{backup.Full, ""}, {backup.Incremental, full.Runs[0].ChangeID}} {
+	}{{record.Full, ""}, {record.Incremental, full.Runs[0].ChangeID}} {
 		w.sna.Hold("complete/0")
 		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: c.kind, Repository: "main"})
 		must(t, err)
-		if c.kind == backup.Incremental {
+		if c.kind == record.Incremental {
 			c.want = w.lastChangeID("vm", b.ID)
 		}
 		ask(c.want)
@@ -231,21 +231,21 @@ func TestParentDeletedMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	vm, sources := w.putVM("vm", 4<<20)
 	for i := range 8 {
-		newest := w.point(vm.Name, backup.Auto)
+		newest := w.point(vm.Name, record.Auto)
 		scribble(t, sources[0], int64(i)<<16)
 		deleted := make(chan error, 1)
 		go func() {
 			time.Sleep(time.Duration(i) * 3 * time.Millisecond)
 			deleted <- w.agent.DeleteBackup(t.Context(), newest.ID, false)
 		}()
-		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: backup.Auto, Repository: "main"})
+		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: record.Auto, Repository: "main"})
 		must(t, err)
 		err = <-deleted
 		stands := b.Parent == newest.ID
 		if e := agent.AsError(err); stands != (err != nil) || err != nil && e.Reason != agent.HasChildren {
 			t.Errorf("it stands on it: %v, and the deletion ended with %v", stands, err)
 		}
-		if b = w.wait(b.ID); b.State != backup.Completed {
+		if b = w.wait(b.ID); b.State != record.Completed {
 			t.Errorf("%s: %+v", b.State, b.Failure)
 		}
 		w.compare(sources[0], b.Runs[0].Image)

@@ -9,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -123,7 +123,7 @@ func (a *Agent) keyFiles(repo *repository.Repository, ids []string) ([]ImageKey,
 
 // linkKeys are the ids of the keys of the images that a disk of a backup consists of, the newest first. That they are what the
 // records say was proved when the parent was chosen.
-func linkKeys(d backup.DiskRun, ancestors []backup.Backup) []string {
+func linkKeys(d record.DiskRun, ancestors []record.Backup) []string {
 	ids := []string{d.KeyID}
 	for _, p := range ancestors {
 		if d.Backing == "" {
@@ -152,7 +152,7 @@ func (a *Agent) checkNewKey(repo *repository.Repository) error {
 
 // proveKey proves, before a full backup, that the key of new images opens what was made under its name: two keys of one name
 // could not be told apart later. An incremental proves it by what it stands on.
-func (a *Agent) proveKey(ctx context.Context, vm backup.VM, repo *repository.Repository) error {
+func (a *Agent) proveKey(ctx context.Context, vm record.VM, repo *repository.Repository) error {
 	id := a.newKey(repo)
 	newest, found, err := a.store.LatestCompleted(vm.Name, repo.ID)
 	if id == "" || err != nil || !found || newest.Runs[0].KeyID != id {

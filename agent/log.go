@@ -4,16 +4,16 @@ import (
 	"context"
 	"log/slog"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // logBirth logs the first state of a backup, which is no transition: it comes from nowhere.
-func (a *Agent) logBirth(b backup.Backup) {
+func (a *Agent) logBirth(b record.Backup) {
 	a.log.Info("backup "+string(b.State), logBackupID, b.ID, logVM, b.VM.Name, logTo, string(b.State),
 		logType, string(b.Type), logRepository, b.Repository, logDisks, len(b.VM.Disks))
 }
 
-func (a *Agent) logTransition(before, after backup.Backup) {
+func (a *Agent) logTransition(before, after record.Backup) {
 	if before.State == after.State {
 		return
 	}

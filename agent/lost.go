@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
@@ -23,8 +23,8 @@ import (
 
 // A lostBackup is one that went with a lost database, as its exporters tell of it.
 type lostBackup struct {
-	backup backup.Backup
-	leases []backup.Lease
+	backup record.Backup
+	leases []record.Lease
 }
 
 // adoptLost looks, when the database stands for one that was lost, or that may have lost its last transaction, for exporters that
@@ -135,18 +135,18 @@ func planLost(loaded []units.Unit, slice string, repositories []*repository.Repo
 		l.backup.Runs, l.leases = append(l.backup.Runs, run), append(l.leases, lease)
 	}
 	for _, l := range found {
-		slices.SortFunc(l.backup.Runs, func(x, y backup.DiskRun) int { return cmp.Compare(x.DiskID, y.DiskID) })
+		slices.SortFunc(l.backup.Runs, func(x, y record.DiskRun) int { return cmp.Compare(x.DiskID, y.DiskID) })
 		lost = append(lost, *l)
 	}
 	slices.SortFunc(lost, func(x, y lostBackup) int { return cmp.Compare(x.backup.ID, y.backup.ID) })
 	return lost, left
 }
 
-func newLost(id, repo, directory string, since time.Time) backup.Backup {
-	return backup.Backup{
-		ID: id, Type: backup.Full, Repository: repo, State: backup.Undoing, Directory: directory, DirectoryMade: true,
+func newLost(id, repo, directory string, since time.Time) record.Backup {
+	return record.Backup{
+		ID: id, Type: record.Full, Repository: repo, State: record.Undoing, Directory: directory, DirectoryMade: true,
 		CreatedAt: since, UpdatedAt: since, CalledAt: since, // at the earliest: SBC may be on its way
-		Failure: &backup.Failure{
+		Failure: &record.Failure{
 			Reason:  string(Internal),
 			Message: "backup " + id + " was running when the agent's database was lost, and its record with it",
 			Hint:    "start it again; the daemon's journal says what became of the database",
@@ -158,32 +158,32 @@ func newLost(id, repo, directory string, since time.Time) backup.Backup {
 var unitOfDisk = regexp.MustCompile(`^` + regexp.QuoteMeta(unitPrefix) + `(backup-.+)-disk([0-9]{1,4})-([0-9a-f]{8})$`)
 
 // lostRun is the run of one disk that a unit serves.
-func lostRun(u units.Unit, slice string) (backup.DiskRun, backup.Lease, error) {
-	var run backup.DiskRun
+func lostRun(u units.Unit, slice string) (record.DiskRun, record.Lease, error) {
+	var run record.DiskRun
 	name := unitOfDisk.FindStringSubmatch(u.Name)
 	if name == nil {
-		return run, backup.Lease{}, errors.New("its name is not one that the agent gives")
+		return run, record.Lease{}, errors.New("its name is not one that the agent gives")
 	}
 	if u.Slice != slice {
-		return run, backup.Lease{}, fmt.Errorf("it is in slice %q, not %s", u.Slice, slice)
+		return run, record.Lease{}, fmt.Errorf("it is in slice %q, not %s", u.Slice, slice)
 	}
 	image, export, ok := nbd.Served(u.Argv)
 	if !ok {
-		return run, backup.Lease{}, errors.New("it does not run what the agent runs")
+		return run, record.Lease{}, errors.New("it does not run what the agent runs")
 	}
 	_, text, err := net.SplitHostPort(u.ListenAddress)
 	if err != nil {
-		return run, backup.Lease{}, fmt.Errorf("its socket: %w", err)
+		return run, record.Lease{}, fmt.Errorf("its socket: %w", err)
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || port == 0 {
-		return run, backup.Lease{}, fmt.Errorf("its socket listens on %s", u.ListenAddress)
+		return run, record.Lease{}, fmt.Errorf("its socket listens on %s", u.ListenAddress)
 	}
 	disk, _ := strconv.Atoi(name[2]) // at most four digits
-	run = backup.DiskRun{
+	run = record.DiskRun{
 		DiskID: disk, Port: uint16(port), ExportName: export, Image: image, Unit: u.Name, InvocationID: u.InvocationID, PID: u.MainPID,
 	}
-	return run, backup.Lease{Port: run.Port, BackupID: name[1], DiskID: disk, Nonce: name[3], LeasedAt: u.StartedAt}, nil
+	return run, record.Lease{Port: run.Port, BackupID: name[1], DiskID: disk, Nonce: name[3], LeasedAt: u.StartedAt}, nil
 }
 
 // repositoryOf is the repository in which an image lies, where an image of the backup would.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/units"
@@ -60,10 +60,10 @@ func TestPlanLost(t *testing.T) {
 		t.Fatalf("%+v, left %+v", lost, left)
 	}
 	b := lost[0].backup
-	if b.ID != id || b.Repository != "b" || b.Directory != "/b/repo/vm/"+id || b.State != backup.Undoing || b.Failure == nil || !b.DirectoryMade {
+	if b.ID != id || b.Repository != "b" || b.Directory != "/b/repo/vm/"+id || b.State != record.Undoing || b.Failure == nil || !b.DirectoryMade {
 		t.Errorf("%+v", b)
 	}
-	want := []backup.DiskRun{
+	want := []record.DiskRun{
 		{DiskID: 0, Port: 10101, ExportName: "vm-disk0", Image: image("0"), Unit: good.Name, InvocationID: good.InvocationID},
 		{DiskID: 1, Port: 10100, ExportName: "vm-disk1", Image: image("1"), Unit: second.Name, InvocationID: second.InvocationID},
 	}

@@ -4,13 +4,13 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 )
 
 // manifest describes the restore point that a backup is about to become.
-func (a *Agent) manifest(b backup.Backup, disks []repository.ManifestDisk) (repository.Manifest, error) {
+func (a *Agent) manifest(b record.Backup, disks []repository.ManifestDisk) (repository.Manifest, error) {
 	qemu, err := a.tools.Version(a.work)
 	return repository.Manifest{
 		Version:  repository.ManifestVersion,
@@ -27,7 +27,7 @@ func (a *Agent) manifest(b backup.Backup, disks []repository.ManifestDisk) (repo
 	}, err
 }
 
-func manifestDisk(disk backup.Disk, d backup.DiskRun, info nbd.ImageInfo, check repository.ManifestCheck) repository.ManifestDisk {
+func manifestDisk(disk record.Disk, d record.DiskRun, info nbd.ImageInfo, check repository.ManifestCheck) repository.ManifestDisk {
 	return repository.ManifestDisk{
 		DiskID: d.DiskID, UnitNumber: disk.UnitNumber, DeviceKey: disk.DeviceKey, Key: d.Key, Label: disk.Label,
 		CapacityBytes: d.CapacityBytes, File: filepath.Base(d.Image), Format: nbd.ImageFormat,

@@ -8,7 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna"
 )
 
@@ -114,8 +114,8 @@ func newMetrics() *metrics {
 
 // initialize brings every series into being with 0, so that the first increase of each is seen as one.
 func (m *metrics) initialize() {
-	for _, kind := range []backup.Type{backup.Full, backup.Incremental} {
-		for _, result := range []backup.State{backup.Completed, backup.Failed, backup.Cancelled} {
+	for _, kind := range []record.Type{record.Full, record.Incremental} {
+		for _, result := range []record.State{record.Completed, record.Failed, record.Cancelled} {
 			m.ended.WithLabelValues(string(kind), string(result))
 			m.duration.WithLabelValues(string(kind), string(result))
 		}
@@ -127,7 +127,7 @@ func (m *metrics) initialize() {
 		m.failures.WithLabelValues(string(reason))
 	}
 	for _, kind := range []string{restoreOfDisks, restoreOfFiles} {
-		for _, result := range []backup.RestoreState{backup.RestoreEnded, backup.RestoreFailed} {
+		for _, result := range []record.RestoreState{record.RestoreEnded, record.RestoreFailed} {
 			m.restoresEnded.WithLabelValues(kind, string(result))
 		}
 	}
@@ -174,13 +174,13 @@ func (a *Agent) register(r prometheus.Registerer) error {
 }
 
 // transition counts a backup that has ended.
-func (m *metrics) transition(before, after backup.Backup) {
+func (m *metrics) transition(before, after record.Backup) {
 	if !before.State.Active() || after.State.Active() {
 		return
 	}
 	kind, result := string(after.Type), string(after.State)
 	m.ended.WithLabelValues(kind, result).Inc()
-	if after.State == backup.Failed && after.Failure != nil {
+	if after.State == record.Failed && after.Failure != nil {
 		m.failures.WithLabelValues(after.Failure.Reason).Inc()
 	}
 	if !after.CalledAt.IsZero() {
@@ -194,7 +194,7 @@ const (
 	restoreOfFiles = "files" // single files of one disk
 )
 
-func kindOfRestore(r backup.Restore) string {
+func kindOfRestore(r record.Restore) string {
 	if r.Files != nil {
 		return restoreOfFiles
 	}
@@ -202,7 +202,7 @@ func kindOfRestore(r backup.Restore) string {
 }
 
 // restoreTransition counts a restore that has ended.
-func (m *metrics) restoreTransition(before, after backup.Restore) {
+func (m *metrics) restoreTransition(before, after record.Restore) {
 	if !before.State.Active() || after.State.Active() {
 		return
 	}

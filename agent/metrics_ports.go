@@ -7,7 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -82,7 +82,7 @@ func (a *Agent) portState(p uint16, leased, ours, cooling, listening map[uint16]
 	return portFree
 }
 
-func portSet(leases []backup.Lease) map[uint16]bool {
+func portSet(leases []record.Lease) map[uint16]bool {
 	set := map[uint16]bool{}
 	for _, l := range leases {
 		set[l.Port] = true

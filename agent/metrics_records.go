@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 var (
@@ -32,14 +32,14 @@ func (a *Agent) scrapeDatabase(context.Context) ([]prometheus.Metric, error) {
 		return nil, err
 	}
 	list := []prometheus.Metric{gauge(descStoreSize, float64(a.store.SizeBytes()))}
-	count := map[backup.State]int{}
+	count := map[record.State]int{}
 	for _, b := range active {
 		count[b.State]++
-		if b.State != backup.Queued || count[b.State] <= a.config.Metrics.MaxVMs { // the queue may be long
+		if b.State != record.Queued || count[b.State] <= a.config.Metrics.MaxVMs { // the queue may be long
 			list = append(list, gauge(descActiveInfo, 1, b.VM.Name, string(b.Type), b.Repository, string(b.State)))
 		}
 	}
-	for _, state := range backup.States {
+	for _, state := range record.States {
 		if state.Active() {
 			list = append(list, gauge(descActive, float64(count[state]), string(state)))
 		}
@@ -59,7 +59,7 @@ func (a *Agent) scrapeDatabase(context.Context) ([]prometheus.Metric, error) {
 }
 
 // restoreGauges are the restores that go on. No label carries an id, so that of the same kind there is one series.
-func restoreGauges(restores []backup.Restore, now time.Time) []prometheus.Metric {
+func restoreGauges(restores []record.Restore, now time.Time) []prometheus.Metric {
 	type labels struct{ vm, kind, state string }
 	count := map[labels]int{}
 	overdue := 0

@@ -20,8 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/units"
 )
@@ -158,7 +158,7 @@ func TestMetricsOfTheSNA(t *testing.T) {
 	fails := func(vm string, faults snatest.Faults, reason agent.Reason) string {
 		t.Helper()
 		must(t, w.sna.SetFaults(faults))
-		_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm, Type: backup.Full, Repository: "main"})
+		_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm, Type: record.Full, Repository: "main"})
 		return wantError(t, err, reason, "").BackupID
 	}
 	fails("refused", snatest.Faults{Answer: snatest.AnswerRefuse, Status: 500, Text: "no"}, agent.SNARefused)
@@ -195,7 +195,7 @@ func TestMetricsOfTheQueue(t *testing.T) {
 	var last string
 	for _, vm := range []string{"a", "b", "c"} {
 		w.putVM(vm, 1<<20)
-		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm, Type: backup.Full, Repository: "main", Queue: true})
+		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm, Type: record.Full, Repository: "main", Queue: true})
 		must(t, err)
 		last = b.ID
 	}

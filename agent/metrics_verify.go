@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 var (
@@ -61,12 +61,12 @@ func (a *Agent) scrapeVerified(context.Context) ([]prometheus.Metric, error) {
 }
 
 // verifiedTime is when a restore point was verified, as Unix time; 0 = at a time in the future, so nobody knows.
-func verifiedTime(b backup.Backup, deep bool, now time.Time) float64 {
-	return max(unixTime(backup.Believed(b.VerifiedAt(deep), now)), 0)
+func verifiedTime(b record.Backup, deep bool, now time.Time) float64 {
+	return max(unixTime(record.Believed(b.VerifiedAt(deep), now)), 0)
 }
 
 // verifiedPoint tells of the restore point of a VM that was made last.
-func verifiedPoint(b backup.Backup, repository string, now time.Time) []prometheus.Metric {
+func verifiedPoint(b record.Backup, repository string, now time.Time) []prometheus.Metric {
 	ok := 1.0
 	if b.Damaged() {
 		ok = 0

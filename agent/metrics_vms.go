@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -59,9 +59,9 @@ func (a *Agent) scrapeVMs(ctx context.Context) ([]prometheus.Metric, error) {
 }
 
 // watchedVMs are the VMs that have series of their own.
-func (a *Agent) watchedVMs() (vms []backup.VM, err error) {
+func (a *Agent) watchedVMs() (vms []record.VM, err error) {
 	for after, most := "", a.config.Metrics.MaxVMs; len(vms) < most; {
-		var page []backup.VM
+		var page []record.VM
 		if page, after, err = a.store.VMs(after, min(most-len(vms), store.MaxPage)); err != nil {
 			return nil, err
 		}
@@ -72,9 +72,9 @@ func (a *Agent) watchedVMs() (vms []backup.VM, err error) {
 	return vms, nil
 }
 
-func (a *Agent) scrapeVM(vm backup.VM) ([]prometheus.Metric, error) {
+func (a *Agent) scrapeVM(vm record.VM) ([]prometheus.Metric, error) {
 	now := time.Now()
-	list := []prometheus.Metric{gauge(descVMAdded, max(unixTime(backup.Believed(vm.AddedAt, now)), 0), vm.Name)}
+	list := []prometheus.Metric{gauge(descVMAdded, max(unixTime(record.Believed(vm.AddedAt, now)), 0), vm.Name)}
 	if interval := vm.BackupInterval.Or(a.config.Metrics.BackupInterval.Std()); interval > 0 {
 		list = append(list, gauge(descVMInterval, interval.Seconds(), vm.Name))
 	}
@@ -112,7 +112,7 @@ func (a *Agent) lastSuccess(vm, repository string, now time.Time) (ended time.Ti
 	if err != nil || !known {
 		return time.Time{}, false, err
 	}
-	if backup.Future(b.EndedAt, now) { // the clock was set while it was made
+	if record.Future(b.EndedAt, now) { // the clock was set while it was made
 		return b.CreatedAt, true, nil
 	}
 	return b.EndedAt, true, nil
@@ -124,7 +124,7 @@ const snapshotLooks = 10
 // snapshotMayRemain says whether the VM may have the snapshot of an earlier backup. The client of a restore point removes what others
 // have left, before it makes its own. What was made last tells, also where a clock has dated something else in the future.
 func (a *Agent) snapshotMayRemain(vmName string, now time.Time) (bool, error) {
-	ahead := now.Add(backup.ClockTolerance)
+	ahead := now.Add(record.ClockTolerance)
 	last, err := a.lastAtWork(store.Query{VMName: vmName, Until: ahead})
 	if err != nil {
 		return false, err
@@ -140,15 +140,15 @@ func (a *Agent) snapshotMayRemain(vmName string, now time.Time) (bool, error) {
 }
 
 // lastAtWork is the newest of some backups whose client has made a snapshot, as far as it is known; the zero one for none.
-func (a *Agent) lastAtWork(q store.Query) (backup.Backup, error) {
+func (a *Agent) lastAtWork(q store.Query) (record.Backup, error) {
 	q.Limit = 1
 	for range snapshotLooks {
 		page, next, err := a.store.Backups(q)
 		if err != nil {
-			return backup.Backup{}, err
+			return record.Backup{}, err
 		}
 		for _, b := range page {
-			if b.SnapshotMayRemain || b.State == backup.Completed {
+			if b.SnapshotMayRemain || b.State == record.Completed {
 				return b, nil
 			}
 		}
@@ -156,7 +156,7 @@ func (a *Agent) lastAtWork(q store.Query) (backup.Backup, error) {
 			break
 		}
 	}
-	return backup.Backup{}, nil
+	return record.Backup{}, nil
 }
 
 func unixTime(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -29,8 +29,8 @@ func lastSuccess(vm string) string {
 func TestMetricsOfVMs(t *testing.T) {
 	w := newWorld(t)
 	begun := float64(time.Now().Add(-time.Second).Unix())
-	for vm, interval := range map[string]backup.Interval{"usual": "", "weekly": "192h", "never": "0s"} {
-		_, err := w.agent.PutVM(backup.VM{Name: vm, BackupInterval: interval})
+	for vm, interval := range map[string]record.Interval{"usual": "", "weekly": "192h", "never": "0s"} {
+		_, err := w.agent.PutVM(record.VM{Name: vm, BackupInterval: interval})
 		must(t, err)
 	}
 	_, sources := w.putVM("usual", 1<<20)
@@ -62,7 +62,7 @@ func TestMetricsOfManyVMs(t *testing.T) {
 			cfg.Metrics.MaxVMs, cfg.Metrics.BackupInterval = c.most, config.DurationOf(0)
 		})
 		for i := range 1003 { // more than a page
-			_, err := w.store.PutVM(backup.VM{Name: fmt.Sprintf("vm-%04d", i)})
+			_, err := w.store.PutVM(record.VM{Name: fmt.Sprintf("vm-%04d", i)})
 			must(t, err)
 		}
 		s := w.scrape()
@@ -94,7 +94,7 @@ func TestMetricsOfCrashes(t *testing.T) {
 		result string
 		signal syscall.Signal
 	}{{"signal", syscall.SIGKILL}, {"stopped", syscall.SIGTERM}} {
-		w.failsWhile("copy/0", func(b backup.Backup) { must(t, syscall.Kill(b.Runs[0].PID, c.signal)) }, agent.ExporterFailed)
+		w.failsWhile("copy/0", func(b record.Backup) { must(t, syscall.Kill(b.Runs[0].PID, c.signal)) }, agent.ExporterFailed)
 		w.wantSeries(w.scrape(), series{fmt.Sprintf("sendense_agent_exporters_ended_total{result=%q}", c.result): 1})
 	}
 	w.wantSeries(w.scrape(), series{
@@ -123,7 +123,7 @@ func TestMetricsOfSnapshots(t *testing.T) {
 	w.wait(w.startBackup("vm").ID)
 	remains(1)
 	must(t, w.sna.SetFaults(snatest.Faults{Answer: snatest.AnswerRefuse, Status: 500, Text: "no"}))
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	wantError(t, err, agent.SNARefused, "no")
 	remains(1)
 	must(t, w.sna.SetFaults(snatest.Faults{}))
@@ -139,18 +139,18 @@ func TestMetricsOfSnapshotsAndAWrongClock(t *testing.T) {
 		o.SnapshotBeforeAnswer = false
 	})
 	w.putVM("vm", 8<<20)
-	w.redated(fiveYears, w.point("vm", backup.Full))
+	w.redated(fiveYears, w.point("vm", record.Full))
 	remains := func(want float64) {
 		t.Helper()
 		w.wantSeries(w.scrape(), series{`sendense_backup_snapshot_may_remain{vm="vm"}`: want})
 	}
 	remains(0)
 	must(t, w.sna.SetFaults(snatest.Faults{DieInDisks: []int{0}}))
-	if b := w.wait(w.startBackup("vm").ID); b.State != backup.Failed || !b.SnapshotMayRemain {
+	if b := w.wait(w.startBackup("vm").ID); b.State != record.Failed || !b.SnapshotMayRemain {
 		t.Fatalf("%s: %+v", b.State, b.Failure)
 	}
 	remains(1)
 	must(t, w.sna.SetFaults(snatest.Faults{}))
-	w.point("vm", backup.Full)
+	w.point("vm", record.Full)
 	remains(0)
 }

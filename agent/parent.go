@@ -7,41 +7,41 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 )
 
 // chooseParent finds the restore point that a backup stands on, and proves it fit. It returns the type that the backup
 // will have: a full one has no parent, and auto becomes either. why says why auto became a full one of a VM that has restore
 // points.
-func (a *Agent) chooseParent(ctx context.Context, vm backup.VM, repo *repository.Repository, want backup.Type) (kind backup.Type, parent *backup.Backup, why string, err error) {
-	if want == backup.Full {
-		return backup.Full, nil, "", nil
+func (a *Agent) chooseParent(ctx context.Context, vm record.VM, repo *repository.Repository, want record.Type) (kind record.Type, parent *record.Backup, why string, err error) {
+	if want == record.Full {
+		return record.Full, nil, "", nil
 	}
 	newest, found, err := a.store.LatestCompleted(vm.Name, repo.ID)
 	if err != nil {
 		return "", nil, "", AsError(err)
 	}
-	if found && backup.Future(newest.CreatedAt, time.Now()) {
+	if found && record.Future(newest.CreatedAt, time.Now()) {
 		a.log.Warn("the restore point that was made last is dated in the future: it is the parent all the same", logBackupID, newest.ID,
 			logVM, vm.Name, "created_at", newest.CreatedAt)
 	}
 	unfit := a.unfitParent(ctx, vm, repo, newest, found)
 	switch {
 	case unfit == nil:
-		return backup.Incremental, &newest, "", nil
-	case want == backup.Incremental || !AsError(unfit).has(NoParent):
+		return record.Incremental, &newest, "", nil
+	case want == record.Incremental || !AsError(unfit).has(NoParent):
 		return "", nil, "", unfit
 	case found:
 		a.log.Warn("a full backup is made where there was an incremental before", logVM, vm.Name, logError, unfit)
 		why = unfit.Error()
 	}
-	return backup.Full, nil, why, nil
+	return record.Full, nil, why, nil
 }
 
 // unfitParent says why the newest restore point of a VM cannot be built upon, as reason NoParent; nil if it can. Any other
 // reason says that it could not be looked at.
-func (a *Agent) unfitParent(ctx context.Context, vm backup.VM, repo *repository.Repository, newest backup.Backup, found bool) error {
+func (a *Agent) unfitParent(ctx context.Context, vm record.VM, repo *repository.Repository, newest record.Backup, found bool) error {
 	if !found {
 		e := errorf(NoParent, "vm %q has no restore point in repository %s", vm.Name, repo.ID)
 		e.Hint = "make a full backup first, or ask for the type auto"
@@ -60,7 +60,7 @@ func (a *Agent) unfitParent(ctx context.Context, vm backup.VM, repo *repository.
 
 // otherVM says, as reason NoParent, that a restore point is of another VM, although that has the same name on record: the VM was
 // made anew, or its record names another one now.
-func otherVM(vm backup.VM, point backup.Backup) error {
+func otherVM(vm record.VM, point record.Backup) error {
 	differs := vm.Differs(point.VM)
 	if differs == "" {
 		return nil
@@ -73,7 +73,7 @@ func otherVM(vm backup.VM, point backup.Backup) error {
 // sameEncryption says, as reason NoParent, that a restore point is encrypted and new backups of the repository are not, or the
 // other way round. No chain holds both: of a backup that is encrypted nothing lies in the repository as it was, and what is not
 // encrypted needs no key.
-func (a *Agent) sameEncryption(repo *repository.Repository, point backup.Backup) error {
+func (a *Agent) sameEncryption(repo *repository.Repository, point record.Backup) error {
 	now := a.newKey(repo) != ""
 	if point.Encrypted() == now {
 		return nil
@@ -88,7 +88,7 @@ func (a *Agent) sameEncryption(repo *repository.Repository, point backup.Backup)
 // mayLackData says, as reason NoParent, that a restore point was copied while its exports accepted WRITE_ZEROES, which SBC asks for
 // where it has only looked at samples (contract §5): an incremental would inherit what is missing. One that refused stands on
 // none that did not, so it speaks for its whole chain. Where zeroes are accepted now, the client is known to be exact.
-func (a *Agent) mayLackData(point backup.Backup) error {
+func (a *Agent) mayLackData(point record.Backup) error {
 	if point.ZeroesRefused || a.AcceptsZeroes() {
 		return nil
 	}
@@ -100,13 +100,13 @@ func (a *Agent) mayLackData(point backup.Backup) error {
 
 // lacksNothing says of a backup whether no data is missing that its client, or that of what it stands on, only sampled. A reload may
 // have changed what is accepted since the parent was chosen: what that may lack, this one lacks too.
-func lacksNothing(refused bool, ancestors []backup.Backup) bool {
+func lacksNothing(refused bool, ancestors []record.Backup) bool {
 	return refused && (len(ancestors) == 0 || ancestors[0].ZeroesRefused)
 }
 
 // unfitPoint says why a restore point of a VM cannot be built upon, in the terms of unfitParent: it, or what it stands on, is
 // not what was made.
-func (a *Agent) unfitPoint(ctx context.Context, vm backup.VM, repo *repository.Repository, newest backup.Backup) error {
+func (a *Agent) unfitPoint(ctx context.Context, vm record.VM, repo *repository.Repository, newest record.Backup) error {
 	if err := otherVM(vm, newest); err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (a *Agent) unfitPoint(ctx context.Context, vm backup.VM, repo *repository.R
 
 // shareDisk says whether any disk of the VM is in the restore point with a change id: without one there is nothing from
 // which changes could be copied.
-func shareDisk(vm backup.VM, point backup.Backup) bool {
+func shareDisk(vm record.VM, point record.Backup) bool {
 	for _, d := range vm.Disks {
 		if from := ofKey(&point, d.Key()); from != nil && from.ChangeID != "" && from.CapacityBytes <= d.CapacityBytes {
 			return true
@@ -143,30 +143,30 @@ func shareDisk(vm backup.VM, point backup.Backup) bool {
 }
 
 // standOn fills in what the image of a disk stands on in an incremental.
-func standOn(d *backup.DiskRun, parent *backup.Backup) {
+func standOn(d *record.DiskRun, parent *record.Backup) {
 	from := ofKey(parent, d.Key)
 	switch {
 	case from == nil:
-		d.Change = backup.Added
+		d.Change = record.Added
 		return
 	case from.CapacityBytes > d.CapacityBytes:
-		d.Change = backup.Replaced
+		d.Change = record.Replaced
 		return
 	case from.CapacityBytes < d.CapacityBytes:
-		d.Change = backup.Grown
+		d.Change = record.Grown
 	default:
-		d.Change = backup.Same
+		d.Change = record.Same
 	}
 	if from.ChangeID == "" {
 		return // nothing tells what changed, so it is copied whole
 	}
-	d.Content = backup.Changes
+	d.Content = record.Changes
 	d.Backing = filepath.Join("..", parent.ID, filepath.Base(from.Image))
 	d.ParentChangeID = from.ChangeID
 }
 
 // removedDisks lists the disks of the parent that the VM has no more.
-func removedDisks(vm backup.VM, parent *backup.Backup) []int {
+func removedDisks(vm record.VM, parent *record.Backup) []int {
 	var gone []int
 	for _, from := range parent.Runs {
 		if !hasKey(vm, from.Key) {
@@ -176,7 +176,7 @@ func removedDisks(vm backup.VM, parent *backup.Backup) []int {
 	return gone
 }
 
-func hasKey(vm backup.VM, key int) bool {
+func hasKey(vm record.VM, key int) bool {
 	for _, d := range vm.Disks {
 		if d.Key() == key {
 			return true
@@ -186,7 +186,7 @@ func hasKey(vm backup.VM, key int) bool {
 }
 
 // ofKey finds the run of a disk by its key, by which VMware knows a disk for as long as it is attached.
-func ofKey(b *backup.Backup, key int) *backup.DiskRun {
+func ofKey(b *record.Backup, key int) *record.DiskRun {
 	for i := range b.Runs {
 		if b.Runs[i].Key == key {
 			return &b.Runs[i]

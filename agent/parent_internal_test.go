@@ -3,22 +3,22 @@ package agent
 import (
 	"testing"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // TestLacksNothing: refusing zeroes now makes nothing whole of what stands on a backup that accepted them.
 func TestLacksNothing(t *testing.T) {
-	exact, lacking := backup.Backup{ZeroesRefused: true}, backup.Backup{}
+	exact, lacking := record.Backup{ZeroesRefused: true}, record.Backup{}
 	for name, c := range map[string]struct {
 		refused   bool
-		ancestors []backup.Backup
+		ancestors []record.Backup
 		want      bool
 	}{
 		"full":                       {refused: true, want: true},
 		"full, accepted":             {},
-		"on an exact one":            {refused: true, ancestors: []backup.Backup{exact, exact}, want: true},
-		"on an exact one, accepted":  {ancestors: []backup.Backup{exact}},
-		"on one that may lack, late": {refused: true, ancestors: []backup.Backup{lacking}},
+		"on an exact one":            {refused: true, ancestors: []record.Backup{exact, exact}, want: true},
+		"on an exact one, accepted":  {ancestors: []record.Backup{exact}},
+		"on one that may lack, late": {refused: true, ancestors: []record.Backup{lacking}},
 	} {
 		if got := lacksNothing(c.refused, c.ancestors); got != c.want {
 			t.Errorf("%s: %v", name, got)

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/units"
 )
@@ -17,15 +17,15 @@ import (
 type world struct {
 	slice       string                    // of our exporters
 	bootID      string                    // of the host; "" if it is not known
-	idle        []backup.Backup           // the active backups that no run moves along
-	records     map[string]backup.Backup  // every record that the rest of the world names
+	idle        []record.Backup           // the active backups that no run moves along
+	records     map[string]record.Backup  // every record that the rest of the world names
 	removed     map[string]string         // and the directories of those that are not on record because they were deleted
-	restores    map[string]backup.Restore // every restore on record that the rest of the world names
-	scratch     []backup.Restore          // the restores that have ended, and whose overlays may be there
-	leases      []backup.Lease
+	restores    map[string]record.Restore // every restore on record that the rest of the world names
+	scratch     []record.Restore          // the restores that have ended, and whose overlays may be there
+	leases      []record.Lease
 	units       []units.Unit    // that carry our prefix; nil if they were not looked at
 	directories []directory     // without a manifest; nil if they were not looked at
-	rewrites    []backup.Backup // the restore points whose rewriting was cut short
+	rewrites    []record.Backup // the restore points whose rewriting was cut short
 	merges      []directory     // what was to take a restore point\'s place, or whose place was taken
 }
 
@@ -42,7 +42,7 @@ type step struct {
 	backupID  string
 	restoreID string       // in its place, of what belongs to a restore
 	unit      string       // of removeUnit and leaveUnit
-	lease     backup.Lease // of returnLease
+	lease     record.Lease // of returnLease
 	directory directory    // of removeDirectory
 	reason    string
 }
@@ -87,18 +87,18 @@ func planBackups(w world) []step {
 }
 
 // fate is what becomes of one active backup when its agent ends.
-func fate(b backup.Backup, bootID string) step {
+func fate(b record.Backup, bootID string) step {
 	s := step{action: resumeBackup, backupID: b.ID, reason: "it is " + string(b.State)}
 	switch b.State {
-	case backup.Preparing, backup.Exporting:
-		if b.Queued && b.State == backup.Preparing {
+	case record.Preparing, record.Exporting:
+		if b.Queued && b.State == record.Preparing {
 			break // nothing but the leases is there, and nobody has been told that it failed
 		}
 		s.action, s.reason = undoBackup, "the agent ended before the SNA was asked"
-	case backup.Calling, backup.Unresolved, backup.Running:
+	case record.Calling, record.Unresolved, record.Running:
 		if restarted(b, bootID) {
 			s.action, s.reason = loseBackup, "the host was restarted while it was "+string(b.State)
-		} else if b.State == backup.Calling {
+		} else if b.State == record.Calling {
 			s.action, s.reason = unresolve, "the agent ended while the SNA was being asked"
 		}
 	}
@@ -106,7 +106,7 @@ func fate(b backup.Backup, bootID string) step {
 }
 
 // restarted says whether the host was started anew since the exports of a backup were.
-func restarted(b backup.Backup, bootID string) bool {
+func restarted(b record.Backup, bootID string) bool {
 	return bootID != "" && b.BootID != "" && b.BootID != bootID
 }
 
@@ -197,7 +197,7 @@ func planLeases(w world) []step {
 }
 
 // holds says whether a lease is one of a backup's.
-func holds(b backup.Backup, l backup.Lease) bool {
+func holds(b record.Backup, l record.Lease) bool {
 	d := b.Run(l.DiskID)
 	return d != nil && d.Port == l.Port && strings.Contains(d.Unit, l.Nonce)
 }
@@ -215,7 +215,7 @@ func planDirectories(w world) []step {
 		switch {
 		case !known && d.path == w.removed[d.backupID]:
 			s.reason = fmt.Sprintf("backup %s was deleted", d.backupID)
-		case !known || b.State != backup.Failed && b.State != backup.Cancelled:
+		case !known || b.State != record.Failed && b.State != record.Cancelled:
 			continue
 		case b.Repository != d.repository || vmDirectory(b) != d.vm || !b.DirectoryMade && !d.empty:
 			continue
@@ -230,7 +230,7 @@ func planDirectories(w world) []step {
 func planDeletions(w world) []step {
 	var steps []step
 	for id, b := range w.records {
-		if b.State == backup.Deleting {
+		if b.State == record.Deleting {
 			steps = append(steps, step{action: resumeDeletion, backupID: id, reason: "its deletion was cut short"})
 		}
 	}
@@ -249,7 +249,7 @@ func planRewrites(w world) []step {
 	}
 	for _, d := range w.merges {
 		b, known := w.records[d.backupID]
-		if !known || marked[d.backupID] || b.State != backup.Completed || b.Repository != d.repository || vmDirectory(b) != d.vm {
+		if !known || marked[d.backupID] || b.State != record.Completed || b.Repository != d.repository || vmDirectory(b) != d.vm {
 			continue
 		}
 		steps = append(steps, step{action: settleRewrite, backupID: b.ID, directory: d, reason: "its rewriting has left a directory"})
@@ -259,7 +259,7 @@ func planRewrites(w world) []step {
 
 // vmDirectory is the name of the directory in which the directory of a backup lies. Of a lost backup that is all that is
 // known of its VM.
-func vmDirectory(b backup.Backup) string {
+func vmDirectory(b record.Backup) string {
 	if b.Directory != "" {
 		return filepath.Base(filepath.Dir(b.Directory))
 	}
@@ -275,7 +275,7 @@ func backupOf(unit string) string {
 	return ""
 }
 
-func runOf(b backup.Backup, unit string) *backup.DiskRun {
+func runOf(b record.Backup, unit string) *record.DiskRun {
 	for i := range b.Runs {
 		if b.Runs[i].Unit == unit {
 			return &b.Runs[i]

@@ -9,7 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/units"
 )
@@ -85,13 +85,13 @@ func (m *modelWorld) follow(t *rapid.T, steps []step) {
 		b := m.records[s.backupID]
 		switch s.action {
 		case undoBackup, loseBackup:
-			b.State = backup.Undoing
+			b.State = record.Undoing
 		case unresolve:
-			b.State = backup.Unresolved
+			b.State = record.Unresolved
 		case removeUnit:
 			m.units = slices.DeleteFunc(m.units, func(u units.Unit) bool { return u.Name == s.unit })
 		case returnLease:
-			m.leases = slices.DeleteFunc(m.leases, func(l backup.Lease) bool { return l.Port == s.lease.Port })
+			m.leases = slices.DeleteFunc(m.leases, func(l record.Lease) bool { return l.Port == s.lease.Port })
 		case removeDirectory:
 			m.removeDirectory(s.directory)
 		case resumeDeletion:
@@ -158,7 +158,7 @@ func drawWorld(t *rapid.T) *modelWorld {
 	m := &modelWorld{
 		world: world{
 			slice: modelSlice, bootID: rapid.SampledFrom([]string{"", "one", "two"}).Draw(t, "boot"),
-			records: map[string]backup.Backup{}, removed: map[string]string{}, units: []units.Unit{}, directories: []directory{},
+			records: map[string]record.Backup{}, removed: map[string]string{}, units: []units.Unit{}, directories: []directory{},
 		},
 		live: map[string]bool{}, foreign: map[string]bool{},
 	}
@@ -172,18 +172,18 @@ func drawWorld(t *rapid.T) *modelWorld {
 func pathOf(d directory) string { return "/" + d.repository + "/" + d.vm + "/" + d.backupID }
 
 func (m *modelWorld) drawBackup(t *rapid.T, id string, port uint16) {
-	b := backup.Backup{
-		ID: id, VM: backup.VM{Name: "vm " + id}, Repository: modelRepo, BootID: rapid.SampledFrom([]string{"", "one"}).Draw(t, "boot of backup"),
-		State: rapid.SampledFrom(backup.States).Draw(t, "state"), DirectoryMade: rapid.Bool().Draw(t, "made"),
+	b := record.Backup{
+		ID: id, VM: record.VM{Name: "vm " + id}, Repository: modelRepo, BootID: rapid.SampledFrom([]string{"", "one"}).Draw(t, "boot of backup"),
+		State: rapid.SampledFrom(record.States).Draw(t, "state"), DirectoryMade: rapid.Bool().Draw(t, "made"),
 	}
 	b.Directory = pathOf(directory{repository: modelRepo, vm: nbd.DirName(b.VM.Name), backupID: id})
 	for disk := range rapid.IntRange(0, 3).Draw(t, "disks") {
 		nonce := fmt.Sprintf("%08x", int(port)+disk)
-		d := backup.DiskRun{DiskID: disk, Port: port + uint16(disk), Unit: unitName(id, disk, nonce)}
+		d := record.DiskRun{DiskID: disk, Port: port + uint16(disk), Unit: unitName(id, disk, nonce)}
 		d.InvocationID = rapid.SampledFrom([]string{"", "ours"}).Draw(t, "invocation")
 		b.Runs = append(b.Runs, d)
 		if b.State.Active() || rapid.IntRange(0, 3).Draw(t, "stray lease") == 0 {
-			m.leases = append(m.leases, backup.Lease{Port: d.Port, BackupID: id, DiskID: disk, Nonce: nonce})
+			m.leases = append(m.leases, record.Lease{Port: d.Port, BackupID: id, DiskID: disk, Nonce: nonce})
 		}
 		m.drawUnit(t, d)
 	}
@@ -192,7 +192,7 @@ func (m *modelWorld) drawBackup(t *rapid.T, id string, port uint16) {
 }
 
 // drawUnit has a unit of the name of one of ours, or nearly.
-func (m *modelWorld) drawUnit(t *rapid.T, d backup.DiskRun) {
+func (m *modelWorld) drawUnit(t *rapid.T, d record.DiskRun) {
 	u := units.Unit{Name: d.Unit, ActiveState: "active", Slice: modelSlice, InvocationID: "ours"}
 	foreign := true
 	switch rapid.SampledFrom([]string{"none", "ours", "socket", "life", "slice", "nonce"}).Draw(t, "unit") {
@@ -213,10 +213,10 @@ func (m *modelWorld) drawUnit(t *rapid.T, d backup.DiskRun) {
 	m.foreign[u.Name] = foreign
 }
 
-func (m *modelWorld) drawDirectory(t *rapid.T, b backup.Backup) {
+func (m *modelWorld) drawDirectory(t *rapid.T, b record.Backup) {
 	d := directory{repository: modelRepo, vm: vmDirectory(b), backupID: b.ID, empty: rapid.Bool().Draw(t, "empty")}
-	undone := b.State == backup.Failed || b.State == backup.Cancelled
-	foreign := !b.State.Active() && b.State != backup.Deleting && (!undone || !b.DirectoryMade && !d.empty)
+	undone := b.State == record.Failed || b.State == record.Cancelled
+	foreign := !b.State.Active() && b.State != record.Deleting && (!undone || !b.DirectoryMade && !d.empty)
 	switch rapid.SampledFrom([]string{"none", "ours", "repository", "vm"}).Draw(t, "directory") {
 	case "none":
 		return
@@ -238,7 +238,7 @@ func (m *modelWorld) drawForeign(t *rapid.T) {
 		m.foreign[u.Name] = true
 	}
 	if rapid.Bool().Draw(t, "lease of nobody") {
-		m.leases = append(m.leases, backup.Lease{Port: 1, BackupID: "backup-nobody-1"})
+		m.leases = append(m.leases, record.Lease{Port: 1, BackupID: "backup-nobody-1"})
 	}
 	for _, name := range []string{"backup-nobody-1", "backup-deleted-1"} {
 		if !rapid.Bool().Draw(t, "directory of "+name) {

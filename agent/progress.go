@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -40,9 +40,9 @@ func (a *Agent) Progress(ctx context.Context, id string) (Progress, error) {
 	return a.progress(ctx, b)
 }
 
-func (a *Agent) progress(ctx context.Context, b backup.Backup) (Progress, error) {
+func (a *Agent) progress(ctx context.Context, b record.Backup) (Progress, error) {
 	r := a.run(b.ID)
-	if r == nil || (b.State != backup.Running && b.State != backup.Unresolved) {
+	if r == nil || (b.State != record.Running && b.State != record.Unresolved) {
 		return summarize(b, recorded(b)), nil
 	}
 	if r.meter.stale() {
@@ -87,7 +87,7 @@ func eta(p Progress, elapsed time.Duration) time.Duration {
 const maxETA = 30 * 24 * time.Hour
 
 // sampleSoon is sample for whoever would not wait for a bus that is away.
-func (a *Agent) sampleSoon(ctx context.Context, b backup.Backup) ([]DiskProgress, error) {
+func (a *Agent) sampleSoon(ctx context.Context, b record.Backup) ([]DiskProgress, error) {
 	ctx, cancel := context.WithTimeout(ctx, busTimeout)
 	defer cancel()
 	stop := context.AfterFunc(a.work, cancel)
@@ -96,7 +96,7 @@ func (a *Agent) sampleSoon(ctx context.Context, b backup.Backup) ([]DiskProgress
 }
 
 // sample reads the counters of every export of a backup.
-func (a *Agent) sample(ctx context.Context, b backup.Backup) ([]DiskProgress, error) {
+func (a *Agent) sample(ctx context.Context, b record.Backup) ([]DiskProgress, error) {
 	loaded, err := a.exporters(ctx, b.ID)
 	if err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func (a *Agent) sample(ctx context.Context, b backup.Backup) ([]DiskProgress, er
 }
 
 // recorded is the progress of the disks as the record tells it.
-func recorded(b backup.Backup) []DiskProgress {
+func recorded(b record.Backup) []DiskProgress {
 	disks := make([]DiskProgress, len(b.Runs))
 	for i, d := range b.Runs {
 		disks[i] = DiskProgress{
@@ -158,7 +158,7 @@ func (m *meter) rate() float64 {
 	return float64(last.received-first.received) / last.at.Sub(first.at).Seconds()
 }
 
-func summarize(b backup.Backup, disks []DiskProgress) Progress {
+func summarize(b record.Backup, disks []DiskProgress) Progress {
 	p := Progress{Disks: disks, TotalBytes: b.VM.TotalBytes()}
 	var done int64
 	for _, d := range disks {

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/retention"
 	"github.com/sendense/backup-agent/agent/store"
 )
@@ -57,7 +57,7 @@ type PrunedPoint struct {
 	Failure                      *Error // why it could not be removed
 }
 
-// Prune applies the policies: what they keep no longer is removed, as docs/decisions/0023-retention.md says. One at a time does it
+// Prune applies the policies: what they keep no longer is removed, as docs/decisions/0018-retention.md says. One at a time does it
 // to the restore points of a VM in a repository, and one at a time to everything. The error is for a request that cannot be met
 // at all; what fails with one restore point is in the report, and the rest is done. It goes on whatever becomes of ctx.
 func (a *Agent) Prune(ctx context.Context, r PruneRequest) (PruneReport, error) {
@@ -197,7 +197,7 @@ func (a *Agent) pruneGroup(ctx context.Context, g store.PointGroup, r PruneReque
 }
 
 // pruneSet is what the policies are applied to.
-func (a *Agent) pruneSet(g store.PointGroup) (retention.Set, map[string]backup.Backup, error) {
+func (a *Agent) pruneSet(g store.PointGroup) (retention.Set, map[string]record.Backup, error) {
 	zone, err := a.config.Prune.Zone()
 	if err != nil {
 		return retention.Set{}, nil, AsError(err)
@@ -210,7 +210,7 @@ func (a *Agent) pruneSet(g store.PointGroup) (retention.Set, map[string]backup.B
 		Policies: policies(a.config.Policies), Held: map[string]string{}, Now: time.Now(), Zone: zone,
 		MostRemoved: float64(a.config.Prune.HoldAbovePercent) / 100,
 	}
-	points := map[string]backup.Backup{}
+	points := map[string]record.Backup{}
 	for _, b := range list {
 		points[b.ID] = b
 		set.Points = append(set.Points, retention.Point{
@@ -226,7 +226,7 @@ func (a *Agent) pruneSet(g store.PointGroup) (retention.Set, map[string]backup.B
 }
 
 // policyOf is the policy that a restore point belongs to: the one that was asked for, or else its repository's.
-func (a *Agent) policyOf(b backup.Backup) string {
+func (a *Agent) policyOf(b record.Backup) string {
 	if b.Policy != "" {
 		return b.Policy
 	}
@@ -239,7 +239,7 @@ func (a *Agent) policyOf(b backup.Backup) string {
 }
 
 // damagedPoint says what was found wrong with a restore point, or what it stands on, so that it counts for no rule of a policy; "" for nothing.
-func damagedPoint(b backup.Backup) string {
+func damagedPoint(b record.Backup) string {
 	if found := b.Damage(); len(found) > 0 {
 		return found[0].Problem
 	}
@@ -250,7 +250,7 @@ func damagedPoint(b backup.Backup) string {
 }
 
 // holdRead notes what is read now: it cannot be removed.
-func (a *Agent) holdRead(g store.PointGroup, set *retention.Set, points map[string]backup.Backup) error {
+func (a *Agent) holdRead(g store.PointGroup, set *retention.Set, points map[string]record.Backup) error {
 	restores, err := a.store.ActiveRestores()
 	if err != nil {
 		return AsError(err)
@@ -273,7 +273,7 @@ func (a *Agent) holdRead(g store.PointGroup, set *retention.Set, points map[stri
 }
 
 // hold notes a restore point and all it stands on.
-func hold(held map[string]string, points map[string]backup.Backup, b backup.Backup, why string) {
+func hold(held map[string]string, points map[string]record.Backup, b record.Backup, why string) {
 	for range len(points) + 1 {
 		if b.ID == "" {
 			return

@@ -4,28 +4,28 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // TestPlanRewrites: what is beside a restore point of ours goes, and a rewriting that was cut short comes to its end; what nobody
 // knows stays.
 func TestPlanRewrites(t *testing.T) {
-	point := backup.Backup{ID: "b", State: backup.Completed, Repository: "main", Directory: "/r/vm/b"}
+	point := record.Backup{ID: "b", State: record.Completed, Repository: "main", Directory: "/r/vm/b"}
 	beside := directory{repository: "main", vm: "vm", backupID: "b", path: "/r/vm/.merge-b"}
 	marked := point
-	marked.Rewrite = &backup.Rewrite{StartedAt: time.Unix(1, 0)}
+	marked.Rewrite = &record.Rewrite{StartedAt: time.Unix(1, 0)}
 	elsewhere, failed := point, point
-	elsewhere.Repository, failed.State = "other", backup.Failed
+	elsewhere.Repository, failed.State = "other", record.Failed
 	for name, c := range map[string]struct {
 		world world
 		steps int
 	}{
-		"cut short before a directory":   {world{rewrites: []backup.Backup{marked}}, 1},
-		"cut short with a directory":     {world{rewrites: []backup.Backup{marked}, merges: []directory{beside}, records: map[string]backup.Backup{"b": marked}}, 1},
-		"left by one whose mark is lost": {world{merges: []directory{beside}, records: map[string]backup.Backup{"b": point}}, 1},
+		"cut short before a directory":   {world{rewrites: []record.Backup{marked}}, 1},
+		"cut short with a directory":     {world{rewrites: []record.Backup{marked}, merges: []directory{beside}, records: map[string]record.Backup{"b": marked}}, 1},
+		"left by one whose mark is lost": {world{merges: []directory{beside}, records: map[string]record.Backup{"b": point}}, 1},
 		"of nobody":                      {world{merges: []directory{beside}}, 0},
-		"of another repository":          {world{merges: []directory{beside}, records: map[string]backup.Backup{"b": elsewhere}}, 0},
-		"of a backup that failed":        {world{merges: []directory{beside}, records: map[string]backup.Backup{"b": failed}}, 0},
+		"of another repository":          {world{merges: []directory{beside}, records: map[string]record.Backup{"b": elsewhere}}, 0},
+		"of a backup that failed":        {world{merges: []directory{beside}, records: map[string]record.Backup{"b": failed}}, 0},
 	} {
 		steps := plan(c.world)
 		if len(steps) != c.steps {

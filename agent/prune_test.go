@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/retention"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
@@ -84,7 +84,7 @@ func TestPruneMerges(t *testing.T) {
 	if again := w.prune(agent.PruneRequest{}); again.Removed+again.Merged+len(again.Points) != 0 || again.Kept != 2 {
 		t.Errorf("there is more to do: %+v", again)
 	}
-	if next := w.point("vm", backup.Incremental); next.Parent != chain[4].ID {
+	if next := w.point("vm", record.Incremental); next.Parent != chain[4].ID {
 		t.Errorf("the next one stands on %s", next.Parent)
 	}
 	w.whole(chain[3:]...)
@@ -96,7 +96,7 @@ func TestPruneKeepsChains(t *testing.T) {
 	w := newWorld(t, withPolicy(config.Policy{KeepLast: 1}))
 	_, sources := w.putVM("vm", 8<<20)
 	var chain []instant
-	for _, kind := range []backup.Type{backup.Full, backup.Incremental, backup.Full, backup.Incremental} {
+	for _, kind := range []record.Type{record.Full, record.Incremental, record.Full, record.Incremental} {
 		scribble(t, sources[0], int64(len(chain)+1)<<20)
 		chain = append(chain, instant{w.point("vm", kind), freeze(t, sources)})
 	}
@@ -116,7 +116,7 @@ func TestPruneOfADamagedChain(t *testing.T) {
 	w := newWorld(t, withPolicy(config.Policy{KeepLast: 1}))
 	_, sources := w.putVM("vm", 8<<20)
 	var chain []instant
-	for _, kind := range []backup.Type{backup.Full, backup.Incremental, backup.Full, backup.Incremental} {
+	for _, kind := range []record.Type{record.Full, record.Incremental, record.Full, record.Incremental} {
 		scribble(t, sources[0], int64(len(chain)+1)<<20)
 		chain = append(chain, instant{w.point("vm", kind), freeze(t, sources)})
 	}
@@ -140,7 +140,7 @@ func TestPruneHeeds(t *testing.T) {
 	})
 	w.putVM("vm", 4<<20)
 	start := func(policy string) instant {
-		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main", Policy: policy})
+		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main", Policy: policy})
 		must(t, err)
 		return instant{Backup: w.wait(b.ID)}
 	}
@@ -163,7 +163,7 @@ func TestPruneHeeds(t *testing.T) {
 func TestUnknownPolicy(t *testing.T) {
 	w := newWorld(t, withPolicy(config.Policy{KeepLast: 1}))
 	w.putVM("vm", 4<<20)
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main", Policy: "golf"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main", Policy: "golf"})
 	var e *agent.Error
 	if !errors.As(err, &e) || e.Reason != agent.InvalidRequest || !strings.Contains(e.Message, `policy_id "golf"`) || e.Hint == "" {
 		t.Errorf("%v", err)
@@ -178,7 +178,7 @@ func TestUnknownPolicy(t *testing.T) {
 func TestPruneFollowsNoLink(t *testing.T) {
 	w := newWorld(t, withPolicy(config.Policy{KeepLast: 1}))
 	w.putVM("vm", 4<<20)
-	first, second, last := w.point("vm", backup.Full), w.point("vm", backup.Full), w.point("vm", backup.Full)
+	first, second, last := w.point("vm", record.Full), w.point("vm", record.Full), w.point("vm", record.Full)
 	outside := filepath.Join(w.dir, "outside") // on the same file system, so that a rename leads there
 	must(t, os.Mkdir(outside, 0o755))
 	precious := filepath.Join(outside, "precious")
@@ -213,7 +213,7 @@ func TestPruneFollowsNoLink(t *testing.T) {
 func TestPruneReport(t *testing.T) {
 	w := newWorld(t, withPolicy(config.Policy{KeepLast: 1, KeepDaily: 1}))
 	w.putVM("vm", 4<<20)
-	first, second := w.point("vm", backup.Full), w.point("vm", backup.Full)
+	first, second := w.point("vm", record.Full), w.point("vm", record.Full)
 	report := w.prune(agent.PruneRequest{DryRun: true})
 	if len(report.Points) != 1 {
 		t.Fatalf("%+v", report)

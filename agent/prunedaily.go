@@ -3,7 +3,7 @@ package agent
 import (
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // pruneLook is how often it is looked whether the time of day has come: the clock may be set, and the host may sleep.
@@ -24,7 +24,7 @@ func (a *Agent) pruneDaily() {
 			a.log.Error("the policies cannot be applied", logError, err)
 			continue
 		}
-		if last.IsZero() || backup.Future(last, time.Now()) { // never, or by a clock that was wrong
+		if last.IsZero() || record.Future(last, time.Now()) { // never, or by a clock that was wrong
 			last = began // the first time is the next one
 		}
 		if !pruneDue(last, time.Now().In(zone), hour, minute) {

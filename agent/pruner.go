@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/retention"
 	"github.com/sendense/backup-agent/agent/store"
@@ -32,7 +32,7 @@ type pruner struct {
 	left      bool                // to a person, for that reason
 }
 
-func (p *pruner) add(d retention.Decision, b backup.Backup) {
+func (p *pruner) add(d retention.Decision, b record.Backup) {
 	row := &PrunedPoint{
 		BackupID: b.ID, VMName: b.VM.Name, Repository: b.Repository, Policy: d.Point.Policy, CreatedAt: b.CreatedAt,
 		Action: d.Action, Reasons: d.Reasons, Into: d.Into, Misdated: d.Misdated,

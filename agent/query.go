@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
@@ -50,14 +50,14 @@ func notFound(err error) error {
 }
 
 // Backup returns the record of a backup.
-func (a *Agent) Backup(id string) (backup.Backup, error) {
+func (a *Agent) Backup(id string) (record.Backup, error) {
 	b, err := a.store.Backup(id)
 	return b, notFound(err)
 }
 
 // Backups lists records, newest first; next is the cursor of the following page, "" at the end. Of one repository's
 // backups a page may be short although there is a next one.
-func (a *Agent) Backups(q ListQuery) (list []backup.Backup, next string, err error) {
+func (a *Agent) Backups(q ListQuery) (list []record.Backup, next string, err error) {
 	if q.Limit, err = pageSize(q.Limit); err != nil {
 		return nil, "", err
 	}
@@ -219,7 +219,7 @@ func (a *Agent) Status(ctx context.Context) Status {
 
 // clock tells what wrong clocks have led to.
 func (s *Status) clock(a *Agent) {
-	var points []backup.Backup
+	var points []record.Backup
 	held, err := a.HeldPrunes()
 	if err == nil {
 		s.HeldPrunes = held

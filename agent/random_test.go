@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -82,9 +82,9 @@ func (l *life) step() {
 		name   string
 		happen func()
 	}{
-		{"start " + vm, func() { l.begin(vm, backup.Full) }},
-		{"start auto " + vm, func() { l.begin(vm, backup.Auto) }},
-		{"start incremental " + vm, func() { l.begin(vm, backup.Incremental) }},
+		{"start " + vm, func() { l.begin(vm, record.Full) }},
+		{"start auto " + vm, func() { l.begin(vm, record.Auto) }},
+		{"start incremental " + vm, func() { l.begin(vm, record.Incremental) }},
 		{"cancel " + vm, func() { l.cancel(vm) }},
 		{"kill exporter of " + vm, func() { l.killExporter(vm) }},
 		{"hold", func() { l.sna.Hold("copy/0"); l.held = true }},
@@ -101,7 +101,7 @@ func (l *life) step() {
 	e.happen()
 }
 
-func (l *life) begin(vm string, kind backup.Type) {
+func (l *life) begin(vm string, kind record.Type) {
 	_, err := l.agent.StartBackup(l.Context(), agent.StartRequest{
 		VMName: vm, Type: kind, Repository: "main", Queue: l.random.IntN(2) == 0,
 	})
@@ -111,7 +111,7 @@ func (l *life) begin(vm string, kind backup.Type) {
 	}
 }
 
-func (l *life) active(vm string) (backup.Backup, bool) {
+func (l *life) active(vm string) (record.Backup, bool) {
 	active, err := l.store.Active()
 	must(l.TB, err)
 	for _, b := range active {
@@ -119,7 +119,7 @@ func (l *life) active(vm string) (backup.Backup, bool) {
 			return b, true
 		}
 	}
-	return backup.Backup{}, false
+	return record.Backup{}, false
 }
 
 func (l *life) cancel(vm string) {
@@ -200,7 +200,7 @@ func (l *life) invariants() {
 	}
 }
 
-func (l *life) leaseReturned(old backup.Lease) {
+func (l *life) leaseReturned(old record.Lease) {
 	leases, err := l.store.Leases()
 	must(l.TB, err)
 	if slices.Contains(leases, old) {
@@ -216,7 +216,7 @@ func (l *life) settle() {
 		list, next, err := l.agent.Backups(agent.ListQuery{Cursor: cursor})
 		must(l.TB, err)
 		for _, b := range list {
-			if b = l.wait(b.ID); b.State == backup.Completed {
+			if b = l.wait(b.ID); b.State == record.Completed {
 				l.sound(b)
 			}
 		}
@@ -225,7 +225,7 @@ func (l *life) settle() {
 		}
 	}
 	l.clean()
-	outcomes := map[backup.State]int{}
+	outcomes := map[record.State]int{}
 	list, _, err := l.agent.Backups(agent.ListQuery{Limit: 1000})
 	must(l.TB, err)
 	for _, b := range list {
@@ -234,7 +234,7 @@ func (l *life) settle() {
 	l.Logf("%d backups: %s", len(list), fmt.Sprint(outcomes))
 }
 
-func (l *life) sound(b backup.Backup) {
+func (l *life) sound(b record.Backup) {
 	for _, d := range b.Runs {
 		if d.Result != "success" || !d.Complete || d.ChangeID == "" {
 			l.Errorf("restore point %s, disk %d: result %q, complete %v, change id %q", b.ID, d.DiskID, d.Result, d.Complete, d.ChangeID)
@@ -246,7 +246,7 @@ func (l *life) sound(b backup.Backup) {
 	if b.Parent == "" {
 		return
 	}
-	if p, err := l.agent.Backup(b.Parent); err != nil || p.State != backup.Completed {
+	if p, err := l.agent.Backup(b.Parent); err != nil || p.State != record.Completed {
 		l.Errorf("restore point %s stands on %s, which is %s: %v", b.ID, b.Parent, p.State, err)
 	}
 }

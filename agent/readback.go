@@ -4,9 +4,9 @@ import (
 	"context"
 	"path/filepath"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -17,7 +17,7 @@ const maxReads = 4
 
 // readBack reads a finished image from the disk, and returns the digest that goes into the manifest: from then on a bit that
 // flips is found. It ends with the run, as when the backup is cancelled.
-func (r *run) readBack(ctx context.Context, d backup.DiskRun) (*digest.Digest, error) {
+func (r *run) readBack(ctx context.Context, d record.DiskRun) (*digest.Digest, error) {
 	b, err := r.agent.store.Backup(r.id)
 	if err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func (r *run) readBack(ctx context.Context, d backup.DiskRun) (*digest.Digest, e
 }
 
 // digest reads an image of a backup when it is its turn.
-func (a *Agent) digest(ctx context.Context, repo *repository.Repository, b backup.Backup, file string, o digest.Options) (digest.Digest, error) {
+func (a *Agent) digest(ctx context.Context, repo *repository.Repository, b record.Backup, file string, o digest.Options) (digest.Digest, error) {
 	if err := a.reads.Acquire(ctx, 1); err != nil {
 		return digest.Digest{}, context.Cause(ctx)
 	}

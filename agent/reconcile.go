@@ -9,8 +9,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -88,8 +88,8 @@ func (a *Agent) reconcile(look func(*world) error, told map[string]string) error
 
 func (a *Agent) emptyWorld() world {
 	return world{
-		slice: a.config.Agent.Slice, bootID: a.bootID, records: map[string]backup.Backup{}, removed: map[string]string{},
-		restores: map[string]backup.Restore{},
+		slice: a.config.Agent.Slice, bootID: a.bootID, records: map[string]record.Backup{}, removed: map[string]string{},
+		restores: map[string]record.Restore{},
 	}
 }
 
@@ -120,7 +120,7 @@ func (a *Agent) observeDirectories(w *world) error {
 			})
 		}
 	}
-	deleting, _, err := a.store.Backups(store.Query{State: backup.Deleting, Limit: store.MaxPage})
+	deleting, _, err := a.store.Backups(store.Query{State: record.Deleting, Limit: store.MaxPage})
 	for _, b := range deleting {
 		w.records[b.ID] = b
 	}
@@ -143,7 +143,7 @@ func (a *Agent) observeRewrites(w *world) error {
 	marked, err := a.store.Rewrites()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	w.rewrites = slices.DeleteFunc(marked, func(b backup.Backup) bool { return a.rewrites[b.ID] != nil })
+	w.rewrites = slices.DeleteFunc(marked, func(b record.Backup) bool { return a.rewrites[b.ID] != nil })
 	w.merges = slices.DeleteFunc(w.merges, func(d directory) bool { return a.rewrites[d.backupID] != nil })
 	return err
 }
@@ -187,7 +187,7 @@ func (a *Agent) observeRecords(w *world) error {
 }
 
 // idle are the active backups that no run moves along: those that an earlier agent has left.
-func (a *Agent) idle() (idle []backup.Backup, err error) {
+func (a *Agent) idle() (idle []record.Backup, err error) {
 	if err := a.admission.Acquire(a.work, 1); err != nil {
 		return nil, errClosed()
 	}
@@ -280,13 +280,13 @@ func (a *Agent) takeUp(s step) error {
 	switch s.action {
 	case undoBackup:
 		interrupted := failureOf(errorf(ShuttingDown, "backup %s: %s", s.backupID, s.reason))
-		b, err = a.advance(s.backupID, backup.Undoing, func(b *backup.Backup) { b.Failure = interrupted })
+		b, err = a.advance(s.backupID, record.Undoing, func(b *record.Backup) { b.Failure = interrupted })
 	case loseBackup:
 		lost := failureOf(lostWithHost(b))
-		b, err = a.advance(s.backupID, backup.Undoing, func(b *backup.Backup) { b.Failure = lost })
+		b, err = a.advance(s.backupID, record.Undoing, func(b *record.Backup) { b.Failure = lost })
 	case unresolve:
 		a.metrics.snaCalls.WithLabelValues("unknown").Inc() // the agent that asked did not live to count it
-		b, err = a.advance(s.backupID, backup.Unresolved, nil)
+		b, err = a.advance(s.backupID, record.Unresolved, nil)
 	}
 	if err != nil {
 		return err
@@ -296,7 +296,7 @@ func (a *Agent) takeUp(s step) error {
 }
 
 // lostWithHost says that a backup cannot go on, since its exporters went with the host.
-func lostWithHost(b backup.Backup) *Error {
+func lostWithHost(b record.Backup) *Error {
 	e := errorf(ExporterFailed, "backup %s: the host was restarted while it was %s, and its exporters ended with it", b.ID, b.State)
 	e.BackupID, e.Hint = b.ID, "start it again: what was copied cannot be trusted to be on the disk"
 	return e

@@ -11,8 +11,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/units"
@@ -58,7 +58,7 @@ func TestOrphans(t *testing.T) {
 func TestUnitComesBack(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.NBD.QemuImg = "/bin/false" })
 	w.putVM("vm", 8<<20)
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	if err == nil {
 		t.Fatal("no image could be made, and the start succeeded")
 	}
@@ -98,7 +98,7 @@ func TestUnitOfTheSameName(t *testing.T) {
 		t.Fatalf("systemd-run: %v: %s", err, out)
 	}
 	w.start()
-	if b = w.wait(b.ID); b.State != backup.Failed || !strings.Contains(b.Failure.Message, "another one by now") {
+	if b = w.wait(b.ID); b.State != record.Failed || !strings.Contains(b.Failure.Message, "another one by now") {
 		t.Errorf("it is %s: %+v", b.State, b.Failure)
 	}
 	u, err := w.units.Get(t.Context(), name)
@@ -132,9 +132,9 @@ func (w *world) endOnRecord(id string) {
 	w.Helper()
 	s, err := store.Open(filepath.Join(w.config.Agent.StateDirectory, "agent.db"), store.Options{})
 	must(w.TB, err)
-	for _, state := range []backup.State{backup.Undoing, backup.Failed} {
-		_, _, err := s.Update(id, time.Now(), func(b *backup.Backup) error {
-			b.State, b.Failure = state, &backup.Failure{Reason: "test", Message: "ended on record"}
+	for _, state := range []record.State{record.Undoing, record.Failed} {
+		_, _, err := s.Update(id, time.Now(), func(b *record.Backup) error {
+			b.State, b.Failure = state, &record.Failure{Reason: "test", Message: "ended on record"}
 			return nil
 		})
 		must(w.TB, err)

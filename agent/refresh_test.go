@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -30,7 +30,7 @@ func withVCenter(t *testing.T) func(*config.Config, *snatest.Options) {
 func TestDiscover(t *testing.T) {
 	w := newWorld(t, withVCenter(t))
 	_, sources := w.putVM("vm", 1<<20, 2<<20)
-	_, err := w.agent.PutVM(backup.VM{Name: "vm", InventoryPath: "/DC1/vm/vm", BackupInterval: "8h"})
+	_, err := w.agent.PutVM(record.VM{Name: "vm", InventoryPath: "/DC1/vm/vm", BackupInterval: "8h"})
 	must(t, err)
 	found, err := w.agent.DiscoverVMs(t.Context(), agent.DiscoverRequest{VCenter: "main", Store: true})
 	must(t, err)
@@ -57,7 +57,7 @@ func TestRefresh(t *testing.T) {
 	vm, sources = w.addDisk(vm, sources, 4<<20)
 	must(t, os.Truncate(sources[0], 3<<20))
 	w.putAgain(vm, sources)
-	stale.VCenter, stale.Refresh = "main", backup.RequireRefresh
+	stale.VCenter, stale.Refresh = "main", record.RequireRefresh
 	_, err := w.agent.PutVM(stale)
 	must(t, err)
 	b := w.completes(w.startBackup("vm"), sources)
@@ -66,7 +66,7 @@ func TestRefresh(t *testing.T) {
 	}
 	now, err := w.agent.VM("vm")
 	must(t, err)
-	if len(now.Disks) != 3 || now.Refresh != backup.RequireRefresh || now.ContextID != "ctx-1" {
+	if len(now.Disks) != 3 || now.Refresh != record.RequireRefresh || now.ContextID != "ctx-1" {
 		t.Errorf("record %+v", now)
 	}
 }
@@ -75,14 +75,14 @@ func TestRefreshFails(t *testing.T) {
 	w := newWorld(t, withVCenter(t))
 	vm, sources := w.putVM("vm", 1<<20)
 	must(t, w.sna.SetFaults(snatest.Faults{DiscoverFails: "vCenter login failed"}))
-	vm.VCenter, vm.Refresh = "main", backup.RequireRefresh
+	vm.VCenter, vm.Refresh = "main", record.RequireRefresh
 	_, err := w.agent.PutVM(vm)
 	must(t, err)
-	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	if e := wantError(t, err, agent.SNARefused, "vCenter login failed"); strings.Contains(e.Message, "secret-word") {
 		t.Errorf("the error holds the password: %s", e.Message)
 	}
-	vm.Refresh = backup.PreferRefresh
+	vm.Refresh = record.PreferRefresh
 	_, err = w.agent.PutVM(vm)
 	must(t, err)
 	w.completes(w.startBackup("vm"), sources)

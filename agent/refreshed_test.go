@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -18,17 +18,17 @@ import (
 func TestRefreshFailureIsOnRecord(t *testing.T) {
 	w := newWorld(t, withVCenter(t))
 	vm, _ := w.putVM("vm", 1<<20)
-	vm.VCenter, vm.Refresh = "main", backup.PreferRefresh
+	vm.VCenter, vm.Refresh = "main", record.PreferRefresh
 	_, err := w.agent.PutVM(vm)
 	must(t, err)
 	must(t, w.sna.SetFaults(snatest.Faults{DiscoverFails: "vCenter login failed"}))
-	b := w.point("vm", backup.Full)
+	b := w.point("vm", record.Full)
 	if !strings.Contains(b.RefreshError, "vCenter login failed") || w.manifest(b).RefreshError != b.RefreshError {
 		t.Errorf("record: %q, manifest: %q", b.RefreshError, w.manifest(b).RefreshError)
 	}
 	w.wantSeries(w.scrape(), series{"sendense_agent_vm_refresh_failures_total": 1})
 	must(t, w.sna.SetFaults(snatest.Faults{}))
-	if b = w.point("vm", backup.Incremental); b.RefreshError != "" {
+	if b = w.point("vm", record.Incremental); b.RefreshError != "" {
 		t.Errorf("record: %q", b.RefreshError)
 	}
 	if vm, err := w.agent.VM("vm"); err != nil || vm.UUID == "" || vm.ContextID != "ctx-1" {
@@ -42,12 +42,12 @@ func TestLookUp(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			w := newWorld(t, withVCenter(t))
 			vm, sources := w.putVM("vm", 1<<20)
-			vm.InventoryPath, vm.VCenter, vm.Refresh = path, "main", backup.RequireRefresh
+			vm.InventoryPath, vm.VCenter, vm.Refresh = path, "main", record.RequireRefresh
 			simulated := snatest.VM{Path: strings.TrimSuffix(path, "/"), Disks: []snatest.Disk{{Key: 2003, Source: sources[0]}}}
 			must(t, w.sna.SetVM(simulated))
 			_, err := w.agent.PutVM(vm)
 			must(t, err)
-			if b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"}); err != nil || b.Runs[0].Key != 2003 {
+			if b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"}); err != nil || b.Runs[0].Key != 2003 {
 				t.Errorf("%+v, %v", b.Runs, err)
 			}
 		})
@@ -74,7 +74,7 @@ func TestStoredVMsAreLookedUp(t *testing.T) {
 	w := newWorld(t, withVCenter(t))
 	w.putVM("vm", 1<<20)
 	must(t, w.agent.RemoveVM("vm"))
-	for _, want := range []backup.Refresh{backup.PreferRefresh, backup.RequireRefresh} {
+	for _, want := range []record.Refresh{record.PreferRefresh, record.RequireRefresh} {
 		found, err := w.agent.DiscoverVMs(t.Context(), agent.DiscoverRequest{VCenter: "main", Store: true})
 		must(t, err)
 		vm, err := w.agent.VM("vm")
@@ -82,7 +82,7 @@ func TestStoredVMsAreLookedUp(t *testing.T) {
 		if !found[0].Stored || vm.Refresh != want || vm.UUID == "" || vm.UUID != found[0].VM.UUID {
 			t.Errorf("stored %+v, want refresh %s", vm, want)
 		}
-		vm.Refresh = backup.RequireRefresh
+		vm.Refresh = record.RequireRefresh
 		_, err = w.agent.PutVM(vm)
 		must(t, err)
 	}
@@ -100,32 +100,32 @@ func TestStoredVMsAreLookedUp(t *testing.T) {
 // none. With the disks looked up it is made; without, only a disk that was replaced can be told.
 func TestDisksOfTheVMChange(t *testing.T) {
 	for name, c := range map[string]struct {
-		change  func(w *world, vm *backup.VM, sources *[]string)
-		changes []backup.Change // of the disks of the backup whose disks are looked up
+		change  func(w *world, vm *record.VM, sources *[]string)
+		changes []record.Change // of the disks of the backup whose disks are looked up
 		alone   bool            // it is made without, too
 	}{
 		"added": {
-			func(w *world, vm *backup.VM, sources *[]string) { *vm, *sources = w.addDisk(*vm, *sources, 2<<20) },
-			[]backup.Change{backup.Same, backup.Same, backup.Added},
+			func(w *world, vm *record.VM, sources *[]string) { *vm, *sources = w.addDisk(*vm, *sources, 2<<20) },
+			[]record.Change{record.Same, record.Same, record.Added},
 			false,
 		},
-		"removed": {func(w *world, vm *backup.VM, sources *[]string) {
+		"removed": {func(w *world, vm *record.VM, sources *[]string) {
 			vm.Disks, *sources = vm.Disks[1:], (*sources)[1:]
 			w.putAgain(*vm, *sources)
-		}, []backup.Change{backup.Same}, false},
-		"grown": {func(w *world, vm *backup.VM, sources *[]string) {
+		}, []record.Change{record.Same}, false},
+		"grown": {func(w *world, vm *record.VM, sources *[]string) {
 			must(t, os.Truncate((*sources)[1], 8<<20))
 			vm.Disks[1].CapacityBytes = 8 << 20
 			scribble(t, (*sources)[1], 7<<20)
 			w.putAgain(*vm, *sources)
-		}, []backup.Change{backup.Same, backup.Grown}, false},
+		}, []record.Change{record.Same, record.Grown}, false},
 		"replaced": {
-			func(w *world, vm *backup.VM, sources *[]string) { w.replaceDisk(*vm, *sources, 1) },
-			[]backup.Change{backup.Same, backup.Replaced},
+			func(w *world, vm *record.VM, sources *[]string) { w.replaceDisk(*vm, *sources, 1) },
+			[]record.Change{record.Same, record.Replaced},
 			true,
 		},
 	} {
-		for _, refresh := range []backup.Refresh{backup.RequireRefresh, backup.NoRefresh} {
+		for _, refresh := range []record.Refresh{record.RequireRefresh, record.NoRefresh} {
 			t.Run(name+" "+string(refresh), func(t *testing.T) {
 				w := newWorld(t, withVCenter(t), func(c *config.Config, _ *snatest.Options) {
 					c.Deadlines.NoProgress, c.Deadlines.LastQuestion = config.DurationOf(3*time.Second), config.DurationOf(time.Second)
@@ -134,26 +134,26 @@ func TestDisksOfTheVMChange(t *testing.T) {
 				vm.VCenter, vm.Refresh = "main", refresh
 				_, err := w.agent.PutVM(vm)
 				must(t, err)
-				w.point("vm", backup.Full)
-				record := vm
-				record.Disks = slices.Clone(vm.Disks)
+				w.point("vm", record.Full)
+				known := vm
+				known.Disks = slices.Clone(vm.Disks)
 				c.change(w, &vm, &sources)
-				_, err = w.agent.PutVM(record)
+				_, err = w.agent.PutVM(known)
 				must(t, err)
-				b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+				b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main"})
 				must(t, err)
 				b = w.wait(b.ID)
-				if refresh == backup.NoRefresh && !c.alone {
-					if b.State != backup.Failed {
+				if refresh == record.NoRefresh && !c.alone {
+					if b.State != record.Failed {
 						t.Errorf("it is %s: %+v", b.State, b.Runs)
 					}
 					return
 				}
-				var changes []backup.Change
+				var changes []record.Change
 				for _, d := range b.Runs {
 					changes = append(changes, d.Change)
 				}
-				if b.State != backup.Completed || !slices.Equal(changes, c.changes) {
+				if b.State != record.Completed || !slices.Equal(changes, c.changes) {
 					t.Fatalf("it is %s, disks %v: %+v", b.State, changes, b.Failure)
 				}
 				w.comparePoint(b, freeze(t, sources))

@@ -5,8 +5,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -22,11 +22,11 @@ type resting struct {
 type rest struct {
 	until    time.Time
 	backupID string
-	vm       backup.VM
+	vm       record.VM
 }
 
 // add notes the end of a backup whose VM and ports rest from now on.
-func (r *resting) add(b backup.Backup, d time.Duration) {
+func (r *resting) add(b record.Backup, d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.vms == nil {
@@ -40,7 +40,7 @@ func (r *resting) add(b backup.Backup, d time.Duration) {
 }
 
 // putOff begins the rest of a backup anew, unless that was done within the time given, or a newer backup has its own.
-func (r *resting) putOff(b backup.Backup, d, within time.Duration) bool {
+func (r *resting) putOff(b record.Backup, d, within time.Duration) bool {
 	r.mu.Lock()
 	found, known := r.vms[b.VM.Name]
 	r.mu.Unlock()
@@ -52,7 +52,7 @@ func (r *resting) putOff(b backup.Backup, d, within time.Duration) bool {
 }
 
 // of returns the rest of a VM, under whatever name it is on record, unless it is over.
-func (r *resting) of(vm backup.VM) (rest, bool) {
+func (r *resting) of(vm record.VM) (rest, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	maps.DeleteFunc(r.vms, func(_ string, found rest) bool { return time.Until(found.until) <= 0 })
@@ -77,7 +77,7 @@ func (r *resting) hasPort(port uint16) bool {
 
 // rested says what the wall clock cannot: that a VM still cools down although the clock was set forward. After a clock that was
 // set back, it has what the database holds end in time.
-func (a *Agent) rested(vm backup.VM) error {
+func (a *Agent) rested(vm record.VM) error {
 	if r, ok := a.resting.of(vm); ok {
 		// The clock of the moment says when that is.
 		return &store.CoolingError{VM: r.vm.Name, BackupID: r.backupID, Until: time.Now().Add(time.Until(r.until))}

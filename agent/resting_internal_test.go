@@ -5,25 +5,25 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 func TestResting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r resting
-		a := backup.VM{Name: "a", InventoryPath: "/DC1/vm/a"}
+		a := record.VM{Name: "a", InventoryPath: "/DC1/vm/a"}
 		if _, ok := r.of(a); ok || r.hasPort(10100) {
 			t.Error("something rests from the beginning")
 		}
-		r.add(backup.Backup{ID: "b", VM: a, Runs: []backup.DiskRun{{Port: 10100}}}, time.Minute)
+		r.add(record.Backup{ID: "b", VM: a, Runs: []record.DiskRun{{Port: 10100}}}, time.Minute)
 		time.Sleep(time.Minute - 1)
 		if found, ok := r.of(a); !ok || found.backupID != "b" || !r.hasPort(10100) {
 			t.Errorf("before its end: %+v, %v", found, ok)
 		}
-		if _, ok := r.of(backup.VM{Name: "a2", InventoryPath: "/DC1/vm/a/"}); !ok {
+		if _, ok := r.of(record.VM{Name: "a2", InventoryPath: "/DC1/vm/a/"}); !ok {
 			t.Error("the VM does not rest under its other name")
 		}
-		if _, ok := r.of(backup.VM{Name: "c", InventoryPath: "/DC1/vm/c"}); ok || r.hasPort(10101) {
+		if _, ok := r.of(record.VM{Name: "c", InventoryPath: "/DC1/vm/c"}); ok || r.hasPort(10101) {
 			t.Error("another VM or port rests")
 		}
 		time.Sleep(time.Nanosecond)

@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -34,7 +34,7 @@ func wanted(cause error) bool {
 }
 
 // launchRestore starts the goroutine that moves an active restore along. One that cannot be launched ends.
-func (a *Agent) launchRestore(r backup.Restore) (*restoration, error) {
+func (a *Agent) launchRestore(r record.Restore) (*restoration, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
@@ -51,9 +51,9 @@ func (a *Agent) launchRestore(r backup.Restore) (*restoration, error) {
 }
 
 // abandonRestore ends a restore that was prepared and of which nothing was begun.
-func (a *Agent) abandonRestore(r backup.Restore) error {
-	for _, to := range []backup.RestoreState{backup.RestoreStopping, backup.RestoreFailed} {
-		if _, err := a.advanceRestore(r.ID, to, func(r *backup.Restore) { r.Failure = failureOf(errClosed()) }); err != nil {
+func (a *Agent) abandonRestore(r record.Restore) error {
+	for _, to := range []record.RestoreState{record.RestoreStopping, record.RestoreFailed} {
+		if _, err := a.advanceRestore(r.ID, to, func(r *record.Restore) { r.Failure = failureOf(errClosed()) }); err != nil {
 			return err
 		}
 	}
@@ -88,7 +88,7 @@ func (x *restoration) live() {
 // left says whether the restore is left to the next agent: it is being served, and whoever reads it reads on.
 func (x *restoration) left() bool {
 	r, err := x.agent.store.Restore(x.id)
-	return err == nil && r.State == backup.RestoreServing
+	return err == nil && r.State == record.RestoreServing
 }
 
 // serve brings a restore to where it is served and watches it until it is to end, which the error says why.
@@ -97,9 +97,9 @@ func (x *restoration) serve() error {
 	switch {
 	case err != nil:
 		return errorf(Internal, "restore %s: %w", x.id, err)
-	case r.State == backup.RestoreStopping:
+	case r.State == record.RestoreStopping:
 		return errResumed
-	case r.State != backup.RestoreServing:
+	case r.State != record.RestoreServing:
 		if r, err = x.export(r); err != nil {
 			return err
 		}
@@ -126,7 +126,7 @@ func (x *restoration) serve() error {
 
 // checkTime returns errExpired when a restore's time is over, and otherwise how long it may be until the next look. Expiry
 // is a time of day, as somebody was told; whoever is connected at that time is not cut off before the latest.
-func (x *restoration) checkTime(r backup.Restore) (time.Duration, error) {
+func (x *restoration) checkTime(r record.Restore) (time.Duration, error) {
 	now := time.Now()
 	switch {
 	case !now.Before(r.LatestAt):
@@ -147,7 +147,7 @@ func (x *restoration) checkTime(r backup.Restore) (time.Duration, error) {
 }
 
 // checkRoom ends a restore whose overlays grow into what backups need: what is written there is thrown away in any case.
-func (x *restoration) checkRoom(r backup.Restore) error {
+func (x *restoration) checkRoom(r record.Restore) error {
 	if !r.Writable {
 		return nil
 	}
@@ -163,7 +163,7 @@ func (x *restoration) checkRoom(r backup.Restore) error {
 }
 
 // checkExporters fails when an exporter is no longer what was started: gone, ended, or another one.
-func (x *restoration) checkExporters(r backup.Restore) error {
+func (x *restoration) checkExporters(r record.Restore) error {
 	ctx, cancel := context.WithTimeout(x.ctx, busTimeout)
 	defer cancel()
 	loaded, err := x.agent.exporters(ctx, r.ID)
@@ -193,7 +193,7 @@ func (x *restoration) checkExporters(r backup.Restore) error {
 	return x.checkReader(ctx, r, loaded)
 }
 
-func (x *restoration) exporterGone(ctx context.Context, d backup.RestoreDisk, how string) error {
+func (x *restoration) exporterGone(ctx context.Context, d record.RestoreDisk, how string) error {
 	e := unitError(ExporterFailed, "restore "+x.id, d.DiskID, d.Unit, fmt.Errorf("exporter of %s: %s", d.ExportName, how))
 	e.RestoreID = x.id
 	var err error
@@ -207,13 +207,13 @@ func (x *restoration) exporterGone(ctx context.Context, d backup.RestoreDisk, ho
 // whose export still serves must not be leased again. What is returned is for the caller of the start.
 func (x *restoration) stop(cause error) error {
 	a := x.agent
-	var r backup.Restore
+	var r record.Restore
 	err := x.untilRecorded(func() (err error) {
-		r, err = a.changeRestore(x.id, func(r *backup.Restore) error {
-			if r.State != backup.RestoreStopping && !wanted(cause) {
+		r, err = a.changeRestore(x.id, func(r *record.Restore) error {
+			if r.State != record.RestoreStopping && !wanted(cause) {
 				r.Failure = failureOf(cause)
 			}
-			r.State = backup.RestoreStopping
+			r.State = record.RestoreStopping
 			return nil
 		})
 		return err
@@ -228,12 +228,12 @@ func (x *restoration) stop(cause error) error {
 	failpoint.Reach("restore: units removed")
 	left := a.clearScratch(r)
 	failpoint.Reach("restore: overlays removed")
-	end := backup.RestoreEnded
+	end := record.RestoreEnded
 	if r.Failure != nil {
-		end = backup.RestoreFailed
+		end = record.RestoreFailed
 	}
 	err = x.untilRecorded(func() error {
-		_, err := a.advanceRestore(x.id, end, func(r *backup.Restore) { r.ScratchMade = left != nil })
+		_, err := a.advanceRestore(x.id, end, func(r *record.Restore) { r.ScratchMade = left != nil })
 		return err
 	})
 	if err != nil || r.Failure != nil {
@@ -244,7 +244,7 @@ func (x *restoration) stop(cause error) error {
 	return e
 }
 
-func (x *restoration) removeUnits(r backup.Restore) error {
+func (x *restoration) removeUnits(r record.Restore) error {
 	group, ctx := errgroup.WithContext(x.agent.hard)
 	group.SetLimit(maxParallelDisks)
 	if r.Files != nil { // first: it reads the others
@@ -259,7 +259,7 @@ func (x *restoration) removeUnits(r backup.Restore) error {
 }
 
 // clearScratch removes the overlays of a restore, if there are any. What cannot be removed now is swept later.
-func (a *Agent) clearScratch(r backup.Restore) error {
+func (a *Agent) clearScratch(r record.Restore) error {
 	if !r.ScratchMade {
 		return nil
 	}
@@ -277,8 +277,8 @@ func (a *Agent) clearScratch(r backup.Restore) error {
 }
 
 // changeRestore is the one place where the record of a restore changes: a transaction, then the log line, the metric and the event.
-func (a *Agent) changeRestore(id string, f func(*backup.Restore) error) (backup.Restore, error) {
-	before, after, err := a.store.UpdateRestore(id, time.Now(), func(r *backup.Restore) error {
+func (a *Agent) changeRestore(id string, f func(*record.Restore) error) (record.Restore, error) {
+	before, after, err := a.store.UpdateRestore(id, time.Now(), func(r *record.Restore) error {
 		if err := f(r); err != nil {
 			return err
 		}
@@ -298,8 +298,8 @@ func (a *Agent) changeRestore(id string, f func(*backup.Restore) error) (backup.
 }
 
 // advanceRestore brings a restore to a state; f, which may be nil, changes more of its record in the same transaction.
-func (a *Agent) advanceRestore(id string, to backup.RestoreState, f func(*backup.Restore)) (backup.Restore, error) {
-	return a.changeRestore(id, func(r *backup.Restore) error {
+func (a *Agent) advanceRestore(id string, to record.RestoreState, f func(*record.Restore)) (record.Restore, error) {
+	return a.changeRestore(id, func(r *record.Restore) error {
 		if f != nil {
 			f(r)
 		}
@@ -308,7 +308,7 @@ func (a *Agent) advanceRestore(id string, to backup.RestoreState, f func(*backup
 	})
 }
 
-func (a *Agent) logRestore(before, after backup.Restore) {
+func (a *Agent) logRestore(before, after record.Restore) {
 	level, attrs := slog.LevelInfo, []any{
 		logRestoreID, after.ID, logBackupID, after.BackupID, logVM, after.VMName, logFrom, string(before.State), logTo, string(after.State),
 	}

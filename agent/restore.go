@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
@@ -30,10 +30,10 @@ type RestoreRequest struct {
 
 // StartRestore serves a restore point over NBD: an export per disk, all of one instant. It returns when every export has
 // answered a handshake, or when everything is undone. The restore goes on, or is undone, whatever becomes of ctx.
-func (a *Agent) StartRestore(ctx context.Context, req RestoreRequest) (backup.Restore, error) {
+func (a *Agent) StartRestore(ctx context.Context, req RestoreRequest) (record.Restore, error) {
 	p, err := a.planRestore(req)
 	if err != nil {
-		return backup.Restore{}, err
+		return record.Restore{}, err
 	}
 	var r *restoration
 	err = a.steadily(func() (err error) {
@@ -45,28 +45,28 @@ func (a *Agent) StartRestore(ctx context.Context, req RestoreRequest) (backup.Re
 		return a.restoreAgain(ctx, again.Restore)
 	}
 	if err != nil {
-		return backup.Restore{}, restoreRefused(err, p)
+		return record.Restore{}, restoreRefused(err, p)
 	}
 	return a.awaitRestore(ctx, r)
 }
 
-func (a *Agent) awaitRestore(ctx context.Context, r *restoration) (backup.Restore, error) {
+func (a *Agent) awaitRestore(ctx context.Context, r *restoration) (record.Restore, error) {
 	select {
 	case <-r.answered:
 		if r.err != nil {
-			return backup.Restore{}, r.err
+			return record.Restore{}, r.err
 		}
 		return a.Restore(r.id)
 	case <-ctx.Done():
-		return backup.Restore{}, ctx.Err()
+		return record.Restore{}, ctx.Err()
 	}
 }
 
 // restoreAgain answers a request that repeats an earlier one: with what came of that. It waits for it, if it is being started.
-func (a *Agent) restoreAgain(ctx context.Context, first backup.Restore) (backup.Restore, error) {
+func (a *Agent) restoreAgain(ctx context.Context, first record.Restore) (record.Restore, error) {
 	r, err := a.settledRestore(ctx, first.ID)
 	if err != nil {
-		return backup.Restore{}, err
+		return record.Restore{}, err
 	}
 	if r != nil {
 		return a.awaitRestore(ctx, r)
@@ -80,7 +80,7 @@ func (a *Agent) planRestore(req RestoreRequest) (p store.RestorePreparation, err
 	if err != nil {
 		return p, err
 	}
-	if point.State != backup.Completed {
+	if point.State != record.Completed {
 		e := errorf(WrongState, "backup %s is %s: only one that is completed is a restore point", point.ID, point.State)
 		e.BackupID = point.ID
 		return p, e
@@ -90,7 +90,7 @@ func (a *Agent) planRestore(req RestoreRequest) (p store.RestorePreparation, err
 		return p, err
 	}
 	if req.RequestID != "" {
-		if err := backup.ValidName("request_id", req.RequestID); err != nil {
+		if err := record.ValidName("request_id", req.RequestID); err != nil {
 			return p, errorf(InvalidRequest, "%w", err)
 		}
 	}
@@ -112,14 +112,14 @@ func (a *Agent) planRestore(req RestoreRequest) (p store.RestorePreparation, err
 	}
 	now := time.Now()
 	return store.RestorePreparation{
-		Restore: backup.Restore{
+		Restore: record.Restore{
 			BackupID: point.ID, VMName: point.VM.Name, Repository: repo.ID, Writable: req.Writable, Disks: disks,
 			DespiteDamage: req.DespiteDamage, VerifyDigests: req.VerifyDigests,
 			ExpiresAt: now.Add(life), LatestAt: now.Add(a.config.Restore.MaxLifetime.Std()), RequestID: req.RequestID,
 		},
 		Now: now, Most: a.config.Limits.MaxRestores, Ports: a.choosePorts,
 		ID: func(unix int64) string { return nbd.RestoreID(point.VM.Name, unix) },
-		Complete: func(r *backup.Restore, leases []backup.Lease) {
+		Complete: func(r *record.Restore, leases []record.Lease) {
 			nameExports(r, repo, point, leases)
 			if req.Files {
 				a.nameReader(r, leases[0])
@@ -129,7 +129,7 @@ func (a *Agent) planRestore(req RestoreRequest) (p store.RestorePreparation, err
 }
 
 // chooseDisks are the disks of a restore point that are asked for, in its order.
-func chooseDisks(point backup.Backup, ids []int) ([]backup.RestoreDisk, error) {
+func chooseDisks(point record.Backup, ids []int) ([]record.RestoreDisk, error) {
 	for i, id := range ids {
 		if point.Run(id) == nil {
 			e := errorf(InvalidRequest, "backup %s has no disk %d", point.ID, id)
@@ -140,12 +140,12 @@ func chooseDisks(point backup.Backup, ids []int) ([]backup.RestoreDisk, error) {
 			return nil, errorf(InvalidRequest, "disks: %d is there twice", id)
 		}
 	}
-	var disks []backup.RestoreDisk
+	var disks []record.RestoreDisk
 	for i, run := range point.Runs {
 		if len(ids) > 0 && !slices.Contains(ids, run.DiskID) {
 			continue
 		}
-		disks = append(disks, backup.RestoreDisk{
+		disks = append(disks, record.RestoreDisk{
 			DiskID: run.DiskID, Key: run.Key, Label: point.VM.Disks[i].Label, CapacityBytes: run.CapacityBytes,
 		})
 	}
@@ -167,7 +167,7 @@ func (a *Agent) lifetime(asked time.Duration) (time.Duration, error) {
 
 // nameExports says what each disk is served as. The names of exports hold the id of the restore, so that no client of a
 // backup, and none of an earlier restore, takes one for its own.
-func nameExports(r *backup.Restore, repo *repository.Repository, point backup.Backup, leases []backup.Lease) {
+func nameExports(r *record.Restore, repo *repository.Repository, point record.Backup, leases []record.Lease) {
 	if r.Writable {
 		r.Directory = repo.ScratchDir(r.ID)
 	}
@@ -243,42 +243,42 @@ func restoreRefused(err error, p store.RestorePreparation) error {
 }
 
 // Restore returns the record of a restore.
-func (a *Agent) Restore(id string) (backup.Restore, error) {
+func (a *Agent) Restore(id string) (record.Restore, error) {
 	r, err := a.store.Restore(id)
 	return r, notFound(err)
 }
 
 // Restores lists the restores on record, the newest first: those that are active and the last that have ended.
-func (a *Agent) Restores(activeOnly bool) ([]backup.Restore, error) {
+func (a *Agent) Restores(activeOnly bool) ([]record.Restore, error) {
 	list, err := a.store.Restores()
 	if activeOnly {
-		list = slices.DeleteFunc(list, func(r backup.Restore) bool { return !r.State.Active() })
+		list = slices.DeleteFunc(list, func(r record.Restore) bool { return !r.State.Active() })
 	}
 	return list, notFound(err)
 }
 
 // StopRestore ends a restore, whoever is connected, and returns when nothing is left of it. To stop one that has ended is no
 // error.
-func (a *Agent) StopRestore(ctx context.Context, id string) (backup.Restore, error) {
+func (a *Agent) StopRestore(ctx context.Context, id string) (record.Restore, error) {
 	r, err := a.settledRestore(ctx, id)
 	if err != nil {
-		return backup.Restore{}, err
+		return record.Restore{}, err
 	}
 	if r != nil {
 		r.cancel(errRestoreStopped)
 		select {
 		case <-r.done:
 		case <-ctx.Done():
-			return backup.Restore{}, ctx.Err()
+			return record.Restore{}, ctx.Err()
 		}
 	}
-	record, err := a.Restore(id)
-	if err == nil && record.State.Active() {
-		e := errorf(ShuttingDown, "restore %s is %s and the agent is stopping: stop it again when the agent is back", id, record.State)
+	left, err := a.Restore(id)
+	if err == nil && left.State.Active() {
+		e := errorf(ShuttingDown, "restore %s is %s and the agent is stopping: stop it again when the agent is back", id, left.State)
 		e.RestoreID = id
-		return record, e
+		return left, e
 	}
-	return record, err
+	return left, err
 }
 
 // settledRestore is the goroutine of a restore that may be on record since this very moment; nil if it has none.

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
@@ -51,9 +51,9 @@ func TestRestoreOfWhatIsNotWhatWasMade(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			_, sources := w.putVM("vm", 16<<20, 16<<20)
-			full := w.point("vm", backup.Full)
+			full := w.point("vm", record.Full)
 			scribble(t, sources[0], 1<<20)
-			point := w.point("vm", backup.Incremental)
+			point := w.point("vm", record.Incremental)
 			frozen := freeze(t, sources)
 			harm(t, full.Runs[0].Image)
 			_, err := w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: point.ID, DespiteDamage: true})
@@ -63,7 +63,7 @@ func TestRestoreOfWhatIsNotWhatWasMade(t *testing.T) {
 			if e.DiskID == nil || *e.DiskID != 0 || e.BackupID != point.ID || !strings.Contains(e.Message, full.Runs[0].Image) {
 				t.Errorf("%+v", e)
 			}
-			if r, err := w.agent.Restore(e.RestoreID); err != nil || r.State != backup.RestoreFailed || r.Failure == nil {
+			if r, err := w.agent.Restore(e.RestoreID); err != nil || r.State != record.RestoreFailed || r.Failure == nil {
 				t.Errorf("got %+v, error %v", r, err)
 			}
 			w.clean()
@@ -84,7 +84,7 @@ func fifo(t *testing.T, path string) {
 func TestRestoreOfLostManifest(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 16<<20)
-	point := w.point("vm", backup.Full)
+	point := w.point("vm", record.Full)
 	must(t, os.Remove(filepath.Join(point.Directory, "manifest.json")))
 	_, err := w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: point.ID})
 	wantError(t, err, agent.Damaged, "manifest")
@@ -100,28 +100,28 @@ func TestRestoreOfLostManifest(t *testing.T) {
 // TestRestoreTakenUp: whatever state a killed agent has left a restore in, the next one brings it to an end of which
 // nothing is left.
 func TestRestoreTakenUp(t *testing.T) {
-	for _, left := range [][]backup.RestoreState{
-		{}, {backup.RestoreExporting}, {backup.RestoreExporting, backup.RestoreServing}, {backup.RestoreStopping},
+	for _, left := range [][]record.RestoreState{
+		{}, {record.RestoreExporting}, {record.RestoreExporting, record.RestoreServing}, {record.RestoreStopping},
 	} {
 		w := newWorld(t)
 		w.putVM("vm", 16<<20)
-		point := w.point("vm", backup.Full)
+		point := w.point("vm", record.Full)
 		scratch := filepath.Join(w.config.Repositories[0].Path, ".restore")
 		r, err := w.store.PrepareRestore(store.RestorePreparation{
-			Restore: backup.Restore{
+			Restore: record.Restore{
 				BackupID: point.ID, VMName: "vm", Repository: "main", Writable: true,
 				ExpiresAt: time.Now().Add(time.Hour), LatestAt: time.Now().Add(time.Hour),
-				Disks: []backup.RestoreDisk{{DiskID: 0, Key: 2000, CapacityBytes: 16 << 20}},
+				Disks: []record.RestoreDisk{{DiskID: 0, Key: 2000, CapacityBytes: 16 << 20}},
 			},
 			Now: time.Now(), ID: func(unix int64) string { return nbd.RestoreID("vm", unix) },
 			Ports: func(after uint16, _ func(uint16) bool, n int) ([]uint16, error) { return []uint16{10150}, nil },
-			Complete: func(r *backup.Restore, leases []backup.Lease) {
+			Complete: func(r *record.Restore, leases []record.Lease) {
 				r.Disks[0].Unit = "sendense-nbd-" + r.ID + "-disk0-" + leases[0].Nonce
 			},
 		})
 		must(t, err)
 		for _, state := range left {
-			_, _, err := w.store.UpdateRestore(r.ID, time.Now(), func(r *backup.Restore) error {
+			_, _, err := w.store.UpdateRestore(r.ID, time.Now(), func(r *record.Restore) error {
 				r.State, r.ScratchMade, r.Directory = state, true, filepath.Join(scratch, r.ID)
 				return nil
 			})
@@ -131,8 +131,8 @@ func TestRestoreTakenUp(t *testing.T) {
 		w.stop()
 		w.start()
 		ended := w.waitRestore(r.ID)
-		stopping := len(left) == 1 && left[0] == backup.RestoreStopping // by request, as it has no failure
-		if (ended.State == backup.RestoreEnded) != stopping || (ended.Failure == nil) != stopping {
+		stopping := len(left) == 1 && left[0] == record.RestoreStopping // by request, as it has no failure
+		if (ended.State == record.RestoreEnded) != stopping || (ended.Failure == nil) != stopping {
 			t.Errorf("after %v: %+v, failure %+v", left, ended, ended.Failure)
 		}
 		w.clean()
@@ -143,14 +143,14 @@ func TestRestoreTakenUp(t *testing.T) {
 func TestRestoreStoppedWhileItBegins(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 16<<20, 16<<20)
-	point := w.point("vm", backup.Full)
+	point := w.point("vm", record.Full)
 	for i := range 6 {
 		started := make(chan error, 1)
 		go func() {
 			_, err := w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: point.ID, Writable: true})
 			started <- err
 		}()
-		var active []backup.Restore
+		var active []record.Restore
 		w.eventually("the restore is on record", func() bool {
 			var err error
 			active, err = w.store.ActiveRestores()
@@ -178,13 +178,13 @@ func TestRestoreGivesWay(t *testing.T) {
 		c.Space.Reserve, c.Space.Floor = config.SizeOf(64<<20), config.SizeOf(1<<20)
 	})
 	w.putVM("vm", 128<<20)
-	b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "small"})
+	b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "small"})
 	must(t, err)
 	w.wait(b.ID)
 	r := w.serve(agent.RestoreRequest{BackupID: b.ID, Writable: true})
 	_, _ = exec.Command("qemu-io", "-f", "raw", "-c", "write -P 0x5a 4M 96M", r.Disks[0].URL).CombinedOutput() // it may be cut off
 	ended := w.waitRestore(r.ID)
-	if ended.State != backup.RestoreFailed || ended.Failure == nil || ended.Failure.Reason != string(agent.NoSpace) {
+	if ended.State != record.RestoreFailed || ended.Failure == nil || ended.Failure.Reason != string(agent.NoSpace) {
 		t.Errorf("got %+v, failure %+v", ended, ended.Failure)
 	}
 	w.clean()
@@ -194,7 +194,7 @@ func TestRestoreGivesWay(t *testing.T) {
 func TestRestoreUnderTheNameOfAnother(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 16<<20)
-	r := w.serve(agent.RestoreRequest{BackupID: w.point("vm", backup.Full).ID})
+	r := w.serve(agent.RestoreRequest{BackupID: w.point("vm", record.Full).ID})
 	names := []string{"sendense-nbd-restore-vm-1-disk0-0123abcd", "sendense-nbd-" + r.ID + "-disk0-0123abcd", "sendense-nbd-restore"}
 	for _, name := range names {
 		if out, err := exec.Command("systemd-run", "--quiet", "--slice=sendense-nbd.slice", "--unit="+name, "sleep", "infinity").CombinedOutput(); err != nil {

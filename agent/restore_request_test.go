@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -20,7 +20,7 @@ func TestRestoreAskedTwice(t *testing.T) {
 	w.putVM("pgtest1", 8<<20, 8<<20)
 	point := w.wait(w.startBackup("pgtest1").ID)
 	ask := agent.RestoreRequest{BackupID: point.ID, RequestID: "mine"}
-	answers := make(chan backup.Restore, 4)
+	answers := make(chan record.Restore, 4)
 	for range cap(answers) {
 		go func() {
 			r, err := w.agent.StartRestore(context.Background(), ask)
@@ -32,7 +32,7 @@ func TestRestoreAskedTwice(t *testing.T) {
 	}
 	first := <-answers
 	for range cap(answers) - 1 {
-		if r := <-answers; r.ID != first.ID || r.State != backup.RestoreServing {
+		if r := <-answers; r.ID != first.ID || r.State != record.RestoreServing {
 			t.Errorf("%s is %s, and the first was %s", r.ID, r.State, first.ID)
 		}
 	}
@@ -55,7 +55,7 @@ func TestRestoreAskedTwice(t *testing.T) {
 	_, err = w.agent.StopRestore(t.Context(), first.ID)
 	must(t, err)
 	again, err = w.agent.StartRestore(t.Context(), ask)
-	if err != nil || again.ID != first.ID || again.State != backup.RestoreEnded {
+	if err != nil || again.ID != first.ID || again.State != record.RestoreEnded {
 		t.Errorf("after its end: %s %s, %v", again.ID, again.State, err)
 	}
 }

@@ -14,24 +14,24 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/nbd"
 )
 
 // serve starts a restore and fails the test when that fails.
-func (w *world) serve(req agent.RestoreRequest) backup.Restore {
+func (w *world) serve(req agent.RestoreRequest) record.Restore {
 	w.Helper()
 	r, err := w.agent.StartRestore(w.Context(), req)
 	must(w.TB, err)
-	if r.State != backup.RestoreServing {
+	if r.State != record.RestoreServing {
 		w.Fatalf("restore %s is %s", r.ID, r.State)
 	}
 	return r
 }
 
-func (w *world) stopRestore(id string) backup.Restore {
+func (w *world) stopRestore(id string) record.Restore {
 	w.Helper()
 	r, err := w.agent.StopRestore(w.Context(), id)
 	must(w.TB, err)
@@ -39,7 +39,7 @@ func (w *world) stopRestore(id string) backup.Restore {
 }
 
 // waitRestore waits until a restore has ended.
-func (w *world) waitRestore(id string) (r backup.Restore) {
+func (w *world) waitRestore(id string) (r record.Restore) {
 	w.Helper()
 	w.eventually("restore "+id+" goes on", func() bool {
 		var err error
@@ -51,7 +51,7 @@ func (w *world) waitRestore(id string) (r backup.Restore) {
 }
 
 // compareServed fails the test unless every disk of a restore, read over NBD, is what its source was.
-func (w *world) compareServed(r backup.Restore, frozen []string) {
+func (w *world) compareServed(r record.Restore, frozen []string) {
 	w.Helper()
 	if len(r.Disks) != len(frozen) {
 		w.Fatalf("%d disks are served, want %d", len(r.Disks), len(frozen))
@@ -88,7 +88,7 @@ func digest(t testing.TB, paths ...string) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-func imagesOf(points ...backup.Backup) (paths []string) {
+func imagesOf(points ...record.Backup) (paths []string) {
 	for _, b := range points {
 		for _, d := range b.Runs {
 			paths = append(paths, d.Image)
@@ -110,12 +110,12 @@ func write(url string, offset int64) (string, error) {
 func TestRestoreOfEveryPoint(t *testing.T) {
 	w := newWorld(t)
 	vm, sources := w.putVM("Böse VM", 48<<20, 32<<20) // its directory is not its name
-	full := w.point(vm.Name, backup.Full)
+	full := w.point(vm.Name, record.Full)
 	frozenFull := freeze(t, sources)
 
 	scribble(t, sources[0], 10<<20)
 	vm, sources = w.addDisk(vm, sources, 16<<20)
-	added := w.point(vm.Name, backup.Incremental)
+	added := w.point(vm.Name, record.Incremental)
 	frozenAdded := freeze(t, sources)
 
 	must(t, os.Truncate(sources[1], 40<<20))
@@ -123,12 +123,12 @@ func TestRestoreOfEveryPoint(t *testing.T) {
 	scribble(t, sources[2], 1<<20)
 	vm.Disks[1].CapacityBytes = 40 << 20
 	w.putAgain(vm, sources)
-	grown := w.point(vm.Name, backup.Incremental)
+	grown := w.point(vm.Name, record.Incremental)
 	frozenGrown := freeze(t, sources)
 	before := digest(t, imagesOf(full, added, grown)...)
 
-	served := map[string]backup.Restore{}
-	for _, b := range []backup.Backup{full, added, grown} {
+	served := map[string]record.Restore{}
+	for _, b := range []record.Backup{full, added, grown} {
 		r := w.serve(agent.RestoreRequest{BackupID: b.ID})
 		served[b.ID] = r
 		if r.BackupID != b.ID || r.VMName != vm.Name || r.Points[0] != b.ID || r.ExpiresAt.Before(time.Now()) || r.Targets == "" {
@@ -152,7 +152,7 @@ func TestRestoreOfEveryPoint(t *testing.T) {
 	}
 	w.wantSeries(w.scrape(), series{"sendense_restore_active": 3, "sendense_agent_exports": 8, "sendense_agent_orphan_units": 0})
 	for _, r := range served {
-		if ended := w.stopRestore(r.ID); ended.State != backup.RestoreEnded || ended.Failure != nil || ended.EndedAt.IsZero() {
+		if ended := w.stopRestore(r.ID); ended.State != record.RestoreEnded || ended.Failure != nil || ended.EndedAt.IsZero() {
 			t.Errorf("got %+v", ended)
 		}
 		w.stopRestore(r.ID) // nothing is left to do
@@ -165,7 +165,7 @@ func TestRestoreOfEveryPoint(t *testing.T) {
 
 // confined looks from within the exporters of a restore: of what lies in the repository they can write nothing but their own
 // overlays.
-func (w *world) confined(r backup.Restore, points ...backup.Backup) {
+func (w *world) confined(r record.Restore, points ...record.Backup) {
 	w.Helper()
 	repo := w.config.Repositories[0].Path
 	for _, d := range r.Disks {
@@ -200,9 +200,9 @@ func argv(t testing.TB, pid int) []string {
 func TestRestoreIsReadOnly(t *testing.T) {
 	w := newWorld(t)
 	_, sources := w.putVM("vm", 16<<20, 16<<20)
-	full := w.point("vm", backup.Full)
+	full := w.point("vm", record.Full)
 	scribble(t, sources[0], 1<<20)
-	point := w.point("vm", backup.Incremental)
+	point := w.point("vm", record.Incremental)
 	frozen := freeze(t, sources)
 	before := digest(t, imagesOf(full, point)...)
 
@@ -242,9 +242,9 @@ func TestRestoreIsReadOnly(t *testing.T) {
 func TestRestoreHoldsItsPoint(t *testing.T) {
 	w := newWorld(t)
 	_, sources := w.putVM("vm", 16<<20)
-	full := w.point("vm", backup.Full)
+	full := w.point("vm", record.Full)
 	scribble(t, sources[0], 1<<20)
-	point := w.point("vm", backup.Incremental)
+	point := w.point("vm", record.Incremental)
 	frozen := freeze(t, sources)
 	r := w.serve(agent.RestoreRequest{BackupID: point.ID})
 	err := w.delete(point.ID)
@@ -254,7 +254,7 @@ func TestRestoreHoldsItsPoint(t *testing.T) {
 	}
 	wantError(t, w.delete(full.ID), agent.HasChildren, point.ID)
 	scribble(t, sources[0], 2<<20)
-	newer := w.point("vm", backup.Incremental)
+	newer := w.point("vm", record.Incremental)
 	if newer.Parent != point.ID {
 		t.Errorf("the backup beside it stands on %s", newer.Parent)
 	}
@@ -268,7 +268,7 @@ func TestRestoreHoldsItsPoint(t *testing.T) {
 func TestRestoreRefused(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxRestores = 1 })
 	w.putVM("vm", 16<<20)
-	point := w.point("vm", backup.Full)
+	point := w.point("vm", record.Full)
 	for _, test := range []struct {
 		req    agent.RestoreRequest
 		reason agent.Reason
@@ -301,7 +301,7 @@ func TestRestoreRefused(t *testing.T) {
 func TestRestoreSurvivesTheAgent(t *testing.T) {
 	w := newWorld(t)
 	_, sources := w.putVM("vm", 16<<20, 16<<20)
-	point := w.point("vm", backup.Full)
+	point := w.point("vm", record.Full)
 	r := w.serve(agent.RestoreRequest{BackupID: point.ID, Writable: true})
 	client, err := nbd.Dial(t.Context(), fmt.Sprintf("127.0.0.1:%d", r.Disks[0].Port), r.Disks[0].ExportName)
 	must(t, err)
@@ -311,13 +311,13 @@ func TestRestoreSurvivesTheAgent(t *testing.T) {
 	w.start()
 	must(t, client.Flush())
 	got, err := w.agent.Restore(r.ID)
-	if err != nil || got.State != backup.RestoreServing || got.Disks[0].PID != r.Disks[0].PID {
+	if err != nil || got.State != record.RestoreServing || got.Disks[0].PID != r.Disks[0].PID {
 		t.Errorf("got %+v, error %v", got, err)
 	}
 	w.compareServed(got, freeze(t, sources))
 	wantError(t, w.delete(point.ID), agent.BeingRestored, r.ID)
 	must(t, client.Disconnect())
-	if ended := w.stopRestore(r.ID); ended.State != backup.RestoreEnded {
+	if ended := w.stopRestore(r.ID); ended.State != record.RestoreEnded {
 		t.Errorf("got %+v", ended)
 	}
 	w.clean()
@@ -328,9 +328,9 @@ func TestRestoreSurvivesTheAgent(t *testing.T) {
 func TestRestoreExpires(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.Restore.MaxLifetime = config.DurationOf(time.Hour) })
 	w.putVM("vm", 16<<20)
-	point := w.point("vm", backup.Full)
+	point := w.point("vm", record.Full)
 	r := w.serve(agent.RestoreRequest{BackupID: point.ID, Lifetime: 500 * time.Millisecond})
-	if ended := w.waitRestore(r.ID); ended.State != backup.RestoreEnded || ended.EndedAt.Before(r.ExpiresAt) {
+	if ended := w.waitRestore(r.ID); ended.State != record.RestoreEnded || ended.EndedAt.Before(r.ExpiresAt) {
 		t.Errorf("got %+v", ended)
 	}
 	w.clean()
@@ -344,11 +344,11 @@ func TestRestoreExpires(t *testing.T) {
 	w.stop()
 	w.start()
 	must(t, client.Flush())
-	if got, err := w.agent.Restore(held.ID); err != nil || got.State != backup.RestoreServing {
+	if got, err := w.agent.Restore(held.ID); err != nil || got.State != record.RestoreServing {
 		t.Errorf("a client was cut off: %+v, error %v", got, err)
 	}
 	must(t, client.Disconnect())
-	if ended := w.waitRestore(held.ID); ended.State != backup.RestoreEnded || ended.Failure != nil {
+	if ended := w.waitRestore(held.ID); ended.State != record.RestoreEnded || ended.Failure != nil {
 		t.Errorf("got %+v", ended)
 	}
 	w.clean()
@@ -360,11 +360,11 @@ func TestRestoreHasALatestEnd(t *testing.T) {
 		c.Restore.Lifetime, c.Restore.MaxLifetime = config.DurationOf(time.Second), config.DurationOf(time.Second)
 	})
 	w.putVM("vm", 16<<20)
-	r := w.serve(agent.RestoreRequest{BackupID: w.point("vm", backup.Full).ID})
+	r := w.serve(agent.RestoreRequest{BackupID: w.point("vm", record.Full).ID})
 	client, err := nbd.Dial(t.Context(), fmt.Sprintf("127.0.0.1:%d", r.Disks[0].Port), r.Disks[0].ExportName)
 	must(t, err)
 	defer client.Close()
-	if ended := w.waitRestore(r.ID); ended.State != backup.RestoreEnded {
+	if ended := w.waitRestore(r.ID); ended.State != record.RestoreEnded {
 		t.Errorf("got %+v", ended)
 	}
 	if err := client.Flush(); err == nil {
@@ -376,10 +376,10 @@ func TestRestoreHasALatestEnd(t *testing.T) {
 func TestRestoreLosesAnExporter(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 16<<20, 16<<20)
-	r := w.serve(agent.RestoreRequest{BackupID: w.point("vm", backup.Full).ID, Writable: true})
+	r := w.serve(agent.RestoreRequest{BackupID: w.point("vm", record.Full).ID, Writable: true})
 	kill(t, r.Disks[1].PID)
 	ended := w.waitRestore(r.ID)
-	if ended.State != backup.RestoreFailed || ended.Failure == nil || ended.Failure.DiskID == nil || *ended.Failure.DiskID != 1 ||
+	if ended.State != record.RestoreFailed || ended.Failure == nil || ended.Failure.DiskID == nil || *ended.Failure.DiskID != 1 ||
 		!strings.Contains(ended.Failure.Message, "signal") {
 		t.Errorf("got %+v, failure %+v", ended, ended.Failure)
 	}

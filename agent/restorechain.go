@@ -11,14 +11,14 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 )
 
 // A chainLink is one of the images that a disk consists of.
 type chainLink struct {
 	dir, key string // key is the id of its key; "" if it is plain
-	point    backup.Backup
+	point    record.Backup
 	disk     repository.ManifestDisk
 }
 
@@ -28,7 +28,7 @@ func (l chainLink) path() string { return filepath.Join(l.dir, l.disk.File) }
 // any file as its backing. Only what is to be read is looked at, so that a disk can be had although another is damaged. It returns the
 // images that each disk consists of, the newest first, and what is wrong with them. The error is for what cannot be served: because it
 // is damaged, unless the restore is to be in spite of that, or because what would be read is not what was made.
-func (a *Agent) verifyDisks(ctx context.Context, repo *repository.Repository, r backup.Restore) (map[int][]chainLink, []backup.RestoreDamage, error) {
+func (a *Agent) verifyDisks(ctx context.Context, repo *repository.Repository, r record.Restore) (map[int][]chainLink, []record.RestoreDamage, error) {
 	if err := present(repo); err != nil {
 		return nil, nil, repositoryError(err)
 	}
@@ -41,7 +41,7 @@ func (a *Agent) verifyDisks(ctx context.Context, repo *repository.Repository, r 
 		points[i] = &chainPoint{agent: a, repo: repo, backup: b}
 	}
 	links := make([][]chainLink, len(r.Disks))
-	damage := make([][]backup.RestoreDamage, len(r.Disks))
+	damage := make([][]record.RestoreDamage, len(r.Disks))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxParallelDisks)
 	for i, d := range r.Disks {
@@ -55,11 +55,11 @@ func (a *Agent) verifyDisks(ctx context.Context, repo *repository.Repository, r 
 	if err := group.Wait(); err != nil {
 		return nil, nil, err
 	}
-	byDisk, all := map[int][]chainLink{}, []backup.RestoreDamage(nil)
+	byDisk, all := map[int][]chainLink{}, []record.RestoreDamage(nil)
 	for i, d := range r.Disks {
 		byDisk[d.DiskID] = links[i]
 		for _, found := range damage[i] {
-			if found.DiskID != nil || !slices.ContainsFunc(all, func(x backup.RestoreDamage) bool { return x.Path == found.Path }) { // one manifest is of all disks
+			if found.DiskID != nil || !slices.ContainsFunc(all, func(x record.RestoreDamage) bool { return x.Path == found.Path }) { // one manifest is of all disks
 				all = append(all, found)
 			}
 		}
@@ -68,7 +68,7 @@ func (a *Agent) verifyDisks(ctx context.Context, repo *repository.Repository, r 
 }
 
 // restoreDamage is what the caller is told of a disk that cannot be restored, whatever is asked for; nil for nil.
-func restoreDamage(err error, r backup.Restore, diskID int) error {
+func restoreDamage(err error, r record.Restore, diskID int) error {
 	if err == nil {
 		return nil
 	}
@@ -92,7 +92,7 @@ func restoreDamage(err error, r backup.Restore, diskID int) error {
 }
 
 // refuseDamage is what the caller is told when there is damage and the restore was not asked for in spite of it.
-func refuseDamage(r backup.Restore, damage []backup.RestoreDamage) error {
+func refuseDamage(r record.Restore, damage []record.RestoreDamage) error {
 	first := damage[0]
 	disk := ""
 	if first.DiskID != nil {
@@ -113,7 +113,7 @@ func refuseDamage(r backup.Restore, damage []backup.RestoreDamage) error {
 type chainPoint struct {
 	agent    *Agent
 	repo     *repository.Repository
-	backup   backup.Backup
+	backup   record.Backup
 	once     sync.Once
 	manifest repository.Manifest
 	err      error
@@ -151,7 +151,7 @@ func (a *Agent) chainOf(ctx context.Context, points []*chainPoint, diskID int) (
 }
 
 // checkLinks looks at every image of a disk, and returns what is wrong with those that can be read all the same.
-func (a *Agent) checkLinks(ctx context.Context, repo *repository.Repository, links []chainLink, diskID int) (list []backup.RestoreDamage, err error) {
+func (a *Agent) checkLinks(ctx context.Context, repo *repository.Repository, links []chainLink, diskID int) (list []record.RestoreDamage, err error) {
 	for _, l := range links {
 		found := damageOf(l)
 		err := a.checkImage(repo, l.point, l.disk)
@@ -166,7 +166,7 @@ func (a *Agent) checkLinks(ctx context.Context, repo *repository.Repository, lin
 			if len(found) == 0 {
 				f := FileReport{Path: l.path()}
 				f.found(err)
-				found = []backup.RestoreDamage{l.damaged(f.Problem)}
+				found = []record.RestoreDamage{l.damaged(f.Problem)}
 			}
 		default:
 			return nil, err
@@ -183,7 +183,7 @@ func (a *Agent) checkLinks(ctx context.Context, repo *repository.Repository, lin
 
 // suspect has a restore point verified when damage was found of one of its files that is not on record yet, so that it is before anybody
 // is told. The restore that has found it keeps the point from being deleted.
-func (a *Agent) suspect(ctx context.Context, p backup.Backup, file string, found error) {
+func (a *Agent) suspect(ctx context.Context, p record.Backup, file string, found error) {
 	var damage *damageError
 	if !errors.As(found, &damage) || knownDamage(p.Damage(), file) {
 		return
@@ -194,13 +194,13 @@ func (a *Agent) suspect(ctx context.Context, p backup.Backup, file string, found
 	}
 }
 
-func (l chainLink) damaged(problem string) backup.RestoreDamage {
-	return backup.RestoreDamage{BackupID: l.point.ID, Path: l.path(), Problem: problem}
+func (l chainLink) damaged(problem string) record.RestoreDamage {
+	return record.RestoreDamage{BackupID: l.point.ID, Path: l.path(), Problem: problem}
 }
 
 // damageOf is what is on record of an image, and of the manifest that it is read by. It stays until a verification finds the file
 // whole.
-func damageOf(l chainLink) (list []backup.RestoreDamage) {
+func damageOf(l chainLink) (list []record.RestoreDamage) {
 	for _, d := range l.point.Damage() {
 		if d.File == l.disk.File || d.File == repository.ManifestName {
 			found := l.damaged("was found damaged at " + l.point.Verified.At.UTC().Format("2006-01-02T15:04:05Z") + ": " + d.Problem)

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 )
 
@@ -34,7 +34,7 @@ func (a *Agent) RestoreProgress(id string) (RestoreProgress, bool) {
 
 // prove looks at all that a restore is to read, and puts on record what is wrong with it. It fails when there is damage and the restore
 // was not asked for in spite of it.
-func (x *restoration) prove(r backup.Restore, repo *repository.Repository) (map[int][]chainLink, backup.Restore, error) {
+func (x *restoration) prove(r record.Restore, repo *repository.Repository) (map[int][]chainLink, record.Restore, error) {
 	links, damage, err := x.agent.verifyDisks(x.ctx, repo, r)
 	if err == nil && len(damage) > 0 && !r.DespiteDamage {
 		err = refuseDamage(r, damage)
@@ -46,7 +46,7 @@ func (x *restoration) prove(r backup.Restore, repo *repository.Repository) (map[
 		return nil, r, err
 	}
 	failpoint.Reach("restore: proved")
-	r, err = x.agent.changeRestore(x.id, func(r *backup.Restore) error {
+	r, err = x.agent.changeRestore(x.id, func(r *record.Restore) error {
 		r.Damage, r.DigestsVerified = damage, r.VerifyDigests && len(damage) == 0
 		for _, d := range damage {
 			r.Warnings = append(r.Warnings, d.Path+": "+d.Problem+": what is restored may be wrong")
@@ -58,7 +58,7 @@ func (x *restoration) prove(r backup.Restore, repo *repository.Repository) (map[
 
 // readDigests reads every image that the restore is to read, and compares it with the digest of its manifest. It is not slowed down by
 // verify.rate_limit: somebody waits, and the copy that follows reads as much. What is found is added to the damage that is known.
-func (x *restoration) readDigests(r backup.Restore, repo *repository.Repository, links map[int][]chainLink, damage []backup.RestoreDamage) ([]backup.RestoreDamage, error) {
+func (x *restoration) readDigests(r record.Restore, repo *repository.Repository, links map[int][]chainLink, damage []record.RestoreDamage) ([]record.RestoreDamage, error) {
 	var p RestoreProgress
 	for _, d := range r.Disks {
 		for _, l := range links[d.DiskID] {
@@ -88,9 +88,9 @@ func (x *restoration) readDigests(r backup.Restore, repo *repository.Repository,
 			found.DiskID = new(d.DiskID)
 			x.agent.recordDamage(l.point, FileReport{BackupID: l.point.ID, DiskID: new(l.disk.DiskID), Path: l.path(), Status: FileDamaged, Problem: differs.Error()})
 			if !r.DespiteDamage {
-				return damage, refuseDamage(r, []backup.RestoreDamage{found})
+				return damage, refuseDamage(r, []record.RestoreDamage{found})
 			}
-			if !slices.ContainsFunc(damage, func(d backup.RestoreDamage) bool { return d.Path == found.Path }) { // it may be known
+			if !slices.ContainsFunc(damage, func(d record.RestoreDamage) bool { return d.Path == found.Path }) { // it may be known
 				damage = append(damage, found)
 			}
 		}

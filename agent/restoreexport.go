@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/units"
@@ -19,7 +19,7 @@ import (
 
 // nameImage says which file a disk is served from: the restore point's own image, or an overlay on it. The repository may
 // be mounted elsewhere than when the backup was made.
-func nameImage(r *backup.Restore, d *backup.RestoreDisk, repo *repository.Repository, point backup.Backup) {
+func nameImage(r *record.Restore, d *record.RestoreDisk, repo *repository.Repository, point record.Backup) {
 	image := filepath.Join(dirOf(repo, point), filepath.Base(point.Run(d.DiskID).Image))
 	d.Image = image
 	if !r.Writable {
@@ -32,13 +32,13 @@ func nameImage(r *backup.Restore, d *backup.RestoreDisk, repo *repository.Reposi
 }
 
 // export serves every disk of a restore. At the end the record holds what is served where.
-func (x *restoration) export(r backup.Restore) (backup.Restore, error) {
+func (x *restoration) export(r record.Restore) (record.Restore, error) {
 	a := x.agent
 	repo, err := a.findRepository(r.Repository)
 	if err != nil {
 		return r, err
 	}
-	if r, err = a.advanceRestore(r.ID, backup.RestoreExporting, nil); err != nil {
+	if r, err = a.advanceRestore(r.ID, record.RestoreExporting, nil); err != nil {
 		return r, err
 	}
 	mode, err := repo.IOMode()
@@ -52,7 +52,7 @@ func (x *restoration) export(r backup.Restore) (backup.Restore, error) {
 	if r, err = x.makeScratch(r, repo); err != nil {
 		return r, err
 	}
-	served := make([]backup.RestoreDisk, len(r.Disks))
+	served := make([]record.RestoreDisk, len(r.Disks))
 	group, ctx := errgroup.WithContext(x.ctx)
 	group.SetLimit(maxParallelDisks)
 	for i, d := range r.Disks {
@@ -75,7 +75,7 @@ func (x *restoration) export(r backup.Restore) (backup.Restore, error) {
 		}
 	}
 	reader := r.Files
-	return a.advanceRestore(r.ID, backup.RestoreServing, func(r *backup.Restore) {
+	return a.advanceRestore(r.ID, record.RestoreServing, func(r *record.Restore) {
 		r.Targets = targets
 		copy(r.Disks, served)
 		r.Files = reader
@@ -95,11 +95,11 @@ func (x *restoration) unless(err error) error {
 }
 
 // makeScratch makes the directory of the overlays of a writable restore. That it may be there is on record before it is.
-func (x *restoration) makeScratch(r backup.Restore, repo *repository.Repository) (backup.Restore, error) {
+func (x *restoration) makeScratch(r record.Restore, repo *repository.Repository) (record.Restore, error) {
 	if !r.Writable {
 		return r, nil
 	}
-	r, err := x.agent.changeRestore(r.ID, func(r *backup.Restore) error {
+	r, err := x.agent.changeRestore(r.ID, func(r *record.Restore) error {
 		r.ScratchMade = true
 		return nil
 	})
@@ -114,7 +114,7 @@ func (x *restoration) makeScratch(r backup.Restore, repo *repository.Repository)
 }
 
 // restoreTargets tells where the disks are served: in the record of each, and in one string for all.
-func restoreTargets(host string, disks []backup.RestoreDisk) (string, error) {
+func restoreTargets(host string, disks []record.RestoreDisk) (string, error) {
 	targets := make([]nbd.Target, len(disks))
 	for i, d := range disks {
 		targets[i] = nbd.Target{DiskKey: d.Key, Host: host, Port: d.Port, Export: d.ExportName}
@@ -127,13 +127,13 @@ func restoreTargets(host string, disks []backup.RestoreDisk) (string, error) {
 type restorePlan struct {
 	repo    *repository.Repository
 	mode    nbd.IOMode
-	restore backup.Restore
+	restore record.Restore
 	links   []chainLink // the images that the disk consists of, the newest first
 }
 
 // exportDisk serves one disk, and looks that what is served is the right export, of the right size, and cannot be written
 // unless it may.
-func (x *restoration) exportDisk(ctx context.Context, p restorePlan, d backup.RestoreDisk) (backup.RestoreDisk, error) {
+func (x *restoration) exportDisk(ctx context.Context, p restorePlan, d record.RestoreDisk) (record.RestoreDisk, error) {
 	if p.restore.Writable {
 		if err := x.makeOverlay(ctx, p, d); err != nil {
 			return d, x.diskError(ImageFailed, d, err)
@@ -170,7 +170,7 @@ func (x *restoration) scratchKey(p restorePlan) string {
 }
 
 // makeOverlay makes the image that takes in what clients write to a disk.
-func (x *restoration) makeOverlay(ctx context.Context, p restorePlan, d backup.RestoreDisk) error {
+func (x *restoration) makeOverlay(ctx context.Context, p restorePlan, d record.RestoreDisk) error {
 	ctx, cancel := context.WithTimeout(ctx, x.agent.config.NBD.StopTimeout.Std())
 	defer cancel()
 	tools, err := x.agent.keyedTools(p.repo, x.scratchKey(p))
@@ -184,12 +184,12 @@ func (x *restoration) makeOverlay(ctx context.Context, p restorePlan, d backup.R
 }
 
 // nextPort swaps the lease of a disk whose port is held by another process.
-func (x *restoration) nextPort(d backup.RestoreDisk) (backup.RestoreDisk, error) {
+func (x *restoration) nextPort(d record.RestoreDisk) (record.RestoreDisk, error) {
 	a := x.agent
 	a.foreign.note(d.Port)
 	a.log.Warn("port is held by another process", logPort, d.Port, logHolder, nbd.Listener(d.Port), logRestoreID, x.id, logDisk, d.DiskID)
 	failpoint.Reach("restore: before relet")
-	r, err := a.store.ReletRestore(x.id, d.DiskID, a.choosePorts, time.Now(), func(r *backup.Restore, l backup.Lease) {
+	r, err := a.store.ReletRestore(x.id, d.DiskID, a.choosePorts, time.Now(), func(r *record.Restore, l record.Lease) {
 		r.Disk(l.DiskID).Unit = unitName(r.ID, l.DiskID, l.Nonce)
 		failpoint.Reach("restore: committing relet")
 	})
@@ -202,7 +202,7 @@ func (x *restoration) nextPort(d backup.RestoreDisk) (backup.RestoreDisk, error)
 
 // exporterSpec is the unit pair of one disk: qemu-nbd, seeing of the repository what the disk consists of, and able to
 // write nothing of it but the overlays of this restore.
-func (x *restoration) exporterSpec(p restorePlan, d backup.RestoreDisk) (units.Spec, error) {
+func (x *restoration) exporterSpec(p restorePlan, d record.RestoreDisk) (units.Spec, error) {
 	var ids, dirs []string
 	e := Exporter{
 		Unit:        d.Unit,
@@ -225,7 +225,7 @@ func (x *restoration) exporterSpec(p restorePlan, d backup.RestoreDisk) (units.S
 }
 
 // diskError makes an error about one disk, with its unit and the unit's last journal lines where there are any.
-func (x *restoration) diskError(reason Reason, d backup.RestoreDisk, err error) error {
+func (x *restoration) diskError(reason Reason, d record.RestoreDisk, err error) error {
 	if x.ctx.Err() != nil {
 		return context.Cause(x.ctx)
 	}

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -30,7 +30,7 @@ const (
 )
 
 // checkFiles looks whether files can be read as it is asked.
-func (a *Agent) checkFiles(req RestoreRequest, disks []backup.RestoreDisk) error {
+func (a *Agent) checkFiles(req RestoreRequest, disks []record.RestoreDisk) error {
 	switch {
 	case !req.Files:
 		return nil
@@ -54,15 +54,15 @@ func (a *Agent) checkFiles(req RestoreRequest, disks []backup.RestoreDisk) error
 const GuestfishHint = "install the package libguestfs-tools (Debian also: libguestfs-xfs, and a linux-image; Red Hat: guestfs-tools), or set restore.guestfish"
 
 // nameReader says where the files of a restore will be read.
-func (a *Agent) nameReader(r *backup.Restore, l backup.Lease) {
-	r.Files = &backup.RestoreFiles{
+func (a *Agent) nameReader(r *record.Restore, l record.Lease) {
+	r.Files = &record.RestoreFiles{
 		Socket: filepath.Join(filepath.Dir(a.config.Agent.Socket), "files-"+l.Nonce+".sock"),
 		Unit:   unitName(r.ID, l.DiskID, "files-"+l.Nonce),
 	}
 }
 
 // startReader starts the reader of a disk that is served, and returns the name of its life when it can be asked.
-func (x *restoration) startReader(r backup.Restore, d backup.RestoreDisk) (string, error) {
+func (x *restoration) startReader(r record.Restore, d record.RestoreDisk) (string, error) {
 	u, err := x.agent.units.Start(x.ctx, x.readerSpec(r, d))
 	if err != nil {
 		return "", x.readerError(d.DiskID, r.Files.Unit, fmt.Errorf("reader of the files: %w", err))
@@ -80,7 +80,7 @@ func (x *restoration) readerError(disk int, unit string, err error) error {
 }
 
 // readerSpec is the unit pair of a reader: it sees no repository, no state, and nothing that listens, but for the export.
-func (x *restoration) readerSpec(r backup.Restore, d backup.RestoreDisk) units.Spec {
+func (x *restoration) readerSpec(r record.Restore, d record.RestoreDisk) units.Spec {
 	cfg := x.agent.config
 	spec := units.Spec{
 		Name:        r.Files.Unit,
@@ -108,7 +108,7 @@ func (x *restoration) readerSpec(r backup.Restore, d backup.RestoreDisk) units.S
 }
 
 // checkReader ends a restore whose files nobody reads any more, and fails one whose reader died.
-func (x *restoration) checkReader(ctx context.Context, r backup.Restore, loaded map[string]units.Unit) error {
+func (x *restoration) checkReader(ctx context.Context, r record.Restore, loaded map[string]units.Unit) error {
 	f := r.Files
 	if f == nil {
 		return nil

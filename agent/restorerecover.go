@@ -7,8 +7,8 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/units"
@@ -23,9 +23,9 @@ func (a *Agent) recoverRestores() error {
 	}
 	for _, r := range active {
 		a.log.Info("restore taken up", logRestoreID, r.ID, logReason, "it is "+string(r.State))
-		if r.State == backup.RestorePreparing || r.State == backup.RestoreExporting {
+		if r.State == record.RestorePreparing || r.State == record.RestoreExporting {
 			e := errorf(ShuttingDown, "restore %s: the agent ended before it was served", r.ID)
-			if r, err = a.advanceRestore(r.ID, backup.RestoreStopping, func(r *backup.Restore) { r.Failure = failureOf(e) }); err != nil {
+			if r, err = a.advanceRestore(r.ID, record.RestoreStopping, func(r *record.Restore) { r.Failure = failureOf(e) }); err != nil {
 				return err
 			}
 		}
@@ -63,19 +63,19 @@ func planScratch(w world) []step {
 }
 
 // restoreHolds says whether a lease is one of an active restore's.
-func restoreHolds(r backup.Restore, l backup.Lease) bool {
+func restoreHolds(r record.Restore, l record.Lease) bool {
 	d := r.Disk(l.DiskID)
 	return r.State.Active() && d != nil && d.Port == l.Port && strings.Contains(d.Unit, l.Nonce)
 }
 
-func servedBy(r backup.Restore, unit string) *backup.RestoreDisk {
+func servedBy(r record.Restore, unit string) *record.RestoreDisk {
 	for i := range r.Disks {
 		if r.Disks[i].Unit == unit {
 			return &r.Disks[i]
 		}
 	}
 	if f := r.Files; f != nil && f.Unit == unit && len(r.Disks) == 1 {
-		return &backup.RestoreDisk{DiskID: r.Disks[0].DiskID, Unit: f.Unit, InvocationID: f.InvocationID}
+		return &record.RestoreDisk{DiskID: r.Disks[0].DiskID, Unit: f.Unit, InvocationID: f.InvocationID}
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ func (a *Agent) sweepScratch(id string) error {
 	if err := a.clearScratch(r); err != nil {
 		return err
 	}
-	_, err = a.changeRestore(id, func(r *backup.Restore) error {
+	_, err = a.changeRestore(id, func(r *record.Restore) error {
 		r.ScratchMade = false
 		return nil
 	})

@@ -3,7 +3,7 @@ package agent
 import (
 	"testing"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/units"
 )
@@ -13,8 +13,8 @@ const (
 	oursSlice   = "sendense-nbd.slice"
 )
 
-func restoreIn(state backup.RestoreState) backup.Restore {
-	return backup.Restore{ID: "restore-vm-1", State: state, Disks: []backup.RestoreDisk{
+func restoreIn(state record.RestoreState) record.Restore {
+	return record.Restore{ID: "restore-vm-1", State: state, Disks: []record.RestoreDisk{
 		{DiskID: 0, Port: 10100, Unit: restoreUnit, InvocationID: "1"},
 	}}
 }
@@ -27,24 +27,24 @@ func TestPlanOfRestores(t *testing.T) {
 		change(&u)
 		return u
 	}
-	lease := backup.Lease{Port: 10100, RestoreID: "restore-vm-1", Nonce: "0123abcd"}
+	lease := record.Lease{Port: 10100, RestoreID: "restore-vm-1", Nonce: "0123abcd"}
 	for name, test := range map[string]struct {
 		unit     units.Unit
-		restores []backup.Restore
+		restores []record.Restore
 		want     action // of the unit; "" for none
 		returned bool   // whether the lease is given back
 	}{
-		"served":         {ours, []backup.Restore{restoreIn(backup.RestoreServing)}, "", false},
-		"being stopped":  {ours, []backup.Restore{restoreIn(backup.RestoreStopping)}, "", false},
-		"ended":          {ours, []backup.Restore{restoreIn(backup.RestoreEnded)}, removeUnit, true},
+		"served":         {ours, []record.Restore{restoreIn(record.RestoreServing)}, "", false},
+		"being stopped":  {ours, []record.Restore{restoreIn(record.RestoreStopping)}, "", false},
+		"ended":          {ours, []record.Restore{restoreIn(record.RestoreEnded)}, removeUnit, true},
 		"not on record":  {ours, nil, leaveUnit, true},
-		"another life":   {with(func(u *units.Unit) { u.InvocationID = "2" }), []backup.Restore{restoreIn(backup.RestoreEnded)}, leaveUnit, true},
-		"another slice":  {with(func(u *units.Unit) { u.Slice = "user.slice" }), []backup.Restore{restoreIn(backup.RestoreEnded)}, leaveUnit, true},
-		"another nonce":  {with(func(u *units.Unit) { u.Name += "0" }), []backup.Restore{restoreIn(backup.RestoreServing)}, leaveUnit, false},
+		"another life":   {with(func(u *units.Unit) { u.InvocationID = "2" }), []record.Restore{restoreIn(record.RestoreEnded)}, leaveUnit, true},
+		"another slice":  {with(func(u *units.Unit) { u.Slice = "user.slice" }), []record.Restore{restoreIn(record.RestoreEnded)}, leaveUnit, true},
+		"another nonce":  {with(func(u *units.Unit) { u.Name += "0" }), []record.Restore{restoreIn(record.RestoreServing)}, leaveUnit, false},
 		"only its name":  {with(func(u *units.Unit) { u.Name = "sendense-nbd-restore-" }), nil, leaveUnit, true},
-		"socket is left": {units.Unit{Name: restoreUnit, SocketState: "active"}, []backup.Restore{restoreIn(backup.RestoreEnded)}, removeUnit, true},
+		"socket is left": {units.Unit{Name: restoreUnit, SocketState: "active"}, []record.Restore{restoreIn(record.RestoreEnded)}, removeUnit, true},
 	} {
-		w := world{slice: oursSlice, units: []units.Unit{test.unit}, leases: []backup.Lease{lease}, restores: map[string]backup.Restore{}}
+		w := world{slice: oursSlice, units: []units.Unit{test.unit}, leases: []record.Lease{lease}, restores: map[string]record.Restore{}}
 		for _, r := range test.restores {
 			w.restores[r.ID] = r
 		}
@@ -64,7 +64,7 @@ func TestPlanOfRestores(t *testing.T) {
 			t.Errorf("%s: %q, lease returned %v", name, got, returned)
 		}
 	}
-	w := world{scratch: []backup.Restore{restoreIn(backup.RestoreEnded)}}
+	w := world{scratch: []record.Restore{restoreIn(record.RestoreEnded)}}
 	if steps := plan(w); len(steps) != 1 || steps[0].action != removeScratch || steps[0].restoreID != "restore-vm-1" {
 		t.Errorf("overlays that are left: %+v", steps)
 	}

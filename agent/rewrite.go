@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -15,7 +15,7 @@ import (
 // can go, or nothing, as a full backup. New images are made in a directory beside the restore point's, checked, compared with
 // the old ones, and brought to the disk. Then the two directories are exchanged, in one step of the file system, which is the
 // commit: before it the restore point is what it was, after it what it is to be, and nothing lies between.
-// See docs/decisions/0023-retention.md.
+// See docs/decisions/0018-retention.md.
 type rewriting struct {
 	life     // a cancel has the cause errRewriteCancelled
 	onto     string
@@ -51,12 +51,12 @@ type RewriteProgress struct {
 
 // Consolidate makes a full backup of an incremental and all that it stands on: what it holds stays as it is, and it stands on
 // nothing any more. It returns when that is done. To consolidate a full backup is no error, and does nothing.
-func (a *Agent) Consolidate(ctx context.Context, id string) (backup.Backup, error) {
+func (a *Agent) Consolidate(ctx context.Context, id string) (record.Backup, error) {
 	b, err := a.Backup(id)
 	if err != nil {
 		return b, err
 	}
-	if b.State == backup.Completed && b.Parent == "" {
+	if b.State == record.Completed && b.Parent == "" {
 		return b, nil
 	}
 	if err := a.rewrite(ctx, id, ""); err != nil {
@@ -200,8 +200,8 @@ func (w *rewriting) copy(start time.Time) (*rewritePlan, error) {
 		return nil, err
 	}
 	failpoint.Reach("rewrite: before the record")
-	_, err = a.change(w.id, func(b *backup.Backup) error {
-		b.Rewrite = &backup.Rewrite{Onto: w.onto, StartedAt: start}
+	_, err = a.change(w.id, func(b *record.Backup) error {
+		b.Rewrite = &record.Rewrite{Onto: w.onto, StartedAt: start}
 		return nil
 	})
 	if err != nil {
@@ -260,7 +260,7 @@ func rewriteRefused(id string, err error) error {
 // The error is a store.ReadError when somebody reads it.
 func (w *rewriting) exchange(p *rewritePlan) error {
 	failpoint.Reach("rewrite: before nobody may read")
-	_, err := w.agent.change(w.id, func(b *backup.Backup) error {
+	_, err := w.agent.change(w.id, func(b *record.Backup) error {
 		b.Rewrite.Swapping = true
 		return nil
 	})

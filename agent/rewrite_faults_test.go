@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
@@ -27,9 +27,9 @@ func (w *world) largeChain() (chain []instant) {
 	data := make([]byte, size)
 	_, _ = rand.Read(data)
 	must(w.TB, os.WriteFile(sources[0], data, 0o600))
-	chain = append(chain, instant{w.point("vm", backup.Full), freeze(w.TB, sources)})
+	chain = append(chain, instant{w.point("vm", record.Full), freeze(w.TB, sources)})
 	scribble(w.TB, sources[0], 1<<20)
-	return append(chain, instant{w.point("vm", backup.Incremental), freeze(w.TB, sources)})
+	return append(chain, instant{w.point("vm", record.Incremental), freeze(w.TB, sources)})
 }
 
 // consolidation is one that is under way.
@@ -73,7 +73,7 @@ func (w *world) asBefore(chain []instant) {
 	})
 	b, err := w.agent.Backup(last.ID)
 	must(w.TB, err)
-	if b.Type != backup.Incremental || b.Parent != last.Parent || b.Rewritten != nil {
+	if b.Type != record.Incremental || b.Parent != last.Parent || b.Rewritten != nil {
 		w.Errorf("it is not what it was: %+v", b)
 	}
 	w.whole(chain...)
@@ -114,7 +114,7 @@ func TestRewriteFails(t *testing.T) {
 		done := w.consolidation(chain[1].ID)
 		w.untilPhase(chain[1].ID, "merging", 0)
 		b, err := w.agent.CancelBackup(t.Context(), chain[1].ID)
-		if err != nil || b.State != backup.Completed {
+		if err != nil || b.State != record.Completed {
 			t.Errorf("%+v, %v", b, err)
 		}
 		w.fails(done, agent.WrongState, "cancelled", chain)
@@ -197,9 +197,9 @@ func TestRewriteFails(t *testing.T) {
 func TestRewriteWaitsForReaders(t *testing.T) {
 	w := newWorld(t)
 	_, sources := w.putVM("vm", 8<<20)
-	w.point("vm", backup.Full)
+	w.point("vm", record.Full)
 	scribble(t, sources[0], 2<<20)
-	last := instant{w.point("vm", backup.Incremental), freeze(t, sources)}
+	last := instant{w.point("vm", record.Incremental), freeze(t, sources)}
 	r, err := w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: last.ID})
 	must(t, err)
 	done := w.consolidation(last.ID)
@@ -217,10 +217,10 @@ func TestRewriteWaitsForReaders(t *testing.T) {
 
 	// A backup stands on what it was begun on, and gets to its end.
 	scribble(t, sources[0], 3<<20)
-	next := instant{w.point("vm", backup.Incremental), freeze(t, sources)}
+	next := instant{w.point("vm", record.Incremental), freeze(t, sources)}
 	scribble(t, sources[0], 4<<20)
 	w.sna.Hold("copy/0")
-	running, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+	running, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main"})
 	must(t, err)
 	_, err = w.sna.WaitHeld(t.Context(), running.ID, "copy/0")
 	must(t, err)
@@ -228,7 +228,7 @@ func TestRewriteWaitsForReaders(t *testing.T) {
 	w.untilPhase(next.ID, "waiting", 1)
 	w.sna.Release("copy/0")
 	must(t, <-done)
-	if b := w.wait(running.ID); b.State != backup.Completed || b.Parent != next.ID {
+	if b := w.wait(running.ID); b.State != record.Completed || b.Parent != next.ID {
 		t.Errorf("%+v", b)
 	}
 	w.whole(last, next)

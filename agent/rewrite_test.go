@@ -9,12 +9,12 @@ import (
 	"testing"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // An instant is a restore point, and the disks of its VM as they were then.
 type instant struct {
-	backup.Backup
+	record.Backup
 	disks []string
 }
 
@@ -24,7 +24,7 @@ func (w *world) life(name string) (chain []instant) {
 	w.Helper()
 	vm, sources := w.putVM(name, 48<<20, 32<<20)
 	point := func() {
-		b := w.point(name, backup.Auto)
+		b := w.point(name, record.Auto)
 		chain = append(chain, instant{b, freeze(w.TB, sources)})
 	}
 	point()
@@ -54,7 +54,7 @@ func (w *world) whole(chain ...instant) {
 	for _, i := range chain {
 		b, err := w.agent.Backup(i.ID)
 		must(w.TB, err)
-		if b.State != backup.Completed || !b.CreatedAt.Equal(i.CreatedAt) {
+		if b.State != record.Completed || !b.CreatedAt.Equal(i.CreatedAt) {
 			w.Errorf("backup %s is %s, of %s", i.ID, b.State, b.CreatedAt)
 		}
 		for n, d := range b.Runs {
@@ -80,7 +80,7 @@ func TestConsolidate(t *testing.T) {
 	chain := w.life("vm")
 	b, err := w.agent.Consolidate(t.Context(), chain[3].ID)
 	must(t, err)
-	if b.Type != backup.Full || b.Parent != "" || b.Rewrite != nil || b.Rewritten == nil || !b.Rewritten.Synthetic || b.Rewritten.Merged != 3 {
+	if b.Type != record.Full || b.Parent != "" || b.Rewrite != nil || b.Rewritten == nil || !b.Rewritten.Synthetic || b.Rewritten.Merged != 3 {
 		t.Errorf("%+v, %+v", b, b.Rewritten)
 	}
 	w.whole(chain...)
@@ -93,7 +93,7 @@ func TestConsolidate(t *testing.T) {
 		must(t, w.agent.DeleteBackup(t.Context(), chain[i].ID, false))
 	}
 	w.whole(chain[3:]...)
-	next := w.point("vm", backup.Incremental)
+	next := w.point("vm", record.Incremental)
 	if next.Parent != chain[4].ID {
 		t.Errorf("the next one stands on %s", next.Parent)
 	}

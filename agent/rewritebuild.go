@@ -8,9 +8,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -75,7 +75,7 @@ func (w *rewriting) buildDisk(p *rewritePlan, i int, scale func(phase string, fr
 		return w.diskError(d.DiskID, err)
 	}
 	image := filepath.Join(p.repo.MergeDir(p.vm, w.id), d.File)
-	spec := imageSpec(backup.DiskRun{Image: image, CapacityBytes: d.CapacityBytes, Backing: d.Backing})
+	spec := imageSpec(record.DiskRun{Image: image, CapacityBytes: d.CapacityBytes, Backing: d.Backing})
 	failpoint.Reach("rewrite: before an image")
 	err = tools.Merge(w.ctx, nbd.MergeSpec{
 		Layers: old[:r.merged], Base: old[r.merged:], Image: spec, Cache: p.mode.Cache, Progress: scale(rewriteMerging, 0),
@@ -128,7 +128,7 @@ func (w *rewriting) proveLayers(p *rewritePlan, r diskRewrite) error {
 			continue // of an older agent
 		}
 		id, file := filepath.Base(filepath.Dir(layer)), filepath.Base(layer)
-		now, err := w.agent.digest(w.ctx, p.repo, backup.Backup{ID: id, VM: p.point.VM}, file, digest.Options{})
+		now, err := w.agent.digest(w.ctx, p.repo, record.Backup{ID: id, VM: p.point.VM}, file, digest.Options{})
 		if err != nil {
 			return w.diskError(r.known[i].DiskID, err)
 		}

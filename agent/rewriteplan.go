@@ -7,14 +7,14 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 )
 
 // A rewritePlan is what is known before anything is made.
 type rewritePlan struct {
-	point    backup.Backup
+	point    record.Backup
 	repo     *repository.Repository
 	vm       string // directory
 	mode     nbd.IOMode
@@ -38,7 +38,7 @@ func (w *rewriting) plan() (*rewritePlan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if point.State != backup.Completed {
+	if point.State != record.Completed {
 		e := errorf(WrongState, "backup %s is %s: only one that is completed is a restore point", w.id, point.State)
 		e.BackupID = w.id
 		return nil, e
@@ -108,16 +108,16 @@ func (p *rewritePlan) choose(chain []repository.Manifest, onto string) error {
 			ground = i
 		}
 	}
-	m.Parent, m.Type, m.RemovedDisks = onto, backup.Incremental, nil
+	m.Parent, m.Type, m.RemovedDisks = onto, record.Incremental, nil
 	merged := ground - 1
-	before := backup.Rewritten{}
+	before := record.Rewritten{}
 	if m.Rewritten != nil {
 		before = *m.Rewritten
 	}
-	m.Rewritten = &backup.Rewritten{At: time.Now().UTC(), Merged: before.Merged + merged}
+	m.Rewritten = &record.Rewritten{At: time.Now().UTC(), Merged: before.Merged + merged}
 	below := repository.Manifest{}
 	if onto == "" {
-		m.Type, m.Rewritten.Synthetic = backup.Full, true
+		m.Type, m.Rewritten.Synthetic = record.Full, true
 	} else {
 		below = chain[ground]
 		m.RemovedDisks = removedFrom(below, m)
@@ -162,9 +162,9 @@ func split(d *repository.ManifestDisk, images []string, disks []repository.Manif
 	for _, layer := range r.known[:ground] {
 		r.weight += layer.AllocatedBytes
 	}
-	d.Backing, d.Content = "", backup.WholeDisk
+	d.Backing, d.Content = "", record.WholeDisk
 	if base := r.images[r.merged:]; len(base) > 0 {
-		d.Content = backup.Changes
+		d.Content = record.Changes
 		d.Backing = path.Join("..", filepath.Base(filepath.Dir(base[0])), filepath.Base(base[0]))
 	}
 	return r
@@ -177,13 +177,13 @@ func restand(d *repository.ManifestDisk, r diskRewrite, below repository.Manifes
 	case below.BackupID == "":
 		d.Change = ""
 	case !found:
-		d.Change = backup.Added
+		d.Change = record.Added
 	case r.alone():
-		d.Change = backup.Replaced
+		d.Change = record.Replaced
 	case from.CapacityBytes < d.CapacityBytes:
-		d.Change = backup.Grown
+		d.Change = record.Grown
 	default:
-		d.Change = backup.Same
+		d.Change = record.Same
 	}
 }
 

@@ -1,8 +1,8 @@
 package agent
 
 import (
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -27,7 +27,7 @@ func (a *Agent) settle(id string) error {
 			return err
 		}
 		done := m.Parent == b.Rewrite.Onto
-		if _, err := a.change(id, func(b *backup.Backup) error {
+		if _, err := a.change(id, func(b *record.Backup) error {
 			if done {
 				m.Follow(b)
 			}

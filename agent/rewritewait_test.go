@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/retention"
 )
 
@@ -17,7 +17,7 @@ import (
 func (w *world) threePoints(name string) (chain []instant) {
 	w.Helper()
 	_, sources := w.putVM(name, 4<<20)
-	for i, kind := range []backup.Type{backup.Full, backup.Incremental, backup.Incremental} {
+	for i, kind := range []record.Type{record.Full, record.Incremental, record.Incremental} {
 		scribble(w.TB, sources[0], int64(i+1)<<20)
 		chain = append(chain, instant{w.point(name, kind), freeze(w.TB, sources)})
 	}
@@ -76,7 +76,7 @@ func TestReaderHoldsUpNoOther(t *testing.T) {
 	must(t, err)
 	must(t, <-last)
 	w.whole(a...)
-	if b, err := w.agent.Backup(a[2].ID); err != nil || b.Type != backup.Full {
+	if b, err := w.agent.Backup(a[2].ID); err != nil || b.Type != record.Full {
 		t.Errorf("it is %s, %v", b.Type, err)
 	}
 }
@@ -141,7 +141,7 @@ func TestPruneLeavesReaders(t *testing.T) {
 	w.eventually("the merge is done", func() bool {
 		p, err := w.agent.Backup(a[2].ID)
 		must(t, err)
-		return p.Type == backup.Full && p.Rewrite == nil
+		return p.Type == record.Full && p.Rewrite == nil
 	})
 	if report := w.prune(agent.PruneRequest{}); report.Removed != 2 || report.Kept != 1 {
 		t.Errorf("the next run: %+v", report)

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // A run is the one goroutine that moves an active backup along. Everything else only writes a fact into the record or
@@ -29,7 +29,7 @@ type run struct {
 // errCancelled is the cause of a run that somebody asked to cancel.
 var errCancelled = errors.New("cancelled by request")
 
-func newRun(a *Agent, b backup.Backup) *run {
+func newRun(a *Agent, b record.Backup) *run {
 	r := &run{vm: b.VM.Name, began: time.Now()}
 	r.start(a, b.ID, logBackupID)
 	return r

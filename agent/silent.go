@@ -5,20 +5,20 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // heed takes what the SNA knows of a job for what it is: evidence that the request arrived. That it knows nothing is none.
-func (r *run) heed(b backup.Backup) backup.Backup {
-	if b.State != backup.Unresolved {
+func (r *run) heed(b record.Backup) record.Backup {
+	if b.State != record.Unresolved {
 		return b
 	}
 	if said, _ := r.inquiry.answer(); !said.reported {
 		return b
 	}
-	now, err := r.agent.change(r.id, func(b *backup.Backup) error {
-		if b.State == backup.Unresolved {
-			b.State, b.AcceptedAt = backup.Running, time.Now()
+	now, err := r.agent.change(r.id, func(b *record.Backup) error {
+		if b.State == record.Unresolved {
+			b.State, b.AcceptedAt = record.Running, time.Now()
 		}
 		return nil
 	})
@@ -31,7 +31,7 @@ func (r *run) heed(b backup.Backup) backup.Backup {
 
 // checkSilence fails a run whose SBC has not connected and tells the SNA nothing new: one that has ended tells nobody. Where the
 // outcome of the request is unknown, silence proves nothing: only deadlines.first_connection counts.
-func (r *run) checkSilence(b backup.Backup) error {
+func (r *run) checkSilence(b record.Backup) error {
 	if !b.SeenAt.IsZero() {
 		return nil
 	}
@@ -41,7 +41,7 @@ func (r *run) checkSilence(b backup.Backup) error {
 		limit = r.agent.config.Deadlines.NextReport.Std()
 	}
 	r.inquiry.ask(r.agent.sna, r.id, askEvery(cmp.Or(limit, time.Minute))) // without a deadline too: backup.get shows it
-	if b.State != backup.Running {
+	if b.State != record.Running {
 		return nil
 	}
 	if limit <= 0 || said.same() < limit+moreReaders(b, said) || said.same() < r.agent.slowStart(b) {
@@ -55,7 +55,7 @@ func (r *run) checkSilence(b backup.Backup) error {
 
 // moreReaders is how much longer SBC may be silent because of its disks: once the snapshot is there it starts one nbdkit per disk, one after
 // another, and waits up to readerTime for each (contract §5). The deadline has room for a few.
-func moreReaders(b backup.Backup, said snaReport) time.Duration {
+func moreReaders(b record.Backup, said snaReport) time.Duration {
 	const readerTime, few = 10 * time.Second, 4
 	if said.word.Phase != phaseSnapshot || said.word.Percent < snapshotMade {
 		return 0
@@ -65,7 +65,7 @@ func moreReaders(b backup.Backup, said snaReport) time.Duration {
 
 // slowStart is how long the SBC of a VM may be silent because that of its newest restore point took so long to connect: twice that
 // time. It keeps a VM whose snapshots are slow from failing, without a longer wait for any other.
-func (a *Agent) slowStart(b backup.Backup) time.Duration {
+func (a *Agent) slowStart(b record.Backup) time.Duration {
 	point, found, err := a.store.LatestCompleted(b.VM.Name, b.Repository)
 	if err != nil || !found || point.CalledAt.IsZero() || point.SeenAt.IsZero() {
 		return 0
@@ -73,13 +73,13 @@ func (a *Agent) slowStart(b backup.Backup) time.Duration {
 	return 2 * point.SeenAt.Sub(point.CalledAt) // a clock that was set between makes no harm: first_connection counts too
 }
 
-// What SBC reports while the snapshot is made: the phase, and the percentage once it is there (decision 31).
+// What SBC reports while the snapshot is made: the phase, and the percentage once it is there (decision 23).
 const (
 	phaseSnapshot = "Creating Snapshot"
 	snapshotMade  = 15
 )
 
-func silentError(b backup.Backup, said snaReport, last clientWord) error {
+func silentError(b record.Backup, said snaReport, last clientWord) error {
 	silence := said.same().Round(time.Second)
 	var e *Error
 	switch {
@@ -104,7 +104,7 @@ func silentError(b backup.Backup, said snaReport, last clientWord) error {
 	return e
 }
 
-// snapshotHint says where a snapshot may be left. SBC names it after the job (decision 31).
-func snapshotHint(b backup.Backup) string {
+// snapshotHint says where a snapshot may be left. SBC names it after the job (decision 23).
+func snapshotHint(b record.Backup) string {
 	return "Snapshot " + b.SnapshotName() + " may be left on the VM"
 }

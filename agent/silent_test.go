@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -26,10 +26,10 @@ func silentWorld(t *testing.T, configure ...func(*config.Config, *snatest.Option
 }
 
 // failsWith waits for the end of a backup that fails for a reason; all words must be in the failure or its hint.
-func (w *world) failsWith(id string, reason agent.Reason, words ...string) backup.Backup {
+func (w *world) failsWith(id string, reason agent.Reason, words ...string) record.Backup {
 	w.Helper()
 	b := w.wait(id)
-	if b.State != backup.Failed || b.Failure.Reason != string(reason) {
+	if b.State != record.Failed || b.Failure.Reason != string(reason) {
 		w.Fatalf("backup is %s, %+v", b.State, b.Failure)
 	}
 	for _, word := range words {
@@ -157,14 +157,14 @@ func TestLostAnswerAndProgress(t *testing.T) {
 	w.sna.Hold("login")
 	w.sna.Hold("disk/0")
 	must(t, w.sna.SetFaults(snatest.Faults{Answer: snatest.AnswerReset}))
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	id := wantError(t, err, agent.SNAOutcomeUnknown, "").BackupID
 	time.Sleep(silence + 2*time.Second) // the SNA says that it knows nothing of the job
-	if b, err := w.agent.Backup(id); err != nil || b.State != backup.Unresolved {
+	if b, err := w.agent.Backup(id); err != nil || b.State != record.Unresolved {
 		t.Fatalf("backup is %s, %+v, %v", b.State, b.Failure, err)
 	}
 	w.sna.Release("login")
-	b := w.waitFor(id, func(b backup.Backup) bool { return b.State == backup.Running })
+	b := w.waitFor(id, func(b record.Backup) bool { return b.State == record.Running })
 	if !b.SeenAt.IsZero() || b.AcceptedAt.IsZero() {
 		t.Errorf("seen %s, accepted %s", b.SeenAt, b.AcceptedAt)
 	}
@@ -201,7 +201,7 @@ func TestClientThatReportsAfterTheEnd(t *testing.T) {
 		w.start()
 	}
 	time.Sleep(time.Until(first) + 500*time.Millisecond)
-	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	wantError(t, err, agent.CoolingDown, b.CooldownUntil.UTC().Format(time.RFC3339)[:16])
 	time.Sleep(time.Until(b.CooldownUntil) + 500*time.Millisecond)
 	_ = w.agent.Telemetry(b.ID, agent.Telemetry{Status: "running"})

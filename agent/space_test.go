@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -58,7 +58,7 @@ func TestSpaceOnFUSE(t *testing.T) {
 		t.Errorf("%d of %d bytes are free", status.FreeBytes, status.TotalBytes)
 	}
 	vm, _ := w.putVM("a", 1<<20)
-	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: backup.Full, Repository: "main"})
+	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm.Name, Type: record.Full, Repository: "main"})
 	var refused *agent.Error
 	if !errors.As(err, &refused) || refused.Reason != agent.NoSpace || !strings.Contains(err.Error(), "150 MiB free") {
 		t.Errorf("the start was answered with: %v", err)
@@ -104,7 +104,7 @@ func TestRepositoryHangs(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	w.putVM("a", 1<<20)
-	if b := w.wait(w.startBackup("a").ID); b.State != backup.Completed {
+	if b := w.wait(w.startBackup("a").ID); b.State != record.Completed {
 		t.Errorf("%+v", b.Failure)
 	}
 	w.eventually("the others are compared", func() bool { return !w.agent.Catalog("main").At.IsZero() })

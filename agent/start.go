@@ -8,8 +8,8 @@ import (
 	"maps"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
@@ -21,9 +21,9 @@ const unitPrefix = "sendense-nbd-"
 // StartBackup backs up a whole VM: it leases a port per disk, makes the images, starts the exports, and asks the SNA
 // exactly once. It returns when the SNA has answered, or when everything is undone. The backup goes on, or is undone,
 // whatever becomes of ctx; its end is seen with Backup.
-func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (backup.Backup, error) {
+func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (record.Backup, error) {
 	if err := validateLabels(req); err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	if b, found, err := a.repeated(req); err != nil || found {
 		return a.firstAnswer(ctx, b, err)
@@ -32,17 +32,17 @@ func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (backup.Backu
 	start := time.Now()
 	fresh, repo, err := a.validateStart(a.work, req)
 	if err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	a.metrics.phase(phaseValidate, start)
-	var b backup.Backup
+	var b record.Backup
 	var r *run
 	err = a.steadily(func() (err error) {
 		b, r, err = a.prepare(a.work, fresh, repo, req)
 		return err
 	})
 	if err != nil {
-		return backup.Backup{}, a.prepareError(err, fresh.VM, repo)
+		return record.Backup{}, a.prepareError(err, fresh.VM, repo)
 	}
 	if r == nil { // the same request came a moment ago
 		return a.firstAnswer(ctx, b, nil)
@@ -51,22 +51,22 @@ func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (backup.Backu
 }
 
 // await waits for the answer to a start.
-func (a *Agent) await(ctx context.Context, r *run) (backup.Backup, error) {
+func (a *Agent) await(ctx context.Context, r *run) (record.Backup, error) {
 	select {
 	case <-r.answered:
 		if r.err != nil {
-			return backup.Backup{}, r.err
+			return record.Backup{}, r.err
 		}
 		return a.Backup(r.id)
 	case <-ctx.Done():
-		return backup.Backup{}, ctx.Err()
+		return record.Backup{}, ctx.Err()
 	}
 }
 
 // repeated finds the backup that a request with the same id has made before. Type auto is whatever it became.
-func (a *Agent) repeated(req StartRequest) (backup.Backup, bool, error) {
+func (a *Agent) repeated(req StartRequest) (record.Backup, bool, error) {
 	if req.RequestID == "" {
-		return backup.Backup{}, false, nil
+		return record.Backup{}, false, nil
 	}
 	first, found, err := a.store.Requested(req.RequestID)
 	if err != nil || !found {
@@ -78,7 +78,7 @@ func (a *Agent) repeated(req StartRequest) (backup.Backup, bool, error) {
 		{"repository_id", first.Repository, repository},
 		{"backup_type", string(first.Type), string(req.Type)},
 	} {
-		if f.first != f.now && f.now != string(backup.Auto) {
+		if f.first != f.now && f.now != string(record.Auto) {
 			e := errorf(InvalidRequest, "request_id %q was used before for backup %s with %s %q, now it is %q",
 				req.RequestID, first.ID, f.field, f.first, f.now)
 			e.BackupID, e.Hint = first.ID, "use a new request_id for a new request"
@@ -89,9 +89,9 @@ func (a *Agent) repeated(req StartRequest) (backup.Backup, bool, error) {
 }
 
 // firstAnswer is what the first of several equal requests was, or is going to be, answered with.
-func (a *Agent) firstAnswer(ctx context.Context, b backup.Backup, err error) (backup.Backup, error) {
+func (a *Agent) firstAnswer(ctx context.Context, b record.Backup, err error) (record.Backup, error) {
 	if err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	r, err := a.settledRun(ctx, b.ID)
 	if err != nil {
@@ -104,7 +104,7 @@ func (a *Agent) firstAnswer(ctx context.Context, b backup.Backup, err error) (ba
 		return b, err
 	}
 	if b.Failure != nil && !b.Accepted() {
-		return backup.Backup{}, failureError(b)
+		return record.Backup{}, failureError(b)
 	}
 	return b, nil
 }
@@ -113,7 +113,7 @@ func (a *Agent) firstAnswer(ctx context.Context, b backup.Backup, err error) (ba
 func (a *Agent) validateStart(ctx context.Context, req StartRequest) (vmNow, *repository.Repository, error) {
 	var none vmNow
 	switch req.Type {
-	case backup.Full, backup.Incremental, backup.Auto:
+	case record.Full, record.Incremental, record.Auto:
 	case "":
 		return none, nil, errorf(InvalidRequest, "backup_type is missing: want full, incremental or auto")
 	default:
@@ -138,7 +138,7 @@ func (a *Agent) validateStart(ctx context.Context, req StartRequest) (vmNow, *re
 	if err := vm.Validate(); err != nil {
 		return none, nil, errorf(InvalidRequest, "%w", err)
 	}
-	if _, err := a.snaRequest(backup.Backup{VM: vm.VM, Type: req.Type}); err != nil {
+	if _, err := a.snaRequest(record.Backup{VM: vm.VM, Type: req.Type}); err != nil {
 		return none, nil, err
 	}
 	if err := a.checkNewKey(repo); err != nil {
@@ -165,14 +165,14 @@ const (
 )
 
 func validateLabels(req StartRequest) error {
-	if err := backup.ValidName("vm_name", req.VMName); err != nil {
+	if err := record.ValidName("vm_name", req.VMName); err != nil {
 		return errorf(InvalidRequest, "%w", err)
 	}
 	if len(req.Tags) > maxTags {
 		return errorf(InvalidRequest, "tags: %d given, the most is %d", len(req.Tags), maxTags)
 	}
 	for k, v := range req.Tags {
-		if err := backup.ValidName("tag name", k); err != nil {
+		if err := record.ValidName("tag name", k); err != nil {
 			return errorf(InvalidRequest, "tags: %w", err)
 		}
 		if len(v) > maxTagBytes {
@@ -183,7 +183,7 @@ func validateLabels(req StartRequest) error {
 		if f.text == "" {
 			continue
 		}
-		if err := backup.ValidName(f.what, f.text); err != nil {
+		if err := record.ValidName(f.what, f.text); err != nil {
 			return errorf(InvalidRequest, "%w", err)
 		}
 	}
@@ -192,17 +192,17 @@ func validateLabels(req StartRequest) error {
 
 // prepare puts the backup on record, with the leases of all its ports or in the queue, and launches its run; no run is
 // returned for a request that was made before.
-func (a *Agent) prepare(ctx context.Context, fresh vmNow, repo *repository.Repository, req StartRequest) (backup.Backup, *run, error) {
+func (a *Agent) prepare(ctx context.Context, fresh vmNow, repo *repository.Repository, req StartRequest) (record.Backup, *run, error) {
 	vm := fresh.VM
 	kind, parent, why, err := a.chooseParent(ctx, vm, repo, req.Type)
 	if err == nil && parent == nil {
 		err = a.proveKey(ctx, vm, repo)
 	}
 	if err != nil {
-		return backup.Backup{}, nil, err
+		return record.Backup{}, nil, err
 	}
 	p := store.Preparation{
-		Backup: backup.Backup{
+		Backup: record.Backup{
 			VM: vm, Type: kind, Repository: repo.ID, Policy: req.Policy, Tags: maps.Clone(req.Tags), RequestID: req.RequestID,
 			RateLimit: cmp.Or(req.RateLimit, a.rateLimit(repo.ID)),
 			FullWhy:   why, RefreshError: fresh.refreshError,
@@ -210,7 +210,7 @@ func (a *Agent) prepare(ctx context.Context, fresh vmNow, repo *repository.Repos
 		Now:   time.Now(),
 		ID:    func(unix int64) string { return nbd.BackupID(vm.Name, unix) },
 		Ports: a.choosePorts,
-		Complete: func(b *backup.Backup, leases []backup.Lease) {
+		Complete: func(b *record.Backup, leases []record.Lease) {
 			a.plan(b, repo, parent, leases)
 			failpoint.Reach("committing prepare")
 		},
@@ -222,9 +222,9 @@ func (a *Agent) prepare(ctx context.Context, fresh vmNow, repo *repository.Repos
 }
 
 // plan says where a backup's images lie, and how each disk is going to be exported.
-func (a *Agent) plan(b *backup.Backup, repo *repository.Repository, parent *backup.Backup, leases []backup.Lease) {
+func (a *Agent) plan(b *record.Backup, repo *repository.Repository, parent *record.Backup, leases []record.Lease) {
 	b.Directory = repo.Dir(nbd.DirName(b.VM.Name), b.ID)
-	b.Runs = make([]backup.DiskRun, len(b.VM.Disks))
+	b.Runs = make([]record.DiskRun, len(b.VM.Disks))
 	for i, d := range b.VM.Disks {
 		b.Runs[i] = planDisk(b, d, leases[i])
 		b.Runs[i].KeyID = a.newKey(repo)
@@ -243,10 +243,10 @@ func (a *Agent) choosePorts(after uint16, taken func(uint16) bool, n int) ([]uin
 }
 
 // planDisk says how one disk of a backup is going to be exported.
-func planDisk(b *backup.Backup, d backup.Disk, l backup.Lease) backup.DiskRun {
+func planDisk(b *record.Backup, d record.Disk, l record.Lease) record.DiskRun {
 	export := nbd.ExportName(b.VM.Name, d.ID)
-	return backup.DiskRun{
-		DiskID: d.ID, Key: d.Key(), CapacityBytes: d.CapacityBytes, Content: backup.WholeDisk,
+	return record.DiskRun{
+		DiskID: d.ID, Key: d.Key(), CapacityBytes: d.CapacityBytes, Content: record.WholeDisk,
 		Port: l.Port, ExportName: export,
 		Image: b.Directory + "/" + export + ".qcow2",
 		Unit:  unitName(b.ID, d.ID, l.Nonce),
@@ -260,7 +260,7 @@ func unitName(backupID string, diskID int, nonce string) string {
 }
 
 // prepareError translates what the store says into what the caller is told.
-func (a *Agent) prepareError(err error, vm backup.VM, repo *repository.Repository) error {
+func (a *Agent) prepareError(err error, vm record.VM, repo *repository.Repository) error {
 	var (
 		active   *store.ActiveError
 		cooling  *store.CoolingError
@@ -300,12 +300,12 @@ func (a *Agent) prepareError(err error, vm backup.VM, repo *repository.Repositor
 }
 
 // abandon ends a backup that was prepared but not launched.
-func (a *Agent) abandon(b backup.Backup, cause error) error {
-	fail := func(b *backup.Backup) { b.Failure = failureOf(cause) }
-	if _, err := a.advance(b.ID, backup.Undoing, fail); err != nil {
+func (a *Agent) abandon(b record.Backup, cause error) error {
+	fail := func(b *record.Backup) { b.Failure = failureOf(cause) }
+	if _, err := a.advance(b.ID, record.Undoing, fail); err != nil {
 		return err
 	}
-	if _, err := a.advance(b.ID, backup.Failed, nil); err != nil {
+	if _, err := a.advance(b.ID, record.Failed, nil); err != nil {
 		return err
 	}
 	return cause

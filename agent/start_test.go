@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -21,7 +21,7 @@ func TestBackupOfThreeDisks(t *testing.T) {
 	w := newWorld(t)
 	_, sources := w.putVM("pgtest1", 64<<20, 32<<20, 1<<30)
 	b := w.startBackup("pgtest1")
-	if b.State != backup.Running {
+	if b.State != record.Running {
 		t.Errorf("state %s after the start, want running", b.State)
 	}
 	for i, d := range b.Runs {
@@ -33,10 +33,10 @@ func TestBackupOfThreeDisks(t *testing.T) {
 }
 
 // completes waits for the end of a backup, and fails the test unless its images are what the sources are.
-func (w *world) completes(b backup.Backup, sources []string) backup.Backup {
+func (w *world) completes(b record.Backup, sources []string) record.Backup {
 	w.Helper()
 	b = w.wait(b.ID)
-	if b.State != backup.Completed {
+	if b.State != record.Completed {
 		w.Fatalf("backup %s is %s: %+v", b.ID, b.State, b.Failure)
 	}
 	for i, d := range b.Runs {
@@ -84,9 +84,9 @@ func TestOddNames(t *testing.T) {
 func TestStartRefused(t *testing.T) {
 	w := newWorld(t)
 	w.putVM("vm", 1<<20)
-	_, err := w.agent.PutVM(backup.VM{Name: "empty"})
+	_, err := w.agent.PutVM(record.VM{Name: "empty"})
 	must(t, err)
-	full := agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"}
+	full := agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"}
 	for _, c := range []struct {
 		name   string
 		change func(*agent.StartRequest)
@@ -144,10 +144,10 @@ func TestSNAFails(t *testing.T) {
 			w := newWorld(t)
 			_, sources := w.putVM("vm", 1<<20, 2<<20)
 			must(t, w.sna.SetFaults(c.faults))
-			_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+			_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 			e := wantError(t, err, c.reason, c.words)
 			w.clean()
-			if b := w.wait(e.BackupID); b.State != backup.Failed || b.Failure.Reason != string(c.reason) {
+			if b := w.wait(e.BackupID); b.State != record.Failed || b.Failure.Reason != string(c.reason) {
 				t.Errorf("record: %s, %+v", b.State, b.Failure)
 			}
 			must(t, w.sna.SetFaults(snatest.Faults{}))
@@ -159,7 +159,7 @@ func TestSNAFails(t *testing.T) {
 func TestSNAUnreachable(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.SNA.URL = "http://127.0.0.1:9" })
 	w.putVM("vm", 1<<20)
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	wantError(t, err, agent.SNAUnreachable, "connection refused")
 	w.clean()
 }
@@ -177,11 +177,11 @@ func TestAnswerLost(t *testing.T) {
 			w := newWorld(t, short)
 			_, sources := w.putVM("vm", 1<<20, 2<<20)
 			must(t, w.sna.SetFaults(snatest.Faults{Answer: answer, Pause: []string{"login"}}))
-			_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+			_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 			e := wantError(t, err, agent.SNAOutcomeUnknown, "")
 			b, err := w.agent.Backup(e.BackupID)
 			must(t, err)
-			if b.State != backup.Unresolved {
+			if b.State != record.Unresolved {
 				t.Errorf("state %s, want unresolved", b.State)
 			}
 			w.sna.Release("login")
@@ -198,11 +198,11 @@ func TestNobodyConnects(t *testing.T) {
 	w.putVM("vm", 1<<20)
 	must(t, w.sna.SetFaults(snatest.Faults{LoginFails: true}))
 	b := w.wait(w.startBackup("vm").ID)
-	if b.State != backup.Failed || b.Failure.Reason != string(agent.DeadlinePassed) {
+	if b.State != record.Failed || b.Failure.Reason != string(agent.DeadlinePassed) {
 		t.Fatalf("backup is %s, %+v", b.State, b.Failure)
 	}
 	w.clean()
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	wantError(t, err, agent.CoolingDown, b.ID)
 }
 
@@ -214,12 +214,12 @@ func TestSecondStartOfOneVM(t *testing.T) {
 	var (
 		wait  sync.WaitGroup
 		mu    sync.Mutex
-		won   []backup.Backup
+		won   []record.Backup
 		other []error
 	)
 	for range callers {
 		wait.Go(func() {
-			b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+			b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -257,14 +257,14 @@ func TestForeignPort(t *testing.T) {
 func TestRangeFull(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.NBD.FirstPort, c.NBD.LastPort = 10100, 10101 })
 	w.putVM("vm", 1<<20, 1<<20, 1<<20)
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	wantError(t, err, agent.NoFreePort, "10100-10101")
 
 	two, err := net.Listen("tcp", "127.0.0.1:10100")
 	must(t, err)
 	defer two.Close()
 	w.putVM("pair", 1<<20, 1<<20)
-	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "pair", Type: backup.Full, Repository: "main"})
+	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "pair", Type: record.Full, Repository: "main"})
 	wantError(t, err, agent.NoFreePort, "held by another process")
 	w.clean()
 }
@@ -272,7 +272,7 @@ func TestRangeFull(t *testing.T) {
 func TestExporterCannotStart(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.NBD.QemuNBD = "/nonexistent/qemu-nbd" })
 	w.putVM("vm", 1<<20, 2<<20)
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	e := wantError(t, err, agent.ExporterFailed, "203/EXEC: /nonexistent/qemu-nbd cannot be executed")
 	if e.Unit == "" || e.DiskID == nil || len(e.Journal) == 0 {
 		t.Errorf("the error names unit %q, disk %v, journal %q", e.Unit, e.DiskID, e.Journal)
@@ -283,7 +283,7 @@ func TestExporterCannotStart(t *testing.T) {
 func TestImageToolMissing(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.NBD.QemuImg = "/nonexistent/qemu-img" })
 	w.putVM("vm", 1<<20)
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	wantError(t, err, agent.ImageFailed, "qemu-utils")
 	w.clean()
 }
@@ -301,7 +301,7 @@ func TestExporterDiesInMidCopy(t *testing.T) {
 	must(t, p.Kill())
 	b = w.wait(b.ID)
 	t.Logf("failed %s after the kill", b.EndedAt.Sub(killed))
-	if b.State != backup.Failed || b.Failure.DiskID == nil || *b.Failure.DiskID != 1 || b.Failure.Reason != string(agent.ExporterFailed) {
+	if b.State != record.Failed || b.Failure.DiskID == nil || *b.Failure.DiskID != 1 || b.Failure.Reason != string(agent.ExporterFailed) {
 		t.Errorf("backup is %s, %+v", b.State, b.Failure)
 	}
 	w.clean()
@@ -319,7 +319,7 @@ func TestCancel(t *testing.T) {
 	for range 2 {
 		b, err = w.agent.CancelBackup(t.Context(), b.ID)
 		must(t, err)
-		if b.State != backup.Cancelled {
+		if b.State != record.Cancelled {
 			t.Fatalf("backup is %s", b.State)
 		}
 		w.clean()
@@ -331,7 +331,7 @@ func TestCancel(t *testing.T) {
 	if !b.SnapshotMayRemain || b.CooldownUntil.IsZero() {
 		t.Errorf("its client was at work: %+v", b)
 	}
-	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	wantError(t, err, agent.CoolingDown, "cool-down until")
 	time.Sleep(time.Until(b.CooldownUntil) + 100*time.Millisecond) // it is a time that is waited for
 	b = w.completes(w.startBackup("vm"), sources)
@@ -358,7 +358,7 @@ func TestAgentRestart(t *testing.T) {
 
 func TestSameExportOnTwoControllers(t *testing.T) {
 	w := newWorld(t)
-	vm := backup.VM{Name: "twin", Disks: []backup.Disk{{ID: 0, CapacityBytes: 1 << 20}, {ID: 1, CapacityBytes: 1 << 20}}}
+	vm := record.VM{Name: "twin", Disks: []record.Disk{{ID: 0, CapacityBytes: 1 << 20}, {ID: 1, CapacityBytes: 1 << 20}}}
 	_, err := w.agent.PutVM(vm)
 	wantError(t, err, agent.InvalidRequest, "both have the disk key 2000")
 	vm.Disks[1].DeviceKey = 2016
@@ -387,7 +387,7 @@ func TestRepositoryFailures(t *testing.T) {
 		{"readonly", agent.RepositoryFailed, "read-only file system"},
 		{"missing", agent.RepositoryFailed, "no such file or directory"},
 	} {
-		_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: c.repository})
+		_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: c.repository})
 		e := wantError(t, err, c.reason, c.words)
 		if strings.Contains(e.Message, "could not be removed") {
 			t.Errorf("the error of repository %s speaks of a clean-up that has nothing to do: %s", c.repository, e.Message)

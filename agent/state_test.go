@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -45,16 +45,16 @@ func TestStateDirectoryFull(t *testing.T) {
 		}
 	}
 	begun := len(w.sna.State().Posts)
-	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	refused("a backup, while the file still has pages for its record", err)
 	if now := len(w.sna.State().Posts); now != begun {
 		t.Errorf("the SNA was asked %d times", now-begun)
 	}
 	err = nil
 	for n := 0; err == nil; n++ { // until the pages that the file has are used up
-		_, err = w.agent.PutVM(backup.VM{
+		_, err = w.agent.PutVM(record.VM{
 			Name: fmt.Sprint("other", n), InventoryPath: "/DC1/vm/" + strings.Repeat("x", 200),
-			Disks: []backup.Disk{{UnitNumber: 0, DeviceKey: 2000, CapacityBytes: 1 << 20}},
+			Disks: []record.Disk{{UnitNumber: 0, DeviceKey: 2000, CapacityBytes: 1 << 20}},
 		})
 	}
 	refused("a VM", err)
@@ -66,7 +66,7 @@ func TestStateDirectoryFull(t *testing.T) {
 	must(t, os.Remove(ballast.Name()))
 	w.eventually("it is ready when there is room again", func() bool { return w.agent.Ready(t.Context()) == nil })
 	b := w.startBackup("vm")
-	if b = w.wait(b.ID); b.State != backup.Completed {
+	if b = w.wait(b.ID); b.State != record.Completed {
 		t.Errorf("%s: %+v", b.State, b.Failure)
 	}
 	if status := w.agent.Status(t.Context()).State; status.Error != "" || status.FreeBytes == 0 {

@@ -3,7 +3,7 @@ package agent
 import (
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // putOffEvery is how often, at the most, a cool-down is put off: SBC reports every 5 seconds.
@@ -11,15 +11,15 @@ const putOffEvery = 30 * time.Second
 
 // stillLives takes a message of the SBC of a backup that has failed or was cancelled: it still reads its snapshot, so the cool-down
 // begins anew. One whose cool-down is over is told in the log, for a newer client may be destroying its snapshot.
-func (a *Agent) stillLives(b backup.Backup) {
+func (a *Agent) stillLives(b record.Backup) {
 	cooldown := a.config.SNA.Cooldown.Std()
-	if b.State != backup.Failed && b.State != backup.Cancelled || b.CooldownUntil.IsZero() || cooldown <= 0 {
+	if b.State != record.Failed && b.State != record.Cancelled || b.CooldownUntil.IsZero() || cooldown <= 0 {
 		return
 	}
 	if !a.resting.putOff(b, cooldown, min(putOffEvery, cooldown/4)) {
 		return
 	}
-	_, err := a.change(b.ID, func(b *backup.Backup) error {
+	_, err := a.change(b.ID, func(b *record.Backup) error {
 		b.CooldownUntil = time.Now().Add(cooldown)
 		return nil
 	})

@@ -8,14 +8,14 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
 // A ChainPoint is a restore point, and what it takes on the disk.
 type ChainPoint struct {
-	Backup         backup.Backup
+	Backup         record.Backup
 	AllocatedBytes int64  // of its images, now
 	Problem        string // why an image cannot be found, or that its parent is not on record
 }
@@ -54,8 +54,8 @@ func (a *Agent) Chain(vm, repositoryID string) ([]ChainPoint, error) {
 	return points, nil
 }
 
-func (a *Agent) pointsOf(vm, repositoryID string) (points []backup.Backup, err error) {
-	q := store.Query{VMName: vm, State: backup.Completed, Repository: repositoryID, Limit: store.MaxPage}
+func (a *Agent) pointsOf(vm, repositoryID string) (points []record.Backup, err error) {
+	q := store.Query{VMName: vm, State: record.Completed, Repository: repositoryID, Limit: store.MaxPage}
 	for {
 		page, next, err := a.store.Backups(q)
 		if err != nil {
@@ -67,12 +67,12 @@ func (a *Agent) pointsOf(vm, repositoryID string) (points []backup.Backup, err e
 		}
 	}
 	slices.Reverse(points) // before, those of one sequence are as their dates have them
-	slices.SortStableFunc(points, func(x, y backup.Backup) int { return cmp.Compare(x.Sequence, y.Sequence) })
+	slices.SortStableFunc(points, func(x, y record.Backup) int { return cmp.Compare(x.Sequence, y.Sequence) })
 	return points, nil
 }
 
 // measure finds out what the images of a restore point take.
-func (a *Agent) measure(b backup.Backup) ChainPoint {
+func (a *Agent) measure(b record.Backup) ChainPoint {
 	p := ChainPoint{Backup: b}
 	repo, err := a.findRepository(b.Repository)
 	if err != nil {
@@ -89,7 +89,7 @@ func (a *Agent) measure(b backup.Backup) ChainPoint {
 	return p
 }
 
-func allocated(repo *repository.Repository, b backup.Backup, file string) (int64, error) {
+func allocated(repo *repository.Repository, b record.Backup, file string) (int64, error) {
 	info, err := os.Lstat(filepath.Join(dirOf(repo, b), file))
 	if err != nil {
 		return 0, err

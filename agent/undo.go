@@ -6,9 +6,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -25,14 +25,14 @@ func (r *run) undo(cause error) error {
 		return cause
 	}
 	failpoint.Reach("undo: units removed")
-	end := backup.Cancelled
+	end := record.Cancelled
 	if b.Failure != nil {
-		end = backup.Failed
+		end = record.Failed
 	}
 	left := a.clearImages(b)
 	failpoint.Reach("undo: images removed")
 	err = r.untilRecorded(func() (err error) {
-		b, err = a.advance(r.id, end, func(b *backup.Backup) {
+		b, err = a.advance(r.id, end, func(b *record.Backup) {
 			if left != nil && b.Failure != nil {
 				b.Failure.Message += "; its images could not be removed yet: " + left.Error()
 			}
@@ -52,7 +52,7 @@ func (r *run) undo(cause error) error {
 }
 
 // endError is what the caller of a start is told when the backup has been undone.
-func endError(b backup.Backup) error {
+func endError(b record.Backup) error {
 	if b.Failure != nil {
 		return failureError(b)
 	}
@@ -62,7 +62,7 @@ func endError(b backup.Backup) error {
 }
 
 // beginUndo records that a backup is undone and why, and what is known then of its client.
-func (r *run) beginUndo(cause error) (b backup.Backup, err error) {
+func (r *run) beginUndo(cause error) (b record.Backup, err error) {
 	said, _ := r.inquiry.answer()
 	received := r.receivedSoFar()
 	err = r.untilRecorded(func() (err error) {
@@ -71,11 +71,11 @@ func (r *run) beginUndo(cause error) (b backup.Backup, err error) {
 			_, clients, err := busiest(b)
 			stays = err == nil && clients > 0
 		}
-		b, err = r.agent.change(r.id, func(b *backup.Backup) error {
-			if b.State != backup.Undoing && !errors.Is(cause, errCancelled) {
+		b, err = r.agent.change(r.id, func(b *record.Backup) error {
+			if b.State != record.Undoing && !errors.Is(cause, errCancelled) {
 				b.Failure = failureOf(cause)
 			}
-			b.State = backup.Undoing
+			b.State = record.Undoing
 			for i := range b.Runs {
 				b.Runs[i].ReceivedBytes = max(b.Runs[i].ReceivedBytes, received[b.Runs[i].DiskID])
 			}
@@ -109,15 +109,15 @@ func (r *run) receivedSoFar() map[int]uint64 {
 
 // clientMayLive says whether SBC may still be running when its exports have been stopped: the request left, nobody knows that it was
 // not acted upon, and SBC is not at its end. That it was connected, or has left, makes no difference: one that has lost its exports
-// lives on for minutes, and for hours in an incremental of many changes, and then removes its snapshot (decision 31).
-func clientMayLive(b backup.Backup) bool {
+// lives on for minutes, and for hours in an incremental of many changes, and then removes its snapshot (decision 23).
+func clientMayLive(b record.Backup) bool {
 	return mayHaveBegun(b) && (!b.AllComplete() || b.SnapshotMayRemain)
 }
 
 // mayHaveBegun says whether the request left and nobody knows that it was not acted upon.
-func mayHaveBegun(b backup.Backup) bool { return !b.CalledAt.IsZero() && !b.NotStarted }
+func mayHaveBegun(b record.Backup) bool { return !b.CalledAt.IsZero() && !b.NotStarted }
 
-func (r *run) removeUnits(b backup.Backup) error {
+func (r *run) removeUnits(b record.Backup) error {
 	group, ctx := errgroup.WithContext(r.agent.hard)
 	group.SetLimit(maxParallelDisks)
 	for _, d := range b.Runs {
@@ -128,7 +128,7 @@ func (r *run) removeUnits(b backup.Backup) error {
 
 // clearImages removes the images of an undone backup, or sets them aside when it failed after something was copied and
 // the configuration says so.
-func (a *Agent) clearImages(b backup.Backup) error {
+func (a *Agent) clearImages(b record.Backup) error {
 	repo, err := a.findRepository(b.Repository)
 	if err != nil {
 		return err
@@ -155,7 +155,7 @@ func (a *Agent) clearImages(b backup.Backup) error {
 func notAllowed(err error) bool {
 	var (
 		ours       *Error
-		transition *backup.IllegalTransitionError
+		transition *record.IllegalTransitionError
 		immutable  *store.ImmutableError
 		missing    *store.NotFoundError
 	)
@@ -163,18 +163,18 @@ func notAllowed(err error) bool {
 }
 
 // failureOf is an error as the record keeps it.
-func failureOf(err error) *backup.Failure {
+func failureOf(err error) *record.Failure {
 	if errors.Is(err, errStopping) {
 		err = errorf(ShuttingDown, "the agent was stopped before the SNA was asked")
 	}
 	e := AsError(err)
-	return &backup.Failure{
+	return &record.Failure{
 		Reason: string(e.Reason), Message: e.Message, Hint: e.Hint, DiskID: e.DiskID, Unit: e.Unit, Journal: e.Journal,
 	}
 }
 
 // failureError is the error that a record's failure was made from.
-func failureError(b backup.Backup) error {
+func failureError(b record.Backup) error {
 	f := b.Failure
 	return &Error{
 		Reason: Reason(f.Reason), Message: f.Message, Hint: f.Hint, BackupID: b.ID,

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"testing"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // TestUntilRecorded: a database that refuses a write for a moment is asked again; a change that is not allowed is not; and
@@ -27,9 +27,9 @@ func TestUntilRecorded(t *testing.T) {
 	tries = 0
 	err = r.untilRecorded(func() error {
 		tries++
-		return backup.CheckTransition(backup.Completed, backup.Undoing)
+		return record.CheckTransition(record.Completed, record.Undoing)
 	})
-	var illegal *backup.IllegalTransitionError
+	var illegal *record.IllegalTransitionError
 	if !errors.As(err, &illegal) || tries != 1 {
 		t.Errorf("after %d tries: %v", tries, err)
 	}

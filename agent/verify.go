@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/digest"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 )
 
@@ -76,7 +76,7 @@ type Verification struct {
 	ctx      context.Context // ends with the agent, or has the cause errVerifyCancelled
 	cancel   context.CancelCauseFunc
 	request  VerifyRequest
-	points   []backup.Backup // the newest first
+	points   []record.Backup // the newest first
 	done     chan struct{}   // closed at its end
 	report   VerifyReport
 	err      error
@@ -141,9 +141,9 @@ func (a *Agent) Verify(req VerifyRequest) (*Verification, error) {
 }
 
 // restorePoint is the record of a backup that is one.
-func (a *Agent) restorePoint(id string) (backup.Backup, error) {
+func (a *Agent) restorePoint(id string) (record.Backup, error) {
 	b, err := a.Backup(id)
-	if err == nil && b.State != backup.Completed {
+	if err == nil && b.State != record.Completed {
 		e := errorf(WrongState, "backup %s is %s: only one that is completed is a restore point", id, b.State)
 		e.BackupID = id
 		return b, e
@@ -152,7 +152,7 @@ func (a *Agent) restorePoint(id string) (backup.Backup, error) {
 }
 
 // exchanging refuses to look at a restore point whose directory is being exchanged for another.
-func exchanging(b backup.Backup) error {
+func exchanging(b record.Backup) error {
 	if b.Rewrite == nil || !b.Rewrite.Swapping {
 		return nil
 	}
@@ -207,7 +207,7 @@ func resultOfFiles(files []FileReport) string {
 }
 
 // manifestOf reads the manifest of a point, and says what is wrong with it as a report.
-func (a *Agent) manifestOf(repo *repository.Repository, p backup.Backup) (repository.Manifest, FileReport) {
+func (a *Agent) manifestOf(repo *repository.Repository, p record.Backup) (repository.Manifest, FileReport) {
 	f := FileReport{BackupID: p.ID, Path: dirOf(repo, p) + "/" + repository.ManifestName, Status: FileOK}
 	m, err := a.readPoint(repo, p)
 	f.found(err)

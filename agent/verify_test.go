@@ -15,11 +15,11 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // verify verifies a restore point and waits for the end.
-func (w *world) verify(b backup.Backup, deep bool) agent.VerifyReport {
+func (w *world) verify(b record.Backup, deep bool) agent.VerifyReport {
 	w.Helper()
 	v, err := w.agent.Verify(agent.VerifyRequest{BackupID: b.ID, Deep: deep})
 	must(w.TB, err)
@@ -64,10 +64,10 @@ func flip(t testing.TB, path string, offset int64, bit uint) {
 }
 
 // chain makes a full backup and two incrementals on it, of a VM with two disks.
-func (w *world) chain() (points []backup.Backup) {
+func (w *world) chain() (points []record.Backup) {
 	w.Helper()
 	_, sources := w.putVM("vm", 16<<20, 8<<20)
-	for i, kind := range []backup.Type{backup.Full, backup.Incremental, backup.Incremental} {
+	for i, kind := range []record.Type{record.Full, record.Incremental, record.Incremental} {
 		scribble(w.TB, sources[i%2], int64(1+i)<<20)
 		points = append(points, w.point("vm", kind))
 	}
@@ -75,7 +75,7 @@ func (w *world) chain() (points []backup.Backup) {
 }
 
 // filesOf are the files of restore points.
-func filesOf(points ...backup.Backup) (files []string) {
+func filesOf(points ...record.Backup) (files []string) {
 	for _, b := range points {
 		files = append(files, filepath.Join(b.Directory, "manifest.json"))
 	}
@@ -151,46 +151,46 @@ func sizeOf(t testing.TB, files ...string) (n int64) {
 // TestShallow: what is missing, cut short, put on something else, or contradicts itself is found without reading the data.
 func TestShallow(t *testing.T) {
 	for name, c := range map[string]struct {
-		harm func(t testing.TB, points []backup.Backup) // of disk 0
-		want func(points []backup.Backup) (path, problem string)
+		harm func(t testing.TB, points []record.Backup) // of disk 0
+		want func(points []record.Backup) (path, problem string)
 		also bool // the other images of the point are skipped
 	}{
 		"image missing": {
-			func(t testing.TB, p []backup.Backup) { must(t, os.Remove(p[0].Runs[0].Image)) },
-			func(p []backup.Backup) (string, string) { return p[0].Runs[0].Image, "is missing" }, false,
+			func(t testing.TB, p []record.Backup) { must(t, os.Remove(p[0].Runs[0].Image)) },
+			func(p []record.Backup) (string, string) { return p[0].Runs[0].Image, "is missing" }, false,
 		},
 		"image cut short": {
-			func(t testing.TB, p []backup.Backup) {
+			func(t testing.TB, p []record.Backup) {
 				must(t, os.Truncate(p[1].Runs[0].Image, sizeOf(t, p[1].Runs[0].Image)-1))
 			},
-			func(p []backup.Backup) (string, string) { return p[1].Runs[0].Image, "bytes, and had" }, false,
+			func(p []record.Backup) (string, string) { return p[1].Runs[0].Image, "bytes, and had" }, false,
 		},
 		"image stands on something else": {
-			func(t testing.TB, p []backup.Backup) { rebase(t, p[2].Runs[0].Image, "/etc/shadow", "raw") },
-			func(p []backup.Backup) (string, string) { return p[2].Runs[0].Image, "/etc/shadow" }, false,
+			func(t testing.TB, p []record.Backup) { rebase(t, p[2].Runs[0].Image, "/etc/shadow", "raw") },
+			func(p []record.Backup) (string, string) { return p[2].Runs[0].Image, "/etc/shadow" }, false,
 		},
 		"image is a link": {
-			func(t testing.TB, p []backup.Backup) {
+			func(t testing.TB, p []record.Backup) {
 				must(t, os.Rename(p[0].Runs[0].Image, p[0].Runs[0].Image+".away"))
 				must(t, os.Symlink(p[0].Runs[0].Image+".away", p[0].Runs[0].Image))
 			},
-			func(p []backup.Backup) (string, string) { return p[0].Runs[0].Image, "" }, false,
+			func(p []record.Backup) (string, string) { return p[0].Runs[0].Image, "" }, false,
 		},
 		"metadata contradict themselves": {
 			// The refcount table's offset, in the header, leads elsewhere.
-			func(t testing.TB, p []backup.Backup) { flip(t, p[0].Runs[0].Image, 54, 0) },
-			func(p []backup.Backup) (string, string) { return p[0].Runs[0].Image, "" }, false,
+			func(t testing.TB, p []record.Backup) { flip(t, p[0].Runs[0].Image, 54, 0) },
+			func(p []record.Backup) (string, string) { return p[0].Runs[0].Image, "" }, false,
 		},
 		"manifest missing": {
-			func(t testing.TB, p []backup.Backup) { must(t, os.Remove(p[0].Directory+"/manifest.json")) },
-			func(p []backup.Backup) (string, string) { return p[0].Directory + "/manifest.json", "no manifest" }, true,
+			func(t testing.TB, p []record.Backup) { must(t, os.Remove(p[0].Directory+"/manifest.json")) },
+			func(p []record.Backup) (string, string) { return p[0].Directory + "/manifest.json", "no manifest" }, true,
 		},
 		"manifest of another": {
-			func(t testing.TB, p []backup.Backup) {
+			func(t testing.TB, p []record.Backup) {
 				must(t, os.Rename(p[2].Directory+"/manifest.json", p[0].Directory+"/manifest.json"))
 				must(t, os.Link(p[0].Directory+"/manifest.json", p[2].Directory+"/manifest.json"))
 			},
-			func(p []backup.Backup) (string, string) { return p[0].Directory + "/manifest.json", p[2].ID }, true,
+			func(p []record.Backup) (string, string) { return p[0].Directory + "/manifest.json", p[2].ID }, true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -238,7 +238,7 @@ func TestRepositoryAway(t *testing.T) {
 }
 
 // undigest makes a manifest one of an agent that knew no digests.
-func undigest(t testing.TB, b backup.Backup) {
+func undigest(t testing.TB, b record.Backup) {
 	t.Helper()
 	path := filepath.Join(b.Directory, "manifest.json")
 	text, err := os.ReadFile(path)
@@ -288,7 +288,7 @@ func TestDamagedIsNotBuiltUpon(t *testing.T) {
 	w.stop()
 	w.start() // it is on record
 
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main"})
 	wantError(t, err, agent.NoParent, "found damaged")
 	_, err = w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: points[2].ID})
 	if e := wantError(t, err, agent.Damaged, "found damaged"); !strings.Contains(e.Message, image) {
@@ -308,12 +308,12 @@ func TestDamagedIsNotBuiltUpon(t *testing.T) {
 
 	flip(t, image, at, 3)
 	wantVerified(t, w.verify(points[0], true), agent.VerifiedOK, nil)
-	if b := w.point("vm", backup.Auto); b.Parent != points[2].ID {
+	if b := w.point("vm", record.Auto); b.Parent != points[2].ID {
 		t.Errorf("auto made a backup of type %s on %q", b.Type, b.Parent)
 	}
 	flip(t, image, at, 3)
 	wantVerified(t, w.verify(points[0], true), agent.VerifiedDamaged, map[string]agent.FileStatus{image: agent.FileDamaged})
-	if b := w.point("vm", backup.Auto); b.Type != backup.Full {
+	if b := w.point("vm", record.Auto); b.Type != record.Full {
 		t.Errorf("auto made a backup of type %s on %q", b.Type, b.Parent)
 	}
 }

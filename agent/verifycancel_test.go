@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // TestVerifyCancelled: a verification that would take hours ends in seconds for all who wait for it, marks nothing, and holds nothing;
@@ -16,7 +16,7 @@ func TestVerifyCancelled(t *testing.T) {
 	w := newWorld(t)
 	points := w.chain()
 	top := points[2]
-	marks := func() (list []*backup.Verification) {
+	marks := func() (list []*record.Verification) {
 		for _, p := range points {
 			b, err := w.agent.Backup(p.ID)
 			must(t, err)
@@ -33,7 +33,7 @@ func TestVerifyCancelled(t *testing.T) {
 	w.eventually("it reads", func() bool { return first.Progress().File != "" })
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if b, err := w.agent.CancelBackup(ctx, top.ID); err != nil || b.State != backup.Completed {
+	if b, err := w.agent.CancelBackup(ctx, top.ID); err != nil || b.State != record.Completed {
 		t.Errorf("%s, %v", b.State, err)
 	}
 	for _, v := range []*agent.Verification{first, joined} {

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"sync"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // verifying is what is being verified now. It is in memory only: a verification does not outlive its agent, and nobody else
@@ -23,12 +23,12 @@ type verifyKey struct {
 
 // pinChain keeps a restore point and all it stands on from being deleted, and returns them, the newest first. What they stand on
 // may be missing on record: then the chain is as long as it is known. The caller holds verifying.mu.
-func (a *Agent) pinChain(point backup.Backup) ([]backup.Backup, error) {
+func (a *Agent) pinChain(point record.Backup) ([]record.Backup, error) {
 	point, err := a.restorePoint(point.ID) // as it is now
 	if err != nil {
 		return nil, err
 	}
-	points := []backup.Backup{point}
+	points := []record.Backup{point}
 	for point.Parent != "" && len(points) < maxChain {
 		parent, err := a.Backup(point.Parent)
 		if AsError(err).has(BackupNotFound) {
@@ -45,7 +45,7 @@ func (a *Agent) pinChain(point backup.Backup) ([]backup.Backup, error) {
 	return points, nil
 }
 
-func (a *Agent) unpin(points []backup.Backup) {
+func (a *Agent) unpin(points []record.Backup) {
 	a.verifying.mu.Lock()
 	defer a.verifying.mu.Unlock()
 	for _, p := range points {

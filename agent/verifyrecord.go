@@ -5,34 +5,34 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // recordVerification writes down what was found of one restore point, and returns whether that is on record. What could not be
 // looked at leaves the record as it was: it is still due.
-func (a *Agent) recordVerification(p backup.Backup, deep bool, files []FileReport) bool {
+func (a *Agent) recordVerification(p record.Backup, deep bool, files []FileReport) bool {
 	now, result := time.Now(), resultOfFiles(files)
 	a.metrics.verified(deep, result)
 	a.logVerification(p, deep, result, files)
 	if result == VerifiedIncomplete && !onlyUndigested(files) {
 		return false
 	}
-	return a.putVerification(p, now, func(before *backup.Verification) *backup.Verification {
+	return a.putVerification(p, now, func(before *record.Verification) *record.Verification {
 		return mergeVerification(before, now, deep, files)
 	})
 }
 
 // putVerification writes down what is known of the files of a restore point. Where it is damaged now and was not, or the other way
 // round, so is all that stands on it: whoever watches is told of each.
-func (a *Agent) putVerification(p backup.Backup, now time.Time, merge func(*backup.Verification) *backup.Verification) bool {
+func (a *Agent) putVerification(p record.Backup, now time.Time, merge func(*record.Verification) *record.Verification) bool {
 	was, err := a.store.DamagedBy(p.ID)
 	if err != nil {
 		a.log.Error("the database cannot be read", logError, err)
 	}
 	changed := false
 	failpoint.Reach("verify: before record")
-	_, err = a.store.PutVerification(p.ID, now, func(before *backup.Verification) *backup.Verification {
+	_, err = a.store.PutVerification(p.ID, now, func(before *record.Verification) *record.Verification {
 		after := merge(before)
 		changed = (before != nil && len(before.Damage) > 0) != (len(after.Damage) > 0)
 		return after
@@ -59,8 +59,8 @@ func onlyUndigested(files []FileReport) bool {
 
 // mergeVerification is what is known after a look at the files of a restore point. Damage that only reading can show is gone
 // only when reading does not show it any more.
-func mergeVerification(before *backup.Verification, now time.Time, deep bool, files []FileReport) *backup.Verification {
-	after := backup.Verification{At: now}
+func mergeVerification(before *record.Verification, now time.Time, deep bool, files []FileReport) *record.Verification {
+	after := record.Verification{At: now}
 	if before != nil && !deep {
 		after.DeepAt, after.Undigested = before.DeepAt, before.Undigested
 		for _, d := range before.Damage {
@@ -75,7 +75,7 @@ func mergeVerification(before *backup.Verification, now time.Time, deep bool, fi
 	for _, f := range files {
 		after.Undigested = after.Undigested || f.Status == FileUndigested
 		if f.Status == FileDamaged && !knownDamage(after.Damage, f.file()) {
-			after.Damage = append(after.Damage, backup.FileDamage{File: f.file(), DiskID: f.DiskID, Problem: f.Problem, Deep: f.deep})
+			after.Damage = append(after.Damage, record.FileDamage{File: f.file(), DiskID: f.DiskID, Problem: f.Problem, Deep: f.deep})
 		}
 	}
 	return &after
@@ -83,7 +83,7 @@ func mergeVerification(before *backup.Verification, now time.Time, deep bool, fi
 
 func (f FileReport) file() string { return f.Path[strings.LastIndexByte(f.Path, '/')+1:] }
 
-func knownDamage(list []backup.FileDamage, file string) bool {
+func knownDamage(list []record.FileDamage, file string) bool {
 	for _, d := range list {
 		if d.File == file {
 			return true
@@ -92,7 +92,7 @@ func knownDamage(list []backup.FileDamage, file string) bool {
 	return false
 }
 
-func (a *Agent) logVerification(p backup.Backup, deep bool, result string, files []FileReport) {
+func (a *Agent) logVerification(p record.Backup, deep bool, result string, files []FileReport) {
 	for _, f := range files {
 		switch f.Status {
 		case FileDamaged:
@@ -105,7 +105,7 @@ func (a *Agent) logVerification(p backup.Backup, deep bool, result string, files
 }
 
 // knownDamaged says, as a finding, that a restore point is on record as damaged.
-func knownDamaged(p backup.Backup) error {
+func knownDamaged(p record.Backup) error {
 	damage := p.Damage()
 	if len(damage) == 0 {
 		return nil
@@ -115,16 +115,16 @@ func knownDamaged(p backup.Backup) error {
 
 // recordDamage writes down that the content of an image is not what was written, which was found by reading it alone: of the restore
 // point's other files nothing new is known.
-func (a *Agent) recordDamage(p backup.Backup, f FileReport) {
+func (a *Agent) recordDamage(p record.Backup, f FileReport) {
 	now := time.Now()
 	a.logVerification(p, true, VerifiedDamaged, []FileReport{f})
-	a.putVerification(p, now, func(before *backup.Verification) *backup.Verification {
-		after := backup.Verification{At: now}
+	a.putVerification(p, now, func(before *record.Verification) *record.Verification {
+		after := record.Verification{At: now}
 		if before != nil {
 			after = *before
 		}
 		if !knownDamage(after.Damage, f.file()) {
-			after.Damage = append(slices.Clone(after.Damage), backup.FileDamage{File: f.file(), DiskID: f.DiskID, Problem: f.Problem, Deep: true})
+			after.Damage = append(slices.Clone(after.Damage), record.FileDamage{File: f.file(), DiskID: f.DiskID, Problem: f.Problem, Deep: true})
 		}
 		return &after
 	})

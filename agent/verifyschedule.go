@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 const (
@@ -57,10 +57,10 @@ func (a *Agent) verifyBySchedule() {
 
 // dueToVerify is the restore point that was verified longest ago, if that is too long ago. A date in the future is none: a clock
 // that was wrong once must not put a verification off for years.
-func (a *Agent) dueToVerify(deep bool, tried map[string]time.Time) (backup.Backup, bool) {
+func (a *Agent) dueToVerify(deep bool, tried map[string]time.Time) (record.Backup, bool) {
 	interval := a.verifyInterval(deep)
 	if interval == 0 {
-		return backup.Backup{}, false
+		return record.Backup{}, false
 	}
 	now := time.Now()
 	p, found, err := a.store.LongestUnverified(deep, now, func(id string) bool { return time.Since(tried[id]) < verifyRetry })
@@ -68,7 +68,7 @@ func (a *Agent) dueToVerify(deep bool, tried map[string]time.Time) (backup.Backu
 		a.log.Error("what is to be verified cannot be found out", logError, err)
 		return p, false
 	}
-	return p, found && now.Sub(backup.Believed(p.VerifiedAt(deep), now)) >= interval
+	return p, found && now.Sub(record.Believed(p.VerifiedAt(deep), now)) >= interval
 }
 
 func (a *Agent) verifyInterval(deep bool) time.Duration {
@@ -80,7 +80,7 @@ func (a *Agent) verifyInterval(deep bool) time.Duration {
 
 // verifyDue verifies the files of one restore point; what it stands on has its own turn. It returns whether what was found is on
 // record.
-func (a *Agent) verifyDue(p backup.Backup, deep bool) bool {
+func (a *Agent) verifyDue(p record.Backup, deep bool) bool {
 	ctx, cancel := context.WithCancelCause(a.work)
 	defer cancel(nil)
 	a.verifying.mu.Lock()

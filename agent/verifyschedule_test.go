@@ -4,8 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -17,7 +17,7 @@ func scheduled(rate int64) func(*config.Config, *snatest.Options) {
 }
 
 // known waits until what is on record of a restore point's files is what is wanted.
-func (w *world) known(id string, what string, holds func(v backup.Verification) bool) {
+func (w *world) known(id string, what string, holds func(v record.Verification) bool) {
 	w.Helper()
 	w.eventually(what, func() bool {
 		b, err := w.agent.Backup(id)
@@ -31,14 +31,14 @@ func (w *world) known(id string, what string, holds func(v backup.Verification) 
 func TestVerifySchedule(t *testing.T) {
 	w := newWorld(t, scheduled(0))
 	points := w.chain()
-	read := func(v backup.Verification) bool { return !v.DeepAt.IsZero() && len(v.Damage) == 0 }
+	read := func(v record.Verification) bool { return !v.DeepAt.IsZero() && len(v.Damage) == 0 }
 	for _, p := range points {
 		w.known(p.ID, "a verification by schedule", read)
 	}
 	image := points[0].Runs[0].Image
 	at := dataOffset(t, image)
 	flip(t, image, at, 5)
-	damaged := func(v backup.Verification) bool { return len(v.Damage) == 1 && v.Damage[0].Deep }
+	damaged := func(v record.Verification) bool { return len(v.Damage) == 1 && v.Damage[0].Deep }
 	w.known(points[0].ID, "the damage to be found", damaged)
 	w.eventually("the damage to be told", func() bool { return w.scrape()["sendense_verify_damaged_restore_points"] == 3 }) // all that stands on it, too
 	w.stop()
@@ -47,7 +47,7 @@ func TestVerifySchedule(t *testing.T) {
 	b, err := w.agent.Backup(points[0].ID)
 	must(t, err)
 	before := b.Verified.DeepAt
-	w.known(points[0].ID, "another verification after a restart", func(v backup.Verification) bool { return damaged(v) && v.DeepAt.After(before) })
+	w.known(points[0].ID, "another verification after a restart", func(v record.Verification) bool { return damaged(v) && v.DeepAt.After(before) })
 	flip(t, image, at, 5)
 	w.known(points[0].ID, "the damage to be gone", read)
 	s := w.scrape()
@@ -63,7 +63,7 @@ func TestVerifySchedule(t *testing.T) {
 func TestVerifyScheduleGivesWay(t *testing.T) {
 	w := newWorld(t, scheduled(1<<20))
 	w.putVM("vm", 64<<20)
-	b := w.point("vm", backup.Full)
+	b := w.point("vm", record.Full)
 	w.eventually("the schedule to read", func() bool { return w.scrape()["sendense_verify_read_bytes_total"] > 0 })
 	must(t, w.delete(b.ID))
 	w.gone(b)

@@ -9,8 +9,8 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/digest"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -27,7 +27,7 @@ type verifyWalk struct {
 }
 
 // count finds out how much there is to do, as far as that can be told.
-func (w *verifyWalk) count(points []backup.Backup) {
+func (w *verifyWalk) count(points []record.Backup) {
 	for _, p := range points {
 		w.progress.FilesTotal += 1 + len(p.Runs)
 		repo, err := w.agent.findRepository(p.Repository)
@@ -44,7 +44,7 @@ func (w *verifyWalk) count(points []backup.Backup) {
 }
 
 // point looks at the manifest and the images of one restore point.
-func (w *verifyWalk) point(p backup.Backup) []FileReport {
+func (w *verifyWalk) point(p record.Backup) []FileReport {
 	repo, err := w.agent.findRepository(p.Repository)
 	if err != nil {
 		f := FileReport{BackupID: p.ID, Path: p.Directory}
@@ -72,7 +72,7 @@ func (w *verifyWalk) point(p backup.Backup) []FileReport {
 }
 
 // skip reports the images of a restore point whose manifest cannot be read: what of them is missing can be told all the same.
-func (w *verifyWalk) skip(repo *repository.Repository, p backup.Backup, manifest FileReport) (files []FileReport) {
+func (w *verifyWalk) skip(repo *repository.Repository, p record.Backup, manifest FileReport) (files []FileReport) {
 	for _, d := range p.Runs {
 		f := FileReport{
 			BackupID: p.ID, DiskID: new(d.DiskID), Path: filepath.Join(dirOf(repo, p), filepath.Base(d.Image)),
@@ -92,7 +92,7 @@ func (w *verifyWalk) skip(repo *repository.Repository, p backup.Backup, manifest
 
 // below is the manifest of what a restore point stands on; nil where there is none, or it cannot be read, which is told of the
 // other point.
-func (w *verifyWalk) below(repo *repository.Repository, p backup.Backup) *repository.Manifest {
+func (w *verifyWalk) below(repo *repository.Repository, p record.Backup) *repository.Manifest {
 	if p.Parent == "" {
 		return nil
 	}
@@ -104,7 +104,7 @@ func (w *verifyWalk) below(repo *repository.Repository, p backup.Backup) *reposi
 }
 
 // image looks at one image: what it says of itself, its metadata, its links, and when deep all of its bytes.
-func (w *verifyWalk) image(repo *repository.Repository, p backup.Backup, d repository.ManifestDisk, below *repository.Manifest) FileReport {
+func (w *verifyWalk) image(repo *repository.Repository, p record.Backup, d repository.ManifestDisk, below *repository.Manifest) FileReport {
 	f := FileReport{BackupID: p.ID, DiskID: new(d.DiskID), Path: filepath.Join(dirOf(repo, p), d.File), Status: FileOK}
 	w.begin(f.Path)
 	defer func() { w.end(f.Bytes) }()
@@ -141,7 +141,7 @@ func (w *verifyWalk) image(repo *repository.Repository, p backup.Backup, d repos
 
 // remembered has a look at what costs little not call a file well of which the content was found damaged: only reading can show that
 // this is gone.
-func (w *verifyWalk) remembered(p backup.Backup, f *FileReport) {
+func (w *verifyWalk) remembered(p record.Backup, f *FileReport) {
 	for _, d := range p.Damage() {
 		if w.deep || !d.Deep || d.File != f.file() {
 			continue
@@ -154,7 +154,7 @@ func (w *verifyWalk) remembered(p backup.Backup, f *FileReport) {
 }
 
 // compare reads an image whole.
-func (w *verifyWalk) compare(repo *repository.Repository, p backup.Backup, d repository.ManifestDisk, f *FileReport) {
+func (w *verifyWalk) compare(repo *repository.Repository, p record.Backup, d repository.ManifestDisk, f *FileReport) {
 	done := w.progress.BytesDone
 	now, err := w.agent.digest(w.ctx, repo, p, d.File, digest.Options{Limit: w.limit, Progress: func(n int64) {
 		w.progress.BytesDone += n

@@ -12,13 +12,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
 // PutVM puts a VM on record, or replaces the record of that name. A backup that runs goes on with what it began with.
-func (a *Agent) PutVM(vm backup.VM) (created bool, err error) {
+func (a *Agent) PutVM(vm record.VM) (created bool, err error) {
 	if err := a.validVM(vm); err != nil {
 		return false, err
 	}
@@ -32,7 +32,7 @@ func (a *Agent) PutVM(vm backup.VM) (created bool, err error) {
 
 // CheckVM says what PutVM would do with a VM, and does nothing: refuse it, make a record, replace one, or put in its place
 // what is there already.
-func (a *Agent) CheckVM(vm backup.VM) (created, unchanged bool, err error) {
+func (a *Agent) CheckVM(vm record.VM) (created, unchanged bool, err error) {
 	if err := a.validVM(vm); err != nil {
 		return false, false, err
 	}
@@ -48,7 +48,7 @@ func (a *Agent) CheckVM(vm backup.VM) (created, unchanged bool, err error) {
 	return false, reflect.DeepEqual(old, vm), nil
 }
 
-func (a *Agent) validVM(vm backup.VM) error {
+func (a *Agent) validVM(vm record.VM) error {
 	if err := vm.Validate(); err != nil {
 		return errorf(InvalidRequest, "%w", err)
 	}
@@ -64,13 +64,13 @@ func (a *Agent) validVM(vm backup.VM) error {
 }
 
 // VM returns the record of a VM.
-func (a *Agent) VM(name string) (backup.VM, error) {
+func (a *Agent) VM(name string) (record.VM, error) {
 	vm, err := a.store.VM(name)
 	return vm, notFound(err)
 }
 
 // VMs lists records by name, after the name given; next is where the following page begins, "" at the end.
-func (a *Agent) VMs(after string, limit int) (vms []backup.VM, next string, err error) {
+func (a *Agent) VMs(after string, limit int) (vms []record.VM, next string, err error) {
 	if limit, err = pageSize(limit); err != nil {
 		return nil, "", err
 	}
@@ -92,14 +92,14 @@ func (a *Agent) RemoveVM(name string) error {
 
 // vmNow is a VM that is about to be backed up.
 type vmNow struct {
-	backup.VM
+	record.VM
 	refreshError string // why its disks could not be looked up, and are those on record; "" = they need not be, or were
 }
 
 // freshVM returns the record of a VM, brought up to date by the SNA where the record asks for that.
 func (a *Agent) freshVM(ctx context.Context, name string) (vmNow, error) {
 	vm, err := a.VM(name)
-	if err != nil || vm.Refresh == backup.NoRefresh {
+	if err != nil || vm.Refresh == record.NoRefresh {
 		return vmNow{VM: vm}, err
 	}
 	fresh, err := a.rediscover(ctx, vm)
@@ -107,7 +107,7 @@ func (a *Agent) freshVM(ctx context.Context, name string) (vmNow, error) {
 		return vmNow{VM: fresh}, nil
 	}
 	a.metrics.refreshFailures.Inc()
-	if vm.Refresh == backup.RequireRefresh {
+	if vm.Refresh == record.RequireRefresh {
 		e := AsError(err)
 		e.Message = fmt.Sprintf("vm %q: its disks cannot be looked up, and its record demands that: %s", name, e.Message)
 		return vmNow{VM: vm}, e
@@ -117,7 +117,7 @@ func (a *Agent) freshVM(ctx context.Context, name string) (vmNow, error) {
 }
 
 // rediscover looks up one VM by its inventory path, and puts what it finds on record.
-func (a *Agent) rediscover(ctx context.Context, vm backup.VM) (backup.VM, error) {
+func (a *Agent) rediscover(ctx context.Context, vm record.VM) (record.VM, error) {
 	found, err := a.lookUp(ctx, vm)
 	switch {
 	case err != nil:
@@ -132,7 +132,7 @@ func (a *Agent) rediscover(ctx context.Context, vm backup.VM) (backup.VM, error)
 
 // lookUp finds a VM by its inventory path. The SNA filters by names, in which it looks for the last segment of the path; what it
 // finds in that way it may give another path (contract §4), so the whole inventory is looked through when the VM is not there.
-func (a *Agent) lookUp(ctx context.Context, vm backup.VM) (DiscoveredVM, error) {
+func (a *Agent) lookUp(ctx context.Context, vm record.VM) (DiscoveredVM, error) {
 	filters := []string{""}
 	if name := segment(vm); !strings.Contains(name, ",") && strings.TrimSpace(name) == name { // the SNA splits and trims it
 		filters = []string{name, ""}
@@ -175,8 +175,8 @@ func (a *Agent) DiscoverVMs(ctx context.Context, r DiscoverRequest) ([]Discovere
 
 // discovered makes a record of what the SNA said of one VM. What cannot be one is told, not dropped.
 func (a *Agent) discovered(r DiscoverRequest, f sna.DiscoveredVM) DiscoveredVM {
-	d := DiscoveredVM{VM: backup.VM{
-		Name: f.Name, ContextID: f.ID, UUID: f.ID, InventoryPath: f.Path, VCenter: r.VCenter, Refresh: backup.PreferRefresh,
+	d := DiscoveredVM{VM: record.VM{
+		Name: f.Name, ContextID: f.ID, UUID: f.ID, InventoryPath: f.Path, VCenter: r.VCenter, Refresh: record.PreferRefresh,
 	}}
 	for i, disk := range f.Disks {
 		key, err := disk.Key()
@@ -184,7 +184,7 @@ func (a *Agent) discovered(r DiscoverRequest, f sna.DiscoveredVM) DiscoveredVM {
 			d.Error = err.Error()
 			return d
 		}
-		d.VM.Disks = append(d.VM.Disks, backup.Disk{
+		d.VM.Disks = append(d.VM.Disks, record.Disk{
 			ID: i, UnitNumber: disk.UnitNumber, DeviceKey: key, CapacityBytes: disk.CapacityBytes, Label: disk.Label,
 		})
 	}

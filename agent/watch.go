@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // watchQueue is how many events a watcher may lag behind before it loses some.
@@ -33,7 +33,7 @@ func (w *watcher) hears(e Event) bool {
 	return w.query.Restores && (w.query.RestoreID == "" || w.query.RestoreID == r.ID) && (w.query.VMName == "" || w.query.VMName == r.VMName)
 }
 
-func (w *watcher) wants(b backup.Backup) bool {
+func (w *watcher) wants(b record.Backup) bool {
 	return !w.query.Restores && (w.query.BackupID == "" || w.query.BackupID == b.ID) && (w.query.VMName == "" || w.query.VMName == b.VM.Name)
 }
 
@@ -224,7 +224,7 @@ func (a *Agent) progressEvents(ctx context.Context, w *watcher) []Event {
 	}
 	var list []Event
 	for _, b := range active {
-		if !w.wants(b) || (b.State != backup.Running && b.State != backup.Unresolved) {
+		if !w.wants(b) || (b.State != record.Running && b.State != record.Unresolved) {
 			continue
 		}
 		if p, err := a.progress(ctx, b); err == nil {

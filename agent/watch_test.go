@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // TestWatch: a watcher is told every state, in order and once, and progress in between; one that never reads is in
@@ -22,7 +22,7 @@ func TestWatch(t *testing.T) {
 	must(t, err)
 	w.sna.Hold("copy/0")
 	b := w.startBackup("vm")
-	var states []backup.State
+	var states []record.State
 	for e := range events {
 		switch e.Kind {
 		case agent.EventState:
@@ -42,7 +42,7 @@ func TestWatch(t *testing.T) {
 			break
 		}
 	}
-	want := []backup.State{backup.Preparing, backup.Exporting, backup.Calling, backup.Running, backup.Finishing, backup.Completed}
+	want := []record.State{record.Preparing, record.Exporting, record.Calling, record.Running, record.Finishing, record.Completed}
 	if !slices.Equal(states, want) {
 		t.Errorf("told of %v, want %v", states, want)
 	}

@@ -3,7 +3,7 @@ package agent
 import (
 	"testing"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // TestSlowWatcher: a watcher that does not read harms nobody. What does not fit is dropped, and it is told how much.
@@ -13,14 +13,14 @@ func TestSlowWatcher(t *testing.T) {
 	all.add(slow)
 	const extra = 100
 	for range watchQueue + extra {
-		all.tell(Event{Kind: EventState, Backup: backup.Backup{ID: "b"}})
+		all.tell(Event{Kind: EventState, Backup: record.Backup{ID: "b"}})
 	}
 	for range watchQueue {
 		if e := <-slow.events; e.Kind != EventState {
 			t.Fatalf("event %+v", e)
 		}
 	}
-	all.tell(Event{Kind: EventState, Backup: backup.Backup{ID: "b"}})
+	all.tell(Event{Kind: EventState, Backup: record.Backup{ID: "b"}})
 	if e := <-slow.events; e.Kind != EventDropped || e.Dropped != extra {
 		t.Errorf("event %+v, want %d dropped", e, extra)
 	}
@@ -30,7 +30,7 @@ func TestSlowWatcher(t *testing.T) {
 }
 
 func TestWatcherWants(t *testing.T) {
-	b := backup.Backup{ID: "b", VM: backup.VM{Name: "vm"}}
+	b := record.Backup{ID: "b", VM: record.VM{Name: "vm"}}
 	for _, c := range []struct {
 		query WatchQuery
 		want  bool

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -113,7 +113,7 @@ func looksZero(f io.ReaderAt, at, length int64) bool {
 
 // A sampledCopy is what became of a disk that was copied as SBC does.
 type sampledCopy struct {
-	backup            backup.Backup
+	backup            record.Backup
 	accepted, refused int
 	identical         bool
 	taken             int64
@@ -159,7 +159,7 @@ func TestSampledZeroes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, configure)
 			_, sources := w.putVM("vm", sampledBytes)
-			for _, kind := range []backup.Type{backup.Full, backup.Incremental} {
+			for _, kind := range []record.Type{record.Full, record.Incremental} {
 				betweenSamples(t, sources[0])
 				c := w.copySampledBackup(agent.StartRequest{VMName: "vm", Type: kind, Repository: "main"}, sources[0])
 				if c.refused == 0 || c.accepted != 0 || !c.identical {
@@ -169,7 +169,7 @@ func TestSampledZeroes(t *testing.T) {
 				if c.taken > 16<<20 {
 					t.Errorf("%s: the image takes %d bytes", kind, c.taken)
 				}
-				if b := w.wait(c.backup.ID); b.State != backup.Completed {
+				if b := w.wait(c.backup.ID); b.State != record.Completed {
 					t.Fatalf("%s: %s: %+v", kind, b.State, b.Failure)
 				}
 				r := w.serve(agent.RestoreRequest{BackupID: c.backup.ID})
@@ -186,7 +186,7 @@ func TestZeroesAreAccepted(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.SNA.AcceptWriteZeroes = true })
 	_, sources := w.putVM("vm", sampledBytes)
 	betweenSamples(t, sources[0])
-	c := w.copySampledBackup(agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"}, sources[0])
+	c := w.copySampledBackup(agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"}, sources[0])
 	if c.accepted == 0 || c.refused != 0 || c.identical {
 		t.Errorf("%d requests for zeroes accepted, %d refused, identical %v", c.accepted, c.refused, c.identical)
 	}
@@ -201,25 +201,25 @@ func TestNothingStandsOnAcceptedZeroes(t *testing.T) {
 	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.SNA.AcceptWriteZeroes = true })
 	_, sources := w.putVM("vm", sampledBytes)
 	betweenSamples(t, sources[0])
-	full := w.point("vm", backup.Full)
-	if b := w.point("vm", backup.Incremental); b.Parent != full.ID { // its client is known to be exact
+	full := w.point("vm", record.Full)
+	if b := w.point("vm", record.Incremental); b.Parent != full.ID { // its client is known to be exact
 		t.Errorf("the incremental stands on %q, not on %s", b.Parent, full.ID)
 	}
 
 	w.stop()
 	w.config.SNA.AcceptWriteZeroes = false
 	w.start()
-	request := agent.StartRequest{VMName: "vm", Type: backup.Incremental, Repository: "main"}
+	request := agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main"}
 	_, err := w.agent.StartBackup(t.Context(), request)
 	if e := agent.AsError(err); err == nil || e.Reason != agent.NoParent || !strings.Contains(e.Message, "may lack data") || e.Hint == "" {
 		t.Errorf("an incremental: %+v", err)
 	}
-	exact := w.point("vm", backup.Auto)
-	if exact.Type != backup.Full || !strings.Contains(exact.FullWhy, "may lack data") || !exact.ZeroesRefused {
+	exact := w.point("vm", record.Auto)
+	if exact.Type != record.Full || !strings.Contains(exact.FullWhy, "may lack data") || !exact.ZeroesRefused {
 		t.Errorf("auto made %s, as %q, refused %v", exact.Type, exact.FullWhy, exact.ZeroesRefused)
 	}
 	w.comparePoint(exact, sources)
-	if b := w.point("vm", backup.Incremental); b.Parent != exact.ID || !b.ZeroesRefused {
+	if b := w.point("vm", record.Incremental); b.Parent != exact.ID || !b.ZeroesRefused {
 		t.Errorf("the next incremental stands on %q, not on %s, refused %v", b.Parent, exact.ID, b.ZeroesRefused)
 	}
 }
@@ -236,7 +236,7 @@ exec /usr/bin/qemu-nbd "$@"
 `), 0o755))
 	})
 	w.putVM("vm", 8<<20, 8<<20)
-	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: backup.Full, Repository: "main"})
+	_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
 	e := wantError(t, err, agent.ExporterFailed, "this QEMU cannot refuse WRITE_ZEROES")
 	if e.Hint != agent.RefusalHint || !strings.Contains(strings.Join(e.Journal, "\n"), "Unknown driver") {
 		t.Errorf("hint %q, journal %q", e.Hint, e.Journal)
@@ -251,7 +251,7 @@ exec /usr/bin/qemu-nbd "$@"
 func TestRestoresAcceptZeroes(t *testing.T) {
 	w := newWorld(t)
 	_, sources := w.putVM("vm", 8<<20)
-	b := w.point("vm", backup.Full)
+	b := w.point("vm", record.Full)
 	r := w.serve(agent.RestoreRequest{BackupID: b.ID, Writable: true})
 	c, err := nbd.Dial(t.Context(), net.JoinHostPort(w.config.NBD.Host, itoa(int(r.Disks[0].Port))), r.Disks[0].ExportName)
 	must(t, err)

@@ -12,7 +12,7 @@ var cannotRefuse = regexp.MustCompile("(Unknown d|D)river '" + BlkdebugDriver)
 // CannotRefuse says whether these are the words of a qemu-nbd that has no BlkdebugDriver to refuse zeroes by.
 func CannotRefuse(words string) bool { return cannotRefuse.MatchString(words) }
 
-// pieceBytes is how much of a WRITE is looked at for zeroes at once. Why so much: decision 29.
+// pieceBytes is how much of a WRITE is looked at for zeroes at once. Why so much: decision 22.
 const pieceBytes = 192 << 10
 
 // An injectError has blkdebug fail requests (BlkdebugInjectErrorOptions of QEMU's qapi/block-core.json).

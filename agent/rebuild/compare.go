@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
@@ -58,8 +58,8 @@ func (c Comparison) Count(kind Kind) int {
 // Records are what a comparison asks a database for.
 type Records interface {
 	PointGroups() ([]store.PointGroup, error)
-	PointsOf(g store.PointGroup) ([]backup.Backup, error)
-	Backup(id string) (backup.Backup, error)
+	PointsOf(g store.PointGroup) ([]record.Backup, error)
+	Backup(id string) (record.Backup, error)
 	Removed(id string) (bool, error)
 }
 
@@ -113,7 +113,7 @@ func (c *comparing) vm(vm string, groups []store.PointGroup) error {
 	if err != nil {
 		return err
 	}
-	recorded := map[string]backup.Backup{}
+	recorded := map[string]record.Backup{}
 	for _, g := range groups {
 		list, err := c.db.PointsOf(g)
 		if err != nil {
@@ -188,7 +188,7 @@ func (c *comparing) unrecorded(vm, id string) error {
 		return c.nowhere(vm, id, damaged)
 	case err != nil:
 		return err
-	case damaged != nil && known.State == backup.Completed:
+	case damaged != nil && known.State == record.Completed:
 		return nil // it has been completed meanwhile; a verification reads it
 	}
 	if why := contradiction(known, m, c.repository.ID, c.repository.Dir(vm, id)); why != nil && c.stillThere(vm, id) {
@@ -221,17 +221,17 @@ func (c *comparing) stillThere(vm, id string) bool {
 }
 
 // steady reads a record again, and says whether it is that of a restore point with which nothing is being done.
-func (c *comparing) steady(id string) (b backup.Backup, steady bool, err error) {
+func (c *comparing) steady(id string) (b record.Backup, steady bool, err error) {
 	b, err = c.db.Backup(id)
 	var missing *store.NotFoundError
 	if errors.As(err, &missing) {
 		return b, false, nil
 	}
-	return b, err == nil && b.State == backup.Completed && b.Rewrite == nil, err
+	return b, err == nil && b.State == record.Completed && b.Rewrite == nil, err
 }
 
 // missing looks at what is on record and was not in the repository when that was listed.
-func (c *comparing) missing(vm string, b backup.Backup) error {
+func (c *comparing) missing(vm string, b record.Backup) error {
 	if c.ctx.Err() != nil {
 		return c.ctx.Err()
 	}
@@ -248,7 +248,7 @@ func (c *comparing) missing(vm string, b backup.Backup) error {
 }
 
 // both looks at what is in both.
-func (c *comparing) both(vm string, b backup.Backup) error {
+func (c *comparing) both(vm string, b record.Backup) error {
 	c.found.Points++
 	if b.Rewrite != nil || c.difference(vm, b) == nil {
 		return c.ctx.Err()
@@ -267,7 +267,7 @@ func (c *comparing) both(vm string, b backup.Backup) error {
 }
 
 // difference compares a record with its manifest; nil if they agree.
-func (c *comparing) difference(vm string, b backup.Backup) *Difference {
+func (c *comparing) difference(vm string, b record.Backup) *Difference {
 	m, err := c.manifest(vm, b.ID)
 	switch {
 	case errors.Is(err, repository.ErrNoManifest):

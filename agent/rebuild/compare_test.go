@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/rebuild"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
@@ -53,16 +53,16 @@ func (h *hub) open(name string) {
 func manifest(vm string, second int64, parent *repository.Manifest) repository.Manifest {
 	file := nbd.ExportName(vm, 0) + ".qcow2"
 	disk := repository.ManifestDisk{
-		Key: 2000, CapacityBytes: 1 << 20, File: file, Format: "qcow2", Content: backup.WholeDisk,
+		Key: 2000, CapacityBytes: 1 << 20, File: file, Format: "qcow2", Content: record.WholeDisk,
 		ChangeID: fmt.Sprint("change/", second), Check: repository.ManifestCheck{Result: repository.CheckClean},
 	}
 	m := repository.Manifest{
-		Version: repository.ManifestVersion, BackupID: nbd.BackupID(vm, second), Type: backup.Full, Repository: "main",
+		Version: repository.ManifestVersion, BackupID: nbd.BackupID(vm, second), Type: record.Full, Repository: "main",
 		VM: repository.ManifestVM{Name: vm}, CreatedAt: time.Unix(second, 0), CompletedAt: time.Unix(second+1, 0),
 	}
 	if parent != nil {
-		m.Type, m.Parent = backup.Incremental, parent.BackupID
-		disk.Content, disk.Change, disk.Backing = backup.Changes, backup.Same, "../"+parent.BackupID+"/"+file
+		m.Type, m.Parent = record.Incremental, parent.BackupID
+		disk.Content, disk.Change, disk.Backing = record.Changes, record.Same, "../"+parent.BackupID+"/"+file
 	}
 	m.Disks = []repository.ManifestDisk{disk}
 	return m
@@ -78,7 +78,7 @@ func (h *hub) publish(m repository.Manifest) repository.Manifest {
 	return m
 }
 
-func (h *hub) record(m repository.Manifest) backup.Backup {
+func (h *hub) record(m repository.Manifest) record.Backup {
 	h.Helper()
 	b := m.Backup("main", h.repo.Dir(nbd.DirName(m.VM.Name), m.BackupID))
 	if added, err := h.db.Import(b); err != nil || !added {
@@ -107,7 +107,7 @@ func (h *hub) rewritten(m repository.Manifest, onto *repository.Manifest) reposi
 	vm := nbd.DirName(m.VM.Name)
 	must(h.T, h.repo.RemovePoint(vm, m.BackupID))
 	again := manifest(m.VM.Name, m.CreatedAt.Unix(), onto)
-	again.Rewritten = &backup.Rewritten{At: time.Unix(1_800_000_000, 0), Merged: 1, Synthetic: onto == nil}
+	again.Rewritten = &record.Rewritten{At: time.Unix(1_800_000_000, 0), Merged: 1, Synthetic: onto == nil}
 	return h.publish(again)
 }
 
@@ -201,8 +201,8 @@ func TestNoDifference(t *testing.T) {
 	h.finds(nil)
 
 	// It is being written anew, and its directory was exchanged: the record follows in a moment.
-	_, _, err = h.db.Update(chain[2].BackupID, time.Now(), func(b *backup.Backup) error {
-		b.Rewrite = &backup.Rewrite{Onto: chain[0].BackupID, StartedAt: time.Now()}
+	_, _, err = h.db.Update(chain[2].BackupID, time.Now(), func(b *record.Backup) error {
+		b.Rewrite = &record.Rewrite{Onto: chain[0].BackupID, StartedAt: time.Now()}
 		return nil
 	})
 	must(t, err)
@@ -216,10 +216,10 @@ func TestNoDifference(t *testing.T) {
 	// A backup finishes: its manifest stands, its record says so in a moment. Another is being deleted.
 	second := int64(1_700_000_500)
 	running, _, err := h.db.Prepare(store.Preparation{
-		Backup: backup.Backup{VM: backup.VM{Name: "now", Disks: []backup.Disk{{CapacityBytes: 1 << 20}}}, Type: backup.Full, Repository: "main"},
+		Backup: record.Backup{VM: record.VM{Name: "now", Disks: []record.Disk{{CapacityBytes: 1 << 20}}}, Type: record.Full, Repository: "main"},
 		Now:    time.Unix(second, 0), ID: func(at int64) string { return nbd.BackupID("now", at) },
 		Ports: func(uint16, func(uint16) bool, int) ([]uint16, error) { return []uint16{10100}, nil },
-		Complete: func(b *backup.Backup, leases []backup.Lease) {
+		Complete: func(b *record.Backup, leases []record.Lease) {
 			b.Directory = h.repo.Dir("now", b.ID)
 			b.Runs[0].ExportName, b.Runs[0].Image, b.Runs[0].Unit = "x", b.Directory+"/x.qcow2", "sendense-nbd-"+leases[0].Nonce
 		},
@@ -231,8 +231,8 @@ func TestNoDifference(t *testing.T) {
 	}
 	h.publish(m)
 	gone := h.chain("gone", 1)
-	_, _, err = h.db.Update(gone[0].BackupID, time.Now(), func(b *backup.Backup) error {
-		b.State = backup.Deleting
+	_, _, err = h.db.Update(gone[0].BackupID, time.Now(), func(b *record.Backup) error {
+		b.State = record.Deleting
 		return nil
 	})
 	must(t, err)

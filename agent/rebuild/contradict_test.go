@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/rebuild"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 )
 
@@ -18,14 +18,14 @@ func TestContradictions(t *testing.T) {
 	whole := h.chain("whole", 1)[0]
 	failed := h.publish(manifest("failed", 1_700_000_000, nil))
 	b := failed.Backup("main", h.repo.Dir("failed", failed.BackupID))
-	b.State = backup.Failed
+	b.State = record.Failed
 	_, err := h.db.Import(b)
 	must(t, err)
 	deleted := h.chain("deleted", 1)[0]
 	for _, err := range []error{
-		h.db.Correct(deleted.BackupID, time.Now(), func(*backup.Backup) {}),
+		h.db.Correct(deleted.BackupID, time.Now(), func(*record.Backup) {}),
 		func() error {
-			_, _, err := h.db.Update(deleted.BackupID, time.Now(), func(b *backup.Backup) error { b.State = backup.Deleting; return nil })
+			_, _, err := h.db.Update(deleted.BackupID, time.Now(), func(b *record.Backup) error { b.State = record.Deleting; return nil })
 			return err
 		}(),
 		h.db.RemoveBackup(deleted.BackupID, time.Now()),

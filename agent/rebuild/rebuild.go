@@ -10,7 +10,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 )
@@ -61,12 +61,12 @@ func (b *builder) addRepository(r *repository.Repository) error {
 
 // maxPlausible is the highest sequence of a manifest that is believed. Were one taken over that is near the highest of all,
 // there would be none left for later backups.
-const maxPlausible = backup.MaxSequence / 2
+const maxPlausible = record.MaxSequence / 2
 
 // order puts restore points in the order in which they were made, so that a rebuild that is cut short leaves no child without
 // its parent, and gives each the sequence that it will have. Manifests of older agents have none.
 func (b *builder) order(points []repository.Found) {
-	made := map[string][]backup.Made{}
+	made := map[string][]record.Made{}
 	for i := range points {
 		m := &points[i].Manifest
 		if m.Sequence > maxPlausible {
@@ -74,12 +74,12 @@ func (b *builder) order(points []repository.Found) {
 				"its date have it", m.Sequence))
 			m.Sequence = 0
 		}
-		made[m.VM.Name] = append(made[m.VM.Name], backup.Made{ID: m.BackupID, Parent: m.Parent, Sequence: m.Sequence, CreatedAt: m.CreatedAt})
+		made[m.VM.Name] = append(made[m.VM.Name], record.Made{ID: m.BackupID, Parent: m.Parent, Sequence: m.Sequence, CreatedAt: m.CreatedAt})
 	}
 	now := time.Now()
 	sequences := map[string]uint64{}
 	for _, list := range made {
-		maps.Copy(sequences, backup.Sequences(list, now))
+		maps.Copy(sequences, record.Sequences(list, now))
 	}
 	for i := range points {
 		points[i].Manifest.Sequence = sequences[points[i].Manifest.BackupID]
@@ -131,7 +131,7 @@ func (b *builder) compare(m repository.Manifest, repositoryID, directory string)
 	if err != nil {
 		return nil, false, err
 	}
-	if why := contradiction(known, m, repositoryID, directory); why != nil || known.State != backup.Completed {
+	if why := contradiction(known, m, repositoryID, directory); why != nil || known.State != record.Completed {
 		return why, false, nil
 	}
 	what, rewritten := m.Disagrees(known)

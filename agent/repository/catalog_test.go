@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 func TestPoints(t *testing.T) {
@@ -171,20 +171,20 @@ func TestBackup(t *testing.T) {
 	parent := fullManifest("vm", 1_700_000_000)
 	m := incrementalManifest(parent, 1_700_000_100)
 	const dir = "/new/place/vm/backup-vm-1700000100"
-	want := backup.Backup{
-		ID: m.BackupID, Type: backup.Incremental, Parent: parent.BackupID, Repository: "moved",
-		RequestID: "request-1", Policy: "gold", Tags: m.Tags, State: backup.Completed, Directory: dir, DirectoryMade: true,
+	want := record.Backup{
+		ID: m.BackupID, Type: record.Incremental, Parent: parent.BackupID, Repository: "moved",
+		RequestID: "request-1", Policy: "gold", Tags: m.Tags, State: record.Completed, Directory: dir, DirectoryMade: true,
 		RemovedDisks: []int{7}, Sequence: m.Sequence, CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.CompletedAt.UTC(), EndedAt: m.CompletedAt.UTC(),
-		VM:           backup.VM{Name: "vm", ContextID: "ctx-1", InventoryPath: "/DC1/vm/vm", VCenter: "dc1", UUID: "4210-1"},
+		VM:           record.VM{Name: "vm", ContextID: "ctx-1", InventoryPath: "/DC1/vm/vm", VCenter: "dc1", UUID: "4210-1"},
 		RefreshError: "vCenter does not answer", ZeroesRefused: true,
 	}
 	for _, d := range m.Disks {
-		want.VM.Disks = append(want.VM.Disks, backup.Disk{
+		want.VM.Disks = append(want.VM.Disks, record.Disk{
 			ID: d.DiskID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, CapacityBytes: 1 << 30, Label: "Hard disk",
 		})
 		export := strings.TrimSuffix(d.File, ".qcow2")
-		want.Runs = append(want.Runs, backup.DiskRun{
-			DiskID: d.DiskID, Key: d.Key, CapacityBytes: 1 << 30, Content: backup.Changes, Change: backup.Same,
+		want.Runs = append(want.Runs, record.DiskRun{
+			DiskID: d.DiskID, Key: d.Key, CapacityBytes: 1 << 30, Content: record.Changes, Change: record.Same,
 			Backing: "../" + parent.BackupID + "/" + d.File, IO: "none/io_uring", ExportName: export,
 			Image: dir + "/" + d.File, Complete: true, ChangeID: "52 de/1", ReceivedBytes: 1 << 20, Result: "success",
 			Copied: d.Copied, CopiedWhy: d.CopiedWhy, Order: d.CopyOrder,

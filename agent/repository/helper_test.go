@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -58,7 +58,7 @@ func newRepository(t testing.TB, owner *Owner) *Repository {
 // fullManifest describes a full backup of a VM with two disks.
 func fullManifest(vm string, second int64) Manifest {
 	m := Manifest{
-		Version: ManifestVersion, BackupID: nbd.BackupID(vm, second), Type: backup.Full, Repository: "main",
+		Version: ManifestVersion, BackupID: nbd.BackupID(vm, second), Type: record.Full, Repository: "main",
 		Policy: "gold", Tags: map[string]string{"why": "<test> & ü"}, RequestID: "request-1",
 		VM:           ManifestVM{Name: vm, ContextID: "ctx-1", InventoryPath: "/DC1/vm/" + vm, VCenter: "dc1", UUID: "4210-1"},
 		RefreshError: "vCenter does not answer", ZeroesRefused: true,
@@ -68,8 +68,8 @@ func fullManifest(vm string, second int64) Manifest {
 	for i := range 2 {
 		m.Disks = append(m.Disks, ManifestDisk{
 			DiskID: i, UnitNumber: i, DeviceKey: 2000 + i, Key: 2000 + i, Label: "Hard disk", CapacityBytes: 1 << 30,
-			File: nbd.ExportName(vm, i) + ".qcow2", Format: "qcow2", Content: backup.WholeDisk,
-			Copied: backup.CopiedWhole, CopiedWhy: "full backup", CopyOrder: 2 - i,
+			File: nbd.ExportName(vm, i) + ".qcow2", Format: "qcow2", Content: record.WholeDisk,
+			Copied: record.CopiedWhole, CopiedWhy: "full backup", CopyOrder: 2 - i,
 			ChangeID: "52 de/1", ReceivedBytes: 1 << 20, AllocatedBytes: 1 << 20,
 			Check: ManifestCheck{Result: CheckRepaired, LeaksRepaired: 1}, IO: "none/io_uring",
 		})
@@ -80,10 +80,10 @@ func fullManifest(vm string, second int64) Manifest {
 // incrementalManifest describes a backup that stands on another.
 func incrementalManifest(parent Manifest, second int64) Manifest {
 	m := fullManifest(parent.VM.Name, second)
-	m.Type, m.Parent, m.RemovedDisks = backup.Incremental, parent.BackupID, []int{7}
+	m.Type, m.Parent, m.RemovedDisks = record.Incremental, parent.BackupID, []int{7}
 	for i := range m.Disks {
 		d := &m.Disks[i]
-		d.Content, d.Change, d.Backing = backup.Changes, backup.Same, "../"+parent.BackupID+"/"+d.File
+		d.Content, d.Change, d.Backing = record.Changes, record.Same, "../"+parent.BackupID+"/"+d.File
 	}
 	return m
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/digest"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // ManifestName is the file whose presence makes the directory of a backup a restore point.
@@ -26,7 +26,7 @@ const maxManifestBytes = 4 << 20
 type Manifest struct {
 	Version       int               `json:"version"`
 	BackupID      string            `json:"backup_id"`
-	Type          backup.Type       `json:"backup_type"`
+	Type          record.Type       `json:"backup_type"`
 	Parent        string            `json:"parent,omitempty"` // backup id of the restore point this one stands on
 	Repository    string            `json:"repository_id"`    // where it was made; the catalog goes by where it is found
 	Policy        string            `json:"policy_id,omitempty"`
@@ -35,7 +35,7 @@ type Manifest struct {
 	VM            ManifestVM        `json:"vm"`
 	Disks         []ManifestDisk    `json:"disks"`
 	RemovedDisks  []int             `json:"removed_disks,omitempty"`  // disk ids that the parent had and the VM has no more
-	Rewritten     *backup.Rewritten `json:"rewritten,omitempty"`      // its images were made from those of a chain; all else is as it stands now
+	Rewritten     *record.Rewritten `json:"rewritten,omitempty"`      // its images were made from those of a chain; all else is as it stands now
 	Sequence      uint64            `json:"sequence,omitempty"`       // the order in which backups were made, which no clock gives; absent in older ones
 	RefreshError  string            `json:"refresh_error,omitempty"`  // why the VM's disks could not be looked up before: those on record were backed up
 	ZeroesRefused bool              `json:"zeroes_refused,omitempty"` // its exports refused WRITE_ZEROES: no data is missing that the client only sampled; absent in older ones
@@ -65,11 +65,11 @@ type ManifestDisk struct {
 	CapacityBytes  int64          `json:"capacity_bytes"`
 	File           string         `json:"file"` // in the manifest's directory
 	Format         string         `json:"format"`
-	Content        backup.Content `json:"content"`           // full, or the changes since the backing image
-	Change         backup.Change  `json:"change,omitempty"`  // of an incremental: the disk against the parent's
+	Content        record.Content `json:"content"`           // full, or the changes since the backing image
+	Change         record.Change  `json:"change,omitempty"`  // of an incremental: the disk against the parent's
 	Backing        string         `json:"backing,omitempty"` // path of the backing image, relative to the directory
 	ChangeID       string         `json:"change_id"`
-	Copied         backup.Copied  `json:"copied,omitempty"`     // whole or changes, as the client copied it; absent in older ones
+	Copied         record.Copied  `json:"copied,omitempty"`     // whole or changes, as the client copied it; absent in older ones
 	CopiedWhy      string         `json:"copied_why,omitempty"` // for a person
 	CopyOrder      int            `json:"copy_order,omitempty"` // as which disk, from 1, the client reported it
 	ReceivedBytes  uint64         `json:"received_bytes"`       // on the wire

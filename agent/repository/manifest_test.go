@@ -10,8 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/digest"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 func TestRoundTrip(t *testing.T) {
@@ -61,10 +61,10 @@ func TestValidate(t *testing.T) {
 		"id is hidden":          {func(m *Manifest) { m.BackupID = ".failed" }, "backup_id"},
 		"id has a newline":      {func(m *Manifest) { m.BackupID = "a\n" }, "backup_id"},
 		"id is too long":        {func(m *Manifest) { m.BackupID = strings.Repeat("a", 256) }, "backup_id"},
-		"type auto":             {func(m *Manifest) { m.Type = backup.Auto }, "backup_type"},
-		"incremental, orphan":   {func(m *Manifest) { m.Type = backup.Incremental }, "parent"},
-		"parent leads up":       {func(m *Manifest) { m.Type, m.Parent = backup.Incremental, "../x" }, "parent"},
-		"own parent":            {func(m *Manifest) { m.Type, m.Parent = backup.Incremental, m.BackupID }, "restore point itself"},
+		"type auto":             {func(m *Manifest) { m.Type = record.Auto }, "backup_type"},
+		"incremental, orphan":   {func(m *Manifest) { m.Type = record.Incremental }, "parent"},
+		"parent leads up":       {func(m *Manifest) { m.Type, m.Parent = record.Incremental, "../x" }, "parent"},
+		"own parent":            {func(m *Manifest) { m.Type, m.Parent = record.Incremental, m.BackupID }, "restore point itself"},
 		"full with a parent":    {func(m *Manifest) { m.Parent = "backup-vm-1" }, "has none"},
 		"no repository":         {func(m *Manifest) { m.Repository = "" }, "repository_id"},
 		"no creation":           {func(m *Manifest) { m.CreatedAt = time.Time{} }, "created_at"},
@@ -96,8 +96,8 @@ func TestValidate(t *testing.T) {
 		"digest, not hex":       {func(m *Manifest) { m.Disks[0].Digest = &digest.Digest{Algorithm: "blake3", Value: "zz"} }, "digest"},
 		"leaks negative":        {func(m *Manifest) { m.Disks[0].Check.LeaksRepaired = -1 }, "leaks_repaired"},
 		"no content":            {func(m *Manifest) { m.Disks[0].Content = "" }, "content"},
-		"changes in a full":     {func(m *Manifest) { m.Disks[0].Content = backup.Changes }, "full backup"},
-		"change in a full":      {func(m *Manifest) { m.Disks[0].Change = backup.Same }, "full backup"},
+		"changes in a full":     {func(m *Manifest) { m.Disks[0].Content = record.Changes }, "full backup"},
+		"change in a full":      {func(m *Manifest) { m.Disks[0].Change = record.Same }, "full backup"},
 		"whole, with backing":   {func(m *Manifest) { m.Disks[0].Backing = "../a/b" }, "stands on nothing"},
 		"removed from a full":   {func(m *Manifest) { m.RemovedDisks = []int{3} }, "removed_disks"},
 	}
@@ -115,7 +115,7 @@ func TestValidate(t *testing.T) {
 		"backing is a protocol":   {func(m *Manifest) { m.Disks[0].Backing = "nbd://host/x" }, "backing"},
 		"removed twice":           {func(m *Manifest) { m.RemovedDisks = []int{3, 3} }, "removed_disks"},
 		"removed is no id":        {func(m *Manifest) { m.RemovedDisks = []int{1000} }, "removed_disks"},
-		"full although it stands": {func(m *Manifest) { m.Type = backup.Full }, "parent"},
+		"full although it stands": {func(m *Manifest) { m.Type = record.Full }, "parent"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -238,7 +238,7 @@ func FuzzDecodeManifest(f *testing.F) {
 			t.Error(d)
 		}
 		b := m.Backup("main", "/repository/vm/"+m.BackupID)
-		if b.State != backup.Completed || len(b.Runs) != len(b.VM.Disks) || !b.AllComplete() {
+		if b.State != record.Completed || len(b.Runs) != len(b.VM.Disks) || !b.AllComplete() {
 			t.Errorf("%+v", b)
 		}
 		must(t, b.VM.Validate())

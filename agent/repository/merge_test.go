@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // merge puts images of new content into the directory that is to take a restore point's place, as qemu-img does.
@@ -29,7 +29,7 @@ func TestMergeTakesThePlace(t *testing.T) {
 	kept, err := os.ReadFile(filepath.Join(dir, m.Disks[1].File))
 	must(t, err)
 	after := m
-	after.Rewritten = &backup.Rewritten{At: m.CreatedAt, Synthetic: true, Merged: 2}
+	after.Rewritten = &record.Rewritten{At: m.CreatedAt, Synthetic: true, Merged: 2}
 	merge(t, r, m, m.Disks[0].File)
 	if got, err := r.Manifest("vm", m.BackupID); err != nil || got.Rewritten != nil {
 		t.Errorf("before anything is exchanged: %+v, %v", got, err)

@@ -6,14 +6,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd"
 )
 
 // Backup is the record of the completed backup that the manifest tells of, for a store that has lost it. It takes
 // repository and directory as they are now, absolute: a repository may have been moved since, or got another id. What
 // only mattered while it ran is gone: ports, units, the SNA's process.
-func (m Manifest) Backup(repositoryID, directory string) backup.Backup {
+func (m Manifest) Backup(repositoryID, directory string) record.Backup {
 	b := m.record()
 	b.Repository, b.Directory = repositoryID, directory
 	for i := range b.Runs {
@@ -23,22 +23,22 @@ func (m Manifest) Backup(repositoryID, directory string) backup.Backup {
 }
 
 // record is Backup without a place: images are names.
-func (m Manifest) record() backup.Backup {
-	b := backup.Backup{
+func (m Manifest) record() record.Backup {
+	b := record.Backup{
 		ID: m.BackupID, Type: m.Type, Parent: m.Parent, Policy: m.Policy, Tags: m.Tags, RequestID: m.RequestID,
-		State: backup.Completed, RemovedDisks: m.RemovedDisks, DirectoryMade: true, Rewritten: m.Rewritten,
+		State: record.Completed, RemovedDisks: m.RemovedDisks, DirectoryMade: true, Rewritten: m.Rewritten,
 		RefreshError: m.RefreshError, Sequence: m.Sequence, ZeroesRefused: m.ZeroesRefused,
 		CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.CompletedAt.UTC(), EndedAt: m.CompletedAt.UTC(),
-		VM: backup.VM{
+		VM: record.VM{
 			Name: m.VM.Name, ContextID: m.VM.ContextID, InventoryPath: m.VM.InventoryPath, VCenter: m.VM.VCenter,
 			UUID: m.VM.UUID,
 		},
 	}
 	for _, d := range m.Disks {
-		b.VM.Disks = append(b.VM.Disks, backup.Disk{
+		b.VM.Disks = append(b.VM.Disks, record.Disk{
 			ID: d.DiskID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, CapacityBytes: d.CapacityBytes, Label: d.Label,
 		})
-		b.Runs = append(b.Runs, backup.DiskRun{
+		b.Runs = append(b.Runs, record.DiskRun{
 			DiskID: d.DiskID, Key: d.Key, CapacityBytes: d.CapacityBytes,
 			Content: d.Content, Change: d.Change, Backing: d.Backing, IO: d.IO, KeyID: d.KeyID(),
 			ExportName: strings.TrimSuffix(d.File, "."+nbd.ImageFormat), Image: d.File,
@@ -50,7 +50,7 @@ func (m Manifest) record() backup.Backup {
 }
 
 // Follow has a record say what the manifest of its restore point says since it was written anew.
-func (m Manifest) Follow(b *backup.Backup) {
+func (m Manifest) Follow(b *record.Backup) {
 	b.Type, b.Parent, b.RemovedDisks, b.Rewritten = m.Type, m.Parent, m.RemovedDisks, m.Rewritten
 	b.Verified = nil // that was of other files
 	for i := range b.Runs {
@@ -72,7 +72,7 @@ func (m Manifest) disk(id int) *ManifestDisk {
 // Disagrees names what a record and the manifest say differently, with both; "" for nothing. rewritten says that it is nothing but
 // what changes when a restore point is written anew, so that Follow mends it: the record is older than the manifest. Anything else
 // makes them tell of two different restore points.
-func (m Manifest) Disagrees(b backup.Backup) (what string, rewritten bool) {
+func (m Manifest) Disagrees(b record.Backup) (what string, rewritten bool) {
 	if what = m.otherPoint(b); what != "" {
 		return what, false
 	}
@@ -94,7 +94,7 @@ func (m Manifest) Disagrees(b backup.Backup) (what string, rewritten bool) {
 	return what, true
 }
 
-func whenRewritten(w *backup.Rewritten) string {
+func whenRewritten(w *record.Rewritten) string {
 	if w == nil {
 		return "never"
 	}
@@ -102,7 +102,7 @@ func whenRewritten(w *backup.Rewritten) string {
 }
 
 // otherPoint names what no rewriting changes.
-func (m Manifest) otherPoint(b backup.Backup) string {
+func (m Manifest) otherPoint(b record.Backup) string {
 	switch {
 	case b.ID != m.BackupID:
 		return fmt.Sprintf("backup_id: %q on record, %q in the manifest", b.ID, m.BackupID)

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/digest"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 const schemaPath = "../../docs/manifest.schema.json"
@@ -41,7 +41,7 @@ func TestSchemaIsTheType(t *testing.T) {
 
 		"encryption": reflect.TypeFor[ManifestEncryption](),
 		"digest":     reflect.TypeFor[digest.Digest](),
-		"rewritten":  reflect.TypeFor[backup.Rewritten](),
+		"rewritten":  reflect.TypeFor[record.Rewritten](),
 	} {
 		t.Run(typ.Name(), func(t *testing.T) {
 			schema := object{AdditionalProperties: true}

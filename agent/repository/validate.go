@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -23,7 +23,7 @@ func (m Manifest) validate() error {
 	}
 	for _, check := range []func() error{
 		m.checkParent, m.checkTimes, m.checkDisks, m.checkRemovedDisks, m.checkRewritten,
-		func() error { return backup.ValidName("repository_id", m.Repository) },
+		func() error { return record.ValidName("repository_id", m.Repository) },
 		func() error { return m.record().VM.Validate() },
 	} {
 		if err := check(); err != nil {
@@ -45,11 +45,11 @@ func checkVersion(version int) error {
 
 func (m Manifest) checkParent() error {
 	switch {
-	case m.Type != backup.Full && m.Type != backup.Incremental:
-		return fmt.Errorf("backup_type %.300q: want %s or %s", m.Type, backup.Full, backup.Incremental)
-	case m.Type == backup.Full && m.Parent != "":
+	case m.Type != record.Full && m.Type != record.Incremental:
+		return fmt.Errorf("backup_type %.300q: want %s or %s", m.Type, record.Full, record.Incremental)
+	case m.Type == record.Full && m.Parent != "":
 		return fmt.Errorf("parent %.300q: a full backup has none", m.Parent)
-	case m.Type == backup.Full:
+	case m.Type == record.Full:
 		return nil
 	case !plainName.MatchString(m.Parent):
 		return fmt.Errorf("parent %.300q: want the backup_id of the restore point it stands on", m.Parent)
@@ -61,8 +61,8 @@ func (m Manifest) checkParent() error {
 
 // checkTimes refuses years and a sequence that a database cannot hold. Which time is the later one says nothing: clocks are set back.
 func (m Manifest) checkTimes() error {
-	if m.Sequence > backup.MaxSequence {
-		return fmt.Errorf("sequence %d: the most is %d", m.Sequence, int64(backup.MaxSequence))
+	if m.Sequence > record.MaxSequence {
+		return fmt.Errorf("sequence %d: the most is %d", m.Sequence, int64(record.MaxSequence))
 	}
 	for _, f := range []struct {
 		name string
@@ -83,7 +83,7 @@ func (m Manifest) checkRewritten() error {
 		return fmt.Errorf("rewritten: at: is in the year %d, want 1970 to 2261", w.At.UTC().Year())
 	case w.Merged < 1:
 		return fmt.Errorf("rewritten: merged %d: want 1 or more", w.Merged)
-	case w.Synthetic && m.Type != backup.Full:
+	case w.Synthetic && m.Type != record.Full:
 		return errors.New("rewritten: synthetic: only a full backup is")
 	}
 	return nil
@@ -119,10 +119,10 @@ func (m Manifest) checkDisk(d ManifestDisk) error {
 		return fmt.Errorf("format %.300q: want %s", d.Format, nbd.ImageFormat)
 	case d.Key < 0 || d.Key > math.MaxInt32:
 		return fmt.Errorf("disk_key %d: want 0 to %d", d.Key, math.MaxInt32)
-	case d.Copied != "" && d.Copied != backup.CopiedWhole && d.Copied != backup.CopiedChanges:
-		return fmt.Errorf("copied %.300q: want %s or %s", d.Copied, backup.CopiedWhole, backup.CopiedChanges)
-	case d.CopyOrder < 0 || d.CopyOrder > backup.MaxDisks:
-		return fmt.Errorf("copy_order %d: want 1 to %d", d.CopyOrder, backup.MaxDisks)
+	case d.Copied != "" && d.Copied != record.CopiedWhole && d.Copied != record.CopiedChanges:
+		return fmt.Errorf("copied %.300q: want %s or %s", d.Copied, record.CopiedWhole, record.CopiedChanges)
+	case d.CopyOrder < 0 || d.CopyOrder > record.MaxDisks:
+		return fmt.Errorf("copy_order %d: want 1 to %d", d.CopyOrder, record.MaxDisks)
 	case d.AllocatedBytes < 0:
 		return fmt.Errorf("allocated_bytes %d: is negative", d.AllocatedBytes)
 	case d.Check.Result != CheckClean && d.Check.Result != CheckRepaired:
@@ -146,15 +146,15 @@ func (m Manifest) checkDisk(d ManifestDisk) error {
 // checkContent looks that a disk stands on an image of the parent exactly when it holds changes only.
 func (m Manifest) checkContent(d ManifestDisk) error {
 	switch {
-	case d.Content != backup.WholeDisk && d.Content != backup.Changes:
-		return fmt.Errorf("content %.300q: want %s or %s", d.Content, backup.WholeDisk, backup.Changes)
-	case m.Type == backup.Full && (d.Content != backup.WholeDisk || d.Change != ""):
+	case d.Content != record.WholeDisk && d.Content != record.Changes:
+		return fmt.Errorf("content %.300q: want %s or %s", d.Content, record.WholeDisk, record.Changes)
+	case m.Type == record.Full && (d.Content != record.WholeDisk || d.Change != ""):
 		return errors.New("content, change: want a whole disk and no change in a full backup")
-	case m.Type == backup.Incremental && !slices.Contains(changes, d.Change):
+	case m.Type == record.Incremental && !slices.Contains(changes, d.Change):
 		return fmt.Errorf("change %.300q: want one of %s in an incremental", d.Change, changes)
-	case d.Content == backup.WholeDisk && d.Backing != "":
+	case d.Content == record.WholeDisk && d.Backing != "":
 		return fmt.Errorf("backing %.300q: a whole disk stands on nothing", d.Backing)
-	case d.Content == backup.WholeDisk:
+	case d.Content == record.WholeDisk:
 		return nil
 	}
 	file := path.Base(d.Backing)
@@ -164,10 +164,10 @@ func (m Manifest) checkContent(d ManifestDisk) error {
 	return nil
 }
 
-var changes = []backup.Change{backup.Same, backup.Grown, backup.Added, backup.Replaced}
+var changes = []record.Change{record.Same, record.Grown, record.Added, record.Replaced}
 
 func (m Manifest) checkRemovedDisks() error {
-	if m.Type == backup.Full && len(m.RemovedDisks) > 0 {
+	if m.Type == record.Full && len(m.RemovedDisks) > 0 {
 		return errors.New("removed_disks: a full backup has no parent that had them")
 	}
 	seen := map[int]bool{}

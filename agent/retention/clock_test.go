@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // made gives points the sequence of their places.
@@ -148,7 +148,7 @@ func (h *history) redate(i int, date time.Time) {
 func (h *history) ahead(t *rapid.T) {
 	for i := range h.Points {
 		if rapid.IntRange(0, 3).Draw(t, "ahead") == 0 {
-			h.redate(i, h.Now.Add(backup.ClockTolerance+time.Second+time.Duration(rapid.IntRange(0, 5*365*24).Draw(t, "hours"))*time.Hour))
+			h.redate(i, h.Now.Add(record.ClockTolerance+time.Second+time.Duration(rapid.IntRange(0, 5*365*24).Draw(t, "hours"))*time.Hour))
 		}
 	}
 }
@@ -165,13 +165,13 @@ func (h *history) displace(t *rapid.T) {
 		return
 	}
 	k := rapid.IntRange(0, len(right)-1).Draw(t, "which")
-	const off = backup.ClockTolerance + time.Second
+	const off = record.ClockTolerance + time.Second
 	if back := rapid.Bool().Draw(t, "back"); back && k >= 1 {
 		over := rapid.IntRange(0, k-1).Draw(t, "before")
 		h.redate(right[k], h.truth[right[over]].Add(-off))
 	} else if !back && k+1 < len(right) {
 		over := rapid.IntRange(k+1, len(right)-1).Draw(t, "after")
-		if date := h.truth[right[over]].Add(off); !backup.Future(date, h.Now) {
+		if date := h.truth[right[over]].Add(off); !record.Future(date, h.Now) {
 			h.redate(right[k], date)
 		}
 	}
@@ -237,7 +237,7 @@ func TestNoRunRemovesTheLastGoodPoint(t *testing.T) {
 			}
 		}
 		for _, d := range plan.Decisions {
-			if (d.Misdated != "" || backup.Future(d.Point.CreatedAt, h.Now)) && slices.Contains(gone, d.Point.ID) {
+			if (d.Misdated != "" || record.Future(d.Point.CreatedAt, h.Now)) && slices.Contains(gone, d.Point.ID) {
 				t.Fatalf("%s is gone, and its date is not believed: %s", d.Point.ID, text(plan))
 			}
 		}

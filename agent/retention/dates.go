@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // misdated finds the points whose dates cannot be right, and says why. What is removed cannot be brought back, so such a point
@@ -18,7 +18,7 @@ import (
 func (s Set) misdated() map[string]string {
 	why := map[string]string{}
 	points := slices.DeleteFunc(slices.Clone(s.Points), func(x Point) bool {
-		future := backup.Future(x.CreatedAt, s.Now)
+		future := record.Future(x.CreatedAt, s.Now)
 		if future {
 			why[x.ID] = "its date is in the future"
 		}
@@ -28,7 +28,7 @@ func (s Set) misdated() map[string]string {
 	inRun := inLongestRun(points)
 	latest := -1 // in points: of those in a run that were made earlier, the one with the latest date
 	for i, x := range points {
-		if latest >= 0 && x.CreatedAt.Before(points[latest].CreatedAt.Add(-backup.ClockTolerance)) {
+		if latest >= 0 && x.CreatedAt.Before(points[latest].CreatedAt.Add(-record.ClockTolerance)) {
 			why[x.ID] = "its date is before that of " + points[latest].ID + ", which was made earlier"
 		}
 		if inRun[i] && (latest < 0 || x.CreatedAt.After(points[latest].CreatedAt)) {
@@ -37,7 +37,7 @@ func (s Set) misdated() map[string]string {
 	}
 	earliest := -1 // of those that were made later, the one with the earliest date
 	for i, x := range slices.Backward(points) {
-		if earliest >= 0 && x.CreatedAt.After(points[earliest].CreatedAt.Add(backup.ClockTolerance)) {
+		if earliest >= 0 && x.CreatedAt.After(points[earliest].CreatedAt.Add(record.ClockTolerance)) {
 			why[x.ID] = "its date is after that of " + points[earliest].ID + ", which was made later"
 		}
 		if inRun[i] && (earliest < 0 || x.CreatedAt.Before(points[earliest].CreatedAt)) {

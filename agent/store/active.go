@@ -1,12 +1,12 @@
 package store
 
 import (
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Active returns every active backup, in the order of the VMs' names.
-func (s *Store) Active() ([]backup.Backup, error) {
-	var active []backup.Backup
+func (s *Store) Active() ([]record.Backup, error) {
+	var active []record.Backup
 	err := s.view(func(t *tx) error {
 		return t.Bucket(bucketActive).ForEach(func(k, id []byte) error {
 			b, err := t.indexed(bucketActive, k, id)
@@ -35,7 +35,7 @@ func (t *tx) checkIdle(vm string) error {
 
 // checkAlias returns an *ActiveError when the same VM has an active backup under another name: the name is the hub's, and
 // the inventory path says which VM it is. Its second snapshot would destroy the first one. except is a backup that does not count.
-func (t *tx) checkAlias(vm backup.VM, except string) error {
+func (t *tx) checkAlias(vm record.VM, except string) error {
 	return t.Bucket(bucketActive).ForEach(func(k, id []byte) error {
 		b, err := t.indexed(bucketActive, k, id)
 		if err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // withRecords opens a database that holds n ended backups of a hundred VMs.
@@ -20,9 +20,9 @@ func withRecords(b *testing.B, n int) *Store {
 	for done := 0; done < n; {
 		err := s.update(func(t *tx) error {
 			for range min(n-done, 5000) {
-				r := backup.Backup{
+				r := record.Backup{
 					ID: fmt.Sprintf("backup-vm%d-%d", done%100, done), VM: vmOf(fmt.Sprint("vm", done%100), 2),
-					Repository: "local", State: backup.Completed, Runs: make([]backup.DiskRun, 2),
+					Repository: "local", State: record.Completed, Runs: make([]record.DiskRun, 2),
 					CreatedAt: start.Add(time.Duration(done) * time.Second),
 				}
 				if err := t.index(nil, &r); err != nil {
@@ -62,7 +62,7 @@ func BenchmarkPrepare(b *testing.B) {
 
 func BenchmarkPage(b *testing.B) {
 	for name, q := range map[string]Query{
-		"all": {}, "vm": {VMName: "vm1"}, "state": {State: backup.Completed}, "both": {VMName: "vm1", State: backup.Completed},
+		"all": {}, "vm": {VMName: "vm1"}, "state": {State: record.Completed}, "both": {VMName: "vm1", State: record.Completed},
 	} {
 		for _, n := range sizes[1:] {
 			b.Run(fmt.Sprint(name, "/", n), func(b *testing.B) {

@@ -64,9 +64,9 @@
 // # Order
 //
 // A clock may be wrong, so what cannot be undone never goes by creation times alone. A record is given the next number of the
-// bucket backups when it is made (backup.FirstSequence is the first). A VM has one active backup, so the sequence of its restore
+// bucket backups when it is made (record.FirstSequence is the first). A VM has one active backup, so the sequence of its restore
 // points in a repository is the order in which they were completed, too. The restore points of files before version 5 have what
-// backup.Sequences makes of their parents and dates, which is below all others. A record that is imported keeps the sequence of
+// record.Sequences makes of their parents and dates, which is below all others. A record that is imported keeps the sequence of
 // its manifest, and later ones are given higher ones. Two may be equal, as of databases that gave sequences by themselves:
 // then their ids decide.
 //

@@ -10,7 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Check reads the whole database and returns an error that wraps ErrDamaged and names what is wrong: in bbolt's own
@@ -68,7 +68,7 @@ type checker struct {
 	problems []string
 	listed   map[string]int // records that belong in each list
 	totals   map[string]int // entries that belong in each index
-	strays   []backup.Lease // leases that no active backup has
+	strays   []record.Lease // leases that no active backup has
 }
 
 func (c *checker) report(format string, args ...any) {
@@ -87,7 +87,7 @@ func (c *checker) each(b *bolt.Bucket, f func(k, v []byte)) error {
 
 func (c *checker) checkVMs() error {
 	return c.each(c.Bucket(bucketVMs), func(k, v []byte) {
-		var vm backup.VM
+		var vm record.VM
 		if err := c.decode(bucketVMs, k, v, &vm); err != nil {
 			c.report("%v", err)
 		} else if err := vm.Validate(); err != nil || vm.Name != string(k) {
@@ -99,12 +99,12 @@ func (c *checker) checkVMs() error {
 func (c *checker) checkBackups() error {
 	c.listed, c.totals = map[string]int{}, map[string]int{}
 	return c.each(c.Bucket(bucketBackups), func(k, v []byte) {
-		var b backup.Backup
+		var b record.Backup
 		if err := c.decode(bucketBackups, k, v, &b); err != nil {
 			c.report("%v", err)
 			return
 		}
-		if b.ID != string(k) || !slices.Contains(backup.States, b.State) {
+		if b.ID != string(k) || !slices.Contains(record.States, b.State) {
 			c.report("backups/%q: holds backup %q, state %q", k, b.ID, b.State)
 		}
 		if c.Bucket(bucketRemoved).Get(k) != nil {
@@ -130,7 +130,7 @@ func (c *checker) checkBackups() error {
 }
 
 // checkHoldings looks for what an active backup must hold.
-func (c *checker) checkHoldings(b backup.Backup) {
+func (c *checker) checkHoldings(b record.Backup) {
 	c.entry(bucketActive, b.VM.Name, b)
 	if err := c.checkParent(b); err != nil {
 		c.report("backup %s: %v", b.ID, err)
@@ -140,7 +140,7 @@ func (c *checker) checkHoldings(b backup.Backup) {
 	}
 	for _, run := range b.Runs {
 		c.totals[string(bucketLeases)]++
-		var l backup.Lease
+		var l record.Lease
 		ok, err := c.get(bucketLeases, encodePort(run.Port), &l)
 		if err != nil || !ok || l.BackupID != b.ID || l.DiskID != run.DiskID || l.Port != run.Port ||
 			!strings.Contains(run.Unit, l.Nonce) {
@@ -150,7 +150,7 @@ func (c *checker) checkHoldings(b backup.Backup) {
 }
 
 // entry looks for the entry of a record in an index by one key, and counts it.
-func (c *checker) entry(bucket []byte, key string, b backup.Backup) {
+func (c *checker) entry(bucket []byte, key string, b record.Backup) {
 	c.totals[string(bucket)]++
 	if id := c.Bucket(bucket).Get([]byte(key)); string(id) != b.ID {
 		c.report("backup %s: %s/%q names %q", b.ID, bucket, key, id)
@@ -176,7 +176,7 @@ func (c *checker) checkLists() error {
 // checkLeases looks for leases that no active backup or restore has.
 func (c *checker) checkLeases() error {
 	return c.each(c.Bucket(bucketLeases), func(k, v []byte) {
-		var l backup.Lease
+		var l record.Lease
 		if err := c.decode(bucketLeases, k, v, &l); err != nil {
 			c.report("%v", err)
 		} else if stray, err := c.stray(l); err != nil {

@@ -12,7 +12,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Whatever is broken behind the store's back, Check finds it.
@@ -37,7 +37,7 @@ func TestCheckFinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	active = list[0].ID
-	points, _, err := s.Backups(Query{State: backup.Completed, Limit: 1})
+	points, _, err := s.Backups(Query{State: record.Completed, Limit: 1})
 	if err != nil || len(points) == 0 {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestCheckFinds(t *testing.T) {
 		k, _ := b.Cursor().First()
 		return bytes.Clone(k)
 	}
-	rewrite := func(id string, f func(*backup.Backup)) func(*tx) error {
+	rewrite := func(id string, f func(*record.Backup)) func(*tx) error {
 		return func(t *tx) error {
 			b, err := t.backup(id)
 			if err != nil {
@@ -84,14 +84,14 @@ func TestCheckFinds(t *testing.T) {
 		"vm of another name":    add(bucketVMs, "x", `{"name":"y"}`),
 		"cooling short":         add(bucketCoolingPorts, "\x00\x01", "x"),
 		"cooling of the active": add(bucketCoolingVMs, "x", "12345678"+active),
-		"ended, still leased":   rewrite(active, func(b *backup.Backup) { b.State = backup.Failed }),
-		"active again":          rewrite(ended, func(b *backup.Backup) { b.State = backup.Running }),
-		"other time":            rewrite(ended, func(b *backup.Backup) { b.CreatedAt = b.CreatedAt.Add(1) }),
-		"other vm":              rewrite(ended, func(b *backup.Backup) { b.VM.Name = "x" }),
-		"other id":              rewrite(ended, func(b *backup.Backup) { b.ID = "x" }),
-		"other port":            rewrite(active, func(b *backup.Backup) { b.Runs[0].Port++ }),
-		"other unit":            rewrite(active, func(b *backup.Backup) { b.Runs[0].Unit = "x" }),
-		"no such parent":        rewrite(active, func(b *backup.Backup) { b.Parent = "x" }),
+		"ended, still leased":   rewrite(active, func(b *record.Backup) { b.State = record.Failed }),
+		"active again":          rewrite(ended, func(b *record.Backup) { b.State = record.Running }),
+		"other time":            rewrite(ended, func(b *record.Backup) { b.CreatedAt = b.CreatedAt.Add(1) }),
+		"other vm":              rewrite(ended, func(b *record.Backup) { b.VM.Name = "x" }),
+		"other id":              rewrite(ended, func(b *record.Backup) { b.ID = "x" }),
+		"other port":            rewrite(active, func(b *record.Backup) { b.Runs[0].Port++ }),
+		"other unit":            rewrite(active, func(b *record.Backup) { b.Runs[0].Unit = "x" }),
+		"no such parent":        rewrite(active, func(b *record.Backup) { b.Parent = "x" }),
 		"not in a list":         inList(listAll, func(b *bolt.Bucket) error { return b.Delete(first(b)) }),
 		"nobody in a list":      inList(listAll, func(b *bolt.Bucket) error { return b.Put([]byte("12345678x"), nil) }),
 		"list lost":             func(t *tx) error { return t.Bucket(bucketLists).DeleteBucket([]byte(listAll)) },
@@ -121,7 +121,7 @@ func TestStrayLease(t *testing.T) {
 	if err != nil || len(held) != 2 {
 		t.Fatalf("%+v, %v", held, err)
 	}
-	strays := []backup.Lease{
+	strays := []record.Lease{
 		{Port: 1, BackupID: "nobody", Nonce: "x"},
 		{Port: 2, BackupID: b.ID, DiskID: 0, Nonce: held[0].Nonce},
 		{Port: 3, BackupID: b.ID, DiskID: 9, Nonce: "x"},
@@ -181,7 +181,7 @@ func TestDamagedRecord(t *testing.T) {
 	_, errBackup := s.Backup(b.ID)
 	_, _, errPage := s.Backups(Query{})
 	_, errActive := s.Active()
-	_, _, errUpdate := s.Update(b.ID, start, setState(backup.Exporting))
+	_, _, errUpdate := s.Update(b.ID, start, setState(record.Exporting))
 	for _, err := range []error{errBackup, errPage, errActive, errUpdate} {
 		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), s.path) || !strings.Contains(err.Error(), b.ID) {
 			t.Errorf("got %v", err)

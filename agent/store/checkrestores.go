@@ -4,19 +4,19 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // checkRestores looks that every restore on record is what its key says, and that an active one has its leases and pins
 // restore points that are there.
 func (c *checker) checkRestores() error {
 	return c.each(c.Bucket(bucketRestores), func(k, v []byte) {
-		var r backup.Restore
+		var r record.Restore
 		if err := c.decode(bucketRestores, k, v, &r); err != nil {
 			c.report("%v", err)
 			return
 		}
-		if r.ID != string(k) || !slices.Contains(backup.RestoreStates, r.State) {
+		if r.ID != string(k) || !slices.Contains(record.RestoreStates, r.State) {
 			c.report("restores/%q: holds restore %q, state %q", k, r.ID, r.State)
 		}
 		if !r.State.Active() {
@@ -27,7 +27,7 @@ func (c *checker) checkRestores() error {
 			c.report("restore %s: is %s, and not in active_restores", r.ID, r.State)
 		}
 		for _, id := range r.Points {
-			if b, err := c.backup(id); err != nil || b.State != backup.Completed {
+			if b, err := c.backup(id); err != nil || b.State != record.Completed {
 				c.report("restore %s: reads backup %s, which is %q: %v", r.ID, id, b.State, err)
 			}
 		}
@@ -35,10 +35,10 @@ func (c *checker) checkRestores() error {
 	})
 }
 
-func (c *checker) checkRestoreLeases(r backup.Restore) {
+func (c *checker) checkRestoreLeases(r record.Restore) {
 	for _, d := range r.Disks {
 		c.totals[string(bucketLeases)]++
-		var l backup.Lease
+		var l record.Lease
 		ok, err := c.get(bucketLeases, encodePort(d.Port), &l)
 		if err != nil || !ok || l.Owner() != r.ID || l.DiskID != d.DiskID || l.Port != d.Port || !strings.Contains(d.Unit, l.Nonce) {
 			c.report("restore %s: disk %d: port %d: lease %+v, error %v", r.ID, d.DiskID, d.Port, l, err)

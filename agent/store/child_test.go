@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // The test program runs itself for what needs a process of its own: to hold a lock, to be killed, to have little room.
@@ -101,7 +101,7 @@ func childPrepare(path string) error {
 			return err
 		}
 		fmt.Println(b.ID, b.State)
-		for _, state := range []backup.State{backup.Undoing, backup.Failed} {
+		for _, state := range []record.State{record.Undoing, record.Failed} {
 			if _, b, err = s.Update(b.ID, start, setState(state)); err != nil {
 				return err
 			}
@@ -113,7 +113,7 @@ func childPrepare(path string) error {
 // Whatever was acknowledged is there after a kill, and the file is whole.
 func TestKilled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "agent.db")
-	order := map[backup.State]int{backup.Preparing: 1, backup.Undoing: 2, backup.Failed: 3}
+	order := map[record.State]int{record.Preparing: 1, record.Undoing: 2, record.Failed: 3}
 	for round := range 5 {
 		c := startChild(t, "prepare", path)
 		var lines []string
@@ -130,7 +130,7 @@ func TestKilled(t *testing.T) {
 		}
 		for _, line := range lines {
 			id, state, _ := strings.Cut(line, " ")
-			if b, err := s.Backup(id); err != nil || order[b.State] < order[backup.State(state)] {
+			if b, err := s.Backup(id); err != nil || order[b.State] < order[record.State(state)] {
 				t.Errorf("acknowledged %s, found %s, error %v", line, b.State, err)
 			}
 		}
@@ -179,10 +179,10 @@ func childFull(path string) error {
 		b, _, err := s.Prepare(preparation(vm, start))
 		if err == nil {
 			made = append(made, b.ID)
-			_, _, err = s.Update(b.ID, start, setState(backup.Undoing))
+			_, _, err = s.Update(b.ID, start, setState(record.Undoing))
 		}
 		if err == nil {
-			_, _, err = s.Update(b.ID, start, setState(backup.Failed))
+			_, _, err = s.Update(b.ID, start, setState(record.Failed))
 		}
 		return err
 	}

@@ -6,11 +6,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // claims lists the names that belong to a backup alone while it is active, as keys of the bucket claims.
-func claims(b backup.Backup) []string {
+func claims(b record.Backup) []string {
 	if len(b.Runs) == 0 { // queued, or ended before its turn
 		return nil
 	}
@@ -23,7 +23,7 @@ func claims(b backup.Backup) []string {
 
 // claim writes the names of an active backup, or returns a *ClaimError for one that is taken, by another backup or by
 // another disk of this one.
-func (t *tx) claim(b backup.Backup) error {
+func (t *tx) claim(b record.Backup) error {
 	if err := checkNames(b); err != nil {
 		return fmt.Errorf("backup %s: %w", b.ID, err)
 	}
@@ -41,7 +41,7 @@ func (t *tx) claim(b backup.Backup) error {
 }
 
 // disclaim gives the names back.
-func (t *tx) disclaim(b backup.Backup) error {
+func (t *tx) disclaim(b record.Backup) error {
 	for _, key := range claims(b) {
 		if err := t.Bucket(bucketClaims).Delete([]byte(key)); err != nil {
 			return err
@@ -51,7 +51,7 @@ func (t *tx) disclaim(b backup.Backup) error {
 }
 
 // reclaim follows a change of an active backup's names.
-func (t *tx) reclaim(before, after backup.Backup) error {
+func (t *tx) reclaim(before, after record.Backup) error {
 	if slices.Equal(claims(before), claims(after)) {
 		return nil
 	}
@@ -62,7 +62,7 @@ func (t *tx) reclaim(before, after backup.Backup) error {
 }
 
 // checkNames refuses names that are missing or too long for a key.
-func checkNames(b backup.Backup) error {
+func checkNames(b record.Backup) error {
 	if len(b.Runs) == 0 {
 		return nil
 	}
@@ -71,8 +71,8 @@ func checkNames(b backup.Backup) error {
 	}
 	for _, r := range b.Runs {
 		err := errors.Join(
-			backup.ValidName("unit name", r.Unit),
-			backup.ValidName("export name", r.ExportName),
+			record.ValidName("unit name", r.Unit),
+			record.ValidName("export name", r.ExportName),
 			checkPath("image", r.Image),
 		)
 		if err != nil {
@@ -83,8 +83,8 @@ func checkNames(b backup.Backup) error {
 }
 
 func checkPath(what, path string) error {
-	if path == "" || len(path) > backup.MaxPathBytes {
-		return fmt.Errorf("%s: path of %d bytes, want 1 to %d", what, len(path), backup.MaxPathBytes)
+	if path == "" || len(path) > record.MaxPathBytes {
+		return fmt.Errorf("%s: path of %d bytes, want 1 to %d", what, len(path), record.MaxPathBytes)
 	}
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // timeBytes is the length of an encoded time.
@@ -82,8 +82,8 @@ func (t *tx) put(bucket, key []byte, v any) error {
 }
 
 // backup loads a record that must exist.
-func (t *tx) backup(id string) (backup.Backup, error) {
-	var b backup.Backup
+func (t *tx) backup(id string) (record.Backup, error) {
+	var b record.Backup
 	ok, err := t.get(bucketBackups, []byte(id), &b)
 	if err == nil && !ok {
 		err = &NotFoundError{Kind: KindBackup, Name: id}
@@ -92,8 +92,8 @@ func (t *tx) backup(id string) (backup.Backup, error) {
 }
 
 // indexed loads a record that an index names: without it the file is damaged.
-func (t *tx) indexed(index, key, id []byte) (backup.Backup, error) {
-	var b backup.Backup
+func (t *tx) indexed(index, key, id []byte) (record.Backup, error) {
+	var b record.Backup
 	ok, err := t.get(bucketBackups, id, &b)
 	if err == nil && !ok {
 		err = t.damaged("%s/%q: backup %s has no record", index, key, id)
@@ -102,8 +102,8 @@ func (t *tx) indexed(index, key, id []byte) (backup.Backup, error) {
 }
 
 // clone is a deep copy, and what the record will be when it is read back.
-func clone(b backup.Backup) (backup.Backup, error) {
-	var c backup.Backup
+func clone(b record.Backup) (record.Backup, error) {
+	var c record.Backup
 	encoded, err := json.Marshal(b)
 	if err != nil {
 		return c, fmt.Errorf("backup %s: %w", b.ID, err)

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // A CoolingPort is a port that is not leased until a client of an earlier backup is certain to be gone.
@@ -59,7 +59,7 @@ func (t *tx) eachCooling(bucket []byte, f func(key []byte, c stamp) error) error
 
 // checkCool returns a *CoolingError when the VM is cooling down, under this name or, as the record of the backup that it cools
 // from tells, under another.
-func (t *tx) checkCool(vm backup.VM, now time.Time) error {
+func (t *tx) checkCool(vm record.VM, now time.Time) error {
 	return t.eachCooling(bucketCoolingVMs, func(key []byte, c stamp) error {
 		if !c.until.After(now) {
 			return nil
@@ -79,7 +79,7 @@ func (t *tx) checkCool(vm backup.VM, now time.Time) error {
 }
 
 // cool lets the VM and the ports of an ended backup cool down.
-func (t *tx) cool(b backup.Backup) error {
+func (t *tx) cool(b record.Backup) error {
 	value := stamp{until: b.CooldownUntil, backupID: b.ID}.encode()
 	for _, r := range b.Runs {
 		if err := t.Bucket(bucketCoolingPorts).Put(encodePort(r.Port), value); err != nil {
@@ -90,7 +90,7 @@ func (t *tx) cool(b backup.Backup) error {
 }
 
 // cools says whether the VM of an ended backup cools down from it.
-func (t *tx) cools(b backup.Backup, now time.Time) (bool, error) {
+func (t *tx) cools(b record.Backup, now time.Time) (bool, error) {
 	found := false
 	err := t.eachCooling(bucketCoolingVMs, func(_ []byte, c stamp) error {
 		found = found || c.backupID == b.ID && c.until.After(now)
@@ -100,7 +100,7 @@ func (t *tx) cools(b backup.Backup, now time.Time) (bool, error) {
 }
 
 // moveCooling brings the end of an ended backup's cooling forward, or puts it off.
-func (t *tx) moveCooling(b backup.Backup) error {
+func (t *tx) moveCooling(b record.Backup) error {
 	for _, bucket := range [][]byte{bucketCoolingPorts, bucketCoolingVMs} {
 		err := t.rewriteCooling(bucket, func(c stamp) (stamp, bool) {
 			if c.backupID == b.ID {

@@ -5,15 +5,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // cooled ends a backup of a that cools down for ten minutes from its end.
-func cooled(t testing.TB, s *Store) backup.Backup {
+func cooled(t testing.TB, s *Store) record.Backup {
 	t.Helper()
-	b := step(t, s, mustPrepare(t, s, vmOf("a", 2), start), backup.Exporting, backup.Calling, backup.Unresolved, backup.Undoing)
-	_, after, err := s.Update(b.ID, start.Add(time.Minute), func(b *backup.Backup) error {
-		b.State, b.CooldownUntil = backup.Failed, start.Add(11*time.Minute)
+	b := step(t, s, mustPrepare(t, s, vmOf("a", 2), start), record.Exporting, record.Calling, record.Unresolved, record.Undoing)
+	_, after, err := s.Update(b.ID, start.Add(time.Minute), func(b *record.Backup) error {
+		b.State, b.CooldownUntil = record.Failed, start.Add(11*time.Minute)
 		return nil
 	})
 	if err != nil {
@@ -60,9 +60,9 @@ func TestCooling(t *testing.T) {
 
 func TestCoolingThatIsOverBeforeItBegins(t *testing.T) {
 	s := openNew(t)
-	b := step(t, s, mustPrepare(t, s, vmOf("a", 1), start), backup.Undoing)
-	_, _, err := s.Update(b.ID, start.Add(time.Hour), func(b *backup.Backup) error {
-		b.State, b.CooldownUntil = backup.Failed, start.Add(time.Minute)
+	b := step(t, s, mustPrepare(t, s, vmOf("a", 1), start), record.Undoing)
+	_, _, err := s.Update(b.ID, start.Add(time.Hour), func(b *record.Backup) error {
+		b.State, b.CooldownUntil = record.Failed, start.Add(time.Minute)
 		return nil
 	})
 	if err != nil {
@@ -79,7 +79,7 @@ func TestCoolingPutOff(t *testing.T) {
 	s := openNew(t)
 	b := cooled(t, s)
 	put := func(now, until time.Time) error {
-		_, _, err := s.Update(b.ID, now, func(b *backup.Backup) error {
+		_, _, err := s.Update(b.ID, now, func(b *record.Backup) error {
 			b.CooldownUntil = until
 			return nil
 		})
@@ -115,7 +115,7 @@ func TestCoolingBroughtForward(t *testing.T) {
 			s := openNew(t)
 			b := cooled(t, s)
 			set := func(until time.Time) error {
-				_, _, err := s.Update(b.ID, start.Add(time.Minute), func(b *backup.Backup) error {
+				_, _, err := s.Update(b.ID, start.Add(time.Minute), func(b *record.Backup) error {
 					b.CooldownUntil = until
 					return nil
 				})
@@ -138,10 +138,10 @@ func TestCoolingUnderAnotherName(t *testing.T) {
 	s := openNew(t)
 	vm := vmOf("a", 1)
 	vm.VCenter, vm.InventoryPath = "vc", "/DC/vm/a"
-	b := step(t, s, mustPrepare(t, s, vm, start), backup.Exporting, backup.Calling, backup.Undoing)
+	b := step(t, s, mustPrepare(t, s, vm, start), record.Exporting, record.Calling, record.Undoing)
 	until := start.Add(10 * time.Minute)
-	if _, _, err := s.Update(b.ID, start.Add(time.Minute), func(b *backup.Backup) error {
-		b.State, b.CooldownUntil = backup.Failed, until
+	if _, _, err := s.Update(b.ID, start.Add(time.Minute), func(b *record.Backup) error {
+		b.State, b.CooldownUntil = record.Failed, until
 		return nil
 	}); err != nil {
 		t.Fatal(err)

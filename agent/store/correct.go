@@ -4,14 +4,14 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Correct has the record of a restore point follow its manifest, where the database is older than that: f gets the record, and may
 // change what a rewriting changes, whatever that is. Update does not allow it, for it begins and ends a rewriting of its own. It
 // returns a *StateError for what is no restore point, a *RewritingError for one that is being written anew, and a *ReadError for
 // one that a restore or a backup reads: nothing is changed then.
-func (s *Store) Correct(id string, now time.Time, f func(b *backup.Backup)) error {
+func (s *Store) Correct(id string, now time.Time, f func(b *record.Backup)) error {
 	if err := checkTime("now", now); err != nil {
 		return err
 	}
@@ -45,9 +45,9 @@ func (s *Store) Correct(id string, now time.Time, f func(b *backup.Backup)) erro
 	})
 }
 
-func (t *tx) checkCorrectable(b backup.Backup) error {
+func (t *tx) checkCorrectable(b record.Backup) error {
 	switch {
-	case b.State != backup.Completed:
+	case b.State != record.Completed:
 		return &StateError{BackupID: b.ID, State: b.State, Action: "having it follow its manifest"}
 	case b.Rewrite != nil:
 		return &RewritingError{BackupID: b.ID}
@@ -56,7 +56,7 @@ func (t *tx) checkCorrectable(b backup.Backup) error {
 }
 
 // checkCorrected holds a correction to what it may change. The type follows the parent.
-func checkCorrected(before, after backup.Backup) error {
+func checkCorrected(before, after record.Backup) error {
 	before.Type = after.Type
 	if after.State != before.State || after.Directory != before.Directory {
 		return &ImmutableError{BackupID: before.ID, Field: "state and directory"}

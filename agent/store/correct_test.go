@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // TestCorrect: a record follows its manifest, onto another ground or none, and the lists follow the record.
@@ -13,7 +13,7 @@ func TestCorrect(t *testing.T) {
 	s := openNew(t)
 	chain := chainOf(t, s, 4)
 	later := start.AddDate(0, 1, 0)
-	must(t, s.Correct(chain[2].ID, later, func(b *backup.Backup) { b.Parent = chain[0].ID }))
+	must(t, s.Correct(chain[2].ID, later, func(b *record.Backup) { b.Parent = chain[0].ID }))
 	must(t, s.Check(t.Context()))
 	if children, err := s.Children(chain[1].ID); err != nil || len(children) != 0 {
 		t.Errorf("its old ground has the children %+v, %v", children, err)
@@ -21,13 +21,13 @@ func TestCorrect(t *testing.T) {
 	if children, err := s.Children(chain[0].ID); err != nil || len(children) != 2 {
 		t.Errorf("its new ground has the children %+v, %v", children, err)
 	}
-	must(t, s.Correct(chain[2].ID, later, func(b *backup.Backup) { b.Parent, b.Type = "", backup.Full }))
+	must(t, s.Correct(chain[2].ID, later, func(b *record.Backup) { b.Parent, b.Type = "", record.Full }))
 	must(t, s.Check(t.Context()))
 	b, err := s.Backup(chain[2].ID)
-	if err != nil || b.Type != backup.Full || b.Parent != "" || !b.UpdatedAt.Equal(later) {
+	if err != nil || b.Type != record.Full || b.Parent != "" || !b.UpdatedAt.Equal(later) {
 		t.Errorf("%+v, %v", b, err)
 	}
-	must(t, s.Correct(chain[2].ID, later.Add(time.Hour), func(*backup.Backup) {}))
+	must(t, s.Correct(chain[2].ID, later.Add(time.Hour), func(*record.Backup) {}))
 	if b, err = s.Backup(chain[2].ID); err != nil || !b.UpdatedAt.Equal(later) {
 		t.Errorf("a correction of nothing has changed %+v, %v", b, err)
 	}
@@ -37,8 +37,8 @@ func TestCorrect(t *testing.T) {
 func TestCorrectRefused(t *testing.T) {
 	s := openNew(t)
 	chain := chainOf(t, s, 4)
-	onto := func(b *backup.Backup) { b.Parent = chain[0].ID }
-	refused := func(id string, f func(*backup.Backup), target any) {
+	onto := func(b *record.Backup) { b.Parent = chain[0].ID }
+	refused := func(id string, f func(*record.Backup), target any) {
 		t.Helper()
 		before, err := s.Backup(id)
 		must(t, err)
@@ -56,11 +56,11 @@ func TestCorrectRefused(t *testing.T) {
 	must(t, err)
 	refused(chain[2].ID, onto, new(*ReadError))
 	refused(running.ID, onto, new(*StateError))
-	step(t, s, running, backup.Undoing, backup.Failed)
+	step(t, s, running, record.Undoing, record.Failed)
 	must(t, begin(s, chain[2].ID, chain[0].ID))
 	refused(chain[2].ID, onto, new(*RewritingError))
-	refused(chain[3].ID, func(b *backup.Backup) { b.State = backup.Deleting }, new(*ImmutableError))
-	refused(chain[3].ID, func(b *backup.Backup) { b.Repository = "other" }, new(*ImmutableError))
+	refused(chain[3].ID, func(b *record.Backup) { b.State = record.Deleting }, new(*ImmutableError))
+	refused(chain[3].ID, func(b *record.Backup) { b.Repository = "other" }, new(*ImmutableError))
 	if err := s.Correct("nobody", start, onto); !errors.As(err, new(*NotFoundError)) {
 		t.Errorf("of nothing: %v", err)
 	}

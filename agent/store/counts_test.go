@@ -6,14 +6,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Restore points are counted, and nothing else is, whatever repositories and VMs are called.
 func TestPoints(t *testing.T) {
 	s := openNew(t)
 	at := start
-	put := func(repository, vm string) backup.Backup {
+	put := func(repository, vm string) record.Backup {
 		t.Helper()
 		at = at.Add(time.Hour)
 		p := preparation(vmOf(vm, 1), at)
@@ -39,6 +39,6 @@ func TestPoints(t *testing.T) {
 	fail(t, s, put("local", "c"))
 	put("other", "d")
 	points(map[string]int{"local": 301, odd: 1})
-	step(t, s, last, backup.Deleting)
+	step(t, s, last, record.Deleting)
 	points(map[string]int{"local": 300, odd: 1})
 }

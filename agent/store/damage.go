@@ -6,7 +6,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // A damage is which restore points are damaged: those with a damaged file, and all that stand on them. It is computed from the list of
@@ -68,7 +68,7 @@ func (d *damage) spread(t *tx, root string, roots map[string]bool) error {
 		d.below[root] = ""
 	}
 	lists := t.Bucket(bucketLists)
-	points := lists.Bucket([]byte(listState(backup.Completed)))
+	points := lists.Bucket([]byte(listState(record.Completed)))
 	for next := []string{root}; len(next) > 0; {
 		id := next[len(next)-1]
 		next = next[:len(next)-1]
@@ -102,7 +102,7 @@ func (d *damage) spread(t *tx, root string, roots map[string]bool) error {
 }
 
 // fill says in a record on which damaged restore points it stands.
-func (d *damage) fill(b *backup.Backup) {
+func (d *damage) fill(b *record.Backup) {
 	b.DamageBelow = nil
 	for id := d.below[b.ID]; id != "" && len(b.DamageBelow) < maxChain; id = d.below[id] {
 		b.DamageBelow = append(b.DamageBelow, id)
@@ -116,7 +116,7 @@ func (d *damage) has(id string) bool {
 }
 
 // inherit fills in records that were just read.
-func (s *Store) inherit(t *tx, list ...*backup.Backup) error {
+func (s *Store) inherit(t *tx, list ...*record.Backup) error {
 	d, err := s.damage(t)
 	if err != nil || len(d.keys) == 0 {
 		return err

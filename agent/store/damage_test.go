@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // onChain puts a restore point of a VM on record that stands on another.
@@ -18,7 +18,7 @@ func onChain(t testing.TB, s *Store, vm, parent string, at time.Time) string {
 	t.Helper()
 	p := preparation(vmOf(vm, 1), at)
 	if parent != "" {
-		p.Backup.Type, p.Backup.Parent = backup.Incremental, parent
+		p.Backup.Type, p.Backup.Parent = record.Incremental, parent
 	}
 	b, _, err := s.Prepare(p)
 	if err != nil {
@@ -30,11 +30,11 @@ func onChain(t testing.TB, s *Store, vm, parent string, at time.Time) string {
 // spoil puts damage on record, or takes it off.
 func spoil(t testing.TB, s *Store, id string, damaged bool) {
 	t.Helper()
-	v := &backup.Verification{At: start.AddDate(1, 0, 0)}
+	v := &record.Verification{At: start.AddDate(1, 0, 0)}
 	if damaged {
-		v.Damage = []backup.FileDamage{{File: "x", Problem: "gone"}}
+		v.Damage = []record.FileDamage{{File: "x", Problem: "gone"}}
 	}
-	if _, err := s.PutVerification(id, v.At, func(*backup.Verification) *backup.Verification { return v }); err != nil {
+	if _, err := s.PutVerification(id, v.At, func(*record.Verification) *record.Verification { return v }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -125,8 +125,8 @@ func TestNothingIsBuiltOnDamage(t *testing.T) {
 	full := onChain(t, s, "vm", "", start)
 	top := onChain(t, s, "vm", full, start.Add(time.Minute))
 	rewrite := func(swapping bool) error {
-		_, _, err := s.Update(top, start.AddDate(0, 1, 0), func(b *backup.Backup) error {
-			b.Rewrite = &backup.Rewrite{StartedAt: start, Swapping: swapping}
+		_, _, err := s.Update(top, start.AddDate(0, 1, 0), func(b *record.Backup) error {
+			b.Rewrite = &record.Rewrite{StartedAt: start, Swapping: swapping}
 			return nil
 		})
 		return err
@@ -139,14 +139,14 @@ func TestNothingIsBuiltOnDamage(t *testing.T) {
 	if err := rewrite(true); !errors.As(err, &damaged) || *damaged != (DamagedError{BackupID: top, By: full}) {
 		t.Errorf("the exchange: %v", err)
 	}
-	if _, _, err := s.Update(top, start.AddDate(0, 1, 0), func(b *backup.Backup) error { b.Rewrite = nil; return nil }); err != nil {
+	if _, _, err := s.Update(top, start.AddDate(0, 1, 0), func(b *record.Backup) error { b.Rewrite = nil; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if err := rewrite(false); !errors.As(err, &damaged) {
 		t.Errorf("the beginning: %v", err)
 	}
 	p := preparation(vmOf("vm", 1), start.AddDate(0, 2, 0))
-	p.Backup.Type, p.Backup.Parent = backup.Incremental, top
+	p.Backup.Type, p.Backup.Parent = record.Incremental, top
 	if _, _, err := s.Prepare(p); !errors.As(err, &damaged) || damaged.By != full {
 		t.Errorf("an incremental: %v", err)
 	}
@@ -192,7 +192,7 @@ func damageTenth(b *testing.B, s *Store, n int) {
 			switch i / 100 % 30 {
 			case 0:
 				if i%10 == 0 {
-					after.Verified = &backup.Verification{Damage: []backup.FileDamage{{File: "x", Problem: "gone"}}}
+					after.Verified = &record.Verification{Damage: []record.FileDamage{{File: "x", Problem: "gone"}}}
 				}
 			default:
 				after.Parent = fmt.Sprintf("backup-vm%d-%d", i%100, i-100)

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // ErrDamaged says that the file is not a database of this agent, or no longer a whole one. This package never repairs or
@@ -40,7 +40,7 @@ func (e *NotFoundError) Error() string { return fmt.Sprintf("%s %q: not found", 
 // ActiveError refuses what cannot be done while a backup is active.
 type ActiveError struct {
 	VM, BackupID string
-	State        backup.State
+	State        record.State
 }
 
 func (e *ActiveError) Error() string {
@@ -154,7 +154,7 @@ func (e *RestoresError) Error() string {
 // StateError refuses what a backup's state does not allow.
 type StateError struct {
 	BackupID string
-	State    backup.State
+	State    record.State
 	Action   string
 }
 
@@ -183,7 +183,7 @@ func (e *NewerSchemaError) Error() string {
 }
 
 // StrayError says that leases are on record which no active backup has. Nothing that this package does leads there.
-type StrayError struct{ Leases []backup.Lease }
+type StrayError struct{ Leases []record.Lease }
 
 func (e *StrayError) Error() string {
 	text := make([]string, len(e.Leases))

@@ -5,11 +5,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // checkImmutable returns an *ImmutableError when something differs that indexes or leases stand on.
-func checkImmutable(before, after backup.Backup) error {
+func checkImmutable(before, after record.Backup) error {
 	for _, f := range []struct {
 		field string
 		same  bool
@@ -37,14 +37,14 @@ func checkImmutable(before, after backup.Backup) error {
 }
 
 // becomesFull says whether an incremental is a full backup from now on, because its images were written anew.
-func becomesFull(before, after backup.Backup) bool {
+func becomesFull(before, after record.Backup) bool {
 	return before.Rewrite != nil && before.Rewrite.Swapping && before.Rewrite.Onto == "" && after.Rewrite == nil &&
-		after.Type == backup.Full && after.Parent == ""
+		after.Type == record.Full && after.Parent == ""
 }
 
 // checkUnits returns an error when a unit's name lacks the nonce of a lease that was just made, or when any other unit
 // is renamed: by the nonce a unit is known to be ours.
-func checkUnits(before, after backup.Backup, leases []backup.Lease) error {
+func checkUnits(before, after record.Backup, leases []record.Lease) error {
 	nonces := map[int]string{}
 	for _, l := range leases {
 		nonces[l.DiskID] = l.Nonce

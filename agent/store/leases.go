@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // A PortChooser picks n different ports that are not taken, going on behind the port after; 0 is the start of the
@@ -15,11 +15,11 @@ import (
 type PortChooser func(after uint16, taken func(uint16) bool, n int) ([]uint16, error)
 
 // Leases returns every lease, in the order of the ports.
-func (s *Store) Leases() ([]backup.Lease, error) {
-	var leases []backup.Lease
+func (s *Store) Leases() ([]record.Lease, error) {
+	var leases []record.Lease
 	err := s.view(func(t *tx) error {
 		return t.Bucket(bucketLeases).ForEach(func(k, v []byte) error {
-			var l backup.Lease
+			var l record.Lease
 			err := t.decode(bucketLeases, k, v, &l)
 			leases = append(leases, l)
 			return err
@@ -62,14 +62,14 @@ func (t *tx) choosePorts(choose PortChooser, n int) ([]uint16, error) {
 }
 
 // lease writes the lease of a backup's or a restore's disk on a port, with a fresh nonce.
-func (t *tx) lease(l backup.Lease) (backup.Lease, error) {
+func (t *tx) lease(l record.Lease) (record.Lease, error) {
 	l.Nonce = newNonce()
 	return l, t.put(bucketLeases, encodePort(l.Port), l)
 }
 
 // returnLease deletes the lease of a disk, if the backup or restore is still the one that holds it.
 func (t *tx) returnLease(port uint16, owner string) error {
-	var l backup.Lease
+	var l record.Lease
 	ok, err := t.get(bucketLeases, encodePort(port), &l)
 	if err != nil {
 		return err
@@ -81,9 +81,9 @@ func (t *tx) returnLease(port uint16, owner string) error {
 }
 
 // ReturnStray deletes a lease that no active backup or restore has. Any other stays.
-func (s *Store) ReturnStray(l backup.Lease) error {
+func (s *Store) ReturnStray(l record.Lease) error {
 	return s.update(func(t *tx) error {
-		var now backup.Lease
+		var now record.Lease
 		ok, err := t.get(bucketLeases, encodePort(l.Port), &now)
 		if err != nil {
 			return err
@@ -103,7 +103,7 @@ func (s *Store) ReturnStray(l backup.Lease) error {
 }
 
 // stray says whether no active backup or restore has a lease.
-func (t *tx) stray(l backup.Lease) (bool, error) {
+func (t *tx) stray(l record.Lease) (bool, error) {
 	held, err := t.holds(l)
 	var missing *NotFoundError
 	if errors.As(err, &missing) {
@@ -113,7 +113,7 @@ func (t *tx) stray(l backup.Lease) (bool, error) {
 }
 
 // holds says whether the backup or restore that a lease names is active, and has it on record.
-func (t *tx) holds(l backup.Lease) (bool, error) {
+func (t *tx) holds(l record.Lease) (bool, error) {
 	if l.RestoreID != "" {
 		r, err := t.restore(l.RestoreID)
 		d := r.Disk(l.DiskID)

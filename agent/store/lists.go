@@ -7,7 +7,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // The keys of the lists. See the schema.
@@ -19,9 +19,9 @@ const (
 )
 
 func listVM(vm string) string             { return "vm/" + vm }
-func listState(state backup.State) string { return "state/" + string(state) }
+func listState(state record.State) string { return "state/" + string(state) }
 
-func listVMState(vm string, state backup.State) string {
+func listVMState(vm string, state record.State) string {
 	return listState(state) + "/" + listVM(vm)
 }
 
@@ -36,9 +36,9 @@ func listOrder(repository, vm string) string {
 func listChildren(parent string) string { return "child/" + parent }
 
 // lists names the lists that a record belongs in.
-func lists(b backup.Backup) []string {
+func lists(b record.Backup) []string {
 	names := []string{listAll, listVM(b.VM.Name), listState(b.State), listVMState(b.VM.Name, b.State)}
-	if b.State == backup.Completed {
+	if b.State == record.Completed {
 		names = append(names, listPoints(b.Repository, b.VM.Name), listOrder(b.Repository, b.VM.Name))
 		if len(b.Damage()) > 0 {
 			names = append(names, listDamaged)
@@ -47,14 +47,14 @@ func lists(b backup.Backup) []string {
 	if b.Rewrite != nil {
 		names = append(names, listRewrites)
 	}
-	if b.Parent != "" && (b.State.Active() || b.State == backup.Completed || b.State == backup.Deleting) {
+	if b.Parent != "" && (b.State.Active() || b.State == record.Completed || b.State == record.Deleting) {
 		names = append(names, listChildren(b.Parent))
 	}
 	return names
 }
 
 // listKey orders the records of a list by their creation times, or as they were made.
-func listKey(list string, b backup.Backup) []byte {
+func listKey(list string, b record.Backup) []byte {
 	if strings.HasPrefix(list, orderPrefix) {
 		return append(encodeSequence(b.Sequence), b.ID...)
 	}
@@ -66,7 +66,7 @@ func listID(key []byte) []byte { return key[timeBytes:] }
 
 // index moves a record from the lists and orders it was in to those it belongs in; before or after is nil where there is no
 // record.
-func (t *tx) index(before, after *backup.Backup) error {
+func (t *tx) index(before, after *record.Backup) error {
 	var from, to []string
 	b := before
 	if before != nil {
@@ -82,7 +82,7 @@ func (t *tx) index(before, after *backup.Backup) error {
 }
 
 // list moves a record from the lists it was in to those it belongs in.
-func (t *tx) list(from, to []string, b backup.Backup) error {
+func (t *tx) list(from, to []string, b record.Backup) error {
 	root := t.Bucket(bucketLists)
 	for _, name := range from {
 		if slices.Contains(to, name) {

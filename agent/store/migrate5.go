@@ -10,7 +10,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // A record4 is what the step to version 5 reads of a record. It stays as it is: see migrations.
@@ -30,12 +30,12 @@ type record4 struct {
 	} `json:"verified"`
 }
 
-// migrateSequences gives every restore point the sequence that backup.Sequences makes of its parent and its date, and the backups
+// migrateSequences gives every restore point the sequence that record.Sequences makes of its parent and its date, and the backups
 // that are under way the first ones of those that a database gives. It orders by that, and anew by when points were verified: of
 // one whose backup ended in the future, an earlier verification counts now.
 func migrateSequences(t *bolt.Tx) error {
 	records := t.Bucket([]byte("backups"))
-	points := map[[2]string][]backup.Made{} // by repository and VM
+	points := map[[2]string][]record.Made{} // by repository and VM
 	var completed, active []record4
 	err := records.ForEach(func(id, value []byte) error {
 		var r record4
@@ -47,7 +47,7 @@ func migrateSequences(t *bolt.Tx) error {
 		case "completed":
 			completed = append(completed, r)
 			group := [2]string{r.Repository, r.VM.Name}
-			points[group] = append(points[group], backup.Made{ID: r.ID, Parent: r.Parent, CreatedAt: r.CreatedAt})
+			points[group] = append(points[group], record.Made{ID: r.ID, Parent: r.Parent, CreatedAt: r.CreatedAt})
 		case "failed", "cancelled", "deleting":
 		default:
 			active = append(active, r)
@@ -59,7 +59,7 @@ func migrateSequences(t *bolt.Tx) error {
 	}
 	sequences, last, now := map[string]uint64{}, uint64(1<<32-1), time.Now()
 	for _, group := range points {
-		for id, n := range backup.Sequences(group, now) {
+		for id, n := range record.Sequences(group, now) {
 			sequences[id], last = n, max(last, n)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 var update = flag.Bool("update", false, "write a file of the present schema version to testdata")
@@ -77,7 +77,7 @@ func checkOldFile(t *testing.T, version int) {
 		t.Errorf("restores %+v, error %v", restores, err)
 	}
 	for _, r := range restores {
-		if r.State != backup.RestoreEnded || r.BackupID != point.ID {
+		if r.State != record.RestoreEnded || r.BackupID != point.ID {
 			t.Errorf("got %+v", r)
 		}
 	}
@@ -106,16 +106,16 @@ func writeOldFile(t *testing.T) {
 	if _, _, err := s.Prepare(p); err != nil {
 		t.Fatal(err)
 	}
-	b := step(t, s, mustPrepare(t, s, vmOf("b", 1), start), backup.Undoing)
-	_, _, err = s.Update(b.ID, start, func(b *backup.Backup) error {
-		b.State, b.CooldownUntil = backup.Failed, start.AddDate(100, 0, 0)
+	b := step(t, s, mustPrepare(t, s, vmOf("b", 1), start), record.Undoing)
+	_, _, err = s.Update(b.ID, start, func(b *record.Backup) error {
+		b.State, b.CooldownUntil = record.Failed, start.AddDate(100, 0, 0)
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	gone := step(t, s, fail(t, s, mustPrepare(t, s, vmOf("c", 1), start)), backup.Deleting)
-	stepRestore(t, s, mustRestore(t, s, point, start), backup.RestoreStopping, backup.RestoreEnded)
+	gone := step(t, s, fail(t, s, mustPrepare(t, s, vmOf("c", 1), start)), record.Deleting)
+	stepRestore(t, s, mustRestore(t, s, point, start), record.RestoreStopping, record.RestoreEnded)
 	if err := errors.Join(s.RemoveBackup(gone.ID, start), s.Close()); err != nil {
 		t.Fatal(err)
 	}

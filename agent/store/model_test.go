@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // The ports of the model: few, so that they run out.
@@ -28,7 +28,7 @@ type model struct {
 	store    *Store
 	now      time.Time
 	cursor   uint16
-	records  map[string]backup.Backup
+	records  map[string]record.Backup
 	used     map[string]bool // every id that was ever given
 	requests map[string]string
 	ports    map[uint16]time.Time // until when they cool down
@@ -50,7 +50,7 @@ func TestModel(t *testing.T) {
 		defer s.Close()
 		s.db.NoSync = true
 		m := &model{
-			store: s, now: start, records: map[string]backup.Backup{}, used: map[string]bool{},
+			store: s, now: start, records: map[string]record.Backup{}, used: map[string]bool{},
 			requests: map[string]string{}, ports: map[uint16]time.Time{}, vms: map[string]time.Time{},
 		}
 		t.Repeat(map[string]func(*rapid.T){
@@ -63,13 +63,13 @@ func TestModel(t *testing.T) {
 	})
 }
 
-func (m *model) activeOf(vm string) (backup.Backup, bool) {
+func (m *model) activeOf(vm string) (record.Backup, bool) {
 	for _, b := range m.records {
 		if b.VM.Name == vm && b.State.Active() {
 			return b, true
 		}
 	}
-	return backup.Backup{}, false
+	return record.Backup{}, false
 }
 
 func (m *model) leased() map[uint16]string {
@@ -103,7 +103,7 @@ func (m *model) expectPorts(n int) []uint16 {
 	return ports[:n]
 }
 
-func portsOfRuns(b backup.Backup) []uint16 {
+func portsOfRuns(b record.Backup) []uint16 {
 	var ports []uint16
 	for _, r := range b.Runs {
 		ports = append(ports, r.Port)
@@ -152,7 +152,7 @@ func (m *model) prepare(t *rapid.T) {
 	}
 }
 
-func (m *model) added(b backup.Backup) {
+func (m *model) added(b record.Backup) {
 	m.records[b.ID], m.used[b.ID] = b, true
 	if b.RequestID != "" {
 		m.requests[b.RequestID] = b.ID
@@ -163,7 +163,7 @@ func (m *model) dequeue(t *rapid.T) {
 	next, found, err := m.store.NextQueued()
 	m.want(t, err == nil, "the next in the queue", err)
 	for _, b := range m.records {
-		m.want(t, b.State != backup.Queued || found && !next.CreatedAt.After(b.CreatedAt), "the oldest first", nil)
+		m.want(t, b.State != record.Queued || found && !next.CreatedAt.After(b.CreatedAt), "the oldest first", nil)
 	}
 	if !found {
 		t.Skip("no queue")
@@ -186,7 +186,7 @@ func (m *model) want(t *rapid.T, ok bool, what string, err error) {
 }
 
 // pick is a record of the model; without one the step is skipped.
-func (m *model) pick(t *rapid.T) backup.Backup {
+func (m *model) pick(t *rapid.T) record.Backup {
 	if len(m.records) == 0 {
 		t.Skip("no records")
 	}
@@ -203,7 +203,7 @@ func (m *model) relet(t *rapid.T) {
 	var state *StateError
 	ports := m.expectPorts(1)
 	switch {
-	case b.State != backup.Preparing && b.State != backup.Exporting:
+	case b.State != record.Preparing && b.State != record.Exporting:
 		m.want(t, errors.As(err, &state), "a wrong state", err)
 	case ports == nil:
 		m.want(t, errors.Is(err, errNoPort), "no port", err)
@@ -216,20 +216,20 @@ func (m *model) relet(t *rapid.T) {
 
 func (m *model) move(t *rapid.T) {
 	b := m.pick(t)
-	to := rapid.SampledFrom(backup.States).Draw(t, "state")
+	to := rapid.SampledFrom(record.States).Draw(t, "state")
 	var cooldown time.Time
-	if to == backup.Failed && rapid.Bool().Draw(t, "cool") {
+	if to == record.Failed && rapid.Bool().Draw(t, "cool") {
 		cooldown = m.now.Add(time.Duration(rapid.IntRange(-1, 5).Draw(t, "minutes")) * time.Minute)
 	}
-	_, after, err := m.store.Update(b.ID, m.now, func(b *backup.Backup) error {
+	_, after, err := m.store.Update(b.ID, m.now, func(b *record.Backup) error {
 		if b.State != to && b.State.Active() {
 			b.CooldownUntil = cooldown
 		}
 		b.State = to
 		return nil
 	})
-	skips := b.State == backup.Queued && to == backup.Preparing // that is Dequeue's
-	allowed := to == b.State || (backup.CheckTransition(b.State, to) == nil && !skips)
+	skips := b.State == record.Queued && to == record.Preparing // that is Dequeue's
+	allowed := to == b.State || (record.CheckTransition(b.State, to) == nil && !skips)
 	if allowed != (err == nil) {
 		t.Fatalf("%s to %s: %v", b.State, to, err)
 	}
@@ -249,8 +249,8 @@ func (m *model) move(t *rapid.T) {
 func (m *model) refuse(t *rapid.T) {
 	b := m.pick(t)
 	own := errors.New("own")
-	_, _, err := m.store.Update(b.ID, m.now, func(b *backup.Backup) error {
-		b.State, b.Runs = backup.Failed, nil
+	_, _, err := m.store.Update(b.ID, m.now, func(b *record.Backup) error {
+		b.State, b.Runs = record.Failed, nil
 		return own
 	})
 	m.want(t, err == own, "the caller's error", err)
@@ -259,7 +259,7 @@ func (m *model) refuse(t *rapid.T) {
 func (m *model) remove(t *rapid.T) {
 	b := m.pick(t)
 	err := m.store.RemoveBackup(b.ID, m.now)
-	m.want(t, (err == nil) == (b.State == backup.Deleting), "only deleted ones to go", err)
+	m.want(t, (err == nil) == (b.State == record.Deleting), "only deleted ones to go", err)
 	if err == nil {
 		delete(m.records, b.ID)
 		delete(m.requests, b.RequestID)
@@ -268,12 +268,12 @@ func (m *model) remove(t *rapid.T) {
 
 func (m *model) verify(t *rapid.T) {
 	b := m.pick(t)
-	v := backup.Verification{At: stored(m.now)}
+	v := record.Verification{At: stored(m.now)}
 	if rapid.Bool().Draw(t, "damaged") {
-		v.Damage = []backup.FileDamage{{File: "x", Problem: "gone"}}
+		v.Damage = []record.FileDamage{{File: "x", Problem: "gone"}}
 	}
-	after, err := m.store.PutVerification(b.ID, m.now, func(*backup.Verification) *backup.Verification { return &v })
-	m.want(t, err == nil && (after.Verified == nil || b.State == backup.Completed), "only restore points to be verified", err)
+	after, err := m.store.PutVerification(b.ID, m.now, func(*record.Verification) *record.Verification { return &v })
+	m.want(t, err == nil && (after.Verified == nil || b.State == record.Completed), "only restore points to be verified", err)
 	m.records[b.ID] = after
 }
 

@@ -3,12 +3,12 @@ package store
 import (
 	"fmt"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Children returns the backups that stand on a backup and pin it, the newest first: completed and active ones.
-func (s *Store) Children(id string) ([]backup.Backup, error) {
-	var children []backup.Backup
+func (s *Store) Children(id string) ([]record.Backup, error) {
+	var children []record.Backup
 	err := s.view(func(t *tx) error {
 		name := listChildren(id)
 		list := t.Bucket(bucketLists).Bucket([]byte(name))
@@ -32,18 +32,18 @@ func (s *Store) Children(id string) ([]backup.Backup, error) {
 }
 
 // checkParent returns a *ParentError when the backup cannot stand on its parent.
-func (t *tx) checkParent(b backup.Backup) error {
+func (t *tx) checkParent(b record.Backup) error {
 	if b.Parent == "" {
 		return nil
 	}
-	var parent backup.Backup
+	var parent record.Backup
 	ok, err := t.get(bucketBackups, []byte(b.Parent), &parent)
 	if err != nil {
 		return err
 	}
 	why := ""
 	switch {
-	case b.Type != backup.Incremental:
+	case b.Type != record.Incremental:
 		why = "a full backup has no parent"
 	case !ok:
 		why = "is not on record"
@@ -51,7 +51,7 @@ func (t *tx) checkParent(b backup.Backup) error {
 		why = fmt.Sprintf("is a backup of vm %q", parent.VM.Name)
 	case parent.Repository != b.Repository:
 		why = fmt.Sprintf("is in repository %q", parent.Repository)
-	case parent.State != backup.Completed:
+	case parent.State != record.Completed:
 		why = fmt.Sprintf("is %s", parent.State)
 	default:
 		return t.checkSteady(b.Parent)
@@ -60,7 +60,7 @@ func (t *tx) checkParent(b backup.Backup) error {
 }
 
 // checkUnpinned returns a *PinnedError when another backup stands on this one.
-func (t *tx) checkUnpinned(b backup.Backup) error {
+func (t *tx) checkUnpinned(b record.Backup) error {
 	list := t.Bucket(bucketLists).Bucket([]byte(listChildren(b.ID)))
 	if list == nil {
 		return nil

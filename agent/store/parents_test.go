@@ -7,12 +7,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
-func incremental(vm backup.VM, parent string, now time.Time) Preparation {
+func incremental(vm record.VM, parent string, now time.Time) Preparation {
 	p := preparation(vm, now)
-	p.Backup.Type, p.Backup.Parent = backup.Incremental, parent
+	p.Backup.Type, p.Backup.Parent = record.Incremental, parent
 	return p
 }
 
@@ -26,7 +26,7 @@ func TestParentIsPinned(t *testing.T) {
 	pinned := func() {
 		t.Helper()
 		var e *PinnedError
-		if _, _, err := s.Update(full.ID, start, setState(backup.Deleting)); !errors.As(err, &e) || e.Child != child.ID {
+		if _, _, err := s.Update(full.ID, start, setState(record.Deleting)); !errors.As(err, &e) || e.Child != child.ID {
 			t.Errorf("got %v", err)
 		}
 		if children, err := s.Children(full.ID); err != nil || !cmp.Equal(ids(children), []string{child.ID}) {
@@ -41,14 +41,14 @@ func TestParentIsPinned(t *testing.T) {
 		t.Fatal(err)
 	}
 	fail(t, s, failed)
-	step(t, s, child, backup.Deleting)
+	step(t, s, child, record.Deleting)
 	pinned() // until its images are gone
 	for _, id := range []string{child.ID, full.ID} {
 		if removed, err := s.Removed(id); removed || err != nil {
 			t.Errorf("%s: removed %v, error %v", id, removed, err)
 		}
 		if id == full.ID {
-			step(t, s, full, backup.Deleting)
+			step(t, s, full, record.Deleting)
 		}
 		if err := s.RemoveBackup(id, start); err != nil {
 			t.Error(err)
@@ -66,7 +66,7 @@ func TestParentRefused(t *testing.T) {
 	elsewhere := incremental(vmOf("a", 1), full.ID, start)
 	elsewhere.Backup.Repository = "other"
 	whole := incremental(vmOf("a", 1), full.ID, start)
-	whole.Backup.Type = backup.Full
+	whole.Backup.Type = record.Full
 	for why, p := range map[string]Preparation{
 		"is not on record":            incremental(vmOf("a", 1), "x", start),
 		`is a backup of vm "a"`:       incremental(vmOf("b", 1), full.ID, start),
@@ -89,7 +89,7 @@ func TestParentChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	orphan := func(b *backup.Backup) error {
+	orphan := func(b *record.Backup) error {
 		b.Parent = ""
 		return nil
 	}

@@ -4,44 +4,44 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // A Preparation is what is known of a backup before it is on record. Its functions run inside the transaction: they
 // must only compute, and not use the Store.
 type Preparation struct {
 	// Backup holds VM, Type, Parent, Repository, Policy, Tags, RateLimit and RequestID. Anything else is dropped.
-	Backup backup.Backup
+	Backup record.Backup
 	Now    time.Time
 	ID     func(unixSeconds int64) string // the backup's id; different for every second
 	Ports  PortChooser
 
 	// Complete fills in what depends on id, ports and nonces: Directory, and for every run ExportName, Image and Unit,
 	// which holds the nonce of the disk's lease. Runs and leases are in the order of VM.Disks.
-	Complete func(b *backup.Backup, leases []backup.Lease)
+	Complete func(b *record.Backup, leases []record.Lease)
 }
 
 // Prepare puts a backup on record, in state preparing and with a lease for every disk, or changes nothing.
 //
 // If the request id is on record, the first backup is returned and existing is true; a *RequestMismatchError says that
 // it was made for another VM, type or repository. Other errors: *ActiveError, *CoolingError, *ParentError, *DamagedError,
-// backup.ErrNoDisks, *ClaimError, and the chooser's own.
+// record.ErrNoDisks, *ClaimError, and the chooser's own.
 //
 // The parent of an incremental is pinned: from here on RemoveBackup refuses it.
-func (s *Store) Prepare(p Preparation) (b backup.Backup, existing bool, err error) {
-	return s.add(p, func(t *tx) (backup.Backup, error) {
-		b, err := t.admit(p, backup.Preparing)
+func (s *Store) Prepare(p Preparation) (b record.Backup, existing bool, err error) {
+	return s.add(p, func(t *tx) (record.Backup, error) {
+		b, err := t.admit(p, record.Preparing)
 		if err != nil {
-			return backup.Backup{}, err
+			return record.Backup{}, err
 		}
 		return t.equip(b, p.Now, p.Ports, p.Complete)
 	})
 }
 
 // add writes the record that compose makes, unless the request is on record.
-func (s *Store) add(p Preparation, compose func(*tx) (backup.Backup, error)) (b backup.Backup, existing bool, err error) {
+func (s *Store) add(p Preparation, compose func(*tx) (record.Backup, error)) (b record.Backup, existing bool, err error) {
 	if err := p.check(); err != nil {
-		return backup.Backup{}, false, err
+		return record.Backup{}, false, err
 	}
 	err = s.update(func(t *tx) error {
 		var err error
@@ -57,7 +57,7 @@ func (s *Store) add(p Preparation, compose func(*tx) (backup.Backup, error)) (b 
 		return t.insert(b)
 	})
 	if err != nil {
-		return backup.Backup{}, false, err
+		return record.Backup{}, false, err
 	}
 	return b, existing, nil
 }
@@ -69,16 +69,16 @@ func (p Preparation) check() error {
 		return err
 	}
 	if len(b.VM.Disks) == 0 {
-		return fmt.Errorf("vm %q: %w", b.VM.Name, backup.ErrNoDisks)
+		return fmt.Errorf("vm %q: %w", b.VM.Name, record.ErrNoDisks)
 	}
-	if b.Type != backup.Full && b.Type != backup.Incremental {
-		return fmt.Errorf("backup_type %q: want %q or %q", b.Type, backup.Full, backup.Incremental)
+	if b.Type != record.Full && b.Type != record.Incremental {
+		return fmt.Errorf("backup_type %q: want %q or %q", b.Type, record.Full, record.Incremental)
 	}
-	if err := backup.ValidName("repository_id", b.Repository); err != nil {
+	if err := record.ValidName("repository_id", b.Repository); err != nil {
 		return err
 	}
 	if b.RequestID != "" {
-		if err := backup.ValidName("request_id", b.RequestID); err != nil {
+		if err := record.ValidName("request_id", b.RequestID); err != nil {
 			return err
 		}
 	}
@@ -86,51 +86,51 @@ func (p Preparation) check() error {
 }
 
 // admit makes the bare record, if the VM is free and the parent fit.
-func (t *tx) admit(p Preparation, state backup.State) (backup.Backup, error) {
+func (t *tx) admit(p Preparation, state record.State) (record.Backup, error) {
 	if err := t.checkIdle(p.Backup.VM.Name); err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	if err := t.checkAlias(p.Backup.VM, ""); err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	if err := t.checkCool(p.Backup.VM, p.Now); err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	if err := t.checkParent(p.Backup); err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	if err := t.checkSound(p.Backup.Parent); err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	if err := t.dropCooled(p.Now); err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	id, err := t.freshID(p)
 	if err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	sequence, err := t.nextSequence(p.Backup.Repository, p.Backup.VM.Name)
 	if err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	now := stored(p.Now)
-	return clone(backup.Backup{
+	return clone(record.Backup{
 		ID: id, Sequence: sequence, VM: p.Backup.VM, Type: p.Backup.Type, Parent: p.Backup.Parent, Repository: p.Backup.Repository,
 		RequestID: p.Backup.RequestID, Policy: p.Backup.Policy, Tags: p.Backup.Tags, RateLimit: p.Backup.RateLimit,
 		FullWhy: p.Backup.FullWhy, RefreshError: p.Backup.RefreshError,
-		Queued: state == backup.Queued, State: state, CreatedAt: now, UpdatedAt: now,
+		Queued: state == record.Queued, State: state, CreatedAt: now, UpdatedAt: now,
 	})
 }
 
 // equip gives the record a run and a lease for every disk, and has the caller complete it.
 func (t *tx) equip(
-	b backup.Backup, now time.Time, choose PortChooser, complete func(*backup.Backup, []backup.Lease),
-) (backup.Backup, error) {
+	b record.Backup, now time.Time, choose PortChooser, complete func(*record.Backup, []record.Lease),
+) (record.Backup, error) {
 	leases, err := t.leaseDisks(&b, choose, stored(now))
 	if err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
-	return t.complete(b, leases, func(b *backup.Backup) { complete(b, leases) })
+	return t.complete(b, leases, func(b *record.Backup) { complete(b, leases) })
 }
 
 // maxSecondsAhead is how far a backup's id may run ahead of the clock: more backups of one VM than that, each ended
@@ -142,7 +142,7 @@ func (t *tx) freshID(p Preparation) (string, error) {
 	for ahead := range int64(maxSecondsAhead) {
 		var id string
 		t.call(func() { id = p.ID(p.Now.Unix() + ahead) })
-		if err := backup.ValidName("backup_id", id); err != nil {
+		if err := record.ValidName("backup_id", id); err != nil {
 			return "", err
 		}
 		key := []byte(id)
@@ -154,23 +154,23 @@ func (t *tx) freshID(p Preparation) (string, error) {
 }
 
 // leaseDisks gives the backup a run and a lease for every disk.
-func (t *tx) leaseDisks(b *backup.Backup, choose PortChooser, now time.Time) ([]backup.Lease, error) {
+func (t *tx) leaseDisks(b *record.Backup, choose PortChooser, now time.Time) ([]record.Lease, error) {
 	ports, err := t.choosePorts(choose, len(b.VM.Disks))
 	if err != nil {
 		return nil, fmt.Errorf("vm %q: %w", b.VM.Name, err)
 	}
-	leases := make([]backup.Lease, len(ports))
+	leases := make([]record.Lease, len(ports))
 	for i, d := range b.VM.Disks {
-		if leases[i], err = t.lease(backup.Lease{Port: ports[i], BackupID: b.ID, DiskID: d.ID, LeasedAt: now}); err != nil {
+		if leases[i], err = t.lease(record.Lease{Port: ports[i], BackupID: b.ID, DiskID: d.ID, LeasedAt: now}); err != nil {
 			return nil, err
 		}
-		b.Runs = append(b.Runs, backup.DiskRun{DiskID: d.ID, Key: d.Key(), CapacityBytes: d.CapacityBytes, Port: ports[i]})
+		b.Runs = append(b.Runs, record.DiskRun{DiskID: d.ID, Key: d.Key(), CapacityBytes: d.CapacityBytes, Port: ports[i]})
 	}
 	return leases, nil
 }
 
 // complete has the caller fill in the names, and holds it to what it may change.
-func (t *tx) complete(b backup.Backup, leases []backup.Lease, fill func(*backup.Backup)) (backup.Backup, error) {
+func (t *tx) complete(b record.Backup, leases []record.Lease, fill func(*record.Backup)) (record.Backup, error) {
 	after, err := clone(b)
 	if err != nil {
 		return b, err
@@ -186,7 +186,7 @@ func (t *tx) complete(b backup.Backup, leases []backup.Lease, fill func(*backup.
 }
 
 // insert writes a new record and its index entries.
-func (t *tx) insert(b backup.Backup) error {
+func (t *tx) insert(b record.Backup) error {
 	if err := t.claim(b); err != nil {
 		return err
 	}

@@ -11,19 +11,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 func TestPrepare(t *testing.T) {
 	s := openNew(t)
 	p := preparation(vmOf("a", 2), start)
 	p.Backup.Tags = map[string]string{"k": "v"}
-	p.Backup.State, p.Backup.ID, p.Backup.SNAPID = backup.Completed, "mine", 7 // overwritten
+	p.Backup.State, p.Backup.ID, p.Backup.SNAPID = record.Completed, "mine", 7 // overwritten
 	b, existing, err := s.Prepare(p)
 	if err != nil || existing {
 		t.Fatalf("existing %v, error %v", existing, err)
 	}
-	if b.ID != fmt.Sprintf("backup-a-%d", start.Unix()) || b.State != backup.Preparing || b.SNAPID != 0 ||
+	if b.ID != fmt.Sprintf("backup-a-%d", start.Unix()) || b.State != record.Preparing || b.SNAPID != 0 ||
 		!b.CreatedAt.Equal(start) || !b.UpdatedAt.Equal(start) {
 		t.Errorf("got %+v", b)
 	}
@@ -56,7 +56,7 @@ func TestPrepareTwice(t *testing.T) {
 	b := mustPrepare(t, s, vmOf("a", 1), start)
 	_, _, err := s.Prepare(preparation(vmOf("a", 1), start.Add(time.Hour)))
 	var active *ActiveError
-	if !errors.As(err, &active) || *active != (ActiveError{VM: "a", BackupID: b.ID, State: backup.Preparing}) {
+	if !errors.As(err, &active) || *active != (ActiveError{VM: "a", BackupID: b.ID, State: record.Preparing}) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -85,8 +85,8 @@ func TestRequestID(t *testing.T) {
 	other.Backup.VM = vmOf("b", 1)
 	for field, p := range map[string]Preparation{
 		"vm_name":       other,
-		"backup_type":   {Backup: backup.Backup{VM: p.Backup.VM, Type: backup.Incremental, Repository: "local", RequestID: "r1"}, Now: start},
-		"repository_id": {Backup: backup.Backup{VM: p.Backup.VM, Type: backup.Full, Repository: "x", RequestID: "r1"}, Now: start},
+		"backup_type":   {Backup: record.Backup{VM: p.Backup.VM, Type: record.Incremental, Repository: "local", RequestID: "r1"}, Now: start},
+		"repository_id": {Backup: record.Backup{VM: p.Backup.VM, Type: record.Full, Repository: "x", RequestID: "r1"}, Now: start},
 	} {
 		_, _, err := s.Prepare(p)
 		var mismatch *RequestMismatchError
@@ -132,7 +132,7 @@ func TestPrepareWritesAllOrNothing(t *testing.T) {
 	s := openNew(t)
 	holder := mustPrepare(t, s, vmOf("holder", 1), start)
 	for name, spoil := range map[string]func(*Preparation){
-		"no vm":            func(p *Preparation) { p.Backup.VM = backup.VM{} },
+		"no vm":            func(p *Preparation) { p.Backup.VM = record.VM{} },
 		"no disks":         func(p *Preparation) { p.Backup.VM.Disks = nil },
 		"type":             func(p *Preparation) { p.Backup.Type = "some" },
 		"repository":       func(p *Preparation) { p.Backup.Repository = "" },
@@ -144,18 +144,18 @@ func TestPrepareWritesAllOrNothing(t *testing.T) {
 		"one port twice":   func(p *Preparation) { p.Ports = fixedPorts(1, 1) },
 		"port 0":           func(p *Preparation) { p.Ports = fixedPorts(0, 1) },
 		"leased port":      func(p *Preparation) { p.Ports = fixedPorts(1, 10100) },
-		"no directory":     completeWith(func(b *backup.Backup) { b.Directory = "" }),
-		"other's dir":      completeWith(func(b *backup.Backup) { b.Directory = holder.Directory }),
-		"other's image":    completeWith(func(b *backup.Backup) { b.Runs[0].Image = holder.Runs[0].Image }),
-		"other's export":   completeWith(func(b *backup.Backup) { b.Runs[1].ExportName = holder.Runs[0].ExportName }),
-		"one image twice":  completeWith(func(b *backup.Backup) { b.Runs[0].Image = b.Runs[1].Image }),
-		"one export twice": completeWith(func(b *backup.Backup) { b.Runs[0].ExportName = b.Runs[1].ExportName }),
-		"long image":       completeWith(func(b *backup.Backup) { b.Runs[0].Image = strings.Repeat("/x", 20_000) }),
-		"unit sans nonce":  completeWith(func(b *backup.Backup) { b.Runs[0].Unit = "unit" }),
-		"id changed":       completeWith(func(b *backup.Backup) { b.ID += "x" }),
-		"port changed":     completeWith(func(b *backup.Backup) { b.Runs[0].Port++ }),
-		"state changed":    completeWith(func(b *backup.Backup) { b.State = backup.Running }),
-		"run lost":         completeWith(func(b *backup.Backup) { b.Runs = b.Runs[:1] }),
+		"no directory":     completeWith(func(b *record.Backup) { b.Directory = "" }),
+		"other's dir":      completeWith(func(b *record.Backup) { b.Directory = holder.Directory }),
+		"other's image":    completeWith(func(b *record.Backup) { b.Runs[0].Image = holder.Runs[0].Image }),
+		"other's export":   completeWith(func(b *record.Backup) { b.Runs[1].ExportName = holder.Runs[0].ExportName }),
+		"one image twice":  completeWith(func(b *record.Backup) { b.Runs[0].Image = b.Runs[1].Image }),
+		"one export twice": completeWith(func(b *record.Backup) { b.Runs[0].ExportName = b.Runs[1].ExportName }),
+		"long image":       completeWith(func(b *record.Backup) { b.Runs[0].Image = strings.Repeat("/x", 20_000) }),
+		"unit sans nonce":  completeWith(func(b *record.Backup) { b.Runs[0].Unit = "unit" }),
+		"id changed":       completeWith(func(b *record.Backup) { b.ID += "x" }),
+		"port changed":     completeWith(func(b *record.Backup) { b.Runs[0].Port++ }),
+		"state changed":    completeWith(func(b *record.Backup) { b.State = record.Running }),
+		"run lost":         completeWith(func(b *record.Backup) { b.Runs = b.Runs[:1] }),
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := preparation(vmOf("a", 2), start)
@@ -181,10 +181,10 @@ func fixedPorts(ports ...uint16) PortChooser {
 	return func(uint16, func(uint16) bool, int) ([]uint16, error) { return ports, nil }
 }
 
-func completeWith(spoil func(*backup.Backup)) func(*Preparation) {
+func completeWith(spoil func(*record.Backup)) func(*Preparation) {
 	return func(p *Preparation) {
 		complete := p.Complete
-		p.Complete = func(b *backup.Backup, leases []backup.Lease) {
+		p.Complete = func(b *record.Backup, leases []record.Lease) {
 			complete(b, leases)
 			spoil(b)
 		}
@@ -194,7 +194,7 @@ func completeWith(spoil func(*backup.Backup)) func(*Preparation) {
 func TestErrorsOfPrepare(t *testing.T) {
 	s := openNew(t)
 	p := preparation(vmOf("a", 0), start)
-	if _, _, err := s.Prepare(p); !errors.Is(err, backup.ErrNoDisks) {
+	if _, _, err := s.Prepare(p); !errors.Is(err, record.ErrNoDisks) {
 		t.Errorf("got %v", err)
 	}
 	p = preparation(vmOf("a", 2), start)
@@ -202,7 +202,7 @@ func TestErrorsOfPrepare(t *testing.T) {
 	if _, _, err := s.Prepare(p); !errors.Is(err, errNoPort) {
 		t.Errorf("got %v", err)
 	}
-	completeWith(func(b *backup.Backup) { b.Runs[0].Image = b.Runs[1].Image })(&p)
+	completeWith(func(b *record.Backup) { b.Runs[0].Image = b.Runs[1].Image })(&p)
 	p.Ports = portsOf(1, 2)
 	var claim *ClaimError
 	if _, _, err := s.Prepare(p); !errors.As(err, &claim) || claim.Kind != "image" || claim.BackupID == "" {
@@ -220,7 +220,7 @@ func TestPanicOfTheCaller(t *testing.T) {
 			}
 		}()
 		p := preparation(vmOf("a", 1), start)
-		p.Complete = func(*backup.Backup, []backup.Lease) { panic("bug") }
+		p.Complete = func(*record.Backup, []record.Lease) { panic("bug") }
 		_, _, _ = s.Prepare(p)
 	}()
 	mustPrepare(t, s, vmOf("a", 1), start)

@@ -8,30 +8,30 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // A RestorePreparation asks for a new restore.
 type RestorePreparation struct {
 	// Restore says what is to be served: BackupID, VMName, Repository, Writable, ExpiresAt, LatestAt, and of each disk
 	// DiskID, Key, Label and CapacityBytes. Everything else is set by PrepareRestore.
-	Restore backup.Restore
+	Restore record.Restore
 	Now     time.Time
 	Most    int                     // most restores that may be active at a time; 0 = no limit
 	ID      func(unix int64) string // the id that a restore of this second has
 	Ports   PortChooser             //
 	// Complete fills in what depends on id, ports and nonces. It runs inside the transaction, so it must only compute.
-	Complete func(r *backup.Restore, leases []backup.Lease)
+	Complete func(r *record.Restore, leases []record.Lease)
 }
 
 // PrepareRestore puts a restore on record, in state preparing, with a lease for every disk, or changes nothing. The restore
 // point and all it stands on must be completed, and are pinned from here on: they cannot be deleted while the restore is
 // active. It returns a *NotFoundError or a *StateError where they are not, and a *RestoresError when too many are active.
-func (s *Store) PrepareRestore(p RestorePreparation) (backup.Restore, error) {
+func (s *Store) PrepareRestore(p RestorePreparation) (record.Restore, error) {
 	if err := checkTime("now", p.Now); err != nil {
-		return backup.Restore{}, err
+		return record.Restore{}, err
 	}
-	var r backup.Restore
+	var r record.Restore
 	err := s.update(func(t *tx) (err error) {
 		if first, found, err := t.requestedRestore(p.Restore); err != nil {
 			return err
@@ -53,13 +53,13 @@ func (s *Store) PrepareRestore(p RestorePreparation) (backup.Restore, error) {
 		return t.forgetRestores()
 	})
 	if err != nil {
-		return backup.Restore{}, err
+		return record.Restore{}, err
 	}
 	return r, nil
 }
 
 // A RestoreRequestedError says that the restore of a request is on record already.
-type RestoreRequestedError struct{ Restore backup.Restore }
+type RestoreRequestedError struct{ Restore record.Restore }
 
 func (e *RestoreRequestedError) Error() string {
 	return "restore " + e.Restore.ID + " was made for request " + e.Restore.RequestID
@@ -67,16 +67,16 @@ func (e *RestoreRequestedError) Error() string {
 
 // requestedRestore finds the restore that was made for the same request, as long as it is on record. There is no index: of
 // restores there are never many.
-func (t *tx) requestedRestore(now backup.Restore) (backup.Restore, bool, error) {
+func (t *tx) requestedRestore(now record.Restore) (record.Restore, bool, error) {
 	if now.RequestID == "" {
-		return backup.Restore{}, false, nil
+		return record.Restore{}, false, nil
 	}
-	if err := backup.ValidName("request_id", now.RequestID); err != nil {
-		return backup.Restore{}, false, err
+	if err := record.ValidName("request_id", now.RequestID); err != nil {
+		return record.Restore{}, false, err
 	}
 	list, err := t.restores()
 	if err != nil {
-		return backup.Restore{}, false, err
+		return record.Restore{}, false, err
 	}
 	for _, first := range list {
 		if first.RequestID != now.RequestID {
@@ -97,10 +97,10 @@ func (t *tx) requestedRestore(now backup.Restore) (backup.Restore, bool, error) 
 		}
 		return first, true, nil
 	}
-	return backup.Restore{}, false, nil
+	return record.Restore{}, false, nil
 }
 
-func diskList(r backup.Restore) string {
+func diskList(r record.Restore) string {
 	var ids []int
 	for _, d := range r.Disks {
 		ids = append(ids, d.DiskID)
@@ -109,7 +109,7 @@ func diskList(r backup.Restore) string {
 }
 
 // newRestore makes the record and its leases.
-func (t *tx) newRestore(p RestorePreparation) (backup.Restore, error) {
+func (t *tx) newRestore(p RestorePreparation) (record.Restore, error) {
 	r, err := copyRestore(p.Restore)
 	if err != nil {
 		return r, err
@@ -124,28 +124,28 @@ func (t *tx) newRestore(p RestorePreparation) (backup.Restore, error) {
 		return r, err
 	}
 	now := stored(p.Now)
-	r.State, r.CreatedAt, r.UpdatedAt, r.EndedAt = backup.RestorePreparing, now, now, time.Time{}
+	r.State, r.CreatedAt, r.UpdatedAt, r.EndedAt = record.RestorePreparing, now, now, time.Time{}
 	r.ExpiresAt, r.LatestAt = stored(r.ExpiresAt), stored(r.LatestAt)
 	ports, err := t.choosePorts(p.Ports, len(r.Disks))
 	if err != nil {
 		return r, fmt.Errorf("restore of backup %s: %w", r.BackupID, err)
 	}
-	leases := make([]backup.Lease, len(ports))
+	leases := make([]record.Lease, len(ports))
 	for i := range r.Disks {
-		leases[i], err = t.lease(backup.Lease{Port: ports[i], RestoreID: r.ID, DiskID: r.Disks[i].DiskID, LeasedAt: now})
+		leases[i], err = t.lease(record.Lease{Port: ports[i], RestoreID: r.ID, DiskID: r.Disks[i].DiskID, LeasedAt: now})
 		if err != nil {
 			return r, err
 		}
 		r.Disks[i].Port = ports[i]
 	}
-	return t.completeRestore(r, leases, func(r *backup.Restore) { p.Complete(r, leases) })
+	return t.completeRestore(r, leases, func(r *record.Restore) { p.Complete(r, leases) })
 }
 
 func (t *tx) freshRestoreID(p RestorePreparation) (string, error) {
 	for ahead := range int64(maxSecondsAhead) {
 		var id string
 		t.call(func() { id = p.ID(p.Now.Unix() + ahead) })
-		if err := backup.ValidName("restore_id", id); err != nil {
+		if err := record.ValidName("restore_id", id); err != nil {
 			return "", err
 		}
 		if t.Bucket(bucketRestores).Get([]byte(id)) == nil {
@@ -156,7 +156,7 @@ func (t *tx) freshRestoreID(p RestorePreparation) (string, error) {
 }
 
 // completeRestore has the caller fill in the names, and looks that each unit's holds the nonce of its lease.
-func (t *tx) completeRestore(r backup.Restore, leases []backup.Lease, fill func(*backup.Restore)) (backup.Restore, error) {
+func (t *tx) completeRestore(r record.Restore, leases []record.Lease, fill func(*record.Restore)) (record.Restore, error) {
 	after, err := copyRestore(r)
 	if err != nil {
 		return r, err
@@ -174,8 +174,8 @@ func (t *tx) completeRestore(r backup.Restore, leases []backup.Lease, fill func(
 }
 
 // copyRestore is a deep copy, and what the record will be when it is read back.
-func copyRestore(r backup.Restore) (backup.Restore, error) {
-	var c backup.Restore
+func copyRestore(r record.Restore) (record.Restore, error) {
+	var c record.Restore
 	encoded, err := json.Marshal(r)
 	if err != nil {
 		return c, fmt.Errorf("restore %s: %w", r.ID, err)
@@ -184,13 +184,13 @@ func copyRestore(r backup.Restore) (backup.Restore, error) {
 }
 
 // lasting is what never changes in a record: what leases and pins stand on. Units are given names once.
-func lasting(r backup.Restore, units bool) backup.Restore {
-	l := backup.Restore{
+func lasting(r record.Restore, units bool) record.Restore {
+	l := record.Restore{
 		ID: r.ID, BackupID: r.BackupID, VMName: r.VMName, Repository: r.Repository, Points: r.Points, Writable: r.Writable,
 		RequestID: r.RequestID, CreatedAt: r.CreatedAt, DespiteDamage: r.DespiteDamage, VerifyDigests: r.VerifyDigests,
 	}
 	for _, d := range r.Disks {
-		kept := backup.RestoreDisk{DiskID: d.DiskID, CapacityBytes: d.CapacityBytes, Port: d.Port}
+		kept := record.RestoreDisk{DiskID: d.DiskID, CapacityBytes: d.CapacityBytes, Port: d.Port}
 		if units {
 			kept.Unit = d.Unit
 		}

@@ -9,7 +9,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // The sizes of a page.
@@ -28,7 +28,7 @@ func pageSize(limit int) int {
 // A Query selects backups.
 type Query struct {
 	VMName     string            // "" = every VM
-	State      backup.State      // "" = every state
+	State      record.State      // "" = every state
 	Repository string            // "" = every repository
 	Since      time.Time         // created then or later; zero = since ever
 	Until      time.Time         // created before; zero = until now
@@ -40,7 +40,7 @@ type Query struct {
 
 func (q Query) list() string {
 	switch {
-	case q.VMName != "" && q.State == backup.Completed && q.Repository != "":
+	case q.VMName != "" && q.State == record.Completed && q.Repository != "":
 		return listPoints(q.Repository, q.VMName)
 	case q.VMName != "" && q.State != "":
 		return listVMState(q.VMName, q.State)
@@ -53,8 +53,8 @@ func (q Query) list() string {
 }
 
 // Backup returns the backup of that id, or a *NotFoundError.
-func (s *Store) Backup(id string) (backup.Backup, error) {
-	var b backup.Backup
+func (s *Store) Backup(id string) (record.Backup, error) {
+	var b record.Backup
 	err := s.view(func(t *tx) error {
 		var err error
 		if b, err = t.backup(id); err != nil {
@@ -63,7 +63,7 @@ func (s *Store) Backup(id string) (backup.Backup, error) {
 		return s.inherit(t, &b)
 	})
 	if err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	return b, nil
 }
@@ -95,7 +95,7 @@ func checkBound(what string, t time.Time) error {
 // Query may hold fewer records than asked for, or none, and yet have a next one. Backups made meanwhile do not shift
 // later pages; one that changes its state between two pages of a Query by state may be missed. A cursor that no page
 // gave is an error that wraps ErrBadCursor.
-func (s *Store) Backups(q Query) (page []backup.Backup, next string, err error) {
+func (s *Store) Backups(q Query) (page []record.Backup, next string, err error) {
 	before, err := q.start()
 	if err != nil {
 		return nil, "", err
@@ -127,7 +127,7 @@ func (s *Store) Backups(q Query) (page []backup.Backup, next string, err error) 
 	return page, next, nil
 }
 
-func (t *tx) page(q Query, from keys, before []byte) (page []backup.Backup, next string, err error) {
+func (t *tx) page(q Query, from keys, before []byte) (page []record.Backup, next string, err error) {
 	var since, last []byte
 	if !q.Since.IsZero() {
 		since = encodeTime(q.Since)
@@ -150,7 +150,7 @@ func (t *tx) page(q Query, from keys, before []byte) (page []backup.Backup, next
 }
 
 // selects says whether a record of the query's list is wanted.
-func (q Query) selects(b backup.Backup) bool {
+func (q Query) selects(b record.Backup) bool {
 	for name, value := range q.Tags {
 		if has, ok := b.Tags[name]; !ok || value != "" && has != value {
 			return false
@@ -161,9 +161,9 @@ func (q Query) selects(b backup.Backup) bool {
 }
 
 // listed loads the record that an entry of a list stands for.
-func (t *tx) listed(list string, key []byte) (backup.Backup, error) {
+func (t *tx) listed(list string, key []byte) (record.Backup, error) {
 	if len(key) <= timeBytes {
-		return backup.Backup{}, t.damaged("list %q: entry of %d bytes", list, len(key))
+		return record.Backup{}, t.damaged("list %q: entry of %d bytes", list, len(key))
 	}
 	return t.indexed(bucketLists, []byte(list), listID(key))
 }
@@ -189,7 +189,7 @@ func decodeCursor(cursor string) ([]byte, error) {
 		return nil, nil
 	}
 	key, err := base64.RawURLEncoding.DecodeString(cursor)
-	if err != nil || encodeCursor(key) != cursor || len(key) <= timeBytes || backup.ValidName("backup_id", string(listID(key))) != nil {
+	if err != nil || encodeCursor(key) != cursor || len(key) <= timeBytes || record.ValidName("backup_id", string(listID(key))) != nil {
 		return nil, fmt.Errorf("cursor %.100q: %w: give back the one of the page before, or none to start with the newest",
 			cursor, ErrBadCursor)
 	}

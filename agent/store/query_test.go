@@ -9,10 +9,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
-func ids(list []backup.Backup) []string {
+func ids(list []record.Backup) []string {
 	out := []string{}
 	for _, b := range list {
 		out = append(out, b.ID)
@@ -43,7 +43,7 @@ func TestBackups(t *testing.T) {
 	names := []string{"a", "a/vm/b", "b", "vm/a", "completed", "all"}
 	type selection struct {
 		vm    string
-		state backup.State
+		state record.State
 	}
 	want := map[selection][]string{}
 	for i := range 24 {
@@ -67,7 +67,7 @@ func TestBackups(t *testing.T) {
 			}
 		}
 	}
-	for _, q := range []Query{{VMName: "c"}, {State: backup.Running}, {VMName: "a", State: backup.Running}, {State: "x"}} {
+	for _, q := range []Query{{VMName: "c"}, {State: record.Running}, {VMName: "a", State: record.Running}, {State: "x"}} {
 		if got := all(t, s, q); len(got) > 0 {
 			t.Errorf("%+v: %v", q, got)
 		}
@@ -124,7 +124,7 @@ func TestCursorSurvivesChanges(t *testing.T) {
 func TestCursorAboveEverything(t *testing.T) {
 	s := openNew(t)
 	first := fail(t, s, mustPrepare(t, s, vmOf("a", 1), start))
-	cursor := encodeCursor(listKey(listAll, backup.Backup{ID: "x", CreatedAt: start.Add(time.Hour)}))
+	cursor := encodeCursor(listKey(listAll, record.Backup{ID: "x", CreatedAt: start.Add(time.Hour)}))
 	if page, _, err := s.Backups(Query{Cursor: cursor}); err != nil || !cmp.Equal(ids(page), []string{first.ID}) {
 		t.Errorf("got %v, error %v", ids(page), err)
 	}
@@ -142,7 +142,7 @@ func TestBadCursor(t *testing.T) {
 func FuzzCursor(f *testing.F) {
 	f.Add("")
 	f.Add("8YWmrdSWgABiYWNr\r\r\r\r") // base64 passes over line ends
-	f.Add(encodeCursor(listKey(listAll, backup.Backup{ID: "backup-a-1", CreatedAt: start})))
+	f.Add(encodeCursor(listKey(listAll, record.Backup{ID: "backup-a-1", CreatedAt: start})))
 	f.Fuzz(func(t *testing.T, cursor string) {
 		key, err := decodeCursor(cursor)
 		if (err != nil) != errors.Is(err, ErrBadCursor) || (err == nil && encodeCursor(key) != cursor) {
@@ -154,7 +154,7 @@ func FuzzCursor(f *testing.F) {
 // A query by repository and time gives what going through everything by hand gives, in pages of any size.
 func TestBackupsByRepositoryAndTime(t *testing.T) {
 	s := openNew(t)
-	var made []backup.Backup
+	var made []record.Backup
 	for i := range 24 {
 		p := preparation(vmOf([]string{"a", "b"}[i%2], 1), start.Add(time.Duration(i)*time.Minute))
 		p.Backup.Repository = []string{"main", "nas", "tape"}[i%3]
@@ -167,12 +167,12 @@ func TestBackupsByRepositoryAndTime(t *testing.T) {
 		} else {
 			b = step(t, s, b, toCompleted...)
 		}
-		made = append([]backup.Backup{b}, made...)
+		made = append([]record.Backup{b}, made...)
 	}
 	rapid.Check(t, func(r *rapid.T) {
 		q := Query{
 			VMName:     rapid.SampledFrom([]string{"", "a", "c"}).Draw(r, "vm"),
-			State:      rapid.SampledFrom([]backup.State{"", backup.Completed, backup.Failed}).Draw(r, "state"),
+			State:      rapid.SampledFrom([]record.State{"", record.Completed, record.Failed}).Draw(r, "state"),
 			Repository: rapid.SampledFrom([]string{"", "nas", "none"}).Draw(r, "repository"),
 			Limit:      rapid.IntRange(1, 25).Draw(r, "limit"),
 		}
@@ -197,7 +197,7 @@ func TestBackupsByRepositoryAndTime(t *testing.T) {
 // However rare a repository is, a page looks at a bounded number of records, and the next one goes on behind them.
 func TestPageLooksNoFurtherThanItMay(t *testing.T) {
 	s := openNew(t)
-	first := backup.Backup{ID: "backup-a-0", VM: vmOf("a", 1), Repository: "nas", State: backup.Completed, CreatedAt: start}
+	first := record.Backup{ID: "backup-a-0", VM: vmOf("a", 1), Repository: "nas", State: record.Completed, CreatedAt: start}
 	err := s.update(func(t *tx) error {
 		b := first
 		for i := range MaxPage + 10 {

@@ -3,19 +3,19 @@ package store
 import (
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Enqueue puts a backup on record that waits for its turn: in state queued, without runs and without leases. It is the
 // VM's active backup and pins its parent. Ports and Complete of the Preparation are not used. Otherwise it is Prepare.
-func (s *Store) Enqueue(p Preparation) (b backup.Backup, existing bool, err error) {
-	return s.add(p, func(t *tx) (backup.Backup, error) { return t.admit(p, backup.Queued) })
+func (s *Store) Enqueue(p Preparation) (b record.Backup, existing bool, err error) {
+	return s.add(p, func(t *tx) (record.Backup, error) { return t.admit(p, record.Queued) })
 }
 
 // NextQueued returns the queued backup that has waited longest, and whether there is one.
-func (s *Store) NextQueued() (b backup.Backup, found bool, err error) {
+func (s *Store) NextQueued() (b record.Backup, found bool, err error) {
 	err = s.view(func(t *tx) error {
-		name := listState(backup.Queued)
+		name := listState(record.Queued)
 		list := t.Bucket(bucketLists).Bucket([]byte(name))
 		if list == nil {
 			return nil
@@ -33,18 +33,18 @@ func (s *Store) NextQueued() (b backup.Backup, found bool, err error) {
 // are those of a Preparation. It returns a *StateError when the backup is not queued. Its VM may be another one than when it was
 // queued: it returns an *ActiveError or a *CoolingError when that has an active backup, or cools down, under another name.
 func (s *Store) Dequeue(
-	id string, now time.Time, ports PortChooser, complete func(b *backup.Backup, leases []backup.Lease),
-) (backup.Backup, error) {
+	id string, now time.Time, ports PortChooser, complete func(b *record.Backup, leases []record.Lease),
+) (record.Backup, error) {
 	if err := checkTime("now", now); err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
-	var after backup.Backup
+	var after record.Backup
 	err := s.update(func(t *tx) error {
 		before, err := t.backup(id)
 		if err != nil {
 			return err
 		}
-		if before.State != backup.Queued {
+		if before.State != record.Queued {
 			return &StateError{BackupID: id, State: before.State, Action: "preparing it"}
 		}
 		if err := t.checkAlias(before.VM, id); err != nil {
@@ -57,14 +57,14 @@ func (s *Store) Dequeue(
 			return err
 		}
 		after = before
-		after.State, after.UpdatedAt = backup.Preparing, stored(now)
+		after.State, after.UpdatedAt = record.Preparing, stored(now)
 		if after, err = t.equip(after, now, ports, complete); err != nil {
 			return err
 		}
 		return t.write(before, after)
 	})
 	if err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	return after, nil
 }

@@ -7,10 +7,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
-func mustEnqueue(t *testing.T, s *Store, vm backup.VM, now time.Time) backup.Backup {
+func mustEnqueue(t *testing.T, s *Store, vm record.VM, now time.Time) record.Backup {
 	t.Helper()
 	p := preparation(vm, now)
 	p.Ports, p.Complete = nil, nil
@@ -28,7 +28,7 @@ func TestQueue(t *testing.T) {
 	}
 	first := mustEnqueue(t, s, vmOf("b", 2), start)
 	second := mustEnqueue(t, s, vmOf("a", 1), start.Add(time.Minute))
-	if n, err := s.Counts(start); err != nil || n != (Counts{Active: 2}) || len(first.Runs) > 0 || first.State != backup.Queued {
+	if n, err := s.Counts(start); err != nil || n != (Counts{Active: 2}) || len(first.Runs) > 0 || first.State != record.Queued {
 		t.Errorf("%+v, counts %+v, error %v", first, n, err)
 	}
 	var active *ActiveError
@@ -41,7 +41,7 @@ func TestQueue(t *testing.T) {
 	}
 	p, now := preparation(vmOf("b", 2), start), start.Add(time.Hour)
 	b, err := s.Dequeue(first.ID, now, p.Ports, p.Complete)
-	if err != nil || b.State != backup.Preparing || len(b.Runs) != 2 || !b.UpdatedAt.Equal(now) || !b.CreatedAt.Equal(start) {
+	if err != nil || b.State != record.Preparing || len(b.Runs) != 2 || !b.UpdatedAt.Equal(now) || !b.CreatedAt.Equal(start) {
 		t.Errorf("got %+v, error %v", b, err)
 	}
 	if stored, err := s.Backup(b.ID); err != nil || !cmp.Equal(b, stored) {
@@ -64,11 +64,11 @@ func TestDequeueRefused(t *testing.T) {
 	if _, err := s.Dequeue(b.ID, start, portsOf(1, 1), p.Complete); !errors.Is(err, errNoPort) {
 		t.Errorf("no port: %v", err)
 	}
-	if _, err := s.Dequeue(b.ID, start, p.Ports, func(*backup.Backup, []backup.Lease) {}); err == nil {
+	if _, err := s.Dequeue(b.ID, start, p.Ports, func(*record.Backup, []record.Lease) {}); err == nil {
 		t.Error("no names: accepted")
 	}
 	var state *StateError
-	if _, _, err := s.Update(b.ID, start, setState(backup.Preparing)); !errors.As(err, &state) {
+	if _, _, err := s.Update(b.ID, start, setState(record.Preparing)); !errors.As(err, &state) {
 		t.Errorf("past the leases: %v", err)
 	}
 	var missing *NotFoundError
@@ -81,7 +81,7 @@ func TestDequeueRefused(t *testing.T) {
 	if _, err := s.Dequeue(b.ID, start, p.Ports, p.Complete); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Dequeue(b.ID, start, p.Ports, p.Complete); !errors.As(err, &state) || state.State != backup.Preparing {
+	if _, err := s.Dequeue(b.ID, start, p.Ports, p.Complete); !errors.As(err, &state) || state.State != record.Preparing {
 		t.Errorf("twice: %v", err)
 	}
 }
@@ -93,7 +93,7 @@ func TestDequeueOfAnotherVM(t *testing.T) {
 	busy.InventoryPath = "/DC1/vm/one"
 	first := mustPrepare(t, s, busy, start)
 	b := mustEnqueue(t, s, vmOf("b", 1), start)
-	_, _, err := s.Update(b.ID, start, func(b *backup.Backup) error {
+	_, _, err := s.Update(b.ID, start, func(b *record.Backup) error {
 		b.VM.InventoryPath, b.VM.VCenter = "/DC1/vm/one/", busy.VCenter
 		return nil
 	})
@@ -119,7 +119,7 @@ func TestEnqueueRepeated(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, add := range []func(Preparation) (backup.Backup, bool, error){s.Enqueue, s.Prepare} {
+	for _, add := range []func(Preparation) (record.Backup, bool, error){s.Enqueue, s.Prepare} {
 		if again, existing, err := add(p); err != nil || !existing || again.ID != b.ID {
 			t.Errorf("got %s, existing %v, error %v", again.ID, existing, err)
 		}

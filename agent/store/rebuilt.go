@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // UnknownBackup stands for the id of a backup that went with a lost database.
@@ -55,11 +55,11 @@ func (s *Store) ClearRebuilt() error {
 // Adopt puts on record a backup that went with a lost database and whose exporters still run, with the leases that they
 // say they have, so that it can be undone. It must be undoing. A *StateError, *ActiveError or *ClaimError, or an error about a
 // port, says that it does not fit to what is on record.
-func (s *Store) Adopt(b backup.Backup, leases []backup.Lease) error {
-	if err := backup.ValidName("backup_id", b.ID); err != nil {
+func (s *Store) Adopt(b record.Backup, leases []record.Lease) error {
+	if err := record.ValidName("backup_id", b.ID); err != nil {
 		return err
 	}
-	if b.State != backup.Undoing {
+	if b.State != record.Undoing {
 		return &StateError{BackupID: b.ID, State: b.State, Action: "adopting"}
 	}
 	b, err := clone(b)

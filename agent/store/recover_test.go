@@ -14,7 +14,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 const sectorBytes = 512
@@ -64,7 +64,7 @@ func histories(t testing.TB, pageSize int) (list []history) {
 	return list
 }
 
-func prepare(t testing.TB, s *Store, i int) backup.Backup {
+func prepare(t testing.TB, s *Store, i int) record.Backup {
 	t.Helper()
 	p := preparation(vmOf(fmt.Sprint("vm", i), 1), start.Add(time.Duration(i)*time.Minute))
 	_, err := s.PutVM(p.Backup.VM)
@@ -200,7 +200,7 @@ func TestSecondCopy(t *testing.T) {
 		for range extra {
 			must(t, s.SecondCopy())
 		}
-		step(t, s, b, backup.Exporting, backup.Calling)
+		step(t, s, b, record.Exporting, record.Calling)
 		must(t, s.SecondCopy())
 		must(t, s.Close())
 		whole, err := os.ReadFile(path)
@@ -257,7 +257,7 @@ func TestHeaderLostBeneath(t *testing.T) {
 	s, err := Open(path, Options{})
 	must(t, err)
 	b := prepare(t, s, 0)
-	step(t, s, b, backup.Exporting)
+	step(t, s, b, record.Exporting)
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	must(t, err)
 	_, err = f.WriteAt(make([]byte, 512), s.last.Load()%2*int64(os.Getpagesize()))
@@ -272,7 +272,7 @@ func TestHeaderLostBeneath(t *testing.T) {
 	s, err = Open(path, Options{})
 	must(t, err)
 	defer s.Close()
-	if got, err := s.Backup(b.ID); err != nil || got.State != backup.Preparing || s.Recovery() == nil || !s.Recovery().LostChange {
+	if got, err := s.Backup(b.ID); err != nil || got.State != record.Preparing || s.Recovery() == nil || !s.Recovery().LostChange {
 		t.Errorf("opened again it is %s, %v, %+v", got.State, err, s.Recovery())
 	}
 }

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Relet exchanges the lease of one disk for one on the next free port, with a fresh nonce: a process of somebody else
@@ -12,33 +12,33 @@ import (
 // and Targets if they are there already. It is refused with a *StateError once the backup is past exporting, when the
 // SNA may know the port.
 func (s *Store) Relet(
-	backupID string, diskID int, ports PortChooser, now time.Time, complete func(b *backup.Backup, lease backup.Lease),
-) (backup.Backup, error) {
+	backupID string, diskID int, ports PortChooser, now time.Time, complete func(b *record.Backup, lease record.Lease),
+) (record.Backup, error) {
 	if err := checkTime("now", now); err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	now = stored(now)
-	var b backup.Backup
+	var b record.Backup
 	err := s.update(func(t *tx) error {
 		before, err := t.backup(backupID)
 		if err != nil {
 			return err
 		}
-		if before.State != backup.Preparing && before.State != backup.Exporting {
+		if before.State != record.Preparing && before.State != record.Exporting {
 			return &StateError{BackupID: backupID, State: before.State, Action: "exchanging a port"}
 		}
 		b, err = t.relet(before, diskID, ports, now, complete)
 		return err
 	})
 	if err != nil {
-		return backup.Backup{}, err
+		return record.Backup{}, err
 	}
 	return b, nil
 }
 
 func (t *tx) relet(
-	before backup.Backup, diskID int, ports PortChooser, now time.Time, complete func(*backup.Backup, backup.Lease),
-) (backup.Backup, error) {
+	before record.Backup, diskID int, ports PortChooser, now time.Time, complete func(*record.Backup, record.Lease),
+) (record.Backup, error) {
 	b, err := clone(before)
 	if err != nil {
 		return b, err
@@ -55,7 +55,7 @@ func (t *tx) relet(
 	if err != nil {
 		return b, fmt.Errorf("backup %s: disk %d: %w", b.ID, diskID, err)
 	}
-	lease, err := t.lease(backup.Lease{Port: port[0], BackupID: b.ID, DiskID: diskID, LeasedAt: now})
+	lease, err := t.lease(record.Lease{Port: port[0], BackupID: b.ID, DiskID: diskID, LeasedAt: now})
 	if err != nil {
 		return b, err
 	}
@@ -64,7 +64,7 @@ func (t *tx) relet(
 	}
 	run.Port = lease.Port
 	b.UpdatedAt = now
-	b, err = t.complete(b, []backup.Lease{lease}, func(b *backup.Backup) { complete(b, lease) })
+	b, err = t.complete(b, []record.Lease{lease}, func(b *record.Backup) { complete(b, lease) })
 	if err != nil {
 		return b, err
 	}

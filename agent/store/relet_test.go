@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
-func rename(b *backup.Backup, l backup.Lease) {
+func rename(b *record.Backup, l record.Lease) {
 	b.Run(l.DiskID).Unit = unitOf(b.ID, l)
 	b.Targets = "new"
 }
@@ -58,23 +58,23 @@ func TestReletRefused(t *testing.T) {
 		id       string
 		disk     int
 		ports    PortChooser
-		complete func(*backup.Backup, backup.Lease)
+		complete func(*record.Backup, record.Lease)
 		want     string
 	}{
 		"no backup":  {"x", 0, ports, rename, "not found"},
 		"no disk":    {b.ID, 7, ports, rename, "not a disk of this backup"},
 		"no port":    {b.ID, 0, portsOf(10100, 10101), rename, errNoPort.Error()},
-		"old name":   {b.ID, 0, ports, func(*backup.Backup, backup.Lease) {}, "does not hold the nonce"},
-		"other disk": {b.ID, 0, ports, func(b *backup.Backup, l backup.Lease) { rename(b, l); b.Runs[1].Port = 1 }, "may not be changed"},
-		"other unit": {b.ID, 0, ports, func(b *backup.Backup, l backup.Lease) { rename(b, l); b.Runs[1].Unit = "x" }, "may not be changed"},
+		"old name":   {b.ID, 0, ports, func(*record.Backup, record.Lease) {}, "does not hold the nonce"},
+		"other disk": {b.ID, 0, ports, func(b *record.Backup, l record.Lease) { rename(b, l); b.Runs[1].Port = 1 }, "may not be changed"},
+		"other unit": {b.ID, 0, ports, func(b *record.Backup, l record.Lease) { rename(b, l); b.Runs[1].Unit = "x" }, "may not be changed"},
 	} {
 		if _, err := s.Relet(c.id, c.disk, c.ports, start, c.complete); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	step(t, s, b, backup.Exporting, backup.Calling)
+	step(t, s, b, record.Exporting, record.Calling)
 	var state *StateError
-	if _, err := s.Relet(b.ID, 0, ports, start, rename); !errors.As(err, &state) || state.State != backup.Calling {
+	if _, err := s.Relet(b.ID, 0, ports, start, rename); !errors.As(err, &state) || state.State != record.Calling {
 		t.Errorf("while calling: %v", err)
 	}
 	if after, err := s.Backup(b.ID); err != nil || after.Runs[0] != b.Runs[0] {

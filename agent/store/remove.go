@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // RemoveBackup forgets a backup that is being deleted; its id is never given again. It returns a *NotFoundError when there
@@ -19,7 +19,7 @@ func (s *Store) RemoveBackup(id string, now time.Time) error {
 		if err != nil {
 			return err
 		}
-		if b.State != backup.Deleting {
+		if b.State != record.Deleting {
 			return &StateError{BackupID: b.ID, State: b.State, Action: "removing its record"}
 		}
 		if err := t.index(&b, nil); err != nil {
@@ -60,7 +60,7 @@ func (s *Store) RemovedFrom(id string) (directory string, err error) {
 // Import puts an ended backup on record that this database has never held, as read from a manifest: the way back from
 // a lost database. A backup that is on record, or was removed, is left as it is: added is false. Its sequence stays, unless
 // it has none, or it stands on one with a higher one: see Order.
-func (s *Store) Import(b backup.Backup) (added bool, err error) {
+func (s *Store) Import(b record.Backup) (added bool, err error) {
 	if err := checkImport(b); err != nil {
 		return false, err
 	}
@@ -85,18 +85,18 @@ func (s *Store) Import(b backup.Backup) (added bool, err error) {
 	return added && err == nil, err
 }
 
-func checkImport(b backup.Backup) error {
-	if err := backup.ValidName("backup_id", b.ID); err != nil {
+func checkImport(b record.Backup) error {
+	if err := record.ValidName("backup_id", b.ID); err != nil {
 		return err
 	}
-	if err := backup.ValidName("vm name", b.VM.Name); err != nil {
+	if err := record.ValidName("vm name", b.VM.Name); err != nil {
 		return err
 	}
-	if !b.State.Terminal() || b.State == backup.Deleting {
+	if !b.State.Terminal() || b.State == record.Deleting {
 		return &StateError{BackupID: b.ID, State: b.State, Action: "importing"}
 	}
-	if b.Sequence > backup.MaxSequence {
-		return fmt.Errorf("backup %s: sequence %d: the most is %d", b.ID, b.Sequence, int64(backup.MaxSequence))
+	if b.Sequence > record.MaxSequence {
+		return fmt.Errorf("backup %s: sequence %d: the most is %d", b.ID, b.Sequence, int64(record.MaxSequence))
 	}
 	return checkTime("backup "+b.ID+": created_at", b.CreatedAt)
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 func TestRemoveBackup(t *testing.T) {
@@ -23,7 +23,7 @@ func TestRemoveBackup(t *testing.T) {
 	refused()
 	b = step(t, s, b, toCompleted...)
 	refused()
-	if ended := b.EndedAt; !step(t, s, b, backup.Deleting).EndedAt.Equal(ended) {
+	if ended := b.EndedAt; !step(t, s, b, record.Deleting).EndedAt.Equal(ended) {
 		t.Error("it ended when it ended")
 	}
 	if _, found, err := s.LatestCompleted("a", "local"); found || err != nil {
@@ -75,12 +75,12 @@ func TestImport(t *testing.T) {
 	if added, err := to.Import(b); err != nil || added {
 		t.Errorf("after removal: added %v, error %v", added, err)
 	}
-	for _, bad := range []backup.Backup{
+	for _, bad := range []record.Backup{
 		{},
-		{ID: "x", State: backup.Completed, CreatedAt: start},
-		{ID: "x", VM: vmOf("a", 1), State: backup.Completed},
+		{ID: "x", State: record.Completed, CreatedAt: start},
+		{ID: "x", VM: vmOf("a", 1), State: record.Completed},
 		{ID: "x", VM: vmOf("a", 1), State: "x", CreatedAt: time.Now()},
-		{ID: "x", VM: vmOf("a", 1), State: backup.Deleting, CreatedAt: time.Now()},
+		{ID: "x", VM: vmOf("a", 1), State: record.Deleting, CreatedAt: time.Now()},
 	} {
 		if added, err := to.Import(bad); err == nil || added {
 			t.Errorf("%+v: added %v, error %v", bad, added, err)
@@ -91,7 +91,7 @@ func TestImport(t *testing.T) {
 // drop deletes an ended backup from the record.
 func drop(t testing.TB, s *Store, id string) {
 	t.Helper()
-	if _, _, err := s.Update(id, start, setState(backup.Deleting)); err != nil {
+	if _, _, err := s.Update(id, start, setState(record.Deleting)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.RemoveBackup(id, start); err != nil {

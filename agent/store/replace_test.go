@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 func TestReplace(t *testing.T) {
@@ -93,14 +93,14 @@ func TestReplaceLocked(t *testing.T) {
 
 func TestAdopt(t *testing.T) {
 	s := openNew(t)
-	lost := backup.Backup{
-		ID: "backup-a-1", VM: backup.VM{Name: "a"}, Type: backup.Full, Repository: "local", State: backup.Undoing, Directory: "/r/a",
+	lost := record.Backup{
+		ID: "backup-a-1", VM: record.VM{Name: "a"}, Type: record.Full, Repository: "local", State: record.Undoing, Directory: "/r/a",
 		CreatedAt: start, UpdatedAt: start,
-		Runs: []backup.DiskRun{{DiskID: 3, Port: 10100, Unit: "u-0123abcd", ExportName: "a-disk3", Image: "/r/a/i"}},
+		Runs: []record.DiskRun{{DiskID: 3, Port: 10100, Unit: "u-0123abcd", ExportName: "a-disk3", Image: "/r/a/i"}},
 	}
-	leases := []backup.Lease{{Port: 10100, BackupID: lost.ID, DiskID: 3, Nonce: "0123abcd", LeasedAt: start}}
+	leases := []record.Lease{{Port: 10100, BackupID: lost.ID, DiskID: 3, Nonce: "0123abcd", LeasedAt: start}}
 	running := lost
-	running.State = backup.Running
+	running.State = record.Running
 	var state *StateError
 	if err := s.Adopt(running, leases); !errors.As(err, &state) {
 		t.Errorf("one that goes on: %v", err)
@@ -120,7 +120,7 @@ func TestAdopt(t *testing.T) {
 	if err := s.Adopt(lost, leases); err == nil {
 		t.Error("it is adopted twice")
 	}
-	step(t, s, lost, backup.Failed)
+	step(t, s, lost, record.Failed)
 	if left, err := s.Leases(); err != nil || len(left) > 0 {
 		t.Errorf("leases %v, error %v", left, err)
 	}

@@ -4,25 +4,25 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Restore returns the restore of that id, or a *NotFoundError.
-func (s *Store) Restore(id string) (backup.Restore, error) {
-	var r backup.Restore
+func (s *Store) Restore(id string) (record.Restore, error) {
+	var r record.Restore
 	err := s.view(func(t *tx) (err error) {
 		r, err = t.restore(id)
 		return err
 	})
 	if err != nil {
-		return backup.Restore{}, err
+		return record.Restore{}, err
 	}
 	return r, nil
 }
 
 // Restores returns every restore on record, the newest first: those that are active and the last that have ended.
-func (s *Store) Restores() ([]backup.Restore, error) {
-	var list []backup.Restore
+func (s *Store) Restores() ([]record.Restore, error) {
+	var list []record.Restore
 	err := s.view(func(t *tx) (err error) {
 		list, err = t.restores()
 		return err
@@ -34,8 +34,8 @@ func (s *Store) Restores() ([]backup.Restore, error) {
 }
 
 // ActiveRestores returns every active restore, in the order of the ids.
-func (s *Store) ActiveRestores() ([]backup.Restore, error) {
-	var active []backup.Restore
+func (s *Store) ActiveRestores() ([]record.Restore, error) {
+	var active []record.Restore
 	err := s.view(func(t *tx) (err error) {
 		active, err = t.activeRestores()
 		return err
@@ -47,8 +47,8 @@ func (s *Store) ActiveRestores() ([]backup.Restore, error) {
 }
 
 // restore loads a record that must exist.
-func (t *tx) restore(id string) (backup.Restore, error) {
-	var r backup.Restore
+func (t *tx) restore(id string) (record.Restore, error) {
+	var r record.Restore
 	ok, err := t.get(bucketRestores, []byte(id), &r)
 	if err == nil && !ok {
 		err = &NotFoundError{Kind: KindRestore, Name: id}
@@ -56,22 +56,22 @@ func (t *tx) restore(id string) (backup.Restore, error) {
 	return r, err
 }
 
-func (t *tx) restores() ([]backup.Restore, error) {
-	var list []backup.Restore
+func (t *tx) restores() ([]record.Restore, error) {
+	var list []record.Restore
 	err := t.Bucket(bucketRestores).ForEach(func(k, v []byte) error {
-		var r backup.Restore
+		var r record.Restore
 		err := t.decode(bucketRestores, k, v, &r)
 		list = append(list, r)
 		return err
 	})
-	slices.SortStableFunc(list, func(x, y backup.Restore) int { return y.CreatedAt.Compare(x.CreatedAt) })
+	slices.SortStableFunc(list, func(x, y record.Restore) int { return y.CreatedAt.Compare(x.CreatedAt) })
 	return list, err
 }
 
-func (t *tx) activeRestores() ([]backup.Restore, error) {
-	var active []backup.Restore
+func (t *tx) activeRestores() ([]record.Restore, error) {
+	var active []record.Restore
 	err := t.Bucket(bucketActiveRestores).ForEach(func(k, _ []byte) error {
-		var r backup.Restore
+		var r record.Restore
 		ok, err := t.get(bucketRestores, k, &r)
 		if err == nil && !ok {
 			err = t.damaged("%s/%q: has no record", bucketActiveRestores, k)
@@ -103,7 +103,7 @@ func (t *tx) points(id string) (list []string, err error) {
 		switch {
 		case err != nil:
 			return nil, err
-		case b.State != backup.Completed:
+		case b.State != record.Completed:
 			return nil, &StateError{BackupID: id, State: b.State, Action: "restoring from it"}
 		case slices.Contains(list, id):
 			return nil, t.damaged("backup %s: stands on itself", id)

@@ -9,22 +9,22 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // restoration is what a caller would ask for: every disk of a restore point.
-func restoration(point backup.Backup, now time.Time) RestorePreparation {
-	r := backup.Restore{
+func restoration(point record.Backup, now time.Time) RestorePreparation {
+	r := record.Restore{
 		BackupID: point.ID, VMName: point.VM.Name, Repository: point.Repository, ExpiresAt: now.Add(time.Hour), LatestAt: now.Add(time.Hour),
 	}
 	for _, run := range point.Runs {
-		r.Disks = append(r.Disks, backup.RestoreDisk{DiskID: run.DiskID, Key: run.Key, CapacityBytes: run.CapacityBytes})
+		r.Disks = append(r.Disks, record.RestoreDisk{DiskID: run.DiskID, Key: run.Key, CapacityBytes: run.CapacityBytes})
 	}
 	return RestorePreparation{
 		Restore: r, Now: now, Most: 3,
 		ID:    func(unix int64) string { return fmt.Sprintf("restore-%s-%d", point.VM.Name, unix) },
 		Ports: portsOf(10100, 10200),
-		Complete: func(r *backup.Restore, leases []backup.Lease) {
+		Complete: func(r *record.Restore, leases []record.Lease) {
 			for _, l := range leases {
 				r.Disk(l.DiskID).Unit = unitOf(r.ID, l)
 			}
@@ -32,17 +32,17 @@ func restoration(point backup.Backup, now time.Time) RestorePreparation {
 	}
 }
 
-func mustRestore(t testing.TB, s *Store, point backup.Backup, now time.Time) backup.Restore {
+func mustRestore(t testing.TB, s *Store, point record.Backup, now time.Time) record.Restore {
 	t.Helper()
 	r, err := s.PrepareRestore(restoration(point, now))
 	must(t, err)
 	return r
 }
 
-func stepRestore(t testing.TB, s *Store, r backup.Restore, states ...backup.RestoreState) backup.Restore {
+func stepRestore(t testing.TB, s *Store, r record.Restore, states ...record.RestoreState) record.Restore {
 	t.Helper()
 	for _, state := range states {
-		_, after, err := s.UpdateRestore(r.ID, r.UpdatedAt.Add(time.Second), func(r *backup.Restore) error {
+		_, after, err := s.UpdateRestore(r.ID, r.UpdatedAt.Add(time.Second), func(r *record.Restore) error {
 			r.State = state
 			return nil
 		})
@@ -52,12 +52,12 @@ func stepRestore(t testing.TB, s *Store, r backup.Restore, states ...backup.Rest
 	return r
 }
 
-var toRestoreEnded = []backup.RestoreState{backup.RestoreStopping, backup.RestoreEnded}
+var toRestoreEnded = []record.RestoreState{record.RestoreStopping, record.RestoreEnded}
 
 // chainOf makes a full backup and incrementals, the newest last.
-func chainOf(t testing.TB, s *Store, n int) []backup.Backup {
+func chainOf(t testing.TB, s *Store, n int) []record.Backup {
 	t.Helper()
-	points := []backup.Backup{step(t, s, mustPrepare(t, s, vmOf("a", 2), start), toCompleted...)}
+	points := []record.Backup{step(t, s, mustPrepare(t, s, vmOf("a", 2), start), toCompleted...)}
 	for i := 1; i < n; i++ {
 		b, _, err := s.Prepare(incremental(vmOf("a", 2), points[i-1].ID, start.AddDate(0, 0, i)))
 		must(t, err)
@@ -71,7 +71,7 @@ func TestRestorePins(t *testing.T) {
 	s := openNew(t)
 	chain := chainOf(t, s, 3)
 	r := mustRestore(t, s, chain[1], start)
-	if want := []string{chain[1].ID, chain[0].ID}; !slices.Equal(r.Points, want) || r.State != backup.RestorePreparing {
+	if want := []string{chain[1].ID, chain[0].ID}; !slices.Equal(r.Points, want) || r.State != record.RestorePreparing {
 		t.Errorf("got %+v, want the points %v", r, want)
 	}
 	leases, err := s.Leases()
@@ -81,14 +81,14 @@ func TestRestorePins(t *testing.T) {
 	if n, err := s.Counts(start); err != nil || n != (Counts{Restores: 1, Leases: 2}) {
 		t.Errorf("counts %+v, error %v", n, err)
 	}
-	step(t, s, chain[2], backup.Deleting) // nobody reads that
+	step(t, s, chain[2], record.Deleting) // nobody reads that
 	must(t, s.RemoveBackup(chain[2].ID, start))
-	_, _, err = s.Update(chain[1].ID, start, setState(backup.Deleting))
+	_, _, err = s.Update(chain[1].ID, start, setState(record.Deleting))
 	var served *ServedError
 	if !errors.As(err, &served) || *served != (ServedError{BackupID: chain[1].ID, RestoreID: r.ID}) {
 		t.Errorf("got %v", err)
 	}
-	if _, _, err = s.Update(chain[0].ID, start, setState(backup.Deleting)); !errors.As(err, &served) {
+	if _, _, err = s.Update(chain[0].ID, start, setState(record.Deleting)); !errors.As(err, &served) {
 		t.Errorf("got %v", err)
 	}
 	ended := stepRestore(t, s, r, toRestoreEnded...)
@@ -98,7 +98,7 @@ func TestRestorePins(t *testing.T) {
 	if leases, err := s.Leases(); err != nil || len(leases) != 0 {
 		t.Errorf("leases %+v, error %v", leases, err)
 	}
-	step(t, s, chain[1], backup.Deleting)
+	step(t, s, chain[1], record.Deleting)
 	stored, err := s.Restore(r.ID)
 	must(t, err)
 	if diff := cmp.Diff(ended, stored); diff != "" {
@@ -111,18 +111,18 @@ func TestRestoreRefused(t *testing.T) {
 	point := chainOf(t, s, 1)[0]
 	failed := fail(t, s, mustPrepare(t, s, vmOf("b", 1), start))
 	var state *StateError
-	if _, err := s.PrepareRestore(restoration(failed, start)); !errors.As(err, &state) || state.State != backup.Failed {
+	if _, err := s.PrepareRestore(restoration(failed, start)); !errors.As(err, &state) || state.State != record.Failed {
 		t.Errorf("of a failed backup: %v", err)
 	}
 	var missing *NotFoundError
-	if _, err := s.PrepareRestore(restoration(backup.Backup{ID: "backup-x-1", Runs: point.Runs}, start)); !errors.As(err, &missing) {
+	if _, err := s.PrepareRestore(restoration(record.Backup{ID: "backup-x-1", Runs: point.Runs}, start)); !errors.As(err, &missing) {
 		t.Errorf("of nothing: %v", err)
 	}
 	if _, err := s.Restore("restore-a-1"); !errors.As(err, &missing) || missing.Kind != KindRestore {
 		t.Errorf("got %v", err)
 	}
 	p := restoration(point, start)
-	p.Complete = func(*backup.Restore, []backup.Lease) {}
+	p.Complete = func(*record.Restore, []record.Lease) {}
 	if _, err := s.PrepareRestore(p); err == nil {
 		t.Error("units without nonces were taken")
 	}
@@ -145,14 +145,14 @@ func TestRestoreRefused(t *testing.T) {
 func TestRestoreIsHeldToWhatItMayChange(t *testing.T) {
 	s := openNew(t)
 	r := mustRestore(t, s, chainOf(t, s, 1)[0], start)
-	for name, change := range map[string]func(*backup.Restore){
-		"points": func(r *backup.Restore) { r.Points = nil },
-		"port":   func(r *backup.Restore) { r.Disks[0].Port++ },
-		"unit":   func(r *backup.Restore) { r.Disks[0].Unit = "u" },
-		"disks":  func(r *backup.Restore) { r.Disks = r.Disks[:1] },
-		"state":  func(r *backup.Restore) { r.State = backup.RestoreEnded },
+	for name, change := range map[string]func(*record.Restore){
+		"points": func(r *record.Restore) { r.Points = nil },
+		"port":   func(r *record.Restore) { r.Disks[0].Port++ },
+		"unit":   func(r *record.Restore) { r.Disks[0].Unit = "u" },
+		"disks":  func(r *record.Restore) { r.Disks = r.Disks[:1] },
+		"state":  func(r *record.Restore) { r.State = record.RestoreEnded },
 	} {
-		_, _, err := s.UpdateRestore(r.ID, start, func(r *backup.Restore) error {
+		_, _, err := s.UpdateRestore(r.ID, start, func(r *record.Restore) error {
 			change(r)
 			return nil
 		})
@@ -160,14 +160,14 @@ func TestRestoreIsHeldToWhatItMayChange(t *testing.T) {
 			t.Errorf("%s: changed", name)
 		}
 	}
-	relet, err := s.ReletRestore(r.ID, 1, portsOf(10100, 10200), start, func(r *backup.Restore, l backup.Lease) {
+	relet, err := s.ReletRestore(r.ID, 1, portsOf(10100, 10200), start, func(r *record.Restore, l record.Lease) {
 		r.Disk(l.DiskID).Unit = unitOf(r.ID, l)
 	})
 	must(t, err)
 	if relet.Disks[1].Port == r.Disks[1].Port || relet.Disks[0] != r.Disks[0] || relet.Disks[1].Unit == r.Disks[1].Unit {
 		t.Errorf("got %+v after %+v", relet.Disks, r.Disks)
 	}
-	stepRestore(t, s, relet, backup.RestoreExporting, backup.RestoreServing)
+	stepRestore(t, s, relet, record.RestoreExporting, record.RestoreServing)
 	if _, err := s.ReletRestore(r.ID, 1, portsOf(10100, 10200), start, nil); err == nil {
 		t.Error("the port of an export that is served was exchanged")
 	}
@@ -178,7 +178,7 @@ func TestEndedRestoresAreForgotten(t *testing.T) {
 	s := openNew(t)
 	point := chainOf(t, s, 1)[0]
 	first := mustRestore(t, s, point, start)
-	_, _, err := s.UpdateRestore(first.ID, start, func(r *backup.Restore) error {
+	_, _, err := s.UpdateRestore(first.ID, start, func(r *record.Restore) error {
 		r.ScratchMade = true
 		return nil
 	})

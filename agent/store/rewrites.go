@@ -5,13 +5,13 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Rewrites returns the restore points that are being put on other ground, or were when an agent ended.
-func (s *Store) Rewrites() (list []backup.Backup, err error) {
+func (s *Store) Rewrites() (list []record.Backup, err error) {
 	err = s.view(func(t *tx) error {
-		return t.eachListed(listRewrites, func(b backup.Backup) error {
+		return t.eachListed(listRewrites, func(b record.Backup) error {
 			list = append(list, b)
 			return nil
 		})
@@ -23,7 +23,7 @@ func (s *Store) Rewrites() (list []backup.Backup, err error) {
 }
 
 // eachListed walks a list from the newest record to the oldest.
-func (t *tx) eachListed(name string, f func(backup.Backup) error) error {
+func (t *tx) eachListed(name string, f func(record.Backup) error) error {
 	list := t.Bucket(bucketLists).Bucket([]byte(name))
 	if list == nil {
 		return nil
@@ -45,14 +45,14 @@ func (t *tx) eachListed(name string, f func(backup.Backup) error) error {
 // that one stays until the end, as do all between: they have a child. While it is under way the restore point cannot go. Its swap
 // begins when nobody reads the restore point; from then on, until its end, nobody begins to. Neither begins while the restore point, or
 // anything that it stands on, is damaged: new images would have digests that fit them.
-func (t *tx) checkRewrite(before, after backup.Backup) error {
+func (t *tx) checkRewrite(before, after record.Backup) error {
 	was, is := before.Rewrite, after.Rewrite
 	switch {
 	case is == nil:
 		return nil
-	case after.State != backup.Completed && before.State == backup.Completed:
+	case after.State != record.Completed && before.State == record.Completed:
 		return &RewritingError{BackupID: after.ID}
-	case after.State != backup.Completed:
+	case after.State != record.Completed:
 		return &StateError{BackupID: after.ID, State: after.State, Action: "writing it anew"}
 	case was == nil:
 		return errors.Join(t.checkSound(after.ID), t.checkGround(after))
@@ -68,7 +68,7 @@ func (t *tx) checkRewrite(before, after backup.Backup) error {
 var errSameGround = errors.New("it stands there already")
 
 // checkGround returns an error unless a restore point may be put on what its Rewrite says.
-func (t *tx) checkGround(b backup.Backup) error {
+func (t *tx) checkGround(b record.Backup) error {
 	points, err := t.points(b.ID)
 	switch onto := b.Rewrite.Onto; {
 	case err != nil:
@@ -82,7 +82,7 @@ func (t *tx) checkGround(b backup.Backup) error {
 }
 
 // checkUnread returns a *ReadError when a restore, or a backup that runs, reads a restore point.
-func (t *tx) checkUnread(b backup.Backup) error {
+func (t *tx) checkUnread(b record.Backup) error {
 	var served *ServedError
 	if err := t.checkUnserved(b.ID); errors.As(err, &served) {
 		return &ReadError{BackupID: b.ID, Reader: "restore " + served.RestoreID}
@@ -142,13 +142,13 @@ func (s *Store) PointGroups() (groups []PointGroup, err error) {
 }
 
 // PointsOf returns every restore point of a VM in a repository, the last made first.
-func (s *Store) PointsOf(g PointGroup) (list []backup.Backup, err error) {
+func (s *Store) PointsOf(g PointGroup) (list []record.Backup, err error) {
 	err = s.view(func(t *tx) error {
 		d, err := s.damage(t)
 		if err != nil {
 			return err
 		}
-		return t.eachListed(listOrder(g.Repository, g.VM), func(b backup.Backup) error {
+		return t.eachListed(listOrder(g.Repository, g.VM), func(b record.Backup) error {
 			d.fill(&b)
 			list = append(list, b)
 			return nil

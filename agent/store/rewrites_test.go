@@ -5,12 +5,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // rewrite changes the rewrite of a record, with what hangs on it.
-func rewrite(s *Store, id string, f func(b *backup.Backup)) error {
-	_, _, err := s.Update(id, start.AddDate(0, 1, 0), func(b *backup.Backup) error {
+func rewrite(s *Store, id string, f func(b *record.Backup)) error {
+	_, _, err := s.Update(id, start.AddDate(0, 1, 0), func(b *record.Backup) error {
 		f(b)
 		return nil
 	})
@@ -18,11 +18,11 @@ func rewrite(s *Store, id string, f func(b *backup.Backup)) error {
 }
 
 func begin(s *Store, id, onto string) error {
-	return rewrite(s, id, func(b *backup.Backup) { b.Rewrite = &backup.Rewrite{Onto: onto, StartedAt: start} })
+	return rewrite(s, id, func(b *record.Backup) { b.Rewrite = &record.Rewrite{Onto: onto, StartedAt: start} })
 }
 
 func swap(s *Store, id string) error {
-	return rewrite(s, id, func(b *backup.Backup) { b.Rewrite.Swapping = true })
+	return rewrite(s, id, func(b *record.Backup) { b.Rewrite.Swapping = true })
 }
 
 // TestRewrite: a restore point goes over to other ground in three transactions, and the lists follow.
@@ -31,8 +31,8 @@ func TestRewrite(t *testing.T) {
 	chain := chainOf(t, s, 4)
 	must(t, begin(s, chain[2].ID, chain[0].ID))
 	must(t, swap(s, chain[2].ID))
-	must(t, rewrite(s, chain[2].ID, func(b *backup.Backup) { b.Parent, b.Rewrite = chain[0].ID, nil }))
-	step(t, s, chain[1], backup.Deleting) // nothing stands on it any more
+	must(t, rewrite(s, chain[2].ID, func(b *record.Backup) { b.Parent, b.Rewrite = chain[0].ID, nil }))
+	step(t, s, chain[1], record.Deleting) // nothing stands on it any more
 	must(t, s.RemoveBackup(chain[1].ID, start))
 	must(t, begin(s, chain[2].ID, ""))
 	list, err := s.Rewrites()
@@ -40,7 +40,7 @@ func TestRewrite(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	must(t, swap(s, chain[2].ID))
-	must(t, rewrite(s, chain[2].ID, func(b *backup.Backup) { b.Parent, b.Type, b.Rewrite = "", backup.Full, nil }))
+	must(t, rewrite(s, chain[2].ID, func(b *record.Backup) { b.Parent, b.Type, b.Rewrite = "", record.Full, nil }))
 	if children, err := s.Children(chain[0].ID); err != nil || len(children) != 0 {
 		t.Errorf("%+v, %v", children, err)
 	}
@@ -58,19 +58,19 @@ func TestRewriteIsRefused(t *testing.T) {
 		}
 	}
 	var immutable *ImmutableError
-	if err := rewrite(s, chain[2].ID, func(b *backup.Backup) { b.Parent, b.Type = "", backup.Full }); !errors.As(err, &immutable) {
+	if err := rewrite(s, chain[2].ID, func(b *record.Backup) { b.Parent, b.Type = "", record.Full }); !errors.As(err, &immutable) {
 		t.Errorf("an incremental became a full backup all by itself: %v", err)
 	}
 	must(t, begin(s, chain[2].ID, chain[0].ID))
 	var rewriting *RewritingError
-	if err := rewrite(s, chain[2].ID, func(b *backup.Backup) { b.State = backup.Deleting }); !errors.As(err, &rewriting) {
+	if err := rewrite(s, chain[2].ID, func(b *record.Backup) { b.State = record.Deleting }); !errors.As(err, &rewriting) {
 		t.Errorf("it may be deleted: %v", err)
 	}
 	if err := begin(s, chain[2].ID, ""); !errors.As(err, &rewriting) {
 		t.Errorf("it may be rewritten twice at a time: %v", err)
 	}
 	var pinned *PinnedError
-	if err := rewrite(s, chain[0].ID, func(b *backup.Backup) { b.State = backup.Deleting }); !errors.As(err, &pinned) {
+	if err := rewrite(s, chain[0].ID, func(b *record.Backup) { b.State = record.Deleting }); !errors.As(err, &pinned) {
 		t.Errorf("its ground may be deleted: %v", err)
 	}
 	must(t, s.Check(t.Context()))
@@ -92,7 +92,7 @@ func TestSwapIsAlone(t *testing.T) {
 	if err := swap(s, chain[2].ID); !errors.As(err, &read) || read.Reader != "backup "+running.ID {
 		t.Errorf("while a backup stands on it: %v", err)
 	}
-	step(t, s, running, backup.Undoing, backup.Failed)
+	step(t, s, running, record.Undoing, record.Failed)
 	must(t, swap(s, chain[2].ID))
 	var rewriting *RewritingError
 	if _, err := s.PrepareRestore(restoration(chain[3], start.Add(time.Hour))); !errors.As(err, &rewriting) {
@@ -113,12 +113,12 @@ func TestSwapProvesGround(t *testing.T) {
 	must(t, begin(s, chain[2].ID, chain[0].ID))
 	must(t, begin(s, chain[1].ID, ""))
 	must(t, swap(s, chain[1].ID))
-	must(t, rewrite(s, chain[1].ID, func(b *backup.Backup) { b.Parent, b.Type, b.Rewrite = "", backup.Full, nil }))
+	must(t, rewrite(s, chain[1].ID, func(b *record.Backup) { b.Parent, b.Type, b.Rewrite = "", record.Full, nil }))
 	var parent *ParentError
 	if err := swap(s, chain[2].ID); !errors.As(err, &parent) || parent.Parent != chain[0].ID {
 		t.Errorf("%v", err)
 	}
-	must(t, rewrite(s, chain[2].ID, func(b *backup.Backup) { b.Rewrite = nil }))
+	must(t, rewrite(s, chain[2].ID, func(b *record.Backup) { b.Rewrite = nil }))
 	must(t, s.Check(t.Context()))
 }
 

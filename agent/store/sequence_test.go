@@ -11,11 +11,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // idsOf lists the ids of backups.
-func idsOf(list []backup.Backup) string {
+func idsOf(list []record.Backup) string {
 	var text []string
 	for _, b := range list {
 		text = append(text, b.ID)
@@ -69,7 +69,7 @@ func TestClockWentBack(t *testing.T) {
 // later comes later, also where two databases gave the same numbers.
 func TestImportKeepsOrder(t *testing.T) {
 	other, s := openNew(t), openNew(t)
-	var theirs []backup.Backup
+	var theirs []record.Backup
 	for i := range 3 {
 		theirs = append(theirs, step(t, other, mustPrepare(t, other, vmOf("a", 1), start.AddDate(5-i, 0, 0)), toCompleted...))
 	}
@@ -79,19 +79,19 @@ func TestImportKeepsOrder(t *testing.T) {
 	}
 	old := theirs[0]
 	old.ID, old.Sequence = "backup-a-5", 0 // as of an agent that gave none
-	for _, b := range []backup.Backup{theirs[2], old, theirs[0], theirs[1]} {
+	for _, b := range []record.Backup{theirs[2], old, theirs[0], theirs[1]} {
 		if added, err := s.Import(b); err != nil || !added {
 			t.Fatal(added, err)
 		}
 	}
 	next := step(t, s, mustPrepare(t, s, vmOf("a", 1), start.AddDate(-1, 0, 0)), toCompleted...)
 	points, err := s.PointsOf(PointGroup{"local", "a"})
-	want := []backup.Backup{next, theirs[2], theirs[1], theirs[0], own, old} // of equal ones the greater id is the newer
+	want := []record.Backup{next, theirs[2], theirs[1], theirs[0], own, old} // of equal ones the greater id is the newer
 	if err != nil || idsOf(points) != idsOf(want) {
 		t.Errorf("%s, want %s, error %v", idsOf(points), idsOf(want), err)
 	}
 	child := theirs[0]
-	child.ID, child.Parent, child.Type, child.Sequence = "backup-a-7", next.ID, backup.Incremental, 3
+	child.ID, child.Parent, child.Type, child.Sequence = "backup-a-7", next.ID, record.Incremental, 3
 	if _, err := s.Import(child); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestImportKeepsOrder(t *testing.T) {
 		t.Errorf("the next one has %d", after.Sequence)
 	}
 	bad := theirs[0]
-	bad.ID, bad.Sequence = "backup-a-9", backup.MaxSequence+1
+	bad.ID, bad.Sequence = "backup-a-9", record.MaxSequence+1
 	if added, err := s.Import(bad); err == nil || added {
 		t.Errorf("a sequence beyond all: added %v, error %v", added, err)
 	}
@@ -112,7 +112,7 @@ func TestImportKeepsOrder(t *testing.T) {
 func TestSequenceIsImmutable(t *testing.T) {
 	s := openNew(t)
 	b := mustPrepare(t, s, vmOf("a", 1), start)
-	if _, _, err := s.Update(b.ID, start, func(b *backup.Backup) error { b.Sequence++; return nil }); err == nil {
+	if _, _, err := s.Update(b.ID, start, func(b *record.Backup) error { b.Sequence++; return nil }); err == nil {
 		t.Error("it was changed")
 	}
 }
@@ -174,7 +174,7 @@ func TestMigrateSequences(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "agent.db")
 	s, err := Open(path, Options{})
 	must(t, err)
-	complete := func(parent string, at time.Time) backup.Backup {
+	complete := func(parent string, at time.Time) record.Backup {
 		p := preparation(vmOf("a", 1), at)
 		if parent != "" {
 			p = incremental(vmOf("a", 1), parent, at)
@@ -186,10 +186,10 @@ func TestMigrateSequences(t *testing.T) {
 	full := complete("", start)
 	ahead := complete(full.ID, time.Now().AddDate(5, 0, 0)) // its clock was five years ahead
 	first, second := complete(ahead.ID, start.AddDate(0, 0, 2)), complete(ahead.ID, start.AddDate(0, 0, 3))
-	verify(t, s, ahead.ID, backup.Verification{At: start.AddDate(0, 1, 0)})
+	verify(t, s, ahead.ID, record.Verification{At: start.AddDate(0, 1, 0)})
 	active, _, err := s.Prepare(incremental(vmOf("a", 1), second.ID, start.AddDate(0, 0, -9)))
 	must(t, err)
-	before := map[string]backup.Backup{}
+	before := map[string]record.Backup{}
 	for _, b := range all(t, s, Query{}) {
 		before[b], err = s.Backup(b)
 		must(t, err)
@@ -199,13 +199,13 @@ func TestMigrateSequences(t *testing.T) {
 
 	s = openPath(t, path) // and checked at the end
 	points, err := s.PointsOf(PointGroup{"local", "a"})
-	if want := []backup.Backup{second, first, ahead, full}; err != nil || idsOf(points) != idsOf(want) {
+	if want := []record.Backup{second, first, ahead, full}; err != nil || idsOf(points) != idsOf(want) {
 		t.Errorf("%s, want %s, error %v", idsOf(points), idsOf(want), err)
 	}
 	for id, b := range before {
 		after, err := s.Backup(id)
 		must(t, err)
-		if legacy := after.Sequence < backup.FirstSequence; after.Sequence == 0 || legacy != (id != active.ID) {
+		if legacy := after.Sequence < record.FirstSequence; after.Sequence == 0 || legacy != (id != active.ID) {
 			t.Errorf("%s has the sequence %d", id, after.Sequence)
 		}
 		b.Sequence, after.Sequence = 0, 0
@@ -238,7 +238,7 @@ func TestFutureIsNotVerified(t *testing.T) {
 			t.Errorf("deep %v: %s, found %v, error %v", deep, b.ID, found, err)
 		}
 	}
-	verify(t, s, ahead.ID, backup.Verification{At: now, DeepAt: now})
+	verify(t, s, ahead.ID, record.Verification{At: now, DeepAt: now})
 	for _, deep := range []bool{false, true} {
 		if b, found, err := s.LongestUnverified(deep, now, nil); err != nil || !found || b.ID != right.ID {
 			t.Errorf("deep %v: %s, found %v, error %v", deep, b.ID, found, err)

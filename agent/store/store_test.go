@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // start is when the tests' clocks begin.
@@ -62,26 +62,26 @@ func portsOf(first, last uint16) PortChooser {
 	}
 }
 
-func vmOf(name string, disks int) backup.VM {
-	vm := backup.VM{Name: name}
+func vmOf(name string, disks int) record.VM {
+	vm := record.VM{Name: name}
 	for i := range disks {
-		vm.Disks = append(vm.Disks, backup.Disk{ID: i, UnitNumber: i, CapacityBytes: 1 << 20})
+		vm.Disks = append(vm.Disks, record.Disk{ID: i, UnitNumber: i, CapacityBytes: 1 << 20})
 	}
 	return vm
 }
 
-func unitOf(id string, l backup.Lease) string {
+func unitOf(id string, l record.Lease) string {
 	return fmt.Sprintf("u-%s-disk%d-%s", id, l.DiskID, l.Nonce)
 }
 
 // preparation is what a caller would ask for.
-func preparation(vm backup.VM, now time.Time) Preparation {
+func preparation(vm record.VM, now time.Time) Preparation {
 	return Preparation{
-		Backup: backup.Backup{VM: vm, Type: backup.Full, Repository: "local"},
+		Backup: record.Backup{VM: vm, Type: record.Full, Repository: "local"},
 		Now:    now,
 		ID:     func(s int64) string { return fmt.Sprintf("backup-%s-%d", vm.Name, s) },
 		Ports:  portsOf(10100, 10200),
-		Complete: func(b *backup.Backup, leases []backup.Lease) {
+		Complete: func(b *record.Backup, leases []record.Lease) {
 			b.Directory = "/r/" + b.ID
 			for i, l := range leases {
 				run := &b.Runs[i]
@@ -92,7 +92,7 @@ func preparation(vm backup.VM, now time.Time) Preparation {
 	}
 }
 
-func mustPrepare(t testing.TB, s *Store, vm backup.VM, now time.Time) backup.Backup {
+func mustPrepare(t testing.TB, s *Store, vm record.VM, now time.Time) record.Backup {
 	t.Helper()
 	b, existing, err := s.Prepare(preparation(vm, now))
 	if err != nil || existing {
@@ -102,10 +102,10 @@ func mustPrepare(t testing.TB, s *Store, vm backup.VM, now time.Time) backup.Bac
 }
 
 // step moves a backup through states, one second each.
-func step(t testing.TB, s *Store, b backup.Backup, states ...backup.State) backup.Backup {
+func step(t testing.TB, s *Store, b record.Backup, states ...record.State) record.Backup {
 	t.Helper()
 	for _, state := range states {
-		_, after, err := s.Update(b.ID, b.UpdatedAt.Add(time.Second), func(b *backup.Backup) error {
+		_, after, err := s.Update(b.ID, b.UpdatedAt.Add(time.Second), func(b *record.Backup) error {
 			b.State = state
 			return nil
 		})
@@ -117,15 +117,15 @@ func step(t testing.TB, s *Store, b backup.Backup, states ...backup.State) backu
 	return b
 }
 
-var toCompleted = []backup.State{backup.Exporting, backup.Calling, backup.Running, backup.Finishing, backup.Completed}
+var toCompleted = []record.State{record.Exporting, record.Calling, record.Running, record.Finishing, record.Completed}
 
-func fail(t testing.TB, s *Store, b backup.Backup) backup.Backup {
+func fail(t testing.TB, s *Store, b record.Backup) record.Backup {
 	t.Helper()
-	return step(t, s, b, backup.Undoing, backup.Failed)
+	return step(t, s, b, record.Undoing, record.Failed)
 }
 
-func setState(state backup.State) func(*backup.Backup) error {
-	return func(b *backup.Backup) error {
+func setState(state record.State) func(*record.Backup) error {
+	return func(b *record.Backup) error {
 		b.State = state
 		return nil
 	}

@@ -7,14 +7,14 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Update changes a record in one transaction. f gets the record as it is and may return an error, which is returned as
 // it is and leaves everything as it was; it runs inside the transaction, so it must only compute. A record that f
 // leaves alone is not written.
 //
-// A new State must be one that backup.CheckTransition allows. ID, VM name, type, repository, request id, creation time,
+// A new State must be one that record.CheckTransition allows. ID, VM name, type, repository, request id, creation time,
 // the ports and units of the runs, and the parent of an active backup do not change: *ImmutableError. (An incremental that was
 // rewritten onto nothing becomes a full backup.) A Rewrite is begun, and its swap, only as checkRewrite says. Update sets
 // UpdatedAt and, when the backup ends, EndedAt.
@@ -23,10 +23,10 @@ import (
 // now, VM and ports cool down until then. On an ended backup CooldownUntil may be brought forward, which shortens the
 // cooling; zero ends it at once. It may be put off while the VM cools down from this backup.
 func (s *Store) Update(
-	id string, now time.Time, f func(b *backup.Backup) error,
-) (before, after backup.Backup, err error) {
+	id string, now time.Time, f func(b *record.Backup) error,
+) (before, after record.Backup, err error) {
 	if err := checkTime("now", now); err != nil {
-		return backup.Backup{}, backup.Backup{}, err
+		return record.Backup{}, record.Backup{}, err
 	}
 	now = stored(now)
 	err = s.update(func(t *tx) error {
@@ -47,19 +47,19 @@ func (s *Store) Update(
 		if err := t.write(before, after); err != nil {
 			return err
 		}
-		if after.State != backup.Completed { // nothing stands on it, and it inherits nothing
+		if after.State != record.Completed { // nothing stands on it, and it inherits nothing
 			return nil
 		}
 		return s.inherit(t, &after)
 	})
 	if err != nil {
-		return backup.Backup{}, backup.Backup{}, err
+		return record.Backup{}, record.Backup{}, err
 	}
 	return before, after, nil
 }
 
 // change has the caller change a copy of the record, and holds it to what it may change.
-func (t *tx) change(before backup.Backup, now time.Time, f func(*backup.Backup) error) (backup.Backup, error) {
+func (t *tx) change(before record.Backup, now time.Time, f func(*record.Backup) error) (record.Backup, error) {
 	after, err := clone(before)
 	if err != nil {
 		return after, err
@@ -78,15 +78,15 @@ func (t *tx) change(before backup.Backup, now time.Time, f func(*backup.Backup) 
 	if err := checkUnits(before, after, nil); err != nil {
 		return after, err
 	}
-	if before.State == backup.Queued && after.State == backup.Preparing { // Dequeue leases the ports
+	if before.State == record.Queued && after.State == record.Preparing { // Dequeue leases the ports
 		return after, &StateError{BackupID: before.ID, State: before.State, Action: "preparing it without leases"}
 	}
 	if after.State != before.State {
-		if err := backup.CheckTransition(before.State, after.State); err != nil {
+		if err := record.CheckTransition(before.State, after.State); err != nil {
 			return after, fmt.Errorf("backup %s: %w", before.ID, err)
 		}
 	}
-	if after.State == backup.Deleting && before.State != backup.Deleting {
+	if after.State == record.Deleting && before.State != record.Deleting {
 		if err := errors.Join(t.checkUnpinned(before), t.checkUnserved(before.ID)); err != nil {
 			return after, err
 		}
@@ -103,7 +103,7 @@ func (t *tx) change(before backup.Backup, now time.Time, f func(*backup.Backup) 
 }
 
 // checkCooldown refuses a time that cannot be encoded, and a longer cooling of what may be in use again.
-func (t *tx) checkCooldown(before, after backup.Backup, now time.Time) error {
+func (t *tx) checkCooldown(before, after record.Backup, now time.Time) error {
 	if after.CooldownUntil.Equal(before.CooldownUntil) {
 		return nil
 	}
@@ -119,7 +119,7 @@ func (t *tx) checkCooldown(before, after backup.Backup, now time.Time) error {
 }
 
 // write replaces a record and follows the change in everything that hangs on it.
-func (t *tx) write(before, after backup.Backup) error {
+func (t *tx) write(before, after record.Backup) error {
 	if err := t.index(&before, &after); err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (t *tx) write(before, after backup.Backup) error {
 	return t.put(bucketBackups, []byte(after.ID), after)
 }
 
-func (t *tx) follow(before, after backup.Backup) error {
+func (t *tx) follow(before, after record.Backup) error {
 	switch {
 	case after.State.Active():
 		return t.reclaim(before, after)
@@ -142,7 +142,7 @@ func (t *tx) follow(before, after backup.Backup) error {
 }
 
 // release gives back what an active backup held.
-func (t *tx) release(before, after backup.Backup) error {
+func (t *tx) release(before, after record.Backup) error {
 	for _, r := range before.Runs {
 		if err := t.returnLease(r.Port, before.ID); err != nil {
 			return err

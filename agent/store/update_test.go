@@ -7,14 +7,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 func TestUpdate(t *testing.T) {
 	s := openNew(t)
 	b := mustPrepare(t, s, vmOf("a", 1), start)
-	before, after, err := s.Update(b.ID, start.Add(time.Minute), func(b *backup.Backup) error {
-		b.State, b.Targets, b.Runs[0].PID = backup.Exporting, "t", 42
+	before, after, err := s.Update(b.ID, start.Add(time.Minute), func(b *record.Backup) error {
+		b.State, b.Targets, b.Runs[0].PID = record.Exporting, "t", 42
 		b.Directory = "/elsewhere"
 		return nil
 	})
@@ -24,7 +24,7 @@ func TestUpdate(t *testing.T) {
 	if diff := cmp.Diff(b, before); diff != "" {
 		t.Errorf("before: %s", diff)
 	}
-	b.State, b.Targets, b.Directory, b.UpdatedAt = backup.Exporting, "t", "/elsewhere", start.Add(time.Minute)
+	b.State, b.Targets, b.Directory, b.UpdatedAt = record.Exporting, "t", "/elsewhere", start.Add(time.Minute)
 	b.Runs[0].PID = 42
 	if diff := cmp.Diff(b, after); diff != "" {
 		t.Errorf("after: %s", diff)
@@ -33,7 +33,7 @@ func TestUpdate(t *testing.T) {
 		t.Errorf("stored %+v, error %v", stored, err)
 	}
 	// Nothing changed, nothing written.
-	if _, after, err := s.Update(b.ID, start.Add(time.Hour), setState(backup.Exporting)); err != nil || !after.UpdatedAt.Equal(b.UpdatedAt) {
+	if _, after, err := s.Update(b.ID, start.Add(time.Hour), setState(record.Exporting)); err != nil || !after.UpdatedAt.Equal(b.UpdatedAt) {
 		t.Errorf("got %+v, error %v", after, err)
 	}
 }
@@ -42,28 +42,28 @@ func TestUpdateRefused(t *testing.T) {
 	s := openNew(t)
 	b := mustPrepare(t, s, vmOf("a", 1), start)
 	own := errors.New("my own")
-	for name, f := range map[string]func(*backup.Backup) error{
-		"own error":   func(b *backup.Backup) error { b.Targets = "x"; return own },
-		"id":          func(b *backup.Backup) error { b.ID = "x"; return nil },
-		"vm":          func(b *backup.Backup) error { b.VM.Name = "x"; return nil },
-		"type":        func(b *backup.Backup) error { b.Type = backup.Incremental; return nil },
-		"repository":  func(b *backup.Backup) error { b.Repository = "x"; return nil },
-		"request":     func(b *backup.Backup) error { b.RequestID = "x"; return nil },
-		"created":     func(b *backup.Backup) error { b.CreatedAt = start.Add(1); return nil },
-		"runs":        func(b *backup.Backup) error { b.Runs = nil; return nil },
-		"port":        func(b *backup.Backup) error { b.Runs[0].Port++; return nil },
-		"unit":        func(b *backup.Backup) error { b.Runs[0].Unit += "x"; return nil },
-		"state":       setState(backup.Completed),
+	for name, f := range map[string]func(*record.Backup) error{
+		"own error":   func(b *record.Backup) error { b.Targets = "x"; return own },
+		"id":          func(b *record.Backup) error { b.ID = "x"; return nil },
+		"vm":          func(b *record.Backup) error { b.VM.Name = "x"; return nil },
+		"type":        func(b *record.Backup) error { b.Type = record.Incremental; return nil },
+		"repository":  func(b *record.Backup) error { b.Repository = "x"; return nil },
+		"request":     func(b *record.Backup) error { b.RequestID = "x"; return nil },
+		"created":     func(b *record.Backup) error { b.CreatedAt = start.Add(1); return nil },
+		"runs":        func(b *record.Backup) error { b.Runs = nil; return nil },
+		"port":        func(b *record.Backup) error { b.Runs[0].Port++; return nil },
+		"unit":        func(b *record.Backup) error { b.Runs[0].Unit += "x"; return nil },
+		"state":       setState(record.Completed),
 		"no state":    setState(""),
-		"no image":    func(b *backup.Backup) error { b.Runs[0].Image = ""; return nil },
-		"cooldown":    func(b *backup.Backup) error { b.CooldownUntil = start.AddDate(1000, 0, 0); return nil },
-		"json's year": func(b *backup.Backup) error { b.EndedAt = start.AddDate(10000, 0, 0); return nil },
+		"no image":    func(b *record.Backup) error { b.Runs[0].Image = ""; return nil },
+		"cooldown":    func(b *record.Backup) error { b.CooldownUntil = start.AddDate(1000, 0, 0); return nil },
+		"json's year": func(b *record.Backup) error { b.EndedAt = start.AddDate(10000, 0, 0); return nil },
 	} {
 		_, _, err := s.Update(b.ID, start, f)
 		if err == nil || (name == "own error" && err != own) {
 			t.Errorf("%s: %v", name, err)
 		}
-		var illegal *backup.IllegalTransitionError
+		var illegal *record.IllegalTransitionError
 		if name == "state" && !errors.As(err, &illegal) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -72,7 +72,7 @@ func TestUpdateRefused(t *testing.T) {
 		t.Errorf("stored %+v, error %v", stored, err)
 	}
 	var missing *NotFoundError
-	if _, _, err := s.Update("x", start, setState(backup.Exporting)); !errors.As(err, &missing) || missing.Kind != KindBackup {
+	if _, _, err := s.Update("x", start, setState(record.Exporting)); !errors.As(err, &missing) || missing.Kind != KindBackup {
 		t.Errorf("got %v", err)
 	}
 }
@@ -81,25 +81,25 @@ func TestUpdateRefused(t *testing.T) {
 func TestEveryTransition(t *testing.T) {
 	s := openNew(t)
 	// The queue is a way in of its own: see TestQueue.
-	routes := map[backup.State][]backup.State{backup.Preparing: {}}
-	for queue := []backup.State{backup.Preparing}; len(queue) > 0; queue = queue[1:] {
-		for _, to := range backup.States {
-			if _, known := routes[to]; !known && backup.CheckTransition(queue[0], to) == nil {
-				routes[to] = append(append([]backup.State{}, routes[queue[0]]...), to)
+	routes := map[record.State][]record.State{record.Preparing: {}}
+	for queue := []record.State{record.Preparing}; len(queue) > 0; queue = queue[1:] {
+		for _, to := range record.States {
+			if _, known := routes[to]; !known && record.CheckTransition(queue[0], to) == nil {
+				routes[to] = append(append([]record.State{}, routes[queue[0]]...), to)
 				queue = append(queue, to)
 			}
 		}
 	}
 	now := start
-	for _, from := range backup.States {
-		for _, to := range backup.States {
-			if from == to || from == backup.Queued {
+	for _, from := range record.States {
+		for _, to := range record.States {
+			if from == to || from == record.Queued {
 				continue
 			}
 			now = now.Add(time.Minute)
 			b := step(t, s, mustPrepare(t, s, vmOf("a", 1), now), routes[from]...)
 			_, after, err := s.Update(b.ID, now, setState(to))
-			if (err == nil) != (backup.CheckTransition(from, to) == nil) {
+			if (err == nil) != (record.CheckTransition(from, to) == nil) {
 				t.Errorf("%s to %s: %v", from, to, err)
 			}
 			if after.State.Terminal() != !after.EndedAt.IsZero() {
@@ -114,12 +114,12 @@ func TestEveryTransition(t *testing.T) {
 }
 
 // end brings a backup to its end from any state.
-func end(t testing.TB, s *Store, b backup.Backup) {
+func end(t testing.TB, s *Store, b record.Backup) {
 	t.Helper()
 	switch {
 	case b.State.Terminal():
-	case b.State == backup.Undoing:
-		step(t, s, b, backup.Failed)
+	case b.State == record.Undoing:
+		step(t, s, b, record.Failed)
 	default:
 		fail(t, s, b)
 	}
@@ -127,7 +127,7 @@ func end(t testing.TB, s *Store, b backup.Backup) {
 
 func TestEndReleases(t *testing.T) {
 	s := openNew(t)
-	for _, b := range []backup.Backup{
+	for _, b := range []record.Backup{
 		step(t, s, mustPrepare(t, s, vmOf("a", 2), start), toCompleted...),
 		fail(t, s, mustPrepare(t, s, vmOf("a", 2), start.Add(time.Minute))),
 	} {

@@ -6,12 +6,12 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // verifiedKeys are the places of a record in the two orders of verification; none for what is no restore point.
-func verifiedKeys(b *backup.Backup) (shallow, deep []byte) {
-	if b == nil || b.State != backup.Completed {
+func verifiedKeys(b *record.Backup) (shallow, deep []byte) {
+	if b == nil || b.State != record.Completed {
 		return nil, nil
 	}
 	key := func(deep bool) []byte { return append(encodeTime(b.VerifiedAt(deep)), b.ID...) }
@@ -19,7 +19,7 @@ func verifiedKeys(b *backup.Backup) (shallow, deep []byte) {
 }
 
 // orderVerified moves a record to the places in the orders that it has now.
-func (t *tx) orderVerified(before, after *backup.Backup) error {
+func (t *tx) orderVerified(before, after *record.Backup) error {
 	fromShallow, fromDeep := verifiedKeys(before)
 	toShallow, toDeep := verifiedKeys(after)
 	if err := move(t.Bucket(bucketVerified), fromShallow, toShallow); err != nil {
@@ -46,7 +46,7 @@ func move(order *bolt.Bucket, from, to []byte) error {
 // LongestUnverified is the restore point whose files were looked at, or read whole, longest ago, of those that pass does not
 // pass over, and whether there is one. A date in the future as of now is none: such restore points come first, as never
 // verified. pass, which may be nil, is called with ids, and must only compute.
-func (s *Store) LongestUnverified(deep bool, now time.Time, pass func(id string) bool) (b backup.Backup, found bool, err error) {
+func (s *Store) LongestUnverified(deep bool, now time.Time, pass func(id string) bool) (b record.Backup, found bool, err error) {
 	bucket := bucketVerified
 	if deep {
 		bucket = bucketVerifiedDeep
@@ -72,7 +72,7 @@ func (t *tx) longestUnverified(bucket []byte, now time.Time, pass func(id string
 		if len(k) <= timeBytes {
 			return nil, t.damaged("%s: entry of %d bytes", bucket, len(k))
 		}
-		if !backup.Future(decodeTime(k), now) {
+		if !record.Future(decodeTime(k), now) {
 			break
 		}
 		if pass == nil || !pass(string(listID(k))) {
@@ -92,9 +92,9 @@ func (t *tx) longestUnverified(bucket []byte, now time.Time, pass func(id string
 
 // PutVerification puts on record what was found of the files of a restore point. What is no restore point any more is left as
 // it is. merge gets what is on record, nil for nothing, and must only compute.
-func (s *Store) PutVerification(id string, now time.Time, merge func(*backup.Verification) *backup.Verification) (after backup.Backup, err error) {
-	_, after, err = s.Update(id, now, func(b *backup.Backup) error {
-		if b.State == backup.Completed {
+func (s *Store) PutVerification(id string, now time.Time, merge func(*record.Verification) *record.Verification) (after record.Backup, err error) {
+	_, after, err = s.Update(id, now, func(b *record.Backup) error {
+		if b.State == record.Completed {
 			b.Verified = merge(b.Verified)
 		}
 		return nil
@@ -103,7 +103,7 @@ func (s *Store) PutVerification(id string, now time.Time, merge func(*backup.Ver
 }
 
 // checkVerified looks that a restore point is in both orders, where it belongs.
-func (c *checker) checkVerified(b backup.Backup) {
+func (c *checker) checkVerified(b record.Backup) {
 	shallow, deep := verifiedKeys(&b)
 	for bucket, key := range map[string][]byte{string(bucketVerified): shallow, string(bucketVerifiedDeep): deep} {
 		if key == nil {

@@ -6,13 +6,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // verify puts a verification on record.
-func verify(t *testing.T, s *Store, id string, v backup.Verification) {
+func verify(t *testing.T, s *Store, id string, v record.Verification) {
 	t.Helper()
-	if _, err := s.PutVerification(id, v.At, func(*backup.Verification) *backup.Verification { return &v }); err != nil {
+	if _, err := s.PutVerification(id, v.At, func(*record.Verification) *record.Verification { return &v }); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -44,8 +44,8 @@ func TestLongestUnverified(t *testing.T) {
 		}
 	}
 	later := start.AddDate(0, 1, 0)
-	verify(t, s, points[0], backup.Verification{At: later.Add(2 * time.Hour)})
-	verify(t, s, points[1], backup.Verification{At: later.Add(time.Hour), DeepAt: later.Add(time.Hour)})
+	verify(t, s, points[0], record.Verification{At: later.Add(2 * time.Hour)})
+	verify(t, s, points[1], record.Verification{At: later.Add(time.Hour), DeepAt: later.Add(time.Hour)})
 	for deep, want := range map[bool][]string{
 		false: {points[2], points[1], points[0]},
 		true:  {points[0], points[2], points[1]},
@@ -58,8 +58,8 @@ func TestLongestUnverified(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	step(t, s, b, backup.Deleting)
-	verify(t, s, points[2], backup.Verification{At: later})
+	step(t, s, b, record.Deleting)
+	verify(t, s, points[2], record.Verification{At: later})
 	if got := order(false); len(got) != 2 {
 		t.Errorf("one is being deleted, and the order is %v", got)
 	}
@@ -81,22 +81,22 @@ func TestDamagedAndTags(t *testing.T) {
 		}
 		ids = append(ids, step(t, s, b, toCompleted...).ID)
 	}
-	damage := []backup.FileDamage{{File: "x", Problem: "gone"}}
-	verify(t, s, ids[0], backup.Verification{At: start.AddDate(0, 1, 0), Damage: damage})
-	verify(t, s, ids[1], backup.Verification{At: start.AddDate(0, 1, 0), Damage: damage})
+	damage := []record.FileDamage{{File: "x", Problem: "gone"}}
+	verify(t, s, ids[0], record.Verification{At: start.AddDate(0, 1, 0), Damage: damage})
+	verify(t, s, ids[1], record.Verification{At: start.AddDate(0, 1, 0), Damage: damage})
 	for name, test := range map[string]struct {
 		q    Query
 		want []string
 	}{
 		"damaged":            {Query{Damaged: true}, []string{ids[1], ids[0]}},
 		"damaged of a vm":    {Query{Damaged: true, VMName: "a"}, []string{ids[0]}},
-		"damaged, failed":    {Query{Damaged: true, State: backup.Failed}, []string{}},
+		"damaged, failed":    {Query{Damaged: true, State: record.Failed}, []string{}},
 		"tag":                {Query{Tags: map[string]string{"tier": "b"}}, []string{ids[1]}},
 		"tag of any value":   {Query{Tags: map[string]string{"tier": ""}}, []string{ids[2], ids[1], ids[0]}},
 		"two tags":           {Query{Tags: map[string]string{"tier": "c", "all": ""}}, []string{ids[2]}},
 		"tag of another":     {Query{Tags: map[string]string{"tier": "d"}}, []string{}},
 		"tag that is not":    {Query{Tags: map[string]string{"none": ""}}, []string{}},
-		"tag, vm, and state": {Query{Tags: map[string]string{"tier": "a"}, VMName: "a", State: backup.Completed, Repository: "local"}, []string{ids[0]}},
+		"tag, vm, and state": {Query{Tags: map[string]string{"tier": "a"}, VMName: "a", State: record.Completed, Repository: "local"}, []string{ids[0]}},
 	} {
 		for _, test.q.Limit = range []int{0, 1} {
 			if diff := cmp.Diff(test.want, all(t, s, test.q)); diff != "" {
@@ -107,7 +107,7 @@ func TestDamagedAndTags(t *testing.T) {
 	if n, err := s.DamagedPoints(); n != 2 || err != nil {
 		t.Errorf("%d are damaged, error %v", n, err)
 	}
-	verify(t, s, ids[0], backup.Verification{At: start.AddDate(0, 2, 0)})
+	verify(t, s, ids[0], record.Verification{At: start.AddDate(0, 2, 0)})
 	if n, err := s.DamagedPoints(); n != 1 || err != nil {
 		t.Errorf("%d are damaged after one was found whole, error %v", n, err)
 	}

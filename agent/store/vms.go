@@ -3,19 +3,19 @@ package store
 import (
 	"bytes"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // PutVM puts a VM on record, new or in place of the one of the same name, and says whether it is new. A record that is
 // replaced keeps the time at which it was added. The VM's active backup is not touched: it has its own copy of the VM, as it
 // was when the backup was prepared.
-func (s *Store) PutVM(vm backup.VM) (created bool, err error) {
+func (s *Store) PutVM(vm record.VM) (created bool, err error) {
 	if err := vm.Validate(); err != nil {
 		return false, err
 	}
 	key := []byte(vm.Name)
 	err = s.update(func(t *tx) error {
-		var old backup.VM
+		var old record.VM
 		found, err := t.get(bucketVMs, key, &old)
 		if err != nil {
 			return err
@@ -30,8 +30,8 @@ func (s *Store) PutVM(vm backup.VM) (created bool, err error) {
 }
 
 // VM returns the VM of that name, or a *NotFoundError.
-func (s *Store) VM(name string) (backup.VM, error) {
-	var vm backup.VM
+func (s *Store) VM(name string) (record.VM, error) {
+	var vm record.VM
 	err := s.view(func(t *tx) error {
 		ok, err := t.get(bucketVMs, []byte(name), &vm)
 		if err == nil && !ok {
@@ -44,7 +44,7 @@ func (s *Store) VM(name string) (backup.VM, error) {
 
 // VMs returns VMs in the order of their names' bytes: those behind the name after, at most limit (0 is DefaultPage,
 // and MaxPage is the most). next is the after of the following page, or "" when there is none.
-func (s *Store) VMs(after string, limit int) (vms []backup.VM, next string, err error) {
+func (s *Store) VMs(after string, limit int) (vms []record.VM, next string, err error) {
 	limit = pageSize(limit)
 	err = s.view(func(t *tx) error {
 		c := t.Bucket(bucketVMs).Cursor()
@@ -53,7 +53,7 @@ func (s *Store) VMs(after string, limit int) (vms []backup.VM, next string, err 
 			k, v = c.Next()
 		}
 		for ; k != nil && len(vms) < limit; k, v = c.Next() {
-			var vm backup.VM
+			var vm record.VM
 			if err := t.decode(bucketVMs, k, v, &vm); err != nil {
 				return err
 			}

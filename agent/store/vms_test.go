@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // A record that is replaced keeps the time at which it was added; one that has none gets it.
@@ -32,7 +32,7 @@ func TestAddedAt(t *testing.T) {
 
 func TestVMs(t *testing.T) {
 	s := openNew(t)
-	names := []string{"a", "a/b", "b", "ü ✓", strings.Repeat("x", backup.MaxNameBytes)}
+	names := []string{"a", "a/b", "b", "ü ✓", strings.Repeat("x", record.MaxNameBytes)}
 	for _, name := range names {
 		if created, err := s.PutVM(vmOf(name, 2)); err != nil || !created {
 			t.Fatalf("%q: created %v, error %v", name, created, err)
@@ -80,7 +80,7 @@ func TestVMs(t *testing.T) {
 
 func TestPutVMRefusesWhatIsNotValid(t *testing.T) {
 	s := openNew(t)
-	for _, vm := range []backup.VM{{}, {Name: "\xff"}, {Name: strings.Repeat("x", 256)}, {Name: "x", Disks: make([]backup.Disk, 2)}} {
+	for _, vm := range []record.VM{{}, {Name: "\xff"}, {Name: strings.Repeat("x", 256)}, {Name: "x", Disks: make([]record.Disk, 2)}} {
 		if created, err := s.PutVM(vm); err == nil || created {
 			t.Errorf("%.20q: created %v, error %v", vm.Name, created, err)
 		}
@@ -94,7 +94,7 @@ func TestVMWithActiveBackup(t *testing.T) {
 	}
 	b := mustPrepare(t, s, vmOf("a", 2), start)
 	var active *ActiveError
-	if err := s.RemoveVM("a"); !errors.As(err, &active) || active.BackupID != b.ID || active.State != backup.Preparing {
+	if err := s.RemoveVM("a"); !errors.As(err, &active) || active.BackupID != b.ID || active.State != record.Preparing {
 		t.Errorf("removing: %v", err)
 	}
 	if _, err := s.PutVM(vmOf("a", 1)); err != nil {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
@@ -59,17 +59,17 @@ func publishMade(t *testing.T, r *repository.Repository, vm string, sequence uin
 	t.Helper()
 	file := nbd.ExportName(vm, 0) + ".qcow2"
 	disk := repository.ManifestDisk{
-		Key: 2000, DeviceKey: 2000, CapacityBytes: second * 512, File: file, Format: "qcow2", Content: backup.WholeDisk,
+		Key: 2000, DeviceKey: 2000, CapacityBytes: second * 512, File: file, Format: "qcow2", Content: record.WholeDisk,
 		ChangeID: fmt.Sprint("change/", second), Check: repository.ManifestCheck{Result: repository.CheckClean},
 	}
 	m := repository.Manifest{
-		Version: repository.ManifestVersion, BackupID: nbd.BackupID(vm, second), Type: backup.Full, Repository: r.ID,
+		Version: repository.ManifestVersion, BackupID: nbd.BackupID(vm, second), Type: record.Full, Repository: r.ID,
 		Tags: map[string]string{"a": "b"}, VM: repository.ManifestVM{Name: vm, InventoryPath: "/DC1/vm/x"},
 		Sequence: sequence, CreatedAt: time.Unix(second, 0), CompletedAt: time.Unix(second+1, 0),
 	}
 	if parent != nil {
-		m.Type, m.Parent = backup.Incremental, parent.BackupID
-		disk.Content, disk.Change, disk.Backing = backup.Changes, backup.Grown, "../"+parent.BackupID+"/"+file
+		m.Type, m.Parent = record.Incremental, parent.BackupID
+		disk.Content, disk.Change, disk.Backing = record.Changes, record.Grown, "../"+parent.BackupID+"/"+file
 	}
 	m.Disks = []repository.ManifestDisk{disk}
 	dir := nbd.DirName(vm)
@@ -160,7 +160,7 @@ func TestRebuild(t *testing.T) {
 // afterwards comes after them all. Those of agents that gave no sequence come first, and each after what it stands on. Two hubs
 // may have given the same sequence, and a repository may come later.
 func TestRebuildKeepsOrder(t *testing.T) {
-	const first, ahead = backup.FirstSequence, 157_680_000
+	const first, ahead = record.FirstSequence, 157_680_000
 	h := newHub(t, "main", "second")
 	main, second := h.repositories[0], h.repositories[1]
 	full := publishMade(t, main, "vm", 0, 1_700_000_000+ahead*3, nil) // its clock was years ahead
@@ -200,7 +200,7 @@ func TestRebuildKeepsOrder(t *testing.T) {
 	// From another hub, which gave the same sequence; from an old agent; and one that no agent made.
 	same := publishMade(t, main, "vm", first+4, 1_700_000_700, nil)
 	old := publishMade(t, main, "vm", 0, 1_650_000_000, nil)
-	forged := publishMade(t, main, "vm", backup.MaxSequence, 1_640_000_000, nil)
+	forged := publishMade(t, main, "vm", record.MaxSequence, 1_640_000_000, nil)
 	must(t, os.Remove(second.Path))
 	must(t, os.Rename(kept, second.Path))
 	r, err = h.report()
@@ -211,17 +211,17 @@ func TestRebuildKeepsOrder(t *testing.T) {
 	db = h.open()
 	defer db.Close()
 	wantOrder(db, same, last, wrong, made, child, full, old, forged)
-	next := record(t, db, "vm")
+	next := recordIn(t, db, "vm")
 	if next.Sequence != first+91 {
 		t.Errorf("the next backup has the sequence %d", next.Sequence)
 	}
 }
 
-// record puts a backup on record, once no VM cools down any more.
-func record(t *testing.T, db *store.Store, vm string) backup.Backup {
+// recordIn puts a backup on record, once no VM cools down any more.
+func recordIn(t *testing.T, db *store.Store, vm string) record.Backup {
 	t.Helper()
 	b, _, err := db.Enqueue(store.Preparation{
-		Backup: backup.Backup{VM: backup.VM{Name: vm, Disks: []backup.Disk{{CapacityBytes: 512}}}, Type: backup.Full, Repository: "main"},
+		Backup: record.Backup{VM: record.VM{Name: vm, Disks: []record.Disk{{CapacityBytes: 512}}}, Type: record.Full, Repository: "main"},
 		Now:    time.Now().AddDate(1, 0, 0), ID: func(s int64) string { return nbd.BackupID(vm, s) },
 	})
 	must(t, err)
@@ -233,7 +233,7 @@ func TestRebuildKeepsRecords(t *testing.T) {
 	h := newHub(t, "main")
 	h.publish("vm", 1_700_000_000, nil)
 	db := h.open()
-	known := backup.VM{Name: "vm", ContextID: "of the hub"}
+	known := record.VM{Name: "vm", ContextID: "of the hub"}
 	_, err := db.PutVM(known)
 	must(t, err)
 	must(t, db.Close())
@@ -284,8 +284,8 @@ func TestRebuildWhileTheDaemonRuns(t *testing.T) {
 }
 
 func markDeleting(db *store.Store, id string) error {
-	_, _, err := db.Update(id, time.Now(), func(b *backup.Backup) error {
-		b.State = backup.Deleting
+	_, _, err := db.Update(id, time.Now(), func(b *record.Backup) error {
+		b.State = record.Deleting
 		return nil
 	})
 	return err
@@ -304,9 +304,9 @@ func TestRebuildProblems(t *testing.T) {
 	must(t, os.Remove(h.repositories[2].Path))
 
 	db := h.open()
-	record := failed.Backup("main", h.repositories[0].Dir("failed", failed.BackupID))
-	record.State = backup.Failed
-	_, err := db.Import(record)
+	unmade := failed.Backup("main", h.repositories[0].Dir("failed", failed.BackupID))
+	unmade.State = record.Failed
+	_, err := db.Import(unmade)
 	must(t, err)
 	_, err = db.Import(deleted.Backup("main", "/x"))
 	must(t, err)

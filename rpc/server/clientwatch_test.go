@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -14,7 +14,7 @@ func TestClientLeavesAWatch(t *testing.T) {
 	s := newFakeSource()
 	c := client(t, serve(t, Options{}, s.rows()))
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { (<-s.begun).tell(t, backup.Running) }()
+	go func() { (<-s.begun).tell(t, record.Running) }()
 	for e, err := range c.Watch(ctx, rpc.WatchRequest{VMName: "a"}) {
 		if err != nil || e.Backup.State != rpc.Running {
 			t.Fatal(e, err)
@@ -24,7 +24,7 @@ func TestClientLeavesAWatch(t *testing.T) {
 	left := make(chan *fakeWatch, 1)
 	go func() {
 		w := <-s.begun
-		w.tell(t, backup.Running)
+		w.tell(t, record.Running)
 		left <- w
 		cancel()
 	}()
@@ -58,7 +58,7 @@ func TestClientWatchesAnAgentThatGoesAway(t *testing.T) {
 	s := newFakeSource()
 	socket, stop := serveUntil(t, Options{}, s.rows())
 	c := client(t, socket)
-	go func() { (<-s.begun).tell(t, backup.Running) }()
+	go func() { (<-s.begun).tell(t, record.Running) }()
 	events, last := 0, error(nil)
 	for _, err := range c.Watch(t.Context(), rpc.WatchRequest{BackupID: "b"}) {
 		if last = err; err == nil {
@@ -104,9 +104,9 @@ func TestClientThatIsSlow(t *testing.T) {
 		defer close(told)
 		w := <-s.begun
 		for range sent - 1 {
-			w.tell(t, backup.Running)
+			w.tell(t, record.Running)
 		}
-		w.tell(t, backup.Completed)
+		w.tell(t, record.Completed)
 		w.ends(t)
 	}()
 	seen, dropped, last := 0, 0, rpc.BackupState("")

@@ -6,13 +6,13 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // A fakeSource hands out channels that a test sends events into. As the agent's, they close when the watch's context ends.
 type fakeSource struct {
 	begun chan *fakeWatch
-	last  backup.State // of every backup
+	last  record.State // of every backup
 }
 
 type fakeWatch struct {
@@ -55,14 +55,14 @@ func (s *fakeSource) watch(ctx context.Context, q agent.WatchQuery) (<-chan agen
 	return out, nil
 }
 
-func (s *fakeSource) backup(id string) (backup.Backup, error) {
-	return backup.Backup{ID: id, State: s.last}, nil
+func (s *fakeSource) backup(id string) (record.Backup, error) {
+	return record.Backup{ID: id, State: s.last}, nil
 }
 
-func (w *fakeWatch) tell(t *testing.T, states ...backup.State) {
+func (w *fakeWatch) tell(t *testing.T, states ...record.State) {
 	t.Helper()
 	for _, s := range states {
-		w.send(t, agent.Event{Kind: agent.EventState, Backup: backup.Backup{ID: "b", State: s}})
+		w.send(t, agent.Event{Kind: agent.EventState, Backup: record.Backup{ID: "b", State: s}})
 	}
 }
 

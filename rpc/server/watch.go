@@ -8,7 +8,7 @@ import (
 	"sync"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/rpc/internal/schema"
 	"github.com/sendense/backup-agent/rpc/internal/translate"
@@ -25,7 +25,7 @@ type source struct {
 }
 
 // backups are the events of backups.
-func backups(watch func(context.Context, agent.WatchQuery) (<-chan agent.Event, error), get func(id string) (backup.Backup, error)) source {
+func backups(watch func(context.Context, agent.WatchQuery) (<-chan agent.Event, error), get func(id string) (record.Backup, error)) source {
 	return source{watch: watch, notify: rpc.NotifyBackupEvent, last: func(q agent.WatchQuery) (agent.Event, error) {
 		b, err := get(q.BackupID)
 		return agent.Event{Kind: agent.EventState, Backup: b}, err
@@ -33,7 +33,7 @@ func backups(watch func(context.Context, agent.WatchQuery) (<-chan agent.Event, 
 }
 
 // restores are the events of restores.
-func restores(watch func(context.Context, agent.WatchQuery) (<-chan agent.Event, error), get func(id string) (backup.Restore, error)) source {
+func restores(watch func(context.Context, agent.WatchQuery) (<-chan agent.Event, error), get func(id string) (record.Restore, error)) source {
 	return source{watch: watch, notify: rpc.NotifyRestoreEvent, last: func(q agent.WatchQuery) (agent.Event, error) {
 		r, err := get(q.RestoreID)
 		return agent.Event{Kind: agent.EventState, Restore: &r}, err

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -56,9 +56,9 @@ func TestWatchOfOneBackupEndsWithIt(t *testing.T) {
 	nc := dial(t, serve(t, Options{}, s.rows()))
 	io.WriteString(nc, watchCall(7, `{"backup_id":"b"}`))
 	w := <-s.begun
-	w.tell(t, backup.Running)
-	w.send(t, agent.Event{Kind: agent.EventProgress, Backup: backup.Backup{State: backup.Running}, Progress: &agent.Progress{Fraction: 0.5}})
-	w.tell(t, backup.Finishing, backup.Completed)
+	w.tell(t, record.Running)
+	w.send(t, agent.Event{Kind: agent.EventProgress, Backup: record.Backup{State: record.Running}, Progress: &agent.Progress{Fraction: 0.5}})
+	w.tell(t, record.Finishing, record.Completed)
 	w.ends(t)
 	nc.CloseWrite()
 	out, err := io.ReadAll(nc)
@@ -73,7 +73,7 @@ func TestWatchOfOneBackupEndsWithIt(t *testing.T) {
 
 func TestLastStateIsNotLostWithDroppedEvents(t *testing.T) {
 	s := newFakeSource()
-	s.last = backup.Failed
+	s.last = record.Failed
 	nc := dial(t, serve(t, Options{}, s.rows()))
 	io.WriteString(nc, watchCall(1, `{"backup_id":"b"}`))
 	w := <-s.begun
@@ -102,14 +102,14 @@ func TestUnwatch(t *testing.T) {
 	io.WriteString(nc, watchCall(2, `{"vm_name":"a"}`))
 	next("#2")
 	first, second := <-s.begun, <-s.begun
-	first.tell(t, backup.Completed) // one of many: the watch goes on
+	first.tell(t, record.Completed) // one of many: the watch goes on
 	next("1 state completed")
 	io.WriteString(nc, unwatch1)
 	next("#9")
 	first.ends(t)
 	io.WriteString(nc, unwatch1) // it has ended: no error
 	next("#9")
-	second.tell(t, backup.Running)
+	second.tell(t, record.Running)
 	next("2 state running")
 	close(second.events) // the agent stops
 	next("2 end")
@@ -144,7 +144,7 @@ func TestWatchInABatch(t *testing.T) {
 	s := newFakeSource()
 	nc := dial(t, serve(t, Options{}, s.rows()))
 	io.WriteString(nc, "["+watchCall(1, `{"backup_id":"b"}`)+","+sum1+"]")
-	(<-s.begun).tell(t, backup.Completed)
+	(<-s.begun).tell(t, record.Completed)
 	in := bufio.NewReader(nc)
 	for _, want := range []string{`[{"jsonrpc":"2.0","result":{"watch_id":1}`, `"state":"completed"`, `"kind":"end"`} {
 		if line, err := in.ReadString('\n'); err != nil || !strings.Contains(line, want) {
@@ -168,7 +168,7 @@ func TestWatchEndsWithItsConnection(t *testing.T) {
 	begun[2].ends(t)
 	halfCloses.CloseWrite() // it has only finished sending, as nc -N does
 	time.Sleep(2 * hangUpEvery)
-	begun[1].tell(t, backup.Running)
+	begun[1].tell(t, record.Running)
 	in := bufio.NewReader(halfCloses)
 	for _, want := range []string{"#1", "1 state running"} {
 		if line, err := in.ReadString('\n'); err != nil || shorten(t, line) != want {
@@ -206,15 +206,15 @@ func TestWatcherThatNeverReads(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for deafWatch.ctx.Err() == nil {
-			deafWatch.tell(t, backup.Running)
+			deafWatch.tell(t, record.Running)
 		}
 	})
 	for range 100 {
-		goodWatch.tell(t, backup.Running)
+		goodWatch.tell(t, record.Running)
 	}
 	deafWatch.ends(t)
 	wg.Wait()
-	goodWatch.tell(t, backup.Completed)
+	goodWatch.tell(t, record.Completed)
 	if n := <-heard; n != 101 {
 		t.Errorf("heard %d events, want 101", n)
 	}
@@ -252,7 +252,7 @@ func TestManyWatchers(t *testing.T) {
 	}
 	for range 800 {
 		w := <-s.begun
-		wg.Go(func() { w.tell(t, backup.Running, backup.Finishing, backup.Completed) })
+		wg.Go(func() { w.tell(t, record.Running, record.Finishing, record.Completed) })
 	}
 	wg.Wait()
 }

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -63,11 +63,11 @@ func fillDatabase(dir string, n int) error {
 	for i := range n {
 		vm := fmt.Sprint("old", i%100)
 		at := first.Add(time.Duration(i) * time.Minute / 10)
-		_, err := db.Import(backup.Backup{
-			ID: fmt.Sprintf("backup-%s-%d", vm, at.UnixMilli()), Type: backup.Full, Repository: "main", State: backup.Failed, CreatedAt: at, EndedAt: at,
-			VM:      backup.VM{Name: vm, Disks: []backup.Disk{{CapacityBytes: 1 << 30}}},
-			Runs:    make([]backup.DiskRun, 1),
-			Failure: &backup.Failure{Reason: "sna_unreachable", Message: "a failure of old"},
+		_, err := db.Import(record.Backup{
+			ID: fmt.Sprintf("backup-%s-%d", vm, at.UnixMilli()), Type: record.Full, Repository: "main", State: record.Failed, CreatedAt: at, EndedAt: at,
+			VM:      record.VM{Name: vm, Disks: []record.Disk{{CapacityBytes: 1 << 30}}},
+			Runs:    make([]record.DiskRun, 1),
+			Failure: &record.Failure{Reason: "sna_unreachable", Message: "a failure of old"},
 		})
 		if err != nil {
 			return errors.Join(err, db.Close())

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 )
 
 // coverage is the set of points at which a daemon was killed.
@@ -96,13 +96,13 @@ func (k *coverage) check(t *testing.T) {
 
 // committed lists the points about the states that a backup or a restore changes to.
 func committed() (names []string) {
-	for _, s := range backup.States {
-		if s != backup.Queued && s != backup.Preparing { // they are made, not changed to
+	for _, s := range record.States {
+		if s != record.Queued && s != record.Preparing { // they are made, not changed to
 			names = append(names, "committing "+string(s), "committed "+string(s))
 		}
 	}
-	for _, s := range backup.RestoreStates {
-		if s != backup.RestorePreparing {
+	for _, s := range record.RestoreStates {
+		if s != record.RestorePreparing {
 			names = append(names, "committing restore "+string(s), "committed restore "+string(s))
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/cmd/sendense-agent/crashtest/powerloss"
@@ -34,7 +34,7 @@ type catalog struct {
 }
 
 type database struct {
-	records map[string]backup.Backup
+	records map[string]record.Backup
 	err     error
 }
 
@@ -94,14 +94,14 @@ func (i *inspector) database(f *powerloss.File) database {
 	}
 	path := filepath.Join(i.dir, "state", "looked-at.db")
 	must(i.T, os.WriteFile(path, f.Content(), 0o600))
-	db := database{records: map[string]backup.Backup{}}
+	db := database{records: map[string]record.Backup{}}
 	db.err = readDatabase(path, db.records)
 	must(i.T, os.Remove(path))
 	i.databases[f.Key()] = db
 	return db
 }
 
-func readDatabase(path string, records map[string]backup.Backup) error {
+func readDatabase(path string, records map[string]record.Backup) error {
 	s, err := store.Open(path, store.Options{MustExist: true})
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func (i *inspector) checkPoints(s powerloss.State, files map[string]*powerloss.F
 		all = append(all, i.checkPoint(s, files, p, f, db.records[id]))
 	}
 	for id, b := range db.records {
-		if b.State == backup.Completed && !whole[id] {
+		if b.State == record.Completed && !whole[id] {
 			all = append(all, fmt.Errorf("backup %s is completed, and is no whole restore point", id))
 		}
 		if aside := i.asideOf(b); aside != "" && files[aside] == nil && !f.doomed[id] {
@@ -141,7 +141,7 @@ func (i *inspector) checkPoints(s powerloss.State, files map[string]*powerloss.F
 		}
 	}
 	for id, state := range f.ended {
-		if string(state) == string(backup.Completed) && !whole[id] && !f.doomed[id] {
+		if string(state) == string(record.Completed) && !whole[id] && !f.doomed[id] {
 			all = append(all, fmt.Errorf("backup %s was told to be completed, and is no whole restore point", id))
 		}
 	}
@@ -149,16 +149,16 @@ func (i *inspector) checkPoints(s powerloss.State, files map[string]*powerloss.F
 }
 
 // asideOf is where the images of a backup are kept that has failed; "" if they are not kept.
-func (i *inspector) asideOf(b backup.Backup) string {
-	if b.State != backup.Failed || b.SeenAt.IsZero() || !strings.Contains(i.operation.config, "set_aside") {
+func (i *inspector) asideOf(b record.Backup) string {
+	if b.State != record.Failed || b.SeenAt.IsZero() || !strings.Contains(i.operation.config, "set_aside") {
 		return ""
 	}
 	return filepath.Join(i.dir, "repository", ".failed", filepath.Base(filepath.Dir(b.Directory)), b.ID)
 }
 
 // goesOn says whether a backup has a directory that is not to be removed.
-func goesOn(b backup.Backup) bool {
-	return b.DirectoryMade && b.State.Active() && b.State != backup.Undoing
+func goesOn(b record.Backup) bool {
+	return b.DirectoryMade && b.State.Active() && b.State != record.Undoing
 }
 
 // catalog reads a repository, once for all states with the same names and manifests. To see that an image is there an empty
@@ -194,13 +194,13 @@ func isManifest(path string) bool {
 	return strings.HasPrefix(filepath.Base(path), repository.ManifestName)
 }
 
-func (i *inspector) checkPoint(s powerloss.State, files map[string]*powerloss.File, p repository.Found, f *facts, b backup.Backup) error {
+func (i *inspector) checkPoint(s powerloss.State, files map[string]*powerloss.File, p repository.Found, f *facts, b record.Backup) error {
 	id := p.Manifest.BackupID
 	switch {
 	case f.deleted[id]:
 		return fmt.Errorf("the deletion of %s was answered, and there is its manifest", id)
 	case i.operation.lost:
-	case b.State != backup.Completed && b.State != backup.Deleting && (b.State != backup.Finishing || b.PublishingAt.IsZero()):
+	case b.State != record.Completed && b.State != record.Deleting && (b.State != record.Finishing || b.PublishingAt.IsZero()):
 		return fmt.Errorf("%s has a manifest and is %q", p.Path, b.State)
 	}
 	return i.compareImages(s, files, p)

@@ -8,5 +8,5 @@
 // TestFaults breaks one thing at a time: the SNA's answers, exporters, parents, the repository, the state directory, the
 // database, the clock, the socket; TestFaultsOfTheMachine systemd and its bus. TestUpgrade replaces the program in mid-copy.
 //
-// TestPowerLoss takes the power away from the whole machine: see docs/decisions/0014-power-loss.md.
+// TestPowerLoss takes the power away from the whole machine: see docs/decisions/0009-power-loss.md.
 package crashtest

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -53,11 +53,11 @@ func (f *facts) learn(e notice) {
 
 // check compares what the world knows with what is on record. Before a daemon has started, a backup that was told to have ended
 // may be on its way there: bbolt shows a reader what it has written a moment before that is safe.
-func (f *facts) check(records map[string]backup.Backup, started bool) error {
+func (f *facts) check(records map[string]record.Backup, started bool) error {
 	return errors.Join(f.checkStarts(records), f.checkReports(records), f.checkEnds(records, started))
 }
 
-func (f *facts) checkStarts(records map[string]backup.Backup) error {
+func (f *facts) checkStarts(records map[string]record.Backup) error {
 	var problems []error
 	for id := range f.started {
 		if _, there := records[id]; !there && !f.doomed[id] {
@@ -77,7 +77,7 @@ func (f *facts) checkStarts(records map[string]backup.Backup) error {
 	return errors.Join(problems...)
 }
 
-func (f *facts) checkReports(records map[string]backup.Backup) error {
+func (f *facts) checkReports(records map[string]record.Backup) error {
 	var problems []error
 	for id, disks := range f.reported {
 		b := records[id]
@@ -90,7 +90,7 @@ func (f *facts) checkReports(records map[string]backup.Backup) error {
 	return errors.Join(problems...)
 }
 
-func (f *facts) checkEnds(records map[string]backup.Backup, started bool) error {
+func (f *facts) checkEnds(records map[string]record.Backup, started bool) error {
 	var problems []error
 	for id, state := range f.ended {
 		if b := records[id]; string(b.State) != string(state) && !f.doomed[id] && (started || !onItsWay(b, state)) {
@@ -106,22 +106,22 @@ func (f *facts) checkEnds(records map[string]backup.Backup, started bool) error 
 }
 
 // onItsWay says whether a backup can have no other end, and gets to it when a daemon starts.
-func onItsWay(b backup.Backup, end rpc.BackupState) bool {
+func onItsWay(b record.Backup, end rpc.BackupState) bool {
 	switch end {
 	case rpc.Completed:
-		return b.State == backup.Finishing && !b.PublishingAt.IsZero() // that its manifest stands is checked as well
+		return b.State == record.Finishing && !b.PublishingAt.IsZero() // that its manifest stands is checked as well
 	case rpc.Failed:
-		return b.State == backup.Undoing && b.Failure != nil
+		return b.State == record.Undoing && b.Failure != nil
 	default:
-		return b.State == backup.Undoing && b.Failure == nil
+		return b.State == record.Undoing && b.Failure == nil
 	}
 }
 
-// checkRebuilt is check for records that were made again from the manifests. What is lost in that is in decision 13.
-func (f *facts) checkRebuilt(records map[string]backup.Backup) error {
+// checkRebuilt is check for records that were made again from the manifests. What is lost in that is in decision 8.
+func (f *facts) checkRebuilt(records map[string]record.Backup) error {
 	var problems []error
 	for id, state := range f.ended {
-		if state == rpc.Completed && !f.doomed[id] && records[id].State != backup.Completed {
+		if state == rpc.Completed && !f.doomed[id] && records[id].State != record.Completed {
 			problems = append(problems, fmt.Errorf("backup %s was told to be completed, and is %q", id, records[id].State))
 		}
 	}

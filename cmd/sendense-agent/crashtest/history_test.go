@@ -13,7 +13,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -198,7 +198,7 @@ func describe(life []porcupine.Operation) string {
 
 // A life is what the model knows of a backup at one moment.
 type life struct {
-	state                     backup.State // as it was seen last; "" before it is on record
+	state                     record.State // as it was seen last; "" before it is on record
 	asked, cancelled, deleted bool         // whether somebody has asked for it
 }
 
@@ -218,11 +218,11 @@ var lifeModel = porcupine.Model{
 			l.deleted = true
 		case exists:
 			if l.state == "" {
-				l.state = backup.Queued
+				l.state = record.Queued
 			}
-			return l.asked && l.state != backup.State(gone), l
+			return l.asked && l.state != record.State(gone), l
 		case sees:
-			to := backup.State(e.state)
+			to := record.State(e.state)
 			if !l.leadsTo(to) {
 				return false, l
 			}
@@ -233,9 +233,9 @@ var lifeModel = porcupine.Model{
 }
 
 // leadsTo says whether a backup can have come to a state.
-func (l life) leadsTo(to backup.State) bool {
-	seen := map[backup.State]bool{}
-	next := []backup.State{l.state}
+func (l life) leadsTo(to record.State) bool {
+	seen := map[record.State]bool{}
+	next := []record.State{l.state}
 	for len(next) > 0 {
 		from := next[0]
 		next = next[1:]
@@ -246,7 +246,7 @@ func (l life) leadsTo(to backup.State) bool {
 			continue
 		}
 		seen[from] = true
-		for _, s := range append(slices.Clone(backup.States), backup.State(gone)) {
+		for _, s := range append(slices.Clone(record.States), record.State(gone)) {
 			if l.follows(from, s) {
 				next = append(next, s)
 			}
@@ -256,18 +256,18 @@ func (l life) leadsTo(to backup.State) bool {
 }
 
 // follows says whether one state may follow another right away.
-func (l life) follows(from, to backup.State) bool {
+func (l life) follows(from, to record.State) bool {
 	switch {
 	case from == "":
-		return l.asked && (to == backup.Queued || to == backup.Preparing)
-	case to == backup.State(gone):
-		return from == backup.Deleting
-	case from == backup.State(gone),
-		to == backup.Cancelled && !l.cancelled,
-		to == backup.Deleting && !l.deleted:
+		return l.asked && (to == record.Queued || to == record.Preparing)
+	case to == record.State(gone):
+		return from == record.Deleting
+	case from == record.State(gone),
+		to == record.Cancelled && !l.cancelled,
+		to == record.Deleting && !l.deleted:
 		return false
 	}
-	return backup.CheckTransition(from, to) == nil
+	return record.CheckTransition(from, to) == nil
 }
 
 // TestLifeModel: the model takes what may happen, and nothing else.

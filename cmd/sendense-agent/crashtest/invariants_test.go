@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 )
@@ -22,13 +22,13 @@ func (c *crash) check() {
 		if _, there := records[id]; !there && c.operation.deletes {
 			continue // that nothing is left of it has been checked
 		}
-		if records[id].State != backup.Completed {
+		if records[id].State != record.Completed {
 			c.Errorf("backup %s had a manifest when the daemon was killed, and is %q now", id, records[id].State)
 		}
 	}
 }
 
-func (h *hub) check() map[string]backup.Backup {
+func (h *hub) check() map[string]record.Backup {
 	h.Helper()
 	h.healthy()
 	h.postedOnce()
@@ -37,7 +37,7 @@ func (h *hub) check() map[string]backup.Backup {
 	h.checkRequests(records)
 	h.checkRepository(records)
 	for _, b := range records {
-		if b.State == backup.Completed {
+		if b.State == record.Completed {
 			h.checkImages(b)
 		} else {
 			h.checkThrownAway(b)
@@ -67,7 +67,7 @@ func (h *hub) checkUnits() {
 }
 
 // checkStore: the database is sound, nothing is leased, nothing is active.
-func (h *hub) checkStore() map[string]backup.Backup {
+func (h *hub) checkStore() map[string]record.Backup {
 	h.Helper()
 	s, err := store.Open(filepath.Join(h.dir, "state", "agent.db"), store.Options{})
 	must(h.T, err)
@@ -80,7 +80,7 @@ func (h *hub) checkStore() map[string]backup.Backup {
 	for _, l := range leases {
 		h.Errorf("port %d is still leased to %s", l.Port, l.BackupID)
 	}
-	records := map[string]backup.Backup{}
+	records := map[string]record.Backup{}
 	for query := (store.Query{Limit: store.MaxPage}); ; {
 		page, next, err := s.Backups(query)
 		must(h.T, err)
@@ -97,7 +97,7 @@ func (h *hub) checkStore() map[string]backup.Backup {
 }
 
 // checkRequests: no request has made two backups.
-func (h *hub) checkRequests(records map[string]backup.Backup) {
+func (h *hub) checkRequests(records map[string]record.Backup) {
 	h.Helper()
 	made := map[string]string{}
 	for id, b := range records {
@@ -113,7 +113,7 @@ func (h *hub) checkRequests(records map[string]backup.Backup) {
 
 // checkRepository: there is a directory for every completed backup, whole and with a manifest that agrees with the record,
 // and nothing else.
-func (h *hub) checkRepository(records map[string]backup.Backup) {
+func (h *hub) checkRepository(records map[string]record.Backup) {
 	h.Helper()
 	path := filepath.Join(h.dir, "repository")
 	points, problems, err := repository.New("main", path, nil).Points()
@@ -130,7 +130,7 @@ func (h *hub) checkRepository(records map[string]backup.Backup) {
 		}
 	}
 	for id, b := range records {
-		if b.State == backup.Completed && !found[id] {
+		if b.State == record.Completed && !found[id] {
 			h.Errorf("backup %s is completed and has no manifest", id)
 		}
 	}
@@ -138,9 +138,9 @@ func (h *hub) checkRepository(records map[string]backup.Backup) {
 }
 
 // disagreement says how a manifest differs from the record it was made of.
-func disagreement(b backup.Backup, p repository.Found) error {
+func disagreement(b record.Backup, p repository.Found) error {
 	m := p.Manifest
-	if b.State != backup.Completed || p.Path != b.Directory || !p.Whole {
+	if b.State != record.Completed || p.Path != b.Directory || !p.Whole {
 		return fmt.Errorf("record %q in %s is %q, whole: %t", b.ID, b.Directory, b.State, p.Whole)
 	}
 	if b.RequestID == "" {
@@ -160,11 +160,11 @@ func disagreement(b backup.Backup, p repository.Found) error {
 }
 
 // checkNames: every file below the repository is a restore point's, or lies in what was set aside on purpose.
-func (h *hub) checkNames(path string, records map[string]backup.Backup) {
+func (h *hub) checkNames(path string, records map[string]record.Backup) {
 	h.Helper()
 	known := map[string]bool{}
 	for _, b := range records {
-		if b.State != backup.Completed {
+		if b.State != record.Completed {
 			continue
 		}
 		known[filepath.Dir(b.Directory)], known[b.Directory] = true, true
@@ -187,7 +187,7 @@ func (h *hub) checkNames(path string, records map[string]backup.Backup) {
 }
 
 // checkImages: every image holds what its disk did at the instant of the snapshot.
-func (h *hub) checkImages(b backup.Backup) {
+func (h *hub) checkImages(b record.Backup) {
 	h.Helper()
 	h.mu.Lock()
 	instants := h.instants[b.ID]
@@ -206,10 +206,10 @@ func (h *hub) checkImages(b backup.Backup) {
 
 // checkThrownAway: a copy that SBC finished, every report of which was answered 200, is not thrown away, unless somebody
 // asked for that or killed an exporter.
-func (h *hub) checkThrownAway(b backup.Backup) {
+func (h *hub) checkThrownAway(b record.Backup) {
 	h.Helper()
 	run, ok := h.sna.State().Run(b.ID)
-	if ok && run.Done && run.Error == "" && b.State == backup.Failed && !h.robbed[b.ID] {
+	if ok && run.Done && run.Error == "" && b.State == record.Failed && !h.robbed[b.ID] {
 		h.Errorf("backup %s failed, though its copy came to its end: %+v", b.ID, b.Failure)
 	}
 }

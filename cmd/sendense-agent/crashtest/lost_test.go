@@ -12,7 +12,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -72,7 +72,7 @@ func strayLease(c *crash) {
 	defer cancel()
 	must(c.T, c.put(ctx, c.vm))
 	c.halt()
-	l := backup.Lease{Port: uint16(c.firstPort() + 3), BackupID: "backup-nobody-1", Nonce: "00000000"}
+	l := record.Lease{Port: uint16(c.firstPort() + 3), BackupID: "backup-nobody-1", Nonce: "00000000"}
 	value, err := json.Marshal(l)
 	must(c.T, err)
 	db, err := bolt.Open(c.database(), 0o600, &bolt.Options{Timeout: patient})
@@ -106,7 +106,7 @@ func otherBoot(c *crash) {
 	b := inMidCopy(c, c.request.RequestID)
 	s, err := store.Open(c.database(), store.Options{})
 	must(c.T, err)
-	_, _, err = s.Update(b.BackupID, time.Now(), func(b *backup.Backup) error {
+	_, _, err = s.Update(b.BackupID, time.Now(), func(b *record.Backup) error {
 		b.BootID = "another"
 		return nil
 	})

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/cmd/sendense-agent/crashtest/powerloss"
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -100,7 +100,7 @@ func (i *inspector) class(m moment) string {
 	return b.String()
 }
 
-func writeClass(b *strings.Builder, r backup.Backup) {
+func writeClass(b *strings.Builder, r record.Backup) {
 	fmt.Fprintln(b, r.ID, r.State, r.DirectoryMade, r.CalledAt.IsZero(), r.AcceptedAt.IsZero(), r.NotStarted, r.SeenAt.IsZero(), r.PublishingAt.IsZero(), r.Failure != nil)
 	for _, d := range r.Runs {
 		fmt.Fprintln(b, d.InvocationID != "", d.Complete, d.Flushed, d.Result)
@@ -163,7 +163,7 @@ func (i *inspector) comeBack(m moment) {
 		i.Error(err)
 	}
 	for _, b := range records {
-		if b.State == backup.Completed {
+		if b.State == record.Completed {
 			i.checkImages(b)
 		}
 	}

@@ -30,7 +30,7 @@ func TestPowerLoss(t *testing.T) {
 		t.Run(op.name, func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
-			c, log := record(t, op)
+			c, log := tapeOf(t, op)
 			i := newInspector(c)
 			interest := everywhere
 			if *power == "sample" {
@@ -53,8 +53,8 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
-// record does an operation, undisturbed, and returns what was taken down.
-func record(t *testing.T, op operation) (*crash, powerloss.Log) {
+// tapeOf does an operation, undisturbed, and returns what was taken down.
+func tapeOf(t *testing.T, op operation) (*crash, powerloss.Log) {
 	tape := &tape{}
 	if prepare := op.prepare; prepare != nil {
 		op.prepare = func(c *crash) {

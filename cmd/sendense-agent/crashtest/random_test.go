@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -142,7 +142,7 @@ func pointNames(t *testing.T) []string {
 			names[p.name] = true
 		}
 	}
-	for _, s := range backup.States {
+	for _, s := range record.States {
 		names["committing "+string(s)], names["committed "+string(s)] = true, true
 	}
 	return slices.Sorted(maps.Keys(names))

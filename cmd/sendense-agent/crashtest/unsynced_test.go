@@ -30,7 +30,7 @@ func isDirectory(p string) bool {
 // TestPowerLossIsSeen makes sure that TestPowerLoss would see what is forgotten: it takes fsyncs out of what a full backup did.
 func TestPowerLossIsSeen(t *testing.T) {
 	t.Parallel()
-	c, log := record(t, operations[0])
+	c, log := tapeOf(t, operations[0])
 	i := newInspector(c)
 	for _, n := range negligence {
 		t.Run(n.name, func(t *testing.T) {

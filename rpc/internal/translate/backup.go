@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/rpc/internal/schema"
 )
@@ -22,7 +22,7 @@ func StartRequest(params json.RawMessage) (agent.StartRequest, error) {
 	}
 	return agent.StartRequest{
 		VMName:     r.VMName,
-		Type:       backup.Type(r.BackupType),
+		Type:       record.Type(r.BackupType),
 		Repository: r.RepositoryID,
 		Policy:     r.PolicyID,
 		Tags:       r.Tags,
@@ -50,7 +50,7 @@ func refuseDiskID(params json.RawMessage) error {
 }
 
 // Started is the answer to backup.start.
-func Started(b backup.Backup) rpc.StartResponse {
+func Started(b record.Backup) rpc.StartResponse {
 	r := rpc.StartResponse{
 		BackupID:         b.ID,
 		VMContextID:      b.VM.ContextID,
@@ -66,7 +66,7 @@ func Started(b backup.Backup) rpc.StartResponse {
 		CreatedAt:        b.CreatedAt.UTC(),
 		Tags:             b.Tags,
 	}
-	if b.State.Terminal() || b.State == backup.Queued {
+	if b.State.Terminal() || b.State == record.Queued {
 		r.Status = string(b.State)
 	}
 	if b.Failure != nil {
@@ -78,7 +78,7 @@ func Started(b backup.Backup) rpc.StartResponse {
 	return r
 }
 
-func diskResult(run backup.DiskRun, failure *backup.Failure) rpc.DiskResult {
+func diskResult(run record.DiskRun, failure *record.Failure) rpc.DiskResult {
 	d := rpc.DiskResult{
 		DiskID:        run.DiskID,
 		NBDPort:       run.Port,
@@ -97,7 +97,7 @@ func diskResult(run backup.DiskRun, failure *backup.Failure) rpc.DiskResult {
 }
 
 // Backup is the record of a backup.
-func Backup(b backup.Backup) rpc.Backup {
+func Backup(b record.Backup) rpc.Backup {
 	now := time.Now()
 	w := rpc.Backup{
 		BackupID:         b.ID,
@@ -121,7 +121,7 @@ func Backup(b backup.Backup) rpc.Backup {
 		SNAPID:           b.SNAPID,
 		Sequence:         b.Sequence,
 		CreatedAt:        b.CreatedAt.UTC(),
-		FutureDated:      backup.Future(b.CreatedAt, now),
+		FutureDated:      record.Future(b.CreatedAt, now),
 		UpdatedAt:        b.UpdatedAt.UTC(),
 		CalledAt:         b.CalledAt.UTC(),
 		SeenAt:           b.SeenAt.UTC(),
@@ -145,7 +145,7 @@ func Backup(b backup.Backup) rpc.Backup {
 	return w
 }
 
-func backupDisk(run backup.DiskRun) rpc.BackupDisk {
+func backupDisk(run record.DiskRun) rpc.BackupDisk {
 	return rpc.BackupDisk{
 		DiskID:        run.DiskID,
 		DiskKey:       run.Key,
@@ -173,7 +173,7 @@ func backupDisk(run backup.DiskRun) rpc.BackupDisk {
 	}
 }
 
-func received(b backup.Backup) uint64 {
+func received(b record.Backup) uint64 {
 	var sum uint64
 	for _, run := range b.Runs {
 		sum += run.ReceivedBytes
@@ -184,14 +184,14 @@ func received(b backup.Backup) uint64 {
 // ListQuery is what backup.list asks for.
 func ListQuery(q rpc.BackupQuery) agent.ListQuery {
 	return agent.ListQuery{
-		VMName: q.VMName, State: backup.State(q.State), Repository: q.RepositoryID,
+		VMName: q.VMName, State: record.State(q.State), Repository: q.RepositoryID,
 		Since: q.Since, Until: q.Until, Cursor: q.Cursor, Limit: q.Limit,
 		Tags: q.Tags, Damaged: q.Damaged,
 	}
 }
 
 // BackupPage is one page of backups.
-func BackupPage(list []backup.Backup, next string) rpc.BackupPage {
+func BackupPage(list []record.Backup, next string) rpc.BackupPage {
 	page := rpc.BackupPage{Backups: make([]rpc.Backup, 0, len(list)), NextCursor: next}
 	for _, b := range list {
 		page.Backups = append(page.Backups, Backup(b))

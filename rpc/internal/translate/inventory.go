@@ -4,12 +4,12 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 )
 
 // VM is a VM on the wire.
-func VM(vm backup.VM) rpc.VM {
+func VM(vm record.VM) rpc.VM {
 	w := rpc.VM{
 		VMName: vm.Name, VMContextID: vm.ContextID, InventoryPath: vm.InventoryPath, VCenter: vm.VCenter, Refresh: string(vm.Refresh),
 		UUID:           vm.UUID,
@@ -24,14 +24,14 @@ func VM(vm backup.VM) rpc.VM {
 }
 
 // DomainVM is a VM of the wire in the domain.
-func DomainVM(w rpc.VM) backup.VM {
-	vm := backup.VM{
-		Name: w.VMName, ContextID: w.VMContextID, InventoryPath: w.InventoryPath, VCenter: w.VCenter, Refresh: backup.Refresh(w.Refresh),
+func DomainVM(w rpc.VM) record.VM {
+	vm := record.VM{
+		Name: w.VMName, ContextID: w.VMContextID, InventoryPath: w.InventoryPath, VCenter: w.VCenter, Refresh: record.Refresh(w.Refresh),
 		UUID:           w.UUID,
-		BackupInterval: backup.Interval(w.BackupInterval),
+		BackupInterval: record.Interval(w.BackupInterval),
 	}
 	for _, d := range w.Disks {
-		vm.Disks = append(vm.Disks, backup.Disk{
+		vm.Disks = append(vm.Disks, record.Disk{
 			ID: d.DiskID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, CapacityBytes: d.CapacityBytes, Label: d.Label,
 		})
 	}
@@ -39,7 +39,7 @@ func DomainVM(w rpc.VM) backup.VM {
 }
 
 // VMPage is one page of VMs.
-func VMPage(list []backup.VM, next string) rpc.VMPage {
+func VMPage(list []record.VM, next string) rpc.VMPage {
 	page := rpc.VMPage{VMs: make([]rpc.VM, 0, len(list)), NextCursor: next}
 	for _, vm := range list {
 		page.VMs = append(page.VMs, VM(vm))

@@ -2,7 +2,7 @@ package translate
 
 import (
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -40,7 +40,7 @@ func HeldPrunes(list []agent.HeldPrune) (w []rpc.HeldPrune) {
 	return w
 }
 
-func rewritten(r *backup.Rewritten) *rpc.Rewritten {
+func rewritten(r *record.Rewritten) *rpc.Rewritten {
 	if r == nil {
 		return nil
 	}

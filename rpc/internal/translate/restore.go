@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -21,7 +21,7 @@ func RestoreRequest(w rpc.RestoreRequest) agent.RestoreRequest {
 }
 
 // Restore is the record of a restore on the wire.
-func Restore(r backup.Restore) rpc.Restore {
+func Restore(r record.Restore) rpc.Restore {
 	w := rpc.Restore{
 		RestoreID: r.ID, BackupID: r.BackupID, VMName: r.VMName, RepositoryID: r.Repository, Points: r.Points, Writable: r.Writable,
 		Directory: r.Directory, State: rpc.RestoreState(r.State), Failure: failure(r.Failure), Warnings: r.Warnings,
@@ -56,7 +56,7 @@ func RestoreProgress(p agent.RestoreProgress, reading bool) *rpc.RestoreProgress
 }
 
 // Restores is the answer to restore.list.
-func Restores(list []backup.Restore) rpc.RestoreList {
+func Restores(list []record.Restore) rpc.RestoreList {
 	w := rpc.RestoreList{Restores: make([]rpc.Restore, 0, len(list))}
 	for _, r := range list {
 		w.Restores = append(w.Restores, Restore(r))
@@ -64,7 +64,7 @@ func Restores(list []backup.Restore) rpc.RestoreList {
 	return w
 }
 
-func failure(f *backup.Failure) *rpc.Failure {
+func failure(f *record.Failure) *rpc.Failure {
 	if f == nil {
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/rpc/internal/schema"
 )
@@ -80,7 +80,7 @@ func empty(v reflect.Value, path string, but map[string]bool) (paths []string) {
 
 // Nothing that the domain knows is lost on the way: of filled values every field on the wire is set.
 func TestNothingIsForgotten(t *testing.T) {
-	b := filled[backup.Backup]()
+	b := filled[record.Backup]()
 	ofBackup := filled[agent.Event]()
 	ofBackup.Restore, ofBackup.Held = nil, nil
 	ofRestore, ofPrune := ofBackup, filled[agent.Event]()
@@ -96,16 +96,16 @@ func TestNothingIsForgotten(t *testing.T) {
 		"PruneEvent":      {wire: Event(1, ofPrune), but: []string{".Backup", ".Restore"}},
 		"WatchQuery":      {wire: WatchQuery(filled[rpc.WatchRequest]()), but: []string{".Restores", ".RestoreID", ".Prunes"}}, // of restore.watch, and with no backup_id
 		"Started":         {wire: Started(b), but: []string{".DiskResults.ErrorMessage"}},
-		"VM":              {wire: VM(filled[backup.VM]())},
+		"VM":              {wire: VM(filled[record.VM]())},
 		"Repository":      {wire: Repository(filled[agent.RepositoryStatus]())},
 		"Exports":         {wire: Exports([]agent.Export{filled[agent.Export]()})},
 		"Status":          {wire: Status(filled[agent.Status]())},
 		"Discovered":      {wire: Discovered([]agent.DiscoveredVM{filled[agent.DiscoveredVM]()})},
 		"ChangeID":        {wire: ChangeID(filled[agent.ChangeIDAnswer]())},
-		"BackupPage":      {wire: BackupPage([]backup.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Rewrite", ".Backups.Stalled", ".Backups.FutureDated"}},
-		"VMPage":          {wire: VMPage([]backup.VM{filled[backup.VM]()}, "next")},
-		"Restore":         {wire: Restore(filled[backup.Restore]()), but: []string{".Progress"}},
-		"Restores":        {wire: Restores([]backup.Restore{filled[backup.Restore]()}), but: []string{".Restores.Progress"}},
+		"BackupPage":      {wire: BackupPage([]record.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Rewrite", ".Backups.Stalled", ".Backups.FutureDated"}},
+		"VMPage":          {wire: VMPage([]record.VM{filled[record.VM]()}, "next")},
+		"Restore":         {wire: Restore(filled[record.Restore]()), but: []string{".Progress"}},
+		"Restores":        {wire: Restores([]record.Restore{filled[record.Restore]()}), but: []string{".Restores.Progress"}},
 		"RestoreProgress": {wire: RestoreProgress(filled[agent.RestoreProgress](), true)},
 		"RestoreRequest":  {wire: RestoreRequest(filled[rpc.RestoreRequest]())},
 		"ListQuery":       {wire: ListQuery(filled[rpc.BackupQuery]())},
@@ -125,7 +125,7 @@ func TestFutureDates(t *testing.T) {
 	now := time.Now()
 	for _, years := range []int{0, 5} {
 		at := now.AddDate(years, 0, -1)
-		b := backup.Backup{CreatedAt: at, Verified: &backup.Verification{At: at, DeepAt: at}}
+		b := record.Backup{CreatedAt: at, Verified: &record.Verification{At: at, DeepAt: at}}
 		chain := Chain("vm", []agent.ChainPoint{{Backup: b}}).Points[0]
 		for _, w := range []struct {
 			future   bool
@@ -139,7 +139,7 @@ func TestFutureDates(t *testing.T) {
 }
 
 func TestVMThereAndBack(t *testing.T) {
-	vm := filled[backup.VM]()
+	vm := filled[record.VM]()
 	vm.AddedAt = time.Time{} // the agent's own
 	if diff := cmp.Diff(vm, DomainVM(VM(vm))); diff != "" {
 		t.Error(diff)
@@ -148,10 +148,10 @@ func TestVMThereAndBack(t *testing.T) {
 
 func TestStartedStatus(t *testing.T) {
 	disk := 1
-	b := backup.Backup{
-		State:   backup.Running,
-		Runs:    []backup.DiskRun{{DiskID: 0, PID: 42}, {DiskID: 1, PID: 43}, {DiskID: 2}},
-		Failure: &backup.Failure{Message: "broken", DiskID: &disk},
+	b := record.Backup{
+		State:   record.Running,
+		Runs:    []record.DiskRun{{DiskID: 0, PID: 42}, {DiskID: 1, PID: 43}, {DiskID: 2}},
+		Failure: &record.Failure{Message: "broken", DiskID: &disk},
 	}
 	got := Started(b)
 	want := []rpc.DiskStatus{rpc.QemuStarted, rpc.DiskFailed, rpc.PortAllocated}
@@ -163,10 +163,10 @@ func TestStartedStatus(t *testing.T) {
 	if got.Status != rpc.StatusStarted || got.ErrorMessage != "broken" || got.DiskResults[1].ErrorMessage != "broken" {
 		t.Errorf("%+v", got)
 	}
-	for _, s := range backup.States {
+	for _, s := range record.States {
 		b.State = s
 		want := rpc.StatusStarted
-		if s.Terminal() || s == backup.Queued {
+		if s.Terminal() || s == record.Queued {
 			want = string(s)
 		}
 		if got := Started(b).Status; got != want {

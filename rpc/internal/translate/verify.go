@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -36,11 +36,11 @@ func VerifyProgress(p agent.VerifyProgress) rpc.VerifyProgress {
 }
 
 // verification is what was found, as far as its dates can be believed.
-func verification(v *backup.Verification, now time.Time) *rpc.Verification {
+func verification(v *record.Verification, now time.Time) *rpc.Verification {
 	if v == nil {
 		return nil
 	}
-	w := &rpc.Verification{At: backup.Believed(v.At, now).UTC(), DeepAt: backup.Believed(v.DeepAt, now).UTC(), Undigested: v.Undigested}
+	w := &rpc.Verification{At: record.Believed(v.At, now).UTC(), DeepAt: record.Believed(v.DeepAt, now).UTC(), Undigested: v.Undigested}
 	for _, d := range v.Damage {
 		w.Damage = append(w.Damage, rpc.VerifyDamage{File: d.File, DiskID: d.DiskID, Problem: d.Problem})
 	}
@@ -55,7 +55,7 @@ func Chain(vm string, points []agent.ChainPoint) rpc.Chain {
 		b := p.Backup
 		w.Points = append(w.Points, rpc.ChainPoint{
 			BackupID: b.ID, ParentBackupID: b.Parent, BackupType: rpc.BackupType(b.Type), RepositoryID: b.Repository,
-			Sequence: b.Sequence, CreatedAt: b.CreatedAt.UTC(), FutureDated: backup.Future(b.CreatedAt, now), EndedAt: b.EndedAt.UTC(), Tags: b.Tags, Disks: len(b.Runs), TotalBytes: b.VM.TotalBytes(),
+			Sequence: b.Sequence, CreatedAt: b.CreatedAt.UTC(), FutureDated: record.Future(b.CreatedAt, now), EndedAt: b.EndedAt.UTC(), Tags: b.Tags, Disks: len(b.Runs), TotalBytes: b.VM.TotalBytes(),
 			AllocatedBytes: p.AllocatedBytes, Problem: p.Problem, Verified: verification(b.Verified, now), InheritedFrom: b.DamageBelow,
 		})
 	}
