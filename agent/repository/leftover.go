@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
 // RemoveEmptyDir removes the directory of a backup if there is nothing in it, and the VM's directory when that was the last
@@ -49,7 +50,7 @@ func (r *Repository) Unpublished() ([]Unpublished, error) {
 			continue
 		}
 		path := d.VM + "/" + d.BackupID
-		if _, err := root.Lstat(path + "/" + ManifestName); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := root.Lstat(path + "/" + manifest.FileName); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		inside, err := fs.ReadDir(root.FS(), path)

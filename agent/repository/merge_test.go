@@ -9,10 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
 // merge puts images of new content into the directory that is to take a restore point's place, as qemu-img does.
-func merge(t *testing.T, r *Repository, m Manifest, files ...string) {
+func merge(t *testing.T, r *Repository, m manifest.Manifest, files ...string) {
 	t.Helper()
 	must(t, r.MakeMerge("vm", m.BackupID))
 	for _, file := range files {
@@ -23,7 +25,7 @@ func merge(t *testing.T, r *Repository, m Manifest, files ...string) {
 // TestMergeTakesThePlace: the new directory takes the old one's place as a restore point like any other, with the images that
 // stay; the old one is left for removal, and goes.
 func TestMergeTakesThePlace(t *testing.T) {
-	r, m := newRepository(t, nobody), fullManifest("vm", 1_700_000_000)
+	r, m := newRepository(t, nobody), manifesttest.Full("vm", 1_700_000_000)
 	publish(t, r, m)
 	dir := r.Dir("vm", m.BackupID)
 	kept, err := os.ReadFile(filepath.Join(dir, m.Disks[1].File))
@@ -61,7 +63,7 @@ func TestMergeTakesThePlace(t *testing.T) {
 
 // TestMergeFollowsNoLink: a link in the place of any directory or image that a merge has to do with is refused.
 func TestMergeFollowsNoLink(t *testing.T) {
-	m := fullManifest("vm", 1_700_000_000)
+	m := manifesttest.Full("vm", 1_700_000_000)
 	for name, attack := range map[string]func(t *testing.T, r *Repository, outside string){
 		"of the new directory": func(t *testing.T, r *Repository, outside string) {
 			must(t, os.Rename(r.MergeDir("vm", m.BackupID), filepath.Join(outside, "new")))
@@ -103,7 +105,7 @@ func TestRemoveFollowsNoLink(t *testing.T) {
 	precious := filepath.Join(outside, "precious")
 	must(t, os.WriteFile(precious, []byte("x"), 0o640))
 	before := tree(t, outside)
-	m := fullManifest("vm", 1_700_000_000)
+	m := manifesttest.Full("vm", 1_700_000_000)
 
 	t.Run("links within", func(t *testing.T) {
 		r := newRepository(t, nil)
@@ -143,7 +145,7 @@ func TestRemoveFollowsNoLink(t *testing.T) {
 }
 
 // exchangeWhile removes a restore point while somebody exchanges its directory, and one in it, for links, as fast as can be.
-func exchangeWhile(t *testing.T, outside string, m Manifest) {
+func exchangeWhile(t *testing.T, outside string, m manifest.Manifest) {
 	t.Helper()
 	r := New("main", t.TempDir(), nil)
 	publish(t, r, m)

@@ -23,10 +23,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
 
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -147,15 +147,11 @@ func (r *Repository) fail(err error) error {
 	return fmt.Errorf("repository %s: %w", r.ID, err)
 }
 
-// plainName is what names of directories and images are made of. None begins with a dot, so that none is hidden or
-// leads upwards.
-var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$`)
-
 func checkNames(vm, backupID string) error {
-	if !plainName.MatchString(vm) {
+	if !manifest.PlainName(vm) {
 		return fmt.Errorf("directory of a vm %q: want 1 to 255 of A-Z a-z 0-9 . _ -, as nbd.DirName makes it", vm)
 	}
-	if !plainName.MatchString(backupID) {
+	if !manifest.PlainName(backupID) {
 		return fmt.Errorf("backup_id %q: want 1 to 255 of A-Z a-z 0-9 . _ -, and no . or - first", backupID)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package repository
+package manifest
 
 import (
 	"fmt"
@@ -60,7 +60,7 @@ func (m Manifest) Follow(b *record.Backup) {
 	}
 }
 
-func (m Manifest) disk(id int) *ManifestDisk {
+func (m Manifest) disk(id int) *Disk {
 	for i := range m.Disks {
 		if m.Disks[i].DiskID == id {
 			return &m.Disks[i]
