@@ -145,7 +145,7 @@ func New(o Options) (*Agent, error) {
 	for _, r := range o.Config.Repositories {
 		a.repositories = append(a.repositories, repository.New(r.ID, r.Path, exporter.owner()))
 	}
-	repository.Together(a.repositories, stateDirectory(o.Config))
+	repository.KeepApart(a.repositories, stateDirectory(o.Config))
 	if o.Metrics != nil {
 		if err := a.register(o.Metrics); err != nil {
 			return nil, err

@@ -27,6 +27,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/overlap"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -40,7 +41,7 @@ type Repository struct {
 	Path  string // absolute
 	owner *Owner
 
-	together *together // nil: it is alone
+	guard *overlap.Guard // nil: it is alone
 
 	dirs sync.Mutex // held while the directory of a VM is made or removed
 
@@ -125,14 +126,14 @@ func makeDir(root *os.Root, name string, mode fs.FileMode) (*os.Root, error) {
 	return dir, nil
 }
 
-// open opens the repository. Its own path may hold symbolic links: it is the administrator's. One that is another one's directory
-// is not opened.
+// open opens the repository. Its own path may hold symbolic links: it is the administrator's. A repository whose directory is
+// another one's is not opened.
 func (r *Repository) open() (*os.Root, error) {
 	root, err := os.OpenRoot(r.Path)
-	if err != nil || r.together == nil {
-		return root, err
+	if err != nil {
+		return nil, err
 	}
-	if err := r.together.check(r.Place(), root); err != nil {
+	if err := r.checkApart(root); err != nil {
 		_ = root.Close()
 		return nil, err
 	}
