@@ -112,13 +112,13 @@ func (p *rewritePlan) choose(chain []manifest.Manifest, onto string) error {
 	m.Parent, m.Type, m.RemovedDisks = onto, record.Incremental, nil
 	merged := ground - 1
 	before := record.Rewritten{}
-	if m.Rewritten != nil {
-		before = *m.Rewritten
+	if m.Merge != nil {
+		before = *m.Merge
 	}
-	m.Rewritten = &record.Rewritten{At: time.Now().UTC(), Merged: before.Merged + merged}
+	m.Merge = &record.Rewritten{At: time.Now().UTC(), Merged: before.Merged + merged}
 	below := manifest.Manifest{}
 	if onto == "" {
-		m.Type, m.Rewritten.Synthetic = record.Full, true
+		m.Type, m.Merge.Synthetic = record.Full, true
 	} else {
 		below = chain[ground]
 		m.RemovedDisks = removedFrom(below, m)

@@ -108,7 +108,7 @@ func (h *hub) rewritten(m manifest.Manifest, onto *manifest.Manifest) manifest.M
 	vm := nbd.DirName(m.VM.Name)
 	must(h.T, h.repo.RemovePoint(vm, m.BackupID))
 	again := newManifest(m.VM.Name, m.CreatedAt.Unix(), onto)
-	again.Rewritten = &record.Rewritten{At: time.Unix(1_800_000_000, 0), Merged: 1, Synthetic: onto == nil}
+	again.Merge = &record.Rewritten{At: time.Unix(1_800_000_000, 0), Merged: 1, Synthetic: onto == nil}
 	return h.publish(again)
 }
 

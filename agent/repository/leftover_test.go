@@ -23,7 +23,7 @@ func TestLeftovers(t *testing.T) {
 		}
 	}
 	found, err := r.Unpublished()
-	if err != nil || len(found) != 2 || found[0] != (Unpublished{"vm", "backup-vm-2", false}) || found[1] != (Unpublished{"vm", "backup-vm-3", true}) {
+	if err != nil || len(found) != 2 || found[0] != (Entry{"vm", "backup-vm-2", false}) || found[1] != (Entry{"vm", "backup-vm-3", true}) {
 		t.Errorf("%+v, %v", found, err)
 	}
 	for _, id := range []string{"backup-vm-1", "backup-vm-2", "backup-vm-3", "backup-vm-9"} {

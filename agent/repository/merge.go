@@ -189,7 +189,7 @@ func link(from, to *os.Root, name string) error {
 
 // SwapMerge has a sealed directory take the place of the restore point's, in one step: whoever looks finds the old one or the
 // new one, each whole. Then the old one has the other's name, for RemoveMerge.
-func (r *Repository) SwapMerge(vm string, m manifest.Manifest) error {
+func (r *Repository) CommitMerge(vm string, m manifest.Manifest) error {
 	return r.fail(r.inMerge(vm, m.BackupID, func(dir, merge *os.Root) error {
 		if want := nbd.DirName(m.VM.Name); filepath.Base(dir.Name()) != want {
 			return fmt.Errorf("manifest of %s: vm %q belongs in directory %s", m.BackupID, m.VM.Name, want)
@@ -270,7 +270,7 @@ func (r *Repository) removeMerge(vm, backupID string) error {
 }
 
 // Merges lists the directories that were to take the place of restore points, or whose place was taken.
-func (r *Repository) Merges() ([]Unpublished, error) {
+func (r *Repository) Merges() ([]Entry, error) {
 	root, err := r.open()
 	if err != nil {
 		return nil, r.fail(err)
@@ -280,11 +280,11 @@ func (r *Repository) Merges() ([]Unpublished, error) {
 	if err != nil {
 		return nil, r.fail(err)
 	}
-	var list []Unpublished
+	var list []Entry
 	for _, d := range found {
 		id, ours := strings.CutPrefix(d.BackupID, mergePrefix)
 		if ours && manifest.PlainName(d.VM) && manifest.PlainName(id) {
-			list = append(list, Unpublished{VM: d.VM, BackupID: id})
+			list = append(list, Entry{VM: d.VM, BackupID: id})
 		}
 	}
 	return list, nil

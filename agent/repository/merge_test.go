@@ -31,18 +31,18 @@ func TestMergeTakesThePlace(t *testing.T) {
 	kept, err := os.ReadFile(filepath.Join(dir, m.Disks[1].File))
 	must(t, err)
 	after := m
-	after.Rewritten = &record.Rewritten{At: m.CreatedAt, Synthetic: true, Merged: 2}
+	after.Merge = &record.Rewritten{At: m.CreatedAt, Synthetic: true, Merged: 2}
 	merge(t, r, m, m.Disks[0].File)
-	if got, err := r.Manifest("vm", m.BackupID); err != nil || got.Rewritten != nil {
+	if got, err := r.Manifest("vm", m.BackupID); err != nil || got.Merge != nil {
 		t.Errorf("before anything is exchanged: %+v, %v", got, err)
 	}
 	must(t, r.SealMerge("vm", after, []string{m.Disks[1].File}))
-	must(t, r.SwapMerge("vm", after))
+	must(t, r.CommitMerge("vm", after))
 	got, err := r.Manifest("vm", m.BackupID)
-	if w := got.Rewritten; err != nil || w == nil || !w.At.Equal(after.Rewritten.At) || !w.Synthetic || w.Merged != 2 {
+	if w := got.Merge; err != nil || w == nil || !w.At.Equal(after.Merge.At) || !w.Synthetic || w.Merged != 2 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if list, err := r.Merges(); err != nil || len(list) != 1 || list[0] != (Unpublished{VM: "vm", BackupID: m.BackupID}) {
+	if list, err := r.Merges(); err != nil || len(list) != 1 || list[0] != (Entry{VM: "vm", BackupID: m.BackupID}) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	must(t, r.RemoveMerge("vm", m.BackupID))
@@ -87,7 +87,7 @@ func TestMergeFollowsNoLink(t *testing.T) {
 			before := tree(t, outside)
 			err := r.SealMerge("vm", m, []string{m.Disks[1].File})
 			if err == nil {
-				err = r.SwapMerge("vm", m)
+				err = r.CommitMerge("vm", m)
 			}
 			wantError(t, err, "symbolic link")
 			_ = r.RemoveMerge("vm", m.BackupID)

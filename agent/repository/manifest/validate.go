@@ -29,7 +29,7 @@ func (m Manifest) validate() error {
 		return fmt.Errorf("manifest: backup_id %.300q: want 1 to 255 of A-Z a-z 0-9 . _ -, and no . or - first", m.BackupID)
 	}
 	for _, check := range []func() error{
-		m.checkParent, m.checkTimes, m.checkDisks, m.checkRemovedDisks, m.checkRewritten,
+		m.checkParent, m.checkTimes, m.checkDisks, m.checkRemovedDisks, m.checkMerge,
 		func() error { return record.ValidName("repository_id", m.Repository) },
 		func() error { return m.record().VM.Validate() },
 	} {
@@ -82,8 +82,8 @@ func (m Manifest) checkTimes() error {
 	return nil
 }
 
-func (m Manifest) checkRewritten() error {
-	switch w := m.Rewritten; {
+func (m Manifest) checkMerge() error {
+	switch w := m.Merge; {
 	case w == nil:
 		return nil
 	case w.At.UTC().Year() < 1970 || w.At.UTC().Year() > 2261:
