@@ -8,6 +8,9 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/sendense/backup-agent/agent/sna/snatest/client"
+	"github.com/sendense/backup-agent/agent/sna/snatest/fault"
 )
 
 // startBody is the body of a start, with the fields that the SNA looks at. Its
@@ -22,6 +25,11 @@ type startBody struct {
 	NBDTargets       string `json:"nbd_targets"`
 	BackupType       string `json:"backup_type"`
 	PreviousChangeID string `json:"previous_change_id"`
+}
+
+// request is what the client is started with.
+func (b startBody) request() client.Request {
+	return client.Request{JobID: b.JobID, VMName: b.VMName, VMPath: b.VMPath, NBDTargets: b.NBDTargets}
 }
 
 // job is what the SNA remembers.
@@ -55,10 +63,12 @@ func (s *Server) handleStart(w http.ResponseWriter, r *http.Request) {
 	if faults.Late {
 		waiting = s.ctx
 	}
-	if sleep(waiting, faults.Delay) != nil {
+	select {
+	case <-time.After(faults.Delay):
+	case <-waiting.Done():
 		panic(http.ErrAbortHandler)
 	}
-	if faults.Answer == AnswerRefuse {
+	if faults.Answer == fault.AnswerRefuse {
 		post.answered(refuse(w, faults), 0)
 		return
 	}

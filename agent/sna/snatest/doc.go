@@ -39,4 +39,8 @@
 //
 // What a test wants to see is in [Server.State]; what it wants to break is in
 // [Faults].
+//
+// This package is the SNA: its API, its memory of jobs, and what a test controls
+// it by. The clients that it starts are in package client, the VMs that they read
+// in package vcenter, and what can be broken in package fault.
 package snatest

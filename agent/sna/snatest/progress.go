@@ -5,44 +5,23 @@ import (
 	"io"
 	"net/http"
 	"time"
-)
 
-// progressUpdate is what SBC posts to the SNA.
-type progressUpdate struct {
-	Stage            string  `json:"stage"`
-	Status           string  `json:"status"`
-	SyncType         string  `json:"sync_type"`
-	BytesTransferred int64   `json:"bytes_transferred"`
-	TotalBytes       int64   `json:"total_bytes"`
-	ThroughputBPS    int64   `json:"throughput_bps"`
-	Percent          float64 `json:"percent"`
-}
+	"github.com/sendense/backup-agent/agent/sna/snatest/client"
+)
 
 // progressReport is what the SNA makes of the updates of a job. What an update
 // leaves out, or says as 0, stays what it was.
 type progressReport struct {
-	progressUpdate
+	client.Progress
 	started time.Time // the first update
 }
 
-// tellSNA reports progress, unless JSON cannot say it.
-func (r *run) tellSNA(update progressUpdate) {
-	if isNumber(update.Percent) {
-		r.server.reportProgress(r.request.JobID, update)
-	}
-}
-
-// stage is SendStageUpdate of SBC.
-func (r *run) stage(name string, percent float64) {
-	r.tellSNA(progressUpdate{Stage: name, Status: "in_progress", Percent: percent})
-}
-
-func (s *Server) reportProgress(jobID string, update progressUpdate) {
+func (s *Server) reportProgress(jobID string, update client.Progress) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	report, known := s.progress[jobID]
 	if !known { // SBC's first word is how the SNA learns of the job
-		report = progressReport{progressUpdate{Stage: "Discover", Status: "Queued"}, time.Now()}
+		report = progressReport{client.Progress{Stage: "Discover", Status: "Queued"}, time.Now()}
 	}
 	setString(&report.Stage, update.Stage)
 	setString(&report.Status, update.Status)
@@ -76,7 +55,7 @@ func setString(field *string, value string) {
 
 // handleProgressUpdate is where the real SBC reports to.
 func (s *Server) handleProgressUpdate(w http.ResponseWriter, r *http.Request) {
-	var update progressUpdate
+	var update client.Progress
 	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&update); err != nil {
 		plain(w, http.StatusBadRequest, "invalid request body: "+err.Error())
 		return

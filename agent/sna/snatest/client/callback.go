@@ -1,4 +1,4 @@
-package snatest
+package client
 
 import (
 	"bytes"
@@ -10,7 +10,8 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
-	"strings"
+
+	"github.com/sendense/backup-agent/agent/sna/snatest/vcenter"
 )
 
 // callback calls the SHA as SBC does. There is no time limit on these calls.
@@ -80,9 +81,6 @@ func diskIndex(jobID, export string) int {
 	return 0
 }
 
-// isBackup decides, as SBC does, which half of the SHA's API is called.
-func (r *run) isBackup() bool { return strings.HasPrefix(r.request.JobID, "backup-") }
-
 // needsFullCopy decides as SBC's NeedsFullCopy: any error and any id that is not
 // of this disk mean a full copy. The SHA is asked twice.
 func (d *diskRun) needsFullCopy(ctx context.Context) bool {
@@ -98,10 +96,10 @@ func (d *diskRun) needsFullCopy(ctx context.Context) bool {
 	if err != nil {
 		return true
 	}
-	uuid, valid := parseChangeID(second)
-	own, _ := parseChangeID(d.disk.changeID)
+	uuid, valid := vcenter.ParseChangeID(second)
+	own, _ := vcenter.ParseChangeID(d.disk.ChangeID)
 	if !valid || uuid != own {
-		d.log.Warn("change id mismatch, full copy", "given", second, "own", d.disk.changeID)
+		d.log.Warn("change id mismatch, full copy", "given", second, "own", d.disk.ChangeID)
 		return true
 	}
 	return false
@@ -111,8 +109,8 @@ func (d *diskRun) needsFullCopy(ctx context.Context) bool {
 // that is disk 0's, whatever disk this is.
 func (d *diskRun) askChangeID(ctx context.Context) (string, error) {
 	path := fmt.Sprintf("/api/v1/backups/changeid?vm_name=%s&disk_id=%d",
-		url.QueryEscape(lastSegment(d.vm.Path)), diskIndex(d.request.JobID, d.export))
-	if !d.isBackup() {
+		url.QueryEscape(vcenter.LastSegment(d.vm.Path)), diskIndex(d.request.JobID, d.export))
+	if !d.request.isBackup() {
 		path = fmt.Sprintf("/api/v1/replications/changeid?vm_path=%s&disk_id=disk-%d",
 			url.QueryEscape(d.vm.Path), d.disk.Key)
 	}
@@ -143,10 +141,10 @@ func (d *diskRun) report(ctx context.Context) error {
 		id = wrong
 	}
 	path := fmt.Sprintf("/api/v1/backups/%s/complete", d.request.JobID)
-	payload := map[string]any{"change_id": d.disk.changeID, "disk_id": id, "bytes_transferred": 0}
-	if !d.isBackup() {
+	payload := map[string]any{"change_id": d.disk.ChangeID, "disk_id": id, "bytes_transferred": 0}
+	if !d.request.isBackup() {
 		path = fmt.Sprintf("/api/v1/replications/%s/changeid", d.request.JobID)
-		payload = map[string]any{"change_id": d.disk.changeID, "disk_id": fmt.Sprintf("disk-%d", d.disk.Key)}
+		payload = map[string]any{"change_id": d.disk.ChangeID, "disk_id": fmt.Sprintf("disk-%d", d.disk.Key)}
 	}
 	for range times {
 		status, err := d.callback.post(ctx, path, payload)

@@ -1,4 +1,6 @@
-package snatest
+// Package fault is what a test can break in the simulated SNA and SBC, as values and as text, and the points at which it can stop a
+// client. It breaks nothing itself: packages snatest and client read it and behave so.
+package fault
 
 import (
 	"errors"
@@ -27,6 +29,19 @@ const (
 	AnswerWrongJob  Answer = "wrong-job"   // 200 for another job
 )
 
+// LostHandle says how long a handle stays open that an incremental copy lost.
+type LostHandle string
+
+// The lives of a lost handle.
+const (
+	// LostUntilCollected is the rule of the real SBC: it closes once 4 MiB were
+	// copied after it was lost, which is about when Go's collector comes by. A
+	// smaller copy leaves it open until the process ends.
+	LostUntilCollected LostHandle = ""
+	LostAtOnce         LostHandle = "at-once"   // closes when it is lost
+	LostUntilEnd       LostHandle = "until-end" // closes with the process, after the removal of the snapshot
+)
+
 // Faults are the ways in which SNA and SBC can misbehave. Disks are named by
 // their position in VM.Disks. A run keeps the faults of the moment of its POST.
 type Faults struct {
@@ -48,7 +63,7 @@ type Faults struct {
 	// RemoveFails: vCenter refuses to remove snapshots. SBC ends with an error
 	// after all was reported; its snapshot stays, and so do older ones.
 	RemoveFails bool
-	TermRemoves bool          // SIGTERM removes the snapshot, see [Server.Terminate]
+	TermRemoves bool          // SIGTERM removes the snapshot, see Terminate of the simulator
 	LostHandle  LostHandle    // when the handle closes that an incremental loses
 	DieInDisks  []int         // SBC is killed half way through the disk
 	SilentDisks []int         // the disk is never reported complete
@@ -56,7 +71,7 @@ type Faults struct {
 	WrongIndex  map[int]int   // disk -> the disk id that it reports
 	Linger      time.Duration // stays connected that long after the last report
 	BytesPerSec int64         // the copy's speed limit; 0 for none
-	Pause       []string      // points to hold, see [Server.Hold]
+	Pause       []string      // points to hold, see Hold of the simulator
 }
 
 // faultKinds is every fault's text form: the --fault flag and the fault endpoint.
@@ -152,13 +167,13 @@ var faultKinds = []struct {
 	},
 	{
 		"pause", "POINT", "hold runs at login, snapshot, disk/N, copy/N, complete/N, disconnect/N or remove",
-		func(f *Faults, v string) error { f.Pause = append(f.Pause, v); return checkPoint(v) },
+		func(f *Faults, v string) error { f.Pause = append(f.Pause, v); return CheckPoint(v) },
 		func(f Faults) []string { return each("pause", f.Pause) },
 	},
 }
 
 // ParseFaults reads faults in their text form, "die=1", "delay=3s", ...
-func ParseFaults(specs ...string) (Faults, error) {
+func Parse(specs ...string) (Faults, error) {
 	var faults Faults
 	for _, spec := range specs {
 		name, value, _ := strings.Cut(spec, "=")
@@ -176,7 +191,7 @@ func ParseFaults(specs ...string) (Faults, error) {
 			}
 		}
 		if !known {
-			return faults, fmt.Errorf("fault %q: unknown, write one of\n%s", spec, FaultHelp())
+			return faults, fmt.Errorf("fault %q: unknown, write one of\n%s", spec, Help())
 		}
 	}
 	return faults, nil
@@ -192,7 +207,7 @@ func (f Faults) Specs() []string {
 }
 
 // FaultHelp lists every fault, one line each.
-func FaultHelp() string {
+func Help() string {
 	var b strings.Builder
 	for _, kind := range faultKinds {
 		fmt.Fprintf(&b, "  %-62s %s\n", strings.TrimSuffix(kind.name+"="+kind.value, "="), kind.help)

@@ -1,17 +1,16 @@
-package snatest
+package client
 
 import (
-	"bytes"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/sendense/backup-agent/agent/sna/snatest/vcenter"
 )
 
-func extents(t *rapid.T, label string, size int64) []extent {
-	var list []extent
+func extents(t *rapid.T, label string, size int64) []vcenter.Extent {
+	var list []vcenter.Extent
 	at := int64(0)
 	for range rapid.IntRange(0, 6).Draw(t, label) {
 		at += rapid.Int64Range(0, 5).Draw(t, "gap") * 512
@@ -19,7 +18,7 @@ func extents(t *rapid.T, label string, size int64) []extent {
 		if at+length > size {
 			break
 		}
-		list = append(list, extent{at, length})
+		list = append(list, vcenter.Extent{Offset: at, Length: length})
 		at += length
 	}
 	return list
@@ -33,15 +32,15 @@ func TestAFullCopyCoversTheDisk(t *testing.T) {
 		limit := rapid.Int64Range(1, 64).Draw(t, "limit") * max(512, size/(200*512)*512)
 		at := int64(0)
 		for worker, part := range divide(size, fullWorkers) {
-			if part.offset != at || part.offset%512 != 0 || worker < 2 && part.length != size/3/512*512 {
+			if part.Offset != at || part.Offset%512 != 0 || worker < 2 && part.Length != size/3/512*512 {
 				t.Fatalf("worker %d has %+v of %d", worker, part, size)
 			}
 			pieces := chunks(part, limit)
 			for i, piece := range pieces {
-				if piece.offset != at || piece.length <= 0 || piece.length > limit || i < len(pieces)-1 && piece.length != limit {
+				if piece.Offset != at || piece.Length <= 0 || piece.Length > limit || i < len(pieces)-1 && piece.Length != limit {
 					t.Fatalf("piece %+v of %+v at %d", piece, part, at)
 				}
-				at = piece.end()
+				at = piece.End()
 			}
 		}
 		if at != size {
@@ -52,10 +51,10 @@ func TestAFullCopyCoversTheDisk(t *testing.T) {
 
 // The third of a disk of 128 MiB begins within a cluster, as was seen on the wire.
 func TestNeighborsShareACluster(t *testing.T) {
-	if got := divide(128<<20, fullWorkers)[1].offset; got != 44739072 {
+	if got := divide(128<<20, fullWorkers)[1].Offset; got != 44739072 {
 		t.Errorf("the second worker begins at %d", got)
 	}
-	if got := divide(1024, fullWorkers); got[0].length != 0 || got[2] != (extent{0, 1024}) {
+	if got := divide(1024, fullWorkers); got[0].Length != 0 || got[2] != (vcenter.Extent{Offset: 0, Length: 1024}) {
 		t.Errorf("a disk of two sectors: %+v", got)
 	}
 }
@@ -64,14 +63,14 @@ func TestCoalesceFollowsSBC(t *testing.T) {
 	const k, m = 1 << 10, 1 << 20
 	for _, test := range []struct {
 		name       string
-		have, want []extent
+		have, want []vcenter.Extent
 	}{
 		{"nothing", nil, nil},
-		{"a gap of 1 MiB", []extent{{0, 64 * k}, {m + 64*k, 64 * k}}, []extent{{0, m + 128*k}}},
-		{"a gap of a sector more", []extent{{0, 64 * k}, {m + 64*k + 512, 64 * k}}, []extent{{0, 64 * k}, {m + 64*k + 512, 64 * k}}},
-		{"32 MiB in all", []extent{{0, 16 * m}, {16 * m, 16 * m}}, []extent{{0, 32 * m}}},
-		{"more than 32 MiB in all", []extent{{0, 16 * m}, {16*m + 512, 16 * m}}, []extent{{0, 16 * m}, {16*m + 512, 16 * m}}},
-		{"one that is longer stays", []extent{{0, 100 * m}}, []extent{{0, 100 * m}}},
+		{"a gap of 1 MiB", []vcenter.Extent{{Offset: 0, Length: 64 * k}, {Offset: m + 64*k, Length: 64 * k}}, []vcenter.Extent{{Offset: 0, Length: m + 128*k}}},
+		{"a gap of a sector more", []vcenter.Extent{{Offset: 0, Length: 64 * k}, {Offset: m + 64*k + 512, Length: 64 * k}}, []vcenter.Extent{{Offset: 0, Length: 64 * k}, {Offset: m + 64*k + 512, Length: 64 * k}}},
+		{"32 MiB in all", []vcenter.Extent{{Offset: 0, Length: 16 * m}, {Offset: 16 * m, Length: 16 * m}}, []vcenter.Extent{{Offset: 0, Length: 32 * m}}},
+		{"more than 32 MiB in all", []vcenter.Extent{{Offset: 0, Length: 16 * m}, {Offset: 16*m + 512, Length: 16 * m}}, []vcenter.Extent{{Offset: 0, Length: 16 * m}, {Offset: 16*m + 512, Length: 16 * m}}},
+		{"one that is longer stays", []vcenter.Extent{{Offset: 0, Length: 100 * m}}, []vcenter.Extent{{Offset: 0, Length: 100 * m}}},
 	} {
 		if got := coalesce(test.have, maxGap, MaxRequestBytes); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v", test.name, got)
@@ -88,7 +87,7 @@ func TestCoalesceCoversWhatChanged(t *testing.T) {
 		merged := coalesce(changed, rapid.Int64Range(0, 4).Draw(t, "gap")*512, rapid.Int64Range(1, 20).Draw(t, "limit")*512)
 		for _, share := range deal(merged, incrementalWorkers(len(merged))) {
 			for _, one := range share {
-				for i := one.offset; i < one.end(); i++ {
+				for i := one.Offset; i < one.End(); i++ {
 					covers[i]++
 				}
 			}
@@ -112,7 +111,7 @@ func TestWorkersOfAnIncremental(t *testing.T) {
 // The two halves of a copy are all of it, and neither is empty if it can be.
 func TestHalves(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var shares [][]extent
+		var shares [][]vcenter.Extent
 		total := 0
 		for range rapid.IntRange(1, 4).Draw(t, "workers") {
 			share := extents(t, "share", 64*512)
@@ -124,7 +123,7 @@ func TestHalves(t *testing.T) {
 		if total > 1 && (len(before) != (total+1)/2 || len(after) != total/2) {
 			t.Fatalf("%d and %d of %d", len(before), len(after), total)
 		}
-		if total == 1 && len(before) != len(after) && before[0].length >= 1024 {
+		if total == 1 && len(before) != len(after) && before[0].Length >= 1024 {
 			t.Fatalf("one piece becomes %v and %v", before, after)
 		}
 		if length(before)+length(after) != length(slices.Concat(shares...)) {
@@ -133,67 +132,20 @@ func TestHalves(t *testing.T) {
 	})
 }
 
-func length(pieces []extent) (sum int64) {
+func length(pieces []vcenter.Extent) (sum int64) {
 	for _, piece := range pieces {
-		sum += piece.length
+		sum += piece.Length
 	}
 	return sum
 }
 
-func within(list []extent, at int64) bool {
+func within(list []vcenter.Extent, at int64) bool {
 	for _, one := range list {
-		if at >= one.offset && at < one.end() {
+		if at >= one.Offset && at < one.End() {
 			return true
 		}
 	}
 	return false
-}
-
-// What changed since a change id, written over the old content, is the new.
-func TestChangesMakeTheOldTheNew(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		dir, err := os.MkdirTemp("", "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer os.RemoveAll(dir)
-		size := rapid.Int64Range(1, 2000).Draw(t, "sectors") * 512
-		before := make([]byte, size)
-		after := make([]byte, size)
-		for i := range size / 4096 {
-			before[i*4096] = byte(rapid.IntRange(0, 1).Draw(t, "before"))
-			after[i*4096] = byte(rapid.IntRange(0, 1).Draw(t, "after"))
-		}
-		var c changes
-		c.remember("id/1", digestOf(t, dir, before))
-		changed, err := c.since("id/1", "id/2", digestOf(t, dir, after), size)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, part := range changed {
-			copy(before[part.offset:part.end()], after[part.offset:part.end()])
-		}
-		if !bytes.Equal(before, after) {
-			t.Fatal("differs")
-		}
-	})
-}
-
-func digestOf(t *rapid.T, dir string, content []byte) generation {
-	path := filepath.Join(dir, "disk")
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	now, err := digests(t.Context(), file, int64(len(content)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return now
 }
 
 func TestDiskIndex(t *testing.T) {

@@ -1,4 +1,4 @@
-package snatest
+package client
 
 import (
 	"context"
@@ -6,21 +6,23 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+
+	"github.com/sendense/backup-agent/agent/sna/snatest/vcenter"
 )
 
 // diskRun is the copy of one disk within a run.
 type diskRun struct {
-	*run
+	*Client
 	position int
-	disk     snapshotDisk
+	disk     vcenter.SnapshotDisk
 	export   string // "" until the target is known
 	address  string
 	handle   *handle // what SBC closes when it is done with the disk
 }
 
 // copyDisk follows SyncToTarget of SBC: decide, connect, copy, report, disconnect.
-func (r *run) copyDisk(ctx context.Context, position int) error {
-	d := &diskRun{run: r, position: position, disk: r.snapshot.disks[position]}
+func (r *Client) copyDisk(ctx context.Context, position int) error {
+	d := &diskRun{Client: r, position: position, disk: r.snapshot.Disks[position]}
 	r.phase(fmt.Sprintf("disk %d", position))
 	if d.disk.NoChangeID {
 		return fmt.Errorf("CBT is not enabled on disk %d", d.disk.Key)
@@ -44,7 +46,7 @@ func (r *run) copyDisk(ctx context.Context, position int) error {
 	if err := d.report(ctx); err != nil {
 		return err
 	}
-	last := position == len(r.snapshot.disks)-1
+	last := position == len(r.snapshot.Disks)-1
 	if err := r.linger(ctx, last); err != nil {
 		return err
 	}
@@ -67,13 +69,9 @@ func (d *diskRun) findTarget() error {
 // copyData copies the disk or its changes. The digests come first, since the
 // change id of this snapshot is given to the SHA as soon as the disk is copied.
 func (d *diskRun) copyData(ctx context.Context, full bool) error {
-	now := generation{}
-	if !d.server.options.NoChangeTracking {
-		var err error
-		if now, err = digests(ctx, d.disk.file, d.disk.CapacityBytes); err != nil {
-			return fmt.Errorf("read disk: %w", err)
-		}
-		d.server.changes.remember(d.disk.changeID, now)
+	now, err := d.host.VCenter.Track(ctx, d.disk)
+	if err != nil {
+		return fmt.Errorf("read disk: %w", err)
 	}
 	if full {
 		return d.copyWhole(ctx)
@@ -85,49 +83,49 @@ func (d *diskRun) copyData(ctx context.Context, full bool) error {
 // each with a third of the disk, while the first one idles.
 func (d *diskRun) copyWhole(ctx context.Context) error {
 	d.updateDisk(d.position, func(s *DiskState) { s.Mode = "full" })
-	d.tellSNA(progressUpdate{Stage: "Transfer", Status: "in_progress", SyncType: "initial"})
+	d.tellSNA(Progress{Stage: "Transfer", Status: "in_progress", SyncType: "initial"})
 	target, err := d.connect(ctx, "base:allocation")
 	if err != nil {
 		return fmt.Errorf("failed to connect to target: %w", err)
 	}
 	defer d.close(target)
-	var shares [][]extent
+	var shares [][]vcenter.Extent
 	for _, part := range divide(d.disk.CapacityBytes, fullWorkers) {
 		shares = append(shares, chunks(part, d.requestLimit()))
 	}
 	return d.work(ctx, copyJob{
 		// SBC counts in whole GiB here, of all the files of all the VM's disks.
-		total: d.snapshot.fileBytes &^ (1<<30 - 1), shares: shares, stopAtError: true,
+		total: d.snapshot.FileBytes &^ (1<<30 - 1), shares: shares, stopAtError: true,
 		copy: func(c chunkCopy) error { return c.copyChunk() },
 	}, target)
 }
 
 // copyChanges follows ParallelIncrementalCopyToTarget. Its second Connect
 // overwrites the first handle, which stays open until somebody collects it.
-func (d *diskRun) copyChanges(ctx context.Context, now generation) error {
+func (d *diskRun) copyChanges(ctx context.Context, now vcenter.Generation) error {
 	d.updateDisk(d.position, func(s *DiskState) { s.Mode = "incremental" })
-	d.tellSNA(progressUpdate{Stage: "Transfer", Status: "in_progress", SyncType: "incremental"})
+	d.tellSNA(Progress{Stage: "Transfer", Status: "in_progress", SyncType: "incremental"})
 	// Asked once more, and by now the export name is known.
 	since, err := d.askChangeID(ctx)
 	if err != nil {
 		d.log.Warn("failed to read change id", "error", err)
 		since = ""
 	}
-	if _, valid := parseChangeID(since); since != "" && !valid {
+	if _, valid := vcenter.ParseChangeID(since); since != "" && !valid {
 		return errors.New("invalid change ID")
 	}
-	changed, err := d.server.changes.since(since, d.disk.changeID, now, d.disk.CapacityBytes)
+	changed, err := d.host.VCenter.Changed(since, d.disk, now)
 	if err != nil {
 		return fmt.Errorf("failed to query changed disk areas: %w", err)
 	}
 	if len(changed) == 0 {
-		d.tellSNA(progressUpdate{Stage: "Transfer", Status: "completed", Percent: 100})
+		d.tellSNA(Progress{Stage: "Transfer", Status: "completed", Percent: 100})
 		return nil
 	}
 	extents := coalesce(changed, maxGap, MaxRequestBytes)
 	total := int64(0)
 	for _, one := range extents {
-		total += one.length
+		total += one.Length
 	}
 	first := d.handle
 	if d.handle, err = d.connect(ctx); err != nil {
@@ -145,7 +143,7 @@ func (d *diskRun) copyChanges(ctx context.Context, now generation) error {
 // requestLimit keeps requests short where the copy is slow, so that the limit is
 // kept within a tenth of a second.
 func (d *diskRun) requestLimit() int64 {
-	limit := d.server.options.RequestBytes
+	limit := d.host.RequestBytes
 	if d.faults.BytesPerSec > 0 {
 		limit = min(limit, max(d.faults.BytesPerSec/10&^511, 4096))
 	}

@@ -1,4 +1,4 @@
-package snatest
+package client
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 )
+
+const telemetryTimeout = 10 * time.Second
 
 // The cadence of SBC's reports.
 const (
@@ -84,7 +86,7 @@ func (p *progressAggregator) maybeSend(ctx context.Context) {
 	if speed > 0 {
 		eta = int(float64(p.total-copied) / float64(speed)) // negative beyond the total
 	}
-	p.disk.tellSNA(progressUpdate{
+	p.disk.tellSNA(Progress{
 		Stage: "Transfer", Status: "in_progress", BytesTransferred: copied, TotalBytes: p.total, ThroughputBPS: speed, Percent: percent,
 	})
 	p.disk.tellSHA(ctx, telemetry{
@@ -97,7 +99,7 @@ func (p *progressAggregator) maybeSend(ctx context.Context) {
 // of the job, and to the SHA twice: "running" and "completed", with the total for
 // the bytes, then "completed" with nothing.
 func (p *progressAggregator) finish(ctx context.Context) {
-	p.disk.tellSNA(progressUpdate{Stage: "Transfer", Status: "completed", BytesTransferred: p.total, TotalBytes: p.total, Percent: 100})
+	p.disk.tellSNA(Progress{Stage: "Transfer", Status: "completed", BytesTransferred: p.total, TotalBytes: p.total, Percent: 100})
 	p.disk.tellSHA(ctx, telemetry{Status: "running", CurrentPhase: "completed", BytesTransferred: p.total, TotalBytes: p.total})
 	p.disk.tellSHA(ctx, telemetry{Status: "completed", CurrentPhase: "completed"})
 }
@@ -122,7 +124,7 @@ func (d *diskRun) tellSHA(ctx context.Context, report telemetry) {
 	d.reports.Lock()
 	defer d.reports.Unlock()
 	running := report.Status == "running"
-	if running && time.Since(d.tracker.sentAt) < d.server.options.TelemetryInterval && report.ProgressPercent-d.tracker.percent < telemetryPercent {
+	if running && time.Since(d.tracker.sentAt) < d.host.TelemetryInterval && report.ProgressPercent-d.tracker.percent < telemetryPercent {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, telemetryTimeout)
@@ -140,3 +142,26 @@ func (d *diskRun) tellSHA(ctx context.Context, report telemetry) {
 
 // isNumber says whether JSON can tell it.
 func isNumber(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
+
+// Progress is what SBC posts to the SNA.
+type Progress struct {
+	Stage            string  `json:"stage"`
+	Status           string  `json:"status"`
+	SyncType         string  `json:"sync_type"`
+	BytesTransferred int64   `json:"bytes_transferred"`
+	TotalBytes       int64   `json:"total_bytes"`
+	ThroughputBPS    int64   `json:"throughput_bps"`
+	Percent          float64 `json:"percent"`
+}
+
+// tellSNA reports progress, unless JSON cannot say it.
+func (r *Client) tellSNA(update Progress) {
+	if isNumber(update.Percent) {
+		r.host.TellSNA(r.request.JobID, update)
+	}
+}
+
+// stage is SendStageUpdate of SBC.
+func (r *Client) stage(name string, percent float64) {
+	r.tellSNA(Progress{Stage: name, Status: "in_progress", Percent: percent})
+}

@@ -1,4 +1,4 @@
-package snatest
+package vcenter
 
 import (
 	"context"
@@ -11,91 +11,55 @@ import (
 	"sync"
 )
 
-// snapshot is one instant of all disks of a VM.
-type snapshot struct {
+// A Snapshot is one instant of all disks of a VM.
+type Snapshot struct {
 	Name  string
 	VM    string // inventory path
 	JobID string
-	disks []snapshotDisk
+	Disks []SnapshotDisk
 	// fileBytes are the VMDK files of all its disks, by which SBC counts.
-	fileBytes int64
+	FileBytes int64
 	// gone ends with errSnapshotGone when the snapshot is removed.
-	gone context.Context
+	Gone context.Context
 	drop context.CancelCauseFunc
 }
 
-type snapshotDisk struct {
+// A SnapshotDisk is one disk of a snapshot.
+type SnapshotDisk struct {
 	Disk
-	file     *os.File
-	changeID string
+	File     *os.File
+	ChangeID string
 }
 
-var errSnapshotGone = errors.New("the snapshot was removed while it was read")
+// ErrSnapshotGone ends every reader of a snapshot that is removed.
+var ErrSnapshotGone = errors.New("the snapshot was removed while it was read")
 
 // snapshots are those of the whole vCenter.
 type snapshots struct {
 	mu       sync.Mutex
-	alive    []*snapshot
+	alive    []*Snapshot
 	sequence map[string]int    // by disk UUID
 	uuids    map[string]string // by VM and disk key
 }
 
-// create takes a snapshot. Nobody who honours Quiesce or a flock on the sources
-// writes between the first byte copied and the last.
-func (s *Server) createSnapshot(ctx context.Context, vm VM, jobID string) (*snapshot, error) {
-	thaw := s.options.Quiesce(vm.Path)
-	defer thaw()
-	unlock, err := lockSources(ctx, vm.Disks)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-
-	taken := &snapshot{Name: snapshotPrefix(jobID) + jobID, VM: vm.Path, JobID: jobID}
-	taken.gone, taken.drop = context.WithCancelCause(context.Background())
-	for _, disk := range vm.Disks {
-		file, err := s.copySource(disk)
-		if err != nil {
-			taken.close()
-			return nil, fmt.Errorf("snapshot of %s: disk %d: %w", vm.Path, disk.Key, err)
-		}
-		taken.disks = append(taken.disks, snapshotDisk{Disk: disk, file: file})
-		if err := taken.count(disk, file); err != nil {
-			taken.close()
-			return nil, err
-		}
-	}
-	s.snapshots.add(taken, vm, !s.options.NoChangeTracking)
-	return taken, nil
-}
-
-// snapshotPrefix begins the names of the snapshots of a job's kind. SBC removes
-// those of its own kind, and no others, before it takes one.
-func snapshotPrefix(jobID string) string {
-	if strings.HasPrefix(jobID, "backup-") {
-		return "sbak-"
-	}
-	return "srep-"
-}
-
 // count adds what a disk takes on its datastore: of a thin disk, what was written.
-func (taken *snapshot) count(disk Disk, file *os.File) error {
+func (taken *Snapshot) count(disk Disk, file *os.File) error {
 	if disk.FileBytes > 0 {
-		taken.fileBytes += disk.FileBytes
+		taken.FileBytes += disk.FileBytes
 		return nil
 	}
 	data, err := dataExtents(file, disk.CapacityBytes)
 	for _, part := range data {
-		taken.fileBytes += part.length
+		taken.FileBytes += part.Length
 	}
 	return err
 }
 
-func (all *snapshots) add(taken *snapshot, vm VM, tracked bool) {
+func (all *snapshots) add(taken *Snapshot, vm VM, tracked bool) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	for i := range taken.disks {
-		taken.disks[i].changeID = all.nextChangeID(vm, taken.disks[i].Disk, tracked)
+	for i := range taken.Disks {
+		taken.Disks[i].ChangeID = all.nextChangeID(vm, taken.Disks[i].Disk, tracked)
 	}
 	all.alive = append(all.alive, taken)
 }
@@ -128,7 +92,7 @@ func (all *snapshots) nextChangeID(vm VM, one Disk, tracked bool) string {
 // the first thing that an SBC does.
 func (all *snapshots) removeOf(vmPath, prefix string) []string {
 	var names []string
-	all.removeIf(func(taken *snapshot) bool {
+	all.removeIf(func(taken *Snapshot) bool {
 		if taken.VM != vmPath || !strings.HasPrefix(taken.Name, prefix) {
 			return false
 		}
@@ -138,18 +102,18 @@ func (all *snapshots) removeOf(vmPath, prefix string) []string {
 	return names
 }
 
-func (all *snapshots) remove(one *snapshot) {
-	all.removeIf(func(taken *snapshot) bool { return taken == one })
+func (all *snapshots) remove(one *Snapshot) {
+	all.removeIf(func(taken *Snapshot) bool { return taken == one })
 }
 
 func (all *snapshots) removeAll() {
-	all.removeIf(func(*snapshot) bool { return true })
+	all.removeIf(func(*Snapshot) bool { return true })
 }
 
-func (all *snapshots) removeIf(doomed func(*snapshot) bool) {
+func (all *snapshots) removeIf(doomed func(*Snapshot) bool) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	all.alive = slices.DeleteFunc(all.alive, func(taken *snapshot) bool {
+	all.alive = slices.DeleteFunc(all.alive, func(taken *Snapshot) bool {
 		if !doomed(taken) {
 			return false
 		}
@@ -159,10 +123,10 @@ func (all *snapshots) removeIf(doomed func(*snapshot) bool) {
 }
 
 // close ends every reader of the snapshot and frees its files.
-func (taken *snapshot) close() {
-	taken.drop(errSnapshotGone)
-	for _, disk := range taken.disks {
-		_ = disk.file.Close() // only read from, or of no use any more
+func (taken *Snapshot) close() {
+	taken.drop(ErrSnapshotGone)
+	for _, disk := range taken.Disks {
+		_ = disk.File.Close() // only read from, or of no use any more
 	}
 }
 
@@ -174,4 +138,11 @@ func (all *snapshots) states() []SnapshotState {
 		states = append(states, SnapshotState{Name: taken.Name, VM: taken.VM, JobID: taken.JobID})
 	}
 	return states
+}
+
+// SnapshotState is one snapshot.
+type SnapshotState struct {
+	Name  string `json:"name"`
+	VM    string `json:"vm"`
+	JobID string `json:"job_id"`
 }

@@ -1,4 +1,4 @@
-package snatest
+package vcenter
 
 import (
 	"context"
@@ -45,9 +45,11 @@ func lockSources(ctx context.Context, disks []Disk) (unlock func(), err error) {
 	for {
 		err := tryLock(files)
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = sleep(ctx, interval)
-			if err == nil {
+			select {
+			case <-time.After(interval):
 				continue
+			case <-ctx.Done():
+				err = context.Cause(ctx)
 			}
 		}
 		if err != nil {
@@ -75,13 +77,13 @@ func tryLock(files map[string]*os.File) error {
 
 // copySource makes a nameless copy of a disk's source, as long as its capacity;
 // or opens the source itself when it is read in place.
-func (s *Server) copySource(disk Disk) (*os.File, error) {
+func (v *VCenter) copySource(disk Disk) (*os.File, error) {
 	source, err := os.Open(disk.Source)
-	if err != nil || s.options.ReadInPlace {
+	if err != nil || v.options.ReadInPlace {
 		return source, err
 	}
 	defer func() { _ = source.Close() }() // only read from
-	file, err := os.CreateTemp(s.options.Dir, "sbak-*")
+	file, err := os.CreateTemp(v.options.Dir, "sbak-*")
 	if err != nil {
 		return nil, err
 	}
@@ -108,26 +110,15 @@ func cloneOrCopy(to, from *os.File, capacity int64) error {
 		return err
 	}
 	for _, part := range extents {
-		if _, err := from.Seek(part.offset, io.SeekStart); err != nil {
+		if _, err := from.Seek(part.Offset, io.SeekStart); err != nil {
 			return err
 		}
-		if _, err := to.Seek(part.offset, io.SeekStart); err != nil {
+		if _, err := to.Seek(part.Offset, io.SeekStart); err != nil {
 			return err
 		}
-		if _, err := io.CopyN(to, from, part.length); err != nil {
+		if _, err := io.CopyN(to, from, part.Length); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -1,55 +1,23 @@
-package snatest
+package client
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"sync"
+	"strings"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/sna/snatest/vcenter"
 	"github.com/sendense/backup-agent/nbd"
 )
-
-var (
-	errKilled     = errors.New("sbc was killed")
-	errClosed     = fmt.Errorf("the simulator was closed: %w", errKilled)
-	errTerminated = errors.New("sbc got SIGTERM")
-	// errRemoval ends SBC with log.Fatal, after all was reported.
-	errRemoval = errors.New("failed to stop nbdkit servers: the snapshot could not be removed: the operation is not allowed in the current state")
-)
-
-// run is one SBC process.
-type run struct {
-	server   *Server
-	request  startBody
-	vm       VM
-	lookup   error // what finding the VM came to
-	faults   Faults
-	callback *callback
-	log      *slog.Logger
-	targets  map[string]nbd.ParsedTarget
-	snapshot *snapshot
-	kill     context.CancelCauseFunc
-
-	// Guarded by server.mu.
-	state   *RunState // see update
-	handles []*handle // all ever opened
-	lost    []*handle // open, and nobody knows them
-	garbage int64     // bytes allocated since the last collection
-	signals signals   // what SIGTERM does
-
-	reports sync.Mutex // of what follows
-	tracker tracker
-}
 
 // signals is which of SBC's two handlers of SIGTERM are there: none before its
 // nbdkits run, then one that removes the snapshot and exits, and from the first
 // connection on another one beside it that only disconnects and exits.
 type signals struct{ removes, races bool }
 
-// live is the whole life of the process.
-func (r *run) live(ctx context.Context) {
+// Run is the whole life of the process.
+func (r *Client) Run(ctx context.Context) {
 	defer r.callback.close()
 	defer context.AfterFunc(ctx, r.breakOff)()
 	err := r.cycle(ctx)
@@ -59,7 +27,7 @@ func (r *run) live(ctx context.Context) {
 		}
 		err = errors.Join(err, r.removeSnapshot())
 	}
-	killed, terminated := errors.Is(context.Cause(ctx), errKilled), errors.Is(context.Cause(ctx), errTerminated)
+	killed, terminated := errors.Is(context.Cause(ctx), ErrKilled), errors.Is(context.Cause(ctx), ErrTerminated)
 	r.closeAll()
 	r.update(func(s *RunState) {
 		s.Done, s.Killed, s.Terminated, s.Phase = true, killed, terminated, "finished"
@@ -73,29 +41,29 @@ func (r *run) live(ctx context.Context) {
 // cleansUp says whether SBC comes to the removal of its snapshot: not when it is
 // killed, not when an nbdkit did not start, and after a SIGTERM only if the
 // handler that removes it is alone or faster.
-func (r *run) cleansUp(ctx context.Context, err error) bool {
+func (r *Client) cleansUp(ctx context.Context, err error) bool {
 	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, errTerminated):
-		r.server.mu.Lock()
-		defer r.server.mu.Unlock()
+	case errors.Is(cause, ErrTerminated):
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		return r.signals.removes && (!r.signals.races || r.faults.TermRemoves)
-	case errors.Is(cause, errKilled), errors.Is(err, errNbdkit):
+	case errors.Is(cause, ErrKilled), errors.Is(err, errNbdkit):
 		return false
 	}
 	return true
 }
 
-func (r *run) removeSnapshot() error {
+func (r *Client) removeSnapshot() error {
 	r.phase("removing snapshot")
 	if r.faults.RemoveFails {
 		return errRemoval
 	}
-	r.server.snapshots.remove(r.snapshot)
+	r.host.VCenter.RemoveSnapshot(r.snapshot)
 	return nil
 }
 
 // cycle is the part that a failure ends, whereupon SBC removes its snapshot.
-func (r *run) cycle(ctx context.Context) error {
+func (r *Client) cycle(ctx context.Context) error {
 	if err := r.login(ctx); err != nil {
 		return err
 	}
@@ -110,7 +78,7 @@ func (r *run) cycle(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(r.snapshot.gone, func() { cancel(errSnapshotGone) })()
+	defer context.AfterFunc(r.snapshot.Gone, func() { cancel(vcenter.ErrSnapshotGone) })()
 	r.handlesSignals(false)
 
 	var skipped []error
@@ -118,10 +86,10 @@ func (r *run) cycle(ctx context.Context) error {
 	for _, err := range skipped {
 		r.log.Warn("invalid NBD target format", "error", err)
 	}
-	for position := range r.snapshot.disks {
+	for position := range r.snapshot.Disks {
 		err := r.copyDisk(ctx, position)
-		if err != nil && r.snapshot.gone.Err() != nil {
-			err = errSnapshotGone // whatever it looked like from where it was met
+		if err != nil && r.snapshot.Gone.Err() != nil {
+			err = vcenter.ErrSnapshotGone // whatever it looked like from where it was met
 		}
 		if err != nil {
 			return fmt.Errorf("disk %d: %w", position, err)
@@ -133,15 +101,15 @@ func (r *run) cycle(ctx context.Context) error {
 var errNbdkit = errors.New("timeout waiting for pidfile to appear: nbdkit did not start")
 
 // handlesSignals adds a handler of SIGTERM.
-func (r *run) handlesSignals(connected bool) {
-	r.server.mu.Lock()
-	defer r.server.mu.Unlock()
+func (r *Client) handlesSignals(connected bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.signals.removes, r.signals.races = true, r.signals.races || connected
 }
 
 // login is all that SBC does before it tells anybody anything: a wrong password
 // or an unknown VM ends it without a word.
-func (r *run) login(ctx context.Context) error {
+func (r *Client) login(ctx context.Context) error {
 	r.phase("login")
 	if err := r.pass(ctx, "login"); err != nil {
 		return err
@@ -155,18 +123,18 @@ func (r *run) login(ctx context.Context) error {
 // takeSnapshot removes the snapshots of other backups of the VM first: SBC takes
 // any "sbak-*" for a leftover. That it cannot is logged and no more. An early
 // snapshot is taken before SBC would have logged in, so it says nothing of it yet.
-func (r *run) takeSnapshot(ctx context.Context, early bool) error {
+func (r *Client) takeSnapshot(ctx context.Context, early bool) error {
 	r.phase("snapshot")
 	if err := r.pass(ctx, "snapshot"); err != nil {
 		return err
 	}
 	// The VM as it is now, not as it was at the POST: it may have grown.
-	if vm, known := r.server.vmAt(r.vm.Path); known {
+	if vm, known := r.host.VCenter.At(r.vm.Path); known {
 		r.vm = vm
 	}
 	if r.faults.RemoveFails {
 		r.log.Warn("failed to delete old snapshots", "error", errRemoval)
-	} else if removed := r.server.snapshots.removeOf(r.vm.Path, snapshotPrefix(r.request.JobID)); len(removed) > 0 {
+	} else if removed := r.host.VCenter.RemoveSnapshots(r.vm.Path, snapshotPrefix(r.request.JobID)); len(removed) > 0 {
 		r.log.Warn("removed existing snapshots", "names", removed)
 	}
 	if !early {
@@ -176,47 +144,83 @@ func (r *run) takeSnapshot(ctx context.Context, early bool) error {
 	if r.faults.QuiesceFails {
 		return errors.New("an error occurred while quiescing the virtual machine")
 	}
-	taken, err := r.server.createSnapshot(ctx, r.vm, r.request.JobID)
+	taken, err := r.host.VCenter.TakeSnapshot(ctx, r.vm, snapshotPrefix(r.request.JobID)+r.request.JobID, r.request.JobID)
 	if err != nil {
 		return err
 	}
 	r.snapshot = taken
 	r.update(func(s *RunState) {
 		s.Snapshot, s.VM = taken.Name, r.vm.Path
-		for i, disk := range taken.disks {
-			s.Disks = append(s.Disks, DiskState{Position: i, Key: disk.Key, ChangeID: disk.changeID})
+		for i, disk := range taken.Disks {
+			s.Disks = append(s.Disks, DiskState{Position: i, Key: disk.Key, ChangeID: disk.ChangeID})
 		}
 	})
 	return nil
 }
 
-func (r *run) phase(name string) {
+func (r *Client) phase(name string) {
 	r.update(func(s *RunState) { s.Phase = name })
 	r.log.Info(name)
 }
 
 // update changes the run's visible state and wakes whoever waits for it.
-func (r *run) update(change func(*RunState)) {
-	r.server.mu.Lock()
-	defer r.server.mu.Unlock()
-	change(r.state)
-	r.server.notify()
+func (r *Client) update(change func(*RunState)) {
+	r.mu.Lock()
+	change(&r.state)
+	r.mu.Unlock()
+	r.host.Changed()
 }
 
-func (r *run) updateDisk(position int, change func(*DiskState)) {
+func (r *Client) updateDisk(position int, change func(*DiskState)) {
 	r.update(func(s *RunState) { change(&s.Disks[position]) })
 }
 
 // die is the process's end by SIGKILL: no clean-up, its snapshot stays.
-func (r *run) die() error {
-	r.kill(errKilled)
-	return errKilled
+func (r *Client) die() error {
+	r.kill(ErrKilled)
+	return ErrKilled
 }
 
-func (r *run) linger(ctx context.Context, last bool) error {
+func (r *Client) linger(ctx context.Context, last bool) error {
 	if !last || r.faults.Linger == 0 {
 		return nil
 	}
 	r.phase("lingering")
 	return sleep(ctx, min(r.faults.Linger, 24*time.Hour))
+}
+
+// pass notes that the run came to a point and waits there while it is held.
+func (r *Client) pass(ctx context.Context, point string) error {
+	gate := r.host.Points.Gate(point)
+	if gate == nil {
+		return nil
+	}
+	r.update(func(s *RunState) { s.HeldAt = point })
+	defer r.update(func(s *RunState) { s.HeldAt = "" })
+	select {
+	case <-gate:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// snapshotPrefix begins the names of the snapshots of a job's kind. SBC removes
+// those of its own kind, and no others, before it takes one.
+func snapshotPrefix(jobID string) string {
+	if strings.HasPrefix(jobID, "backup-") {
+		return "sbak-"
+	}
+	return "srep-"
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

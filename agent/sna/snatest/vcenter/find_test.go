@@ -1,9 +1,7 @@
-package snatest
+package vcenter
 
 import (
-	"log/slog"
 	"testing"
-	"time"
 )
 
 // TestFindFollowsGovmomi has what was measured with find.Finder of govmomi 0.52 (docs/contract.md).
@@ -50,16 +48,5 @@ func TestFindFollowsGovmomi(t *testing.T) {
 		if vm.Path != test.found || got != test.err {
 			t.Errorf("%s: %q, %q", test.pattern, vm.Path, got)
 		}
-	}
-}
-
-// TestDefaultsAreReal: what a test does not say is as it is with the real SBC.
-func TestDefaultsAreReal(t *testing.T) {
-	o, err := Options{Logger: slog.New(slog.DiscardHandler)}.withDefaults()
-	if err != nil || o.RetryDelay != time.Second || o.NoSampling || o.RequestBytes != 32<<20 || o.TelemetryInterval != 5*time.Second {
-		t.Errorf("%+v, %v", o, err)
-	}
-	if tries != 4 || fullWorkers != 3 || sampledBytes != 4<<20 || sampleBytes != 8<<10 || maxGap != 1<<20 {
-		t.Error("a habit has changed")
 	}
 }

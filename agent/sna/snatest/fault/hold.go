@@ -1,7 +1,6 @@
-package snatest
+package fault
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"regexp"
@@ -11,21 +10,23 @@ import (
 
 var pointShape = regexp.MustCompile(`^(login|snapshot|remove|(disk|copy|complete|disconnect)/\d+)$`)
 
-func checkPoint(point string) error {
+// CheckPoint refuses a name that is no point.
+func CheckPoint(point string) error {
 	if !pointShape.MatchString(point) {
 		return fmt.Errorf("point %q: unknown, see the package documentation", point)
 	}
 	return nil
 }
 
-// holds are the points at which runs wait.
-type holds struct {
+// Points are those at which clients wait.
+type Points struct {
 	mu    sync.Mutex
 	gates map[string]chan struct{} // closed by release
 }
 
-func (h *holds) hold(point string) error {
-	if err := checkPoint(point); err != nil {
+// Hold makes every client stop at a point until Release.
+func (h *Points) Hold(point string) error {
+	if err := CheckPoint(point); err != nil {
 		return err
 	}
 	h.mu.Lock()
@@ -39,7 +40,8 @@ func (h *holds) hold(point string) error {
 	return nil
 }
 
-func (h *holds) release(point string) {
+// Release lets the clients continue that wait at a point, and those to come.
+func (h *Points) Release(point string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if gate := h.gates[point]; gate != nil {
@@ -48,30 +50,16 @@ func (h *holds) release(point string) {
 	}
 }
 
-func (h *holds) points() []string {
+// Held lists the points that are held.
+func (h *Points) Held() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.AppendSeq([]string{}, maps.Keys(h.gates))
 }
 
-func (h *holds) gate(point string) chan struct{} {
+// Gate is closed when a point is released; nil when it is not held.
+func (h *Points) Gate(point string) chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.gates[point]
-}
-
-// pass notes that the run came to a point and waits there while it is held.
-func (r *run) pass(ctx context.Context, point string) error {
-	gate := r.server.holds.gate(point)
-	if gate == nil {
-		return nil
-	}
-	r.update(func(s *RunState) { s.HeldAt = point })
-	defer r.update(func(s *RunState) { s.HeldAt = "" })
-	select {
-	case <-gate:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -1,26 +1,30 @@
-package snatest
+package client
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/sendense/backup-agent/agent/sna/snatest/vcenter"
 )
+
+// MaxRequestBytes is the largest request that SBC sends.
+const MaxRequestBytes = 32 << 20
 
 const (
 	tries         = 4       // of a piece, in all
 	sampledBytes  = 4 << 20 // pieces of this length and more are sampled
 	sampleBytes   = 8 << 10 // at each of five spots
-	firstRetryGap = time.Second
+	FirstRetryGap = time.Second
 )
 
 // copyJob is the copy of one disk, for the workers.
 type copyJob struct {
-	total  int64      // as SBC reports it
-	shares [][]extent // by worker
+	total  int64              // as SBC reports it
+	shares [][]vcenter.Extent // by worker
 	// stopAtError: a worker of a full copy ends with its first error, the others
 	// go on. A worker of an incremental one takes the next extent.
 	stopAtError bool
@@ -35,13 +39,13 @@ func (d *diskRun) work(ctx context.Context, j copyJob, target *handle) error {
 
 	point := fmt.Sprintf("copy/%d", d.position)
 	dies := slices.Contains(d.faults.DieInDisks, d.position)
-	if dies || d.server.holds.gate(point) != nil {
+	if dies || d.host.Points.Gate(point) != nil {
 		j.shares = bisect(j.shares)
 	}
 	first, second := halves(j.shares)
 	limit := &limiter{bytesPerSecond: d.faults.BytesPerSec}
 	failed := make([]error, len(j.shares))
-	phase := func(shares [][]extent) {
+	phase := func(shares [][]vcenter.Extent) {
 		var workers sync.WaitGroup
 		for i, share := range shares {
 			if j.stopAtError && failed[i] != nil {
@@ -72,7 +76,7 @@ func (d *diskRun) work(ctx context.Context, j copyJob, target *handle) error {
 	return nil
 }
 
-func (d *diskRun) worker(ctx context.Context, j copyJob, share []extent, target *handle, limit *limiter, progress *progressAggregator) error {
+func (d *diskRun) worker(ctx context.Context, j copyJob, share []vcenter.Extent, target *handle, limit *limiter, progress *progressAggregator) error {
 	var failed error
 	for _, piece := range share {
 		err := d.retry(ctx, piece, limit, func() error { return j.copy(chunkCopy{d, target, piece}) })
@@ -80,10 +84,10 @@ func (d *diskRun) worker(ctx context.Context, j copyJob, share []extent, target 
 			return context.Cause(ctx)
 		}
 		if err == nil {
-			progress.copied.Add(piece.length)
+			progress.copied.Add(piece.Length)
 			continue
 		}
-		failed = errors.Join(failed, fmt.Errorf("write at %d: failed after %d attempts: %w", piece.offset, tries, err))
+		failed = errors.Join(failed, fmt.Errorf("write at %d: failed after %d attempts: %w", piece.Offset, tries, err))
 		if j.stopAtError {
 			break
 		}
@@ -93,10 +97,10 @@ func (d *diskRun) worker(ctx context.Context, j copyJob, share []extent, target 
 
 // retry tries four times, on the same connection, since SBC never connects anew.
 // Every try reads the source again.
-func (d *diskRun) retry(ctx context.Context, piece extent, limit *limiter, try func() error) error {
-	delay := d.server.options.RetryDelay
+func (d *diskRun) retry(ctx context.Context, piece vcenter.Extent, limit *limiter, try func() error) error {
+	delay := d.host.RetryDelay
 	for n := 1; ; n++ {
-		if err := limit.wait(ctx, piece.length); err != nil {
+		if err := limit.wait(ctx, piece.Length); err != nil {
 			return err
 		}
 		err := try()
@@ -114,7 +118,7 @@ func (d *diskRun) retry(ctx context.Context, piece extent, limit *limiter, try f
 type chunkCopy struct {
 	*diskRun
 	target *handle
-	extent
+	vcenter.Extent
 }
 
 // copyChunk is copyChunk of SBC's full copy: a large chunk whose five samples are
@@ -122,32 +126,32 @@ type chunkCopy struct {
 // Only where the target refuses to write zeroes is it read after all.
 func (c chunkCopy) copyChunk() error {
 	var data []byte
-	zero := c.length >= sampledBytes && !c.server.options.NoSampling && c.samplesAreZero()
+	zero := c.Length >= sampledBytes && !c.host.NoSampling && c.samplesAreZero()
 	if !zero {
 		var err error
-		if data, err = c.read(c.extent); err != nil {
+		if data, err = c.read(c.Extent); err != nil {
 			return err
 		}
-		zero = isZero(data) && (c.length < sampledBytes || c.server.options.NoSampling)
+		zero = vcenter.IsZero(data) && (c.Length < sampledBytes || c.host.NoSampling)
 	}
-	if zero && c.writeZeroes(c.extent) {
+	if zero && c.writeZeroes(c.Extent) {
 		return nil
 	}
 	if data == nil {
 		var err error
-		if data, err = c.read(c.extent); err != nil {
+		if data, err = c.read(c.Extent); err != nil {
 			return err
 		}
 	}
-	return c.write(data, c.offset)
+	return c.write(data, c.Offset)
 }
 
 // samplesAreZero looks at the start, the quarters and the end. A sample that
 // cannot be read counts as data.
 func (c chunkCopy) samplesAreZero() bool {
-	for _, at := range []int64{0, c.length / 4, c.length / 2, c.length * 3 / 4, c.length - sampleBytes} {
-		sample, err := c.read(extent{c.offset + at, sampleBytes})
-		if err != nil || !isZero(sample) {
+	for _, at := range []int64{0, c.Length / 4, c.Length / 2, c.Length * 3 / 4, c.Length - sampleBytes} {
+		sample, err := c.read(vcenter.Extent{Offset: c.Offset + at, Length: sampleBytes})
+		if err != nil || !vcenter.IsZero(sample) {
 			return false
 		}
 	}
@@ -157,39 +161,39 @@ func (c chunkCopy) samplesAreZero() bool {
 // copyExtent is copyExtent of SBC's incremental copy: nothing is sampled, every
 // piece of it is read.
 func (c chunkCopy) copyExtent(limit int64) error {
-	for _, piece := range chunks(c.extent, limit) {
+	for _, piece := range chunks(c.Extent, limit) {
 		data, err := c.read(piece)
 		if err != nil {
 			return err
 		}
-		if isZero(data) && c.writeZeroes(piece) {
+		if vcenter.IsZero(data) && c.writeZeroes(piece) {
 			continue
 		}
-		if err := c.write(data, piece.offset); err != nil {
+		if err := c.write(data, piece.Offset); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c chunkCopy) read(part extent) ([]byte, error) {
-	data := make([]byte, part.length)
-	c.allocate(part.length)
-	c.updateDisk(c.position, func(s *DiskState) { s.SourceBytes += part.length })
-	if err := readAt(c.disk.file, data, part.offset); err != nil {
+func (c chunkCopy) read(part vcenter.Extent) ([]byte, error) {
+	data := make([]byte, part.Length)
+	c.allocate(part.Length)
+	c.updateDisk(c.position, func(s *DiskState) { s.SourceBytes += part.Length })
+	if err := vcenter.ReadAt(c.disk.File, data, part.Offset); err != nil {
 		return nil, fmt.Errorf("source read failed: %w", err)
 	}
 	return data, nil
 }
 
 // writeZeroes says whether the target took it. A refusal is no error to SBC.
-func (c chunkCopy) writeZeroes(part extent) bool {
-	err := c.target.zero(part.offset, part.length)
+func (c chunkCopy) writeZeroes(part vcenter.Extent) bool {
+	err := c.target.zero(part.Offset, part.Length)
 	c.updateDisk(c.position, func(s *DiskState) {
 		if err != nil {
 			s.ZeroesRefused++
 		} else {
-			s.BytesZeroed += part.length
+			s.BytesZeroed += part.Length
 		}
 	})
 	return err == nil
@@ -201,16 +205,6 @@ func (c chunkCopy) write(data []byte, offset int64) error {
 	}
 	c.updateDisk(c.position, func(s *DiskState) { s.BytesWritten += int64(len(data)) })
 	return nil
-}
-
-// readAt fills p; beyond the end of the source the disk reads as zeroes.
-func readAt(from io.ReaderAt, p []byte, offset int64) error {
-	n, err := from.ReadAt(p, offset)
-	if errors.Is(err, io.EOF) {
-		clear(p[n:])
-		return nil
-	}
-	return err
 }
 
 // limiter spreads requests over time.

@@ -1,4 +1,4 @@
-package snatest
+package vcenter
 
 import (
 	"errors"

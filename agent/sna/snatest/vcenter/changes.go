@@ -1,4 +1,4 @@
-package snatest
+package vcenter
 
 import (
 	"bytes"
@@ -12,21 +12,23 @@ import (
 	"sync"
 )
 
-// generation is what a disk held at one change id: a digest for every block of
+const trackingBlockBytes = 64 << 10
+
+// A Generation is what a disk held at one change id: a digest for every block of
 // trackingBlockBytes that is not all zeroes.
-type generation map[int64][16]byte
+type Generation map[int64][16]byte
 
 // changes remembers the generation of every change id that was given.
 type changes struct {
 	mu    sync.Mutex
-	given map[string]generation
+	given map[string]Generation
 }
 
-func (c *changes) remember(changeID string, now generation) {
+func (c *changes) remember(changeID string, now Generation) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.given == nil {
-		c.given = make(map[string]generation)
+		c.given = make(map[string]Generation)
 	}
 	c.given[changeID] = now
 }
@@ -34,12 +36,12 @@ func (c *changes) remember(changeID string, now generation) {
 // since stands for QueryChangedDiskAreas: the parts of a disk that changed since
 // the id was given. As in vCenter, the id of another disk is an error, and so is
 // an empty one.
-func (c *changes) since(changeID, own string, now generation, capacity int64) ([]extent, error) {
+func (c *changes) since(changeID, own string, now Generation, capacity int64) ([]Extent, error) {
 	c.mu.Lock()
 	before, known := c.given[changeID]
 	c.mu.Unlock()
-	uuid, _ := parseChangeID(changeID)
-	if ofDisk, _ := parseChangeID(own); !known || uuid != ofDisk {
+	uuid, _ := ParseChangeID(changeID)
+	if ofDisk, _ := ParseChangeID(own); !known || uuid != ofDisk {
 		return nil, fmt.Errorf("QueryChangedDiskAreas: change id %q: a specified parameter was not correct", changeID)
 	}
 	changed := make(map[int64]bool)
@@ -57,43 +59,43 @@ func (c *changes) since(changeID, own string, now generation, capacity int64) ([
 }
 
 // joined turns block numbers, in order, into extents.
-func joined(blocks []int64, capacity int64) []extent {
-	var extents []extent
+func joined(blocks []int64, capacity int64) []Extent {
+	var extents []Extent
 	for _, block := range blocks {
 		at := block * trackingBlockBytes
 		if at >= capacity {
 			break // the disk has shrunk
 		}
 		length := min(trackingBlockBytes, capacity-at)
-		if last := len(extents) - 1; last >= 0 && extents[last].end() == at {
-			extents[last].length += length
+		if last := len(extents) - 1; last >= 0 && extents[last].End() == at {
+			extents[last].Length += length
 			continue
 		}
-		extents = append(extents, extent{at, length})
+		extents = append(extents, Extent{Offset: at, Length: length})
 	}
 	return extents
 }
 
 // digests reads every block of a disk that holds data.
-func digests(ctx context.Context, file *os.File, capacity int64) (generation, error) {
+func digests(ctx context.Context, file *os.File, capacity int64) (Generation, error) {
 	data, err := dataExtents(file, capacity)
 	if err != nil {
 		return nil, err
 	}
-	now := make(generation)
+	now := make(Generation)
 	buffer := make([]byte, trackingBlockBytes)
 	next := int64(0)
 	for _, part := range data {
-		for block := max(next, part.offset/trackingBlockBytes); block*trackingBlockBytes < part.end(); block++ {
+		for block := max(next, part.Offset/trackingBlockBytes); block*trackingBlockBytes < part.End(); block++ {
 			if ctx.Err() != nil {
 				return nil, context.Cause(ctx)
 			}
 			at := block * trackingBlockBytes
 			piece := buffer[:min(trackingBlockBytes, capacity-at)]
-			if err := readAt(file, piece, at); err != nil {
+			if err := ReadAt(file, piece, at); err != nil {
 				return nil, err
 			}
-			if !isZero(piece) {
+			if !IsZero(piece) {
 				sum := sha256.Sum256(piece)
 				now[block] = [16]byte(sum[:])
 			}
@@ -106,7 +108,8 @@ func digests(ctx context.Context, file *os.File, capacity int64) (generation, er
 // zeroes is compared with, never written to.
 var zeroes [64 << 10]byte
 
-func isZero(p []byte) bool {
+// IsZero says whether all bytes are zero.
+func IsZero(p []byte) bool {
 	for len(p) > len(zeroes) {
 		if !bytes.Equal(p[:len(zeroes)], zeroes[:]) {
 			return false
@@ -116,9 +119,9 @@ func isZero(p []byte) bool {
 	return bytes.Equal(p, zeroes[:len(p)])
 }
 
-// parseChangeID splits "<uuid>/<number>" as SBC does; ok is false for an id it
+// ParseChangeID splits "<uuid>/<number>" as SBC does; ok is false for an id it
 // calls invalid.
-func parseChangeID(id string) (uuid string, ok bool) {
+func ParseChangeID(id string) (uuid string, ok bool) {
 	parts := strings.Split(id, "/")
 	if len(parts) != 2 {
 		return "", false

@@ -1,32 +1,21 @@
-package snatest
+package client
 
 import (
 	"context"
 	"fmt"
+
+	"github.com/sendense/backup-agent/agent/sna/snatest/fault"
 )
 
 // handle is one of the NBD handles of an SBC.
 type handle struct {
 	*libnbd
-	closed bool // guarded by server.mu
+	closed bool // guarded by run.mu
 }
 
 // garbageBytes is what SBC allocates for its buffers until the Go runtime
 // collects for the first time, and with the garbage every handle that was lost.
 const garbageBytes = 4 << 20
-
-// LostHandle says how long a handle stays open that an incremental copy lost.
-type LostHandle string
-
-// The lives of a lost handle.
-const (
-	// LostUntilCollected is the rule of the real SBC: it closes once 4 MiB were
-	// copied after it was lost, which is about when Go's collector comes by. A
-	// smaller copy leaves it open until the process ends.
-	LostUntilCollected LostHandle = ""
-	LostAtOnce         LostHandle = "at-once"   // closes when it is lost
-	LostUntilEnd       LostHandle = "until-end" // closes with the process, after the removal of the snapshot
-)
 
 // connect opens a handle. SBC waits without a limit, and so for ever on a server
 // that admits only one client.
@@ -52,7 +41,7 @@ func (d *diskRun) connect(ctx context.Context, contexts ...string) (*handle, err
 // close ends a connection without NBD_CMD_DISC: SBC closes its libnbd handles
 // without shutting them down first, and the end of its process does the same.
 // A second close of a handle does nothing.
-func (r *run) close(h *handle) {
+func (r *Client) close(h *handle) {
 	if h == nil {
 		return
 	}
@@ -66,10 +55,10 @@ func (r *run) close(h *handle) {
 }
 
 // closeAll is what the end of the process does to its handles.
-func (r *run) closeAll() {
-	r.server.mu.Lock()
+func (r *Client) closeAll() {
+	r.mu.Lock()
 	handles := r.handles
-	r.server.mu.Unlock()
+	r.mu.Unlock()
 	for _, h := range handles {
 		r.close(h)
 	}
@@ -77,9 +66,9 @@ func (r *run) closeAll() {
 
 // breakOff closes the connections under their users, when the process is killed:
 // requests that nobody answers would keep their goroutines for ever.
-func (r *run) breakOff() {
-	r.server.mu.Lock()
-	defer r.server.mu.Unlock()
+func (r *Client) breakOff() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, h := range r.handles {
 		_ = h.Close() // nobody looks at an error of that
 	}
@@ -87,25 +76,25 @@ func (r *run) breakOff() {
 
 // lose drops the only reference to a handle without closing it, as the second
 // Connect of an incremental copy does.
-func (r *run) lose(h *handle) {
-	if r.faults.LostHandle == LostAtOnce {
+func (r *Client) lose(h *handle) {
+	if r.faults.LostHandle == fault.LostAtOnce {
 		r.close(h)
 		return
 	}
-	r.server.mu.Lock()
-	defer r.server.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.lost = append(r.lost, h)
 }
 
 // allocate counts the buffers of SBC, and collects lost handles with them.
-func (r *run) allocate(n int64) {
-	r.server.mu.Lock()
+func (r *Client) allocate(n int64) {
+	r.mu.Lock()
 	r.garbage += n
 	var collected []*handle
-	if r.garbage >= garbageBytes && r.faults.LostHandle == LostUntilCollected {
+	if r.garbage >= garbageBytes && r.faults.LostHandle == fault.LostUntilCollected {
 		collected, r.lost, r.garbage = r.lost, nil, 0
 	}
-	r.server.mu.Unlock()
+	r.mu.Unlock()
 	for _, h := range collected {
 		r.close(h)
 	}

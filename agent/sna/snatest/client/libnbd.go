@@ -1,4 +1,4 @@
-package snatest
+package client
 
 import (
 	"context"

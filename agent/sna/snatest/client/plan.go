@@ -1,4 +1,8 @@
-package snatest
+package client
+
+import (
+	"github.com/sendense/backup-agent/agent/sna/snatest/vcenter"
+)
 
 // What SBC copies, in which pieces, and who of its workers copies which: the
 // pure part, after parallel_full_copy.go, parallel_incremental.go and
@@ -12,34 +16,34 @@ const (
 
 // divide cuts a disk into one part for each worker. The last one gets the rest;
 // of a disk of less than a sector for each, all of it.
-func divide(size int64, workers int) []extent {
-	parts := make([]extent, workers)
+func divide(size int64, workers int) []vcenter.Extent {
+	parts := make([]vcenter.Extent, workers)
 	each := size / int64(workers) / sectorBytes * sectorBytes
 	for i := range parts {
-		parts[i] = extent{int64(i) * each, each}
+		parts[i] = vcenter.Extent{Offset: int64(i) * each, Length: each}
 	}
-	parts[workers-1].length = size - parts[workers-1].offset
+	parts[workers-1].Length = size - parts[workers-1].Offset
 	return parts
 }
 
 // chunks cuts a part into pieces of at most limit bytes, from its start.
-func chunks(part extent, limit int64) []extent {
-	var pieces []extent
-	for at := part.offset; at < part.end(); at += limit {
-		pieces = append(pieces, extent{at, min(limit, part.end()-at)})
+func chunks(part vcenter.Extent, limit int64) []vcenter.Extent {
+	var pieces []vcenter.Extent
+	for at := part.Offset; at < part.End(); at += limit {
+		pieces = append(pieces, vcenter.Extent{Offset: at, Length: min(limit, part.End()-at)})
 	}
 	return pieces
 }
 
 // coalesce merges extents that are at most gap bytes apart, and what is between
 // them, as long as the whole is not longer than limit.
-func coalesce(extents []extent, gap, limit int64) []extent {
-	var merged []extent
+func coalesce(extents []vcenter.Extent, gap, limit int64) []vcenter.Extent {
+	var merged []vcenter.Extent
 	for _, one := range extents {
 		if last := len(merged) - 1; last >= 0 {
 			before := merged[last]
-			if one.offset-before.end() <= gap && one.end()-before.offset <= limit {
-				merged[last].length = one.end() - before.offset
+			if one.Offset-before.End() <= gap && one.End()-before.Offset <= limit {
+				merged[last].Length = one.End() - before.Offset
 				continue
 			}
 		}
@@ -62,8 +66,8 @@ func incrementalWorkers(extents int) int {
 }
 
 // deal gives the extents to the workers in turn.
-func deal(extents []extent, workers int) [][]extent {
-	shares := make([][]extent, workers)
+func deal(extents []vcenter.Extent, workers int) [][]vcenter.Extent {
+	shares := make([][]vcenter.Extent, workers)
 	for i, one := range extents {
 		shares[i%workers] = append(shares[i%workers], one)
 	}
@@ -72,7 +76,7 @@ func deal(extents []extent, workers int) [][]extent {
 
 // halves cuts every worker's share so that about half of all pieces are in the
 // first part, and at least one is: the point copy/N is between them.
-func halves(shares [][]extent) (first, second [][]extent) {
+func halves(shares [][]vcenter.Extent) (first, second [][]vcenter.Extent) {
 	total := 0
 	for _, share := range shares {
 		total += len(share)
@@ -95,18 +99,18 @@ func halves(shares [][]extent) (first, second [][]extent) {
 
 // bisect cuts the only piece of a plan in two, so that a run can be stopped half
 // way through it. A plan with more pieces, and a piece of one sector, stay.
-func bisect(shares [][]extent) [][]extent {
+func bisect(shares [][]vcenter.Extent) [][]vcenter.Extent {
 	at, pieces := 0, 0
 	for i, share := range shares {
 		if len(share) > 0 {
 			at, pieces = i, pieces+len(share)
 		}
 	}
-	if pieces != 1 || shares[at][0].length < 2*sectorBytes {
+	if pieces != 1 || shares[at][0].Length < 2*sectorBytes {
 		return shares
 	}
 	one := shares[at][0]
-	half := one.length / 2 / sectorBytes * sectorBytes
-	shares[at] = []extent{{one.offset, half}, {one.offset + half, one.length - half}}
+	half := one.Length / 2 / sectorBytes * sectorBytes
+	shares[at] = []vcenter.Extent{{Offset: one.Offset, Length: half}, {Offset: one.Offset + half, Length: one.Length - half}}
 	return shares
 }
