@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -157,24 +156,6 @@ func TestCheckThatHangs(t *testing.T) {
 			t.Error(diff)
 		}
 	})
-}
-
-// A name of a doctor that still runs is no leftover, nor is a name that no doctor gave.
-func TestIsStale(t *testing.T) {
-	for name, want := range map[string]bool{
-		fmt.Sprintf("%s%d-ab", trialPrefix, os.Getpid()): false,
-		trialPrefix + "1-ab":                             false,
-		trialPrefix + "-ab":                              false,
-		trialPrefix + "0-ab":                             false,
-		trialPrefix + "../x-ab":                          false,
-		"sendense-nbd-99999999-ab":                       false,
-		trialPrefix + "99999999":                         false,
-		trialPrefix + "99999999-a":                       true,
-	} {
-		if isStale(name) != want {
-			t.Errorf("%s: %t", name, !want)
-		}
-	}
 }
 
 func TestConfinement(t *testing.T) {

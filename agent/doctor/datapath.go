@@ -1,0 +1,63 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/doctor/trial"
+	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/units"
+)
+
+// dataPath does everything to a repository that a backup does, and removes it again. It shows that units may be started,
+// that the sandbox lets qemu-nbd do its work, and that what is written comes to the disk.
+func (h *host) dataPath(ctx context.Context, r config.Repository) []Finding {
+	about := one("data-path", r.ID)
+	switch {
+	case h.bus == nil:
+		return about.skip("not tried: systemd cannot be spoken to", "mend what is said of the bus")
+	case h.accountErr != nil:
+		return about.skip("not tried: there is no exporter user", "mend what is said of exporter-user")
+	case os.Geteuid() != 0 && h.config.Agent.Bus != config.BusUser:
+		return about.skip("not tried: only root may start units of the system", "run as root")
+	}
+	trial.Sweep(ctx, h.bus, r)
+	mode, _, _ := nbd.DetectIO(r.Path) // the check before this one tells
+	o := trial.Options{
+		Config: h.config, Bus: h.bus, Owner: h.owner, Repository: r, Mode: mode, Tools: agent.ImageTools(h.config, h.credential),
+	}
+	if id := r.EncryptionKey; id != "" {
+		path, _, _ := keySource(id) // the check before this one tells
+		secret, err := agent.ReadKey(path)
+		if err != nil {
+			return about.skip("not tried: "+err.Error(), "mend what is said of encryption")
+		}
+		o.Tools, o.Keys = o.Tools.WithKey(secret), []agent.ImageKey{{ID: id, File: path}}
+	}
+	t := trial.New(o)
+	begin := time.Now()
+	step, hint, err := t.Run(ctx)
+	var start *units.StartError
+	if errors.As(err, &start) && nbd.CannotRefuse(strings.Join(start.Journal, "\n")) {
+		hint = agent.RefusalHint
+	}
+	found := about.ok(fmt.Sprintf("an image was made, served in its sandbox (%s), %swritten, flushed, read back and checked in %s",
+		mode, t.Refused(), time.Since(begin).Round(time.Millisecond)))
+	if err != nil {
+		found = about.error(step+": "+err.Error(), hint)
+		if start != nil {
+			found = with(found, "journal", strings.Join(start.Journal, "\n"))
+		}
+	}
+	if err := t.Remove(ctx); err != nil {
+		found = append(found, about.error("the trial cannot be removed: "+err.Error(),
+			fmt.Sprintf("systemctl stop %s.socket %s.service; rm -r %s", t.Name, t.Name, t.Dir))...)
+	}
+	return found
+}
