@@ -21,37 +21,39 @@ func (e *Changed) Error() string { return e.Path + " " + e.How }
 // wrote in the same way: where a file system keeps neither, or a repository was copied by another user, both are alike. It is a *Changed
 // for a file that can be read all the same.
 func (r *Repository) LookAt(vm, backupID string, d manifest.Disk) error {
-	root, err := r.open()
+	var changed error
+	err := r.at(vm, backupID, func(p *place) (err error) {
+		changed, err = r.lookAt(p.dir, d)
+		return err
+	})
 	if err != nil {
 		return r.fail(err)
 	}
-	defer root.Close()
-	p, err := r.enter(root, vm, backupID)
+	return changed
+}
+
+// lookAt returns what has changed, apart from why that could not be found out.
+func (r *Repository) lookAt(dir *os.Root, d manifest.Disk) (changed, err error) {
+	image, err := dir.Lstat(d.File)
 	if err != nil {
-		return r.fail(err)
-	}
-	defer p.close()
-	image, err := p.dir.Lstat(d.File)
-	if err != nil {
-		return r.fail(located(p.dir, err))
+		return nil, located(dir, err)
 	}
 	if !image.Mode().IsRegular() {
-		return r.fail(notPlain(p.dir, image, "regular file"))
+		return nil, notPlain(dir, image, "regular file")
 	}
-	manifest, err := p.dir.Lstat(manifest.FileName)
+	description, err := dir.Lstat(manifest.FileName)
 	if err != nil {
-		return r.fail(located(p.dir, err))
+		return nil, located(dir, err)
 	}
-	dir, err := p.dir.Lstat(".")
+	own, err := dir.Lstat(".")
 	if err != nil {
-		return r.fail(located(p.dir, err))
+		return nil, located(dir, err)
 	}
-	path := filepath.Join(p.dir.Name(), d.File)
-	how := errors.Join(changedSize(image, d), r.changedRights(image, manifest), r.changedDirectory(dir, manifest))
+	how := errors.Join(changedSize(image, d), r.changedRights(image, description), r.changedDirectory(own, description))
 	if how != nil {
-		return &Changed{Path: path, How: how.Error()}
+		return &Changed{Path: filepath.Join(dir.Name(), d.File), How: how.Error()}, nil
 	}
-	return nil
+	return nil, nil
 }
 
 func changedSize(image fs.FileInfo, d manifest.Disk) error {

@@ -28,16 +28,10 @@ func (r *Repository) MergeDir(vm, backupID string) string {
 
 // DigestMerge reads an image in the directory of a rewriting, and returns the digest of its file.
 func (r *Repository) DigestMerge(ctx context.Context, vm, backupID, file string, o digest.Options) (d digest.Digest, err error) {
-	var f *os.File
 	err = r.inMerge(vm, backupID, func(_, merge *os.Root) (err error) {
-		f, err = openRegular(merge, file)
+		d, err = digestOf(ctx, merge, file, o)
 		return err
 	})
-	if err != nil {
-		return d, r.fail(err)
-	}
-	defer f.Close()
-	d, err = digest.OfFile(ctx, f, o)
 	return d, r.fail(err)
 }
 
@@ -66,22 +60,7 @@ func (r *Repository) MakeMerge(vm, backupID string) error {
 
 // inMerge has f work with the VM's directory, and the one that is to take a restore point's place.
 func (r *Repository) inMerge(vm, backupID string, f func(dir, merge *os.Root) error) error {
-	root, err := r.open()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	dir, err := enter(root, vm)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	merge, err := enter(dir, mergePrefix+backupID)
-	if err != nil {
-		return err
-	}
-	defer merge.Close()
-	return f(dir, merge)
+	return r.within(func(dirs []*os.Root) error { return f(dirs[1], dirs[2]) }, vm, mergePrefix+backupID)
 }
 
 // tryExchange exchanges two directories that hold nothing.
@@ -213,17 +192,7 @@ func (r *Repository) CommitMerge(vm string, m manifest.Manifest) error {
 
 // SyncVM brings what has changed among the directories of a VM to the disk.
 func (r *Repository) SyncVM(vm string) error {
-	root, err := r.open()
-	if err != nil {
-		return r.fail(err)
-	}
-	defer root.Close()
-	dir, err := enter(root, vm)
-	if err != nil {
-		return r.fail(err)
-	}
-	defer dir.Close()
-	return r.fail(syncDir(dir))
+	return r.fail(r.within(func(dirs []*os.Root) error { return syncDir(dirs[1]) }, vm))
 }
 
 // RemoveMerge removes the directory that was to take a restore point's place, or whose place was taken. What is not there is
@@ -236,80 +205,45 @@ func (r *Repository) removeMerge(vm, backupID string) error {
 	if err := checkNames(vm, backupID); err != nil {
 		return err
 	}
-	root, err := r.open()
-	if err != nil {
-		return err // a repository that is away looks like one in which nothing is left
-	}
-	defer root.Close()
-	dir, err := enter(root, vm)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	merge, err := enter(dir, mergePrefix+backupID)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	err = makeWritable(merge)
-	_ = merge.Close()
-	if err != nil {
-		return err
-	}
-	failpoint.Reach("merge: before what is left")
-	if err := removeTree(dir, mergePrefix+backupID); err != nil {
-		return err
-	}
-	failpoint.Reach("merge: what is left is removed")
-	return syncDir(dir)
+	name := mergePrefix + backupID
+	return r.ifThere(func(dirs []*os.Root) error {
+		if err := makeWritable(dirs[2]); err != nil {
+			return err
+		}
+		failpoint.Reach("merge: before what is left")
+		if err := removeTree(dirs[1], name); err != nil {
+			return err
+		}
+		failpoint.Reach("merge: what is left is removed")
+		return syncDir(dirs[1])
+	}, vm, name)
 }
 
 // Merges lists the directories that were to take the place of restore points, or whose place was taken.
-func (r *Repository) Merges() ([]Entry, error) {
-	root, err := r.open()
-	if err != nil {
-		return nil, r.fail(err)
-	}
-	defer root.Close()
-	found, err := twoDeep(root)
-	if err != nil {
-		return nil, r.fail(err)
-	}
-	var list []Entry
-	for _, d := range found {
-		id, ours := strings.CutPrefix(d.BackupID, mergePrefix)
-		if ours && manifest.PlainName(d.VM) && manifest.PlainName(id) {
-			list = append(list, Entry{VM: d.VM, BackupID: id})
+func (r *Repository) Merges() (list []Entry, err error) {
+	err = r.eachEntry(func(_ *os.Root, e Entry) error {
+		id, ours := strings.CutPrefix(e.BackupID, mergePrefix)
+		if ours && manifest.PlainName(e.VM) && manifest.PlainName(id) {
+			list = append(list, Entry{VM: e.VM, BackupID: id})
 		}
-	}
-	return list, nil
+		return nil
+	})
+	return list, err
 }
 
 // Usage is how many bytes the files of a backup's directory take on the disk. A file that has another name elsewhere counts
 // all the same.
 func (r *Repository) Usage(vm, backupID string) (bytes int64, err error) {
-	root, err := r.open()
-	if err != nil {
-		return 0, r.fail(err)
-	}
-	defer root.Close()
-	p, err := r.enter(root, vm, backupID)
-	if err != nil {
-		return 0, r.fail(err)
-	}
-	defer p.close()
-	entries, err := fs.ReadDir(p.dir.FS(), ".")
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			continue // it went meanwhile
+	err = r.at(vm, backupID, func(p *place) error {
+		entries, err := fs.ReadDir(p.dir.FS(), ".")
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil {
+				continue // it went meanwhile
+			}
+			bytes += allocated(info)
 		}
-		bytes += allocated(info)
-	}
+		return err
+	})
 	return bytes, r.fail(err)
 }

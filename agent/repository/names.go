@@ -29,25 +29,16 @@ func (r *Repository) VMs() ([]string, error) {
 
 // Names lists what lies in the directory of a VM and may be a restore point, or become one, sorted. It reads one directory and looks
 // at nothing in it. A VM without a directory has none.
-func (r *Repository) Names(vm string) ([]string, error) {
-	root, err := r.open()
-	if err != nil {
-		return nil, r.fail(err)
-	}
-	defer root.Close()
-	dir, err := enter(root, vm)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, r.fail(err)
-	}
-	defer dir.Close()
-	entries, err := fs.ReadDir(dir.FS(), ".")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // it went meanwhile
-	}
-	return plainDirectories(entries), r.fail(located(dir, err))
+func (r *Repository) Names(vm string) (names []string, err error) {
+	err = r.ifThere(func(dirs []*os.Root) error {
+		entries, err := fs.ReadDir(dirs[1].FS(), ".")
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it went meanwhile
+		}
+		names = plainDirectories(entries)
+		return located(dirs[1], err)
+	}, vm)
+	return names, r.fail(err)
 }
 
 func plainDirectories(entries []os.DirEntry) []string {

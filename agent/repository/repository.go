@@ -4,7 +4,7 @@
 //
 //	<repository>/<vm>/<backup id>/<export>.qcow2
 //	<repository>/<vm>/<backup id>/manifest.json
-//	<repository>/<vm>/.merge-<backup id>/         what is to take the place of a restore point that is written anew
+//	<repository>/<vm>/.merge-<backup id>/         a merge: what will replace the restore point of that id
 //	<repository>/.failed/<vm>/<backup id>/        what a failed backup left, if that is kept
 //	<repository>/.restore/<restore id>/           what clients write to a writable restore, until it ends
 //
@@ -15,6 +15,9 @@
 //
 // Every path is walked below an os.Root, one name at a time, and no symbolic link is followed, not even one that stays
 // within the repository: a link would let the images of one VM stand under the name of another.
+//
+// What a manifest holds is package manifest's, and whether two directories are one is package overlap's. This package knows nothing
+// of records, units or exports, and reads no image but for its digest.
 package repository
 
 import (

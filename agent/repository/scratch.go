@@ -3,6 +3,7 @@ package repository
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/sendense/backup-agent/agent/failpoint"
@@ -35,35 +36,19 @@ func (r *Repository) removeScratch(restoreID string) error {
 	if err := checkNames(restoreID, restoreID); err != nil {
 		return err
 	}
-	root, err := r.open()
-	if err != nil {
-		return err // a repository that is away looks like one in which nothing is left
-	}
-	defer root.Close()
-	scratch, err := enter(root, scratchDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer scratch.Close()
-	if err := removeTree(scratch, restoreID); err != nil {
-		return err
-	}
-	failpoint.Reach("scratch: removed")
-	return r.removeEmpty(root, scratchDir)
+	return r.ifThere(func(dirs []*os.Root) error {
+		if err := removeTree(dirs[1], restoreID); err != nil {
+			return err
+		}
+		failpoint.Reach("scratch: removed")
+		return r.removeEmpty(dirs[0], scratchDir)
+	}, scratchDir)
 }
 
 // CloseScratch removes the directory of all overlays, if there are none: a crash may have come between the removal of the last
 // and that of its directory.
 func (r *Repository) CloseScratch() error {
-	root, err := r.open()
-	if err != nil {
-		return r.fail(err)
-	}
-	defer root.Close()
-	return r.fail(r.removeEmpty(root, scratchDir))
+	return r.fail(r.within(func(dirs []*os.Root) error { return r.removeEmpty(dirs[0], scratchDir) }))
 }
 
 // Scratch lists the restores that have a directory for overlays here.

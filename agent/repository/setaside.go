@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/sendense/backup-agent/agent/failpoint"
@@ -60,33 +61,14 @@ func (r *Repository) removeAside(vm, backupID string) error {
 	if err := checkNames(vm, backupID); err != nil {
 		return err
 	}
-	root, err := r.open()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	failed, err := enter(root, failedDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer failed.Close()
-	kept, err := enter(failed, vm)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer kept.Close()
-	failpoint.Reach("remove: before what was set aside")
-	if err := removeTree(kept, backupID); err != nil {
-		return err
-	}
-	failpoint.Reach("remove: what was set aside is removed")
-	return r.removeEmpty(failed, vm)
+	return r.ifThere(func(dirs []*os.Root) error {
+		failpoint.Reach("remove: before what was set aside")
+		if err := removeTree(dirs[2], backupID); err != nil {
+			return err
+		}
+		failpoint.Reach("remove: what was set aside is removed")
+		return r.removeEmpty(dirs[1], vm)
+	}, failedDir, vm)
 }
 
 func (r *Repository) moveAside(p *place, vm, backupID string) error {

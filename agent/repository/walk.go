@@ -21,16 +21,81 @@ func (r *Repository) enter(root *os.Root, vm, backupID string) (*place, error) {
 	if err := checkNames(vm, backupID); err != nil {
 		return nil, err
 	}
-	p := &place{root: root}
-	var err error
-	if p.vm, err = enter(root, vm); err != nil {
+	dirs, err := descend(root, vm, backupID)
+	if err != nil {
 		return nil, err
 	}
-	if p.dir, err = enter(p.vm, backupID); err != nil {
-		_ = p.vm.Close()
-		return nil, err
+	return &place{root: root, vm: dirs[0], dir: dirs[1]}, nil
+}
+
+// descend enters directories one below the other, each without following a symbolic link, and returns them all open.
+func descend(root *os.Root, names ...string) (dirs []*os.Root, err error) {
+	at := root
+	for _, name := range names {
+		dir, err := enter(at, name)
+		if err != nil {
+			closeAll(dirs)
+			return nil, err
+		}
+		dirs, at = append(dirs, dir), dir
 	}
-	return p, nil
+	return dirs, nil
+}
+
+func closeAll(dirs []*os.Root) {
+	for _, d := range dirs {
+		_ = d.Close()
+	}
+}
+
+// within has f work with the repository and with the directories that are named, one below the other. What f gets begins with the
+// repository itself.
+func (r *Repository) within(f func(dirs []*os.Root) error, names ...string) error {
+	root, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	dirs, err := descend(root, names...)
+	if err != nil {
+		return err
+	}
+	defer closeAll(dirs)
+	return f(append([]*os.Root{root}, dirs...))
+}
+
+// ifThere is within where nothing is to be done when one of the named directories is missing. A repository that is away
+// is an error, as it looks like one in which nothing is left.
+func (r *Repository) ifThere(f func(dirs []*os.Root) error, names ...string) error {
+	root, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	dirs, err := descend(root, names...)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer closeAll(dirs)
+	return f(append([]*os.Root{root}, dirs...))
+}
+
+// at has f work with the directory of a backup.
+func (r *Repository) at(vm, backupID string, f func(p *place) error) error {
+	root, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	p, err := r.enter(root, vm, backupID)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return f(p)
 }
 
 // Exists says whether a backup has a directory here. A repository that is not there itself is an error.
