@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+
+	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
+	"github.com/sendense/backup-agent/cmd/internal/bench/hub"
+	"github.com/sendense/backup-agent/cmd/internal/bench/rawdisk"
 )
 
 // limits are the ratios that a run on any machine, however busy, gives about the same: each compares CPU time or bytes of the
@@ -40,27 +44,27 @@ func check(ctx context.Context, s settings) error {
 
 func checkPID1(ctx context.Context, s settings) (float64, error) {
 	took, err := takeBills(ctx, s)
-	return took.ratio(ours+payers[0].told, units1+payers[0].told).median, err
+	return took.Ratio(ours+payers[0].told, units1+payers[0].told).Median, err
 }
 
 func checkGrowth(ctx context.Context, s settings) (ratio float64, err error) {
-	h, err := newHub(ctx, s, filepath.Join(s.disk, "growth"))
+	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, "growth"))
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, h.close(ctx)) }()
-	if _, err := h.restorePoint(ctx, "vm", s.size); err != nil {
+	defer func() { err = errors.Join(err, h.Close(ctx)) }()
+	if _, err := h.RestorePoint(ctx, "vm", s.size); err != nil {
 		return 0, err
 	}
-	source := filepath.Join(h.dir, "changes.raw")
-	changed, err := writeScattered(source, "random", s.size)
+	source := filepath.Join(h.Dir, "changes.raw")
+	changed, err := rawdisk.WriteScattered(source, "random", s.size)
 	if err != nil {
 		return 0, err
 	}
-	if err := h.hold(); err != nil {
+	if err := h.Hold(); err != nil {
 		return 0, err
 	}
 	g := growth{source: source, changed: changed, of: map[string][]float64{}}
-	_, err = h.copied(ctx, incremental, g.note(ours))
-	return spreadOf(g.of[ours]).median, err
+	_, err = copyThrough(ctx, h, incremental, g.note(ours))
+	return figures.SpreadOf(g.of[ours]).Median, err
 }

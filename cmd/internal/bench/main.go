@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
@@ -143,19 +144,19 @@ func inside(s settings) error {
 	case s.check:
 		return check(ctx, s)
 	}
-	report := newReport(s)
+	report := figures.New(s.disk, s.rounds)
 	for _, name := range s.sections() {
 		began := time.Now()
 		part, err := sections[indexOf(name)].run(ctx, s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		fmt.Printf("%s\n(%s took %s)\n\n", part.text(), name, time.Since(began).Round(time.Second))
-		report.parts = append(report.parts, part)
+		fmt.Printf("%s\n(%s took %s)\n\n", part.Text(), name, time.Since(began).Round(time.Second))
+		report.Parts = append(report.Parts, part)
 		if s.out == "" {
 			continue
 		}
-		if err := os.WriteFile(s.out, []byte(report.text()), 0o644); err != nil { // what is measured is kept, whatever comes next
+		if err := os.WriteFile(s.out, []byte(report.Text()), 0o644); err != nil { // what is measured is kept, whatever comes next
 			return err
 		}
 	}

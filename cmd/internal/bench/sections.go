@@ -6,12 +6,14 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+
+	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
 )
 
 // A section is one kind of measurement.
 type section struct {
 	name string
-	run  func(context.Context, settings) (part, error)
+	run  func(context.Context, settings) (figures.Part, error)
 }
 
 var sections = []section{

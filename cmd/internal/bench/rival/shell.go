@@ -1,4 +1,4 @@
-package main
+package rival
 
 import (
 	"context"
@@ -13,13 +13,16 @@ import (
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
+
+	"github.com/sendense/backup-agent/cmd/internal/bench/host"
 )
 
-const byShell = "a shell: qemu-img, busctl, systemctl"
+// ByShell is the name of the contender.
+const ByShell = "a shell: qemu-img, busctl, systemctl"
 
-// timeShell starts as many pairs of units as there are disks by a shell script: it makes the images, sends the same requests as
+// TimeShell starts as many pairs of units as there are disks by a shell script: it makes the images, sends the same requests as
 // the agent, and polls until every unit is active. Then it removes them.
-func (f *floor) timeShell(ctx context.Context, disks int) (took time.Duration, err error) {
+func (f *floor) TimeShell(ctx context.Context, disks int) (took time.Duration, err error) {
 	dir := filepath.Join(f.dir, strconv.FormatInt(f.serial.Add(1), 10))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return 0, err
@@ -36,7 +39,7 @@ func (f *floor) timeShell(ctx context.Context, disks int) (took time.Duration, e
 	var script strings.Builder
 	script.WriteString("set -e\n")
 	for _, image := range images {
-		fmt.Fprintf(&script, "qemu-img create -q -f qcow2 %s %s %d &\n", strings.Join(fullImage, " "), image, int64(diskOfStart))
+		fmt.Fprintf(&script, "qemu-img create -q -f qcow2 %s %s %d &\n", strings.Join(FullImage, " "), image, int64(DiskOfStart))
 	}
 	fmt.Fprintf(&script, "wait\nchown -R %s: %s\n", f.config.Agent.ExporterUser, dir)
 	for _, s := range specs {
@@ -52,10 +55,10 @@ func (f *floor) timeShell(ctx context.Context, disks int) (took time.Duration, e
 	if err := os.WriteFile(path, []byte(script.String()), 0o600); err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, host.Patience)
 	defer cancel()
 	began := time.Now()
-	err = run(ctx, "sh", path)
+	err = host.Run(ctx, "sh", path)
 	took = time.Since(began)
 	return took, errors.Join(err, f.remove(ctx, specs))
 }

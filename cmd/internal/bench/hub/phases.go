@@ -1,4 +1,4 @@
-package main
+package hub
 
 import (
 	"fmt"
@@ -8,6 +8,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
 )
 
 // scraped are the families of metrics that the daemon tells of.
@@ -50,7 +52,8 @@ var startPhases = []struct{ family, phase, told string }{
 	{"sendense_backup_start_phase_duration_seconds", "call", "SNA"},
 }
 
-func phases() (phaseTimes, error) {
+// Phases reads how long the phases of starts took, by the agent's own clock.
+func Phases() (phaseTimes, error) {
 	all, err := scrape()
 	if err != nil {
 		return nil, err
@@ -72,13 +75,13 @@ func phases() (phaseTimes, error) {
 	return t, nil
 }
 
-// since tells what each phase took in the mean since an earlier look.
-func (t phaseTimes) since(before phaseTimes) string {
+// Since tells what each phase took in the mean since an earlier look.
+func (t phaseTimes) Since(before phaseTimes) string {
 	var parts []string
 	for _, p := range startPhases {
 		now, then := t[p.told], before[p.told]
 		if n := now.count - then.count; n > 0 {
-			parts = append(parts, fmt.Sprintf("%s %s ms", p.told, figure((now.seconds-then.seconds)/float64(n)*1e3)))
+			parts = append(parts, fmt.Sprintf("%s %s ms", p.told, figures.Figure((now.seconds-then.seconds)/float64(n)*1e3)))
 		}
 	}
 	return strings.Join(parts, ", ")

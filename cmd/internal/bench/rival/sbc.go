@@ -1,4 +1,4 @@
-package main
+package rival
 
 import (
 	"context"
@@ -18,28 +18,28 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// An sbc copies a disk as the real backup client does in a full copy: requests of 32 MiB over the second of two connections, each
+// An SBC copies a disk as the real backup client does in a full copy: requests of 32 MiB over the second of two connections, each
 // by one of several workers that have a part of the disk each; WRITE_ZEROES where five samples are zero, and the data where that is
 // refused.
-type sbc struct {
-	workers int
+type SBC struct {
+	Workers int
 	exact   bool // reads all of what it calls zero
 }
 
 const (
-	sbcRequest = 32 << 20
+	SbcRequest = 32 << 20
 	sbcSample  = 8 << 10
 )
 
 // A copied is what became of one copy.
 type copied struct {
-	took     time.Duration
-	received int64 // data that was sent
+	Took     time.Duration
+	Received int64 // data that was sent
 	refused  int64 // zeroes that were
 }
 
-// copy copies a source to an export, and flushes it.
-func (c sbc) copy(ctx context.Context, source, addr, export string) (done copied, err error) {
+// Copy copies a source to an export, and flushes it.
+func (c SBC) Copy(ctx context.Context, source, addr, export string) (done copied, err error) {
 	f, err := os.Open(source)
 	if err != nil {
 		return done, err
@@ -57,18 +57,18 @@ func (c sbc) copy(ctx context.Context, source, addr, export string) (done copied
 	}
 	defer second.Close()
 	size := int64(first.Info.SizeBytes)
-	third := size / int64(c.workers) / 512 * 512
+	third := size / int64(c.Workers) / 512 * 512
 	var group errgroup.Group
 	var received, refused atomic.Int64
-	for i := range int64(c.workers) {
+	for i := range int64(c.Workers) {
 		begin, end := i*third, (i+1)*third
-		if i == int64(c.workers)-1 {
+		if i == int64(c.Workers)-1 {
 			end = size
 		}
 		group.Go(func() error {
-			buffer := make([]byte, sbcRequest)
-			for at := begin; at < end; at += sbcRequest {
-				if err := c.chunk(second, f, buffer[:min(sbcRequest, end-at)], at, &received, &refused); err != nil {
+			buffer := make([]byte, SbcRequest)
+			for at := begin; at < end; at += SbcRequest {
+				if err := c.chunk(second, f, buffer[:min(SbcRequest, end-at)], at, &received, &refused); err != nil {
 					return err
 				}
 			}
@@ -83,7 +83,7 @@ func (c sbc) copy(ctx context.Context, source, addr, export string) (done copied
 }
 
 // chunk copies one request's worth.
-func (c sbc) chunk(p *pipe, source io.ReaderAt, data []byte, at int64, received, refused *atomic.Int64) error {
+func (c SBC) chunk(p *pipe, source io.ReaderAt, data []byte, at int64, received, refused *atomic.Int64) error {
 	zero, err := c.looksZero(source, data, at)
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func (c sbc) chunk(p *pipe, source io.ReaderAt, data []byte, at int64, received,
 }
 
 // looksZero looks at the samples, or at everything.
-func (c sbc) looksZero(source io.ReaderAt, data []byte, at int64) (bool, error) {
+func (c SBC) looksZero(source io.ReaderAt, data []byte, at int64) (bool, error) {
 	if c.exact {
 		_, err := source.ReadAt(data, at)
 		return isZero(data), err

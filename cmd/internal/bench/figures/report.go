@@ -1,4 +1,4 @@
-package main
+package figures
 
 import (
 	"fmt"
@@ -10,27 +10,31 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/cmd/internal/bench/host"
 )
 
-// A part of the report: one table, and how its figures came about.
-type part struct {
-	title, method string
-	head          []string
+// A Part of the report: one table, and how its figures came about.
+type Part struct {
+	Title, Method string
+	Head          []string
 	rows          [][]string
-	note          string // what was found in this run
+	Note          string // what was found in this run
 }
 
-func (p *part) add(cells ...string) { p.rows = append(p.rows, cells) }
+// Add adds a row.
+func (p *Part) Add(cells ...string) { p.rows = append(p.rows, cells) }
 
-func (p part) text() string {
+// Text is the part as Markdown.
+func (p Part) Text() string {
 	t := table.NewWriter()
-	t.AppendHeader(cells(p.head))
+	t.AppendHeader(cells(p.Head))
 	for _, row := range p.rows {
 		t.AppendRow(cells(row))
 	}
-	text := fmt.Sprintf("## %s\n\n%s\n\n%s\n", p.title, p.method, t.RenderMarkdown())
-	if p.note != "" {
-		text += "\n" + p.note + "\n"
+	text := fmt.Sprintf("## %s\n\n%s\n\n%s\n", p.Title, p.Method, t.RenderMarkdown())
+	if p.Note != "" {
+		text += "\n" + p.Note + "\n"
 	}
 	return text
 }
@@ -45,14 +49,15 @@ func cells(texts []string) table.Row {
 
 // A report is what docs/benchmarks.md holds.
 type report struct {
-	settings settings
-	began    time.Time
-	machine  []string // at the beginning
-	parts    []part
+	rounds  int
+	began   time.Time
+	machine []string // at the beginning
+	Parts   []Part
 }
 
-func newReport(s settings) *report {
-	return &report{settings: s, began: time.Now(), machine: machine(s.disk)}
+// New begins a report of so many rounds, whose images lie on disk.
+func New(disk string, rounds int) *report {
+	return &report{rounds: rounds, began: time.Now(), machine: machine(disk)}
 }
 
 const preface = `# Benchmarks
@@ -64,15 +69,15 @@ Absolute times are those of one machine at one time. What counts are the ratios:
 most. A ratio of times below 1 says that the agent is faster. One round before the first is not counted.
 `
 
-func (r *report) text() string {
+func (r *report) Text() string {
 	var b strings.Builder
 	b.WriteString(preface)
-	fmt.Fprintf(&b, "\nRun of %s, %d rounds.\n\n", r.began.UTC().Format("2006-01-02 15:04 UTC"), r.settings.rounds)
+	fmt.Fprintf(&b, "\nRun of %s, %d rounds.\n\n", r.began.UTC().Format("2006-01-02 15:04 UTC"), r.rounds)
 	for _, line := range r.machine {
 		fmt.Fprintln(&b, "- "+line)
 	}
-	for _, p := range r.parts {
-		b.WriteString("\n" + p.text())
+	for _, p := range r.Parts {
+		b.WriteString("\n" + p.Text())
 	}
 	return b.String()
 }
@@ -81,8 +86,8 @@ func (r *report) text() string {
 func machine(disk string) []string {
 	lines := []string{
 		fmt.Sprintf("%d CPUs (%s), %s, load %s when the run began", runtime.NumCPU(), field("/proc/cpuinfo", "model name"),
-			field("/proc/meminfo", "MemTotal"), firstWord("/proc/loadavg")),
-		fmt.Sprintf("Linux %s, %s", firstWord("/proc/sys/kernel/osrelease"), field("/etc/os-release", "PRETTY_NAME")),
+			field("/proc/meminfo", "MemTotal"), host.FirstWord("/proc/loadavg")),
+		fmt.Sprintf("Linux %s, %s", host.FirstWord("/proc/sys/kernel/osrelease"), field("/etc/os-release", "PRETTY_NAME")),
 	}
 	var fs unix.Statfs_t
 	if unix.Statfs(disk, &fs) == nil {
@@ -107,12 +112,6 @@ func fsName(kind int64) string {
 		return name
 	}
 	return fmt.Sprintf("type %#x", kind)
-}
-
-func firstWord(path string) string {
-	text, _ := os.ReadFile(path)
-	word, _, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
-	return word
 }
 
 // field is the value of the first line of a file of the kernel's that begins with the name.

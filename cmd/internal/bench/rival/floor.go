@@ -1,11 +1,10 @@
-package main
+package rival
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/cmd/internal/bench/host"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/units"
 )
@@ -29,17 +29,18 @@ type floor struct {
 	manager *units.Manager // for the properties, and to take the units away
 	bus     *systemd.Conn
 	serial  atomic.Int64
-	without []string // properties of the service that are left out
+	Without []string // properties of the service that are left out
 }
 
 const (
 	floorPort   = 20000 // and up; outside of the agent's range
-	floorPrefix = "bench-floor-"
+	FloorPrefix = "bench-floor-"
 	// inFlight is the agent's own bound: more gain nothing.
 	inFlight = 16
 )
 
-func newFloor(ctx context.Context, dir string) (*floor, error) {
+// NewFloor connects to the bus. Its images lie below dir.
+func NewFloor(ctx context.Context, dir string) (*floor, error) {
 	f := &floor{dir: filepath.Join(dir, "floor"), config: config.Default()}
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return nil, err
@@ -54,7 +55,7 @@ func newFloor(ctx context.Context, dir string) (*floor, error) {
 	return f, f.bus.Subscribe()
 }
 
-func (f *floor) close() error {
+func (f *floor) Close() error {
 	f.bus.Close()
 	return f.manager.Close()
 }
@@ -69,7 +70,7 @@ func (f *floor) images(ctx context.Context, n int, size int64) ([]string, error)
 	for i := range images {
 		images[i] = filepath.Join(dir, fmt.Sprintf("disk%d.qcow2", i))
 	}
-	return images, makeImages(ctx, images, size, fullImage...)
+	return images, MakeImages(ctx, images, size, FullImage...)
 }
 
 // give makes a directory and what is in it the exporters' own.
@@ -85,17 +86,17 @@ func (f *floor) give(dir string) error {
 	})
 }
 
-// fullImage are the options of the agent's full images.
-var fullImage = []string{"-o", "cluster_size=1M,extended_l2=on"}
+// FullImage are the options of the agent's full images.
+var FullImage = []string{"-o", "cluster_size=1M,extended_l2=on"}
 
-// makeImages runs qemu-img for each, several at a time.
-func makeImages(ctx context.Context, images []string, size int64, options ...string) error {
+// MakeImages runs qemu-img for each, several at a time.
+func MakeImages(ctx context.Context, images []string, size int64, options ...string) error {
 	var group errgroup.Group
 	group.SetLimit(inFlight)
 	for _, image := range images {
 		group.Go(func() error {
 			args := append([]string{"create", "-q", "-f", "qcow2"}, options...)
-			return run(ctx, "qemu-img", append(args, image, strconv.FormatInt(size, 10))...)
+			return host.Run(ctx, "qemu-img", append(args, image, strconv.FormatInt(size, 10))...)
 		})
 	}
 	return group.Wait()
@@ -105,7 +106,7 @@ func makeImages(ctx context.Context, images []string, size int64, options ...str
 func (f *floor) specs(images []string) ([]units.Spec, error) {
 	specs := make([]units.Spec, len(images))
 	for i, image := range images {
-		name := fmt.Sprintf("%s%d-disk%d", floorPrefix, f.serial.Add(1), i)
+		name := fmt.Sprintf("%s%d-disk%d", FloorPrefix, f.serial.Add(1), i)
 		spec, err := agent.Exporter{
 			Unit: name, Image: image, Export: fmt.Sprintf("disk%d", i), Address: fmt.Sprintf("127.0.0.1:%d", floorPort+i),
 			IO: nbd.IOMode{Cache: "none", AIO: "io_uring"}, Repository: f.dir, Directory: filepath.Dir(image),
@@ -118,15 +119,15 @@ func (f *floor) specs(images []string) ([]units.Spec, error) {
 	return specs, nil
 }
 
-// start starts the pairs and returns when every job is done.
-func (f *floor) start(ctx context.Context, specs []units.Spec) error {
+// Start starts the pairs and returns when every job is done.
+func (f *floor) Start(ctx context.Context, specs []units.Spec) error {
 	var group errgroup.Group
 	group.SetLimit(inFlight)
 	for _, s := range specs {
 		group.Go(func() error {
 			service, socket := f.manager.Properties(s)
-			service = slices.DeleteFunc(service, func(p systemd.Property) bool { return slices.Contains(f.without, p.Name) })
-			socket = slices.DeleteFunc(socket, func(p systemd.Property) bool { return slices.Contains(f.without, "socket:"+p.Name) })
+			service = slices.DeleteFunc(service, func(p systemd.Property) bool { return slices.Contains(f.Without, p.Name) })
+			socket = slices.DeleteFunc(socket, func(p systemd.Property) bool { return slices.Contains(f.Without, "socket:"+p.Name) })
 			result := make(chan string, 1)
 			aux := []systemd.PropertyCollection{{Name: s.Name + ".socket", Properties: socket}}
 			if _, err := f.bus.StartTransientUnitAux(ctx, s.Name+".service", "fail", service, aux, result); err != nil {
@@ -141,13 +142,13 @@ func (f *floor) start(ctx context.Context, specs []units.Spec) error {
 	return group.Wait()
 }
 
-// startInTurn starts them one after another, each when the port of the one before can be dialled.
-func (f *floor) startInTurn(ctx context.Context, specs []units.Spec) error {
+// StartInTurn starts them one after another, each when the port of the one before can be dialled.
+func (f *floor) StartInTurn(ctx context.Context, specs []units.Spec) error {
 	for i := range specs {
-		if err := f.start(ctx, specs[i:i+1]); err != nil {
+		if err := f.Start(ctx, specs[i:i+1]); err != nil {
 			return err
 		}
-		if err := dialable(ctx, strconv.Itoa(floorPort+i)); err != nil {
+		if err := host.Dialable(ctx, strconv.Itoa(floorPort+i)); err != nil {
 			return err
 		}
 	}
@@ -161,13 +162,4 @@ func (f *floor) remove(ctx context.Context, specs []units.Spec) error {
 		group.Go(func() error { return f.manager.Remove(ctx, s.Name) })
 	}
 	return group.Wait()
-}
-
-// run runs a program to its end; what it wrote is in the error.
-func run(ctx context.Context, name string, args ...string) error {
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s %q: %w: %s", name, args, err, out)
-	}
-	return nil
 }
