@@ -11,7 +11,7 @@ import (
 
 // manifest describes the restore point that a backup is about to become.
 func (a *Agent) manifest(b record.Backup, disks []repository.ManifestDisk) (repository.Manifest, error) {
-	qemu, err := a.tools.Version(a.work)
+	qemu, err := a.tools.Version(a.jobs.work)
 	return repository.Manifest{
 		Version:  repository.ManifestVersion,
 		BackupID: b.ID, Type: b.Type, Parent: b.Parent, Repository: b.Repository,

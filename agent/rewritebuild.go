@@ -141,11 +141,7 @@ func (w *rewriting) proveLayers(p *rewritePlan, r diskRewrite) error {
 
 // readBack reads a new image from the disk, as the end of a backup does.
 func (w *rewriting) readBack(p *rewritePlan, file string) (*digest.Digest, error) {
-	if err := w.agent.reads.Acquire(w.ctx, 1); err != nil {
-		return nil, err
-	}
-	defer w.agent.reads.Release(1)
-	sum, err := p.repo.DigestMerge(w.ctx, p.vm, w.id, file, digest.Options{})
+	sum, err := w.agent.digestMerge(w.ctx, p.repo, p.vm, w.id, file)
 	return &sum, err
 }
 

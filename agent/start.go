@@ -30,7 +30,7 @@ func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (record.Backu
 	}
 	// A caller that hangs up changes nothing: what follows is on the agent's own time.
 	start := time.Now()
-	fresh, repo, err := a.validateStart(a.work, req)
+	fresh, repo, err := a.validateStart(a.jobs.work, req)
 	if err != nil {
 		return record.Backup{}, err
 	}
@@ -38,7 +38,7 @@ func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (record.Backu
 	var b record.Backup
 	var r *run
 	err = a.steadily(func() (err error) {
-		b, r, err = a.prepare(a.work, fresh, repo, req)
+		b, r, err = a.prepare(a.jobs.work, fresh, repo, req)
 		return err
 	})
 	if err != nil {

@@ -49,7 +49,7 @@ func (a *Agent) verifyBySchedule() {
 		if worked {
 			wait = 0
 		}
-		if !pause(a.work, wait) {
+		if !pause(a.jobs.work, wait) {
 			return
 		}
 	}
@@ -81,7 +81,7 @@ func (a *Agent) verifyInterval(deep bool) time.Duration {
 // verifyDue verifies the files of one restore point; what it stands on has its own turn. It returns whether what was found is on
 // record.
 func (a *Agent) verifyDue(p record.Backup, deep bool) bool {
-	ctx, cancel := context.WithCancelCause(a.work)
+	ctx, cancel := context.WithCancelCause(a.jobs.work)
 	defer cancel(nil)
 	a.verifying.mu.Lock()
 	p, err := a.restorePoint(p.ID)
