@@ -189,10 +189,7 @@ func (a *Agent) suspect(ctx context.Context, p record.Backup, file string, found
 	if !errors.As(found, &damage) || knownDamage(p.Damage(), file) {
 		return
 	}
-	walk := &verifyWalk{agent: a, ctx: ctx, tell: func(VerifyProgress) {}}
-	if files := walk.point(p); ctx.Err() == nil {
-		a.recordVerification(p, false, files)
-	}
+	a.verifyPoint(ctx, p)
 }
 
 func (l chainLink) damaged(problem string) record.RestoreDamage {

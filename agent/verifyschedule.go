@@ -97,6 +97,14 @@ func (a *Agent) verifyDue(p record.Backup, deep bool) bool {
 		a.verifying.next = nil
 		a.verifying.mu.Unlock()
 	}()
+	return a.verifyOne(ctx, p, deep)
+}
+
+// verifyPoint verifies the metadata of the files of one restore point, and records what it finds.
+func (a *Agent) verifyPoint(ctx context.Context, p record.Backup) { a.verifyOne(ctx, p, false) }
+
+// verifyOne verifies the files of one restore point, and reports whether what it found is on record.
+func (a *Agent) verifyOne(ctx context.Context, p record.Backup, deep bool) bool {
 	walk := &verifyWalk{agent: a, ctx: ctx, deep: deep, limit: a.verifyLimit, tell: func(VerifyProgress) {}}
 	files := walk.point(p)
 	if ctx.Err() != nil {
