@@ -17,7 +17,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -108,7 +108,7 @@ func (f *floor) specs(images []string) ([]units.Spec, error) {
 		name := fmt.Sprintf("%s%d-disk%d", floorPrefix, f.serial.Add(1), i)
 		spec, err := agent.Exporter{
 			Unit: name, Image: image, Export: fmt.Sprintf("disk%d", i), Address: fmt.Sprintf("127.0.0.1:%d", floorPort+i),
-			IO: nbd.IOMode{Cache: "none", AIO: "io_uring"}, Repository: f.dir, Directory: filepath.Dir(image),
+			IO: qemu.IOMode{Cache: "none", AIO: "io_uring"}, Repository: f.dir, Directory: filepath.Dir(image),
 		}.Spec(f.config)
 		if err != nil {
 			return nil, err
