@@ -16,6 +16,7 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/nbd/sockets"
 	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // exportPlan is what the exports of one backup have in common.
@@ -97,7 +98,7 @@ const maxForeignPorts = 16
 // startExporter starts the pair of units of one disk.
 func (r *run) startExporter(ctx context.Context, p exportPlan, d record.DiskRun) (units.Unit, record.DiskRun, error) {
 	u, err := r.agent.startOnFreePort(ctx,
-		func() (units.Spec, error) { return r.exporterSpec(p, d) },
+		func() (pair.Spec, error) { return r.exporterSpec(p, d) },
 		func() (err error) {
 			d, err = r.nextPort(d)
 			return err
@@ -116,7 +117,7 @@ var errForeignPorts = fmt.Errorf("the last %d ports tried are all held by other 
 
 // startOnFreePort starts the pair of units that spec describes. A port that another process holds is noted, and next leases
 // another one in its place.
-func (a *Agent) startOnFreePort(ctx context.Context, spec func() (units.Spec, error), next func() error) (units.Unit, error) {
+func (a *Agent) startOnFreePort(ctx context.Context, spec func() (pair.Spec, error), next func() error) (units.Unit, error) {
 	for range maxForeignPorts {
 		s, err := spec()
 		if err != nil {
@@ -175,10 +176,10 @@ func (r *run) nextPort(d record.DiskRun) (record.DiskRun, error) {
 }
 
 // exporterSpec is the unit pair of one disk.
-func (r *run) exporterSpec(p exportPlan, d record.DiskRun) (units.Spec, error) {
+func (r *run) exporterSpec(p exportPlan, d record.DiskRun) (pair.Spec, error) {
 	keys, err := r.agent.keyFiles(p.repo, linkKeys(d, p.ancestors))
 	if err != nil {
-		return units.Spec{}, err
+		return pair.Spec{}, err
 	}
 	return Exporter{
 		Unit:        d.Unit,

@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd/qemu"
-	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // An Exporter is a qemu-nbd that serves one image.
@@ -33,7 +33,7 @@ type ImageKey struct{ ID, File string }
 
 // Spec is the unit pair of an exporter, seeing of the repository nothing but the directory of its backup and what that
 // stands on.
-func (e Exporter) Spec(cfg *config.Config) (units.Spec, error) {
+func (e Exporter) Spec(cfg *config.Config) (pair.Spec, error) {
 	keys, credentials := e.keys()
 	argv, err := qemu.ServerOptions{
 		Binary: cfg.NBD.QemuNBD, Image: e.Image, Export: e.Export, Description: e.Unit,
@@ -41,9 +41,9 @@ func (e Exporter) Spec(cfg *config.Config) (units.Spec, error) {
 		RefuseZeroes: e.RefuseZeroes,
 	}.Args()
 	if err != nil {
-		return units.Spec{}, err
+		return pair.Spec{}, err
 	}
-	spec := units.Spec{
+	spec := pair.Spec{
 		Name:          e.Unit,
 		Description:   e.Description,
 		Argv:          argv,
@@ -63,15 +63,15 @@ func (e Exporter) Spec(cfg *config.Config) (units.Spec, error) {
 }
 
 // keys says where qemu-nbd finds the key of each image, and which files systemd copies there: each once.
-func (e Exporter) keys() (keys []qemu.KeyFile, credentials []units.Credential) {
+func (e Exporter) keys() (keys []qemu.KeyFile, credentials []pair.Credential) {
 	for i, k := range e.Keys {
 		if k == (ImageKey{}) {
 			keys = append(keys, qemu.KeyFile{})
 			continue
 		}
-		keys = append(keys, qemu.KeyFile{ID: k.ID, Path: units.CredentialPath(e.Unit, k.ID)})
+		keys = append(keys, qemu.KeyFile{ID: k.ID, Path: pair.CredentialPath(e.Unit, k.ID)})
 		if !slices.Contains(e.Keys[:i], k) {
-			credentials = append(credentials, units.Credential{ID: k.ID, Source: k.File})
+			credentials = append(credentials, pair.Credential{ID: k.ID, Source: k.File})
 		}
 	}
 	return keys, credentials

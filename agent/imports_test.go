@@ -12,19 +12,19 @@ import (
 
 // mayImport is the table of ARCHITECTURE.md: what each package may import of ours, tests left out.
 var mayImport = map[string][]string{
-	"cmd/sendense-agent":            {"cmd/internal/manual", "agent", "agent/config", "agent/doctor", "agent/rebuild", "agent/sna", "agent/store", "agent/repository", "rpc", "rpc/files", "rpc/hub", "rpc/server", "units"},
+	"cmd/sendense-agent":            {"cmd/internal/manual", "agent", "agent/config", "agent/doctor", "agent/failpoint", "agent/rebuild", "agent/sna", "agent/store", "agent/repository", "rpc", "rpc/files", "rpc/hub", "rpc/server", "units"},
 	"cmd/sendense-agent/reboottest": {},
 	"cmd/sendense-agent/crashtest":  {},
 	"cmd/sendensectl":               {"rpc", "agent/config", "cmd/internal/manual"},
 	"cmd/internal/manual":           {},
-	"cmd/internal/bench":            {"agent", "agent/record", "agent/config", "agent/sna/snatest", "agent/store", "nbd", "nbd/qemu", "rpc", "units", "units/systemdtest"},
+	"cmd/internal/bench":            {"agent", "agent/record", "agent/config", "agent/sna/snatest", "agent/store", "nbd", "nbd/qemu", "rpc", "units", "units/pair", "units/systemdtest"},
 	"rpc":                           {},
 	"rpc/internal/schema":           {"rpc"},
 	"rpc/internal/translate":        {"rpc", "rpc/internal/schema", "agent", "agent/record", "agent/doctor"},
 	"rpc/server":                    {"rpc", "rpc/internal/schema", "rpc/internal/translate", "agent", "agent/record", "agent/doctor"},
 	"rpc/files":                     {"rpc"},
 	"rpc/hub":                       {"rpc", "rpc/internal/translate", "agent", "agent/record"},
-	"agent":                         {"agent/record", "agent/digest", "agent/retention", "agent/failpoint", "agent/config", "agent/rebuild", "agent/repository", "agent/sna", "agent/store", "nbd", "nbd/qcow2", "nbd/qemu", "nbd/sockets", "units"},
+	"agent":                         {"agent/record", "agent/digest", "agent/retention", "agent/failpoint", "agent/config", "agent/rebuild", "agent/repository", "agent/sna", "agent/store", "nbd", "nbd/qcow2", "nbd/qemu", "nbd/sockets", "units", "units/pair"},
 	"agent/record":                  {},
 	"agent/digest":                  {},
 	"agent/retention":               {"agent/record"},
@@ -42,7 +42,8 @@ var mayImport = map[string][]string{
 	"nbd/qcow2":                     {},
 	"nbd/confine":                   {},
 	"nbd/sockets":                   {},
-	"units":                         {"agent/failpoint"},
+	"units":                         {"units/pair"},
+	"units/pair":                    {},
 	"units/systemdtest":             {},
 	"units/systemdtest/testbed":     {"units/systemdtest"},
 

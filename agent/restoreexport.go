@@ -16,7 +16,7 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/nbd/sockets"
-	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // nameImage says which file a disk is served from: the restore point's own image, or an overlay on it. The repository may
@@ -143,7 +143,7 @@ func (x *restoration) exportDisk(ctx context.Context, p restorePlan, d record.Re
 	}
 	var foreign error
 	u, err := x.agent.startOnFreePort(ctx,
-		func() (units.Spec, error) { return x.exporterSpec(p, d) },
+		func() (pair.Spec, error) { return x.exporterSpec(p, d) },
 		func() error {
 			d, foreign = x.nextPort(d)
 			return foreign
@@ -204,7 +204,7 @@ func (x *restoration) nextPort(d record.RestoreDisk) (record.RestoreDisk, error)
 
 // exporterSpec is the unit pair of one disk: qemu-nbd, seeing of the repository what the disk consists of, and able to
 // write nothing of it but the overlays of this restore.
-func (x *restoration) exporterSpec(p restorePlan, d record.RestoreDisk) (units.Spec, error) {
+func (x *restoration) exporterSpec(p restorePlan, d record.RestoreDisk) (pair.Spec, error) {
 	var ids, dirs []string
 	e := Exporter{
 		Unit:        d.Unit,
@@ -220,7 +220,7 @@ func (x *restoration) exporterSpec(p restorePlan, d record.RestoreDisk) (units.S
 	}
 	keys, err := x.agent.keyFiles(p.repo, ids)
 	if err != nil {
-		return units.Spec{}, err
+		return pair.Spec{}, err
 	}
 	e.Ancestors, e.Keys = dirs, keys
 	return e.Spec(x.agent.config)

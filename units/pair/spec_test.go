@@ -1,4 +1,4 @@
-package units
+package pair
 
 import (
 	"strings"
@@ -7,7 +7,7 @@ import (
 
 func TestSpecCheck(t *testing.T) {
 	good := Spec{Name: "sendense-nbd-x-disk0-1", Argv: []string{"/bin/true"}, ListenAddress: "127.0.0.1:10100"}
-	if err := good.check(false); err != nil {
+	if err := good.Check(false); err != nil {
 		t.Error(err)
 	}
 	for name, change := range map[string]func(*Spec){
@@ -34,29 +34,18 @@ func TestSpecCheck(t *testing.T) {
 	} {
 		bad := good
 		change(&bad)
-		if err := bad.check(false); err == nil {
+		if err := bad.Check(false); err == nil {
 			t.Errorf("%s: %+v was not refused", name, bad)
 		}
 	}
 	asUser := good
 	asUser.User = "root"
-	if err := asUser.check(true); err == nil {
+	if err := asUser.Check(true); err == nil {
 		t.Error("a user's manager was asked to change the user")
 	}
 	asUser = good
 	asUser.Credentials = []Credential{{"a", "/a"}}
-	if err := asUser.check(true); err == nil {
+	if err := asUser.Check(true); err == nil {
 		t.Error("a user's manager was asked for a credential")
-	}
-}
-
-func TestLongestName(t *testing.T) {
-	m := open(t)
-	s := shell(t, m, "sleep 1000")
-	s.Name = newName(t, m)
-	s.Name += strings.Repeat("x", MaxNameLen-len(s.Name))
-	mustStart(t, m, s)
-	if err := m.Remove(t.Context(), s.Name); err != nil {
-		t.Error(err)
 	}
 }

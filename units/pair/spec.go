@@ -1,4 +1,4 @@
-package units
+package pair
 
 import (
 	"fmt"
@@ -63,22 +63,22 @@ type Credential struct {
 // CredentialPath is where the command of a pair finds a credential, if it is the system's service manager that runs it. (In the
 // properties of a transient unit %d is not expanded.)
 func CredentialPath(name, id string) string {
-	return "/run/credentials/" + name + serviceSuffix + "/" + id
+	return "/run/credentials/" + name + ServiceSuffix + "/" + id
 }
 
 // MaxNameLen is the longest Spec.Name, in bytes. systemd allows 255 for a unit with its suffix, but
 // PrivateTmp makes a directory called systemd-private-<32 digits>-<unit>-<6 letters>, and a directory
 // has the same limit: a longer name fails with result "resources".
-const MaxNameLen = 255 - len("systemd-private-") - 32 - len("-") - len(serviceSuffix) - len("-XXXXXX")
+const MaxNameLen = 255 - len("systemd-private-") - 32 - len("-") - len(ServiceSuffix) - len("-XXXXXX")
 
 const (
-	serviceSuffix = ".service"
-	socketSuffix  = ".socket"
+	ServiceSuffix = ".service"
+	SocketSuffix  = ".socket"
 )
 
-// check refuses what systemd would refuse later, or worse, understand otherwise.
-func (s Spec) check(user bool) error {
-	if err := checkName(s.Name); err != nil {
+// Check refuses what systemd would refuse later, or worse, understand otherwise.
+func (s Spec) Check(user bool) error {
+	if err := CheckName(s.Name); err != nil {
 		return err
 	}
 	if len(s.Argv) == 0 || !filepath.IsAbs(s.Argv[0]) {
@@ -155,16 +155,16 @@ func checkDir(dir string) error {
 	return nil
 }
 
-func checkName(name string) error {
+func CheckName(name string) error {
 	if len(name) > MaxNameLen {
 		return fmt.Errorf("unit name %.40s... has %d bytes, and at most %d are allowed; shorten it", name, len(name), MaxNameLen)
 	}
-	return checkUnitName(name+serviceSuffix, serviceSuffix)
+	return CheckUnitName(name+ServiceSuffix, ServiceSuffix)
 }
 
-// checkUnitName allows what systemd allows in a plain unit (unit-name.c), less "\" and "@": the one
+// CheckUnitName allows what systemd allows in a plain unit (unit-name.c), less "\" and "@": the one
 // is its escape and the other makes a template.
-func checkUnitName(name, suffix string) error {
+func CheckUnitName(name, suffix string) error {
 	stem, ok := strings.CutSuffix(name, suffix)
 	if !ok || stem == "" {
 		return fmt.Errorf("unit name %q must be a name and end in %s", name, suffix)

@@ -1,4 +1,4 @@
-package units
+package pair
 
 import (
 	"math"
@@ -29,15 +29,19 @@ func literal(argv []string) []string {
 	return escaped
 }
 
-// Properties are what Start sends for the two halves of a pair: for whoever wants to know what the service manager itself takes
-// for them.
-func (m *Manager) Properties(s Spec) (service, socket []systemd.Property) {
-	return m.service(s), m.socket(s)
+// Properties are those of the two halves of a pair, for StartTransientUnit. user chooses a user's service manager instead of the
+// system's, and slice holds both halves; empty: systemd's default.
+func (s Spec) Properties(user bool, slice string) (service, socket []systemd.Property) {
+	service, socket = s.service(user), s.socket()
+	if slice != "" {
+		service, socket = append(service, property("Slice", slice)), append(socket, property("Slice", slice))
+	}
+	return service, socket
 }
 
 // service returns the properties of the service half.
-func (m *Manager) service(s Spec) []systemd.Property {
-	socket := s.Name + socketSuffix
+func (s Spec) service(user bool) []systemd.Property {
+	socket := s.Name + SocketSuffix
 	props := []systemd.Property{
 		property("Description", s.description()),
 		property("Requires", []string{socket}),
@@ -70,10 +74,9 @@ func (m *Manager) service(s Spec) []systemd.Property {
 	if len(s.Credentials) > 0 {
 		props = append(props, property("LoadCredential", s.Credentials))
 	}
-	props = append(props, m.slice()...)
 	props = append(props, directories(s)...)
 	if s.Guest != nil {
-		return append(props, s.Guest.sandbox(m.options.User)...)
+		return append(props, s.Guest.sandbox(user)...)
 	}
 	return append(props, sandbox()...)
 }
@@ -107,14 +110,14 @@ func directories(s Spec) []systemd.Property {
 }
 
 // socket returns the properties of the socket half.
-func (m *Manager) socket(s Spec) []systemd.Property {
+func (s Spec) socket() []systemd.Property {
 	props := []systemd.Property{
 		property("Description", s.description()),
 		property("Listen", []listen{{"Stream", s.ListenAddress}}),
 		// No second life, part one: a service that failed would let its socket listen again, and the
 		// next client start it anew. Bound to it, the socket goes down in the same moment: systemd
 		// queues its stop while it handles the death, before it looks at the socket again.
-		property("BindsTo", []string{s.Name + serviceSuffix}),
+		property("BindsTo", []string{s.Name + ServiceSuffix}),
 		property("CollectMode", "inactive"),
 		// A client opens its connections in one burst.
 		property("Backlog", uint32(128)),
@@ -124,25 +127,18 @@ func (m *Manager) socket(s Spec) []systemd.Property {
 		if s.ListenGroup != "" {
 			props = append(props, property("SocketGroup", s.ListenGroup))
 		}
-		return append(props, m.slice()...)
+		return props
 	}
 	// Negotiation is a ping-pong of small packets: with Nagle's algorithm each costs 40 ms.
 	props = append(props, property("NoDelay", true), property("IPAccounting", true))
 	if address, err := netip.ParseAddrPort(s.ListenAddress); err == nil && address.Addr().IsLoopback() {
 		props = append(props, property("IPAddressAllow", localAddresses()), property("IPAddressDeny", anyAddress()))
 	}
-	return append(props, m.slice()...)
+	return props
 }
 
 // listen is the D-Bus type (ss): kind and address.
 type listen struct{ Kind, Address string }
-
-func (m *Manager) slice() []systemd.Property {
-	if m.options.Slice == "" {
-		return nil
-	}
-	return []systemd.Property{property("Slice", m.options.Slice)}
-}
 
 func (s Spec) description() string {
 	if s.Description == "" {
