@@ -22,6 +22,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -52,7 +53,7 @@ type Agent struct {
 	startedAt    time.Time
 	touched      func(id string) // is told that the record of a backup may have changed
 	bootID       string          // of the host; "" if the kernel does not tell
-	tools        nbd.Tools
+	tools        qemu.Tools
 	ports        nbd.PortRange
 	repositories []*repository.Repository
 	foreign      foreignPorts
@@ -149,7 +150,7 @@ func New(o Options) (*Agent, error) {
 // Open takes up the backups that were active when the agent last ended, and begins to watch the units. It must be
 // called once, before any other method.
 func (a *Agent) Open(ctx context.Context) error {
-	if err := nbd.Confined(); err != nil {
+	if err := qemu.Confined(); err != nil {
 		a.log.Warn("qemu-img is not confined as it should be, only by the rights of its user: "+
 			"use a kernel with Landlock and seccomp, and a unit that allows their system calls", logError, err)
 	}

@@ -14,6 +14,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/nbd/sockets"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -215,7 +217,7 @@ func busiest(b record.Backup) (most record.DiskRun, clients int, err error) {
 		if d.Result != "" {
 			continue
 		}
-		n, err := nbd.Established(d.Port)
+		n, err := sockets.Established(d.Port)
 		if err != nil {
 			return d, 0, err
 		}
@@ -278,7 +280,7 @@ func (r *run) checkImage(ctx context.Context, repoID string, d record.DiskRun) (
 		return repository.ManifestCheck{}, err
 	}
 	found, err := tools.Check(ctx, d.Image)
-	if errors.Is(err, nbd.ErrWrongKey) {
+	if errors.Is(err, qemu.ErrWrongKey) {
 		err = wrongKey(repo, d.KeyID, d.Image)
 	}
 	if err != nil {

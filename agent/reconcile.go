@@ -98,7 +98,7 @@ func (a *Agent) observeUnits(w *world) error {
 	ctx, cancel := context.WithTimeout(a.jobs.work, listTimeout)
 	defer cancel()
 	var err error
-	if w.units, err = a.units.Lives(ctx, unitPrefix); err != nil {
+	if w.units, err = a.units.ListBrief(ctx, unitPrefix); err != nil {
 		return err
 	}
 	w.leases, err = a.store.Leases()

@@ -12,7 +12,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
 // A restoration is the one goroutine that moves an active restore along, as a run does that of a backup.
@@ -119,7 +119,7 @@ func (x *restoration) checkTime(r record.Restore) (time.Duration, error) {
 		return max(min(r.ExpiresAt.Sub(now), pollInterval), time.Millisecond), nil
 	}
 	for _, d := range r.Disks {
-		n, err := nbd.Established(d.Port)
+		n, err := sockets.Established(d.Port)
 		if err != nil {
 			x.agent.log.Warn("the clients of a restore cannot be counted", logRestoreID, x.id, logPort, d.Port, logError, err)
 		}

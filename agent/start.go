@@ -13,6 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // unitPrefix begins the name of every unit of ours.
@@ -144,8 +145,8 @@ func (a *Agent) validateStart(ctx context.Context, req StartRequest) (vmNow, *re
 	if err := a.checkNewKey(repo); err != nil {
 		return none, nil, err
 	}
-	if req.RateLimit != 0 && req.RateLimit < nbd.MinRateLimit {
-		return none, nil, errorf(InvalidRequest, "rate_limit %d: want 0 for none, or at least %d bytes per second", req.RateLimit, nbd.MinRateLimit)
+	if req.RateLimit != 0 && req.RateLimit < qemu.MinRateLimit {
+		return none, nil, errorf(InvalidRequest, "rate_limit %d: want 0 for none, or at least %d bytes per second", req.RateLimit, qemu.MinRateLimit)
 	}
 	if err := a.checkState(ctx); errors.Is(err, errStopping) {
 		return none, nil, errClosed()
