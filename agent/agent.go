@@ -138,7 +138,7 @@ func New(o Options) (*Agent, error) {
 			r.changed.Store(true)
 		}
 	}
-	repository.Together(a.repositories, stateDirectory(o.Config))
+	repository.KeepApart(a.repositories, stateDirectory(o.Config))
 	if o.Metrics != nil {
 		if err := a.register(o.Metrics); err != nil {
 			return nil, err

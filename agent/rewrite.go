@@ -263,7 +263,7 @@ func (w *rewriting) exchange(p *rewritePlan) error {
 	}
 	w.progress(rewriteSwapping, 1)
 	failpoint.Reach("rewrite: before the exchange")
-	if err := p.repo.SwapMerge(p.vm, p.manifest); err != nil {
+	if err := p.repo.CommitMerge(p.vm, p.manifest); err != nil {
 		return repositoryError(err)
 	}
 	failpoint.Reach("rewrite: exchanged")
