@@ -141,7 +141,10 @@ func (b *builder) compare(m repository.Manifest, repositoryID, directory string)
 	case !rewritten:
 		return fmt.Errorf("backup %s is on record as another one: %s: keep it; %s", m.BackupID, what, takenIn), false, nil
 	}
-	err = b.store.Correct(m.BackupID, time.Now(), m.Follow)
+	_, _, err = b.store.Update(m.BackupID, time.Now(), func(b *record.Backup) error {
+		m.Follow(b)
+		return nil
+	}, store.FromManifest())
 	if refused(err) {
 		return fmt.Errorf("its record is older than its manifest (%s) and is not corrected now: %w: run this again when that is over", what, err), false, nil
 	}

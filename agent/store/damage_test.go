@@ -34,7 +34,7 @@ func spoil(t testing.TB, s *Store, id string, damaged bool) {
 	if damaged {
 		v.Damage = []record.FileDamage{{File: "x", Problem: "gone"}}
 	}
-	if _, err := s.PutVerification(id, v.At, func(*record.Verification) *record.Verification { return v }); err != nil {
+	if _, err := putVerification(s, id, v.At, v); err != nil {
 		t.Fatal(err)
 	}
 }
