@@ -23,7 +23,7 @@ func (a *Agent) admit(p store.Preparation, queue bool) (record.Backup, *run, err
 		return record.Backup{}, nil, err
 	}
 	b, existing, err := a.record(p, queue)
-	if errors.Is(err, store.ErrMayStand) {
+	if errors.Is(err, store.ErrUnsynced) {
 		a.undoStray(p.Backup.VM.Name, err)
 	}
 	if err != nil || existing {

@@ -140,7 +140,7 @@ func (a *Agent) observeRewrites(w *world) error {
 			})
 		}
 	}
-	marked, err := a.store.Rewrites()
+	marked, err := a.store.Merges()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	w.rewrites = slices.DeleteFunc(marked, func(b record.Backup) bool { return a.rewrites[b.ID] != nil })

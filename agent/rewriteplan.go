@@ -110,11 +110,11 @@ func (p *rewritePlan) choose(chain []repository.Manifest, onto string) error {
 	}
 	m.Parent, m.Type, m.RemovedDisks = onto, record.Incremental, nil
 	merged := ground - 1
-	before := record.Rewritten{}
+	before := record.Merged{}
 	if m.Rewritten != nil {
 		before = *m.Rewritten
 	}
-	m.Rewritten = &record.Rewritten{At: time.Now().UTC(), Merged: before.Merged + merged}
+	m.Rewritten = &record.Merged{At: time.Now().UTC(), Points: before.Points + merged}
 	below := repository.Manifest{}
 	if onto == "" {
 		m.Type, m.Rewritten.Synthetic = record.Full, true

@@ -136,7 +136,7 @@ func (b *builder) compare(m repository.Manifest, repositoryID, directory string)
 	}
 	what, rewritten := m.Disagrees(known)
 	switch {
-	case what == "" || known.Rewrite != nil: // the daemon brings a rewriting to its end
+	case what == "" || known.Merge != nil: // the daemon brings a rewriting to its end
 		return nil, false, nil
 	case !rewritten:
 		return fmt.Errorf("backup %s is on record as another one: %s: keep it; %s", m.BackupID, what, takenIn), false, nil
@@ -155,7 +155,7 @@ func (b *builder) compare(m repository.Manifest, repositoryID, directory string)
 func refused(err error) bool {
 	var read *store.ReadError
 	var state *store.StateError
-	var rewriting *store.RewritingError
+	var rewriting *store.MergingError
 	var missing *store.NotFoundError
 	var immutable *store.ImmutableError
 	return errors.As(err, &read) || errors.As(err, &state) || errors.As(err, &rewriting) || errors.As(err, &missing) || errors.As(err, &immutable)

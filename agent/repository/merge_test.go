@@ -29,7 +29,7 @@ func TestMergeTakesThePlace(t *testing.T) {
 	kept, err := os.ReadFile(filepath.Join(dir, m.Disks[1].File))
 	must(t, err)
 	after := m
-	after.Rewritten = &record.Rewritten{At: m.CreatedAt, Synthetic: true, Merged: 2}
+	after.Rewritten = &record.Merged{At: m.CreatedAt, Synthetic: true, Points: 2}
 	merge(t, r, m, m.Disks[0].File)
 	if got, err := r.Manifest("vm", m.BackupID); err != nil || got.Rewritten != nil {
 		t.Errorf("before anything is exchanged: %+v, %v", got, err)
@@ -37,7 +37,7 @@ func TestMergeTakesThePlace(t *testing.T) {
 	must(t, r.SealMerge("vm", after, []string{m.Disks[1].File}))
 	must(t, r.SwapMerge("vm", after))
 	got, err := r.Manifest("vm", m.BackupID)
-	if w := got.Rewritten; err != nil || w == nil || !w.At.Equal(after.Rewritten.At) || !w.Synthetic || w.Merged != 2 {
+	if w := got.Rewritten; err != nil || w == nil || !w.At.Equal(after.Rewritten.At) || !w.Synthetic || w.Points != 2 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if list, err := r.Merges(); err != nil || len(list) != 1 || list[0] != (Unpublished{VM: "vm", BackupID: m.BackupID}) {

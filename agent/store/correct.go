@@ -21,8 +21,8 @@ func (t *tx) checkCorrectable(b record.Backup) error {
 	switch {
 	case b.State != record.Completed:
 		return &StateError{BackupID: b.ID, State: b.State, Action: "having it follow its manifest"}
-	case b.Rewrite != nil:
-		return &RewritingError{BackupID: b.ID}
+	case b.Merge != nil:
+		return &MergingError{BackupID: b.ID}
 	}
 	return t.checkUnread(b)
 }

@@ -58,7 +58,7 @@ func TestCorrectRefused(t *testing.T) {
 	refused(running.ID, onto, new(*StateError))
 	step(t, s, running, record.Undoing, record.Failed)
 	must(t, begin(s, chain[2].ID, chain[0].ID))
-	refused(chain[2].ID, onto, new(*RewritingError))
+	refused(chain[2].ID, onto, new(*MergingError))
 	refused(chain[3].ID, func(b *record.Backup) { b.State = record.Deleting }, new(*ImmutableError))
 	refused(chain[3].ID, func(b *record.Backup) { b.Repository = "other" }, new(*ImmutableError))
 	if err := correct(s, "nobody", start, onto); !errors.As(err, new(*NotFoundError)) {

@@ -133,7 +133,7 @@ func (t *tx) checkUpdate(before, after record.Backup, now time.Time) error {
 			return err
 		}
 	}
-	if err := t.checkRewrite(before, after); err != nil {
+	if err := t.checkMerge(before, after); err != nil {
 		return err
 	}
 	return t.checkCooldown(before, after, now)
