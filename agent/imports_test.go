@@ -12,7 +12,7 @@ import (
 
 // mayImport is the table of ARCHITECTURE.md: what each package may import of ours, tests left out.
 var mayImport = map[string][]string{
-	"cmd/sendense-agent":            {"cmd/internal/manual", "agent", "agent/config", "agent/doctor", "agent/rebuild", "agent/sna", "agent/store", "agent/repository", "rpc", "rpc/files", "rpc/hub", "rpc/server", "units", "nbd"},
+	"cmd/sendense-agent":            {"cmd/internal/manual", "agent", "agent/config", "agent/doctor", "agent/rebuild", "agent/sna", "agent/store", "agent/repository", "rpc", "rpc/files", "rpc/callbacks", "rpc/server", "units", "nbd"},
 	"cmd/sendense-agent/reboottest": {},
 	"cmd/sendense-agent/crashtest":  {},
 	"cmd/sendensectl":               {"rpc", "agent/config", "cmd/internal/manual"},
@@ -23,7 +23,7 @@ var mayImport = map[string][]string{
 	"rpc/internal/translate":        {"rpc", "rpc/internal/schema", "agent", "agent/record", "agent/doctor"},
 	"rpc/server":                    {"rpc", "rpc/internal/schema", "rpc/internal/translate", "agent", "agent/record", "agent/doctor"},
 	"rpc/files":                     {"rpc"},
-	"rpc/hub":                       {"rpc", "rpc/internal/translate", "agent", "agent/record"},
+	"rpc/callbacks":                 {"rpc", "rpc/internal/translate", "agent", "agent/record"},
 	"agent":                         {"agent/record", "agent/digest", "agent/retention", "agent/failpoint", "agent/config", "agent/rebuild", "agent/repository", "agent/sna", "agent/store", "nbd", "units"},
 	"agent/record":                  {},
 	"agent/digest":                  {},
