@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -69,6 +70,16 @@ type Error struct {
 func (e *Error) Error() string { return e.Message }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// Failure is the error as a record keeps it; nil for nil.
+func (e *Error) Failure() *record.Failure {
+	if e == nil {
+		return nil
+	}
+	return &record.Failure{
+		Reason: string(e.Reason), Message: e.Message, Hint: e.Hint, DiskID: e.DiskID, Unit: e.Unit, Journal: e.Journal,
+	}
+}
 
 // has says whether this is an error of that reason; a nil one is of none.
 func (e *Error) has(reason Reason) bool { return e != nil && e.Reason == reason }

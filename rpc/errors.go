@@ -175,6 +175,13 @@ func NewError(reason Reason, message string) *Error {
 	}
 }
 
+// AsError is the failure as the error of a call that waited for it.
+func (f *Failure) AsError() *Error {
+	e := NewError(f.Reason, f.Message)
+	e.Data.Hint, e.Data.DiskID, e.Data.Unit, e.Data.Journal = f.Hint, f.DiskID, f.Unit, f.Journal
+	return e
+}
+
 func (e *Error) Error() string {
 	if strings.TrimSpace(e.Message) == "" {
 		return fmt.Sprintf("error %d without a message", e.Code)
