@@ -11,6 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // A rewritePlan is what is known before anything is made.
@@ -18,7 +19,7 @@ type rewritePlan struct {
 	point    record.Backup
 	repo     *repository.Repository
 	vm       string // directory
-	mode     nbd.IOMode
+	mode     qemu.IOMode
 	manifest manifest.Manifest // as it will be
 	disks    []diskRewrite     // in its order
 	linked   []string          // images that stay as they are
@@ -111,11 +112,11 @@ func (p *rewritePlan) choose(chain []manifest.Manifest, onto string) error {
 	}
 	m.Parent, m.Type, m.RemovedDisks = onto, record.Incremental, nil
 	merged := ground - 1
-	before := record.Rewritten{}
+	before := record.Merged{}
 	if m.Merge != nil {
 		before = *m.Merge
 	}
-	m.Merge = &record.Rewritten{At: time.Now().UTC(), Merged: before.Merged + merged}
+	m.Merge = &record.Merged{At: time.Now().UTC(), Points: before.Points + merged}
 	below := manifest.Manifest{}
 	if onto == "" {
 		m.Type, m.Merge.Synthetic = record.Full, true

@@ -131,8 +131,8 @@ func (a *Agent) Verify(req VerifyRequest) (*Verification, error) {
 	if req.RateLimit > 0 {
 		limit = digest.Limit(req.RateLimit)
 	}
-	v.ctx, v.cancel = context.WithCancelCause(a.work)
-	if err := a.spawn(func() { v.run(limit) }); err != nil {
+	v.ctx, v.cancel = context.WithCancelCause(a.jobs.work)
+	if err := a.jobs.spawn(func() { v.run(limit) }); err != nil {
 		v.cancel(nil)
 		a.unpin(v.points)
 		return nil, err
@@ -154,7 +154,7 @@ func (a *Agent) restorePoint(id string) (record.Backup, error) {
 
 // exchanging refuses to look at a restore point whose directory is being exchanged for another.
 func exchanging(b record.Backup) error {
-	if b.Rewrite == nil || !b.Rewrite.Swapping {
+	if b.Merge == nil || !b.Merge.Committing {
 		return nil
 	}
 	e := errorf(Busy, "backup %s is being written anew", b.ID)

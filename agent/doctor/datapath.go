@@ -11,7 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/doctor/trial"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -28,7 +28,7 @@ func (h *host) dataPath(ctx context.Context, r config.Repository) []Finding {
 		return about.skip("not tried: only root may start units of the system", "run as root")
 	}
 	trial.Sweep(ctx, h.bus, r)
-	mode, _, _ := nbd.DetectIO(r.Path) // the check before this one tells
+	mode, _, _ := qemu.DetectIO(r.Path) // the check before this one tells
 	o := trial.Options{
 		Config: h.config, Bus: h.bus, Owner: h.owner, Repository: r, Mode: mode, Tools: agent.ImageTools(h.config, h.credential),
 	}
@@ -44,7 +44,7 @@ func (h *host) dataPath(ctx context.Context, r config.Repository) []Finding {
 	begin := time.Now()
 	step, hint, err := t.Run(ctx)
 	var start *units.StartError
-	if errors.As(err, &start) && nbd.CannotRefuse(strings.Join(start.Journal, "\n")) {
+	if errors.As(err, &start) && qemu.CannotRefuse(strings.Join(start.Journal, "\n")) {
 		hint = agent.RefusalHint
 	}
 	found := about.ok(fmt.Sprintf("an image was made, served in its sandbox (%s), %swritten, flushed, read back and checked in %s",

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // Export is the name that trial images are served under, and Bytes their size.
@@ -23,7 +24,7 @@ const (
 )
 
 // MakeImage makes an image, and looks that it is what was asked for.
-func MakeImage(ctx context.Context, tools nbd.Tools, spec nbd.ImageSpec) error {
+func MakeImage(ctx context.Context, tools qemu.Tools, spec qemu.ImageSpec) error {
 	if err := tools.Create(ctx, spec); err != nil {
 		return err
 	}
@@ -35,7 +36,7 @@ func MakeImage(ctx context.Context, tools nbd.Tools, spec nbd.ImageSpec) error {
 }
 
 // Serve runs qemu-nbd as systemd would, on a listening socket it is handed, and shakes hands with it.
-func Serve(ctx context.Context, o nbd.ServerOptions) error {
+func Serve(ctx context.Context, o qemu.ServerOptions) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	argv, err := o.Args()

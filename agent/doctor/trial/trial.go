@@ -21,6 +21,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -37,8 +38,8 @@ type Options struct {
 	Bus        *units.Manager
 	Owner      *repository.Owner // of the directory; nil: the agent's user
 	Repository config.Repository
-	Mode       nbd.IOMode
-	Tools      nbd.Tools
+	Mode       qemu.IOMode
+	Tools      qemu.Tools
 	Keys       []agent.ImageKey // where its backups are encrypted
 }
 
@@ -88,8 +89,8 @@ func (t Trial) makeDir(context.Context) error {
 }
 
 func (t Trial) makeImage(ctx context.Context) error {
-	return MakeImage(ctx, t.Tools, nbd.ImageSpec{
-		Path: t.Image, SizeBytes: Bytes, ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true,
+	return MakeImage(ctx, t.Tools, qemu.ImageSpec{
+		Path: t.Image, SizeBytes: Bytes, ClusterBytes: qemu.FullClusterBytes, ExtendedL2: true,
 	})
 }
 

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$`)
@@ -88,8 +88,8 @@ func (m Manifest) checkMerge() error {
 		return nil
 	case w.At.UTC().Year() < 1970 || w.At.UTC().Year() > 2261:
 		return fmt.Errorf("rewritten: at: is in the year %d, want 1970 to 2261", w.At.UTC().Year())
-	case w.Merged < 1:
-		return fmt.Errorf("rewritten: merged %d: want 1 or more", w.Merged)
+	case w.Points < 1:
+		return fmt.Errorf("rewritten: merged %d: want 1 or more", w.Points)
 	case w.Synthetic && m.Type != record.Full:
 		return errors.New("rewritten: synthetic: only a full backup is")
 	}
@@ -122,8 +122,8 @@ func (m Manifest) checkDisk(d Disk) error {
 	switch {
 	case !PlainName(d.File) || strings.HasPrefix(strings.ToLower(d.File), FileName):
 		return fmt.Errorf("file %.300q: want the name of an image in the manifest's directory", d.File)
-	case d.Format != nbd.ImageFormat:
-		return fmt.Errorf("format %.300q: want %s", d.Format, nbd.ImageFormat)
+	case d.Format != qemu.ImageFormat:
+		return fmt.Errorf("format %.300q: want %s", d.Format, qemu.ImageFormat)
 	case d.Key < 0 || d.Key > math.MaxInt32:
 		return fmt.Errorf("disk_key %d: want 0 to %d", d.Key, math.MaxInt32)
 	case d.Copied != "" && d.Copied != record.CopiedWhole && d.Copied != record.CopiedChanges:
@@ -138,7 +138,7 @@ func (m Manifest) checkDisk(d Disk) error {
 		return fmt.Errorf("check: leaks_repaired %d: is negative", d.Check.LeaksRepaired)
 	}
 	if e := d.Encryption; e != nil {
-		if err := nbd.CheckKeyID(e.KeyID); err != nil || e.Format != LUKS {
+		if err := qemu.CheckKeyID(e.KeyID); err != nil || e.Format != LUKS {
 			return fmt.Errorf("encryption: format %.300q, key_id %.300q: want %s and the name of a key", e.Format, e.KeyID, LUKS)
 		}
 	}

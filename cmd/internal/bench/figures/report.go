@@ -69,6 +69,7 @@ Absolute times are those of one machine at one time. What counts are the ratios:
 most. A ratio of times below 1 says that the agent is faster. One round before the first is not counted.
 `
 
+// Text is the report as Markdown.
 func (r *report) Text() string {
 	var b strings.Builder
 	b.WriteString(preface)

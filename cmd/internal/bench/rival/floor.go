@@ -17,8 +17,9 @@ import (
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/cmd/internal/bench/host"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // A floor is systemd's own share: one connection to the bus that stays open starts the very units that the agent would start,
@@ -35,6 +36,7 @@ type floor struct {
 const (
 	floorPort   = 20000 // and up; outside of the agent's range
 	FloorPrefix = "bench-floor-"
+	floorSlice  = "bench.slice"
 	// inFlight is the agent's own bound: more gain nothing.
 	inFlight = 16
 )
@@ -46,7 +48,7 @@ func NewFloor(ctx context.Context, dir string) (*floor, error) {
 		return nil, err
 	}
 	var err error
-	if f.manager, err = units.Open(ctx, units.Options{Slice: "bench.slice"}); err != nil {
+	if f.manager, err = units.Open(ctx, units.Options{Slice: floorSlice}); err != nil {
 		return nil, err
 	}
 	if f.bus, err = systemd.NewSystemConnectionContext(ctx); err != nil {
@@ -55,6 +57,7 @@ func NewFloor(ctx context.Context, dir string) (*floor, error) {
 	return f, f.bus.Subscribe()
 }
 
+// Close closes both connections.
 func (f *floor) Close() error {
 	f.bus.Close()
 	return f.manager.Close()
@@ -103,13 +106,13 @@ func MakeImages(ctx context.Context, images []string, size int64, options ...str
 }
 
 // specs are the pairs of units that serve the images.
-func (f *floor) specs(images []string) ([]units.Spec, error) {
-	specs := make([]units.Spec, len(images))
+func (f *floor) specs(images []string) ([]pair.Spec, error) {
+	specs := make([]pair.Spec, len(images))
 	for i, image := range images {
 		name := fmt.Sprintf("%s%d-disk%d", FloorPrefix, f.serial.Add(1), i)
 		spec, err := agent.Exporter{
 			Unit: name, Image: image, Export: fmt.Sprintf("disk%d", i), Address: fmt.Sprintf("127.0.0.1:%d", floorPort+i),
-			IO: nbd.IOMode{Cache: "none", AIO: "io_uring"}, Repository: f.dir, Directory: filepath.Dir(image),
+			IO: qemu.IOMode{Cache: "none", AIO: "io_uring"}, Repository: f.dir, Directory: filepath.Dir(image),
 		}.Spec(f.config)
 		if err != nil {
 			return nil, err
@@ -120,12 +123,12 @@ func (f *floor) specs(images []string) ([]units.Spec, error) {
 }
 
 // Start starts the pairs and returns when every job is done.
-func (f *floor) Start(ctx context.Context, specs []units.Spec) error {
+func (f *floor) Start(ctx context.Context, specs []pair.Spec) error {
 	var group errgroup.Group
 	group.SetLimit(inFlight)
 	for _, s := range specs {
 		group.Go(func() error {
-			service, socket := f.manager.Properties(s)
+			service, socket := s.Properties(false, floorSlice)
 			service = slices.DeleteFunc(service, func(p systemd.Property) bool { return slices.Contains(f.Without, p.Name) })
 			socket = slices.DeleteFunc(socket, func(p systemd.Property) bool { return slices.Contains(f.Without, "socket:"+p.Name) })
 			result := make(chan string, 1)
@@ -143,7 +146,7 @@ func (f *floor) Start(ctx context.Context, specs []units.Spec) error {
 }
 
 // StartInTurn starts them one after another, each when the port of the one before can be dialled.
-func (f *floor) StartInTurn(ctx context.Context, specs []units.Spec) error {
+func (f *floor) StartInTurn(ctx context.Context, specs []pair.Spec) error {
 	for i := range specs {
 		if err := f.Start(ctx, specs[i:i+1]); err != nil {
 			return err
@@ -155,7 +158,7 @@ func (f *floor) StartInTurn(ctx context.Context, specs []units.Spec) error {
 	return nil
 }
 
-func (f *floor) remove(ctx context.Context, specs []units.Spec) error {
+func (f *floor) remove(ctx context.Context, specs []pair.Spec) error {
 	var group errgroup.Group
 	group.SetLimit(inFlight)
 	for _, s := range specs {

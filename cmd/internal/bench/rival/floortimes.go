@@ -8,11 +8,11 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/cmd/internal/bench/host"
-	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // TimeStart starts as many pairs of units as there are disks, and removes them.
-func (f *floor) TimeStart(ctx context.Context, disks int, start func(context.Context, []units.Spec) error, withImages bool) (took time.Duration, err error) {
+func (f *floor) TimeStart(ctx context.Context, disks int, start func(context.Context, []pair.Spec) error, withImages bool) (took time.Duration, err error) {
 	began := time.Now()
 	images, err := f.images(ctx, disks, DiskOfStart)
 	if err != nil {
