@@ -15,17 +15,17 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// dataPath does everything to a repository that a backup does, and removes it again. It shows that units may be started,
-// that the sandbox lets qemu-nbd do its work, and that what is written comes to the disk.
+// dataPath does to a repository all that a backup does, and removes it again. It shows that the daemon may start units, that the
+// sandbox lets qemu-nbd work, and that written data reaches the disk.
 func (h *host) dataPath(ctx context.Context, r config.Repository) []Finding {
 	about := one("data-path", r.ID)
 	switch {
 	case h.bus == nil:
-		return about.skip("not tried: systemd cannot be spoken to", "mend what is said of the bus")
+		return about.skip("not tried: systemd does not answer", "resolve the findings of bus")
 	case h.accountErr != nil:
-		return about.skip("not tried: there is no exporter user", "mend what is said of exporter-user")
+		return about.skip("not tried: there is no exporter user", "resolve the findings of exporter-user")
 	case os.Geteuid() != 0 && h.config.Agent.Bus != config.BusUser:
-		return about.skip("not tried: only root may start units of the system", "run as root")
+		return about.skip("not tried: only root may start system units", "run as root")
 	}
 	trial.Sweep(ctx, h.bus, r)
 	mode, _, _ := qemu.DetectIO(r.Path) // the check before this one tells
@@ -36,7 +36,7 @@ func (h *host) dataPath(ctx context.Context, r config.Repository) []Finding {
 		path, _, _ := keySource(id) // the check before this one tells
 		secret, err := agent.ReadKey(path)
 		if err != nil {
-			return about.skip("not tried: "+err.Error(), "mend what is said of encryption")
+			return about.skip("not tried: "+err.Error(), "resolve the findings of encryption")
 		}
 		o.Tools, o.Keys = o.Tools.WithKey(secret), []agent.ImageKey{{ID: id, File: path}}
 	}
@@ -56,7 +56,7 @@ func (h *host) dataPath(ctx context.Context, r config.Repository) []Finding {
 		}
 	}
 	if err := t.Remove(ctx); err != nil {
-		found = append(found, about.error("the trial cannot be removed: "+err.Error(),
+		found = append(found, about.error("cannot remove the trial: "+err.Error(),
 			fmt.Sprintf("systemctl stop %s.socket %s.service; rm -r %s", t.Name, t.Name, t.Dir))...)
 	}
 	return found

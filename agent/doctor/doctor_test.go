@@ -28,9 +28,9 @@ func TestQEMUVersion(t *testing.T) {
 		{"10.0", nil, OK, "10.0"},
 		{"5.1.9", nil, Error, "older than 5.2"},
 		{"4.9", nil, Error, "older than 5.2"},
-		{"", nil, Warning, "no version"},
-		{"BusyBox v1.35", nil, Warning, "no version"},
-		{"", fmt.Errorf("run: %w", fs.ErrNotExist), Error, "no such program"},
+		{"", nil, Warning, "not a version"},
+		{"BusyBox v1.35", nil, Warning, "not a version"},
+		{"", fmt.Errorf("run: %w", fs.ErrNotExist), Error, "not found"},
 		{"", errors.New("exit status 127"), Error, "exit status 127"},
 	} {
 		got := qemuVersion(one("qemu-nbd", "/x"), tt.version, tt.err)

@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent"
 )
 
-// A feature of QEMU that is used, with what it costs not to have it.
+// A feature is one of QEMU's that the agent uses.
 type feature struct {
 	name     string
 	io       qemu.IOMode
@@ -30,22 +30,22 @@ var features = []feature{
 	},
 	{
 		name: "aio=io_uring", io: qemu.IOMode{Cache: "writeback", AIO: "io_uring"},
-		hint: "worker threads are used, which is slower: use a kernel that allows io_uring (sysctl kernel.io_uring_disabled=0) and a qemu-nbd built with it",
+		hint: "QEMU uses threads instead, which is slower: use a kernel that allows io_uring (sysctl kernel.io_uring_disabled=0) and a qemu-nbd built with it",
 	},
 	{
 		name: "throttle filter", io: qemu.BufferedIO, limit: qemu.MinRateLimit, required: true,
-		hint: "rate limits need QEMU's throttle driver: install the whole of QEMU's block drivers",
+		hint: "rate limits need QEMU's throttle driver: install all of QEMU's block drivers",
 	},
 	{name: "refusal of WRITE_ZEROES", io: qemu.BufferedIO, refuse: true, required: true, hint: agent.RefusalHint},
 }
 
-// features tries what is used of QEMU on an image of its own, in a directory for temporary files.
+// features tries what the agent uses of QEMU, with an image in a directory for temporary files.
 func (h *host) features(ctx context.Context) []Finding {
 	about := one("features", h.config.NBD.QemuNBD)
 	trial.SweepTemporary()
 	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", trial.Prefix, os.Getpid()))
 	if err != nil {
-		return about.error(err.Error(), "make a directory for temporary files that can be written, or set TMPDIR")
+		return about.error(err.Error(), "set TMPDIR to a directory that can be written")
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // of files in a directory for temporary ones
 	image := filepath.Join(dir, "trial.qcow2")
@@ -72,5 +72,5 @@ func (h *host) features(ctx context.Context) []Finding {
 			found = append(found, about.warn(f.name+" does not work: "+err.Error(), f.hint)...)
 		}
 	}
-	return append(about.ok("tried and working: "+strings.Join(tried, ", ")), found...)
+	return append(about.ok("these work: "+strings.Join(tried, ", ")), found...)
 }

@@ -45,7 +45,7 @@ func TestOlderDatabasePutBack(t *testing.T) {
 	directory := func(id string) string { return filepath.Join(h.dir, "repository", "pgtest1", id) }
 	found := func(r doctor.Report) {
 		t.Helper()
-		h.finds(r, doctor.Error, "records", "main", "about 2 restore points: not on record 1, on record and not there 0, another on record 1", "rebuild --dry-run")
+		h.finds(r, doctor.Error, "records", "main", "differ in 2 restore points: 1 without a record, 0 missing in the repository, 1 different", "rebuild --dry-run")
 		h.finds(r, doctor.Error, "records", directory(newest), "not on record", "rebuild")
 		h.finds(r, doctor.Error, "records", directory(changed), "backup_type", "incremental", "full", "rebuild")
 	}
@@ -114,7 +114,7 @@ func TestDoctorOfUnmounted(t *testing.T) {
 	h.finds(h.doctor(), doctor.Error, "records", "main", "is empty: is it mounted?", "mount it")
 	h.boot()
 	h.eventually("the daemon has tried", func() bool { return strings.Contains(h.daemon.stderr(), "is it mounted?") })
-	h.finds(h.doctor(), doctor.Warning, "records", "main", "the daemon cannot compare them", "is empty: is it mounted?", "mounted")
+	h.finds(h.doctor(), doctor.Warning, "records", "main", "the daemon cannot compare records and repository", "is empty: is it mounted?", "mounted")
 	must(t, os.Remove(path))
 	must(t, os.Rename(path+".away", path))
 }

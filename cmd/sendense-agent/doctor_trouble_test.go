@@ -55,7 +55,7 @@ var hostTroubles = map[string]func(h *hub){
 	"qemu-img missing": func(h *hub) {
 		h = h.changed("[http]", "[nbd]\nqemu_img = \"/opt/none/qemu-img\"\n[http]")
 		r := h.doctor()
-		h.finds(r, doctor.Error, "qemu-img", "/opt/none/qemu-img", "no such program", "install qemu-utils")
+		h.finds(r, doctor.Error, "qemu-img", "/opt/none/qemu-img", "not found", "install qemu-utils")
 		h.finds(r, doctor.Error, "data-path", "main", "make an image")
 	},
 	"qemu-nbd is something else": func(h *hub) {
@@ -82,7 +82,7 @@ var hostTroubles = map[string]func(h *hub){
 	"qemu-nbd that keeps room for zeroes": func(h *hub) {
 		other := h.otherQemuNBD(`s/"detect-zeroes":"unmap"/"detect-zeroes":"off"/`)
 		r := h.changed("[http]", fmt.Sprintf("[nbd]\nqemu_nbd = %q\n[http]", other)).doctor()
-		h.finds(r, doctor.Error, "data-path", "main", "write zeroes", "32 MiB of zeroes have the image take", "install another qemu-utils")
+		h.finds(r, doctor.Error, "data-path", "main", "write zeroes", "32 MiB of zeroes take", "install another qemu-utils")
 	},
 	"zeroes are accepted": func(h *hub) {
 		r := h.changed("[http]", "[sna]\naccept_write_zeroes = true\n[http]").doctor()
@@ -104,7 +104,7 @@ var hostTroubles = map[string]func(h *hub){
 	},
 	"repository gone": func(h *hub) {
 		r := h.changed(h.dir+"/repository", h.dir+"/nowhere").doctor()
-		h.finds(r, doctor.Error, "repository", "main", h.dir+"/nowhere does not exist", "mount or make it")
+		h.finds(r, doctor.Error, "repository", "main", h.dir+"/nowhere does not exist", "mount it, make it")
 	},
 	"repository read-only": func(h *hub) {
 		dir := tmpfs(h, 0o755, unix.MS_RDONLY, "")
@@ -113,7 +113,7 @@ var hostTroubles = map[string]func(h *hub){
 	"repository nearly full": func(h *hub) {
 		dir := tmpfs(h, 0o755, 0, "size=80M")
 		r := h.changed(h.dir+"/repository", dir).doctor()
-		h.finds(r, doctor.Error, "space", "main", "space.reserve", "make room")
+		h.finds(r, doctor.Error, "space", "main", "space.reserve", "free space")
 		h.finds(r, doctor.OK, "data-path", "main")
 	},
 	"repository without O_DIRECT": func(h *hub) {
@@ -209,7 +209,7 @@ var hostTroubles = map[string]func(h *hub){
 		h.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/none")
 		r := h.doctor()
 		h.finds(r, doctor.Error, "bus", "system", "/run/none", "systemctl status dbus")
-		h.finds(r, doctor.Skipped, "data-path", "main", "systemd cannot be spoken to")
+		h.finds(r, doctor.Skipped, "data-path", "main", "systemd does not answer")
 		h.finds(r, doctor.OK, "ports", "10100-10200")
 	},
 }

@@ -17,13 +17,13 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// Export is the name that trial images are served under, and Bytes their size.
+// Export is the name of the trial's export, and Bytes the size of its image.
 const (
 	Export = "sendense-doctor-disk0"
 	Bytes  = 64 << 20
 )
 
-// MakeImage makes an image, and looks that it is what was asked for.
+// MakeImage makes an image, and checks it.
 func MakeImage(ctx context.Context, tools qemu.Tools, spec qemu.ImageSpec) error {
 	if err := tools.Create(ctx, spec); err != nil {
 		return err
@@ -35,7 +35,7 @@ func MakeImage(ctx context.Context, tools qemu.Tools, spec qemu.ImageSpec) error
 	return err
 }
 
-// Serve runs qemu-nbd as systemd would, on a listening socket it is handed, and shakes hands with it.
+// Serve runs qemu-nbd as systemd would, with a listening socket, and does a handshake.
 func Serve(ctx context.Context, o qemu.ServerOptions) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -59,17 +59,17 @@ func Serve(ctx context.Context, o qemu.ServerOptions) error {
 	cmd.Env, cmd.Dir, cmd.ExtraFiles = []string{"LISTEN_FDS=1", "LC_ALL=C"}, "/", []*os.File{socket}
 	var words bytes.Buffer
 	cmd.Stderr = &words
-	// It must not outlive a doctor that is killed. The signal comes when the thread ends that started it.
+	// It must not outlive a doctor that is killed. The kernel sends the signal when the thread that started it ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	// From now on the socket is qemu-nbd's alone, so that nobody waits for an answer when it dies.
+	// Only qemu-nbd holds the socket from here on, so that nobody waits for an answer if it dies.
 	_, _ = listener.Close(), socket.Close()
 	_, probeErr := nbd.Probe(ctx, listener.Addr().String(), o.Export)
-	_ = cmd.Process.Signal(syscall.SIGTERM) // it may be dead, which Wait tells
+	_ = cmd.Process.Signal(syscall.SIGTERM) // Wait reports one that is dead
 	err = cmd.Wait()
 	if said := strings.TrimSpace(words.String()); probeErr != nil && said != "" {
 		return errors.New(said)

@@ -14,7 +14,7 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// Sweep removes what a doctor left behind that was killed. What it cannot remove stays for the next one.
+// Sweep removes what a killed doctor has left. What it cannot remove is left to the next run.
 func Sweep(ctx context.Context, bus *units.Manager, r config.Repository) {
 	list, _ := bus.List(ctx, Prefix)
 	for _, u := range list {
@@ -31,7 +31,7 @@ func Sweep(ctx context.Context, bus *units.Manager, r config.Repository) {
 	}
 }
 
-// SweepTemporary removes the directories of doctors that were killed.
+// SweepTemporary removes the temporary directories of killed doctors.
 func SweepTemporary() {
 	entries, _ := os.ReadDir(os.TempDir())
 	for _, e := range entries {
@@ -39,11 +39,11 @@ func SweepTemporary() {
 		if err != nil || !e.IsDir() || !isStale(e.Name()) || int(info.Sys().(*syscall.Stat_t).Uid) != os.Geteuid() {
 			continue
 		}
-		_ = os.RemoveAll(filepath.Join(os.TempDir(), e.Name())) // what stays is the next one's
+		_ = os.RemoveAll(filepath.Join(os.TempDir(), e.Name())) // the rest is left to the next run
 	}
 }
 
-// isStale says whether the process that a name was made by is gone.
+// isStale says whether the process that made a name has ended.
 func isStale(name string) bool {
 	rest, ours := strings.CutPrefix(name, Prefix)
 	pid, _, ok := strings.Cut(rest, "-")
@@ -54,7 +54,7 @@ func isStale(name string) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
-// removeDir removes a directory of a repository; the image user, to whom it belongs, can lead it nowhere else.
+// removeDir removes a directory of a repository. The exporters' user owns it, and cannot lead the removal elsewhere.
 func removeDir(path, name string) error {
 	root, err := os.OpenRoot(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -1,6 +1,6 @@
-// Package trial does everything to a repository that a backup does, and removes it again: an image, a unit pair that serves it in its
-// sandbox, a client that writes and reads. It also serves an image without systemd, to try what a qemu-nbd can do. What it makes
-// has names of its own, which the daemon passes over.
+// Package trial does to a repository all that a backup does, and removes it again: an image, a unit pair that serves it in its
+// sandbox, a client that writes and reads. It also serves an image without systemd, to try the features of a qemu-nbd. What it
+// makes has names of its own, which the daemon ignores.
 //
 // It makes no findings: package doctor does, of the step that failed.
 package trial
@@ -25,11 +25,11 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// Prefix begins the names of what a trial makes: the unit pair and, behind a dot, the directory in the repository.
-// The number of the process follows. The daemon's own begin otherwise, and it passes over hidden directories.
+// Prefix begins the names of what a trial makes: the unit pair and, after a dot, the directory in the repository. The number of
+// the process follows. The daemon's own names begin differently, and the daemon ignores hidden directories.
 const Prefix = "sendense-doctor-"
 
-// stepTimeout bounds a conversation with the exporter, and the removal.
+// stepTimeout limits a conversation with the exporter, and the removal.
 const stepTimeout = 30 * time.Second
 
 // Options say what is tried.
@@ -50,7 +50,7 @@ type Trial struct {
 	Dir, Image string
 }
 
-// New makes a trial, which has done nothing yet.
+// New prepares a trial. It makes nothing yet.
 func New(o Options) Trial {
 	var nonce [4]byte
 	_, _ = rand.Read(nonce[:])
@@ -59,20 +59,20 @@ func New(o Options) Trial {
 	return Trial{Options: o, Name: name, Dir: dir, Image: filepath.Join(dir, "trial.qcow2")}
 }
 
-// Run does the trial, and tells at which step it failed.
+// Run does the trial. If it fails, it returns the step.
 func (t Trial) Run(ctx context.Context) (step, hint string, err error) {
 	for _, s := range []struct {
 		what, hint string
 		do         func(context.Context) error
 	}{
 		{"make a directory", "the repository must be writable by the daemon", t.makeDir},
-		{"make an image", "the exporter user must be able to pass through every directory above the repository (chmod o+x), and qemu-img must work", t.makeImage},
-		{"start the unit pair", "look at the unit's last lines, in the journal; polkit or a sandbox of the daemon may forbid it to start units", t.start},
+		{"make an image", "the exporter user must have access to every directory above the repository (chmod o+x), and qemu-img must work", t.makeImage},
+		{"start the unit pair", "look at the last lines of the unit in the journal; polkit or a sandbox of the daemon may not allow it to start units", t.start},
 		{"see zeroes refused", agent.RefusalHint, t.refuse},
-		{"write zeroes", "zeroes that are written must take no room, else every image takes as much as its disk has: install another qemu-utils", t.zeroes},
-		{"write, flush and read back", "the exporter runs, and its disk refuses: look in the kernel's log for errors of the disk or the file system", t.use},
+		{"write zeroes", "written zeroes must take no space, otherwise every image is as large as its disk: install another qemu-utils", t.zeroes},
+		{"write, flush and read back", "the exporter runs, but its disk fails: look in the kernel's log for errors of the disk or the file system", t.use},
 		{"end the exporter", "look at 'journalctl -u " + t.Name + "'", t.end},
-		{"check the image", "what was written is not what is there: look in the kernel's log for errors of the disk", t.check},
+		{"check the image", "the image is not what was written: look in the kernel's log for errors of the disk", t.check},
 	} {
 		if err := s.do(ctx); err != nil {
 			return s.what, s.hint, err
@@ -94,7 +94,7 @@ func (t Trial) makeImage(ctx context.Context) error {
 	})
 }
 
-// start starts the unit pair, at another port when the first is taken by another process meanwhile.
+// start starts the unit pair. If another process takes the port meanwhile, it tries another port.
 func (t Trial) start(ctx context.Context) error {
 	for tries := 0; ; tries++ {
 		address, err := t.freeAddress()
@@ -114,7 +114,7 @@ func (t Trial) start(ctx context.Context) error {
 	}
 }
 
-// freeAddress finds a port that the kernel gives to anybody who asks, and that is none of the exports'.
+// freeAddress asks the kernel for a port outside of the range of the exports.
 func (t Trial) freeAddress() (string, error) {
 	for range 100 {
 		l, err := net.Listen("tcp", net.JoinHostPort(t.Config.NBD.Host, "0"))
@@ -129,10 +129,10 @@ func (t Trial) freeAddress() (string, error) {
 			return address.String(), nil
 		}
 	}
-	return "", errors.New("the kernel gives out no port but those of the exports: see net.ipv4.ip_local_port_range")
+	return "", errors.New("the kernel gives only ports of the exports: see net.ipv4.ip_local_port_range")
 }
 
-// dial connects to what is served.
+// dial connects to the export.
 func (t Trial) dial(ctx context.Context) (*nbd.Conn, error) {
 	u, err := t.Bus.Get(ctx, t.Name)
 	if err != nil {
@@ -148,7 +148,7 @@ func (t Trial) dial(ctx context.Context) (*nbd.Conn, error) {
 	return c, nil
 }
 
-// use is what a client does, and what the agent does after it.
+// use does what a client does, and what the agent does after it.
 func (t Trial) use(ctx context.Context) error {
 	c, err := t.dial(ctx)
 	if err != nil {
@@ -185,7 +185,7 @@ func (t Trial) check(ctx context.Context) error {
 	return err
 }
 
-// Remove takes away all that a trial may have made, also when ctx has ended.
+// Remove removes all that a trial may have made, even if ctx has ended.
 func (t Trial) Remove(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stepTimeout)
 	defer cancel()

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// refuse asks for zeroes, as SBC does of what it has only sampled, and wants to be refused.
+// refuse sends WRITE_ZEROES, as SBC does for data that it has only sampled, and expects that the export refuses it.
 func (t Trial) refuse(ctx context.Context) error {
 	if t.Config.SNA.AcceptWriteZeroes {
 		return nil
@@ -19,7 +19,7 @@ func (t Trial) refuse(ctx context.Context) error {
 	defer c.Close() //nolint:errcheck // Disconnect has closed it, or it is broken
 	switch err := c.WriteZeroes(0, zeroBytes); {
 	case err == nil:
-		return errors.New("WRITE_ZEROES is accepted, so data that the backup client has not read would be lost")
+		return errors.New("WRITE_ZEROES is accepted: data that the backup client has not read would be lost")
 	case !errors.Is(err, syscall.EIO):
 		return err
 	}
@@ -31,17 +31,17 @@ func (t Trial) Refused() string {
 	if t.Config.SNA.AcceptWriteZeroes {
 		return ""
 	}
-	return "seen to refuse WRITE_ZEROES and to keep no room for zeroes, "
+	return "seen to refuse WRITE_ZEROES and to take no space for zeroes, "
 }
 
-// zeroBytes is how many zeroes are written, and zeroTaken what an image of them may take: its tables, a key, and what a file
-// system allocates in advance.
+// zeroBytes is how many zeroes are written, and zeroTaken how large their image may be: its tables, a key, and what a file system
+// allocates in advance.
 const (
 	zeroBytes = 32 << 20
 	zeroTaken = zeroBytes / 2
 )
 
-// zeroes writes zeroes, and looks how much room they take.
+// zeroes writes zeroes, and checks how much space they take.
 func (t Trial) zeroes(ctx context.Context) error {
 	c, err := t.dial(ctx)
 	if err != nil {
@@ -56,7 +56,7 @@ func (t Trial) zeroes(ctx context.Context) error {
 	}
 	info, err := t.Tools.Info(t.Image)
 	if err == nil && info.ActualBytes > zeroTaken {
-		err = fmt.Errorf("%d MiB of zeroes have the image take %d MiB", zeroBytes>>20, info.ActualBytes>>20)
+		err = fmt.Errorf("%d MiB of zeroes take %d MiB in the image", zeroBytes>>20, info.ActualBytes>>20)
 	}
 	return err
 }
