@@ -12,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
-// RemoveEmptyDir removes the directory of a backup if there is nothing in it, and the VM's directory when that was the last
-// one. Anything else stays.
+// RemoveEmptyDir removes the directory of a backup if it is empty, and the VM's directory if that was the last one. A directory that
+// is not empty stays.
 func (r *Repository) RemoveEmptyDir(vm, backupID string) error {
 	return r.fail(r.clear(vm, backupID, func(p *place) error {
 		failpoint.Reach("remove: before an empty directory")
@@ -32,8 +32,8 @@ type Entry struct {
 	Empty        bool
 }
 
-// Unpublished lists the directories without a manifest: of backups that are under way, and what was left of others.
-// Hidden ones are passed over.
+// Unpublished lists the directories without a manifest: of backups in progress, and of those that left something behind. It skips
+// hidden ones.
 func (r *Repository) Unpublished() (list []Entry, err error) {
 	err = r.eachEntry(func(root *os.Root, e Entry) error {
 		if strings.HasPrefix(e.BackupID, ".") {
@@ -45,7 +45,7 @@ func (r *Repository) Unpublished() (list []Entry, err error) {
 		}
 		inside, err := fs.ReadDir(root.FS(), path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // it went meanwhile
+			return nil // it was removed meanwhile
 		}
 		if err != nil {
 			return err
@@ -57,7 +57,7 @@ func (r *Repository) Unpublished() (list []Entry, err error) {
 	return list, err
 }
 
-// eachEntry calls f for each directory that lies in one of a VM. Hidden VMs are passed over; what goes meanwhile, too.
+// eachEntry calls f for each directory within the directory of a VM. It skips hidden VMs, and what is removed meanwhile.
 func (r *Repository) eachEntry(f func(root *os.Root, e Entry) error) error {
 	return r.fail(r.within(func(dirs []*os.Root) error {
 		root := dirs[0]

@@ -14,10 +14,10 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// ErrNoManifest says that a directory is no restore point.
+// ErrNoManifest says that a directory is not a restore point.
 var ErrNoManifest = errors.New("no manifest")
 
-// Manifest reads the manifest of a backup. ErrNoManifest says that the directory is there, or not, without one.
+// Manifest reads the manifest of a backup. ErrNoManifest says that there is none, or no directory.
 func (r *Repository) Manifest(vm, backupID string) (m manifest.Manifest, err error) {
 	err = r.within(func(dirs []*os.Root) error {
 		p, err := r.enter(dirs[0], vm, backupID)
@@ -34,7 +34,7 @@ func (r *Repository) Manifest(vm, backupID string) (m manifest.Manifest, err err
 	return m, r.fail(err)
 }
 
-// read reads the manifest of an open directory, and looks that it belongs there.
+// read reads the manifest of an open directory, and checks that it belongs there.
 func (r *Repository) read(p *place) (manifest.Manifest, error) {
 	path := filepath.Join(p.dir.Name(), manifest.FileName)
 	info, err := p.dir.Lstat(manifest.FileName)
@@ -60,7 +60,7 @@ func (r *Repository) read(p *place) (manifest.Manifest, error) {
 		return manifest.Manifest{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if id := filepath.Base(p.dir.Name()); m.BackupID != id {
-		return manifest.Manifest{}, fmt.Errorf("%s: is the manifest of %s, in the directory of %s: give the directory its name back",
+		return manifest.Manifest{}, fmt.Errorf("%s: is the manifest of %s, in the directory of %s: rename the directory back",
 			path, m.BackupID, id)
 	}
 	if vm, want := filepath.Base(p.vm.Name()), nbd.DirName(m.VM.Name); vm != want {
@@ -70,7 +70,7 @@ func (r *Repository) read(p *place) (manifest.Manifest, error) {
 	return m, nil
 }
 
-// Digest reads an image of a restore point, or of one to be, and returns the digest of its file. No symbolic link is followed.
+// Digest reads an image of a backup, and returns the digest of its file. It follows no symbolic link.
 func (r *Repository) Digest(ctx context.Context, vm, backupID, file string, o digest.Options) (d digest.Digest, err error) {
 	err = r.at(vm, backupID, func(p *place) (err error) {
 		d, err = digestOf(ctx, p.dir, file, o)

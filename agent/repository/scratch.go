@@ -10,8 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
-// scratchDir holds the overlays that writable restores write to. Its dot keeps it out of the catalog and apart from every
-// VM.
+// scratchDir holds the overlays that writable restores write to. Its dot keeps it out of the catalog, and no VM has such a name.
 const scratchDir = ".restore"
 
 // ScratchDir is the absolute path of the directory that holds the overlays of a restore.
@@ -27,7 +26,7 @@ func (r *Repository) MakeScratch(restoreID string) error {
 	return r.fail(r.makeWithin(scratchDir, restoreID))
 }
 
-// RemoveScratch removes it with all it holds. What is not there is fine.
+// RemoveScratch removes it with all its contents. A missing directory is no error.
 func (r *Repository) RemoveScratch(restoreID string) error {
 	return r.fail(r.removeScratch(restoreID))
 }
@@ -45,8 +44,7 @@ func (r *Repository) removeScratch(restoreID string) error {
 	}, scratchDir)
 }
 
-// CloseScratch removes the directory of all overlays, if there are none: a crash may have come between the removal of the last
-// and that of its directory.
+// CloseScratch removes the directory of all overlays if it is empty: there may have been a crash after the removal of the last overlay.
 func (r *Repository) CloseScratch() error {
 	return r.fail(r.within(func(dirs []*os.Root) error { return r.removeEmpty(dirs[0], scratchDir) }))
 }
