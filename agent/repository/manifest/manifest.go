@@ -39,7 +39,7 @@ type Manifest struct {
 	VM            VM                `json:"vm"`
 	Disks         []Disk            `json:"disks"`
 	RemovedDisks  []int             `json:"removed_disks,omitempty"`  // ids of disks of the parent that the VM no longer has
-	Merge         *record.Merged `json:"rewritten,omitempty"`      // set after a merge; all other fields describe the result
+	Merge         *record.Merged    `json:"rewritten,omitempty"`      // set after a merge; all other fields describe the result
 	Sequence      uint64            `json:"sequence,omitempty"`       // the order in which backups were made, independent of clocks; absent in older ones
 	RefreshError  string            `json:"refresh_error,omitempty"`  // why the VM's disks could not be looked up before, so that the recorded ones were backed up
 	ZeroesRefused bool              `json:"zeroes_refused,omitempty"` // its exports refused WRITE_ZEROES, so no data is missing that the client only sampled; absent in older ones

@@ -12,7 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest/fault"
 )
 
-// answerStart sends the 200, or what a fault makes of it.
+// answerStart sends the 200, or what a fault requires.
 func (s *Server) answerStart(w http.ResponseWriter, r *http.Request, post *notedPost, request startBody, faults fault.Faults, pid int) {
 	jobID := request.JobID
 	if faults.Answer == fault.AnswerWrongJob {
@@ -51,7 +51,7 @@ func (s *Server) answerStart(w http.ResponseWriter, r *http.Request, post *noted
 	}
 	post.answered("200", pid)
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(body) // fails only when the client has left
+	_, _ = w.Write(body) // fails only if the caller has disconnected
 }
 
 func refuse(w http.ResponseWriter, faults fault.Faults) string {
@@ -63,10 +63,10 @@ func refuse(w http.ResponseWriter, faults fault.Faults) string {
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		panic(http.ErrAbortHandler) // the client has left
+		panic(http.ErrAbortHandler) // the caller has disconnected
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // without it Close says goodbye in order
+		_ = tcp.SetLinger(0) // without it Close would end the connection normally
 	}
 	_ = conn.Close()
 }

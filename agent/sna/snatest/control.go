@@ -23,7 +23,7 @@ import (
 //	POST /sim/v1/forget              as Forget
 //	POST /sim/v1/vm                  a VM, as SetVM
 //	POST /sim/v1/remove-vm?path=...  as RemoveVM
-//	GET  /sim/v1/wait?job=...&for=end|snapshot|POINT   RunState, once it is so
+//	GET  /sim/v1/wait?job=...&for=end|snapshot|POINT   RunState, when it has come to that
 //
 // The state also answers the POSTs that change something.
 func (s *Server) controlRoutes(mux *http.ServeMux) {
@@ -102,7 +102,7 @@ func (s *Server) waitFor(ctx context.Context, jobID, what string) (client.RunSta
 	return s.WaitHeld(ctx, jobID, what)
 }
 
-// decodeControl is strict, unlike the SNA: a mistyped test should fail.
+// decodeControl is strict, unlike the SNA: a test with a typing error must fail.
 func decodeControl(r *http.Request, into any) error {
 	decoder := json.NewDecoder(io.LimitReader(r.Body, 1<<20))
 	decoder.DisallowUnknownFields()

@@ -20,8 +20,8 @@ type discoverBody struct {
 	Filter     string `json:"filter"`
 }
 
-// handleDiscover lists the VMs of one datacenter. No VM in it is an error, no VM
-// that passes the filter is none.
+// handleDiscover lists the VMs of one datacenter. It is an error if there is none, but
+// not if none passes the filter.
 func (s *Server) handleDiscover(w http.ResponseWriter, r *http.Request) {
 	var request discoverBody
 	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&request); err != nil {
@@ -67,9 +67,9 @@ func (s *Server) discover(request discoverBody) ([]vcenter.VM, error) {
 }
 
 // filtered is filterVMs of the SNA: each part of the filter, without the spaces
-// around it, may be anywhere in a name, in any case. Where a VM's path does not
-// end in its name, and a part of the filter is the whole name, the path that is
-// told ends in the name, whether there is such a path or not.
+// around it, may be anywhere in a name, in any case. If a VM's path does not end in
+// its name, and a part of the filter is the whole name, the answered path ends in the
+// name, whether there is such a path or not.
 func filtered(vms []vcenter.VM, filter string) []vcenter.VM {
 	if filter == "" {
 		return vms
@@ -93,8 +93,8 @@ func filtered(vms []vcenter.VM, filter string) []vcenter.VM {
 
 func datacenterOf(vm vcenter.VM) string { return strings.SplitN(vm.Path, "/", 3)[1] }
 
-// discovered is the VM as discovery shows it: with the names that the SNA's API
-// has, of which it leaves many empty.
+// discovered is the VM in an answer of discovery, with the fields of the SNA's API, many
+// of which are empty.
 func discovered(vm vcenter.VM, datacenter string) map[string]any {
 	disks := []map[string]any{}
 	for _, disk := range vm.Disks {

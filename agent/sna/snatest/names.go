@@ -6,7 +6,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest/vcenter"
 )
 
-// What a test gives to a simulator and reads from it, so that it needs no other package.
+// The values that a test gives to a simulator and reads from it, so that a test imports only this package.
 type (
 	VM   = vcenter.VM
 	Disk = vcenter.Disk
@@ -36,7 +36,7 @@ const (
 	AnswerWrongJob  = fault.AnswerWrongJob
 )
 
-// How long a handle stays open that an incremental copy lost.
+// How long a handle stays open that an incremental copy has lost.
 const (
 	LostUntilCollected = fault.LostUntilCollected
 	LostAtOnce         = fault.LostAtOnce

@@ -21,39 +21,39 @@ type Options struct {
 	VMs    []vcenter.VM
 	// Callback is the base URL of the SHA's API. When empty SBC calls nobody.
 	Callback string
-	// RequestBytes is the largest write or write-zeroes, up to 32 MiB, which is
-	// also the default; a multiple of 512.
+	// RequestBytes is the largest write or write-zeroes: a multiple of 512 up to
+	// 32 MiB, which is also the default.
 	RequestBytes int64
-	// NoSampling reads every piece of a disk before it takes it for zeroes. The
-	// real SBC looks at five spots of 8 KiB, and loses what is between them.
+	// NoSampling reads every piece of a disk before it is written as zeroes. The real
+	// SBC reads five samples of 8 KiB, and loses what is between them.
 	NoSampling bool
 	// TelemetryInterval is the longest time between two reports, 5 s when 0.
 	TelemetryInterval time.Duration
 	// RetryDelay is the wait before the first of three retries of a piece that
-	// failed, doubled each time: 1 s when 0, none when negative. There is no
-	// reconnect, so over a dead connection SBC lives on for seven seconds, and
-	// for the time it takes to read the piece four times.
+	// failed, doubled each time: 1 s when 0, none when negative. It never
+	// reconnects, so after its connection has failed SBC continues for seven
+	// seconds, and the time to read the piece four times.
 	RetryDelay time.Duration
-	// SnapshotBeforeAnswer takes the snapshot before the 200 is sent, so that a
-	// test may write to the sources as soon as its POST returned. The real SBC
+	// SnapshotBeforeAnswer takes the snapshot before the 200 is sent, so that a test
+	// may write to the sources as soon as its POST has returned. The real SBC
 	// takes it later; see also [Server.WaitSnapshot].
 	SnapshotBeforeAnswer bool
-	// ReadInPlace reads the sources themselves instead of a copy, for
-	// measurements on large disks that nobody writes to.
+	// ReadInPlace reads the sources themselves instead of a copy, for measurements
+	// with large disks that nobody writes to.
 	ReadInPlace bool
-	// NoChangeTracking spares the digests; no later run can be incremental.
+	// NoChangeTracking computes no digests; no later run can be incremental.
 	NoChangeTracking bool
 	// OldContract accepts a start that names its VM by vm_name only and holds no
 	// vCenter fields.
 	OldContract bool
-	// Dir holds the snapshots, the system's temporary directory when empty. They
-	// have no names there, so nothing is left behind whatever happens.
+	// Dir is the directory of the snapshots, the system's temporary directory when
+	// empty. They have no names there, so nothing can be left behind.
 	Dir string
 	// Faults are switched on from the start.
 	Faults fault.Faults
-	// Quiesce is called before a snapshot is taken, thaw after: a writer that
-	// lives in the same process stops in between. Writers in other processes hold
-	// a shared flock on every source that they write to.
+	// Quiesce is called before a snapshot is taken, and thaw after it: a writer in
+	// the same process stops in between. Writers in other processes hold a shared
+	// flock on every source that they write to.
 	Quiesce func(vmPath string) (thaw func())
 	// Logger gets SBC's log lines; nil drops them.
 	Logger *slog.Logger

@@ -9,8 +9,8 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest/client"
 )
 
-// progressReport is what the SNA makes of the updates of a job. What an update
-// leaves out, or says as 0, stays what it was.
+// progressReport is the SNA's summary of the updates of a job. An update does not change
+// what it leaves out, or has as 0.
 type progressReport struct {
 	client.Progress
 	started time.Time // the first update
@@ -20,7 +20,7 @@ func (s *Server) reportProgress(jobID string, update client.Progress) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	report, known := s.progress[jobID]
-	if !known { // SBC's first word is how the SNA learns of the job
+	if !known { // the SNA learns of the job from SBC's first report
 		report = progressReport{client.Progress{Stage: "Discover", Status: "Queued"}, time.Now()}
 	}
 	setString(&report.Stage, update.Stage)
@@ -53,7 +53,7 @@ func setString(field *string, value string) {
 	}
 }
 
-// handleProgressUpdate is where the real SBC reports to.
+// handleProgressUpdate receives reports of the real SBC.
 func (s *Server) handleProgressUpdate(w http.ResponseWriter, r *http.Request) {
 	var update client.Progress
 	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&update); err != nil {
@@ -64,8 +64,8 @@ func (s *Server) handleProgressUpdate(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, map[string]string{"status": "success", "job_id": r.PathValue("job")})
 }
 
-// handleProgress answers 404 until SBC's first report, for ever if there is none.
-// The time of the last update is that of the question.
+// handleProgress answers 404 until SBC's first report. The time of the last update is
+// that of the request.
 func (s *Server) handleProgress(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("job")
 	s.mu.Lock()

@@ -78,7 +78,7 @@ func New(options Options) (*Server, error) {
 	s.http = &http.Server{
 		Handler:           s.routes(),
 		ReadHeaderTimeout: time.Minute,
-		// Close ends every request under way, hung ones too.
+		// Close ends every request in progress, also hung ones.
 		BaseContext: func(net.Listener) context.Context { return s.ctx },
 	}
 	go func() {
@@ -97,7 +97,7 @@ func (s *Server) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if s.http.Shutdown(ctx) != nil {
-		_ = s.http.Close() // what did not end in time is broken off
+		_ = s.http.Close() // break off what has not ended in time
 	}
 	<-s.served
 	s.runners.Wait()
@@ -126,7 +126,7 @@ func (s *Server) SetFaults(faults fault.Faults) error {
 }
 
 // Hold makes every run stop at a point until Release: login, snapshot, disk/N,
-// copy/N (half of disk N is written, no request is under way), complete/N,
+// copy/N (half of disk N is written, no request is in progress), complete/N,
 // disconnect/N, remove. It panics on another name.
 func (s *Server) Hold(point string) {
 	if err := s.holds.Hold(point); err != nil {
@@ -134,11 +134,11 @@ func (s *Server) Hold(point string) {
 	}
 }
 
-// Release lets the runs go on that wait at a point, and those to come.
+// Release lets the runs continue that wait at a point, and those to come.
 func (s *Server) Release(point string) { s.holds.Release(point) }
 
 // Kill ends every run of a job as SIGKILL ends an SBC: connections break off, the
-// snapshot stays. It returns once the runs have ended.
+// snapshot stays. It returns when the runs have ended.
 func (s *Server) Kill(ctx context.Context, jobID string) error {
 	return s.signal(ctx, jobID, client.ErrKilled)
 }
@@ -169,7 +169,7 @@ func (s *Server) signal(ctx context.Context, jobID string, cause error) error {
 	})
 }
 
-// Forget empties the SNA's memory of jobs, as its restart does. SBCs run on.
+// Forget clears the SNA's memory of jobs, as its restart does. SBCs continue.
 func (s *Server) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

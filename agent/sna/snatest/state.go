@@ -16,9 +16,9 @@ import (
 type State struct {
 	// Posts are all POSTs of a start, refused and unreadable ones too, in order.
 	Posts []Post `json:"posts"`
-	// PostsPerJob counts them by job id; more than 1 is what must never be.
+	// PostsPerJob counts them by job id; more than 1 must never happen.
 	PostsPerJob map[string]int `json:"posts_per_job"`
-	// Runs are all SBCs ever forked, in order.
+	// Runs are all SBCs that were forked, in order.
 	Runs      []client.RunState       `json:"runs"`
 	Snapshots []vcenter.SnapshotState `json:"snapshots"` // that exist now
 	Faults    []string                `json:"faults"`
@@ -29,8 +29,8 @@ type State struct {
 type Post struct {
 	At    time.Time `json:"at"`
 	JobID string    `json:"job_id"`
-	// Body is as received, except that a password reads "[masked]"; nil when it
-	// was no JSON object.
+	// Body is as received, with the password replaced by "[masked]"; nil if it was
+	// not a JSON object.
 	Body   map[string]any `json:"body"`
 	Answer string         `json:"answer"` // "" while there is none
 	PID    int            `json:"pid"`    // 0 when no SBC was forked
@@ -107,7 +107,7 @@ func (s *Server) wait(ctx context.Context, what string, done func(State) bool) e
 	}
 }
 
-// changedState wakes those who wait for a state.
+// changedState wakes all that wait for a state.
 func (s *Server) changedState() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -27,12 +27,12 @@ const (
 	floorSocket  = "rpc-floor.sock"
 )
 
-// measureCalls: requests per second, and the slowest of them, beside the library alone.
+// measureCalls measures requests per second and the slowest of them, beside the library alone.
 func measureCalls(ctx context.Context, s settings) (p figures.Part, err error) {
 	p = figures.Part{
 		Title: "Requests per second",
-		Method: fmt.Sprintf("%d requests of `vm.get` from some clients at once, each with a connection of its own and one request at a time, and the same from a server of the "+
-			"same library (jrpc2) that answers the same with no peer credentials, no table of methods and no database behind it.", callsOfRound),
+		Method: fmt.Sprintf("%d requests of `vm.get` from several clients at once. Each client has its own connection and sends one request at a time. Beside it, the same from a "+
+			"server of the same library (jrpc2) that gives the same answer without peer credentials, method table and database.", callsOfRound),
 		Head: []string{"clients", "requests/s", "library alone", "time, agent / library", "p99 ms", "library alone"},
 	}
 	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, "calls"))
@@ -80,7 +80,7 @@ func callsOf(ctx context.Context, s settings, clients int, floor string, p *figu
 	return nil
 }
 
-// callMany sends the requests of a round, and tells what they took together and how long the slowest in a hundred waited.
+// callMany sends the requests of a round. It returns the time of all of them, and the 99th percentile.
 func callMany(ctx context.Context, socket string, clients int) (took, p99 time.Duration, err error) {
 	connections := make([]*rpc.Client, clients)
 	for i := range connections {
@@ -113,7 +113,7 @@ func callMany(ctx context.Context, socket string, clients int) (took, p99 time.D
 	return took, p99, err
 }
 
-// serveFloor serves vm.get with the library and nothing else.
+// serveFloor serves vm.get with the library alone.
 func serveFloor(ctx context.Context, socket string, vm rpc.VM) (stop func(), err error) {
 	l, err := net.Listen("unix", socket)
 	if err != nil {

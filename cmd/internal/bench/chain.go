@@ -15,14 +15,14 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// depths of a chain, counted in images, the new one with them.
+// depths of a chain in images, including the new one.
 var depths = []int{2, 10, 30, 60}
 
-// measureChain: what a long chain of restore points costs the start of the next one.
+// measureChain measures how a long chain of restore points slows down the next start.
 func measureChain(ctx context.Context, s settings) (p figures.Part, err error) {
 	p = figures.Part{
 		Title: "Depth of a chain",
-		Method: "Start of an incremental of one disk at the end of a chain of real restore points, beside bare qemu-nbd on an image with the same parents, and " +
+		Method: "Start of an incremental of one disk, based on a chain of real restore points, beside bare qemu-nbd with an image of the same parents, and " +
 			"beside the agent's start of a full backup in the same round.",
 		Head: []string{"images", "ms, agent", "ms, bare qemu-nbd", "agent / a full start", "qemu-nbd / itself on one image"},
 	}

@@ -11,22 +11,22 @@ import (
 	"github.com/sendense/backup-agent/cmd/internal/bench/rawdisk"
 )
 
-// limits are the ratios that a run on any machine, however busy, gives about the same: each compares CPU time or bytes of the
-// agent with what something else takes for the same in the same moment. A limit lies well above what was measured, and well below
-// what the mistake that it is there for would give.
+// limits are ratios that are about the same on every machine, even a busy one: each compares CPU time or bytes of the agent with those
+// of something else for the same work at the same time. A limit is well above the measured ratio, and well below the ratio that
+// the mistake it is to find would cause.
 //
-// What compares times by the clock is left out. On a machine that does other work the ratio of two starts of one disk moved between 1.3
-// and 2.3 within one run, and that of two copies by a half: a limit that never fails there would never fail.
+// Ratios of elapsed times are left out. On a busy machine the ratio of two starts of one disk varied between 1.3 and 2.3 within one run,
+// and that of two copies by a half: a limit that never fails there could never fail.
 var limits = []struct {
 	what  string
 	most  float64
 	ratio func(context.Context, settings) (float64, error)
 }{
-	{"CPU time of PID 1 for a start and its undoing, over the same units with nobody asking", 1.7, checkPID1},
-	{"bytes that an incremental of scattered changes takes, over what has changed", 1.1, checkGrowth},
+	{"CPU time of PID 1 for a start and its removal, over that for the same units without the agent", 1.7, checkPID1},
+	{"size of an incremental of scattered changes, over the size of the changes", 1.1, checkGrowth},
 }
 
-// check fails when a ratio is over its limit.
+// check fails if a ratio exceeds its limit.
 func check(ctx context.Context, s settings) error {
 	var errs []error
 	for _, l := range limits {
@@ -34,9 +34,9 @@ func check(ctx context.Context, s settings) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.what, err)
 		}
-		fmt.Printf("%.2f, at most %.2f: %s\n", got, l.most, l.what)
+		fmt.Printf("%.2f, limit %.2f: %s\n", got, l.most, l.what)
 		if got > l.most {
-			errs = append(errs, fmt.Errorf("%s: %.2f, and at most %.2f is allowed; make bench tells more", l.what, got, l.most))
+			errs = append(errs, fmt.Errorf("%s: %.2f, the limit is %.2f; make bench shows more", l.what, got, l.most))
 		}
 	}
 	return errors.Join(errs...)

@@ -12,7 +12,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// payers are those of whom a bill is made.
+// payers are the processes whose CPU time is measured.
 var payers = []struct {
 	told string
 	of   func(hub.CPU) time.Duration
@@ -23,12 +23,12 @@ var payers = []struct {
 	{"the agent, with qemu-img", func(b hub.CPU) time.Duration { return b.Daemon }},
 }
 
-// measureCPU tells who works for a start and its undoing: CPU time, which a busy machine changes little.
+// measureCPU measures the CPU time of a start and its removal by process. A busy machine changes CPU time little.
 func measureCPU(ctx context.Context, s settings) (p figures.Part, err error) {
 	p = figures.Part{
-		Title: "Who works for a start and its undoing",
-		Method: "CPU time for one disk, of sixteen that are started and removed together, in milliseconds: by the agent, and by one bus connection that starts and removes " +
-			"the same units and reads nothing. What PID 1 and its children take is systemd's own; see the next table.",
+		Title: "CPU time of a start and its removal",
+		Method: "CPU time in milliseconds for one of sixteen disks that are started and removed together: by the agent, and by one bus connection that starts and removes " +
+			"the same units and reads nothing. The share of PID 1 and its children is systemd's own; see the next table.",
 		Head: []string{"who", "ms, agent", "ms, systemd alone", "agent / it"},
 	}
 	took, err := takeBills(ctx, s)
@@ -45,7 +45,7 @@ func measureCPU(ctx context.Context, s settings) (p figures.Part, err error) {
 	return p, nil
 }
 
-// takeBills has the agent, and the bus connection, start and remove by turns.
+// takeBills makes the agent and the bus connection start and remove in turn.
 func takeBills(ctx context.Context, s settings) (took figures.Times, err error) {
 	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, "cpu"))
 	if err != nil {
@@ -80,7 +80,7 @@ func takeBills(ctx context.Context, s settings) (took figures.Times, err error) 
 	return took, nil
 }
 
-// billOf makes the bill of a piece of work, for one disk of it.
+// billOf measures the CPU time of a piece of work, for one of its disks.
 func billOf(h *hub.Hub, work func() error) (b hub.CPU, err error) {
 	before, err := h.Meter()
 	if err != nil {

@@ -19,21 +19,21 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// nbdcopy writes a source to an export, and flushes it. Zeroes are left out: the exports of a backup refuse WRITE_ZEROES, on which
-// nbdcopy, unlike SBC, gives up.
+// nbdcopy copies a source to an export, and flushes it. It skips zeroes: the exports of a backup refuse WRITE_ZEROES, and unlike SBC,
+// nbdcopy then fails.
 func nbdcopy(ctx context.Context, source, uri string, options ...string) (time.Duration, error) {
 	began := time.Now()
 	err := host.Run(ctx, "nbdcopy", append(options, "--destination-is-zero", "--flush", source, uri)...)
 	return time.Since(began), err
 }
 
-// measureFull: how fast a full backup is written, and how much of the disk it takes.
+// measureFull measures how fast a full backup is written, and how large it is.
 func measureFull(ctx context.Context, s settings) (p figures.Part, err error) {
 	p = figures.Part{
 		Title: "Writing a full backup",
-		Method: fmt.Sprintf("The same client, `nbdcopy --destination-is-zero --flush`, copies what is not zero of a raw disk of %d MiB (in the page cache) to an image on the disk, through the export of a "+
-			"running backup of the agent and through what could serve the image in its place. Beside them `qemu-img convert` and dd with O_DIRECT, which write "+
-			"without NBD. Of the sparse disk an eighth is data. Milliseconds from the connection until all is flushed; agent / other.", s.size>>20),
+		Method: fmt.Sprintf("The same client, `nbdcopy --destination-is-zero --flush`, copies all data that is not zero from a raw disk of %d MiB (in the page cache) to an image on the disk: through an export of "+
+			"a running backup of the agent, and through alternatives. Beside them `qemu-img convert` and dd with O_DIRECT, which write "+
+			"without NBD. One eighth of the sparse disk is data. Milliseconds from the connection until all is flushed; agent / other.", s.size>>20),
 		Head: []string{"data", "way", "ms", "agent / it"},
 	}
 	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, "full"))
@@ -116,10 +116,10 @@ func timed(ctx context.Context, path string, command func(path string) []string)
 	return took, errors.Join(err, os.Remove(path))
 }
 
-// writing writes to an export, whose image lies at the path.
+// writing writes to an export with an image at the path.
 type Writing func(ctx context.Context, uri, image string) (time.Duration, error)
 
-// copyThrough starts a backup, has its one export written to, and cancels it.
+// copyThrough starts a backup, writes to its one export, and cancels it.
 func copyThrough(ctx context.Context, h *hub.Hub, r rpc.StartRequest, write Writing) (time.Duration, error) {
 	b, err := h.Client.StartBackup(ctx, r)
 	if err != nil {
@@ -130,7 +130,7 @@ func copyThrough(ctx context.Context, h *hub.Hub, r rpc.StartRequest, write Writ
 	return took, errors.Join(err, h.Cancel(ctx, b.BackupID))
 }
 
-// copyServed makes an image by qemu-img, serves it, has it written to, and removes it.
+// copyServed makes an image with qemu-img, serves it, writes to it, and removes it.
 func copyServed(ctx context.Context, way rival.Server, dir string, image []string, write Writing) (took time.Duration, err error) {
 	s := &rival.Served{Dir: dir, Images: []string{filepath.Join(dir, "image")}}
 	args := slices.Clone(image)

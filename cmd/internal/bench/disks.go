@@ -23,11 +23,11 @@ import (
 // disksAtOnce is how many disks of a VM are copied at once.
 const disksAtOnce = 4
 
-// measureDisks: what the disks of a VM are written at together.
+// measureDisks measures how fast several disks of a VM are written together.
 func measureDisks(ctx context.Context, s settings) (p figures.Part, err error) {
 	p = figures.Part{
 		Title: fmt.Sprintf("Writing %d disks at once", disksAtOnce),
-		Method: fmt.Sprintf("As a full backup of one disk, with %d disks of random data, %d MiB together, each copied by a client of its own at the same time. "+
+		Method: fmt.Sprintf("As the full backup of one disk, with %d disks of random data (%d MiB together), each copied by its own client at the same time. "+
 			"Milliseconds until the last is flushed; agent / other.", disksAtOnce, s.size>>20),
 		Head: []string{"way", "ms", "agent / it"},
 	}
@@ -71,7 +71,7 @@ func measureDisks(ctx context.Context, s settings) (p figures.Part, err error) {
 	return p, nil
 }
 
-// atOnce does the same for every disk at the same time, and says what all of it took.
+// atOnce calls f for every disk at the same time, and returns the time for all.
 func atOnce(ctx context.Context, f func(ctx context.Context, disk int) error) (time.Duration, error) {
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)

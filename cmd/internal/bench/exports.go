@@ -21,13 +21,12 @@ const (
 	liveEach = 10
 )
 
-// measureExports: what the daemon costs when it has nothing to do, without exports and with a hundred, and how soon it has them
-// again after a restart.
+// measureExports measures the cost of an idle daemon, without exports and with a hundred, and how soon it knows them after a restart.
 func measureExports(ctx context.Context, s settings) (p figures.Part, err error) {
 	p = figures.Part{
-		Title: fmt.Sprintf("The daemon at rest, and with %d live exports", liveVMs*liveEach),
-		Method: fmt.Sprintf("CPU time over %s in which nothing is asked, as a share of one core, of the daemon, of PID 1 and of the bus; memory of the daemon; and the time "+
-			"from its start until `export.list` tells of every export that it is alive, after a restart.", hub.Watched),
+		Title: fmt.Sprintf("The idle daemon, and with %d live exports", liveVMs*liveEach),
+		Method: fmt.Sprintf("CPU time over %s without any request, as a share of one core, of the daemon, of PID 1 and of the bus; memory of the daemon; and, after a restart, the time "+
+			"from its start until `export.list` reports every export as alive.", hub.Watched),
 		Head: []string{"", "at rest", "with the exports", "goal"},
 	}
 	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, "exports"))
@@ -70,13 +69,13 @@ func measureExports(ctx context.Context, s settings) (p figures.Part, err error)
 	p.Add("resident memory, MiB", figures.Figure(empty.Resident), figures.Figure(live.Resident), "< 48")
 	p.Add("goroutines", figures.Figure(empty.Goroutines), figures.Figure(live.Goroutines), "")
 	p.Add("open files", figures.Figure(empty.Files), figures.Figure(live.Files), "")
-	p.Add("ms until all are told of after a restart", "", adoption.String(), "< 1000")
-	p.Add("the same, over one reading of all their units over D-Bus", "", listings.String(), "")
+	p.Add("ms until all are reported after a restart", "", adoption.String(), "< 1000")
+	p.Add("the same, over the time to read all their units over D-Bus", "", listings.String(), "")
 	return p, nil
 }
 
-// adoptions restarts the daemon again and again. It returns milliseconds, and the ratios to one reading of the units right before:
-// a number that a busy machine changes little.
+// adoptions restarts the daemon repeatedly. It returns milliseconds, and the ratio to one reading of the units immediately before, which a
+// busy machine changes little.
 func adoptions(ctx context.Context, h *hub.Hub, rounds int) (ms, listings figures.Spread, err error) {
 	manager, err := units.Open(ctx, units.Options{})
 	if err != nil {
@@ -106,7 +105,7 @@ func adoptions(ctx context.Context, h *hub.Hub, rounds int) (ms, listings figure
 	return figures.SpreadOf(milli), figures.SpreadOf(ratios), nil
 }
 
-// allAlive asks for the exports until all of them are told to be alive.
+// allAlive asks for the exports until all are reported as alive.
 func allAlive(ctx context.Context, h *hub.Hub) error {
 	for {
 		list, err := h.Client.ListExports(ctx)

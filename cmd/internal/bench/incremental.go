@@ -15,13 +15,13 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// measureIncremental: how fast scattered changes are written over a restore point, and how much of the disk they take.
+// measureIncremental measures how fast scattered changes are written over a restore point, and how large they are.
 func measureIncremental(ctx context.Context, s settings) (p figures.Part, err error) {
 	p = figures.Part{
 		Title: "Writing an incremental backup",
-		Method: "64 KiB have changed in every 512 KiB: random data; half of the places zeroed; or one place in eight only (sparse). The same client writes " +
-			"only what has changed over the same restore point, through an incremental of the agent and through qemu-nbd with other options and images. " +
-			"Milliseconds until all is flushed, agent / other, and by how much the image grew over what had changed.",
+		Method: "64 KiB have changed in every 512 KiB: random data; half of the places zeroed; or only one place in eight (sparse). The same client writes " +
+			"only the changes over the same restore point, through an incremental of the agent and through qemu-nbd with other options and images. " +
+			"Milliseconds until all is flushed, agent / other, and how much the image grew, over the size of the changes.",
 		Head: []string{"data", "way", "ms", "agent / it", "grown / changed"},
 	}
 	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, "incremental"))
@@ -83,17 +83,17 @@ func incrementalWriters(h *hub.Hub, parent string, g growth) []figures.Contender
 
 var incremental = rpc.StartRequest{VMName: "vm", BackupType: rpc.Incremental}
 
-// growth is by how much images grew over what had changed, by contender.
+// growth is how much images grew, over the size of the changes, by contender.
 type growth struct {
 	source  string
 	changed int64
 	of      map[string][]float64
 }
 
-// onlyChanges have nbdcopy write what the source holds, zeroes too, and nothing of its holes. It looks for holes request by request.
+// onlyChanges make nbdcopy write the data of the source, including zeroes, but not its holes. It looks for holes in each request.
 var onlyChanges = []string{"--sparse=0", "--request-size=" + strconv.Itoa(rawdisk.Scatter)}
 
-// note writes the changes, and notes by how much the image grew.
+// note writes the changes, and notes how much the image grew.
 func (g growth) note(name string) Writing {
 	return func(ctx context.Context, uri, image string) (time.Duration, error) {
 		before, err := rawdisk.Allocated(image)

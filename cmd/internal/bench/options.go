@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/internal/bench/rival"
 )
 
-// options are ways of one qemu-nbd to write an image, each another than the agent's in one thing.
+// options are ways of one qemu-nbd to write an image. Each differs from the agent's in one choice.
 var options = []struct {
 	what   string
 	layout string // of the image
@@ -36,13 +36,13 @@ var options = []struct {
 
 const ownOptions = "(the agent's)"
 
-// measureOptions: what each of the choices for a full image is worth.
+// measureOptions measures the effect of each choice for a full image.
 func measureOptions(ctx context.Context, s settings) (p figures.Part, err error) {
 	p = figures.Part{
 		Title: "Choices for a full image",
-		Method: "One qemu-nbd without sandbox writes a full image as above, with all choices as the agent makes them, and with each of them made " +
-			"otherwise. Milliseconds until all is flushed; the agent's choice / the other, so below 1 the agent's is the faster one; and how much of " +
-			"the disk the image takes over the data that is not zero.",
+		Method: "One qemu-nbd without sandbox writes a full image as above, with all choices of the agent, and with one of them changed. " +
+			"Milliseconds until all is flushed; the agent's choice / the other, so below 1 the agent's is faster; and the size of the image " +
+			"over the data that is not zero.",
 		Head: []string{"data", "choice", "ms", "the agent's / it", "taken / data"},
 	}
 	dir := filepath.Join(s.disk, "options")

@@ -16,14 +16,14 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// callsOfRecords is how many calls make one figure.
+// callsOfRecords is the number of calls for one figure.
 const callsOfRecords = 200
 
-// measureRecords: whether a long history makes anything slower.
+// measureRecords measures whether a long history makes requests slower.
 func measureRecords(ctx context.Context, s settings) (p figures.Part, err error) {
 	p = figures.Part{
 		Title:  fmt.Sprintf("A history of %d backups", s.records),
-		Method: "The same daemon and requests with an empty database and with that many ended backups of a hundred VMs, in turns. Milliseconds for one; full / empty.",
+		Method: "The same daemon and requests, with an empty database and with that many ended backups of a hundred VMs, in turns. Milliseconds for one; full / empty.",
 		Head:   []string{"request", "ms, empty", "ms, full", "full / empty"},
 	}
 	dirs := []string{filepath.Join(s.disk, "records-empty"), filepath.Join(s.disk, "records-full")}
@@ -50,7 +50,7 @@ func measureRecords(ctx context.Context, s settings) (p figures.Part, err error)
 	return p, nil
 }
 
-// fillDatabase makes a database of ended backups. It is made in memory, where a commit costs nothing, and then copied.
+// fillDatabase makes a database of ended backups. It makes it in memory, where a commit is cheap, and then copies it.
 func fillDatabase(dir string, n int) error {
 	for _, sub := range []string{"state", "repository"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
@@ -83,10 +83,10 @@ func fillDatabase(dir string, n int) error {
 }
 
 var recordCallNames = []string{
-	"start of the daemon, until it answers", "backup.start and its undoing", "backup.get", "first page of backup.list", "tenth page of backup.list",
+	"start of the daemon, until it answers", "backup.start and its cancellation", "backup.get", "first page of backup.list", "tenth page of backup.list",
 }
 
-// recordCalls starts a daemon and times what is asked of it.
+// recordCalls starts a daemon and measures requests.
 func recordCalls(ctx context.Context, s settings, dir string) (took map[string]time.Duration, err error) {
 	h, err := hub.New(ctx, s.programs, dir)
 	if err != nil {

@@ -15,12 +15,12 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// soakVMs are backed up and cancelled by turns, each by a goroutine of its own.
+// soakVMs is how many VMs are backed up and cancelled in turn, each by its own goroutine.
 const soakVMs = 4
 
-// soak starts backups for a while, lets some complete and cancels the others, and fails when the daemon has more goroutines, open
-// files or memory in use at the end than soon after the beginning, or when a unit is left. Its resident memory is told, and not
-// judged: pages of the database, which grows with every record, are part of it, and the runtime gives back when it likes.
+// soak starts backups for a while, completes some and cancels the others. It fails if the daemon has more goroutines, open files or heap
+// at the end than soon after the beginning, or if a unit is left. It reports resident memory without a limit: that includes pages of the
+// database, which grows with every record, and the runtime decides when to return memory.
 func soak(ctx context.Context, s settings) (err error) {
 	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, "soak"))
 	if err != nil {
@@ -32,7 +32,7 @@ func soak(ctx context.Context, s settings) (err error) {
 			return err
 		}
 	}
-	// A first stretch fills pools and caches.
+	// A first period fills pools and caches.
 	if _, err := soakFor(ctx, h, min(s.soak/10, 30*time.Second)); err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func soakFor(ctx context.Context, h *hub.Hub, d time.Duration) (sum soakCounts, 
 	return sum, errors.Join(err, ctx.Err())
 }
 
-// cycle is one backup: every fourth completes and is deleted, the others are cancelled as soon as they have started.
+// cycle is one backup: every fourth completes and is deleted, the others are cancelled right after their start.
 func cycle(ctx context.Context, h *hub.Hub, vm string, n int, c *soakCounts) error {
 	b, err := h.Client.StartBackup(ctx, rpc.StartRequest{VMName: vm, BackupType: rpc.Full})
 	if err != nil {
@@ -109,11 +109,11 @@ func cycle(ctx context.Context, h *hub.Hub, vm string, n int, c *soakCounts) err
 	return fmt.Errorf("backup %s is %s: %+v", b.BackupID, ended.State, ended.Failure)
 }
 
-// settled waits until the daemon does nothing any more: the numbers of two looks in a row are the same, and garbage has been
-// collected since, as it is every two minutes.
+// settled waits until the daemon is idle: two readings in a row are the same, and garbage has been collected since, which happens at
+// least every two minutes.
 func settled(ctx context.Context, h *hub.Hub) (r hub.Rest, err error) {
 	var last hub.Rest
-	err = host.Eventually(ctx, "the daemon comes to rest", func() bool {
+	err = host.Eventually(ctx, "the daemon is idle", func() bool {
 		last = r
 		time.Sleep(500 * time.Millisecond)
 		r = hub.Rest{}
@@ -121,7 +121,7 @@ func settled(ctx context.Context, h *hub.Hub) (r hub.Rest, err error) {
 	})
 	for idle := time.Now(); err == nil && r.Collected <= float64(idle.Unix()); err = h.Sizes(&r) {
 		if time.Since(idle) > 2*host.Patience {
-			return r, errors.New("no garbage is collected")
+			return r, errors.New("no garbage collection")
 		}
 		select {
 		case <-time.After(time.Second):
@@ -132,12 +132,11 @@ func settled(ctx context.Context, h *hub.Hub) (r hub.Rest, err error) {
 	return r, err
 }
 
-// unchanged fails when something has grown.
+// unchanged fails if something has grown.
 func unchanged(before, after hub.Rest) error {
-	// Connections that are idle, and workers that wait a while for more to do, are some goroutines and files more or less. What is
-	// lost with every hundredth backup is more.
+	// Idle connections and waiting workers cause a difference of some goroutines and files. A leak in every hundredth backup is larger.
 	const slack = 10
-	// Of a heap as small as this the collector's goal moves by a few MiB.
+	// With such a small heap the collector's goal varies by a few MiB.
 	const heapSlack = 6
 	if after.Heap > before.Heap+heapSlack {
 		return fmt.Errorf("the heap grew from %.1f to %.1f MiB", before.Heap, after.Heap)

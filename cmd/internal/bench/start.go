@@ -20,15 +20,15 @@ const (
 	inTurn = "systemd, one unit after another, TCP poll"
 )
 
-// measureStart: from the request until every disk is served. The agent has answered then: its record is on the disk, every
-// image made and looked at, every export handshaken, and the SNA asked.
+// measureStart measures from the request until every disk is served. By its answer the agent has written the record to the disk, made and
+// checked every image, done a handshake with every export, and asked the SNA.
 func measureStart(ctx context.Context, s settings) (figures.Part, error) {
 	p := figures.Part{
 		Title: "Start of a backup",
 		Method: "From `backup.start` on the socket to its answer: records, leases, images, units, a handshake with every export, and the SNA's answer. " +
-			"Beside it the same units, sandbox and all, over one open D-Bus connection (systemd alone: nothing recorded or checked, images there before), " +
-			"with the images made first; the same units one after another, each polled until its port is dialled; the same units from a shell script; " +
-			"and ways without sandbox, record or check. Milliseconds; agent / other.",
+			"Beside it the same units, including the sandbox, over one open D-Bus connection (systemd alone: nothing recorded or checked, images made before); " +
+			"the same with images made first; the same units one after another, each polled until its port answers; the same units from a shell script; " +
+			"and alternatives without sandbox, record or check. Milliseconds; agent / other.",
 		Head: []string{"disks", "way", "ms", "agent / it"},
 	}
 	for _, disks := range []int{1, 4, 16, 60} {

@@ -12,18 +12,18 @@ import (
 	"github.com/sendense/backup-agent/cmd/internal/bench/rival"
 )
 
-// trials are the properties of which is told what they cost: the same pair without them.
+// trials are the properties whose cost is measured: the same pair without them.
 var trials = []struct {
 	told    string
 	without []string
 }{
 	{"(the whole pair)", nil},
 	{fromDropIn, sandboxProperties},
-	{"all that becomes a seccomp filter", []string{
+	{"all seccomp filters", []string{
 		"SystemCallFilter", "SystemCallArchitectures", "SystemCallErrorNumber", "RestrictAddressFamilies", "RestrictNamespaces", "LockPersonality",
 		"MemoryDenyWriteExecute", "RestrictRealtime", "RestrictSUIDSGID", "ProtectClock", "ProtectKernelLogs", "ProtectKernelModules", "ProtectHostname",
 	}},
-	{"all that takes mounts", []string{
+	{"all mounts", []string{
 		"ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs",
 		"ProtectControlGroups", "ProtectProc", "ProcSubset", "PrivateIPC", "TemporaryFileSystem", "BindPaths",
 	}},
@@ -34,10 +34,10 @@ var trials = []struct {
 	{"filters and accounting of the socket", []string{"socket:IPAddressAllow", "socket:IPAddressDeny", "socket:IPAccounting"}},
 }
 
-// fromDropIn leaves the sandbox out of what is sent: a drop-in for all units whose names begin so brings it.
+// fromDropIn sends no sandbox: it comes from a drop-in for all units with the prefix.
 const fromDropIn = "(nothing: the sandbox comes from a drop-in)"
 
-// sandboxProperties are those of units/pair/sandbox.go that a file can hold as they are.
+// sandboxProperties are those of units/pair/sandbox.go that a unit file can contain unchanged.
 var sandboxProperties = []string{
 	"NoNewPrivileges", "CapabilityBoundingSet", "AmbientCapabilities", "ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "PrivateUsers",
 	"PrivateIPC", "PrivateNetwork", "DevicePolicy", "ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs", "ProtectControlGroups",
@@ -82,7 +82,7 @@ UMask=0077
 KeyringMode=private
 `
 
-// dropIn puts the drop-in there, or takes it away.
+// dropIn adds the drop-in, or removes it.
 func dropIn(ctx context.Context, wanted bool) error {
 	dir := filepath.Join("/run/systemd/system", rival.FloorPrefix+".service.d")
 	if !wanted {
@@ -95,12 +95,12 @@ func dropIn(ctx context.Context, wanted bool) error {
 	)
 }
 
-// measureUnit tells where the time of a start goes that is systemd's: CPU time, which a busy machine changes little.
+// measureUnit measures systemd's CPU time for a start by property. A busy machine changes CPU time little.
 func measureUnit(ctx context.Context, s settings) (p figures.Part, err error) {
 	p = figures.Part{
 		Title: "What a pair of units costs",
-		Method: "CPU time to start and remove one pair, in milliseconds: of PID 1, which does one thing at a time and so bounds how many pairs a second " +
-			"can start, and of the children it waited for, the sandbox being set up and qemu-nbd itself. Without some properties, what these cost.",
+		Method: "CPU time to start and remove one pair, in milliseconds: of PID 1, which has one thread and so limits how many pairs can start in a second, " +
+			"and of its children, which set up the sandbox and run qemu-nbd. The rows without some properties show their cost.",
 		Head: []string{"pair without", "ms of PID 1", "over the whole", "ms of children", "over the whole"},
 	}
 	f, err := rival.NewFloor(ctx, s.disk)
@@ -115,7 +115,7 @@ func measureUnit(ctx context.Context, s settings) (p figures.Part, err error) {
 			if err := dropIn(ctx, trial.told == fromDropIn); err != nil {
 				return p, err
 			}
-			a, b, err := f.Cpu(ctx)
+			a, b, err := f.CPU(ctx)
 			if err != nil {
 				return p, fmt.Errorf("without %s: %w", trial.told, err)
 			}

@@ -17,8 +17,7 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// A refusal is a way to serve a backup's image: what becomes of WRITE_ZEROES, and into which pieces a write is cut before it is
-// looked at for zeroes.
+// A refusal is a way to serve a backup's image: whether it refuses WRITE_ZEROES, and into which pieces it cuts a write to detect zeroes.
 type refusal struct {
 	name   string
 	refuse bool
@@ -32,7 +31,7 @@ var (
 	ourWay   = refusal{refusedOurs, true, 0}
 	refusals = []refusal{
 		accepted,
-		{"refused, whole requests", true, rival.SbcRequest},
+		{"refused, whole requests", true, rival.SBCRequest},
 		{"refused, pieces of 1 MiB", true, 1 << 20},
 		{"refused, pieces of 256 KiB", true, 256 << 10},
 		ourWay,
@@ -41,7 +40,7 @@ var (
 	}
 )
 
-// zeroCopies are what is copied: disks that fill makes, telling how much of their blocks of 64 KiB holds data, by so many workers.
+// zeroCopies are the copies: of disks that fill makes, by so many workers. fill returns how much of the disk is data, in blocks of 64 KiB.
 var zeroCopies = []struct {
 	name    string
 	workers int
@@ -54,14 +53,14 @@ var zeroCopies = []struct {
 	{"sparse, data between the samples", 3, []refusal{accepted, ourWay}, rawdisk.WriteBetween},
 }
 
-// measureZeroes: what it costs that WRITE_ZEROES is refused.
+// measureZeroes measures the cost of refusing WRITE_ZEROES.
 func measureZeroes(ctx context.Context, s settings) (p figures.Part, err error) {
 	p = figures.Part{
 		Title: "What refusing WRITE_ZEROES costs",
-		Method: fmt.Sprintf("A disk of %d MiB is copied as SBC does: requests of 32 MiB over one of two connections, by as many workers as requests are under way; "+
-			"WRITE_ZEROES where five samples of 8 KiB are zero, and the data where that is refused. One qemu-nbd without sandbox, image and options the "+
-			"agent's. Milliseconds until all is flushed; over the time of the same copy where zeroes are accepted; what was sent; what the image takes on the disk over "+
-			"the blocks of 64 KiB that hold data; and whether the image is what the disk was.", s.size>>20),
+		Method: fmt.Sprintf("A disk of %d MiB is copied as SBC does: requests of 32 MiB over one of two connections, by several workers with one request each; "+
+			"WRITE_ZEROES where five samples of 8 KiB are zero, and the data if that is refused. One qemu-nbd without sandbox, with the agent's image and "+
+			"options. Milliseconds until all is flushed; over the time of the same copy with zeroes accepted; bytes sent; the size of the image over "+
+			"the blocks of 64 KiB with data; and whether the image is identical to the disk.", s.size>>20),
 		Head: []string{"data", "requests", "WRITE_ZEROES", "ms", "it / accepted", "MiB received", "taken / data", "identical"},
 	}
 	dir := filepath.Join(s.disk, "zeroes")
@@ -99,7 +98,7 @@ func measureZeroes(ctx context.Context, s settings) (p figures.Part, err error) 
 	return p, os.RemoveAll(dir)
 }
 
-// zeroNotes is what is noted of the copies of one way.
+// zeroNotes are the results of one way.
 type zeroNotes struct {
 	data, received int64
 	taken          []float64
@@ -133,7 +132,7 @@ func (r refusal) measure(ctx context.Context, dir, source string, size int64, cl
 	return took, err
 }
 
-// compare looks whether what is served is what was copied.
+// compare checks that the export has the contents of the source.
 func (n *zeroNotes) compare(ctx context.Context, source, uri string) error {
 	err := exec.CommandContext(ctx, "qemu-img", "compare", "-q", "-f", "raw", "-F", "raw", source, uri).Run()
 	var exit *exec.ExitError
@@ -144,7 +143,7 @@ func (n *zeroNotes) compare(ctx context.Context, source, uri string) error {
 	return err
 }
 
-// command is the agent's own, on a port in the place of a socket that it is handed.
+// command is the agent's own, with a port instead of an inherited socket.
 func (r refusal) command(s *rival.Served, i int, image string) []string {
 	args, err := qemu.ServerOptions{
 		Image: image, Export: fmt.Sprintf("disk%d", i), IO: qemu.IOMode{Cache: "none", AIO: "io_uring"}, RefuseZeroes: r.refuse,

@@ -14,7 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest/vcenter"
 )
 
-// callback calls the SHA as SBC does. There is no time limit on these calls.
+// callback calls the SHA as SBC does. These calls have no time limit.
 type callback struct {
 	base   string // "" calls nobody
 	client http.Client
@@ -67,8 +67,8 @@ var (
 	exportDisk = regexp.MustCompile(`disk(\d+)$`)
 )
 
-// diskIndex is the disk's number for the SHA: from the job id, where a pattern
-// in it wins for every disk, else from the export name, else 0.
+// diskIndex is the disk index for the SHA: from a pattern in the job id, which then
+// applies to every disk, else from the export name, else 0.
 func diskIndex(jobID, export string) int {
 	for _, match := range [][]string{jobDisk.FindStringSubmatch(jobID), exportDisk.FindStringSubmatch(export)} {
 		if match == nil {
@@ -81,8 +81,8 @@ func diskIndex(jobID, export string) int {
 	return 0
 }
 
-// needsFullCopy decides as SBC's NeedsFullCopy: any error and any id that is not
-// of this disk mean a full copy. The SHA is asked twice.
+// needsFullCopy decides as SBC's NeedsFullCopy: any error, and any id of another disk,
+// mean a full copy. It asks the SHA twice.
 func (d *diskRun) needsFullCopy(ctx context.Context) bool {
 	if d.callback.base == "" {
 		return true
@@ -105,8 +105,8 @@ func (d *diskRun) needsFullCopy(ctx context.Context) bool {
 	return false
 }
 
-// askChangeID asks for the change id to start from. Before the export is known
-// that is disk 0's, whatever disk this is.
+// askChangeID asks for the change id to start from. Before the export is known, it
+// asks for disk 0 whatever the disk is.
 func (d *diskRun) askChangeID(ctx context.Context) (string, error) {
 	path := fmt.Sprintf("/api/v1/backups/changeid?vm_name=%s&disk_id=%d",
 		url.QueryEscape(vcenter.LastSegment(d.vm.Path)), diskIndex(d.request.JobID, d.export))
@@ -118,7 +118,7 @@ func (d *diskRun) askChangeID(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// A value that is not a string, a number say, fails the whole answer.
+	// A value that is not a string makes the whole answer invalid.
 	var answer map[string]string
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return "", err

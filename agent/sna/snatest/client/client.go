@@ -19,12 +19,12 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// How a client ends that does not end by itself.
+// Why a client ends that does not end by itself.
 var (
 	ErrKilled     = errors.New("sbc was killed")
 	ErrClosed     = fmt.Errorf("the simulator was closed: %w", ErrKilled)
 	ErrTerminated = errors.New("sbc got SIGTERM")
-	// errRemoval ends SBC with log.Fatal, after all was reported.
+	// errRemoval ends SBC with log.Fatal, after its last report.
 	errRemoval = errors.New("failed to stop nbdkit servers: the snapshot could not be removed: the operation is not allowed in the current state")
 )
 
@@ -37,10 +37,10 @@ type Request struct {
 // isBackup decides, as SBC does, which half of the SHA's API is called.
 func (q Request) isBackup() bool { return strings.HasPrefix(q.JobID, "backup-") }
 
-// A Host is what a client finds around it.
+// A Host is the environment of a client.
 type Host struct {
 	VCenter  *vcenter.VCenter
-	Points   *fault.Points                       // at which it stops
+	Points   *fault.Points                       // at which it waits
 	TellSNA  func(jobID string, update Progress) // reports progress
 	Changed  func()                              // is called after every change of its state
 	Callback string                              // base URL of the SHA's API; "" calls nobody
@@ -57,7 +57,7 @@ type Client struct {
 	host     *Host
 	request  Request
 	vm       vcenter.VM
-	lookup   error // what finding the VM came to
+	lookup   error // of finding the VM
 	faults   fault.Faults
 	callback *callback
 	log      *slog.Logger
@@ -68,7 +68,7 @@ type Client struct {
 	mu      sync.Mutex // guards the next six
 	state   RunState   // see update
 	handles []*handle  // all ever opened
-	lost    []*handle  // open, and nobody knows them
+	lost    []*handle  // open, without a reference
 	garbage int64      // bytes allocated since the last collection
 	signals signals    // what SIGTERM does
 

@@ -15,7 +15,7 @@ import (
 const MaxRequestBytes = 32 << 20
 
 const (
-	tries         = 4       // of a piece, in all
+	tries         = 4       // of a piece, in total
 	sampledBytes  = 4 << 20 // pieces of this length and more are sampled
 	sampleBytes   = 8 << 10 // at each of five spots
 	FirstRetryGap = time.Second
@@ -25,8 +25,8 @@ const (
 type copyJob struct {
 	total  int64              // as SBC reports it
 	shares [][]vcenter.Extent // by worker
-	// stopAtError: a worker of a full copy ends with its first error, the others
-	// go on. A worker of an incremental one takes the next extent.
+	// stopAtError: a worker of a full copy ends after its first error, the others
+	// continue. A worker of an incremental copy takes the next extent.
 	stopAtError bool
 	copy        func(chunkCopy) error
 }
@@ -95,7 +95,7 @@ func (d *diskRun) worker(ctx context.Context, j copyJob, share []vcenter.Extent,
 	return failed
 }
 
-// retry tries four times, on the same connection, since SBC never connects anew.
+// retry tries four times, on the same connection, because SBC never reconnects.
 // Every try reads the source again.
 func (d *diskRun) retry(ctx context.Context, piece vcenter.Extent, limit *limiter, try func() error) error {
 	delay := d.host.RetryDelay
@@ -121,9 +121,9 @@ type chunkCopy struct {
 	vcenter.Extent
 }
 
-// copyChunk is copyChunk of SBC's full copy: a large chunk whose five samples are
-// zero is never read, and written as zeroes whatever is between the samples.
-// Only where the target refuses to write zeroes is it read after all.
+// copyChunk is copyChunk of SBC's full copy: a large chunk with five zero samples
+// is not read. It is written as zeroes, whatever is between the samples. It is
+// only read if the target refuses WRITE_ZEROES.
 func (c chunkCopy) copyChunk() error {
 	var data []byte
 	zero := c.Length >= sampledBytes && !c.host.NoSampling && c.samplesAreZero()
@@ -146,8 +146,8 @@ func (c chunkCopy) copyChunk() error {
 	return c.write(data, c.Offset)
 }
 
-// samplesAreZero looks at the start, the quarters and the end. A sample that
-// cannot be read counts as data.
+// samplesAreZero reads the start, the quarters and the end. A sample that cannot be
+// read counts as data.
 func (c chunkCopy) samplesAreZero() bool {
 	for _, at := range []int64{0, c.Length / 4, c.Length / 2, c.Length * 3 / 4, c.Length - sampleBytes} {
 		sample, err := c.read(vcenter.Extent{Offset: c.Offset + at, Length: sampleBytes})
@@ -158,8 +158,8 @@ func (c chunkCopy) samplesAreZero() bool {
 	return true
 }
 
-// copyExtent is copyExtent of SBC's incremental copy: nothing is sampled, every
-// piece of it is read.
+// copyExtent is copyExtent of SBC's incremental copy: it samples nothing, and reads
+// every piece.
 func (c chunkCopy) copyExtent(limit int64) error {
 	for _, piece := range chunks(c.Extent, limit) {
 		data, err := c.read(piece)
@@ -186,7 +186,7 @@ func (c chunkCopy) read(part vcenter.Extent) ([]byte, error) {
 	return data, nil
 }
 
-// writeZeroes says whether the target took it. A refusal is no error to SBC.
+// writeZeroes says whether the target accepted it. A refusal is no error for SBC.
 func (c chunkCopy) writeZeroes(part vcenter.Extent) bool {
 	err := c.target.zero(part.Offset, part.Length)
 	c.updateDisk(c.position, func(s *DiskState) {

@@ -17,7 +17,7 @@ type diskRun struct {
 	disk     vcenter.SnapshotDisk
 	export   string // "" until the target is known
 	address  string
-	handle   *handle // what SBC closes when it is done with the disk
+	handle   *handle // which SBC closes after the disk
 }
 
 // copyDisk follows SyncToTarget of SBC: decide, connect, copy, report, disconnect.
@@ -53,8 +53,8 @@ func (r *Client) copyDisk(ctx context.Context, position int) error {
 	return r.pass(ctx, fmt.Sprintf("disconnect/%d", position))
 }
 
-// findTarget looks the disk up by its decimal key. A disk without a target ends
-// the run, in the midst of it.
+// findTarget finds the target by the decimal disk key. A disk without a target ends
+// the run, even after other disks were copied.
 func (d *diskRun) findTarget() error {
 	target, found := d.targets[strconv.Itoa(d.disk.Key)]
 	if !found {
@@ -66,8 +66,8 @@ func (d *diskRun) findTarget() error {
 	return nil
 }
 
-// copyData copies the disk or its changes. The digests come first, since the
-// change id of this snapshot is given to the SHA as soon as the disk is copied.
+// copyData copies the disk or its changes. It computes the digests first, because the
+// SHA gets the change id of this snapshot as soon as the disk is copied.
 func (d *diskRun) copyData(ctx context.Context, full bool) error {
 	now, err := d.host.VCenter.Track(ctx, d.disk)
 	if err != nil {
@@ -80,7 +80,7 @@ func (d *diskRun) copyData(ctx context.Context, full bool) error {
 }
 
 // copyWhole follows ParallelFullCopyToTarget: a second handle for three workers,
-// each with a third of the disk, while the first one idles.
+// each with a third of the disk, while the first one is idle.
 func (d *diskRun) copyWhole(ctx context.Context) error {
 	d.updateDisk(d.position, func(s *DiskState) { s.Mode = "full" })
 	d.tellSNA(Progress{Stage: "Transfer", Status: "in_progress", SyncType: "initial"})
@@ -94,18 +94,18 @@ func (d *diskRun) copyWhole(ctx context.Context) error {
 		shares = append(shares, chunks(part, d.requestLimit()))
 	}
 	return d.work(ctx, copyJob{
-		// SBC counts in whole GiB here, of all the files of all the VM's disks.
+		// Here SBC counts whole GiB of all files of all disks of the VM.
 		total: d.snapshot.FileBytes &^ (1<<30 - 1), shares: shares, stopAtError: true,
 		copy: func(c chunkCopy) error { return c.copyChunk() },
 	}, target)
 }
 
 // copyChanges follows ParallelIncrementalCopyToTarget. Its second Connect
-// overwrites the first handle, which stays open until somebody collects it.
+// overwrites the first handle, which stays open until it is collected.
 func (d *diskRun) copyChanges(ctx context.Context, now vcenter.Generation) error {
 	d.updateDisk(d.position, func(s *DiskState) { s.Mode = "incremental" })
 	d.tellSNA(Progress{Stage: "Transfer", Status: "in_progress", SyncType: "incremental"})
-	// Asked once more, and by now the export name is known.
+	// Asked again, now with the export name.
 	since, err := d.askChangeID(ctx)
 	if err != nil {
 		d.log.Warn("failed to read change id", "error", err)
@@ -140,8 +140,8 @@ func (d *diskRun) copyChanges(ctx context.Context, now vcenter.Generation) error
 	}, d.handle)
 }
 
-// requestLimit keeps requests short where the copy is slow, so that the limit is
-// kept within a tenth of a second.
+// requestLimit keeps requests short if the copy is limited, so that the limit holds
+// within a tenth of a second.
 func (d *diskRun) requestLimit() int64 {
 	limit := d.host.RequestBytes
 	if d.faults.BytesPerSec > 0 {

@@ -13,12 +13,12 @@ type handle struct {
 	closed bool // guarded by run.mu
 }
 
-// garbageBytes is what SBC allocates for its buffers until the Go runtime
-// collects for the first time, and with the garbage every handle that was lost.
+// garbageBytes is how much SBC allocates for buffers until the Go runtime collects
+// garbage for the first time, including every lost handle.
 const garbageBytes = 4 << 20
 
-// connect opens a handle. SBC waits without a limit, and so for ever on a server
-// that admits only one client.
+// connect opens a handle. SBC waits without a time limit: on a server that admits
+// only one client, it waits until it is killed.
 func (d *diskRun) connect(ctx context.Context, contexts ...string) (*handle, error) {
 	conn, err := dialNBD(ctx, d.address, d.export, contexts...)
 	if err != nil {
@@ -45,7 +45,7 @@ func (r *Client) close(h *handle) {
 	if h == nil {
 		return
 	}
-	_ = h.Close() // nobody looks at an error of that
+	_ = h.Close() // SBC ignores errors of it
 	r.update(func(s *RunState) {
 		if !h.closed {
 			h.closed = true
@@ -54,7 +54,7 @@ func (r *Client) close(h *handle) {
 	})
 }
 
-// closeAll is what the end of the process does to its handles.
+// closeAll closes all handles, as the end of the process does.
 func (r *Client) closeAll() {
 	r.mu.Lock()
 	handles := r.handles
@@ -64,13 +64,13 @@ func (r *Client) closeAll() {
 	}
 }
 
-// breakOff closes the connections under their users, when the process is killed:
-// requests that nobody answers would keep their goroutines for ever.
+// breakOff closes the connections while they are in use, when the process is
+// killed: otherwise requests without an answer would never return.
 func (r *Client) breakOff() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, h := range r.handles {
-		_ = h.Close() // nobody looks at an error of that
+		_ = h.Close() // SBC ignores errors of it
 	}
 }
 
@@ -86,7 +86,7 @@ func (r *Client) lose(h *handle) {
 	r.lost = append(r.lost, h)
 }
 
-// allocate counts the buffers of SBC, and collects lost handles with them.
+// allocate counts SBC's buffers, and closes lost handles at a collection.
 func (r *Client) allocate(n int64) {
 	r.mu.Lock()
 	r.garbage += n

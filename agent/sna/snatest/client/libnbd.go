@@ -41,20 +41,20 @@ const (
 
 // libnbd is an NBD connection as libnbd makes it for SBC: structured replies, a
 // meta context where one is asked for, and the checks that libnbd makes before it
-// sends a request. It is not the client of package nbd, so that what both get
-// wrong is not right for the tests.
+// sends a request. It is not the client of package nbd: a mistake in that one would
+// otherwise go unnoticed in tests.
 type libnbd struct {
 	net.Conn
 	size     int64
 	minBlock int64
 	flags    uint16
 
-	mu     sync.Mutex // libnbd has one request of a handle under way
+	mu     sync.Mutex // libnbd has one request of a handle in progress
 	cookie uint64
 	broken error
 }
 
-// dialNBD negotiates. ctx bounds that, and nothing else does.
+// dialNBD negotiates. Only ctx limits the time.
 func dialNBD(ctx context.Context, address, export string, contexts ...string) (*libnbd, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -67,7 +67,7 @@ func dialNBD(ctx context.Context, address, export string, contexts ...string) (*
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		_ = conn.Close() // the error above is the one to tell
+		_ = conn.Close() // the error above is reported
 		return nil, err
 	}
 	return c, nil
@@ -106,7 +106,7 @@ func (c *libnbd) negotiate(export string, contexts []string) error {
 	return err
 }
 
-// option says whether the server agrees; a refusal is no error of the connection.
+// option says whether the server accepts; a refusal is no error of the connection.
 func (c *libnbd) option(option uint32, data []byte) (bool, error) {
 	message := binary.BigEndian.AppendUint64(nil, magicOption)
 	message = binary.BigEndian.AppendUint32(message, option)
@@ -161,7 +161,7 @@ func (c *libnbd) zero(offset, length int64) error {
 	return c.request(cmdZeroes, offset, length, nil)
 }
 
-// request sends nothing that is out of bounds or not aligned: libnbd itself fails.
+// request fails, as libnbd does, if a request is out of bounds or not aligned.
 func (c *libnbd) request(command uint16, offset, length int64, data []byte) error {
 	switch {
 	case offset < 0 || offset > c.size || length > c.size-offset:
@@ -197,8 +197,8 @@ func (c *libnbd) request(command uint16, offset, length int64, data []byte) erro
 	return nil
 }
 
-// reply reads the answer to a request that returns no data: a simple reply, or
-// chunks up to the one that is the last.
+// reply reads the answer to a request that returns no data: a simple reply, or chunks
+// up to the last.
 func (c *libnbd) reply() (failed syscall.Errno, err error) {
 	for {
 		var header [16]byte

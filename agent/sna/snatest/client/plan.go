@@ -4,18 +4,17 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest/vcenter"
 )
 
-// What SBC copies, in which pieces, and who of its workers copies which: the
-// pure part, after parallel_full_copy.go, parallel_incremental.go and
+// What SBC copies, in which pieces, by which worker: the pure part, after parallel_full_copy.go, parallel_incremental.go and
 // extent_utils.go.
 
 const (
 	fullWorkers = 3       // determineWorkerCount(100)
 	maxGap      = 1 << 20 // CoalesceGapThreshold
-	sectorBytes = 512     // to which the workers' shares are aligned, and to nothing more
+	sectorBytes = 512     // to which the shares of the workers are aligned
 )
 
-// divide cuts a disk into one part for each worker. The last one gets the rest;
-// of a disk of less than a sector for each, all of it.
+// divide cuts a disk into one part for each worker. The last one gets the rest, or all
+// of a disk with less than a sector for each.
 func divide(size int64, workers int) []vcenter.Extent {
 	parts := make([]vcenter.Extent, workers)
 	each := size / int64(workers) / sectorBytes * sectorBytes
@@ -35,8 +34,8 @@ func chunks(part vcenter.Extent, limit int64) []vcenter.Extent {
 	return pieces
 }
 
-// coalesce merges extents that are at most gap bytes apart, and what is between
-// them, as long as the whole is not longer than limit.
+// coalesce joins extents that are at most gap bytes apart, including what is between
+// them, as long as the result is not longer than limit.
 func coalesce(extents []vcenter.Extent, gap, limit int64) []vcenter.Extent {
 	var merged []vcenter.Extent
 	for _, one := range extents {
@@ -74,8 +73,8 @@ func deal(extents []vcenter.Extent, workers int) [][]vcenter.Extent {
 	return shares
 }
 
-// halves cuts every worker's share so that about half of all pieces are in the
-// first part, and at least one is: the point copy/N is between them.
+// halves cuts every share so that about half of all pieces, and at least one, are in
+// the first part. The point copy/N is between them.
 func halves(shares [][]vcenter.Extent) (first, second [][]vcenter.Extent) {
 	total := 0
 	for _, share := range shares {
@@ -97,8 +96,8 @@ func halves(shares [][]vcenter.Extent) (first, second [][]vcenter.Extent) {
 	return first, second
 }
 
-// bisect cuts the only piece of a plan in two, so that a run can be stopped half
-// way through it. A plan with more pieces, and a piece of one sector, stay.
+// bisect cuts the only piece of a plan in two, so that a run can be stopped half way.
+// It does not change a plan with more pieces, nor a piece of one sector.
 func bisect(shares [][]vcenter.Extent) [][]vcenter.Extent {
 	at, pieces := 0, 0
 	for i, share := range shares {

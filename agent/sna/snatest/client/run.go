@@ -11,9 +11,9 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// signals is which of SBC's two handlers of SIGTERM are there: none before its
-// nbdkits run, then one that removes the snapshot and exits, and from the first
-// connection on another one beside it that only disconnects and exits.
+// signals says which of SBC's two handlers of SIGTERM are installed: none before
+// its nbdkits run, then one that removes the snapshot and exits, and from the first
+// connection on a second one that only disconnects and exits.
 type signals struct{ removes, races bool }
 
 // Run is the whole life of the process.
@@ -38,9 +38,9 @@ func (r *Client) Run(ctx context.Context) {
 	r.log.Info("sbc ended", "error", err, "killed", killed, "terminated", terminated)
 }
 
-// cleansUp says whether SBC comes to the removal of its snapshot: not when it is
-// killed, not when an nbdkit did not start, and after a SIGTERM only if the
-// handler that removes it is alone or faster.
+// cleansUp says whether SBC removes its snapshot: not when it is killed, not when
+// an nbdkit did not start, and after a SIGTERM only if the handler that removes it
+// is the only one, or faster.
 func (r *Client) cleansUp(ctx context.Context, err error) bool {
 	switch cause := context.Cause(ctx); {
 	case errors.Is(cause, ErrTerminated):
@@ -62,7 +62,7 @@ func (r *Client) removeSnapshot() error {
 	return nil
 }
 
-// cycle is the part that a failure ends, whereupon SBC removes its snapshot.
+// cycle is the part after which SBC removes its snapshot, also if it fails.
 func (r *Client) cycle(ctx context.Context) error {
 	if err := r.login(ctx); err != nil {
 		return err
@@ -89,7 +89,7 @@ func (r *Client) cycle(ctx context.Context) error {
 	for position := range r.snapshot.Disks {
 		err := r.copyDisk(ctx, position)
 		if err != nil && r.snapshot.Gone.Err() != nil {
-			err = vcenter.ErrSnapshotGone // whatever it looked like from where it was met
+			err = vcenter.ErrSnapshotGone // the cause, whatever error it led to
 		}
 		if err != nil {
 			return fmt.Errorf("disk %d: %w", position, err)
@@ -107,8 +107,8 @@ func (r *Client) handlesSignals(connected bool) {
 	r.signals.removes, r.signals.races = true, r.signals.races || connected
 }
 
-// login is all that SBC does before it tells anybody anything: a wrong password
-// or an unknown VM ends it without a word.
+// login is all that SBC does before its first report: after a wrong password or an
+// unknown VM it ends without a report.
 func (r *Client) login(ctx context.Context) error {
 	r.phase("login")
 	if err := r.pass(ctx, "login"); err != nil {
@@ -120,9 +120,9 @@ func (r *Client) login(ctx context.Context) error {
 	return r.lookup
 }
 
-// takeSnapshot removes the snapshots of other backups of the VM first: SBC takes
-// any "sbak-*" for a leftover. That it cannot is logged and no more. An early
-// snapshot is taken before SBC would have logged in, so it says nothing of it yet.
+// takeSnapshot first removes the snapshots of other backups of the VM: SBC treats
+// any "sbak-*" as a leftover. It only logs if that fails. An early snapshot is
+// taken before the login, so it is not reported yet.
 func (r *Client) takeSnapshot(ctx context.Context, early bool) error {
 	r.phase("snapshot")
 	if err := r.pass(ctx, "snapshot"); err != nil {
@@ -163,7 +163,7 @@ func (r *Client) phase(name string) {
 	r.log.Info(name)
 }
 
-// update changes the run's visible state and wakes whoever waits for it.
+// update changes the visible state, and reports that it has changed.
 func (r *Client) update(change func(*RunState)) {
 	r.mu.Lock()
 	change(&r.state)
@@ -175,7 +175,7 @@ func (r *Client) updateDisk(position int, change func(*DiskState)) {
 	r.update(func(s *RunState) { change(&s.Disks[position]) })
 }
 
-// die is the process's end by SIGKILL: no clean-up, its snapshot stays.
+// die ends the process as SIGKILL does: without cleanup, its snapshot stays.
 func (r *Client) die() error {
 	r.kill(ErrKilled)
 	return ErrKilled
@@ -189,7 +189,7 @@ func (r *Client) linger(ctx context.Context, last bool) error {
 	return sleep(ctx, min(r.faults.Linger, 24*time.Hour))
 }
 
-// pass notes that the run came to a point and waits there while it is held.
+// pass waits at a point while it is held.
 func (r *Client) pass(ctx context.Context, point string) error {
 	gate := r.host.Points.Gate(point)
 	if gate == nil {
@@ -205,8 +205,8 @@ func (r *Client) pass(ctx context.Context, point string) error {
 	}
 }
 
-// snapshotPrefix begins the names of the snapshots of a job's kind. SBC removes
-// those of its own kind, and no others, before it takes one.
+// snapshotPrefix begins the snapshot names of a job's kind. SBC removes only those of
+// its own kind before it takes one.
 func snapshotPrefix(jobID string) string {
 	if strings.HasPrefix(jobID, "backup-") {
 		return "sbak-"

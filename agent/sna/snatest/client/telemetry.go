@@ -12,7 +12,7 @@ const telemetryTimeout = 10 * time.Second
 // The cadence of SBC's reports.
 const (
 	aggregatorTick   = 100 * time.Millisecond
-	snaInterval      = 2 * time.Second // between two looks at whether to report, or 1 %
+	snaInterval      = 2 * time.Second // between two reports, or 1 %
 	snaPercent       = 1.0
 	telemetryPercent = 10.0 // between two reports to the SHA, or TelemetryInterval
 )
@@ -70,9 +70,9 @@ func (p *progressAggregator) stop() {
 	<-p.ended
 }
 
-// maybeSend reports after two seconds or one percent. Of a total of 0, which
-// every disk below 1 GiB has, the percentage is no number or infinite: the SNA
-// then hears nothing, since JSON cannot say it, and the SHA hears 0.
+// maybeSend reports after two seconds or one percent. With a total of 0, which
+// every disk below 1 GiB has, the percentage is NaN or infinite: JSON cannot
+// contain it, so the SNA gets no report, and the SHA gets 0.
 func (p *progressAggregator) maybeSend(ctx context.Context) {
 	copied := p.copied.Load()
 	percent := float64(copied) / float64(p.total) * 100
@@ -95,23 +95,23 @@ func (p *progressAggregator) maybeSend(ctx context.Context) {
 	p.sentAt, p.percent = time.Now(), percent
 }
 
-// finish reports the end of the disk, in words that read as if it were the end
-// of the job, and to the SHA twice: "running" and "completed", with the total for
-// the bytes, then "completed" with nothing.
+// finish reports the end of the disk as if it were the end of the job. It tells the
+// SHA twice: "running" and "completed" with the total as bytes, then "completed"
+// without numbers.
 func (p *progressAggregator) finish(ctx context.Context) {
 	p.disk.tellSNA(Progress{Stage: "Transfer", Status: "completed", BytesTransferred: p.total, TotalBytes: p.total, Percent: 100})
 	p.disk.tellSHA(ctx, telemetry{Status: "running", CurrentPhase: "completed", BytesTransferred: p.total, TotalBytes: p.total})
 	p.disk.tellSHA(ctx, telemetry{Status: "completed", CurrentPhase: "completed"})
 }
 
-// tracker is what SBC remembers of its reports to the SHA, for all disks: after
-// the first one said 100 %, those of the others go by the time alone.
+// tracker is what SBC remembers of its reports to the SHA, for all disks: after the
+// first disk reported 100 %, the other disks report by time only.
 type tracker struct {
 	sentAt  time.Time
 	percent float64
 }
 
-// tellSHA posts one report, if it is due; that it fails is of no consequence.
+// tellSHA posts one report if it is due. A failure has no effect.
 func (d *diskRun) tellSHA(ctx context.Context, report telemetry) {
 	report.JobID, report.JobType, report.Disks = d.request.JobID, "backup", []struct{}{}
 	report.Timestamp = time.Now().Format(time.RFC3339)
@@ -140,7 +140,7 @@ func (d *diskRun) tellSHA(ctx context.Context, report telemetry) {
 	d.update(func(s *RunState) { s.Telemetry++ })
 }
 
-// isNumber says whether JSON can tell it.
+// isNumber says whether JSON can contain it.
 func isNumber(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
 
 // Progress is what SBC posts to the SNA.
@@ -154,7 +154,7 @@ type Progress struct {
 	Percent          float64 `json:"percent"`
 }
 
-// tellSNA reports progress, unless JSON cannot say it.
+// tellSNA reports progress, unless JSON cannot contain it.
 func (r *Client) tellSNA(update Progress) {
 	if isNumber(update.Percent) {
 		r.host.TellSNA(r.request.JobID, update)

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Answer is what becomes of the answer to a start. Except for AnswerRefuse, SBC
-// has been started by then, unless Faults.Inert.
+// Answer is how a start is answered. Except for AnswerRefuse, SBC has been started by
+// then, unless Faults.Inert.
 type Answer string
 
 // The answers that a start can get.
@@ -21,7 +21,7 @@ const (
 	AnswerNormal    Answer = ""
 	AnswerRefuse    Answer = "refuse"      // Status and Text; no SBC
 	AnswerFail      Answer = "fail-acting" // Status and Text, though SBC runs
-	AnswerHang      Answer = "hang"        // nothing, until the client leaves
+	AnswerHang      Answer = "hang"        // nothing, until the caller disconnects
 	AnswerReset     Answer = "reset"       // a TCP reset instead of an answer
 	AnswerGarbage   Answer = "garbage"     // 200 and no JSON
 	AnswerTruncated Answer = "truncated"   // 200 and half of the JSON
@@ -29,42 +29,42 @@ const (
 	AnswerWrongJob  Answer = "wrong-job"   // 200 for another job
 )
 
-// LostHandle says how long a handle stays open that an incremental copy lost.
+// LostHandle says how long a handle stays open that an incremental copy has lost.
 type LostHandle string
 
-// The lives of a lost handle.
+// The values of LostHandle.
 const (
-	// LostUntilCollected is the rule of the real SBC: it closes once 4 MiB were
-	// copied after it was lost, which is about when Go's collector comes by. A
-	// smaller copy leaves it open until the process ends.
+	// LostUntilCollected is what the real SBC does: the handle closes after 4 MiB
+	// more were copied, which is about when Go's collector runs. After a smaller
+	// copy it stays open until the process ends.
 	LostUntilCollected LostHandle = ""
 	LostAtOnce         LostHandle = "at-once"   // closes when it is lost
 	LostUntilEnd       LostHandle = "until-end" // closes with the process, after the removal of the snapshot
 )
 
 // Faults are the ways in which SNA and SBC can misbehave. Disks are named by
-// their position in VM.Disks. A run keeps the faults of the moment of its POST.
+// their position in VM.Disks. A run keeps the faults at the time of its POST.
 type Faults struct {
 	Answer Answer
 	Status int    // for AnswerRefuse and AnswerFail; 500 when 0
 	Text   string // for AnswerRefuse and AnswerFail
 	Inert  bool   // no SBC is started, whatever is answered
 	Delay  time.Duration
-	Late   bool // a start is acted on after Delay although its client has left
-	// CloseAtAccept closes that many of the next connections at once.
+	Late   bool // a start is executed after Delay even if its caller has disconnected
+	// CloseAtAccept closes so many of the next connections immediately.
 	CloseAtAccept int
 	DiscoverFails string // discovery answers 500 with this text
 
-	LoginFails bool // SBC ends before its snapshot and tells nobody
-	// QuiesceFails: vCenter refuses the snapshot. SBC ends, its progress for ever
+	LoginFails bool // SBC ends before its snapshot, without a report
+	// QuiesceFails: vCenter refuses the snapshot. SBC ends, and its progress stays
 	// "Creating Snapshot".
 	QuiesceFails bool
 	NbdkitFails  bool // SBC ends after its snapshot, which stays
 	// RemoveFails: vCenter refuses to remove snapshots. SBC ends with an error
-	// after all was reported; its snapshot stays, and so do older ones.
+	// after its last report; its snapshot and older ones stay.
 	RemoveFails bool
 	TermRemoves bool          // SIGTERM removes the snapshot, see Terminate of the simulator
-	LostHandle  LostHandle    // when the handle closes that an incremental loses
+	LostHandle  LostHandle    // when the lost handle of an incremental copy closes
 	DieInDisks  []int         // SBC is killed half way through the disk
 	SilentDisks []int         // the disk is never reported complete
 	ReportTwice bool          // every disk is reported complete twice
@@ -74,7 +74,7 @@ type Faults struct {
 	Pause       []string      // points to hold, see Hold of the simulator
 }
 
-// faultKinds is every fault's text form: the --fault flag and the fault endpoint.
+// faultKinds is the text form of every fault: for the --fault flag and the fault endpoint.
 var faultKinds = []struct {
 	name, value, help string
 	set               func(*Faults, string) error
@@ -86,12 +86,12 @@ var faultKinds = []struct {
 		func(f Faults) []string { return f.showRefusal(AnswerRefuse) },
 	},
 	{
-		"fail-acting", "STATUS[:TEXT]", "start SBC, yet answer STATUS",
+		"fail-acting", "STATUS[:TEXT]", "start SBC, but answer STATUS",
 		func(f *Faults, v string) error { return f.setRefusal(AnswerFail, v) },
 		func(f Faults) []string { return f.showRefusal(AnswerFail) },
 	},
 	{
-		"answer", "hang|reset|garbage|truncated|huge|wrong-job", "start SBC and spoil the answer",
+		"answer", "hang|reset|garbage|truncated|huge|wrong-job", "start SBC, but answer wrongly",
 		(*Faults).setAnswer, Faults.showAnswer,
 	},
 	{
@@ -99,16 +99,16 @@ var faultKinds = []struct {
 		flag(func(f *Faults) *bool { return &f.Inert }), shown("inert", func(f Faults) bool { return f.Inert }),
 	},
 	{
-		"delay", "DURATION", "wait before a start is acted on",
+		"delay", "DURATION", "wait before a start is executed",
 		duration(func(f *Faults) *time.Duration { return &f.Delay }),
 		func(f Faults) []string { return nonZero("delay", f.Delay) },
 	},
 	{
-		"late", "", "act on a start after the delay although its client has left",
+		"late", "", "execute a start after the delay even if its caller has disconnected",
 		flag(func(f *Faults) *bool { return &f.Late }), shown("late", func(f Faults) bool { return f.Late }),
 	},
 	{
-		"close-at-accept", "N", "close the next N connections at once",
+		"close-at-accept", "N", "close the next N connections immediately",
 		number(func(f *Faults) *int { return &f.CloseAtAccept }),
 		func(f Faults) []string { return nonZero("close-at-accept", f.CloseAtAccept) },
 	},
@@ -138,7 +138,7 @@ var faultKinds = []struct {
 		flag(func(f *Faults) *bool { return &f.TermRemoves }), shown("term-removes", func(f Faults) bool { return f.TermRemoves }),
 	},
 	{
-		"lost-handle", "at-once|until-end", "when the connection closes that an incremental loses", (*Faults).setLostHandle,
+		"lost-handle", "at-once|until-end", "when the lost connection of an incremental copy closes", (*Faults).setLostHandle,
 		func(f Faults) []string { return nonZero("lost-handle", f.LostHandle) },
 	},
 	{
@@ -162,7 +162,7 @@ var faultKinds = []struct {
 		func(f Faults) []string { return nonZero("linger", f.Linger) },
 	},
 	{
-		"slow", "BYTES", "copy at most so many bytes a second", (*Faults).setSlow,
+		"slow", "BYTES", "copy at most BYTES a second", (*Faults).setSlow,
 		func(f Faults) []string { return nonZero("slow", f.BytesPerSec) },
 	},
 	{

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The setters and renderers that faultKinds is made of.
+// The setters and renderers in faultKinds.
 
 func flag(field func(*Faults) *bool) func(*Faults, string) error {
 	return func(f *Faults, _ string) error {

@@ -18,7 +18,7 @@ const trackingBlockBytes = 64 << 10
 // trackingBlockBytes that is not all zeroes.
 type Generation map[int64][16]byte
 
-// changes remembers the generation of every change id that was given.
+// changes stores the generation of every change id.
 type changes struct {
 	mu    sync.Mutex
 	given map[string]Generation
@@ -33,8 +33,8 @@ func (c *changes) remember(changeID string, now Generation) {
 	c.given[changeID] = now
 }
 
-// since stands for QueryChangedDiskAreas: the parts of a disk that changed since
-// the id was given. As in vCenter, the id of another disk is an error, and so is
+// since simulates QueryChangedDiskAreas: the parts of a disk that changed since the
+// id was given. As in vCenter, the id of another disk is an error, and so is
 // an empty one.
 func (c *changes) since(changeID, own string, now Generation, capacity int64) ([]Extent, error) {
 	c.mu.Lock()
@@ -119,8 +119,8 @@ func IsZero(p []byte) bool {
 	return bytes.Equal(p, zeroes[:len(p)])
 }
 
-// ParseChangeID splits "<uuid>/<number>" as SBC does; ok is false for an id it
-// calls invalid.
+// ParseChangeID splits "<uuid>/<number>" as SBC does; ok is false for an id that SBC
+// treats as invalid.
 func ParseChangeID(id string) (uuid string, ok bool) {
 	parts := strings.Split(id, "/")
 	if len(parts) != 2 {

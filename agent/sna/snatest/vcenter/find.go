@@ -12,10 +12,9 @@ var (
 	errManyVMs  = errors.New("resolves to multiple vms")
 )
 
-// find looks a VM up as find.Finder of govmomi does for SBC: the path is a
-// pattern, each segment of it is for path.Match, so *, ? and [ match other VMs,
-// and a backslash takes that from them. A name that equals its segment as it is
-// counts too.
+// find finds a VM as find.Finder of govmomi does for SBC: each segment of the path is a
+// pattern of path.Match, so *, ? and [ match other VMs, and a backslash escapes
+// them. A name that equals its segment literally matches, too.
 func find(vms []VM, pattern string) (VM, error) {
 	var found []VM
 	for _, vm := range vms {
@@ -45,7 +44,7 @@ func (vm VM) matches(pattern string) (bool, error) {
 	if !strings.HasPrefix(pattern, "/") {
 		at = 2 // relative to the datacenter's folder of VMs
 	}
-	if last := len(segments) - 1; segments[last] == "..." { // all that is below (findRoot of govmomi's finder), whatever it is called
+	if last := len(segments) - 1; segments[last] == "..." { // everything below, with any name (findRoot of govmomi's finder)
 		return at+last < len(names) && path.Join(segments[:last]...) == path.Join(names[at:at+last]...), nil
 	}
 	for ; at < len(names) && len(segments) > 0; at++ {

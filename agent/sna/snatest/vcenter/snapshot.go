@@ -17,7 +17,7 @@ type Snapshot struct {
 	VM    string // inventory path
 	JobID string
 	Disks []SnapshotDisk
-	// fileBytes are the VMDK files of all its disks, by which SBC counts.
+	// fileBytes is the size of the VMDK files of all disks, which SBC counts.
 	FileBytes int64
 	// gone ends with errSnapshotGone when the snapshot is removed.
 	Gone context.Context
@@ -42,7 +42,7 @@ type snapshots struct {
 	uuids    map[string]string // by VM and disk key
 }
 
-// count adds what a disk takes on its datastore: of a thin disk, what was written.
+// count adds the size of a disk on its datastore: of a thin disk, what was written.
 func (taken *Snapshot) count(disk Disk, file *os.File) error {
 	if disk.FileBytes > 0 {
 		taken.FileBytes += disk.FileBytes
@@ -64,11 +64,11 @@ func (all *snapshots) add(taken *Snapshot, vm VM, tracked bool) {
 	all.alive = append(all.alive, taken)
 }
 
-// nextChangeID makes ids as VMware does: "52 de c0 ...-.../7", a UUID that stays
-// with the disk and a number that grows. The UUID is new in every simulator, as
-// after a reset of change tracking: older ids then lead to a full copy. So does
-// that of another disk, at the same key or not. A disk that is not tracked gets a
-// new one every time, to the same end.
+// nextChangeID makes ids as VMware does: "52 de c0 ...-.../7", a UUID of the disk and
+// a growing number. The UUID is new in every simulator, as after a reset of change
+// tracking: older ids then lead to a full copy. So does the UUID of another disk,
+// also at the same key. A disk without tracking gets a new UUID every time, for the
+// same result.
 func (all *snapshots) nextChangeID(vm VM, one Disk, tracked bool) string {
 	if all.uuids == nil {
 		all.uuids, all.sequence = make(map[string]string), make(map[string]int)
@@ -88,7 +88,7 @@ func (all *snapshots) nextChangeID(vm VM, one Disk, tracked bool) string {
 	return fmt.Sprintf("%s/%d", uuid, all.sequence[uuid])
 }
 
-// removeOf deletes every snapshot of a VM with a prefix, and returns their names:
+// removeOf removes every snapshot of a VM with a prefix, and returns their names. It is
 // the first thing that an SBC does.
 func (all *snapshots) removeOf(vmPath, prefix string) []string {
 	var names []string
@@ -126,7 +126,7 @@ func (all *snapshots) removeIf(doomed func(*Snapshot) bool) {
 func (taken *Snapshot) close() {
 	taken.drop(ErrSnapshotGone)
 	for _, disk := range taken.Disks {
-		_ = disk.File.Close() // only read from, or of no use any more
+		_ = disk.File.Close() // only read from, or no longer used
 	}
 }
 

@@ -21,11 +21,11 @@ func sourceSize(path string) (int64, error) {
 	return file.Seek(0, io.SeekEnd)
 }
 
-// lockSources takes an exclusive flock on every source at once, so that no writer
-// that holds a shared one is in the middle of anything. It holds none while it
-// waits for another: writers may lock in any order.
+// lockSources takes an exclusive flock on all sources together, so that no writer with
+// a shared lock is in the middle of a write. It holds none while it waits: writers
+// may lock in any order.
 func lockSources(ctx context.Context, disks []Disk) (unlock func(), err error) {
-	const interval = 2 * time.Millisecond // flock(2) itself cannot be given up
+	const interval = 2 * time.Millisecond // flock(2) itself cannot be cancelled
 	files := make(map[string]*os.File)
 	unlock = func() {
 		for _, file := range files {
@@ -68,7 +68,7 @@ func tryLock(files map[string]*os.File) error {
 			continue
 		}
 		for _, locked := range files {
-			_ = unix.Flock(int(locked.Fd()), unix.LOCK_UN) // no lock to lose is no error
+			_ = unix.Flock(int(locked.Fd()), unix.LOCK_UN) // it is no error if there was no lock
 		}
 		return err
 	}
@@ -93,14 +93,13 @@ func (v *VCenter) copySource(disk Disk) (*os.File, error) {
 		file.Truncate(disk.CapacityBytes),
 	)
 	if err != nil {
-		_ = file.Close() // the error above is the one to tell
+		_ = file.Close() // the error above is reported
 		return nil, err
 	}
 	return file, nil
 }
 
-// cloneOrCopy shares the blocks where the file system can, else copies those
-// that hold data.
+// cloneOrCopy shares the blocks if the file system can do that, else copies the data.
 func cloneOrCopy(to, from *os.File, capacity int64) error {
 	if unix.IoctlFileClone(int(to.Fd()), int(from.Fd())) == nil {
 		return nil

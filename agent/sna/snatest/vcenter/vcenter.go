@@ -11,8 +11,8 @@ import (
 
 // Options say how a vCenter takes snapshots.
 type Options struct {
-	Dir              string                            // holds the snapshots, which have no names there
-	ReadInPlace      bool                              // the sources themselves are read instead of a copy
+	Dir              string                            // of the snapshots, which have no names there
+	ReadInPlace      bool                              // read the sources themselves instead of a copy
 	NoChangeTracking bool                              // no later run can be incremental
 	Quiesce          func(vmPath string) (thaw func()) // is called before a snapshot is taken, thaw after
 }
@@ -80,7 +80,7 @@ func (v *VCenter) At(path string) (VM, bool) {
 	return VM{}, false
 }
 
-// TakeSnapshot takes a snapshot of all disks of a VM. Nobody who honours Quiesce or a flock on the sources writes between the first byte copied and the last.
+// TakeSnapshot takes a snapshot of all disks of a VM. No writer that follows Quiesce, or locks the sources, writes while they are copied.
 func (v *VCenter) TakeSnapshot(ctx context.Context, vm VM, name, jobID string) (*Snapshot, error) {
 	thaw := v.options.Quiesce(vm.Path)
 	defer thaw()

@@ -36,7 +36,7 @@ type Disk struct {
 	UUID string `json:"uuid,omitempty"`
 }
 
-// complete checks a VM and fills in what its file may leave out.
+// complete checks a VM and fills in optional fields.
 func (vm VM) complete() (VM, error) {
 	if !strings.HasPrefix(vm.Path, "/") {
 		return vm, fmt.Errorf("vm %q: path must be an inventory path, such as /DC1/vm/pgtest1", vm.Path)

@@ -14,12 +14,12 @@ import (
 	"github.com/sendense/backup-agent/cmd/internal/bench/host"
 )
 
-// A Part of the report: one table, and how its figures came about.
+// A Part of the report: one table, and how its figures were measured.
 type Part struct {
 	Title, Method string
 	Head          []string
 	rows          [][]string
-	Note          string // what was found in this run
+	Note          string // a note about this run
 }
 
 // Add adds a row.
@@ -47,8 +47,8 @@ func cells(texts []string) table.Row {
 	return row
 }
 
-// A report is what docs/benchmarks.md holds.
-type report struct {
+// A Report is the contents of docs/benchmarks.md.
+type Report struct {
 	rounds  int
 	began   time.Time
 	machine []string // at the beginning
@@ -56,8 +56,8 @@ type report struct {
 }
 
 // New begins a report of so many rounds, whose images lie on disk.
-func New(disk string, rounds int) *report {
-	return &report{rounds: rounds, began: time.Now(), machine: machine(disk)}
+func New(disk string, rounds int) *Report {
+	return &Report{rounds: rounds, began: time.Now(), machine: machine(disk)}
 }
 
 const preface = `# Benchmarks
@@ -70,7 +70,7 @@ most. A ratio of times below 1 says that the agent is faster. One round before t
 `
 
 // Text is the report as Markdown.
-func (r *report) Text() string {
+func (r *Report) Text() string {
 	var b strings.Builder
 	b.WriteString(preface)
 	fmt.Fprintf(&b, "\nRun of %s, %d rounds.\n\n", r.began.UTC().Format("2006-01-02 15:04 UTC"), r.rounds)
@@ -83,7 +83,7 @@ func (r *report) Text() string {
 	return b.String()
 }
 
-// machine is what the figures depend on.
+// machine describes what the figures depend on.
 func machine(disk string) []string {
 	lines := []string{
 		fmt.Sprintf("%d CPUs (%s), %s, load %s when the run began", runtime.NumCPU(), field("/proc/cpuinfo", "model name"),
@@ -115,7 +115,7 @@ func fsName(kind int64) string {
 	return fmt.Sprintf("type %#x", kind)
 }
 
-// field is the value of the first line of a file of the kernel's that begins with the name.
+// field is the value in the first line of a file that begins with the name.
 func field(path, name string) string {
 	text, _ := os.ReadFile(path)
 	for line := range strings.Lines(string(text)) {

@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// A Contender is one of several ways to the same end. run does it once and says what of that counts; what it needs before and
-// cleans up after does not.
+// A Contender is one of several ways to do the same. Run does it once and returns the time that counts, without preparation and
+// cleanup.
 type Contender struct {
 	Name string
 	Run  func(context.Context) (time.Duration, error)
 }
 
-// Times are what each contender took, in the order of the rounds.
+// Times are the times of each contender, in the order of the rounds.
 type Times map[string][]time.Duration
 
-// TakeTurns runs every contender once, then every one again: what makes the machine slower for a while meets all of them. Before
-// the first round that counts there is one that does not.
+// TakeTurns runs every contender once, then every one again, so that a slow period of the machine affects all of them. The first round
+// does not count.
 func TakeTurns(ctx context.Context, rounds int, all []Contender) (Times, error) {
 	t := Times{}
 	for round := range rounds + 1 {
@@ -37,7 +37,7 @@ func TakeTurns(ctx context.Context, rounds int, all []Contender) (Times, error) 
 	return t, nil
 }
 
-// Spread is what becomes of several figures.
+// Spread summarizes several figures.
 type Spread struct{ Median, least, most float64 }
 
 // SpreadOf is the median, the least and the most of figures.
@@ -50,7 +50,7 @@ func SpreadOf(figures []float64) Spread {
 	return Spread{Median: (sorted[(n-1)/2] + sorted[n/2]) / 2, least: sorted[0], most: sorted[n-1]}
 }
 
-// Of is the spread of what a contender took, in milliseconds.
+// Of is the spread of the times of a contender, in milliseconds.
 func (t Times) Of(name string) Spread {
 	var figures []float64
 	for _, d := range t[name] {
@@ -75,7 +75,7 @@ func (s Spread) String() string {
 	return fmt.Sprintf("%s (%s-%s)", Figure(s.Median), Figure(s.least), Figure(s.most))
 }
 
-// Figure has three digits that matter.
+// Figure formats a figure with three significant digits.
 func Figure(f float64) string {
 	switch {
 	case f >= 100:

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Busy is the CPU time of a process and all its threads, to the nanosecond, which the clock ticks of its stat are too coarse for.
+// Busy is the CPU time of a process and all its threads, in nanoseconds; the clock ticks of its stat are too coarse.
 func Busy(pid int) (time.Duration, error) {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil || len(tasks) == 0 {
@@ -44,7 +44,7 @@ func CPUOf(pid int) (own, children time.Duration, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	_, rest, _ := strings.Cut(string(text), ") ") // the name may hold anything
+	_, rest, _ := strings.Cut(string(text), ") ") // the name may contain anything
 	fields := strings.Fields(rest)
 	if len(fields) < 15 {
 		return 0, 0, fmt.Errorf("/proc/%d/stat: %q", pid, text)

@@ -24,7 +24,7 @@ func Eventually(ctx context.Context, what string, done func() bool) error {
 	return nil
 }
 
-// Run runs a program to its end; what it wrote is in the error.
+// Run runs a program to its end; its output is in the error.
 func Run(ctx context.Context, name string, args ...string) error {
 	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err != nil {
@@ -45,7 +45,7 @@ func Appears(ctx context.Context, path string) error {
 	}
 }
 
-// Dialable polls until somebody listens.
+// Dialable polls until a port accepts connections.
 func Dialable(ctx context.Context, port string) error {
 	for deadline := time.Now().Add(Patience); ; time.Sleep(time.Millisecond) {
 		c, err := net.Dial("tcp", "127.0.0.1:"+port)
@@ -65,5 +65,5 @@ func FirstWord(path string) string {
 	return word
 }
 
-// Patience bounds every wait: what takes longer hangs.
+// Patience limits every wait.
 const Patience = 2 * time.Minute

@@ -36,7 +36,7 @@ type Hub struct {
 	programs string
 }
 
-// New starts the SNA and the daemon. What is on record already in dir stays.
+// New starts the SNA and the daemon. An existing database in dir stays.
 func New(ctx context.Context, programs, dir string) (*Hub, error) {
 	h := &Hub{Dir: dir, programs: programs}
 	for _, sub := range []string{"state", "repository", EncryptedRepository, "credentials"} {
@@ -67,8 +67,8 @@ func New(ctx context.Context, programs, dir string) (*Hub, error) {
 	return h, nil
 }
 
-// configuration of the daemon. A cancelled start leaves its VM and its ports free at once, so that the next round finds the
-// world as the last one did; the ports are many enough for the largest start twice.
+// configuration of the daemon. A cancelled start frees its VM and its ports at once, so that each round begins in the same state; there
+// are enough ports for the largest start twice.
 const configuration = `default_repository = "main"
 [agent]
 state_directory = "%[1]s/state"
@@ -99,7 +99,7 @@ const EncryptedRepository = "encrypted"
 
 func (h *Hub) config() string { return filepath.Join(h.Dir, "config.toml") }
 
-// log starts a process whose output goes to a file of the hub's.
+// start starts a process with its output in a file of the hub.
 func (h *Hub) start(cmd *exec.Cmd, name string) error {
 	f, err := os.OpenFile(filepath.Join(h.Dir, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -132,7 +132,7 @@ func (h *Hub) Boot(ctx context.Context) error {
 	}
 }
 
-// Halt stops the daemon and leaves the exports to themselves.
+// Halt stops the daemon. The exports continue.
 func (h *Hub) Halt() error {
 	if h.Client != nil {
 		_ = h.Client.Close()
@@ -150,7 +150,7 @@ func end(cmd **exec.Cmd) error {
 	return errors.Join(c.Process.Signal(syscall.SIGTERM), c.Wait())
 }
 
-// Close cancels what runs and stops both.
+// Close cancels running backups and stops daemon and SNA.
 func (h *Hub) Close(ctx context.Context) error {
 	var errs []error
 	if h.Client != nil {
@@ -161,7 +161,7 @@ func (h *Hub) Close(ctx context.Context) error {
 		}
 	}
 	errs = append(errs, h.Halt())
-	_ = end(&h.sna) // it dies of the signal
+	_ = end(&h.sna) // the signal ends it
 	return errors.Join(errs...)
 }
 
@@ -183,7 +183,7 @@ func (h *Hub) Ended(ctx context.Context, id string) (b rpc.Backup, err error) {
 	return b, errors.Join(err, waiting)
 }
 
-// Control has the simulated SNA do something; a nil body only asks for its state.
+// Control sends a command to the simulated SNA; a nil body only asks for its state.
 func (h *Hub) Control(what string, query url.Values, body any) error {
 	address := snaURL + "/sim/v1/" + what + "?" + query.Encode()
 	var resp *http.Response
@@ -207,7 +207,7 @@ func (h *Hub) Control(what string, query url.Values, body any) error {
 	return nil
 }
 
-// Hold has every copy stand still before it logs in: its exports are up, and nobody is connected.
+// Hold stops every client before its login: the exports are up, and nobody is connected.
 func (h *Hub) Hold() error { return h.Control("hold", url.Values{"point": {"login"}}, struct{}{}) }
 
 // Release lets the copies continue.

@@ -6,10 +6,10 @@ import (
 	"github.com/sendense/backup-agent/cmd/internal/bench/host"
 )
 
-// A bill is the CPU time that something cost, by who worked.
+// CPU is CPU time, by process.
 type CPU struct{ Systemd, Children, Bus, Daemon time.Duration }
 
-// Meter reads the CPU times since each began.
+// Meter reads the CPU times of the processes since their start.
 func (h *Hub) Meter() (b CPU, err error) {
 	pid, err := host.PIDOf("dbus-daemon")
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
 )
 
-// scraped are the families of metrics that the daemon tells of.
+// scraped are the daemon's metric families.
 type scraped map[string]*dto.MetricFamily
 
 func scrape() (scraped, error) {
@@ -75,7 +75,7 @@ func Phases() (phaseTimes, error) {
 	return t, nil
 }
 
-// Since tells what each phase took in the mean since an earlier look.
+// Since returns the mean time of each phase since an earlier reading.
 func (t phaseTimes) Since(before phaseTimes) string {
 	var parts []string
 	for _, p := range startPhases {

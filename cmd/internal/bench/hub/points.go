@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// RestorePoint makes a VM of one disk, and backs it up to the end. It returns the path of the image.
+// RestorePoint makes a VM of one disk and a complete backup of it. It returns the path of the image.
 func (h *Hub) RestorePoint(ctx context.Context, vm string, size int64) (string, error) {
 	if err := h.PutVM(ctx, vm, 1, size); err != nil {
 		return "", err
@@ -22,7 +22,7 @@ func (h *Hub) RestorePoint(ctx context.Context, vm string, size int64) (string, 
 	return h.Complete(ctx, vm, rpc.Full)
 }
 
-// Complete backs up a VM of one disk to the end.
+// Complete makes a complete backup of a VM of one disk.
 func (h *Hub) Complete(ctx context.Context, vm string, kind rpc.BackupType) (string, error) {
 	b, err := h.Client.StartBackup(ctx, rpc.StartRequest{VMName: vm, BackupType: kind})
 	if err != nil {

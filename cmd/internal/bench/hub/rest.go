@@ -7,7 +7,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/internal/bench/host"
 )
 
-// Rest is what the daemon costs at rest.
+// Rest is the cost of the idle daemon.
 type Rest struct{ Daemon, Systemd, Bus, Resident, Heap, Collected, Goroutines, Files float64 }
 
 // Rest watches the daemon for a while.
@@ -16,7 +16,7 @@ func (h *Hub) Rest(ctx context.Context) (r Rest, err error) {
 	if err != nil {
 		return r, err
 	}
-	select { // what came of the last request
+	select { // effects of the last request
 	case <-time.After(2 * time.Second):
 	case <-ctx.Done():
 		return r, ctx.Err()
@@ -55,7 +55,7 @@ func (h *Hub) Sizes(r *Rest) error {
 		return err
 	}
 	for name, into := range map[string]*float64{
-		// At how much it collects next is about twice what was in use when it last did.
+		// The next collection is at about twice the heap that was in use after the last.
 		"go_memstats_last_gc_time_seconds": &r.Collected,
 		"process_resident_memory_bytes":    &r.Resident, "go_memstats_next_gc_bytes": &r.Heap, "go_goroutines": &r.Goroutines, "process_open_fds": &r.Files,
 	} {
@@ -68,5 +68,5 @@ func (h *Hub) Sizes(r *Rest) error {
 	return nil
 }
 
-// Watched is how long the daemon is watched at rest.
+// Watched is how long the idle daemon is watched.
 const Watched = 10 * time.Second

@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// PutVM registers a VM with n sparse disks of the size with both sides.
+// PutVM registers a VM with n sparse disks with the simulated SNA and with the daemon.
 func (h *Hub) PutVM(ctx context.Context, name string, n int, size int64) error {
 	vm := rpc.VM{VMName: name, InventoryPath: "/DC1/vm/" + name}
 	simulated := snatest.VM{Name: name, Path: vm.InventoryPath}

@@ -14,8 +14,8 @@ func WriteRandom(path string, size int64) (int64, error) {
 	return size, WriteSource(path, "random", size)
 }
 
-// WriteRuns makes a disk of runs of data of 64 KiB to 4 MiB, as many between each length and its double, with about 3/8 of data; always
-// the same.
+// WriteRuns makes a disk with runs of data of 64 KiB to 4 MiB, evenly distributed by the logarithm of their length; about 3/8 of it is
+// data. It is the same every time.
 func WriteRuns(path string, size int64) (data int64, err error) {
 	return writeBlocks(path, size, func(random *rand.Rand, write func(at, length int64) error) error {
 		run := func(most float64) int64 { return dataBlock * int64(math.Exp(random.Float64()*math.Log(most))) }
@@ -30,7 +30,7 @@ func WriteRuns(path string, size int64) (data int64, err error) {
 	})
 }
 
-// WriteBetween makes a disk that looks empty where five samples of a request are taken.
+// WriteBetween makes a disk that is zero at the five samples of every request.
 func WriteBetween(path string, size int64) (int64, error) {
 	return writeBlocks(path, size, func(random *rand.Rand, write func(at, length int64) error) error {
 		for at := int64(2 << 20); at+dataBlock < size; at += 8 << 20 {

@@ -7,10 +7,10 @@ import (
 )
 
 // Scatter is the size of each change.
-const Scatter = 64 << 10 // what has changed at each place, in bytes
+const Scatter = 64 << 10 // bytes
 
-// WriteScattered makes a raw disk that holds only what has changed, never two places side by side. Of a kind as of a full backup:
-// all that changes is random, or half of it is zeroed, or only one place in eight changes.
+// WriteScattered makes a raw disk with only the changes, which are never adjacent. By kind, all changes are random data, half of them are
+// zeroes, or only one place in eight changes.
 func WriteScattered(path, kind string, size int64) (changed int64, err error) {
 	f, err := os.Create(path)
 	if err != nil {
@@ -18,7 +18,7 @@ func WriteScattered(path, kind string, size int64) (changed int64, err error) {
 	}
 	defer f.Close()
 	data, zeroes := make([]byte, Scatter), make([]byte, Scatter)
-	// A place moves within its 512 KiB, so that it meets the clusters of an image at every offset.
+	// The offset within each 512 KiB varies, so that changes begin anywhere in the clusters of an image.
 	for at, i := int64(0), int64(0); at+512<<10 <= size; at, i = at+512<<10, i+1 {
 		what := data
 		if i%Parts[kind] != 0 {

@@ -9,14 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Block is the size of what is random, zero or a hole.
+// Block is the unit of random data, zeroes and holes.
 const Block = 1 << 20
 
-// Kinds of data, by how many of the blocks are random: of "half" the others are zeroes that are written in the source, of
-// "sparse" they are holes.
+// Kinds of data. In "half zeroes" the blocks without random data are written zeroes, in "sparse" they are holes.
 var Kinds = []string{"random", "half zeroes", "sparse"}
 
-// Parts are of how many blocks of a kind one is random.
+// Parts: one of so many blocks of a kind is random.
 var Parts = map[string]int64{"random": 1, "half zeroes": 2, "sparse": 8}
 
 // WriteSource makes a raw disk of a kind.
@@ -45,7 +44,7 @@ func WriteSource(path, kind string, size int64) error {
 	return errors.Join(f.Truncate(size), f.Sync())
 }
 
-// Allocated is how much of the disk a file takes.
+// Allocated is how many bytes a file takes on the disk.
 func Allocated(path string) (int64, error) {
 	var st unix.Stat_t
 	err := unix.Stat(path, &st)

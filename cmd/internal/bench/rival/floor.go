@@ -22,12 +22,12 @@ import (
 	"github.com/sendense/backup-agent/units/pair"
 )
 
-// A floor is systemd's own share: one connection to the bus that stays open starts the very units that the agent would start,
-// as many at a time, and reads and checks nothing.
-type floor struct {
+// A Floor measures systemd's own share: one open connection to the bus starts the same units as the agent, as many at a time, and reads
+// and checks nothing.
+type Floor struct {
 	dir     string // a repository of its own
 	config  *config.Config
-	manager *units.Manager // for the properties, and to take the units away
+	manager *units.Manager // removes the units
 	bus     *systemd.Conn
 	serial  atomic.Int64
 	Without []string // properties of the service that are left out
@@ -37,13 +37,13 @@ const (
 	floorPort   = 20000 // and up; outside of the agent's range
 	FloorPrefix = "bench-floor-"
 	floorSlice  = "bench.slice"
-	// inFlight is the agent's own bound: more gain nothing.
+	// inFlight is the agent's own limit: a higher one is not faster.
 	inFlight = 16
 )
 
 // NewFloor connects to the bus. Its images lie below dir.
-func NewFloor(ctx context.Context, dir string) (*floor, error) {
-	f := &floor{dir: filepath.Join(dir, "floor"), config: config.Default()}
+func NewFloor(ctx context.Context, dir string) (*Floor, error) {
+	f := &Floor{dir: filepath.Join(dir, "floor"), config: config.Default()}
 	if err := os.MkdirAll(f.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -58,13 +58,13 @@ func NewFloor(ctx context.Context, dir string) (*floor, error) {
 }
 
 // Close closes both connections.
-func (f *floor) Close() error {
+func (f *Floor) Close() error {
 	f.bus.Close()
 	return f.manager.Close()
 }
 
 // images makes n images that belong to the exporters' user, as the agent makes them, in a directory of their own.
-func (f *floor) images(ctx context.Context, n int, size int64) ([]string, error) {
+func (f *Floor) images(ctx context.Context, n int, size int64) ([]string, error) {
 	dir := filepath.Join(f.dir, strconv.FormatInt(f.serial.Add(1), 10))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
@@ -76,8 +76,8 @@ func (f *floor) images(ctx context.Context, n int, size int64) ([]string, error)
 	return images, MakeImages(ctx, images, size, FullImage...)
 }
 
-// give makes a directory and what is in it the exporters' own.
-func (f *floor) give(dir string) error {
+// give gives a directory with its contents to the exporters' user.
+func (f *Floor) give(dir string) error {
 	u, err := user.Lookup(f.config.Agent.ExporterUser)
 	if err != nil {
 		return err
@@ -106,7 +106,7 @@ func MakeImages(ctx context.Context, images []string, size int64, options ...str
 }
 
 // specs are the pairs of units that serve the images.
-func (f *floor) specs(images []string) ([]pair.Spec, error) {
+func (f *Floor) specs(images []string) ([]pair.Spec, error) {
 	specs := make([]pair.Spec, len(images))
 	for i, image := range images {
 		name := fmt.Sprintf("%s%d-disk%d", FloorPrefix, f.serial.Add(1), i)
@@ -123,7 +123,7 @@ func (f *floor) specs(images []string) ([]pair.Spec, error) {
 }
 
 // Start starts the pairs and returns when every job is done.
-func (f *floor) Start(ctx context.Context, specs []pair.Spec) error {
+func (f *Floor) Start(ctx context.Context, specs []pair.Spec) error {
 	var group errgroup.Group
 	group.SetLimit(inFlight)
 	for _, s := range specs {
@@ -145,8 +145,8 @@ func (f *floor) Start(ctx context.Context, specs []pair.Spec) error {
 	return group.Wait()
 }
 
-// StartInTurn starts them one after another, each when the port of the one before can be dialled.
-func (f *floor) StartInTurn(ctx context.Context, specs []pair.Spec) error {
+// StartInTurn starts them one after another, each when the port of the one before accepts connections.
+func (f *Floor) StartInTurn(ctx context.Context, specs []pair.Spec) error {
 	for i := range specs {
 		if err := f.Start(ctx, specs[i:i+1]); err != nil {
 			return err
@@ -158,7 +158,7 @@ func (f *floor) StartInTurn(ctx context.Context, specs []pair.Spec) error {
 	return nil
 }
 
-func (f *floor) remove(ctx context.Context, specs []pair.Spec) error {
+func (f *Floor) remove(ctx context.Context, specs []pair.Spec) error {
 	var group errgroup.Group
 	group.SetLimit(inFlight)
 	for _, s := range specs {

@@ -12,7 +12,7 @@ import (
 )
 
 // TimeStart starts as many pairs of units as there are disks, and removes them.
-func (f *floor) TimeStart(ctx context.Context, disks int, start func(context.Context, []pair.Spec) error, withImages bool) (took time.Duration, err error) {
+func (f *Floor) TimeStart(ctx context.Context, disks int, start func(context.Context, []pair.Spec) error, withImages bool) (took time.Duration, err error) {
 	began := time.Now()
 	images, err := f.images(ctx, disks, DiskOfStart)
 	if err != nil {
@@ -34,8 +34,8 @@ func (f *floor) TimeStart(ctx context.Context, disks int, start func(context.Con
 	return took, errors.Join(err, f.remove(ctx, specs))
 }
 
-// Cpu starts and removes pairs, and tells what one of them cost PID 1 and its children.
-func (f *floor) Cpu(ctx context.Context) (own, children time.Duration, err error) {
+// CPU starts and removes pairs, and returns the CPU time of PID 1 and its children for one of them.
+func (f *Floor) CPU(ctx context.Context) (own, children time.Duration, err error) {
 	images, err := f.images(ctx, PairsOfUnit, DiskOfStart)
 	if err != nil {
 		return 0, 0, err
@@ -57,8 +57,8 @@ func (f *floor) Cpu(ctx context.Context) (own, children time.Duration, err error
 	return (own1 - own0) / PairsOfUnit, (children1 - children0) / PairsOfUnit, err
 }
 
-// PairsOfUnit is how many pairs are started for one figure: CPU time of children is told in hundredths of a second.
+// PairsOfUnit is how many pairs are started for one figure, because the CPU time of children has a resolution of 10 ms.
 const PairsOfUnit = 16
 
-// DiskOfStart is the size of a disk that is only started: it is empty, and no byte of it is copied.
+// DiskOfStart is the size of a disk that is only started: it is empty, and nothing is copied.
 const DiskOfStart = 1 << 30

@@ -18,24 +18,23 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// An SBC copies a disk as the real backup client does in a full copy: requests of 32 MiB over the second of two connections, each
-// by one of several workers that have a part of the disk each; WRITE_ZEROES where five samples are zero, and the data where that is
-// refused.
+// An SBC copies a disk as the real backup client does in a full copy: requests of 32 MiB over the second of two connections, from several
+// workers with a part of the disk each; WRITE_ZEROES where five samples are zero, and the data if that is refused.
 type SBC struct {
 	Workers int
-	exact   bool // reads all of what it calls zero
+	exact   bool // reads all data before it sends WRITE_ZEROES
 }
 
 const (
-	SbcRequest = 32 << 20
+	SBCRequest = 32 << 20
 	sbcSample  = 8 << 10
 )
 
-// A copied is what became of one copy.
+// Copied is the result of a copy.
 type copied struct {
 	Took     time.Duration
 	Received int64 // data that was sent
-	refused  int64 // zeroes that were
+	refused  int64 // refused WRITE_ZEROES
 }
 
 // Copy copies a source to an export, and flushes it.
@@ -66,9 +65,9 @@ func (c SBC) Copy(ctx context.Context, source, addr, export string) (done copied
 			end = size
 		}
 		group.Go(func() error {
-			buffer := make([]byte, SbcRequest)
-			for at := begin; at < end; at += SbcRequest {
-				if err := c.chunk(second, f, buffer[:min(SbcRequest, end-at)], at, &received, &refused); err != nil {
+			buffer := make([]byte, SBCRequest)
+			for at := begin; at < end; at += SBCRequest {
+				if err := c.chunk(second, f, buffer[:min(SBCRequest, end-at)], at, &received, &refused); err != nil {
 					return err
 				}
 			}
@@ -82,7 +81,7 @@ func (c SBC) Copy(ctx context.Context, source, addr, export string) (done copied
 	return copied{time.Since(began), received.Load(), refused.Load()}, err
 }
 
-// chunk copies one request's worth.
+// chunk copies one request.
 func (c SBC) chunk(p *pipe, source io.ReaderAt, data []byte, at int64, received, refused *atomic.Int64) error {
 	zero, err := c.looksZero(source, data, at)
 	if err != nil {
@@ -105,7 +104,7 @@ func (c SBC) chunk(p *pipe, source io.ReaderAt, data []byte, at int64, received,
 	return p.do(cmdWrite, at, len(data), data)
 }
 
-// looksZero looks at the samples, or at everything.
+// looksZero examines the samples, or everything.
 func (c SBC) looksZero(source io.ReaderAt, data []byte, at int64) (bool, error) {
 	if c.exact {
 		_, err := source.ReadAt(data, at)
@@ -144,13 +143,13 @@ const (
 	replyBytes               = 16
 )
 
-// A pipe is a connection with several requests under way. An nbd.Conn has one.
+// A pipe is a connection with several requests in progress. An nbd.Conn has one.
 type pipe struct {
 	conn    net.Conn
-	mu      sync.Mutex // of what is below, and of writing
+	mu      sync.Mutex // guards what follows, and writing
 	waiting map[uint64]chan error
 	next    uint64
-	read    chan struct{} // closed when nothing more comes
+	read    chan struct{} // closed after the last reply
 }
 
 func dialPipe(ctx context.Context, addr, export string) (*pipe, error) {
@@ -163,7 +162,7 @@ func dialPipe(ctx context.Context, addr, export string) (*pipe, error) {
 	return p, nil
 }
 
-// Close ends it as SBC does, without a farewell.
+// Close ends it as SBC does, without NBD_CMD_DISC.
 func (p *pipe) Close() error {
 	err := p.conn.Close()
 	<-p.read
@@ -199,7 +198,7 @@ func (p *pipe) do(command uint16, at int64, length int, data []byte) error {
 	}
 }
 
-// replies hands each reply to whom it is for.
+// replies passes each reply to its request.
 func (p *pipe) replies() {
 	defer close(p.read)
 	reply := make([]byte, replyBytes)

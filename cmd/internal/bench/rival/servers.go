@@ -16,14 +16,14 @@ import (
 	"github.com/sendense/backup-agent/cmd/internal/bench/host"
 )
 
-// A Server is what a user could serve images with in place of the agent. start returns when every image is served; the
-// servers' processes are in a process group that stop ends.
+// A Server is an alternative to the agent for serving images. Start returns when every image is served; Stop of Served ends its
+// processes.
 type Server struct {
 	Name  string
 	Start func(ctx context.Context, s *Served) error
 }
 
-// Served is what a server serves, and on which ports.
+// Served are the images that a server serves, and their ports.
 type Served struct {
 	Dir    string
 	Images []string
@@ -32,17 +32,17 @@ type Served struct {
 
 const serverPort = 21000 // and up
 
-// Port is that of the image of a number.
+// Port is the port of an image.
 func (s *Served) Port(i int) string { return strconv.Itoa(serverPort + i) }
 
-// PID is the file with the process that serves an image, which Stop ends.
+// PID is the PID file of the process that serves an image, which Stop ends.
 func (s *Served) PID(i int) string {
 	path := filepath.Join(s.Dir, fmt.Sprintf("%d.pid", i))
 	s.pids = append(s.pids, path)
 	return path
 }
 
-// Stop ends every server by SIGTERM, and waits for it: only then is what was written on the disk.
+// Stop ends every server with SIGTERM, and waits for it: only then all data is on the disk.
 func (s *Served) Stop(ctx context.Context) error {
 	var errs []error
 	for _, path := range s.pids {
@@ -55,7 +55,7 @@ func (s *Served) Stop(ctx context.Context) error {
 		_ = exec.Command("kill", pid).Run()
 		errs = append(errs, host.Eventually(ctx, "process "+pid+" ends", func() bool {
 			_, err := os.Stat("/proc/" + pid)
-			_ = exec.Command("kill", pid).Run() // qemu-nbd loses one that comes right after its start
+			_ = exec.Command("kill", pid).Run() // qemu-nbd may lose a signal right after its start
 			return err != nil
 		}))
 		_ = os.Remove(path)
@@ -71,11 +71,11 @@ func (s *Served) originalOptions(i int) []string {
 	}
 }
 
-// AgentOptions are those that the agent gives.
+// AgentOptions are the agent's.
 var AgentOptions = []string{"--cache=none", "--aio=io_uring", "--discard=unmap", "--detect-zeroes=unmap"}
 
 var (
-	// original is the predecessor's way: one after another, and a poll of the port, which proves nothing.
+	// Original is the predecessor's way: one after another, and a poll of the port, which proves nothing.
 	Original = Server{Name: "one after another, TCP poll", Start: func(ctx context.Context, s *Served) error {
 		for i, image := range s.Images {
 			cmd := exec.Command("qemu-nbd", append(s.originalOptions(i), image)...)
@@ -83,7 +83,7 @@ var (
 				return err
 			}
 			go func() { _ = cmd.Wait() }()
-			// Its own PID file comes after it listens.
+			// It writes its own PID file after it listens.
 			if err := os.WriteFile(s.PID(i), []byte(strconv.Itoa(cmd.Process.Pid)), 0o644); err != nil {
 				return err
 			}
@@ -98,7 +98,7 @@ var (
 		err := s.Shell(ctx, func(i int, image string) []string {
 			return []string{"nbdkit", "--pidfile=" + s.PID(i), "--ipaddr=127.0.0.1", "--port=" + s.Port(i), "file", image, "cache=none"}
 		})
-		for _, path := range s.pids { // what it serves by, says nbdkit(1)
+		for _, path := range s.pids { // nbdkit is ready when its PID file exists (nbdkit(1))
 			err = errors.Join(err, host.Appears(ctx, path))
 		}
 		return err
@@ -108,7 +108,7 @@ var (
 	}}
 )
 
-// BareWith is a shell that starts them all with these options and waits for them.
+// BareWith starts them all from a shell, with these options, and waits for them.
 func BareWith(options []string) Server {
 	return Server{Name: "bare qemu-nbd, from a shell", Start: func(ctx context.Context, s *Served) error {
 		return s.Shell(ctx, func(i int, image string) []string {
@@ -118,7 +118,7 @@ func BareWith(options []string) Server {
 	}}
 }
 
-// Shell runs one command for each image, all at the same time, and waits for their ends: they leave the servers behind.
+// Shell runs one command for each image, all at the same time, and waits for them to end. The servers continue.
 func (s *Served) Shell(ctx context.Context, command func(i int, image string) []string) error {
 	var script strings.Builder
 	for i, image := range s.Images {
@@ -147,8 +147,8 @@ func (s *Served) storageDaemon() []string {
 	return args
 }
 
-// TimeStart serves new images, and stops. The time that the images take does not count.
-func (way Server) TimeStart(ctx context.Context, f *floor, disks int) (took time.Duration, err error) {
+// TimeStart serves new images, and stops. The time to make the images does not count.
+func (way Server) TimeStart(ctx context.Context, f *Floor, disks int) (took time.Duration, err error) {
 	images, err := f.images(ctx, disks, DiskOfStart)
 	if err != nil {
 		return 0, err

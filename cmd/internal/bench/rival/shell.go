@@ -20,9 +20,9 @@ import (
 // ByShell is the name of the contender.
 const ByShell = "a shell: qemu-img, busctl, systemctl"
 
-// TimeShell starts as many pairs of units as there are disks by a shell script: it makes the images, sends the same requests as
-// the agent, and polls until every unit is active. Then it removes them.
-func (f *floor) TimeShell(ctx context.Context, disks int) (took time.Duration, err error) {
+// TimeShell starts a pair of units for each disk with a shell script: it makes the images, sends the same requests as the agent, and polls
+// until every unit is active. Then it removes them.
+func (f *Floor) TimeShell(ctx context.Context, disks int) (took time.Duration, err error) {
 	dir := filepath.Join(f.dir, strconv.FormatInt(f.serial.Add(1), 10))
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return 0, err
@@ -63,7 +63,7 @@ func (f *floor) TimeShell(ctx context.Context, disks int) (took time.Duration, e
 	return took, errors.Join(err, f.remove(ctx, specs))
 }
 
-// properties are busctl's arguments for them.
+// properties are busctl's arguments for properties.
 func properties(all []systemd.Property) string {
 	words := []string{strconv.Itoa(len(all))}
 	for _, p := range all {
