@@ -7,13 +7,15 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/sendense/backup-agent/agent/agenttest"
 )
 
 // TestPromises: every test that README names as holding a promise is there, and every promise names one.
 func TestPromises(t *testing.T) {
 	tests := testsOf(t, "..")
 	text, err := os.ReadFile("../README.md")
-	must(t, err)
+	agenttest.Must(t, err)
 	_, table, found := strings.Cut(string(text), "| promise | held by |\n|---|---|\n")
 	if !found {
 		t.Fatal("README.md has no table of promises")
@@ -39,7 +41,7 @@ func testsOf(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
 	tests := map[string]bool{}
-	must(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	agenttest.Must(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
