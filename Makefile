@@ -34,6 +34,10 @@ demo: build ## back up a VM of three disks through real systemd and qemu-nbd, an
 	CGO_ENABLED=0 $(GO) build -o bin/ ./agent/sna/snatest/snasim ./units/systemdtest/testbed
 	@packaging/demo/run
 
+demo-page: build ## docs/demo.md, from what make demo prints
+	$(MAKE) --no-print-directory demo >bin/demo.out
+	packaging/demo/document <bin/demo.out >docs/demo.md
+
 test: deps ## every test, on real parts, with the race detector
 	$(GO) vet ./...
 	$(GO) test -race -timeout 40m ./...
