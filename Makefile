@@ -12,7 +12,7 @@ GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 LDFLAGS     := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build man completions demo test docs race crash-matrix fault-matrix power-matrix lint fmt deps fuzz clean
+.PHONY: all build man completions demo demo-page test docs race crash-matrix fault-matrix power-matrix lint fmt deps fuzz clean
 all: build
 
 build: deps ## the two programs, static
