@@ -17,6 +17,7 @@ var mayImport = map[string][]string{
 	"cmd/sendense-agent/crashtest":  {},
 	"cmd/sendensectl":               {"rpc", "agent/config", "cmd/internal/manual"},
 	"cmd/internal/manual":           {},
+	"cmd/internal/language":         {},
 	"cmd/internal/bench":            {"agent", "agent/record", "agent/config", "agent/sna/snatest", "agent/store", "nbd", "rpc", "units", "units/systemdtest"},
 	"rpc":                           {},
 	"rpc/internal/schema":           {"rpc"},
