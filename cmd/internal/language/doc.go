@@ -1,7 +1,6 @@
-// Package language has no code, only tests. They keep the worst words out of what a person reads: string literals of the programs,
-// the documents, the default configuration and what the packages bring.
+// Package language has no code, only tests. They keep the worst words out of the texts that a person reads: string literals of the
+// programs, documents, the default configuration and the files of the packages.
 //
-// The words are in words_test.go, each with what to write instead. They are riddles, words that a reader does not find in his field,
-// old English, British spelling, and second names for what has one already. It is no spell checker and no judge of style: a text that
-// passes may still be bad.
+// words_test.go lists the words, each with its replacement: riddles, old English, British spelling, and second names for things that
+// already have one. It is not a spell checker and does not judge style: a text that passes can still be bad.
 package language

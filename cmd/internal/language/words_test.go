@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// word is what a person must not read, and what to write instead.
+// word is a group of bad phrases and what to write instead.
 type word struct {
-	phrases string // each of one or more words, with ", " between them; in small letters
+	phrases string // in lower case, separated by ", "
 	instead string
 }
 
@@ -21,7 +21,7 @@ var words = []word{
 	{"link of a chain, links of a chain, link of the chain, links of the chain, link of its chain, links of its chain", "layer of a chain"},
 	{"is resting, are resting, was resting, the vm rests, vm rests, rested", "cools down"},
 	{"serves nothing, serve nothing, no run cares for", "orphan"},
-	{"as many as may", "the limit is reached"},
+	{"as may, as many as may", "the limit is reached"},
 	{"wait for a turn, waits for a turn, waits for its turn, wait for its turn, wait for their turn, waited for its turn", "queued"},
 	{"state file", "database"},
 
@@ -46,6 +46,10 @@ var words = []word{
 	{"told of, tell of, tells of", "reports; lists"},
 	{"said of", "reported about"},
 	{"sift, sifts, sifted, sifting", "filter"},
+	{"taken for, taken for good", "mistaken for; reported as"},
+	{"is another one, are other ones", "is a different one; was replaced"},
+	{"be spoken to", "cannot be reached"},
+	{"in good order", "cleanly"},
 
 	// Old or solemn English.
 	{"whoever, whosoever", "a client; a user; anybody who"},
@@ -62,15 +66,17 @@ var words = []word{
 	{"at the most, at the least", "at most; at least"},
 	{"that is to say", "that is"},
 	{"as ever", "as usual"},
+	{"all the same", "anyway; still"},
+	{"by way of, for want of, in vain, of late", "through; without; without success; recently"},
 	{"its own accord, their own accord, his own accord", "by itself"},
 	{"mend, mends, mended, mending, blemish, blemishes", "repair; damage"},
 	{"whilst, amongst, amidst, albeit, lest, hence, thence, whence, hither, whither, nought, naught", "(an everyday word)"},
 	{"thereof, therein, therefrom, whereof, wherein, whereupon, hereby, herewith", "(an everyday word)"},
 }
 
-// spellings are regular expressions for a single word in small letters.
+// spellings are regular expressions for British spellings of a single word, in lower case.
 var spellings = []struct{ pattern, instead string }{
-	// "cancelled" is the name of a state, and stays.
+	// "cancelled" is not listed: it is the name of a state.
 	{`\w*(behavi|col|fav|hon|neighb|lab|rum|vap|harb|end?eav)our\w*`, "-or-, as in behavior"},
 	{`\w*(normal|organ|serial|initial|recogn|synchron|optim|minim|maxim|author|summar|util|priorit|categor|final|general|local|standard|real|custom|emphas|special|central|parallel)is(e|es|ed|ing|er|ers|ation|ations)`, "-iz-, as in normalize"},
 	{`(anal|paral)ys(e|ed|ing)`, "-yz-, as in analyze"},
@@ -89,7 +95,7 @@ var spellings = []struct{ pattern, instead string }{
 
 var (
 	aWord    = regexp.MustCompile(`\w(?:[\w'-]*\w)?`)
-	aGap     = regexp.MustCompile(`^(?:\s|#|//)*$`) // a line may end between two words, and the next one begin with the sign of a comment
+	aGap     = regexp.MustCompile(`^(?:\s|#|//)*$`) // also the end of a line and the comment sign of the next one
 	spelling = func() *regexp.Regexp {
 		var all []string
 		for _, s := range spellings {
@@ -99,13 +105,13 @@ var (
 	}()
 )
 
-// phrase is one of the phrases, as words.
+// phrase is a bad phrase without its first word.
 type phrase struct {
 	rest    []string
 	instead string
 }
 
-// phrases has them by their first word.
+// phrases holds all bad phrases by their first word.
 var phrases = func() map[string][]phrase {
 	all := map[string][]phrase{}
 	for _, w := range words {
@@ -117,16 +123,16 @@ var phrases = func() map[string][]phrase {
 	return all
 }()
 
-// found is one place of a bad word in a text.
+// found is one bad phrase or spelling in a text.
 type found struct {
 	at            int // offset
 	text, instead string
 }
 
-// find lists the bad words of a text.
+// find lists the bad phrases and spellings in a text.
 func find(text string) (list []found) {
 	small := strings.ToLower(text)
-	if len(small) != len(text) { // a letter whose small form is longer: none of ours
+	if len(small) != len(text) { // a letter whose lower case has another length: offsets would differ
 		small = text
 	}
 	places := aWord.FindAllStringIndex(small, -1)
@@ -145,7 +151,8 @@ func find(text string) (list []found) {
 	return list
 }
 
-// end is where a phrase ends in a text whose next words are at places, the first of them being its own; 0 if the text has others.
+// end returns the offset at which the phrase ends in text, or 0 if text does not have it. places are the words of text, from the first
+// word of the phrase.
 func (p phrase) end(text string, places [][]int) int {
 	if len(places) <= len(p.rest) {
 		return 0
@@ -159,9 +166,9 @@ func (p phrase) end(text string, places [][]int) int {
 	return places[len(p.rest)][1]
 }
 
-var spelled = map[string]string{} // what misspelled said
+var spelled = map[string]string{} // results of misspelled
 
-// misspelled says how a word in small letters is spelled in American English, or "" if it is no British one that is known.
+// misspelled returns how to spell a word in lower case in American English, or "" if its spelling is not a known British one.
 func misspelled(word string) string {
 	instead, known := spelled[word]
 	if !known {
