@@ -112,11 +112,11 @@ func (p *rewritePlan) choose(chain []manifest.Manifest, onto string) error {
 	}
 	m.Parent, m.Type, m.RemovedDisks = onto, record.Incremental, nil
 	merged := ground - 1
-	before := record.Rewritten{}
+	before := record.Merged{}
 	if m.Merge != nil {
 		before = *m.Merge
 	}
-	m.Merge = &record.Rewritten{At: time.Now().UTC(), Merged: before.Merged + merged}
+	m.Merge = &record.Merged{At: time.Now().UTC(), Points: before.Points + merged}
 	below := manifest.Manifest{}
 	if onto == "" {
 		m.Type, m.Merge.Synthetic = record.Full, true

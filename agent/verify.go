@@ -154,7 +154,7 @@ func (a *Agent) restorePoint(id string) (record.Backup, error) {
 
 // exchanging refuses to look at a restore point whose directory is being exchanged for another.
 func exchanging(b record.Backup) error {
-	if b.Rewrite == nil || !b.Rewrite.Swapping {
+	if b.Merge == nil || !b.Merge.Committing {
 		return nil
 	}
 	e := errorf(Busy, "backup %s is being written anew", b.ID)

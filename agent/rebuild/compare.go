@@ -228,7 +228,7 @@ func (c *comparing) steady(id string) (b record.Backup, steady bool, err error) 
 	if errors.As(err, &missing) {
 		return b, false, nil
 	}
-	return b, err == nil && b.State == record.Completed && b.Rewrite == nil, err
+	return b, err == nil && b.State == record.Completed && b.Merge == nil, err
 }
 
 // missing looks at what is on record and was not in the repository when that was listed.
@@ -251,7 +251,7 @@ func (c *comparing) missing(vm string, b record.Backup) error {
 // both looks at what is in both.
 func (c *comparing) both(vm string, b record.Backup) error {
 	c.found.Points++
-	if b.Rewrite != nil || c.difference(vm, b) == nil {
+	if b.Merge != nil || c.difference(vm, b) == nil {
 		return c.ctx.Err()
 	}
 	// It may have been written anew, or deleted, between the two looks.

@@ -108,7 +108,7 @@ func (h *hub) rewritten(m manifest.Manifest, onto *manifest.Manifest) manifest.M
 	vm := nbd.DirName(m.VM.Name)
 	must(h.T, h.repo.RemovePoint(vm, m.BackupID))
 	again := newManifest(m.VM.Name, m.CreatedAt.Unix(), onto)
-	again.Merge = &record.Rewritten{At: time.Unix(1_800_000_000, 0), Merged: 1, Synthetic: onto == nil}
+	again.Merge = &record.Merged{At: time.Unix(1_800_000_000, 0), Points: 1, Synthetic: onto == nil}
 	return h.publish(again)
 }
 
@@ -178,7 +178,7 @@ func TestOlderDatabase(t *testing.T) {
 	}
 	h.finds(map[string]string{"missing " + chain[1].BackupID: ""})
 	b, err := h.db.Backup(chain[2].BackupID)
-	if err != nil || b.Parent != chain[0].BackupID || b.Rewritten == nil || b.Runs[0].Backing != "../"+chain[0].BackupID+"/"+chain[0].Disks[0].File {
+	if err != nil || b.Parent != chain[0].BackupID || b.Merged == nil || b.Runs[0].Backing != "../"+chain[0].BackupID+"/"+chain[0].Disks[0].File {
 		t.Errorf("%+v, %v", b, err)
 	}
 	if r := h.update(); len(r.Imported)+len(r.Corrected) != 0 || len(r.AlreadyThere) != 7 {
@@ -203,7 +203,7 @@ func TestNoDifference(t *testing.T) {
 
 	// It is being written anew, and its directory was exchanged: the record follows in a moment.
 	_, _, err = h.db.Update(chain[2].BackupID, time.Now(), func(b *record.Backup) error {
-		b.Rewrite = &record.Rewrite{Onto: chain[0].BackupID, StartedAt: time.Now()}
+		b.Merge = &record.Merge{NewParent: chain[0].BackupID, StartedAt: time.Now()}
 		return nil
 	})
 	must(t, err)

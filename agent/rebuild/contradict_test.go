@@ -24,7 +24,6 @@ func TestContradictions(t *testing.T) {
 	must(t, err)
 	deleted := h.chain("deleted", 1)[0]
 	for _, err := range []error{
-		h.db.Correct(deleted.BackupID, time.Now(), func(*record.Backup) {}),
 		func() error {
 			_, _, err := h.db.Update(deleted.BackupID, time.Now(), func(b *record.Backup) error { b.State = record.Deleting; return nil })
 			return err

@@ -137,12 +137,15 @@ func (b *builder) compare(m manifest.Manifest, repositoryID, directory string) (
 	}
 	what, rewritten := m.Disagrees(known)
 	switch {
-	case what == "" || known.Rewrite != nil: // the daemon brings a rewriting to its end
+	case what == "" || known.Merge != nil: // the daemon brings a rewriting to its end
 		return nil, false, nil
 	case !rewritten:
 		return fmt.Errorf("backup %s is on record as another one: %s: keep it; %s", m.BackupID, what, takenIn), false, nil
 	}
-	err = b.store.Correct(m.BackupID, time.Now(), m.Follow)
+	_, _, err = b.store.Update(m.BackupID, time.Now(), func(b *record.Backup) error {
+		m.Follow(b)
+		return nil
+	}, store.FromManifest())
 	if refused(err) {
 		return fmt.Errorf("its record is older than its manifest (%s) and is not corrected now: %w: run this again when that is over", what, err), false, nil
 	}
@@ -153,7 +156,7 @@ func (b *builder) compare(m manifest.Manifest, repositoryID, directory string) (
 func refused(err error) bool {
 	var read *store.ReadError
 	var state *store.StateError
-	var rewriting *store.RewritingError
+	var rewriting *store.MergingError
 	var missing *store.NotFoundError
 	var immutable *store.ImmutableError
 	return errors.As(err, &read) || errors.As(err, &state) || errors.As(err, &rewriting) || errors.As(err, &missing) || errors.As(err, &immutable)

@@ -31,7 +31,7 @@ func TestMergeTakesThePlace(t *testing.T) {
 	kept, err := os.ReadFile(filepath.Join(dir, m.Disks[1].File))
 	must(t, err)
 	after := m
-	after.Merge = &record.Rewritten{At: m.CreatedAt, Synthetic: true, Merged: 2}
+	after.Merge = &record.Merged{At: m.CreatedAt, Synthetic: true, Points: 2}
 	merge(t, r, m, m.Disks[0].File)
 	if got, err := r.Manifest("vm", m.BackupID); err != nil || got.Merge != nil {
 		t.Errorf("before anything is exchanged: %+v, %v", got, err)
@@ -39,7 +39,7 @@ func TestMergeTakesThePlace(t *testing.T) {
 	must(t, r.SealMerge("vm", after, []string{m.Disks[1].File}))
 	must(t, r.CommitMerge("vm", after))
 	got, err := r.Manifest("vm", m.BackupID)
-	if w := got.Merge; err != nil || w == nil || !w.At.Equal(after.Merge.At) || !w.Synthetic || w.Merged != 2 {
+	if w := got.Merge; err != nil || w == nil || !w.At.Equal(after.Merge.At) || !w.Synthetic || w.Points != 2 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if list, err := r.Merges(); err != nil || len(list) != 1 || list[0] != (Entry{VM: "vm", BackupID: m.BackupID}) {

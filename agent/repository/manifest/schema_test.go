@@ -43,7 +43,7 @@ func TestSchemaIsTheType(t *testing.T) {
 
 		"encryption": reflect.TypeFor[manifest.Encryption](),
 		"digest":     reflect.TypeFor[digest.Digest](),
-		"rewritten":  reflect.TypeFor[record.Rewritten](),
+		"rewritten":  reflect.TypeFor[record.Merged](),
 	} {
 		t.Run(typ.Name(), func(t *testing.T) {
 			schema := object{AdditionalProperties: true}

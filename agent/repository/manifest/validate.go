@@ -88,8 +88,8 @@ func (m Manifest) checkMerge() error {
 		return nil
 	case w.At.UTC().Year() < 1970 || w.At.UTC().Year() > 2261:
 		return fmt.Errorf("rewritten: at: is in the year %d, want 1970 to 2261", w.At.UTC().Year())
-	case w.Merged < 1:
-		return fmt.Errorf("rewritten: merged %d: want 1 or more", w.Merged)
+	case w.Points < 1:
+		return fmt.Errorf("rewritten: merged %d: want 1 or more", w.Points)
 	case w.Synthetic && m.Type != record.Full:
 		return errors.New("rewritten: synthetic: only a full backup is")
 	}
