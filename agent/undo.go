@@ -167,10 +167,7 @@ func failureOf(err error) *record.Failure {
 	if errors.Is(err, errStopping) {
 		err = errorf(ShuttingDown, "the agent was stopped before the SNA was asked")
 	}
-	e := AsError(err)
-	return &record.Failure{
-		Reason: string(e.Reason), Message: e.Message, Hint: e.Hint, DiskID: e.DiskID, Unit: e.Unit, Journal: e.Journal,
-	}
+	return AsError(err).Failure()
 }
 
 // failureError is the error that a record's failure was made from.
