@@ -136,14 +136,19 @@ func find(text string) (list []found) {
 		small = text
 	}
 	places := aWord.FindAllStringIndex(small, -1)
+	done := 0 // up to here the text belongs to a phrase that was found
 	for i, place := range places {
 		first := small[place[0]:place[1]]
+		if place[0] < done {
+			continue
+		}
 		if instead := misspelled(first); instead != "" {
 			list = append(list, found{place[0], text[place[0]:place[1]], instead})
 		}
 		for _, p := range phrases[first] {
 			if end := p.end(small, places[i:]); end > 0 {
 				list = append(list, found{place[0], strings.Join(strings.Fields(text[place[0]:end]), " "), p.instead})
+				done = end
 				break
 			}
 		}
