@@ -29,7 +29,7 @@ func Parse(data []byte) (*Config, error) {
 	d := toml.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(c); err != nil {
-		return nil, explain(err)
+		return nil, explain(data, err)
 	}
 	if err := c.Validate(); err != nil {
 		return nil, err

@@ -87,7 +87,7 @@ func (c *Config) validatePolicies(p *problems) {
 		key := fmt.Sprintf("policy %q", policy.ID)
 		if !safeID.MatchString(policy.ID) {
 			key = fmt.Sprintf("policy number %d", i+1)
-			p.add(key+": id", "%q: want 1 to 64 letters, digits, dots, underscores or dashes, no dot or dash first", policy.ID)
+			p.add(key+": id", "%q: want 1 to 64 letters, digits, dots, underscores or dashes, and no dot or dash first", policy.ID)
 		}
 		p.check(!ids[policy.ID], key+": id", "is listed twice: give each policy its own id")
 		ids[policy.ID] = true

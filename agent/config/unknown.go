@@ -2,7 +2,6 @@ package config
 
 import (
 	"encoding"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -11,33 +10,11 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// explain turns errors of the parser into *SyntaxErrors: one per unknown key, or the first other error.
-func explain(err error) error {
-	var strict *toml.StrictMissingError
-	if errors.As(err, &strict) {
-		var all []error
-		for i := range strict.Errors {
-			all = append(all, syntaxError(&strict.Errors[i], unknownKey(strict.Errors[i].Key())))
-		}
-		return errors.Join(all...)
-	}
-	var decode *toml.DecodeError
-	if errors.As(err, &decode) {
-		return syntaxError(decode, strings.TrimPrefix(decode.Error(), "toml: "))
-	}
-	return err
-}
-
-func syntaxError(e *toml.DecodeError, message string) error {
-	line, column := e.Position()
-	return &SyntaxError{Line: line, Column: column, Key: strings.Join(e.Key(), "."), Message: message}
-}
-
 // unknownKey suggests a known key for an unknown one.
 func unknownKey(key toml.Key) string {
 	if len(key) == 3 && key[0] == "vcenter" && strings.EqualFold(key[2], "password") {
-		return "a password does not belong in this file: put it in a file of its own, give that to the daemon with " +
-			"LoadCredential=NAME:/path/to/file, and set password_credential to NAME"
+		return "a password does not belong in this file: put it into " + CredentialStore + "/NAME, readable by root only, and set " +
+			"password_credential to NAME"
 	}
 	table, depth := tableOf(key)
 	unknown := key[depth]

@@ -148,7 +148,7 @@ func (c *Config) validateListeners(p *problems) {
 	p.listen("http.listen", c.HTTP.Listen)
 	p.listen("metrics.listen", c.Metrics.Listen)
 	if addr, err := netip.ParseAddrPort(c.HTTP.Listen); err != nil || !addr.Addr().IsLoopback() {
-		p.add("http.listen", "%q: want a loopback IP address and a port: the callbacks carry no authentication", c.HTTP.Listen)
+		p.add("http.listen", "%q: want a loopback IP address and a port: the callbacks have no authentication", c.HTTP.Listen)
 	}
 	if c.HTTP.TokenFile != "" {
 		p.path("http.token_file", c.HTTP.TokenFile)
@@ -186,7 +186,7 @@ func (c *Config) validateRepositories(p *problems) {
 		key := fmt.Sprintf("repository %q", r.ID)
 		if !safeID.MatchString(r.ID) {
 			key = fmt.Sprintf("repository number %d", i+1)
-			p.add(key+": id", "%q: want 1 to 64 letters, digits, dots, underscores or dashes, no dot or dash first", r.ID)
+			p.add(key+": id", "%q: want 1 to 64 letters, digits, dots, underscores or dashes, and no dot or dash first", r.ID)
 		}
 		p.check(!ids[r.ID], key+": id", "is listed twice: give each repository its own id")
 		ids[r.ID] = true
@@ -211,12 +211,12 @@ func (c *Config) validateVCenters(p *problems) {
 		v, key := c.VCenters[name], "vcenter."+name
 		if !safeID.MatchString(name) {
 			key = fmt.Sprintf("vcenter.%q", name)
-			p.add(key, "want a name of 1 to 64 letters, digits, dots, underscores or dashes, no dot or dash first")
+			p.add(key, "want a name of 1 to 64 letters, digits, dots, underscores or dashes, and no dot or dash first")
 		}
 		p.check(isHost(v.Host), key+".host", "%q: want a host name or an IP address, with or without a port", v.Host)
 		p.check(v.User != "", key+".user", "is missing: set the account that makes the backups")
 		p.check(safeCredential(v.PasswordCredential), key+".password_credential",
-			"%q: want the name of a systemd credential, as in LoadCredential=NAME:/path/to/file", v.PasswordCredential)
+			"%q: want the name of a file in %s, such as vcenter-main", v.PasswordCredential, CredentialStore)
 	}
 }
 
@@ -227,7 +227,7 @@ func (p *problems) path(key, path string) {
 	case !filepath.IsAbs(path):
 		p.add(key, "%q: want an absolute path", path)
 	case filepath.Clean(path) != path || strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		p.add(key, "%q: want a plain path: %q", path, filepath.Clean(path))
+		p.add(key, "%q: write it as %q", path, filepath.Clean(path))
 	}
 }
 
@@ -244,7 +244,7 @@ func (p *problems) listen(key, address string) {
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	p.check(err == nil && (host == "" || isHost(host)), key, "%q: want ADDRESS:PORT", address)
+	p.check(err == nil && (host == "" || isHost(host)), key, "%q: want ADDRESS:PORT, such as 127.0.0.1:9185", address)
 }
 
 // portOf is the port of an ADDRESS:PORT, or 0.
