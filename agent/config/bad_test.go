@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// badFiles are files that must be refused, and the whole of what is said about them.
+// badFiles are files that must be refused, and the complete error about each.
 var badFiles = []struct{ name, text, want string }{
 	{"syntax", "[agent", ""},
 	{"unknown table", "[sma]\nurl = \"x\"", "sma: unknown key: did you mean sna?"},
