@@ -13,7 +13,7 @@ func says(t *testing.T, what string, print func(p *printer), words ...string) {
 	t.Helper()
 	p := &printer{}
 	print(p)
-	got := strings.Join(strings.Fields(p.buf.String()), " ")
+	got := strings.Join(strings.Fields(p.text()), " ")
 	for _, w := range words {
 		if !strings.Contains(got, w) {
 			t.Errorf("%s: %q does not say %q", what, got, w)
@@ -49,8 +49,8 @@ func TestWrongClockIsShown(t *testing.T) {
 	}
 	report.DryRun = false
 	p := &printer{}
-	if printPrune(p, report); strings.Contains(p.buf.String(), "daily run") {
-		t.Errorf("a prune that was done says %q", p.buf.String())
+	if printPrune(p, report); strings.Contains(p.text(), "daily run") {
+		t.Errorf("a prune that was done says %q", p.text())
 	}
 }
 

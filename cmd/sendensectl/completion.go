@@ -22,9 +22,6 @@ repositories. The packages install these scripts; this is for a shell of your ow
   sendensectl completion zsh >"${fpath[1]}/_sendensectl"
   sendensectl completion fish >~/.config/fish/completions/sendensectl.fish`,
 		Args: cobra.MatchAll(oneArg, cobra.OnlyValidArgs), ValidArgs: []string{"bash", "zsh", "fish"},
-		RunE: func(c *cobra.Command, args []string) error {
-			a.ran = true
-			return shells[args[0]](c.Root(), a.stdout)
-		},
+		RunE: a.local(func(c *cobra.Command, args []string) error { return shells[args[0]](c.Root(), a.stdout) }),
 	}
 }

@@ -20,7 +20,7 @@ func TestShowSaysHowDisksWereCopied(t *testing.T) {
 	}
 	p := &printer{}
 	printBackup(p, b)
-	shown := p.buf.String()
+	shown := p.text()
 	for _, want := range []string{
 		"another VM", "vCenter login failed", "70 KiB", "48 MiB",
 		"disk 0 was copied as changes since 52 0a/3\n", "disk 7 was copied whole: the disk was added\n",
@@ -34,7 +34,7 @@ func TestShowSaysHowDisksWereCopied(t *testing.T) {
 	}
 	p = &printer{}
 	printBackup(p, b)
-	if shown := p.buf.String(); strings.Count(shown, "full backup") != 1 || !strings.Contains(shown, "each disk was copied whole: full backup\n") {
+	if shown := p.text(); strings.Count(shown, "full backup") != 1 || !strings.Contains(shown, "each disk was copied whole: full backup\n") {
 		t.Errorf("%s", shown)
 	}
 	for i := range b.Disks { // of an older agent
@@ -42,7 +42,7 @@ func TestShowSaysHowDisksWereCopied(t *testing.T) {
 	}
 	p = &printer{}
 	printBackup(p, b)
-	if shown := p.buf.String(); strings.Contains(shown, "copied") {
+	if shown := p.text(); strings.Contains(shown, "copied") {
 		t.Errorf("%s", shown)
 	}
 }
@@ -52,7 +52,7 @@ func TestListHintsAtDisksNotLookedUp(t *testing.T) {
 	list := []rpc.Backup{{BackupID: "backup-a-1", RefreshError: "vCenter login failed"}, {BackupID: "backup-b-1"}}
 	p := &printer{}
 	printBackups(p, list, time.Now())
-	if shown := p.buf.String(); strings.Count(shown, "could not be looked up") != 1 || !strings.Contains(shown, "sendensectl backup show backup-a-1") {
+	if shown := p.text(); strings.Count(shown, "could not be looked up") != 1 || !strings.Contains(shown, "sendensectl backup show backup-a-1") {
 		t.Errorf("%s", shown)
 	}
 }
@@ -69,7 +69,7 @@ func TestShowSaysWhatARunningBackupHasReceived(t *testing.T) {
 	p := &printer{}
 	printBackup(p, b)
 	for _, want := range []string{"44 MiB, the disks hold 96 MiB", "41 MiB", "3 MiB"} {
-		if shown := p.buf.String(); !strings.Contains(shown, want) || strings.Contains(shown, "0 B,") {
+		if shown := p.text(); !strings.Contains(shown, want) || strings.Contains(shown, "0 B,") {
 			t.Errorf("%q is not in\n%s", want, shown)
 		}
 	}

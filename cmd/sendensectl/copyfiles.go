@@ -143,15 +143,16 @@ type meter struct {
 	size  int64 // 0: nobody knows
 	bytes int64
 	told  time.Time
+	every time.Duration
 }
 
 func (a *app) newMeter(r io.Reader, name string, e rpc.FileEntry) *meter {
-	m := &meter{r: r, told: time.Now()}
+	m := &meter{r: r, told: time.Now(), every: a.tellEvery}
 	if e.Kind() == rpc.ModeRegular {
 		m.size = e.SizeBytes
 		m.view = a.newGauge(name, m.size)
 	} else {
-		m.view = &lineGauge{w: a.stderr, name: name}
+		m.view = &lineGauge{w: a.stderr, name: name, every: a.tellEvery}
 	}
 	m.view.say("copying")
 	return m
@@ -163,7 +164,7 @@ func (m *meter) Read(p []byte) (int, error) {
 	switch {
 	case m.size > 0:
 		m.view.set(float64(m.bytes) / float64(m.size))
-	case time.Since(m.told) > tellEvery:
+	case time.Since(m.told) > m.every:
 		m.told = time.Now()
 		m.view.say(humanSize(m.bytes))
 	}

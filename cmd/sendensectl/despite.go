@@ -20,19 +20,16 @@ func damageFlag(c *cobra.Command, despite *bool) {
 	c.Flags().BoolVar(despite, "despite-damage", false, "restore what is left of what is damaged; the exit code is then 5, never 0")
 }
 
-// A despiteDamage is the end of a restore that was asked for in spite of damage, and of which all that can be done is done.
-type despiteDamage struct{ files []rpc.RestoreDamage }
-
-func (e *despiteDamage) Error() string {
-	return fmt.Sprintf("done in spite of damage: %s damaged, and what was restored may be wrong", count(len(e.files), "file")+isAre(len(e.files)))
-}
-
-// damageOf is the error for a restore that reads what is damaged; nil for any other.
-func damageOf(r rpc.Restore) error {
-	if len(r.Damage) == 0 {
+// damageOf is the error for a restore that reads what is damaged, when all that can be done is done; nil for any other.
+func damageOf(damage []rpc.RestoreDamage) error {
+	if len(damage) == 0 {
 		return nil
 	}
-	return &despiteDamage{r.Damage}
+	e := &exitError{code: exitDespite, err: fmt.Errorf("done in spite of damage: %s damaged, and what was restored may be wrong", isOrAre(len(damage), "file"))}
+	for _, d := range damage {
+		e.lines = append(e.lines, d.Path+": "+d.Problem)
+	}
+	return e
 }
 
 // warn tells of the damage of what is about to be read.

@@ -37,8 +37,7 @@ func printDoctor(p *printer, r rpc.DoctorReport) {
 		if f.Object != "" {
 			subject += " " + f.Object
 		}
-		p.buf.WriteString(p.paint(fmt.Sprintf("%-7s", f.Status)) + " ")
-		p.line("%s: %s", subject, f.Message)
+		p.labelled(fmt.Sprintf("%-7s", f.Status), "%s: %s", subject, f.Message)
 		if f.Hint != "" {
 			p.line("    → %s", inCommands(f.Hint))
 		}

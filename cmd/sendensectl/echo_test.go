@@ -75,7 +75,7 @@ func TestTypingDoesNotDisturbWhatIsDrawn(t *testing.T) {
 			terminal, read := openTerminal(t, 80)
 			defer read()
 			drawn := false
-			draw(&app{stdout: terminal, stderr: terminal}, func() {
+			draw(newApp("", nil, terminal, terminal), func() {
 				drawn = true
 				if echoes(t, terminal) {
 					t.Error("the terminal echoes while it is drawn on")

@@ -19,34 +19,37 @@ const (
 	exitDespite     = 5
 )
 
-// A usageError is a command line that is wrong.
-type usageError struct{ error }
+// errInterrupted is the error when the user stopped a restore, and that has ended.
+var errInterrupted = errors.New("interrupted")
+
+// An exitError ends the program with an exit code of its own.
+type exitError struct {
+	code  int
+	err   error
+	lines []string // below the error
+	hint  string   // what to do
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+
+func (e *exitError) Unwrap() error { return e.err }
 
 // report tells what went wrong and returns the exit code: the message, then what to do, then the unit's journal.
 func report(w io.Writer, err error) int {
 	if err == nil {
 		return exitOK
 	}
-	var usage usageError
+	var own *exitError
 	var lost *rpc.UnreachableError
 	var refused *rpc.Error
-	var interrupted *interruptedError
-	var damaged *damageFound
-	var despite *despiteDamage
 	fmt.Fprintf(w, "sendensectl: %s\n", wrap(safe(err.Error()), proseWidth(w), 13))
 	switch {
-	case errors.As(err, &usage):
-		return exitUsage
-	case errors.As(err, &damaged):
-		return exitDamaged
-	case errors.As(err, &despite):
-		for _, d := range despite.files {
-			fmt.Fprintf(w, "  %s\n", wrap(safe(d.Path+": "+d.Problem), proseWidth(w), 4))
+	case errors.As(err, &own):
+		for _, line := range own.lines {
+			fmt.Fprintf(w, "  %s\n", wrap(safe(line), proseWidth(w), 4))
 		}
-		return exitDespite
-	case errors.As(err, &interrupted):
-		reportData(w, rpc.ErrorData{Hint: interrupted.hint()})
-		return interrupted.code
+		reportData(w, rpc.ErrorData{Hint: own.hint})
+		return own.code
 	case errors.As(err, &lost):
 		fmt.Fprintf(w, "  %s\n", wrap(lost.Hint(), proseWidth(w), 2))
 		return exitUnreachable

@@ -22,7 +22,7 @@ func (a *app) newGauge(name string, size int64) gauge {
 		s.total = s.newBar(name, 0)
 		return &barGauge{bars: s, size: size, began: time.Now()}
 	}
-	return &lineGauge{w: a.stderr, name: name, size: size}
+	return &lineGauge{w: a.stderr, name: name, size: size, every: a.tellEvery}
 }
 
 // barGauge is a gauge on a terminal.
@@ -56,10 +56,11 @@ func (g *barGauge) close() {
 
 // lineGauge is a gauge whose lines stay.
 type lineGauge struct {
-	w    io.Writer
-	name string
-	size int64
-	told time.Time
+	w     io.Writer
+	name  string
+	size  int64
+	told  time.Time
+	every time.Duration
 }
 
 func (g *lineGauge) say(what string) {
@@ -68,7 +69,7 @@ func (g *lineGauge) say(what string) {
 }
 
 func (g *lineGauge) set(fraction float64) {
-	if time.Since(g.told) < tellEvery {
+	if time.Since(g.told) < g.every {
 		return
 	}
 	g.told = time.Now()

@@ -9,13 +9,11 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// tellEvery is how often progress is told where lines stay.
-var tellEvery = 10 * time.Second
-
 // lines tells in lines that stay: one for each change of a backup's state, and one now and then while it runs.
 type lines struct {
-	w    io.Writer
-	told map[string]told
+	w     io.Writer
+	every time.Duration // between two lines about the progress of one backup
+	told  map[string]told
 }
 
 // told is what was told of a backup last.
@@ -25,7 +23,9 @@ type told struct {
 	at      time.Time
 }
 
-func newLines(w io.Writer) *lines { return &lines{w: w, told: map[string]told{}} }
+func newLines(w io.Writer, every time.Duration) *lines {
+	return &lines{w: w, every: every, told: map[string]told{}}
+}
 
 func (l *lines) show(e rpc.Event) {
 	if h := e.HeldPrune; h != nil {
@@ -38,7 +38,7 @@ func (l *lines) show(e rpc.Event) {
 	switch {
 	case b.State != last.state || b.Damaged() != last.damaged:
 		l.say(stateLine(b))
-	case e.Progress != nil && time.Since(last.at) >= tellEvery:
+	case e.Progress != nil && time.Since(last.at) >= l.every:
 		l.say(b.BackupID + ": " + progressText(*e.Progress))
 	default:
 		return
@@ -87,11 +87,6 @@ func remaining(p rpc.Progress) string {
 		return ""
 	}
 	return humanDuration(time.Duration(p.ETASeconds) * time.Second)
-}
-
-// percent is a fraction as people read it. What is not all is never shown as 100.
-func percent(fraction float64) string {
-	return fmt.Sprintf("%d %%", int(max(0, min(fraction, 1))*100))
 }
 
 // jsonLines tells every event as one line of JSON, as it came.

@@ -58,7 +58,7 @@ func (a *app) look(c *cobra.Command, q question) *cobra.Command {
 
 // A repeater asks again and again.
 type repeater struct {
-	*app
+	app      *app
 	question question
 	args     []string
 	interval time.Duration
@@ -72,8 +72,8 @@ type repeater struct {
 func (r *repeater) run(ctx context.Context, c *rpc.Client) error {
 	tick := time.NewTicker(r.interval)
 	defer tick.Stop()
-	if r.output != outputJSON && canDraw(r.stdout) {
-		defer hush(r.stdout)()
+	if r.app.output != outputJSON && canDraw(r.app.stdout) {
+		defer hush(r.app.stdout)()
 	}
 	for {
 		answer, human, err := r.question(ctx, c, r.args)
@@ -81,8 +81,8 @@ func (r *repeater) run(ctx context.Context, c *rpc.Client) error {
 		case ctx.Err() != nil:
 			return r.leave()
 		case err != nil && wentAway(err):
-			fmt.Fprintf(r.stderr, "the agent went away. Trying to reach it for %s\n", reconnectFor)
-			if c, err = (&follower{socket: r.socket}).reconnect(ctx); err != nil {
+			fmt.Fprintf(r.app.stderr, "the agent went away. Trying to reach it for %s\n", r.app.reconnectFor)
+			if c, err = r.app.reconnect(ctx); err != nil {
 				return endOf(ctx, err)
 			}
 			defer c.Close()
@@ -107,7 +107,7 @@ func (r *repeater) leave() error {
 	if r.height == 0 {
 		return nil
 	}
-	_, err := io.WriteString(r.stdout, "\r\x1b[K")
+	_, err := io.WriteString(r.app.stdout, "\r\x1b[K")
 	return err
 }
 
@@ -120,23 +120,24 @@ func endOf(ctx context.Context, err error) error {
 }
 
 func (r *repeater) show(answer any, human func(p *printer)) error {
-	if r.output == outputJSON {
+	if r.app.output == outputJSON {
 		line, err := json.Marshal(answer)
 		if err != nil {
 			return err
 		}
 		return r.append(string(line)+"\n", "")
 	}
-	p := r.printer()
+	p := r.app.printer()
 	human(p)
+	frame := p.text()
 	if p.note != "" {
-		p.buf.WriteString(p.note + "\n")
+		frame += p.note + "\n"
 	}
 	now := time.Now()
-	if canDraw(r.stdout) {
-		return r.paint(fmt.Sprintf("%s, every %s: %s\n\n%s", r.what, r.interval, now.Format(time.TimeOnly), p.buf.String()))
+	if canDraw(r.app.stdout) {
+		return r.paint(fmt.Sprintf("%s, every %s: %s\n\n%s", r.what, r.interval, now.Format(time.TimeOnly), frame))
 	}
-	return r.append(p.buf.String(), humanTime(now)+"\n")
+	return r.append(frame, humanTime(now)+"\n")
 }
 
 // append writes what has changed.
@@ -148,13 +149,13 @@ func (r *repeater) append(frame, head string) error {
 		head = "\n" + head
 	}
 	r.last = frame
-	_, err := io.WriteString(r.stdout, head+frame)
+	_, err := io.WriteString(r.app.stdout, head+frame)
 	return err
 }
 
 // paint writes over what was shown. No line is wrapped and the screen never scrolls, or the cursor would not find back.
 func (r *repeater) paint(frame string) error {
-	columns, rows := size(r.stdout)
+	columns, rows := size(r.app.stdout)
 	lines := strings.Split(strings.TrimSuffix(frame, "\n"), "\n")
 	if most := max(rows-2, 1); len(lines) > most {
 		lines = append(lines[:most:most], fmt.Sprintf("… and %d lines more", len(lines)-most))
@@ -168,6 +169,6 @@ func (r *repeater) paint(frame string) error {
 	}
 	b.WriteString("\x1b[J")
 	r.height = len(lines)
-	_, err := io.WriteString(r.stdout, b.String())
+	_, err := io.WriteString(r.app.stdout, b.String())
 	return err
 }

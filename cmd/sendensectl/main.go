@@ -18,12 +18,5 @@ func main() {
 
 // run runs one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
-	root := newRoot(a)
-	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	if err != nil && !a.ran {
-		err = usageError{err}
-	}
-	return report(stderr, err)
+	return newApp(buildVersion(), stdin, stdout, stderr).execute(ctx, args)
 }

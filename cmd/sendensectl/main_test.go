@@ -24,7 +24,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	reconnectEvery = 5 * time.Millisecond
 	os.Unsetenv("COLUMNS") // what the caller has does not matter
 	os.Exit(func() int {
 		code := m.Run()
@@ -79,7 +78,9 @@ func fakeAgent(t *testing.T, methods handler.Map) string {
 func ctl(t *testing.T, socket, stdin string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = run(t.Context(), append(args, "--socket", socket), strings.NewReader(stdin), &out, &errs)
+	a := newApp(buildVersion(), strings.NewReader(stdin), &out, &errs)
+	a.reconnectEvery = 5 * time.Millisecond
+	code = a.execute(t.Context(), append(args, "--socket", socket))
 	return code, out.String(), errs.String()
 }
 

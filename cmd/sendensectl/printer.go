@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
-
-	"github.com/jedib0t/go-pretty/v6/text"
 )
 
 func printJSON(w io.Writer, v any) error {
@@ -26,16 +23,20 @@ type printer struct {
 	note   string // about what is printed, and no part of it
 }
 
-func (a *app) printer() *printer {
-	p := &printer{width: width(a.stdout), colour: wantsColour(a.colour, a.stdout)}
-	if a.output == outputWide {
+// newPrinter makes a printer for a writer; a wide one cuts nothing.
+func newPrinter(w io.Writer, wide bool, colour string) *printer {
+	p := &printer{width: width(w), colour: wantsColour(colour, w)}
+	if wide {
 		p.width = 0
 	}
 	if p.width > 0 {
-		p.prose = proseWidth(a.stdout)
+		p.prose = proseWidth(w)
 	}
 	return p
 }
+
+// text is what was printed.
+func (p *printer) text() string { return p.buf.String() }
 
 func (p *printer) line(format string, args ...any) {
 	p.buf.WriteString(safe(fmt.Sprintf(format, args...)) + "\n")
@@ -60,6 +61,12 @@ func (p *printer) none(rows int, what string) {
 	}
 }
 
+// labelled prints a line behind a word, which is coloured if it is one that stands for how things are.
+func (p *printer) labelled(word, format string, args ...any) {
+	p.buf.WriteString(p.paint(word) + " ")
+	p.line(format, args...)
+}
+
 // pairs prints names and values, one pair a line, and leaves out pairs without a value.
 func (p *printer) pairs(pairs ...string) {
 	widest := 0
@@ -74,19 +81,6 @@ func (p *printer) pairs(pairs ...string) {
 			fmt.Fprintf(&p.buf, "%-*s  %s\n", widest+1, pairs[i]+":", p.paint(value))
 		}
 	}
-}
-
-// wrap breaks text between words, so that its lines fit the width and all but the first, before which something stands, are
-// indented.
-func wrap(s string, width, indent int) string {
-	if width < indent+20 || indent+text.StringWidthWithoutEscSequences(s) <= width {
-		return s
-	}
-	lines := strings.Split(strings.TrimRight(text.WrapSoft(s, width-indent), " "), "\n")
-	for i := range lines {
-		lines[i] = strings.TrimRight(lines[i], " ")
-	}
-	return strings.Join(lines, "\n"+strings.Repeat(" ", indent))
 }
 
 // colours of the words that stand for how things are.

@@ -73,7 +73,7 @@ func (a *app) confirmPrune(ctx context.Context, c *rpc.Client, r rpc.PruneReques
 	}
 	p := a.printer()
 	printPrune(p, report)
-	fmt.Fprintf(a.stderr, "%s\nRemove %s for good? [y/N] ", p.buf.String(), count(report.RemovedCount, "restore point"))
+	fmt.Fprintf(a.stderr, "%s\nRemove %s for good? [y/N] ", p.text(), count(report.RemovedCount, "restore point"))
 	return a.confirmed(ctx)
 }
 

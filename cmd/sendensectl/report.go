@@ -46,6 +46,7 @@ failed and why, and the repositories. It is one HTML file that needs nothing els
 			if err != nil {
 				return err
 			}
+			e.version = a.version
 			return a.writeReport(e, file)
 		}),
 	}
@@ -91,6 +92,7 @@ func cause(err error) error {
 type estate struct {
 	at           time.Time // the page's now
 	host         string
+	version      string    // of sendensectl
 	from         time.Time // start of the first day
 	days         int
 	status       rpc.AgentStatus

@@ -70,7 +70,7 @@ func (e *estate) page() *page {
 	e.clean()
 	zone, _ := e.at.Zone()
 	p := &page{
-		Host: safe(e.host), Version: buildVersion(), Agent: safe(e.status.Version), At: e.at, From: e.from, Zone: zone, Bus: e.status.BusConnected,
+		Host: safe(e.host), Version: e.version, Agent: safe(e.status.Version), At: e.at, From: e.from, Zone: zone, Bus: e.status.BusConnected,
 		Style: template.CSS(reportFile("page.css")), Script: template.JS(reportFile("page.js")),
 	}
 	p.Days = e.columns()

@@ -50,7 +50,7 @@ It ends when it is stopped, or when its time is over and no client is connected.
 			if err := a.show(started, func(p *printer) { printRestore(p, started) }); err != nil {
 				return err
 			}
-			return damageOf(started)
+			return damageOf(started.Damage)
 		}),
 	}
 	c.Flags().IntSliceVar(&r.Disks, "disk", nil, "only the disk of this `ID`; may be repeated")

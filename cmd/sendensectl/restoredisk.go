@@ -66,7 +66,7 @@ DISK is the number of the disk, as "backup show" has it.`,
 			if err := a.show(d, func(p *printer) { p.line("%s", d.done()) }); err != nil {
 				return err
 			}
-			return damageOf(rpc.Restore{Damage: d.Damage})
+			return damageOf(d.Damage)
 		}),
 	}
 	c.Flags().StringVar(&d.Format, "format", "raw", "`FORMAT` of what is written: raw, qcow2 or vmdk")

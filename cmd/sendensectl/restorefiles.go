@@ -121,7 +121,7 @@ func (a *app) files(ctx context.Context, c *rpc.Client, w filesWanted) error {
 		err = a.explain(ctx, r.RestoreID, err)
 	}
 	a.endServing(ctx, r.RestoreID)
-	return cmp.Or(err, damageOf(r))
+	return cmp.Or(err, damageOf(r.Damage))
 }
 
 // explain finds out why the reader ended. The agent learns of it in the same moment as we do.

@@ -37,32 +37,33 @@ json every event is one line of JSON.`,
 
 // followRestores watches until the one restore asked for has ended, or for ever, and connects again when the agent went away.
 func (a *app) followRestores(ctx context.Context, c *rpc.Client, r rpc.RestoreWatchRequest) error {
-	f := &follower{socket: a.socket, view: newLines(a.stderr)}
 	told := map[string]rpc.RestoreState{}
 	for {
 		last, err := a.tellRestores(c.WatchRestores(ctx, r), told)
 		switch {
-		case ctx.Err() != nil && r.RestoreID == "": // it has no other end
-			return &interruptedError{what: "restores", code: exitOK}
 		case ctx.Err() != nil:
-			return &interruptedError{what: "restores", code: exitFailed}
+			return interruptedRestores(r.RestoreID)
 		case err == nil && last != nil && last.State == rpc.RestoreFailed:
 			return errors.New(restoreLine(*last))
 		case err == nil || !wentAway(err):
 			return err
 		}
-		f.say()
-		if c, err = f.reconnect(ctx); err != nil {
+		fmt.Fprintln(a.stderr, a.away())
+		if c, err = a.reconnect(ctx); err != nil {
 			return err
 		}
-		f.view.say("the agent is back")
+		fmt.Fprintln(a.stderr, "the agent is back")
 		defer c.Close()
 	}
 }
 
-// say tells that the agent went away.
-func (f *follower) say() {
-	f.view.say(fmt.Sprintf("the agent went away; what is watched goes on. Trying to reach it for %s", reconnectFor))
+// interruptedRestores is the end of the watching of one restore, or of all of them, which have no other end.
+func interruptedRestores(id string) error {
+	e := &exitError{code: exitOK, err: errors.New("no longer watching; the restores go on")}
+	if id != "" {
+		e.code = exitFailed
+	}
+	return e
 }
 
 // tellRestores prints each change of a state, and returns the last record.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +20,13 @@ type app struct {
 	socket         string
 	output         string // one of outputs
 	colour         string // one of colourWords
-	ran            bool   // a command was found and its arguments were right: what goes wrong now is no error of usage
+	version        string // of sendensectl
+
+	reconnectEvery time.Duration // between two attempts to reach an agent that went away
+	reconnectFor   time.Duration // an agent that is being restarted or upgraded: backups go on without it
+	tellEvery      time.Duration // how often progress is told where lines stay
+
+	ran bool // a command was found and its arguments were right: what goes wrong now is no error of usage
 }
 
 const rootHelp = `sendensectl asks the sendense-agent on this machine for backups of VMs, and for what it knows.
@@ -43,6 +50,13 @@ Environment:
 Files:
   /run/sendense-agent/agent.sock  where the agent listens`
 
+func newApp(version string, stdin io.Reader, stdout, stderr io.Writer) *app {
+	return &app{
+		stdin: stdin, stdout: stdout, stderr: stderr, version: version,
+		reconnectEvery: time.Second, reconnectFor: 5 * time.Minute, tellEvery: 10 * time.Second,
+	}
+}
+
 // The values of --output.
 const (
 	outputTable = "table"
@@ -61,7 +75,7 @@ func newRoot(a *app) *cobra.Command {
   sendensectl backup start pgtest1 --type auto --wait
   sendensectl backup list --since 24h --state failed
   sendensectl report --html backups.html`,
-		Version:       buildVersion(),
+		Version:       a.version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs,
@@ -88,15 +102,22 @@ func newRoot(a *app) *cobra.Command {
 	return root
 }
 
+// execute runs one command line and returns the exit code.
+func (a *app) execute(ctx context.Context, args []string) int {
+	root := newRoot(a)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !a.ran {
+		err = &exitError{code: exitUsage, err: err}
+	}
+	return report(a.stderr, err)
+}
+
 // manCommand writes the manual pages, for whoever makes packages.
 func (a *app) manCommand() *cobra.Command {
-	book := manual.Book{Section: 1, Version: buildVersion(), SeeAlso: "sendense-agent(8) sendense-agent.toml(5)"}
+	book := manual.Book{Section: 1, Version: a.version, SeeAlso: "sendense-agent(8) sendense-agent.toml(5)"}
 	c := book.Command(func() map[string]string { return nil })
-	write := c.RunE
-	c.RunE = func(c *cobra.Command, args []string) error {
-		a.ran = true
-		return write(c, args)
-	}
+	c.RunE = a.local(c.RunE)
 	return c
 }
 
@@ -123,16 +144,25 @@ func needVerb(c *cobra.Command, args []string) error {
 
 // ask makes the body of a command that asks the agent.
 func (a *app) ask(f func(ctx context.Context, c *rpc.Client, args []string) error) func(*cobra.Command, []string) error {
-	return func(cmd *cobra.Command, args []string) error {
-		a.ran = true
+	return a.local(func(cmd *cobra.Command, args []string) error {
 		c, err := rpc.Dial(cmd.Context(), a.socket)
 		if err != nil {
 			return err
 		}
 		defer c.Close()
 		return f(cmd.Context(), c, args)
+	})
+}
+
+// local makes the body of a command that asks nobody.
+func (a *app) local(f func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		a.ran = true
+		return f(c, args)
 	}
 }
+
+func (a *app) printer() *printer { return newPrinter(a.stdout, a.output == outputWide, a.colour) }
 
 // show prints a value: as JSON, or by the function for people.
 func (a *app) show(v any, human func(p *printer)) error {
@@ -141,7 +171,7 @@ func (a *app) show(v any, human func(p *printer)) error {
 	}
 	p := a.printer()
 	human(p)
-	_, err := a.stdout.Write(p.buf.Bytes())
+	_, err := io.WriteString(a.stdout, p.text())
 	if p.note != "" { // to the standard error, so that what is listed stays what was asked for
 		fmt.Fprintln(a.stderr, p.note)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"time"
 
@@ -65,9 +64,6 @@ func (a *app) serve(ctx context.Context, c *rpc.Client, r rpc.RestoreRequest) (r
 		}
 	}
 }
-
-// errInterrupted is the error when the user stopped a restore, and that has ended.
-var errInterrupted = errors.New("interrupted")
 
 func (a *app) stopped(ctx context.Context, id string) error {
 	a.endServing(ctx, id)

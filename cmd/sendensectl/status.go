@@ -19,14 +19,6 @@ func (a *app) statusCommand() *cobra.Command {
 	})
 }
 
-// isOrAre counts things in the beginning of a sentence.
-func isOrAre(n int, thing string) string {
-	if n == 1 {
-		return count(n, thing) + " is"
-	}
-	return count(n, thing) + " are"
-}
-
 // namedText names the first few of n.
 func namedText(names []string, n int) string {
 	names = names[:min(len(names), 5)]

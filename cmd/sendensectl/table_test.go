@@ -25,7 +25,7 @@ func TestNarrowTableOfBackups(t *testing.T) {
 	} {
 		p := &printer{width: width}
 		printBackups(p, list, time.Now())
-		lines := strings.Split(p.buf.String(), "\n")
+		lines := strings.Split(p.text(), "\n")
 		if got := strings.Join(strings.Fields(lines[0]), " "); got != titles {
 			t.Errorf("%d columns: %s, want %s", width, got, titles)
 		}

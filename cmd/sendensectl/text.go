@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/jedib0t/go-pretty/v6/text"
 )
 
 // safe makes text harmless on a terminal: what is not printable, and so could move the cursor or turn the writing
@@ -129,4 +131,37 @@ func count(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// isOrAre counts things in the beginning of a sentence.
+func isOrAre(n int, thing string) string {
+	if n == 1 {
+		return count(n, thing) + " is"
+	}
+	return count(n, thing) + " are"
+}
+
+// wrap breaks text between words, so that its lines fit the width and all but the first, before which something stands, are
+// indented.
+func wrap(s string, width, indent int) string {
+	if width < indent+20 || indent+text.StringWidthWithoutEscSequences(s) <= width {
+		return s
+	}
+	lines := strings.Split(strings.TrimRight(text.WrapSoft(s, width-indent), " "), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimRight(lines[i], " ")
+	}
+	return strings.Join(lines, "\n"+strings.Repeat(" ", indent))
+}
+
+// percent is a fraction as people read it. What is not all is never shown as 100.
+func percent(fraction float64) string {
+	return fmt.Sprintf("%d %%", int(max(0, min(fraction, 1))*100))
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
 }

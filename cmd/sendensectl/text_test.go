@@ -60,9 +60,9 @@ func TestTablesFitTheTerminal(t *testing.T) {
 		width := rapid.IntRange(columns*(9+gap), 200).Draw(t, "width")
 		p := &printer{width: width, colour: true}
 		p.table(head, rows)
-		lines := strings.Split(strings.TrimSuffix(p.buf.String(), "\n"), "\n")
+		lines := strings.Split(strings.TrimSuffix(p.text(), "\n"), "\n")
 		if len(lines) != len(rows)+1 {
-			t.Fatalf("%d lines for %d rows:\n%s", len(lines), len(rows), p.buf.String())
+			t.Fatalf("%d lines for %d rows:\n%s", len(lines), len(rows), p.text())
 		}
 		for _, line := range lines {
 			if got := text.StringWidthWithoutEscSequences(line); got > width {
@@ -75,12 +75,12 @@ func TestTablesFitTheTerminal(t *testing.T) {
 func TestColoursOnlyWhereWanted(t *testing.T) {
 	var p printer
 	p.pairs("state", "failed", "empty", "")
-	if got := p.buf.String(); got != "state:  failed\n" {
+	if got := p.text(); got != "state:  failed\n" {
 		t.Errorf("got %q", got)
 	}
 	p = printer{colour: true}
 	p.table([]column{{title: "state"}}, [][]string{{"failed"}})
-	if got := p.buf.String(); got != "STATE\n\x1b[31mfailed\x1b[0m\n" {
+	if got := p.text(); got != "STATE\n\x1b[31mfailed\x1b[0m\n" {
 		t.Errorf("got %q", got)
 	}
 }

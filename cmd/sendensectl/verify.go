@@ -122,20 +122,6 @@ func printVerification(p *printer, r rpc.VerifyReport) {
 	p.table([]column{{title: "backup"}, {title: "file"}, {title: "disk", rank: 3}, {title: "size", rank: 2}, {title: "status"}}, rows)
 }
 
-// A damageFound is the end of a verification that found damage, which was printed.
-type damageFound struct{ files int }
-
-func (e *damageFound) Error() string {
-	return fmt.Sprintf("%s damaged: no incremental is built upon that any more", count(e.files, "file")+isAre(e.files))
-}
-
-func isAre(n int) string {
-	if n == 1 {
-		return " is"
-	}
-	return " are"
-}
-
 // verdict is what the exit code tells.
 func verdict(r rpc.VerifyReport) error {
 	counts := map[rpc.FileStatus]int{}
@@ -146,7 +132,7 @@ func verdict(r rpc.VerifyReport) error {
 	case rpc.VerifyOK:
 		return nil
 	case rpc.VerifyDamaged:
-		return &damageFound{counts[rpc.FileDamaged]}
+		return &exitError{code: exitDamaged, err: fmt.Errorf("%s damaged: no incremental is built upon that any more", isOrAre(counts[rpc.FileDamaged], "file"))}
 	}
 	return fmt.Errorf("no damage was found, but of %s it is not known: %d unreadable, %d without a digest, %d without a manifest",
 		count(len(r.Files)-counts[rpc.FileOK], "file"), counts[rpc.FileUnreadable], counts[rpc.FileUndigested], counts[rpc.FileSkipped])

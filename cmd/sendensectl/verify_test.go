@@ -135,7 +135,7 @@ func TestChainFitsTheTerminal(t *testing.T) {
 	chain.Points[3].Tags = map[string]string{"\x1b[2J": "long " + strings.Repeat("x", 100)}
 	p := &printer{width: 60}
 	printChain(p, chain)
-	text := p.buf.String()
+	text := p.text()
 	for line := range strings.Lines(text) {
 		if n := len([]rune(strings.TrimRight(line, "\n"))); n > 60 || strings.ContainsRune(line, '\x1b') {
 			t.Errorf("%d cells: %q", n, line)
@@ -149,8 +149,8 @@ func TestChainFitsTheTerminal(t *testing.T) {
 	p = &printer{}
 	printChain(p, chain)
 	for _, words := range []string{"damaged", "3 MiB", "2026-01-01"} {
-		if !strings.Contains(p.buf.String(), words) {
-			t.Errorf("%q is missing:\n%s", words, p.buf.String())
+		if !strings.Contains(p.text(), words) {
+			t.Errorf("%q is missing:\n%s", words, p.text())
 		}
 	}
 }

@@ -22,12 +22,11 @@ func buildVersion() string {
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Show the version of sendensectl; status shows that of the agent", Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			a.ran = true
+		RunE: a.local(func(*cobra.Command, []string) error {
 			v := struct {
 				Version string `json:"version"`
-			}{buildVersion()}
+			}{a.version}
 			return a.show(v, func(p *printer) { p.line("sendensectl %s", v.Version) })
-		},
+		}),
 	}
 }

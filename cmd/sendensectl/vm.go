@@ -226,10 +226,3 @@ func totalBytes(vm rpc.VM) int64 {
 	}
 	return sum
 }
-
-func yesNo(b bool) string {
-	if b {
-		return "yes"
-	}
-	return "no"
-}

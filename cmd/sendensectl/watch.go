@@ -70,13 +70,11 @@ func (a *app) waitFor(ctx context.Context, c *rpc.Client, id string) error {
 // follow returns the last record of the one backup that is watched.
 func (a *app) follow(ctx context.Context, c *rpc.Client, r rpc.WatchRequest, v view) (rpc.Backup, error) {
 	defer v.close() // whatever happens: it gives the terminal back
-	f := &follower{socket: a.socket, request: r, view: v}
+	f := &follower{app: a, request: r, view: v}
 	err := f.follow(ctx, c)
 	switch {
-	case ctx.Err() != nil && r.BackupID == "": // it has no other end
-		return rpc.Backup{}, &interruptedError{code: exitOK}
 	case ctx.Err() != nil:
-		return rpc.Backup{}, &interruptedError{backupID: r.BackupID, code: exitFailed}
+		return rpc.Backup{}, interrupted(r.BackupID)
 	case err != nil && r.BackupID != "":
 		return rpc.Backup{}, fmt.Errorf("watching %s: %w", r.BackupID, err)
 	case err != nil:
@@ -98,5 +96,5 @@ func (a *app) progressView() view {
 	if canDraw(a.stderr) {
 		return newBars(a.stderr)
 	}
-	return newLines(a.stderr)
+	return newLines(a.stderr, a.tellEvery)
 }

@@ -116,14 +116,15 @@ func checkJSONLines(t *testing.T, stdout, want string) {
 }
 
 func TestLines(t *testing.T) {
-	defer func(d time.Duration) { tellEvery = d }(tellEvery)
 	socket := watched(t, script{runningEvent, halfEvent, halfEvent, stateEvent(rpc.Backup{State: rpc.Completed}), endEvent})
 	const first, last = "backup-a-1: running, 1 of 2 disks complete, 1.5 GiB received\n", "backup-a-1: completed\n"
 	const half = "backup-a-1: 50 %, 5 MiB received, 1 MiB/s, 3m20s left\n"
 	for every, want := range map[time.Duration]string{time.Hour: first + last, 0: first + half + half + last} {
-		tellEvery = every
-		if code, stdout, stderr := ctl(t, socket, "", "backup", "watch", "backup-a-1"); code != exitOK || stdout != "" || stderr != want {
-			t.Errorf("%d %q\n got %q\nwant %q", code, stdout, stderr, want)
+		var out, errs bytes.Buffer
+		a := newApp("", nil, &out, &errs)
+		a.tellEvery = every
+		if code := a.execute(t.Context(), []string{"backup", "watch", "backup-a-1", "--socket", socket}); code != exitOK || out.String() != "" || errs.String() != want {
+			t.Errorf("%d %q\n got %q\nwant %q", code, out.String(), errs.String(), want)
 		}
 	}
 }
@@ -163,15 +164,16 @@ func (w *cancelOnWrite) Write(p []byte) (int, error) {
 
 // An agent that lets itself be connected to and then says nothing has not come back.
 func TestAgentThatStaysAway(t *testing.T) {
-	defer func(d time.Duration) { reconnectFor = d }(reconnectFor)
-	reconnectFor = 50 * time.Millisecond
 	socket := fakeAgent(t, handler.Map{
 		rpc.MethodBackupWatch: handler.New(func(ctx context.Context, _ rpc.WatchRequest) error { go hangUp(ctx); <-ctx.Done(); return ctx.Err() }),
 		rpc.MethodAgentStatus: handler.New(func(ctx context.Context, _ rpc.None) error { go hangUp(ctx); <-ctx.Done(); return ctx.Err() }),
 	})
-	code, _, stderr := ctl(t, socket, "", "backup", "watch", "backup-a-1")
-	if code != exitUnreachable || !strings.Contains(stderr, "watching backup-a-1: connection to the agent") || strings.Count(stderr, "went away") != 1 {
-		t.Errorf("%d %q", code, stderr)
+	var errs bytes.Buffer
+	a := newApp("", nil, &errs, &errs)
+	a.reconnectEvery, a.reconnectFor = 5*time.Millisecond, 50*time.Millisecond
+	code := a.execute(t.Context(), []string{"backup", "watch", "backup-a-1", "--socket", socket})
+	if code != exitUnreachable || !strings.Contains(errs.String(), "watching backup-a-1: connection to the agent") || strings.Count(errs.String(), "went away") != 1 {
+		t.Errorf("%d %q", code, errs.String())
 	}
 }
 
