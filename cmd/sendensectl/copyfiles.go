@@ -18,26 +18,8 @@ type fileCopy struct {
 	Volume      string   `json:"volume"`
 	Path        string   `json:"path"`
 	Target      string   `json:"target"`
-	Files       int      `json:"files"`
-	Directories int      `json:"directories"`
-	Links       int      `json:"links"`
-	Bytes       int64    `json:"bytes"`
-	LeftOut     int      `json:"left_out"`        // device nodes, FIFOs, sockets
-	Refused     int      `json:"refused"`         // what cannot be, as a name twice in a directory
-	Notes       []string `json:"notes,omitempty"` // the first of both, and why
+	filtered
 }
-
-// mostNotes is how much of what is not copied is named.
-const mostNotes = 100
-
-func (f *fileCopy) note(format string, args ...any) {
-	if len(f.Notes) < mostNotes {
-		f.Notes = append(f.Notes, fmt.Sprintf(format, args...))
-	}
-}
-
-// errRefused is the error when something was in the way of what may be made.
-var errRefused = errors.New("not everything was copied")
 
 // copyFiles copies a file, or a directory and all below it.
 func (a *app) copyFiles(ctx context.Context, r rpc.Restore, w filesWanted, p *place) (err error) {
@@ -97,7 +79,7 @@ func (f *fileCopy) toStream(w io.Writer, from io.Reader, e rpc.FileEntry) error 
 		return f.whole(io.Copy(w, from))(e)
 	}
 	archive := tar.NewWriter(w)
-	if err := f.sift(from, &archiveSink{w: archive, links: map[string]bool{}}); err != nil && !errors.Is(err, errRefused) {
+	if err := f.filter(f.Path, from, newArchiveSink(archive)); err != nil && !errors.Is(err, errRefused) {
 		return err
 	} else if closed := archive.Close(); closed != nil {
 		return closed
@@ -113,11 +95,11 @@ func (f *fileCopy) toPlace(p *place, from io.Reader, e rpc.FileEntry) error {
 		return err
 	}
 	defer root.Close()
-	sink := &directorySink{root: root}
+	sink := newDirectorySink(root, copied)
 	if e.Kind() != rpc.ModeDir {
-		err = f.whole(sink.write(copied, e.Mode, e.Modified, from))(e)
+		err = f.whole(sink.only(e.Mode, e.Modified, from))(e)
 	} else {
-		err = f.sift(from, sink)
+		err = f.filter(f.Path, from, sink)
 	}
 	if err != nil && !errors.Is(err, errRefused) {
 		return err
@@ -150,9 +132,9 @@ func (a *app) newMeter(r io.Reader, name string, e rpc.FileEntry) *meter {
 	m := &meter{r: r, told: time.Now(), every: a.tellEvery}
 	if e.Kind() == rpc.ModeRegular {
 		m.size = e.SizeBytes
-		m.view = a.newGauge(name, m.size)
+		m.view = newGauge(a.stderr, a.tellEvery, name, m.size)
 	} else {
-		m.view = &lineGauge{w: a.stderr, name: name, every: a.tellEvery}
+		m.view = newLineGauge(a.stderr, a.tellEvery, name, 0)
 	}
 	m.view.say("copying")
 	return m

@@ -8,13 +8,6 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// A view shows what becomes of backups.
-type view interface {
-	show(e rpc.Event)
-	say(line string) // something about the watching itself
-	close()
-}
-
 // A follower watches backups, and connects again when the agent went away.
 type follower struct {
 	app     *app

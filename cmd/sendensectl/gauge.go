@@ -16,13 +16,13 @@ type gauge interface {
 }
 
 // newGauge makes the gauge that fits where it is shown.
-func (a *app) newGauge(name string, size int64) gauge {
-	if canDraw(a.stderr) {
-		s := &backupBars{container: mpb.New(mpb.WithOutput(a.stderr)), disks: map[int]*bar{}}
+func newGauge(w io.Writer, every time.Duration, name string, size int64) gauge {
+	if canDraw(w) {
+		s := &backupBars{container: mpb.New(mpb.WithOutput(w)), disks: map[int]*bar{}}
 		s.total = s.newBar(name, 0)
 		return &barGauge{bars: s, size: size, began: time.Now()}
 	}
-	return &lineGauge{w: a.stderr, name: name, size: size, every: a.tellEvery}
+	return newLineGauge(w, every, name, size)
 }
 
 // barGauge is a gauge on a terminal.
@@ -63,6 +63,10 @@ type lineGauge struct {
 	every time.Duration
 }
 
+func newLineGauge(w io.Writer, every time.Duration, name string, size int64) gauge {
+	return &lineGauge{w: w, every: every, name: name, size: size}
+}
+
 func (g *lineGauge) say(what string) {
 	g.told = time.Now()
 	fmt.Fprintf(g.w, "%s: %s\n", g.name, safe(what))
@@ -77,3 +81,37 @@ func (g *lineGauge) set(fraction float64) {
 }
 
 func (g *lineGauge) close() {}
+
+// A fileGauge shows how the reading of files comes along as one gauge, once there is anything to read.
+type fileGauge struct {
+	w     io.Writer
+	every time.Duration
+	name  string
+	about func(file string) string // what is said when the next file begins
+	gauge gauge
+	file  string
+}
+
+func newFileGauge(w io.Writer, every time.Duration, name string, about func(file string) string) *fileGauge {
+	return &fileGauge{w: w, every: every, name: name, about: about}
+}
+
+func (g *fileGauge) set(file string, done, total int64) {
+	if total == 0 {
+		return
+	}
+	if g.gauge == nil {
+		g.gauge = newGauge(g.w, g.every, g.name, total)
+	}
+	if file != g.file {
+		g.file = file
+		g.gauge.say(g.about(file))
+	}
+	g.gauge.set(float64(done) / float64(total))
+}
+
+func (g *fileGauge) close() {
+	if g.gauge != nil {
+		g.gauge.close()
+	}
+}

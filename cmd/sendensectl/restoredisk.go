@@ -119,7 +119,7 @@ func (a *app) copyServed(ctx context.Context, served rpc.RestoreDisk, d *diskCop
 	if err := t.fits(served.CapacityBytes); err != nil {
 		return err
 	}
-	view := a.newGauge(fmt.Sprintf("disk %d", d.DiskID), served.CapacityBytes)
+	view := newGauge(a.stderr, a.tellEvery, fmt.Sprintf("disk %d", d.DiskID), served.CapacityBytes)
 	defer view.close()
 	view.say("copying")
 	if err := convert(ctx, served.NBDURL, t, d.Format, view); err != nil {

@@ -32,7 +32,13 @@ func (a *app) serve(ctx context.Context, c *rpc.Client, r rpc.RestoreRequest) (r
 		restore, err := c.StartRestore(context.WithoutCancel(ctx), r)
 		answered <- answer{restore, err}
 	}()
-	view := &digestView{app: a}
+	view := newFileGauge(a.stderr, a.tellEvery, "digests", func(file string) string { return "comparing " + file + " with its digest" })
+	var look <-chan time.Time // for how far the agent has come
+	if r.VerifyDigests {
+		tick := time.NewTicker(500 * time.Millisecond)
+		defer tick.Stop()
+		look = tick.C
+	}
 	for waiting := true; waiting; {
 		select {
 		case got := <-answered:
@@ -40,9 +46,9 @@ func (a *app) serve(ctx context.Context, c *rpc.Client, r rpc.RestoreRequest) (r
 			return got.restore, got.err
 		case <-ctx.Done():
 			waiting = false
-		case <-view.next(r.VerifyDigests):
-			if served, err := a.findServed(ctx, r.RequestID); err == nil {
-				view.show(served.Progress)
+		case <-look:
+			if served, err := a.findServed(ctx, r.RequestID); err == nil && served.Progress != nil {
+				view.set(served.Progress.File, served.Progress.BytesDone, served.Progress.BytesTotal)
 			}
 		}
 	}
@@ -68,41 +74,6 @@ func (a *app) serve(ctx context.Context, c *rpc.Client, r rpc.RestoreRequest) (r
 func (a *app) stopped(ctx context.Context, id string) error {
 	a.endServing(ctx, id)
 	return errInterrupted
-}
-
-// A digestView shows how far the agent's reading of the restore point has come.
-type digestView struct {
-	app   *app
-	gauge gauge
-	file  string
-}
-
-// next is when to look again; never, where nothing is read.
-func (v *digestView) next(reading bool) <-chan time.Time {
-	if !reading {
-		return nil
-	}
-	return time.After(500 * time.Millisecond)
-}
-
-func (v *digestView) show(p *rpc.RestoreProgress) {
-	if p == nil {
-		return
-	}
-	if v.gauge == nil {
-		v.gauge = v.app.newGauge("digests", p.BytesTotal)
-	}
-	if p.File != v.file {
-		v.file = p.File
-		v.gauge.say("comparing " + p.File + " with its digest")
-	}
-	v.gauge.set(float64(p.BytesDone) / float64(max(p.BytesTotal, 1)))
-}
-
-func (v *digestView) close() {
-	if v.gauge != nil {
-		v.gauge.close()
-	}
 }
 
 // findServed finds an active restore by the mark of its request, on a connection of its own: an empty one if there is none.

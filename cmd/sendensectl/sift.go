@@ -14,6 +14,29 @@ import (
 	"time"
 )
 
+// filtered is what a filter has passed on, and what it has not.
+type filtered struct {
+	Files       int      `json:"files"`
+	Directories int      `json:"directories"`
+	Links       int      `json:"links"`
+	Bytes       int64    `json:"bytes"`
+	LeftOut     int      `json:"left_out"`        // device nodes, FIFOs, sockets
+	Refused     int      `json:"refused"`         // what cannot be, as a name twice in a directory
+	Notes       []string `json:"notes,omitempty"` // the first of both, and why
+}
+
+// mostNotes is how much of what is not copied is named.
+const mostNotes = 100
+
+func (f *filtered) note(format string, args ...any) {
+	if len(f.Notes) < mostNotes {
+		f.Notes = append(f.Notes, fmt.Sprintf(format, args...))
+	}
+}
+
+// errRefused is the error when something was in the way of what may be made.
+var errRefused = errors.New("not everything was copied")
+
 // A sink takes what has passed the sifting. Names are local, and slashes are between their parts.
 type sink interface {
 	directory(name string, h *tar.Header) error
@@ -23,9 +46,9 @@ type sink interface {
 	end() error
 }
 
-// sift passes on of an archive what may be: files, directories and links, under names that lead nowhere else. Whoever made the
+// filter passes on of an archive what may be: files, directories and links, under names that lead nowhere else. Whoever made the
 // archive has read a disk that nobody vouches for.
-func (f *fileCopy) sift(r io.Reader, s sink) error {
+func (f *filtered) filter(source string, r io.Reader, s sink) error {
 	archive := tar.NewReader(r)
 	for {
 		h, err := archive.Next()
@@ -37,7 +60,7 @@ func (f *fileCopy) sift(r io.Reader, s sink) error {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("what came of %s is cut off or damaged: %w", f.Path, err)
+			return fmt.Errorf("what came of %s is cut off or damaged: %w", source, err)
 		}
 		if err := f.pass(s, h, archive); err != nil {
 			return err
@@ -47,13 +70,13 @@ func (f *fileCopy) sift(r io.Reader, s sink) error {
 		return err
 	}
 	if f.Refused > 0 {
-		return fmt.Errorf("%w: %d of what is in %s cannot be as it is there", errRefused, f.Refused, f.Path)
+		return fmt.Errorf("%w: %d of what is in %s cannot be as it is there", errRefused, f.Refused, source)
 	}
 	return nil
 }
 
 // pass passes one thing on.
-func (f *fileCopy) pass(s sink, h *tar.Header, content io.Reader) error {
+func (f *filtered) pass(s sink, h *tar.Header, content io.Reader) error {
 	name, ok := localName(h.Name)
 	if !ok {
 		return f.refuse(h.Name, errors.New("a name that leads elsewhere"))
@@ -78,7 +101,7 @@ func (f *fileCopy) pass(s sink, h *tar.Header, content io.Reader) error {
 }
 
 // did counts what was done. What the file system here does not take is told, and the rest goes on.
-func (f *fileCopy) did(n *int, h *tar.Header, err error) error {
+func (f *filtered) did(n *int, h *tar.Header, err error) error {
 	for _, here := range []error{fs.ErrExist, syscall.ENAMETOOLONG, syscall.EINVAL, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, errElsewhere} {
 		if errors.Is(err, here) {
 			return f.refuse(h.Name, err)
@@ -90,7 +113,7 @@ func (f *fileCopy) did(n *int, h *tar.Header, err error) error {
 	return err
 }
 
-func (f *fileCopy) refuse(name string, why error) error {
+func (f *filtered) refuse(name string, why error) error {
 	f.Refused++
 	f.note("not copied: %s: %v", name, why)
 	return nil
@@ -116,7 +139,12 @@ var errElsewhere = errors.New("it lies behind a symbolic link")
 // directorySink makes files below a directory, and nothing elsewhere, whatever names and links are there: os.Root sees to it.
 type directorySink struct {
 	root *os.Root
+	base string // the name, below the root, of what is made
 	dirs []made
+}
+
+func newDirectorySink(root *os.Root, base string) *directorySink {
+	return &directorySink{root: root, base: base}
 }
 
 // made is a directory whose mode and time are set when all is in it.
@@ -126,7 +154,7 @@ type made struct {
 	modified time.Time
 }
 
-func below(name string) string { return path.Join(copied, name) }
+func (s *directorySink) below(name string) string { return path.Join(s.base, name) }
 
 // parents makes the directories that something lies in, and looks that none is a link.
 func (s *directorySink) parents(name string) error {
@@ -152,7 +180,7 @@ func (s *directorySink) parents(name string) error {
 }
 
 func (s *directorySink) directory(name string, h *tar.Header) error {
-	name = below(name)
+	name = s.below(name)
 	if err := s.parents(name); err != nil {
 		return err
 	}
@@ -164,8 +192,13 @@ func (s *directorySink) directory(name string, h *tar.Header) error {
 }
 
 func (s *directorySink) file(name string, h *tar.Header, content io.Reader) error {
-	_, err := s.write(below(name), uint32(h.Mode), h.ModTime, content)
+	_, err := s.write(s.below(name), uint32(h.Mode), h.ModTime, content)
 	return err
+}
+
+// only makes one file, in place of a directory.
+func (s *directorySink) only(mode uint32, modified time.Time, content io.Reader) (int64, error) {
+	return s.write(s.base, mode, modified, content)
 }
 
 // write makes a file, with holes where there is nothing but zeroes, and without the bits that give rights to whoever runs it.
@@ -185,7 +218,7 @@ func (s *directorySink) write(name string, mode uint32, modified time.Time, cont
 }
 
 func (s *directorySink) symlink(name string, h *tar.Header) error {
-	name = below(name)
+	name = s.below(name)
 	if err := s.parents(name); err != nil {
 		return err
 	}
@@ -193,7 +226,7 @@ func (s *directorySink) symlink(name string, h *tar.Header) error {
 }
 
 func (s *directorySink) hardlink(name, first string, _ *tar.Header) error {
-	name, first = below(name), below(first)
+	name, first = s.below(name), s.below(first)
 	if err := s.parents(name); err != nil {
 		return err
 	}
@@ -238,6 +271,10 @@ func fill(in io.Reader, block []byte) (n int, err error) {
 type archiveSink struct {
 	w     *tar.Writer
 	links map[string]bool // symbolic links, behind which nothing may lie
+}
+
+func newArchiveSink(w *tar.Writer) *archiveSink {
+	return &archiveSink{w: w, links: map[string]bool{}}
 }
 
 func (s *archiveSink) header(name string, h *tar.Header, kind byte, size int64) error {

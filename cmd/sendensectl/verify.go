@@ -61,40 +61,13 @@ Exit codes, beside the others:
 
 // verify waits for a verification, and shows how it comes along.
 func (a *app) verify(ctx context.Context, c *rpc.Client, r rpc.VerifyRequest) (rpc.VerifyReport, error) {
-	view := &verifyView{app: a}
+	view := newFileGauge(a.stderr, a.tellEvery, "verify", func(file string) string { return "reading " + file })
 	defer view.close()
-	report, err := c.VerifyBackup(ctx, r, view.show)
+	report, err := c.VerifyBackup(ctx, r, func(p rpc.VerifyProgress) { view.set(p.File, p.BytesDone, p.BytesTotal) })
 	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("interrupted: the verification goes on; to stop it: sendensectl backup cancel %s", r.BackupID)
 	}
 	return report, err
-}
-
-// A verifyView shows the progress of a verification that reads.
-type verifyView struct {
-	app   *app
-	gauge gauge
-	file  string
-}
-
-func (v *verifyView) show(p rpc.VerifyProgress) {
-	if p.BytesTotal == 0 {
-		return
-	}
-	if v.gauge == nil {
-		v.gauge = v.app.newGauge("verify", p.BytesTotal)
-	}
-	if p.File != v.file {
-		v.file = p.File
-		v.gauge.say("reading " + p.File)
-	}
-	v.gauge.set(float64(p.BytesDone) / float64(p.BytesTotal))
-}
-
-func (v *verifyView) close() {
-	if v.gauge != nil {
-		v.gauge.close()
-	}
 }
 
 func printVerification(p *printer, r rpc.VerifyReport) {

@@ -57,7 +57,7 @@ waiting, not the backup.`,
 
 // waitFor watches a backup until it has ended and shows it. Anything but completed is an error.
 func (a *app) waitFor(ctx context.Context, c *rpc.Client, id string) error {
-	b, err := a.follow(ctx, c, rpc.WatchRequest{BackupID: id}, a.progressView())
+	b, err := a.follow(ctx, c, rpc.WatchRequest{BackupID: id}, newView(a.stderr, a.tellEvery))
 	if err != nil {
 		return err
 	}
@@ -88,13 +88,5 @@ func (a *app) watchView() view {
 	if a.output == outputJSON {
 		return newJSONLines(a.stdout, a.stderr)
 	}
-	return a.progressView()
-}
-
-// progressView shows progress beside what a command prints: on a terminal as bars, elsewhere in lines.
-func (a *app) progressView() view {
-	if canDraw(a.stderr) {
-		return newBars(a.stderr)
-	}
-	return newLines(a.stderr, a.tellEvery)
+	return newView(a.stderr, a.tellEvery)
 }
