@@ -15,7 +15,6 @@ var mayImport = map[string][]string{
 	"cmd/sendense-agent":            {"cmd/internal/manual", "agent", "agent/config", "agent/doctor", "agent/rebuild", "agent/sna", "agent/store", "agent/repository", "rpc", "rpc/files", "rpc/hub", "rpc/server", "units", "nbd"},
 	"cmd/sendense-agent/reboottest": {},
 	"cmd/sendense-agent/crashtest":  {},
-	"cmd/sendensectl":               {"rpc", "agent/config", "cmd/internal/manual"},
 	"cmd/internal/manual":           {},
 	"cmd/internal/bench":            {"agent", "agent/record", "agent/config", "agent/sna/snatest", "agent/store", "nbd", "rpc", "units", "units/systemdtest"},
 	"rpc":                           {},
@@ -44,6 +43,30 @@ var mayImport = map[string][]string{
 	"units/systemdtest/testbed":     {"units/systemdtest"},
 
 	"cmd/sendense-agent/crashtest/powerloss": {},
+
+	"cmd/sendensectl":                                {"cmd/internal/manual", "cmd/sendensectl/backup", "cmd/sendensectl/daemon", "cmd/sendensectl/export", "cmd/sendensectl/internal/command", "cmd/sendensectl/internal/output", "cmd/sendensectl/report", "cmd/sendensectl/repository", "cmd/sendensectl/restore", "cmd/sendensectl/vm"},
+	"cmd/sendensectl/backup":                         {"cmd/sendensectl/internal/command", "cmd/sendensectl/internal/describe", "cmd/sendensectl/internal/exit", "cmd/sendensectl/internal/hint", "cmd/sendensectl/internal/human", "cmd/sendensectl/internal/output", "cmd/sendensectl/internal/progress", "cmd/sendensectl/internal/terminal", "rpc"},
+	"cmd/sendensectl/restore":                        {"cmd/sendensectl/internal/command", "cmd/sendensectl/internal/describe", "cmd/sendensectl/internal/exit", "cmd/sendensectl/internal/human", "cmd/sendensectl/internal/output", "cmd/sendensectl/internal/progress", "cmd/sendensectl/restore/disk", "cmd/sendensectl/restore/files", "cmd/sendensectl/restore/serving", "rpc"},
+	"cmd/sendensectl/restore/disk":                   {"cmd/sendensectl/internal/command", "cmd/sendensectl/internal/human", "cmd/sendensectl/internal/output", "cmd/sendensectl/internal/progress", "cmd/sendensectl/restore/destination", "cmd/sendensectl/restore/serving", "rpc"},
+	"cmd/sendensectl/restore/files":                  {"cmd/sendensectl/internal/command", "cmd/sendensectl/internal/exit", "cmd/sendensectl/internal/human", "cmd/sendensectl/internal/output", "cmd/sendensectl/internal/progress", "cmd/sendensectl/internal/terminal", "cmd/sendensectl/restore/destination", "cmd/sendensectl/restore/serving", "cmd/sendensectl/restore/tarfilter", "rpc"},
+	"cmd/sendensectl/restore/serving":                {"cmd/sendensectl/internal/command", "cmd/sendensectl/internal/exit", "cmd/sendensectl/internal/human", "cmd/sendensectl/internal/progress", "rpc"},
+	"cmd/sendensectl/restore/destination":            {"cmd/sendensectl/internal/exit", "cmd/sendensectl/internal/human"},
+	"cmd/sendensectl/restore/tarfilter":              {},
+	"cmd/sendensectl/vm":                             {"cmd/sendensectl/internal/command", "cmd/sendensectl/internal/describe", "cmd/sendensectl/internal/human", "cmd/sendensectl/internal/output", "cmd/sendensectl/internal/terminal", "rpc"},
+	"cmd/sendensectl/repository":                     {"cmd/sendensectl/internal/command", "cmd/sendensectl/internal/human", "cmd/sendensectl/internal/output", "rpc"},
+	"cmd/sendensectl/export":                         {"cmd/sendensectl/internal/command", "cmd/sendensectl/internal/human", "cmd/sendensectl/internal/output", "rpc"},
+	"cmd/sendensectl/daemon":                         {"cmd/sendensectl/internal/command", "cmd/sendensectl/internal/describe", "cmd/sendensectl/internal/hint", "cmd/sendensectl/internal/human", "cmd/sendensectl/internal/output", "cmd/sendensectl/repository", "rpc"},
+	"cmd/sendensectl/report":                         {"cmd/sendensectl/internal/command", "cmd/sendensectl/internal/describe", "cmd/sendensectl/internal/hint", "cmd/sendensectl/internal/human", "cmd/sendensectl/internal/output", "rpc"},
+	"cmd/sendensectl/internal/command":               {"cmd/sendensectl/internal/describe", "cmd/sendensectl/internal/exit", "cmd/sendensectl/internal/human", "cmd/sendensectl/internal/output", "cmd/sendensectl/internal/terminal", "rpc"},
+	"cmd/sendensectl/internal/command/commandtest":   {"cmd/sendensectl/internal/command", "cmd/sendensectl/internal/output", "rpc"},
+	"cmd/sendensectl/internal/describe":              {"cmd/sendensectl/internal/hint", "cmd/sendensectl/internal/human", "cmd/sendensectl/internal/output", "rpc"},
+	"cmd/sendensectl/internal/exit":                  {"cmd/sendensectl/internal/hint", "cmd/sendensectl/internal/human", "cmd/sendensectl/internal/terminal", "rpc"},
+	"cmd/sendensectl/internal/hint":                  {"rpc"},
+	"cmd/sendensectl/internal/human":                 {},
+	"cmd/sendensectl/internal/output":                {"cmd/sendensectl/internal/human", "cmd/sendensectl/internal/terminal"},
+	"cmd/sendensectl/internal/progress":              {"cmd/sendensectl/internal/describe", "cmd/sendensectl/internal/human", "cmd/sendensectl/internal/output", "cmd/sendensectl/internal/terminal", "rpc"},
+	"cmd/sendensectl/internal/terminal":              {},
+	"cmd/sendensectl/internal/terminal/terminaltest": {},
 }
 
 func TestImports(t *testing.T) {

@@ -6,7 +6,20 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sendense/backup-agent/cmd/sendensectl/backup"
+	"github.com/sendense/backup-agent/cmd/sendensectl/daemon"
+	"github.com/sendense/backup-agent/cmd/sendensectl/export"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
+	"github.com/sendense/backup-agent/cmd/sendensectl/report"
+	"github.com/sendense/backup-agent/cmd/sendensectl/repository"
+	"github.com/sendense/backup-agent/cmd/sendensectl/restore"
+	"github.com/sendense/backup-agent/cmd/sendensectl/vm"
 )
 
 func main() {
@@ -18,5 +31,36 @@ func main() {
 
 // run runs one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return newApp(buildVersion(), stdin, stdout, stderr).execute(ctx, args)
+	return command.New(buildVersion(), stdin, stdout, stderr).Run(ctx, args, nouns...)
+}
+
+// nouns are the commands; those that have verbs have a folder of their own.
+var nouns = []command.Noun{
+	vm.Command, backup.Command, repository.Command, export.Command, restore.Command, daemon.Status, daemon.Doctor, report.Command,
+	completionCommand, daemon.LogLevel, versionCommand, manCommand,
+}
+
+// version is set by the linker (-X main.version=).
+var version string
+
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+func versionCommand(a *command.App) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Show the version of sendensectl; status shows that of the agent", Args: command.NoArgs,
+		RunE: a.Local(func(*cobra.Command, []string) error {
+			v := struct {
+				Version string `json:"version"`
+			}{a.Version}
+			return a.Show(v, func(p *output.Printer) { p.Line("sendensectl %s", v.Version) })
+		}),
+	}
 }

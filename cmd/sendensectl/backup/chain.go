@@ -1,0 +1,116 @@
+package backup
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/describe"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+func chainCommand(a *command.App) *cobra.Command {
+	var q rpc.ChainRequest
+	c := &cobra.Command{
+		Use: "chain VM", Short: "Draw the restore points of a VM, and what each stands on",
+		Long: `Draw the restore points of a VM as a tree, the first made first. Each stands on the next one above it in its column; where several
+stand on one, all but the last branch off to the right. A full backup stands on nothing and begins a tree.
+
+The size is what the images of the restore point take on the disk by themselves; the whole is the sum along its chain, without
+which it cannot be restored.`,
+		Example: `  sendensectl backup chain pgtest1
+  sendensectl backup chain pgtest1 --repository main -o json`,
+		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.VMNames),
+	}
+	c.Flags().StringVar(&q.RepositoryID, "repository", "", "only in the repository of this `ID`")
+	a.CompleteFlag(c, "repository", command.RepositoryIDs)
+	return a.Poll(c, func(ctx context.Context, c *rpc.Client, args []string) (any, func(*output.Printer), error) {
+		q.VMName = args[0]
+		chain, err := c.Chain(ctx, q)
+		return chain, func(p *output.Printer) {
+			printChain(p, chain)
+			p.None(len(chain.Points), "no restore points")
+		}, err
+	})
+}
+
+func printChain(p *output.Printer, chain rpc.Chain) {
+	var rows [][]string
+	var sum int64
+	for _, l := range drawTree(chain.Points) {
+		c := l.point
+		sum += c.AllocatedBytes
+		state := describe.Verified(c.Verified, c.InheritedFrom)
+		if c.Problem != "" {
+			state = c.Problem
+		}
+		rows = append(rows, []string{
+			l.graph + c.BackupID, string(c.BackupType), human.Dated(c.CreatedAt, c.FutureDated), human.Size(c.AllocatedBytes), human.Size(l.whole),
+			human.Size(c.TotalBytes), state, c.RepositoryID, tagList(c.Tags),
+		})
+	}
+	p.Table([]output.Column{
+		{Title: "restore point"},
+		{Title: "type", Rank: 2},
+		{Title: "taken", Rank: 1},
+		{Title: "size"},
+		{Title: "whole", Rank: 4},
+		{Title: "disks", Rank: 5},
+		{Title: "verified", Rank: 3},
+		{Title: "repository", Rank: 6},
+		{Title: "tags", Rank: 7, Most: output.NameWidth},
+	}, rows)
+	if len(rows) > 0 {
+		p.Line("")
+		p.Line("%s, %s on the disk", human.Count(len(rows), "restore point"), human.Size(sum))
+	}
+}
+
+// A treeLine is one restore point as it is drawn.
+type treeLine struct {
+	graph string
+	point rpc.ChainPoint
+	whole int64 // what it and all it stands on take
+}
+
+// drawTree orders the restore points so that each comes after what it stands on, and draws the lines between them. One whose
+// parent is not there begins a tree of its own.
+func drawTree(points []rpc.ChainPoint) (lines []treeLine) {
+	there, children := map[string]bool{}, map[string][]rpc.ChainPoint{}
+	for _, p := range points {
+		there[p.BackupID] = true
+	}
+	for _, p := range points {
+		parent := p.ParentBackupID
+		if !there[parent] || parent == p.BackupID {
+			parent = ""
+		}
+		children[parent] = append(children[parent], p)
+	}
+	var draw func(p rpc.ChainPoint, mark, below string, under int64)
+	draw = func(p rpc.ChainPoint, mark, below string, under int64) {
+		whole := under + p.AllocatedBytes
+		lines = append(lines, treeLine{mark + "● ", p, whole})
+		next := children[p.BackupID]
+		for i, c := range next {
+			if i == len(next)-1 {
+				draw(c, below, below, whole)
+			} else {
+				draw(c, below+"├─", below+"│ ", whole)
+			}
+		}
+	}
+	roots := children[""]
+	slices.SortStableFunc(roots, func(x, y rpc.ChainPoint) int {
+		return cmp.Or(cmp.Compare(x.Sequence, y.Sequence), x.CreatedAt.Compare(y.CreatedAt))
+	})
+	for _, p := range roots {
+		draw(p, "", "", 0)
+	}
+	return lines
+}

@@ -1,0 +1,117 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+func startCommand(a *command.App) *cobra.Command {
+	var r rpc.StartRequest
+	var tags []string
+	var limit string
+	var wait bool
+	c := &cobra.Command{
+		Use:   "start VM",
+		Short: "Start a backup of a whole VM",
+		Long: `Start a backup of a whole VM: every disk of it, from one snapshot. The command returns once the copying has begun; with
+--wait, once it has ended, and then with exit code 1 unless the backup is completed. Interrupting it stops the waiting,
+not the backup.`,
+		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.VMNames),
+		PreRunE: func(_ *cobra.Command, args []string) (err error) {
+			r.VMName = args[0]
+			if r.RateLimit, err = parseRate(limit); err != nil {
+				return err
+			}
+			r.Tags, err = parseTags(tags)
+			return err
+		},
+		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
+			started, err := c.StartBackup(ctx, r)
+			if err != nil {
+				return err
+			}
+			if wait {
+				return waitFor(ctx, a, c, started.BackupID)
+			}
+			return a.Show(started, func(p *output.Printer) { printStarted(p, started) })
+		}),
+	}
+	c.Flags().StringVar((*string)(&r.BackupType), "type", string(rpc.Full), "full, incremental, or auto: incremental where there is a restore point to stand on")
+	c.Flags().StringVar(&r.RepositoryID, "repository", "", "`ID` of the repository")
+	c.Flags().StringVar(&r.PolicyID, "policy", "", "`ID` of the policy that this is done for")
+	c.Flags().StringArrayVar(&tags, "tag", nil, "a `NAME=VALUE` to keep with the backup; may be repeated")
+	c.Flags().StringVar(&r.RequestID, "request-id", "", "your own `ID` of this request: repeating it starts nothing new")
+	c.Flags().BoolVar(&r.Queue, "queue", false, "wait for a turn when there is no room now, instead of being refused")
+	c.Flags().StringVar(&limit, "rate-limit", "", "most that each disk may take in a second, a `SIZE` like 100MiB")
+	c.Flags().BoolVar(&wait, "wait", false, "wait until the backup has ended")
+	command.CompleteWords(c, "type", backupTypes)
+	a.CompleteFlag(c, "repository", command.RepositoryIDs)
+	return c
+}
+
+var backupTypes = []string{string(rpc.Full), string(rpc.Incremental), string(rpc.Auto)}
+
+// parseRate reads a rate like 100MiB, 100MiB/s or 1GB; nothing is none.
+func parseRate(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	n, err := human.ParseSize(strings.TrimSuffix(s, "/s"))
+	if err == nil && n == 0 {
+		err = errors.New("want more than nothing; leave it out for no limit")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("--rate-limit %s: %w", s, err)
+	}
+	return n, nil
+}
+
+func parseTags(specs []string) (map[string]string, error) {
+	var tags map[string]string
+	for _, spec := range specs {
+		name, value, ok := strings.Cut(spec, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("--tag %s: want NAME=VALUE", spec)
+		}
+		if tags == nil {
+			tags = map[string]string{}
+		}
+		tags[name] = value
+	}
+	return tags, nil
+}
+
+// nextOf says what may be done with a backup that was just started; nothing for one that has ended.
+func nextOf(s rpc.StartResponse) string {
+	switch {
+	case s.Status == string(rpc.Queued):
+		return "it waits for its turn; to follow it: sendensectl backup watch " + s.BackupID
+	case s.Status == rpc.StatusStarted:
+		return "to follow it: sendensectl backup watch " + s.BackupID
+	}
+	return ""
+}
+
+func printStarted(p *output.Printer, s rpc.StartResponse) {
+	p.Pairs("backup", s.BackupID, "vm", s.VMName, "type", string(s.BackupType), "repository", s.RepositoryID,
+		"status", s.Status, "size", human.Size(s.TotalBytes), "error", s.ErrorMessage, "next", nextOf(s))
+	if len(s.DiskResults) == 0 {
+		return
+	}
+	p.Line("")
+	var rows [][]string
+	for _, d := range s.DiskResults {
+		rows = append(rows, []string{strconv.Itoa(d.DiskID), string(d.Status), strconv.Itoa(int(d.NBDPort)), d.NBDExportName, d.QCOW2Path})
+	}
+	p.Table([]output.Column{{Title: "disk"}, {Title: "status"}, {Title: "port"}, {Title: "export"}, {Title: "image", Rank: 1}}, rows)
+}

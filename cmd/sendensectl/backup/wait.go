@@ -1,0 +1,54 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/progress"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// outcome is nil for a backup that is completed, and otherwise says why it is not.
+func outcome(b rpc.Backup) error {
+	if b.State == rpc.Completed {
+		return nil
+	}
+	failed := fmt.Sprintf("backup %s is %s", b.BackupID, b.State)
+	if b.Failure == nil {
+		return errors.New(failed)
+	}
+	e := rpc.NewError(b.Failure.Reason, failed+": "+b.Failure.Message)
+	e.Data.Hint = b.Failure.Hint
+	e.Data.Unit, e.Data.Journal = b.Failure.Unit, b.Failure.Journal
+	return e
+}
+
+func waitCommand(a *command.App) *cobra.Command {
+	return &cobra.Command{
+		Use:   "wait BACKUP",
+		Short: "Wait until a backup has ended, and show it",
+		Long: `Wait until a backup has ended and show it. The exit code is 0 if it is completed, and 1 if not. Interrupting it stops the
+waiting, not the backup.`,
+		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.ActiveBackups),
+		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, args []string) error {
+			return waitFor(ctx, a, c, args[0])
+		}),
+	}
+}
+
+// waitFor watches a backup until it has ended and shows it. Anything but completed is an error.
+func waitFor(ctx context.Context, a *command.App, c *rpc.Client, id string) error {
+	b, err := follow(ctx, a, c, rpc.WatchRequest{BackupID: id}, progress.New(a.Stderr, a.TellEvery))
+	if err != nil {
+		return err
+	}
+	if err := a.Show(b, func(p *output.Printer) { printBackup(p, b) }); err != nil {
+		return err
+	}
+	return outcome(b)
+}

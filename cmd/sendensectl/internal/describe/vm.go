@@ -1,0 +1,13 @@
+package describe
+
+import (
+	"github.com/sendense/backup-agent/rpc"
+)
+
+func TotalBytes(vm rpc.VM) int64 {
+	var sum int64
+	for _, d := range vm.Disks {
+		sum += d.CapacityBytes
+	}
+	return sum
+}

@@ -1,0 +1,71 @@
+package progress
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/describe"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// Lines tells in lines that stay: one for each change of a backup's state, and one now and then while it runs.
+type Lines struct {
+	w     io.Writer
+	every time.Duration // between two lines about the progress of one backup
+	told  map[string]told
+}
+
+// told is what was told of a backup last.
+type told struct {
+	state   rpc.BackupState
+	damaged bool
+	at      time.Time
+}
+
+func NewLines(w io.Writer, every time.Duration) *Lines {
+	return &Lines{w: w, every: every, told: map[string]told{}}
+}
+
+func (l *Lines) Show(e rpc.Event) {
+	if h := e.HeldPrune; h != nil {
+		l.Say(describe.HeldPrune(*h))
+	}
+	if e.Backup == nil {
+		return
+	}
+	b, last := *e.Backup, l.told[e.Backup.BackupID]
+	switch {
+	case b.State != last.state || b.Damaged() != last.damaged:
+		l.Say(describe.State(b))
+	case e.Progress != nil && time.Since(last.at) >= l.every:
+		l.Say(b.BackupID + ": " + describe.Progress(*e.Progress))
+	default:
+		return
+	}
+	l.told[b.BackupID] = told{b.State, b.Damaged(), time.Now()}
+}
+
+func (l *Lines) Say(line string) { fmt.Fprintln(l.w, human.Safe(line)) }
+
+func (l *Lines) Close() {}
+
+// JSONLines tells every event as one line of JSON, as it came.
+type JSONLines struct {
+	enc  *json.Encoder
+	errs io.Writer
+}
+
+func NewJSONLines(w, errs io.Writer) *JSONLines {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return &JSONLines{enc, errs}
+}
+
+func (j *JSONLines) Show(e rpc.Event) { j.enc.Encode(e) } //nolint:errcheck // whoever read it has gone, and SIGPIPE ends us
+
+func (j *JSONLines) Say(line string) { fmt.Fprintln(j.errs, human.Safe(line)) }
+
+func (j *JSONLines) Close() {}

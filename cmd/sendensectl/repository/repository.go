@@ -1,0 +1,88 @@
+// Package repository holds the commands that show repositories, and prints them for status.
+package repository
+
+import (
+	"cmp"
+	"context"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+func Command(a *command.App) *cobra.Command {
+	return command.WithVerbs("repository", "Repositories that backups go to", listCommand(a), showCommand(a))
+}
+
+func listCommand(a *command.App) *cobra.Command {
+	c := &cobra.Command{Use: "list", Short: "List repositories with their free space", Args: command.NoArgs}
+	return a.Poll(c, func(ctx context.Context, c *rpc.Client, _ []string) (any, func(*output.Printer), error) {
+		list, err := c.ListRepositories(ctx)
+		return list, func(p *output.Printer) { Print(p, list.Repositories) }, err
+	})
+}
+
+func Print(p *output.Printer, list []rpc.Repository) {
+	var rows [][]string
+	for _, r := range list {
+		rows = append(rows, []string{r.RepositoryID, human.Size(r.FreeBytes), human.Size(r.TotalBytes), usedPart(r), usable(r), encryption(r), strconv.Itoa(r.RestorePoints), r.Path})
+	}
+	p.Table([]output.Column{{Title: "repository"}, {Title: "free"}, {Title: "size"}, {Title: "used", Rank: 2}, {Title: "state"}, {Title: "key", Rank: 4}, {Title: "points", Rank: 3}, {Title: "path", Rank: 1}}, rows)
+}
+
+// usedPart is how full the file system is; nothing where it is not known.
+func usedPart(r rpc.Repository) string {
+	if r.TotalBytes == 0 {
+		return ""
+	}
+	return human.Percent(1 - float64(min(r.FreeBytes, r.TotalBytes))/float64(r.TotalBytes))
+}
+
+func usable(r rpc.Repository) string {
+	if r.Error != "" {
+		return r.Error
+	}
+	return "usable"
+}
+
+// Catalog says whether what is on record agrees with what lies in repositories.
+func Catalog(differences int, list ...rpc.Repository) string {
+	if differences > 0 {
+		differ := " DIFFER"
+		if differences == 1 {
+			differ += "S"
+		}
+		return human.Count(differences, "restore point") + differ + " from what is on record: sendensectl doctor says how"
+	}
+	for _, r := range list {
+		if r.Catalog.Error != "" || r.Catalog.ComparedAt.IsZero() {
+			return cmp.Or(r.Catalog.Error, "not compared yet with repository "+r.RepositoryID)
+		}
+	}
+	return "agrees with what lies in the repositories"
+}
+
+// encryption is the name of the key of new backups.
+func encryption(r rpc.Repository) string { return cmp.Or(r.EncryptionKey, "not encrypted") }
+
+func showCommand(a *command.App) *cobra.Command {
+	return &cobra.Command{
+		Use: "show REPOSITORY", Short: "Show a repository", Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.RepositoryIDs),
+		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, args []string) error {
+			r, err := c.GetRepository(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return a.Show(r, func(p *output.Printer) {
+				p.Pairs("repository", r.RepositoryID, "path", r.Path, "state", usable(r), "encryption key", encryption(r), "free", human.Size(r.FreeBytes),
+					"size", human.Size(r.TotalBytes), "used", usedPart(r), "cache mode", r.Cache, "aio mode", r.AIO,
+					"points", human.Count(r.RestorePoints, "restore point"),
+					"catalog", Catalog(r.Catalog.Unrecorded+r.Catalog.Missing+r.Catalog.Different, r))
+			})
+		}),
+	}
+}
