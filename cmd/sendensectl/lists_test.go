@@ -20,10 +20,10 @@ func TestEmptyLists(t *testing.T) {
 		rpc.MethodExportList: handler.New(func(context.Context, rpc.None) rpc.ExportList { return rpc.ExportList{} }),
 	})
 	for line, says := range map[string]string{
-		"vm list":                 "no VMs: put some on record with sendensectl vm discover, vm import or vm add\n",
+		"vm list":                 "no VMs on record; to add some: sendensectl vm discover, vm import or vm add\n",
 		"backup list":             "no backups\n",
 		"backup list --vm nosuch": "no such backups\n",
-		"export list":             "nothing is being exported: no backup runs\n",
+		"export list":             "no exports: no backup or restore is running\n",
 		"export list -o json":     "",
 	} {
 		code, stdout, stderr := ctl(t, socket, "", strings.Fields(line)...)

@@ -1,4 +1,4 @@
-// Command sendensectl asks a sendense-agent for things: backups of VMs, and what it knows.
+// Command sendensectl controls a sendense-agent: it starts backups and restores, and shows what the agent knows.
 package main
 
 import (
@@ -55,7 +55,7 @@ func buildVersion() string {
 
 func versionCommand(a *command.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Show the version of sendensectl; status shows that of the agent", Args: command.NoArgs,
+		Use: "version", Short: "Show the version of sendensectl (for the agent's version: status)", Args: command.NoArgs,
 		RunE: a.Local(func(*cobra.Command, []string) error {
 			v := struct {
 				Version string `json:"version"`

@@ -1,5 +1,5 @@
-// Package backup holds the commands of backups and their restore points, one file a verb: start, watch, wait, list, show, cancel, delete,
-// verify, chain, prune, consolidate. It prints what the agent answers; what a backup is, the agent knows.
+// Package backup has the commands of backups and their restore points, one file per verb: start, watch, wait, list, show, cancel,
+// delete, verify, chain, prune, consolidate. It sends requests and prints answers; the agent does the work.
 package backup
 
 import (
@@ -8,8 +8,9 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
 )
 
+// Command makes "backup" with its verbs.
 func Command(a *command.App) *cobra.Command {
-	return command.WithVerbs("backup", "Backups: under way, done and failed",
+	return command.WithVerbs("backup", "Start, show, verify and delete backups",
 		startCommand(a), watchCommand(a), waitCommand(a), listCommand(a), showCommand(a), cancelCommand(a), deleteCommand(a),
 		verifyCommand(a), chainCommand(a), pruneCommand(a), consolidateCommand(a))
 }

@@ -17,17 +17,17 @@ import (
 func chainCommand(a *command.App) *cobra.Command {
 	var q rpc.ChainRequest
 	c := &cobra.Command{
-		Use: "chain VM", Short: "Draw the restore points of a VM, and what each stands on",
-		Long: `Draw the restore points of a VM as a tree, the first made first. Each stands on the next one above it in its column; where several
-stand on one, all but the last branch off to the right. A full backup stands on nothing and begins a tree.
+		Use: "chain VM", Short: "Draw the chains of restore points of a VM",
+		Long: `Draw the restore points of a VM as a tree, the oldest first. The parent of each is the next one above it in its column. If a
+restore point has several children, all but the last branch off to the right. A full backup has no parent and begins a tree.
 
-The size is what the images of the restore point take on the disk by themselves; the whole is the sum along its chain, without
-which it cannot be restored.`,
+SIZE is the disk space of the images of this restore point alone. WHOLE is the sum for its chain: a restore reads the whole
+chain.`,
 		Example: `  sendensectl backup chain pgtest1
   sendensectl backup chain pgtest1 --repository main -o json`,
 		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.VMNames),
 	}
-	c.Flags().StringVar(&q.RepositoryID, "repository", "", "only in the repository of this `ID`")
+	c.Flags().StringVar(&q.RepositoryID, "repository", "", "only in the repository with this `ID`")
 	a.CompleteFlag(c, "repository", command.RepositoryIDs)
 	return a.Poll(c, func(ctx context.Context, c *rpc.Client, args []string) (any, func(*output.Printer), error) {
 		q.VMName = args[0]
@@ -67,19 +67,19 @@ func printChain(p *output.Printer, chain rpc.Chain) {
 	}, rows)
 	if len(rows) > 0 {
 		p.Line("")
-		p.Line("%s, %s on the disk", human.Count(len(rows), "restore point"), human.Size(sum))
+		p.Line("%s, %s on disk", human.Count(len(rows), "restore point"), human.Size(sum))
 	}
 }
 
-// A treeLine is one restore point as it is drawn.
+// A treeLine is a line of the drawing: one restore point.
 type treeLine struct {
 	graph string
 	point rpc.ChainPoint
-	whole int64 // what it and all it stands on take
+	whole int64 // disk space of its chain
 }
 
-// drawTree orders the restore points so that each comes after what it stands on, and draws the lines between them. One whose
-// parent is not there begins a tree of its own.
+// drawTree puts each restore point after its parent, and draws the lines between them. If the parent is missing, the restore point
+// begins a new tree.
 func drawTree(points []rpc.ChainPoint) (lines []treeLine) {
 	there, children := map[string]bool{}, map[string][]rpc.ChainPoint{}
 	for _, p := range points {

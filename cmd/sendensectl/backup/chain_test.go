@@ -107,7 +107,7 @@ func TestChainFitsTheTerminal(t *testing.T) {
 			t.Errorf("%d cells: %q", n, line)
 		}
 	}
-	for _, words := range []string{"├─● p1", "│ ● p3", "1 MiB", "5 restore points, 5 MiB on the disk"} {
+	for _, words := range []string{"├─● p1", "│ ● p3", "1 MiB", "5 restore points, 5 MiB on disk"} {
 		if !strings.Contains(text, words) {
 			t.Errorf("%q is missing:\n%s", words, text)
 		}

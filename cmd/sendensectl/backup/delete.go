@@ -18,16 +18,17 @@ func deleteCommand(a *command.App) *cobra.Command {
 	var r rpc.DeleteRequest
 	var yes bool
 	c := &cobra.Command{
-		Use: "delete BACKUP", Short: "Remove a backup that has ended: restore point and record",
-		Long: `Remove a backup that has ended: its images, its manifest and its record. What is removed cannot be brought back.
+		Use: "delete BACKUP", Short: "Delete a backup that has ended: its restore point and its record",
+		Long: `Delete a backup that has ended: its images, its manifest and its record. This cannot be undone.
 
-A backup that others stand on stays; delete those first, the newest first. On a terminal you are asked before anything
-is removed, unless you say --yes; a script has to say it.`,
+A restore point that is the parent of others cannot be deleted. Delete its children first, the newest first.
+
+On a terminal, the command asks for confirmation, unless --yes is given. A script must give --yes.`,
 		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.EndedBackups),
 		PreRunE: func(_ *cobra.Command, args []string) error {
 			r.BackupID = args[0]
 			if !yes && !terminal.Is(a.Stdin) {
-				return errors.New("there is nobody to ask: say --yes to delete without a question")
+				return errors.New("no terminal for the confirmation: to delete without it, use --yes")
 			}
 			return nil
 		},
@@ -43,18 +44,18 @@ is removed, unless you say --yes; a script has to say it.`,
 			return a.Show(rpc.BackupRef{BackupID: r.BackupID}, func(p *output.Printer) { p.Line("backup %s deleted", r.BackupID) })
 		}),
 	}
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	c.Flags().BoolVar(&r.MissingOK, "missing-ok", false, "also when the directory of the restore point is gone: only the record is left to be removed")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask for confirmation")
+	c.Flags().BoolVar(&r.MissingOK, "missing-ok", false, "do not fail if the directory of the restore point is missing; delete the record")
 	return c
 }
 
-// confirmDelete asks the user, who sees what it is about.
+// confirmDelete shows the backup and asks for confirmation.
 func confirmDelete(ctx context.Context, a *command.App, c *rpc.Client, id string) error {
 	b, err := c.GetBackup(ctx, id)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Stderr, "%s: %s backup of %s, %s, %s in %d disks, of %s\nDelete it for good? [y/N] ",
+	fmt.Fprintf(a.Stderr, "%s: %s backup of VM %s, %s, %s in %d disks, created %s\nDelete it permanently? [y/N] ",
 		human.Safe(b.BackupID), b.BackupType, human.Safe(b.VMName), b.State, human.Size(b.TotalBytes), len(b.Disks), human.Time(b.CreatedAt))
 	return a.Confirm(ctx)
 }

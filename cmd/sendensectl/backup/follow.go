@@ -11,15 +11,15 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// A follower watches backups, and connects again when the agent went away.
+// A follower watches backups, and reconnects if the agent stops answering.
 type follower struct {
 	app     *command.App
 	request rpc.WatchRequest
 	view    progress.View
-	last    *rpc.Backup // the last record that was told of
+	last    *rpc.Backup // the last record that was received
 }
 
-// follow watches until the one backup asked for has ended, or for ever.
+// follow watches until the backup has ended, or, for more than one, without end.
 func (f *follower) follow(ctx context.Context, c *rpc.Client) error {
 	for {
 		err := f.watch(ctx, c)
@@ -55,20 +55,20 @@ func (f *follower) watch(ctx context.Context, c *rpc.Client) error {
 	return nil
 }
 
-// interrupted is the end of the watching of a backup, or of all of them, which nothing else has stopped at.
+// interrupted is the error if the user stops watching one backup, or all if the id is "". The backups continue.
 func interrupted(backupID string) error {
 	if backupID == "" {
-		return &exit.Error{Code: exit.OK, Err: errors.New("no longer watching; the backups go on")}
+		return &exit.Error{Code: exit.OK, Err: errors.New("no longer watching; the backups continue")}
 	}
 	return &exit.Error{
-		Code: exit.Failed, Err: fmt.Errorf("no longer watching; backup %s goes on", backupID),
+		Code: exit.Failed, Err: fmt.Errorf("no longer watching; backup %s continues", backupID),
 		Hint: fmt.Sprintf("to watch it again: sendensectl backup watch %[1]s; to stop it: sendensectl backup cancel %[1]s", backupID),
 	}
 }
 
-// follow returns the last record of the one backup that is watched.
+// follow shows events until the backup has ended, and returns its last record.
 func follow(ctx context.Context, a *command.App, c *rpc.Client, r rpc.WatchRequest, v progress.View) (rpc.Backup, error) {
-	defer v.Close() // whatever happens: it gives the terminal back
+	defer v.Close() // in every case: it restores the terminal
 	f := &follower{app: a, request: r, view: v}
 	err := f.follow(ctx, c)
 	switch {

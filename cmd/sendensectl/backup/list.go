@@ -25,7 +25,8 @@ func listCommand(a *command.App) *cobra.Command {
 		Use: "list", Short: "List backups, the newest first", Args: command.NoArgs,
 		Long: `List backups, the newest first.
 
---since and --until take a time (2026-11-25, "2026-11-25 22:30", 2026-11-25T22:30:00Z) or an age (90m, 12h, 7d).`,
+--since and --until take a time (2026-11-25, "2026-11-25 22:30", 2026-11-25T22:30:00Z) or an age (90m, 12h, 7d). A time without a
+zone is local.`,
 		Example: `  sendensectl backup list --since 24h --state failed
   sendensectl backup list --vm pgtest1 --repository main --limit 10
   sendensectl backup list --tag tier=gold --tag nightly
@@ -57,13 +58,13 @@ func listCommand(a *command.App) *cobra.Command {
 		}
 		return inner(c, args)
 	}
-	c.Flags().StringVar(&q.VMName, "vm", "", "only of the VM of this `NAME`")
+	c.Flags().StringVar(&q.VMName, "vm", "", "only of the VM with this `NAME`")
 	c.Flags().StringVar((*string)(&q.State), "state", "", "only in this `STATE`")
-	c.Flags().StringVar(&q.RepositoryID, "repository", "", "only in the repository of this `ID`")
-	c.Flags().StringVar(&since, "since", "", "only what began at this `TIME` or later")
-	c.Flags().StringVar(&until, "until", "", "only what began before this `TIME`")
-	c.Flags().StringArrayVar(&tags, "tag", nil, "only what has this tag, `NAME[=VALUE]`; may be repeated")
-	c.Flags().BoolVar(&q.Damaged, "damaged", false, "only restore points that are known to be damaged, or stand on one that is")
+	c.Flags().StringVar(&q.RepositoryID, "repository", "", "only in the repository with this `ID`")
+	c.Flags().StringVar(&since, "since", "", "only backups that began at this `TIME` or later")
+	c.Flags().StringVar(&until, "until", "", "only backups that began before this `TIME`")
+	c.Flags().StringArrayVar(&tags, "tag", nil, "only backups with this tag, `NAME[=VALUE]`; can be repeated")
+	c.Flags().BoolVar(&q.Damaged, "damaged", false, "only restore points that are damaged, or based on a damaged one")
 	command.PageFlags(c, &q.Limit, &q.Cursor)
 	a.CompleteFlag(c, "vm", command.VMNames)
 	a.CompleteFlag(c, "repository", command.RepositoryIDs)
@@ -71,7 +72,7 @@ func listCommand(a *command.App) *cobra.Command {
 	return c
 }
 
-// listBackups lists one page that is as long as asked for, if there are as many: the agent may give short ones.
+// listBackups returns one page of the full length, if there are enough backups: pages of the agent can be shorter.
 func listBackups(ctx context.Context, c *rpc.Client, q rpc.BackupQuery) (rpc.BackupPage, error) {
 	list := []rpc.Backup{}
 	for limit := q.Limit; ; q.Limit = limit - len(list) {
@@ -108,7 +109,7 @@ func printBackups(p *output.Printer, list []rpc.Backup, now time.Time) {
 	}, rows)
 	for _, b := range list {
 		if b.RefreshError != "" {
-			p.Line("%s: its disks could not be looked up, so it holds those on record: sendensectl backup show %s", b.BackupID, b.BackupID)
+			p.Line("%s: the disks could not be looked up in vCenter; the backup has the disks on record. See sendensectl backup show %s", b.BackupID, b.BackupID)
 		}
 	}
 }
@@ -119,7 +120,7 @@ func listRow(b rpc.Backup, now time.Time) []string {
 		end = now
 	}
 	if !b.State.Ended() {
-		received = "" // the record has it at the end; backup show tells it before
+		received = "" // the record has it only after the end; backup show has it before
 	}
 	return []string{
 		b.BackupID, string(b.State), string(b.BackupType), b.VMName, human.Dated(b.CreatedAt, b.FutureDated), human.Duration(end.Sub(b.CreatedAt)),
@@ -127,7 +128,7 @@ func listRow(b rpc.Backup, now time.Time) []string {
 	}
 }
 
-// wantedTags reads tags that are asked for; without a value any will do.
+// wantedTags reads the tags of a query. A tag without a value matches every value.
 func wantedTags(list []string) (map[string]string, error) {
 	var tags map[string]string
 	for _, tag := range list {
@@ -136,7 +137,7 @@ func wantedTags(list []string) (map[string]string, error) {
 			return nil, fmt.Errorf("--tag %q: want NAME or NAME=VALUE", tag)
 		}
 		if _, twice := tags[name]; twice {
-			return nil, fmt.Errorf("--tag %s: is there twice, and a backup has one value of it", name)
+			return nil, fmt.Errorf("--tag %s: given twice, but a tag has one value", name)
 		}
 		if tags == nil {
 			tags = map[string]string{}
@@ -146,10 +147,10 @@ func wantedTags(list []string) (map[string]string, error) {
 	return tags, nil
 }
 
-// moments are the ways to write a time. What names no zone is local.
+// moments are the forms of a time. Without a zone, it is local.
 var moments = []string{time.RFC3339, "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"}
 
-// parseMoment reads a time, or an age like 12h or 7d; nothing is no time.
+// parseMoment reads a time, or an age such as 12h or 7d; "" is no time.
 func parseMoment(s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
@@ -167,5 +168,5 @@ func parseMoment(s string, now time.Time) (time.Time, error) {
 	if age, err := time.ParseDuration(s); err == nil && age >= 0 {
 		return now.Add(-age), nil
 	}
-	return time.Time{}, fmt.Errorf("%q: want a time like 2026-11-25 or \"2026-11-25 22:30\", or an age like 12h or 7d", s)
+	return time.Time{}, fmt.Errorf("%q: want a time such as 2026-11-25 or \"2026-11-25 22:30\", or an age such as 12h or 7d", s)
 }

@@ -20,18 +20,20 @@ func pruneCommand(a *command.App) *cobra.Command {
 	var r rpc.PruneRequest
 	var yes bool
 	c := &cobra.Command{
-		Use: "prune [VM]", Short: "Remove the restore points that the policies keep no longer",
-		Long: `Remove the restore points that the policies of the configuration keep no longer, of one VM or of all.
+		Use: "prune [VM]", Short: "Delete the restore points that the policies no longer keep",
+		Long: `Delete the restore points that the policies of the configuration no longer keep, of one VM or of all VMs. This cannot be undone.
 
---dry-run only shows what would be done: of every restore point what becomes of it, why, and how much room it takes. For a
-VM, or with --all, what is kept is shown, too. What is removed cannot be brought back: on a terminal you see the same first,
-and are asked, unless you say --yes; a script has to say it.
+With --dry-run, the command only shows, for each restore point, the action, the reason and the disk space. With VM or --all, it
+also shows the restore points that are kept. On a terminal, the command shows the same and asks for confirmation, unless --yes is
+given. A script must give --yes.
 
-An expired restore point that kept ones stand on waits until they expire, or is merged into them, as its policy says
-(expired_middle). A restore point whose date cannot be right, because it lies in the future or contradicts the order in which the
-restore points were made, is kept and counts for no rule. The daily run leaves a VM to you where it would remove more at once than
-prune.hold_above_percent; this command does it. Whatever happens meanwhile, what is kept can be restored. Interrupting the command stops the waiting, not
-the pruning. The exit code is 1 if anything could not be removed.`,
+If an expired restore point is the parent of one that is kept, it stays until that one expires, or is merged into it. The policy
+decides (expired_middle). If the date of a restore point is wrong (it lies in the future, or contradicts the order in which the
+restore points were made), the restore point is kept, and no rule counts it. If the daily prune would remove more than
+prune.hold_above_percent of a VM at once, it is held: run this command to prune that VM.
+
+Restore points that are kept can be restored at any time, also during the prune. Interrupting the command stops the wait, not the
+prune. The exit code is 1 if a restore point could not be removed.`,
 		Example: `  sendensectl backup prune --dry-run
   sendensectl backup prune pgtest1 --dry-run --output json
   sendensectl backup prune --repository main --yes`,
@@ -41,7 +43,7 @@ the pruning. The exit code is 1 if anything could not be removed.`,
 				r.VMName, r.All = args[0], true
 			}
 			if !r.DryRun && !yes && !terminal.Is(a.Stdin) {
-				return errors.New("there is nobody to ask: say --yes to prune without a question, or --dry-run to see what would be done")
+				return errors.New("no terminal for the confirmation: to prune without it, use --yes; to see what would be done, use --dry-run")
 			}
 			return nil
 		},
@@ -62,14 +64,14 @@ the pruning. The exit code is 1 if anything could not be removed.`,
 		}),
 	}
 	c.Flags().BoolVar(&r.DryRun, "dry-run", false, "only show what would be done, and why")
-	c.Flags().BoolVar(&r.All, "all", false, "also show what is kept")
-	c.Flags().StringVar(&r.RepositoryID, "repository", "", "only in the repository of this `ID`")
-	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	c.Flags().BoolVar(&r.All, "all", false, "also show the restore points that are kept")
+	c.Flags().StringVar(&r.RepositoryID, "repository", "", "only in the repository with this `ID`")
+	c.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask for confirmation")
 	a.CompleteFlag(c, "repository", command.RepositoryIDs)
 	return c
 }
 
-// confirmPrune asks the user, who sees what it is about.
+// confirmPrune shows what would be done and asks for confirmation.
 func confirmPrune(ctx context.Context, a *command.App, c *rpc.Client, r rpc.PruneRequest) error {
 	r.DryRun = true
 	report, err := c.Prune(ctx, r)
@@ -78,7 +80,7 @@ func confirmPrune(ctx context.Context, a *command.App, c *rpc.Client, r rpc.Prun
 	}
 	p := a.Printer()
 	printPrune(p, report)
-	fmt.Fprintf(a.Stderr, "%s\nRemove %s for good? [y/N] ", p.Text(), human.Count(report.RemovedCount, "restore point"))
+	fmt.Fprintf(a.Stderr, "%s\nRemove %s permanently? [y/N] ", p.Text(), human.Count(report.RemovedCount, "restore point"))
 	return a.Confirm(ctx)
 }
 
@@ -100,9 +102,9 @@ func printPrune(p *output.Printer, r rpc.PruneReport) {
 		}, rows)
 		p.Line("")
 	}
-	verbs, freed := [3]string{"removed", "kept", "failed"}, human.Size(max(r.FreedBytes, 0))+" came free"
+	verbs, freed := [3]string{"removed", "kept", "failed"}, human.Size(max(r.FreedBytes, 0))+" freed"
 	if r.DryRun {
-		verbs, freed = [3]string{"to be removed", "to be kept", ""}, "up to "+human.Size(max(r.FreedBytes, 0))+" would come free"
+		verbs, freed = [3]string{"to be removed", "to be kept", ""}, "would free up to "+human.Size(max(r.FreedBytes, 0))
 	}
 	text := fmt.Sprintf("%s %s, %d %s", human.Count(r.RemovedCount, "restore point"), verbs[0], r.KeptCount, verbs[1])
 	if r.FailedCount > 0 {
@@ -117,11 +119,8 @@ func printPrune(p *output.Printer, r rpc.PruneReport) {
 	}
 	if misdated > 0 {
 		p.Line("")
-		kept := "they are kept, and count for no rule. Delete those that are not wanted."
-		if misdated == 1 {
-			kept = "it is kept, and counts for no rule. Delete it if it is not wanted."
-		}
-		p.Prose("%s dated by a clock that was wrong, or is now: %s", human.CountAre(misdated, "restore point"), kept)
+		p.Prose("%s dated by a clock that was or is wrong. The prune keeps restore points with such a date, and no rule counts them. "+
+			"Delete the unwanted ones: sendensectl backup delete BACKUP", human.CountAre(misdated, "restore point"))
 	}
 	if r.DryRun {
 		for _, h := range r.Held {
@@ -131,7 +130,7 @@ func printPrune(p *output.Printer, r rpc.PruneReport) {
 	}
 }
 
-// actionText says what becomes of a restore point, or became of it.
+// actionText is what will be done with a restore point, or was done.
 func actionText(x rpc.PrunedPoint) string {
 	switch {
 	case x.Failure != nil:
@@ -144,7 +143,7 @@ func actionText(x rpc.PrunedPoint) string {
 	return string(x.Action)
 }
 
-// whyText says why, and what of it failed.
+// whyText is the reason of the action, and of its failure.
 func whyText(x rpc.PrunedPoint) string {
 	why := strings.Join(x.Reasons, ", ")
 	if len(x.Into) > 0 {
@@ -156,10 +155,10 @@ func whyText(x rpc.PrunedPoint) string {
 	return why
 }
 
-// notPruned is an error if anything could not be removed.
+// notPruned is an error if a restore point could not be removed.
 func notPruned(r rpc.PruneReport) error {
 	if r.FailedCount == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s could not be removed, the reasons are above", human.Count(r.FailedCount, "restore point"))
+	return fmt.Errorf("%s could not be removed; the reasons are above", human.Count(r.FailedCount, "restore point"))
 }

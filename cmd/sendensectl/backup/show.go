@@ -32,7 +32,7 @@ func showCommand(a *command.App) *cobra.Command {
 	}
 }
 
-// keyOf is the name of the key that a backup is encrypted with; nothing if it is not.
+// keyOf is the name of the key of an encrypted backup; "" if it is not encrypted.
 func keyOf(b rpc.Backup) string {
 	for _, d := range b.Disks {
 		if d.EncryptionKey != "" {
@@ -46,13 +46,13 @@ func printBackup(p *output.Printer, b rpc.Backup) {
 	verified, damage := verifiedPairs(b.Verified)
 	b = withProgress(b)
 	p.Pairs("backup", b.BackupID, "vm", b.VMName, "context id", b.VMContextID, "type", string(b.BackupType), "why full", b.FullWhy,
-		"parent", b.ParentBackupID, "written anew", rewrittenText(b.Rewritten), "under way", describe.Merge(b.Rewrite),
+		"parent", b.ParentBackupID, "merged", mergedText(b.Rewritten), "merge", describe.Merge(b.Rewrite),
 		"repository", b.RepositoryID, "encryption key", keyOf(b), "policy", b.PolicyID, "request", b.RequestID, "tags", tagList(b.Tags),
 		"state", string(b.State), "stalled", b.Stalled, "received", fmt.Sprintf("%s, the disks hold %s", human.Size(b.BytesTransferred), human.Size(b.TotalBytes)),
 		"progress", progressOf(b), "rate limit", rateOf(b.RateLimit), "directory", b.Directory, "created", createdOf(b),
 		"disks not looked up", b.RefreshError, "ended", human.Time(b.EndedAt), "took", tookOf(b), "verified", verified, "damaged", damage,
-		"damage of", strings.Join(b.InheritedFrom, ", "), "cools down until", human.Time(b.CooldownUntil), "snapshot", snapshotOf(b),
-		"client said", clientReportOf(b), "next", adviceOf(b))
+		"damage from", strings.Join(b.InheritedFrom, ", "), "cool-down until", human.Time(b.CooldownUntil), "snapshot", snapshotOf(b),
+		"client reported", clientReportOf(b), "next", adviceOf(b))
 	if f := b.Failure; f != nil {
 		p.Line("")
 		p.Pairs("failure", string(f.Reason)+": "+f.Message, "hint", hint.InCommands(f.Hint), "unit", f.Unit)
@@ -64,7 +64,7 @@ func printBackup(p *output.Printer, b rpc.Backup) {
 	printDisks(p, b.Disks)
 }
 
-// withProgress is a backup with what its disks have received until now: its record tells that when it has ended.
+// withProgress adds what the disks have received so far. The record has it only after the end.
 func withProgress(b rpc.Backup) rpc.Backup {
 	if b.Progress == nil {
 		return b
@@ -81,10 +81,10 @@ func withProgress(b rpc.Backup) rpc.Backup {
 	return b
 }
 
-// createdOf tells when a backup was made, and whether that can be.
+// createdOf is the time of creation, with a note if it lies in the future.
 func createdOf(b rpc.Backup) string {
 	if b.FutureDated {
-		return human.Time(b.CreatedAt) + ": in the future, so a clock was wrong, or is; it counts for no retention rule and no age"
+		return human.Time(b.CreatedAt) + ": in the future, so a clock was or is wrong; retention and age ignore this restore point"
 	}
 	return human.Time(b.CreatedAt)
 }
@@ -112,7 +112,7 @@ func printDisks(p *output.Printer, list []rpc.BackupDisk) {
 	printCopies(p, list)
 }
 
-// printCopies says why each disk was copied as it was; of disks that were all copied for one reason, once.
+// printCopies says why each disk was copied in this way. If the reason is the same for all disks, it says so once.
 func printCopies(p *output.Printer, list []rpc.BackupDisk) {
 	one := !slices.ContainsFunc(list, func(d rpc.BackupDisk) bool { return d.CopiedWhy != list[0].CopiedWhy })
 	for i, d := range list {
@@ -126,14 +126,14 @@ func printCopies(p *output.Printer, list []rpc.BackupDisk) {
 		if one {
 			which = "each disk"
 		}
-		if d.Copied == "changes" { // the reason begins with that word
+		if d.Copied == "changes" { // the reason begins with this word
 			how = "as"
 		}
 		p.Line("%s was copied %s %s", which, how, d.CopiedWhy)
 	}
 }
 
-// tookOf is how long a backup that has ended took, and how fast it was.
+// tookOf is the duration and the rate of a backup that has ended.
 func tookOf(b rpc.Backup) string {
 	took := b.EndedAt.Sub(b.CreatedAt)
 	if b.EndedAt.IsZero() || took <= 0 {
@@ -146,31 +146,31 @@ func tookOf(b rpc.Backup) string {
 	return text
 }
 
-// adviceOf says what may be done next.
+// adviceOf is what to do next.
 func adviceOf(b rpc.Backup) string {
 	again := "to try again: " + hint.StartCommand(b.VMName, "--type "+string(b.BackupType)+" --repository "+hint.ShellWord(b.RepositoryID))
 	switch {
 	case b.State == rpc.Failed && time.Now().Before(b.CooldownUntil):
-		return "cool-down until " + human.Time(b.CooldownUntil) + ", because the old client may still be running; then, " + again
+		return "cool-down until " + human.Time(b.CooldownUntil) + ": the old client may still be running. Then, " + again
 	case b.State == rpc.Failed:
 		return again
 	case b.State == rpc.Unresolved:
-		return "nobody knows whether the SNA has heard; it goes on when its client appears, and fails when none does"
+		return "the SNA did not answer; it may or may not have started the backup. The backup continues when its client connects, and fails if none connects"
 	case !b.State.Ended():
 		return "to follow it: sendensectl backup watch " + b.BackupID
 	}
 	return ""
 }
 
-// snapshotOf says what may be left on the VM.
+// snapshotOf names a snapshot that may remain on the VM.
 func snapshotOf(b rpc.Backup) string {
 	if !b.SnapshotMayRemain {
 		return ""
 	}
-	return b.SnapshotName + " may be left on the VM: look in the vCenter once the client has ended"
+	return b.SnapshotName + " may be left on the VM: check in vCenter after the client has ended"
 }
 
-// clientReportOf is what the client last reported to the SNA, while it has not connected.
+// clientReportOf is the last report of the client to the SNA, while it has not connected.
 func clientReportOf(b rpc.Backup) string {
 	if b.Progress == nil {
 		return ""
@@ -178,7 +178,7 @@ func clientReportOf(b rpc.Backup) string {
 	return b.Progress.ClientReport
 }
 
-// progressOf is the progress of a backup that is active; nothing for another.
+// progressOf is the progress of an active backup; "" for any other.
 func progressOf(b rpc.Backup) string {
 	if b.Progress == nil {
 		return ""
@@ -201,29 +201,29 @@ func tagList(tags map[string]string) string {
 	return strings.Join(list, ", ")
 }
 
-// rewrittenText says that a restore point was written anew.
-func rewrittenText(w *rpc.Rewritten) string {
+// mergedText describes the last merge into a restore point.
+func mergedText(w *rpc.Rewritten) string {
 	if w == nil {
 		return ""
 	}
-	text := fmt.Sprintf("%s, with %s merged into it", human.Time(w.At), human.Count(w.Merged, "other restore point"))
+	text := fmt.Sprintf("%s, with %s", human.Time(w.At), human.Count(w.Merged, "other restore point"))
 	if w.Synthetic {
-		text += ": a synthetic full backup"
+		text += "; a synthetic full backup"
 	}
 	return text
 }
 
-// verifiedPairs tells the whole of it.
+// verifiedPairs is the result of the verification in full.
 func verifiedPairs(v *rpc.Verification) (verified, damage string) {
 	if v == nil {
 		return "", ""
 	}
 	verified = human.Time(v.At)
 	if !v.DeepAt.IsZero() {
-		verified += ", read whole " + human.Time(v.DeepAt)
+		verified += ", deep " + human.Time(v.DeepAt)
 	}
 	if v.Undigested {
-		verified += ", no digests to compare with"
+		verified += ", without digests"
 	}
 	var list []string
 	for _, d := range v.Damage {

@@ -23,9 +23,10 @@ func startCommand(a *command.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "start VM",
 		Short: "Start a backup of a whole VM",
-		Long: `Start a backup of a whole VM: every disk of it, from one snapshot. The command returns once the copying has begun; with
---wait, once it has ended, and then with exit code 1 unless the backup is completed. Interrupting it stops the waiting,
-not the backup.`,
+		Long: `Start a backup of a whole VM: all its disks, from one snapshot.
+
+The command returns when the copy has begun. With --wait, it returns when the backup has ended; the exit code is 1 unless the
+backup is completed. Interrupting the command stops the wait, not the backup.`,
 		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.VMNames),
 		PreRunE: func(_ *cobra.Command, args []string) (err error) {
 			r.VMName = args[0]
@@ -46,13 +47,13 @@ not the backup.`,
 			return a.Show(started, func(p *output.Printer) { printStarted(p, started) })
 		}),
 	}
-	c.Flags().StringVar((*string)(&r.BackupType), "type", string(rpc.Full), "full, incremental, or auto: incremental where there is a restore point to stand on")
+	c.Flags().StringVar((*string)(&r.BackupType), "type", string(rpc.Full), "`TYPE`: full, incremental, or auto (incremental if a suitable parent exists, else full)")
 	c.Flags().StringVar(&r.RepositoryID, "repository", "", "`ID` of the repository")
-	c.Flags().StringVar(&r.PolicyID, "policy", "", "`ID` of the policy that this is done for")
-	c.Flags().StringArrayVar(&tags, "tag", nil, "a `NAME=VALUE` to keep with the backup; may be repeated")
-	c.Flags().StringVar(&r.RequestID, "request-id", "", "your own `ID` of this request: repeating it starts nothing new")
-	c.Flags().BoolVar(&r.Queue, "queue", false, "wait for a turn when there is no room now, instead of being refused")
-	c.Flags().StringVar(&limit, "rate-limit", "", "most that each disk may take in a second, a `SIZE` like 100MiB")
+	c.Flags().StringVar(&r.PolicyID, "policy", "", "`ID` of the policy that the backup belongs to")
+	c.Flags().StringArrayVar(&tags, "tag", nil, "tag of the backup, `NAME=VALUE`; can be repeated")
+	c.Flags().StringVar(&r.RequestID, "request-id", "", "your own `ID` of this request; a repeated request with the same id starts nothing new")
+	c.Flags().BoolVar(&r.Queue, "queue", false, "wait in the queue if the limit of parallel backups is reached or no port is free")
+	c.Flags().StringVar(&limit, "rate-limit", "", "limit for each disk per second, a `SIZE` such as 100MiB")
 	c.Flags().BoolVar(&wait, "wait", false, "wait until the backup has ended")
 	command.CompleteWords(c, "type", backupTypes)
 	a.CompleteFlag(c, "repository", command.RepositoryIDs)
@@ -61,14 +62,14 @@ not the backup.`,
 
 var backupTypes = []string{string(rpc.Full), string(rpc.Incremental), string(rpc.Auto)}
 
-// parseRate reads a rate like 100MiB, 100MiB/s or 1GB; nothing is none.
+// parseRate reads a rate such as 100MiB, 100MiB/s or 1GB; "" is no limit.
 func parseRate(s string) (int64, error) {
 	if s == "" {
 		return 0, nil
 	}
 	n, err := human.ParseSize(strings.TrimSuffix(s, "/s"))
 	if err == nil && n == 0 {
-		err = errors.New("want more than nothing; leave it out for no limit")
+		err = errors.New("want more than 0; for no limit, leave it out")
 	}
 	if err != nil {
 		return 0, fmt.Errorf("--rate-limit %s: %w", s, err)
@@ -91,11 +92,11 @@ func parseTags(specs []string) (map[string]string, error) {
 	return tags, nil
 }
 
-// nextOf says what may be done with a backup that was just started; nothing for one that has ended.
+// nextOf is what to do with a backup that was just started; "" if it has ended.
 func nextOf(s rpc.StartResponse) string {
 	switch {
 	case s.Status == string(rpc.Queued):
-		return "it waits for its turn; to follow it: sendensectl backup watch " + s.BackupID
+		return "the backup waits in the queue; to follow it: sendensectl backup watch " + s.BackupID
 	case s.Status == rpc.StatusStarted:
 		return "to follow it: sendensectl backup watch " + s.BackupID
 	}

@@ -21,20 +21,21 @@ func verifyCommand(a *command.App) *cobra.Command {
 	var r rpc.VerifyRequest
 	var rate string
 	c := &cobra.Command{
-		Use: "verify BACKUP", Short: "Verify a restore point and all it stands on",
-		Long: `Verify that a restore point, and all it stands on, is still what was written: that every manifest and image is there, of its
-size, stands on what it should, and passes qemu-img check. With --deep every image is read whole and compared with the digest
-that was recorded when the backup finished: a flipped bit is found, whatever it is of.
+		Use: "verify BACKUP", Short: "Verify a restore point and its chain",
+		Long: `Verify that a restore point and all its parents are unchanged: each manifest and image exists, has the right size and parent,
+and passes qemu-img check. With --deep, every image is also read completely and compared with the digest that was recorded when
+the backup finished. This finds every flipped bit.
 
-What is damaged is named, with what to do. It is on record from then on: no incremental is built upon it. When a file was put
-back from a copy, verify it again, with --deep.
+The command lists the damaged files and what to do. Damage is put on record: no incremental will be based on it. If you put a
+file back from a copy, verify again with --deep.
 
 To interrupt it ends the waiting only: the agent goes on, and "backup show" tells what was found. "backup cancel" ends the
 verification, for everybody who waits for it; until then the restore point cannot be deleted.
 
-Exit codes, beside the others:
-  0  every file is what was written
-  1  it could not be found out of every file: some cannot be read, or an older agent recorded no digest
+Exit codes of this command:
+
+  0  all files are unchanged
+  1  some files could not be verified: they cannot be read, or an older agent recorded no digest
   4  files are damaged`,
 		Example: `  sendensectl backup verify backup-pgtest1-1795422015
   sendensectl backup verify backup-pgtest1-1795422015 --deep --rate-limit 100MiB`,
@@ -59,12 +60,12 @@ Exit codes, beside the others:
 			return verdict(report)
 		}),
 	}
-	c.Flags().BoolVar(&r.Deep, "deep", false, "read every image whole and compare it with its digest")
-	c.Flags().StringVar(&rate, "rate-limit", "", "read so much per second, a `SIZE` like 100MiB; as the agent is configured, if not given")
+	c.Flags().BoolVar(&r.Deep, "deep", false, "read every image completely and compare it with its digest")
+	c.Flags().StringVar(&rate, "rate-limit", "", "limit of the reads per second, a `SIZE` such as 100MiB (default: verify.rate_limit of the agent)")
 	return c
 }
 
-// verify waits for a verification, and shows how it comes along.
+// verify waits for a verification and shows its progress.
 func verify(ctx context.Context, a *command.App, c *rpc.Client, r rpc.VerifyRequest) (rpc.VerifyReport, error) {
 	view := progress.NewFileGauge(a.Stderr, a.TellEvery, "verify", func(file string) string { return "reading " + file })
 	defer view.Close()
@@ -100,7 +101,7 @@ func printVerification(p *output.Printer, r rpc.VerifyReport) {
 	p.Table([]output.Column{{Title: "backup"}, {Title: "file"}, {Title: "disk", Rank: 3}, {Title: "size", Rank: 2}, {Title: "status"}}, rows)
 }
 
-// verdict is what the exit code tells.
+// verdict is the error that gives the exit code.
 func verdict(r rpc.VerifyReport) error {
 	counts := map[rpc.FileStatus]int{}
 	for _, f := range r.Files {
@@ -110,8 +111,8 @@ func verdict(r rpc.VerifyReport) error {
 	case rpc.VerifyOK:
 		return nil
 	case rpc.VerifyDamaged:
-		return &exit.Error{Code: exit.Damaged, Err: fmt.Errorf("%s damaged: no incremental is built upon that any more", human.CountAre(counts[rpc.FileDamaged], "file"))}
+		return &exit.Error{Code: exit.Damaged, Err: fmt.Errorf("%s damaged; no incremental will be based on this restore point", human.CountAre(counts[rpc.FileDamaged], "file"))}
 	}
-	return fmt.Errorf("no damage was found, but of %s it is not known: %d unreadable, %d without a digest, %d without a manifest",
+	return fmt.Errorf("no damage was found, but %s could not be verified: %d unreadable, %d without a digest, %d without a manifest",
 		human.Count(len(r.Files)-counts[rpc.FileOK], "file"), counts[rpc.FileUnreadable], counts[rpc.FileUndigested], counts[rpc.FileSkipped])
 }

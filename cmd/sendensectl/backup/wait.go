@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// outcome is nil for a backup that is completed, and otherwise says why it is not.
+// outcome is nil for a completed backup, else the reason why it is not.
 func outcome(b rpc.Backup) error {
 	if b.State == rpc.Completed {
 		return nil
@@ -31,9 +31,9 @@ func outcome(b rpc.Backup) error {
 func waitCommand(a *command.App) *cobra.Command {
 	return &cobra.Command{
 		Use:   "wait BACKUP",
-		Short: "Wait until a backup has ended, and show it",
-		Long: `Wait until a backup has ended and show it. The exit code is 0 if it is completed, and 1 if not. Interrupting it stops the
-waiting, not the backup.`,
+		Short: "Wait until a backup has ended, then show it",
+		Long: `Wait until a backup has ended, then show it. The exit code is 0 if it is completed, else 1. Interrupting the command stops the
+wait, not the backup.`,
 		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.ActiveBackups),
 		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, args []string) error {
 			return waitFor(ctx, a, c, args[0])
@@ -41,7 +41,7 @@ waiting, not the backup.`,
 	}
 }
 
-// waitFor watches a backup until it has ended and shows it. Anything but completed is an error.
+// waitFor watches a backup until it has ended, and shows it. It fails unless the backup is completed.
 func waitFor(ctx context.Context, a *command.App, c *rpc.Client, id string) error {
 	b, err := follow(ctx, a, c, rpc.WatchRequest{BackupID: id}, progress.New(a.Stderr, a.TellEvery))
 	if err != nil {

@@ -138,9 +138,9 @@ func TestInterruptedWatching(t *testing.T) {
 		code int
 		says string
 	}{
-		{[]string{"backup", "watch"}, exit.OK, "sendensectl: no longer watching; the backups go on\n"},
-		{[]string{"backup", "watch", "backup-a-1"}, exit.Failed, "sendensectl: no longer watching; backup backup-a-1 goes on\n  to watch it again: sendensectl backup watch backup-a-1; to stop it: sendensectl backup cancel backup-a-1\n"},
-		{[]string{"backup", "start", "a", "--wait"}, exit.Failed, "sendensectl: no longer watching; backup backup-a-1 goes on\n"},
+		{[]string{"backup", "watch"}, exit.OK, "sendensectl: no longer watching; the backups continue\n"},
+		{[]string{"backup", "watch", "backup-a-1"}, exit.Failed, "sendensectl: no longer watching; backup backup-a-1 continues\n  to watch it again: sendensectl backup watch backup-a-1; to stop it: sendensectl backup cancel backup-a-1\n"},
+		{[]string{"backup", "start", "a", "--wait"}, exit.Failed, "sendensectl: no longer watching; backup backup-a-1 continues\n"},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		var errs cancelOnWrite
@@ -182,7 +182,7 @@ func TestAgentThatStaysAway(t *testing.T) {
 	a := command.New("", nil, &errs, &errs)
 	a.ReconnectEvery, a.ReconnectFor = 5*time.Millisecond, 50*time.Millisecond
 	code := a.Run(t.Context(), []string{"backup", "watch", "backup-a-1", "--socket", socket}, Command)
-	if code != exit.Unreachable || !strings.Contains(errs.String(), "watching backup-a-1: connection to the agent") || strings.Count(errs.String(), "went away") != 1 {
+	if code != exit.Unreachable || !strings.Contains(errs.String(), "watching backup-a-1: connection to the agent") || strings.Count(errs.String(), "does not answer") != 1 {
 		t.Errorf("%d %q", code, errs.String())
 	}
 }

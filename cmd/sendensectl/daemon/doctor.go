@@ -13,11 +13,12 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
+// Doctor makes "doctor".
 func Doctor(a *command.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "doctor", Short: "Have the agent look at what backups need, and say what is wrong", Args: command.NoArgs,
-		Long: "doctor has the running agent look at what backups need, and say what is wrong. It exits with 1 when something\n" +
-			"keeps backups from working. 'sendense-agent doctor' looks at more, and needs no running agent.",
+		Use: "doctor", Short: "Check what backups need, and report problems", Args: command.NoArgs,
+		Long: "The running agent checks what backups need, and reports problems. The exit code is 1 if a problem prevents backups.\n" +
+			"'sendense-agent doctor' checks more, and does not need a running agent.",
 		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
 			report, err := c.Doctor(ctx)
 			if err != nil {
@@ -27,7 +28,7 @@ func Doctor(a *command.App) *cobra.Command {
 				return err
 			}
 			if report.Errors > 0 {
-				return errors.New("something keeps backups from working: it is named above")
+				return errors.New("a problem prevents backups; it is listed above")
 			}
 			return nil
 		}),

@@ -10,11 +10,12 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
+// LogLevel makes "log-level".
 func LogLevel(a *command.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "log-level [debug|info|warn|error]", Short: "Show or set what the agent logs", Args: command.MaybeOneArg,
-		Long: "log-level shows the least level that the agent logs, or sets it, until it is set again or the agent is restarted\n" +
-			"or reloads its configuration.",
+		Use: "log-level [debug|info|warn|error]", Short: "Show or set the log level of the agent", Args: command.MaybeOneArg,
+		Long: "Show the log level of the agent, or set it. The agent logs messages of this level and above. The setting is lost when the\n" +
+			"agent restarts or reloads its configuration.",
 		ValidArgs: []string{"debug", "info", "warn", "error"},
 		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, args []string) error {
 			level := ""

@@ -1,4 +1,4 @@
-// Package daemon holds the commands about the agent itself: status, doctor, log-level.
+// Package daemon has the commands about the agent itself: status, doctor, log-level.
 package daemon
 
 import (
@@ -18,15 +18,16 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
+// Status makes "status".
 func Status(a *command.App) *cobra.Command {
-	c := &cobra.Command{Use: "status", Short: "Show the agent at a glance", Args: command.NoArgs}
+	c := &cobra.Command{Use: "status", Short: "Show the state of the agent and its repositories", Args: command.NoArgs}
 	return a.Poll(c, func(ctx context.Context, c *rpc.Client, _ []string) (any, func(*output.Printer), error) {
 		s, err := c.Status(ctx)
 		return s, func(p *output.Printer) { printStatus(p, s) }, err
 	})
 }
 
-// namedText names the first few of n.
+// namedText lists the first names of n.
 func namedText(names []string, n int) string {
 	names = names[:min(len(names), 5)]
 	if more := n - len(names); more > 0 {
@@ -43,14 +44,14 @@ func printStatus(p *output.Printer, s rpc.AgentStatus) {
 	pairs := []string{
 		"agent", s.Version, "started", human.Time(s.StartedAt), "systemd", bus, "sna", s.SNAURL, "vcenters", strings.Join(s.VCenters, ", "),
 		"vms", strconv.Itoa(s.VMs), "active backups", strconv.Itoa(s.ActiveBackups), "restores", strconv.Itoa(s.ActiveRestores),
-		"ports", fmt.Sprintf("%d, of them %d leased, %d cooling down, %d held by others", s.Ports.Total, s.Ports.Leased, s.Ports.Cooling, s.Ports.Foreign),
+		"ports", fmt.Sprintf("%d: %d leased, %d cooling down, %d used by other programs", s.Ports.Total, s.Ports.Leased, s.Ports.Cooling, s.Ports.Foreign),
 		"catalog", repository.Catalog(s.CatalogDifferences, s.Repositories...),
 	}
 	if s.State.Error != "" {
-		pairs = append(pairs, "NOT ready", "nothing can be put on record: "+s.State.Error, "hint", hint.InCommands(s.State.Hint))
+		pairs = append(pairs, "NOT ready", "the database cannot be written: "+s.State.Error, "hint", hint.InCommands(s.State.Hint))
 	}
 	for _, path := range s.State.SetAside {
-		pairs = append(pairs, "set aside", path+": a damaged database; remove it when the catalog is as it should be")
+		pairs = append(pairs, "set aside", path+": a damaged database; check the catalog, then remove this file")
 	}
 	p.Pairs(pairs...)
 	for _, w := range s.Warnings {
@@ -61,7 +62,7 @@ func printStatus(p *output.Printer, s rpc.AgentStatus) {
 	repository.Print(p, s.Repositories)
 }
 
-// printRestorePoints tells of those that somebody should look at.
+// printRestorePoints lists the restore points that need attention.
 func printRestorePoints(p *output.Printer, s rpc.AgentStatus) {
 	for _, h := range s.HeldPrunes {
 		p.Line("")
@@ -69,11 +70,7 @@ func printRestorePoints(p *output.Printer, s rpc.AgentStatus) {
 	}
 	if n := s.FutureRestorePoints; n > 0 {
 		p.Line("")
-		counts := "They count"
-		if n == 1 {
-			counts = "It counts"
-		}
-		p.Prose("%s dated in the future, because a clock was wrong, or is: %s. %s for no retention rule and no age.",
-			human.CountAre(n, "restore point"), namedText(s.FutureBackupIDs, n), counts)
+		p.Prose("%s dated in the future: %s. A clock was or is wrong. Retention and age ignore restore points with such a date.",
+			human.CountAre(n, "restore point"), namedText(s.FutureBackupIDs, n))
 	}
 }

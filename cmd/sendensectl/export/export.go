@@ -1,4 +1,4 @@
-// Package export holds the command that lists what is served over NBD.
+// Package export has the command that lists the exports.
 package export
 
 import (
@@ -14,17 +14,18 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
+// Command makes "export" with its verbs.
 func Command(a *command.App) *cobra.Command {
-	return command.WithVerbs("export", "Disks that are being served over NBD", listCommand(a))
+	return command.WithVerbs("export", "Show the disks that are served over NBD", listCommand(a))
 }
 
 func listCommand(a *command.App) *cobra.Command {
-	c := &cobra.Command{Use: "list", Short: "List the disks that are being served over NBD", Args: command.NoArgs}
+	c := &cobra.Command{Use: "list", Short: "List the disks that are served over NBD", Args: command.NoArgs}
 	return a.Poll(c, func(ctx context.Context, c *rpc.Client, _ []string) (any, func(*output.Printer), error) {
 		list, err := c.ListExports(ctx)
 		return list, func(p *output.Printer) {
 			printExports(p, list.Exports)
-			p.None(len(list.Exports), "nothing is being exported: no backup runs")
+			p.None(len(list.Exports), "no exports: no backup or restore is running")
 		}, err
 	})
 }

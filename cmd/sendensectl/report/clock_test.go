@@ -27,7 +27,7 @@ func TestReportOfAWrongClock(t *testing.T) {
 		t.Errorf("%+v, %+v", page.Attention, page.Tiles)
 	}
 	e.backups[1].Sequence = 3
-	if page := e.page(); len(page.Attention) != 1 || !strings.Contains(page.Attention[0].Why, "stands on full, which is damaged") {
+	if page := e.page(); len(page.Attention) != 1 || !strings.Contains(page.Attention[0].Why, "is based on full, which is damaged") {
 		t.Errorf("%+v", page.Attention)
 	}
 }

@@ -8,17 +8,17 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// An estate is what the agent knows that the report shows.
+// An estate is the data that the report shows.
 type estate struct {
-	at           time.Time // the page's now
+	at           time.Time // the time of the page
 	host         string
 	version      string    // of sendensectl
 	from         time.Time // start of the first day
 	days         int
 	status       rpc.AgentStatus
 	vms          []rpc.VM
-	backups      []rpc.Backup          // of these days, the oldest first
-	last         map[string]rpc.Backup // the newest restore point of each VM that is neither damaged nor dated in the future, of whatever time
+	backups      []rpc.Backup          // of the shown days, the oldest first
+	last         map[string]rpc.Backup // the newest good restore point of each VM, of any time
 	repositories []rpc.Repository
 }
 
@@ -41,7 +41,7 @@ func gather(ctx context.Context, c *rpc.Client, now time.Time, days int) (e *est
 	return e, e.gatherLast(ctx, c)
 }
 
-// gatherLast finds each VM's newest restore point that is good, among those of the page or before.
+// gatherLast finds the newest good restore point of each VM, on the page or before.
 func (e *estate) gatherLast(ctx context.Context, c *rpc.Client) error {
 	for _, b := range e.backups {
 		if isGood(b) {
@@ -63,10 +63,10 @@ func (e *estate) gatherLast(ctx context.Context, c *rpc.Client) error {
 	return nil
 }
 
-// isGood says whether a restore point is one to rely on: it is not damaged, and not dated in the future, when nobody knows its age.
+// isGood reports whether a restore point is reliable: it is not damaged, and not dated in the future, so that its age is known.
 func isGood(b rpc.Backup) bool { return b.State == rpc.Completed && !b.Damaged() && !b.FutureDated }
 
-// lastGood turns pages until there is a good restore point: nearly always the first of the first one.
+// lastGood reads the list until there is a good restore point. Usually that is the first one.
 func (e *estate) lastGood(ctx context.Context, c *rpc.Client, vm string) (rpc.Backup, bool, error) {
 	for q := (rpc.BackupQuery{VMName: vm, State: rpc.Completed, Limit: 1, Until: e.at.Add(5 * time.Minute)}); ; q.Limit = 100 {
 		page, err := c.ListBackups(ctx, q)
@@ -97,7 +97,7 @@ func allVMs(ctx context.Context, c *rpc.Client) (list []rpc.VM, err error) {
 	}
 }
 
-// allBackups turns every page, and returns the oldest first.
+// allBackups reads all pages, and returns the oldest backup first.
 func allBackups(ctx context.Context, c *rpc.Client, q rpc.BackupQuery) (list []rpc.Backup, err error) {
 	for q.Limit = 1000; ; {
 		page, err := c.ListBackups(ctx, q)

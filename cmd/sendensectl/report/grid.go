@@ -15,10 +15,10 @@ import (
 // A gridRow is a VM in a repository.
 type gridRow struct {
 	VM         string
-	Repository string // "" where the VM has only one
+	Repository string // "" if the VM has only one
 	OnRecord   bool
 	Cells      []gridCell
-	Points     int // damaged ones included
+	Points     int // including damaged ones
 	Received   uint64
 	Capacity   int64
 	Last       string // age of the newest restore point
@@ -33,15 +33,15 @@ type gridRow struct {
 
 // A gridCell is a VM on a day.
 type gridCell struct {
-	Class  string // what is drawn
-	Text   string // the same in words; "" for nothing
-	Anchor string // of the failure it shows
-	Count  int    // of backups, where there are more than one
+	Class  string // CSS classes: what is drawn
+	Text   string // the same in words
+	Anchor string // of the failure on this day
+	Count  int    // of backups, if more than one
 }
 
-const never = 1 << 62 // the age of what is not there
+const never = 1 << 62 // the age if there is no restore point
 
-// grid makes the rows, and for each its days with the backups that the page tells of when asked.
+// grid makes the rows, and for each row the data of its days, which the page shows at the pointer.
 func (e *estate) grid(failures []failure) ([]*gridRow, [][][]any) {
 	anchors := map[string]string{}
 	for _, f := range failures {
@@ -71,7 +71,7 @@ func (e *estate) grid(failures []failure) ([]*gridRow, [][][]any) {
 	return rows, data
 }
 
-// rows are those of the VMs on record, by name, and of VMs that only have backups.
+// rows are the VMs on record and the VMs that only have backups, sorted by name.
 func (e *estate) rows() (rows []*gridRow) {
 	capacity := map[string]int64{}
 	runs := map[string]map[string][]rpc.Backup{}
@@ -106,7 +106,7 @@ func (e *estate) rows() (rows []*gridRow) {
 	return rows
 }
 
-// marks are how a backup is drawn; the first that a day has is the day's.
+// marks are the ways to draw a backup. A day gets the first one that one of its backups has.
 var marks = []struct {
 	class, text string
 	is          func(b rpc.Backup) bool
@@ -119,7 +119,7 @@ var marks = []struct {
 	{"c", "cancelled", func(b rpc.Backup) bool { return b.State == rpc.Cancelled || b.State == rpc.Deleting }},
 }
 
-// cellOf draws what a day brought: a restore point if there is one, and in its corner that something failed beside it.
+// cellOf draws a day: a restore point if there is one, with a mark in the corner if another backup failed.
 func cellOf(list []rpc.Backup, anchors map[string]string) (c gridCell) {
 	for _, m := range marks {
 		if slices.ContainsFunc(list, m.is) {
@@ -143,8 +143,7 @@ func cellOf(list []rpc.Backup, anchors map[string]string) (c gridCell) {
 	return c
 }
 
-// chainsOf numbers the chains of restore points from 0. A chain is known by what all of it stands on, which may be older
-// than what is shown.
+// chainsOf numbers the chains of restore points from 0. A chain is known by its root, which may be older than the shown days.
 func chainsOf(runs []rpc.Backup) map[string]int {
 	root := map[string]string{}
 	number, chains := map[string]int{}, map[string]int{}
@@ -168,7 +167,7 @@ func chainsOf(runs []rpc.Backup) map[string]int {
 	return chains
 }
 
-// link draws the lines from each incremental to what it stands on.
+// link draws the lines from each incremental to its parent.
 func (e *estate) link(r *gridRow) {
 	days := map[string]int{}
 	for _, b := range r.runs {
@@ -201,7 +200,7 @@ func (c *gridCell) draw(class string) {
 	}
 }
 
-// judge sums a row up.
+// judge fills the totals of a row, and says whether it needs attention.
 func (e *estate) judge(r *gridRow) {
 	for _, b := range r.runs {
 		if b.State == rpc.Completed {
@@ -216,7 +215,7 @@ func (e *estate) judge(r *gridRow) {
 	}
 	newest, damaged := rpc.Backup{}, false
 	for _, b := range r.runs {
-		if b.State == rpc.Completed && b.Sequence >= newest.Sequence { // the one made last, whatever a clock has dated it
+		if b.State == rpc.Completed && b.Sequence >= newest.Sequence { // the last one made, whatever its date
 			newest, damaged = b, b.Damaged()
 		}
 	}
@@ -229,7 +228,7 @@ func (e *estate) judge(r *gridRow) {
 	case damaged:
 		r.Mood, r.Why, r.hint = "bad", "its newest restore point "+damageText(newest), hint.StartCommand(r.VM, "--type full --wait")
 	case r.age == never && future:
-		r.Mood, r.Why, r.hint = "bad", "its restore points are dated in the future, so nobody knows how old they are", "set the clock, and make a backup"
+		r.Mood, r.Why, r.hint = "bad", "its restore points are dated in the future, so their age is not known", "correct the clock, then make a backup"
 	case r.age == never:
 		r.Mood, r.Why, r.hint = "bad", "it has no restore point", hint.StartCommand(r.VM, "--wait")
 	case len(ended) > 0 && ended[len(ended)-1].State == rpc.Failed:
@@ -239,25 +238,25 @@ func (e *estate) judge(r *gridRow) {
 			r.Why, r.hint = "its last backup failed: "+b.Failure.Message, b.Failure.Hint
 		}
 	case r.age >= staleAfter:
-		r.Mood, r.Why, r.hint = "warn", "its newest restore point is of "+human.ShortTime(r.LastAt), "is it in the schedule still?"
+		r.Mood, r.Why, r.hint = "warn", "its newest restore point is from "+human.ShortTime(r.LastAt), "check that it is still scheduled"
 	case future:
-		r.Mood, r.Why, r.hint = "warn", "a restore point is dated in the future", "a clock was wrong, or is: look at sendensectl backup chain"
+		r.Mood, r.Why, r.hint = "warn", "a restore point is dated in the future", "a clock was or is wrong; check with sendensectl backup chain"
 	}
 }
 
-// damageText says what is wrong with a restore point.
+// damageText describes the damage of a restore point.
 func damageText(b rpc.Backup) string {
 	if b.Verified != nil && len(b.Verified.Damage) > 0 {
 		d := b.Verified.Damage[0]
 		return "is damaged: " + human.Safe(d.File+" "+d.Problem)
 	}
-	return "stands on " + b.InheritedFrom[0] + ", which is damaged"
+	return "is based on " + b.InheritedFrom[0] + ", which is damaged"
 }
 
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
-// dataOf is what the page tells of a day: its number, then for each backup id, time, type, state, received, took, repository,
-// chain (-1 for none), the parent, and of a failure, or damage, message and hint.
+// dataOf is the data of a day: its number, then for each backup its id, time, type, state, received, took, repository, chain (-1
+// for none) and parent, and, for a failure or damage, message and hint.
 func dataOf(d int, list []rpc.Backup, chains map[string]int, now time.Time) []any {
 	data := []any{d}
 	for _, b := range list {

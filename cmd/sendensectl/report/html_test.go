@@ -129,7 +129,7 @@ func TestReportShowsWhatThereIs(t *testing.T) {
 		t.Errorf("a VM without a restore point has the class %q", class)
 	}
 	page := textOf(elements(doc, atom.Main)[0])
-	for _, want := range []string{"no licence", "buy one", "sna_refused", "1 TiB free", "75 % used", "9 restore points, 4 of these days", "1 full, 3 incremental", "it has no restore point", "sendensectl backup start never --wait"} {
+	for _, want := range []string{"no licence", "buy one", "sna_refused", "1 TiB free", "75 % used", "9 restore points, 4 on these days", "1 full, 3 incremental", "it has no restore point", "sendensectl backup start never --wait"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)
 		}
@@ -166,7 +166,7 @@ func TestReportShowsDamage(t *testing.T) {
 	if want := []string{"damaged", "damaged, one failed, 2 backups"}; !slices.Equal(texts, want) {
 		t.Errorf("drawn as damaged: %q, want %q", texts, want)
 	}
-	for _, want := range []string{"its newest restore point stands on p3, which is damaged", "sendensectl backup start pg --type full --wait", "2 damaged"} {
+	for _, want := range []string{"its newest restore point is based on p3, which is damaged", "sendensectl backup start pg --type full --wait", "2 damaged"} {
 		if !strings.Contains(textOf(elements(doc, atom.Main)[0]), want) {
 			t.Errorf("the page does not say %q", want)
 		}

@@ -19,7 +19,7 @@ var pageFiles embed.FS
 func pageFile(name string) string {
 	data, err := pageFiles.ReadFile(name)
 	if err != nil {
-		panic(err) // it is not in the program
+		panic(err) // it is not embedded
 	}
 	return string(data)
 }
@@ -35,10 +35,10 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 
 func (p *page) write(w *bytes.Buffer) error { return pageTemplate.Execute(w, p) }
 
-// staleAfter is the age of a VM's newest restore point from which on somebody should look.
+// staleAfter is the age of the newest restore point from which a VM needs attention.
 const staleAfter = 48 * time.Hour
 
-// A page is what the template is filled with.
+// A page is the data of the template.
 type page struct {
 	Host, Version, Agent string
 	At, From             time.Time
@@ -52,30 +52,30 @@ type page struct {
 	Bus                  bool
 	Style                template.CSS
 	Script               template.JS
-	Data                 [][][]any // of each row and each day with backups: the day, then its backups
+	Data                 [][][]any // for each row, the days with backups: the day, then its backups
 }
 
 // A day is a column of the grid.
 type day struct {
 	Number   string // of the month
 	Label    string // in words
-	Month    string // where a month begins
+	Month    string // on the first day of a month
 	Weekend  bool
 	Received uint64
-	Bar      int // height in percent of the largest
+	Bar      int // height, in percent of the largest
 	Failed   int
 }
 
 // A tile is one number at the top.
 type tile struct{ Title, Value, Note, Mood string }
 
-// attention is a VM that somebody should look at, and why.
+// attention is a VM that needs attention, and why.
 type attention struct {
 	VM, Why, Hint, Mood string
 	Row                 int
 }
 
-// A failure is a backup of these days that failed.
+// A failure is a failed backup.
 type failure struct {
 	Anchor, ID, VM, Type, Repository string
 	At                               time.Time
@@ -83,7 +83,7 @@ type failure struct {
 	Journal                          []string
 }
 
-// A repositoryTotal is a repository and what these days brought to it.
+// A repositoryTotal is a repository and its totals of these days.
 type repositoryTotal struct {
 	rpc.Repository
 	Used                int // percent
@@ -107,8 +107,7 @@ func (e *estate) page() *page {
 	return p
 }
 
-// clean makes every text harmless to a reader: what would turn the writing around or cannot be seen becomes an escape. That
-// nothing of it is taken for HTML is the template's work.
+// clean makes every text safe to read: characters that reverse the text or are invisible become escapes. The template escapes HTML.
 func (e *estate) clean() {
 	for i := range e.vms {
 		e.vms[i].VMName = human.Safe(e.vms[i].VMName)
@@ -135,10 +134,10 @@ func (e *estate) clean() {
 	e.last = last
 }
 
-// Width is that of the grid in CSS pixels: less would be crowded.
+// Width is the minimum width of the grid, in CSS pixels.
 func (p *page) Width() int { return 210 + 22*len(p.Days) + 4*100 }
 
-// dayOf is the number of the day of a moment, from 0; negative before the first one.
+// dayOf is the number of the day of a time, from 0; negative before the first day.
 func (e *estate) dayOf(t time.Time) int {
 	y, m, d := t.In(e.at.Location()).Date()
 	fy, fm, fd := e.from.Date()
@@ -175,7 +174,7 @@ func (e *estate) columns() []day {
 	return list
 }
 
-// failures lists what failed, the newest first.
+// failures lists the failed backups, the newest first.
 func (e *estate) failures() (list []failure) {
 	for _, b := range slices.Backward(e.backups) {
 		if b.State != rpc.Failed {
@@ -183,7 +182,7 @@ func (e *estate) failures() (list []failure) {
 		}
 		f := failure{
 			Anchor: fmt.Sprint("failure-", len(list)+1), ID: b.BackupID, VM: b.VMName, Type: string(b.BackupType), Repository: b.RepositoryID,
-			At: b.CreatedAt, Reason: "unknown", Message: "the record says nothing more",
+			At: b.CreatedAt, Reason: "unknown", Message: "the record has no details",
 		}
 		if b.Failure != nil {
 			f.Reason, f.Message, f.Hint, f.Journal = string(b.Failure.Reason), b.Failure.Message, b.Failure.Hint, b.Failure.Journal
@@ -217,8 +216,8 @@ func (e *estate) totals() []repositoryTotal {
 	return list
 }
 
-// attention names the VMs on record whose last backup failed, or whose newest restore point is old, damaged or missing; the worst
-// first.
+// attention lists the VMs on record whose last backup failed, or whose newest restore point is old, damaged or missing. The worst
+// is first.
 func (e *estate) attention(rows []*gridRow) (list []attention) {
 	seen := map[string]bool{}
 	for i, r := range rows {
@@ -263,16 +262,16 @@ func (e *estate) tiles(p *page) []tile {
 		}
 	}
 	return []tile{
-		{"VMs with a fresh restore point", fmt.Sprintf("%d of %d", fresh, len(e.vms)), "not older than two days, and not damaged", mood(fresh < len(e.vms), "warn", len(e.vms) > 0)},
-		{"To look at", fmt.Sprint(len(p.Attention)), "VMs whose newest restore point is old, damaged or missing, or whose last backup failed", mood(len(p.Attention) > 0, "bad", len(e.vms) > 0)},
+		{"VMs with a recent restore point", fmt.Sprintf("%d of %d", fresh, len(e.vms)), "not older than two days, and not damaged", mood(fresh < len(e.vms), "warn", len(e.vms) > 0)},
+		{"Need attention", fmt.Sprint(len(p.Attention)), "VMs whose newest restore point is old, damaged or missing, or whose last backup failed", mood(len(p.Attention) > 0, "bad", len(e.vms) > 0)},
 		{"Restore points", fmt.Sprint(points), fmt.Sprintf("%d in the last 24 hours, %d damaged", lastDay, damaged), mood(damaged > 0, "bad", false)},
 		{"Failed", fmt.Sprint(failed), fmt.Sprintf("and %d cancelled", cancelled), mood(failed > 0, "bad", points > 0)},
-		{"Received", human.Size(received), "on the wire, for these restore points", ""},
-		{"Running now", fmt.Sprint(active), "or waiting for their turn", ""},
+		{"Received", human.Size(received), "over the network, for these restore points", ""},
+		{"Running now", fmt.Sprint(active), "including the queue", ""},
 	}
 }
 
-// mood is the word where something is wrong, good where nothing is although it could be, and else nothing.
+// mood is the word if something is wrong, "good" if it could be wrong and is not, else "".
 func mood(wrong bool, word string, could bool) string {
 	switch {
 	case wrong:

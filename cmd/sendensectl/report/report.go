@@ -1,5 +1,5 @@
-// Package report makes the page of report --html: it gathers what the agent knows of some days (estate.go), draws the grid of VMs and days
-// (grid.go), sums up (page.go), and fills page.html. The page is one file that loads nothing.
+// Package report has the command "report". It collects the data from the agent (estate.go), makes the grid of VMs and days (grid.go) and
+// the other parts of the page (page.go), and fills page.html. The page is one file that loads nothing.
 package report
 
 import (
@@ -25,20 +25,21 @@ const (
 	mostReportDays    = 366
 )
 
+// Command makes "report".
 func Command(a *command.App) *cobra.Command {
 	var file string
 	var days int
 	c := &cobra.Command{
-		Use: "report --html FILE", Short: "Write a page that shows the restore points of every VM",
-		Long: `Write a page to look at: every VM and every day with its restore points, how they stand on each other, their sizes, what
-failed and why, and the repositories. It is one HTML file that needs nothing else, and no network.`,
+		Use: "report --html FILE", Short: "Write an HTML page with the restore points of all VMs",
+		Long: `Write an HTML page: for each VM and day, the restore points, their chains and sizes; the failed backups with the reasons; and the
+repositories. The page is one file. It loads nothing and needs no network.`,
 		Example: `  sendensectl report --html /var/www/backups.html --days 60
   sendensectl report --html - | mail -a 'Content-Type: text/html' -s backups team@example.com`,
 		Args: command.NoArgs,
 		PreRunE: func(*cobra.Command, []string) error {
 			switch {
 			case file == "":
-				return errors.New("report: want --html FILE, - is the standard output")
+				return errors.New("report: want --html FILE; - is the standard output")
 			case days < 1 || days > mostReportDays:
 				return fmt.Errorf("--days %d: want 1 to %d", days, mostReportDays)
 			}
@@ -53,13 +54,13 @@ failed and why, and the repositories. It is one HTML file that needs nothing els
 			return writeReport(a, e, file)
 		}),
 	}
-	c.Flags().StringVar(&file, "html", "", "write the page to `FILE`, - is the standard output")
-	c.Flags().IntVar(&days, "days", defaultReportDays, "days to show, today included")
+	c.Flags().StringVar(&file, "html", "", "write the page to `FILE`; - is the standard output")
+	c.Flags().IntVar(&days, "days", defaultReportDays, "number of days to show, including today")
 	command.CompleteWith(c, "html", command.FileNames("html"))
 	return c
 }
 
-// writeReport writes the page in one piece: whoever looks meanwhile sees the one before.
+// writeReport replaces the page atomically: until then, readers get the old page.
 func writeReport(a *command.App, e *estate, file string) error {
 	var page bytes.Buffer
 	if err := e.page().write(&page); err != nil {
@@ -80,7 +81,7 @@ func writeReport(a *command.App, e *estate, file string) error {
 	})
 }
 
-// cause is an error without the name of the temporary file that it was about.
+// cause is the error without the name of the temporary file.
 func cause(err error) error {
 	var path *fs.PathError
 	var link *os.LinkError

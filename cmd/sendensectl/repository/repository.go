@@ -1,4 +1,4 @@
-// Package repository holds the commands that show repositories, and prints them for status.
+// Package repository has the commands that show repositories. It prints them for status, too.
 package repository
 
 import (
@@ -14,18 +14,20 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
+// Command makes "repository" with its verbs.
 func Command(a *command.App) *cobra.Command {
-	return command.WithVerbs("repository", "Repositories that backups go to", listCommand(a), showCommand(a))
+	return command.WithVerbs("repository", "Show the repositories that hold backups", listCommand(a), showCommand(a))
 }
 
 func listCommand(a *command.App) *cobra.Command {
-	c := &cobra.Command{Use: "list", Short: "List repositories with their free space", Args: command.NoArgs}
+	c := &cobra.Command{Use: "list", Short: "List the repositories with their free space", Args: command.NoArgs}
 	return a.Poll(c, func(ctx context.Context, c *rpc.Client, _ []string) (any, func(*output.Printer), error) {
 		list, err := c.ListRepositories(ctx)
 		return list, func(p *output.Printer) { Print(p, list.Repositories) }, err
 	})
 }
 
+// Print prints a table of repositories.
 func Print(p *output.Printer, list []rpc.Repository) {
 	var rows [][]string
 	for _, r := range list {
@@ -34,7 +36,7 @@ func Print(p *output.Printer, list []rpc.Repository) {
 	p.Table([]output.Column{{Title: "repository"}, {Title: "free"}, {Title: "size"}, {Title: "used", Rank: 2}, {Title: "state"}, {Title: "key", Rank: 4}, {Title: "points", Rank: 3}, {Title: "path", Rank: 1}}, rows)
 }
 
-// usedPart is how full the file system is; nothing where it is not known.
+// usedPart is the used part of the file system; "" if it is not known.
 func usedPart(r rpc.Repository) string {
 	if r.TotalBytes == 0 {
 		return ""
@@ -49,24 +51,24 @@ func usable(r rpc.Repository) string {
 	return "usable"
 }
 
-// Catalog says whether what is on record agrees with what lies in repositories.
+// Catalog says whether the catalog agrees with the repositories.
 func Catalog(differences int, list ...rpc.Repository) string {
 	if differences > 0 {
 		differ := " DIFFER"
 		if differences == 1 {
 			differ += "S"
 		}
-		return human.Count(differences, "restore point") + differ + " from what is on record: sendensectl doctor says how"
+		return human.Count(differences, "restore point") + differ + " between catalog and repository; for details: sendensectl doctor"
 	}
 	for _, r := range list {
 		if r.Catalog.Error != "" || r.Catalog.ComparedAt.IsZero() {
-			return cmp.Or(r.Catalog.Error, "not compared yet with repository "+r.RepositoryID)
+			return cmp.Or(r.Catalog.Error, "not yet compared with repository "+r.RepositoryID)
 		}
 	}
-	return "agrees with what lies in the repositories"
+	return "agrees with the repositories"
 }
 
-// encryption is the name of the key of new backups.
+// encryption is the name of the key for new backups.
 func encryption(r rpc.Repository) string { return cmp.Or(r.EncryptionKey, "not encrypted") }
 
 func showCommand(a *command.App) *cobra.Command {

@@ -14,8 +14,8 @@ import (
 
 func listCommand(a *command.App) *cobra.Command {
 	var q rpc.RestoreQuery
-	c := &cobra.Command{Use: "list", Short: "List the restores that are served and the last that have ended", Args: command.NoArgs}
-	c.Flags().BoolVar(&q.ActiveOnly, "active", false, "only those that have not ended")
+	c := &cobra.Command{Use: "list", Short: "List the active restores and the last ended ones", Args: command.NoArgs}
+	c.Flags().BoolVar(&q.ActiveOnly, "active", false, "only restores that have not ended")
 	return a.Poll(c, func(ctx context.Context, c *rpc.Client, _ []string) (any, func(*output.Printer), error) {
 		list, err := c.ListRestores(ctx, q)
 		return list, func(p *output.Printer) { printRestores(p, list.Restores) }, err

@@ -1,5 +1,5 @@
-// Package restore holds the commands of restores, one file a verb: start, list, show, stop, watch. The two that copy are packages of their
-// own below it: disk and files.
+// Package restore has the commands of restores, one file per verb: start, list, show, stop, watch. The two commands that copy data
+// have their own packages: disk and files.
 package restore
 
 import (
@@ -10,7 +10,8 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore/files"
 )
 
+// Command makes "restore" with its verbs.
 func Command(a *command.App) *cobra.Command {
-	return command.WithVerbs("restore", "Restore points that are served, and disks and files out of them",
+	return command.WithVerbs("restore", "Restore disks and files, or serve a restore point over NBD",
 		startCommand(a), listCommand(a), showCommand(a), stopCommand(a), watchCommand(a), disk.Command(a), files.Command(a))
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/hint"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
 	"github.com/sendense/backup-agent/rpc"
@@ -16,7 +17,7 @@ import (
 
 func showCommand(a *command.App) *cobra.Command {
 	c := &cobra.Command{
-		Use: "show RESTORE", Short: "Show a restore and where its disks are served",
+		Use: "show RESTORE", Short: "Show a restore and the NBD URLs of its disks",
 		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.AnyRestores),
 	}
 	return a.Poll(c, func(ctx context.Context, c *rpc.Client, args []string) (any, func(*output.Printer), error) {
@@ -25,13 +26,13 @@ func showCommand(a *command.App) *cobra.Command {
 	})
 }
 
-// digestsText says what became of the comparison with the digests; nothing where none was asked for.
+// digestsText is the progress or result of the comparison with the digests; "" if there is none.
 func digestsText(r rpc.Restore) string {
 	switch {
 	case r.Progress != nil:
 		return fmt.Sprintf("%s of %s read", human.Size(r.Progress.BytesDone), human.Size(r.Progress.BytesTotal))
 	case r.DigestsVerified:
-		return "every image is what was written"
+		return "all images match"
 	}
 	return ""
 }
@@ -39,20 +40,20 @@ func digestsText(r rpc.Restore) string {
 func printRestore(p *output.Printer, r rpc.Restore) {
 	access := "read-only"
 	if r.Writable {
-		access = "writable, thrown away at the end"
+		access = "writable; written data is discarded at the end"
 	}
-	stands := ""
+	parents := ""
 	if len(r.Points) > 1 {
-		stands = strings.Join(r.Points[1:], ", ")
+		parents = strings.Join(r.Points[1:], ", ")
 	}
-	p.Pairs("restore", r.RestoreID, "backup", r.BackupID, "stands on", stands, "vm", r.VMName, "repository", r.RepositoryID,
+	p.Pairs("restore", r.RestoreID, "backup", r.BackupID, "based on", parents, "vm", r.VMName, "repository", r.RepositoryID,
 		"request", r.RequestID, "state", string(r.State), "access", access, "size", human.Size(r.TotalBytes), "started", human.Time(r.CreatedAt),
 		"expires", human.Time(r.ExpiresAt), "ended", human.Time(r.EndedAt), "targets", r.NBDTargetsString, "files", r.FilesSocket, "reader", r.FilesUnit, "digests", digestsText(r))
 	for _, w := range r.Warnings {
 		p.Pairs("warning", w)
 	}
 	if f := r.Failure; f != nil {
-		p.Pairs("failure", string(f.Reason)+": "+f.Message, "hint", f.Hint, "unit", f.Unit)
+		p.Pairs("failure", string(f.Reason)+": "+f.Message, "hint", hint.InCommands(f.Hint), "unit", f.Unit)
 		for _, line := range f.Journal {
 			p.Line("  %s", line)
 		}

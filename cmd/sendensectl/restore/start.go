@@ -18,13 +18,13 @@ func startCommand(a *command.App) *cobra.Command {
 	var expires time.Duration
 	c := &cobra.Command{
 		Use: "start BACKUP", Short: "Serve a restore point over NBD",
-		Long: `Serve a restore point over NBD: an export per disk, all of the one instant of the backup, read-only. Whatever reads NBD
-reads them: qemu-img convert, nbdcopy, nbdfuse, nbd-client, or a virtual machine.
+		Long: `Serve a restore point over NBD: one read-only export per disk, all from the same instant. Every NBD client can read them:
+qemu-img convert, nbdcopy, nbdfuse, nbd-client, or a virtual machine.
 
-With --writable clients may also write, so that the VM can be booted from its backup. What they write lies in overlays of
-this restore alone, and is thrown away at its end; the restore point stays as it is.
+With --writable, clients can also write, so that the VM can boot from its backup. The written data is in overlays of this restore.
+It is discarded when the restore ends. The restore point does not change.
 
-It ends when it is stopped, or when its time is over and no client is connected.
+The restore ends when you stop it (restore stop), or when it expires and no client is connected.
 
 ` + serving.DamageHelp,
 		Example: `  sendensectl restore start backup-pgtest1-1795422015
@@ -34,7 +34,7 @@ It ends when it is stopped, or when its time is over and no client is connected.
 			r.BackupID = args[0]
 			r.LifetimeSeconds = int64(expires / time.Second)
 			if expires != 0 && expires < time.Second {
-				return fmt.Errorf("--expires %s: want a second or more, like 2h", expires)
+				return fmt.Errorf("--expires %s: want a second or more, such as 2h", expires)
 			}
 			return nil
 		},
@@ -49,10 +49,10 @@ It ends when it is stopped, or when its time is over and no client is connected.
 			return serving.DamageError(started.Damage)
 		}),
 	}
-	c.Flags().IntSliceVar(&r.Disks, "disk", nil, "only the disk of this `ID`; may be repeated")
+	c.Flags().IntSliceVar(&r.Disks, "disk", nil, "only the disk with this `ID`; can be repeated")
 	serving.DamageFlag(c, &r.DespiteDamage)
-	c.Flags().BoolVar(&r.Writable, "writable", false, "let clients write; what they write is thrown away at the end")
-	c.Flags().StringVar(&r.RequestID, "request-id", "", "your own `ID` of this request: repeating it starts nothing new")
-	c.Flags().DurationVar(&expires, "expires", 0, "how long it is served, a `TIME` like 2h; the agent's own, if not given")
+	c.Flags().BoolVar(&r.Writable, "writable", false, "let clients write; the written data is discarded at the end")
+	c.Flags().StringVar(&r.RequestID, "request-id", "", "your own `ID` of this request; a repeated request with the same id starts nothing new")
+	c.Flags().DurationVar(&expires, "expires", 0, "serve it for this `TIME`, such as 2h (default: as configured in the agent)")
 	return c
 }

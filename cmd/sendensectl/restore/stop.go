@@ -12,7 +12,7 @@ import (
 
 func stopCommand(a *command.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "stop RESTORE", Short: "End a restore, whoever is connected",
+		Use: "stop RESTORE", Short: "Stop a restore, also if clients are connected",
 		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.ActiveRestores),
 		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, args []string) error {
 			r, err := c.StopRestore(ctx, args[0])

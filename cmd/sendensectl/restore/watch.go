@@ -20,27 +20,29 @@ func watchCommand(a *command.App) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "watch [RESTORE]",
 		Short: "Show the progress of restores",
-		Long: `Watch a restore until it has ended, and then exit with code 0 if it was stopped or its time was over, and 1 if it failed;
-or watch all restores, or those of one VM, until interrupted. When the agent is restarted, the watching goes on. With --output
-json every event is one line of JSON.`,
+		Long: `Watch a restore until it has ended. The exit code is 0 if it was stopped or expired, and 1 if it failed. Without RESTORE, watch all
+restores, or those of one VM, until interrupted.
+
+If the agent restarts, the command reconnects. With --output json, every event is one line of JSON.`,
 		Args: command.MaybeOneArg, ValidArgsFunction: a.CompleteFirst(command.ActiveRestores),
 		PreRunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 {
 				r.RestoreID = args[0]
 			}
 			if r.RestoreID != "" && r.VMName != "" {
-				return errors.New("restore watch: want a RESTORE or --vm, not both")
+				return errors.New("restore watch: want RESTORE or --vm, not both")
 			}
 			return nil
 		},
 		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, _ []string) error { return followRestores(ctx, a, c, r) }),
 	}
-	c.Flags().StringVar(&r.VMName, "vm", "", "only the restores of the VM of this `NAME`")
+	c.Flags().StringVar(&r.VMName, "vm", "", "only the restores of the VM with this `NAME`")
 	a.CompleteFlag(c, "vm", command.VMNames)
 	return c
 }
 
-// followRestores watches until the one restore asked for has ended, or for ever, and connects again when the agent went away.
+// followRestores watches until the restore has ended, or, for more than one, without end. It reconnects if the agent stops
+// answering.
 func followRestores(ctx context.Context, a *command.App, c *rpc.Client, r rpc.RestoreWatchRequest) error {
 	told := map[string]rpc.RestoreState{}
 	for {
@@ -62,16 +64,16 @@ func followRestores(ctx context.Context, a *command.App, c *rpc.Client, r rpc.Re
 	}
 }
 
-// interruptedRestores is the end of the watching of one restore, or of all of them, which have no other end.
+// interruptedRestores is the error if the user stops watching one restore, or all if the id is "". The restores continue.
 func interruptedRestores(id string) error {
-	e := &exit.Error{Code: exit.OK, Err: errors.New("no longer watching; the restores go on")}
+	e := &exit.Error{Code: exit.OK, Err: errors.New("no longer watching; the restores continue")}
 	if id != "" {
 		e.Code = exit.Failed
 	}
 	return e
 }
 
-// tellRestores prints each change of a state, and returns the last record.
+// tellRestores prints each change of state, and returns the last record.
 func tellRestores(a *command.App, events func(func(rpc.Event, error) bool), told map[string]rpc.RestoreState) (*rpc.Restore, error) {
 	var last *rpc.Restore
 	for e, err := range events {

@@ -24,20 +24,20 @@ func addCommand(a *command.App) *cobra.Command {
 	var file string
 	c := &cobra.Command{
 		Use:   "add NAME --path PATH --disk id=N,unit=N,size=SIZE[,key=N][,label=TEXT]...",
-		Short: "Put a VM on record, in place of one of the same name",
+		Short: "Put a VM on record, or replace the one with the same name",
 		Example: `  sendensectl vm add pgtest1 --path /DC1/vm/pgtest1 --vcenter main --disk id=0,unit=0,size=40GiB,key=2000
   sendensectl vm show pgtest1 -o json | sendensectl vm add -f -`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case file != "" && len(args) > 0:
-				return fmt.Errorf("vm add: want a NAME or -f, not both")
+				return fmt.Errorf("vm add: want a NAME or -f FILE, not both")
 			case file == "" && len(args) != 1:
 				return fmt.Errorf("vm add: want one NAME, or -f FILE")
 			}
 			return nil
 		},
 		PreRunE: func(cmd *cobra.Command, args []string) (err error) {
-			if err := cmd.ValidateFlagGroups(); err != nil { // cobra does so only after this, and the file may be missing
+			if err := cmd.ValidateFlagGroups(); err != nil { // cobra checks them after this; the missing file would be reported first
 				return err
 			}
 			if file != "" {
@@ -62,14 +62,14 @@ func addCommand(a *command.App) *cobra.Command {
 			})
 		}),
 	}
-	c.Flags().StringVar(&vm.InventoryPath, "path", "", "inventory `PATH` in vCenter, e.g. /DC1/vm/pgtest1")
-	c.Flags().StringVar(&vm.VCenter, "vcenter", "", "`NAME` of a vCenter in the agent's configuration")
-	c.Flags().StringVar(&vm.Refresh, "refresh", "", "`WHEN` to ask the vCenter for the disks before each backup: prefer (if it answers) or require; empty: never")
-	c.Flags().StringVar(&vm.BackupInterval, "interval", "", "how often a restore point is expected, as `TIME`, e.g. 26h; 0s: never")
-	c.Flags().StringVar(&vm.VMContextID, "context-id", "", "the hub's own `ID` of the VM")
-	c.Flags().StringVar(&vm.UUID, "uuid", "", "vCenter's `UUID` of the VM, which discovery reports too")
+	c.Flags().StringVar(&vm.InventoryPath, "path", "", "inventory `PATH` in vCenter, such as /DC1/vm/pgtest1")
+	c.Flags().StringVar(&vm.VCenter, "vcenter", "", "`NAME` of the vCenter in the configuration of the agent")
+	c.Flags().StringVar(&vm.Refresh, "refresh", "", "`WHEN` to look up the disks in vCenter before each backup: prefer (use those on record if vCenter does not answer) or require; empty: never")
+	c.Flags().StringVar(&vm.BackupInterval, "interval", "", "expect a restore point every `TIME`, such as 26h; 0s: never")
+	c.Flags().StringVar(&vm.VMContextID, "context-id", "", "`ID` of the VM in the hub")
+	c.Flags().StringVar(&vm.UUID, "uuid", "", "`UUID` of the VM in vCenter, as discovery reports it")
 	c.Flags().StringArrayVar(&disks, "disk", nil, "a `DISK`: id=0,unit=0,size=40GiB[,key=2000][,label=TEXT]; may be repeated")
-	c.Flags().StringVarP(&file, "file", "f", "", "read the VM as JSON from `FILE`, - is the standard input")
+	c.Flags().StringVarP(&file, "file", "f", "", "read the VM as JSON from `FILE`; - is the standard input")
 	a.CompleteFlag(c, "vcenter", command.VCenterNames)
 	command.CompleteWords(c, "refresh", []string{"prefer", "require"})
 	command.CompleteWith(c, "file", command.FileNames("json"))
@@ -92,10 +92,10 @@ func readVM(a *command.App, file string) (vm rpc.VM, err error) {
 	dec := json.NewDecoder(in)
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&vm); err != nil {
-		return vm, fmt.Errorf("%s: want a VM as vm show -o json prints it: %w", file, err)
+		return vm, fmt.Errorf("%s: want a VM in the form of vm show -o json: %w", file, err)
 	}
 	if _, err := dec.Token(); err != io.EOF {
-		return vm, fmt.Errorf("%s: want one VM, there is more", file)
+		return vm, fmt.Errorf("%s: want one VM, got more", file)
 	}
 	return vm, nil
 }
@@ -132,7 +132,7 @@ func parseDisk(spec string) (d rpc.Disk, err error) {
 		case "label":
 			d.Label = value
 		default:
-			return d, fmt.Errorf("%q is not known: want id, unit, size, key or label", name)
+			return d, fmt.Errorf("unknown field %q: want id, unit, size, key or label", name)
 		}
 		if err != nil {
 			return d, fmt.Errorf("%s: %w", name, err)

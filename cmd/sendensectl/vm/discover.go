@@ -17,9 +17,10 @@ import (
 func discoverCommand(a *command.App) *cobra.Command {
 	var r rpc.DiscoverRequest
 	c := &cobra.Command{
-		Use: "discover VCENTER", Short: "Ask which VMs a vCenter has; with --store, put them on record",
-		Long: `Ask the SNA which VMs a vCenter of the agent's configuration has. It takes about a quarter of a minute for a hundred VMs.
-With --store every VM found is put on record; the exit code is 1 if one of them was not.`,
+		Use: "discover VCENTER", Short: "List the VMs of a vCenter; with --store, put them on record",
+		Long: `Ask the SNA for the VMs of a vCenter. VCENTER is a name in the configuration of the agent. 100 VMs take about 15 seconds.
+
+With --store, every VM found is put on record. The exit code is 1 if a VM could not be stored.`,
 		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.VCenterNames),
 		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, args []string) error {
 			r.VCenter = args[0]
@@ -33,7 +34,7 @@ With --store every VM found is put on record; the exit code is 1 if one of them 
 			return notStored(found.VMs)
 		}),
 	}
-	c.Flags().StringVar(&r.Filter, "filter", "", "only VMs whose name the SNA finds to match `TEXT`")
+	c.Flags().StringVar(&r.Filter, "filter", "", "only VMs whose name matches `TEXT`; the SNA compares")
 	c.Flags().BoolVar(&r.Store, "store", false, "put every VM found on record")
 	return c
 }
@@ -46,7 +47,7 @@ func printDiscovered(p *output.Printer, list []rpc.DiscoveredVM) {
 	p.Table([]output.Column{{Title: "name"}, {Title: "disks", Rank: 2}, {Title: "size", Rank: 1}, {Title: "stored"}, {Title: "error"}}, rows)
 }
 
-// notStored is an error if a VM was to be put on record and was not: a script shall not go on as if all could be backed up.
+// notStored is an error if a VM was not put on record, so that a script does not assume that all VMs can be backed up.
 func notStored(list []rpc.DiscoveredVM) error {
 	n := 0
 	for _, d := range list {
@@ -57,5 +58,5 @@ func notStored(list []rpc.DiscoveredVM) error {
 	if n == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s of %d not stored, the reasons are above", human.Count(n, "VM"), len(list))
+	return fmt.Errorf("%s of %d not stored; the reasons are above", human.Count(n, "VM"), len(list))
 }

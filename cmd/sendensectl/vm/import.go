@@ -16,7 +16,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// An importedVM is one VM of a file, and what became of it.
+// An importedVM is one VM of a file, and the outcome of its import.
 type importedVM struct {
 	Line    int    `json:"line"` // in the file, from 1
 	VMName  string `json:"vm_name"`
@@ -34,21 +34,21 @@ const (
 	refusedVM = "refused"
 )
 
-const importHelp = `Put the VMs of a file on record, or those of the standard input where FILE is -.
+const importHelp = `Put the VMs of a file on record. If FILE is -, the standard input is read.
 
-The file is JSON or CSV. JSON is what vm list -o json and vm show -o json print: {"vms": [...]}, a list of VMs, or one VM
-after another. CSV has a heading and one row for each disk; rows of the same vm_name are one VM:
+The file is JSON or CSV. JSON has the form of vm list -o json and vm show -o json: {"vms": [...]}, a list of VMs, or VMs one
+after another. CSV has a heading and one row per disk. Rows with the same vm_name are one VM:
 
   vm_name,inventory_path,vcenter,refresh,backup_interval,uuid,vm_context_id,disk_id,unit_number,device_key,capacity,label
   pgtest1,/DC1/vm/pgtest1,main,prefer,26h,,,0,0,2000,40GiB,Hard disk 1
   pgtest1,/DC1/vm/pgtest1,main,prefer,26h,,,1,1,2001,500GiB,Hard disk 2
 
-Only vm_name is a must, and of a disk disk_id, unit_number and capacity. The order of columns is free. backup_interval is how
-often a restore point is expected, as vm add --interval takes it.
+vm_name is required. A disk requires disk_id, unit_number and capacity. The columns may have any order. backup_interval has the
+meaning of vm add --interval.
 
-A VM is put on record whole or not at all. What is wrong with one is told with the file and its line, and keeps no other VM
-back; the exit code is 1 then. What is on record already as the file has it stays untouched, so that the same file can be
-imported again at any time. VMs that are not in the file stay.`
+Each VM is put on record completely or not at all. If a VM has an error, the error is printed with file and line, the other VMs
+are imported, and the exit code is 1. VMs that are already on record with the same data are not changed, so a file can be
+imported repeatedly. VMs that are not in the file are not changed.`
 
 func importCommand(a *command.App) *cobra.Command {
 	var dryRun bool
@@ -77,7 +77,7 @@ func importCommand(a *command.App) *cobra.Command {
 		}
 		return showImported(a, args[0], list, dryRun)
 	})
-	c.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "say what would be done, and do nothing")
+	c.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "only show what would be done")
 	c.Flags().StringVar(&format, "format", importFormats[0], "`FORMAT` of the file: auto, json or csv")
 	command.CompleteWords(c, "format", importFormats)
 	return c
@@ -85,7 +85,7 @@ func importCommand(a *command.App) *cobra.Command {
 
 var importFormats = []string{"auto", "json", "csv"}
 
-// readVMs reads a file of VMs. Its error is one of the whole file; what is wrong with a VM is in the list.
+// readVMs reads a file of VMs. It fails if the whole file is wrong. The error of a single VM is in the list.
 func readVMs(a *command.App, file, format string) ([]importedVM, error) {
 	var data []byte
 	var err error
@@ -105,13 +105,13 @@ func readVMs(a *command.App, file, format string) ([]importedVM, error) {
 	return list, nil
 }
 
-// refuseTwice refuses the second VM of a name: the file does not say which of the two is meant.
+// refuseTwice refuses the second VM with the same name: the file does not say which one is meant.
 func refuseTwice(list []importedVM) {
 	first := map[string]int{}
 	for i := range list {
 		v := &list[i]
 		if line, ok := first[v.VMName]; ok && v.VMName != "" && v.Error == "" {
-			v.refuse(fmt.Errorf("vm %q is in line %d already", v.VMName, line))
+			v.refuse(fmt.Errorf("vm %q is already in line %d", v.VMName, line))
 		} else if !ok {
 			first[v.VMName] = v.Line
 		}
@@ -120,7 +120,7 @@ func refuseTwice(list []importedVM) {
 
 func (v *importedVM) refuse(err error) { v.Outcome, v.Error = refusedVM, err.Error() }
 
-// store puts the VM on record, or finds out what would become of it. Its error is one that the next VM would meet too.
+// store puts the VM on record, or finds out what that would do. It fails if the next VM would fail for the same reason.
 func (v *importedVM) store(ctx context.Context, c *rpc.Client, dryRun bool) error {
 	put, err := c.CheckVM(ctx, v.vm)
 	if err == nil && !put.Unchanged && !dryRun {
@@ -159,12 +159,12 @@ func showImported(a *command.App, file string, list []importedVM, dryRun bool) e
 	err := a.Show(result, func(p *output.Printer) {
 		would := ""
 		if dryRun {
-			would = "nothing is done; it would be: "
+			would = "dry run, nothing was changed; the result would be: "
 		}
 		p.Line("%s%s added, %d replaced, %d unchanged, %d refused", would, human.Count(counts[imported], "VM"), counts[replaced], counts[unchanged], counts[refusedVM])
 	})
 	if n := counts[refusedVM]; err == nil && n > 0 {
-		return fmt.Errorf("%s refused, the reasons are above", human.Count(n, "VM"))
+		return fmt.Errorf("%s refused; the reasons are above", human.Count(n, "VM"))
 	}
 	return err
 }

@@ -70,7 +70,7 @@ func TestImportCSV(t *testing.T) {
 		says string
 		puts int
 	}{
-		{[]string{"-n"}, fleet, "nothing is done; it would be: 2 VMs added, 0 replaced, 0 unchanged, 0 refused\n", 0},
+		{[]string{"-n"}, fleet, "dry run, nothing was changed; the result would be: 2 VMs added, 0 replaced, 0 unchanged, 0 refused\n", 0},
 		{nil, fleet, "2 VMs added, 0 replaced, 0 unchanged, 0 refused\n", 2},
 		{nil, "\ufeff" + strings.ReplaceAll(fleet, "\n", "\r\n"), "0 VMs added, 0 replaced, 2 unchanged, 0 refused\n", 2},
 		{[]string{"--format", "csv"}, strings.ReplaceAll(fleet, "500GiB", "600GiB"), "0 VMs added, 1 replaced, 1 unchanged, 0 refused\n", 3},
@@ -94,16 +94,16 @@ func TestImportRefuses(t *testing.T) {
 		says     []string
 	}{
 		{"a row", "vm_name,disk_id,unit_number,capacity\na,0,0,1GiB\nb,0,x,1GiB\nb,1,1,1GiB\nc,0,0,\nd,0,0,1.5B\ne,0,0\n,0,0,1GiB\n", 1, []string{
-			`-:3: vm "b": unit_number: "x": want a number`, `-:5: vm "c": capacity is missing`, `-:6: vm "d": capacity: size "1.5B"`, `-:7: vm "e": 3 cells, the heading has 4`, `-:8: vm "": vm_name is missing`,
+			`-:3: vm "b": unit_number: "x": want a number`, `-:5: vm "c": capacity is missing`, `-:6: vm "d": capacity: size "1.5B"`, `-:7: vm "e": 3 cells, but the heading has 4`, `-:8: vm "": vm_name is missing`,
 			"5 VMs refused",
 		}},
-		{"rows that disagree", "vm_name,vcenter,disk_id,unit_number,capacity\na,x,0,0,1GiB\na,y,1,1,1GiB\n", 0, []string{`-:3: vm "a": vcenter: "y", but "x" in a row before`}},
+		{"rows that disagree", "vm_name,vcenter,disk_id,unit_number,capacity\na,x,0,0,1GiB\na,y,1,1,1GiB\n", 0, []string{`-:3: vm "a": vcenter: "y", but "x" in an earlier row`}},
 		{"the agent", "vm_name\na\n", 0, []string{`-:2: vm a: no disks here`}},
 		{"a list", `[{"vm_name":"a","disks":[{"disk_id":0,"unit_number":0,"capacity_bytes":512}]},` + "\n" + `{"vm_name":"b","dsks":[]},` + "\n\n" + `{"vm_name":"a"}]`, 1, []string{
-			`-:2: want a VM as vm show -o json prints it: unknown field "dsks"`, `-:4: vm "a" is in line 1 already`,
+			`-:2: want a VM in the form of vm show -o json: unknown field "dsks"`, `-:4: vm "a" is already in line 1`,
 		}},
 		{"one after another", `{"vm_name":"a","disks":[{"disk_id":0,"unit_number":0,"capacity_bytes":512}]}` + "\n" + `7` + "\n" + `{"vms":[` + "\n" + `{"vm_name":1}]}`, 1, []string{
-			`-:2: want a VM`, `-:4: want a VM as vm show -o json prints it: cannot unmarshal number`,
+			`-:2: want a VM`, `-:4: want a VM in the form of vm show -o json: cannot unmarshal number`,
 		}},
 	} {
 		var c catalog
@@ -122,10 +122,10 @@ func TestImportRefuses(t *testing.T) {
 // A file that cannot be read as a whole changes nothing.
 func TestImportBadFile(t *testing.T) {
 	for in, says := range map[string]string{
-		"":                                  "-:1: there is nothing in it",
-		"disk_id\n0\n":                      "-:1: there is no column vm_name",
-		"vm_name,size\na,1\n":               `-:1: column "size": want each of vm_name, `,
-		"vm_name,vm_name\na,1\n":            `at most once`,
+		"":                                  "-:1: the file is empty",
+		"disk_id\n0\n":                      "-:1: no column vm_name",
+		"vm_name,size\na,1\n":               `-:1: column "size" is unknown or repeated: want vm_name, `,
+		"vm_name,vm_name\na,1\n":            `column "vm_name" is unknown or repeated`,
 		"vm_name\na\n\"b\n":                 "-:3: ",
 		"[{\"vm_name\":\"a\"},\n{\"vm_name": "-:2: ",
 		"{\"vm_name\":\"a\"}\nx":            "-:2: invalid character",

@@ -14,10 +14,10 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// A csvColumn puts one cell into a VM or into the disk of the row.
+// A csvColumn sets a value of a VM or of a disk.
 type csvColumn struct {
 	name string
-	ofVM bool // rows of one VM must agree in it, or leave it empty
+	ofVM bool // rows of one VM have the same value, or none
 	set  func(vm *rpc.VM, d *rpc.Disk, value string) error
 }
 
@@ -43,7 +43,7 @@ var csvDiskMust = []string{"disk_id", "unit_number", "capacity"}
 
 func agree(field *string, value string) error {
 	if *field != "" && *field != value {
-		return fmt.Errorf("%q, but %q in a row before", value, *field)
+		return fmt.Errorf("%q, but %q in an earlier row", value, *field)
 	}
 	*field = value
 	return nil
@@ -59,7 +59,7 @@ func number(field *int, value string) (err error) {
 func parseCSVVMs(data []byte) ([]importedVM, error) {
 	r := csv.NewReader(bytes.NewReader(data))
 	r.TrimLeadingSpace, r.Comment = true, '#'
-	r.FieldsPerRecord = -1 // told with the VM
+	r.FieldsPerRecord = -1 // checked with the VM
 	head, err := csvHead(r)
 	if err != nil {
 		return nil, err
@@ -102,12 +102,12 @@ func csvHead(r *csv.Reader) ([]csvColumn, error) {
 	for _, title := range titles {
 		i := slices.IndexFunc(csvColumns, func(c csvColumn) bool { return c.name == strings.TrimSpace(title) })
 		if i < 0 || slices.ContainsFunc(head, func(c csvColumn) bool { return c.name == csvColumns[i].name }) {
-			return nil, fmt.Errorf("%d: column %q: want each of %s at most once", line, title, strings.Join(csvNames(), ", "))
+			return nil, fmt.Errorf("%d: column %q is unknown or repeated: want %s", line, title, strings.Join(csvNames(), ", "))
 		}
 		head = append(head, csvColumns[i])
 	}
 	if !slices.ContainsFunc(head, func(c csvColumn) bool { return c.name == "vm_name" }) {
-		return nil, fmt.Errorf("%d: there is no column vm_name: want a heading, see vm import --help", line)
+		return nil, fmt.Errorf("%d: no column vm_name: want a heading, see sendensectl vm import --help", line)
 	}
 	return head, nil
 }
@@ -119,7 +119,7 @@ func csvNames() (names []string) {
 	return names
 }
 
-// cell is what a row has in a column.
+// cell is the value of a row in a column.
 func cell(head []csvColumn, row []string, name string) string {
 	for i, c := range head {
 		if c.name == name && i < len(row) {
@@ -129,10 +129,10 @@ func cell(head []csvColumn, row []string, name string) string {
 	return ""
 }
 
-// addRow adds what a row says of a VM. A row whose disk columns are all empty has no disk.
+// addRow adds a row to a VM. If all disk columns of a row are empty, it has no disk.
 func (v *importedVM) addRow(head []csvColumn, row []string) error {
 	if len(row) != len(head) {
-		return fmt.Errorf("%d cells, the heading has %d", len(row), len(head))
+		return fmt.Errorf("%d cells, but the heading has %d", len(row), len(head))
 	}
 	var disk rpc.Disk
 	hasDisk := false

@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// parseVMs reads JSON or CSV. An error begins with the line it is about.
+// parseVMs reads JSON or CSV. An error begins with its line.
 func parseVMs(data []byte, format string) ([]importedVM, error) {
-	data = bytes.TrimPrefix(data, []byte("\ufeff")) // spreadsheets write it
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // the byte order mark that spreadsheets write
 	start := bytes.TrimSpace(data)
 	switch {
 	case len(start) == 0:
-		return nil, errors.New("1: there is nothing in it")
+		return nil, errors.New("1: the file is empty")
 	case format == "json" || format == "auto" && (start[0] == '{' || start[0] == '['):
 		return parseJSONVMs(data)
 	}
@@ -47,10 +47,10 @@ func parseJSONVMs(data []byte) (list []importedVM, err error) {
 	}
 }
 
-// jsonVMs reads the elements of an array that begins at an offset of the file.
+// jsonVMs reads the elements of an array, which begins at an offset of the file.
 func jsonVMs(data []byte, array json.RawMessage, at int64) (list []importedVM) {
 	dec := json.NewDecoder(bytes.NewReader(array))
-	_, _ = dec.Token() // the bracket; the array is known to be well formed
+	_, _ = dec.Token() // the bracket; the array is valid JSON
 	for dec.More() {
 		var value json.RawMessage
 		if dec.Decode(&value) != nil {
@@ -68,17 +68,17 @@ func jsonVM(value json.RawMessage, line int) importedVM {
 	err := dec.Decode(&v.vm)
 	v.VMName = v.vm.VMName
 	if err != nil {
-		v.refuse(fmt.Errorf("want a VM as vm show -o json prints it: %s", strings.TrimPrefix(err.Error(), "json: ")))
+		v.refuse(fmt.Errorf("want a VM in the form of vm show -o json: %s", strings.TrimPrefix(err.Error(), "json: ")))
 	}
 	return v
 }
 
-// lineAt is the line of an offset.
+// lineAt is the number of the line at an offset.
 func lineAt(data []byte, offset int64) int {
 	return 1 + bytes.Count(data[:min(max(offset, 0), int64(len(data)))], []byte("\n"))
 }
 
-// errorOffset is where JSON is wrong.
+// errorOffset is the offset of an error in JSON.
 func errorOffset(err error, data []byte, otherwise int64) int64 {
 	var syntax *json.SyntaxError
 	switch {

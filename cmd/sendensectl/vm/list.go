@@ -15,12 +15,12 @@ import (
 
 func listCommand(a *command.App) *cobra.Command {
 	var q rpc.VMQuery
-	c := &cobra.Command{Use: "list", Short: "List VMs by name", Args: command.NoArgs}
+	c := &cobra.Command{Use: "list", Short: "List the VMs on record", Args: command.NoArgs}
 	a.Poll(c, func(ctx context.Context, c *rpc.Client, _ []string) (any, func(*output.Printer), error) {
 		page, err := c.ListVMs(ctx, q)
 		return page, func(p *output.Printer) {
 			printVMs(p, page.VMs)
-			p.None(len(page.VMs), "no VMs: put some on record with sendensectl vm discover, vm import or vm add")
+			p.None(len(page.VMs), "no VMs on record; to add some: sendensectl vm discover, vm import or vm add")
 			p.More(page.NextCursor)
 		}, err
 	})

@@ -12,12 +12,12 @@ import (
 
 func removeCommand(a *command.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "remove NAME", Short: "Take a VM off the record; its restore points stay", Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.VMNames),
+		Use: "remove NAME", Short: "Remove a VM from the record; its restore points remain", Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.VMNames),
 		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, args []string) error {
 			if err := c.RemoveVM(ctx, args[0]); err != nil {
 				return err
 			}
-			return a.Show(rpc.VMRef{VMName: args[0]}, func(p *output.Printer) { p.Line("vm %s removed", args[0]) })
+			return a.Show(rpc.VMRef{VMName: args[0]}, func(p *output.Printer) { p.Line("vm %s removed from the record", args[0]) })
 		}),
 	}
 }

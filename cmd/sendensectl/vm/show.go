@@ -30,7 +30,7 @@ func printVM(p *output.Printer, vm rpc.VM) {
 	p.Pairs("name", vm.VMName, "context id", vm.VMContextID, "path", vm.InventoryPath, "vcenter", vm.VCenter, "uuid", vm.UUID, "refresh", vm.Refresh,
 		"interval", vm.BackupInterval, "size", human.Size(describe.TotalBytes(vm)))
 	if len(vm.Disks) == 0 {
-		p.Line("no disks: run sendensectl vm discover, or vm add with --disk")
+		p.Line("no disks; to add them: sendensectl vm discover --store, or vm add with --disk")
 		return
 	}
 	p.Line("")

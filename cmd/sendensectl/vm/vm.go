@@ -1,4 +1,4 @@
-// Package vm holds the commands of VMs, one file a verb: add, import, discover, list, show, remove. The importer reads JSON
+// Package vm has the commands of VMs, one file per verb: add, import, discover, list, show, remove. The import reads JSON
 // (importjson.go) and CSV (importcsv.go).
 package vm
 
@@ -8,7 +8,8 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
 )
 
+// Command makes "vm" with its verbs.
 func Command(a *command.App) *cobra.Command {
-	return command.WithVerbs("vm", "VMs that can be backed up",
+	return command.WithVerbs("vm", "Manage the VMs that can be backed up",
 		addCommand(a), importCommand(a), discoverCommand(a), listCommand(a), showCommand(a), removeCommand(a))
 }

@@ -1,5 +1,5 @@
-// Package command is what all commands share: the program with its global flags, the connection to the agent, arguments, completion,
-// questions that are asked again (--watch) and a yes from the user. It holds no command.
+// Package command is what all commands share: the program with its global flags, the connection to the agent, checks of
+// arguments, completion, polling (--watch) and confirmation. It contains no command.
 package command
 
 import (
@@ -21,16 +21,17 @@ type App struct {
 	Stdout, Stderr io.Writer
 	Socket         string
 	Output         string // one of outputs
-	Color          string // one of colourWords
+	Color          string // one of terminal.ColorWords
 	Version        string // of sendensectl
 
-	ReconnectEvery time.Duration // between two attempts to reach an agent that went away
-	ReconnectFor   time.Duration // an agent that is being restarted or upgraded: backups go on without it
-	TellEvery      time.Duration // how often progress is told where lines stay
+	ReconnectEvery time.Duration // between two attempts to reach an agent that does not answer
+	ReconnectFor   time.Duration // long enough for a restart or an upgrade of the agent; backups continue meanwhile
+	TellEvery      time.Duration // between two progress lines, where there are no bars
 
-	ran bool // a command was found and its arguments were right: what goes wrong now is no error of usage
+	ran bool // the command line was valid: a later error is not a usage error
 }
 
+// New makes a program that reads and writes there, with default intervals.
 func New(version string, stdin io.Reader, stdout, stderr io.Writer) *App {
 	return &App{
 		Stdin: stdin, Stdout: stdout, Stderr: stderr, Version: version,
@@ -58,7 +59,7 @@ func (a *App) Run(ctx context.Context, args []string, nouns ...Noun) int {
 	return exit.Report(a.Stderr, err)
 }
 
-// Ask makes the body of a command that asks the agent.
+// Ask makes the body of a command that needs the agent.
 func (a *App) Ask(f func(ctx context.Context, c *rpc.Client, args []string) error) func(*cobra.Command, []string) error {
 	return a.Local(func(cmd *cobra.Command, args []string) error {
 		c, err := rpc.Dial(cmd.Context(), a.Socket)
@@ -70,7 +71,7 @@ func (a *App) Ask(f func(ctx context.Context, c *rpc.Client, args []string) erro
 	})
 }
 
-// Local makes the body of a command that asks nobody.
+// Local makes the body of a command that needs no agent.
 func (a *App) Local(f func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
 		a.ran = true
@@ -78,9 +79,10 @@ func (a *App) Local(f func(*cobra.Command, []string) error) func(*cobra.Command,
 	}
 }
 
+// Printer makes a printer for the standard output.
 func (a *App) Printer() *output.Printer { return output.New(a.Stdout, a.Output == Wide, a.Color) }
 
-// Show prints a value: as JSON, or by the function for people.
+// Show prints a value: as JSON, or with show for people.
 func (a *App) Show(v any, show func(p *output.Printer)) error {
 	if a.Output == JSON {
 		return output.JSON(a.Stdout, v)
@@ -88,7 +90,7 @@ func (a *App) Show(v any, show func(p *output.Printer)) error {
 	p := a.Printer()
 	show(p)
 	_, err := io.WriteString(a.Stdout, p.Text())
-	if p.Note != "" { // to the standard error, so that what is listed stays what was asked for
+	if p.Note != "" { // to the standard error, so that the standard output holds only the list
 		fmt.Fprintln(a.Stderr, p.Note)
 	}
 	return err

@@ -10,11 +10,11 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// checkText refuses what JSON cannot carry: it would arrive as something else, and a VM be put on record under a name that
-// nobody gave it. Names of files are not sent, and may be what they are.
+// checkText refuses text that is not UTF-8. JSON cannot carry it: the agent would receive another name, and put the VM on
+// record under that. File names are not sent, so they may hold any bytes.
 func checkText(c *cobra.Command, args []string) error {
 	var texts []string
-	if !slices.Contains([]string{"import", "disk", "files", "man"}, c.Name()) { // these take files
+	if !slices.Contains([]string{"import", "disk", "files", "man"}, c.Name()) { // their arguments are files
 		texts = args
 	}
 	c.Flags().Visit(func(f *pflag.Flag) {
@@ -24,20 +24,21 @@ func checkText(c *cobra.Command, args []string) error {
 	})
 	for _, s := range texts {
 		if !utf8.ValidString(s) {
-			return fmt.Errorf("%q: want UTF-8; what is the character set of this terminal?", s)
+			return fmt.Errorf("%q: want UTF-8; check the character set of this terminal", s)
 		}
 	}
 	return nil
 }
 
+// How many arguments a command takes.
 var (
 	NoArgs      = WantArgs(0, 0)
 	OneArg      = WantArgs(1, 1)
 	MaybeOneArg = WantArgs(0, 1)
 )
 
-// WantArgs checks how many arguments a command is given. Cobra would say "accepts 1 arg(s), received 3", which helps nobody
-// who forgot the quotes around the name of a VM.
+// WantArgs checks the number of arguments. The message of cobra, "accepts 1 arg(s), received 3", does not help a user who
+// forgot the quotes around the name of a VM.
 func WantArgs(least, most int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		verb := strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
@@ -50,14 +51,15 @@ func WantArgs(least, most int) cobra.PositionalArgs {
 		case len(args) <= most:
 			return nil
 		case most == 0 && !takes:
-			return fmt.Errorf("%s: takes no arguments, but there is %q", verb, args[0])
+			return fmt.Errorf("%s: takes no arguments, got %q", verb, args[0])
 		case most == 0:
-			return fmt.Errorf("%s: want %s, but there is %q", verb, want, args[0])
+			return fmt.Errorf("%s: want %s, got %q", verb, want, args[0])
 		}
-		return fmt.Errorf("%s: want %s, but there is %q too; a name with blanks in it needs quotes", verb, want, args[most])
+		return fmt.Errorf("%s: want %s, got %q too; put a name with blanks in quotes", verb, want, args[most])
 	}
 }
 
+// CheckWord checks the value of a flag that takes one of a few words.
 func CheckWord(flag, word string, words []string) error {
 	if slices.Contains(words, word) {
 		return nil
@@ -65,7 +67,7 @@ func CheckWord(flag, word string, words []string) error {
 	return fmt.Errorf("--%s %s: want %s", flag, word, either(words))
 }
 
-// either lists words as a choice.
+// either lists words: "a, b or c".
 func either(words []string) string {
 	text := words[0]
 	for i, word := range words[1:] {
@@ -78,7 +80,8 @@ func either(words []string) string {
 	return text
 }
 
+// PageFlags adds the flags of a list that comes in pages.
 func PageFlags(c *cobra.Command, limit *int, cursor *string) {
-	c.Flags().IntVar(limit, "limit", 100, "most to list, 1 to 1000")
-	c.Flags().StringVar(cursor, "cursor", "", "go on after an earlier list, at the `CURSOR` it ended with")
+	c.Flags().IntVar(limit, "limit", 100, "list at most this many, 1 to 1000")
+	c.Flags().StringVar(cursor, "cursor", "", "continue an earlier list: the `CURSOR` that it printed")
 }

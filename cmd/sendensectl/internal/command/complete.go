@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	completeWithin = time.Second // a shell that waits for an agent is worse than one that completes nothing
-	completeMost   = 1000        // words that are offered
+	completeWithin = time.Second // a shell that hangs is worse than one without completion
+	completeMost   = 1000        // most words to offer
 )
 
-// words are what a live agent knows that begins with a prefix: each a word, or a word, a tab and what it is.
+// words asks the agent for completions of a prefix: each is a word, or a word, a tab and a description.
 type words func(ctx context.Context, c *rpc.Client, prefix string) ([]cobra.Completion, error)
 
-// CompleteFirst completes the first argument of a command, and no other.
+// CompleteFirst completes the first argument of a command only.
 func (a *App) CompleteFirst(list words) cobra.CompletionFunc {
 	return func(c *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) > 0 {
@@ -45,20 +45,21 @@ func CompleteWords(c *cobra.Command, flag string, list []string) {
 	CompleteWith(c, flag, cobra.FixedCompletions(list, cobra.ShellCompDirectiveNoFileComp))
 }
 
-// FileNames completes names of files that end in one of these, and folders.
+// FileNames completes directories, and files with one of these extensions.
 func FileNames(endings ...string) cobra.CompletionFunc {
 	return func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		return endings, cobra.ShellCompDirectiveFilterFileExt
 	}
 }
 
+// CompleteWith sets the completion of a flag.
 func CompleteWith(c *cobra.Command, flag string, f cobra.CompletionFunc) {
 	if err := c.RegisterFlagCompletionFunc(flag, f); err != nil {
 		panic(err) // there is no such flag
 	}
 }
 
-// offer asks the agent, and offers nothing where there is none.
+// offer asks the agent for words. Without an agent, it offers none.
 func (a *App) offer(ctx context.Context, list words, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	const directive = cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 	if ctx == nil {
@@ -78,12 +79,13 @@ func (a *App) offer(ctx context.Context, list words, prefix string) ([]cobra.Com
 	return slices.DeleteFunc(found, func(word cobra.Completion) bool { return !offerable(word, prefix) }), directive
 }
 
-// offerable says whether a word can be offered to a shell, to which a line is a word.
+// offerable reports whether a shell can take the word: it reads one word per line.
 func offerable(word cobra.Completion, prefix string) bool {
 	name, about, _ := strings.Cut(word, "\t")
 	return strings.HasPrefix(name, prefix) && !strings.ContainsFunc(name+about, unicode.IsControl)
 }
 
+// VMNames are the names of the VMs on record.
 func VMNames(ctx context.Context, c *rpc.Client, prefix string) (list []cobra.Completion, err error) {
 	for q := (rpc.VMQuery{Limit: completeMost}); len(list) < completeMost; {
 		page, err := c.ListVMs(ctx, q)
@@ -102,11 +104,13 @@ func VMNames(ctx context.Context, c *rpc.Client, prefix string) (list []cobra.Co
 	return list, nil
 }
 
+// VCenterNames are the names of the configured vCenters.
 func VCenterNames(ctx context.Context, c *rpc.Client, _ string) ([]cobra.Completion, error) {
 	s, err := c.Status(ctx)
 	return s.VCenters, err
 }
 
+// RepositoryIDs are the ids of the configured repositories.
 func RepositoryIDs(ctx context.Context, c *rpc.Client, _ string) (list []cobra.Completion, err error) {
 	found, err := c.ListRepositories(ctx)
 	if err != nil {
@@ -122,6 +126,7 @@ var (
 	activeStates = []rpc.BackupState{rpc.Queued, rpc.Preparing, rpc.Exporting, rpc.Calling, rpc.Unresolved, rpc.Running, rpc.Finishing, rpc.Undoing}
 	endedStates  = []rpc.BackupState{rpc.Completed, rpc.Failed, rpc.Cancelled, rpc.Deleting}
 
+	// States are all states of a backup.
 	States = func() (list []string) {
 		for _, s := range append(activeStates, endedStates...) {
 			list = append(list, string(s))
@@ -130,15 +135,17 @@ var (
 	}()
 )
 
-// AnyBackups, activeBackups and endedBackups are ids of backups, the newest first.
+// AnyBackups are the ids of all backups, the newest first.
 func AnyBackups(ctx context.Context, c *rpc.Client, prefix string) ([]cobra.Completion, error) {
 	return backupIDs(ctx, c, prefix, []rpc.BackupState{""})
 }
 
+// ActiveBackups are the ids of backups that have not ended.
 func ActiveBackups(ctx context.Context, c *rpc.Client, prefix string) ([]cobra.Completion, error) {
 	return backupIDs(ctx, c, prefix, activeStates)
 }
 
+// EndedBackups are the ids of backups that have ended.
 func EndedBackups(ctx context.Context, c *rpc.Client, prefix string) ([]cobra.Completion, error) {
 	return backupIDs(ctx, c, prefix, endedStates)
 }
@@ -161,16 +168,17 @@ func backupIDs(ctx context.Context, c *rpc.Client, prefix string, states []rpc.B
 	return list[:min(len(list), completeMost)], nil
 }
 
-// RestorePoints are ids of backups that can be restored, the newest first.
+// RestorePoints are the ids of completed backups, the newest first.
 func RestorePoints(ctx context.Context, c *rpc.Client, prefix string) ([]cobra.Completion, error) {
 	return backupIDs(ctx, c, prefix, []rpc.BackupState{rpc.Completed})
 }
 
-// AnyRestores and activeRestores are ids of restores, the newest first.
+// AnyRestores are the ids of all restores, the newest first.
 func AnyRestores(ctx context.Context, c *rpc.Client, _ string) ([]cobra.Completion, error) {
 	return restoreIDs(ctx, c, rpc.RestoreQuery{})
 }
 
+// ActiveRestores are the ids of restores that have not ended.
 func ActiveRestores(ctx context.Context, c *rpc.Client, _ string) ([]cobra.Completion, error) {
 	return restoreIDs(ctx, c, rpc.RestoreQuery{ActiveOnly: true})
 }
@@ -183,7 +191,7 @@ func restoreIDs(ctx context.Context, c *rpc.Client, q rpc.RestoreQuery) (list []
 	return list, err
 }
 
-// CompleteDisk completes the arguments of restore disk: a restore point, one of its disks, a file.
+// CompleteDisk completes the arguments of restore disk: restore point, disk, file.
 func (a *App) CompleteDisk(c *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	switch len(args) {
 	case 0:

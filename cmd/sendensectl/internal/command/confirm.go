@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// errKept ends a deletion that the user thought better of.
+// errKept is the error if the user does not confirm.
 var errKept = errors.New("nothing was deleted")
 
-// Confirm waits for a yes.
+// Confirm waits for the answer to a yes-or-no question, and fails unless it is yes.
 func (a *App) Confirm(ctx context.Context) error {
 	answer := make(chan string, 1)
 	go func() { // a read of a terminal cannot be interrupted; the process ends soon

@@ -18,7 +18,7 @@ func TestPaintingNeverScrolls(t *testing.T) {
 		}
 	}
 	out := read()
-	if got := strings.Count(out, "\n"); got != 2*23 || !strings.Contains(out, "and 78 lines more") {
+	if got := strings.Count(out, "\n"); got != 2*23 || !strings.Contains(out, "and 78 more lines") {
 		t.Errorf("%d lines: %q", got, out)
 	}
 }

@@ -22,23 +22,23 @@ const (
 	shortestInterval = 100 * time.Millisecond
 )
 
-// A Question is asked of the agent, once or again and again. It returns the answer, and what shows it to people.
+// A Question asks the agent, once or repeatedly. It returns the answer, and a function that prints it for people.
 type Question func(ctx context.Context, c *rpc.Client, args []string) (answer any, show func(p *output.Printer), err error)
 
 const pollHelp = `
 
-With --watch it is asked again and again, until interrupted: a terminal is painted over, and elsewhere what has changed is
-appended, with -o json as one line.`
+With --watch, the command asks again until it is interrupted. A terminal is redrawn. Elsewhere, changes are appended; with
+-o json, each change is one line.`
 
-// Poll makes c a command that asks a question.
+// Poll makes c a command that asks a question, and repeats it with --watch.
 func (a *App) Poll(c *cobra.Command, q Question) *cobra.Command {
 	watch, interval := false, defaultInterval
 	if c.Long == "" {
 		c.Long = c.Short + "."
 	}
 	c.Long += pollHelp
-	c.Flags().BoolVarP(&watch, "watch", "w", false, "ask again and again")
-	c.Flags().DurationVar(&interval, "interval", interval, "`TIME` between two questions of --watch, e.g. 500ms or 10s")
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "repeat until interrupted")
+	c.Flags().DurationVar(&interval, "interval", interval, "`TIME` between two updates of --watch, such as 500ms or 10s")
 	c.PreRunE = func(*cobra.Command, []string) error {
 		if interval < shortestInterval {
 			return fmt.Errorf("--interval %s: want %s or more", interval, shortestInterval)
@@ -59,7 +59,7 @@ func (a *App) Poll(c *cobra.Command, q Question) *cobra.Command {
 	return c
 }
 
-// A repeater asks again and again.
+// A repeater asks a question at an interval.
 type repeater struct {
 	app      *App
 	question Question
@@ -71,7 +71,7 @@ type repeater struct {
 	height int    // lines of it on a terminal
 }
 
-// run asks until ctx ends, which is how somebody stops it. When the agent goes away it waits for it to come back.
+// run asks until ctx ends: the user interrupts it. If the agent stops answering, it waits for it to come back.
 func (r *repeater) run(ctx context.Context, c *rpc.Client) error {
 	tick := time.NewTicker(r.interval)
 	defer tick.Stop()
@@ -84,7 +84,7 @@ func (r *repeater) run(ctx context.Context, c *rpc.Client) error {
 		case ctx.Err() != nil:
 			return r.leave()
 		case err != nil && WentAway(err):
-			fmt.Fprintf(r.app.Stderr, "the agent went away. Trying to reach it for %s\n", r.app.ReconnectFor)
+			fmt.Fprintf(r.app.Stderr, "the agent does not answer; trying again for %s\n", r.app.ReconnectFor)
 			if c, err = r.app.Reconnect(ctx); err != nil {
 				return endOf(ctx, err)
 			}
@@ -105,7 +105,7 @@ func (r *repeater) run(ctx context.Context, c *rpc.Client) error {
 	}
 }
 
-// leave wipes out the ^C that the terminal echoes.
+// leave clears the ^C that the terminal echoes.
 func (r *repeater) leave() error {
 	if r.height == 0 {
 		return nil
@@ -114,7 +114,7 @@ func (r *repeater) leave() error {
 	return err
 }
 
-// endOf is nil for an error that comes of the end of ctx.
+// endOf is nil if the error is caused by the end of ctx.
 func endOf(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -143,7 +143,7 @@ func (r *repeater) show(answer any, show func(p *output.Printer)) error {
 	return r.append(frame, human.Time(now)+"\n")
 }
 
-// append writes what has changed.
+// append writes a frame that differs from the last one.
 func (r *repeater) append(frame, head string) error {
 	if frame == r.last {
 		return nil
@@ -156,12 +156,12 @@ func (r *repeater) append(frame, head string) error {
 	return err
 }
 
-// paint writes over what was shown. No line is wrapped and the screen never scrolls, or the cursor would not find back.
+// paint redraws the frame in place. No line wraps and the screen never scrolls: the cursor could not return to the start.
 func (r *repeater) paint(frame string) error {
 	columns, rows := terminal.Size(r.app.Stdout)
 	lines := strings.Split(strings.TrimSuffix(frame, "\n"), "\n")
 	if most := max(rows-2, 1); len(lines) > most {
-		lines = append(lines[:most:most], fmt.Sprintf("… and %d lines more", len(lines)-most))
+		lines = append(lines[:most:most], fmt.Sprintf("… and %d more lines", len(lines)-most))
 	}
 	var b strings.Builder
 	if r.height > 0 {

@@ -121,7 +121,7 @@ func TestLookingAgainFindsTheAgentAgain(t *testing.T) {
 	a := command.New("", nil, &out, &errs)
 	a.ReconnectEvery = 5 * time.Millisecond
 	code := a.Run(ctx, []string{"status", "--watch", "--interval", "100ms", "--socket", socket}, daemon.Status)
-	if code != exit.OK || strings.Count(errs.String(), "the agent went away") != 1 || strings.Count(out.String(), "active backups") != 1 {
+	if code != exit.OK || strings.Count(errs.String(), "the agent does not answer") != 1 || strings.Count(out.String(), "active backups") != 1 {
 		t.Errorf("%d %q %q", code, out.String(), errs.String())
 	}
 	if code, _, stderr := commandtest.Run(t, []command.Noun{daemon.Status}, socket, "", "status", "-w", "--interval", "1ms"); code != exit.Usage || !strings.Contains(stderr, "want 100ms or more") {

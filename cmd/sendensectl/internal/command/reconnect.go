@@ -9,14 +9,14 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// WentAway says whether an error is one of an agent that may come back.
+// WentAway reports whether the error means that the agent does not answer now, but may come back.
 func WentAway(err error) bool {
 	var lost *rpc.UnreachableError
 	var refused *rpc.Error
 	return errors.As(err, &lost) || errors.As(err, &refused) && refused.Data.Reason == rpc.ReasonShuttingDown
 }
 
-// Reconnect returns a connection on which the agent answers.
+// Reconnect waits until the agent answers, and returns the new connection.
 func (a *App) Reconnect(ctx context.Context) (*rpc.Client, error) {
 	for deadline := time.Now().Add(a.ReconnectFor); ; {
 		select {
@@ -36,14 +36,14 @@ func (a *App) dialAnswering(ctx context.Context) (*rpc.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.Status(ctx); err != nil { // systemd accepts connections for an agent that does not run yet
+	if _, err := c.Status(ctx); err != nil { // systemd accepts connections before the agent runs
 		c.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
-// AwayText tells that the agent went away.
+// AwayText says that the agent does not answer.
 func (a *App) AwayText() string {
-	return fmt.Sprintf("the agent went away; what is watched goes on. Trying to reach it for %s", a.ReconnectFor)
+	return fmt.Sprintf("the agent does not answer; backups and restores continue. Trying again for %s", a.ReconnectFor)
 }

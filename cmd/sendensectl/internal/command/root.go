@@ -10,35 +10,35 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-const rootHelp = `sendensectl asks the sendense-agent on this machine for backups of VMs, and for what it knows.
+const rootHelp = `sendensectl controls the sendense-agent on this machine: it starts backups and restores of VMs, and shows their state.
 
-A table is made to fit the terminal: columns are left out that matter least. See all of them with -o wide. What goes to no
-terminal is whole.
+On a terminal, a table is made to fit: the least important columns are left out. To see all columns, use -o wide. In a file or
+a pipe, all columns are printed.
 
 Exit codes:
-  0  done; of what waits for a backup, the backup is completed
-  1  the agent refused or failed; of what waits, the backup is not completed, or the waiting was interrupted
+  0  success; for commands that wait for a backup: the backup is completed
+  1  the agent refused or failed; for commands that wait: the backup is not completed, or the wait was interrupted
   2  the command line is wrong
   3  the agent cannot be reached
-  4  damage: a verification has found it, or a restore was refused because of it
-  5  what was asked for is restored or served, and it is damaged (--despite-damage)
+  4  damage: a verification found damage, or a restore was refused because of damage
+  5  the restore was done in spite of damage (--despite-damage)
 
 Environment:
-  COLUMNS   width of tables, in place of the terminal's
-  NO_COLOR  no colours, unless --color always is given
-  TERM      where it is dumb, no colours, and lines instead of bars
+  COLUMNS   width of tables, instead of the terminal's width
+  NO_COLOR  if set, no colors (--color always overrides it)
+  TERM      if "dumb", no colors, and lines instead of progress bars
 
 Files:
   /run/sendense-agent/agent.sock  where the agent listens`
 
-// A Noun makes a command with its verbs, or one that is a command by itself.
+// A Noun makes a top-level command, with its verbs if it has any.
 type Noun func(*App) *cobra.Command
 
-// NewRoot makes the whole command line of these nouns.
+// NewRoot makes the command line with these top-level commands.
 func NewRoot(a *App, nouns ...Noun) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "sendensectl COMMAND",
-		Short: "Ask the sendense-agent for backups of VMs",
+		Short: "Control the sendense-agent: backups and restores of VMs",
 		Long:  rootHelp,
 		Example: `  sendensectl vm discover main --store
   sendensectl backup start pgtest1 --type auto --wait
@@ -57,9 +57,9 @@ func NewRoot(a *App, nouns ...Noun) *cobra.Command {
 	root.SetIn(a.Stdin)
 	root.SetOut(a.Stdout)
 	root.SetErr(a.Stderr)
-	root.PersistentFlags().StringVar(&a.Socket, "socket", rpc.DefaultSocket, "`PATH` of the agent's socket")
-	root.PersistentFlags().StringVarP(&a.Output, "output", "o", Table, "`FORMAT`: table, wide for every column of it, or json, the agent's answer as it is")
-	root.PersistentFlags().StringVar(&a.Color, "color", "auto", "`WHEN` to colour: auto, always or never")
+	root.PersistentFlags().StringVar(&a.Socket, "socket", rpc.DefaultSocket, "`PATH` of the socket of the agent")
+	root.PersistentFlags().StringVarP(&a.Output, "output", "o", Table, "output `FORMAT`: table, wide (a table with all columns) or json (the answer of the agent)")
+	root.PersistentFlags().StringVar(&a.Color, "color", "auto", "`WHEN` to use colors: auto, always or never")
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	root.CompletionOptions.DisableDefaultCmd = true
 	CompleteWith(root, "socket", FileNames("sock"))
@@ -71,23 +71,23 @@ func NewRoot(a *App, nouns ...Noun) *cobra.Command {
 	return root
 }
 
-// WithVerbs makes the command that holds the verbs of one noun.
+// WithVerbs makes a noun with its verbs.
 func WithVerbs(name, short string, verbs ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{Use: name + " COMMAND", Short: short, Args: cobra.ArbitraryArgs, RunE: needVerb}
 	c.AddCommand(verbs...)
 	return c
 }
 
-// needVerb is what a command without a verb does. Cobra by itself would print the help and succeed, and a script with
-// a misspelled verb would not notice.
+// needVerb fails for a noun without a known verb. Cobra would print the help and succeed, so that a script with a
+// misspelled verb would not notice.
 func needVerb(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return fmt.Errorf("a command is missing, see %s --help", c.CommandPath())
 	}
-	err := fmt.Sprintf("there is no command %q, see %s --help", args[0], c.CommandPath())
+	err := fmt.Sprintf("unknown command %q, see %s --help", args[0], c.CommandPath())
 	c.SuggestionsMinimumDistance = 2
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-		err = fmt.Sprintf("there is no command %q, did you mean %s?", args[0], near[0])
+		err = fmt.Sprintf("unknown command %q, did you mean %s?", args[0], near[0])
 	}
 	return errors.New(err)
 }

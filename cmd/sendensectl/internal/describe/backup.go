@@ -1,4 +1,4 @@
-// Package describe says in words how a backup, a restore or a prune stands, where more than one command says it.
+// Package describe writes the state of a backup, a restore or a prune in words, for more than one command.
 package describe
 
 import (
@@ -9,14 +9,14 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// Merge says how far a restore point's being written anew has come.
+// Merge describes the progress of a merge; "" if there is none.
 func Merge(w *rpc.Rewrite) string {
 	if w == nil {
 		return ""
 	}
 	text := w.Phase + ", " + human.Percent(w.Fraction)
 	if w.Onto != "" {
-		text += ", to stand on " + w.Onto
+		text += ", new parent " + w.Onto
 	}
 	if w.WaitsFor != "" {
 		text += ", waits for " + human.Safe(w.WaitsFor)
@@ -24,6 +24,7 @@ func Merge(w *rpc.Rewrite) string {
 	return text
 }
 
+// State describes the state of a backup in one line.
 func State(b rpc.Backup) string {
 	line := fmt.Sprintf("%s: %s", b.BackupID, b.State)
 	complete := 0
@@ -47,6 +48,7 @@ func State(b rpc.Backup) string {
 	return line
 }
 
+// Progress describes the progress of a backup.
 func Progress(p rpc.Progress) string {
 	text := fmt.Sprintf("%s, %s received, %s/s", human.Percent(p.Fraction), human.Size(p.ReceivedBytes), human.Size(uint64(max(p.BytesPerSecond, 0))))
 	if left := Remaining(p); left != "" {
@@ -55,7 +57,7 @@ func Progress(p rpc.Progress) string {
 	return text
 }
 
-// Remaining is the time that is left by estimate; nothing when it is not known.
+// Remaining is the estimated time left; "" if it is not known.
 func Remaining(p rpc.Progress) string {
 	if p.ETASeconds <= 0 {
 		return ""
@@ -63,14 +65,13 @@ func Remaining(p rpc.Progress) string {
 	return human.Duration(time.Duration(p.ETASeconds) * time.Second)
 }
 
-// Verified is what is known of a restore point's files, and of those that it stands on; nothing of what was not verified since its
-// end.
+// Verified is what is known of the files of a restore point and of its parents; "" if it was not verified since it was made.
 func Verified(v *rpc.Verification, inherited []string) string {
 	switch {
 	case v != nil && len(v.Damage) > 0:
 		return "damaged"
 	case len(inherited) > 0:
-		return "stands on damage"
+		return "based on damage"
 	case v == nil:
 		return ""
 	case !v.DeepAt.IsZero() && !v.Undigested:

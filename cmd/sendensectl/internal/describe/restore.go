@@ -6,7 +6,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// Restore is how a restore stands, in one line.
+// Restore describes the state of a restore in one line.
 func Restore(r rpc.Restore) string {
 	what := "disks"
 	if r.FilesSocket != "" {

@@ -1,4 +1,4 @@
-// Package exit has the exit codes, and tells an error: what went wrong, what to do, the journal of the unit.
+// Package exit has the exit codes, and prints an error: what failed, what to do, and the journal of the unit.
 package exit
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// The exit codes, as the help lists them.
+// The exit codes. The help of sendensectl lists them.
 const (
 	OK          = 0
 	Failed      = 1
@@ -23,14 +23,14 @@ const (
 	Despite     = 5
 )
 
-// ErrInterrupted is the error when the user stopped a restore, and that has ended.
+// ErrInterrupted is the error if the user stopped a restore, and the restore has ended.
 var ErrInterrupted = errors.New("interrupted")
 
-// An Error ends the program with an exit code of its own.
+// An Error has its own exit code.
 type Error struct {
 	Code  int
 	Err   error
-	Lines []string // below the error
+	Lines []string // printed below the error
 	Hint  string   // what to do
 }
 
@@ -38,7 +38,7 @@ func (e *Error) Error() string { return e.Err.Error() }
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Report tells what went wrong and returns the exit code: the message, then what to do, then the unit's journal.
+// Report prints an error and returns the exit code. First the message, then what to do, then the journal of the unit.
 func Report(w io.Writer, err error) int {
 	if err == nil {
 		return OK
@@ -63,7 +63,7 @@ func Report(w io.Writer, err error) int {
 			return Damaged
 		}
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(w, "  what the agent was asked for goes on")
+		fmt.Fprintln(w, "  the agent continues the request")
 	}
 	return Failed
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 )
 
+// PruneCommand is the command that prunes a VM. It works for every name.
 func PruneCommand(vm, flags string) string {
 	if strings.HasPrefix(vm, "-") {
 		return "sendensectl backup prune " + flags + " -- " + ShellWord(vm)
@@ -11,7 +12,7 @@ func PruneCommand(vm, flags string) string {
 	return "sendensectl backup prune " + ShellWord(vm) + " " + flags
 }
 
-// ShellWord is a word as a shell has to be given it.
+// ShellWord quotes a word for a shell, if it needs quotes.
 func ShellWord(s string) string {
 	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/") == "" && s[0] != '-' {
 		return s
@@ -19,7 +20,7 @@ func ShellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// StartCommand is the command that starts a backup of a VM, whatever it is called.
+// StartCommand is the command that starts a backup of a VM. It works for every name.
 func StartCommand(vm, flags string) string {
 	if strings.HasPrefix(vm, "-") {
 		return "sendensectl backup start " + flags + " -- " + ShellWord(vm)

@@ -1,5 +1,5 @@
-// Package hint writes the commands that a person may type next: for the methods that the agent names in its hints, and for names of VMs
-// that a shell would take for something else.
+// Package hint writes commands for a person to type next. It replaces the methods that the agent names in its hints, and quotes
+// names of VMs for a shell.
 package hint
 
 import (
@@ -8,7 +8,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// Names are the commands for the methods that the agent's hints speak of. It speaks to programs, and here are people.
+// Names are the commands for the methods that the agent's hints name. The agent writes its hints for programs.
 var Names = map[string]string{
 	rpc.MethodBackupGet:      "backup show",
 	rpc.MethodBackupList:     "backup list",
@@ -29,7 +29,7 @@ var Names = map[string]string{
 	rpc.MethodAgentDoctor:    "doctor",
 }
 
-// InCommands is a hint with the commands for the methods.
+// InCommands replaces the methods in a hint by commands.
 func InCommands(hint string) string {
 	var pairs []string
 	for method, command := range Names {

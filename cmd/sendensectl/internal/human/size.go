@@ -13,7 +13,7 @@ var units = []struct {
 	{"EiB", 1 << 60}, {"PiB", 1 << 50}, {"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
 }
 
-// Size shows a number of bytes in the largest unit that it fills.
+// Size formats a number of bytes in the largest unit that it fills.
 func Size[N ~int64 | ~uint64](n N) string {
 	for _, u := range units {
 		if v := uint64(n); v >= u.bytes {
@@ -23,7 +23,7 @@ func Size[N ~int64 | ~uint64](n N) string {
 	return fmt.Sprintf("%d B", n)
 }
 
-// suffixes of sizes as people write them, in lower case. Letters alone are powers of 1024, as QEMU and LVM have it.
+// suffixes of sizes, in lower case. A single letter is a power of 1024, as in QEMU and LVM.
 var suffixes = map[string]uint64{
 	"": 1, "b": 1,
 	"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40,
@@ -47,12 +47,12 @@ func ParseSize(s string) (int64, error) {
 		return 0, fmt.Errorf("size %q: want bytes, or a number with KiB, MiB, GiB or TiB (KB, MB, GB, TB are powers of 1000)", s)
 	}
 	if bytes != float64(int64(bytes)) {
-		return 0, fmt.Errorf("size %q is no whole number of bytes", s)
+		return 0, fmt.Errorf("size %q is not a whole number of bytes", s)
 	}
 	return int64(bytes), nil
 }
 
-// Percent is a fraction as people read it. What is not all is never shown as 100.
+// Percent formats a fraction. It rounds down: only a complete one is 100.
 func Percent(fraction float64) string {
 	return fmt.Sprintf("%d %%", int(max(0, min(fraction, 1))*100))
 }

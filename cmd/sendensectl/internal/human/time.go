@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Time shows a moment in the local time zone; nothing for none.
+// Time formats a time in the local time zone; "" if it is zero.
 func Time(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -13,7 +13,7 @@ func Time(t time.Time) string {
 	return t.Local().Format("2006-01-02 15:04:05 MST")
 }
 
-// ShortTime is humanTime for where there is little room.
+// ShortTime is Time without seconds and zone.
 func ShortTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -21,7 +21,7 @@ func ShortTime(t time.Time) string {
 	return t.Local().Format("2006-01-02 15:04")
 }
 
-// Dated is shortTime of a date that may lie in the future.
+// Dated is ShortTime, with a mark if the date lies in the future.
 func Dated(t time.Time, future bool) string {
 	if future {
 		return ShortTime(t) + " (in the future!)"
@@ -29,7 +29,7 @@ func Dated(t time.Time, future bool) string {
 	return ShortTime(t)
 }
 
-// Duration shows a duration in its two largest units.
+// Duration formats a duration in its two largest units.
 func Duration(d time.Duration) string {
 	switch d = max(d, 0); {
 	case d < time.Minute:

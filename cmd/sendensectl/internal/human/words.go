@@ -1,4 +1,4 @@
-// Package human writes values as people read them: sizes, times, counts, and text that is harmless on a terminal. It reads sizes, too.
+// Package human formats values for people: sizes, times, counts, and text that is safe on a terminal. It also parses sizes.
 package human
 
 import (
@@ -10,8 +10,8 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 )
 
-// Safe makes text harmless on a terminal: what is not printable, and so could move the cursor or turn the writing
-// around, is shown as an escape.
+// Safe makes text safe on a terminal. Characters that are not printable could move the cursor or reverse the text; they are
+// shown as escapes.
 func Safe(s string) string {
 	var b strings.Builder
 	for len(s) > 0 {
@@ -27,14 +27,18 @@ func Safe(s string) string {
 	return b.String()
 }
 
+// Count counts things: "1 file", "2 files", "2 directories".
 func Count(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}
+	if stem, ok := strings.CutSuffix(what, "ry"); ok {
+		return fmt.Sprintf("%d %sries", n, stem)
+	}
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// CountAre counts things in the beginning of a sentence.
+// CountAre counts things as the subject of a sentence: "1 file is", "2 files are".
 func CountAre(n int, thing string) string {
 	if n == 1 {
 		return Count(n, thing) + " is"
@@ -42,8 +46,8 @@ func CountAre(n int, thing string) string {
 	return Count(n, thing) + " are"
 }
 
-// Wrap breaks text between words, so that its lines fit the width and all but the first, before which something stands, are
-// indented.
+// Wrap breaks text between words, so that its lines fit the width. All lines but the first are indented: something is printed
+// before the first.
 func Wrap(s string, width, indent int) string {
 	if width < indent+20 || indent+text.StringWidthWithoutEscSequences(s) <= width {
 		return s
@@ -55,6 +59,7 @@ func Wrap(s string, width, indent int) string {
 	return strings.Join(lines, "\n"+strings.Repeat(" ", indent))
 }
 
+// YesNo is a boolean as a word.
 func YesNo(b bool) string {
 	if b {
 		return "yes"

@@ -1,4 +1,4 @@
-// Package output prints what commands answer: as JSON, as pairs of a name and a value, and as tables that fit the terminal.
+// Package output prints the answers of commands: as JSON, as pairs of a name and a value, and as tables that fit the terminal.
 package output
 
 import (
@@ -11,6 +11,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/terminal"
 )
 
+// JSON writes a value as indented JSON.
 func JSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
@@ -18,16 +19,16 @@ func JSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// A Printer writes for people: pairs of a name and a value, and tables that fit the terminal.
+// A Printer collects output for people.
 type Printer struct {
 	buf        bytes.Buffer
-	Width      int // of a table in cells; 0: nothing is cut
-	ProseWidth int // of text, which is broken between words; 0: nothing is broken
+	Width      int // of a table, in cells; 0 is no limit
+	ProseWidth int // of sentences, which are broken between words; 0 is no limit
 	Color      bool
-	Note       string // about what is printed, and no part of it
+	Note       string // about the output; goes to the standard error
 }
 
-// New makes a printer for a writer; a wide one cuts nothing.
+// New makes a printer for a writer. A wide one has no limit of width.
 func New(w io.Writer, wide bool, colour string) *Printer {
 	p := &Printer{Width: terminal.Width(w), Color: terminal.WantsColor(colour, w)}
 	if wide {
@@ -39,39 +40,40 @@ func New(w io.Writer, wide bool, colour string) *Printer {
 	return p
 }
 
-// Text is what was printed.
+// Text is the collected output.
 func (p *Printer) Text() string { return p.buf.String() }
 
+// Line prints one line.
 func (p *Printer) Line(format string, args ...any) {
 	p.buf.WriteString(human.Safe(fmt.Sprintf(format, args...)) + "\n")
 }
 
-// Prose prints a sentence, which is broken between words on a terminal.
+// Prose prints a sentence. On a terminal it is broken between words.
 func (p *Printer) Prose(format string, args ...any) {
 	p.buf.WriteString(human.Wrap(human.Safe(fmt.Sprintf(format, args...)), p.ProseWidth, 0) + "\n")
 }
 
-// More tells of a next page.
+// More notes that there is a next page.
 func (p *Printer) More(cursor string) {
 	if cursor != "" {
-		p.Note = "there are more: --cursor " + human.Safe(cursor)
+		p.Note = "more follow: --cursor " + human.Safe(cursor)
 	}
 }
 
-// None tells of a list with nothing in it: a heading alone looks like something that went wrong.
+// None notes that a list is empty: a heading alone looks like an error.
 func (p *Printer) None(rows int, what string) {
 	if rows == 0 {
 		p.Note = what
 	}
 }
 
-// Labeled prints a line behind a word, which is coloured if it is one that stands for how things are.
+// Labeled prints a word, in color if it names a state, and a line after it.
 func (p *Printer) Labeled(word, format string, args ...any) {
 	p.buf.WriteString(p.paint(word) + " ")
 	p.Line(format, args...)
 }
 
-// Pairs prints names and values, one pair a line, and leaves out pairs without a value.
+// Pairs prints names and values, one pair per line. It skips pairs without a value.
 func (p *Printer) Pairs(pairs ...string) {
 	widest := 0
 	for i := 0; i < len(pairs); i += 2 {
@@ -87,7 +89,7 @@ func (p *Printer) Pairs(pairs ...string) {
 	}
 }
 
-// colors of the words that stand for how things are.
+// colors of the words that name a state.
 var colors = map[string]string{
 	"completed": "32", "usable": "32", "added": "32",
 	"ok     ": "32", "warning": "33", "error  ": "31",

@@ -13,20 +13,20 @@ import (
 type Column struct {
 	Title string
 
-	// Rank is 0 for what is always shown. Where the terminal is too narrow, columns are left out, those of the highest rank
-	// first, before any cell is shortened: what is to be copied stays whole.
+	// Rank 0 is always shown. If the terminal is too narrow, columns are left out, the highest rank first. Only then are cells
+	// shortened: ids, which the user copies, stay whole.
 	Rank int
 
-	Most int // cells, where the terminal is too narrow for all; 0 is as many as there are
+	Most int // cells, if the terminal is too narrow; 0 is no limit
 }
 
 const (
 	gap       = 2  // blanks between columns
-	narrowest = 6  // cells that a column keeps however narrow the terminal
-	NameWidth = 20 // cells for the name of a VM, where there is little room
+	narrowest = 6  // cells that each column keeps
+	NameWidth = 20 // cells for the name of a VM, if there is little room
 )
 
-// Table prints rows under a heading, so that each fits the width.
+// Table prints a heading and rows that fit the width.
 func (p *Printer) Table(columns []Column, rows [][]string) {
 	for _, row := range rows {
 		for i := range row {
@@ -46,7 +46,7 @@ func (p *Printer) Table(columns []Column, rows [][]string) {
 	p.buf.WriteString(t.Render() + "\n")
 }
 
-// plainStyle has columns apart by blanks and no lines, so that what is cut out with awk is what was meant.
+// plainStyle separates columns by blanks and draws no lines, so that awk can read it.
 var plainStyle = table.Style{
 	Name: "plain",
 	Box:  table.BoxStyle{MiddleVertical: strings.Repeat(" ", gap)},
@@ -72,8 +72,7 @@ func cells(row []string, f func(string) string) table.Row {
 	return r
 }
 
-// fit makes the table as narrow as it has to be: names are shortened, columns left out, and in the end whatever is widest
-// is cut.
+// fit makes the table fit the width: it shortens names, then leaves out columns, then cuts the widest cells.
 func fit(columns []Column, rows [][]string, width int) ([]Column, [][]string) {
 	if sum(widths(columns, rows)) > width {
 		for i, c := range columns {
@@ -87,7 +86,7 @@ func fit(columns []Column, rows [][]string, width int) ([]Column, [][]string) {
 				last = i
 			}
 		}
-		if last == 0 { // the first one stays
+		if last == 0 { // the first column stays
 			break
 		}
 		columns, rows = without(columns, rows, last)
@@ -95,7 +94,7 @@ func fit(columns []Column, rows [][]string, width int) ([]Column, [][]string) {
 	return squeeze(columns, rows, width), rows
 }
 
-// widths are those of the columns, the gap before each but the first included.
+// widths are the widths of the columns, each but the first with the gap before it.
 func widths(columns []Column, rows [][]string) []int {
 	list := make([]int, len(columns))
 	for i, c := range columns {
@@ -126,8 +125,7 @@ func without(columns []Column, rows [][]string, i int) ([]Column, [][]string) {
 	return columns, shorter
 }
 
-// squeeze shortens cells, those of the widest column first, until a row fits the width, and returns the columns with
-// titles that fit them.
+// squeeze shortens cells, the widest column first, until a row fits the width. It returns the columns with titles that fit.
 func squeeze(columns []Column, rows [][]string, width int) []Column {
 	list := widths(columns, rows)
 	for total := sum(list); total > width; total-- {
@@ -154,7 +152,7 @@ func squeeze(columns []Column, rows [][]string, width int) []Column {
 	return columns
 }
 
-// cut shortens the cells of a column; most 0 leaves them as they are.
+// cut shortens the cells of a column; most 0 is no limit.
 func cut(rows [][]string, i, most int) {
 	for _, row := range rows {
 		if most > 0 && text.StringWidthWithoutEscSequences(row[i]) > most {

@@ -17,18 +17,18 @@ import (
 )
 
 const (
-	fewDisks = 8 // of a backup: each has its bar from the beginning; of more, only those that are being copied
+	fewDisks = 8 // up to this number, each disk of a backup has a bar from the start; of more, only those being copied
 	barScale = 10000
 )
 
-// Bars shows the progress of backups on a terminal: below the lines that stay, a bar for each disk and one for the whole of
-// each backup that runs.
+// Bars shows the progress of backups on a terminal: lines that stay, and below them, for each running backup, a bar for each
+// disk and one for the whole.
 type Bars struct {
 	w         io.Writer
 	container *mpb.Progress
 	states    map[string]rpc.BackupState
 	running   map[string]*backupBars
-	added     int // backups that had bars; orders them
+	added     int // number of backups that had bars; gives their order
 	restore   func()
 }
 
@@ -40,13 +40,14 @@ type backupBars struct {
 	disks     map[int]*bar
 }
 
-// A bar is drawn by goroutines of its container, so that its text is behind a lock.
+// A bar is drawn by goroutines of its container, so a lock guards its text.
 type bar struct {
 	*mpb.Bar
 	mu   sync.Mutex
 	text string
 }
 
+// NewBars starts to draw on a terminal. Close must be called.
 func NewBars(w io.Writer) *Bars {
 	return &Bars{
 		w: w, container: mpb.New(mpb.WithOutput(w)), states: map[string]rpc.BackupState{}, running: map[string]*backupBars{},
@@ -54,6 +55,7 @@ func NewBars(w io.Writer) *Bars {
 	}
 }
 
+// Show shows an event.
 func (v *Bars) Show(e rpc.Event) {
 	if h := e.HeldPrune; h != nil {
 		v.Say(describe.HeldPrune(*h))
@@ -79,11 +81,12 @@ func (v *Bars) Show(e rpc.Event) {
 	}
 }
 
+// Say prints a line above the bars.
 func (v *Bars) Say(line string) { _, _ = v.container.Write([]byte(human.Safe(line) + "\n")) }
 
-// Close leaves the bars of what still runs as they are.
+// Close leaves the bars of running backups on the screen.
 func (v *Bars) Close() {
-	_, _ = io.WriteString(v.w, "\r") // the terminal echoes Ctrl-C as ^C, and the container draws from where the cursor is
+	_, _ = io.WriteString(v.w, "\r") // the terminal echoes Ctrl-C as ^C, and the container draws from the cursor
 	for _, shown := range v.running {
 		shown.end(false)
 	}
@@ -114,7 +117,7 @@ func (b *bar) read(decor.Statistics) string {
 	return b.text
 }
 
-// set never lets the bar be full: a full one takes no more updates.
+// set keeps the bar below full: a full one takes no more updates.
 func (b *bar) set(fraction float64, text string) {
 	b.mu.Lock()
 	b.text = text
@@ -148,7 +151,7 @@ func (s *backupBars) set(p rpc.Progress) {
 	s.total.set(p.Fraction, text)
 }
 
-// setDisk sets the bar of a disk. Where not every disk has one, it is there while the disk is being copied.
+// setDisk updates the bar of a disk. If there are many disks, a disk has a bar only while it is copied.
 func (s *backupBars) setDisk(d rpc.DiskProgress, always bool) {
 	b := s.disks[d.DiskID]
 	switch {
@@ -169,7 +172,7 @@ func diskText(d rpc.DiskProgress) (fraction float64, text string) {
 	switch {
 	case d.Complete:
 		return 1, "complete  " + human.Size(d.ReceivedBytes)
-	case d.Clients == 0 && d.ReceivedBytes < 1<<20: // some hundred bytes come from the agent's own looking
+	case d.Clients == 0 && d.ReceivedBytes < 1<<20: // the agent's own probe sends some hundred bytes
 		return 0, "waiting  " + human.Size(d.CapacityBytes)
 	}
 	return fraction, human.Size(d.ReceivedBytes) + " of " + human.Size(d.CapacityBytes)

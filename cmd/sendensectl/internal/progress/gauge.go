@@ -11,14 +11,14 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/terminal"
 )
 
-// A Gauge shows how one thing comes along that has a size: on a terminal as a bar, elsewhere in lines.
+// A Gauge shows the progress of one thing that has a size: on a terminal as a bar, elsewhere as lines.
 type Gauge interface {
-	Say(what string) // what is being done from now on
+	Say(what string) // the step that begins
 	Set(fraction float64)
 	Close()
 }
 
-// NewGauge makes the gauge that fits where it is shown.
+// NewGauge makes a bar on a terminal, else a gauge of lines.
 func NewGauge(w io.Writer, every time.Duration, name string, size int64) Gauge {
 	if terminal.CanDraw(w) {
 		s := &backupBars{container: mpb.New(mpb.WithOutput(w)), disks: map[int]*bar{}}
@@ -57,7 +57,7 @@ func (g *barGauge) Close() {
 	g.bars.container.Wait()
 }
 
-// lineGauge is a gauge whose lines stay.
+// lineGauge prints lines.
 type lineGauge struct {
 	w     io.Writer
 	name  string
@@ -66,6 +66,7 @@ type lineGauge struct {
 	every time.Duration
 }
 
+// NewLineGauge makes a gauge of lines, also on a terminal.
 func NewLineGauge(w io.Writer, every time.Duration, name string, size int64) Gauge {
 	return &lineGauge{w: w, every: every, name: name, size: size}
 }

@@ -11,20 +11,21 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// Lines tells in lines that stay: one for each change of a backup's state, and one now and then while it runs.
+// Lines prints a line for each change of the state of a backup, and progress at an interval while it runs.
 type Lines struct {
 	w     io.Writer
-	every time.Duration // between two lines about the progress of one backup
+	every time.Duration // between two progress lines of one backup
 	told  map[string]told
 }
 
-// told is what was told of a backup last.
+// told is what was last printed of a backup.
 type told struct {
 	state   rpc.BackupState
 	damaged bool
 	at      time.Time
 }
 
+// NewLines makes a view of lines.
 func NewLines(w io.Writer, every time.Duration) *Lines {
 	return &Lines{w: w, every: every, told: map[string]told{}}
 }
@@ -52,19 +53,20 @@ func (l *Lines) Say(line string) { fmt.Fprintln(l.w, human.Safe(line)) }
 
 func (l *Lines) Close() {}
 
-// JSONLines tells every event as one line of JSON, as it came.
+// JSONLines prints every event as one line of JSON, unchanged.
 type JSONLines struct {
 	enc  *json.Encoder
 	errs io.Writer
 }
 
+// NewJSONLines makes a view of JSON. What Say prints goes to errs.
 func NewJSONLines(w, errs io.Writer) *JSONLines {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	return &JSONLines{enc, errs}
 }
 
-func (j *JSONLines) Show(e rpc.Event) { j.enc.Encode(e) } //nolint:errcheck // whoever read it has gone, and SIGPIPE ends us
+func (j *JSONLines) Show(e rpc.Event) { j.enc.Encode(e) } //nolint:errcheck // if the reader is gone, SIGPIPE ends the program
 
 func (j *JSONLines) Say(line string) { fmt.Fprintln(j.errs, human.Safe(line)) }
 

@@ -1,5 +1,5 @@
-// Package progress shows how something comes along: on a terminal as bars, elsewhere in lines, or as JSON. It asks nobody: what it shows is
-// told to it.
+// Package progress shows progress: on a terminal as bars, elsewhere as lines, or as JSON. It does not ask the agent; the commands
+// pass it events.
 package progress
 
 import (
@@ -10,14 +10,14 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// A View shows what becomes of backups.
+// A View shows the events of backups.
 type View interface {
 	Show(e rpc.Event)
-	Say(line string) // something about the watching itself
+	Say(line string) // about the connection to the agent
 	Close()
 }
 
-// New shows progress beside what a command prints: on a terminal as bars, elsewhere in lines.
+// New makes a view beside the output of a command: on a terminal bars, elsewhere lines.
 func New(w io.Writer, every time.Duration) View {
 	if terminal.CanDraw(w) {
 		return NewBars(w)

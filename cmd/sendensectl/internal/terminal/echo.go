@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HideTyping switches off that the terminal shows what is typed: it would move the lines that are drawn over. The function
-// returned switches it on again, and must be called however the drawing ends.
+// HideTyping switches off the echo of the terminal: typed text would move the lines that are redrawn. The returned function
+// switches it on again. It must be called in every case.
 func HideTyping(w io.Writer) (restore func()) {
 	f, ok := w.(*os.File)
 	if !ok || !setEcho(f, false) {
@@ -17,8 +17,8 @@ func HideTyping(w io.Writer) (restore func()) {
 	return func() { setEcho(f, true) }
 }
 
-// setEcho says whether it changed anything. A terminal in which others are in the foreground is theirs: touching it from
-// the background stops the process (SIGTTOU).
+// setEcho reports whether it changed anything. It does nothing if this process is in the background: changing the terminal would
+// stop it (SIGTTOU).
 func setEcho(f *os.File, on bool) bool {
 	fd := int(f.Fd())
 	if group, err := unix.IoctlGetInt(fd, unix.TIOCGPGRP); err == nil && group != unix.Getpgrp() {

@@ -1,5 +1,4 @@
-// Package terminal knows what a terminal is: its size, whether it can be drawn on, whether it is colored, and that it is not to show what is
-// typed.
+// Package terminal knows the terminal: its size, whether it can draw and use colors. It can switch off the echo.
 package terminal
 
 import (
@@ -10,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const unknownWidth = 80 // of a terminal that does not know
+const unknownWidth = 80 // of a terminal that reports none
 
 // ColorWords are the values of --color.
 var ColorWords = []string{"auto", "always", "never"}
 
-// Size is that of the terminal that w is, in cells; zero when it is none.
+// Size is the size of the terminal w, in cells; zero if w is not a terminal.
 func Size(w io.Writer) (columns, rows int) {
 	f, ok := w.(*os.File)
 	if !ok {
@@ -31,8 +30,7 @@ func Size(w io.Writer) (columns, rows int) {
 	return int(s.Col), int(s.Row)
 }
 
-// Width is what a line may be long: COLUMNS where somebody exports it, else the terminal's width; 0 is as long as it
-// wants to be.
+// Width is the maximum length of a line: COLUMNS if it is set, else the width of the terminal; 0 is no limit.
 func Width(w io.Writer) int {
 	if n, err := strconv.Atoi(os.Getenv("COLUMNS")); err == nil && n > 0 {
 		return n
@@ -41,7 +39,7 @@ func Width(w io.Writer) int {
 	return columns
 }
 
-// ProseWidth is the width at which text is broken between words: on terminals only, as elsewhere somebody may search it.
+// ProseWidth is the width at which sentences are broken: on terminals only, so that files and pipes can be searched.
 func ProseWidth(w io.Writer) int {
 	if !Is(w) {
 		return 0
@@ -49,6 +47,7 @@ func ProseWidth(w io.Writer) int {
 	return Width(w)
 }
 
+// Is reports whether v is a terminal.
 func Is(v any) bool {
 	f, ok := v.(*os.File)
 	if !ok {
@@ -58,10 +57,10 @@ func Is(v any) bool {
 	return err == nil
 }
 
-// CanDraw says whether w is a terminal on which lines can be drawn over.
+// CanDraw reports whether w is a terminal on which lines can be redrawn.
 func CanDraw(w io.Writer) bool { return Is(w) && os.Getenv("TERM") != "dumb" }
 
-// WantsColor says whether what goes to w is coloured. Where nobody said, NO_COLOR is heard: https://no-color.org
+// WantsColor reports whether output to w is in color. With "auto", NO_COLOR is respected: https://no-color.org
 func WantsColor(word string, w io.Writer) bool {
 	switch word {
 	case "always":

@@ -47,7 +47,7 @@ func TestTakenMeanwhile(t *testing.T) {
 			t.Fatal(err)
 		}
 		for what, err := range map[string]error{"files": p.Commit(), "disk": d.Commit()} {
-			if err == nil || !strings.Contains(err.Error(), to+" is there by now") {
+			if err == nil || !strings.Contains(err.Error(), to+" was created meanwhile") {
 				t.Errorf("%s in place of a %s: %v", what, kind, err)
 			}
 		}
@@ -69,7 +69,7 @@ func TestTargetOfADisk(t *testing.T) {
 	if err := os.Symlink("nowhere", link); err != nil {
 		t.Fatal(err)
 	}
-	if d, err := OpenDisk(t.Context(), link, "raw", true); err == nil || !strings.Contains(err.Error(), "link to what is not there") {
+	if d, err := OpenDisk(t.Context(), link, "raw", true); err == nil || !strings.Contains(err.Error(), "symbolic link to a missing file") {
 		t.Errorf("%+v, %v", d, err)
 	}
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {

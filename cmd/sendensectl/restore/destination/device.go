@@ -15,23 +15,23 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/exit"
 )
 
-// How much of a device is read to find out whether it holds data. Data that fills a thousandth of a device in one piece is found for
-// certain, in the time of a thousand seeks.
+// How much of a device is read in search of data. Contiguous data of a thousandth of the device is always found, in the time of a
+// thousand seeks.
 const (
-	readWhole   = 1 << 30  // up to this size, all of it
-	readEnds    = 16 << 20 // of a larger one, at its beginning and its end
-	samples     = 1024     // and as many places between them, evenly
+	readWhole   = 1 << 30  // a device of up to this size is read completely
+	readEnds    = 16 << 20 // of a larger one, this much at each end
+	samples     = 1024     // and at so many places between, evenly spaced
 	sampleBytes = 64 << 10
 )
 
-// DeviceHelp says what is looked at. It is a promise: TestDeviceThatHoldsData breaks it.
-const DeviceHelp = `In use is what the kernel
-says: mounted, a part of a RAID, of LVM or of another mapping, or swap space, the device or a partition of it. Data is whatever
-wipefs(8) of util-linux finds, which looks at both ends for partition tables (also the copy that GPT has at the end), file systems,
-RAID, LVM, ZFS, LUKS and swap; and any byte that is not zero: a device of up to 1 GiB is read whole, of a larger one 16 MiB at
-each end and 64 KiB at 1024 places between. Data without a signature that lies between those places is not found.`
+// DeviceHelp says what is checked. It is a promise: TestDeviceThatHoldsData tries to break it.
+const DeviceHelp = `A device is in use if
+the kernel says so: it, or a partition of it, is mounted, swap space, or part of a RAID, of LVM or of another mapping. A device holds
+data if wipefs(8) of util-linux finds a signature (partition table, also the copy of GPT at the end, file system, RAID, LVM, ZFS, LUKS
+or swap), or if a byte is not zero. A device of up to 1 GiB is read completely. Of a larger device, 16 MiB at each end and 64 KiB at
+1024 places between are read; data without a signature between these places is not found.`
 
-// openDevice looks whether a block device may be written to, and holds it so that nobody mounts it meanwhile.
+// openDevice checks that a block device may be written, and opens it exclusively so that it cannot be mounted meanwhile.
 func openDevice(ctx context.Context, path, format string, force bool) (*Disk, error) {
 	if format != "raw" {
 		return nil, fmt.Errorf("%s is a block device: only --format raw can be written to it", path)
@@ -40,7 +40,7 @@ func openDevice(ctx context.Context, path, format string, force bool) (*Disk, er
 	f, err := os.OpenFile(path, os.O_RDWR|unix.O_EXCL, 0)
 	if errors.Is(err, unix.EBUSY) {
 		if !force {
-			return nil, fmt.Errorf("%s is in use: %s; free it, or say --force", path, usersOf(path))
+			return nil, fmt.Errorf("%s is in use: %s; free it, or use --force", path, usersOf(path))
 		}
 		f, err = os.OpenFile(path, os.O_RDWR, 0)
 	}
@@ -53,7 +53,7 @@ func openDevice(ctx context.Context, path, format string, force bool) (*Disk, er
 	}
 	found, err := findData(ctx, f)
 	if err == nil && found != "" {
-		err = fmt.Errorf("%s holds data (%s): choose another device, or say --force to write over it", path, found)
+		err = fmt.Errorf("%s holds data (%s): choose another device, or use --force to overwrite it", path, found)
 	}
 	if err != nil {
 		t.Close()
@@ -62,7 +62,7 @@ func openDevice(ctx context.Context, path, format string, force bool) (*Disk, er
 	return t, nil
 }
 
-// findData says what is found on a device; "" for nothing.
+// findData describes the data on a device; "" if there is none.
 func findData(ctx context.Context, f *os.File) (string, error) {
 	found, err := signatures(ctx, f.Name())
 	if err != nil || found != "" {
@@ -79,12 +79,12 @@ func findData(ctx context.Context, f *os.File) (string, error) {
 	return fmt.Sprintf("a byte that is not zero at %d", at), nil
 }
 
-// signatures asks wipefs, which changes nothing unless it is told to, what it knows of on a device.
+// signatures lists the signatures that wipefs finds on a device. Without options, wipefs changes nothing.
 func signatures(ctx context.Context, path string) (string, error) {
-	program := "/usr/sbin/wipefs" // where it is, and where a user's PATH does not lead
+	program := "/usr/sbin/wipefs" // usually not in the PATH of a user
 	if _, err := os.Stat(program); err != nil {
 		if program, err = exec.LookPath("wipefs"); err != nil {
-			return "", errors.New("wipefs is not there, so it cannot be found out what is on the device: install util-linux, or say --force")
+			return "", errors.New("wipefs is missing, so the device cannot be checked for data: install util-linux, or use --force")
 		}
 	}
 	out, err := exec.CommandContext(ctx, program, "--no-act", "--noheadings", "--output", "OFFSET,TYPE", "--", path).Output()
@@ -107,7 +107,7 @@ func signatures(ctx context.Context, path string) (string, error) {
 	return strings.Join(list, ", "), nil
 }
 
-// findByte looks for a byte that is not zero, where deviceHelp says; -1 for none.
+// findByte looks for a byte that is not zero, at the places of DeviceHelp; -1 if there is none.
 func findByte(ctx context.Context, r io.ReaderAt, size int64) (int64, error) {
 	if size <= readWhole {
 		return findIn(ctx, r, 0, size)

@@ -10,26 +10,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// usersOf says who uses a block device or a partition of it, as far as the kernel tells.
+// usersOf lists what uses a block device or a partition of it, according to the kernel.
 func usersOf(path string) string {
 	numbers := blockNumbers(path)
 	var list []string
 	for number, name := range numbers {
 		holders, _ := os.ReadDir(filepath.Join("/sys/dev/block", number, "holders"))
 		for _, h := range holders {
-			list = append(list, fmt.Sprintf("%s is held by %s", name, mappingOf(h.Name())))
+			list = append(list, fmt.Sprintf("%s is used by %s", name, mappingOf(h.Name())))
 		}
 	}
 	list = append(list, mountsOf(numbers)...)
 	list = append(list, swapsOf(numbers)...)
 	slices.Sort(list)
 	if len(list) == 0 {
-		return "it is mounted, or a part of a RAID, of LVM or of the swap space"
+		return "it is mounted, swap space, or part of a RAID or of LVM"
 	}
 	return strings.Join(list, ", ")
 }
 
-// blockNumbers are a device and its partitions: their names by "major:minor".
+// blockNumbers are the names of a device and its partitions, by "major:minor".
 func blockNumbers(path string) map[string]string {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
@@ -47,7 +47,7 @@ func blockNumbers(path string) map[string]string {
 	return numbers
 }
 
-// mappingOf is the name that people know a holder by.
+// mappingOf is the well-known name of a holder.
 func mappingOf(kernelName string) string {
 	if name, err := os.ReadFile(filepath.Join("/sys/block", kernelName, "dm/name")); err == nil {
 		return "/dev/mapper/" + strings.TrimSpace(string(name))

@@ -1,5 +1,6 @@
-// Package destination is where restored data is written: a block device or a file for a disk, a name for a copy of files. It refuses what
-// holds data or is in use, and gives a file its name when it is whole. It knows nothing of agents.
+// Package destination is where restored data is written: a block device or a file for a disk, a new name for copied files. It
+// refuses a device that is in use or holds data. It gives a file its name only when the file is complete. It does not know the
+// agent.
 package destination
 
 import (
@@ -17,16 +18,16 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 )
 
-// A Disk is where a disk is written: a block device, or a file that gets its name when it is whole.
+// A Disk is the destination of a disk: a block device, or a file that gets its name when it is complete.
 type Disk struct {
-	Path     string   // absolute, as it will be
+	Path     string   // absolute; the final name
 	Device   bool     //
-	file     *os.File // the device, held so that nobody mounts it meanwhile
-	scratch  string   // directory beside the file, in which it is made
-	replaces replaced // what has the file's name, and is replaced
+	file     *os.File // the device, open exclusively so that it cannot be mounted meanwhile
+	scratch  string   // directory beside the file; the file is written in it
+	replaces replaced // what may be replaced
 }
 
-// replaced is what stands in the place of a file.
+// replaced is what a new file may replace.
 type replaced int
 
 const (
@@ -35,7 +36,7 @@ const (
 	replacesAnything // --force
 )
 
-// OpenDisk looks whether a target may be written to.
+// OpenDisk checks that the destination may be written. It changes nothing.
 func OpenDisk(ctx context.Context, path, format string, force bool) (*Disk, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
@@ -45,7 +46,7 @@ func OpenDisk(ctx context.Context, path, format string, force bool) (*Disk, erro
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if _, err := os.Lstat(absolute); err == nil {
-			return nil, fmt.Errorf("%s is a link to what is not there: choose another name", path)
+			return nil, fmt.Errorf("%s is a symbolic link to a missing file: choose another name", path)
 		}
 		if force {
 			return newFile(absolute, replacesAnything)
@@ -53,12 +54,12 @@ func OpenDisk(ctx context.Context, path, format string, force bool) (*Disk, erro
 		return newFile(absolute, replacesNothing)
 	case err != nil:
 		return nil, err
-	case info.Mode().Type() == fs.ModeDevice: // and no character device
+	case info.Mode().Type() == fs.ModeDevice: // not a character device
 		return openDevice(ctx, absolute, format, force)
 	case !info.Mode().IsRegular():
 		return nil, fmt.Errorf("%s: want a file or a block device", path)
 	case info.Size() > 0 && !force:
-		return nil, fmt.Errorf("%s is there already and not empty: choose another name, or say --force to replace it", path)
+		return nil, fmt.Errorf("%s exists and is not empty: choose another name, or use --force to replace it", path)
 	}
 	if absolute, err = filepath.EvalSymlinks(absolute); err != nil {
 		return nil, err
@@ -69,7 +70,7 @@ func OpenDisk(ctx context.Context, path, format string, force bool) (*Disk, erro
 	return newFile(absolute, replacesEmpty)
 }
 
-// newFile makes a directory beside the file. In it the file has the name that it will have, which some formats hold.
+// newFile makes a directory beside the file. In it, the file already has its final name: some formats contain the name.
 func newFile(path string, replaces replaced) (*Disk, error) {
 	scratch, err := os.MkdirTemp(filepath.Dir(path), ".sendensectl-disk-")
 	if err != nil {
@@ -78,19 +79,19 @@ func newFile(path string, replaces replaced) (*Disk, error) {
 	return &Disk{Path: path, scratch: scratch, replaces: replaces}, nil
 }
 
-// Fits says whether a disk finds room on a device.
+// Fits fails if the disk is larger than the device.
 func (t *Disk) Fits(size int64) error {
 	if !t.Device {
 		return nil
 	}
 	end, err := t.file.Seek(0, io.SeekEnd)
 	if err == nil && end < size {
-		err = fmt.Errorf("%s has %s, and the disk %s (%d bytes): choose a larger device", t.Path, human.Size(end), human.Size(size), size)
+		err = fmt.Errorf("%s is too small: it has %s, the disk has %s (%d bytes); choose a larger device", t.Path, human.Size(end), human.Size(size), size)
 	}
 	return err
 }
 
-// WritePath is where qemu-img writes.
+// WritePath is the path that qemu-img writes.
 func (t *Disk) WritePath() string {
 	if t.Device {
 		return t.Path
@@ -98,20 +99,20 @@ func (t *Disk) WritePath() string {
 	return filepath.Join(t.scratch, filepath.Base(t.Path))
 }
 
-// Settle brings what was written to the disk and out of the page cache, so that it is read back from where it lies.
+// Settle syncs the written data and drops it from the page cache, so that it is read back from the disk.
 func (t *Disk) Settle() error {
 	f, err := os.OpenFile(t.WritePath(), os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
-		return errors.Join(fmt.Errorf("%s cannot be brought to the disk: %w", t.Path, err), f.Close())
+		return errors.Join(fmt.Errorf("%s cannot be synced: %w", t.Path, err), f.Close())
 	}
-	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) // a hint
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED) // only a hint to the kernel
 	return f.Close()
 }
 
-// Commit gives a file its name, unless something has it by now that was not there to be replaced.
+// Commit gives a file its name. It fails if something else took the name meanwhile.
 func (t *Disk) Commit() error {
 	if t.Device {
 		return nil
@@ -130,12 +131,12 @@ func (t *Disk) rename() error {
 	if t.replaces == replacesEmpty {
 		info, err := os.Lstat(t.Path)
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // removed meanwhile
+		case errors.Is(err, fs.ErrNotExist): // it was removed meanwhile
 			return renameNew(t.WritePath(), t.Path)
 		case err != nil:
 			return err
 		case !info.Mode().IsRegular() || info.Size() > 0:
-			return fmt.Errorf("%s is not empty any more: choose another name, or say --force to replace it", t.Path)
+			return fmt.Errorf("%s is no longer empty: choose another name, or use --force to replace it", t.Path)
 		}
 	}
 	if t.replaces == replacesNothing {
@@ -144,7 +145,7 @@ func (t *Disk) rename() error {
 	return os.Rename(t.WritePath(), t.Path)
 }
 
-// Close gives back what is held, and removes a file that has not got its name.
+// Close closes the device, and removes a file that is not committed.
 func (t *Disk) Close() {
 	if t.file != nil {
 		_ = t.file.Close()
@@ -154,7 +155,7 @@ func (t *Disk) Close() {
 	}
 }
 
-// ReadPath names for qemu-img what was written. A device may be larger than the disk: what follows is not ours.
+// ReadPath is the written data for qemu-img. A device may be larger than the disk; the rest is not part of it.
 func (t *Disk) ReadPath(size int64) (string, error) {
 	if !t.Device {
 		return t.WritePath(), nil

@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Files is where a copy is made. It gets its name when it is whole; until then it lies in a directory beside it that nobody
-// else can look into.
+// A Files is the destination of copied files. The copy gets its name when it is complete. Until then it is in a directory beside
+// it that only its owner can enter.
 type Files struct {
-	Path    string // as it will be
+	Path    string // absolute; the final name
 	scratch string
 }
 
-// FindFiles says where a copy goes: to a name that is not there, or into a directory, under its own name.
+// FindFiles finds the final name of a copy: a new name, or the name of the source in an existing directory.
 func FindFiles(to, source string) (*Files, error) {
 	absolute, err := filepath.Abs(to)
 	if err != nil {
@@ -29,17 +29,17 @@ func FindFiles(to, source string) (*Files, error) {
 	case err == nil && info.IsDir():
 		name := path.Base(source)
 		if name == "/" || !filepath.IsLocal(name) {
-			return nil, fmt.Errorf("%s is a directory: say which name the copy of %s is to have in it", to, source)
+			return nil, fmt.Errorf("%s is a directory: add the name that the copy of %s gets in it", to, source)
 		}
 		absolute = filepath.Join(absolute, name)
 		if _, err = os.Lstat(absolute); err == nil {
-			return nil, fmt.Errorf("%s is there already: choose another name", absolute)
+			return nil, fmt.Errorf("%s exists: choose another name", absolute)
 		}
 	case err == nil:
-		return nil, fmt.Errorf("%s is there already: choose another name", to)
+		return nil, fmt.Errorf("%s exists: choose another name", to)
 	default:
 		if _, there := os.Lstat(absolute); there == nil {
-			return nil, fmt.Errorf("%s is a link to what is not there: choose another name", to)
+			return nil, fmt.Errorf("%s is a symbolic link to a missing file: choose another name", to)
 		}
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -49,16 +49,16 @@ func FindFiles(to, source string) (*Files, error) {
 		return nil, err
 	}
 	if !info.IsDir() {
-		return nil, fmt.Errorf("%s is no directory", filepath.Dir(absolute))
+		return nil, fmt.Errorf("%s is not a directory", filepath.Dir(absolute))
 	}
-	// It would be found out by itself, but only when the reader has started, which takes a while.
+	// Check now: the copy itself begins only after the slow start of the reader.
 	if err := unix.Access(filepath.Dir(absolute), unix.W_OK|unix.X_OK); err != nil {
-		return nil, fmt.Errorf("nothing can be made in %s: %w", filepath.Dir(absolute), err)
+		return nil, fmt.Errorf("%s cannot be written: %w", filepath.Dir(absolute), err)
 	}
 	return &Files{Path: absolute}, nil
 }
 
-// Open makes the directory in which the copy is made.
+// Open makes the directory in which the copy is written.
 func (p *Files) Open() (*os.Root, error) {
 	var err error
 	if p.scratch, err = os.MkdirTemp(filepath.Dir(p.Path), ".sendensectl-files-"); err != nil {
@@ -67,17 +67,17 @@ func (p *Files) Open() (*os.Root, error) {
 	return os.OpenRoot(p.scratch)
 }
 
-// Copied is the name that a copy has until it is whole.
+// Copied is the name of a copy until it is complete.
 const Copied = "copy"
 
-// Commit gives the copy its name, unless somebody else has taken it.
+// Commit gives the copy its name. It fails if something else took the name meanwhile.
 func (p *Files) Commit() error {
 	from := filepath.Join(p.scratch, Copied)
 	info, err := os.Lstat(from)
 	if err != nil || !info.IsDir() {
 		return errors.Join(err, renameNew(from, p.Path))
 	}
-	// Who moves a directory to another has to write its "..", which the mode that it got may forbid.
+	// A move of a directory writes its "..". Its mode may forbid that.
 	if err := os.Chmod(from, 0o700); err != nil {
 		return err
 	}
@@ -89,12 +89,12 @@ func (p *Files) Commit() error {
 	return errors.Join(renameNew(from, p.Path), dir.Chmod(info.Mode().Perm()))
 }
 
-// Close removes what is not whole.
+// Close removes a copy that is not committed.
 func (p *Files) Close() error {
 	if p.scratch == "" {
 		return nil
 	}
-	// Directories that their owner may not write keep what is in them.
+	// A directory that its owner cannot write cannot be emptied.
 	_ = filepath.WalkDir(p.scratch, func(path string, d fs.DirEntry, err error) error {
 		if d != nil && d.IsDir() {
 			_ = os.Chmod(path, 0o700)

@@ -1,4 +1,4 @@
-// Package disk is the command restore disk: it has one disk served, copies it with qemu-img, and compares what was written.
+// Package disk has the command "restore disk". It serves one disk, copies it with qemu-img, and compares the copy.
 package disk
 
 import (
@@ -19,21 +19,21 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// diskFormats are the formats that a disk can be written in.
+// diskFormats are the formats of the copy.
 var diskFormats = []string{"raw", "qcow2", "vmdk"}
 
-// A diskCopy is one disk of a restore point that is written to a file or device.
+// A diskCopy is the copy of one disk to a file or device.
 type diskCopy struct {
 	BackupID      string `json:"backup_id"`
 	DiskID        int    `json:"disk_id"`
 	Target        string `json:"target"`
 	Format        string `json:"format"`
 	CapacityBytes int64  `json:"capacity_bytes"`
-	Compared      bool   `json:"compared"` // what was written was read back and compared with what was served
+	Compared      bool   `json:"compared"` // the copy was read back and compared with the export
 
-	// DigestsVerified says that every image was read and compared with its digest before.
+	// DigestsVerified says that every image was compared with its digest before the copy.
 	DigestsVerified bool                `json:"digests_verified"`
-	Damage          []rpc.RestoreDamage `json:"damage,omitempty"` // what is wrong with what was restored
+	Damage          []rpc.RestoreDamage `json:"damage,omitempty"` // of the restore point
 
 	force, skipVerify, despite, digests bool
 }
@@ -42,17 +42,18 @@ func Command(a *command.App) *cobra.Command {
 	var d diskCopy
 	c := &cobra.Command{
 		Use: "disk BACKUP DISK FILE|DEVICE", Short: "Write a whole disk of a restore point to a file or a device",
-		Long: `Write a whole disk of a restore point to a file or a block device, as it was at the instant of the backup, with the rights
-of whoever calls. What was written is read back and compared with what the agent served: that proves the copy, and not what it was made
-from. With --verify-digests every image of the disk, with all it stands on, is first read whole and compared with the digest that was
-recorded when the backup finished, at full speed (verify.rate_limit does not count); Ctrl-C ends it. What differs is refused.
+		Long: `Write a whole disk of a restore point to a file or a block device. The command writes with the rights of the user who runs it.
+
+The copy is read back and compared with what the agent serves. This verifies the copy, not the restore point. With --verify-digests,
+every image in the chain of the disk is first read completely and compared with the digest that was recorded when the backup
+finished. This runs at full speed (verify.rate_limit does not apply). Ctrl-C stops it. If an image differs, the restore is refused.
 
 ` + serving.DamageHelp + `
 
-A file gets its name when it is whole: one that is not empty is replaced only with --force, and only then. A device that
-is mounted or in use, or that holds data, is written to only with --force. ` + destination.DeviceHelp + `
+A file gets its name when it is complete. An existing file that is not empty is replaced only with --force, and only when the new one
+is complete. A device that is in use or holds data is written only with --force. ` + destination.DeviceHelp + `
 
-DISK is the number of the disk, as "backup show" has it.`,
+DISK is the number of the disk, as shown by "backup show".`,
 		Example: `  sendensectl restore disk backup-pgtest1-1795422015 0 pgtest1.vmdk --format vmdk
   sendensectl restore disk backup-pgtest1-1795422015 0 /dev/vg0/pgtest1`,
 		Args: command.WantArgs(3, 3), ValidArgsFunction: a.CompleteDisk,
@@ -76,18 +77,18 @@ DISK is the number of the disk, as "backup show" has it.`,
 			return serving.DamageError(d.Damage)
 		}),
 	}
-	c.Flags().StringVar(&d.Format, "format", "raw", "`FORMAT` of what is written: raw, qcow2 or vmdk")
-	c.Flags().BoolVar(&d.force, "force", false, "replace a file that is not empty, write to a device that is in use or holds data")
-	c.Flags().BoolVar(&d.digests, "verify-digests", false, "first read the restore point whole and compare it with its digests")
+	c.Flags().StringVar(&d.Format, "format", "raw", "`FORMAT` of the copy: raw, qcow2 or vmdk")
+	c.Flags().BoolVar(&d.force, "force", false, "replace a file that is not empty, or overwrite a device that is in use or holds data")
+	c.Flags().BoolVar(&d.digests, "verify-digests", false, "first compare the restore point with its digests")
 	serving.DamageFlag(c, &d.despite)
-	c.Flags().BoolVar(&d.skipVerify, "no-verify", false, "do not read back what was written")
+	c.Flags().BoolVar(&d.skipVerify, "no-verify", false, "do not read back and compare the copy")
 	command.CompleteWords(c, "format", diskFormats)
 	return c
 }
 
-// done says what was done, and claims no more than that.
+// done says what was done and verified, and not more.
 func (d *diskCopy) done() string {
-	how := "read back and compared with what was served"
+	how := "read back and compared with the restore point"
 	if !d.Compared {
 		how = "not read back"
 	}
@@ -95,12 +96,12 @@ func (d *diskCopy) done() string {
 	case len(d.Damage) > 0:
 		how += "; the restore point is damaged"
 	case d.DigestsVerified:
-		how += "; the restore point is verified by its digests"
+		how += "; the restore point matches its digests"
 	}
 	return fmt.Sprintf("disk %d of %s restored to %s: %s, %s, %s", d.DiskID, d.BackupID, d.Target, d.Format, human.Size(d.CapacityBytes), how)
 }
 
-// copyDisk serves the one disk, copies and compares it, and ends the serving, whatever happens.
+// copyDisk serves the disk, copies and compares it, and stops the restore in every case.
 func copyDisk(ctx context.Context, a *command.App, c *rpc.Client, d *diskCopy) error {
 	t, err := destination.OpenDisk(ctx, d.Target, d.Format, d.force)
 	if err != nil {
@@ -136,7 +137,7 @@ func copyServed(ctx context.Context, a *command.App, served rpc.RestoreDisk, d *
 		return err
 	}
 	if !d.skipVerify {
-		view.Say("comparing what was written with what is served")
+		view.Say("comparing the copy with the restore point")
 		if err := compare(ctx, served.NBDURL, t, d.Format, served.CapacityBytes, view); err != nil {
 			return err
 		}
@@ -145,7 +146,7 @@ func copyServed(ctx context.Context, a *command.App, served rpc.RestoreDisk, d *
 	return t.Commit()
 }
 
-// An interruptedCopyError says that the user stopped a copy, and what is left of it.
+// An interruptedCopyError says that the user stopped a copy, and what remains of it.
 type interruptedCopyError struct {
 	target string
 	device bool
@@ -153,7 +154,7 @@ type interruptedCopyError struct {
 
 func (e *interruptedCopyError) Error() string {
 	if e.device {
-		return "interrupted: " + e.target + " holds a part of the disk"
+		return "interrupted: " + e.target + " contains only a part of the disk"
 	}
-	return "interrupted: " + e.target + " is as it was before"
+	return "interrupted: " + e.target + " is unchanged"
 }

@@ -15,12 +15,12 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore/destination"
 )
 
-// convert copies an export to a target. The format of an export is always raw, whatever stands at its beginning.
+// convert copies an export to the destination. The format of an export is always raw, even if it begins like another format.
 func convert(ctx context.Context, url string, t *destination.Disk, format string, view progress.Gauge) error {
-	// Without -t a failed write to the disk would not be told; convert's own default is unsafe.
+	// Without -t, a failed write would not be reported: the default of convert is unsafe.
 	args := []string{"convert", "-p", "-t", "writeback", "-f", "raw", "-O", format}
 	if t.Device {
-		args = append(args, "-n") // it is there, and zeroes have to be written
+		args = append(args, "-n") // the device exists, and zeroes must be written
 	}
 	if err := qemuImg(ctx, view, append(args, "--", url, t.WritePath())...); err != nil {
 		return fmt.Errorf("copying to %s: %w", t.Path, err)
@@ -28,7 +28,7 @@ func convert(ctx context.Context, url string, t *destination.Disk, format string
 	return nil
 }
 
-// compare reads back what was written and compares it with the export.
+// compare reads back the copy and compares it with the export.
 func compare(ctx context.Context, url string, t *destination.Disk, format string, size int64, view progress.Gauge) error {
 	written, err := t.ReadPath(size)
 	if err != nil {
@@ -36,8 +36,8 @@ func compare(ctx context.Context, url string, t *destination.Disk, format string
 	}
 	err = qemuImg(ctx, view, "compare", "-p", "-f", "raw", "-F", format, "--", url, written)
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ExitCode() == 1 { // 2 and more: it could not be compared
-		return fmt.Errorf("%s is not what the restore point holds: is the disk beneath it sound? %w", t.Path, err)
+	if errors.As(err, &exit) && exit.ExitCode() == 1 { // 2 and more: the comparison failed
+		return fmt.Errorf("%s differs from the restore point; check the hardware below it: %w", t.Path, err)
 	}
 	if err != nil {
 		return fmt.Errorf("comparing %s with the restore point: %w", t.Path, err)
@@ -45,10 +45,10 @@ func compare(ctx context.Context, url string, t *destination.Disk, format string
 	return nil
 }
 
-// percentDone is how qemu-img tells its progress: "    (12.34/100%)".
+// percentDone matches the progress of qemu-img: "    (12.34/100%)".
 var percentDone = regexp.MustCompile(`\(([0-9.]+)/100%\)`)
 
-// qemuImg runs qemu-img and shows its progress. It ends with ctx.
+// qemuImg runs qemu-img and shows its progress. It is killed when ctx ends.
 func qemuImg(ctx context.Context, view progress.Gauge, args ...string) error {
 	cmd := exec.CommandContext(ctx, "qemu-img", args...)
 	var stderr bytes.Buffer
@@ -59,7 +59,7 @@ func qemuImg(ctx context.Context, view progress.Gauge, args ...string) error {
 	}
 	if err := cmd.Start(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
-			return errors.New("qemu-img is not there: install qemu-utils")
+			return errors.New("qemu-img is missing: install qemu-utils")
 		}
 		return err
 	}
@@ -71,7 +71,7 @@ func qemuImg(ctx context.Context, view progress.Gauge, args ...string) error {
 	return nil
 }
 
-// readProgress reads what qemu-img says, shows the progress in it and returns the rest.
+// readProgress reads the output of qemu-img, shows the progress and returns all other lines.
 func readProgress(lines *bufio.Scanner, view progress.Gauge) (said []string) {
 	lines.Split(func(data []byte, atEOF bool) (int, []byte, error) {
 		if i := bytes.IndexAny(data, "\r\n"); i >= 0 {

@@ -16,7 +16,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// fileCopy is what was copied.
+// fileCopy is the result of a copy.
 type fileCopy struct {
 	BackupID string `json:"backup_id"`
 	DiskID   int    `json:"disk_id"`
@@ -26,7 +26,7 @@ type fileCopy struct {
 	tarfilter.Result
 }
 
-// copyFiles copies a file, or a directory and all below it.
+// copyFiles copies a file, or a directory with everything in it.
 func copyFiles(ctx context.Context, a *command.App, r rpc.Restore, w filesWanted, p *destination.Files) (err error) {
 	answer, stream, err := rpc.AskFiles(ctx, r.FilesSocket, rpc.FilesRequest{Op: rpc.FilesRead, Volume: w.volume, Path: []byte(w.path)})
 	if err != nil {
@@ -34,7 +34,7 @@ func copyFiles(ctx context.Context, a *command.App, r rpc.Restore, w filesWanted
 	}
 	defer stream.Close()
 	if answer.Entry == nil {
-		return errors.New("the reader of the files does not say what it sends")
+		return errors.New("the reader sent no description of the file")
 	}
 	f := fileCopy{BackupID: w.backupID, DiskID: w.disk, Volume: answer.Volume, Path: string(answer.Path), Target: w.to}
 	meter := newMeter(a, stream, human.Safe(w.path), *answer.Entry)
@@ -44,15 +44,15 @@ func copyFiles(ctx context.Context, a *command.App, r rpc.Restore, w filesWanted
 	} else {
 		f.Target = p.Path
 		defer func() { err = errors.Join(err, p.Close()) }()
-		err = f.toPlace(p, meter, *answer.Entry)
+		err = f.toDestination(p, meter, *answer.Entry)
 	}
 	f.Bytes = meter.bytes
 	switch {
-	case err == nil || errors.Is(err, tarfilter.ErrRefused): // it is whole, whatever comes now
+	case err == nil || errors.Is(err, tarfilter.ErrRefused): // it is complete, even if interrupted now
 	case ctx.Err() != nil && p == nil:
-		return fmt.Errorf("%w: what was written to the standard output is not whole", exit.ErrInterrupted)
+		return fmt.Errorf("%w: the data on the standard output is incomplete", exit.ErrInterrupted)
 	case ctx.Err() != nil:
-		return fmt.Errorf("%w: %s is as it was before", exit.ErrInterrupted, f.Target)
+		return fmt.Errorf("%w: %s is unchanged", exit.ErrInterrupted, f.Target)
 	default:
 		return err
 	}
@@ -67,18 +67,18 @@ func showCopy(a *command.App, f fileCopy) error {
 		fmt.Fprintf(a.Stderr, "and %d more\n", more)
 	}
 	if f.Target == "-" {
-		return nil // the copy is all that may stand on the standard output
+		return nil // the standard output holds only the copy
 	}
 	return a.Show(f, func(p *output.Printer) {
 		what := human.Size(f.Bytes)
 		if f.Files != 1 || f.Directories+f.Links > 0 {
-			what = fmt.Sprintf("%s, %s, %s", human.Count(f.Files, "file"), human.Count(f.Directories, "directorie"), human.Count(f.Links, "link"))
+			what = fmt.Sprintf("%s, %s, %s", human.Count(f.Files, "file"), human.Count(f.Directories, "directory"), human.Count(f.Links, "link"))
 		}
 		p.Line("%s of volume %s of disk %d of %s copied to %s: %s", f.Path, f.Volume, f.DiskID, f.BackupID, f.Target, what)
 	})
 }
 
-// toStream writes a file as it is, and a directory as a tar archive of what may be in one.
+// toStream writes a file unchanged, and a directory as a filtered tar archive.
 func (f *fileCopy) toStream(w io.Writer, from io.Reader, e rpc.FileEntry) error {
 	if e.Kind() != rpc.ModeDir {
 		return f.whole(io.Copy(w, from))(e)
@@ -93,8 +93,8 @@ func (f *fileCopy) toStream(w io.Writer, from io.Reader, e rpc.FileEntry) error 
 	}
 }
 
-// toPlace makes a file or a directory.
-func (f *fileCopy) toPlace(p *destination.Files, from io.Reader, e rpc.FileEntry) error {
+// toDestination writes a file or a directory.
+func (f *fileCopy) toDestination(p *destination.Files, from io.Reader, e rpc.FileEntry) error {
 	root, err := p.Open()
 	if err != nil {
 		return err
@@ -112,12 +112,12 @@ func (f *fileCopy) toPlace(p *destination.Files, from io.Reader, e rpc.FileEntry
 	return errors.Join(err, p.Commit())
 }
 
-// whole looks whether as much was copied as the file holds.
+// whole checks that the complete file was copied.
 func (f *fileCopy) whole(n int64, err error) func(rpc.FileEntry) error {
 	f.Files = 1
 	return func(e rpc.FileEntry) error {
 		if err == nil && n != e.SizeBytes {
-			err = fmt.Errorf("%s holds %d bytes, and %d came", f.Path, e.SizeBytes, n)
+			err = fmt.Errorf("%s has %d bytes, but %d were received", f.Path, e.SizeBytes, n)
 		}
 		return err
 	}

@@ -66,7 +66,7 @@ func TestCopyOfWhatMayNotBeWritten(t *testing.T) {
 				return
 			}
 			f := fileCopy{Path: "/usr/bin"}
-			if err := f.toPlace(p, &b, rpc.FileEntry{Mode: rpc.ModeDir}); err != nil {
+			if err := f.toDestination(p, &b, rpc.FileEntry{Mode: rpc.ModeDir}); err != nil {
 				t.Errorf("%o: %v", mode, err)
 			}
 			if err := p.Close(); err != nil {

@@ -13,12 +13,12 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// listed is a file as it is listed.
+// listed is an entry of a list of files.
 type listed struct {
 	Name       string    `json:"name"`
-	NameBytes  []byte    `json:"name_base64,omitempty"` // where the name is no UTF-8
+	NameBytes  []byte    `json:"name_base64,omitempty"` // if the name is not UTF-8
 	Kind       string    `json:"kind"`
-	Mode       string    `json:"mode"` // as ls has it
+	Mode       string    `json:"mode"` // in the form of ls
 	SizeBytes  int64     `json:"size_bytes"`
 	UID        int64     `json:"uid"`
 	GID        int64     `json:"gid"`
@@ -26,7 +26,7 @@ type listed struct {
 	Target     string    `json:"target,omitempty"` // of a symbolic link
 }
 
-// kinds are what st_mode says of what a file is.
+// kinds are the kinds of files, by their bits in st_mode.
 var kinds = map[uint32]struct {
 	name string
 	mode fs.FileMode
@@ -40,7 +40,7 @@ var kinds = map[uint32]struct {
 	0o140000:        {"socket", fs.ModeSocket},
 }
 
-// listedOf makes a list of files, in the order of their names.
+// listedOf makes a list of files, sorted by name.
 func listedOf(entries []rpc.FileEntry) []listed {
 	slices.SortFunc(entries, func(a, b rpc.FileEntry) int { return bytes.Compare(a.Name, b.Name) })
 	list := make([]listed, 0, len(entries))

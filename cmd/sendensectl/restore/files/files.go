@@ -1,4 +1,4 @@
-// Package files is the command restore files: it has one disk served and read, and lists or copies files out of it.
+// Package files has the command "restore files". It serves one disk, has it read in a sandbox, and lists or copies files.
 package files
 
 import (
@@ -21,37 +21,36 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// filesWanted is what somebody wants of the files of a disk.
+// filesWanted is a request for files of a disk.
 type filesWanted struct {
 	backupID string
 	disk     int
-	path     string // "" for what is on the disk
+	path     string // "" to list the volumes
 	volume   string
 	to       string // "" to list
-	despite  bool   // of damage
+	despite  bool   // in spite of damage
 }
 
 func Command(a *command.App) *cobra.Command {
 	var w filesWanted
 	c := &cobra.Command{
-		Use: "files BACKUP DISK [PATH]", Short: "List and copy single files out of a restore point",
-		Long: `List and copy single files out of a disk of a restore point, as they were at the instant of the backup. Nothing is mounted
-on this machine, and no root is needed: the kernel of a small virtual machine reads the disk, in a sandbox.
+		Use: "files BACKUP DISK [PATH]", Short: "List and copy single files of a restore point",
+		Long: `List and copy single files of a disk of a restore point. Nothing is mounted on this machine, and root is not needed: the kernel
+of a small virtual machine reads the disk, in a sandbox.
 
-Without PATH it lists what is on the disk: partitions (p1), logical volumes (VG/LV), or the disk itself (disk). With PATH it lists
-that directory. PATH is absolute, with "/" between its parts, also for Windows: /Users/ann/report.docx; there, large and small
-letters are the same. Where several volumes have the path, say --volume.
+Without PATH, the command lists the volumes of the disk: partitions (p1), logical volumes (VG/LV), or the disk itself (disk). With
+PATH, it lists that directory. PATH is absolute and has "/" between its parts, also for Windows: /Users/ann/report.docx. Windows
+paths ignore case. If several volumes have the path, add --volume.
 
-With --to it copies, with the rights of whoever calls: a file, or a directory and all below it. If --to names a directory, the
-copy is made in it, under its own name; otherwise it gets that name. What is there already is never replaced, and a copy gets
-its name when it is whole. "--to -" writes a file to the standard output, and a directory as a tar archive.
+With --to, the command copies a file, or a directory with everything in it. It writes with the rights of the user who runs it. If
+--to is a directory, the copy is made in it with the same name. Otherwise --to is the new name. Existing files are never replaced. A
+copy gets its name when it is complete. With "--to -", a file is written to the standard output, and a directory as a tar archive.
 
-Copies belong to whoever copies, and have no setuid or setgid bits. Symbolic links are copied as links, and none is followed
-on this machine; of a PATH that leads through one, it is followed within its volume. Device nodes, FIFOs and sockets are left
-out and named.
+Copies belong to the user who runs the command, and have no setuid or setgid bits. Symbolic links are copied as links; on this
+machine, no link is followed. Links in PATH are followed within the volume. Device nodes, FIFOs and sockets are skipped and listed.
 
-The virtual machine starts in some seconds with KVM, and in half a minute without. DISK is the number of the disk, as "backup
-show" has it.
+The virtual machine starts in a few seconds with KVM, and in about 30 seconds without. DISK is the number of the disk, as shown by
+"backup show".
 
 ` + serving.DamageHelp,
 		Example: `  sendensectl restore files backup-pgtest1-1795422015 0
@@ -70,22 +69,22 @@ show" has it.
 				}
 			}
 			if c.Flags().Changed("to") && (w.path == "" || w.to == "") {
-				return errors.New("--to wants a PATH that is to be copied, and where to: a directory, a file that is not there, or -")
+				return errors.New("--to: want a PATH to copy, and a destination: a directory, a new name, or -")
 			}
 			return w.check(a)
 		},
 		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, _ []string) error { return files(ctx, a, c, w) }),
 	}
-	c.Flags().StringVar(&w.volume, "volume", "", "the `VOLUME` that PATH is on: p1, VG/LV, disk; needed where several have it")
+	c.Flags().StringVar(&w.volume, "volume", "", "`VOLUME` of PATH: p1, VG/LV or disk; needed if several volumes have PATH")
 	serving.DamageFlag(c, &w.despite)
 	c.Flags().StringVar(&w.to, "to", "", "copy PATH to this `FILE` or directory; - is the standard output")
 	return c
 }
 
-// check looks, before anything is started, whether there is where to write to.
+// check checks the destination before anything is started.
 func (w *filesWanted) check(a *command.App) error {
 	if w.to == "-" && terminal.Is(a.Stdout) {
-		return errors.New("--to - would write to this terminal: send it to a file or a program")
+		return errors.New("--to - would write to this terminal: redirect the output to a file or a program")
 	}
 	return nil
 }
@@ -100,7 +99,7 @@ func completeFiles(a *command.App) cobra.CompletionFunc {
 	}
 }
 
-// files has the one disk served and read, and ends that, whatever happens.
+// files serves the disk, lists or copies, and stops the restore in every case.
 func files(ctx context.Context, a *command.App, c *rpc.Client, w filesWanted) error {
 	var place *destination.Files
 	if w.to != "" && w.to != "-" {
@@ -110,7 +109,7 @@ func files(ctx context.Context, a *command.App, c *rpc.Client, w filesWanted) er
 		}
 	}
 	if terminal.CanDraw(a.Stderr) {
-		fmt.Fprintln(a.Stderr, "starting what reads the disk")
+		fmt.Fprintln(a.Stderr, "starting the reader of the disk")
 	}
 	r, err := serving.Start(ctx, a, c, rpc.RestoreRequest{BackupID: w.backupID, Disks: []int{w.disk}, Files: true, DespiteDamage: w.despite})
 	if err != nil {
@@ -132,11 +131,11 @@ func files(ctx context.Context, a *command.App, c *rpc.Client, w filesWanted) er
 	return cmp.Or(err, serving.DamageError(r.Damage))
 }
 
-// explain finds out why the reader ended. The agent learns of it in the same moment as we do.
+// explain finds out why the reader ended. The agent learns of it at the same time as this program, so it may have to wait.
 func explain(ctx context.Context, a *command.App, id string, err error) error {
 	switch {
 	case ctx.Err() != nil && errors.Is(err, exit.ErrInterrupted):
-		return err // which says what is left
+		return err // it says what remains
 	case ctx.Err() != nil:
 		return exit.ErrInterrupted
 	case !errors.Is(err, rpc.ErrFilesEnded):
@@ -155,7 +154,7 @@ func explain(ctx context.Context, a *command.App, id string, err error) error {
 				}
 			}
 			if got == nil && r.State.Ended() {
-				return fmt.Errorf("%w: restore %s was ended", err, id)
+				return fmt.Errorf("%w: restore %s was stopped", err, id)
 			}
 		}
 		select {

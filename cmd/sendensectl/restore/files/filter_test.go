@@ -67,7 +67,7 @@ func TestSiftToDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := fileCopy{Path: "/x"}
-	err = f.toPlace(p, bytes.NewReader(hostileTar(t)), rpc.FileEntry{Mode: rpc.ModeDir})
+	err = f.toDestination(p, bytes.NewReader(hostileTar(t)), rpc.FileEntry{Mode: rpc.ModeDir})
 	if !errors.Is(err, tarfilter.ErrRefused) || f.Refused != 9 || f.LeftOut != 2 {
 		t.Errorf("%v: %+v", err, f)
 	}
@@ -151,12 +151,12 @@ func TestCutOff(t *testing.T) {
 		}
 		f := fileCopy{Path: "/etc"}
 		from := io.MultiReader(bytes.NewReader(whole[:n]), broken{})
-		if err := errors.Join(f.toPlace(p, from, rpc.FileEntry{Mode: rpc.ModeDir})); err == nil || errors.Is(err, tarfilter.ErrRefused) {
+		if err := errors.Join(f.toDestination(p, from, rpc.FileEntry{Mode: rpc.ModeDir})); err == nil || errors.Is(err, tarfilter.ErrRefused) {
 			t.Errorf("%d: %v", n, err)
 		}
 		f = fileCopy{Path: "/etc"}
 		from = io.MultiReader(bytes.NewReader(whole[:n]), broken{})
-		if err := f.toPlace(p, from, rpc.FileEntry{Mode: rpc.ModeRegular, SizeBytes: int64(n)}); !errors.Is(err, rpc.ErrFilesEnded) {
+		if err := f.toDestination(p, from, rpc.FileEntry{Mode: rpc.ModeRegular, SizeBytes: int64(n)}); !errors.Is(err, rpc.ErrFilesEnded) {
 			t.Errorf("%d: %v", n, err)
 		}
 		if _, err := os.Lstat(filepath.Join(dir, "etc")); !os.IsNotExist(err) {

@@ -9,7 +9,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// listing is what is printed as JSON.
+// listing is the output as JSON.
 type listing struct {
 	BackupID string       `json:"backup_id"`
 	DiskID   int          `json:"disk_id"`
@@ -19,7 +19,7 @@ type listing struct {
 	Entries  []listed     `json:"entries,omitempty"`
 }
 
-// listVolumes lists what is on the disk, and of a disk with one volume what is in that.
+// listVolumes lists the volumes of the disk. If there is only one, it also lists its root directory.
 func listVolumes(ctx context.Context, a *command.App, r rpc.Restore, w filesWanted) error {
 	answer, _, err := rpc.AskFiles(ctx, r.FilesSocket, rpc.FilesRequest{Op: rpc.FilesVolumes})
 	if err != nil {
@@ -39,7 +39,7 @@ func listVolumes(ctx context.Context, a *command.App, r rpc.Restore, w filesWant
 			rows = append(rows, []string{v.Name, v.Type, human.Size(v.SizeBytes), human.YesNo(v.Readable), v.Label})
 		}
 		p.Table([]output.Column{{Title: "volume"}, {Title: "type"}, {Title: "size", Rank: 1}, {Title: "readable"}, {Title: "label", Rank: 2}}, rows)
-		p.None(len(rows), "nothing was found on the disk: no partition, no logical volume, no file system")
+		p.None(len(rows), "the disk is empty: no partition, no logical volume and no file system was found")
 		if l.Path != "" {
 			p.Line("")
 			printListed(p, l.Entries)
@@ -47,7 +47,7 @@ func listVolumes(ctx context.Context, a *command.App, r rpc.Restore, w filesWant
 	})
 }
 
-// listFiles lists a directory, or what else is at the path.
+// listFiles lists a directory, or the file at the path.
 func listFiles(ctx context.Context, a *command.App, r rpc.Restore, w filesWanted) error {
 	answer, _, err := rpc.AskFiles(ctx, r.FilesSocket, rpc.FilesRequest{Op: rpc.FilesList, Volume: w.volume, Path: []byte(w.path)})
 	if err != nil {

@@ -10,11 +10,11 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// A meter counts what comes, and shows it.
+// A meter counts and shows the received bytes.
 type meter struct {
 	r     io.Reader
 	view  progress.Gauge
-	size  int64 // 0: nobody knows
+	size  int64 // 0: not known
 	bytes int64
 	told  time.Time
 	every time.Duration

@@ -1,4 +1,5 @@
-// Package serving has a restore point served for as long as a command copies from it, and says what all of them say of damage.
+// Package serving asks the agent to serve a restore point while a command copies from it. It also has the flag, help and error
+// about damage, which all restores share.
 package serving
 
 import (
@@ -15,17 +16,17 @@ import (
 )
 
 const (
-	// copyLifetime is how long the export of a copy is served should this program vanish: while it is connected, the agent
-	// does not count.
+	// copyLifetime is how long the agent serves the export if this program dies. While a client is connected, the restore does
+	// not expire.
 	copyLifetime = 10 * time.Minute
-	// StopWithin bounds how long is waited for the end of the export after the copy.
+	// StopWithin limits the wait for the end of the export after the copy.
 	StopWithin = time.Minute
-	// startWithin bounds how long is looked for a start that was interrupted: the agent puts it on record at once.
+	// startWithin limits the search for an interrupted start. The agent puts a start on record at once.
 	startWithin = 30 * time.Second
 )
 
-// Start has a restore point served for as long as this program copies. The agent goes on with a start whose caller hangs up, so one
-// that is interrupted is found by a mark of ours, and stopped: for minutes nobody could delete the restore point otherwise.
+// Start serves a restore point. The agent continues a start after its caller hangs up. So if the user interrupts, Start finds the
+// restore by its request id, and stops it. Otherwise the restore point could not be deleted for minutes.
 func Start(ctx context.Context, a *command.App, c *rpc.Client, r rpc.RestoreRequest) (rpc.Restore, error) {
 	type answer struct {
 		restore rpc.Restore
@@ -38,7 +39,7 @@ func Start(ctx context.Context, a *command.App, c *rpc.Client, r rpc.RestoreRequ
 		answered <- answer{restore, err}
 	}()
 	view := progress.NewFileGauge(a.Stderr, a.TellEvery, "digests", func(file string) string { return "comparing " + file + " with its digest" })
-	var look <-chan time.Time // for how far the agent has come
+	var look <-chan time.Time // ticks when it is time to ask for the progress
 	if r.VerifyDigests {
 		tick := time.NewTicker(500 * time.Millisecond)
 		defer tick.Stop()
@@ -63,14 +64,14 @@ func Start(ctx context.Context, a *command.App, c *rpc.Client, r rpc.RestoreRequ
 			return rpc.Restore{}, stopped(ctx, a, found.RestoreID)
 		}
 		select {
-		case got := <-answered: // as that it was refused
+		case got := <-answered: // such as a refusal
 			if got.err == nil {
 				return rpc.Restore{}, stopped(ctx, a, got.restore.RestoreID)
 			}
 			return rpc.Restore{}, exit.ErrInterrupted
 		case <-time.After(50 * time.Millisecond):
 		case <-deadline:
-			fmt.Fprintln(a.Stderr, "it is not known whether the agent serves the disk: see sendensectl restore list")
+			fmt.Fprintln(a.Stderr, "the agent may still serve the disk; check with sendensectl restore list --active")
 			return rpc.Restore{}, exit.ErrInterrupted
 		}
 	}
@@ -81,7 +82,7 @@ func stopped(ctx context.Context, a *command.App, id string) error {
 	return exit.ErrInterrupted
 }
 
-// find finds an active restore by the mark of its request, on a connection of its own: an empty one if there is none.
+// find finds an active restore by its request id, on its own connection. It returns an empty one if there is none.
 func find(ctx context.Context, a *command.App, mark string) (rpc.Restore, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startWithin)
 	defer cancel()
@@ -99,8 +100,8 @@ func find(ctx context.Context, a *command.App, mark string) (rpc.Restore, error)
 	return rpc.Restore{}, err
 }
 
-// Stop ends the export on a connection of its own: the agent may have been restarted since, and the user may have
-// interrupted us. If that fails, it ends by itself.
+// Stop stops the restore, on its own connection: the agent may have restarted, and the user may have interrupted the command. If
+// this fails, the restore expires.
 func Stop(ctx context.Context, a *command.App, id string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), StopWithin)
 	defer cancel()
@@ -110,6 +111,6 @@ func Stop(ctx context.Context, a *command.App, id string) {
 		c.Close()
 	}
 	if err != nil {
-		fmt.Fprintf(a.Stderr, "%s is not stopped, and ends by itself in %s: %s\n", id, copyLifetime, human.Safe(err.Error()))
+		fmt.Fprintf(a.Stderr, "restore %s was not stopped; it expires in %s: %s\n", id, copyLifetime, human.Safe(err.Error()))
 	}
 }

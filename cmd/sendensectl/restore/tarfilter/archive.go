@@ -7,12 +7,13 @@ import (
 	"path"
 )
 
-// Archive writes an archive anew, of what has passed.
+// Archive is a sink that writes a new archive.
 type Archive struct {
 	w     *tar.Writer
-	links map[string]bool // symbolic links, behind which nothing may lie
+	links map[string]bool // symbolic links; no entry may lie behind one
 }
 
+// NewArchive makes a sink of an archive. The caller closes the archive.
 func NewArchive(w *tar.Writer) *Archive {
 	return &Archive{w: w, links: map[string]bool{}}
 }

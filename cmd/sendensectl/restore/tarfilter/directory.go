@@ -13,18 +13,20 @@ import (
 	"time"
 )
 
-// Directory makes files below a directory, and nothing elsewhere, whatever names and links are there: os.Root sees to it.
+// Directory is a sink that writes files below a directory. os.Root guarantees that nothing is written outside, whatever the names
+// and links.
 type Directory struct {
 	root *os.Root
-	base string // the name, below the root, of what is made
+	base string // below the root: the name of the copy
 	dirs []made
 }
 
+// NewDirectory makes a sink that writes to base below the root.
 func NewDirectory(root *os.Root, base string) *Directory {
 	return &Directory{root: root, base: base}
 }
 
-// made is a directory whose mode and time are set when all is in it.
+// made is a directory. Its mode and time are set when it is complete.
 type made struct {
 	name     string
 	mode     fs.FileMode
@@ -33,7 +35,7 @@ type made struct {
 
 func (s *Directory) below(name string) string { return path.Join(s.base, name) }
 
-// parents makes the directories that something lies in, and looks that none is a link.
+// parents makes the parent directories of a name. It fails if one is a link.
 func (s *Directory) parents(name string) error {
 	dir := path.Dir(name)
 	if dir == "." {
@@ -73,12 +75,12 @@ func (s *Directory) file(name string, h *tar.Header, content io.Reader) error {
 	return err
 }
 
-// WriteFile makes one file, in place of a directory.
+// WriteFile writes a single file instead of a directory.
 func (s *Directory) WriteFile(mode uint32, modified time.Time, content io.Reader) (int64, error) {
 	return s.write(s.base, mode, modified, content)
 }
 
-// write makes a file, with holes where there is nothing but zeroes, and without the bits that give rights to whoever runs it.
+// write writes a sparse file, without setuid and setgid bits.
 func (s *Directory) write(name string, mode uint32, modified time.Time, content io.Reader) (int64, error) {
 	if err := s.parents(name); err != nil {
 		return 0, err
@@ -108,12 +110,12 @@ func (s *Directory) hardlink(name, first string, _ *tar.Header) error {
 		return err
 	}
 	if info, err := s.root.Lstat(first); err != nil || !info.Mode().IsRegular() {
-		return fmt.Errorf("a second name of %s, which was not copied: %w", first, fs.ErrExist)
+		return fmt.Errorf("a hard link to %s, which was not copied: %w", first, fs.ErrExist)
 	}
 	return s.root.Link(first, name)
 }
 
-// end gives directories their mode and time, the innermost first.
+// end sets the mode and time of the directories, the innermost first.
 func (s *Directory) end() error {
 	for i := len(s.dirs) - 1; i >= 0; i-- {
 		d := s.dirs[i]
@@ -127,14 +129,14 @@ func (s *Directory) end() error {
 	return nil
 }
 
-// umask is what the caller wants nobody to have.
+// umask is the umask of the process.
 func umask() fs.FileMode {
 	mask := syscall.Umask(0o077)
 	syscall.Umask(mask)
 	return fs.FileMode(mask) & fs.ModePerm
 }
 
-// fill reads until the block is full.
+// fill reads until the block is full or the input ends.
 func fill(in io.Reader, block []byte) (n int, err error) {
 	for n < len(block) && err == nil {
 		var got int
@@ -144,7 +146,7 @@ func fill(in io.Reader, block []byte) (n int, err error) {
 	return n, err
 }
 
-// copySparse copies, and leaves out blocks of zeroes.
+// copySparse copies, and skips blocks of zeroes.
 func copySparse(out *os.File, in io.Reader) (int64, error) {
 	block, zero := make([]byte, 64<<10), make([]byte, 64<<10)
 	var n int64
@@ -157,7 +159,7 @@ func copySparse(out *os.File, in io.Reader) (int64, error) {
 		}
 		n += int64(got)
 		switch {
-		case err == io.EOF: // and nothing that holds one: what is cut off has ended too soon
+		case err == io.EOF: // not an error that wraps it: a truncated input
 			return n, out.Truncate(n)
 		case err != nil:
 			return n, err

@@ -1,5 +1,5 @@
-// Package tarfilter passes on of a tar archive that nobody vouches for what may be: files, directories and links, under names that lead
-// nowhere else; into a directory, or into another archive.
+// Package tarfilter copies from an untrusted tar archive what is safe: files, directories and links, with names that stay below the
+// destination. The destination is a directory or another archive.
 package tarfilter
 
 import (
@@ -14,18 +14,18 @@ import (
 	"syscall"
 )
 
-// Result is what a filter has passed on, and what it has not.
+// Result counts what was copied, and what was not.
 type Result struct {
 	Files       int      `json:"files"`
 	Directories int      `json:"directories"`
 	Links       int      `json:"links"`
 	Bytes       int64    `json:"bytes"`
 	LeftOut     int      `json:"left_out"`        // device nodes, FIFOs, sockets
-	Refused     int      `json:"refused"`         // what cannot be, as a name twice in a directory
-	Notes       []string `json:"notes,omitempty"` // the first of both, and why
+	Refused     int      `json:"refused"`         // not possible here, such as a name twice in a directory
+	Notes       []string `json:"notes,omitempty"` // the first of both, with the reason
 }
 
-// mostNotes is how much of what is not copied is named.
+// mostNotes is the maximum number of notes.
 const mostNotes = 100
 
 func (f *Result) note(format string, args ...any) {
@@ -34,10 +34,10 @@ func (f *Result) note(format string, args ...any) {
 	}
 }
 
-// ErrRefused is the error when something was in the way of what may be made.
+// ErrRefused is the error if an entry could not be copied.
 var ErrRefused = errors.New("not everything was copied")
 
-// A Sink takes what has passed the sifting. Names are local, and slashes are between their parts.
+// A Sink takes the entries that passed the filter. Their names are local, with slashes between the parts.
 type Sink interface {
 	directory(name string, h *tar.Header) error
 	file(name string, h *tar.Header, content io.Reader) error
@@ -46,21 +46,21 @@ type Sink interface {
 	end() error
 }
 
-// Filter passes on of an archive what may be: files, directories and links, under names that lead nowhere else. Whoever made the
-// archive has read a disk that nobody vouches for.
+// Filter copies files, directories and links from an archive to a sink. The archive is not trusted: its writer has read an untrusted
+// disk. source names it in errors.
 func (f *Result) Filter(source string, r io.Reader, s Sink) error {
 	archive := tar.NewReader(r)
 	for {
 		h, err := archive.Next()
 		if errors.Is(err, io.EOF) {
-			// What stands after the end of the archive is no part of it, but how all ended is told after it.
+			// After the end of the archive, the stream reports its result: read it to the end.
 			if _, err := io.Copy(io.Discard, r); err != nil {
 				return err
 			}
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("what came of %s is cut off or damaged: %w", source, err)
+			return fmt.Errorf("the data of %s is truncated or damaged: %w", source, err)
 		}
 		if err := f.pass(s, h, archive); err != nil {
 			return err
@@ -70,16 +70,16 @@ func (f *Result) Filter(source string, r io.Reader, s Sink) error {
 		return err
 	}
 	if f.Refused > 0 {
-		return fmt.Errorf("%w: %d of what is in %s cannot be as it is there", ErrRefused, f.Refused, source)
+		return fmt.Errorf("%w: %d entries of %s are not possible here", ErrRefused, f.Refused, source)
 	}
 	return nil
 }
 
-// pass passes one thing on.
+// pass copies one entry.
 func (f *Result) pass(s Sink, h *tar.Header, content io.Reader) error {
 	name, ok := localName(h.Name)
 	if !ok {
-		return f.refuse(h.Name, errors.New("a name that leads elsewhere"))
+		return f.refuse(h.Name, errors.New("the name leads out of the directory"))
 	}
 	switch h.Typeflag {
 	case tar.TypeDir:
@@ -91,16 +91,16 @@ func (f *Result) pass(s Sink, h *tar.Header, content io.Reader) error {
 	case tar.TypeLink:
 		first, ok := localName(h.Linkname)
 		if !ok {
-			return f.refuse(h.Name, errors.New("a link that leads elsewhere"))
+			return f.refuse(h.Name, errors.New("the link leads out of the directory"))
 		}
 		return f.did(&f.Files, h, s.hardlink(name, first, h))
 	}
 	f.LeftOut++
-	f.note("left out: %s: it is a device node, a FIFO or a socket", h.Name)
+	f.note("skipped: %s: a device node, FIFO or socket", h.Name)
 	return nil
 }
 
-// did counts what was done. What the file system here does not take is told, and the rest goes on.
+// did counts an entry. If the file system refuses it, did makes a note, and the copy continues.
 func (f *Result) did(n *int, h *tar.Header, err error) error {
 	for _, here := range []error{fs.ErrExist, syscall.ENAMETOOLONG, syscall.EINVAL, syscall.ENOTDIR, syscall.EISDIR, syscall.ELOOP, errElsewhere} {
 		if errors.Is(err, here) {
@@ -119,7 +119,7 @@ func (f *Result) refuse(name string, why error) error {
 	return nil
 }
 
-// localName is the name of a part of an archive, if it stays below.
+// localName is the cleaned name of an entry, if it stays below the destination.
 func localName(name string) (string, bool) {
 	if strings.HasPrefix(name, "/") || strings.ContainsRune(name, 0) {
 		return "", false
@@ -133,5 +133,5 @@ func localName(name string) (string, bool) {
 	return name, filepath.IsLocal(name)
 }
 
-// errElsewhere is the error when a name leads through a link.
-var errElsewhere = errors.New("it lies behind a symbolic link")
+// errElsewhere is the error if a name leads through a link.
+var errElsewhere = errors.New("the path leads through a symbolic link")

@@ -1,4 +1,4 @@
-// Package commandtest runs commands in tests, against agents that answer what a test says. No command imports it.
+// Package commandtest runs commands in tests, against agents with the answers of the test. Only tests import it.
 package commandtest
 
 import (
@@ -21,9 +21,9 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// Main runs the tests of a package, which must leave no goroutine behind.
+// Main runs the tests of a package. They must not leak goroutines.
 func Main(m *testing.M) {
-	os.Unsetenv("COLUMNS") // what the caller has does not matter
+	os.Unsetenv("COLUMNS") // tests do not depend on the caller's
 	os.Exit(func() int {
 		code := m.Run()
 		if err := goleak.Find(); err != nil {
@@ -34,7 +34,7 @@ func Main(m *testing.M) {
 	}())
 }
 
-// Run runs a command line of these nouns against the socket.
+// Run runs a command line against the agent at the socket.
 func Run(t *testing.T, nouns []command.Noun, socket, stdin string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -44,17 +44,17 @@ func Run(t *testing.T, nouns []command.Noun, socket, stdin string, args ...strin
 	return code, out.String(), errs.String()
 }
 
-// connections are those of the fake agents' servers.
+// connections are the connections of the servers of fake agents.
 var connections sync.Map
 
-// HangUp ends the connection that a call came over. Stopping its server would race with the reading of the next request,
-// and jrpc2 panics then.
+// HangUp closes the connection of a call. Stopping the server instead would race with the read of the next request, and jrpc2
+// panics then.
 func HangUp(ctx context.Context) {
 	nc, _ := connections.Load(jrpc2.ServerFromContext(ctx))
 	nc.(net.Conn).Close()
 }
 
-// FakeAgent answers calls with the methods given until the test ends.
+// FakeAgent answers calls with these methods until the test ends. It returns its socket.
 func FakeAgent(t *testing.T, methods handler.Map) string {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "agent.sock")
@@ -83,7 +83,7 @@ func FakeAgent(t *testing.T, methods handler.Map) string {
 	return socket
 }
 
-// WireError is an error as a method of an agent returns it.
+// WireError is an error as a method of the agent returns it.
 func WireError(e *rpc.Error) error {
 	return jrpc2.Errorf(jrpc2.Code(e.Code), "%s", e.Message).WithData(e.Data)
 }

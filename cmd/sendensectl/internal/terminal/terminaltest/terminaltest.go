@@ -1,4 +1,4 @@
-// Package terminaltest makes terminals for tests, and tells what is seen on them. No command imports it.
+// Package terminaltest makes terminals for tests, and shows what is on their screens. Only tests import it.
 package terminaltest
 
 import (
@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open makes a terminal of a width; read returns what was written to it once it is closed.
+// Open makes a terminal of a width; read closes it and returns what was written to it.
 func Open(t *testing.T, columns uint16) (terminal *os.File, read func() string) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -56,8 +56,8 @@ func Open(t *testing.T, columns uint16) (terminal *os.File, read func() string) 
 
 var drawing = regexp.MustCompile(`\x1b\[(\d+)A|\x1b\[J|\r\n|[^\x1b]`)
 
-// Screen is what a terminal shows in the end of what was written to it. It knows what the bars are drawn with: up so many
-// lines, erase to the end of the screen, and the next line.
+// Screen is what a terminal finally shows of the text written to it. It knows the sequences that draw the bars: move up lines,
+// erase to the end of the screen, new line.
 func Screen(out string) []string {
 	lines, row := []string{""}, 0
 	for _, m := range drawing.FindAllStringSubmatch(strings.ReplaceAll(out, "\r\r\n", "\r\n"), -1) {
@@ -78,7 +78,7 @@ func Screen(out string) []string {
 	return lines
 }
 
-// Echoes says whether a terminal shows what is typed.
+// Echoes reports whether a terminal shows what is typed.
 func Echoes(t *testing.T, terminal *os.File) bool {
 	t.Helper()
 	modes, err := unix.IoctlGetTermios(int(terminal.Fd()), unix.TCGETS)
