@@ -29,8 +29,8 @@ the backup finished. This finds every flipped bit.
 The command lists the damaged files and what to do. Damage is put on record: no incremental will be based on it. If you put a
 file back from a copy, verify again with --deep.
 
-To interrupt it ends the waiting only: the agent goes on, and "backup show" tells what was found. "backup cancel" ends the
-verification, for everybody who waits for it; until then the restore point cannot be deleted.
+Interrupting the command stops the wait, not the verification; "backup show" shows the result. "backup cancel --verify" stops the
+verification for all who wait for it. During the verification, the restore point cannot be deleted.
 
 Exit codes of this command:
 
@@ -71,7 +71,7 @@ func verify(ctx context.Context, a *command.App, c *rpc.Client, r rpc.VerifyRequ
 	defer view.Close()
 	report, err := c.VerifyBackup(ctx, r, func(p rpc.VerifyProgress) { view.Set(p.File, p.BytesDone, p.BytesTotal) })
 	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("interrupted: the verification goes on; to stop it: sendensectl backup cancel %s", r.BackupID)
+		err = fmt.Errorf("interrupted; the verification continues. To stop it: sendensectl backup cancel --verify %s", r.BackupID)
 	}
 	return report, err
 }

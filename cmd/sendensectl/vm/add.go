@@ -68,7 +68,7 @@ func addCommand(a *command.App) *cobra.Command {
 	c.Flags().StringVar(&vm.BackupInterval, "interval", "", "expect a restore point every `TIME`, such as 26h; 0s: never")
 	c.Flags().StringVar(&vm.VMContextID, "context-id", "", "`ID` of the VM in the hub")
 	c.Flags().StringVar(&vm.UUID, "uuid", "", "`UUID` of the VM in vCenter, as discovery reports it")
-	c.Flags().StringArrayVar(&disks, "disk", nil, "a `DISK`: id=0,unit=0,size=40GiB[,key=2000][,label=TEXT]; may be repeated")
+	c.Flags().StringArrayVar(&disks, "disk", nil, "a `DISK`: id=0,unit=0,size=40GiB[,key=2000][,label=TEXT]; can be repeated")
 	c.Flags().StringVarP(&file, "file", "f", "", "read the VM as JSON from `FILE`; - is the standard input")
 	a.CompleteFlag(c, "vcenter", command.VCenterNames)
 	command.CompleteWords(c, "refresh", []string{"prefer", "require"})

@@ -25,11 +25,10 @@ const (
 )
 
 // DeviceHelp says what is checked. It is a promise: TestDeviceThatHoldsData tries to break it.
-const DeviceHelp = `A device is in use if
-the kernel says so: it, or a partition of it, is mounted, swap space, or part of a RAID, of LVM or of another mapping. A device holds
-data if wipefs(8) of util-linux finds a signature (partition table, also the copy of GPT at the end, file system, RAID, LVM, ZFS, LUKS
-or swap), or if a byte is not zero. A device of up to 1 GiB is read completely. Of a larger device, 16 MiB at each end and 64 KiB at
-1024 places between are read; data without a signature between these places is not found.`
+const DeviceHelp = `A device is in use if the kernel says so: it, or a partition of it, is mounted, swap space, or part of a RAID, of LVM or of another
+mapping. A device holds data if wipefs(8) of util-linux finds a signature (partition table, also the copy of GPT at the end, file
+system, RAID, LVM, ZFS, LUKS or swap), or if a byte is not zero. A device of up to 1 GiB is read completely. Of a larger device, 16
+MiB at each end and 64 KiB at 1024 places between are read; data without a signature between these places is not found.`
 
 // openDevice checks that a block device may be written, and opens it exclusively so that it cannot be mounted meanwhile.
 func openDevice(ctx context.Context, path, format string, force bool) (*Disk, error) {

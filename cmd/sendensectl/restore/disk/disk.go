@@ -51,7 +51,9 @@ finished. This runs at full speed (verify.rate_limit does not apply). Ctrl-C sto
 ` + serving.DamageHelp + `
 
 A file gets its name when it is complete. An existing file that is not empty is replaced only with --force, and only when the new one
-is complete. A device that is in use or holds data is written only with --force. ` + destination.DeviceHelp + `
+is complete. A device that is in use or holds data is written only with --force.
+
+` + destination.DeviceHelp + `
 
 DISK is the number of the disk, as shown by "backup show".`,
 		Example: `  sendensectl restore disk backup-pgtest1-1795422015 0 pgtest1.vmdk --format vmdk
