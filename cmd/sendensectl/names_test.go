@@ -14,19 +14,18 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// Hints name commands that can be typed, and these are there.
+// TestHintsNameCommands: every command of a hint exists, with its flags.
 func TestHintsNameCommands(t *testing.T) {
 	for method, line := range hint.Names {
-		c, rest, err := command.NewRoot(&command.App{}, nouns...).Find(strings.Fields(line))
+		words, flags, _ := strings.Cut(line, " --")
+		c, rest, err := command.NewRoot(&command.App{}, nouns...).Find(strings.Fields(words))
 		if err != nil || len(rest) > 0 || c.HasSubCommands() {
-			t.Errorf("%s: there is no command %q", method, line)
+			t.Errorf("%s: there is no command %q", method, words)
+		} else if flags != "" && c.Flags().Lookup(flags) == nil {
+			t.Errorf("%s: %s has no flag %q", method, words, flags)
 		}
-	}
-	for a := range hint.Names { // or it would depend on the order which of the two is replaced
-		for b := range hint.Names {
-			if a != b && strings.HasPrefix(a, b) {
-				t.Errorf("%s begins as %s does", a, b)
-			}
+		if got, want := hint.InCommands(method+", then wait"), "sendensectl "+line+", then wait"; got != want {
+			t.Errorf("%s: the hint says %q, want %q", method, got, want)
 		}
 	}
 	socket := commandtest.FakeAgent(t, handler.Map{
