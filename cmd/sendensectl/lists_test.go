@@ -12,7 +12,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// An empty list says that it is one, to people: what is piped stays the list.
+// TestEmptyLists: an empty list is reported on the standard error; the standard output holds only the list.
 func TestEmptyLists(t *testing.T) {
 	socket := commandtest.FakeAgent(t, handler.Map{
 		rpc.MethodVMList:     handler.New(func(context.Context, rpc.VMQuery) rpc.VMPage { return rpc.VMPage{VMs: []rpc.VM{}} }),

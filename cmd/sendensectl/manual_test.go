@@ -14,7 +14,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/exit"
 )
 
-// There is a page of every command, with every flag, and mandoc finds nothing wrong with any.
+// TestManualPages: every command has a page with all its flags, and mandoc finds no error.
 func TestManualPages(t *testing.T) {
 	dir := t.TempDir()
 	if code, stdout, stderr := ctl(t, "", "", "man", dir); code != exit.OK || stdout+stderr != "" {
@@ -53,7 +53,7 @@ func TestManualPages(t *testing.T) {
 	}
 }
 
-// Every command can be completed: what takes no file offers none.
+// TestCompletionScripts: there is a script for each shell.
 func TestCompletionScripts(t *testing.T) {
 	for shell, has := range map[string]string{"bash": "__start_sendensectl", "zsh": "compdef _sendensectl sendensectl", "fish": "complete -c sendensectl"} {
 		code, stdout, stderr := ctl(t, "", "", "completion", shell)

@@ -18,7 +18,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// TestChainAsMade: a chain is drawn in the order in which it was made, whatever the dates.
+// TestChainAsMade: a chain is drawn in the order of creation, whatever the dates.
 func TestChainAsMade(t *testing.T) {
 	now := time.Now()
 	lines := drawTree([]rpc.ChainPoint{
@@ -29,7 +29,7 @@ func TestChainAsMade(t *testing.T) {
 	}
 }
 
-// chainPoints makes restore points of which each names its parent by its place, -1 for none.
+// chainPoints makes restore points with these parents, by index; -1 is none.
 func chainPoints(parents ...int) (points []rpc.ChainPoint) {
 	for i, parent := range parents {
 		p := rpc.ChainPoint{
@@ -44,7 +44,7 @@ func chainPoints(parents ...int) (points []rpc.ChainPoint) {
 	return points
 }
 
-// TestTree: a chain goes straight down, what branches off stands to the right, and every root begins anew.
+// TestTree: a chain goes straight down, branches go to the right, and every root begins a new tree.
 func TestTree(t *testing.T) {
 	for name, c := range map[string]struct {
 		points []rpc.ChainPoint
@@ -67,8 +67,7 @@ func TestTree(t *testing.T) {
 	}
 }
 
-// TestTreeHoldsAll: whatever stands on whatever, every restore point is drawn once, after what it stands on, with all its chain
-// takes.
+// TestTreeHoldsAll: for all trees, every restore point is drawn once, after its parent, with the size of its chain.
 func TestTreeHoldsAll(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var parents []int
@@ -94,7 +93,7 @@ func TestTreeHoldsAll(t *testing.T) {
 	})
 }
 
-// TestChainFitsTheTerminal: with odd names and little room every line fits, and the tree stays whole.
+// TestChainFitsTheTerminal: with odd names on a narrow terminal, every line fits, and the tree is not cut.
 func TestChainFitsTheTerminal(t *testing.T) {
 	chain := rpc.Chain{VMName: "böse\n\u202evm", Points: chainPoints(-1, 0, 0, 1, -1)}
 	chain.Points[2].Verified = &rpc.Verification{At: time.Now(), Damage: []rpc.VerifyDamage{{File: "x", Problem: "gone"}}}

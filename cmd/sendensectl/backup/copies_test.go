@@ -9,7 +9,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// TestShowSaysHowDisksWereCopied: each disk, why it was copied so, and what else a person has to know of the backup.
+// TestShowSaysHowDisksWereCopied: backup show says how each disk was copied, and why.
 func TestShowSaysHowDisksWereCopied(t *testing.T) {
 	b := rpc.Backup{
 		BackupID: "backup-a-1", VMName: "a", State: rpc.Completed, BackupType: rpc.Incremental, RepositoryID: "main",
@@ -48,7 +48,7 @@ func TestShowSaysHowDisksWereCopied(t *testing.T) {
 	}
 }
 
-// TestListHintsAtDisksNotLookedUp: a backup that may lack a disk is told of in the list.
+// TestListHintsAtDisksNotLookedUp: the list notes a backup that may lack a disk.
 func TestListHintsAtDisksNotLookedUp(t *testing.T) {
 	list := []rpc.Backup{{BackupID: "backup-a-1", RefreshError: "vCenter login failed"}, {BackupID: "backup-b-1"}}
 	p := &output.Printer{}
@@ -58,7 +58,7 @@ func TestListHintsAtDisksNotLookedUp(t *testing.T) {
 	}
 }
 
-// TestShowSaysWhatARunningBackupHasReceived: its record does not, before its end; the samples of its exports do.
+// TestShowSaysWhatARunningBackupHasReceived: the numbers come from the exports; the record has them only after the end.
 func TestShowSaysWhatARunningBackupHasReceived(t *testing.T) {
 	b := rpc.Backup{
 		BackupID: "backup-a-1", State: rpc.Running, TotalBytes: 96 << 20,
@@ -75,6 +75,6 @@ func TestShowSaysWhatARunningBackupHasReceived(t *testing.T) {
 		}
 	}
 	if b.Disks[0].ReceivedBytes != 0 {
-		t.Error("what was to be shown is changed")
+		t.Error("the argument was changed")
 	}
 }

@@ -15,7 +15,7 @@ type crashing struct{ *progress.Bars }
 
 func (crashing) Show(rpc.Event) { panic("a bug") }
 
-// While something is drawn over, what is typed does not move it; and whatever ends the drawing, the terminal is as before.
+// TestTypingDoesNotDisturbWhatIsDrawn: the echo is off during the drawing, and on again however the drawing ends.
 func TestTypingDoesNotDisturbWhatIsDrawn(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	for name, draw := range map[string]func(a *command.App, quiet func()){
@@ -61,7 +61,7 @@ func TestTypingDoesNotDisturbWhatIsDrawn(t *testing.T) {
 			draw(command.New("", nil, terminal, terminal), func() {
 				drawn = true
 				if terminaltest.Echoes(t, terminal) {
-					t.Error("the terminal echoes while it is drawn on")
+					t.Error("the terminal echoes during the drawing")
 				}
 			})
 			if !drawn || !terminaltest.Echoes(t, terminal) {

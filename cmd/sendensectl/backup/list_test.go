@@ -46,7 +46,7 @@ func TestListsAsTableAndJSON(t *testing.T) {
 	}
 }
 
-// On a narrow terminal the id of a backup, which is to be copied, and its state stay whole.
+// TestNarrowTableOfBackups: on a narrow terminal, the id of a backup, which users copy, and its state are not cut.
 func TestNarrowTableOfBackups(t *testing.T) {
 	id := "backup-" + strings.Repeat("x", 40) + "-1795646217"
 	list := []rpc.Backup{{

@@ -16,7 +16,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// What is told to be typed does what it says, whatever a VM is called.
+// TestStartCommandCanBeTyped: the suggested command works for every name of a VM.
 func TestStartCommandCanBeTyped(t *testing.T) {
 	var got rpc.StartRequest
 	socket := commandtest.FakeAgent(t, handler.Map{

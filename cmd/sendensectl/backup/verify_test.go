@@ -14,7 +14,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// TestVerifyTells: what is damaged is named with what to do, and the exit code says which of the three it is.
+// TestVerifyTells: damaged files are listed with what to do, and the exit code gives the result.
 func TestVerifyTells(t *testing.T) {
 	disk := 1
 	file := func(status rpc.FileStatus, problem, hint string) rpc.VerifyFile {

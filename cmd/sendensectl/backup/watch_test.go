@@ -18,10 +18,10 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// A script is what one watch tells. After its last event the connection ends, unless that is of kind end.
+// A script is the events of one watch. After the last one, the connection ends, unless it is of kind end.
 type script []rpc.Event
 
-// watched is a fake agent whose watches tell one script each, in order; the last one is repeated.
+// watched is a fake agent. Each watch gets the next script; the last one is repeated.
 func watched(t *testing.T, scripts ...script) string {
 	t.Helper()
 	var began atomic.Int64
@@ -41,7 +41,7 @@ func watched(t *testing.T, scripts ...script) string {
 				agent.Notify(context.Background(), rpc.NotifyBackupEvent, e) //nolint:errcheck // the client may have gone
 			}
 			if kind != rpc.EventEnd {
-				time.AfterFunc(50*time.Millisecond, func() { commandtest.HangUp(ctx) }) // the answer has to be out
+				time.AfterFunc(50*time.Millisecond, func() { commandtest.HangUp(ctx) }) // after the answer is sent
 			}
 			return rpc.WatchRef{WatchID: n}
 		}),
@@ -132,7 +132,7 @@ func TestLines(t *testing.T) {
 }
 
 func TestInterruptedWatching(t *testing.T) {
-	socket := watched(t, script{runningEvent, endEvent}) // to a watch of one that runs, this end is one of the agent
+	socket := watched(t, script{runningEvent, endEvent}) // for a running backup, this is the end of the agent
 	for _, tt := range []struct {
 		args []string
 		code int
@@ -153,7 +153,7 @@ func TestInterruptedWatching(t *testing.T) {
 	}
 }
 
-// cancelOnWrite is somebody who presses Ctrl-C at the first line.
+// cancelOnWrite is a user who presses Ctrl-C at the first line.
 type cancelOnWrite struct {
 	bytes.Buffer
 	cancel func()
@@ -164,7 +164,7 @@ func (w *cancelOnWrite) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-// An agent that lets itself be connected to and then says nothing has not come back.
+// TestAgentThatStaysAway: an agent that accepts connections but does not answer is not back.
 func TestAgentThatStaysAway(t *testing.T) {
 	socket := commandtest.FakeAgent(t, handler.Map{
 		rpc.MethodBackupWatch: handler.New(func(ctx context.Context, _ rpc.WatchRequest) error {

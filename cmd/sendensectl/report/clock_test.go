@@ -7,7 +7,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// TestReportOfAWrongClock: a restore point that is dated in the future is no fresh one.
+// TestReportOfAWrongClock: a restore point that is dated in the future is not a recent one.
 func TestReportOfAWrongClock(t *testing.T) {
 	e := bigEstate(1, 10)
 	e.backups, e.last = nil, map[string]rpc.Backup{}
@@ -18,7 +18,7 @@ func TestReportOfAWrongClock(t *testing.T) {
 		t.Errorf("%+v, %+v", page.Attention, page.Tiles)
 	}
 
-	// A damaged one of the future is not the newest when a whole one was made after it.
+	// A damaged one from the future is not the newest if a good one was made after it.
 	e.backups[0].Sequence, e.backups[0].InheritedFrom = 1, []string{"full"}
 	good := rpc.Backup{BackupID: "good", VMName: e.vms[0].VMName, RepositoryID: "main", State: rpc.Completed, CreatedAt: e.at, EndedAt: e.at, Sequence: 2}
 	e.backups = []rpc.Backup{good, e.backups[0]}

@@ -24,7 +24,7 @@ import (
 
 const hostile = `</script><script>alert(1)</script>"><img src=x onerror=alert(1)>'` + "\u202e{{.}}"
 
-// render writes the page of an estate and reads it as a browser does.
+// render writes the page of an estate and parses it.
 func render(t *testing.T, e *estate) (*html.Node, string) {
 	t.Helper()
 	var b bytes.Buffer
@@ -70,7 +70,7 @@ func textOf(n *html.Node) string {
 	return b.String()
 }
 
-// aWeek is two VMs, one of a hostile name: a chain that began before, a new one, and everything else that a day may bring.
+// aWeek is a week of three VMs, one with a hostile name: a chain that began earlier, a new chain, and every other state of a backup.
 func aWeek() *estate {
 	now := time.Date(2026, 11, 25, 9, 30, 0, 0, time.Local)
 	e := &estate{
@@ -136,7 +136,7 @@ func TestReportShowsWhatThereIs(t *testing.T) {
 	}
 }
 
-// TestReportShowsDamage: a restore point that stands on a damaged one is drawn as damaged, and is not what its VM has to restore.
+// TestReportShowsDamage: a restore point that is based on a damaged one is drawn as damaged, and is not the last good one of its VM.
 func TestReportShowsDamage(t *testing.T) {
 	e := aWeek()
 	for i := range e.backups {
@@ -176,7 +176,7 @@ func TestReportShowsDamage(t *testing.T) {
 	}
 }
 
-// Every link leads to a place of the page, and no two places have one name.
+// TestReportLinks: every link leads to an element of the page, and the ids are unique.
 func TestReportLinks(t *testing.T) {
 	doc, _ := render(t, aWeek())
 	places := map[string]bool{}
@@ -198,7 +198,7 @@ func TestReportLinks(t *testing.T) {
 	}
 }
 
-// Whatever a VM is called, the page is one file that runs only what is its own and loads nothing.
+// TestReportIsHarmless: whatever the name of a VM, the page is one file that runs only its own script and loads nothing.
 func TestReportIsHarmless(t *testing.T) {
 	doc, page := render(t, aWeek())
 	if n := len(elements(doc, atom.Script)); n != 2 {
@@ -239,7 +239,7 @@ func TestReportIsHarmless(t *testing.T) {
 	}
 }
 
-// A page of months of hundreds of VMs stays small enough to be looked at.
+// TestReportOfMany: a page of 300 VMs and 90 days has a reasonable size.
 func TestReportOfMany(t *testing.T) {
 	doc, page := render(t, bigEstate(300, 90))
 	if n := len(elements(elements(doc, atom.Tbody)[0], atom.Tr)); n != 300 {
@@ -285,7 +285,7 @@ func TestReportCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if asked != 2 { // of the VMs that have no restore point in these days
+	if asked != 2 { // for the VMs without a restore point on these days
 		t.Errorf("asked for the last restore point of %d VMs", asked)
 	}
 	code, stdout, _ = ctl(t, socket, "", "report", "--html", "-", "--days", "300")

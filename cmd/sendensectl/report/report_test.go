@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// bigEstate is one of so many VMs and days, with everything that happens in a year.
+// bigEstate is an estate with so many VMs and days, and with all states of backups.
 func bigEstate(vms, days int) *estate {
 	random := rand.New(rand.NewPCG(1, 2))
 	now := time.Date(2026, 11, 25, 9, 30, 0, 0, time.UTC)
@@ -36,7 +36,7 @@ func bigEstate(vms, days int) *estate {
 	return e
 }
 
-// live makes the backups of one VM: a full one a week, incrementals between, and now and then something that fails.
+// live makes the backups of one VM: one full backup per week, incrementals between, and some failures.
 func (e *estate) live(random *rand.Rand, vm rpc.VM, i int) {
 	parent := fmt.Sprintf("backup-%s-1", vm.VMName)
 	if i%17 == 11 {
@@ -44,7 +44,7 @@ func (e *estate) live(random *rand.Rand, vm rpc.VM, i int) {
 	}
 	for d := range e.days {
 		if i%23 == 5 && d > e.days-5 {
-			break // forgotten
+			break // no longer backed up
 		}
 		at := e.from.AddDate(0, 0, d).Add(time.Duration(60+random.IntN(300)) * time.Minute)
 		for random.IntN(24) == 0 {

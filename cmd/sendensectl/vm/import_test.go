@@ -17,7 +17,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// catalog is a fake agent that keeps VMs, and refuses what has no disks.
+// catalog is a fake agent that keeps VMs, and refuses VMs without disks.
 type catalog struct {
 	mu   sync.Mutex
 	vms  map[string]rpc.VM
@@ -86,7 +86,7 @@ func TestImportCSV(t *testing.T) {
 	}
 }
 
-// What is wrong with one VM is told with its line, and keeps no other back.
+// TestImportRefuses: an error of one VM is printed with its line, and the other VMs are imported.
 func TestImportRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name, in string
@@ -119,7 +119,7 @@ func TestImportRefuses(t *testing.T) {
 	}
 }
 
-// A file that cannot be read as a whole changes nothing.
+// TestImportBadFile: a file that cannot be parsed changes nothing.
 func TestImportBadFile(t *testing.T) {
 	for in, says := range map[string]string{
 		"":                                  "-:1: the file is empty",
@@ -142,7 +142,7 @@ func TestImportBadFile(t *testing.T) {
 	}
 }
 
-// What one agent lists, another takes.
+// TestImportOfAList: the list of one agent can be imported by another.
 func TestImportOfAList(t *testing.T) {
 	page := rpc.VMPage{VMs: []rpc.VM{{VMName: "a\n{", Disks: []rpc.Disk{{CapacityBytes: 512}}}, {VMName: "b", Disks: []rpc.Disk{{CapacityBytes: 512}}}}, NextCursor: "b"}
 	text, err := json.MarshalIndent(page, "", "  ")

@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// The interval is seen before an alert tells of it.
+// TestVMsTellTheirInterval: list and show contain the interval.
 func TestVMsTellTheirInterval(t *testing.T) {
 	vm := rpc.VM{VMName: "pg1", InventoryPath: "/DC1/vm/pg1", BackupInterval: "26h"}
 	socket := commandtest.FakeAgent(t, handler.Map{
@@ -31,7 +31,7 @@ func TestVMsTellTheirInterval(t *testing.T) {
 	}
 }
 
-// A script that stores what is found must notice when something was not.
+// TestDiscoverStoresAllOrSaysSo: the exit code tells a script that a VM was not stored.
 func TestDiscoverStoresAllOrSaysSo(t *testing.T) {
 	good := rpc.DiscoveredVM{VM: rpc.VM{VMName: "pg1"}, Stored: true}
 	bad := rpc.DiscoveredVM{VM: rpc.VM{VMName: "pg2"}, Error: "vm pg2: disks 0 and 1 have the same key 2000"}

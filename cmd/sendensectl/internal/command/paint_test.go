@@ -7,7 +7,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/terminal/terminaltest"
 )
 
-// A long answer is cut to what the screen holds, or the next one would not lie on it.
+// TestPaintingNeverScrolls: a long answer is cut to the screen, so that the next one is drawn over it.
 func TestPaintingNeverScrolls(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	terminal, read := terminaltest.Open(t, 20)

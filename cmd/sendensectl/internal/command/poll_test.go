@@ -24,8 +24,8 @@ import (
 
 func TestMain(m *testing.M) { commandtest.Main(m) }
 
-// changing is a fake agent with one repository, whose free space is 3 GiB in the first answers and 2 GiB from then on. After
-// the last answer done is called.
+// changing is a fake agent with one repository. Its free space is 3 GiB in the first half of the answers, then 2 GiB. After the last
+// answer, done is called.
 func changing(t *testing.T, answers int64, done func()) string {
 	var n atomic.Int64
 	return commandtest.FakeAgent(t, handler.Map{
@@ -50,8 +50,8 @@ func watchRepositories(ctx context.Context, socket string, out *bytes.Buffer, ar
 	return command.New("", nil, out, &errs).Run(ctx, args, repository.Command), errs.String()
 }
 
-// Where lines stay, only what has changed is written.
-func TestLookingAgainAppendsWhatChanged(t *testing.T) {
+// TestPollingAppendsWhatChanged: without a terminal, only changes are written.
+func TestPollingAppendsWhatChanged(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var out bytes.Buffer
 	code, stderr := watchRepositories(ctx, changing(t, 6, cancel), &out, "-o", "json")
@@ -74,7 +74,8 @@ func TestLookingAgainAppendsWhatChanged(t *testing.T) {
 	}
 }
 
-func TestLookingAgainPaintsOver(t *testing.T) {
+// TestPollingPaintsOver: a terminal is redrawn, with the echo off.
+func TestPollingPaintsOver(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	terminal, read := terminaltest.Open(t, 60)
 	drawn := false
@@ -82,7 +83,7 @@ func TestLookingAgainPaintsOver(t *testing.T) {
 	args := []string{"repository", "list", "-w", "--interval", "100ms", "--socket", changing(t, 6, func() {
 		drawn = true
 		if terminaltest.Echoes(t, terminal) {
-			t.Error("the terminal echoes while it is drawn on")
+			t.Error("the terminal echoes during the drawing")
 		}
 		cancel()
 	})}
@@ -95,14 +96,14 @@ func TestLookingAgainPaintsOver(t *testing.T) {
 	if code != exit.OK || strings.Count(out, "\x1b[4A") < 4 {
 		t.Errorf("%d %q", code, out)
 	}
-	// The frames lie on each other: what is painted over is not erased on this screen, but every line begins anew.
+	// Screen does not erase lines, so the frames overlap; every line begins with the newest one.
 	if len(lines) != 5 || !strings.HasPrefix(lines[0], "sendensectl repository list, every 100ms: ") || !strings.Contains(lines[3], "2 GiB") {
 		t.Errorf("%q", lines)
 	}
 }
 
-// The agent may be restarted while it is looked at.
-func TestLookingAgainFindsTheAgentAgain(t *testing.T) {
+// TestPollingReconnects: the agent may restart during the polling.
+func TestPollingReconnects(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var asked atomic.Int64
 	socket := commandtest.FakeAgent(t, handler.Map{

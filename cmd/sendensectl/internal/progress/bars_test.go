@@ -18,7 +18,7 @@ func TestBarsFitTheTerminal(t *testing.T) {
 		few, many := barsOf("データベース本番サーバー第一号機\n", 2), barsOf(strings.Repeat("x", 255), 60)
 		v.Show(few(0.25))
 		v.Show(many(0.5))
-		v.container.Shutdown() // draws a last time what is there
+		v.container.Shutdown() // draws a last time
 		lines := terminaltest.Screen(read())
 		out := strings.Join(lines, "\n")
 		for _, want := range []string{"disk 0", "disk 1 ", "waiting  40 GiB", "25 %", "2.5 GiB/s  26m40s left", "データベース本番サ…", "0 of 60 disks"} {
@@ -37,7 +37,7 @@ func TestBarsFitTheTerminal(t *testing.T) {
 	}
 }
 
-// barsOf makes events of a backup of so many disks, of which the first is being copied.
+// barsOf makes events of a backup with so many disks. The first disk is being copied.
 func barsOf(vm string, disks int) func(fraction float64) rpc.Event {
 	return func(fraction float64) rpc.Event {
 		p := rpc.Progress{Fraction: fraction, BytesPerSecond: 5 << 29, ETASeconds: 1600, TotalBytes: int64(disks) * 40 << 30}

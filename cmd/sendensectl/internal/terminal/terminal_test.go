@@ -10,7 +10,7 @@ import (
 
 func TestWidthAndColour(t *testing.T) {
 	for _, name := range []string{"COLUMNS", "NO_COLOR", "TERM"} {
-		t.Setenv(name, "") // what the caller of the test has does not matter
+		t.Setenv(name, "") // tests do not depend on the caller's
 	}
 	terminal, read := terminaltest.Open(t, 100)
 	defer read()

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestTakenMeanwhile: what somebody has made under the name of a copy, while that was made, stays.
+// TestTakenMeanwhile: a file that gets the name of a copy during the copy is not replaced.
 func TestTakenMeanwhile(t *testing.T) {
 	dir := t.TempDir()
 	for _, kind := range []string{"file", "empty directory", "link"} {
@@ -62,7 +62,7 @@ func TestTakenMeanwhile(t *testing.T) {
 	}
 }
 
-// TestTargetOfADisk: a link that leads nowhere is not replaced, and an empty file only as long as it is empty.
+// TestTargetOfADisk: a dangling link is not replaced, and an empty file only as long as it is empty.
 func TestTargetOfADisk(t *testing.T) {
 	dir := t.TempDir()
 	link, empty := filepath.Join(dir, "link"), filepath.Join(dir, "empty")

@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/exit"
 )
 
-// loopDevice makes an empty block device of a size.
+// loopDevice makes an empty block device.
 func loopDevice(t *testing.T, size int64) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "device")
@@ -39,7 +39,7 @@ func command(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// put writes bytes at an offset; one before the beginning counts from the end.
+// put writes bytes at an offset; a negative one counts from the end.
 func put(t *testing.T, device string, at int64, content string) {
 	t.Helper()
 	f, err := os.OpenFile(device, os.O_RDWR, 0)
@@ -62,7 +62,7 @@ func put(t *testing.T, device string, at int64, content string) {
 	}
 }
 
-// refused opens a device, which must fail with these words; none are for one that may be written.
+// refused opens a device. That must fail with these words, or succeed if words is "".
 func refused(t *testing.T, device, words string) {
 	t.Helper()
 	d, err := OpenDisk(t.Context(), device, "raw", false)
@@ -83,7 +83,7 @@ func refused(t *testing.T, device, words string) {
 	forced.Close()
 }
 
-// TestDeviceThatHoldsData tries to break the promise of deviceHelp: whatever it names is found, wherever it lies.
+// TestDeviceThatHoldsData tries to break the promise of DeviceHelp: everything that it names is found.
 func TestDeviceThatHoldsData(t *testing.T) {
 	const small, large = 64 << 20, 3 << 30
 	for name, c := range map[string]struct {
@@ -115,13 +115,14 @@ func TestDeviceThatHoldsData(t *testing.T) {
 	}
 }
 
-// wipe zeroes the beginning of a device, where the first copy of a partition table is.
+// wipe zeroes the beginning of a device, with the first copy of a partition table.
 func wipe(t *testing.T, device string) {
 	t.Helper()
 	put(t, device, 0, strings.Repeat("\x00", 1<<20))
 }
 
-// raid writes the label of a member of a RAID, as drivers/md of Linux has it: of version 0.90 in the last 64 KiB, of 1.0 in the last 8.
+// raid writes the superblock of a RAID member, in the form of drivers/md of Linux: version 0.90 in the last 64 KiB, 1.0 in the last
+// 8 KiB.
 func raid(t *testing.T, device string, at int64, major byte) {
 	t.Helper()
 	label := make([]byte, 4096)
@@ -130,12 +131,12 @@ func raid(t *testing.T, device string, at int64, major byte) {
 	if major == 0 {
 		label[8] = 90
 	} else {
-		binary.LittleEndian.PutUint64(label[144:], uint64(at/512)) // where it lies itself
+		binary.LittleEndian.PutUint64(label[144:], uint64(at/512)) // its own position
 	}
 	put(t, device, at, string(label))
 }
 
-// zfs writes the uberblocks of a label of ZFS, of which the last one ends with the device.
+// zfs writes the uberblocks of a ZFS label. The last one ends at the end of the device.
 func zfs(t *testing.T, device string, at int64) {
 	t.Helper()
 	for i := range int64(16) {
@@ -143,7 +144,7 @@ func zfs(t *testing.T, device string, at int64) {
 	}
 }
 
-// TestDeviceInUse: who uses a device is named.
+// TestDeviceInUse: the error names the user of a device.
 func TestDeviceInUse(t *testing.T) {
 	device := loopDevice(t, 64<<20)
 	command(t, "mkfs.ext4", "-q", "-F", device)
@@ -158,7 +159,7 @@ func TestDeviceInUse(t *testing.T) {
 	refused(t, device, "swap at")
 }
 
-// TestDeviceInterrupted: Ctrl-C ends the search.
+// TestDeviceInterrupted: Ctrl-C stops the search.
 func TestDeviceInterrupted(t *testing.T) {
 	device := loopDevice(t, 64<<20)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -16,11 +16,11 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// unprivileged runs something with the rights that a user has to files, and not those of root: on a thread of its own, which ends.
+// unprivileged runs a function with the file rights of a user, not of root, on its own thread.
 func unprivileged(t *testing.T, f func(dir string)) {
 	t.Helper()
 	const uid = 4001
-	dir, err := os.MkdirTemp("/tmp", "unprivileged-") // what t.TempDir gives nobody else may enter
+	dir, err := os.MkdirTemp("/tmp", "unprivileged-") // another user cannot enter t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,8 +42,8 @@ func unprivileged(t *testing.T, f func(dir string)) {
 	<-done
 }
 
-// TestCopyOfWhatMayNotBeWritten: a directory that its owner may not write, as / and /usr/bin are of Red Hat's systems, gets its name
-// and its mode.
+// TestCopyOfWhatMayNotBeWritten: a directory that its owner cannot write, such as /usr/bin of Red Hat systems, gets its name and
+// its mode.
 func TestCopyOfWhatMayNotBeWritten(t *testing.T) {
 	mask := syscall.Umask(0o022)
 	syscall.Umask(mask)

@@ -15,7 +15,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// hostileTar is an archive of what a disk, or whoever has taken over what reads it, might send.
+// hostileTar is an archive as a hostile disk could produce it.
 func hostileTar(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -59,7 +59,7 @@ var whatIsFine = map[string]string{
 	"hole": strings.Repeat("\x00", 1<<20) + "end", "\x1b[31mred\n": "odd",
 }
 
-// TestSiftToDirectory: nothing is written outside of the copy, over anything, or through a link, and the rest is there.
+// TestSiftToDirectory: nothing is written outside of the copy, over a file or through a link. Everything else is copied.
 func TestSiftToDirectory(t *testing.T) {
 	dir := t.TempDir()
 	p, err := destination.FindFiles(filepath.Join(dir, "copy"), "/x")
@@ -111,7 +111,7 @@ func find(t *testing.T, dir, name string) (found []string) {
 	return found
 }
 
-// TestSiftToArchive: what leaves by the standard output could hurt whoever unpacks it.
+// TestSiftToArchive: the archive on the standard output is safe to unpack.
 func TestSiftToArchive(t *testing.T) {
 	var out bytes.Buffer
 	f := fileCopy{Path: "/x"}
@@ -140,7 +140,7 @@ func TestSiftToArchive(t *testing.T) {
 	}
 }
 
-// TestCutOff: a copy that is not whole gets no name.
+// TestCutOff: an incomplete copy gets no name.
 func TestCutOff(t *testing.T) {
 	whole := hostileTar(t)
 	for _, n := range []int{0, 100, 700, len(whole) / 2} {
@@ -171,8 +171,8 @@ func (broken) Read([]byte) (int, error) {
 	return 0, errors.Join(rpc.ErrFilesEnded, io.ErrUnexpectedEOF)
 }
 
-// TestPlace: nothing that is there is replaced.
-func TestPlace(t *testing.T) {
+// TestFindFiles: nothing that exists is replaced.
+func TestFindFiles(t *testing.T) {
 	dir := t.TempDir()
 	for name, err := range map[string]error{
 		"file": os.WriteFile(filepath.Join(dir, "file"), nil, 0o600), "link": os.Symlink("nowhere", filepath.Join(dir, "link")),
