@@ -21,7 +21,7 @@ func chainCommand(a *command.App) *cobra.Command {
 		Long: `Draw the restore points of a VM as a tree, the oldest first. The parent of each is the next one above it in its column. If a
 restore point has several children, all but the last branch off to the right. A full backup has no parent and begins a tree.
 
-SIZE is the disk space of the images of this restore point alone. WHOLE is the sum for its chain: a restore reads the whole
+SIZE is the disk space of the images of this restore point alone. CHAIN is the sum for its chain: a restore reads the whole
 chain.`,
 		Example: `  sendensectl backup chain pgtest1
   sendensectl backup chain pgtest1 --repository main -o json`,
@@ -50,16 +50,16 @@ func printChain(p *output.Printer, chain rpc.Chain) {
 			state = c.Problem
 		}
 		rows = append(rows, []string{
-			l.graph + c.BackupID, string(c.BackupType), human.Dated(c.CreatedAt, c.FutureDated), human.Size(c.AllocatedBytes), human.Size(l.whole),
+			l.graph + c.BackupID, string(c.BackupType), human.Dated(c.CreatedAt, c.FutureDated), human.Size(c.AllocatedBytes), human.Size(l.chain),
 			human.Size(c.TotalBytes), state, c.RepositoryID, tagList(c.Tags),
 		})
 	}
 	p.Table([]output.Column{
 		{Title: "restore point"},
 		{Title: "type", Rank: 2},
-		{Title: "taken", Rank: 1},
+		{Title: "created", Rank: 1},
 		{Title: "size"},
-		{Title: "whole", Rank: 4},
+		{Title: "chain", Rank: 4},
 		{Title: "disks", Rank: 5},
 		{Title: "verified", Rank: 3},
 		{Title: "repository", Rank: 6},
@@ -75,7 +75,7 @@ func printChain(p *output.Printer, chain rpc.Chain) {
 type treeLine struct {
 	graph string
 	point rpc.ChainPoint
-	whole int64 // disk space of its chain
+	chain int64 // disk space of its chain
 }
 
 // drawTree puts each restore point after its parent, and draws the lines between them. If the parent is missing, the restore point

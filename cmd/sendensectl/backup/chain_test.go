@@ -82,8 +82,8 @@ func TestTreeHoldsAll(t *testing.T) {
 		seen := map[string]bool{"": true}
 		for _, l := range drawTree(points) {
 			p := l.point
-			if seen[p.BackupID] || !seen[p.ParentBackupID] || l.whole != depth[p.BackupID]<<20 {
-				t.Fatalf("%s of %v: seen %v, its parent %v, the whole %d", p.BackupID, parents, seen[p.BackupID], seen[p.ParentBackupID], l.whole)
+			if seen[p.BackupID] || !seen[p.ParentBackupID] || l.chain != depth[p.BackupID]<<20 {
+				t.Fatalf("%s of %v: seen %v, its parent %v, the whole %d", p.BackupID, parents, seen[p.BackupID], seen[p.ParentBackupID], l.chain)
 			}
 			seen[p.BackupID] = true
 		}

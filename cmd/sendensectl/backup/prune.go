@@ -93,7 +93,7 @@ func printPrune(p *output.Printer, r rpc.PruneReport) {
 		p.Table([]output.Column{
 			{Title: "backup"},
 			{Title: "action"},
-			{Title: "takes", Rank: 1},
+			{Title: "size", Rank: 1},
 			{Title: "created", Rank: 2},
 			{Title: "policy", Rank: 3},
 			{Title: "repository", Rank: 5},

@@ -102,7 +102,7 @@ func printDisks(p *output.Printer, list []rpc.BackupDisk) {
 		{Title: "key"},
 		{Title: "size"},
 		{Title: "received"},
-		{Title: "as", Rank: 5},
+		{Title: "copied", Rank: 5},
 		{Title: "complete"},
 		{Title: "port", Rank: 3},
 		{Title: "export", Rank: 1},
