@@ -34,7 +34,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return command.New(buildVersion(), stdin, stdout, stderr).Run(ctx, args, nouns...)
 }
 
-// nouns are the commands; those that have verbs have a folder of their own.
+// nouns are the commands. Those with verbs have their own folders.
 var nouns = []command.Noun{
 	vm.Command, backup.Command, repository.Command, export.Command, restore.Command, daemon.Status, daemon.Doctor, report.Command,
 	completionCommand, daemon.LogLevel, versionCommand, manCommand,

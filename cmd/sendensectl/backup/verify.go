@@ -67,7 +67,7 @@ Exit codes of this command:
 
 // verify waits for a verification and shows its progress.
 func verify(ctx context.Context, a *command.App, c *rpc.Client, r rpc.VerifyRequest) (rpc.VerifyReport, error) {
-	view := progress.NewFileGauge(a.Stderr, a.TellEvery, "verify", func(file string) string { return "reading " + file })
+	view := progress.NewFileGauge(a.Stderr, a.ProgressEvery, "verify", func(file string) string { return "reading " + file })
 	defer view.Close()
 	report, err := c.VerifyBackup(ctx, r, func(p rpc.VerifyProgress) { view.Set(p.File, p.BytesDone, p.BytesTotal) })
 	if err != nil && ctx.Err() != nil {

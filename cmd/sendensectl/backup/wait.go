@@ -42,7 +42,7 @@ wait, not the backup.`,
 
 // waitFor watches a backup until it has ended, and shows it. It fails unless the backup is completed.
 func waitFor(ctx context.Context, a *command.App, c *rpc.Client, id string) error {
-	b, err := follow(ctx, a, c, rpc.WatchRequest{BackupID: id}, progress.New(a.Stderr, a.TellEvery))
+	b, err := follow(ctx, a, c, rpc.WatchRequest{BackupID: id}, progress.New(a.Stderr, a.ProgressEvery))
 	if err != nil {
 		return err
 	}

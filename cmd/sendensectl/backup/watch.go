@@ -50,5 +50,5 @@ func watchView(a *command.App) progress.View {
 	if a.Output == command.JSON {
 		return progress.NewJSONLines(a.Stdout, a.Stderr)
 	}
-	return progress.New(a.Stderr, a.TellEvery)
+	return progress.New(a.Stderr, a.ProgressEvery)
 }

@@ -124,7 +124,7 @@ func TestLines(t *testing.T) {
 	for every, want := range map[time.Duration]string{time.Hour: first + last, 0: first + half + half + last} {
 		var out, errs bytes.Buffer
 		a := command.New("", nil, &out, &errs)
-		a.TellEvery = every
+		a.ProgressEvery = every
 		if code := a.Run(t.Context(), []string{"backup", "watch", "backup-a-1", "--socket", socket}, Command); code != exit.OK || out.String() != "" || errs.String() != want {
 			t.Errorf("%d %q\n got %q\nwant %q", code, out.String(), errs.String(), want)
 		}

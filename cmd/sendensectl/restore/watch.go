@@ -44,9 +44,9 @@ If the agent restarts, the command reconnects. With --output json, every event i
 // followRestores watches until the restore has ended, or, for more than one, without end. It reconnects if the agent stops
 // answering.
 func followRestores(ctx context.Context, a *command.App, c *rpc.Client, r rpc.RestoreWatchRequest) error {
-	told := map[string]rpc.RestoreState{}
+	shown := map[string]rpc.RestoreState{}
 	for {
-		last, err := tellRestores(a, c.WatchRestores(ctx, r), told)
+		last, err := showRestores(a, c.WatchRestores(ctx, r), shown)
 		switch {
 		case ctx.Err() != nil:
 			return interruptedRestores(r.RestoreID)
@@ -73,8 +73,8 @@ func interruptedRestores(id string) error {
 	return e
 }
 
-// tellRestores prints each change of state, and returns the last record.
-func tellRestores(a *command.App, events func(func(rpc.Event, error) bool), told map[string]rpc.RestoreState) (*rpc.Restore, error) {
+// showRestores prints each change of state, and returns the last record.
+func showRestores(a *command.App, events func(func(rpc.Event, error) bool), shown map[string]rpc.RestoreState) (*rpc.Restore, error) {
 	var last *rpc.Restore
 	for e, err := range events {
 		switch {
@@ -82,12 +82,12 @@ func tellRestores(a *command.App, events func(func(rpc.Event, error) bool), told
 			return last, err
 		case a.Output == command.JSON:
 			progress.NewJSONLines(a.Stdout, a.Stderr).Show(e)
-		case e.Restore != nil && told[e.Restore.RestoreID] != e.Restore.State:
+		case e.Restore != nil && shown[e.Restore.RestoreID] != e.Restore.State:
 			fmt.Fprintln(a.Stdout, human.Safe(describe.Restore(*e.Restore)))
 		}
 		if e.Restore != nil {
 			last = e.Restore
-			told[last.RestoreID] = last.State
+			shown[last.RestoreID] = last.State
 		}
 	}
 	return last, nil

@@ -26,7 +26,7 @@ type App struct {
 
 	ReconnectEvery time.Duration // between two attempts to reach an agent that does not answer
 	ReconnectFor   time.Duration // long enough for a restart or an upgrade of the agent; backups continue meanwhile
-	TellEvery      time.Duration // between two progress lines, where there are no bars
+	ProgressEvery  time.Duration // between two progress lines, where there are no bars
 
 	ran bool // the command line was valid: a later error is not a usage error
 }
@@ -35,7 +35,7 @@ type App struct {
 func New(version string, stdin io.Reader, stdout, stderr io.Writer) *App {
 	return &App{
 		Stdin: stdin, Stdout: stdout, Stderr: stderr, Version: version,
-		ReconnectEvery: time.Second, ReconnectFor: 5 * time.Minute, TellEvery: 10 * time.Second,
+		ReconnectEvery: time.Second, ReconnectFor: 5 * time.Minute, ProgressEvery: 10 * time.Second,
 	}
 }
 

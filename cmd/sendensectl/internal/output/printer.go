@@ -29,8 +29,8 @@ type Printer struct {
 }
 
 // New makes a printer for a writer. A wide one has no limit of width.
-func New(w io.Writer, wide bool, colour string) *Printer {
-	p := &Printer{Width: terminal.Width(w), Color: terminal.WantsColor(colour, w)}
+func New(w io.Writer, wide bool, color string) *Printer {
+	p := &Printer{Width: terminal.Width(w), Color: terminal.WantsColor(color, w)}
 	if wide {
 		p.Width = 0
 	}

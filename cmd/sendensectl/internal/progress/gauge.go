@@ -59,11 +59,11 @@ func (g *barGauge) Close() {
 
 // lineGauge prints lines.
 type lineGauge struct {
-	w     io.Writer
-	name  string
-	size  int64
-	told  time.Time
-	every time.Duration
+	w         io.Writer
+	name      string
+	size      int64
+	printedAt time.Time
+	every     time.Duration
 }
 
 // NewLineGauge makes a gauge of lines, also on a terminal.
@@ -72,15 +72,15 @@ func NewLineGauge(w io.Writer, every time.Duration, name string, size int64) Gau
 }
 
 func (g *lineGauge) Say(what string) {
-	g.told = time.Now()
+	g.printedAt = time.Now()
 	fmt.Fprintf(g.w, "%s: %s\n", g.name, human.Safe(what))
 }
 
 func (g *lineGauge) Set(fraction float64) {
-	if time.Since(g.told) < g.every {
+	if time.Since(g.printedAt) < g.every {
 		return
 	}
-	g.told = time.Now()
+	g.printedAt = time.Now()
 	fmt.Fprintf(g.w, "%s: %s of %s\n", g.name, human.Percent(fraction), human.Size(g.size))
 }
 

@@ -13,13 +13,13 @@ import (
 
 // Lines prints a line for each change of the state of a backup, and progress at an interval while it runs.
 type Lines struct {
-	w     io.Writer
-	every time.Duration // between two progress lines of one backup
-	told  map[string]told
+	w       io.Writer
+	every   time.Duration // between two progress lines of one backup
+	printed map[string]printed
 }
 
-// told is what was last printed of a backup.
-type told struct {
+// printed is what was last printed of a backup.
+type printed struct {
 	state   rpc.BackupState
 	damaged bool
 	at      time.Time
@@ -27,7 +27,7 @@ type told struct {
 
 // NewLines makes a view of lines.
 func NewLines(w io.Writer, every time.Duration) *Lines {
-	return &Lines{w: w, every: every, told: map[string]told{}}
+	return &Lines{w: w, every: every, printed: map[string]printed{}}
 }
 
 func (l *Lines) Show(e rpc.Event) {
@@ -37,7 +37,7 @@ func (l *Lines) Show(e rpc.Event) {
 	if e.Backup == nil {
 		return
 	}
-	b, last := *e.Backup, l.told[e.Backup.BackupID]
+	b, last := *e.Backup, l.printed[e.Backup.BackupID]
 	switch {
 	case b.State != last.state || b.Damaged() != last.damaged:
 		l.Say(describe.State(b))
@@ -46,7 +46,7 @@ func (l *Lines) Show(e rpc.Event) {
 	default:
 		return
 	}
-	l.told[b.BackupID] = told{b.State, b.Damaged(), time.Now()}
+	l.printed[b.BackupID] = printed{b.State, b.Damaged(), time.Now()}
 }
 
 func (l *Lines) Say(line string) { fmt.Fprintln(l.w, human.Safe(line)) }

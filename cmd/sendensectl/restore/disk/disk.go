@@ -129,7 +129,7 @@ func copyServed(ctx context.Context, a *command.App, served rpc.RestoreDisk, d *
 	if err := t.Fits(served.CapacityBytes); err != nil {
 		return err
 	}
-	view := progress.NewGauge(a.Stderr, a.TellEvery, fmt.Sprintf("disk %d", d.DiskID), served.CapacityBytes)
+	view := progress.NewGauge(a.Stderr, a.ProgressEvery, fmt.Sprintf("disk %d", d.DiskID), served.CapacityBytes)
 	defer view.Close()
 	view.Say("copying")
 	if err := convert(ctx, served.NBDURL, t, d.Format, view); err != nil {

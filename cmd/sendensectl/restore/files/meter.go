@@ -12,21 +12,21 @@ import (
 
 // A meter counts and shows the received bytes.
 type meter struct {
-	r     io.Reader
-	view  progress.Gauge
-	size  int64 // 0: not known
-	bytes int64
-	told  time.Time
-	every time.Duration
+	r         io.Reader
+	view      progress.Gauge
+	size      int64 // 0: not known
+	bytes     int64
+	printedAt time.Time
+	every     time.Duration
 }
 
 func newMeter(a *command.App, r io.Reader, name string, e rpc.FileEntry) *meter {
-	m := &meter{r: r, told: time.Now(), every: a.TellEvery}
+	m := &meter{r: r, printedAt: time.Now(), every: a.ProgressEvery}
 	if e.Kind() == rpc.ModeRegular {
 		m.size = e.SizeBytes
-		m.view = progress.NewGauge(a.Stderr, a.TellEvery, name, m.size)
+		m.view = progress.NewGauge(a.Stderr, a.ProgressEvery, name, m.size)
 	} else {
-		m.view = progress.NewLineGauge(a.Stderr, a.TellEvery, name, 0)
+		m.view = progress.NewLineGauge(a.Stderr, a.ProgressEvery, name, 0)
 	}
 	m.view.Say("copying")
 	return m
@@ -38,8 +38,8 @@ func (m *meter) Read(p []byte) (int, error) {
 	switch {
 	case m.size > 0:
 		m.view.Set(float64(m.bytes) / float64(m.size))
-	case time.Since(m.told) > m.every:
-		m.told = time.Now()
+	case time.Since(m.printedAt) > m.every:
+		m.printedAt = time.Now()
 		m.view.Say(human.Size(m.bytes))
 	}
 	return n, err

@@ -38,7 +38,7 @@ func Start(ctx context.Context, a *command.App, c *rpc.Client, r rpc.RestoreRequ
 		restore, err := c.StartRestore(context.WithoutCancel(ctx), r)
 		answered <- answer{restore, err}
 	}()
-	view := progress.NewFileGauge(a.Stderr, a.TellEvery, "digests", func(file string) string { return "comparing " + file + " with its digest" })
+	view := progress.NewFileGauge(a.Stderr, a.ProgressEvery, "digests", func(file string) string { return "comparing " + file + " with its digest" })
 	var look <-chan time.Time // ticks when it is time to ask for the progress
 	if r.VerifyDigests {
 		tick := time.NewTicker(500 * time.Millisecond)
