@@ -38,6 +38,7 @@ type diskCopy struct {
 	force, skipVerify, despite, digests bool
 }
 
+// Command makes "restore disk".
 func Command(a *command.App) *cobra.Command {
 	var d diskCopy
 	c := &cobra.Command{

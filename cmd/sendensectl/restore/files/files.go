@@ -31,6 +31,7 @@ type filesWanted struct {
 	despite  bool   // in spite of damage
 }
 
+// Command makes "restore files".
 func Command(a *command.App) *cobra.Command {
 	var w filesWanted
 	c := &cobra.Command{
