@@ -26,7 +26,7 @@ func listen(t *testing.T, addr string) (*net.TCPListener, uint16) {
 func wantEstablished(t *testing.T, port uint16, want int) {
 	t.Helper()
 	var got int
-	for deadline := time.Now().Add(2 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		var err error
 		if got, err = Established(port); err != nil {
 			t.Fatal(err)

@@ -256,9 +256,7 @@ func TestLives(t *testing.T) {
 		mustStart(t, m, s)
 	}
 	for _, s := range []Spec{ended, failed} {
-		if _, err := m.await(t.Context(), s.Name, Unit.Ended); err != nil {
-			t.Fatal(err)
-		}
+		mustAwait(t, m, s.Name, "ended", Unit.Ended)
 	}
 	whole, err := m.List(t.Context(), "test-TestLives-")
 	if err != nil || len(whole) != 3 {
