@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sendense/backup-agent/units/pair"
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
@@ -146,7 +147,7 @@ func TestNoSecondLifeWhileStopping(t *testing.T) {
 		t.Error("it still runs")
 	}
 	assertGone(t, m, s.Name)
-	out := run(t, "journalctl", "--sync") + run(t, "journalctl", "-o", "cat", "UNIT="+s.Name+serviceSuffix)
+	out := run(t, "journalctl", "--sync") + run(t, "journalctl", "-o", "cat", "UNIT="+s.Name+pair.ServiceSuffix)
 	if n := strings.Count(out, "Starting "); n != 1 {
 		t.Errorf("started %d times:\n%s", n, out)
 	}
@@ -194,7 +195,7 @@ func TestStopTimeout(t *testing.T) {
 	s := shell(t, m, `trap "" TERM; while :; do sleep 0.05; done`)
 	s.StopTimeout = 300 * time.Millisecond
 	awaitTrap(t, mustStart(t, m, s).MainPID, syscall.SIGTERM)
-	run(t, "systemctl", "stop", s.Name+socketSuffix)
+	run(t, "systemctl", "stop", s.Name+pair.SocketSuffix)
 	u, err := m.Get(t.Context(), s.Name)
 	if err != nil || u.Result != "timeout" || u.ExecMainCode != 2 || u.ExecMainStatus != 9 || u.Clean() {
 		t.Errorf("killed by the stop: %+v, %v", u, err)
@@ -224,7 +225,7 @@ func TestHalves(t *testing.T) {
 	run(t, "systemd-run", "--quiet", "--unit="+name, "--slice="+testSlice,
 		"--socket-property=ListenStream="+freeAddress(t), "/bin/true")
 	lone := newName(t, m)
-	run(t, "systemd-run", "--quiet", "--unit="+lone+serviceSuffix, "sleep", "1000")
+	run(t, "systemd-run", "--quiet", "--unit="+lone+pair.ServiceSuffix, "sleep", "1000")
 	list, err := m.List(t.Context(), "test-TestHalves-")
 	if err != nil || len(list) != 2 {
 		t.Fatalf("listed %+v, %v", list, err)

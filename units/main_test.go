@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sendense/backup-agent/units/pair"
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
@@ -86,9 +87,9 @@ func freeAddress(t testing.TB) string {
 }
 
 // shell makes a Spec whose process runs a script in the background, as qemu-nbd --fork does.
-func shell(t testing.TB, m *Manager, script string) Spec {
+func shell(t testing.TB, m *Manager, script string) pair.Spec {
 	t.Helper()
-	return Spec{
+	return pair.Spec{
 		Name:          newName(t, m),
 		Argv:          []string{"/bin/sh", "-c", "(" + script + ") & exit 0"},
 		ListenAddress: freeAddress(t),
@@ -103,7 +104,7 @@ func exits(status int) string {
 	return fmt.Sprintf(`trap "exit %d" USR1; while :; do sleep 0.05; done`, status)
 }
 
-func mustStart(t testing.TB, m *Manager, s Spec) Unit {
+func mustStart(t testing.TB, m *Manager, s pair.Spec) Unit {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -138,9 +139,9 @@ func newImage(t testing.TB, size string) string {
 }
 
 // qemuNBD exports an image with the whole sandbox.
-func qemuNBD(t testing.TB, m *Manager, image string) Spec {
+func qemuNBD(t testing.TB, m *Manager, image string) pair.Spec {
 	t.Helper()
-	return Spec{
+	return pair.Spec{
 		Name: newName(t, m),
 		Argv: []string{
 			"/usr/bin/qemu-nbd", "--fork", "-t", "-e", "10", "-x", "disk0", "-f", "qcow2",
