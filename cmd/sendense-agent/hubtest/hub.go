@@ -26,7 +26,7 @@ import (
 
 const (
 	SNAURL   = "http://127.0.0.1:9081"
-	Patience = time.Minute // bounds every wait: what takes longer hangs
+	Patience = 5 * time.Minute // bounds every wait, for a machine that is very busy: what takes longer hangs
 )
 
 // A Hub is a machine with the daemon and an SNA on it, as processes, used from outside.
