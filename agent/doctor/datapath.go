@@ -8,9 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/doctor/trial"
+	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
@@ -30,22 +31,22 @@ func (h *host) dataPath(ctx context.Context, r config.Repository) []Finding {
 	trial.Sweep(ctx, h.bus, r)
 	mode, _, _ := qemu.DetectIO(r.Path) // the check before this one tells
 	o := trial.Options{
-		Config: h.config, Bus: h.bus, Owner: h.owner, Repository: r, Mode: mode, Tools: agent.ImageTools(h.config, h.credential),
+		Config: h.config, Bus: h.bus, Owner: h.owner, Repository: r, Mode: mode, Tools: repositories.ImageTools(h.config, h.credential),
 	}
 	if id := r.EncryptionKey; id != "" {
 		path, _, _ := keySource(id) // the check before this one tells
-		secret, err := agent.ReadKey(path)
+		secret, err := repositories.ReadKey(path)
 		if err != nil {
 			return about.skip("not tried: "+err.Error(), "resolve the findings of encryption")
 		}
-		o.Tools, o.Keys = o.Tools.WithKey(secret), []agent.ImageKey{{ID: id, File: path}}
+		o.Tools, o.Keys = o.Tools.WithKey(secret), []repositories.ImageKey{{ID: id, File: path}}
 	}
 	t := trial.New(o)
 	begin := time.Now()
 	step, hint, err := t.Run(ctx)
 	var start *units.StartError
 	if errors.As(err, &start) && qemu.CannotRefuse(strings.Join(start.Journal, "\n")) {
-		hint = agent.RefusalHint
+		hint = export.RefusalHint
 	}
 	found := about.ok(fmt.Sprintf("an image was made, served in its sandbox (%s), %swritten, flushed, read back and checked in %s",
 		mode, t.Refused(), time.Since(begin).Round(time.Millisecond)))

@@ -8,9 +8,8 @@ import (
 	"strings"
 
 	"github.com/sendense/backup-agent/agent/doctor/trial"
+	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/nbd/qemu"
-
-	"github.com/sendense/backup-agent/agent"
 )
 
 // A feature is one of QEMU's that the agent uses.
@@ -36,7 +35,7 @@ var features = []feature{
 		name: "throttle filter", io: qemu.BufferedIO, limit: qemu.MinRateLimit, required: true,
 		hint: "rate limits need QEMU's throttle driver: install all of QEMU's block drivers",
 	},
-	{name: "refusal of WRITE_ZEROES", io: qemu.BufferedIO, refuse: true, required: true, hint: agent.RefusalHint},
+	{name: "refusal of WRITE_ZEROES", io: qemu.BufferedIO, refuse: true, required: true, hint: export.RefusalHint},
 }
 
 // features tries what the agent uses of QEMU, with an image in a directory for temporary files.

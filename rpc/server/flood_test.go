@@ -43,7 +43,7 @@ func dialAs(t *testing.T, socket string, uid int) net.Conn {
 		t.Fatal(a.err)
 	}
 	t.Cleanup(func() { a.nc.Close() })
-	a.nc.SetDeadline(time.Now().Add(20 * time.Second))
+	a.nc.SetDeadline(time.Now().Add(patience))
 	return a.nc
 }
 
@@ -117,7 +117,7 @@ func TestFloodOfLargeMessages(t *testing.T) {
 			}
 		}()
 	}
-	for deadline := time.Now().Add(15 * time.Second); held.Load() < share-2*size; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); held.Load() < share-2*size; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d bytes are held", held.Load())
 		}

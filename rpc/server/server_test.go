@@ -151,7 +151,7 @@ func TestConnectionCap(t *testing.T) {
 		t.Errorf("third connection, of our client: %v", err)
 	}
 	held[0].Close()
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		if reason(t, converse(t, socket, sum1)) == "" {
 			break
 		}
@@ -260,7 +260,7 @@ func TestSocatAndNetcat(t *testing.T) {
 		pkg  string
 		args []string
 	}{
-		{"socat", []string{"socat", "-t5", "-", "UNIX-CONNECT:" + socket}},
+		{"socat", []string{"socat", "-t300", "-", "UNIX-CONNECT:" + socket}},
 		{"netcat-openbsd", []string{"nc", "-N", "-U", socket}},
 	} {
 		t.Run(tool.args[0], func(t *testing.T) {

@@ -17,8 +17,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
@@ -40,7 +41,7 @@ type Options struct {
 	Repository config.Repository
 	Mode       qemu.IOMode
 	Tools      qemu.Tools
-	Keys       []agent.ImageKey // where its backups are encrypted
+	Keys       []repositories.ImageKey // where its backups are encrypted
 }
 
 // A Trial is a backup of nothing: an image in the repository, served by the unit pair that a backup would start.
@@ -68,7 +69,7 @@ func (t Trial) Run(ctx context.Context) (step, hint string, err error) {
 		{"make a directory", "the repository must be writable by the daemon", t.makeDir},
 		{"make an image", "the exporter user must have access to every directory above the repository (chmod o+x), and qemu-img must work", t.makeImage},
 		{"start the unit pair", "look at the last lines of the unit in the journal; polkit or a sandbox of the daemon may not allow it to start units", t.start},
-		{"see zeroes refused", agent.RefusalHint, t.refuse},
+		{"see zeroes refused", export.RefusalHint, t.refuse},
 		{"write zeroes", "written zeroes must take no space, otherwise every image is as large as its disk: install another qemu-utils", t.zeroes},
 		{"write, flush and read back", "the exporter runs, but its disk fails: look in the kernel's log for errors of the disk or the file system", t.use},
 		{"end the exporter", "look at 'journalctl -u " + t.Name + "'", t.end},
@@ -101,7 +102,7 @@ func (t Trial) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		spec, err := agent.Exporter{
+		spec, err := export.Exporter{
 			Unit: t.Name, Description: "trial of sendense-agent doctor", Image: t.Image, Export: Export, Address: address,
 			IO: t.Mode, RefuseZeroes: !t.Config.SNA.AcceptWriteZeroes, Repository: t.Repository.Path, Directory: t.Dir, Keys: t.Keys,
 		}.Spec(t.Config)

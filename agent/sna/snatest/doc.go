@@ -27,7 +27,7 @@
 //   - It reports nothing to the SNA before its snapshot, and never a failure.
 //
 // docs/contract.md has all of it, and says what was measured and what was read in the
-// source; docs/decisions/0021-simulator.md says what may be turned off.
+// source; docs/decisions/0021-sna-simulator.md says what may be turned off.
 //
 // One run, with the points at which [Server.Hold] can stop it:
 //
