@@ -11,6 +11,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qcow2"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // Whatever reads a chain, be it a restore, a verification, an incremental that is to stand on it or a merge, looks at its manifests by
@@ -56,7 +58,7 @@ func (a *Agent) checkImage(repo *repository.Repository, p record.Backup, d repos
 		return finding(looked)
 	}
 	info, short := a.tools.Whole(path)
-	if short != nil && !errors.Is(short, nbd.ErrCutShort) {
+	if short != nil && !errors.Is(short, qcow2.ErrCutShort) {
 		if err := finding(short); looked == nil || !isDamage(err) {
 			return err
 		}
@@ -67,8 +69,8 @@ func (a *Agent) checkImage(repo *repository.Repository, p record.Backup, d repos
 		return damagef("image %s has %d bytes, its manifest says %d", path, info.VirtualBytes, d.CapacityBytes)
 	case info.BackingFile != d.Backing:
 		return damagef("image %s stands on %q, its manifest says %q", path, info.BackingFile, d.Backing)
-	case info.BackingFile != "" && info.BackingFormat != nbd.ImageFormat:
-		return damagef("image %s stands on %q as an image of format %q: want %s", path, info.BackingFile, info.BackingFormat, nbd.ImageFormat)
+	case info.BackingFile != "" && info.BackingFormat != qemu.ImageFormat:
+		return damagef("image %s stands on %q as an image of format %q: want %s", path, info.BackingFile, info.BackingFormat, qemu.ImageFormat)
 	case info.Encrypted != (d.KeyID() != ""):
 		return damagef("image %s is encrypted: %v, its manifest says %v", path, info.Encrypted, d.KeyID() != "")
 	}
@@ -84,7 +86,7 @@ func (a *Agent) checkImage(repo *repository.Repository, p record.Backup, d repos
 // checkContent checks the metadata of an image and, of one that is encrypted, proves that the key opens it, which nothing but that
 // tells.
 func (a *Agent) checkContent(ctx context.Context, repo *repository.Repository, p record.Backup, d repository.ManifestDisk) error {
-	return a.withKey(repo, p, d, func(tools nbd.Tools, path string) error {
+	return a.withKey(repo, p, d, func(tools qemu.Tools, path string) error {
 		_, err := tools.Check(ctx, path)
 		return err
 	})
@@ -95,17 +97,17 @@ func (a *Agent) checkKey(ctx context.Context, repo *repository.Repository, p rec
 	if d.KeyID() == "" {
 		return nil
 	}
-	return a.withKey(repo, p, d, func(tools nbd.Tools, path string) error { return tools.Unlock(ctx, path) })
+	return a.withKey(repo, p, d, func(tools qemu.Tools, path string) error { return tools.Unlock(ctx, path) })
 }
 
-func (a *Agent) withKey(repo *repository.Repository, p record.Backup, d repository.ManifestDisk, f func(tools nbd.Tools, path string) error) error {
+func (a *Agent) withKey(repo *repository.Repository, p record.Backup, d repository.ManifestDisk, f func(tools qemu.Tools, path string) error) error {
 	path := filepath.Join(dirOf(repo, p), d.File)
 	tools, err := a.keyedTools(repo, d.KeyID())
 	if err != nil {
 		return err
 	}
 	err = f(tools, path)
-	if errors.Is(err, nbd.ErrWrongKey) {
+	if errors.Is(err, qemu.ErrWrongKey) {
 		return wrongKey(repo, d.KeyID(), path)
 	}
 	return finding(err)

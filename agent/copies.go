@@ -9,7 +9,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // recordCopies puts on record how each disk was copied, and which disk is another one than that of the parent. It is done once:
@@ -88,8 +88,8 @@ func (r *run) standAlone(ctx context.Context, d record.DiskRun) (record.DiskRun,
 		return d, err
 	}
 	failpoint.Reach("before an image stands alone")
-	err = r.agent.tools.WithKey(links[0].Key).StandAlone(ctx, nbd.AloneSpec{
-		Image: links[0], Backing: d.Backing, Base: links[1:], SizeBytes: d.CapacityBytes, Cache: nbd.BufferedIO.Cache,
+	err = r.agent.tools.WithKey(links[0].Key).Flatten(ctx, qemu.FlattenSpec{
+		Image: links[0], Backing: d.Backing, Base: links[1:], SizeBytes: d.CapacityBytes, Cache: qemu.BufferedIO.Cache,
 	})
 	if err != nil {
 		return d, err
@@ -110,7 +110,7 @@ func (r *run) standAlone(ctx context.Context, d record.DiskRun) (record.DiskRun,
 }
 
 // linksOf are the images that a disk of a backup consists of, the newest first, with what opens each.
-func (a *Agent) linksOf(b record.Backup, d record.DiskRun) ([]nbd.Link, error) {
+func (a *Agent) linksOf(b record.Backup, d record.DiskRun) ([]qemu.Layer, error) {
 	repo, err := a.findRepository(b.Repository)
 	if err != nil {
 		return nil, err
@@ -120,13 +120,13 @@ func (a *Agent) linksOf(b record.Backup, d record.DiskRun) ([]nbd.Link, error) {
 		return nil, err
 	}
 	path := d.Image
-	var links []nbd.Link
+	var links []qemu.Layer
 	for i := 0; ; i++ {
 		tools, err := a.keyedTools(repo, d.KeyID)
 		if err != nil {
 			return nil, err
 		}
-		links = append(links, nbd.Link{Path: path, Key: tools.Key})
+		links = append(links, qemu.Layer{Path: path, Key: tools.Key})
 		if d.Backing == "" {
 			return links, nil
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // TestDataPathIsTold: a repository that QEMU cannot write in the fastest way is told of when the agent starts, with the reason,
@@ -57,9 +57,9 @@ func TestDataPathIsTold(t *testing.T) {
 		disk  repository.ManifestDisk
 		where string
 	}{
-		{record.Full, repository.ManifestDisk{ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true}, "slow"},
+		{record.Full, repository.ManifestDisk{ClusterBytes: qemu.FullClusterBytes, ExtendedL2: true}, "slow"},
 		{record.Incremental, repository.ManifestDisk{ClusterBytes: 64 << 10}, "slow"},
-		{record.Full, repository.ManifestDisk{ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true}, "main"},
+		{record.Full, repository.ManifestDisk{ClusterBytes: qemu.FullClusterBytes, ExtendedL2: true}, "main"},
 	} {
 		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "layout", Type: want.kind, Repository: want.where})
 		must(t, err)

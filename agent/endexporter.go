@@ -9,6 +9,7 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/sockets"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -117,7 +118,7 @@ func flushExport(ctx context.Context, address, export string) error {
 // stop the exporter would be to stop it by force.
 func (r *run) quiet(ctx context.Context, d record.DiskRun) (units.Unit, error) {
 	for deadline := time.Now().Add(busTimeout); ; {
-		n, err := nbd.Established(d.Port)
+		n, err := sockets.Established(d.Port)
 		if err != nil {
 			return units.Unit{}, r.diskError(Internal, d, err)
 		}

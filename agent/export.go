@@ -13,13 +13,16 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/nbd/sockets"
 	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // exportPlan is what the exports of one backup have in common.
 type exportPlan struct {
 	repo      *repository.Repository
-	mode      nbd.IOMode
+	mode      qemu.IOMode
 	backup    record.Backup
 	ancestors []record.Backup // the restore points that an incremental stands on, the newest first
 
@@ -81,10 +84,10 @@ func (r *run) makeImage(ctx context.Context, repo *repository.Repository, d reco
 
 // imageSpec says what image a disk gets. Large clusters make a full copy fast; on an overlay they would copy 1 MiB from
 // the backing image for every 64 KiB that changed. An overlay is as large as the disk is now, whatever its parent is.
-func imageSpec(d record.DiskRun) nbd.ImageSpec {
-	spec := nbd.ImageSpec{Path: d.Image, SizeBytes: d.CapacityBytes, BackingFile: d.Backing}
+func imageSpec(d record.DiskRun) qemu.ImageSpec {
+	spec := qemu.ImageSpec{Path: d.Image, SizeBytes: d.CapacityBytes, BackingFile: d.Backing}
 	if d.Backing == "" {
-		spec.ClusterBytes, spec.ExtendedL2 = nbd.FullClusterBytes, true
+		spec.ClusterBytes, spec.ExtendedL2 = qemu.FullClusterBytes, true
 	}
 	return spec
 }
@@ -95,7 +98,7 @@ const maxForeignPorts = 16
 // startExporter starts the pair of units of one disk.
 func (r *run) startExporter(ctx context.Context, p exportPlan, d record.DiskRun) (units.Unit, record.DiskRun, error) {
 	u, err := r.agent.startOnFreePort(ctx,
-		func() (units.Spec, error) { return r.exporterSpec(p, d) },
+		func() (pair.Spec, error) { return r.exporterSpec(p, d) },
 		func() (err error) {
 			d, err = r.nextPort(d)
 			return err
@@ -114,7 +117,7 @@ var errForeignPorts = fmt.Errorf("the last %d ports tried are all held by other 
 
 // startOnFreePort starts the pair of units that spec describes. A port that another process holds is noted, and next leases
 // another one in its place.
-func (a *Agent) startOnFreePort(ctx context.Context, spec func() (units.Spec, error), next func() error) (units.Unit, error) {
+func (a *Agent) startOnFreePort(ctx context.Context, spec func() (pair.Spec, error), next func() error) (units.Unit, error) {
 	for range maxForeignPorts {
 		s, err := spec()
 		if err != nil {
@@ -156,7 +159,7 @@ func (a *Agent) probeExport(ctx context.Context, port uint16, export, unit strin
 func (r *run) nextPort(d record.DiskRun) (record.DiskRun, error) {
 	a := r.agent
 	a.foreign.note(d.Port)
-	a.log.Warn("port is held by another process", logPort, d.Port, logHolder, nbd.Listener(d.Port), logBackupID, r.id, logDisk, d.DiskID)
+	a.log.Warn("port is held by another process", logPort, d.Port, logHolder, sockets.Listener(d.Port), logBackupID, r.id, logDisk, d.DiskID)
 	failpoint.Reach("before relet")
 	b, err := a.store.Relet(r.id, d.DiskID, a.choosePorts, time.Now(), func(b *record.Backup, l record.Lease) {
 		run := b.Run(l.DiskID)
@@ -165,7 +168,7 @@ func (r *run) nextPort(d record.DiskRun) (record.DiskRun, error) {
 	})
 	failpoint.Reach("after relet")
 	if err != nil {
-		e := errorf(NoFreePort, "port %d is held by another process (%s): %w", d.Port, nbd.Listener(d.Port), err)
+		e := errorf(NoFreePort, "port %d is held by another process (%s): %w", d.Port, sockets.Listener(d.Port), err)
 		e.BackupID, e.DiskID = r.id, new(d.DiskID)
 		return d, e
 	}
@@ -173,10 +176,10 @@ func (r *run) nextPort(d record.DiskRun) (record.DiskRun, error) {
 }
 
 // exporterSpec is the unit pair of one disk.
-func (r *run) exporterSpec(p exportPlan, d record.DiskRun) (units.Spec, error) {
+func (r *run) exporterSpec(p exportPlan, d record.DiskRun) (pair.Spec, error) {
 	keys, err := r.agent.keyFiles(p.repo, linkKeys(d, p.ancestors))
 	if err != nil {
-		return units.Spec{}, err
+		return pair.Spec{}, err
 	}
 	return Exporter{
 		Unit:        d.Unit,
@@ -203,7 +206,7 @@ func (r *run) diskError(reason Reason, d record.DiskRun, err error) error {
 }
 
 // RefusalHint is what to do where a QEMU cannot refuse WRITE_ZEROES.
-const RefusalHint = "set nbd.qemu_nbd to a qemu-nbd that has the block driver " + nbd.BlkdebugDriver + " (those of Debian and Ubuntu do), or, if the node's client " +
+const RefusalHint = "set nbd.qemu_nbd to a qemu-nbd that has the block driver " + qemu.BlkdebugDriver + " (those of Debian and Ubuntu do), or, if the node's client " +
 	"reads all that it calls zero, set sna.accept_write_zeroes: with any other client, data would be missing from the restore points"
 
 // unitError makes an error about one disk of a backup or restore.
@@ -225,8 +228,8 @@ func unitError(reason Reason, of string, diskID int, unit string, err error) *Er
 	if errors.As(err, &start) {
 		e.Journal = start.Journal
 	}
-	if nbd.CannotRefuse(strings.Join(e.Journal, "\n")) {
-		e.Message = fmt.Sprintf("%s: disk %d: this QEMU cannot refuse WRITE_ZEROES, as it may not use its driver %s: %v", of, diskID, nbd.BlkdebugDriver, err)
+	if qemu.CannotRefuse(strings.Join(e.Journal, "\n")) {
+		e.Message = fmt.Sprintf("%s: disk %d: this QEMU cannot refuse WRITE_ZEROES, as it may not use its driver %s: %v", of, diskID, qemu.BlkdebugDriver, err)
 		e.Hint = RefusalHint
 	}
 	return e

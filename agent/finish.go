@@ -14,6 +14,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/nbd/sockets"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -41,7 +43,7 @@ func (r *run) finish() error {
 	if published {
 		return r.completed()
 	}
-	if restarted(b, a.bootID) && !ended(b) {
+	if b.HostRestarted(a.bootID) && !ended(b) {
 		return lostWithHost(b)
 	}
 	if err := diskUnknown(b); err != nil {
@@ -92,7 +94,7 @@ func (r *run) publish(repo *repository.Repository, b record.Backup, m repository
 			return repositoryError(err)
 		}
 		r.agent.log.Error("restore point is not known to be on the disk", logBackupID, b.ID, logError, err)
-		if !pause(r.agent.work, repositoryInterval) {
+		if !pause(r.agent.jobs.work, repositoryInterval) {
 			return errStopping
 		}
 	}
@@ -114,7 +116,7 @@ func (r *run) published(repo *repository.Repository, b record.Backup) (bool, err
 		r.agent.log.Error("repository is waited for", logBackupID, b.ID, logError, err)
 		ctx := r.ctx
 		if !b.PublishingAt.IsZero() {
-			ctx = r.agent.work // too late to cancel
+			ctx = r.agent.jobs.work // too late to cancel
 		}
 		if !pause(ctx, repositoryInterval) {
 			return false, context.Cause(ctx)
@@ -130,18 +132,6 @@ func manifestStands(repo *repository.Repository, b record.Backup) bool {
 	}
 	info, err := os.Lstat(repo.Dir(nbd.DirName(b.VM.Name), b.ID))
 	return err != nil || !info.IsDir()
-}
-
-// pause waits; false says that ctx has ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // ended says whether the end of every exporter is on record.
@@ -227,7 +217,7 @@ func busiest(b record.Backup) (most record.DiskRun, clients int, err error) {
 		if d.Result != "" {
 			continue
 		}
-		n, err := nbd.Established(d.Port)
+		n, err := sockets.Established(d.Port)
 		if err != nil {
 			return d, 0, err
 		}
@@ -290,7 +280,7 @@ func (r *run) checkImage(ctx context.Context, repoID string, d record.DiskRun) (
 		return repository.ManifestCheck{}, err
 	}
 	found, err := tools.Check(ctx, d.Image)
-	if errors.Is(err, nbd.ErrWrongKey) {
+	if errors.Is(err, qemu.ErrWrongKey) {
 		err = wrongKey(repo, d.KeyID, d.Image)
 	}
 	if err != nil {

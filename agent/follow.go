@@ -68,7 +68,7 @@ const busTimeout = 5 * time.Second
 func (r *run) checkExporters(b record.Backup) error {
 	ctx, cancel := context.WithTimeout(r.ctx, busTimeout)
 	defer cancel()
-	loaded, err := byName(r.agent.units.Lives(ctx, unitsOf(b.ID)))
+	loaded, err := byName(r.agent.units.ListBrief(ctx, unitsOf(b.ID)))
 	if err != nil {
 		if r.ctx.Err() != nil {
 			return r.sleep(0)

@@ -6,12 +6,13 @@ import (
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qcow2"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // manifest describes the restore point that a backup is about to become.
 func (a *Agent) manifest(b record.Backup, disks []repository.ManifestDisk) (repository.Manifest, error) {
-	qemu, err := a.tools.Version(a.work)
+	qemu, err := a.tools.Version(a.jobs.work)
 	return repository.Manifest{
 		Version:  repository.ManifestVersion,
 		BackupID: b.ID, Type: b.Type, Parent: b.Parent, Repository: b.Repository,
@@ -27,10 +28,10 @@ func (a *Agent) manifest(b record.Backup, disks []repository.ManifestDisk) (repo
 	}, err
 }
 
-func manifestDisk(disk record.Disk, d record.DiskRun, info nbd.ImageInfo, check repository.ManifestCheck) repository.ManifestDisk {
+func manifestDisk(disk record.Disk, d record.DiskRun, info qcow2.Info, check repository.ManifestCheck) repository.ManifestDisk {
 	return repository.ManifestDisk{
 		DiskID: d.DiskID, UnitNumber: disk.UnitNumber, DeviceKey: disk.DeviceKey, Key: d.Key, Label: disk.Label,
-		CapacityBytes: d.CapacityBytes, File: filepath.Base(d.Image), Format: nbd.ImageFormat,
+		CapacityBytes: d.CapacityBytes, File: filepath.Base(d.Image), Format: qemu.ImageFormat,
 		Content: d.Content, Change: d.Change, Backing: d.Backing, ChangeID: d.ChangeID,
 		Copied: d.Copied, CopiedWhy: d.CopiedWhy, CopyOrder: d.Order,
 		ReceivedBytes: d.ReceivedBytes, AllocatedBytes: info.ActualBytes, Check: check, IO: d.IO,

@@ -11,7 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/sockets"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -146,7 +146,7 @@ func (a *Agent) Exports(ctx context.Context) ([]Export, error) {
 	if err != nil {
 		return nil, notFound(err)
 	}
-	clients, err := nbd.Clients()
+	clients, err := sockets.Clients()
 	if err != nil {
 		return nil, AsError(err)
 	}

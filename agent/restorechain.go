@@ -46,7 +46,7 @@ func (a *Agent) verifyDisks(ctx context.Context, repo *repository.Repository, r 
 	group.SetLimit(maxParallelDisks)
 	for i, d := range r.Disks {
 		group.Go(func() (err error) {
-			if links[i], err = a.chainOf(ctx, points, d.DiskID); err == nil {
+			if links[i], err = a.chainOf(points, d.DiskID, func(p record.Backup, file string, err error) { a.suspect(ctx, p, file, err) }); err == nil {
 				damage[i], err = a.checkLinks(ctx, repo, links[i], d.DiskID)
 			}
 			return restoreDamage(err, r, d.DiskID)
@@ -124,13 +124,14 @@ func (p *chainPoint) read() (repository.Manifest, error) {
 	return p.manifest, p.err
 }
 
-// chainOf walks from the image of a disk down to the one that stands on nothing, by the manifests alone.
-func (a *Agent) chainOf(ctx context.Context, points []*chainPoint, diskID int) (links []chainLink, err error) {
+// chainOf walks from the image of a disk down to the one that stands on nothing, by the manifests alone. suspect is told of a manifest
+// that cannot be read.
+func (a *Agent) chainOf(points []*chainPoint, diskID int, suspect func(p record.Backup, file string, err error)) (links []chainLink, err error) {
 	is := func(d repository.ManifestDisk) bool { return d.DiskID == diskID }
 	for i, p := range points {
 		m, err := p.read()
 		if err != nil {
-			a.suspect(ctx, p.backup, repository.ManifestName, err)
+			suspect(p.backup, repository.ManifestName, err)
 			return links, err
 		}
 		d, found := pick(m.Disks, is)
@@ -188,10 +189,7 @@ func (a *Agent) suspect(ctx context.Context, p record.Backup, file string, found
 	if !errors.As(found, &damage) || knownDamage(p.Damage(), file) {
 		return
 	}
-	walk := &verifyWalk{agent: a, ctx: ctx, tell: func(VerifyProgress) {}}
-	if files := walk.point(p); ctx.Err() == nil {
-		a.recordVerification(p, false, files)
-	}
+	a.verifyPoint(ctx, p)
 }
 
 func (l chainLink) damaged(problem string) record.RestoreDamage {

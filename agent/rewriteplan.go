@@ -10,6 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // A rewritePlan is what is known before anything is made.
@@ -17,7 +18,7 @@ type rewritePlan struct {
 	point    record.Backup
 	repo     *repository.Repository
 	vm       string // directory
-	mode     nbd.IOMode
+	mode     qemu.IOMode
 	manifest repository.Manifest // as it will be
 	disks    []diskRewrite       // in its order
 	linked   []string            // images that stay as they are

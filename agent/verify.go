@@ -130,8 +130,8 @@ func (a *Agent) Verify(req VerifyRequest) (*Verification, error) {
 	if req.RateLimit > 0 {
 		limit = digest.Limit(req.RateLimit)
 	}
-	v.ctx, v.cancel = context.WithCancelCause(a.work)
-	if err := a.spawn(func() { v.run(limit) }); err != nil {
+	v.ctx, v.cancel = context.WithCancelCause(a.jobs.work)
+	if err := a.jobs.spawn(func() { v.run(limit) }); err != nil {
 		v.cancel(nil)
 		a.unpin(v.points)
 		return nil, err

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // Backup is the record of the completed backup that the manifest tells of, for a store that has lost it. It takes
@@ -41,7 +41,7 @@ func (m Manifest) record() record.Backup {
 		b.Runs = append(b.Runs, record.DiskRun{
 			DiskID: d.DiskID, Key: d.Key, CapacityBytes: d.CapacityBytes,
 			Content: d.Content, Change: d.Change, Backing: d.Backing, IO: d.IO, KeyID: d.KeyID(),
-			ExportName: strings.TrimSuffix(d.File, "."+nbd.ImageFormat), Image: d.File,
+			ExportName: strings.TrimSuffix(d.File, "."+qemu.ImageFormat), Image: d.File,
 			Complete: true, ChangeID: d.ChangeID, Copied: d.Copied, CopiedWhy: d.CopiedWhy, Order: d.CopyOrder,
 			ReceivedBytes: d.ReceivedBytes, Result: "success",
 		})

@@ -27,7 +27,7 @@ import (
 	"sync"
 
 	"github.com/sendense/backup-agent/agent/failpoint"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // Owner is the user and group that the directories of backups are given to.
@@ -45,8 +45,8 @@ type Repository struct {
 	dirs sync.Mutex // held while the directory of a VM is made or removed
 
 	mu  sync.Mutex
-	io  *nbd.IOMode // detected once it worked
-	why string      // no better mode works here; "" for the best
+	io  *qemu.IOMode // detected once it worked
+	why string       // no better mode works here; "" for the best
 }
 
 // New describes a repository; it does not touch the disk. A nil owner leaves new directories with the agent's user.
@@ -163,20 +163,20 @@ func checkNames(vm, backupID string) error {
 
 // IOMode says which of QEMU's cache and aio modes work in this repository. It is measured once, by writing a small
 // file, and remembered from then on.
-func (r *Repository) IOMode() (nbd.IOMode, error) {
+func (r *Repository) IOMode() (qemu.IOMode, error) {
 	mode, _, err := r.DetectIO()
 	return mode, err
 }
 
 // DetectIO is IOMode with the reason, for people, why no faster mode is used; "" for the fastest.
-func (r *Repository) DetectIO() (mode nbd.IOMode, reason string, err error) {
+func (r *Repository) DetectIO() (mode qemu.IOMode, reason string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.io != nil {
 		return *r.io, r.why, nil
 	}
-	if mode, reason, err = nbd.DetectIO(r.Path); err != nil {
-		return nbd.IOMode{}, "", r.fail(err)
+	if mode, reason, err = qemu.DetectIO(r.Path); err != nil {
+		return qemu.IOMode{}, "", r.fail(err)
 	}
 	r.io, r.why = &mode, reason
 	return mode, reason, nil

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // validate says why a manifest cannot be one. It looks at nothing but the manifest.
@@ -115,8 +115,8 @@ func (m Manifest) checkDisk(d ManifestDisk) error {
 	switch {
 	case !plainName.MatchString(d.File) || strings.HasPrefix(strings.ToLower(d.File), ManifestName):
 		return fmt.Errorf("file %.300q: want the name of an image in the manifest's directory", d.File)
-	case d.Format != nbd.ImageFormat:
-		return fmt.Errorf("format %.300q: want %s", d.Format, nbd.ImageFormat)
+	case d.Format != qemu.ImageFormat:
+		return fmt.Errorf("format %.300q: want %s", d.Format, qemu.ImageFormat)
 	case d.Key < 0 || d.Key > math.MaxInt32:
 		return fmt.Errorf("disk_key %d: want 0 to %d", d.Key, math.MaxInt32)
 	case d.Copied != "" && d.Copied != record.CopiedWhole && d.Copied != record.CopiedChanges:
@@ -131,7 +131,7 @@ func (m Manifest) checkDisk(d ManifestDisk) error {
 		return fmt.Errorf("check: leaks_repaired %d: is negative", d.Check.LeaksRepaired)
 	}
 	if e := d.Encryption; e != nil {
-		if err := nbd.CheckKeyID(e.KeyID); err != nil || e.Format != LUKS {
+		if err := qemu.CheckKeyID(e.KeyID); err != nil || e.Format != LUKS {
 			return fmt.Errorf("encryption: format %.300q, key_id %.300q: want %s and the name of a key", e.Format, e.KeyID, LUKS)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/rpc/callbacks"
@@ -112,7 +113,7 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, reloads *re
 	if p.store, err = openDatabase(cfg, log); err != nil {
 		return nil, err
 	}
-	p.units, err = units.Open(ctx, units.Options{User: cfg.Agent.Bus == config.BusUser, Slice: cfg.Agent.Slice, Logger: log})
+	p.units, err = units.Open(ctx, units.Options{User: cfg.Agent.Bus == config.BusUser, Slice: cfg.Agent.Slice, Logger: log, Reached: failpoint.Reach})
 	if err != nil {
 		return nil, err
 	}
