@@ -138,7 +138,7 @@ func New(o Options) (*Agent, error) {
 			r.changed.Store(true)
 		}
 	}
-	repository.Together(a.repositories, stateDirectory(o.Config))
+	repository.KeepApart(a.repositories, stateDirectory(o.Config))
 	if o.Metrics != nil {
 		if err := a.register(o.Metrics); err != nil {
 			return nil, err
@@ -252,9 +252,18 @@ func (a *Agent) tellRestores(e units.Event) (owned bool) {
 	return owned
 }
 
-// change is the one place where the record of a backup changes, and with it its state: a transaction, then the log line,
-// the metric and the event.
+// change changes the record of a backup.
 func (a *Agent) change(id string, f func(*record.Backup) error) (record.Backup, error) {
+	b, err := a.changeRecord(id, f)
+	if err != nil {
+		return b, fmt.Errorf("backup %s: its record cannot be changed: %w", id, err)
+	}
+	return b, nil
+}
+
+// changeRecord is the one place where the record of a backup changes, and with it its state: a transaction, then the log line, the metric
+// and the event.
+func (a *Agent) changeRecord(id string, f func(*record.Backup) error, options ...store.Option) (record.Backup, error) {
 	start := time.Now()
 	before, after, err := a.store.Update(id, start, func(b *record.Backup) error {
 		if err := f(b); err != nil {
@@ -262,10 +271,10 @@ func (a *Agent) change(id string, f func(*record.Backup) error) (record.Backup, 
 		}
 		failpoint.Reach("committing " + string(b.State))
 		return nil
-	})
+	}, options...)
 	a.touched(id) // after an error too: the change may stand all the same
 	if err != nil {
-		return after, fmt.Errorf("backup %s: its record cannot be changed: %w", id, err)
+		return after, err
 	}
 	failpoint.Reach("committed " + string(after.State))
 	a.metrics.transaction(start)

@@ -58,7 +58,7 @@ func (a *Agent) markDeleting(id string, missingOK bool) (*repository.Repository,
 	})
 	var pinned *store.PinnedError
 	var served *store.ServedError
-	var rewriting *store.RewritingError
+	var rewriting *store.MergingError
 	switch {
 	case errors.As(err, &rewriting):
 		return nil, rewriteRefused(id, err)

@@ -186,7 +186,7 @@ func (a *Agent) pruneGroup(ctx context.Context, g store.PointGroup, r PruneReque
 	}
 	switch {
 	case r.DryRun:
-		p.merges, p.deletions = plan.Rewrites, plan.Deletions
+		p.merges, p.deletions = plan.Merges, plan.Deletions
 	case r.Scheduled && plan.Held:
 		p.left, err = true, a.holdPrune(*p.held)
 	case free: // otherwise another request does the same at this moment
@@ -218,7 +218,7 @@ func (a *Agent) pruneSet(g store.PointGroup) (retention.Set, map[string]record.B
 		})
 	}
 	for _, b := range list {
-		if b.Rewrite != nil {
+		if b.Merge != nil {
 			hold(set.Held, points, b, fmt.Sprintf("backup %s is being written anew", b.ID))
 		}
 	}

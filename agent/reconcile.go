@@ -140,7 +140,7 @@ func (a *Agent) observeRewrites(w *world) error {
 			})
 		}
 	}
-	marked, err := a.store.Rewrites()
+	marked, err := a.store.Merges()
 	live := a.rewrites.list()
 	w.rewrites = slices.DeleteFunc(marked, func(b record.Backup) bool { return live[b.ID] != nil })
 	w.merges = slices.DeleteFunc(w.merges, func(d directory) bool { return live[d.backupID] != nil })

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
@@ -260,17 +261,26 @@ func (a *Agent) clearScratch(r record.Restore) error {
 	return err
 }
 
-// changeRestore is the one place where the record of a restore changes: a transaction, then the log line, the metric and the event.
+// changeRestore changes the record of a restore.
 func (a *Agent) changeRestore(id string, f func(*record.Restore) error) (record.Restore, error) {
+	r, err := a.changeRestoreRecord(id, f)
+	if err != nil {
+		return r, fmt.Errorf("restore %s: its record cannot be changed: %w", id, err)
+	}
+	return r, nil
+}
+
+// changeRestoreRecord is the one place where the record of a restore changes: a transaction, then the log line, the metric and the event.
+func (a *Agent) changeRestoreRecord(id string, f func(*record.Restore) error, options ...store.RestoreOption) (record.Restore, error) {
 	before, after, err := a.store.UpdateRestore(id, time.Now(), func(r *record.Restore) error {
 		if err := f(r); err != nil {
 			return err
 		}
 		failpoint.Reach("committing restore " + string(r.State))
 		return nil
-	})
+	}, options...)
 	if err != nil {
-		return after, fmt.Errorf("restore %s: its record cannot be changed: %w", id, err)
+		return after, err
 	}
 	failpoint.Reach("committed restore " + string(after.State))
 	if before.State != after.State {

@@ -216,7 +216,7 @@ func restoreRefused(err error, p store.RestorePreparation) error {
 		state *store.StateError
 		ours  *Error
 
-		steady *store.RewritingError
+		steady *store.MergingError
 	)
 	var mismatch *store.RequestMismatchError
 	switch {

@@ -190,7 +190,7 @@ func (w *rewriting) copy(start time.Time) (*rewritePlan, error) {
 	}
 	failpoint.Reach("rewrite: before the record")
 	_, err = a.change(w.id, func(b *record.Backup) error {
-		b.Rewrite = &record.Rewrite{Onto: w.onto, StartedAt: start}
+		b.Merge = &record.Merge{NewParent: w.onto, StartedAt: start}
 		return nil
 	})
 	if err != nil {
@@ -220,7 +220,7 @@ func (w *rewriting) unless(err error) error {
 func rewriteRefused(id string, err error) error {
 	var (
 		read      *store.ReadError
-		rewriting *store.RewritingError
+		rewriting *store.MergingError
 		state     *store.StateError
 		parent    *store.ParentError
 		damaged   *store.DamagedError
@@ -250,7 +250,7 @@ func rewriteRefused(id string, err error) error {
 func (w *rewriting) exchange(p *rewritePlan) error {
 	failpoint.Reach("rewrite: before nobody may read")
 	_, err := w.agent.change(w.id, func(b *record.Backup) error {
-		b.Rewrite.Swapping = true
+		b.Merge.Committing = true
 		return nil
 	})
 	failpoint.Reach("rewrite: nobody may read")
@@ -263,7 +263,7 @@ func (w *rewriting) exchange(p *rewritePlan) error {
 	}
 	w.progress(rewriteSwapping, 1)
 	failpoint.Reach("rewrite: before the exchange")
-	if err := p.repo.SwapMerge(p.vm, p.manifest); err != nil {
+	if err := p.repo.CommitMerge(p.vm, p.manifest); err != nil {
 		return repositoryError(err)
 	}
 	failpoint.Reach("rewrite: exchanged")
@@ -290,7 +290,7 @@ func (a *Agent) cancelRewrite(ctx context.Context, id string) (bool, error) {
 func (a *Agent) steadily(f func() error) error {
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		err := f()
-		var rewriting *store.RewritingError
+		var rewriting *store.MergingError
 		var parent *store.ParentError
 		var damaged *store.DamagedError
 		moved := errors.As(err, &rewriting) || errors.As(err, &parent) || errors.As(err, &damaged)

@@ -266,7 +266,7 @@ func (a *Agent) prepareError(err error, vm record.VM, repo *repository.Repositor
 		active   *store.ActiveError
 		cooling  *store.CoolingError
 		mismatch *store.RequestMismatchError
-		steady   *store.RewritingError
+		steady   *store.MergingError
 		parent   *store.ParentError
 		damaged  *store.DamagedError
 		ours     *Error
