@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"reflect"
+	"slices"
 
 	"golang.org/x/sync/singleflight"
 
@@ -39,6 +40,11 @@ type method struct {
 // methods is the table of all methods, except rpc.discover, which is made from it.
 func methods(a *agent.Agent) []method {
 	h := handlers{a, new(singleflight.Group)}
+	return slices.Concat(h.backupMethods(), h.vmMethods(), h.repositoryMethods(), h.restoreMethods(), h.agentMethods())
+}
+
+// backupMethods are the methods backup.*.
+func (h handlers) backupMethods() []method {
 	return []method{
 		raw[rpc.StartRequest](rpc.MethodBackupStart, operate, "start a backup of a whole VM", h.backupStart),
 		typed(rpc.MethodBackupGet, read, "show a backup", h.backupGet),
@@ -52,29 +58,49 @@ func methods(a *agent.Agent) []method {
 		typed(rpc.MethodBackupConsolidate, operate, "the old name of backup.synthetic_full", h.backupSyntheticFull).deprecate(),
 		typed(rpc.MethodBackupComplete, operate, "report that a disk is complete", h.backupComplete),
 		typed(rpc.MethodBackupChangeID, operate, "tell a backup client since which change id to copy a disk; the agent learns from the question what the client does", h.backupChangeID),
-		verifyRow(a),
+		verifyRow(h.agent),
 		typed(rpc.MethodBackupChain, read, "list the restore points of a VM with their parents and the disk space they use", h.backupChain),
-		watchRow(backups(a.Watch, a.Backup)),
+		watchRow(backups(h.agent.Watch, h.agent.Backup)),
 		unwatchRow(rpc.MethodBackupUnwatch),
+	}
+}
 
+// vmMethods are the methods vm.*.
+func (h handlers) vmMethods() []method {
+	return []method{
 		typed(rpc.MethodVMPut, operate, "put a VM on record, or replace the one of the same name", h.vmPut),
 		typed(rpc.MethodVMCheck, read, "say what vm.put would do with a VM, and change nothing", h.vmCheck),
 		typed(rpc.MethodVMGet, read, "show a VM", h.vmGet),
 		typed(rpc.MethodVMList, read, "list VMs by name", h.vmList),
 		typed(rpc.MethodVMRemove, operate, "remove the record of a VM; its restore points stay", h.vmRemove),
 		typed(rpc.MethodVMDiscover, operate, "ask the SNA which VMs a vCenter has", h.vmDiscover),
+	}
+}
 
+// repositoryMethods are the methods repository.* and export.*.
+func (h handlers) repositoryMethods() []method {
+	return []method{
 		typed(rpc.MethodRepositoryList, read, "list the repositories with their free space", h.repositoryList),
 		typed(rpc.MethodRepositoryGet, read, "show a repository", h.repositoryGet),
 		typed(rpc.MethodExportList, read, "list the disks that are exported over NBD", h.exportList),
+	}
+}
 
+// restoreMethods are the methods restore.*.
+func (h handlers) restoreMethods() []method {
+	return []method{
 		typed(rpc.MethodRestoreStart, operate, "serve a restore point over NBD, one export per disk", h.restoreStart),
 		typed(rpc.MethodRestoreGet, read, "show a restore", h.restoreGet),
 		typed(rpc.MethodRestoreList, read, "list the active restores and the last ones that have ended, the newest first", h.restoreList),
 		typed(rpc.MethodRestoreStop, operate, "end a restore, even if clients are connected", h.restoreStop),
-		watchRestoresRow(restores(a.Watch, a.Restore)),
+		watchRestoresRow(restores(h.agent.Watch, h.agent.Restore)),
 		unwatchRow(rpc.MethodRestoreUnwatch),
+	}
+}
 
+// agentMethods are the methods agent.*.
+func (h handlers) agentMethods() []method {
+	return []method{
 		typed(rpc.MethodAgentStatus, read, "show the state of the agent", h.agentStatus),
 		typed(rpc.MethodAgentDoctor, operate, "check what backups need, and say what is wrong", h.agentDoctor),
 		typed(rpc.MethodAgentLogLevel, operate, "show or set the lowest level that is logged", h.agentLogLevel),
