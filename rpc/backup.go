@@ -147,7 +147,7 @@ type Backup struct {
 	FullWhy string `json:"full_why,omitempty"`
 	// RefreshError says why the VM's disks could not be looked up before the backup. The disks on record were backed up.
 	RefreshError string `json:"refresh_error,omitempty"`
-	// UnknownDiskAt is when the client asked about a disk that is not on record. The backup then fails.
+	// UnknownDiskAt is when the client asked, after all other disks, about one that is not on record. The backup then fails.
 	UnknownDiskAt time.Time `json:"unknown_disk_at,omitzero"`
 	// InheritedFrom are the damaged restore points of its chain, the nearest first. It is damaged because they are.
 	InheritedFrom []string `json:"inherited_from,omitempty"`

@@ -23,7 +23,7 @@ const (
 	ReasonBackupInProgress   Reason = "backup_in_progress"   // the VM has an active backup
 	ReasonWrongState         Reason = "wrong_state"          // the state of the backup does not allow this, or nothing is in progress
 	ReasonCoolingDown        Reason = "cooling_down"         // the client of an earlier backup may still be running
-	ReasonNoParent           Reason = "no_parent"            // there is no restore point for an incremental
+	ReasonNoParent           Reason = "no_parent"            // an incremental needs a parent, and there is no restore point for that
 	ReasonDiskUnknown        Reason = "disk_unknown"         // vCenter has a disk of the VM that is not on record: run vm.discover with store
 	ReasonHasChildren        Reason = "has_children"         // other backups are based on it: delete those first
 	ReasonRestoreNotFound    Reason = "restore_not_found"    // no restore of that id is on record
