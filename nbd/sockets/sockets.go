@@ -8,12 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // States of the kernel's TCP sockets (include/net/tcp_states.h).
@@ -91,8 +90,9 @@ func Listener(port uint16) string {
 
 // socket is a TCP socket of the kernel's.
 type socket struct {
-	port  uint16 // the local one
-	inode uint32
+	port    uint16 // the local one
+	inode   uint32
+	address netip.Addr // the local one; not set where it was read from /proc
 }
 
 // anyPort asks for the sockets on every port.
@@ -169,25 +169,4 @@ func parseProcNet(table []byte, port uint16, state uint8) ([]socket, error) {
 		sockets = append(sockets, s)
 	}
 	return sockets, lines.Err()
-}
-
-// diagSockets asks over netlink (sock_diag(7)). The kernel itself leaves out
-// other ports and states.
-func diagSockets(port uint16, state uint8) ([]socket, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
-	if err != nil {
-		return nil, fmt.Errorf("netlink: %w", err)
-	}
-	defer unix.Close(fd)
-	var sockets []socket
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		request := diagRequest(family, port, state)
-		if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-			return nil, fmt.Errorf("netlink: %w", err)
-		}
-		if sockets, err = readDiag(fd, port, state, sockets); err != nil {
-			return nil, err
-		}
-	}
-	return sockets, nil
 }
