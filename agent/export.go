@@ -12,6 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/nbd/sockets"
@@ -161,11 +162,11 @@ func (r *run) nextPort(d record.DiskRun) (record.DiskRun, error) {
 	a.foreign.note(d.Port)
 	a.log.Warn("port is held by another process", logPort, d.Port, logHolder, sockets.Listener(d.Port), logBackupID, r.id, logDisk, d.DiskID)
 	failpoint.Reach("before relet")
-	b, err := a.store.Relet(r.id, d.DiskID, a.choosePorts, time.Now(), func(b *record.Backup, l record.Lease) {
+	b, err := a.changeRecord(r.id, unchanged, store.WithNewPort(d.DiskID, a.choosePorts, func(b *record.Backup, l record.Lease) {
 		run := b.Run(l.DiskID)
 		run.Port, run.Unit = l.Port, unitName(b.ID, l.DiskID, l.Nonce)
 		failpoint.Reach("committing relet")
-	})
+	}))
 	failpoint.Reach("after relet")
 	if err != nil {
 		e := errorf(NoFreePort, "port %d is held by another process (%s): %w", d.Port, sockets.Listener(d.Port), err)
@@ -174,6 +175,9 @@ func (r *run) nextPort(d record.DiskRun) (record.DiskRun, error) {
 	}
 	return *b.Run(d.DiskID), nil
 }
+
+// unchanged leaves a record to the options of its change.
+func unchanged[T any](*T) error { return nil }
 
 // exporterSpec is the unit pair of one disk.
 func (r *run) exporterSpec(p exportPlan, d record.DiskRun) (pair.Spec, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/nbd/sockets"
@@ -43,7 +44,7 @@ func (r *run) finish() error {
 	if published {
 		return r.completed()
 	}
-	if restarted(b, a.bootID) && !ended(b) {
+	if b.HostRestarted(a.bootID) && !ended(b) {
 		return lostWithHost(b)
 	}
 	if err := diskUnknown(b); err != nil {
@@ -82,7 +83,7 @@ func (r *run) finish() error {
 
 // publish writes the manifest, whose rename is the commit. Only when it is known not to stand has publishing failed:
 // otherwise it is tried again, until the directory and the manifest are known to be on the disk.
-func (r *run) publish(repo *repository.Repository, b record.Backup, m repository.Manifest) error {
+func (r *run) publish(repo *repository.Repository, b record.Backup, m manifest.Manifest) error {
 	vm := nbd.DirName(b.VM.Name)
 	for {
 		err := repo.Publish(vm, m)
@@ -94,7 +95,7 @@ func (r *run) publish(repo *repository.Repository, b record.Backup, m repository
 			return repositoryError(err)
 		}
 		r.agent.log.Error("restore point is not known to be on the disk", logBackupID, b.ID, logError, err)
-		if !pause(r.agent.work, repositoryInterval) {
+		if !pause(r.agent.jobs.work, repositoryInterval) {
 			return errStopping
 		}
 	}
@@ -116,7 +117,7 @@ func (r *run) published(repo *repository.Repository, b record.Backup) (bool, err
 		r.agent.log.Error("repository is waited for", logBackupID, b.ID, logError, err)
 		ctx := r.ctx
 		if !b.PublishingAt.IsZero() {
-			ctx = r.agent.work // too late to cancel
+			ctx = r.agent.jobs.work // too late to cancel
 		}
 		if !pause(ctx, repositoryInterval) {
 			return false, context.Cause(ctx)
@@ -132,18 +133,6 @@ func manifestStands(repo *repository.Repository, b record.Backup) bool {
 	}
 	info, err := os.Lstat(repo.Dir(nbd.DirName(b.VM.Name), b.ID))
 	return err != nil || !info.IsDir()
-}
-
-// pause waits; false says that ctx has ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // ended says whether the end of every exporter is on record.
@@ -173,8 +162,8 @@ func (r *run) completed() error {
 }
 
 // inspect ends the exporters, checks the images, and describes the restore point.
-func (r *run) inspect(b record.Backup) (repository.Manifest, error) {
-	disks := make([]repository.ManifestDisk, len(b.Runs))
+func (r *run) inspect(b record.Backup) (manifest.Manifest, error) {
+	disks := make([]manifest.Disk, len(b.Runs))
 	group, ctx := errgroup.WithContext(r.ctx)
 	group.SetLimit(maxParallelDisks)
 	for i, d := range b.Runs {
@@ -187,7 +176,7 @@ func (r *run) inspect(b record.Backup) (repository.Manifest, error) {
 		if r.ctx.Err() != nil {
 			err = context.Cause(r.ctx)
 		}
-		return repository.Manifest{}, err
+		return manifest.Manifest{}, err
 	}
 	return r.agent.manifest(b, disks)
 }
@@ -241,7 +230,7 @@ func busiest(b record.Backup) (most record.DiskRun, clients int, err error) {
 }
 
 // finishDisk ends one exporter, records how it ended before anything of it goes, and checks the image.
-func (r *run) finishDisk(ctx context.Context, repo string, disk record.Disk, d record.DiskRun) (m repository.ManifestDisk, err error) {
+func (r *run) finishDisk(ctx context.Context, repo string, disk record.Disk, d record.DiskRun) (m manifest.Disk, err error) {
 	if d.Result == "" {
 		if d, err = r.endExporter(ctx, d); err != nil {
 			return m, err
@@ -282,29 +271,29 @@ func (r *run) finishDisk(ctx context.Context, repo string, disk record.Disk, d r
 
 // checkImage checks the metadata of an image. Clusters that are allocated and not used are waste, not damage: they are
 // given back, and the manifest says so.
-func (r *run) checkImage(ctx context.Context, repoID string, d record.DiskRun) (repository.ManifestCheck, error) {
+func (r *run) checkImage(ctx context.Context, repoID string, d record.DiskRun) (manifest.Check, error) {
 	repo, err := r.agent.findRepository(repoID)
 	if err != nil {
-		return repository.ManifestCheck{}, err
+		return manifest.Check{}, err
 	}
 	tools, err := r.agent.keyedTools(repo, d.KeyID)
 	if err != nil {
-		return repository.ManifestCheck{}, err
+		return manifest.Check{}, err
 	}
 	found, err := tools.Check(ctx, d.Image)
 	if errors.Is(err, qemu.ErrWrongKey) {
 		err = wrongKey(repo, d.KeyID, d.Image)
 	}
 	if err != nil {
-		return repository.ManifestCheck{}, err
+		return manifest.Check{}, err
 	}
 	if found.Leaks == 0 {
-		return repository.ManifestCheck{Result: repository.CheckClean}, nil
+		return manifest.Check{Result: manifest.CheckClean}, nil
 	}
 	failpoint.Reach("before leaks are repaired")
 	fixed, err := tools.RepairLeaks(ctx, d.Image)
 	failpoint.Reach("leaks repaired")
-	return repository.ManifestCheck{Result: repository.CheckRepaired, LeaksRepaired: fixed.LeaksFixed}, err
+	return manifest.Check{Result: manifest.CheckRepaired, LeaksRepaired: fixed.LeaksFixed}, err
 }
 
 // clean is the result of an exporter that ended of its own accord with exit status 0: all it was given is written.

@@ -72,6 +72,7 @@ func (a *Agent) adopt(ctx context.Context, l lostBackup) error {
 		why = a.store.Adopt(l.backup, l.leases)
 		failpoint.Reach("after adopt")
 		if why == nil {
+			a.watchers.tell(Event{Kind: EventState, Backup: l.backup})
 			a.log.Error("a backup went with the lost database, and is undone", logBackupID, l.backup.ID, logVM, vm)
 			return nil
 		}

@@ -90,7 +90,7 @@ const maxETA = 30 * 24 * time.Hour
 func (a *Agent) sampleSoon(ctx context.Context, b record.Backup) ([]DiskProgress, error) {
 	ctx, cancel := context.WithTimeout(ctx, busTimeout)
 	defer cancel()
-	stop := context.AfterFunc(a.work, cancel)
+	stop := context.AfterFunc(a.jobs.work, cancel)
 	defer stop()
 	return a.sample(ctx, b)
 }

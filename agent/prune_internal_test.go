@@ -13,7 +13,7 @@ func TestPlanRewrites(t *testing.T) {
 	point := record.Backup{ID: "b", State: record.Completed, Repository: "main", Directory: "/r/vm/b"}
 	beside := directory{repository: "main", vm: "vm", backupID: "b", path: "/r/vm/.merge-b"}
 	marked := point
-	marked.Rewrite = &record.Rewrite{StartedAt: time.Unix(1, 0)}
+	marked.Merge = &record.Merge{StartedAt: time.Unix(1, 0)}
 	elsewhere, failed := point, point
 	elsewhere.Repository, failed.State = "other", record.Failed
 	for name, c := range map[string]struct {

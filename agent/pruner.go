@@ -23,7 +23,7 @@ type pruner struct {
 	repo      *repository.Repository // nil if it is not configured any more
 	order     []string
 	rows      map[string]*PrunedPoint
-	merges    []retention.Rewrite // that are planned, or were done
+	merges    []retention.Merging // that are planned, or were done
 	deletions []string            // as well
 	later     []laterMerge        // that wait for somebody
 	postponed int                 // restore points that stay until the next run
@@ -55,7 +55,7 @@ func (p *pruner) usage(id string) int64 {
 
 // A laterMerge is one that waits, for a reader or for another rewriting of its chain.
 type laterMerge struct {
-	retention.Rewrite
+	retention.Merging
 	job *rewriting
 }
 
@@ -64,7 +64,7 @@ const prunePatience = 30 * time.Second
 
 // apply does what is planned, and waits for nobody. What a failed step was for stays, and the rest is done.
 func (p *pruner) apply(ctx context.Context) {
-	for _, w := range p.plan.Rewrites {
+	for _, w := range p.plan.Merges {
 		failpoint.Reach("prune: before a merge")
 		p.merge(ctx, w)
 		failpoint.Reach("prune: merged")
@@ -73,8 +73,8 @@ func (p *pruner) apply(ctx context.Context) {
 }
 
 // merge puts a restore point on other ground. When somebody has to be waited for, the work goes on by itself.
-func (p *pruner) merge(ctx context.Context, w retention.Rewrite) {
-	job, err := p.agent.launchRewrite(w.ID, w.Onto)
+func (p *pruner) merge(ctx context.Context, w retention.Merging) {
+	job, err := p.agent.launchRewrite(w.ID, w.NewParent)
 	if err != nil {
 		p.fail(w, AsError(err))
 		return
@@ -89,7 +89,7 @@ func (p *pruner) merge(ctx context.Context, w retention.Rewrite) {
 	}
 }
 
-func (p *pruner) merged(w retention.Rewrite, err error) {
+func (p *pruner) merged(w retention.Merging, err error) {
 	if err != nil {
 		p.fail(w, AsError(err))
 		return
@@ -129,7 +129,7 @@ func (p *pruner) comeBack(ctx context.Context, deadline time.Time) {
 	for _, l := range p.later {
 		select {
 		case <-l.job.done:
-			p.merged(l.Rewrite, l.job.err)
+			p.merged(l.Merging, l.job.err)
 		case <-late.Done():
 			left = append(left, l)
 		}
@@ -153,7 +153,7 @@ func (p *pruner) waitsFor(row *PrunedPoint) string {
 }
 
 // fail notes what cannot go because a restore point could not be put on other ground.
-func (p *pruner) fail(w retention.Rewrite, err *Error) {
+func (p *pruner) fail(w retention.Merging, err *Error) {
 	for _, id := range p.plan.Deletions {
 		if row := p.rows[id]; row.Failure == nil && slices.Contains(row.Into, w.ID) {
 			row.Failure = err

@@ -39,3 +39,12 @@ func (a *Agent) digest(ctx context.Context, repo *repository.Repository, b recor
 	defer a.reads.Release(1)
 	return repo.Digest(ctx, nbd.DirName(b.VM.Name), b.ID, file, o)
 }
+
+// digestMerge reads an image that a merge has made.
+func (a *Agent) digestMerge(ctx context.Context, repo *repository.Repository, vm, id, file string) (digest.Digest, error) {
+	if err := a.reads.Acquire(ctx, 1); err != nil {
+		return digest.Digest{}, err
+	}
+	defer a.reads.Release(1)
+	return repo.DigestMerge(ctx, vm, id, file, digest.Options{})
+}

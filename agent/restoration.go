@@ -12,12 +12,14 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
 // A restoration is the one goroutine that moves an active restore along, as a run does that of a backup.
 type restoration struct {
 	life
+	agent   *Agent
 	reading atomic.Pointer[RestoreProgress] // nil unless images are read for their digests
 }
 
@@ -35,18 +37,11 @@ func wanted(cause error) bool {
 
 // launchRestore starts the goroutine that moves an active restore along. One that cannot be launched ends.
 func (a *Agent) launchRestore(r record.Restore) (*restoration, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
-		return nil, errors.Join(errClosed(), a.abandonRestore(r))
+	x := &restoration{agent: a}
+	x.start(a.jobs, a.log, r.ID, logRestoreID)
+	if err := a.restores.launch(r.ID, x, x.live, a.nudgeRuns); err != nil {
+		return nil, errors.Join(err, a.abandonRestore(r))
 	}
-	x := &restoration{}
-	x.start(a, r.ID, logRestoreID)
-	a.restores[r.ID] = x
-	a.wait.Go(func() {
-		x.live()
-		a.retireRestore(r.ID)
-	})
 	return x, nil
 }
 
@@ -58,16 +53,6 @@ func (a *Agent) abandonRestore(r record.Restore) error {
 		}
 	}
 	return nil
-}
-
-// retireRestore forgets a restore that has ended. Backups that wait may have room now.
-func (a *Agent) retireRestore(id string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.restores, id)
-	for _, r := range a.runs {
-		r.nudge()
-	}
 }
 
 // live is the life of a restore, from whatever state its record is in to its end.
@@ -245,7 +230,7 @@ func (x *restoration) stop(cause error) error {
 }
 
 func (x *restoration) removeUnits(r record.Restore) error {
-	group, ctx := errgroup.WithContext(x.agent.hard)
+	group, ctx := errgroup.WithContext(x.agent.jobs.hard)
 	group.SetLimit(maxParallelDisks)
 	if r.Files != nil { // first: it reads the others
 		if err := x.agent.units.Remove(ctx, r.Files.Unit); err != nil {
@@ -276,17 +261,26 @@ func (a *Agent) clearScratch(r record.Restore) error {
 	return err
 }
 
-// changeRestore is the one place where the record of a restore changes: a transaction, then the log line, the metric and the event.
+// changeRestore changes the record of a restore.
 func (a *Agent) changeRestore(id string, f func(*record.Restore) error) (record.Restore, error) {
+	r, err := a.changeRestoreRecord(id, f)
+	if err != nil {
+		return r, fmt.Errorf("restore %s: its record cannot be changed: %w", id, err)
+	}
+	return r, nil
+}
+
+// changeRestoreRecord is the one place where the record of a restore changes: a transaction, then the log line, the metric and the event.
+func (a *Agent) changeRestoreRecord(id string, f func(*record.Restore) error, options ...store.RestoreOption) (record.Restore, error) {
 	before, after, err := a.store.UpdateRestore(id, time.Now(), func(r *record.Restore) error {
 		if err := f(r); err != nil {
 			return err
 		}
 		failpoint.Reach("committing restore " + string(r.State))
 		return nil
-	})
+	}, options...)
 	if err != nil {
-		return after, fmt.Errorf("restore %s: its record cannot be changed: %w", id, err)
+		return after, err
 	}
 	failpoint.Reach("committed restore " + string(after.State))
 	if before.State != after.State {

@@ -13,6 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/nbd/sockets"
@@ -191,10 +192,10 @@ func (x *restoration) nextPort(d record.RestoreDisk) (record.RestoreDisk, error)
 	a.foreign.note(d.Port)
 	a.log.Warn("port is held by another process", logPort, d.Port, logHolder, sockets.Listener(d.Port), logRestoreID, x.id, logDisk, d.DiskID)
 	failpoint.Reach("restore: before relet")
-	r, err := a.store.ReletRestore(x.id, d.DiskID, a.choosePorts, time.Now(), func(r *record.Restore, l record.Lease) {
+	r, err := a.changeRestoreRecord(x.id, unchanged, store.WithNewRestorePort(d.DiskID, a.choosePorts, func(r *record.Restore, l record.Lease) {
 		r.Disk(l.DiskID).Unit = unitName(r.ID, l.DiskID, l.Nonce)
 		failpoint.Reach("restore: committing relet")
-	})
+	}))
 	failpoint.Reach("restore: after relet")
 	if err != nil {
 		return d, fmt.Errorf("port %d is held by another process (%s): %w", d.Port, sockets.Listener(d.Port), err)

@@ -69,11 +69,11 @@ func (w *world) asBefore(chain []instant) {
 		must(w.TB, err)
 		left, err := filepath.Glob(filepath.Join(filepath.Dir(last.Directory), ".merge-*"))
 		must(w.TB, err)
-		return b.Rewrite == nil && len(left) == 0
+		return b.Merge == nil && len(left) == 0
 	})
 	b, err := w.agent.Backup(last.ID)
 	must(w.TB, err)
-	if b.Type != record.Incremental || b.Parent != last.Parent || b.Rewritten != nil {
+	if b.Type != record.Incremental || b.Parent != last.Parent || b.Merged != nil {
 		w.Errorf("it is not what it was: %+v", b)
 	}
 	w.whole(chain...)

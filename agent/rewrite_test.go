@@ -80,8 +80,8 @@ func TestConsolidate(t *testing.T) {
 	chain := w.life("vm")
 	b, err := w.agent.Consolidate(t.Context(), chain[3].ID)
 	must(t, err)
-	if b.Type != record.Full || b.Parent != "" || b.Rewrite != nil || b.Rewritten == nil || !b.Rewritten.Synthetic || b.Rewritten.Merged != 3 {
-		t.Errorf("%+v, %+v", b, b.Rewritten)
+	if b.Type != record.Full || b.Parent != "" || b.Merge != nil || b.Merged == nil || !b.Merged.Synthetic || b.Merged.Points != 3 {
+		t.Errorf("%+v, %+v", b, b.Merged)
 	}
 	w.whole(chain...)
 	again, err := w.agent.Consolidate(t.Context(), chain[3].ID)

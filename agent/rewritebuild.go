@@ -12,6 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/nbd/qcow2"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
@@ -142,17 +143,13 @@ func (w *rewriting) proveLayers(p *rewritePlan, r diskRewrite) error {
 
 // readBack reads a new image from the disk, as the end of a backup does.
 func (w *rewriting) readBack(p *rewritePlan, file string) (*digest.Digest, error) {
-	if err := w.agent.reads.Acquire(w.ctx, 1); err != nil {
-		return nil, err
-	}
-	defer w.agent.reads.Release(1)
-	sum, err := p.repo.DigestMerge(w.ctx, p.vm, w.id, file, digest.Options{})
+	sum, err := w.agent.digestMerge(w.ctx, p.repo, p.vm, w.id, file)
 	return &sum, err
 }
 
 // rewrittenDisk is a disk whose image is another than it was: of what is known of the file itself, nothing is taken over.
-func rewrittenDisk(d repository.ManifestDisk, check repository.ManifestCheck, info qcow2.Info) repository.ManifestDisk {
-	return repository.ManifestDisk{
+func rewrittenDisk(d manifest.Disk, check manifest.Check, info qcow2.Info) manifest.Disk {
+	return manifest.Disk{
 		DiskID: d.DiskID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, Key: d.Key, Label: d.Label,
 		CapacityBytes: d.CapacityBytes, File: d.File, Format: d.Format, Content: d.Content, Change: d.Change, Backing: d.Backing,
 		ChangeID: d.ChangeID, Copied: d.Copied, CopiedWhy: d.CopiedWhy, CopyOrder: d.CopyOrder,
@@ -162,12 +159,12 @@ func rewrittenDisk(d repository.ManifestDisk, check repository.ManifestCheck, in
 }
 
 // inspectImage checks the metadata of an image that nobody has open, and gives back the clusters that it leaked.
-func inspectImage(ctx context.Context, tools qemu.Tools, path string) (repository.ManifestCheck, qcow2.Info, error) {
-	check := repository.ManifestCheck{Result: repository.CheckClean}
+func inspectImage(ctx context.Context, tools qemu.Tools, path string) (manifest.Check, qcow2.Info, error) {
+	check := manifest.Check{Result: manifest.CheckClean}
 	found, err := tools.Check(ctx, path)
 	if err == nil && found.Leaks > 0 {
 		found, err = tools.RepairLeaks(ctx, path)
-		check = repository.ManifestCheck{Result: repository.CheckRepaired, LeaksRepaired: found.LeaksFixed}
+		check = manifest.Check{Result: manifest.CheckRepaired, LeaksRepaired: found.LeaksFixed}
 	}
 	if err != nil {
 		return check, qcow2.Info{}, err

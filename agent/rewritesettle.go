@@ -18,7 +18,7 @@ func (a *Agent) settle(id string) error {
 		return err
 	}
 	vm := nbd.DirName(b.VM.Name)
-	if b.Rewrite != nil {
+	if b.Merge != nil {
 		m, err := repo.Manifest(vm, id)
 		if err != nil {
 			return err // nobody knows; it is in a repository that is away
@@ -26,12 +26,12 @@ func (a *Agent) settle(id string) error {
 		if err := repo.SyncVM(vm); err != nil { // a crash may have come between the exchange and this
 			return err
 		}
-		done := m.Parent == b.Rewrite.Onto
+		done := m.Parent == b.Merge.NewParent
 		if _, err := a.change(id, func(b *record.Backup) error {
 			if done {
 				m.Follow(b)
 			}
-			b.Rewrite = nil
+			b.Merge = nil
 			return nil
 		}); err != nil {
 			return err

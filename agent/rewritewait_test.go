@@ -141,7 +141,7 @@ func TestPruneLeavesReaders(t *testing.T) {
 	w.eventually("the merge is done", func() bool {
 		p, err := w.agent.Backup(a[2].ID)
 		must(t, err)
-		return p.Type == record.Full && p.Rewrite == nil
+		return p.Type == record.Full && p.Merge == nil
 	})
 	if report := w.prune(agent.PruneRequest{}); report.Removed != 2 || report.Kept != 1 {
 		t.Errorf("the next run: %+v", report)

@@ -12,6 +12,7 @@ import (
 // cancels the run, and wakes it; so whichever of end, cancel and failure the run sees first is the only outcome.
 type run struct {
 	life    // a cancel has the cause errCancelled
+	agent   *Agent
 	vm      string
 	began   time.Time // when this agent took the run up, or asked the SNA: what deadlines count from
 	meter   meter
@@ -30,8 +31,8 @@ type run struct {
 var errCancelled = errors.New("cancelled by request")
 
 func newRun(a *Agent, b record.Backup) *run {
-	r := &run{vm: b.VM.Name, began: time.Now()}
-	r.start(a, b.ID, logBackupID)
+	r := &run{agent: a, vm: b.VM.Name, began: time.Now()}
+	r.start(a.jobs, a.log, b.ID, logBackupID)
 	return r
 }
 
@@ -66,5 +67,9 @@ func (r *run) left(err error) bool {
 		return false
 	}
 	b, err := r.agent.store.Backup(r.id)
-	return err == nil && fate(b, "").action != undoBackup
+	if err != nil {
+		return false
+	}
+	fate, _ := record.FateOf(b, "")
+	return fate != record.FateUndo
 }

@@ -31,7 +31,7 @@ func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (record.Backu
 	}
 	// A caller that hangs up changes nothing: what follows is on the agent's own time.
 	start := time.Now()
-	fresh, repo, err := a.validateStart(a.work, req)
+	fresh, repo, err := a.validateStart(a.jobs.work, req)
 	if err != nil {
 		return record.Backup{}, err
 	}
@@ -39,7 +39,7 @@ func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (record.Backu
 	var b record.Backup
 	var r *run
 	err = a.steadily(func() (err error) {
-		b, r, err = a.prepare(a.work, fresh, repo, req)
+		b, r, err = a.prepare(a.jobs.work, fresh, repo, req)
 		return err
 	})
 	if err != nil {
@@ -266,7 +266,7 @@ func (a *Agent) prepareError(err error, vm record.VM, repo *repository.Repositor
 		active   *store.ActiveError
 		cooling  *store.CoolingError
 		mismatch *store.RequestMismatchError
-		steady   *store.RewritingError
+		steady   *store.MergingError
 		parent   *store.ParentError
 		damaged  *store.DamagedError
 		ours     *Error

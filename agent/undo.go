@@ -95,7 +95,7 @@ func (r *run) receivedSoFar() map[int]uint64 {
 	if err != nil {
 		return nil
 	}
-	disks, err := r.agent.sampleSoon(r.agent.hard, b)
+	disks, err := r.agent.sampleSoon(r.agent.jobs.hard, b)
 	if err != nil {
 		r.agent.log.Debug("what the disks have received is not recorded", logBackupID, r.id, logError, err)
 		return nil
@@ -118,7 +118,7 @@ func clientMayLive(b record.Backup) bool {
 func mayHaveBegun(b record.Backup) bool { return !b.CalledAt.IsZero() && !b.NotStarted }
 
 func (r *run) removeUnits(b record.Backup) error {
-	group, ctx := errgroup.WithContext(r.agent.hard)
+	group, ctx := errgroup.WithContext(r.agent.jobs.hard)
 	group.SetLimit(maxParallelDisks)
 	for _, d := range b.Runs {
 		group.Go(func() error { return r.agent.removePair(ctx, d.Unit, d.InvocationID, d.Image) })

@@ -18,24 +18,28 @@ func (a *Agent) recordVerification(p record.Backup, deep bool, files []FileRepor
 	if result == VerifiedIncomplete && !onlyUndigested(files) {
 		return false
 	}
-	return a.putVerification(p, now, func(before *record.Verification) *record.Verification {
+	return a.putVerification(p, func(before *record.Verification) *record.Verification {
 		return mergeVerification(before, now, deep, files)
 	})
 }
 
 // putVerification writes down what is known of the files of a restore point. Where it is damaged now and was not, or the other way
 // round, so is all that stands on it: whoever watches is told of each.
-func (a *Agent) putVerification(p record.Backup, now time.Time, merge func(*record.Verification) *record.Verification) bool {
+func (a *Agent) putVerification(p record.Backup, merge func(*record.Verification) *record.Verification) bool {
 	was, err := a.store.DamagedBy(p.ID)
 	if err != nil {
 		a.log.Error("the database cannot be read", logError, err)
 	}
 	changed := false
 	failpoint.Reach("verify: before record")
-	_, err = a.store.PutVerification(p.ID, now, func(before *record.Verification) *record.Verification {
-		after := merge(before)
-		changed = (before != nil && len(before.Damage) > 0) != (len(after.Damage) > 0)
-		return after
+	_, err = a.changeRecord(p.ID, func(b *record.Backup) error {
+		if b.State != record.Completed { // it is no restore point any more
+			return nil
+		}
+		before := b.Verified
+		b.Verified = merge(before)
+		changed = (before != nil && len(before.Damage) > 0) != (len(b.Verified.Damage) > 0)
+		return nil
 	})
 	failpoint.Reach("verify: recorded")
 	if err != nil && !AsError(notFound(err)).has(BackupNotFound) {
@@ -118,7 +122,7 @@ func knownDamaged(p record.Backup) error {
 func (a *Agent) recordDamage(p record.Backup, f FileReport) {
 	now := time.Now()
 	a.logVerification(p, true, VerifiedDamaged, []FileReport{f})
-	a.putVerification(p, now, func(before *record.Verification) *record.Verification {
+	a.putVerification(p, func(before *record.Verification) *record.Verification {
 		after := record.Verification{At: now}
 		if before != nil {
 			after = *before

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -158,13 +159,13 @@ func (c *comparing) add(kind Kind, vm, id, reason string) {
 }
 
 // manifest reads one, at the pace that is wanted.
-func (c *comparing) manifest(vm, id string) (repository.Manifest, error) {
+func (c *comparing) manifest(vm, id string) (manifest.Manifest, error) {
 	if err := c.ctx.Err(); err != nil {
-		return repository.Manifest{}, err
+		return manifest.Manifest{}, err
 	}
 	if c.pace != nil {
 		if err := c.pace(c.ctx); err != nil {
-			return repository.Manifest{}, err
+			return manifest.Manifest{}, err
 		}
 	}
 	return c.repository.Manifest(vm, id)
@@ -227,7 +228,7 @@ func (c *comparing) steady(id string) (b record.Backup, steady bool, err error) 
 	if errors.As(err, &missing) {
 		return b, false, nil
 	}
-	return b, err == nil && b.State == record.Completed && b.Rewrite == nil, err
+	return b, err == nil && b.State == record.Completed && b.Merge == nil, err
 }
 
 // missing looks at what is on record and was not in the repository when that was listed.
@@ -250,7 +251,7 @@ func (c *comparing) missing(vm string, b record.Backup) error {
 // both looks at what is in both.
 func (c *comparing) both(vm string, b record.Backup) error {
 	c.found.Points++
-	if b.Rewrite != nil || c.difference(vm, b) == nil {
+	if b.Merge != nil || c.difference(vm, b) == nil {
 		return c.ctx.Err()
 	}
 	// It may have been written anew, or deleted, between the two looks.

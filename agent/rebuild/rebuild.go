@@ -12,6 +12,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -20,7 +21,7 @@ import (
 // stays as it is. An error is one of the database and ends the work; what
 // else is not as it should be is a problem in the report.
 func Update(db *store.Store, repositories []*repository.Repository) (*Report, error) {
-	b := &builder{store: db, report: newReport(), newest: map[string]repository.Manifest{}}
+	b := &builder{store: db, report: newReport(), newest: map[string]manifest.Manifest{}}
 	for _, r := range repositories {
 		if err := b.addRepository(r); err != nil {
 			return nil, err
@@ -34,7 +35,7 @@ func Update(db *store.Store, repositories []*repository.Repository) (*Report, er
 type builder struct {
 	store  *store.Store
 	report *Report
-	newest map[string]repository.Manifest // by VM name
+	newest map[string]manifest.Manifest // by VM name
 }
 
 func (b *builder) addRepository(r *repository.Repository) error {
@@ -119,7 +120,7 @@ func (b *builder) addPoint(r *repository.Repository, p repository.Found) error {
 
 // compare says why what was not imported is not what the database knows under its id; nil if it is. Where the record only lacks what a
 // rewriting has changed since, it is corrected.
-func (b *builder) compare(m repository.Manifest, repositoryID, directory string) (why error, corrected bool, err error) {
+func (b *builder) compare(m manifest.Manifest, repositoryID, directory string) (why error, corrected bool, err error) {
 	removed, err := b.store.Removed(m.BackupID)
 	if err != nil {
 		return nil, false, err
@@ -136,12 +137,15 @@ func (b *builder) compare(m repository.Manifest, repositoryID, directory string)
 	}
 	what, rewritten := m.Disagrees(known)
 	switch {
-	case what == "" || known.Rewrite != nil: // the daemon brings a rewriting to its end
+	case what == "" || known.Merge != nil: // the daemon brings a rewriting to its end
 		return nil, false, nil
 	case !rewritten:
 		return fmt.Errorf("backup %s is on record as another one: %s: keep it; %s", m.BackupID, what, takenIn), false, nil
 	}
-	err = b.store.Correct(m.BackupID, time.Now(), m.Follow)
+	_, _, err = b.store.Update(m.BackupID, time.Now(), func(b *record.Backup) error {
+		m.Follow(b)
+		return nil
+	}, store.FromManifest())
 	if refused(err) {
 		return fmt.Errorf("its record is older than its manifest (%s) and is not corrected now: %w: run this again when that is over", what, err), false, nil
 	}
@@ -152,7 +156,7 @@ func (b *builder) compare(m repository.Manifest, repositoryID, directory string)
 func refused(err error) bool {
 	var read *store.ReadError
 	var state *store.StateError
-	var rewriting *store.RewritingError
+	var rewriting *store.MergingError
 	var missing *store.NotFoundError
 	var immutable *store.ImmutableError
 	return errors.As(err, &read) || errors.As(err, &state) || errors.As(err, &rewriting) || errors.As(err, &missing) || errors.As(err, &immutable)

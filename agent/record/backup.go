@@ -69,24 +69,24 @@ type Backup struct {
 	// SnapshotMayRemain: the backup ended in the midst of SBC's work, so the VM may still have the snapshot SnapshotName.
 	SnapshotMayRemain bool `json:"snapshot_may_remain,omitempty"`
 
-	Rewrite   *Rewrite   `json:"rewrite,omitempty"`   // it is being given other ground to stand on; nil otherwise
-	Rewritten *Rewritten `json:"rewritten,omitempty"` // it was given other ground to stand on than it was made on
+	Merge  *Merge  `json:"rewrite,omitempty"`   // it is being given other ground to stand on; nil otherwise
+	Merged *Merged `json:"rewritten,omitempty"` // it was given other ground to stand on than it was made on
 }
 
 // A Rewrite is the intent to put a restore point on other ground: it is on record from before anything is made until all is
 // done, so that whatever cuts it short, it is known what may be there.
-type Rewrite struct {
-	Onto      string    `json:"onto,omitempty"` // the ancestor that it will stand on; "" = on nothing
-	StartedAt time.Time `json:"started_at"`
-	Swapping  bool      `json:"swapping,omitempty"` // its directory is being exchanged: nothing may begin to read it
+type Merge struct {
+	NewParent  string    `json:"onto,omitempty"` // the ancestor that it will stand on; "" = on nothing
+	StartedAt  time.Time `json:"started_at"`
+	Committing bool      `json:"swapping,omitempty"` // its directory is being exchanged: nothing may begin to read it
 }
 
 // Rewritten is what became of a restore point whose images were written anew from those of a chain. What they hold is what they
 // held before.
-type Rewritten struct {
+type Merged struct {
 	At        time.Time `json:"at"`                  // the last time
 	Synthetic bool      `json:"synthetic,omitempty"` // it is a full backup that was made from an incremental and all it stood on
-	Merged    int       `json:"merged"`              // how many restore points have been merged into it
+	Points    int       `json:"merged"`              // how many restore points have been merged into it
 }
 
 // Content says what an image holds.

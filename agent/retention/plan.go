@@ -31,9 +31,9 @@ type Decision struct {
 }
 
 // A Rewrite gives a point that is kept other ground to stand on, for points beneath it to go.
-type Rewrite struct {
-	ID   string
-	Onto string // an ancestor; "" = on nothing, as a full backup
+type Merging struct {
+	ID        string
+	NewParent string // an ancestor; "" = on nothing, as a full backup
 }
 
 // A Set is what is known of the restore points of one VM in one repository.
@@ -52,7 +52,7 @@ type Set struct {
 // another first.
 type Plan struct {
 	Decisions []Decision // of every point, the last made first
-	Rewrites  []Rewrite
+	Merges    []Merging
 	Deletions []string
 
 	// Held says that the plan removes so much at once that nobody but a person should have it done. It is the last defense
@@ -199,18 +199,18 @@ func (p *planner) plan(order []string) (plan Plan) {
 			plan.Deletions = append(plan.Deletions, x)
 			continue
 		}
-		if onto := p.ground(x); onto != p.points[x].Parent {
-			plan.Rewrites = append(plan.Rewrites, Rewrite{ID: x, Onto: onto})
+		if onto := p.newParent(x); onto != p.points[x].Parent {
+			plan.Merges = append(plan.Merges, Merging{ID: x, NewParent: onto})
 		}
 	}
-	slices.Reverse(plan.Rewrites)
+	slices.Reverse(plan.Merges)
 	total, removed := float64(len(p.Points)), float64(len(plan.Deletions))
 	plan.Held = len(p.Points) > FewPoints && removed > total*p.MostRemoved
 	return plan
 }
 
 // ground is what a point is to stand on: the nearest of its ancestors that stays.
-func (p *planner) ground(id string) string {
+func (p *planner) newParent(id string) string {
 	parent := p.points[id].Parent
 	for d := p.decisions[parent]; d != nil && (d.Action == Delete || d.Action == Merge); d = p.decisions[parent] {
 		parent = d.Point.Parent

@@ -26,8 +26,8 @@ func text(p Plan) string {
 	for _, d := range p.Decisions {
 		lines = append(lines, fmt.Sprintf("%s %s: %s", d.Action, d.Point.ID, strings.Join(d.Reasons, ", ")))
 	}
-	for _, r := range p.Rewrites {
-		lines = append(lines, fmt.Sprintf("rewrite %s onto %q", r.ID, r.Onto))
+	for _, r := range p.Merges {
+		lines = append(lines, fmt.Sprintf("rewrite %s onto %q", r.ID, r.NewParent))
 	}
 	return strings.Join(append(lines, "delete "+strings.Join(p.Deletions, " ")), "\n")
 }
@@ -140,18 +140,18 @@ func follow(t *rapid.T, s Set, plan Plan) (left []Point) {
 	for _, p := range s.Points {
 		points[p.ID] = p
 	}
-	for _, r := range plan.Rewrites {
+	for _, r := range plan.Merges {
 		p := points[r.ID]
 		if p.Damaged != "" || s.Held[p.ID] != "" {
 			t.Fatalf("%s is rewritten, and is damaged or read", p.ID)
 		}
 		ancestor := points[p.Parent]
-		for ancestor.ID != r.Onto {
-			if ancestor = points[ancestor.Parent]; ancestor.ID == "" && r.Onto != "" {
-				t.Fatalf("%s is to stand on %s, which is no ancestor", p.ID, r.Onto)
+		for ancestor.ID != r.NewParent {
+			if ancestor = points[ancestor.Parent]; ancestor.ID == "" && r.NewParent != "" {
+				t.Fatalf("%s is to stand on %s, which is no ancestor", p.ID, r.NewParent)
 			}
 		}
-		p.Parent = r.Onto
+		p.Parent = r.NewParent
 		points[p.ID] = p
 	}
 	for _, id := range plan.Deletions {
@@ -200,7 +200,7 @@ func TestPlanIsSafe(t *testing.T) {
 			}
 		}
 		s.Points = left
-		if again := s.Plan(); len(s.Held) == 0 && len(again.Deletions)+len(again.Rewrites) > 0 {
+		if again := s.Plan(); len(s.Held) == 0 && len(again.Deletions)+len(again.Merges) > 0 {
 			t.Fatalf("there is more to do: %s", text(again))
 		}
 	})

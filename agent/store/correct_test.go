@@ -13,7 +13,7 @@ func TestCorrect(t *testing.T) {
 	s := openNew(t)
 	chain := chainOf(t, s, 4)
 	later := start.AddDate(0, 1, 0)
-	must(t, s.Correct(chain[2].ID, later, func(b *record.Backup) { b.Parent = chain[0].ID }))
+	must(t, correct(s, chain[2].ID, later, func(b *record.Backup) { b.Parent = chain[0].ID }))
 	must(t, s.Check(t.Context()))
 	if children, err := s.Children(chain[1].ID); err != nil || len(children) != 0 {
 		t.Errorf("its old ground has the children %+v, %v", children, err)
@@ -21,13 +21,13 @@ func TestCorrect(t *testing.T) {
 	if children, err := s.Children(chain[0].ID); err != nil || len(children) != 2 {
 		t.Errorf("its new ground has the children %+v, %v", children, err)
 	}
-	must(t, s.Correct(chain[2].ID, later, func(b *record.Backup) { b.Parent, b.Type = "", record.Full }))
+	must(t, correct(s, chain[2].ID, later, func(b *record.Backup) { b.Parent, b.Type = "", record.Full }))
 	must(t, s.Check(t.Context()))
 	b, err := s.Backup(chain[2].ID)
 	if err != nil || b.Type != record.Full || b.Parent != "" || !b.UpdatedAt.Equal(later) {
 		t.Errorf("%+v, %v", b, err)
 	}
-	must(t, s.Correct(chain[2].ID, later.Add(time.Hour), func(*record.Backup) {}))
+	must(t, correct(s, chain[2].ID, later.Add(time.Hour), func(*record.Backup) {}))
 	if b, err = s.Backup(chain[2].ID); err != nil || !b.UpdatedAt.Equal(later) {
 		t.Errorf("a correction of nothing has changed %+v, %v", b, err)
 	}
@@ -42,7 +42,7 @@ func TestCorrectRefused(t *testing.T) {
 		t.Helper()
 		before, err := s.Backup(id)
 		must(t, err)
-		if err := s.Correct(id, start, f); !errors.As(err, target) {
+		if err := correct(s, id, start, f); !errors.As(err, target) {
 			t.Errorf("%v, want a %T", err, target)
 		}
 		if after, err := s.Backup(id); err != nil || after.Parent != before.Parent || after.State != before.State {
@@ -58,10 +58,10 @@ func TestCorrectRefused(t *testing.T) {
 	refused(running.ID, onto, new(*StateError))
 	step(t, s, running, record.Undoing, record.Failed)
 	must(t, begin(s, chain[2].ID, chain[0].ID))
-	refused(chain[2].ID, onto, new(*RewritingError))
+	refused(chain[2].ID, onto, new(*MergingError))
 	refused(chain[3].ID, func(b *record.Backup) { b.State = record.Deleting }, new(*ImmutableError))
 	refused(chain[3].ID, func(b *record.Backup) { b.Repository = "other" }, new(*ImmutableError))
-	if err := s.Correct("nobody", start, onto); !errors.As(err, new(*NotFoundError)) {
+	if err := correct(s, "nobody", start, onto); !errors.As(err, new(*NotFoundError)) {
 		t.Errorf("of nothing: %v", err)
 	}
 	must(t, s.Check(t.Context()))

@@ -34,7 +34,7 @@ func spoil(t testing.TB, s *Store, id string, damaged bool) {
 	if damaged {
 		v.Damage = []record.FileDamage{{File: "x", Problem: "gone"}}
 	}
-	if _, err := s.PutVerification(id, v.At, func(*record.Verification) *record.Verification { return v }); err != nil {
+	if _, err := putVerification(s, id, v.At, v); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -126,7 +126,7 @@ func TestNothingIsBuiltOnDamage(t *testing.T) {
 	top := onChain(t, s, "vm", full, start.Add(time.Minute))
 	rewrite := func(swapping bool) error {
 		_, _, err := s.Update(top, start.AddDate(0, 1, 0), func(b *record.Backup) error {
-			b.Rewrite = &record.Rewrite{StartedAt: start, Swapping: swapping}
+			b.Merge = &record.Merge{StartedAt: start, Committing: swapping}
 			return nil
 		})
 		return err
@@ -139,7 +139,7 @@ func TestNothingIsBuiltOnDamage(t *testing.T) {
 	if err := rewrite(true); !errors.As(err, &damaged) || *damaged != (DamagedError{BackupID: top, By: full}) {
 		t.Errorf("the exchange: %v", err)
 	}
-	if _, _, err := s.Update(top, start.AddDate(0, 1, 0), func(b *record.Backup) error { b.Rewrite = nil; return nil }); err != nil {
+	if _, _, err := s.Update(top, start.AddDate(0, 1, 0), func(b *record.Backup) error { b.Merge = nil; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if err := rewrite(false); !errors.As(err, &damaged) {

@@ -17,7 +17,7 @@ var ErrDamaged = errors.New("damaged")
 var ErrBadTime = errors.New("want a time between 1970 and 2262")
 
 // ErrMayStand says that a change was written but not synced to the disk. It is read from then on as if it had been made.
-var ErrMayStand = errors.New("written, but not known to be on the disk")
+var ErrUnsynced = errors.New("written, but not known to be on the disk")
 
 // ErrBadCursor says that a page was asked for with a cursor that no page has given.
 var ErrBadCursor = errors.New("invalid cursor")
@@ -128,9 +128,9 @@ func (e *ServedError) Error() string {
 }
 
 // RewritingError refuses what cannot be done while a restore point is being put on other ground.
-type RewritingError struct{ BackupID string }
+type MergingError struct{ BackupID string }
 
-func (e *RewritingError) Error() string {
+func (e *MergingError) Error() string {
 	return fmt.Sprintf("backup %s: is being written anew: try again when that is done", e.BackupID)
 }
 

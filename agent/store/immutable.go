@@ -38,7 +38,7 @@ func checkImmutable(before, after record.Backup) error {
 
 // becomesFull says whether an incremental is a full backup from now on, because its images were written anew.
 func becomesFull(before, after record.Backup) bool {
-	return before.Rewrite != nil && before.Rewrite.Swapping && before.Rewrite.Onto == "" && after.Rewrite == nil &&
+	return before.Merge != nil && before.Merge.Committing && before.Merge.NewParent == "" && after.Merge == nil &&
 		after.Type == record.Full && after.Parent == ""
 }
 

@@ -12,10 +12,10 @@ import (
 
 // The keys of the lists. See the schema.
 const (
-	listAll      = "all"
-	listDamaged  = "damaged"
-	listRewrites = "rewriting"
-	orderPrefix  = "order/"
+	listAll     = "all"
+	listDamaged = "damaged"
+	listMerging = "rewriting"
+	orderPrefix = "order/"
 )
 
 func listVM(vm string) string             { return "vm/" + vm }
@@ -44,8 +44,8 @@ func lists(b record.Backup) []string {
 			names = append(names, listDamaged)
 		}
 	}
-	if b.Rewrite != nil {
-		names = append(names, listRewrites)
+	if b.Merge != nil {
+		names = append(names, listMerging)
 	}
 	if b.Parent != "" && (b.State.Active() || b.State == record.Completed || b.State == record.Deleting) {
 		names = append(names, listChildren(b.Parent))

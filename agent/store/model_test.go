@@ -169,7 +169,7 @@ func (m *model) dequeue(t *rapid.T) {
 		t.Skip("no queue")
 	}
 	p := preparation(next.VM, m.now)
-	b, err := m.store.Dequeue(next.ID, m.now, portsOf(modelFirst, modelLast), p.Complete)
+	b, err := dequeue(m.store, next.ID, m.now, portsOf(modelFirst, modelLast), p.Complete)
 	ports := m.expectPorts(len(next.VM.Disks))
 	if ports == nil {
 		m.want(t, errors.Is(err, errNoPort), "no port", err)
@@ -199,7 +199,7 @@ func (m *model) relet(t *rapid.T) {
 		t.Skip("queued, or ended before its turn")
 	}
 	disk := rapid.SampledFrom(b.Runs).Draw(t, "disk")
-	after, err := m.store.Relet(b.ID, disk.DiskID, portsOf(modelFirst, modelLast), m.now, rename)
+	after, err := newPort(m.store, b.ID, disk.DiskID, portsOf(modelFirst, modelLast), m.now, rename)
 	var state *StateError
 	ports := m.expectPorts(1)
 	switch {
@@ -272,7 +272,7 @@ func (m *model) verify(t *rapid.T) {
 	if rapid.Bool().Draw(t, "damaged") {
 		v.Damage = []record.FileDamage{{File: "x", Problem: "gone"}}
 	}
-	after, err := m.store.PutVerification(b.ID, m.now, func(*record.Verification) *record.Verification { return &v })
+	after, err := putVerification(m.store, b.ID, m.now, &v)
 	m.want(t, err == nil && (after.Verified == nil || b.State == record.Completed), "only restore points to be verified", err)
 	m.records[b.ID] = after
 }

@@ -70,7 +70,7 @@ func open(path string, o Options, steps []migration) (*Store, error) {
 	s := &Store{db: db, path: path, recovery: recovery}
 	if err = s.upgrade(steps); err == nil {
 		err = s.view(func(t *tx) error {
-			s.stands(t.ID())
+			s.noteCommitted(t.ID())
 			return nil
 		})
 	}

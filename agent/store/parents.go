@@ -54,7 +54,7 @@ func (t *tx) checkParent(b record.Backup) error {
 	case parent.State != record.Completed:
 		why = fmt.Sprintf("is %s", parent.State)
 	default:
-		return t.checkSteady(b.Parent)
+		return t.checkNotMerging(b.Parent)
 	}
 	return &ParentError{Parent: b.Parent, Why: why}
 }

@@ -29,42 +29,32 @@ func (s *Store) NextQueued() (b record.Backup, found bool, err error) {
 	return b, found, err
 }
 
-// Dequeue moves a queued backup to preparing and leases a port for every disk, or changes nothing. ports and complete
-// are those of a Preparation. It returns a *StateError when the backup is not queued. Its VM may be another one than when it was
-// queued: it returns an *ActiveError or a *CoolingError when that has an active backup, or cools down, under another name.
-func (s *Store) Dequeue(
-	id string, now time.Time, ports PortChooser, complete func(b *record.Backup, leases []record.Lease),
-) (record.Backup, error) {
-	if err := checkTime("now", now); err != nil {
-		return record.Backup{}, err
+// WithLeases leases a port for every disk of a queued backup that is moved to preparing. ports and complete are those of a
+// Preparation. Update returns a *StateError when the backup is not queued, or is not moved to preparing. Its VM may be another one
+// than when it was queued: Update returns an *ActiveError or a *CoolingError when that has an active backup, or cools down, under
+// another name.
+func WithLeases(ports PortChooser, complete func(b *record.Backup, leases []record.Lease)) Option {
+	return func(u *backupUpdate) {
+		u.allow = func(_ *tx, before record.Backup) error {
+			if before.State != record.Queued {
+				return &StateError{BackupID: before.ID, State: before.State, Action: "preparing it"}
+			}
+			return nil
+		}
+		u.lease = func(t *tx, b record.Backup, now time.Time) (record.Backup, error) {
+			if b.State != record.Preparing {
+				return b, &StateError{BackupID: b.ID, State: b.State, Action: "leasing its ports"}
+			}
+			if err := t.checkAlias(b.VM, b.ID); err != nil {
+				return b, err
+			}
+			if err := t.checkCool(b.VM, now); err != nil {
+				return b, err
+			}
+			if err := t.dropCooled(now); err != nil {
+				return b, err
+			}
+			return t.equip(b, now, ports, complete)
+		}
 	}
-	var after record.Backup
-	err := s.update(func(t *tx) error {
-		before, err := t.backup(id)
-		if err != nil {
-			return err
-		}
-		if before.State != record.Queued {
-			return &StateError{BackupID: id, State: before.State, Action: "preparing it"}
-		}
-		if err := t.checkAlias(before.VM, id); err != nil {
-			return err
-		}
-		if err := t.checkCool(before.VM, now); err != nil {
-			return err
-		}
-		if err := t.dropCooled(now); err != nil {
-			return err
-		}
-		after = before
-		after.State, after.UpdatedAt = record.Preparing, stored(now)
-		if after, err = t.equip(after, now, ports, complete); err != nil {
-			return err
-		}
-		return t.write(before, after)
-	})
-	if err != nil {
-		return record.Backup{}, err
-	}
-	return after, nil
 }

@@ -40,7 +40,7 @@ func TestQueue(t *testing.T) {
 		t.Fatalf("next is %s, error %v", next.ID, err)
 	}
 	p, now := preparation(vmOf("b", 2), start), start.Add(time.Hour)
-	b, err := s.Dequeue(first.ID, now, p.Ports, p.Complete)
+	b, err := dequeue(s, first.ID, now, p.Ports, p.Complete)
 	if err != nil || b.State != record.Preparing || len(b.Runs) != 2 || !b.UpdatedAt.Equal(now) || !b.CreatedAt.Equal(start) {
 		t.Errorf("got %+v, error %v", b, err)
 	}
@@ -61,10 +61,10 @@ func TestDequeueRefused(t *testing.T) {
 	s := openNew(t)
 	b := mustEnqueue(t, s, vmOf("a", 2), start)
 	p := preparation(vmOf("a", 2), start)
-	if _, err := s.Dequeue(b.ID, start, portsOf(1, 1), p.Complete); !errors.Is(err, errNoPort) {
+	if _, err := dequeue(s, b.ID, start, portsOf(1, 1), p.Complete); !errors.Is(err, errNoPort) {
 		t.Errorf("no port: %v", err)
 	}
-	if _, err := s.Dequeue(b.ID, start, p.Ports, func(*record.Backup, []record.Lease) {}); err == nil {
+	if _, err := dequeue(s, b.ID, start, p.Ports, func(*record.Backup, []record.Lease) {}); err == nil {
 		t.Error("no names: accepted")
 	}
 	var state *StateError
@@ -72,16 +72,16 @@ func TestDequeueRefused(t *testing.T) {
 		t.Errorf("past the leases: %v", err)
 	}
 	var missing *NotFoundError
-	if _, err := s.Dequeue("x", start, p.Ports, p.Complete); !errors.As(err, &missing) {
+	if _, err := dequeue(s, "x", start, p.Ports, p.Complete); !errors.As(err, &missing) {
 		t.Errorf("got %v", err)
 	}
 	if after, err := s.Backup(b.ID); err != nil || !cmp.Equal(b, after) {
 		t.Errorf("got %+v, error %v", after, err)
 	}
-	if _, err := s.Dequeue(b.ID, start, p.Ports, p.Complete); err != nil {
+	if _, err := dequeue(s, b.ID, start, p.Ports, p.Complete); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Dequeue(b.ID, start, p.Ports, p.Complete); !errors.As(err, &state) || state.State != record.Preparing {
+	if _, err := dequeue(s, b.ID, start, p.Ports, p.Complete); !errors.As(err, &state) || state.State != record.Preparing {
 		t.Errorf("twice: %v", err)
 	}
 }
@@ -102,11 +102,11 @@ func TestDequeueOfAnotherVM(t *testing.T) {
 	}
 	var active *ActiveError
 	p := preparation(vmOf("b", 1), start)
-	if _, err := s.Dequeue(b.ID, start, p.Ports, p.Complete); !errors.As(err, &active) || active.BackupID != first.ID {
+	if _, err := dequeue(s, b.ID, start, p.Ports, p.Complete); !errors.As(err, &active) || active.BackupID != first.ID {
 		t.Errorf("got %v", err)
 	}
 	step(t, s, first, toCompleted...)
-	if _, err := s.Dequeue(b.ID, start, p.Ports, p.Complete); err != nil {
+	if _, err := dequeue(s, b.ID, start, p.Ports, p.Complete); err != nil {
 		t.Error(err)
 	}
 }

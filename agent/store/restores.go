@@ -107,8 +107,8 @@ func (t *tx) points(id string) (list []string, err error) {
 			return nil, &StateError{BackupID: id, State: b.State, Action: "restoring from it"}
 		case slices.Contains(list, id):
 			return nil, t.damaged("backup %s: stands on itself", id)
-		case b.Rewrite != nil && b.Rewrite.Swapping:
-			return nil, &RewritingError{BackupID: id}
+		case b.Merge != nil && b.Merge.Committing:
+			return nil, &MergingError{BackupID: id}
 		}
 		list, id = append(list, id), b.Parent
 	}

@@ -160,7 +160,7 @@ func TestRestoreIsHeldToWhatItMayChange(t *testing.T) {
 			t.Errorf("%s: changed", name)
 		}
 	}
-	relet, err := s.ReletRestore(r.ID, 1, portsOf(10100, 10200), start, func(r *record.Restore, l record.Lease) {
+	relet, err := newRestorePort(s, r.ID, 1, portsOf(10100, 10200), start, func(r *record.Restore, l record.Lease) {
 		r.Disk(l.DiskID).Unit = unitOf(r.ID, l)
 	})
 	must(t, err)
@@ -168,7 +168,7 @@ func TestRestoreIsHeldToWhatItMayChange(t *testing.T) {
 		t.Errorf("got %+v after %+v", relet.Disks, r.Disks)
 	}
 	stepRestore(t, s, relet, record.RestoreExporting, record.RestoreServing)
-	if _, err := s.ReletRestore(r.ID, 1, portsOf(10100, 10200), start, nil); err == nil {
+	if _, err := newRestorePort(s, r.ID, 1, portsOf(10100, 10200), start, nil); err == nil {
 		t.Error("the port of an export that is served was exchanged")
 	}
 }

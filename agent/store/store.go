@@ -62,7 +62,7 @@ func (s *Store) view(f func(*tx) error) error {
 	last := s.last.Load()
 	return s.transact(s.db.View, func(t *tx) error {
 		if int64(t.ID()) < last {
-			return t.wentBack(last, int64(t.ID()))
+			return t.lostTransaction(last, int64(t.ID()))
 		}
 		return f(t)
 	})
@@ -70,7 +70,7 @@ func (s *Store) view(f func(*tx) error) error {
 
 // wentBack is the error for a database that has forgotten its last transaction while it was open, because the header page that
 // describes it was damaged beneath it: bbolt goes on with the other one, and says nothing.
-func (t *tx) wentBack(from, to int64) error {
+func (t *tx) lostTransaction(from, to int64) error {
 	return t.damaged("the header page that describes transaction %d is damaged, and the other one describes %d", from, to)
 }
 
@@ -81,7 +81,7 @@ func (s *Store) update(f func(*tx) error) error {
 	done, id := false, 0
 	err := s.transact(s.db.Update, func(t *tx) error {
 		if id = t.ID(); int64(id) <= s.last.Load() {
-			return t.wentBack(s.last.Load(), int64(id)-1)
+			return t.lostTransaction(s.last.Load(), int64(id)-1)
 		}
 		err := f(t)
 		if errors.Is(err, errUnchanged) && s.unsynced.Load() {
@@ -98,14 +98,14 @@ func (s *Store) update(f func(*tx) error) error {
 		s.writes.note(err)
 	case err == nil:
 		s.writes.note(nil)
-		s.stands(id)
+		s.noteCommitted(id)
 		s.unsynced.Store(false)
 	}
 	return err
 }
 
 // stands notes that a transaction was committed. Another may have been since.
-func (s *Store) stands(id int) {
+func (s *Store) noteCommitted(id int) {
 	for {
 		last := s.last.Load()
 		if int64(id) <= last || s.last.CompareAndSwap(last, int64(id)) {
@@ -124,7 +124,7 @@ func (s *Store) commitFailed(id int, cause error) error {
 		return unwritable(s.path, cause)
 	}
 	s.unsynced.Store(true) // and not stands: the kernel may drop again what it could not write
-	return unwritable(s.path, fmt.Errorf("%w: %w", ErrMayStand, cause))
+	return unwritable(s.path, fmt.Errorf("%w: %w", ErrUnsynced, cause))
 }
 
 // transact runs a transaction. bbolt answers a damaged page with a panic, and the memory map answers an unreadable

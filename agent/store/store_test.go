@@ -137,3 +137,49 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// dequeue moves a queued backup to preparing.
+func dequeue(
+	s *Store, id string, now time.Time, ports PortChooser, complete func(*record.Backup, []record.Lease),
+) (record.Backup, error) {
+	_, after, err := s.Update(id, now, setState(record.Preparing), WithLeases(ports, complete))
+	return after, err
+}
+
+// newPort exchanges the port of a disk.
+func newPort(
+	s *Store, id string, disk int, ports PortChooser, now time.Time, complete func(*record.Backup, record.Lease),
+) (record.Backup, error) {
+	_, after, err := s.Update(id, now, unchanged, WithNewPort(disk, ports, complete))
+	return after, err
+}
+
+func unchanged(*record.Backup) error { return nil }
+
+// newRestorePort exchanges the port of a restore's disk.
+func newRestorePort(
+	s *Store, id string, disk int, ports PortChooser, now time.Time, complete func(*record.Restore, record.Lease),
+) (record.Restore, error) {
+	_, after, err := s.UpdateRestore(id, now, func(*record.Restore) error { return nil }, WithNewRestorePort(disk, ports, complete))
+	return after, err
+}
+
+// correct has a record follow its manifest.
+func correct(s *Store, id string, now time.Time, f func(*record.Backup)) error {
+	_, _, err := s.Update(id, now, func(b *record.Backup) error {
+		f(b)
+		return nil
+	}, FromManifest())
+	return err
+}
+
+// putVerification records what was found of the files of a restore point.
+func putVerification(s *Store, id string, now time.Time, v *record.Verification) (record.Backup, error) {
+	_, after, err := s.Update(id, now, func(b *record.Backup) error {
+		if b.State == record.Completed {
+			b.Verified = v
+		}
+		return nil
+	})
+	return after, err
+}

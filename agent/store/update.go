@@ -22,32 +22,25 @@ import (
 // When the backup ends, its leases are returned and another backup of the VM may begin; if CooldownUntil is later than
 // now, VM and ports cool down until then. On an ended backup CooldownUntil may be brought forward, which shortens the
 // cooling; zero ends it at once. It may be put off while the VM cools down from this backup.
+//
+// Options say what else happens in the transaction: WithLeases, WithNewPort, FromManifest. No other method of a Store changes the
+// record of a backup: they add records, or remove them.
 func (s *Store) Update(
-	id string, now time.Time, f func(b *record.Backup) error,
+	id string, now time.Time, f func(b *record.Backup) error, options ...Option,
 ) (before, after record.Backup, err error) {
 	if err := checkTime("now", now); err != nil {
 		return record.Backup{}, record.Backup{}, err
 	}
-	now = stored(now)
+	u := backupUpdate{now: stored(now), change: f, rules: (*tx).checkUpdate}
+	for _, o := range options {
+		o(&u)
+	}
 	err = s.update(func(t *tx) error {
 		var err error
-		if before, err = t.backup(id); err != nil {
+		if before, after, err = t.applyUpdate(id, u); err != nil {
 			return err
 		}
-		if after, err = t.change(before, now, f); err != nil {
-			return err
-		}
-		if reflect.DeepEqual(before, after) {
-			return errUnchanged
-		}
-		after.UpdatedAt = now
-		if after.State.Terminal() && before.State.Active() {
-			after.EndedAt = now
-		}
-		if err := t.write(before, after); err != nil {
-			return err
-		}
-		if after.State != record.Completed { // nothing stands on it, and it inherits nothing
+		if after.State != record.Completed { // it has no children, and inherits no damage
 			return nil
 		}
 		return s.inherit(t, &after)
@@ -58,8 +51,53 @@ func (s *Store) Update(
 	return before, after, nil
 }
 
-// change has the caller change a copy of the record, and holds it to what it may change.
-func (t *tx) change(before record.Backup, now time.Time, f func(*record.Backup) error) (record.Backup, error) {
+// An Option of Update says what else its transaction does.
+type Option func(*backupUpdate)
+
+// A backupUpdate is what Update does to a record.
+type backupUpdate struct {
+	now    time.Time
+	allow  func(t *tx, before record.Backup) error // nil allows it for every record
+	change func(b *record.Backup) error
+	rules  func(t *tx, before, after record.Backup, now time.Time) error
+	lease  func(t *tx, b record.Backup, now time.Time) (record.Backup, error) // nil leases nothing
+}
+
+func (t *tx) applyUpdate(id string, u backupUpdate) (before, after record.Backup, err error) {
+	if before, err = t.backup(id); err != nil {
+		return before, after, err
+	}
+	if u.allow != nil {
+		if err := u.allow(t, before); err != nil {
+			return before, after, err
+		}
+	}
+	if after, err = t.changed(before, u.change); err != nil {
+		return before, after, err
+	}
+	if before.State == record.Queued && after.State == record.Preparing && u.lease == nil {
+		return before, after, &StateError{BackupID: id, State: before.State, Action: "preparing it without leases"}
+	}
+	if err := u.rules(t, before, after, u.now); err != nil {
+		return before, after, err
+	}
+	if u.lease != nil {
+		if after, err = u.lease(t, after, u.now); err != nil {
+			return before, after, err
+		}
+	}
+	if reflect.DeepEqual(before, after) {
+		return before, after, errUnchanged
+	}
+	after.UpdatedAt = u.now
+	if after.State.Terminal() && before.State.Active() {
+		after.EndedAt = u.now
+	}
+	return before, after, t.write(before, after)
+}
+
+// changed has the caller change a copy of the record.
+func (t *tx) changed(before record.Backup, f func(*record.Backup) error) (record.Backup, error) {
 	after, err := clone(before)
 	if err != nil {
 		return after, err
@@ -69,37 +107,36 @@ func (t *tx) change(before record.Backup, now time.Time, f func(*record.Backup) 
 		return after, err
 	}
 	after.CooldownUntil = stored(after.CooldownUntil)
-	if after, err = clone(after); err != nil { // in the form that is read back, so that it can be compared
-		return after, err
-	}
+	return clone(after) // in the form that is read back, so that it can be compared
+}
+
+// checkUpdate holds the caller to what he may change.
+func (t *tx) checkUpdate(before, after record.Backup, now time.Time) error {
 	if err := checkImmutable(before, after); err != nil {
-		return after, err
+		return err
 	}
 	if err := checkUnits(before, after, nil); err != nil {
-		return after, err
-	}
-	if before.State == record.Queued && after.State == record.Preparing { // Dequeue leases the ports
-		return after, &StateError{BackupID: before.ID, State: before.State, Action: "preparing it without leases"}
+		return err
 	}
 	if after.State != before.State {
 		if err := record.CheckTransition(before.State, after.State); err != nil {
-			return after, fmt.Errorf("backup %s: %w", before.ID, err)
+			return fmt.Errorf("backup %s: %w", before.ID, err)
 		}
 	}
 	if after.State == record.Deleting && before.State != record.Deleting {
 		if err := errors.Join(t.checkUnpinned(before), t.checkUnserved(before.ID)); err != nil {
-			return after, err
+			return err
 		}
 	}
 	if after.Parent != before.Parent {
 		if err := t.checkParent(after); err != nil {
-			return after, err
+			return err
 		}
 	}
-	if err := t.checkRewrite(before, after); err != nil {
-		return after, err
+	if err := t.checkMerge(before, after); err != nil {
+		return err
 	}
-	return after, t.checkCooldown(before, after, now)
+	return t.checkCooldown(before, after, now)
 }
 
 // checkCooldown refuses a time that cannot be encoded, and a longer cooling of what may be in use again.

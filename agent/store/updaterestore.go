@@ -9,37 +9,61 @@ import (
 )
 
 // UpdateRestore changes the record of a restore in one transaction, as Update does that of a backup. When the restore ends,
-// its leases are returned and its restore points are pinned by it no more.
+// its leases are returned and it pins its restore points no more. There is one option: WithNewRestorePort. No other method of a
+// Store changes the record of a restore.
 func (s *Store) UpdateRestore(
-	id string, now time.Time, f func(r *record.Restore) error,
+	id string, now time.Time, f func(r *record.Restore) error, options ...RestoreOption,
 ) (before, after record.Restore, err error) {
 	if err := checkTime("now", now); err != nil {
 		return record.Restore{}, record.Restore{}, err
 	}
-	err = s.update(func(t *tx) error {
-		var err error
-		if before, err = t.restore(id); err != nil {
-			return err
-		}
-		if after, err = t.changeRestore(before, f); err != nil {
-			return err
-		}
-		if reflect.DeepEqual(before, after) {
-			return errUnchanged
-		}
-		after.UpdatedAt = stored(now)
-		if before.State.Active() && !after.State.Active() {
-			after.EndedAt = stored(now)
-			if err := t.releaseRestore(before); err != nil {
-				return err
-			}
-		}
-		return t.put(bucketRestores, []byte(id), after)
+	u := restoreUpdate{now: stored(now), change: f}
+	for _, o := range options {
+		o(&u)
+	}
+	err = s.update(func(t *tx) (err error) {
+		before, after, err = t.applyRestore(id, u)
+		return err
 	})
 	if err != nil {
 		return record.Restore{}, record.Restore{}, err
 	}
 	return before, after, nil
+}
+
+// A RestoreOption of UpdateRestore says what else its transaction does.
+type RestoreOption func(*restoreUpdate)
+
+// A restoreUpdate is what UpdateRestore does to a record.
+type restoreUpdate struct {
+	now    time.Time
+	change func(r *record.Restore) error
+	lease  func(t *tx, r record.Restore, now time.Time) (record.Restore, error) // nil leases nothing
+}
+
+func (t *tx) applyRestore(id string, u restoreUpdate) (before, after record.Restore, err error) {
+	if before, err = t.restore(id); err != nil {
+		return before, after, err
+	}
+	if after, err = t.changeRestore(before, u.change); err != nil {
+		return before, after, err
+	}
+	if u.lease != nil {
+		if after, err = u.lease(t, after, u.now); err != nil {
+			return before, after, err
+		}
+	}
+	if reflect.DeepEqual(before, after) {
+		return before, after, errUnchanged
+	}
+	after.UpdatedAt = u.now
+	if before.State.Active() && !after.State.Active() {
+		after.EndedAt = u.now
+		if err := t.releaseRestore(before); err != nil {
+			return before, after, err
+		}
+	}
+	return before, after, t.put(bucketRestores, []byte(id), after)
 }
 
 // changeRestore has the caller change a copy of the record, and holds it to what it may change.
@@ -73,49 +97,4 @@ func (t *tx) releaseRestore(r record.Restore) error {
 		}
 	}
 	return t.Bucket(bucketActiveRestores).Delete([]byte(r.ID))
-}
-
-// ReletRestore exchanges the lease of one disk for one on the next free port, as Relet does that of a backup. It is refused
-// once the restore is past exporting, when a client may know the port.
-func (s *Store) ReletRestore(
-	id string, diskID int, ports PortChooser, now time.Time, complete func(r *record.Restore, lease record.Lease),
-) (record.Restore, error) {
-	if err := checkTime("now", now); err != nil {
-		return record.Restore{}, err
-	}
-	var r record.Restore
-	err := s.update(func(t *tx) (err error) {
-		if r, err = t.restore(id); err != nil {
-			return err
-		}
-		d := r.Disk(diskID)
-		if d == nil || r.State != record.RestorePreparing && r.State != record.RestoreExporting {
-			return fmt.Errorf("restore %s: disk %d: exchanging a port is not possible while it is %s", id, diskID, r.State)
-		}
-		if err := t.dropCooled(now); err != nil {
-			return err
-		}
-		// The old port is given back last, so that it is not chosen again at once.
-		port, err := t.choosePorts(ports, 1)
-		if err != nil {
-			return fmt.Errorf("restore %s: disk %d: %w", id, diskID, err)
-		}
-		lease, err := t.lease(record.Lease{Port: port[0], RestoreID: id, DiskID: diskID, LeasedAt: stored(now)})
-		if err != nil {
-			return err
-		}
-		if err := t.returnLease(d.Port, id); err != nil {
-			return err
-		}
-		d.Port, r.UpdatedAt = lease.Port, stored(now)
-		r, err = t.completeRestore(r, []record.Lease{lease}, func(r *record.Restore) { complete(r, lease) })
-		if err != nil {
-			return err
-		}
-		return t.put(bucketRestores, []byte(id), r)
-	})
-	if err != nil {
-		return record.Restore{}, err
-	}
-	return r, nil
 }

@@ -90,18 +90,6 @@ func (t *tx) longestUnverified(bucket []byte, now time.Time, pass func(id string
 	return nil, nil
 }
 
-// PutVerification puts on record what was found of the files of a restore point. What is no restore point any more is left as
-// it is. merge gets what is on record, nil for nothing, and must only compute.
-func (s *Store) PutVerification(id string, now time.Time, merge func(*record.Verification) *record.Verification) (after record.Backup, err error) {
-	_, after, err = s.Update(id, now, func(b *record.Backup) error {
-		if b.State == record.Completed {
-			b.Verified = merge(b.Verified)
-		}
-		return nil
-	})
-	return after, err
-}
-
 // checkVerified looks that a restore point is in both orders, where it belongs.
 func (c *checker) checkVerified(b record.Backup) {
 	shallow, deep := verifiedKeys(&b)

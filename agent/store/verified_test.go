@@ -12,7 +12,7 @@ import (
 // verify puts a verification on record.
 func verify(t *testing.T, s *Store, id string, v record.Verification) {
 	t.Helper()
-	if _, err := s.PutVerification(id, v.At, func(*record.Verification) *record.Verification { return &v }); err != nil {
+	if _, err := putVerification(s, id, v.At, &v); err != nil {
 		t.Fatal(err)
 	}
 }

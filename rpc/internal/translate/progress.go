@@ -35,7 +35,7 @@ func Progress(p agent.Progress) rpc.Progress {
 func BackupWithProgress(ctx context.Context, a *agent.Agent, id string) (rpc.Backup, error) {
 	b, err := a.Backup(id)
 	w := Backup(b)
-	if err == nil && b.Rewrite != nil {
+	if err == nil && b.Merge != nil {
 		w.Rewrite = rewrite(a, id)
 	}
 	if err != nil || b.State.Terminal() {

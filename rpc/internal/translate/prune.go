@@ -40,11 +40,11 @@ func HeldPrunes(list []agent.HeldPrune) (w []rpc.HeldPrune) {
 	return w
 }
 
-func rewritten(r *record.Rewritten) *rpc.Rewritten {
+func rewritten(r *record.Merged) *rpc.Rewritten {
 	if r == nil {
 		return nil
 	}
-	return &rpc.Rewritten{At: r.At.UTC(), Synthetic: r.Synthetic, Merged: r.Merged}
+	return &rpc.Rewritten{At: r.At.UTC(), Synthetic: r.Synthetic, Merged: r.Points}
 }
 
 // rewrite is how far the rewriting of a restore point has come; nil if there is none.

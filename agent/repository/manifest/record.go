@@ -1,4 +1,4 @@
-package repository
+package manifest
 
 import (
 	"fmt"
@@ -26,7 +26,7 @@ func (m Manifest) Backup(repositoryID, directory string) record.Backup {
 func (m Manifest) record() record.Backup {
 	b := record.Backup{
 		ID: m.BackupID, Type: m.Type, Parent: m.Parent, Policy: m.Policy, Tags: m.Tags, RequestID: m.RequestID,
-		State: record.Completed, RemovedDisks: m.RemovedDisks, DirectoryMade: true, Rewritten: m.Rewritten,
+		State: record.Completed, RemovedDisks: m.RemovedDisks, DirectoryMade: true, Merged: m.Merge,
 		RefreshError: m.RefreshError, Sequence: m.Sequence, ZeroesRefused: m.ZeroesRefused,
 		CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.CompletedAt.UTC(), EndedAt: m.CompletedAt.UTC(),
 		VM: record.VM{
@@ -51,7 +51,7 @@ func (m Manifest) record() record.Backup {
 
 // Follow has a record say what the manifest of its restore point says since it was written anew.
 func (m Manifest) Follow(b *record.Backup) {
-	b.Type, b.Parent, b.RemovedDisks, b.Rewritten = m.Type, m.Parent, m.RemovedDisks, m.Rewritten
+	b.Type, b.Parent, b.RemovedDisks, b.Merged = m.Type, m.Parent, m.RemovedDisks, m.Merge
 	b.Verified = nil // that was of other files
 	for i := range b.Runs {
 		if d := m.disk(b.Runs[i].DiskID); d != nil {
@@ -60,7 +60,7 @@ func (m Manifest) Follow(b *record.Backup) {
 	}
 }
 
-func (m Manifest) disk(id int) *ManifestDisk {
+func (m Manifest) disk(id int) *Disk {
 	for i := range m.Disks {
 		if m.Disks[i].DiskID == id {
 			return &m.Disks[i]
@@ -90,11 +90,11 @@ func (m Manifest) Disagrees(b record.Backup) (what string, rewritten bool) {
 		differs(field+"backing", run.Backing, d.Backing)
 		differs(field+"encryption_key", run.KeyID, d.KeyID())
 	}
-	differs("rewritten", whenRewritten(b.Rewritten), whenRewritten(m.Rewritten))
+	differs("rewritten", whenMerged(b.Merged), whenMerged(m.Merge))
 	return what, true
 }
 
-func whenRewritten(w *record.Rewritten) string {
+func whenMerged(w *record.Merged) string {
 	if w == nil {
 		return "never"
 	}

@@ -18,11 +18,11 @@ func rewrite(s *Store, id string, f func(b *record.Backup)) error {
 }
 
 func begin(s *Store, id, onto string) error {
-	return rewrite(s, id, func(b *record.Backup) { b.Rewrite = &record.Rewrite{Onto: onto, StartedAt: start} })
+	return rewrite(s, id, func(b *record.Backup) { b.Merge = &record.Merge{NewParent: onto, StartedAt: start} })
 }
 
 func swap(s *Store, id string) error {
-	return rewrite(s, id, func(b *record.Backup) { b.Rewrite.Swapping = true })
+	return rewrite(s, id, func(b *record.Backup) { b.Merge.Committing = true })
 }
 
 // TestRewrite: a restore point goes over to other ground in three transactions, and the lists follow.
@@ -31,16 +31,16 @@ func TestRewrite(t *testing.T) {
 	chain := chainOf(t, s, 4)
 	must(t, begin(s, chain[2].ID, chain[0].ID))
 	must(t, swap(s, chain[2].ID))
-	must(t, rewrite(s, chain[2].ID, func(b *record.Backup) { b.Parent, b.Rewrite = chain[0].ID, nil }))
+	must(t, rewrite(s, chain[2].ID, func(b *record.Backup) { b.Parent, b.Merge = chain[0].ID, nil }))
 	step(t, s, chain[1], record.Deleting) // nothing stands on it any more
 	must(t, s.RemoveBackup(chain[1].ID, start))
 	must(t, begin(s, chain[2].ID, ""))
-	list, err := s.Rewrites()
+	list, err := s.Merges()
 	if err != nil || len(list) != 1 || list[0].ID != chain[2].ID {
 		t.Errorf("%+v, %v", list, err)
 	}
 	must(t, swap(s, chain[2].ID))
-	must(t, rewrite(s, chain[2].ID, func(b *record.Backup) { b.Parent, b.Type, b.Rewrite = "", record.Full, nil }))
+	must(t, rewrite(s, chain[2].ID, func(b *record.Backup) { b.Parent, b.Type, b.Merge = "", record.Full, nil }))
 	if children, err := s.Children(chain[0].ID); err != nil || len(children) != 0 {
 		t.Errorf("%+v, %v", children, err)
 	}
@@ -62,7 +62,7 @@ func TestRewriteIsRefused(t *testing.T) {
 		t.Errorf("an incremental became a full backup all by itself: %v", err)
 	}
 	must(t, begin(s, chain[2].ID, chain[0].ID))
-	var rewriting *RewritingError
+	var rewriting *MergingError
 	if err := rewrite(s, chain[2].ID, func(b *record.Backup) { b.State = record.Deleting }); !errors.As(err, &rewriting) {
 		t.Errorf("it may be deleted: %v", err)
 	}
@@ -94,7 +94,7 @@ func TestSwapIsAlone(t *testing.T) {
 	}
 	step(t, s, running, record.Undoing, record.Failed)
 	must(t, swap(s, chain[2].ID))
-	var rewriting *RewritingError
+	var rewriting *MergingError
 	if _, err := s.PrepareRestore(restoration(chain[3], start.Add(time.Hour))); !errors.As(err, &rewriting) {
 		t.Errorf("a restore begins: %v", err)
 	}
@@ -113,12 +113,12 @@ func TestSwapProvesGround(t *testing.T) {
 	must(t, begin(s, chain[2].ID, chain[0].ID))
 	must(t, begin(s, chain[1].ID, ""))
 	must(t, swap(s, chain[1].ID))
-	must(t, rewrite(s, chain[1].ID, func(b *record.Backup) { b.Parent, b.Type, b.Rewrite = "", record.Full, nil }))
+	must(t, rewrite(s, chain[1].ID, func(b *record.Backup) { b.Parent, b.Type, b.Merge = "", record.Full, nil }))
 	var parent *ParentError
 	if err := swap(s, chain[2].ID); !errors.As(err, &parent) || parent.Parent != chain[0].ID {
 		t.Errorf("%v", err)
 	}
-	must(t, rewrite(s, chain[2].ID, func(b *record.Backup) { b.Rewrite = nil }))
+	must(t, rewrite(s, chain[2].ID, func(b *record.Backup) { b.Merge = nil }))
 	must(t, s.Check(t.Context()))
 }
 

@@ -1,4 +1,4 @@
-package repository
+package manifest_test
 
 import (
 	"bytes"
@@ -15,9 +15,11 @@ import (
 
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
-const schemaPath = "../../docs/manifest.schema.json"
+const schemaPath = "../../../docs/manifest.schema.json"
 
 // object is what the test reads of the schema of a struct.
 type object struct {
@@ -34,14 +36,14 @@ func TestSchemaIsTheType(t *testing.T) {
 	var root object
 	must(t, json.Unmarshal(text, &root))
 	for name, typ := range map[string]reflect.Type{
-		"":      reflect.TypeFor[Manifest](),
-		"vm":    reflect.TypeFor[ManifestVM](),
-		"disk":  reflect.TypeFor[ManifestDisk](),
-		"check": reflect.TypeFor[ManifestCheck](),
+		"":      reflect.TypeFor[manifest.Manifest](),
+		"vm":    reflect.TypeFor[manifest.VM](),
+		"disk":  reflect.TypeFor[manifest.Disk](),
+		"check": reflect.TypeFor[manifest.Check](),
 
-		"encryption": reflect.TypeFor[ManifestEncryption](),
+		"encryption": reflect.TypeFor[manifest.Encryption](),
 		"digest":     reflect.TypeFor[digest.Digest](),
-		"rewritten":  reflect.TypeFor[record.Rewritten](),
+		"rewritten":  reflect.TypeFor[record.Merged](),
 	} {
 		t.Run(typ.Name(), func(t *testing.T) {
 			schema := object{AdditionalProperties: true}
@@ -87,8 +89,8 @@ func compareFields(t *testing.T, schema object, typ reflect.Type) {
 
 func TestSchemaTakesManifests(t *testing.T) {
 	schema := compileSchema(t)
-	full := fullManifest("Name with ünïcode", 1_700_000_000)
-	for _, m := range []Manifest{full, incrementalManifest(full, 1_700_000_100)} {
+	full := manifesttest.Full("Name with ünïcode", 1_700_000_000)
+	for _, m := range []manifest.Manifest{full, manifesttest.Incremental(full, 1_700_000_100)} {
 		text, err := m.Encode()
 		must(t, err)
 		matches(t, schema, text)

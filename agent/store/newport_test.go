@@ -14,10 +14,10 @@ func rename(b *record.Backup, l record.Lease) {
 	b.Targets = "new"
 }
 
-func TestRelet(t *testing.T) {
+func TestNewPort(t *testing.T) {
 	s := openNew(t)
 	b := mustPrepare(t, s, vmOf("a", 3), start)
-	after, err := s.Relet(b.ID, 1, portsOf(10100, 10200), start.Add(time.Second), rename)
+	after, err := newPort(s, b.ID, 1, portsOf(10100, 10200), start.Add(time.Second), rename)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,21 +36,21 @@ func TestRelet(t *testing.T) {
 	}
 }
 
-// A port whose rest is over is free for a relet too.
-func TestReletOnACooledPort(t *testing.T) {
+// A port whose cool-down is over is free for an exchange too.
+func TestNewPortThatCooled(t *testing.T) {
 	s := openNew(t)
 	until := cooled(t, s).CooldownUntil // on 10100 and 10101
 	b := mustPrepare(t, s, vmOf("b", 1), start)
 	ports := portsOf(10100, 10102)
-	if _, err := s.Relet(b.ID, 0, ports, until.Add(-1), rename); !errors.Is(err, errNoPort) {
+	if _, err := newPort(s, b.ID, 0, ports, until.Add(-1), rename); !errors.Is(err, errNoPort) {
 		t.Errorf("before: %v", err)
 	}
-	if b, err := s.Relet(b.ID, 0, ports, until, rename); err != nil || b.Runs[0].Port != 10100 {
+	if b, err := newPort(s, b.ID, 0, ports, until, rename); err != nil || b.Runs[0].Port != 10100 {
 		t.Errorf("after: %+v, error %v", b.Runs, err)
 	}
 }
 
-func TestReletRefused(t *testing.T) {
+func TestNewPortRefused(t *testing.T) {
 	s := openNew(t)
 	b := mustPrepare(t, s, vmOf("a", 2), start)
 	ports := portsOf(10100, 10200)
@@ -68,13 +68,13 @@ func TestReletRefused(t *testing.T) {
 		"other disk": {b.ID, 0, ports, func(b *record.Backup, l record.Lease) { rename(b, l); b.Runs[1].Port = 1 }, "may not be changed"},
 		"other unit": {b.ID, 0, ports, func(b *record.Backup, l record.Lease) { rename(b, l); b.Runs[1].Unit = "x" }, "may not be changed"},
 	} {
-		if _, err := s.Relet(c.id, c.disk, c.ports, start, c.complete); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := newPort(s, c.id, c.disk, c.ports, start, c.complete); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	step(t, s, b, record.Exporting, record.Calling)
 	var state *StateError
-	if _, err := s.Relet(b.ID, 0, ports, start, rename); !errors.As(err, &state) || state.State != record.Calling {
+	if _, err := newPort(s, b.ID, 0, ports, start, rename); !errors.As(err, &state) || state.State != record.Calling {
 		t.Errorf("while calling: %v", err)
 	}
 	if after, err := s.Backup(b.ID); err != nil || after.Runs[0] != b.Runs[0] {

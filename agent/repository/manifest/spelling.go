@@ -1,4 +1,4 @@
-package repository
+package manifest
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ func (m Manifest) checkSpelling(text []byte) error {
 		return fmt.Errorf("manifest of %s: %w", m.BackupID, err)
 	}
 	if at := difference("", read, want); at != "" {
-		return fmt.Errorf("manifest of %s: %q: is not as version %d has it", m.BackupID, at, ManifestVersion)
+		return fmt.Errorf("manifest of %s: %q: is not as version %d has it", m.BackupID, at, Version)
 	}
 	return nil
 }

@@ -9,9 +9,9 @@ import (
 )
 
 // Rewrites returns the restore points that are being put on other ground, or were when an agent ended.
-func (s *Store) Rewrites() (list []record.Backup, err error) {
+func (s *Store) Merges() (list []record.Backup, err error) {
 	err = s.view(func(t *tx) error {
-		return t.eachListed(listRewrites, func(b record.Backup) error {
+		return t.eachListed(listMerging, func(b record.Backup) error {
 			list = append(list, b)
 			return nil
 		})
@@ -45,40 +45,40 @@ func (t *tx) eachListed(name string, f func(record.Backup) error) error {
 // that one stays until the end, as do all between: they have a child. While it is under way the restore point cannot go. Its swap
 // begins when nobody reads the restore point; from then on, until its end, nobody begins to. Neither begins while the restore point, or
 // anything that it stands on, is damaged: new images would have digests that fit them.
-func (t *tx) checkRewrite(before, after record.Backup) error {
-	was, is := before.Rewrite, after.Rewrite
+func (t *tx) checkMerge(before, after record.Backup) error {
+	was, is := before.Merge, after.Merge
 	switch {
 	case is == nil:
 		return nil
 	case after.State != record.Completed && before.State == record.Completed:
-		return &RewritingError{BackupID: after.ID}
+		return &MergingError{BackupID: after.ID}
 	case after.State != record.Completed:
 		return &StateError{BackupID: after.ID, State: after.State, Action: "writing it anew"}
 	case was == nil:
-		return errors.Join(t.checkSound(after.ID), t.checkGround(after))
-	case is.Onto != was.Onto || !is.StartedAt.Equal(was.StartedAt):
-		return &RewritingError{BackupID: after.ID}
-	case is.Swapping && !was.Swapping:
-		return errors.Join(t.checkSound(after.ID), t.checkGround(after), t.checkUnread(after)) // the images stand on it by now
+		return errors.Join(t.checkSound(after.ID), t.checkNewParent(after))
+	case is.NewParent != was.NewParent || !is.StartedAt.Equal(was.StartedAt):
+		return &MergingError{BackupID: after.ID}
+	case is.Committing && !was.Committing:
+		return errors.Join(t.checkSound(after.ID), t.checkNewParent(after), t.checkUnread(after)) // the images stand on it by now
 	}
 	return nil
 }
 
 // errSameGround refuses a rewrite that would change nothing.
-var errSameGround = errors.New("it stands there already")
+var errSameParent = errors.New("it stands there already")
 
 // checkGround returns an error unless a restore point may be put on what its Rewrite says.
-func (t *tx) checkGround(b record.Backup) error {
+func (t *tx) checkNewParent(b record.Backup) error {
 	points, err := t.points(b.ID)
-	switch onto := b.Rewrite.Onto; {
+	switch onto := b.Merge.NewParent; {
 	case err != nil:
 		return err
 	case onto == b.Parent:
-		return &ParentError{Parent: onto, Why: errSameGround.Error()}
+		return &ParentError{Parent: onto, Why: errSameParent.Error()}
 	case onto != "" && !slices.Contains(points[1:], onto):
 		return &ParentError{Parent: onto, Why: "is none of what " + b.ID + " stands on"}
 	}
-	return checkTime("started_at", b.Rewrite.StartedAt)
+	return checkTime("started_at", b.Merge.StartedAt)
 }
 
 // checkUnread returns a *ReadError when a restore, or a backup that runs, reads a restore point.
@@ -105,8 +105,8 @@ func (t *tx) checkUnread(b record.Backup) error {
 }
 
 // checkSteady returns a *RewritingError when a restore point, or one that it stands on, is being exchanged.
-func (t *tx) checkSteady(id string) error {
-	if list := t.Bucket(bucketLists).Bucket([]byte(listRewrites)); list == nil {
+func (t *tx) checkNotMerging(id string) error {
+	if list := t.Bucket(bucketLists).Bucket([]byte(listMerging)); list == nil {
 		return nil // nothing is, as nearly always
 	}
 	_, err := t.points(id)

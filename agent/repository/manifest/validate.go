@@ -1,10 +1,11 @@
-package repository
+package manifest
 
 import (
 	"errors"
 	"fmt"
 	"math"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -13,16 +14,22 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$`)
+
+// PlainName says whether a text can be the name of a directory or an image. None begins with a dot, so none is hidden or leads
+// upwards.
+func PlainName(name string) bool { return plainName.MatchString(name) }
+
 // validate says why a manifest cannot be one. It looks at nothing but the manifest.
 func (m Manifest) validate() error {
 	if err := checkVersion(m.Version); err != nil {
 		return err
 	}
-	if !plainName.MatchString(m.BackupID) {
+	if !PlainName(m.BackupID) {
 		return fmt.Errorf("manifest: backup_id %.300q: want 1 to 255 of A-Z a-z 0-9 . _ -, and no . or - first", m.BackupID)
 	}
 	for _, check := range []func() error{
-		m.checkParent, m.checkTimes, m.checkDisks, m.checkRemovedDisks, m.checkRewritten,
+		m.checkParent, m.checkTimes, m.checkDisks, m.checkRemovedDisks, m.checkMerge,
 		func() error { return record.ValidName("repository_id", m.Repository) },
 		func() error { return m.record().VM.Validate() },
 	} {
@@ -35,12 +42,12 @@ func (m Manifest) validate() error {
 
 func checkVersion(version int) error {
 	switch {
-	case version == ManifestVersion:
+	case version == Version:
 		return nil
-	case version > ManifestVersion:
-		return fmt.Errorf("manifest: has version %d, this agent reads version %d: install a newer agent", version, ManifestVersion)
+	case version > Version:
+		return fmt.Errorf("manifest: has version %d, this agent reads version %d: install a newer agent", version, Version)
 	}
-	return fmt.Errorf("manifest: has version %d, want %d: this is no manifest of an agent", version, ManifestVersion)
+	return fmt.Errorf("manifest: has version %d, want %d: this is no manifest of an agent", version, Version)
 }
 
 func (m Manifest) checkParent() error {
@@ -51,7 +58,7 @@ func (m Manifest) checkParent() error {
 		return fmt.Errorf("parent %.300q: a full backup has none", m.Parent)
 	case m.Type == record.Full:
 		return nil
-	case !plainName.MatchString(m.Parent):
+	case !PlainName(m.Parent):
 		return fmt.Errorf("parent %.300q: want the backup_id of the restore point it stands on", m.Parent)
 	case m.Parent == m.BackupID:
 		return errors.New("parent: is the restore point itself")
@@ -75,14 +82,14 @@ func (m Manifest) checkTimes() error {
 	return nil
 }
 
-func (m Manifest) checkRewritten() error {
-	switch w := m.Rewritten; {
+func (m Manifest) checkMerge() error {
+	switch w := m.Merge; {
 	case w == nil:
 		return nil
 	case w.At.UTC().Year() < 1970 || w.At.UTC().Year() > 2261:
 		return fmt.Errorf("rewritten: at: is in the year %d, want 1970 to 2261", w.At.UTC().Year())
-	case w.Merged < 1:
-		return fmt.Errorf("rewritten: merged %d: want 1 or more", w.Merged)
+	case w.Points < 1:
+		return fmt.Errorf("rewritten: merged %d: want 1 or more", w.Points)
 	case w.Synthetic && m.Type != record.Full:
 		return errors.New("rewritten: synthetic: only a full backup is")
 	}
@@ -111,9 +118,9 @@ func (m Manifest) checkDisks() error {
 	return nil
 }
 
-func (m Manifest) checkDisk(d ManifestDisk) error {
+func (m Manifest) checkDisk(d Disk) error {
 	switch {
-	case !plainName.MatchString(d.File) || strings.HasPrefix(strings.ToLower(d.File), ManifestName):
+	case !PlainName(d.File) || strings.HasPrefix(strings.ToLower(d.File), FileName):
 		return fmt.Errorf("file %.300q: want the name of an image in the manifest's directory", d.File)
 	case d.Format != qemu.ImageFormat:
 		return fmt.Errorf("format %.300q: want %s", d.Format, qemu.ImageFormat)
@@ -144,7 +151,7 @@ func (m Manifest) checkDisk(d ManifestDisk) error {
 }
 
 // checkContent looks that a disk stands on an image of the parent exactly when it holds changes only.
-func (m Manifest) checkContent(d ManifestDisk) error {
+func (m Manifest) checkContent(d Disk) error {
 	switch {
 	case d.Content != record.WholeDisk && d.Content != record.Changes:
 		return fmt.Errorf("content %.300q: want %s or %s", d.Content, record.WholeDisk, record.Changes)
@@ -158,7 +165,7 @@ func (m Manifest) checkContent(d ManifestDisk) error {
 		return nil
 	}
 	file := path.Base(d.Backing)
-	if !plainName.MatchString(file) || d.Backing != "../"+m.Parent+"/"+file {
+	if !PlainName(file) || d.Backing != "../"+m.Parent+"/"+file {
 		return fmt.Errorf("backing %.300q: want ../%s/ and the name of an image of the parent", d.Backing, m.Parent)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package repository
+package overlap
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -104,13 +103,13 @@ func TestApart(t *testing.T) {
 			main, slow := filepath.Join(dir, "main"), filepath.Join(dir, "slow")
 			must(t, os.MkdirAll(main, 0o755))
 			c.make(t, main, slow)
-			places := []Place{New("main", main, nil).Place(), New("slow", slow, nil).Place()}
-			away, err := Apart(places)
+			places := []Place{{Name: `repository "main"`, Path: main}, {Name: `repository "slow"`, Path: slow}}
+			away, err := Find(places)
 			if (len(away) > 0) != (name == "not there") {
 				t.Errorf("away: %v", away)
 			}
 			checkOverlap(t, err, c.want, main, slow)
-			_, err = Apart([]Place{places[1], places[0]})
+			_, err = Find([]Place{places[1], places[0]})
 			checkOverlap(t, err, c.want, main, slow)
 		})
 	}
@@ -131,8 +130,8 @@ func checkOverlap(t testing.TB, err error, want, main, slow string) {
 		}
 		return
 	}
-	var overlap *OverlapError
-	if !errors.As(err, &overlap) {
+	var shared *Error
+	if !errors.As(err, &shared) {
 		t.Fatalf("%v, want: %s", err, want)
 	}
 	wantError(t, err, strings.NewReplacer("MAIN", main, "SLOW", slow).Replace(want), main, slow, "remove nothing")
@@ -144,88 +143,13 @@ func checkOverlap(t testing.TB, err error, want, main, slow string) {
 	}
 }
 
-// TestTogether: a repository that was away when the agent started is compared before anything is done with it, and who came first
-// goes on.
-func TestTogether(t *testing.T) {
-	dir := t.TempDir()
-	main, slow := New("main", dir+"/main", nil), New("slow", dir+"/slow", nil)
-	must(t, os.Mkdir(main.Path, 0o755))
-	Together([]*Repository{main, slow}, Place{Name: "agent.state_directory", Path: dir + "/state"})
-	works := func(r *Repository) {
-		t.Helper()
-		_, err := r.Scratch()
-		must(t, err)
-		_, err = r.Space()
-		must(t, err)
-	}
-	refused := func(r *Repository, words ...string) {
-		t.Helper()
-		err := r.MakeDir("vm", "vm-1")
-		var overlap *OverlapError
-		if !errors.As(err, &overlap) {
-			t.Fatalf("not refused: %v", err)
-		}
-		wantError(t, err, words...)
-		_, err = r.Space()
-		wantError(t, err, words...)
-	}
-	works(main)
-	if _, err := slow.Scratch(); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a repository that is away: %v", err)
-	}
-
-	// It comes, and is the other one.
-	must(t, os.Symlink(main.Path, slow.Path))
-	refused(slow, `repository "slow"`, `repository "main"`, "are one directory")
-	works(main)
-	must(t, errors.Join(os.Remove(slow.Path), os.MkdirAll(main.Path+"/vm/x", 0o755), os.Symlink(main.Path+"/vm", slow.Path)))
-	refused(slow, "lies inside")
-	works(main)
-
-	// It comes as it should.
-	must(t, errors.Join(os.Remove(slow.Path), os.Mkdir(slow.Path, 0o755)))
-	works(slow)
-	works(main)
-
-	// Their places are exchanged: what was one's is the other's now, and neither is refused for what the other was.
-	must(t, os.Rename(main.Path, main.Path+"1"))
-	must(t, errors.Join(os.Rename(slow.Path, main.Path), os.Rename(main.Path+"1", slow.Path)))
-	works(main)
-	works(slow)
-
-	// What is no repository is there from the beginning.
-	must(t, errors.Join(os.MkdirAll(dir+"/other/state", 0o755), os.Symlink(dir+"/other/state", dir+"/state")))
-	around := New("around", dir+"/other", nil)
-	Together([]*Repository{around}, Place{Name: "agent.state_directory", Path: dir + "/state"})
-	refused(around, "agent.state_directory", "lies inside")
-}
-
-// TestTogetherAtOnce: of two that are one directory and come at the same time, one is used and the other refused.
-func TestTogetherAtOnce(t *testing.T) {
-	dir := t.TempDir()
-	must(t, errors.Join(os.Mkdir(dir+"/main", 0o755), os.Symlink(dir+"/main", dir+"/slow")))
-	for range 200 {
-		list := []*Repository{New("main", dir+"/main", nil), New("slow", dir+"/slow", nil)}
-		Together(list)
-		errs := make([]error, len(list))
-		var wait sync.WaitGroup
-		for i, r := range list {
-			wait.Go(func() { _, errs[i] = r.Scratch() })
-		}
-		wait.Wait()
-		if (errs[0] == nil) == (errs[1] == nil) {
-			t.Fatalf("%v and %v", errs[0], errs[1])
-		}
-	}
-}
-
 // TestAwayIsNotWaitedFor: a directory that hangs is looked at for a bounded time, and named.
 func TestAwayIsNotWaitedFor(t *testing.T) {
 	dir := t.TempDir()
 	hung := dir + "/hung"
 	hang(t, hung)
 	began := time.Now()
-	away, err := Apart([]Place{{Name: "a", Path: hung}, {Name: "b", Path: dir}})
+	away, err := Find([]Place{{Name: "a", Path: hung}, {Name: "b", Path: dir}})
 	if err != nil || len(away) != 1 || !strings.Contains(away[0].Error(), "does not answer within") {
 		t.Errorf("%v, away: %v", err, away)
 	}

@@ -1,4 +1,4 @@
-package repository
+package overlap
 
 import (
 	"crypto/rand"
@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -62,4 +63,4 @@ func tried(a, b string) bool {
 	return err == nil
 }
 
-func numberOf(info fs.FileInfo) uint64 { return statOf(info).Ino }
+func numberOf(info fs.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }

@@ -1,4 +1,8 @@
-package repository
+// Package manifest is the format of manifest.json, the file that describes a restore point: its fields, what makes them valid, its
+// digest, and the record of a backup that can be made from it. docs/manifest.schema.json is the same for other programs.
+//
+// It reads and writes no file: package repository does, and knows where a manifest lies.
+package manifest
 
 import (
 	"bytes"
@@ -12,14 +16,14 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// ManifestName is the file whose presence makes the directory of a backup a restore point.
-const ManifestName = "manifest.json"
+// FileName is the file whose presence makes the directory of a backup a restore point.
+const FileName = "manifest.json"
 
-// ManifestVersion is the version that this agent writes, and the only one that it reads.
-const ManifestVersion = 1
+// Version is the version that this agent writes, and the only one that it reads.
+const Version = 1
 
-// maxManifestBytes bounds what is read as a manifest: 256 disks of 4 KiB each, and room.
-const maxManifestBytes = 4 << 20
+// MaxBytes bounds what is read as a manifest: 256 disks of 4 KiB each, and room.
+const MaxBytes = 4 << 20
 
 // A Manifest describes a restore point by itself: with nothing but the directories of a repository the catalog can be
 // made again. docs/manifest.schema.json describes the JSON.
@@ -32,10 +36,10 @@ type Manifest struct {
 	Policy        string            `json:"policy_id,omitempty"`
 	Tags          map[string]string `json:"tags,omitempty"`
 	RequestID     string            `json:"request_id,omitempty"`
-	VM            ManifestVM        `json:"vm"`
-	Disks         []ManifestDisk    `json:"disks"`
+	VM            VM                `json:"vm"`
+	Disks         []Disk            `json:"disks"`
 	RemovedDisks  []int             `json:"removed_disks,omitempty"`  // disk ids that the parent had and the VM has no more
-	Rewritten     *record.Rewritten `json:"rewritten,omitempty"`      // its images were made from those of a chain; all else is as it stands now
+	Merge         *record.Merged `json:"rewritten,omitempty"`      // its images were made from those of a chain; all else is as it stands now
 	Sequence      uint64            `json:"sequence,omitempty"`       // the order in which backups were made, which no clock gives; absent in older ones
 	RefreshError  string            `json:"refresh_error,omitempty"`  // why the VM's disks could not be looked up before: those on record were backed up
 	ZeroesRefused bool              `json:"zeroes_refused,omitempty"` // its exports refused WRITE_ZEROES: no data is missing that the client only sampled; absent in older ones
@@ -46,8 +50,8 @@ type Manifest struct {
 	Digest        string            `json:"manifest_digest,omitempty"` // of the file itself, see seal.go; absent in older ones
 }
 
-// ManifestVM is the VM as it was when the backup was prepared.
-type ManifestVM struct {
+// VM is the VM as it was when the backup was prepared.
+type VM struct {
 	Name          string `json:"name"`
 	ContextID     string `json:"context_id,omitempty"`
 	InventoryPath string `json:"inventory_path,omitempty"`
@@ -55,8 +59,8 @@ type ManifestVM struct {
 	UUID          string `json:"uuid,omitempty"` // vCenter's config.uuid, where discovery reported it
 }
 
-// ManifestDisk is one disk of a restore point.
-type ManifestDisk struct {
+// Disk is one disk of a restore point.
+type Disk struct {
 	DiskID         int            `json:"disk_id"`
 	UnitNumber     int            `json:"unit_number"`
 	DeviceKey      int            `json:"device_key,omitempty"` // as VMware reported it; absent if it did not
@@ -74,26 +78,26 @@ type ManifestDisk struct {
 	CopyOrder      int            `json:"copy_order,omitempty"` // as which disk, from 1, the client reported it
 	ReceivedBytes  uint64         `json:"received_bytes"`       // on the wire
 	AllocatedBytes int64          `json:"allocated_bytes"`      // of the file
-	Check          ManifestCheck  `json:"check"`
+	Check          Check          `json:"check"`
 	IO             string         `json:"io"`                      // QEMU's cache and aio modes while it was written
 	ClusterBytes   int64          `json:"cluster_bytes,omitempty"` // as the image was made; absent from manifests of older agents
 	ExtendedL2     bool           `json:"extended_l2,omitempty"`
 	Digest         *digest.Digest `json:"digest,omitempty"` // of the file, read back when the backup finished; absent in older ones
 
-	Encryption *ManifestEncryption `json:"encryption,omitempty"` // absent if the image is plain
+	Encryption *Encryption `json:"encryption,omitempty"` // absent if the image is plain
 }
 
 // LUKS is how images are encrypted: LUKS version 1 within qcow2, as QEMU writes it.
 const LUKS = "luks"
 
-// ManifestEncryption says what opens an image. The key itself is never in a repository.
-type ManifestEncryption struct {
+// Encryption says what opens an image. The key itself is never in a repository.
+type Encryption struct {
 	Format string `json:"format"` // LUKS
 	KeyID  string `json:"key_id"` // the name that the key had in the configuration
 }
 
 // KeyID is the id of the key that the image is encrypted with; "" if it is plain.
-func (d ManifestDisk) KeyID() string {
+func (d Disk) KeyID() string {
 	if d.Encryption == nil {
 		return ""
 	}
@@ -106,13 +110,13 @@ const (
 	CheckRepaired = "repaired" // leaked clusters were given back; the data was never in doubt
 )
 
-// ManifestCheck is what qemu-img check found.
-type ManifestCheck struct {
+// Check is what qemu-img check found.
+type Check struct {
 	Result        string `json:"result"` // CheckClean or CheckRepaired
 	LeaksRepaired int64  `json:"leaks_repaired,omitempty"`
 }
 
-// Encode gives the bytes of the manifest file, sealed. It refuses what DecodeManifest would not take back.
+// Encode gives the bytes of the manifest file, sealed. It refuses what Decode would not take back.
 func (m Manifest) Encode() ([]byte, error) {
 	if err := m.validate(); err != nil {
 		return nil, err
@@ -121,27 +125,27 @@ func (m Manifest) Encode() ([]byte, error) {
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("manifest of %s: %w", m.BackupID, err)
-	case len(text) > maxManifestBytes:
-		return nil, fmt.Errorf("manifest of %s: would have %d bytes, the most is %d", m.BackupID, len(text), maxManifestBytes)
+	case len(text) > MaxBytes:
+		return nil, fmt.Errorf("manifest of %s: would have %d bytes, the most is %d", m.BackupID, len(text), MaxBytes)
 	}
 	return text, nil
 }
 
 func (m Manifest) encode() ([]byte, error) {
 	m.CreatedAt, m.CompletedAt = m.CreatedAt.UTC(), m.CompletedAt.UTC()
-	if m.Rewritten != nil {
-		w := *m.Rewritten
+	if m.Merge != nil {
+		w := *m.Merge
 		w.At = w.At.UTC()
-		m.Rewritten = &w
+		m.Merge = &w
 	}
 	text, err := json.MarshalIndent(m, "", "  ")
 	return append(text, '\n'), err
 }
 
-// DecodeManifest reads the bytes of a manifest file, and believes nothing in them: they may come from another machine.
-func DecodeManifest(text []byte) (Manifest, error) {
-	if len(text) > maxManifestBytes {
-		return Manifest{}, fmt.Errorf("manifest: has more than %d bytes", maxManifestBytes)
+// Decode reads the bytes of a manifest file, and believes nothing in them: they may come from another machine.
+func Decode(text []byte) (Manifest, error) {
+	if len(text) > MaxBytes {
+		return Manifest{}, fmt.Errorf("manifest: has more than %d bytes", MaxBytes)
 	}
 	if !utf8.Valid(text) {
 		return Manifest{}, errors.New("manifest: is not valid UTF-8")

@@ -1,14 +1,19 @@
-package repository
+// Package overlap finds directories that are one directory, or lie inside each other, whatever their paths look like: through
+// symbolic links, bind mounts, and a file system that is mounted twice. It knows nothing of repositories, and what lies in a
+// directory matters to it only as a sign of which directory it is.
+package overlap
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
+	"golang.org/x/sys/unix"
 )
 
 // A Place is a directory that must not be another's too.
@@ -17,18 +22,13 @@ type Place struct {
 	Path string // absolute
 }
 
-// Place is the repository's.
-func (r *Repository) Place() Place {
-	return Place{Name: fmt.Sprintf("repository %q", r.ID), Path: r.Path}
-}
-
 // An OverlapError says that two places are one directory, or that one lies inside the other, whatever their paths look like.
-type OverlapError struct {
+type Error struct {
 	A, B Place
 	how  relation
 }
 
-func (e *OverlapError) Error() string {
+func (e *Error) Error() string {
 	a, b := fmt.Sprintf("%s (%s)", e.A.Name, e.A.Path), fmt.Sprintf("%s (%s)", e.B.Name, e.B.Path)
 	said := a + " and " + b + " are one directory"
 	switch e.how {
@@ -64,10 +64,10 @@ func bounded[T any](path, late string, f func() (T, error)) (found T, err error)
 	}
 }
 
-// Apart compares directories with each other, two at a time. The error holds an *OverlapError for each two that are one, or of
+// Find compares directories with each other, two at a time. The error holds an *Error for each two that are one, or of
 // which one lies inside the other, through links and bind mounts too. Those that cannot be looked at, as they are not mounted or
 // hang, are named in away and compared with none. It takes a few seconds at most.
-func Apart(places []Place) (away []error, err error) {
+func Find(places []Place) (away []error, err error) {
 	found, failed := make([]identity, len(places)), make([]error, len(places))
 	var wait sync.WaitGroup
 	for i, p := range places {
@@ -89,31 +89,16 @@ func Apart(places []Place) (away []error, err error) {
 				how = mountedTwice
 			}
 			if how != apart {
-				all = append(all, &OverlapError{A: other, B: p, how: how})
+				all = append(all, &Error{A: other, B: p, how: how})
 			}
 		}
 	}
 	return away, errors.Join(all...)
 }
 
-// Together has repositories see to it that they stay apart from each other, and from others: what one of them is away when the
-// agent starts, or mounted anew, is compared before it is used.
-func Together(list []*Repository, others ...Place) {
-	t := &together{accepted: map[Place]identity{}}
-	for _, r := range list {
-		t.places = append(t.places, r.Place())
-		r.together = t
-	}
-	for _, p := range others {
-		t.places = append(t.places, p)
-		if found, err := look(p.Path); err == nil {
-			t.accepted[p] = found
-		}
-	}
-}
-
-// together is what repositories know of each other.
-type together struct {
+// A Guard sees to it that directories stay apart. One that is not mounted when the agent starts, or is mounted again later, is
+// compared with the others before it is used.
+type Guard struct {
 	places []Place
 
 	deciding sync.Mutex // held while one is compared with the others and accepted
@@ -122,87 +107,84 @@ type together struct {
 	accepted map[Place]identity // of those that have been looked at, when they were last found apart from all the others
 }
 
-// check compares an open repository with the others that have been used; it touches those only when it looks as if one were the
-// same, for what they were may have changed. Who came first stays usable: a backup that runs there goes on.
-func (t *together) check(own Place, root *os.Root) error {
-	info, err := root.Stat(".")
-	if err != nil || t.known(own, inode{statOf(info).Dev, statOf(info).Ino}) {
-		return located(root, err)
+// NewGuard makes a guard of directories that are compared when they are used, by Check, and of others that are known from now on.
+func NewGuard(checked, others []Place) *Guard {
+	g := &Guard{places: slices.Concat(checked, others), accepted: map[Place]identity{}}
+	for _, p := range others {
+		if found, err := look(p.Path); err == nil {
+			g.accepted[p] = found
+		}
 	}
-	t.deciding.Lock() // of two that come at the same time, one is first
-	defer t.deciding.Unlock()
-	return self(root, func(dir *os.File) error {
-		now, err := identityOf(dir)
-		if err != nil {
+	return g
+}
+
+// Check compares an open directory with the others that have been used. It touches those only when one of them may be the same,
+// as they may have changed. The one that came first stays usable: a backup that runs there continues.
+func (g *Guard) Check(own Place, dir *os.File) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(dir.Fd()), &st); err != nil || g.known(own, inode{st.Dev, st.Ino}) {
+		return err
+	}
+	g.deciding.Lock() // of two that come at the same time, one is first
+	defer g.deciding.Unlock()
+	now, err := identityOf(dir)
+	if err != nil {
+		return err
+	}
+	for _, other := range g.places {
+		if other == own {
+			continue
+		}
+		if err := g.compare(own, other, now); err != nil {
 			return err
 		}
-		for _, other := range t.places {
-			if other == own {
-				continue
-			}
-			if err := t.compare(own, other, now); err != nil {
-				return err
-			}
-		}
-		t.accept(own, now)
-		return nil
-	})
+	}
+	g.accept(own, now)
+	return nil
 }
 
 // compare returns an error unless a directory is apart from what another one is now.
-func (t *together) compare(own, other Place, now identity) error {
-	if t.apartFrom(other, now) {
+func (g *Guard) compare(own, other Place, now identity) error {
+	if g.apartFrom(other, now) {
 		return nil
 	}
 	found, err := look(other.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		t.forget(other)
+		g.forget(other)
 		return nil
 	case err != nil:
 		return fmt.Errorf("%s may be the directory of %s, which cannot be looked at: %w", own.Path, other.Name, err)
 	}
 	if how := now.to(found); how != apart {
-		return &OverlapError{A: own, B: other, how: how}
+		return &Error{A: own, B: other, how: how}
 	}
-	t.accept(other, found)
+	g.accept(other, found)
 	return nil
 }
 
-func (t *together) known(p Place, now inode) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	was, found := t.accepted[p]
+func (g *Guard) known(p Place, now inode) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	was, found := g.accepted[p]
 	return found && was.inode == now
 }
 
-func (t *together) apartFrom(other Place, now identity) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	was, found := t.accepted[other]
+func (g *Guard) apartFrom(other Place, now identity) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	was, found := g.accepted[other]
 	return !found || now.to(was) == apart
 }
 
-func (t *together) accept(p Place, now identity) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.accepted[p] = now
+func (g *Guard) accept(p Place, now identity) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.accepted[p] = now
 }
 
-func (t *together) forget(p Place) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.accepted, p)
-}
-
-// checkApart is what open does, for a method that needs nothing open.
-func (r *Repository) checkApart() error {
-	if r.together == nil {
-		return nil
-	}
-	root, err := r.open()
-	if err != nil {
-		return r.fail(err)
-	}
-	return r.fail(root.Close())
+func (g *Guard) forget(p Place) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.accepted, p)
 }
