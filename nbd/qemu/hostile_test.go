@@ -161,7 +161,7 @@ func TestRoots(t *testing.T) {
 	createErr := tools.Create(ctx, ImageSpec{Path: filepath.Join(root, "link", "new.qcow2"), SizeBytes: MiB})
 	parentErr := tools.Create(ctx, ImageSpec{Path: filepath.Join(root, "b", "new.qcow2"), SizeBytes: MiB, BackingFile: "../link/image.qcow2"})
 	for i, err := range []error{infoErr, checkErr, createErr, parentErr} {
-		if !errors.Is(err, syscall.ENOTDIR) || !strings.Contains(err.Error(), filepath.Join(root, "link")+" is no directory") {
+		if !errors.Is(err, syscall.ENOTDIR) || !strings.Contains(err.Error(), filepath.Join(root, "link")+" is not a directory") {
 			t.Errorf("%d: %v", i, err)
 		}
 	}

@@ -198,18 +198,18 @@ func TestHeaderThatCannotBe(t *testing.T) {
 		bytes []byte
 		words string
 	}{
-		"a feature of the future":       {73, []byte{1}, "unknown here (0x1000000000000)"},
+		"a feature of the future":       {73, []byte{1}, "unknown features (0x1000000000000)"},
 		"tiny clusters":                 {23, []byte{8}, "clusters of 2^8 bytes"},
 		"huge clusters":                 {23, []byte{22}, "clusters of 2^22 bytes"},
 		"other encryption":              {35, []byte{3}, "method 3"},
-		"a size beyond all":             {24, []byte{0x80}, "bytes large"},
+		"a size beyond all":             {24, []byte{0x80}, "a size of"},
 		"too few L1 entries":            {26, []byte{1}, "L1 table of"},
 		"too many L1 entries":           {36, []byte{1}, "L1 table of"},
 		"L1 table within a cluster":     {47, []byte{8}, "L1 table of"},
 		"L1 table beyond the end":       {42, []byte{1}, "L1 table of"},
 		"refcount table in a cluster":   {55, []byte{8}, "refcount table"},
 		"refcount table beyond the end": {50, []byte{1}, "refcount table"},
-		"long backing name":             {8, []byte{0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 8, 0}, "backing file is 2048 bytes"},
+		"long backing name":             {8, []byte{0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 8, 0}, "backing file has 2048 bytes"},
 	} {
 		qemuImgCreate(t, path, "20M")
 		patch(t, path, c.at, c.bytes)

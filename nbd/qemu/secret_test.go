@@ -37,9 +37,9 @@ func TestNewSecret(t *testing.T) {
 		oneKey + "\r\n":                  "newline",
 		oneKey[:MinSecretBytes-1]:        "31 bytes long",
 		strings.Repeat("k", 513):         "513 bytes long",
-		strings.Repeat("k", 31) + "\xff": "byte 32 is no nbd.Printable",
-		"k" + strings.Repeat("\x00", 40): "byte 2 is no nbd.Printable",
-		strings.Repeat("two words ", 5):  "byte 4 is no nbd.Printable",
+		strings.Repeat("k", 31) + "\xff": "byte 32 is not a printable",
+		"k" + strings.Repeat("\x00", 40): "byte 2 is not a printable",
+		strings.Repeat("two words ", 5):  "byte 4 is not a printable",
 	} {
 		_, err := NewSecret([]byte(content))
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Layouts of linux/inet_diag.h, all in the host's byte order but for ports.
+// Layouts of linux/inet_diag.h. All is in the host's byte order, except ports.
 const (
 	sockDiagByFamily = 20
 	diagRequestBytes = 56 // struct inet_diag_req_v2
@@ -44,8 +44,8 @@ func diagSockets(port uint16, state uint8) ([]socket, error) {
 	return sockets, nil
 }
 
-// diagRequest asks for all TCP sockets of a family with this local port, or any
-// for 0, and state. A dump answers with those whose idiag_sport is the one asked for.
+// diagRequest asks for all TCP sockets of a family with this state and local
+// port, or with any port for anyPort.
 func diagRequest(family uint8, port uint16, state uint8) []byte {
 	request := make([]byte, unix.SizeofNlMsghdr+diagRequestBytes)
 	binary.NativeEndian.PutUint32(request[0:], uint32(len(request)))
