@@ -14,10 +14,10 @@ import (
 
 // recordCopies puts on record how each disk was copied, and which disk is another one than that of the parent. It is done once:
 // what is on record stays.
-func (r *run) recordCopies() (b record.Backup, err error) {
+func (f *finisher) recordCopies() (b record.Backup, err error) {
 	failpoint.Reach("before copies are recorded")
-	err = r.untilRecorded(func() (err error) {
-		b, err = r.agent.change(r.id, func(b *record.Backup) error {
+	err = f.untilRecorded(func() (err error) {
+		b, err = f.agent.change(f.id, func(b *record.Backup) error {
 			for i := range b.Runs {
 				if err := recordCopy(*b, &b.Runs[i]); err != nil {
 					return err
@@ -78,25 +78,25 @@ func differentDisks(one, other string) bool {
 
 // standAlone has the image of a disk that was replaced stand on nothing, and records that it does. SBC has copied such a disk
 // whole, so there is nothing to read from below; should there be, it is copied.
-func (r *run) standAlone(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
-	b, err := r.agent.store.Backup(r.id)
+func (f *finisher) standAlone(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
+	b, err := f.agent.store.Backup(f.id)
 	if err != nil {
 		return d, err
 	}
-	links, err := r.agent.linksOf(b, d)
+	links, err := f.agent.linksOf(b, d)
 	if err != nil {
 		return d, err
 	}
 	failpoint.Reach("before an image stands alone")
-	err = r.agent.tools.WithKey(links[0].Key).Flatten(ctx, qemu.FlattenSpec{
+	err = f.agent.tools.WithKey(links[0].Key).Flatten(ctx, qemu.FlattenSpec{
 		Image: links[0], Backing: d.Backing, Base: links[1:], SizeBytes: d.CapacityBytes, Cache: qemu.BufferedIO.Cache,
 	})
 	if err != nil {
 		return d, err
 	}
 	failpoint.Reach("image stands alone")
-	err = r.untilRecorded(func() error {
-		b, err = r.agent.change(r.id, func(b *record.Backup) error {
+	err = f.untilRecorded(func() error {
+		b, err = f.agent.change(f.id, func(b *record.Backup) error {
 			b.Run(d.DiskID).Backing = ""
 			return nil
 		})
@@ -149,13 +149,13 @@ func runOfImage(b record.Backup, file string) *record.DiskRun {
 
 // waitForQuestion waits until SBC would have asked about a disk that is not on record, if vCenter had one. What the end of the
 // backup takes anyway is part of that time.
-func (r *run) waitForQuestion() error {
+func (f *finisher) waitForQuestion() error {
 	for {
-		left := r.questionDue()
+		left := f.questionDue()
 		if left <= 0 {
 			return nil
 		}
-		if err := r.sleep(left); err != nil {
+		if err := f.sleep(left); err != nil {
 			return err
 		}
 	}
@@ -163,9 +163,9 @@ func (r *run) waitForQuestion() error {
 
 // questionDue is how long SBC may still ask about one more disk. It counts from when every disk was known to be reported, and
 // SBC could ask: what it asks while no agent runs waits for the next one.
-func (r *run) questionDue() time.Duration {
-	limit := r.agent.config.Deadlines.LastQuestion.Std()
-	reported, opened := r.reported.Load(), r.agent.opened.Load()
+func (f *finisher) questionDue() time.Duration {
+	limit := f.agent.config.Deadlines.LastQuestion.Std()
+	reported, opened := f.reported.Load(), f.agent.opened.Load()
 	if reported == nil || opened == nil {
 		return limit
 	}
@@ -176,5 +176,5 @@ func (r *run) questionDue() time.Duration {
 // more.
 func (a *Agent) settled(id string) bool {
 	r := a.run(id)
-	return r != nil && r.questionDue() <= 0
+	return r != nil && r.finisher.questionDue() <= 0
 }

@@ -35,7 +35,7 @@ type exportPlan struct {
 func (r *run) exportDisk(ctx context.Context, p exportPlan, d record.DiskRun) (record.DiskRun, error) {
 	start, took := time.Now(), r.agent.metrics.phaseOfDisk
 	if err := r.makeImage(ctx, p.repo, d); err != nil {
-		return d, r.diskError(ImageFailed, d, err)
+		return d, diskError(r.ctx, r.id, ImageFailed, d, err)
 	}
 	took(phaseImage, start)
 	failpoint.Reach("image made")
@@ -49,10 +49,10 @@ func (r *run) exportDisk(ctx context.Context, p exportPlan, d record.DiskRun) (r
 	start = time.Now()
 	info, err := r.agent.probeExport(ctx, d.Port, d.ExportName, d.Unit, d.CapacityBytes)
 	if err != nil {
-		return d, r.diskError(ExporterFailed, d, err)
+		return d, diskError(r.ctx, r.id, ExporterFailed, d, err)
 	}
 	if info.ReadOnly() {
-		return d, r.diskError(ExporterFailed, d, fmt.Errorf("export %s cannot be written", d.ExportName))
+		return d, diskError(r.ctx, r.id, ExporterFailed, d, fmt.Errorf("export %s cannot be written", d.ExportName))
 	}
 	took(phaseHandshake, start)
 	d.InvocationID, d.PID, d.IO = u.InvocationID, u.MainPID, p.mode.String()
@@ -108,9 +108,9 @@ func (r *run) startExporter(ctx context.Context, p exportPlan, d record.DiskRun)
 	case err == nil || AsError(err).has(NoFreePort):
 		return u, d, err
 	case errors.Is(err, errForeignPorts):
-		return u, d, r.diskError(NoFreePort, d, err)
+		return u, d, diskError(r.ctx, r.id, NoFreePort, d, err)
 	}
-	return u, d, r.diskError(ExporterFailed, d, err)
+	return u, d, diskError(r.ctx, r.id, ExporterFailed, d, err)
 }
 
 // errForeignPorts says that other processes hold whatever port is tried.
@@ -199,13 +199,14 @@ func (a *Agent) address(port uint16) string {
 	return net.JoinHostPort(a.config.NBD.Host, strconv.Itoa(int(port)))
 }
 
-// diskError makes an error about one disk, with its unit and the unit's last journal lines where there are any.
-func (r *run) diskError(reason Reason, d record.DiskRun, err error) error {
-	if r.ctx.Err() != nil {
-		return context.Cause(r.ctx)
+// diskError makes an error about one disk of a backup, with its unit and the unit's last journal lines where there are any. It is the
+// cause of ctx's end, once ctx has ended.
+func diskError(ctx context.Context, backupID string, reason Reason, d record.DiskRun, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	e := unitError(reason, "backup "+r.id, d.DiskID, d.Unit, err)
-	e.BackupID = r.id
+	e := unitError(reason, "backup "+backupID, d.DiskID, d.Unit, err)
+	e.BackupID = backupID
 	return e
 }
 

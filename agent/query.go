@@ -61,10 +61,7 @@ func (a *Agent) Backups(q ListQuery) (list []record.Backup, next string, err err
 	if q.Limit, err = pageSize(q.Limit); err != nil {
 		return nil, "", err
 	}
-	list, next, err = a.store.Backups(store.Query{
-		VMName: q.VMName, State: q.State, Repository: q.Repository, Since: q.Since, Until: q.Until, Cursor: q.Cursor, Limit: q.Limit,
-		Damaged: q.Damaged, Tags: q.Tags,
-	})
+	list, next, err = a.store.Backups(q)
 	if errors.Is(err, store.ErrBadCursor) || errors.Is(err, store.ErrBadTime) {
 		return nil, "", errorf(InvalidRequest, "%w", err)
 	}

@@ -25,7 +25,7 @@ const (
 	readerScratch = 1 << 30
 	readerTasks   = 128
 	readerIdle    = time.Minute
-	// readerStart bounds the start of the appliance, which is tried with KVM and then without (rpc/files).
+	// readerStart bounds the start of the appliance, which is tried with KVM and then without (cmd/sendense-agent/filereader).
 	readerStart = 20 * time.Minute
 	readerStop  = 10 * time.Second
 )

@@ -20,8 +20,7 @@ type run struct {
 	doom    error       // why nothing is done for the backup but to undo it; nil for any other
 	changed atomic.Bool // the record may be another than the one that was read last
 
-	reported atomic.Pointer[time.Time] // since when this agent knows that every disk is reported; nil until then
-
+	finisher  *finisher
 	presence  presence
 	asked     atomic.Bool  // SBC has asked about its next disk, as it does before it connects
 	reporting atomic.Int32 // reports of SBC that are being recorded: it waits for the answer, so it lives
@@ -33,6 +32,7 @@ var errCancelled = errors.New("cancelled by request")
 func newRun(a *Agent, b record.Backup) *run {
 	r := &run{agent: a, vm: b.VM.Name, began: time.Now()}
 	r.start(a.jobs, a.log, b.ID, logBackupID)
+	r.finisher = &finisher{life: &r.life, agent: a}
 	return r
 }
 
@@ -49,7 +49,7 @@ func (r *run) live() {
 		err = r.follow()
 	}
 	if err == nil {
-		err = r.finish()
+		err = r.finisher.finish()
 	}
 	switch {
 	case err != nil && r.left(err):

@@ -335,7 +335,7 @@ func (a *Agent) findRepository(id string) (*repository.Repository, error) {
 			return r, nil
 		}
 	}
-	e := errorf(RepositoryUnknown, "repository %q is not configured", id)
+	e := errorf(RepositoryNotFound, "repository %q is not configured", id)
 	e.Hint = "repository.list names the ones that are"
 	return nil, e
 }

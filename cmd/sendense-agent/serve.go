@@ -22,7 +22,7 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/agent/store"
-	"github.com/sendense/backup-agent/rpc/hub"
+	"github.com/sendense/backup-agent/rpc/callbacks"
 	"github.com/sendense/backup-agent/rpc/server"
 	"github.com/sendense/backup-agent/units"
 )
@@ -162,7 +162,7 @@ func serveHTTP(ctx context.Context, cfg *config.Config, l net.Listener, a *agent
 	if err != nil {
 		return err
 	}
-	s := hub.NewServer(hub.Options{Agent: a, Logger: log, Token: token})
+	s := callbacks.NewServer(callbacks.Options{Agent: a, Logger: log, Token: token})
 	stopped := make(chan error, 1)
 	context.AfterFunc(ctx, func() {
 		closing, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -1,4 +1,4 @@
-package hub
+package callbacks
 
 import (
 	"context"

@@ -1,10 +1,11 @@
-// Package files is the reader of the files of a restore point: what runs in the sandboxed unit beside a disk's export, lets
-// libguestfs's appliance read the disk, and answers on a Unix socket (see rpc.FilesRequest).
+// Package filereader reads single files of a restore point: it is the program that runs in a sandboxed unit beside a disk's
+// export, lets libguestfs's appliance read the disk, and answers on a Unix socket. What is said on that socket is in package rpc
+// (rpc.FilesRequest). It is not the agent and no JSON-RPC: the agent only starts it, as "sendense-agent read-files".
 //
-// The disk is untrusted. Its partition tables and file systems are read by the kernel of a virtual machine; whoever takes that over finds
-// QEMU's walls; whoever gets through those finds itself a user without rights, files, or a network but the export of that one
-// disk, read-only; and what it then says is judged again by whoever asked.
-package files
+// The disk is untrusted. Its partition tables and file systems are read by the kernel of a virtual machine. An attacker who takes
+// that over is confined by QEMU. An attacker who breaks out of QEMU is a user without rights, files or a network, except for the
+// export of that one disk, read-only. The caller checks the answers once more.
+package filereader
 
 import (
 	"bufio"

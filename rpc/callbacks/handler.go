@@ -1,4 +1,4 @@
-// Package hub serves the HTTP routes that SBC (SendenseBackupClient) calls on the hub while it copies a VM, and, behind
+// Package callbacks serves the HTTP routes that SBC (SendenseBackupClient) calls on the hub while it copies a VM, and, behind
 // a bearer token, the start of a backup over HTTP.
 //
 //	GET  /api/v1/backups/changeid?vm_name=&disk_id=   from which change id to copy
@@ -10,7 +10,7 @@
 //
 // SBC is not ours: fields it sends that are not known are ignored. Every answer is a JSON object; an error is
 // {"error", "reason", …} with the HTTP status of its reason.
-package hub
+package callbacks
 
 import (
 	"context"
