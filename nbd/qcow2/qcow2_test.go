@@ -22,7 +22,7 @@ func FuzzParseHeader(f *testing.F) {
 	})
 }
 
-// FuzzExtent: whatever stands in header and refcounts, it is read in bounds, and in no time.
+// FuzzExtent: any header and any refcounts are read within bounds, and quickly.
 func FuzzExtent(f *testing.F) {
 	image := filepath.Join(f.TempDir(), "x.qcow2")
 	for _, options := range []string{"cluster_size=512", "cluster_size=512,refcount_bits=1", "compat=0.10,cluster_size=512"} {

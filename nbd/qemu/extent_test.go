@@ -12,7 +12,7 @@ import (
 	"github.com/sendense/backup-agent/nbd/qcow2"
 )
 
-// writtenAs makes an image of 16 MiB, as the options say, that holds something at its beginning and at its end.
+// writtenAs makes an image of 16 MiB with these options and with data at its beginning and at its end.
 func writtenAs(t *testing.T, options string) string {
 	t.Helper()
 	path := filepath.Join(tempDir(t), "x.qcow2")
@@ -24,7 +24,7 @@ func writtenAs(t *testing.T, options string) string {
 	return path
 }
 
-// endOf is where the last cluster in use ends, as qemu-img has it.
+// endOf returns where the last cluster in use ends, according to qemu-img.
 func endOf(t *testing.T, path string) int64 {
 	t.Helper()
 	out, err := exec.Command("qemu-img", "check", "-f", "qcow2", "--output", "json", path).Output()
@@ -40,7 +40,7 @@ func endOf(t *testing.T, path string) int64 {
 	return check.End
 }
 
-// TestWhole: whatever the sizes of clusters and refcounts, an image is whole until a cluster that is in use begins behind its end.
+// TestWhole: for all sizes of clusters and refcounts, an image is whole unless a cluster in use begins behind its end.
 func TestWhole(t *testing.T) {
 	for _, options := range []string{
 		"cluster_size=64k", "cluster_size=64k,extended_l2=on", "cluster_size=512", "cluster_size=4k", "cluster_size=2M", "compat=0.10",
@@ -60,13 +60,13 @@ func TestWhole(t *testing.T) {
 			end, cluster := endOf(t, path), info.ClusterBytes
 			for _, size := range []int64{
 				end + cluster, end, end - 1, end - cluster + 1, end - cluster, end - cluster - 1, end - 2*cluster, end - 5*cluster,
-				end / 2, end / 3, end / 4, // without the tables in the end: nothing of it is taken for whole
+				end / 2, end / 3, end / 4, // without the tables at the end: never whole
 			} {
 				if err := os.Truncate(path, size); err != nil {
 					t.Fatal(err)
 				}
 				_, err := (Tools{}).Whole(path)
-				cut := size <= end-cluster || size < end && cluster == 512 // where the last one is a block of refcounts, always written whole
+				cut := size <= end-cluster || size < end && cluster == 512 // there the last cluster is a block of refcounts, which is always written completely
 				if short := errors.Is(err, qcow2.ErrCutShort) || errors.Is(err, qcow2.ErrNotQcow2); short != cut {
 					t.Errorf("%d of %d bytes, clusters of %d: %v", size, end, cluster, err)
 				}

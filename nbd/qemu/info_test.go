@@ -66,10 +66,10 @@ func qemuImgCreate(t *testing.T, args ...string) {
 	}
 }
 
-// TestHostileBackingFile: what an image names is not opened.
+// TestHostileBackingFile: a file that an image names is not opened.
 func TestHostileBackingFile(t *testing.T) {
 	ctx, dir := testContext(t), tempDir(t)
-	bait := filepath.Join(dir, "bait") // to open it for reading would hang
+	bait := filepath.Join(dir, "bait") // to open it for reading would block
 	if err := syscall.Mkfifo(bait, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestExternalDataIsRefused(t *testing.T) {
 	}
 }
 
-// TestInfoIsQemus: what is read of a header is what qemu-img reads of it.
+// TestInfoIsQemus: Info reads the same from a header as qemu-img.
 func TestInfoIsQemus(t *testing.T) {
 	dir := tempDir(t)
 	for name, make := range map[string]func(path string){
@@ -128,7 +128,7 @@ func TestInfoIsQemus(t *testing.T) {
 		"preallocated": func(path string) { qemuImgCreate(t, "-o", "preallocation=full", path, "2M") },
 		"dirty": func(path string) {
 			qemuImgCreate(t, "-o", "lazy_refcounts=on", path, "1M")
-			_ = exec.Command("qemu-io", "-f", "qcow2", "-c", "write 0 64k", "-c", "abort", path).Run() // it kills itself
+			_ = exec.Command("qemu-io", "-f", "qcow2", "-c", "write 0 64k", "-c", "abort", path).Run() // it aborts
 		},
 		"corrupt": func(path string) {
 			qemuImgCreate(t, path, "1M")
@@ -158,7 +158,7 @@ func TestInfoIsQemus(t *testing.T) {
 	}
 }
 
-// qemusInfo is what qemu-img says of an image (qcow2.Info in QEMU's qapi/block-core.json).
+// qemusInfo returns what qemu-img reports of an image (ImageInfo in QEMU's qapi/block-core.json).
 func qemusInfo(t *testing.T, path string) qcow2.Info {
 	t.Helper()
 	output, err := exec.Command("qemu-img", "info", "-f", "qcow2", "--output=json", path).Output()
@@ -190,7 +190,7 @@ func qemusInfo(t *testing.T, path string) qcow2.Info {
 	}
 }
 
-// TestHeaderThatCannotBe: what QEMU would refuse to open is refused without asking it, and more.
+// TestHeaderThatCannotBe: Info refuses what QEMU refuses to open, and more.
 func TestHeaderThatCannotBe(t *testing.T) {
 	path := filepath.Join(tempDir(t), "a.qcow2")
 	for name, c := range map[string]struct {
@@ -217,7 +217,7 @@ func TestHeaderThatCannotBe(t *testing.T) {
 		if !errors.Is(err, qcow2.ErrNotQcow2) || !strings.Contains(err.Error(), c.words) || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", name, err)
 		}
-		// Of a file that was cut short QEMU takes what is missing for zeroes: all the guest's data would read as such.
+		// QEMU reads zeroes beyond the end of a truncated file: all the guest's data would read as zeroes.
 		cut := strings.HasSuffix(name, "beyond the end")
 		if out, err := exec.Command("qemu-img", "info", "-f", "qcow2", path).CombinedOutput(); (err == nil) != cut {
 			t.Errorf("%s: QEMU: %v: %s", name, err, out)

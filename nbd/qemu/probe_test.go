@@ -43,7 +43,7 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// TestProbeIsQuick fails when the delayed acknowledgement is back: 44 ms then.
+// TestProbeIsQuick fails if acknowledgments are delayed again: a probe then takes 44 ms.
 func TestProbeIsQuick(t *testing.T) {
 	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 8*MiB)
 	s := startServer(t, ServerOptions{Image: path, Export: "vm-disk0"})
@@ -73,7 +73,7 @@ func TestProbeOfABadImage(t *testing.T) {
 	}
 }
 
-// TestProbeWhenAllConnectionsAreTaken: qemu-nbd lets one client too many wait.
+// TestProbeWhenAllConnectionsAreTaken: qemu-nbd does not answer a client beyond its limit.
 func TestProbeWhenAllConnectionsAreTaken(t *testing.T) {
 	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 8*MiB)
 	s := startServer(t, ServerOptions{Image: path, Export: "vm-disk0", Shared: 2})

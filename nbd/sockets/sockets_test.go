@@ -49,7 +49,7 @@ func wantEstablished(t *testing.T, port uint16, want int) {
 }
 
 func TestEstablished(t *testing.T) {
-	// "[::]" takes IPv4 clients too, on sockets of the IPv6 family.
+	// "[::]" accepts IPv4 clients too, on sockets of the IPv6 family.
 	for _, addr := range []string{"127.0.0.1:0", "[::]:0"} {
 		listener, port := listen(t, addr)
 		wantEstablished(t, port, 0)
@@ -60,7 +60,7 @@ func TestEstablished(t *testing.T) {
 				t.Fatal(err)
 			}
 			clients = append(clients, client)
-			wantEstablished(t, port, n) // also while nobody has accepted
+			wantEstablished(t, port, n) // also before they are accepted
 		}
 		accepted, err := listener.Accept()
 		if err != nil {
@@ -68,7 +68,7 @@ func TestEstablished(t *testing.T) {
 		}
 		defer accepted.Close()
 		clients[0].Close()
-		wantEstablished(t, port, 2) // though the server has not closed its end
+		wantEstablished(t, port, 2) // although the server has not closed its end
 		clients[1].Close()
 		clients[2].Close()
 		wantEstablished(t, port, 0)
@@ -87,7 +87,7 @@ func TestDiagIsAvailable(t *testing.T) {
 	}
 }
 
-// BenchmarkClients is what the agent does once a second: with 1,000 connections of clients, and as many ends of ours.
+// BenchmarkClients measures what the agent does once a second, for 1,000 connections with both ends on this host.
 func BenchmarkClients(b *testing.B) {
 	for range 100 {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")

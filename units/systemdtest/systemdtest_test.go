@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// These tests run outside: they boot machines and look at what is left on the host. With childEnv
-// set, the same binary is the process that gets killed, or a test inside a machine.
+// These tests run outside a machine: they boot machines and check what is left on the host. With
+// childEnv set, the same binary is the process that is killed, or a test inside a machine.
 const childEnv = "SYSTEMDTEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -105,7 +105,7 @@ func TestCommandStatus(t *testing.T) {
 	})
 }
 
-// TestBootID: each machine is another boot, to systemd and the journal too.
+// TestBootID: each machine is another boot, also for systemd and the journal.
 func TestBootID(t *testing.T) {
 	host := strings.TrimSpace(string(must(os.ReadFile("/proc/sys/kernel/random/boot_id"))))
 	one, two := boot(t, Options{}), boot(t, Options{})
@@ -120,7 +120,7 @@ func TestBootID(t *testing.T) {
 	}
 }
 
-// Two machines at once listen on the same port.
+// Two machines can listen on the same port at the same time.
 func TestMachinesAreApart(t *testing.T) {
 	const listen = "--socket-property=ListenStream=127.0.0.1:10100"
 	for range 2 {
@@ -173,7 +173,7 @@ func TestNothingLeft(t *testing.T) {
 	}
 }
 
-// leftovers returns what is on the host of a machine.
+// leftovers returns what the host has of a machine.
 func leftovers(machine string) error {
 	var errs []error
 	for _, base := range append(scratchBases(), must(cgroupParent())) {
@@ -202,7 +202,7 @@ func eventually(t testing.TB, what string, check func() bool) {
 	}
 }
 
-// sayInside tells the parent test that it runs inside, and leaves things to clean up.
+// sayInside reports to the parent test that it runs inside, and leaves things to clean up.
 func sayInside(t *testing.T) {
 	t.Helper()
 	file := os.Getenv(childEnv)
@@ -228,7 +228,7 @@ func TestChildEnds(t *testing.T)   { sayInside(t) }
 func TestChildPanics(t *testing.T) { sayInside(t); panic("as told") }
 func TestChildHangs(t *testing.T)  { sayInside(t); select {} }
 
-// When the supervisor itself is killed, the machine dies with it and the next boot cleans up.
+// If the supervisor itself is killed, the machine is killed too, and the next boot cleans up.
 func TestSweep(t *testing.T) {
 	m, err := Boot(t.Context(), Options{})
 	if err != nil {
