@@ -25,7 +25,7 @@ type Exporter struct {
 	Ancestors         []string   // that it may read
 	Keys              []ImageKey // of the image and of each that it stands on, in this order; none if all are plain
 	ReadOnly          bool
-	RefuseZeroes      bool // see nbd.ServerOptions
+	RefuseZeroes      bool // see qemu.ServerOptions
 }
 
 // An ImageKey is the key of one image; the zero value is for one that is plain.

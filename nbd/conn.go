@@ -105,7 +105,7 @@ func (c *Conn) Close() error {
 	c.closed = true
 	if c.broken == nil {
 		c.broken = net.ErrClosed
-		_ = c.SetWriteDeadline(time.Now().Add(farewell))
+		_ = c.SetWriteDeadline(time.Now().Add(closeTimeout))
 		_, _ = c.Write(requestMessage(cmdDisconnect, nextCookie(), 0, 0))
 	}
 	return c.Conn.Close()

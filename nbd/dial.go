@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// farewell is how long Probe waits for the server to close its end too, and
+// closeTimeout is how long Probe waits for the server to close its end too, and
 // Close for its last message to be sent.
-const farewell = time.Second
+const closeTimeout = time.Second
 
 // Probe asks the server at addr ("127.0.0.1:10105") about one export and
 // disconnects. It neither reads nor writes the disk: the connection never enters
@@ -39,7 +39,7 @@ func Probe(ctx context.Context, addr, export string) (ExportInfo, error) {
 	}
 	defer conn.Close()
 	// An error from here on does not change the answer.
-	_ = conn.SetDeadline(time.Now().Add(farewell))
+	_ = conn.SetDeadline(time.Now().Add(closeTimeout))
 	if _, err := conn.Write(optionMessage(optAbort, nil)); err == nil {
 		_, _ = io.CopyN(io.Discard, conn, maxOptReply)
 	}
@@ -65,7 +65,7 @@ func negotiate(ctx context.Context, addr string, option uint32, export string) (
 		return fail(err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	info, err := handshake(quick{conn}, option, export)
+	info, err := handshake(quickAck{conn}, option, export)
 	if !stop() && err == nil {
 		err = context.Cause(ctx) // the deadline is set, or about to be
 	}
@@ -79,13 +79,13 @@ func negotiate(ctx context.Context, addr string, option uint32, export string) (
 	return fail(err)
 }
 
-// quick acknowledges at once what it reads. qemu-nbd leaves Nagle's algorithm on
+// quickAck acknowledges at once what it reads. qemu-nbd leaves Nagle's algorithm on
 // during the handshake, so its second small reply waits for our acknowledgment,
 // which the kernel delays by 40 ms by default. The kernel resets the option, so
 // it is set before each read.
-type quick struct{ net.Conn }
+type quickAck struct{ net.Conn }
 
-func (q quick) Read(p []byte) (int, error) {
+func (q quickAck) Read(p []byte) (int, error) {
 	if tcp, ok := q.Conn.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
 			_ = raw.Control(func(fd uintptr) {

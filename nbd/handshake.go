@@ -64,7 +64,7 @@ func handshake(rw io.ReadWriter, option uint32, export string) (ExportInfo, erro
 	message := binary.BigEndian.AppendUint32(nil, uint32(flags&(flagFixedNewstyle|flagNoZeroes)))
 	message = append(message, optionMessage(option, exportRequest(export))...)
 	if _, err := rw.Write(message); err != nil {
-		return ExportInfo{}, early(err)
+		return ExportInfo{}, closedEarly(err)
 	}
 	return readExport(rw, option)
 }
@@ -72,7 +72,7 @@ func handshake(rw io.ReadWriter, option uint32, export string) (ExportInfo, erro
 func readGreeting(r io.Reader) (flags uint16, err error) {
 	var greeting [18]byte
 	if _, err := io.ReadFull(r, greeting[:8]); err != nil {
-		return 0, early(err)
+		return 0, closedEarly(err)
 	}
 	// Checked before the rest is read: another kind of server may send no
 	// more.
@@ -80,7 +80,7 @@ func readGreeting(r io.Reader) (flags uint16, err error) {
 		return 0, fmt.Errorf("%w: greeting %q", ErrNotNBD, greeting[:8])
 	}
 	if _, err := io.ReadFull(r, greeting[8:]); err != nil {
-		return 0, early(err)
+		return 0, closedEarly(err)
 	}
 	switch magic := binary.BigEndian.Uint64(greeting[8:]); magic {
 	case magicOption:
@@ -144,7 +144,7 @@ func readExport(r io.Reader, option uint32) (ExportInfo, error) {
 func readOptionReply(r io.Reader, option uint32) (kind uint32, data []byte, err error) {
 	var header [optReplyHeader]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
-		return 0, nil, early(err)
+		return 0, nil, closedEarly(err)
 	}
 	if magic := binary.BigEndian.Uint64(header[:]); magic != magicOptReply {
 		return 0, nil, fmt.Errorf("%w: option reply begins with %#016x", ErrNotNBD, magic)
@@ -159,13 +159,13 @@ func readOptionReply(r io.Reader, option uint32) (kind uint32, data []byte, err 
 	}
 	data = make([]byte, length)
 	if _, err := io.ReadFull(r, data); err != nil {
-		return 0, nil, early(err)
+		return 0, nil, closedEarly(err)
 	}
 	return kind, data, nil
 }
 
-// early turns an end of the stream into ErrClosedEarly.
-func early(err error) error {
+// closedEarly turns an end of the stream into ErrClosedEarly.
+func closedEarly(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isReset(err) {
 		return fmt.Errorf("%w: %w", ErrClosedEarly, err)
 	}

@@ -20,7 +20,7 @@ var refused = []string{
 	"move_pages", "migrate_pages",
 	// What all processes of a user share.
 	"shmget", "semget", "msgget", "mq_open", "add_key", "request_key", "keyctl",
-	// Other parts of the kernel that have been a way out of a sandbox.
+	// Calls that give access to more of the kernel.
 	"unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "open_by_handle_at",
 	"bpf", "perf_event_open", "userfaultfd",
 }

@@ -138,14 +138,14 @@ func decodeHeader(r io.ReaderAt, length int64) (h header, err error) {
 	case h.Incompatible&featureDataFile != 0:
 		return h, ErrExternalData
 	}
-	if err := h.sound(length); err != nil {
+	if err := h.validate(length); err != nil {
 		return h, fmt.Errorf("%w: %w", ErrNotQcow2, err)
 	}
 	return h, nil
 }
 
-// sound fails for a header that is impossible for a file of that length, in bytes.
-func (h header) sound(length int64) error {
+// validate fails for a header that is impossible for a file of that length, in bytes.
+func (h header) validate(length int64) error {
 	switch {
 	case h.Incompatible&^knownFeatures != 0:
 		return fmt.Errorf("unknown features (%#x)", h.Incompatible&^knownFeatures)

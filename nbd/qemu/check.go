@@ -62,7 +62,7 @@ func (t Tools) check(ctx context.Context, path string, repair bool) (CheckResult
 		return CheckResult{}, err
 	}
 	defer image.Close() //nolint:errcheck // only read
-	if err := t.fits(path, info); err != nil {
+	if err := t.checkKey(path, info); err != nil {
 		return CheckResult{}, err
 	}
 	c := call{verb: "check", path: path, image: image, limits: checking(stat)}

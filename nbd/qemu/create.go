@@ -69,7 +69,7 @@ func (t Tools) Create(ctx context.Context, spec ImageSpec) error {
 	// qemu-img truncates an existing file, and no option prevents that. So the
 	// file is created first, exclusively, and qemu-img gets an empty file that
 	// is ours.
-	image, err := t.take(spec.Path)
+	image, err := t.createExclusive(spec.Path)
 	if err != nil {
 		return fmt.Errorf("image %s: create: %w", spec.Path, err)
 	}
@@ -177,7 +177,7 @@ func (t Tools) checkParent(spec ImageSpec) error {
 		}
 		return image.Close()
 	}
-	err := as(t.Credential, func() error {
+	err := runAs(t.Credential, func() error {
 		stat, err := os.Lstat(parent)
 		if err == nil && !stat.Mode().IsRegular() {
 			err = fmt.Errorf("%s is not a regular file", parent)
@@ -190,8 +190,8 @@ func (t Tools) checkParent(spec ImageSpec) error {
 	return nil
 }
 
-func (t Tools) take(path string) (image *os.File, err error) {
-	err = as(t.Credential, func() (err error) {
+func (t Tools) createExclusive(path string) (image *os.File, err error) {
+	err = runAs(t.Credential, func() (err error) {
 		image, err = t.open(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		return err
 	})
@@ -199,7 +199,7 @@ func (t Tools) take(path string) (image *os.File, err error) {
 }
 
 func (t Tools) remove(path string) error {
-	return as(t.Credential, func() error {
+	return runAs(t.Credential, func() error {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the unfinished image: %w", err)
 		}

@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// as runs fn with the file-system identity of cred: the files that fn creates
+// runAs runs fn with the file-system identity of cred: the files that fn creates
 // belong to that user, and fn can do no more than that user, also on an NFS
 // server that squashes root. For a nil cred, fn runs as the caller.
 //
 // Only one thread has that identity. It is locked to a goroutine and ends with
 // it, so no identity has to be restored and none can leak.
-func as(cred *syscall.Credential, fn func() error) error {
+func runAs(cred *syscall.Credential, fn func() error) error {
 	if cred == nil {
 		return fn()
 	}

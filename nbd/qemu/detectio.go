@@ -33,7 +33,7 @@ func DetectIO(dir string) (mode IOMode, reason string, err error) {
 // DetectIO is the function DetectIO with a trial file of the user t.Credential.
 func (t Tools) DetectIO(dir string) (mode IOMode, reason string, err error) {
 	var direct error
-	err = as(t.Credential, func() error {
+	err = runAs(t.Credential, func() error {
 		removeTrials(dir, time.Now())
 		direct = tryFile(dir, unix.O_DIRECT)
 		if direct == nil {
@@ -60,7 +60,7 @@ func (t Tools) DetectIO(dir string) (mode IOMode, reason string, err error) {
 
 // tryFile writes one aligned block to a new file and reads it back.
 func tryFile(dir string, flags int) (err error) {
-	file, err := nameless(dir, flags)
+	file, err := openUnnamed(dir, flags)
 	if err != nil {
 		return err
 	}
@@ -110,10 +110,10 @@ func removeTrials(dir string, now time.Time) {
 	}
 }
 
-// nameless opens a new file that the kernel removes when it is closed, also if
+// openUnnamed opens a new file that the kernel removes when it is closed, also if
 // this process is killed. On a file system that cannot do that, such as NFS, the
 // file has a name for a moment.
-func nameless(dir string, flags int) (*os.File, error) {
+func openUnnamed(dir string, flags int) (*os.File, error) {
 	if file, err := os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE|flags, 0o600); err == nil {
 		return file, nil
 	}

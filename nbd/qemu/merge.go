@@ -140,7 +140,7 @@ func (t Tools) openLayers(images []Layer) (files []*os.File, err error) {
 			return files, err
 		}
 		files = append(files, file)
-		if err := t.WithKey(l.Key).fits(l.Path, info); err != nil {
+		if err := t.WithKey(l.Key).checkKey(l.Path, info); err != nil {
 			return files, err
 		}
 	}

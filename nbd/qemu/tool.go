@@ -47,8 +47,8 @@ func (t Tools) WithKey(key Secret) Tools {
 	return t
 }
 
-// fits fails if there is no key for an encrypted image, or a key for one that is not encrypted.
-func (t Tools) fits(path string, info qcow2.Info) error {
+// checkKey fails if there is no key for an encrypted image, or a key for one that is not encrypted.
+func (t Tools) checkKey(path string, info qcow2.Info) error {
 	switch {
 	case info.Encrypted && t.Key.IsZero():
 		return fmt.Errorf("image %s: %w", path, ErrKeyNeeded)

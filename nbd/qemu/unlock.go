@@ -13,7 +13,7 @@ func (t Tools) Unlock(ctx context.Context, path string) error {
 		return err
 	}
 	defer image.Close() //nolint:errcheck // only read
-	if err := t.fits(path, info); err != nil || !info.Encrypted {
+	if err := t.checkKey(path, info); err != nil || !info.Encrypted {
 		return err
 	}
 	// "info" does not use the key. "snapshot -l" does: it lists the snapshots inside the image, of which there are none.

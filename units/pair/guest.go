@@ -16,7 +16,7 @@ type Guest struct {
 	Lifetime     time.Duration // time after which it is killed
 }
 
-// sandbox confines a guest. It is that of an exporter, with three exceptions: a guest may connect to this host's loopback, on which
+// sandbox confines a guest. It is that of an exporter, except that a guest may connect to this host's loopback, on which
 // NBD is served; may generate code at run time, as QEMU does without KVM; and may use KVM if the host has it. All that it can write
 // is of limited size. Spec.User should be used by nothing else, so that a guest cannot signal an exporter. DynamicUser= would do
 // that, but does not work with a /tmp of limited size.

@@ -17,11 +17,11 @@ type execStart struct {
 	IgnoreFailure bool
 }
 
-// literal escapes arguments: systemd expands variables ($HOME) in properties that come over D-Bus, but
+// escapeVariables escapes arguments: systemd expands variables ($HOME) in properties that come over D-Bus, but
 // no specifiers (%n); "$$" stands for "$" (systemd.service(5)). ExecStartEx has a flag for that, but
 // systemd 252 writes it to the unit's file under a name that it does not read back: after a
 // daemon-reload the unit has no command and is broken.
-func literal(argv []string) []string {
+func escapeVariables(argv []string) []string {
 	escaped := make([]string, len(argv))
 	for i, arg := range argv {
 		escaped[i] = strings.ReplaceAll(arg, "$", "$$")
@@ -48,7 +48,7 @@ func (s Spec) service(user bool) []systemd.Property {
 		property("After", []string{socket}),
 		// The parent's exit means that the command serves, and so does the end of the job.
 		property("Type", s.kind()),
-		property("ExecStart", []execStart{{s.Argv[0], literal(s.Argv), false}}),
+		property("ExecStart", []execStart{{s.Argv[0], escapeVariables(s.Argv), false}}),
 		// The result can be read until the pair is removed: RemainAfterExit keeps a service that
 		// exited with success (active, exited), CollectMode=inactive one that failed.
 		property("RemainAfterExit", true),
