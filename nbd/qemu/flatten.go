@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// FlattenSpec names an image that shall need no parent.
+// FlattenSpec describes an image that Flatten makes independent of its parents.
 type FlattenSpec struct {
 	Image     Layer
 	Backing   string  // parent in its header, or in its header before an interrupted Flatten; relative to its directory
