@@ -3,6 +3,9 @@ package store
 import (
 	"time"
 
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/rules"
+
 	"github.com/sendense/backup-agent/agent/record"
 )
 
@@ -12,26 +15,9 @@ import (
 // or a backup reads.
 func FromManifest() Option {
 	return func(u *backupUpdate) {
-		u.allow = (*tx).checkCorrectable
-		u.rules = func(_ *tx, before, after record.Backup, _ time.Time) error { return checkCorrected(before, after) }
+		u.allow = rules.CheckCorrectable
+		u.rules = func(_ *dbfile.Tx, before, after record.Backup, _ time.Time) error {
+			return rules.CheckCorrected(before, after)
+		}
 	}
-}
-
-func (t *tx) checkCorrectable(b record.Backup) error {
-	switch {
-	case b.State != record.Completed:
-		return &StateError{BackupID: b.ID, State: b.State, Action: "having it follow its manifest"}
-	case b.Merge != nil:
-		return &MergingError{BackupID: b.ID}
-	}
-	return t.checkUnread(b)
-}
-
-// checkCorrected holds a correction to what it may change. The type follows the parent.
-func checkCorrected(before, after record.Backup) error {
-	before.Type = after.Type
-	if after.State != before.State || after.Directory != before.Directory {
-		return &ImmutableError{BackupID: before.ID, Field: "state and directory"}
-	}
-	return checkImmutable(before, after)
 }

@@ -7,6 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/rules"
+	"github.com/sendense/backup-agent/agent/store/schema"
+
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
@@ -85,15 +90,15 @@ func TestDamageIsInherited(t *testing.T) {
 // checkDamage compares what the store says of all restore points with what is right.
 func checkDamage(t *testing.T, rt *rapid.T, s *Store, damaged []string, lastGood string) {
 	for limit := range 4 {
-		if diff := cmp.Diff(damaged, all(t, s, Query{Damaged: true, Limit: limit})); diff != "" {
+		if diff := cmp.Diff(damaged, all(t, s, query.Query{Damaged: true, Limit: limit})); diff != "" {
 			rt.Fatalf("pages of %d: %s", limit, diff)
 		}
 	}
-	page, _, err := s.Backups(Query{VMName: "vm"})
+	page, _, err := s.Backups(query.Query{VMName: "vm"})
 	if err != nil {
 		rt.Fatal(err)
 	}
-	points, err := s.PointsOf(PointGroup{Repository: "local", VM: "vm"})
+	points, err := s.PointsOf(schema.PointGroup{Repository: "local", VM: "vm"})
 	if err != nil {
 		rt.Fatal(err)
 	}
@@ -135,8 +140,8 @@ func TestNothingIsBuiltOnDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	spoil(t, s, full, true)
-	var damaged *DamagedError
-	if err := rewrite(true); !errors.As(err, &damaged) || *damaged != (DamagedError{BackupID: top, By: full}) {
+	var damaged *rules.DamagedError
+	if err := rewrite(true); !errors.As(err, &damaged) || *damaged != (rules.DamagedError{BackupID: top, By: full}) {
 		t.Errorf("the exchange: %v", err)
 	}
 	if _, _, err := s.Update(top, start.AddDate(0, 1, 0), func(b *record.Backup) error { b.Merge = nil; return nil }); err != nil {
@@ -158,7 +163,7 @@ func TestNothingIsBuiltOnDamage(t *testing.T) {
 
 // BenchmarkDamagedPage: a page of a list where a tenth of all restore points are damaged, read again and after a change.
 func BenchmarkDamagedPage(b *testing.B) {
-	for name, q := range map[string]Query{"all": {}, "damaged": {Damaged: true}} {
+	for name, q := range map[string]query.Query{"all": {}, "damaged": {Damaged: true}} {
 		for _, n := range []int{1000, 10_000, 100_000} {
 			for _, changed := range []bool{false, true} {
 				b.Run(fmt.Sprintf("%s/%d/changed=%v", name, n, changed), func(b *testing.B) {
@@ -168,7 +173,7 @@ func BenchmarkDamagedPage(b *testing.B) {
 					_, q.Cursor, _ = s.Backups(q)
 					for b.Loop() {
 						if changed {
-							s.damages.Store(nil)
+							s.Reader = query.NewReader(s.file)
 						}
 						if page, _, err := s.Backups(q); err != nil || len(page) == 0 {
 							b.Fatal(len(page), err)
@@ -182,9 +187,9 @@ func BenchmarkDamagedPage(b *testing.B) {
 
 // damageTenth makes chains of 30 of the records, and damages the lowest of every tenth chain.
 func damageTenth(b *testing.B, s *Store, n int) {
-	err := s.update(func(t *tx) error {
+	err := s.file.Update(func(t *dbfile.Tx) error {
 		for i := range n {
-			before, err := t.backup(fmt.Sprintf("backup-vm%d-%d", i%100, i))
+			before, err := schema.Backup(t, fmt.Sprintf("backup-vm%d-%d", i%100, i))
 			if err != nil {
 				return err
 			}
@@ -197,7 +202,7 @@ func damageTenth(b *testing.B, s *Store, n int) {
 			default:
 				after.Parent = fmt.Sprintf("backup-vm%d-%d", i%100, i-100)
 			}
-			if err := t.write(before, after); err != nil {
+			if err := replaceBackup(t, before, after); err != nil {
 				return err
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/rules"
 )
 
 // rewrite changes the rewrite of a record, with what hangs on it.
@@ -51,25 +52,25 @@ func TestRewrite(t *testing.T) {
 func TestRewriteIsRefused(t *testing.T) {
 	s := openNew(t)
 	chain := chainOf(t, s, 3)
-	var parent *ParentError
+	var parent *rules.ParentError
 	for name, onto := range map[string]string{"its parent": chain[1].ID, "itself": chain[2].ID, "nobody": "backup-a-1"} {
 		if err := begin(s, chain[2].ID, onto); !errors.As(err, &parent) {
 			t.Errorf("onto %s: %v", name, err)
 		}
 	}
-	var immutable *ImmutableError
+	var immutable *rules.ImmutableError
 	if err := rewrite(s, chain[2].ID, func(b *record.Backup) { b.Parent, b.Type = "", record.Full }); !errors.As(err, &immutable) {
 		t.Errorf("an incremental became a full backup all by itself: %v", err)
 	}
 	must(t, begin(s, chain[2].ID, chain[0].ID))
-	var rewriting *MergingError
+	var rewriting *rules.MergingError
 	if err := rewrite(s, chain[2].ID, func(b *record.Backup) { b.State = record.Deleting }); !errors.As(err, &rewriting) {
 		t.Errorf("it may be deleted: %v", err)
 	}
 	if err := begin(s, chain[2].ID, ""); !errors.As(err, &rewriting) {
 		t.Errorf("it may be rewritten twice at a time: %v", err)
 	}
-	var pinned *PinnedError
+	var pinned *rules.PinnedError
 	if err := rewrite(s, chain[0].ID, func(b *record.Backup) { b.State = record.Deleting }); !errors.As(err, &pinned) {
 		t.Errorf("its ground may be deleted: %v", err)
 	}
@@ -82,7 +83,7 @@ func TestSwapIsAlone(t *testing.T) {
 	chain := chainOf(t, s, 4)
 	must(t, begin(s, chain[2].ID, chain[0].ID))
 	r := mustRestore(t, s, chain[3], start)
-	var read *ReadError
+	var read *rules.ReadError
 	if err := swap(s, chain[2].ID); !errors.As(err, &read) || read.Reader != "restore "+r.ID {
 		t.Errorf("while it is restored: %v", err)
 	}
@@ -94,7 +95,7 @@ func TestSwapIsAlone(t *testing.T) {
 	}
 	step(t, s, running, record.Undoing, record.Failed)
 	must(t, swap(s, chain[2].ID))
-	var rewriting *MergingError
+	var rewriting *rules.MergingError
 	if _, err := s.PrepareRestore(restoration(chain[3], start.Add(time.Hour))); !errors.As(err, &rewriting) {
 		t.Errorf("a restore begins: %v", err)
 	}
@@ -114,7 +115,7 @@ func TestSwapProvesGround(t *testing.T) {
 	must(t, begin(s, chain[1].ID, ""))
 	must(t, swap(s, chain[1].ID))
 	must(t, rewrite(s, chain[1].ID, func(b *record.Backup) { b.Parent, b.Type, b.Merge = "", record.Full, nil }))
-	var parent *ParentError
+	var parent *rules.ParentError
 	if err := swap(s, chain[2].ID); !errors.As(err, &parent) || parent.Parent != chain[0].ID {
 		t.Errorf("%v", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/rules"
 )
 
 func rename(b *record.Backup, l record.Lease) {
@@ -73,7 +74,7 @@ func TestNewPortRefused(t *testing.T) {
 		}
 	}
 	step(t, s, b, record.Exporting, record.Calling)
-	var state *StateError
+	var state *rules.StateError
 	if _, err := newPort(s, b.ID, 0, ports, start, rename); !errors.As(err, &state) || state.State != record.Calling {
 		t.Errorf("while calling: %v", err)
 	}

@@ -1,0 +1,51 @@
+package query
+
+import (
+	"bytes"
+
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/schema"
+
+	"github.com/sendense/backup-agent/agent/record"
+)
+
+// VM returns the VM of that name, or a *NotFoundError.
+func (r *Reader) VM(name string) (record.VM, error) {
+	var vm record.VM
+	err := r.file.View(func(t *dbfile.Tx) error {
+		ok, err := schema.Get(t, schema.BucketVMs, []byte(name), &vm)
+		if err == nil && !ok {
+			err = &schema.NotFoundError{Kind: schema.KindVM, Name: name}
+		}
+		return err
+	})
+	return vm, err
+}
+
+// VMs returns VMs in the order of their names' bytes: those behind the name after, at most limit (0 is DefaultPage,
+// and MaxPage is the most). next is the after of the following page, or "" when there is none.
+func (r *Reader) VMs(after string, limit int) (vms []record.VM, next string, err error) {
+	limit = pageSize(limit)
+	err = r.file.View(func(t *dbfile.Tx) error {
+		c := t.Bucket(schema.BucketVMs).Cursor()
+		k, v := c.Seek([]byte(after))
+		if k != nil && bytes.Equal(k, []byte(after)) {
+			k, v = c.Next()
+		}
+		for ; k != nil && len(vms) < limit; k, v = c.Next() {
+			var vm record.VM
+			if err := schema.Decode(t, schema.BucketVMs, k, v, &vm); err != nil {
+				return err
+			}
+			vms = append(vms, vm)
+		}
+		if k != nil {
+			next = vms[len(vms)-1].Name
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	return vms, next, nil
+}
