@@ -15,7 +15,7 @@ import (
 // there is none and the caller would rather wait. Who waits is served in order, so nobody passes while others do.
 func (a *Agent) admit(p store.Preparation, queue bool) (record.Backup, *run, error) {
 	start := time.Now()
-	if err := a.admission.Acquire(a.work, 1); err != nil {
+	if err := a.admission.Acquire(a.jobs.work, 1); err != nil {
 		return record.Backup{}, nil, errClosed()
 	}
 	defer a.admission.Release(1)
@@ -216,7 +216,7 @@ func (a *Agent) hasTurn(b record.Backup) error {
 	if len(b.VM.Disks) > a.maxExports() { // the configuration has changed meanwhile
 		return errorf(NoFreePort, "backup %s: %d disks are more than the %d that may be exported", b.ID, len(b.VM.Disks), a.maxExports())
 	}
-	if err := a.admission.Acquire(a.work, 1); err != nil {
+	if err := a.admission.Acquire(a.jobs.work, 1); err != nil {
 		return errStopping
 	}
 	defer a.admission.Release(1)
@@ -267,7 +267,7 @@ func (a *Agent) takeTurn(b record.Backup) (record.Backup, error) {
 	if err != nil {
 		return b, err
 	}
-	if err := a.checkState(a.work); err != nil {
+	if err := a.checkState(a.jobs.work); err != nil {
 		return b, err
 	}
 	if err := checkSpace(repo, a.config.Space.Reserve, "space.reserve"); err != nil {
@@ -282,7 +282,7 @@ func (a *Agent) takeTurn(b record.Backup) (record.Backup, error) {
 		parent = &p
 	}
 	start := time.Now()
-	if err := a.admission.Acquire(a.work, 1); err != nil {
+	if err := a.admission.Acquire(a.jobs.work, 1); err != nil {
 		return b, errStopping
 	}
 	defer a.admission.Release(1)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +22,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -51,8 +51,9 @@ type Agent struct {
 	acceptZeroes *atomic.Bool
 	version      string
 	startedAt    time.Time
-	bootID       string // of the host; "" if the kernel does not tell
-	tools        nbd.Tools
+	touched      func(id string) // is told that the record of a backup may have changed
+	bootID       string          // of the host; "" if the kernel does not tell
+	tools        qemu.Tools
 	ports        nbd.PortRange
 	repositories []*repository.Repository
 	foreign      foreignPorts
@@ -69,34 +70,22 @@ type Agent struct {
 	statuses     singleflight.Group // of repositories, by path
 	verifyLimit  *rate.Limiter      // of what verifications read together, unless they are asked for another
 
-	// Runs work under work, whose end tells them to stop where they stand; what must be brought to its end all the
-	// same, as undoing, works under hard, which ends when Close has waited long enough.
-	work     context.Context
-	stopWork context.CancelCauseFunc
-	hard     context.Context
-	stopHard context.CancelFunc
+	jobs *jobGroup
 
 	admission    *semaphore.Weighted // of 1, held while it is found out whether there is room, and the room is taken
 	reads        *semaphore.Weighted // of maxReads, one for each image that is being read whole
-	unitsChanged chan struct{}       // buffered 1: units that no run cares for may have changed
+	unitsChanged signal              // units that no run cares for may have changed
 
-	mu     sync.Mutex
-	closed bool
-	runs   map[string]*run // by backup id: one for every active backup
-	wait   sync.WaitGroup
-
-	restores map[string]*restoration // by restore id: one for every active restore; under mu
+	runs     *jobSet[*run]         // one for every active backup
+	restores *jobSet[*restoration] // one for every active restore
 
 	pruning      pruning
-	merging      *semaphore.Weighted   // of 1, held while a restore point is copied, and never while anybody is waited for
-	rewrites     map[string]*rewriting // by backup id: one for every restore point that is being written anew; under mu
-	rewriteTurns uint64                // that were given; under mu
+	merging      *semaphore.Weighted // of 1, held while a restore point is copied, and never while anybody is waited for
+	rewrites     *jobSet[*rewriting] // one for every restore point that is being written anew
+	rewriteTurns uint64              // that were given; used in claimRewrite alone
 }
 
-// errStopping is the cause by which runs learn that the agent stops. It undoes nothing that is under way at the SNA.
-var errStopping = errors.New("the agent is stopping")
-
-// New makes an agent, which does nothing until Run is called.
+// New makes an agent, which does nothing until Open is called.
 func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -130,36 +119,38 @@ func New(o Options) (*Agent, error) {
 		ports:     nbd.PortRange{First: o.Config.NBD.FirstPort, Last: o.Config.NBD.LastPort},
 		bootID:    bootID(),
 		metrics:   newMetrics(),
-		runs:      map[string]*run{},
-		restores:  map[string]*restoration{},
+		jobs:      newJobGroup(),
 		verifying: verifying{pins: map[string]int{}, jobs: map[verifyKey]*Verification{}},
-		rewrites:  map[string]*rewriting{},
 
 		acceptZeroes: o.AcceptZeroes,
 
 		verifyLimit: digest.Limit(o.Config.Verify.RateLimit.Bytes()),
 
 		merging:   semaphore.NewWeighted(1),
-		admission: semaphore.NewWeighted(1), unitsChanged: make(chan struct{}, 1), reads: semaphore.NewWeighted(maxReads),
+		admission: semaphore.NewWeighted(1), unitsChanged: newSignal(), reads: semaphore.NewWeighted(maxReads),
 	}
+	a.runs, a.restores, a.rewrites = newJobSet[*run](a.jobs), newJobSet[*restoration](a.jobs), newJobSet[*rewriting](a.jobs)
 	for _, r := range o.Config.Repositories {
 		a.repositories = append(a.repositories, repository.New(r.ID, r.Path, exporter.owner()))
 	}
-	repository.Together(a.repositories, stateDirectory(o.Config))
+	a.touched = func(id string) {
+		if r := a.run(id); r != nil {
+			r.changed.Store(true)
+		}
+	}
+	repository.KeepApart(a.repositories, stateDirectory(o.Config))
 	if o.Metrics != nil {
 		if err := a.register(o.Metrics); err != nil {
 			return nil, err
 		}
 	}
-	a.work, a.stopWork = context.WithCancelCause(context.Background())
-	a.hard, a.stopHard = context.WithCancel(context.Background())
 	return a, nil
 }
 
 // Open takes up the backups that were active when the agent last ended, and begins to watch the units. It must be
 // called once, before any other method.
 func (a *Agent) Open(ctx context.Context) error {
-	if err := nbd.Confined(); err != nil {
+	if err := qemu.Confined(); err != nil {
 		a.log.Warn("qemu-img is not confined as it should be, only by the rights of its user: "+
 			"use a kernel with Landlock and seccomp, and a unit that allows their system calls", logError, err)
 	}
@@ -171,7 +162,7 @@ func (a *Agent) Open(ctx context.Context) error {
 		go a.detectIO(r) // not waited for: one that hangs must not keep the agent from its end
 	}
 	a.lookAtDates()
-	events := a.units.Watch(a.work, unitPrefix)
+	events := a.units.Watch(a.jobs.work, unitPrefix)
 	if err := a.takeUpActive(); err != nil {
 		return err
 	}
@@ -179,65 +170,20 @@ func (a *Agent) Open(ctx context.Context) error {
 		return err
 	}
 	for _, r := range a.repositories {
-		if err := a.spawn(func() { a.watchCatalog(r) }); err != nil {
+		if err := a.jobs.spawn(func() { a.watchCatalog(r) }); err != nil {
 			return err
 		}
 	}
 	a.opened.Store(new(time.Now()))
-	return errors.Join(a.spawn(func() { a.watch(events) }), a.spawn(a.reconcileUnits), a.spawn(a.reconcileDirectories),
-		a.spawn(a.verifyBySchedule), a.spawn(a.pruneDaily))
+	return errors.Join(a.jobs.spawn(func() { a.watchUnits(events) }), a.jobs.spawn(a.reconcileUnits), a.jobs.spawn(a.reconcileDirectories),
+		a.jobs.spawn(a.verifyBySchedule), a.jobs.spawn(a.pruneDaily))
 }
 
 // Close ends the agent and leaves the exports of running backups to themselves: they are taken up by the next one. A
 // backup that has not reached the SNA yet is undone. Close returns when all is at rest, or with ctx's error when ctx ends
 // before: then something still hangs, and the parts must not be closed under it.
 func (a *Agent) Close(ctx context.Context) error {
-	a.mu.Lock()
-	a.closed = true
-	a.mu.Unlock()
-	a.stopWork(errStopping)
-	rest := make(chan struct{})
-	go func() {
-		a.wait.Wait()
-		close(rest)
-	}()
-	select {
-	case <-rest:
-		a.stopHard()
-		return nil
-	case <-ctx.Done():
-	}
-	a.stopHard()
-	if pauseUntil(rest, time.Second) {
-		return nil
-	}
-	return ctx.Err()
-}
-
-// pauseUntil waits for something to be done, but no longer than d.
-func pauseUntil(done <-chan struct{}, d time.Duration) bool {
-	select {
-	case <-done:
-		return true
-	case <-time.After(d):
-		return false
-	}
-}
-
-// errClosed is what is said to whoever comes when the agent stops.
-func errClosed() *Error {
-	return errorf(ShuttingDown, "the agent is stopping: ask again when it is back")
-}
-
-// spawn runs f in a goroutine that Close waits for, unless Close has been called.
-func (a *Agent) spawn(f func()) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
-		return errClosed()
-	}
-	a.wait.Go(f)
-	return nil
+	return a.jobs.close(ctx)
 }
 
 // launch starts the goroutine that moves an active backup along.
@@ -247,44 +193,24 @@ func (a *Agent) launch(b record.Backup) (*run, error) {
 }
 
 func (a *Agent) startRun(r *run) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
-		return errClosed()
-	}
-	a.runs[r.id] = r
-	a.wait.Go(func() {
-		r.live()
-		a.retire(r.id)
-	})
-	return nil
+	return a.runs.launch(r.id, r, r.live, a.retired)
 }
 
-// retire forgets a run that has ended, and tells the others: there may be room now for one that waits.
-func (a *Agent) retire(id string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.runs, id)
-	for _, other := range a.runs {
-		other.nudge()
-	}
-	a.lookAtUnits()
+// retired tells the others that a backup has ended: there may be room now for one that waits.
+func (a *Agent) retired() {
+	a.nudgeRuns()
+	a.unitsChanged.raise()
 }
 
-// lookAtUnits has it looked whether there are units that serve nothing.
-func (a *Agent) lookAtUnits() {
-	select {
-	case a.unitsChanged <- struct{}{}:
-	default:
+// nudgeRuns wakes every run: there may be room for one that waits in the queue.
+func (a *Agent) nudgeRuns() {
+	for _, r := range a.runs.list() {
+		r.nudge()
 	}
 }
 
 // run returns the run of an active backup, or nil.
-func (a *Agent) run(id string) *run {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.runs[id]
-}
+func (a *Agent) run(id string) *run { return a.runs.get(id) }
 
 // settledRun is run for a backup that may be on record since this very moment, and whose run is about to be launched.
 func (a *Agent) settledRun(ctx context.Context, id string) (*run, error) {
@@ -298,36 +224,30 @@ func (a *Agent) settledRun(ctx context.Context, id string) (*run, error) {
 	return a.run(id), nil
 }
 
-// watch passes on what systemd says about the units. Runs look for themselves: an event only says that it is time. What
+// watchUnits passes on what systemd says about the units. Runs look for themselves: an event only says that it is time. What
 // comes of units that no run cares for, as of a backup that has ended, is for the reconciler.
-func (a *Agent) watch(events <-chan units.Event) {
+func (a *Agent) watchUnits(events <-chan units.Event) {
 	for e := range events {
 		owned := a.tellRuns(e)
+		owned = a.tellRestores(e) || owned
 		if e.Kind == units.EventResync || !owned && e.Kind != units.EventRemoved {
-			a.lookAtUnits()
+			a.unitsChanged.raise()
 		}
 	}
 }
 
-// tellRuns wakes the runs and restorations that an event concerns, and says whether there is one. That a unit of theirs has started is no
-// news to them.
+// tellRuns wakes the runs that an event concerns, and says whether there is one.
 func (a *Agent) tellRuns(e units.Event) (owned bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	tell := func(l *life) {
-		if e.Kind != units.EventResync && !l.owns(e.Name) {
-			return
-		}
-		owned = true
-		if e.Kind != units.EventStarted {
-			l.lookAtUnits()
-		}
+	for _, r := range a.runs.list() {
+		owned = r.unitEvent(e, unitsOf(r.id)) || owned
 	}
-	for _, r := range a.runs {
-		tell(&r.life)
-	}
-	for _, r := range a.restores {
-		tell(&r.life)
+	return owned
+}
+
+// tellRestores is tellRuns for restores.
+func (a *Agent) tellRestores(e units.Event) (owned bool) {
+	for _, x := range a.restores.list() {
+		owned = x.unitEvent(e, unitsOf(x.id)) || owned
 	}
 	return owned
 }
@@ -352,9 +272,7 @@ func (a *Agent) changeRecord(id string, f func(*record.Backup) error, options ..
 		failpoint.Reach("committing " + string(b.State))
 		return nil
 	}, options...)
-	if r := a.run(id); r != nil {
-		r.changed.Store(true) // after an error too: the change may stand all the same
-	}
+	a.touched(id) // after an error too: the change may stand all the same
 	if err != nil {
 		return after, err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store"
 )
 
 // StartRequest asks for a backup of a whole VM.
@@ -19,18 +20,8 @@ type StartRequest struct {
 	RateLimit  int64 // bytes per second that each export may take in; 0 = the repository's own limit
 }
 
-// ListQuery selects backups, newest first by their dates.
-type ListQuery struct {
-	VMName     string            // "" = every VM
-	State      record.State      // "" = every state
-	Repository string            // "" = every repository
-	Since      time.Time         // created then or later; zero = since ever
-	Until      time.Time         // created before; zero = until now
-	Damaged    bool              // only restore points that are damaged, be it by what they stand on
-	Tags       map[string]string // only what has all of these; "" stands for any value
-	Cursor     string            // from the page before; "" = the newest
-	Limit      int               // 1 to 1000; 0 = 100
-}
+// ListQuery selects backups, newest first by their dates. Limit is 1 to 1000; 0 = 100.
+type ListQuery = store.Query
 
 // RepositoryStatus is a configured repository as it is now.
 type RepositoryStatus struct {

@@ -6,11 +6,12 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// CancelBackup ends an active backup: its exports are stopped, which is the only way to stop SBC, and all is undone. It
-// returns when that is done, or when ctx ends, which stops nothing. Of a restore
-// point that is being written anew, that is ended, and the restore point stays what it was; otherwise, of one that is being verified by
-// request, that is ended. To cancel a backup that is cancelled
-// already is no error; one that has ended otherwise is in the wrong state.
+// CancelBackup cancels an active backup: its exports are stopped, which is the only way to stop SBC, and everything is undone. It
+// returns when that is done, or when ctx ends, which stops nothing. To cancel a backup that is already cancelled is no error; one
+// that has ended otherwise is in the wrong state.
+//
+// Deprecated for restore points: of one that is being merged it does as CancelMerge, otherwise, of one that is being verified by
+// request, as CancelVerify.
 func (a *Agent) CancelBackup(ctx context.Context, id string) (record.Backup, error) {
 	if b, err := a.store.Backup(id); err == nil && b.State.Active() && !b.PublishingAt.IsZero() {
 		e := errorf(WrongState, "backup %s: its restore point is being written, so it is too late to cancel", id)
@@ -59,4 +60,33 @@ func stillCancelling(id string, cause error) error {
 	e := errorf(Internal, "backup %s: its end was not waited for: %w", id, cause)
 	e.BackupID, e.Hint = id, "it is being cancelled all the same: ask for it later"
 	return e
+}
+
+// CancelVerify stops the verifications of a restore point that were asked for, for all callers that wait for them. What they did
+// not finish is on record as before. It returns when they have ended, or when ctx ends, which stops nothing. Without a
+// verification in progress that is the wrong state.
+func (a *Agent) CancelVerify(ctx context.Context, id string) (record.Backup, error) {
+	found, err := a.cancelVerify(ctx, id)
+	return a.afterCancel(id, "verification", found, err)
+}
+
+// CancelMerge stops the merge of a restore point, which stays as it is, unless the merge was just committed. It returns when the
+// merge has ended, or when ctx ends, which stops nothing. Without a merge in progress that is the wrong state.
+func (a *Agent) CancelMerge(ctx context.Context, id string) (record.Backup, error) {
+	found, err := a.cancelRewrite(ctx, id)
+	return a.afterCancel(id, "merge", found, err)
+}
+
+// afterCancel is the restore point whose work was canceled, or the error when there was none to cancel.
+func (a *Agent) afterCancel(id, work string, found bool, cause error) (record.Backup, error) {
+	if cause != nil {
+		return record.Backup{}, cause
+	}
+	b, err := a.Backup(id)
+	if err != nil || found {
+		return b, err
+	}
+	e := errorf(WrongState, "backup %s: no %s of it is in progress", id, work)
+	e.BackupID = id
+	return b, e
 }

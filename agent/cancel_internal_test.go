@@ -23,9 +23,9 @@ func TestCancelNotWaitedFor(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	a := &Agent{store: s, admission: semaphore.NewWeighted(1), runs: map[string]*run{}}
+	a := &Agent{store: s, admission: semaphore.NewWeighted(1), runs: newJobSet[*run](newJobGroup()), rewrites: newJobSet[*rewriting](newJobGroup())}
 	work, cancel := context.WithCancelCause(t.Context())
-	a.runs["endless"] = &run{life: life{agent: a, id: "endless", cancel: cancel, done: make(chan struct{})}}
+	a.runs.all["endless"] = &run{agent: a, life: life{id: "endless", cancel: cancel, done: make(chan struct{})}}
 	if !a.admission.TryAcquire(1) {
 		t.Fatal("somebody is being admitted")
 	}

@@ -94,21 +94,21 @@ func (a *Agent) watchCatalog(r *repository.Repository) {
 		}
 		ended := make(chan outcome, 1)
 		go func() {
-			found, err := rebuild.Compare(a.work, a.store, r, pace.Wait)
+			found, err := rebuild.Compare(a.jobs.work, a.store, r, pace.Wait)
 			ended <- outcome{found, err}
 		}()
 		wait := catalogRetry
 		select {
-		case <-a.work.Done():
+		case <-a.jobs.work.Done():
 			return
 		case o := <-ended:
-			if a.work.Err() != nil {
+			if a.jobs.work.Err() != nil {
 				return
 			}
 			wait = a.compared(r, o.found, o.err)
 		}
 		select {
-		case <-a.work.Done():
+		case <-a.jobs.work.Done():
 			return
 		case <-a.catalogs.wakes(r.ID):
 		case <-time.After(wait):

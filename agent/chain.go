@@ -11,6 +11,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qcow2"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // maxChain bounds how many restore points may stand on one another; each is one more file that QEMU opens.
@@ -92,13 +94,13 @@ func finding(err error) error {
 	if err == nil {
 		return nil
 	}
-	var tool *nbd.ToolError
+	var tool *qemu.ToolError
 	var changed *repository.Changed
-	if errors.As(err, &changed) || errors.Is(err, nbd.ErrCutShort) {
+	if errors.As(err, &changed) || errors.Is(err, qcow2.ErrCutShort) {
 		return &damageError{err: err, readable: true}
 	}
 	for _, found := range []error{
-		nbd.ErrCorrupt, nbd.ErrNotQcow2, nbd.ErrExternalData, repository.ErrNoManifest, fs.ErrNotExist,
+		qemu.ErrCorrupt, qcow2.ErrNotQcow2, qcow2.ErrExternalData, repository.ErrNoManifest, fs.ErrNotExist,
 		syscall.ELOOP, // a link in the place of an image: it is never followed
 	} {
 		if errors.Is(err, found) && !(errors.As(err, &tool) && tool.ExitCode < 0) {
@@ -106,7 +108,7 @@ func finding(err error) error {
 		}
 	}
 	if errors.As(err, &tool) {
-		if tool.ExitCode <= 0 || errors.Is(err, nbd.ErrImageInUse) || systemSays(tool.Stderr) {
+		if tool.ExitCode <= 0 || errors.Is(err, qemu.ErrImageInUse) || systemSays(tool.Stderr) {
 			return err
 		}
 		return &damageError{err: err}

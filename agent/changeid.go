@@ -8,7 +8,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
 // unreadableID is a change id that SBC cannot read. Before it has connected it copies the disk whole then, as with an empty one;
@@ -29,7 +29,7 @@ func (a *Agent) ChangeID(vmName string, diskID int) (ChangeIDAnswer, error) {
 	if err != nil {
 		return answer, err
 	}
-	clients, err := nbd.Clients()
+	clients, err := sockets.Clients()
 	if err != nil {
 		a.log.Warn("the clients of the exports are not known", logVM, vmName, logError, err)
 		clients = nil

@@ -10,7 +10,10 @@ import (
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qcow2"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // Whatever reads a chain, be it a restore, a verification, an incremental that is to stand on it or a merge, looks at its manifests by
@@ -18,14 +21,14 @@ import (
 // docs/decisions/0030-damage.md.
 
 // readPoint reads the manifest of a restore point, looks that it is of that point, and lets the exporters' group read it.
-func (a *Agent) readPoint(repo *repository.Repository, p record.Backup) (repository.Manifest, error) {
+func (a *Agent) readPoint(repo *repository.Repository, p record.Backup) (manifest.Manifest, error) {
 	if err := present(repo); err != nil {
-		return repository.Manifest{}, &unseenError{err}
+		return manifest.Manifest{}, &unseenError{err}
 	}
 	vm := nbd.DirName(p.VM.Name)
 	m, err := repo.Manifest(vm, p.ID)
 	if err == nil && m.Parent != p.Parent {
-		err = damagef("%s says that it stands on %q, the record says %q", filepath.Join(dirOf(repo, p), repository.ManifestName), m.Parent, p.Parent)
+		err = damagef("%s says that it stands on %q, the record says %q", filepath.Join(dirOf(repo, p), manifest.FileName), m.Parent, p.Parent)
 	}
 	if err != nil {
 		return m, finding(err)
@@ -48,7 +51,7 @@ func present(repo *repository.Repository) error {
 // checkImage compares an image with its manifest in all that costs next to nothing: size, owner and mode of the file, what its header
 // says, and whether the file is long enough for what is in it. Every image is looked at before QEMU follows a backing file, for an image
 // can name any file as its backing: what it names must be what was made.
-func (a *Agent) checkImage(repo *repository.Repository, p record.Backup, d repository.ManifestDisk) error {
+func (a *Agent) checkImage(repo *repository.Repository, p record.Backup, d manifest.Disk) error {
 	path := filepath.Join(dirOf(repo, p), d.File)
 	var changed *repository.Changed
 	looked := repo.LookAt(nbd.DirName(p.VM.Name), p.ID, d)
@@ -56,7 +59,7 @@ func (a *Agent) checkImage(repo *repository.Repository, p record.Backup, d repos
 		return finding(looked)
 	}
 	info, short := a.tools.Whole(path)
-	if short != nil && !errors.Is(short, nbd.ErrCutShort) {
+	if short != nil && !errors.Is(short, qcow2.ErrCutShort) {
 		if err := finding(short); looked == nil || !isDamage(err) {
 			return err
 		}
@@ -67,8 +70,8 @@ func (a *Agent) checkImage(repo *repository.Repository, p record.Backup, d repos
 		return damagef("image %s has %d bytes, its manifest says %d", path, info.VirtualBytes, d.CapacityBytes)
 	case info.BackingFile != d.Backing:
 		return damagef("image %s stands on %q, its manifest says %q", path, info.BackingFile, d.Backing)
-	case info.BackingFile != "" && info.BackingFormat != nbd.ImageFormat:
-		return damagef("image %s stands on %q as an image of format %q: want %s", path, info.BackingFile, info.BackingFormat, nbd.ImageFormat)
+	case info.BackingFile != "" && info.BackingFormat != qemu.ImageFormat:
+		return damagef("image %s stands on %q as an image of format %q: want %s", path, info.BackingFile, info.BackingFormat, qemu.ImageFormat)
 	case info.Encrypted != (d.KeyID() != ""):
 		return damagef("image %s is encrypted: %v, its manifest says %v", path, info.Encrypted, d.KeyID() != "")
 	}
@@ -83,36 +86,36 @@ func (a *Agent) checkImage(repo *repository.Repository, p record.Backup, d repos
 
 // checkContent checks the metadata of an image and, of one that is encrypted, proves that the key opens it, which nothing but that
 // tells.
-func (a *Agent) checkContent(ctx context.Context, repo *repository.Repository, p record.Backup, d repository.ManifestDisk) error {
-	return a.withKey(repo, p, d, func(tools nbd.Tools, path string) error {
+func (a *Agent) checkContent(ctx context.Context, repo *repository.Repository, p record.Backup, d manifest.Disk) error {
+	return a.withKey(repo, p, d, func(tools qemu.Tools, path string) error {
 		_, err := tools.Check(ctx, path)
 		return err
 	})
 }
 
 // checkKey proves that the key of an image opens it; of one that is plain there is nothing to prove.
-func (a *Agent) checkKey(ctx context.Context, repo *repository.Repository, p record.Backup, d repository.ManifestDisk) error {
+func (a *Agent) checkKey(ctx context.Context, repo *repository.Repository, p record.Backup, d manifest.Disk) error {
 	if d.KeyID() == "" {
 		return nil
 	}
-	return a.withKey(repo, p, d, func(tools nbd.Tools, path string) error { return tools.Unlock(ctx, path) })
+	return a.withKey(repo, p, d, func(tools qemu.Tools, path string) error { return tools.Unlock(ctx, path) })
 }
 
-func (a *Agent) withKey(repo *repository.Repository, p record.Backup, d repository.ManifestDisk, f func(tools nbd.Tools, path string) error) error {
+func (a *Agent) withKey(repo *repository.Repository, p record.Backup, d manifest.Disk, f func(tools qemu.Tools, path string) error) error {
 	path := filepath.Join(dirOf(repo, p), d.File)
 	tools, err := a.keyedTools(repo, d.KeyID())
 	if err != nil {
 		return err
 	}
 	err = f(tools, path)
-	if errors.Is(err, nbd.ErrWrongKey) {
+	if errors.Is(err, qemu.ErrWrongKey) {
 		return wrongKey(repo, d.KeyID(), path)
 	}
 	return finding(err)
 }
 
 // standsOnFile looks that the image that another stands on is one of the parent's.
-func standsOnFile(d repository.ManifestDisk, below *repository.Manifest) error {
+func standsOnFile(d manifest.Disk, below *manifest.Manifest) error {
 	if d.Backing == "" || below == nil {
 		return nil
 	}
@@ -134,7 +137,7 @@ func (a *Agent) verifyChain(ctx context.Context, repo *repository.Repository, po
 	if err := present(repo); err != nil {
 		return err
 	}
-	var above *repository.Manifest
+	var above *manifest.Manifest
 	for i, p := range points {
 		if err := knownDamaged(p); err != nil {
 			return err

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
 // clients is who was connected to which port at the last look. Every run looks once a second, and one look tells of all ports.
@@ -23,7 +23,7 @@ func (c *clients) since(t time.Time) (map[uint16]int, error) {
 		return c.ports, nil
 	}
 	began := time.Now()
-	ports, err := nbd.Clients()
+	ports, err := sockets.Clients()
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -23,7 +24,7 @@ import (
 // since: what the agent knows is what a rebuild makes of the manifests.
 func (w *world) redated(by time.Duration, points ...record.Backup) {
 	w.Helper()
-	manifests := make([]repository.Manifest, len(points))
+	manifests := make([]manifest.Manifest, len(points))
 	for i, b := range points {
 		manifests[i] = w.manifest(b)
 	}
@@ -32,7 +33,7 @@ func (w *world) redated(by time.Duration, points ...record.Backup) {
 		m.CreatedAt, m.CompletedAt, m.Digest = m.CreatedAt.Add(by), m.CompletedAt.Add(by), ""
 		text, err := m.Encode()
 		must(w.TB, err)
-		path := filepath.Join(points[i].Directory, repository.ManifestName)
+		path := filepath.Join(points[i].Directory, manifest.FileName)
 		must(w.TB, os.WriteFile(path+".new", text, 0o444))
 		must(w.TB, os.Rename(path+".new", path))
 	}

@@ -9,15 +9,15 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // recordCopies puts on record how each disk was copied, and which disk is another one than that of the parent. It is done once:
 // what is on record stays.
-func (r *run) recordCopies() (b record.Backup, err error) {
+func (f *finisher) recordCopies() (b record.Backup, err error) {
 	failpoint.Reach("before copies are recorded")
-	err = r.untilRecorded(func() (err error) {
-		b, err = r.agent.change(r.id, func(b *record.Backup) error {
+	err = f.untilRecorded(func() (err error) {
+		b, err = f.agent.change(f.id, func(b *record.Backup) error {
 			for i := range b.Runs {
 				if err := recordCopy(*b, &b.Runs[i]); err != nil {
 					return err
@@ -78,25 +78,25 @@ func differentDisks(one, other string) bool {
 
 // standAlone has the image of a disk that was replaced stand on nothing, and records that it does. SBC has copied such a disk
 // whole, so there is nothing to read from below; should there be, it is copied.
-func (r *run) standAlone(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
-	b, err := r.agent.store.Backup(r.id)
+func (f *finisher) standAlone(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
+	b, err := f.agent.store.Backup(f.id)
 	if err != nil {
 		return d, err
 	}
-	links, err := r.agent.linksOf(b, d)
+	links, err := f.agent.linksOf(b, d)
 	if err != nil {
 		return d, err
 	}
 	failpoint.Reach("before an image stands alone")
-	err = r.agent.tools.WithKey(links[0].Key).StandAlone(ctx, nbd.AloneSpec{
-		Image: links[0], Backing: d.Backing, Base: links[1:], SizeBytes: d.CapacityBytes, Cache: nbd.BufferedIO.Cache,
+	err = f.agent.tools.WithKey(links[0].Key).Flatten(ctx, qemu.FlattenSpec{
+		Image: links[0], Backing: d.Backing, Base: links[1:], SizeBytes: d.CapacityBytes, Cache: qemu.BufferedIO.Cache,
 	})
 	if err != nil {
 		return d, err
 	}
 	failpoint.Reach("image stands alone")
-	err = r.untilRecorded(func() error {
-		b, err = r.agent.change(r.id, func(b *record.Backup) error {
+	err = f.untilRecorded(func() error {
+		b, err = f.agent.change(f.id, func(b *record.Backup) error {
 			b.Run(d.DiskID).Backing = ""
 			return nil
 		})
@@ -110,7 +110,7 @@ func (r *run) standAlone(ctx context.Context, d record.DiskRun) (record.DiskRun,
 }
 
 // linksOf are the images that a disk of a backup consists of, the newest first, with what opens each.
-func (a *Agent) linksOf(b record.Backup, d record.DiskRun) ([]nbd.Link, error) {
+func (a *Agent) linksOf(b record.Backup, d record.DiskRun) ([]qemu.Layer, error) {
 	repo, err := a.findRepository(b.Repository)
 	if err != nil {
 		return nil, err
@@ -120,13 +120,13 @@ func (a *Agent) linksOf(b record.Backup, d record.DiskRun) ([]nbd.Link, error) {
 		return nil, err
 	}
 	path := d.Image
-	var links []nbd.Link
+	var links []qemu.Layer
 	for i := 0; ; i++ {
 		tools, err := a.keyedTools(repo, d.KeyID)
 		if err != nil {
 			return nil, err
 		}
-		links = append(links, nbd.Link{Path: path, Key: tools.Key})
+		links = append(links, qemu.Layer{Path: path, Key: tools.Key})
 		if d.Backing == "" {
 			return links, nil
 		}
@@ -149,13 +149,13 @@ func runOfImage(b record.Backup, file string) *record.DiskRun {
 
 // waitForQuestion waits until SBC would have asked about a disk that is not on record, if vCenter had one. What the end of the
 // backup takes anyway is part of that time.
-func (r *run) waitForQuestion() error {
+func (f *finisher) waitForQuestion() error {
 	for {
-		left := r.questionDue()
+		left := f.questionDue()
 		if left <= 0 {
 			return nil
 		}
-		if err := r.sleep(left); err != nil {
+		if err := f.sleep(left); err != nil {
 			return err
 		}
 	}
@@ -163,9 +163,9 @@ func (r *run) waitForQuestion() error {
 
 // questionDue is how long SBC may still ask about one more disk. It counts from when every disk was known to be reported, and
 // SBC could ask: what it asks while no agent runs waits for the next one.
-func (r *run) questionDue() time.Duration {
-	limit := r.agent.config.Deadlines.LastQuestion.Std()
-	reported, opened := r.reported.Load(), r.agent.opened.Load()
+func (f *finisher) questionDue() time.Duration {
+	limit := f.agent.config.Deadlines.LastQuestion.Std()
+	reported, opened := f.reported.Load(), f.agent.opened.Load()
 	if reported == nil || opened == nil {
 		return limit
 	}
@@ -176,5 +176,5 @@ func (r *run) questionDue() time.Duration {
 // more.
 func (a *Agent) settled(id string) bool {
 	r := a.run(id)
-	return r != nil && r.questionDue() <= 0
+	return r != nil && r.finisher.questionDue() <= 0
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // threeDisks is a VM with three disks on two controllers, which vCenter has in another order than the record: the disk of the
@@ -142,7 +142,7 @@ func TestReplacedDisk(t *testing.T) {
 				t.Errorf("the other: %+v", d)
 			}
 			m := w.manifest(b).Disks[1]
-			info, err := nbd.Tools{}.Info(d.Image)
+			info, err := qemu.Tools{}.Info(d.Image)
 			if err != nil || info.BackingFile != "" || m.Backing != "" || m.Content != record.WholeDisk || m.Change != record.Replaced {
 				t.Errorf("image %+v, %v; manifest %+v", info, err, m)
 			}

@@ -15,9 +15,9 @@ import (
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // TestDataPathIsTold: a repository that QEMU cannot write in the fastest way is told of when the agent starts, with the reason,
@@ -54,21 +54,21 @@ func TestDataPathIsTold(t *testing.T) {
 	w.putVM("layout", 8<<20)
 	for _, want := range []struct {
 		kind  record.Type
-		disk  repository.ManifestDisk
+		disk  manifest.Disk
 		where string
 	}{
-		{record.Full, repository.ManifestDisk{ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true}, "slow"},
-		{record.Incremental, repository.ManifestDisk{ClusterBytes: 64 << 10}, "slow"},
-		{record.Full, repository.ManifestDisk{ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true}, "main"},
+		{record.Full, manifest.Disk{ClusterBytes: qemu.FullClusterBytes, ExtendedL2: true}, "slow"},
+		{record.Incremental, manifest.Disk{ClusterBytes: 64 << 10}, "slow"},
+		{record.Full, manifest.Disk{ClusterBytes: qemu.FullClusterBytes, ExtendedL2: true}, "main"},
 	} {
 		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "layout", Type: want.kind, Repository: want.where})
 		must(t, err)
 		if b = w.wait(b.ID); b.State != record.Completed {
 			t.Fatalf("%s: %+v", b.State, b.Failure)
 		}
-		text, err := os.ReadFile(filepath.Join(b.Directory, repository.ManifestName))
+		text, err := os.ReadFile(filepath.Join(b.Directory, manifest.FileName))
 		must(t, err)
-		m, err := repository.DecodeManifest(text)
+		m, err := manifest.Decode(text)
 		must(t, err)
 		d := m.Disks[0]
 		if d.ClusterBytes != want.disk.ClusterBytes || d.ExtendedL2 != want.disk.ExtendedL2 || (want.where == "slow") != strings.Contains(d.IO, "writeback") {

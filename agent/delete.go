@@ -23,7 +23,7 @@ func (a *Agent) DeleteBackup(ctx context.Context, id string, missingOK bool) err
 		return err
 	}
 	done := make(chan error, 1)
-	if err := a.spawn(func() { done <- a.finishDeletion(repo, id) }); err != nil {
+	if err := a.jobs.spawn(func() { done <- a.finishDeletion(repo, id) }); err != nil {
 		return err
 	}
 	select {

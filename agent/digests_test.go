@@ -7,10 +7,11 @@ import (
 	imagedigest "github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
 // manifest reads the manifest of a restore point.
-func (w *world) manifest(b record.Backup) repository.Manifest {
+func (w *world) manifest(b record.Backup) manifest.Manifest {
 	w.Helper()
 	repo := w.config.Repositories[0]
 	m, err := repository.New(repo.ID, repo.Path, nil).Manifest(b.VM.Name, b.ID)

@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
@@ -358,7 +358,7 @@ func TestImageExchangedForAPlainOne(t *testing.T) {
 	b := w.point(vm.Name, record.Full)
 	image := b.Runs[0].Image
 	must(t, os.Remove(image))
-	must(t, nbd.Tools{}.Create(t.Context(), nbd.ImageSpec{Path: image, SizeBytes: 8 << 20, ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true}))
+	must(t, qemu.Tools{}.Create(t.Context(), qemu.ImageSpec{Path: image, SizeBytes: 8 << 20, ClusterBytes: qemu.FullClusterBytes, ExtendedL2: true}))
 	must(t, os.Chmod(image, 0o644))
 	_, err := w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: b.ID})
 	if err == nil || !strings.Contains(err.Error(), "is encrypted: false") {

@@ -9,6 +9,7 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/sockets"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -18,47 +19,47 @@ import (
 // ends, and exits with status 0 even when the disk refuses it: the image is then sound and lacks what was copied. So a
 // flush of our own comes first, whose answer tells. And because nobody may write after it, the exporter's counter of
 // received bytes is compared from before its end to after it.
-func (r *run) endExporter(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
-	limit := r.agent.config.NBD.StopTimeout.Std()
+func (f *finisher) endExporter(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
+	limit := f.agent.config.NBD.StopTimeout.Std()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not everything is written within %s (nbd.stop_timeout)", limit))
 	defer cancel()
 	if !d.Flushed {
-		if err := r.flush(ctx, d); err != nil {
+		if err := f.flush(ctx, d); err != nil {
 			return d, err
 		}
 	}
-	before, err := r.quiet(ctx, d)
+	before, err := f.quiet(ctx, d)
 	if err != nil {
 		return d, err
 	}
 	failpoint.Reach("before terminate")
-	u, err := r.agent.units.Terminate(ctx, d.Unit)
+	u, err := f.agent.units.Terminate(ctx, d.Unit)
 	failpoint.Reach("terminated")
 	switch {
 	case errors.Is(err, units.ErrNotFound):
-		r.agent.metrics.exporterCrashed(resultGone)
-		return d, r.exporterGone(d, "its unit is gone and nothing tells how it ended")
+		f.agent.metrics.exporterCrashed(resultGone)
+		return d, f.agent.exporterGone(f.ctx, f.id, d, "its unit is gone and nothing tells how it ended")
 	case err != nil:
-		return d, r.diskError(ExporterFailed, d, errors.Join(err, context.Cause(ctx)))
+		return d, diskError(f.ctx, f.id, ExporterFailed, d, errors.Join(err, context.Cause(ctx)))
 	case u.InvocationID != d.InvocationID:
-		r.agent.metrics.exporterCrashed(resultGone)
-		return d, r.exporterGone(d, "its unit is another one by now")
+		f.agent.metrics.exporterCrashed(resultGone)
+		return d, f.agent.exporterGone(f.ctx, f.id, d, "its unit is another one by now")
 	case before.Running() && u.Accounted && u.ReceivedBytes != before.ReceivedBytes:
-		return d, r.exporterGone(d, "a client connected to it while it ended, so what the image holds is unknown")
+		return d, f.agent.exporterGone(f.ctx, f.id, d, "a client connected to it while it ended, so what the image holds is unknown")
 	}
-	return r.recordEnd(d, u)
+	return f.recordEnd(d, u)
 }
 
-func (r *run) recordEnd(d record.DiskRun, u units.Unit) (record.DiskRun, error) {
-	err := r.untilRecorded(func() error {
-		b, err := r.agent.change(r.id, func(b *record.Backup) error {
+func (f *finisher) recordEnd(d record.DiskRun, u units.Unit) (record.DiskRun, error) {
+	err := f.untilRecorded(func() error {
+		b, err := f.agent.change(f.id, func(b *record.Backup) error {
 			run := b.Run(d.DiskID)
 			run.Result, run.ExitStatus, run.ReceivedBytes = resultOf(u), u.ExecMainStatus, u.ReceivedBytes
 			return nil
 		})
 		if err == nil {
 			d = *b.Run(d.DiskID)
-			r.agent.metrics.exporterEnded(d.Result)
+			f.agent.metrics.exporterEnded(d.Result)
 		}
 		return err
 	})
@@ -66,27 +67,27 @@ func (r *run) recordEnd(d record.DiskRun, u units.Unit) (record.DiskRun, error) 
 }
 
 // flush has the exporter bring all it was given to the disk, and records that it did.
-func (r *run) flush(ctx context.Context, d record.DiskRun) error {
-	u, err := r.agent.units.Get(ctx, d.Unit)
+func (f *finisher) flush(ctx context.Context, d record.DiskRun) error {
+	u, err := f.agent.units.Get(ctx, d.Unit)
 	if errors.Is(err, units.ErrNotFound) {
-		r.agent.metrics.exporterCrashed(resultGone)
-		return r.exporterGone(d, "its unit is gone and nothing tells how it ended")
+		f.agent.metrics.exporterCrashed(resultGone)
+		return f.agent.exporterGone(f.ctx, f.id, d, "its unit is gone and nothing tells how it ended")
 	}
 	if err != nil {
-		return r.diskError(ExporterFailed, d, err)
+		return diskError(f.ctx, f.id, ExporterFailed, d, err)
 	}
 	if !u.Running() {
-		r.agent.metrics.exporterCrashed(resultOf(u))
-		return r.exporterGone(d, "it ended before what was written was known to be on the disk: "+resultOf(u))
+		f.agent.metrics.exporterCrashed(resultOf(u))
+		return f.agent.exporterGone(f.ctx, f.id, d, "it ended before what was written was known to be on the disk: "+resultOf(u))
 	}
 	failpoint.Reach("before flush")
-	if err := flushExport(ctx, r.agent.address(d.Port), d.ExportName); err != nil {
-		e := r.diskError(ExporterFailed, d, fmt.Errorf("what was written to %s cannot be brought to the disk: %w", d.ExportName, err))
+	if err := flushExport(ctx, f.agent.address(d.Port), d.ExportName); err != nil {
+		e := diskError(f.ctx, f.id, ExporterFailed, d, fmt.Errorf("what was written to %s cannot be brought to the disk: %w", d.ExportName, err))
 		return e
 	}
 	failpoint.Reach("flushed")
-	return r.untilRecorded(func() error {
-		_, err := r.agent.change(r.id, func(b *record.Backup) error {
+	return f.untilRecorded(func() error {
+		_, err := f.agent.change(f.id, func(b *record.Backup) error {
 			b.Run(d.DiskID).Flushed = true
 			return nil
 		})
@@ -115,25 +116,25 @@ func flushExport(ctx context.Context, address, export string) error {
 
 // quiet gives the unit as it is when nobody is connected to it any more. A client that is there then is somebody else, and to
 // stop the exporter would be to stop it by force.
-func (r *run) quiet(ctx context.Context, d record.DiskRun) (units.Unit, error) {
+func (f *finisher) quiet(ctx context.Context, d record.DiskRun) (units.Unit, error) {
 	for deadline := time.Now().Add(busTimeout); ; {
-		n, err := nbd.Established(d.Port)
+		n, err := sockets.Established(d.Port)
 		if err != nil {
-			return units.Unit{}, r.diskError(Internal, d, err)
+			return units.Unit{}, diskError(f.ctx, f.id, Internal, d, err)
 		}
 		if n == 0 {
 			break
 		}
 		if time.Now().After(deadline) {
-			return units.Unit{}, r.exporterGone(d, fmt.Sprintf("%d clients are connected to it when it is to end, so what the image holds is unknown", n))
+			return units.Unit{}, f.agent.exporterGone(f.ctx, f.id, d, fmt.Sprintf("%d clients are connected to it when it is to end, so what the image holds is unknown", n))
 		}
 		if !pause(ctx, 2*time.Millisecond) {
-			return units.Unit{}, r.diskError(ExporterFailed, d, context.Cause(ctx))
+			return units.Unit{}, diskError(f.ctx, f.id, ExporterFailed, d, context.Cause(ctx))
 		}
 	}
-	u, err := r.agent.units.Get(ctx, d.Unit)
+	u, err := f.agent.units.Get(ctx, d.Unit)
 	if err != nil {
-		return u, r.diskError(ExporterFailed, d, err)
+		return u, diskError(f.ctx, f.id, ExporterFailed, d, err)
 	}
 	return u, nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -15,42 +16,42 @@ type Reason string
 
 // The reasons.
 const (
-	InvalidRequest    Reason = "invalid_request"      // 400: a field is missing, malformed or out of range
-	DiskIDGiven       Reason = "disk_id_not_allowed"  // 400: a start that asks for one disk
-	VMNotFound        Reason = "vm_not_found"         // 404
-	VMHasNoDisks      Reason = "vm_has_no_disks"      // 404: run discovery first
-	RepositoryUnknown Reason = "repository_not_found" // 404
-	BackupNotFound    Reason = "backup_not_found"     // 404
-	BackupInProgress  Reason = "backup_in_progress"   // 409: the VM has an active backup
-	WrongState        Reason = "wrong_state"          // 409: the backup is not in a state that allows this
-	CoolingDown       Reason = "cooling_down"         // 409: the client of an earlier run may still be running
-	DiskUnknown       Reason = "disk_unknown"         // 409: vCenter has a disk of the VM that is not on record
-	NoParent          Reason = "no_parent"            // 409: an incremental without a restore point to stand on
-	HasChildren       Reason = "has_children"         // 409: other backups stand on it
-	RestoreNotFound   Reason = "restore_not_found"    // 404
-	Damaged           Reason = "damaged"              // 409: what is to be restored is not what was written
-	BeingRestored     Reason = "being_restored"       // 409: a restore reads it
-	BeingVerified     Reason = "being_verified"       // 409: somebody has asked for a verification that reads it
-	NotAllowed        Reason = "not_allowed"          // 403
-	NoFreePort        Reason = "no_free_port"         // 503
-	Busy              Reason = "busy"                 // 503: as many backups or exports run as may
-	QueueFull         Reason = "queue_full"           // 503
-	ExporterFailed    Reason = "exporter_failed"      // 500: qemu-nbd could not be started or died
-	ImageFailed       Reason = "image_failed"         // 500: an image could not be created or is not what was asked for
-	RepositoryFailed  Reason = "repository_failed"    // 500: the repository cannot be written
-	KeyUnavailable    Reason = "key_unavailable"      // 500: a key of encrypted images is missing, unusable, or another one
-	NoSpace           Reason = "no_space"             // 507: in the repository
-	StateUnwritable   Reason = "state_unwritable"     // 507: nothing can be put on record: the state directory is full, read-only, or fails
-	SNAUnreachable    Reason = "sna_unreachable"      // 500: nothing was sent
-	SNARefused        Reason = "sna_refused"          // 500: the SNA answered with an error, in its own words
-	SNAOutcomeUnknown Reason = "sna_outcome_unknown"  // 500: the request may have arrived; it is not sent again
-	DeadlinePassed    Reason = "deadline_passed"      // 500: a configured deadline of the run
-	ClientSilent      Reason = "client_silent"        // 500: SBC has not connected, and reports nothing new to the SNA
-	ClientGone        Reason = "client_gone"          // 500: SBC has left before every disk was complete
-	ShuttingDown      Reason = "shutting_down"        // 503
-	ReaderFailed      Reason = "reader_failed"        // 500: what reads files out of a disk could not be started or died
-	ReaderMissing     Reason = "reader_missing"       // 501: what reads files out of a disk is not installed
-	Internal          Reason = "internal"             // 500
+	InvalidRequest     Reason = "invalid_request"      // 400: a field is missing, malformed or out of range
+	DiskIDGiven        Reason = "disk_id_not_allowed"  // 400: a start that asks for one disk
+	VMNotFound         Reason = "vm_not_found"         // 404
+	VMHasNoDisks       Reason = "vm_has_no_disks"      // 404: run discovery first
+	RepositoryNotFound Reason = "repository_not_found" // 404
+	BackupNotFound     Reason = "backup_not_found"     // 404
+	BackupInProgress   Reason = "backup_in_progress"   // 409: the VM has an active backup
+	WrongState         Reason = "wrong_state"          // 409: the backup is not in a state that allows this
+	CoolingDown        Reason = "cooling_down"         // 409: the client of an earlier run may still be running
+	DiskUnknown        Reason = "disk_unknown"         // 409: vCenter has a disk of the VM that is not on record
+	NoParent           Reason = "no_parent"            // 409: an incremental without a restore point to stand on
+	HasChildren        Reason = "has_children"         // 409: other backups stand on it
+	RestoreNotFound    Reason = "restore_not_found"    // 404
+	Damaged            Reason = "damaged"              // 409: what is to be restored is not what was written
+	BeingRestored      Reason = "being_restored"       // 409: a restore reads it
+	BeingVerified      Reason = "being_verified"       // 409: somebody has asked for a verification that reads it
+	NotAllowed         Reason = "not_allowed"          // 403
+	NoFreePort         Reason = "no_free_port"         // 503
+	Busy               Reason = "busy"                 // 503: as many backups or exports run as may
+	QueueFull          Reason = "queue_full"           // 503
+	ExporterFailed     Reason = "exporter_failed"      // 500: qemu-nbd could not be started or died
+	ImageFailed        Reason = "image_failed"         // 500: an image could not be created or is not what was asked for
+	RepositoryFailed   Reason = "repository_failed"    // 500: the repository cannot be written
+	KeyUnavailable     Reason = "key_unavailable"      // 500: a key of encrypted images is missing, unusable, or another one
+	NoSpace            Reason = "no_space"             // 507: in the repository
+	StateUnwritable    Reason = "state_unwritable"     // 507: nothing can be put on record: the state directory is full, read-only, or fails
+	SNAUnreachable     Reason = "sna_unreachable"      // 500: nothing was sent
+	SNARefused         Reason = "sna_refused"          // 500: the SNA answered with an error, in its own words
+	SNAOutcomeUnknown  Reason = "sna_outcome_unknown"  // 500: the request may have arrived; it is not sent again
+	DeadlinePassed     Reason = "deadline_passed"      // 500: a configured deadline of the run
+	ClientSilent       Reason = "client_silent"        // 500: SBC has not connected, and reports nothing new to the SNA
+	ClientGone         Reason = "client_gone"          // 500: SBC has left before every disk was complete
+	ShuttingDown       Reason = "shutting_down"        // 503
+	ReaderFailed       Reason = "reader_failed"        // 500: what reads files out of a disk could not be started or died
+	ReaderMissing      Reason = "reader_missing"       // 501: what reads files out of a disk is not installed
+	Internal           Reason = "internal"             // 500
 )
 
 // Error is every error that the Agent's methods return to a caller. Message is for a person and names the object.
@@ -69,6 +70,16 @@ type Error struct {
 func (e *Error) Error() string { return e.Message }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// Failure is the error as a record keeps it; nil for nil.
+func (e *Error) Failure() *record.Failure {
+	if e == nil {
+		return nil
+	}
+	return &record.Failure{
+		Reason: string(e.Reason), Message: e.Message, Hint: e.Hint, DiskID: e.DiskID, Unit: e.Unit, Journal: e.Journal,
+	}
+}
 
 // has says whether this is an error of that reason; a nil one is of none.
 func (e *Error) has(reason Reason) bool { return e != nil && e.Reason == reason }

@@ -14,13 +14,16 @@ import (
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/nbd/sockets"
 	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // exportPlan is what the exports of one backup have in common.
 type exportPlan struct {
 	repo      *repository.Repository
-	mode      nbd.IOMode
+	mode      qemu.IOMode
 	backup    record.Backup
 	ancestors []record.Backup // the restore points that an incremental stands on, the newest first
 
@@ -32,7 +35,7 @@ type exportPlan struct {
 func (r *run) exportDisk(ctx context.Context, p exportPlan, d record.DiskRun) (record.DiskRun, error) {
 	start, took := time.Now(), r.agent.metrics.phaseOfDisk
 	if err := r.makeImage(ctx, p.repo, d); err != nil {
-		return d, r.diskError(ImageFailed, d, err)
+		return d, diskError(r.ctx, r.id, ImageFailed, d, err)
 	}
 	took(phaseImage, start)
 	failpoint.Reach("image made")
@@ -46,10 +49,10 @@ func (r *run) exportDisk(ctx context.Context, p exportPlan, d record.DiskRun) (r
 	start = time.Now()
 	info, err := r.agent.probeExport(ctx, d.Port, d.ExportName, d.Unit, d.CapacityBytes)
 	if err != nil {
-		return d, r.diskError(ExporterFailed, d, err)
+		return d, diskError(r.ctx, r.id, ExporterFailed, d, err)
 	}
 	if info.ReadOnly() {
-		return d, r.diskError(ExporterFailed, d, fmt.Errorf("export %s cannot be written", d.ExportName))
+		return d, diskError(r.ctx, r.id, ExporterFailed, d, fmt.Errorf("export %s cannot be written", d.ExportName))
 	}
 	took(phaseHandshake, start)
 	d.InvocationID, d.PID, d.IO = u.InvocationID, u.MainPID, p.mode.String()
@@ -82,10 +85,10 @@ func (r *run) makeImage(ctx context.Context, repo *repository.Repository, d reco
 
 // imageSpec says what image a disk gets. Large clusters make a full copy fast; on an overlay they would copy 1 MiB from
 // the backing image for every 64 KiB that changed. An overlay is as large as the disk is now, whatever its parent is.
-func imageSpec(d record.DiskRun) nbd.ImageSpec {
-	spec := nbd.ImageSpec{Path: d.Image, SizeBytes: d.CapacityBytes, BackingFile: d.Backing}
+func imageSpec(d record.DiskRun) qemu.ImageSpec {
+	spec := qemu.ImageSpec{Path: d.Image, SizeBytes: d.CapacityBytes, BackingFile: d.Backing}
 	if d.Backing == "" {
-		spec.ClusterBytes, spec.ExtendedL2 = nbd.FullClusterBytes, true
+		spec.ClusterBytes, spec.ExtendedL2 = qemu.FullClusterBytes, true
 	}
 	return spec
 }
@@ -96,7 +99,7 @@ const maxForeignPorts = 16
 // startExporter starts the pair of units of one disk.
 func (r *run) startExporter(ctx context.Context, p exportPlan, d record.DiskRun) (units.Unit, record.DiskRun, error) {
 	u, err := r.agent.startOnFreePort(ctx,
-		func() (units.Spec, error) { return r.exporterSpec(p, d) },
+		func() (pair.Spec, error) { return r.exporterSpec(p, d) },
 		func() (err error) {
 			d, err = r.nextPort(d)
 			return err
@@ -105,9 +108,9 @@ func (r *run) startExporter(ctx context.Context, p exportPlan, d record.DiskRun)
 	case err == nil || AsError(err).has(NoFreePort):
 		return u, d, err
 	case errors.Is(err, errForeignPorts):
-		return u, d, r.diskError(NoFreePort, d, err)
+		return u, d, diskError(r.ctx, r.id, NoFreePort, d, err)
 	}
-	return u, d, r.diskError(ExporterFailed, d, err)
+	return u, d, diskError(r.ctx, r.id, ExporterFailed, d, err)
 }
 
 // errForeignPorts says that other processes hold whatever port is tried.
@@ -115,7 +118,7 @@ var errForeignPorts = fmt.Errorf("the last %d ports tried are all held by other 
 
 // startOnFreePort starts the pair of units that spec describes. A port that another process holds is noted, and next leases
 // another one in its place.
-func (a *Agent) startOnFreePort(ctx context.Context, spec func() (units.Spec, error), next func() error) (units.Unit, error) {
+func (a *Agent) startOnFreePort(ctx context.Context, spec func() (pair.Spec, error), next func() error) (units.Unit, error) {
 	for range maxForeignPorts {
 		s, err := spec()
 		if err != nil {
@@ -157,7 +160,7 @@ func (a *Agent) probeExport(ctx context.Context, port uint16, export, unit strin
 func (r *run) nextPort(d record.DiskRun) (record.DiskRun, error) {
 	a := r.agent
 	a.foreign.note(d.Port)
-	a.log.Warn("port is held by another process", logPort, d.Port, logHolder, nbd.Listener(d.Port), logBackupID, r.id, logDisk, d.DiskID)
+	a.log.Warn("port is held by another process", logPort, d.Port, logHolder, sockets.Listener(d.Port), logBackupID, r.id, logDisk, d.DiskID)
 	failpoint.Reach("before relet")
 	b, err := a.changeRecord(r.id, unchanged, store.WithNewPort(d.DiskID, a.choosePorts, func(b *record.Backup, l record.Lease) {
 		run := b.Run(l.DiskID)
@@ -166,7 +169,7 @@ func (r *run) nextPort(d record.DiskRun) (record.DiskRun, error) {
 	}))
 	failpoint.Reach("after relet")
 	if err != nil {
-		e := errorf(NoFreePort, "port %d is held by another process (%s): %w", d.Port, nbd.Listener(d.Port), err)
+		e := errorf(NoFreePort, "port %d is held by another process (%s): %w", d.Port, sockets.Listener(d.Port), err)
 		e.BackupID, e.DiskID = r.id, new(d.DiskID)
 		return d, e
 	}
@@ -177,10 +180,10 @@ func (r *run) nextPort(d record.DiskRun) (record.DiskRun, error) {
 func unchanged[T any](*T) error { return nil }
 
 // exporterSpec is the unit pair of one disk.
-func (r *run) exporterSpec(p exportPlan, d record.DiskRun) (units.Spec, error) {
+func (r *run) exporterSpec(p exportPlan, d record.DiskRun) (pair.Spec, error) {
 	keys, err := r.agent.keyFiles(p.repo, linkKeys(d, p.ancestors))
 	if err != nil {
-		return units.Spec{}, err
+		return pair.Spec{}, err
 	}
 	return Exporter{
 		Unit:        d.Unit,
@@ -196,18 +199,19 @@ func (a *Agent) address(port uint16) string {
 	return net.JoinHostPort(a.config.NBD.Host, strconv.Itoa(int(port)))
 }
 
-// diskError makes an error about one disk, with its unit and the unit's last journal lines where there are any.
-func (r *run) diskError(reason Reason, d record.DiskRun, err error) error {
-	if r.ctx.Err() != nil {
-		return context.Cause(r.ctx)
+// diskError makes an error about one disk of a backup, with its unit and the unit's last journal lines where there are any. It is the
+// cause of ctx's end, once ctx has ended.
+func diskError(ctx context.Context, backupID string, reason Reason, d record.DiskRun, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	e := unitError(reason, "backup "+r.id, d.DiskID, d.Unit, err)
-	e.BackupID = r.id
+	e := unitError(reason, "backup "+backupID, d.DiskID, d.Unit, err)
+	e.BackupID = backupID
 	return e
 }
 
 // RefusalHint is what to do where a QEMU cannot refuse WRITE_ZEROES.
-const RefusalHint = "set nbd.qemu_nbd to a qemu-nbd that has the block driver " + nbd.BlkdebugDriver + " (those of Debian and Ubuntu do), or, if the node's client " +
+const RefusalHint = "set nbd.qemu_nbd to a qemu-nbd that has the block driver " + qemu.BlkdebugDriver + " (those of Debian and Ubuntu do), or, if the node's client " +
 	"reads all that it calls zero, set sna.accept_write_zeroes: with any other client, data would be missing from the restore points"
 
 // unitError makes an error about one disk of a backup or restore.
@@ -229,8 +233,8 @@ func unitError(reason Reason, of string, diskID int, unit string, err error) *Er
 	if errors.As(err, &start) {
 		e.Journal = start.Journal
 	}
-	if nbd.CannotRefuse(strings.Join(e.Journal, "\n")) {
-		e.Message = fmt.Sprintf("%s: disk %d: this QEMU cannot refuse WRITE_ZEROES, as it may not use its driver %s: %v", of, diskID, nbd.BlkdebugDriver, err)
+	if qemu.CannotRefuse(strings.Join(e.Journal, "\n")) {
+		e.Message = fmt.Sprintf("%s: disk %d: this QEMU cannot refuse WRITE_ZEROES, as it may not use its driver %s: %v", of, diskID, qemu.BlkdebugDriver, err)
 		e.Hint = RefusalHint
 	}
 	return e

@@ -9,8 +9,8 @@ import (
 
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repository"
-	"github.com/sendense/backup-agent/nbd"
-	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // An Exporter is a qemu-nbd that serves one image.
@@ -18,7 +18,7 @@ type Exporter struct {
 	Unit, Description string // of the unit pair; Unit has no suffix
 	Image, Export     string
 	Address           string // where it listens
-	IO                nbd.IOMode
+	IO                qemu.IOMode
 	RateLimit         int64      // bytes per second; 0 = none
 	Repository        string     // hidden from it, but for the following
 	Directory         string     // that it may write to; "": none
@@ -33,17 +33,17 @@ type ImageKey struct{ ID, File string }
 
 // Spec is the unit pair of an exporter, seeing of the repository nothing but the directory of its backup and what that
 // stands on.
-func (e Exporter) Spec(cfg *config.Config) (units.Spec, error) {
+func (e Exporter) Spec(cfg *config.Config) (pair.Spec, error) {
 	keys, credentials := e.keys()
-	argv, err := nbd.ServerOptions{
+	argv, err := qemu.ServerOptions{
 		Binary: cfg.NBD.QemuNBD, Image: e.Image, Export: e.Export, Description: e.Unit,
 		IO: e.IO, Shared: cfg.NBD.Shared, RateLimit: e.RateLimit, ReadOnly: e.ReadOnly, Keys: keys,
 		RefuseZeroes: e.RefuseZeroes,
 	}.Args()
 	if err != nil {
-		return units.Spec{}, err
+		return pair.Spec{}, err
 	}
-	spec := units.Spec{
+	spec := pair.Spec{
 		Name:          e.Unit,
 		Description:   e.Description,
 		Argv:          argv,
@@ -63,23 +63,23 @@ func (e Exporter) Spec(cfg *config.Config) (units.Spec, error) {
 }
 
 // keys says where qemu-nbd finds the key of each image, and which files systemd copies there: each once.
-func (e Exporter) keys() (keys []nbd.KeyFile, credentials []units.Credential) {
+func (e Exporter) keys() (keys []qemu.KeyFile, credentials []pair.Credential) {
 	for i, k := range e.Keys {
 		if k == (ImageKey{}) {
-			keys = append(keys, nbd.KeyFile{})
+			keys = append(keys, qemu.KeyFile{})
 			continue
 		}
-		keys = append(keys, nbd.KeyFile{ID: k.ID, Path: units.CredentialPath(e.Unit, k.ID)})
+		keys = append(keys, qemu.KeyFile{ID: k.ID, Path: pair.CredentialPath(e.Unit, k.ID)})
 		if !slices.Contains(e.Keys[:i], k) {
-			credentials = append(credentials, units.Credential{ID: k.ID, Source: k.File})
+			credentials = append(credentials, pair.Credential{ID: k.ID, Source: k.File})
 		}
 	}
 	return keys, credentials
 }
 
 // ImageTools run qemu-img as the exporters' user. Below a repository they follow no symbolic link.
-func ImageTools(cfg *config.Config, account *syscall.Credential) nbd.Tools {
-	tools := nbd.Tools{QemuImg: cfg.NBD.QemuImg, Credential: account}
+func ImageTools(cfg *config.Config, account *syscall.Credential) qemu.Tools {
+	tools := qemu.Tools{QemuImg: cfg.NBD.QemuImg, Credential: account}
 	for _, r := range cfg.Repositories {
 		tools.Roots = append(tools.Roots, r.Path)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -13,18 +14,28 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/nbd/sockets"
 	"github.com/sendense/backup-agent/units"
 )
 
+// A finisher turns what a backup has copied into a restore point.
+type finisher struct {
+	*life
+	agent    *Agent
+	reported atomic.Pointer[time.Time] // since when this agent knows that every disk is reported; nil until then
+}
+
 // finish turns what was copied into a restore point: every client has gone of its own accord, everything is flushed, every
 // exporter ended cleanly, every image is sound and on the disk. Each step finds what an earlier agent has done of it.
-func (r *run) finish() error {
-	a := r.agent
-	r.reported.Store(new(time.Now()))
+func (f *finisher) finish() error {
+	a := f.agent
+	f.reported.Store(new(time.Now()))
 	var b record.Backup
-	err := r.untilRecorded(func() (err error) {
-		b, err = a.advance(r.id, record.Finishing, nil)
+	err := f.untilRecorded(func() (err error) {
+		b, err = a.advance(f.id, record.Finishing, nil)
 		return err
 	})
 	if err != nil {
@@ -34,35 +45,35 @@ func (r *run) finish() error {
 	if err != nil {
 		return err
 	}
-	published, err := r.published(repo, b)
+	published, err := f.published(repo, b)
 	if err != nil {
 		return err
 	}
 	if published {
-		return r.completed()
+		return f.completed()
 	}
-	if restarted(b, a.bootID) && !ended(b) {
+	if b.HostRestarted(a.bootID) && !ended(b) {
 		return lostWithHost(b)
 	}
 	if err := diskUnknown(b); err != nil {
 		return a.orNamesake(b, err)
 	}
-	if err := r.waitForClients(b); err != nil {
+	if err := f.waitForClients(b); err != nil {
 		return err
 	}
-	if b, err = r.recordCopies(); err != nil {
+	if b, err = f.recordCopies(); err != nil {
 		return err
 	}
-	manifest, err := r.inspect(b)
+	manifest, err := f.inspect(b)
 	if err != nil {
 		return err
 	}
-	if err := r.waitForQuestion(); err != nil {
+	if err := f.waitForQuestion(); err != nil {
 		return err
 	}
 	// From here on it is too late to cancel: the manifest may stand although its writing gave an error.
-	err = r.untilRecorded(func() error {
-		_, err := a.change(r.id, func(b *record.Backup) error {
+	err = f.untilRecorded(func() error {
+		_, err := a.change(f.id, func(b *record.Backup) error {
 			if err := diskUnknown(*b); err != nil {
 				return err
 			}
@@ -75,24 +86,24 @@ func (r *run) finish() error {
 		return a.orNamesake(b, err)
 	}
 	failpoint.Reach("before publish")
-	return r.publish(repo, b, manifest)
+	return f.publish(repo, b, manifest)
 }
 
 // publish writes the manifest, whose rename is the commit. Only when it is known not to stand has publishing failed:
 // otherwise it is tried again, until the directory and the manifest are known to be on the disk.
-func (r *run) publish(repo *repository.Repository, b record.Backup, m repository.Manifest) error {
+func (f *finisher) publish(repo *repository.Repository, b record.Backup, m manifest.Manifest) error {
 	vm := nbd.DirName(b.VM.Name)
 	for {
 		err := repo.Publish(vm, m)
 		if err == nil {
 			failpoint.Reach("published")
-			return r.completed()
+			return f.completed()
 		}
 		if !manifestStands(repo, b) {
 			return repositoryError(err)
 		}
-		r.agent.log.Error("restore point is not known to be on the disk", logBackupID, b.ID, logError, err)
-		if !pause(r.agent.work, repositoryInterval) {
+		f.agent.log.Error("restore point is not known to be on the disk", logBackupID, b.ID, logError, err)
+		if !pause(f.agent.jobs.work, repositoryInterval) {
 			return errStopping
 		}
 	}
@@ -102,7 +113,7 @@ func (r *run) publish(repo *repository.Repository, b record.Backup, m repository
 const repositoryInterval = 2 * time.Second
 
 // published says whether the manifest of a backup stands. While the repository is away nobody knows, so it waits.
-func (r *run) published(repo *repository.Repository, b record.Backup) (bool, error) {
+func (f *finisher) published(repo *repository.Repository, b record.Backup) (bool, error) {
 	for {
 		_, err := repo.Manifest(nbd.DirName(b.VM.Name), b.ID)
 		if err == nil {
@@ -111,10 +122,10 @@ func (r *run) published(repo *repository.Repository, b record.Backup) (bool, err
 		if !manifestStands(repo, b) {
 			return false, nil
 		}
-		r.agent.log.Error("repository is waited for", logBackupID, b.ID, logError, err)
-		ctx := r.ctx
+		f.agent.log.Error("repository is waited for", logBackupID, b.ID, logError, err)
+		ctx := f.ctx
 		if !b.PublishingAt.IsZero() {
-			ctx = r.agent.work // too late to cancel
+			ctx = f.agent.jobs.work // too late to cancel
 		}
 		if !pause(ctx, repositoryInterval) {
 			return false, context.Cause(ctx)
@@ -132,36 +143,24 @@ func manifestStands(repo *repository.Repository, b record.Backup) bool {
 	return err != nil || !info.IsDir()
 }
 
-// pause waits; false says that ctx has ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // ended says whether the end of every exporter is on record.
 func ended(b record.Backup) bool {
 	return !slices.ContainsFunc(b.Runs, func(d record.DiskRun) bool { return d.Result == "" })
 }
 
 // completed records the end of a backup whose manifest stands: from there on it only goes forward, whatever happens.
-func (r *run) completed() error {
-	err := r.untilDone("the end of a backup cannot be recorded", func() error {
-		b, err := r.agent.store.Backup(r.id)
+func (f *finisher) completed() error {
+	err := f.untilDone("the end of a backup cannot be recorded", func() error {
+		b, err := f.agent.store.Backup(f.id)
 		if err != nil {
 			return err
 		}
 		failpoint.Reach("completed: before units")
-		if err := r.removeUnits(b); err != nil {
+		if err := f.agent.removePairs(f.agent.jobs.hard, b.Runs); err != nil {
 			return err
 		}
 		failpoint.Reach("completed: units removed")
-		_, err = r.agent.advance(r.id, record.Completed, nil)
+		_, err = f.agent.advance(f.id, record.Completed, nil)
 		return err
 	})
 	if err != nil {
@@ -171,29 +170,29 @@ func (r *run) completed() error {
 }
 
 // inspect ends the exporters, checks the images, and describes the restore point.
-func (r *run) inspect(b record.Backup) (repository.Manifest, error) {
-	disks := make([]repository.ManifestDisk, len(b.Runs))
-	group, ctx := errgroup.WithContext(r.ctx)
+func (f *finisher) inspect(b record.Backup) (manifest.Manifest, error) {
+	disks := make([]manifest.Disk, len(b.Runs))
+	group, ctx := errgroup.WithContext(f.ctx)
 	group.SetLimit(maxParallelDisks)
 	for i, d := range b.Runs {
 		group.Go(func() (err error) {
-			disks[i], err = r.finishDisk(ctx, b.Repository, b.VM.Disks[i], d)
+			disks[i], err = f.finishDisk(ctx, b.Repository, b.VM.Disks[i], d)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
-		if r.ctx.Err() != nil {
-			err = context.Cause(r.ctx)
+		if f.ctx.Err() != nil {
+			err = context.Cause(f.ctx)
 		}
-		return repository.Manifest{}, err
+		return manifest.Manifest{}, err
 	}
-	return r.agent.manifest(b, disks)
+	return f.agent.manifest(b, disks)
 }
 
 // waitForClients waits until no client is connected to any export. SBC reports a disk complete before it disconnects, and in an
 // incremental it may forget a connection, which then ends with its process, after the snapshot is removed (decision 23).
-func (r *run) waitForClients(b record.Backup) error {
-	limit := r.agent.config.Deadlines.Disconnect.Std()
+func (f *finisher) waitForClients(b record.Backup) error {
+	limit := f.agent.config.Deadlines.Disconnect.Std()
 	began, told := time.Now(), false
 	for deadline := began.Add(limit); ; {
 		d, n, err := busiest(b)
@@ -212,10 +211,10 @@ func (r *run) waitForClients(b record.Backup) error {
 		}
 		if !told && time.Since(began) > time.Minute {
 			told = true
-			r.agent.log.Info("every disk is complete; the backup waits for the client to close its connections",
+			f.agent.log.Info("every disk is complete; the backup waits for the client to close its connections",
 				logBackupID, b.ID, logDisk, d.DiskID, logPort, d.Port)
 		}
-		if err := r.sleep(50 * time.Millisecond); err != nil {
+		if err := f.sleep(50 * time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -227,7 +226,7 @@ func busiest(b record.Backup) (most record.DiskRun, clients int, err error) {
 		if d.Result != "" {
 			continue
 		}
-		n, err := nbd.Established(d.Port)
+		n, err := sockets.Established(d.Port)
 		if err != nil {
 			return d, 0, err
 		}
@@ -239,70 +238,70 @@ func busiest(b record.Backup) (most record.DiskRun, clients int, err error) {
 }
 
 // finishDisk ends one exporter, records how it ended before anything of it goes, and checks the image.
-func (r *run) finishDisk(ctx context.Context, repo string, disk record.Disk, d record.DiskRun) (m repository.ManifestDisk, err error) {
+func (f *finisher) finishDisk(ctx context.Context, repo string, disk record.Disk, d record.DiskRun) (m manifest.Disk, err error) {
 	if d.Result == "" {
-		if d, err = r.endExporter(ctx, d); err != nil {
+		if d, err = f.endExporter(ctx, d); err != nil {
 			return m, err
 		}
 	}
 	if d.Result != clean {
-		return m, r.exporterGone(d, "it did not end cleanly: result "+d.Result+", so what was written may be lost")
+		return m, f.agent.exporterGone(f.ctx, f.id, d, "it did not end cleanly: result "+d.Result+", so what was written may be lost")
 	}
 	failpoint.Reach("before exporter is removed")
-	if err := r.agent.units.Remove(ctx, d.Unit); err != nil {
-		return m, r.diskError(ExporterFailed, d, err)
+	if err := f.agent.units.Remove(ctx, d.Unit); err != nil {
+		return m, diskError(f.ctx, f.id, ExporterFailed, d, err)
 	}
 	failpoint.Reach("exporter removed")
 	if d.Content == record.WholeDisk && d.Backing != "" {
-		if d, err = r.standAlone(ctx, d); err != nil {
-			return m, r.diskError(ImageFailed, d, err)
+		if d, err = f.standAlone(ctx, d); err != nil {
+			return m, diskError(f.ctx, f.id, ImageFailed, d, err)
 		}
 	}
-	check, err := r.checkImage(ctx, repo, d)
+	check, err := f.checkImage(ctx, repo, d)
 	if err != nil {
-		return m, r.diskError(ImageFailed, d, err)
+		return m, diskError(f.ctx, f.id, ImageFailed, d, err)
 	}
 	failpoint.Reach("image checked")
-	info, err := r.agent.tools.Info(d.Image)
+	info, err := f.agent.tools.Info(d.Image)
 	if err != nil {
-		return m, r.diskError(ImageFailed, d, err)
+		return m, diskError(f.ctx, f.id, ImageFailed, d, err)
 	}
 	if info.VirtualBytes != d.CapacityBytes || info.BackingFile != d.Backing || info.Encrypted != (d.KeyID != "") || info.Corrupt || info.Dirty {
-		return m, r.diskError(ImageFailed, d, fmt.Errorf("image %s is not what was served: %d bytes, backing file %q, encrypted %v, dirty %v, corrupt %v",
+		return m, diskError(f.ctx, f.id, ImageFailed, d, fmt.Errorf("image %s is not what was served: %d bytes, backing file %q, encrypted %v, dirty %v, corrupt %v",
 			d.Image, info.VirtualBytes, info.BackingFile, info.Encrypted, info.Dirty, info.Corrupt))
 	}
 	m = manifestDisk(disk, d, info, check)
-	if m.Digest, err = r.readBack(ctx, d); err != nil {
-		return m, r.diskError(ImageFailed, d, err)
+	if m.Digest, err = f.readBack(ctx, d); err != nil {
+		return m, diskError(f.ctx, f.id, ImageFailed, d, err)
 	}
 	return m, nil
 }
 
 // checkImage checks the metadata of an image. Clusters that are allocated and not used are waste, not damage: they are
 // given back, and the manifest says so.
-func (r *run) checkImage(ctx context.Context, repoID string, d record.DiskRun) (repository.ManifestCheck, error) {
-	repo, err := r.agent.findRepository(repoID)
+func (f *finisher) checkImage(ctx context.Context, repoID string, d record.DiskRun) (manifest.Check, error) {
+	repo, err := f.agent.findRepository(repoID)
 	if err != nil {
-		return repository.ManifestCheck{}, err
+		return manifest.Check{}, err
 	}
-	tools, err := r.agent.keyedTools(repo, d.KeyID)
+	tools, err := f.agent.keyedTools(repo, d.KeyID)
 	if err != nil {
-		return repository.ManifestCheck{}, err
+		return manifest.Check{}, err
 	}
 	found, err := tools.Check(ctx, d.Image)
-	if errors.Is(err, nbd.ErrWrongKey) {
+	if errors.Is(err, qemu.ErrWrongKey) {
 		err = wrongKey(repo, d.KeyID, d.Image)
 	}
 	if err != nil {
-		return repository.ManifestCheck{}, err
+		return manifest.Check{}, err
 	}
 	if found.Leaks == 0 {
-		return repository.ManifestCheck{Result: repository.CheckClean}, nil
+		return manifest.Check{Result: manifest.CheckClean}, nil
 	}
 	failpoint.Reach("before leaks are repaired")
 	fixed, err := tools.RepairLeaks(ctx, d.Image)
 	failpoint.Reach("leaks repaired")
-	return repository.ManifestCheck{Result: repository.CheckRepaired, LeaksRepaired: fixed.LeaksFixed}, err
+	return manifest.Check{Result: manifest.CheckRepaired, LeaksRepaired: fixed.LeaksFixed}, err
 }
 
 // clean is the result of an exporter that ended of its own accord with exit status 0: all it was given is written.

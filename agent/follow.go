@@ -68,7 +68,7 @@ const busTimeout = 5 * time.Second
 func (r *run) checkExporters(b record.Backup) error {
 	ctx, cancel := context.WithTimeout(r.ctx, busTimeout)
 	defer cancel()
-	loaded, err := byName(r.agent.units.Lives(ctx, unitsOf(b.ID)))
+	loaded, err := byName(r.agent.units.ListBrief(ctx, unitsOf(b.ID)))
 	if err != nil {
 		if r.ctx.Err() != nil {
 			return r.sleep(0)
@@ -82,7 +82,7 @@ func (r *run) checkExporters(b record.Backup) error {
 		u, there := loaded[d.Unit]
 		if result, how := ending(d, u, there); how != "" {
 			r.agent.metrics.exporterCrashed(result)
-			return r.exporterGone(d, how)
+			return r.agent.exporterGone(r.ctx, r.id, d, how)
 		}
 	}
 	return nil
@@ -131,13 +131,14 @@ func byName(list []units.Unit, err error) (map[string]units.Unit, error) {
 	return loaded, nil
 }
 
-func (r *run) exporterGone(d record.DiskRun, how string) error {
-	e := errorf(ExporterFailed, "backup %s: disk %d: exporter of %s: %s", r.id, d.DiskID, d.ExportName, how)
-	e.BackupID, e.DiskID, e.Unit = r.id, new(d.DiskID), d.Unit+".service"
-	ctx, cancel := context.WithTimeout(r.ctx, busTimeout)
+// exporterGone is the error about the exporter of a backup's disk that has ended, with the last lines of its journal.
+func (a *Agent) exporterGone(ctx context.Context, backupID string, d record.DiskRun, how string) error {
+	e := errorf(ExporterFailed, "backup %s: disk %d: exporter of %s: %s", backupID, d.DiskID, d.ExportName, how)
+	e.BackupID, e.DiskID, e.Unit = backupID, new(d.DiskID), d.Unit+".service"
+	ctx, cancel := context.WithTimeout(ctx, busTimeout)
 	defer cancel()
 	var err error
-	if e.Journal, err = r.agent.units.Journal(ctx, d.Unit, journalLines); err != nil {
+	if e.Journal, err = a.units.Journal(ctx, d.Unit, journalLines); err != nil {
 		e.Journal = []string{"(the journal cannot be read: " + err.Error() + ")"}
 	}
 	return e

@@ -24,7 +24,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
-	"github.com/sendense/backup-agent/rpc/hub"
+	"github.com/sendense/backup-agent/rpc/callbacks"
 	"github.com/sendense/backup-agent/units"
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
@@ -100,7 +100,7 @@ func (w *world) start() {
 		Config: w.config, Store: w.store, Units: w.units, SNA: client, Logger: logger, Version: "test", Metrics: w.gather,
 	})
 	must(w.TB, err)
-	var handler http.Handler = hub.Handler(hub.Options{Agent: w.agent, Logger: testLogger(w.TB)})
+	var handler http.Handler = callbacks.Handler(callbacks.Options{Agent: w.agent, Logger: testLogger(w.TB)})
 	w.hub.Store(&handler)
 	must(w.TB, w.agent.Open(w.Context()))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
@@ -65,7 +66,7 @@ exec /usr/bin/qemu-nbd "$@"
 	repo := repository.New("main", filepath.Dir(filepath.Dir(b.Directory)), nil)
 	m, err := repo.Manifest("vm", b.ID)
 	must(t, err)
-	if got, want := m.Disks[0].Check, (repository.ManifestCheck{Result: repository.CheckRepaired, LeaksRepaired: 1}); got != want {
+	if got, want := m.Disks[0].Check, (manifest.Check{Result: manifest.CheckRepaired, LeaksRepaired: 1}); got != want {
 		t.Errorf("the manifest says %+v, want %+v", got, want)
 	}
 	if out, err := exec.Command("qemu-img", "check", b.Runs[0].Image).CombinedOutput(); err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // replace moves a file or directory away for as long as f runs, and has put make something in its place.
@@ -141,7 +141,7 @@ func TestExporterFollowsNowhere(t *testing.T) {
 		must(t, errors.Join(os.Chmod(dir, 0o777), os.Chmod(image, 0o666)))
 		spec, err := agent.Exporter{
 			Unit: "sendense-nbd-test-" + itoa(len(backing.what)), Image: image, Export: "vm-disk0",
-			Address: "127.0.0.1:" + itoa(int(w.config.NBD.LastPort)), IO: nbd.BufferedIO,
+			Address: "127.0.0.1:" + itoa(int(w.config.NBD.LastPort)), IO: qemu.BufferedIO,
 			Repository: repo, Directory: dir, Ancestors: backing.ancestors,
 		}.Spec(w.config)
 		must(t, err)

@@ -3,63 +3,84 @@ package agent_test
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"io"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// mayImport is the table of ARCHITECTURE.md: what each package may import of ours, tests left out.
-var mayImport = map[string][]string{
-	"cmd/sendense-agent":            {"cmd/internal/manual", "agent", "agent/config", "agent/doctor", "agent/rebuild", "agent/sna", "agent/store", "agent/repository", "rpc", "rpc/files", "rpc/hub", "rpc/server", "units", "nbd"},
-	"cmd/sendense-agent/reboottest": {},
-	"cmd/sendense-agent/crashtest":  {},
-	"cmd/sendensectl":               {"rpc", "agent/config", "cmd/internal/manual"},
-	"cmd/internal/manual":           {},
-	"cmd/internal/bench":            {"agent", "agent/record", "agent/config", "agent/sna/snatest", "agent/store", "nbd", "rpc", "units", "units/systemdtest"},
-	"rpc":                           {},
-	"rpc/internal/schema":           {"rpc"},
-	"rpc/internal/translate":        {"rpc", "rpc/internal/schema", "agent", "agent/record", "agent/doctor"},
-	"rpc/server":                    {"rpc", "rpc/internal/schema", "rpc/internal/translate", "agent", "agent/record", "agent/doctor"},
-	"rpc/files":                     {"rpc"},
-	"rpc/hub":                       {"rpc", "rpc/internal/translate", "agent", "agent/record"},
-	"agent":                         {"agent/record", "agent/digest", "agent/retention", "agent/failpoint", "agent/config", "agent/rebuild", "agent/repository", "agent/sna", "agent/store", "nbd", "units"},
-	"agent/record":                  {},
-	"agent/digest":                  {},
-	"agent/retention":               {"agent/record"},
-	"agent/doctor":                  {"agent", "agent/config", "agent/rebuild", "agent/repository", "agent/sna", "agent/store", "nbd", "units"},
-	"agent/failpoint":               {},
-	"agent/store":                   {"agent/record", "agent/failpoint", "agent/store/check", "agent/store/query", "agent/store/rules", "agent/store/schema", "agent/store/dbfile"},
-	"agent/store/check":             {"agent/record", "agent/store/rules", "agent/store/query", "agent/store/schema", "agent/store/dbfile"},
-	"agent/store/rules":             {"agent/record", "agent/store/query", "agent/store/schema", "agent/store/dbfile"},
-	"agent/store/query":             {"agent/record", "agent/store/schema", "agent/store/dbfile"},
-	"agent/store/schema":            {"agent/record", "agent/failpoint", "agent/store/dbfile"},
-	"agent/store/dbfile":            {"agent/failpoint"},
-	"agent/rebuild":                 {"agent/record", "agent/repository", "agent/store", "nbd"},
-	"agent/repository":              {"agent/record", "agent/digest", "agent/failpoint", "nbd"},
-	"agent/config":                  {},
-	"agent/sna":                     {},
-	"agent/sna/snatest":             {"nbd"},
-	"agent/sna/snatest/snasim":      {"agent/sna/snatest"},
-	"nbd":                           {"nbd/confine"},
-	"nbd/confine":                   {},
-	"units":                         {"agent/failpoint"},
-	"units/systemdtest":             {},
-	"units/systemdtest/testbed":     {"units/systemdtest"},
+var updateImports = flag.Bool("update", false, "write the imports into ARCHITECTURE.md")
 
-	"cmd/sendense-agent/crashtest/powerloss": {},
+// A room is a row of ARCHITECTURE.md's table of packages.
+type room struct {
+	line    int // of the file, from 0
+	names   []string
+	imports []string // as the table has them
+	all     bool     // it may import everything below
 }
 
+const everythingBelow = "everything below"
+
+var quotedName = regexp.MustCompile("`([^`]+)`")
+
+// rooms reads the table: a package may import what stands below it, and the last column says what it does import.
+func rooms(t *testing.T, lines []string) (rows []room) {
+	inside := false
+	for i, line := range lines {
+		if strings.HasPrefix(line, "## ") {
+			inside = line == "## Packages"
+		}
+		cells := strings.Split(line, "|")
+		if !inside || len(cells) != 5 || !strings.Contains(cells[1], "`") {
+			continue
+		}
+		r := room{line: i, all: strings.TrimSpace(cells[3]) == everythingBelow}
+		for _, m := range quotedName.FindAllStringSubmatch(cells[1], -1) {
+			r.names = append(r.names, m[1])
+		}
+		for _, m := range quotedName.FindAllStringSubmatch(cells[3], -1) {
+			r.imports = append(r.imports, m[1])
+		}
+		rows = append(rows, r)
+	}
+	if len(rows) == 0 {
+		t.Fatal("ARCHITECTURE.md has no table of packages")
+	}
+	return rows
+}
+
+// TestImports holds ARCHITECTURE.md's table of packages against the tree: each package has one row, imports only what stands below its
+// row, and the row lists what it imports. Test files are left out. -update writes the last column.
 func TestImports(t *testing.T) {
 	const module = "github.com/sendense/backup-agent/"
+	text, err := os.ReadFile("../ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(text), "\n")
+	rows := rooms(t, lines)
+	rowOf := map[string]int{}
+	for i, r := range rows {
+		for _, name := range r.names {
+			if _, twice := rowOf[name]; twice {
+				t.Errorf("package %s has two rows", name)
+			}
+			rowOf[name] = i
+		}
+	}
+	imported := make([][]string, len(rows))
 	list := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
 	list.Dir = ".."
-	out, err := list.StdoutPipe()
-	must(t, err)
-	must(t, list.Start())
-	packages := json.NewDecoder(out)
-	for {
+	out, err := list.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for packages := json.NewDecoder(strings.NewReader(string(out))); ; {
 		var p struct {
 			ImportPath string
 			Imports    []string
@@ -70,16 +91,48 @@ func TestImports(t *testing.T) {
 			t.Fatal(err)
 		}
 		name := strings.TrimPrefix(p.ImportPath, module)
-		allowed, known := mayImport[name]
+		row, known := rowOf[name]
 		if !known {
-			t.Errorf("package %s is not in the import table", name)
+			t.Errorf("package %s has no row in ARCHITECTURE.md", name)
 			continue
 		}
-		for _, imported := range p.Imports {
-			if ours, ok := strings.CutPrefix(imported, module); ok && !slices.Contains(allowed, ours) {
-				t.Errorf("%s imports %s, which the import table does not allow", name, ours)
+		seen[name] = true
+		for _, path := range p.Imports {
+			ours, ok := strings.CutPrefix(path, module)
+			if !ok || slices.Contains(rows[row].names, ours) {
+				continue
+			}
+			if below, known := rowOf[ours]; known && below <= row {
+				t.Errorf("%s imports %s, which stands above it", name, ours)
+			}
+			if !slices.Contains(imported[row], ours) {
+				imported[row] = append(imported[row], ours)
 			}
 		}
 	}
-	must(t, list.Wait())
+	for name := range rowOf {
+		if !seen[name] {
+			t.Errorf("ARCHITECTURE.md has a row of %s, which is no package", name)
+		}
+	}
+	for i, r := range rows {
+		slices.SortFunc(imported[i], func(x, y string) int { return rowOf[x] - rowOf[y] })
+		switch {
+		case r.all || slices.Equal(slices.Sorted(slices.Values(r.imports)), slices.Sorted(slices.Values(imported[i]))):
+		case *updateImports:
+			cells := strings.Split(lines[r.line], "|")
+			cells[3] = " - "
+			if len(imported[i]) > 0 {
+				cells[3] = " `" + strings.Join(imported[i], "`, `") + "` "
+			}
+			lines[r.line] = strings.Join(cells, "|")
+		default:
+			t.Errorf("%s imports %q, ARCHITECTURE.md says %q: correct the table, or run this test with -update", strings.Join(r.names, ", "), imported[i], r.imports)
+		}
+	}
+	if *updateImports && !t.Failed() {
+		if err := os.WriteFile("../ARCHITECTURE.md", []byte(strings.Join(lines, "\n")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -12,21 +12,21 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // ReadKey reads a key from a file. No error holds any of it.
-func ReadKey(path string) (nbd.Secret, error) {
+func ReadKey(path string) (qemu.Secret, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nbd.Secret{}, err
+		return qemu.Secret{}, err
 	}
-	defer f.Close()                                                     //nolint:errcheck // only read
-	content, err := io.ReadAll(io.LimitReader(f, nbd.MaxSecretBytes+2)) // one too many, and a newline
+	defer f.Close()                                                      //nolint:errcheck // only read
+	content, err := io.ReadAll(io.LimitReader(f, qemu.MaxSecretBytes+2)) // one too many, and a newline
 	if err != nil {
-		return nbd.Secret{}, err
+		return qemu.Secret{}, err
 	}
-	return nbd.NewSecret(content)
+	return qemu.NewSecret(content)
 }
 
 // newKey is the id of the key that new images of a repository are encrypted with; "" if they are plain.
@@ -36,7 +36,7 @@ func (a *Agent) newKey(repo *repository.Repository) string {
 }
 
 // key reads a key of a repository, each time anew: it is in memory no longer than it is used.
-func (a *Agent) key(repo *repository.Repository, id string) (secret nbd.Secret, file string, err error) {
+func (a *Agent) key(repo *repository.Repository, id string) (secret qemu.Secret, file string, err error) {
 	file, err = a.config.KeyFile(repo.ID, id)
 	if err == nil {
 		secret, err = ReadKey(file)
@@ -82,7 +82,7 @@ func ofPoint(err error, backupID string) error {
 }
 
 // keyedTools are the tools for images that are encrypted with a key; of the id "", for plain ones.
-func (a *Agent) keyedTools(repo *repository.Repository, id string) (nbd.Tools, error) {
+func (a *Agent) keyedTools(repo *repository.Repository, id string) (qemu.Tools, error) {
 	if id == "" {
 		return a.tools, nil
 	}
@@ -163,7 +163,7 @@ func (a *Agent) proveKey(ctx context.Context, vm record.VM, repo *repository.Rep
 		return err
 	}
 	image := filepath.Join(dirOf(repo, newest), filepath.Base(newest.Runs[0].Image))
-	if err := tools.Unlock(ctx, image); errors.Is(err, nbd.ErrWrongKey) {
+	if err := tools.Unlock(ctx, image); errors.Is(err, qemu.ErrWrongKey) {
 		return wrongKey(repo, id, image)
 	}
 	return nil // what else is wrong with an old restore point keeps nobody from a full backup

@@ -2,16 +2,20 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sendense/backup-agent/units"
 )
 
 // A life is what the goroutine that moves a backup or a restore along has in common with any other: others only write a
 // fact into the record or cancel it, and wake it.
 type life struct {
-	agent  *Agent
+	group  *jobGroup
+	log    *slog.Logger
 	id     string          // of the backup or restore
 	logKey string          // under which the id stands in the log
 	ctx    context.Context // ends by a cancel or with the agent (errStopping)
@@ -27,10 +31,10 @@ type life struct {
 	err      error
 }
 
-func (l *life) start(a *Agent, id, logKey string) {
-	l.agent, l.id, l.logKey = a, id, logKey
+func (l *life) start(g *jobGroup, log *slog.Logger, id, logKey string) {
+	l.group, l.log, l.id, l.logKey = g, log, id, logKey
 	l.wake, l.done, l.answered = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
-	l.ctx, l.cancel = context.WithCancelCause(a.work)
+	l.ctx, l.cancel = context.WithCancelCause(g.work)
 	l.look.Store(true)
 }
 
@@ -60,8 +64,17 @@ func (l *life) nudge() {
 	}
 }
 
-// owns says whether a unit is named after this backup or restore.
-func (l *life) owns(unit string) bool { return strings.HasPrefix(unit, unitsOf(l.id)) }
+// unitEvent wakes the job when an event concerns one of its units, whose names begin with prefix, and reports whether it does. The
+// start of a unit of its own wakes nobody.
+func (l *life) unitEvent(e units.Event, prefix string) (owned bool) {
+	if e.Kind != units.EventResync && !strings.HasPrefix(e.Name, prefix) {
+		return false
+	}
+	if e.Kind != units.EventStarted {
+		l.lookAtUnits()
+	}
+	return true
+}
 
 // sleep waits for a nudge, the time given or the end, whose cause it returns.
 func (l *life) sleep(d time.Duration) error {
@@ -86,11 +99,11 @@ func (l *life) untilDone(what string, step func() error) error {
 			return nil
 		}
 		l.stalled.Store(new(what + ": " + err.Error()))
-		l.agent.log.Error(what, l.logKey, l.id, logError, err)
+		l.log.Error(what, l.logKey, l.id, logError, err)
 		select {
 		case <-time.After(wait):
-		case <-l.agent.hard.Done():
-			return context.Cause(l.agent.hard)
+		case <-l.group.hard.Done():
+			return context.Cause(l.group.hard)
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -168,7 +169,7 @@ func lostRun(u units.Unit, slice string) (record.DiskRun, record.Lease, error) {
 	if u.Slice != slice {
 		return run, record.Lease{}, fmt.Errorf("it is in slice %q, not %s", u.Slice, slice)
 	}
-	image, export, ok := nbd.Served(u.Argv)
+	image, export, ok := qemu.Served(u.Argv)
 	if !ok {
 		return run, record.Lease{}, errors.New("it does not run what the agent runs")
 	}

@@ -9,14 +9,14 @@ import (
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
 
 // lostUnit is an exporter as systemd shows it.
 func lostUnit(t *testing.T, image, export, name, address string) units.Unit {
 	t.Helper()
-	argv, err := nbd.ServerOptions{Image: image, Export: export, IO: nbd.IOMode{Cache: "none", AIO: "threads"}}.Args()
+	argv, err := qemu.ServerOptions{Image: image, Export: export, IO: qemu.IOMode{Cache: "none", AIO: "threads"}}.Args()
 	if err != nil {
 		t.Fatal(err)
 	}

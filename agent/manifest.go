@@ -5,18 +5,19 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/nbd/qcow2"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // manifest describes the restore point that a backup is about to become.
-func (a *Agent) manifest(b record.Backup, disks []repository.ManifestDisk) (repository.Manifest, error) {
-	qemu, err := a.tools.Version(a.work)
-	return repository.Manifest{
-		Version:  repository.ManifestVersion,
+func (a *Agent) manifest(b record.Backup, disks []manifest.Disk) (manifest.Manifest, error) {
+	qemu, err := a.tools.Version(a.jobs.work)
+	return manifest.Manifest{
+		Version:  manifest.Version,
 		BackupID: b.ID, Type: b.Type, Parent: b.Parent, Repository: b.Repository,
 		Policy: b.Policy, Tags: b.Tags, RequestID: b.RequestID,
-		VM: repository.ManifestVM{
+		VM: manifest.VM{
 			Name: b.VM.Name, ContextID: b.VM.ContextID, InventoryPath: b.VM.InventoryPath, VCenter: b.VM.VCenter,
 			UUID: b.VM.UUID,
 		},
@@ -27,10 +28,10 @@ func (a *Agent) manifest(b record.Backup, disks []repository.ManifestDisk) (repo
 	}, err
 }
 
-func manifestDisk(disk record.Disk, d record.DiskRun, info nbd.ImageInfo, check repository.ManifestCheck) repository.ManifestDisk {
-	return repository.ManifestDisk{
+func manifestDisk(disk record.Disk, d record.DiskRun, info qcow2.Info, check manifest.Check) manifest.Disk {
+	return manifest.Disk{
 		DiskID: d.DiskID, UnitNumber: disk.UnitNumber, DeviceKey: disk.DeviceKey, Key: d.Key, Label: disk.Label,
-		CapacityBytes: d.CapacityBytes, File: filepath.Base(d.Image), Format: nbd.ImageFormat,
+		CapacityBytes: d.CapacityBytes, File: filepath.Base(d.Image), Format: qemu.ImageFormat,
 		Content: d.Content, Change: d.Change, Backing: d.Backing, ChangeID: d.ChangeID,
 		Copied: d.Copied, CopiedWhy: d.CopiedWhy, CopyOrder: d.Order,
 		ReceivedBytes: d.ReceivedBytes, AllocatedBytes: info.ActualBytes, Check: check, IO: d.IO,
@@ -39,9 +40,9 @@ func manifestDisk(disk record.Disk, d record.DiskRun, info nbd.ImageInfo, check 
 }
 
 // encryption is what a manifest says of an image with a key; nil for one that is plain.
-func encryption(keyID string) *repository.ManifestEncryption {
+func encryption(keyID string) *manifest.Encryption {
 	if keyID == "" {
 		return nil
 	}
-	return &repository.ManifestEncryption{Format: repository.LUKS, KeyID: keyID}
+	return &manifest.Encryption{Format: manifest.LUKS, KeyID: keyID}
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
 var descPorts = prometheus.NewDesc("sendense_agent_ports",
@@ -47,7 +47,7 @@ func (a *Agent) countPorts() (map[string]int, error) {
 	if err != nil {
 		return nil, err
 	}
-	listening, err := nbd.Taken(host)
+	listening, err := sockets.Taken(host)
 	if err != nil {
 		return nil, err
 	}

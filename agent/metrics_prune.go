@@ -31,13 +31,13 @@ func (a *Agent) scrapeClock() ([]prometheus.Metric, error) {
 }
 
 // pruned counts a run in which the policies were applied.
-func (m *metrics) pruned(r PruneReport, err error) {
+func (m *metrics) pruned(removed, failed int, freedBytes int64, err error) {
 	result := "done"
-	if err != nil || r.Failed > 0 {
+	if err != nil || failed > 0 {
 		result = "failed"
 	}
 	m.pruneRuns.WithLabelValues(result).Inc()
-	m.pruneRemoved.Add(float64(r.Removed))
-	m.pruneFreed.Add(float64(max(r.FreedBytes, 0)))
-	m.pruneFailures.Add(float64(r.Failed))
+	m.pruneRemoved.Add(float64(removed))
+	m.pruneFreed.Add(float64(max(freedBytes, 0)))
+	m.pruneFailures.Add(float64(failed))
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
-	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // series are the samples of one scrape by name and labels, as Prometheus writes them.
@@ -229,7 +229,7 @@ func TestMetricsOfForeignThings(t *testing.T) {
 		t.Errorf("status %+v", s)
 	}
 	w.completes(w.startBackup("vm"), sources)
-	spec := units.Spec{Name: "sendense-nbd-lost", Argv: []string{"/bin/true"}, ListenAddress: "127.0.0.1:10300"}
+	spec := pair.Spec{Name: "sendense-nbd-lost", Argv: []string{"/bin/true"}, ListenAddress: "127.0.0.1:10300"}
 	_, err = w.units.Start(t.Context(), spec)
 	must(t, err)
 	w.wantSeries(w.scrape(), series{

@@ -58,10 +58,11 @@ func (s step) owner() string {
 type action string
 
 const (
-	undoBackup      action = "undo"             // it had not reached the SNA
-	loseBackup      action = "lose"             // its exporters went with a host that was restarted
-	unresolve       action = "unresolve"        // its request may have left
-	resumeBackup    action = "resume"           // it goes on from the state on record
+	undoBackup   = action(record.FateUndo)
+	loseBackup   = action(record.FateLose)
+	unresolve    = action(record.FateUnresolve)
+	resumeBackup = action(record.FateResume)
+
 	removeUnit      action = "remove unit"      // a pair of ours that serves no lease
 	leaveUnit       action = "leave unit"       // a pair that looks like ours, and is not known to be
 	returnLease     action = "return lease"     // no active backup has it
@@ -81,33 +82,10 @@ func plan(w world) []step {
 func planBackups(w world) []step {
 	steps := make([]step, 0, len(w.idle))
 	for _, b := range w.idle {
-		steps = append(steps, fate(b, w.bootID))
+		fate, reason := record.FateOf(b, w.bootID)
+		steps = append(steps, step{action: action(fate), backupID: b.ID, reason: reason})
 	}
 	return steps
-}
-
-// fate is what becomes of one active backup when its agent ends.
-func fate(b record.Backup, bootID string) step {
-	s := step{action: resumeBackup, backupID: b.ID, reason: "it is " + string(b.State)}
-	switch b.State {
-	case record.Preparing, record.Exporting:
-		if b.Queued && b.State == record.Preparing {
-			break // nothing but the leases is there, and nobody has been told that it failed
-		}
-		s.action, s.reason = undoBackup, "the agent ended before the SNA was asked"
-	case record.Calling, record.Unresolved, record.Running:
-		if restarted(b, bootID) {
-			s.action, s.reason = loseBackup, "the host was restarted while it was "+string(b.State)
-		} else if b.State == record.Calling {
-			s.action, s.reason = unresolve, "the agent ended while the SNA was being asked"
-		}
-	}
-	return s
-}
-
-// restarted says whether the host was started anew since the exports of a backup were.
-func restarted(b record.Backup, bootID string) bool {
-	return bootID != "" && b.BootID != "" && b.BootID != bootID
 }
 
 // planUnits says what becomes of the units that carry our prefix. A pair is ours when a record names it, and its service

@@ -19,7 +19,7 @@ func TestFate(t *testing.T) {
 		}
 		b := record.Backup{ID: "b", State: s, BootID: "one"}
 		for _, boot := range []string{"", "one"} {
-			if got := fate(b, boot); got.action != want[s] || got.reason == "" {
+			if got := fated(b, boot); got.action != want[s] || got.reason == "" {
 				t.Errorf("%s, boot %q: %+v, want %s", s, boot, got, want[s])
 			}
 		}
@@ -27,17 +27,17 @@ func TestFate(t *testing.T) {
 		if lost[s] {
 			wanted = loseBackup
 		}
-		if got := fate(b, "two"); got.action != wanted || got.reason == "" {
+		if got := fated(b, "two"); got.action != wanted || got.reason == "" {
 			t.Errorf("%s, after a restart of the host: %+v, want %s", s, got, wanted)
 		}
 	}
-	if got := fate(record.Backup{State: record.Preparing, Queued: true}, "one"); got.action != resumeBackup {
+	if got := fated(record.Backup{State: record.Preparing, Queued: true}, "one"); got.action != resumeBackup {
 		t.Errorf("whose turn had just come: %+v", got)
 	}
-	if got := fate(record.Backup{State: record.Exporting, Queued: true}, "one"); got.action != undoBackup {
+	if got := fated(record.Backup{State: record.Exporting, Queued: true}, "one"); got.action != undoBackup {
 		t.Errorf("whose turn had come: %+v", got)
 	}
-	if got := fate(record.Backup{State: record.Running}, "two"); got.action != resumeBackup {
+	if got := fated(record.Backup{State: record.Running}, "two"); got.action != resumeBackup {
 		t.Errorf("of an agent that did not record the boot: %+v", got)
 	}
 }
@@ -87,4 +87,9 @@ func TestPlanOfNothingSeen(t *testing.T) {
 	if steps := plan(w); len(steps) != 0 {
 		t.Errorf("%+v", steps)
 	}
+}
+
+// fated is the step for one active backup.
+func fated(b record.Backup, bootID string) step {
+	return planBackups(world{idle: []record.Backup{b}, bootID: bootID})[0]
 }

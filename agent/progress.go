@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
 // sampleAge is how old a sample of the counters may be and still be used: watchers share it, so that many of them cost
@@ -90,7 +90,7 @@ const maxETA = 30 * 24 * time.Hour
 func (a *Agent) sampleSoon(ctx context.Context, b record.Backup) ([]DiskProgress, error) {
 	ctx, cancel := context.WithTimeout(ctx, busTimeout)
 	defer cancel()
-	stop := context.AfterFunc(a.work, cancel)
+	stop := context.AfterFunc(a.jobs.work, cancel)
 	defer stop()
 	return a.sample(ctx, b)
 }
@@ -101,7 +101,7 @@ func (a *Agent) sample(ctx context.Context, b record.Backup) ([]DiskProgress, er
 	if err != nil {
 		return nil, err
 	}
-	clients, err := nbd.Clients()
+	clients, err := sockets.Clients()
 	if err != nil {
 		return nil, err
 	}

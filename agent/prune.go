@@ -66,7 +66,7 @@ func (a *Agent) Prune(ctx context.Context, r PruneRequest) (PruneReport, error) 
 		return PruneReport{}, err
 	}
 	if r.DryRun {
-		return a.prune(a.work, groups, r)
+		return a.prune(a.jobs.work, groups, r)
 	}
 	release, err := a.pruning.begin(groups, r)
 	if err != nil {
@@ -74,10 +74,10 @@ func (a *Agent) Prune(ctx context.Context, r PruneRequest) (PruneReport, error) 
 	}
 	var report PruneReport
 	done := make(chan error, 1)
-	err = a.spawn(func() {
+	err = a.jobs.spawn(func() {
 		defer release()
 		var err error
-		report, err = a.prune(a.work, groups, r)
+		report, err = a.prune(a.jobs.work, groups, r)
 		done <- err
 	})
 	if err != nil {
@@ -131,7 +131,7 @@ func (a *Agent) prune(ctx context.Context, groups []store.PointGroup, r PruneReq
 	if r.DryRun {
 		return report, err
 	}
-	a.metrics.pruned(report, err)
+	a.metrics.pruned(report.Removed, report.Failed, report.FreedBytes, err)
 	if err != nil {
 		return report, err
 	}

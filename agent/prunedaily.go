@@ -18,7 +18,7 @@ func (a *Agent) pruneDaily() {
 		return // as configured; a bad one was refused
 	}
 	began := time.Now()
-	for pause(a.work, pruneLook) {
+	for pause(a.jobs.work, pruneLook) {
 		last, err := a.store.Pruned()
 		if err != nil {
 			a.log.Error("the policies cannot be applied", logError, err)
@@ -31,7 +31,7 @@ func (a *Agent) pruneDaily() {
 			continue
 		}
 		a.log.Info("the policies are applied", logReason, "it is past "+a.config.Prune.At)
-		if _, err := a.Prune(a.work, PruneRequest{Scheduled: true}); err != nil && a.work.Err() == nil && !AsError(err).has(Busy) {
+		if _, err := a.Prune(a.jobs.work, PruneRequest{Scheduled: true}); err != nil && a.jobs.work.Err() == nil && !AsError(err).has(Busy) {
 			a.log.Error("the policies could not be applied", logError, err)
 			// Not again before the next day: whatever is wrong, it is told by now.
 			if err := a.store.SetPruned(time.Now()); err != nil {

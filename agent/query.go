@@ -11,7 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/sockets"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -61,10 +61,7 @@ func (a *Agent) Backups(q ListQuery) (list []record.Backup, next string, err err
 	if q.Limit, err = pageSize(q.Limit); err != nil {
 		return nil, "", err
 	}
-	list, next, err = a.store.Backups(store.Query{
-		VMName: q.VMName, State: q.State, Repository: q.Repository, Since: q.Since, Until: q.Until, Cursor: q.Cursor, Limit: q.Limit,
-		Damaged: q.Damaged, Tags: q.Tags,
-	})
+	list, next, err = a.store.Backups(q)
 	if errors.Is(err, store.ErrBadCursor) || errors.Is(err, store.ErrBadTime) {
 		return nil, "", errorf(InvalidRequest, "%w", err)
 	}
@@ -149,7 +146,7 @@ func (a *Agent) Exports(ctx context.Context) ([]Export, error) {
 	if err != nil {
 		return nil, notFound(err)
 	}
-	clients, err := nbd.Clients()
+	clients, err := sockets.Clients()
 	if err != nil {
 		return nil, AsError(err)
 	}

@@ -17,16 +17,16 @@ const maxReads = 4
 
 // readBack reads a finished image from the disk, and returns the digest that goes into the manifest: from then on a bit that
 // flips is found. It ends with the run, as when the backup is cancelled.
-func (r *run) readBack(ctx context.Context, d record.DiskRun) (*digest.Digest, error) {
-	b, err := r.agent.store.Backup(r.id)
+func (f *finisher) readBack(ctx context.Context, d record.DiskRun) (*digest.Digest, error) {
+	b, err := f.agent.store.Backup(f.id)
 	if err != nil {
 		return nil, err
 	}
-	repo, err := r.agent.findRepository(b.Repository)
+	repo, err := f.agent.findRepository(b.Repository)
 	if err != nil {
 		return nil, err
 	}
-	sum, err := r.agent.digest(ctx, repo, b, filepath.Base(d.Image), digest.Options{})
+	sum, err := f.agent.digest(ctx, repo, b, filepath.Base(d.Image), digest.Options{})
 	failpoint.Reach("image read back")
 	return &sum, err
 }
@@ -38,4 +38,13 @@ func (a *Agent) digest(ctx context.Context, repo *repository.Repository, b recor
 	}
 	defer a.reads.Release(1)
 	return repo.Digest(ctx, nbd.DirName(b.VM.Name), b.ID, file, o)
+}
+
+// digestMerge reads an image that a merge has made.
+func (a *Agent) digestMerge(ctx context.Context, repo *repository.Repository, vm, id, file string) (digest.Digest, error) {
+	if err := a.reads.Acquire(ctx, 1); err != nil {
+		return digest.Digest{}, err
+	}
+	defer a.reads.Release(1)
+	return repo.DigestMerge(ctx, vm, id, file, digest.Options{})
 }

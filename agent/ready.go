@@ -9,10 +9,7 @@ import (
 // Ready says why the agent cannot back up now: it stops, the database does not answer or cannot be written, or systemd cannot be
 // spoken to. It returns within a few seconds, whatever hangs.
 func (a *Agent) Ready(ctx context.Context) error {
-	a.mu.Lock()
-	closed := a.closed
-	a.mu.Unlock()
-	if closed {
+	if a.jobs.isClosed() {
 		return errStopping
 	}
 	if _, err := probe(ctx, &a.probes, "database", func(context.Context) (any, error) {

@@ -27,7 +27,7 @@ func (a *Agent) takeUpActive() error {
 	if err := a.observeRecords(&w); err != nil {
 		return err
 	}
-	return a.apply(a.work, plan(w))
+	return a.apply(a.jobs.work, plan(w))
 }
 
 // reconcileUnits removes the units of ours that serve no active backup. It looks whenever the bus tells of one that no run
@@ -36,13 +36,13 @@ func (a *Agent) reconcileUnits() {
 	told := map[string]string{} // why each unit is left alone
 	for {
 		err := a.reconcile(func(w *world) error { return a.observeUnits(w) }, told)
-		if err != nil && a.work.Err() == nil {
+		if err != nil && a.jobs.work.Err() == nil {
 			a.log.Error("units and records do not agree yet", logError, err)
 		}
 		select {
 		case <-a.unitsChanged:
 		case <-time.After(reconcileInterval):
-		case <-a.work.Done():
+		case <-a.jobs.work.Done():
 			return
 		}
 	}
@@ -52,10 +52,10 @@ func (a *Agent) reconcileUnits() {
 // goroutine of its own, as a repository may hang.
 func (a *Agent) reconcileDirectories() {
 	for {
-		if err := a.reconcile(a.observeDirectories, nil); err != nil && a.work.Err() == nil {
+		if err := a.reconcile(a.observeDirectories, nil); err != nil && a.jobs.work.Err() == nil {
 			a.log.Error("repositories and records do not agree yet", logError, err)
 		}
-		if !pause(a.work, reconcileInterval) {
+		if !pause(a.jobs.work, reconcileInterval) {
 			return
 		}
 	}
@@ -83,7 +83,7 @@ func (a *Agent) reconcile(look func(*world) error, told map[string]string) error
 	}
 	clear(told)
 	maps.Copy(told, left)
-	return a.apply(a.work, steps)
+	return a.apply(a.jobs.work, steps)
 }
 
 func (a *Agent) emptyWorld() world {
@@ -95,10 +95,10 @@ func (a *Agent) emptyWorld() world {
 
 // observeUnits lists the units that carry our prefix. They come before the records: whatever is started has its record.
 func (a *Agent) observeUnits(w *world) error {
-	ctx, cancel := context.WithTimeout(a.work, listTimeout)
+	ctx, cancel := context.WithTimeout(a.jobs.work, listTimeout)
 	defer cancel()
 	var err error
-	if w.units, err = a.units.Lives(ctx, unitPrefix); err != nil {
+	if w.units, err = a.units.ListBrief(ctx, unitPrefix); err != nil {
 		return err
 	}
 	w.leases, err = a.store.Leases()
@@ -141,10 +141,9 @@ func (a *Agent) observeRewrites(w *world) error {
 		}
 	}
 	marked, err := a.store.Merges()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	w.rewrites = slices.DeleteFunc(marked, func(b record.Backup) bool { return a.rewrites[b.ID] != nil })
-	w.merges = slices.DeleteFunc(w.merges, func(d directory) bool { return a.rewrites[d.backupID] != nil })
+	live := a.rewrites.list()
+	w.rewrites = slices.DeleteFunc(marked, func(b record.Backup) bool { return live[b.ID] != nil })
+	w.merges = slices.DeleteFunc(w.merges, func(d directory) bool { return live[d.backupID] != nil })
 	return err
 }
 
@@ -188,13 +187,11 @@ func (a *Agent) observeRecords(w *world) error {
 
 // idle are the active backups that no run moves along: those that an earlier agent has left.
 func (a *Agent) idle() (idle []record.Backup, err error) {
-	if err := a.admission.Acquire(a.work, 1); err != nil {
+	if err := a.admission.Acquire(a.jobs.work, 1); err != nil {
 		return nil, errClosed()
 	}
 	defer a.admission.Release(1)
-	a.mu.Lock()
-	live := maps.Clone(a.runs) // before the records: a run outlasts its record's being active
-	a.mu.Unlock()
+	live := a.runs.list() // before the records: a run outlasts its record's being active
 	active, err := a.store.Active()
 	for _, b := range active {
 		if live[b.ID] == nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // TestOrphans: an exporter whose backup has ended is removed when the agent comes back. A unit of somebody else that looks
@@ -26,7 +27,7 @@ func TestOrphans(t *testing.T) {
 	w.sna.Hold("copy/0")
 	b := w.startBackup("vm")
 	foreign := "sendense-nbd-backup-somebody-1-disk0-00000000"
-	_, err := w.units.Start(t.Context(), units.Spec{
+	_, err := w.units.Start(t.Context(), pair.Spec{
 		Name: foreign, Argv: []string{"/bin/sh", "-c", "sleep 600 & exit 0"}, ListenAddress: "127.0.0.1:20000",
 	})
 	must(t, err)
@@ -64,7 +65,7 @@ func TestUnitComesBack(t *testing.T) {
 	}
 	list, _, err := w.agent.Backups(agent.ListQuery{VMName: "vm"})
 	must(t, err)
-	spec := units.Spec{
+	spec := pair.Spec{
 		Name: list[0].Runs[0].Unit, Argv: []string{"/bin/sh", "-c", "sleep 600 & exit 0"}, ListenAddress: "127.0.0.1:20000",
 	}
 	for range 3 {

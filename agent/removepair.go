@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -26,7 +26,7 @@ func (a *Agent) removePair(ctx context.Context, name, invocationID, image string
 // notOurs says why a unit that bears the name of an exporter is somebody else's. One that holds our socket, or serves our image,
 // is ours, whoever started it again.
 func notOurs(u units.Unit, slice, invocationID, image string) error {
-	served, _, _ := nbd.Served(u.Argv)
+	served, _, _ := qemu.Served(u.Argv)
 	switch {
 	case u.ActiveState == "" || u.InvocationID == "" || u.SocketState != "" || served == image:
 		return nil

@@ -13,12 +13,13 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
 // A restoration is the one goroutine that moves an active restore along, as a run does that of a backup.
 type restoration struct {
 	life
+	agent   *Agent
 	reading atomic.Pointer[RestoreProgress] // nil unless images are read for their digests
 }
 
@@ -36,18 +37,11 @@ func wanted(cause error) bool {
 
 // launchRestore starts the goroutine that moves an active restore along. One that cannot be launched ends.
 func (a *Agent) launchRestore(r record.Restore) (*restoration, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
-		return nil, errors.Join(errClosed(), a.abandonRestore(r))
+	x := &restoration{agent: a}
+	x.start(a.jobs, a.log, r.ID, logRestoreID)
+	if err := a.restores.launch(r.ID, x, x.live, a.nudgeRuns); err != nil {
+		return nil, errors.Join(err, a.abandonRestore(r))
 	}
-	x := &restoration{}
-	x.start(a, r.ID, logRestoreID)
-	a.restores[r.ID] = x
-	a.wait.Go(func() {
-		x.live()
-		a.retireRestore(r.ID)
-	})
 	return x, nil
 }
 
@@ -59,16 +53,6 @@ func (a *Agent) abandonRestore(r record.Restore) error {
 		}
 	}
 	return nil
-}
-
-// retireRestore forgets a restore that has ended. Backups that wait may have room now.
-func (a *Agent) retireRestore(id string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.restores, id)
-	for _, r := range a.runs {
-		r.nudge()
-	}
 }
 
 // live is the life of a restore, from whatever state its record is in to its end.
@@ -136,7 +120,7 @@ func (x *restoration) checkTime(r record.Restore) (time.Duration, error) {
 		return max(min(r.ExpiresAt.Sub(now), pollInterval), time.Millisecond), nil
 	}
 	for _, d := range r.Disks {
-		n, err := nbd.Established(d.Port)
+		n, err := sockets.Established(d.Port)
 		if err != nil {
 			x.agent.log.Warn("the clients of a restore cannot be counted", logRestoreID, x.id, logPort, d.Port, logError, err)
 		}
@@ -246,7 +230,7 @@ func (x *restoration) stop(cause error) error {
 }
 
 func (x *restoration) removeUnits(r record.Restore) error {
-	group, ctx := errgroup.WithContext(x.agent.hard)
+	group, ctx := errgroup.WithContext(x.agent.jobs.hard)
 	group.SetLimit(maxParallelDisks)
 	if r.Files != nil { // first: it reads the others
 		if err := x.agent.units.Remove(ctx, r.Files.Unit); err != nil {

@@ -181,7 +181,7 @@ func nameExports(r *record.Restore, repo *repository.Repository, point record.Ba
 
 // admitRestore puts a restore on record and launches the goroutine that moves it along, if there is room.
 func (a *Agent) admitRestore(p store.RestorePreparation) (*restoration, error) {
-	if err := a.admission.Acquire(a.work, 1); err != nil {
+	if err := a.admission.Acquire(a.jobs.work, 1); err != nil {
 		return nil, errClosed()
 	}
 	defer a.admission.Release(1)
@@ -287,7 +287,5 @@ func (a *Agent) settledRestore(ctx context.Context, id string) (*restoration, er
 		return nil, err
 	}
 	defer a.admission.Release(1)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.restores[id], nil
+	return a.restores.get(id), nil
 }

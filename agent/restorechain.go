@@ -13,13 +13,14 @@ import (
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
 // A chainLink is one of the images that a disk consists of.
 type chainLink struct {
 	dir, key string // key is the id of its key; "" if it is plain
 	point    record.Backup
-	disk     repository.ManifestDisk
+	disk     manifest.Disk
 }
 
 func (l chainLink) path() string { return filepath.Join(l.dir, l.disk.File) }
@@ -46,7 +47,7 @@ func (a *Agent) verifyDisks(ctx context.Context, repo *repository.Repository, r 
 	group.SetLimit(maxParallelDisks)
 	for i, d := range r.Disks {
 		group.Go(func() (err error) {
-			if links[i], err = a.chainOf(ctx, points, d.DiskID); err == nil {
+			if links[i], err = a.chainOf(points, d.DiskID, func(p record.Backup, file string, err error) { a.suspect(ctx, p, file, err) }); err == nil {
 				damage[i], err = a.checkLinks(ctx, repo, links[i], d.DiskID)
 			}
 			return restoreDamage(err, r, d.DiskID)
@@ -115,22 +116,23 @@ type chainPoint struct {
 	repo     *repository.Repository
 	backup   record.Backup
 	once     sync.Once
-	manifest repository.Manifest
+	manifest manifest.Manifest
 	err      error
 }
 
-func (p *chainPoint) read() (repository.Manifest, error) {
+func (p *chainPoint) read() (manifest.Manifest, error) {
 	p.once.Do(func() { p.manifest, p.err = p.agent.readPoint(p.repo, p.backup) })
 	return p.manifest, p.err
 }
 
-// chainOf walks from the image of a disk down to the one that stands on nothing, by the manifests alone.
-func (a *Agent) chainOf(ctx context.Context, points []*chainPoint, diskID int) (links []chainLink, err error) {
-	is := func(d repository.ManifestDisk) bool { return d.DiskID == diskID }
+// chainOf walks from the image of a disk down to the one that stands on nothing, by the manifests alone. suspect is told of a manifest
+// that cannot be read.
+func (a *Agent) chainOf(points []*chainPoint, diskID int, suspect func(p record.Backup, file string, err error)) (links []chainLink, err error) {
+	is := func(d manifest.Disk) bool { return d.DiskID == diskID }
 	for i, p := range points {
 		m, err := p.read()
 		if err != nil {
-			a.suspect(ctx, p.backup, repository.ManifestName, err)
+			suspect(p.backup, manifest.FileName, err)
 			return links, err
 		}
 		d, found := pick(m.Disks, is)
@@ -145,7 +147,7 @@ func (a *Agent) chainOf(ctx context.Context, points []*chainPoint, diskID int) (
 		if i+1 == len(points) || path.Dir(d.Backing) != "../"+points[i+1].backup.ID {
 			return links, damagef("image %s stands on %s, which is not of its parent", l.path(), d.Backing)
 		}
-		is = func(below repository.ManifestDisk) bool { return below.File == path.Base(d.Backing) }
+		is = func(below manifest.Disk) bool { return below.File == path.Base(d.Backing) }
 	}
 	return links, damagef("its chain of images does not end")
 }
@@ -188,10 +190,7 @@ func (a *Agent) suspect(ctx context.Context, p record.Backup, file string, found
 	if !errors.As(found, &damage) || knownDamage(p.Damage(), file) {
 		return
 	}
-	walk := &verifyWalk{agent: a, ctx: ctx, tell: func(VerifyProgress) {}}
-	if files := walk.point(p); ctx.Err() == nil {
-		a.recordVerification(p, false, files)
-	}
+	a.verifyPoint(ctx, p)
 }
 
 func (l chainLink) damaged(problem string) record.RestoreDamage {
@@ -202,7 +201,7 @@ func (l chainLink) damaged(problem string) record.RestoreDamage {
 // whole.
 func damageOf(l chainLink) (list []record.RestoreDamage) {
 	for _, d := range l.point.Damage() {
-		if d.File == l.disk.File || d.File == repository.ManifestName {
+		if d.File == l.disk.File || d.File == manifest.FileName {
 			found := l.damaged("was found damaged at " + l.point.Verified.At.UTC().Format("2006-01-02T15:04:05Z") + ": " + d.Problem)
 			found.Path = filepath.Join(l.dir, d.File)
 			list = append(list, found)
@@ -211,11 +210,11 @@ func damageOf(l chainLink) (list []record.RestoreDamage) {
 	return list
 }
 
-func pick(disks []repository.ManifestDisk, is func(repository.ManifestDisk) bool) (repository.ManifestDisk, bool) {
+func pick(disks []manifest.Disk, is func(manifest.Disk) bool) (manifest.Disk, bool) {
 	for _, d := range disks {
 		if is(d) {
 			return d, true
 		}
 	}
-	return repository.ManifestDisk{}, false
+	return manifest.Disk{}, false
 }

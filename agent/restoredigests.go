@@ -19,9 +19,7 @@ type RestoreProgress struct {
 
 // RestoreProgress tells how far the reading of a restore's images has come; false if nothing is being read.
 func (a *Agent) RestoreProgress(id string) (RestoreProgress, bool) {
-	a.mu.Lock()
-	x := a.restores[id]
-	a.mu.Unlock()
+	x := a.restores.get(id)
 	if x == nil {
 		return RestoreProgress{}, false
 	}

@@ -15,7 +15,9 @@ import (
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
-	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/nbd/sockets"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // nameImage says which file a disk is served from: the restore point's own image, or an overlay on it. The repository may
@@ -44,7 +46,7 @@ func (x *restoration) export(r record.Restore) (record.Restore, error) {
 	}
 	mode, err := repo.IOMode()
 	if err != nil {
-		mode = nbd.BufferedIO // it cannot be written, as it need not be
+		mode = qemu.BufferedIO // it cannot be written, as it need not be
 	}
 	links, r, err := x.prove(r, repo)
 	if err != nil {
@@ -127,7 +129,7 @@ func restoreTargets(host string, disks []record.RestoreDisk) (string, error) {
 // restorePlan is what the export of a disk of a restore needs to know.
 type restorePlan struct {
 	repo    *repository.Repository
-	mode    nbd.IOMode
+	mode    qemu.IOMode
 	restore record.Restore
 	links   []chainLink // the images that the disk consists of, the newest first
 }
@@ -142,7 +144,7 @@ func (x *restoration) exportDisk(ctx context.Context, p restorePlan, d record.Re
 	}
 	var foreign error
 	u, err := x.agent.startOnFreePort(ctx,
-		func() (units.Spec, error) { return x.exporterSpec(p, d) },
+		func() (pair.Spec, error) { return x.exporterSpec(p, d) },
 		func() error {
 			d, foreign = x.nextPort(d)
 			return foreign
@@ -179,7 +181,7 @@ func (x *restoration) makeOverlay(ctx context.Context, p restorePlan, d record.R
 		return err
 	}
 	failpoint.Reach("restore: before overlay")
-	err = tools.Create(ctx, nbd.ImageSpec{Path: d.Image, SizeBytes: d.CapacityBytes, BackingFile: d.Backing})
+	err = tools.Create(ctx, qemu.ImageSpec{Path: d.Image, SizeBytes: d.CapacityBytes, BackingFile: d.Backing})
 	failpoint.Reach("restore: overlay made")
 	return err
 }
@@ -188,7 +190,7 @@ func (x *restoration) makeOverlay(ctx context.Context, p restorePlan, d record.R
 func (x *restoration) nextPort(d record.RestoreDisk) (record.RestoreDisk, error) {
 	a := x.agent
 	a.foreign.note(d.Port)
-	a.log.Warn("port is held by another process", logPort, d.Port, logHolder, nbd.Listener(d.Port), logRestoreID, x.id, logDisk, d.DiskID)
+	a.log.Warn("port is held by another process", logPort, d.Port, logHolder, sockets.Listener(d.Port), logRestoreID, x.id, logDisk, d.DiskID)
 	failpoint.Reach("restore: before relet")
 	r, err := a.changeRestoreRecord(x.id, unchanged, store.WithNewRestorePort(d.DiskID, a.choosePorts, func(r *record.Restore, l record.Lease) {
 		r.Disk(l.DiskID).Unit = unitName(r.ID, l.DiskID, l.Nonce)
@@ -196,14 +198,14 @@ func (x *restoration) nextPort(d record.RestoreDisk) (record.RestoreDisk, error)
 	}))
 	failpoint.Reach("restore: after relet")
 	if err != nil {
-		return d, fmt.Errorf("port %d is held by another process (%s): %w", d.Port, nbd.Listener(d.Port), err)
+		return d, fmt.Errorf("port %d is held by another process (%s): %w", d.Port, sockets.Listener(d.Port), err)
 	}
 	return *r.Disk(d.DiskID), nil
 }
 
 // exporterSpec is the unit pair of one disk: qemu-nbd, seeing of the repository what the disk consists of, and able to
 // write nothing of it but the overlays of this restore.
-func (x *restoration) exporterSpec(p restorePlan, d record.RestoreDisk) (units.Spec, error) {
+func (x *restoration) exporterSpec(p restorePlan, d record.RestoreDisk) (pair.Spec, error) {
 	var ids, dirs []string
 	e := Exporter{
 		Unit:        d.Unit,
@@ -219,7 +221,7 @@ func (x *restoration) exporterSpec(p restorePlan, d record.RestoreDisk) (units.S
 	}
 	keys, err := x.agent.keyFiles(p.repo, ids)
 	if err != nil {
-		return units.Spec{}, err
+		return pair.Spec{}, err
 	}
 	e.Ancestors, e.Keys = dirs, keys
 	return e.Spec(x.agent.config)

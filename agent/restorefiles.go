@@ -12,6 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // readFiles is the command of the agent's executable that reads files (cmd/sendense-agent/readfiles.go).
@@ -24,7 +25,7 @@ const (
 	readerScratch = 1 << 30
 	readerTasks   = 128
 	readerIdle    = time.Minute
-	// readerStart bounds the start of the appliance, which is tried with KVM and then without (rpc/files).
+	// readerStart bounds the start of the appliance, which is tried with KVM and then without (cmd/sendense-agent/filereader).
 	readerStart = 20 * time.Minute
 	readerStop  = 10 * time.Second
 )
@@ -80,9 +81,9 @@ func (x *restoration) readerError(disk int, unit string, err error) error {
 }
 
 // readerSpec is the unit pair of a reader: it sees no repository, no state, and nothing that listens, but for the export.
-func (x *restoration) readerSpec(r record.Restore, d record.RestoreDisk) units.Spec {
+func (x *restoration) readerSpec(r record.Restore, d record.RestoreDisk) pair.Spec {
 	cfg := x.agent.config
-	spec := units.Spec{
+	spec := pair.Spec{
 		Name:        r.Files.Unit,
 		Description: fmt.Sprintf("Reader of the files of disk %d of backup %s for restore %s", d.DiskID, r.BackupID, r.ID),
 		Argv: []string{
@@ -94,7 +95,7 @@ func (x *restoration) readerSpec(r record.Restore, d record.RestoreDisk) units.S
 		ReadOnlyDirs:  []string{x.agent.program}, // wherever it lies
 		StartTimeout:  readerStart,
 		StopTimeout:   readerStop,
-		Guest: &units.Guest{
+		Guest: &pair.Guest{
 			MemoryBytes: readerMemory, ScratchBytes: readerScratch, Tasks: readerTasks, Lifetime: cfg.Restore.MaxLifetime.Std(),
 		},
 	}

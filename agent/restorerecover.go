@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -165,7 +165,7 @@ func (a *Agent) dropLostRestores(ctx context.Context, loaded []units.Unit) error
 // has.
 func lostRestore(u units.Unit, slice string, repositories []*repository.Repository) error {
 	name := unitOfRestore.FindStringSubmatch(u.Name)
-	image, export, ok := nbd.Served(u.Argv)
+	image, export, ok := qemu.Served(u.Argv)
 	switch {
 	case name == nil:
 		return errors.New("its name is not one that the agent gives")

@@ -18,6 +18,7 @@ import (
 // See docs/decisions/0018-retention.md.
 type rewriting struct {
 	life     // a cancel has the cause errRewriteCancelled
+	agent    *Agent
 	onto     string
 	settling bool            // it only brings an earlier one to its end
 	turn     uint64          // rewritings of one chain are done in this order
@@ -67,9 +68,7 @@ func (a *Agent) Consolidate(ctx context.Context, id string) (record.Backup, erro
 
 // RewriteProgress tells how far the rewriting of a restore point has come; false if there is none under way.
 func (a *Agent) RewriteProgress(id string) (RewriteProgress, bool) {
-	a.mu.Lock()
-	w := a.rewrites[id]
-	a.mu.Unlock()
+	w := a.rewrites.get(id)
 	if w == nil || w.settling {
 		return RewriteProgress{}, false
 	}
@@ -108,7 +107,7 @@ func (a *Agent) launchRewrite(id, onto string) (*rewriting, error) {
 	if err != nil || w == nil {
 		return a.sameRewrite(id, onto, err)
 	}
-	err = a.spawn(func() {
+	err = a.jobs.spawn(func() {
 		defer a.dropRewrite(w)
 		w.answer(w.live())
 	})
@@ -120,9 +119,7 @@ func (a *Agent) launchRewrite(id, onto string) (*rewriting, error) {
 }
 
 func (a *Agent) sameRewrite(id, onto string, err error) (*rewriting, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	w := a.rewrites[id]
+	w := a.rewrites.get(id)
 	if err != nil || w != nil && w.onto == onto && !w.settling {
 		return w, err
 	}
@@ -134,27 +131,19 @@ func (a *Agent) sameRewrite(id, onto string, err error) (*rewriting, error) {
 // claimRewrite makes sure that one goroutine at a time has to do with the directory beside a restore point's; nil if another
 // has.
 func (a *Agent) claimRewrite(id, onto string, chain map[string]bool, settling bool) (*rewriting, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
-		return nil, errClosed()
-	}
-	if a.rewrites[id] != nil {
-		return nil, nil
-	}
-	a.rewriteTurns++
-	w := &rewriting{
-		onto: onto, settling: settling, phase: rewriteWaiting, turn: a.rewriteTurns, chain: chain, parked: make(chan struct{}),
-	}
-	w.start(a, id, logBackupID)
-	a.rewrites[id] = w
-	return w, nil
+	w, _, err := a.rewrites.claim(id, func() *rewriting {
+		a.rewriteTurns++
+		w := &rewriting{
+			agent: a, onto: onto, settling: settling, phase: rewriteWaiting, turn: a.rewriteTurns, chain: chain, parked: make(chan struct{}),
+		}
+		w.start(a.jobs, a.log, id, logBackupID)
+		return w
+	})
+	return w, err
 }
 
 func (a *Agent) dropRewrite(w *rewriting) {
-	a.mu.Lock()
-	delete(a.rewrites, w.id)
-	a.mu.Unlock()
+	a.rewrites.forget(w.id)
 	w.cancel(nil)
 	close(w.done)
 }
@@ -274,7 +263,7 @@ func (w *rewriting) exchange(p *rewritePlan) error {
 	}
 	w.progress(rewriteSwapping, 1)
 	failpoint.Reach("rewrite: before the exchange")
-	if err := p.repo.SwapMerge(p.vm, p.manifest); err != nil {
+	if err := p.repo.CommitMerge(p.vm, p.manifest); err != nil {
 		return repositoryError(err)
 	}
 	failpoint.Reach("rewrite: exchanged")
@@ -283,9 +272,7 @@ func (w *rewriting) exchange(p *rewritePlan) error {
 
 // cancelRewrite ends the rewriting of a restore point, and says whether there was one. It may be done when it is cancelled.
 func (a *Agent) cancelRewrite(ctx context.Context, id string) (bool, error) {
-	a.mu.Lock()
-	w := a.rewrites[id]
-	a.mu.Unlock()
+	w := a.rewrites.get(id)
 	if w == nil || w.settling {
 		return false, nil
 	}
@@ -307,7 +294,7 @@ func (a *Agent) steadily(f func() error) error {
 		var parent *store.ParentError
 		var damaged *store.DamagedError
 		moved := errors.As(err, &rewriting) || errors.As(err, &parent) || errors.As(err, &damaged)
-		if !moved || time.Now().After(deadline) || !pause(a.work, 100*time.Millisecond) {
+		if !moved || time.Now().After(deadline) || !pause(a.jobs.work, 100*time.Millisecond) {
 			return err
 		}
 	}

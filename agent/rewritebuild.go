@@ -12,7 +12,9 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/nbd/qcow2"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // build makes the new images and the directory that holds them, and brings all to the disk.
@@ -77,7 +79,7 @@ func (w *rewriting) buildDisk(p *rewritePlan, i int, scale func(phase string, fr
 	image := filepath.Join(p.repo.MergeDir(p.vm, w.id), d.File)
 	spec := imageSpec(record.DiskRun{Image: image, CapacityBytes: d.CapacityBytes, Backing: d.Backing})
 	failpoint.Reach("rewrite: before an image")
-	err = tools.Merge(w.ctx, nbd.MergeSpec{
+	err = tools.Merge(w.ctx, qemu.MergeSpec{
 		Layers: old[:r.merged], Base: old[r.merged:], Image: spec, Cache: p.mode.Cache, Progress: scale(rewriteMerging, 0),
 	})
 	failpoint.Reach("rewrite: image made")
@@ -98,7 +100,7 @@ func (w *rewriting) buildDisk(p *rewritePlan, i int, scale func(phase string, fr
 		return w.diskError(d.DiskID, err)
 	}
 	scale(rewriteComparing, 0.5)(0)
-	if err := tools.Compare(w.ctx, old, append([]nbd.Link{{Path: image, Key: tools.Key}}, old[r.merged:]...)); err != nil {
+	if err := tools.Compare(w.ctx, old, append([]qemu.Layer{{Path: image, Key: tools.Key}}, old[r.merged:]...)); err != nil {
 		return w.diskError(d.DiskID, err)
 	}
 	scale(rewriteComparing, 0.5)(1)
@@ -107,14 +109,14 @@ func (w *rewriting) buildDisk(p *rewritePlan, i int, scale func(phase string, fr
 }
 
 // links are the images that a disk consists of, with what opens each.
-func (w *rewriting) links(p *rewritePlan, r diskRewrite) ([]nbd.Link, error) {
-	links := make([]nbd.Link, len(r.images))
+func (w *rewriting) links(p *rewritePlan, r diskRewrite) ([]qemu.Layer, error) {
+	links := make([]qemu.Layer, len(r.images))
 	for i, image := range r.images {
 		tools, err := w.agent.keyedTools(p.repo, r.known[i].KeyID())
 		if err != nil {
 			return nil, err
 		}
-		links[i] = nbd.Link{Path: image, Key: tools.Key}
+		links[i] = qemu.Layer{Path: image, Key: tools.Key}
 	}
 	return links, nil
 }
@@ -141,17 +143,13 @@ func (w *rewriting) proveLayers(p *rewritePlan, r diskRewrite) error {
 
 // readBack reads a new image from the disk, as the end of a backup does.
 func (w *rewriting) readBack(p *rewritePlan, file string) (*digest.Digest, error) {
-	if err := w.agent.reads.Acquire(w.ctx, 1); err != nil {
-		return nil, err
-	}
-	defer w.agent.reads.Release(1)
-	sum, err := p.repo.DigestMerge(w.ctx, p.vm, w.id, file, digest.Options{})
+	sum, err := w.agent.digestMerge(w.ctx, p.repo, p.vm, w.id, file)
 	return &sum, err
 }
 
 // rewrittenDisk is a disk whose image is another than it was: of what is known of the file itself, nothing is taken over.
-func rewrittenDisk(d repository.ManifestDisk, check repository.ManifestCheck, info nbd.ImageInfo) repository.ManifestDisk {
-	return repository.ManifestDisk{
+func rewrittenDisk(d manifest.Disk, check manifest.Check, info qcow2.Info) manifest.Disk {
+	return manifest.Disk{
 		DiskID: d.DiskID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, Key: d.Key, Label: d.Label,
 		CapacityBytes: d.CapacityBytes, File: d.File, Format: d.Format, Content: d.Content, Change: d.Change, Backing: d.Backing,
 		ChangeID: d.ChangeID, Copied: d.Copied, CopiedWhy: d.CopiedWhy, CopyOrder: d.CopyOrder,
@@ -161,15 +159,15 @@ func rewrittenDisk(d repository.ManifestDisk, check repository.ManifestCheck, in
 }
 
 // inspectImage checks the metadata of an image that nobody has open, and gives back the clusters that it leaked.
-func inspectImage(ctx context.Context, tools nbd.Tools, path string) (repository.ManifestCheck, nbd.ImageInfo, error) {
-	check := repository.ManifestCheck{Result: repository.CheckClean}
+func inspectImage(ctx context.Context, tools qemu.Tools, path string) (manifest.Check, qcow2.Info, error) {
+	check := manifest.Check{Result: manifest.CheckClean}
 	found, err := tools.Check(ctx, path)
 	if err == nil && found.Leaks > 0 {
 		found, err = tools.RepairLeaks(ctx, path)
-		check = repository.ManifestCheck{Result: repository.CheckRepaired, LeaksRepaired: found.LeaksFixed}
+		check = manifest.Check{Result: manifest.CheckRepaired, LeaksRepaired: found.LeaksFixed}
 	}
 	if err != nil {
-		return check, nbd.ImageInfo{}, err
+		return check, qcow2.Info{}, err
 	}
 	info, err := tools.Info(path)
 	return check, info, err

@@ -9,7 +9,9 @@ import (
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // A rewritePlan is what is known before anything is made.
@@ -17,18 +19,18 @@ type rewritePlan struct {
 	point    record.Backup
 	repo     *repository.Repository
 	vm       string // directory
-	mode     nbd.IOMode
-	manifest repository.Manifest // as it will be
-	disks    []diskRewrite       // in its order
-	linked   []string            // images that stay as they are
+	mode     qemu.IOMode
+	manifest manifest.Manifest // as it will be
+	disks    []diskRewrite     // in its order
+	linked   []string          // images that stay as they are
 }
 
 // A diskRewrite says of which images the new one of a disk is made.
 type diskRewrite struct {
-	images []string                  // that it consists of, the newest first
-	known  []repository.ManifestDisk // what the manifests say of each
-	merged int                       // so many are merged; the new one stands on the others
-	weight int64                     // bytes that those that are merged take
+	images []string        // that it consists of, the newest first
+	known  []manifest.Disk // what the manifests say of each
+	merged int             // so many are merged; the new one stands on the others
+	weight int64           // bytes that those that are merged take
 }
 
 // plan proves the chain of a restore point, and finds out what its images are to be.
@@ -82,12 +84,12 @@ func damagedGround(id string, err error) error {
 }
 
 // manifests are those of a restore point and all it stands on, the newest first.
-func (w *rewriting) manifests(p *rewritePlan) ([]repository.Manifest, error) {
+func (w *rewriting) manifests(p *rewritePlan) ([]manifest.Manifest, error) {
 	points, err := w.agent.chain(p.point)
 	if err != nil {
 		return nil, err
 	}
-	list := make([]repository.Manifest, len(points))
+	list := make([]manifest.Manifest, len(points))
 	for i, point := range points {
 		if list[i], err = p.repo.Manifest(p.vm, point.ID); err != nil {
 			return nil, finding(err)
@@ -97,7 +99,7 @@ func (w *rewriting) manifests(p *rewritePlan) ([]repository.Manifest, error) {
 }
 
 // choose says what each disk is made of, and what the manifest will be.
-func (p *rewritePlan) choose(chain []repository.Manifest, onto string) error {
+func (p *rewritePlan) choose(chain []manifest.Manifest, onto string) error {
 	m := chain[0]
 	if m.Parent == onto {
 		return errorf(WrongState, "backup %s stands there already", m.BackupID)
@@ -111,18 +113,18 @@ func (p *rewritePlan) choose(chain []repository.Manifest, onto string) error {
 	m.Parent, m.Type, m.RemovedDisks = onto, record.Incremental, nil
 	merged := ground - 1
 	before := record.Merged{}
-	if m.Rewritten != nil {
-		before = *m.Rewritten
+	if m.Merge != nil {
+		before = *m.Merge
 	}
-	m.Rewritten = &record.Merged{At: time.Now().UTC(), Points: before.Points + merged}
-	below := repository.Manifest{}
+	m.Merge = &record.Merged{At: time.Now().UTC(), Points: before.Points + merged}
+	below := manifest.Manifest{}
 	if onto == "" {
-		m.Type, m.Rewritten.Synthetic = record.Full, true
+		m.Type, m.Merge.Synthetic = record.Full, true
 	} else {
 		below = chain[ground]
 		m.RemovedDisks = removedFrom(below, m)
 	}
-	m.Disks = append([]repository.ManifestDisk(nil), m.Disks...)
+	m.Disks = append([]manifest.Disk(nil), m.Disks...)
 	for i := range m.Disks {
 		images, content, err := p.images(chain, m.Disks[i])
 		if err != nil {
@@ -136,7 +138,7 @@ func (p *rewritePlan) choose(chain []repository.Manifest, onto string) error {
 }
 
 // images are those that a disk consists of, the newest first, and what the manifests say of each.
-func (p *rewritePlan) images(chain []repository.Manifest, d repository.ManifestDisk) (paths []string, disks []repository.ManifestDisk, err error) {
+func (p *rewritePlan) images(chain []manifest.Manifest, d manifest.Disk) (paths []string, disks []manifest.Disk, err error) {
 	for i := range chain {
 		paths = append(paths, filepath.Join(p.repo.Dir(p.vm, chain[i].BackupID), d.File))
 		disks = append(disks, d)
@@ -145,7 +147,7 @@ func (p *rewritePlan) images(chain []repository.Manifest, d repository.ManifestD
 		}
 		file, found := path.Base(d.Backing), false
 		if i+1 < len(chain) {
-			d, found = pick(chain[i+1].Disks, func(below repository.ManifestDisk) bool { return below.File == file })
+			d, found = pick(chain[i+1].Disks, func(below manifest.Disk) bool { return below.File == file })
 		}
 		if !found {
 			return nil, nil, damagef("image %s stands on %s, which is not of its parent", paths[i], file)
@@ -156,7 +158,7 @@ func (p *rewritePlan) images(chain []repository.Manifest, d repository.ManifestD
 
 // split says which images of a disk are merged, and which the new one stands on. A disk whose chain ends above the ground stands
 // on nothing.
-func split(d *repository.ManifestDisk, images []string, disks []repository.ManifestDisk, ground int) (r diskRewrite) {
+func split(d *manifest.Disk, images []string, disks []manifest.Disk, ground int) (r diskRewrite) {
 	ground = min(ground, len(images))
 	r.images, r.known, r.merged = images, disks, ground
 	for _, layer := range r.known[:ground] {
@@ -171,8 +173,8 @@ func split(d *repository.ManifestDisk, images []string, disks []repository.Manif
 }
 
 // restand says how a disk differs in shape from that of what it stands on now.
-func restand(d *repository.ManifestDisk, r diskRewrite, below repository.Manifest) {
-	from, found := pick(below.Disks, func(x repository.ManifestDisk) bool { return x.Key == d.Key })
+func restand(d *manifest.Disk, r diskRewrite, below manifest.Manifest) {
+	from, found := pick(below.Disks, func(x manifest.Disk) bool { return x.Key == d.Key })
 	switch {
 	case below.BackupID == "":
 		d.Change = ""
@@ -188,9 +190,9 @@ func restand(d *repository.ManifestDisk, r diskRewrite, below repository.Manifes
 }
 
 // removedFrom lists the disks that a restore point has and another has not.
-func removedFrom(below, m repository.Manifest) (gone []int) {
+func removedFrom(below, m manifest.Manifest) (gone []int) {
 	for _, d := range below.Disks {
-		if _, found := pick(m.Disks, func(x repository.ManifestDisk) bool { return x.Key == d.Key }); !found {
+		if _, found := pick(m.Disks, func(x manifest.Disk) bool { return x.Key == d.Key }); !found {
 			gone = append(gone, d.DiskID)
 		}
 	}

@@ -35,9 +35,7 @@ func (a *Agent) chainSet(id string) (map[string]bool, error) {
 // earlier is a rewriting of the same chain that was asked for before this one and has not ended; nil for none. What a restore
 // point stands on only becomes less while others are rewritten, so the chain as it was claimed holds all that may matter.
 func (w *rewriting) earlier() *rewriting {
-	w.agent.mu.Lock()
-	defer w.agent.mu.Unlock()
-	for id, other := range w.agent.rewrites {
+	for id, other := range w.agent.rewrites.list() {
 		if !other.settling && other.turn < w.turn && (w.chain[id] || other.chain[w.id]) {
 			return other
 		}

@@ -12,6 +12,7 @@ import (
 // cancels the run, and wakes it; so whichever of end, cancel and failure the run sees first is the only outcome.
 type run struct {
 	life    // a cancel has the cause errCancelled
+	agent   *Agent
 	vm      string
 	began   time.Time // when this agent took the run up, or asked the SNA: what deadlines count from
 	meter   meter
@@ -19,8 +20,7 @@ type run struct {
 	doom    error       // why nothing is done for the backup but to undo it; nil for any other
 	changed atomic.Bool // the record may be another than the one that was read last
 
-	reported atomic.Pointer[time.Time] // since when this agent knows that every disk is reported; nil until then
-
+	finisher  *finisher
 	presence  presence
 	asked     atomic.Bool  // SBC has asked about its next disk, as it does before it connects
 	reporting atomic.Int32 // reports of SBC that are being recorded: it waits for the answer, so it lives
@@ -30,8 +30,9 @@ type run struct {
 var errCancelled = errors.New("cancelled by request")
 
 func newRun(a *Agent, b record.Backup) *run {
-	r := &run{vm: b.VM.Name, began: time.Now()}
-	r.start(a, b.ID, logBackupID)
+	r := &run{agent: a, vm: b.VM.Name, began: time.Now()}
+	r.start(a.jobs, a.log, b.ID, logBackupID)
+	r.finisher = &finisher{life: &r.life, agent: a}
 	return r
 }
 
@@ -48,7 +49,7 @@ func (r *run) live() {
 		err = r.follow()
 	}
 	if err == nil {
-		err = r.finish()
+		err = r.finisher.finish()
 	}
 	switch {
 	case err != nil && r.left(err):
@@ -66,5 +67,9 @@ func (r *run) left(err error) bool {
 		return false
 	}
 	b, err := r.agent.store.Backup(r.id)
-	return err == nil && fate(b, "").action != undoBackup
+	if err != nil {
+		return false
+	}
+	fate, _ := record.FateOf(b, "")
+	return fate != record.FateUndo
 }

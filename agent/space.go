@@ -8,6 +8,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/overlap"
 )
 
 // checkSpace fails when the file system of a repository has less than the least free that the key of the configuration
@@ -42,8 +43,8 @@ func repositoryError(err error) error {
 		return e
 	}
 	e := errorf(RepositoryFailed, "%w", err)
-	var overlap *repository.OverlapError
-	if errors.As(err, &overlap) {
+	var shared *overlap.Error
+	if errors.As(err, &shared) {
 		e.Hint = "correct the path of one of the two, or what is mounted there; then restart the daemon"
 		return e
 	}

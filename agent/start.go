@@ -13,6 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // unitPrefix begins the name of every unit of ours.
@@ -30,7 +31,7 @@ func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (record.Backu
 	}
 	// A caller that hangs up changes nothing: what follows is on the agent's own time.
 	start := time.Now()
-	fresh, repo, err := a.validateStart(a.work, req)
+	fresh, repo, err := a.validateStart(a.jobs.work, req)
 	if err != nil {
 		return record.Backup{}, err
 	}
@@ -38,7 +39,7 @@ func (a *Agent) StartBackup(ctx context.Context, req StartRequest) (record.Backu
 	var b record.Backup
 	var r *run
 	err = a.steadily(func() (err error) {
-		b, r, err = a.prepare(a.work, fresh, repo, req)
+		b, r, err = a.prepare(a.jobs.work, fresh, repo, req)
 		return err
 	})
 	if err != nil {
@@ -144,8 +145,8 @@ func (a *Agent) validateStart(ctx context.Context, req StartRequest) (vmNow, *re
 	if err := a.checkNewKey(repo); err != nil {
 		return none, nil, err
 	}
-	if req.RateLimit != 0 && req.RateLimit < nbd.MinRateLimit {
-		return none, nil, errorf(InvalidRequest, "rate_limit %d: want 0 for none, or at least %d bytes per second", req.RateLimit, nbd.MinRateLimit)
+	if req.RateLimit != 0 && req.RateLimit < qemu.MinRateLimit {
+		return none, nil, errorf(InvalidRequest, "rate_limit %d: want 0 for none, or at least %d bytes per second", req.RateLimit, qemu.MinRateLimit)
 	}
 	if err := a.checkState(ctx); errors.Is(err, errStopping) {
 		return none, nil, errClosed()
@@ -334,7 +335,7 @@ func (a *Agent) findRepository(id string) (*repository.Repository, error) {
 			return r, nil
 		}
 	}
-	e := errorf(RepositoryUnknown, "repository %q is not configured", id)
+	e := errorf(RepositoryNotFound, "repository %q is not configured", id)
 	e.Hint = "repository.list names the ones that are"
 	return nil, e
 }

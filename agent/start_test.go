@@ -98,7 +98,7 @@ func TestStartRefused(t *testing.T) {
 		{"no disks", func(r *agent.StartRequest) { r.VMName = "empty" }, agent.VMHasNoDisks, "no disks"},
 		{"no type", func(r *agent.StartRequest) { r.Type = "" }, agent.InvalidRequest, "backup_type"},
 		{"odd type", func(r *agent.StartRequest) { r.Type = "diff" }, agent.InvalidRequest, `"diff"`},
-		{"unknown repository", func(r *agent.StartRequest) { r.Repository = "nas" }, agent.RepositoryUnknown, `"nas"`},
+		{"unknown repository", func(r *agent.StartRequest) { r.Repository = "nas" }, agent.RepositoryNotFound, `"nas"`},
 		{"no repository", func(r *agent.StartRequest) { r.Repository = "" }, agent.InvalidRequest, "repository_id"},
 		{"control character", func(r *agent.StartRequest) { r.Policy = "a\nb" }, agent.InvalidRequest, "policy_id"},
 	} {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -21,7 +22,7 @@ func (r *run) undo(cause error) error {
 		return cause
 	}
 	failpoint.Reach("undo: before units")
-	if err := r.untilDone("exporters cannot be stopped", func() error { return r.removeUnits(b) }); err != nil {
+	if err := r.untilDone("exporters cannot be stopped", func() error { return r.agent.removePairs(r.agent.jobs.hard, b.Runs) }); err != nil {
 		return cause
 	}
 	failpoint.Reach("undo: units removed")
@@ -95,7 +96,7 @@ func (r *run) receivedSoFar() map[int]uint64 {
 	if err != nil {
 		return nil
 	}
-	disks, err := r.agent.sampleSoon(r.agent.hard, b)
+	disks, err := r.agent.sampleSoon(r.agent.jobs.hard, b)
 	if err != nil {
 		r.agent.log.Debug("what the disks have received is not recorded", logBackupID, r.id, logError, err)
 		return nil
@@ -117,11 +118,12 @@ func clientMayLive(b record.Backup) bool {
 // mayHaveBegun says whether the request left and nobody knows that it was not acted upon.
 func mayHaveBegun(b record.Backup) bool { return !b.CalledAt.IsZero() && !b.NotStarted }
 
-func (r *run) removeUnits(b record.Backup) error {
-	group, ctx := errgroup.WithContext(r.agent.hard)
+// removePairs removes the units of all disks of a backup.
+func (a *Agent) removePairs(ctx context.Context, runs []record.DiskRun) error {
+	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxParallelDisks)
-	for _, d := range b.Runs {
-		group.Go(func() error { return r.agent.removePair(ctx, d.Unit, d.InvocationID, d.Image) })
+	for _, d := range runs {
+		group.Go(func() error { return a.removePair(ctx, d.Unit, d.InvocationID, d.Image) })
 	}
 	return group.Wait()
 }
@@ -167,10 +169,7 @@ func failureOf(err error) *record.Failure {
 	if errors.Is(err, errStopping) {
 		err = errorf(ShuttingDown, "the agent was stopped before the SNA was asked")
 	}
-	e := AsError(err)
-	return &record.Failure{
-		Reason: string(e.Reason), Message: e.Message, Hint: e.Hint, DiskID: e.DiskID, Unit: e.Unit, Journal: e.Journal,
-	}
+	return AsError(err).Failure()
 }
 
 // failureError is the error that a record's failure was made from.

@@ -13,7 +13,7 @@ import (
 // the end of the agent ends the asking.
 func TestUntilRecorded(t *testing.T) {
 	hard, stop := context.WithCancel(t.Context())
-	r := &life{agent: &Agent{log: slog.New(slog.DiscardHandler), hard: hard}, id: "b"}
+	r := &life{group: &jobGroup{hard: hard}, log: slog.New(slog.DiscardHandler), id: "b"}
 	tries := 0
 	err := r.untilRecorded(func() error {
 		if tries++; tries < 3 {

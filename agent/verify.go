@@ -12,6 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
 // VerifyRequest asks whether a restore point, and all it stands on, is still what was written.
@@ -130,8 +131,8 @@ func (a *Agent) Verify(req VerifyRequest) (*Verification, error) {
 	if req.RateLimit > 0 {
 		limit = digest.Limit(req.RateLimit)
 	}
-	v.ctx, v.cancel = context.WithCancelCause(a.work)
-	if err := a.spawn(func() { v.run(limit) }); err != nil {
+	v.ctx, v.cancel = context.WithCancelCause(a.jobs.work)
+	if err := a.jobs.spawn(func() { v.run(limit) }); err != nil {
 		v.cancel(nil)
 		a.unpin(v.points)
 		return nil, err
@@ -207,11 +208,11 @@ func resultOfFiles(files []FileReport) string {
 }
 
 // manifestOf reads the manifest of a point, and says what is wrong with it as a report.
-func (a *Agent) manifestOf(repo *repository.Repository, p record.Backup) (repository.Manifest, FileReport) {
-	f := FileReport{BackupID: p.ID, Path: dirOf(repo, p) + "/" + repository.ManifestName, Status: FileOK}
+func (a *Agent) manifestOf(repo *repository.Repository, p record.Backup) (manifest.Manifest, FileReport) {
+	f := FileReport{BackupID: p.ID, Path: dirOf(repo, p) + "/" + manifest.FileName, Status: FileOK}
 	m, err := a.readPoint(repo, p)
 	f.found(err)
-	if f.Status == FileDamaged && !errors.Is(err, repository.ErrSeal) {
+	if f.Status == FileDamaged && !errors.Is(err, manifest.ErrSeal) {
 		f.Hint = "put it back from a copy of the repository; without it this restore point, and what stands on it, cannot be used"
 	}
 	return m, f

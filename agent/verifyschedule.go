@@ -49,7 +49,7 @@ func (a *Agent) verifyBySchedule() {
 		if worked {
 			wait = 0
 		}
-		if !pause(a.work, wait) {
+		if !pause(a.jobs.work, wait) {
 			return
 		}
 	}
@@ -81,7 +81,7 @@ func (a *Agent) verifyInterval(deep bool) time.Duration {
 // verifyDue verifies the files of one restore point; what it stands on has its own turn. It returns whether what was found is on
 // record.
 func (a *Agent) verifyDue(p record.Backup, deep bool) bool {
-	ctx, cancel := context.WithCancelCause(a.work)
+	ctx, cancel := context.WithCancelCause(a.jobs.work)
 	defer cancel(nil)
 	a.verifying.mu.Lock()
 	p, err := a.restorePoint(p.ID)
@@ -97,6 +97,14 @@ func (a *Agent) verifyDue(p record.Backup, deep bool) bool {
 		a.verifying.next = nil
 		a.verifying.mu.Unlock()
 	}()
+	return a.verifyOne(ctx, p, deep)
+}
+
+// verifyPoint verifies the metadata of the files of one restore point, and records what it finds.
+func (a *Agent) verifyPoint(ctx context.Context, p record.Backup) { a.verifyOne(ctx, p, false) }
+
+// verifyOne verifies the files of one restore point, and reports whether what it found is on record.
+func (a *Agent) verifyOne(ctx context.Context, p record.Backup, deep bool) bool {
 	walk := &verifyWalk{agent: a, ctx: ctx, deep: deep, limit: a.verifyLimit, tell: func(VerifyProgress) {}}
 	files := walk.point(p)
 	if ctx.Err() != nil {

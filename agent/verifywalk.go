@@ -12,6 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -51,7 +52,7 @@ func (w *verifyWalk) point(p record.Backup) []FileReport {
 		f.found(err)
 		return []FileReport{f}
 	}
-	w.begin(filepath.Join(dirOf(repo, p), repository.ManifestName))
+	w.begin(filepath.Join(dirOf(repo, p), manifest.FileName))
 	m, f := w.agent.manifestOf(repo, p)
 	w.end(0)
 	if f.Status != FileOK {
@@ -92,7 +93,7 @@ func (w *verifyWalk) skip(repo *repository.Repository, p record.Backup, manifest
 
 // below is the manifest of what a restore point stands on; nil where there is none, or it cannot be read, which is told of the
 // other point.
-func (w *verifyWalk) below(repo *repository.Repository, p record.Backup) *repository.Manifest {
+func (w *verifyWalk) below(repo *repository.Repository, p record.Backup) *manifest.Manifest {
 	if p.Parent == "" {
 		return nil
 	}
@@ -104,7 +105,7 @@ func (w *verifyWalk) below(repo *repository.Repository, p record.Backup) *reposi
 }
 
 // image looks at one image: what it says of itself, its metadata, its links, and when deep all of its bytes.
-func (w *verifyWalk) image(repo *repository.Repository, p record.Backup, d repository.ManifestDisk, below *repository.Manifest) FileReport {
+func (w *verifyWalk) image(repo *repository.Repository, p record.Backup, d manifest.Disk, below *manifest.Manifest) FileReport {
 	f := FileReport{BackupID: p.ID, DiskID: new(d.DiskID), Path: filepath.Join(dirOf(repo, p), d.File), Status: FileOK}
 	w.begin(f.Path)
 	defer func() { w.end(f.Bytes) }()
@@ -154,7 +155,7 @@ func (w *verifyWalk) remembered(p record.Backup, f *FileReport) {
 }
 
 // compare reads an image whole.
-func (w *verifyWalk) compare(repo *repository.Repository, p record.Backup, d repository.ManifestDisk, f *FileReport) {
+func (w *verifyWalk) compare(repo *repository.Repository, p record.Backup, d manifest.Disk, f *FileReport) {
 	done := w.progress.BytesDone
 	now, err := w.agent.digest(w.ctx, repo, p, d.File, digest.Options{Limit: w.limit, Progress: func(n int64) {
 		w.progress.BytesDone += n

@@ -112,11 +112,11 @@ func (a *Agent) Watch(ctx context.Context, q WatchQuery) (<-chan Event, error) {
 		return nil, err
 	}
 	out := make(chan Event)
-	err = a.spawn(func() {
+	err = a.jobs.spawn(func() {
 		defer close(out)
 		defer a.watchers.remove(w)
 		for _, e := range present {
-			if !deliver(ctx, a.work, out, e) {
+			if !deliver(ctx, a.jobs.work, out, e) {
 				return
 			}
 		}
@@ -185,21 +185,21 @@ func (a *Agent) pump(ctx context.Context, w *watcher, out chan<- Event) {
 	for {
 		select {
 		case e := <-w.events:
-			if !deliver(ctx, a.work, out, e) {
+			if !deliver(ctx, a.jobs.work, out, e) {
 				return
 			}
 		case <-tick.C:
-			if e, lost := a.watchers.owed(w); lost && !deliver(ctx, a.work, out, e) {
+			if e, lost := a.watchers.owed(w); lost && !deliver(ctx, a.jobs.work, out, e) {
 				return
 			}
 			for _, e := range a.progressEvents(ctx, w) {
-				if !deliver(ctx, a.work, out, e) {
+				if !deliver(ctx, a.jobs.work, out, e) {
 					return
 				}
 			}
 		case <-ctx.Done():
 			return
-		case <-a.work.Done():
+		case <-a.jobs.work.Done():
 			return
 		}
 	}

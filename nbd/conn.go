@@ -137,7 +137,7 @@ func (c *Conn) transfer(command string, off, length int64, do func(at uint64, fr
 	if off%block != 0 || length%block != 0 {
 		return 0, fmt.Errorf("%s of %d bytes at %d: not a multiple of the export's block size %d", command, length, off, block)
 	}
-	step := min(int64(c.Info.MaxBlock), maxPayload) / block * block
+	step := min(int64(c.Info.MaxBlock), MaxPayload) / block * block
 	if step <= 0 {
 		step = block
 	}

@@ -1,11 +1,9 @@
-// Package nbd is everything the agent knows about NBD and qcow2: the names a
-// VM gets on the wire and on disk, the port range, the targets string the
-// backup client parses, the command line of qemu-nbd, the qemu-img commands,
-// and a small NBD client that proves an export is really being served.
+// Package nbd is the wire between a backup client and an export: the names that a VM gets on the wire and on disk, the port
+// range, the targets string that the client parses, and a small NBD client that proves that an export is served, and that reads,
+// writes and flushes it.
 //
-// It makes argument lists and runs qemu-img; it never starts qemu-nbd. Whoever
-// does hands qemu-nbd a listening socket (LISTEN_FDS), see [ServerOptions].
+// It starts nothing and opens no file. The programs that serve and make images are package qemu's; what the kernel knows of
+// connections is package sockets's.
 //
-// Images and servers are treated as untrusted: no length read from the wire is
-// believed, no backing or data file named by an image header is opened here.
+// Servers are untrusted: no length read from the wire is believed.
 package nbd

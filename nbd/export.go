@@ -25,7 +25,7 @@ func (i ExportInfo) ReadOnly() bool { return i.Flags&FlagReadOnly != 0 }
 func (i ExportInfo) MultiConn() bool { return i.Flags&FlagMultiConn != 0 }
 
 func newExportInfo() ExportInfo {
-	return ExportInfo{MinBlock: 1, PreferredBlock: 4096, MaxBlock: maxPayload}
+	return ExportInfo{MinBlock: 1, PreferredBlock: 4096, MaxBlock: MaxPayload}
 }
 
 // readItem takes in one NBD_REP_INFO. Unknown kinds are skipped, as the
@@ -47,7 +47,7 @@ func (i *ExportInfo) readItem(item []byte) (isExport bool, err error) {
 		}
 		return true, nil
 	case infoDescription:
-		i.Description = printable(body)
+		i.Description = Printable(body)
 	case infoBlockSize:
 		if len(body) != 12 {
 			return false, fmt.Errorf("block size information of %d bytes", len(body))

@@ -23,7 +23,7 @@ var (
 // OptionError is an answer of the server that refuses an option.
 type OptionError struct {
 	Code    uint32 // NBD_REP_ERR_*
-	Message string // the server's own words, at most 4 KiB, made printable
+	Message string // the server's own words, at most 4 KiB, made Printable
 }
 
 func (e *OptionError) Error() string {
@@ -132,7 +132,7 @@ func readExport(r io.Reader, option uint32) (ExportInfo, error) {
 			}
 			described = described || isExport
 		case kind&repErrorBit != 0:
-			return ExportInfo{}, &OptionError{Code: kind, Message: printable(data)}
+			return ExportInfo{}, &OptionError{Code: kind, Message: Printable(data)}
 		default:
 			return ExportInfo{}, fmt.Errorf("%w: reply of type %d", ErrNotNBD, kind)
 		}
@@ -172,16 +172,16 @@ func early(err error) error {
 	return err
 }
 
-// printable makes text from an unknown server fit for a log line.
-func printable(text []byte) string {
+// Printable makes text from an unknown server or program fit for a log line: valid UTF-8, one line, at most MaxDescription bytes.
+func Printable(text []byte) string {
 	clean := strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return '.'
 	}, strings.ToValidUTF8(string(text), "."))
-	if len(clean) > maxDescription {
-		clean = strings.ToValidUTF8(clean[:maxDescription], "")
+	if len(clean) > MaxDescription {
+		clean = strings.ToValidUTF8(clean[:MaxDescription], "")
 	}
 	return clean
 }

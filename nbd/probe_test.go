@@ -7,8 +7,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -16,87 +14,10 @@ import (
 	"time"
 )
 
-func TestProbe(t *testing.T) {
-	ctx := testContext(t)
-	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 8*MiB)
-	s := startServer(t, ServerOptions{Image: path, Export: "test-vm-disk0", Description: "backup-test-vm-1, ünïcode"})
-	info, err := Probe(ctx, s.addr, "test-vm-disk0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info.SizeBytes != 8*MiB || info.ReadOnly() || !info.MultiConn() || info.MaxBlock != 32*MiB || info.MinBlock == 0 {
-		t.Errorf("%+v", info)
-	}
-	if info.Description != "backup-test-vm-1, ünïcode" {
-		t.Errorf("description %q", info.Description)
-	}
-	if n, err := Established(s.port); n != 0 || err != nil {
-		t.Errorf("the probe is still counted: %d, %v", n, err)
-	}
-	for _, other := range []string{"test-vm-disk1", "", "test-vm-disk00", "TEST-VM-DISK0"} {
-		_, err := Probe(ctx, s.addr, other)
-		var option *OptionError
-		if !errors.Is(err, ErrNoSuchExport) || !errors.As(err, &option) || option.Message == "" {
-			t.Errorf("%q: %v", other, err)
-		}
-	}
-	if _, err := Probe(ctx, s.addr, strings.Repeat("x", 5000)); err == nil {
-		t.Error("a name longer than the protocol allows was sent")
-	}
-}
-
-// TestProbeIsQuick fails when the delayed acknowledgement is back: 44 ms then.
-func TestProbeIsQuick(t *testing.T) {
-	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 8*MiB)
-	s := startServer(t, ServerOptions{Image: path, Export: "vm-disk0"})
-	var times []time.Duration
-	for range 21 {
-		start := time.Now()
-		if _, err := Probe(testContext(t), s.addr, "vm-disk0"); err != nil {
-			t.Fatal(err)
-		}
-		times = append(times, time.Since(start))
-	}
-	slices.Sort(times)
-	t.Logf("median %v", times[len(times)/2])
-	if times[2] > 20*time.Millisecond {
-		t.Errorf("probes take %v", times)
-	}
-}
-
-func TestProbeOfABadImage(t *testing.T) {
-	s := startServer(t, ServerOptions{Image: "/nonexistent/a.qcow2", Export: "vm-disk0"})
-	_, err := Probe(testContext(t), s.addr, "vm-disk0")
-	if !errors.Is(err, ErrClosedEarly) && !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("%v", err)
-	}
-	if err := s.wait(); err == nil || !strings.Contains(s.stderr.String(), "/nonexistent/a.qcow2") {
-		t.Errorf("%v: %s", err, s.stderr)
-	}
-}
-
-// TestProbeWhenAllConnectionsAreTaken: qemu-nbd lets one client too many wait.
-func TestProbeWhenAllConnectionsAreTaken(t *testing.T) {
-	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 8*MiB)
-	s := startServer(t, ServerOptions{Image: path, Export: "vm-disk0", Shared: 2})
-	for range 2 {
-		conn, err := Dial(testContext(t), s.addr, "vm-disk0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	if _, err := Probe(ctx, s.addr, "vm-disk0"); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%v", err)
-	}
-}
-
 // serve answers one connection with bytes and closes it, or leaves it open.
 func serve(t *testing.T, answer []byte, hold bool) string {
 	t.Helper()
-	listener, _ := listen(t, "127.0.0.1:0")
+	listener := listen(t)
 	var done sync.WaitGroup
 	done.Go(func() {
 		conn, err := listener.Accept()
@@ -214,7 +135,7 @@ func TestProbeErrors(t *testing.T) {
 	if _, err := Dial(ctx, serve(t, nil, true), "vm-disk0"); !errors.Is(err, cause) {
 		t.Errorf("%v", err)
 	}
-	listener, _ := listen(t, "127.0.0.1:0")
+	listener := listen(t)
 	addr := listener.Addr().String()
 	listener.Close()
 	if _, err := Probe(testContext(t), addr, "vm-disk0"); !errors.Is(err, syscall.ECONNREFUSED) || !strings.Contains(err.Error(), "vm-disk0") {

@@ -61,7 +61,10 @@ const (
 	maxOptReply = 8 << 10
 	// maxOptReplies bounds the replies to one option; the protocol sets none.
 	maxOptReplies = 64
-	// maxPayload is the largest request sent: what every server must take is
-	// less, what QEMU takes at most, and what SBC sends, is 32 MiB.
-	maxPayload = 32 << 20
+	// MaxPayload is the largest request that QEMU takes and that SBC sends, in
+	// bytes. The protocol promises less.
+	MaxPayload = 32 << 20
+	// MaxDescription is the longest string of the protocol, in bytes (proto.md,
+	// "Values").
+	MaxDescription = 4096
 )

@@ -51,15 +51,35 @@ func (c *Client) Prune(ctx context.Context, r PruneRequest) (PruneReport, error)
 	return call[PruneReport](ctx, c, MethodBackupPrune, r)
 }
 
-// ConsolidateBackup makes a full backup of an incremental and all that it stands on, and returns when that is done. It goes on
-// when the caller does not wait; CancelBackup ends it. GetBackup tells how far it has come.
+// SyntheticFull makes a full backup of an incremental and its chain, by a merge in the repository, and returns when that is done.
+// It goes on when the caller does not wait; CancelMerge stops it. GetBackup tells how far it has come.
+func (c *Client) SyntheticFull(ctx context.Context, backupID string) (Backup, error) {
+	return call[Backup](ctx, c, MethodBackupSyntheticFull, BackupRef{backupID})
+}
+
+// ConsolidateBackup is the old name of [Client.SyntheticFull], for agents that know no other.
+//
+// Deprecated: Use SyntheticFull.
 func (c *Client) ConsolidateBackup(ctx context.Context, backupID string) (Backup, error) {
 	return call[Backup](ctx, c, MethodBackupConsolidate, BackupRef{backupID})
 }
 
-// CancelBackup stops a backup and removes what it made. Of a restore point that is being written anew it ends that.
+// CancelBackup cancels an active backup and removes what it made. It also stops a merge or a verification of a restore point,
+// which is deprecated: use CancelMerge or CancelVerify.
 func (c *Client) CancelBackup(ctx context.Context, backupID string) (Backup, error) {
 	return call[Backup](ctx, c, MethodBackupCancel, BackupRef{backupID})
+}
+
+// CancelVerify stops the verifications of a restore point that were asked for, for all callers that wait for them. Without one in
+// progress the error is of [ReasonWrongState].
+func (c *Client) CancelVerify(ctx context.Context, backupID string) (Backup, error) {
+	return call[Backup](ctx, c, MethodBackupCancelVerify, BackupRef{backupID})
+}
+
+// CancelMerge stops the merge of a restore point, which stays as it is. Without one in progress the error is of
+// [ReasonWrongState].
+func (c *Client) CancelMerge(ctx context.Context, backupID string) (Backup, error) {
+	return call[Backup](ctx, c, MethodBackupCancelMerge, BackupRef{backupID})
 }
 
 // CompleteDisk reports that one disk was copied whole. It is what SBC does over HTTP.

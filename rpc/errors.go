@@ -64,7 +64,7 @@ const (
 )
 
 // Code is the integer code of a JSON-RPC error. There is one for each reason: those of the specification where it has
-// one, otherwise the HTTP status × 100 plus a number.
+// one, otherwise the HTTP status × 100 plus a number: 1, 2, 3 and so on within each status.
 type Code int
 
 // The codes of the JSON-RPC 2.0 specification.
@@ -76,7 +76,8 @@ const (
 	CodeInternalError  Code = -32603
 )
 
-// reasons says which code and HTTP status each reason has. Both are part of the API: never change one, only add.
+// reasons says which code and HTTP status each reason has. Both are part of the API: never change one. A new reason gets the next
+// free code of its status.
 var reasons = map[Reason]struct {
 	code       Code
 	httpStatus int
@@ -93,7 +94,7 @@ var reasons = map[Reason]struct {
 	ReasonVMHasNoDisks:       {40402, http.StatusNotFound},
 	ReasonRepositoryNotFound: {40403, http.StatusNotFound},
 	ReasonBackupNotFound:     {40404, http.StatusNotFound},
-	ReasonRestoreNotFound:    {40406, http.StatusNotFound},
+	ReasonRestoreNotFound:    {40405, http.StatusNotFound},
 	ReasonMessageTimeout:     {40801, http.StatusRequestTimeout},
 	ReasonBackupInProgress:   {40901, http.StatusConflict},
 	ReasonWrongState:         {40902, http.StatusConflict},
@@ -101,9 +102,9 @@ var reasons = map[Reason]struct {
 	ReasonNoParent:           {40904, http.StatusConflict},
 	ReasonHasChildren:        {40905, http.StatusConflict},
 	ReasonBeingRestored:      {40906, http.StatusConflict},
-	ReasonBeingVerified:      {40919, http.StatusConflict},
-	ReasonDiskUnknown:        {40933, http.StatusConflict},
-	ReasonDamaged:            {40938, http.StatusConflict},
+	ReasonBeingVerified:      {40907, http.StatusConflict},
+	ReasonDiskUnknown:        {40908, http.StatusConflict},
+	ReasonDamaged:            {40909, http.StatusConflict},
 	ReasonMessageTooLarge:    {41301, http.StatusRequestEntityTooLarge},
 	ReasonExporterFailed:     {50001, http.StatusInternalServerError},
 	ReasonImageFailed:        {50002, http.StatusInternalServerError},
@@ -112,11 +113,11 @@ var reasons = map[Reason]struct {
 	ReasonSNARefused:         {50005, http.StatusInternalServerError},
 	ReasonSNAOutcomeUnknown:  {50006, http.StatusInternalServerError},
 	ReasonDeadlinePassed:     {50007, http.StatusInternalServerError},
+	ReasonKeyUnavailable:     {50008, http.StatusInternalServerError},
 	ReasonClientSilent:       {50009, http.StatusInternalServerError},
 	ReasonClientGone:         {50010, http.StatusInternalServerError},
-	ReasonKeyUnavailable:     {50008, http.StatusInternalServerError},
-	ReasonReaderFailed:       {50025, http.StatusInternalServerError},
-	ReasonReaderMissing:      {50125, http.StatusNotImplemented},
+	ReasonReaderFailed:       {50011, http.StatusInternalServerError},
+	ReasonReaderMissing:      {50101, http.StatusNotImplemented},
 	ReasonNoFreePort:         {50301, http.StatusServiceUnavailable},
 	ReasonShuttingDown:       {50302, http.StatusServiceUnavailable},
 	ReasonTooManyConnections: {50303, http.StatusServiceUnavailable},
@@ -124,7 +125,7 @@ var reasons = map[Reason]struct {
 	ReasonBusy:               {50305, http.StatusServiceUnavailable},
 	ReasonQueueFull:          {50306, http.StatusServiceUnavailable},
 	ReasonNoSpace:            {50701, http.StatusInsufficientStorage},
-	ReasonStateUnwritable:    {50742, http.StatusInsufficientStorage},
+	ReasonStateUnwritable:    {50702, http.StatusInsufficientStorage},
 }
 
 // Reasons lists every reason that has a code of its own, sorted.
@@ -172,6 +173,13 @@ func NewError(reason Reason, message string) *Error {
 		Code: reason.Code(), Message: message,
 		Data: ErrorData{Reason: reason, HTTPStatus: reason.HTTPStatus()},
 	}
+}
+
+// AsError is the failure as the error of a call that waited for it.
+func (f *Failure) AsError() *Error {
+	e := NewError(f.Reason, f.Message)
+	e.Data.Hint, e.Data.DiskID, e.Data.Unit, e.Data.Journal = f.Hint, f.DiskID, f.Unit, f.Journal
+	return e
 }
 
 func (e *Error) Error() string {

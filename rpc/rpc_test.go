@@ -19,8 +19,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestCodesAreStableAndApart(t *testing.T) {
+// TestCodes: no two reasons have one code, and the application's codes of each HTTP status are numbered from 1 without gaps.
+func TestCodes(t *testing.T) {
 	seen := map[rpc.Code]rpc.Reason{}
+	last, count := map[int]int{}, map[int]int{} // by HTTP status: the highest number, and how many there are
 	for _, r := range rpc.Reasons() {
 		code, status := r.Code(), r.HTTPStatus()
 		if other, twice := seen[code]; twice {
@@ -32,10 +34,20 @@ func TestCodesAreStableAndApart(t *testing.T) {
 			if int(code)/100 != status {
 				t.Errorf("%s: code %d does not begin with its HTTP status %d", r, code, status)
 			}
+			last[status] = max(last[status], int(code)%100)
+			count[status]++
 		case code != rpc.CodeParseError && code != rpc.CodeInvalidRequest && code != rpc.CodeMethodNotFound &&
 			code != rpc.CodeInvalidParams && code != rpc.CodeInternalError:
 			t.Errorf("%s: code %d is reserved by the specification", r, code)
 		}
+	}
+	for status, n := range count {
+		if last[status] != n {
+			t.Errorf("HTTP status %d: %d codes, and the last one is %d%02d", status, n, status, last[status])
+		}
+	}
+	if len(count) < 10 {
+		t.Errorf("codes of only %d HTTP statuses", len(count))
 	}
 	if r := rpc.Reason("of a newer agent"); r.Code() != rpc.CodeInternalError || r.HTTPStatus() != 500 {
 		t.Errorf("unknown reason: %d, %d", r.Code(), r.HTTPStatus())

@@ -7,6 +7,8 @@ import (
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // The floor is the same two units started by the bare D-Bus call, with nothing read or checked.
@@ -14,7 +16,7 @@ func BenchmarkStart(b *testing.B) {
 	for _, n := range []int{1, 16} {
 		b.Run(fmt.Sprintf("floor/%d", n), func(b *testing.B) { benchmarkStart(b, n, floor) })
 		b.Run(fmt.Sprintf("units/%d", n), func(b *testing.B) {
-			benchmarkStart(b, n, func(ctx context.Context, m *Manager, s Spec) error {
+			benchmarkStart(b, n, func(ctx context.Context, m *Manager, s pair.Spec) error {
 				_, err := m.Start(ctx, s)
 				return err
 			})
@@ -22,10 +24,11 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
-func floor(ctx context.Context, m *Manager, s Spec) error {
+func floor(ctx context.Context, m *Manager, s pair.Spec) error {
 	result := make(chan string, 1)
-	aux := []systemd.PropertyCollection{{Name: s.Name + socketSuffix, Properties: m.socket(s)}}
-	if _, err := m.link.StartTransientUnitAux(ctx, s.Name+serviceSuffix, "fail", m.service(s), aux, result); err != nil {
+	service, socket := s.Properties(false, testSlice)
+	aux := []systemd.PropertyCollection{{Name: s.Name + pair.SocketSuffix, Properties: socket}}
+	if _, err := m.link.StartTransientUnitAux(ctx, s.Name+pair.ServiceSuffix, "fail", service, aux, result); err != nil {
 		return err
 	}
 	if r := <-result; r != jobDone {
@@ -34,9 +37,9 @@ func floor(ctx context.Context, m *Manager, s Spec) error {
 	return nil
 }
 
-func benchmarkStart(b *testing.B, n int, start func(context.Context, *Manager, Spec) error) {
+func benchmarkStart(b *testing.B, n int, start func(context.Context, *Manager, pair.Spec) error) {
 	m := open(b)
-	specs := make([]Spec, n)
+	specs := make([]pair.Spec, n)
 	for i := range specs {
 		specs[i] = qemuNBD(b, m, newImage(b, "1G"))
 	}

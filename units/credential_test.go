@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // TestCredentialIsNotTold looks for a credential where others could look for it. The command has a copy of its own: what
@@ -18,7 +20,7 @@ func TestCredentialIsNotTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := shell(t, m, sleeper)
-	s.Credentials = []Credential{{"key", source}}
+	s.Credentials = []pair.Credential{{ID: "key", Source: source}}
 	u := mustStart(t, m, s)
 	for path, content := range map[string]string{
 		"systemctl show":   run(t, "systemctl", "show", "--all", s.Name+".service", s.Name+".socket"),
@@ -40,13 +42,13 @@ func TestCredentialIsNotTold(t *testing.T) {
 	if err := os.Remove(source); err != nil {
 		t.Fatal(err)
 	}
-	if content, err := os.ReadFile(CredentialPath(s.Name, "key")); err != nil || string(content) != secret {
+	if content, err := os.ReadFile(pair.CredentialPath(s.Name, "key")); err != nil || string(content) != secret {
 		t.Errorf("the copy: %q, %v", content, err)
 	}
 	if err := m.Remove(t.Context(), s.Name); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(CredentialPath(s.Name, "key")); !os.IsNotExist(err) {
+	if _, err := os.Stat(pair.CredentialPath(s.Name, "key")); !os.IsNotExist(err) {
 		t.Errorf("the copy outlives the command: %v", err)
 	}
 }
@@ -55,7 +57,7 @@ func TestCredentialIsNotTold(t *testing.T) {
 func TestCredentialMissing(t *testing.T) {
 	m := open(t)
 	s := shell(t, m, sleeper)
-	s.Credentials = []Credential{{"key", "/nonexistent/key"}}
+	s.Credentials = []pair.Credential{{ID: "key", Source: "/nonexistent/key"}}
 	if _, err := m.Start(t.Context(), s); err == nil || !strings.Contains(err.Error(), "exit status 243") {
 		t.Errorf("%v", err)
 	}

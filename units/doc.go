@@ -36,7 +36,7 @@
 //   - ExecStartEx is written to the transient unit's file as a key that systemd does not read back:
 //     the unit breaks at daemon-reload. Variables are therefore escaped in plain ExecStart.
 //     Specifiers (%n) are not expanded in what comes over D-Bus.
-//   - With PrivateTmp a unit name is limited to 199 bytes, not 255; see [MaxNameLen].
+//   - With PrivateTmp a unit name is limited to 199 bytes, not 255; see [pair.MaxNameLen].
 //   - A socket unit's Result is "resources" for every reason for which it cannot listen.
 //   - qemu-nbd loses a SIGTERM that arrives right after it began to serve; Terminate and Remove send
 //     it again.

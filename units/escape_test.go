@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sendense/backup-agent/units/pair"
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
@@ -53,7 +54,7 @@ func TestEscape(t *testing.T) {
 	s, keys, otherKey := withKeys(t, m, "/bin/bash "+filepath.Join(own, "script"))
 	var script strings.Builder
 	fmt.Fprintf(&script, "export OWN=%q PARENT=%q OTHER=%q KEY=%q OTHERKEY=%q KEYS=%q\n", own,
-		filepath.Join(repository, "parent"), filepath.Join(repository, "other"), CredentialPath(s.Name, "key"), otherKey, keys)
+		filepath.Join(repository, "parent"), filepath.Join(repository, "other"), pair.CredentialPath(s.Name, "key"), otherKey, keys)
 	for i, e := range escapes {
 		fmt.Fprintf(&script, "( %s ) >>\"$OWN/output\" 2>&1; echo \"%d $?\" >>\"$OWN/results\"\n", e.command, i)
 	}
@@ -90,7 +91,7 @@ func TestEscape(t *testing.T) {
 
 // withKeys is a pair with a key, beside another of the same user that has another one. It returns the directory that the keys
 // come from, and where the other's is.
-func withKeys(t *testing.T, m *Manager, script string) (s Spec, keys, otherKey string) {
+func withKeys(t *testing.T, m *Manager, script string) (s pair.Spec, keys, otherKey string) {
 	t.Helper()
 	keys = t.TempDir()
 	for _, id := range []string{"key", "other"} {
@@ -100,10 +101,10 @@ func withKeys(t *testing.T, m *Manager, script string) (s Spec, keys, otherKey s
 	}
 	s, other := shell(t, m, script), shell(t, m, sleeper)
 	s.User, s.Group, other.User, other.Group = "sendense-nbd", "sendense-nbd", "sendense-nbd", "sendense-nbd"
-	s.Credentials = []Credential{{"key", filepath.Join(keys, "key")}}
-	other.Credentials = []Credential{{"other", filepath.Join(keys, "other")}}
+	s.Credentials = []pair.Credential{{ID: "key", Source: filepath.Join(keys, "key")}}
+	other.Credentials = []pair.Credential{{ID: "other", Source: filepath.Join(keys, "other")}}
 	mustStart(t, m, other)
-	otherKey = CredentialPath(other.Name, "other")
+	otherKey = pair.CredentialPath(other.Name, "other")
 	if content, err := os.ReadFile(otherKey); err != nil || string(content) != "secret of other" { // so that there is something to read
 		t.Fatalf("%q, %v", content, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sendense/backup-agent/units/pair"
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
@@ -55,10 +56,10 @@ func TestGuest(t *testing.T) {
 	}
 	script.WriteString("mv /var/tmp/results /var/tmp/done\n")
 	listen := filepath.Join(t.TempDir(), "files.sock")
-	s := Spec{
+	s := pair.Spec{
 		Name: newName(t, m), Argv: []string{"/usr/bin/perl", "-e", guestMain, script.String()},
 		ListenAddress: listen, ListenGroup: "sendense", User: "sendense-files", HiddenDirs: []string{repository},
-		Guest: &Guest{MemoryBytes: 1 << 30, ScratchBytes: 64 << 20, Tasks: 64, Lifetime: time.Hour},
+		Guest: &pair.Guest{MemoryBytes: 1 << 30, ScratchBytes: 64 << 20, Tasks: 64, Lifetime: time.Hour},
 	}
 	u := mustStart(t, m, s)
 	if got := strings.TrimSpace(run(t, "stat", "-c", "%a %U %G %F", listen)); got != "660 root sendense socket" {

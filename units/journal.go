@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // Journal returns the last n lines, oldest first, that a pair's process wrote, or the service manager
@@ -14,7 +16,7 @@ import (
 // first what is on its way. Who is not root sees the lines of his own units, and those of a user
 // below UID 1000 only as a member of the group systemd-journal.
 func (m *Manager) Journal(ctx context.Context, name string, n int) ([]string, error) {
-	if err := checkName(name); err != nil {
+	if err := pair.CheckName(name); err != nil {
 		return nil, err
 	}
 	// Best effort: only root may. The journal handles the request after what was sent before it.
@@ -42,8 +44,8 @@ func (m *Manager) journalMatch(name string) []string {
 	if m.options.User {
 		of, about = "_SYSTEMD_USER_UNIT=", "USER_UNIT="
 	}
-	match := []string{of + name + serviceSuffix}
-	for _, half := range []string{name + serviceSuffix, name + socketSuffix} {
+	match := []string{of + name + pair.ServiceSuffix}
+	for _, half := range []string{name + pair.ServiceSuffix, name + pair.SocketSuffix} {
 		match = append(match, "+", about+half)
 		for priority := range 5 { // emergency to warning
 			match = append(match, "PRIORITY="+strconv.Itoa(priority))

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sendense/backup-agent/units/pair"
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
@@ -147,7 +148,7 @@ func TestNoSecondLifeWhileStopping(t *testing.T) {
 		t.Error("it still runs")
 	}
 	assertGone(t, m, s.Name)
-	out := run(t, "journalctl", "--sync") + run(t, "journalctl", "-o", "cat", "UNIT="+s.Name+serviceSuffix)
+	out := run(t, "journalctl", "--sync") + run(t, "journalctl", "-o", "cat", "UNIT="+s.Name+pair.ServiceSuffix)
 	if n := strings.Count(out, "Starting "); n != 1 {
 		t.Errorf("started %d times:\n%s", n, out)
 	}
@@ -196,7 +197,7 @@ func TestStopTimeout(t *testing.T) {
 	s.StopTimeout = 300 * time.Millisecond
 	mustStart(t, m, s)
 	time.Sleep(50 * time.Millisecond)
-	run(t, "systemctl", "stop", s.Name+socketSuffix)
+	run(t, "systemctl", "stop", s.Name+pair.SocketSuffix)
 	u, err := m.Get(t.Context(), s.Name)
 	if err != nil || u.Result != "timeout" || u.ExecMainCode != 2 || u.ExecMainStatus != 9 || u.Clean() {
 		t.Errorf("killed by the stop: %+v, %v", u, err)
@@ -226,7 +227,7 @@ func TestHalves(t *testing.T) {
 	run(t, "systemd-run", "--quiet", "--unit="+name, "--slice="+testSlice,
 		"--socket-property=ListenStream="+freeAddress(t), "/bin/true")
 	lone := newName(t, m)
-	run(t, "systemd-run", "--quiet", "--unit="+lone+serviceSuffix, "sleep", "1000")
+	run(t, "systemd-run", "--quiet", "--unit="+lone+pair.ServiceSuffix, "sleep", "1000")
 	list, err := m.List(t.Context(), "test-TestHalves-")
 	if err != nil || len(list) != 2 {
 		t.Fatalf("listed %+v, %v", list, err)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sendense/backup-agent/units/pair"
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
@@ -81,9 +82,9 @@ func freeAddress(t testing.TB) string {
 }
 
 // shell makes a Spec whose process runs a script in the background, as qemu-nbd --fork does.
-func shell(t testing.TB, m *Manager, script string) Spec {
+func shell(t testing.TB, m *Manager, script string) pair.Spec {
 	t.Helper()
-	return Spec{
+	return pair.Spec{
 		Name:          newName(t, m),
 		Argv:          []string{"/bin/sh", "-c", "(" + script + ") & exit 0"},
 		ListenAddress: freeAddress(t),
@@ -93,7 +94,7 @@ func shell(t testing.TB, m *Manager, script string) Spec {
 // sleeper runs until it is told to end, and then exits with status 0.
 const sleeper = `trap "exit 0" TERM; while :; do sleep 0.05; done`
 
-func mustStart(t testing.TB, m *Manager, s Spec) Unit {
+func mustStart(t testing.TB, m *Manager, s pair.Spec) Unit {
 	t.Helper()
 	u, err := m.Start(t.Context(), s)
 	if err != nil {
@@ -114,9 +115,9 @@ func newImage(t testing.TB, size string) string {
 }
 
 // qemuNBD exports an image with the whole sandbox.
-func qemuNBD(t testing.TB, m *Manager, image string) Spec {
+func qemuNBD(t testing.TB, m *Manager, image string) pair.Spec {
 	t.Helper()
-	return Spec{
+	return pair.Spec{
 		Name: newName(t, m),
 		Argv: []string{
 			"/usr/bin/qemu-nbd", "--fork", "-t", "-e", "10", "-x", "disk0", "-f", "qcow2",

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 const (
@@ -29,47 +31,54 @@ type Options struct {
 	Slice string
 	// Logger hears of lost and restored connections. Nil: slog.Default().
 	Logger *slog.Logger
+	// Reached is told the name of each point that a crash test may stop at, such as "unit: before start": one before and one after
+	// each call that changes a unit. It runs in the goroutine of the call. Nil: nobody is told.
+	Reached func(point string)
 }
 
 // Manager starts, watches and stops pairs. Its methods may be called from any goroutine.
 type Manager struct {
 	options Options
 	log     *slog.Logger
+	reached func(point string)
 	starts  chan struct{}
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
 	work sync.WaitGroup
 
-	mu        sync.Mutex
-	link      *link         // nil while disconnected
-	changed   chan struct{} // closed and replaced when link changes
-	watchers  map[*watcher]struct{}
-	waiters   map[*waiter]struct{}
-	hushed    map[string]*hush
-	inspected string   // pair that is being read because of a signal
-	overtaken bool     // its removal was told meanwhile: what is read may be older
-	dirty     *nameSet // pairs of which somebody is to be told how they are; nil while disconnected
+	mu         sync.Mutex
+	link       *link         // nil while disconnected
+	changed    chan struct{} // closed and replaced when link changes
+	watchers   map[*watcher]struct{}
+	waiters    map[*waiter]struct{}
+	suppressed map[string]*suppression
+	inspected  string   // pair that is being read because of a signal
+	overtaken  bool     // its removal was told meanwhile: what is read may be older
+	dirty      *nameSet // pairs of which somebody is to be told how they are; nil while disconnected
 }
 
 // Open connects to the service manager. ctx bounds only that; the connection lives, and is restored
 // when it breaks, until Close.
 func Open(ctx context.Context, o Options) (*Manager, error) {
 	if o.Slice != "" {
-		if err := checkUnitName(o.Slice, ".slice"); err != nil {
+		if err := pair.CheckUnitName(o.Slice, ".slice"); err != nil {
 			return nil, err
 		}
 	}
 	m := &Manager{
-		options: o, log: o.Logger,
-		starts:   make(chan struct{}, maxStarts),
-		changed:  make(chan struct{}),
-		watchers: make(map[*watcher]struct{}),
-		waiters:  make(map[*waiter]struct{}),
-		hushed:   make(map[string]*hush),
+		options: o, log: o.Logger, reached: o.Reached,
+		starts:     make(chan struct{}, maxStarts),
+		changed:    make(chan struct{}),
+		watchers:   make(map[*watcher]struct{}),
+		waiters:    make(map[*waiter]struct{}),
+		suppressed: make(map[string]*suppression),
 	}
 	if m.log == nil {
 		m.log = slog.Default()
+	}
+	if m.reached == nil {
+		m.reached = func(string) {}
 	}
 	m.life, m.end = context.WithCancel(context.Background())
 	l, err := dial(ctx, m.life, o.User)

@@ -78,7 +78,7 @@ func (m *Manager) touch(unit string, dirty *nameSet) {
 		return // neither a service nor a socket
 	}
 	m.wake(name)
-	if m.watched(name) && !m.hushes(name) {
+	if m.watched(name) && !m.noteSuppressed(name) {
 		dirty.add(name)
 	}
 }

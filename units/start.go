@@ -11,13 +11,13 @@ import (
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
 
-	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // Start starts a pair and returns when its command serves: the Unit has name, InvocationID and MainPID, and Get tells the rest. On an error, a *StartError unless the
 // Spec itself is wrong, nothing of the pair stays loaded; when ctx ends meanwhile, too.
-func (m *Manager) Start(ctx context.Context, s Spec) (Unit, error) {
-	if err := s.check(m.options.User); err != nil {
+func (m *Manager) Start(ctx context.Context, s pair.Spec) (Unit, error) {
+	if err := s.Check(m.options.User); err != nil {
 		return Unit{}, err
 	}
 	select {
@@ -26,11 +26,11 @@ func (m *Manager) Start(ctx context.Context, s Spec) (Unit, error) {
 	case <-ctx.Done():
 		return Unit{}, &StartError{Unit: s.Name, Err: ctx.Err()}
 	}
-	defer m.hush(s.Name)()
+	defer m.suppress(s.Name)()
 	result, err := m.runStart(ctx, s)
 	if err == nil && result == jobDone {
 		var u Unit
-		m.looks(s.Name)
+		m.clearTouched(s.Name)
 		err = m.retry(ctx, func(l *link) (err error) {
 			u, err = l.readLife(ctx, s.Name)
 			return err
@@ -48,20 +48,21 @@ func (m *Manager) Start(ctx context.Context, s Spec) (Unit, error) {
 const jobDone = "done"
 
 // runStart asks for the start until it is known to have been heard, and waits for its result.
-func (m *Manager) runStart(ctx context.Context, s Spec) (string, error) {
-	aux := []systemd.PropertyCollection{{Name: s.Name + socketSuffix, Properties: m.socket(s)}}
+func (m *Manager) runStart(ctx context.Context, s pair.Spec) (string, error) {
+	service, socket := s.Properties(m.options.User, m.options.Slice)
+	aux := []systemd.PropertyCollection{{Name: s.Name + pair.SocketSuffix, Properties: socket}}
 	for asked := false; ; asked = true {
 		l, err := m.connected(ctx)
 		if err != nil {
 			return "", err
 		}
 		result := make(chan string, 1) // buffered: go-systemd's dispatcher must never wait for us
-		failpoint.Reach("unit: before start")
+		m.reached("unit: before start")
 		err = l.call(ctx, func() error {
-			_, err := l.StartTransientUnitAux(ctx, s.Name+serviceSuffix, "fail", m.service(s), aux, result)
+			_, err := l.StartTransientUnitAux(ctx, s.Name+pair.ServiceSuffix, "fail", service, aux, result)
 			return err
 		})
-		failpoint.Reach("unit: start asked")
+		m.reached("unit: start asked")
 		switch {
 		case err == nil:
 			return m.awaitStart(ctx, l, s.Name, result)
@@ -117,7 +118,7 @@ func (m *Manager) awaitStart(ctx context.Context, l *link, name string, result <
 }
 
 // failStart finds out why, removes what was begun, and returns both as a StartError.
-func (m *Manager) failStart(ctx context.Context, s Spec, result string, cause error) error {
+func (m *Manager) failStart(ctx context.Context, s pair.Spec, result string, cause error) error {
 	failure := &StartError{Unit: s.Name, Program: s.Argv[0], JobResult: result, Err: cause}
 	if errors.Is(cause, ErrExists) || errors.Is(cause, ErrClosed) {
 		return failure // not ours to touch, or nobody left to ask
@@ -166,11 +167,11 @@ func addressInUse(address string, journal []string) bool {
 // has been told of it: what still runs is killed, so that a process that hangs does not hang us.
 func (m *Manager) abandon(ctx context.Context, name string) error {
 	_ = m.retry(ctx, func(l *link) error {
-		failpoint.Reach("unit: before SIGKILL")
+		m.reached("unit: before SIGKILL")
 		err := l.call(ctx, func() error {
-			return l.KillUnitWithTarget(ctx, name+serviceSuffix, systemd.All, int32(syscall.SIGKILL))
+			return l.KillUnitWithTarget(ctx, name+pair.ServiceSuffix, systemd.All, int32(syscall.SIGKILL))
 		})
-		failpoint.Reach("unit: SIGKILL sent")
+		m.reached("unit: SIGKILL sent")
 		if isDisconnect(err) {
 			return err
 		}

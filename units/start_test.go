@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sendense/backup-agent/units/pair"
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
@@ -53,8 +54,8 @@ func TestSandboxScore(t *testing.T) {
 	m := open(t)
 	s := qemuNBD(t, m, newImage(t, "1M"))
 	mustStart(t, m, s)
-	out := run(t, "systemd-analyze", "security", "--no-pager", s.Name+serviceSuffix)
-	_, text, _ := strings.Cut(out, "Overall exposure level for "+s.Name+serviceSuffix+": ")
+	out := run(t, "systemd-analyze", "security", "--no-pager", s.Name+pair.ServiceSuffix)
+	_, text, _ := strings.Cut(out, "Overall exposure level for "+s.Name+pair.ServiceSuffix+": ")
 	score, err := strconv.ParseFloat(strings.Fields(text + " ?")[0], 64)
 	if err != nil || score > 0.3 {
 		t.Errorf("exposure %v, want 0.3 or less:\n%s", score, out)
@@ -97,17 +98,17 @@ func TestStartFailures(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name   string
-		change func(*Spec)
+		change func(*pair.Spec)
 		check  func(*StartError) bool
 	}{
 		{
-			"missing binary", func(s *Spec) { s.Argv = []string{"/nonexistent/qemu-nbd"} },
+			"missing binary", func(s *pair.Spec) { s.Argv = []string{"/nonexistent/qemu-nbd"} },
 			func(e *StartError) bool {
 				return e.JobResult == "failed" && e.ExitStatus == 203 && strings.Contains(e.Error(), "/nonexistent/qemu-nbd cannot be executed")
 			},
 		},
 		{
-			"bad image", func(s *Spec) {
+			"bad image", func(s *pair.Spec) {
 				s.Argv = []string{"/usr/bin/qemu-nbd", "--fork", "-t", "-f", "qcow2", garbage}
 				s.WritableDirs = []string{filepath.Dir(garbage)}
 			},
@@ -117,29 +118,29 @@ func TestStartFailures(t *testing.T) {
 			},
 		},
 		{
-			"exit status", func(s *Spec) { s.Argv = []string{"/bin/sh", "-c", "echo it broke >&2; exit 5"} },
+			"exit status", func(s *pair.Spec) { s.Argv = []string{"/bin/sh", "-c", "echo it broke >&2; exit 5"} },
 			func(e *StartError) bool {
 				return e.ExitStatus == 5 && slices.Contains(e.Journal, "it broke")
 			},
 		},
 		{
-			"killed", func(s *Spec) { s.Argv = []string{"/bin/sh", "-c", "kill -9 $$"} },
+			"killed", func(s *pair.Spec) { s.Argv = []string{"/bin/sh", "-c", "kill -9 $$"} },
 			func(e *StartError) bool { return e.Result == "signal" },
 		},
 		{
-			"missing user", func(s *Spec) { s.User = "nobody-of-this-name" },
+			"missing user", func(s *pair.Spec) { s.User = "nobody-of-this-name" },
 			func(e *StartError) bool { return e.ExitStatus == 217 },
 		},
 		{
-			"missing directory", func(s *Spec) { s.WritableDirs = []string{"/nonexistent"} },
+			"missing directory", func(s *pair.Spec) { s.WritableDirs = []string{"/nonexistent"} },
 			func(e *StartError) bool { return e.ExitStatus == 226 },
 		},
-		{"too slow", func(s *Spec) {
+		{"too slow", func(s *pair.Spec) {
 			s.Argv = []string{"/bin/sh", "-c", "trap '' TERM; sleep 1000"}
 			s.StartTimeout = 200 * time.Millisecond
 		}, func(e *StartError) bool { return e.Result == "timeout" }},
 		{
-			"foreign address", func(s *Spec) { s.ListenAddress = "192.0.2.1:10100" },
+			"foreign address", func(s *pair.Spec) { s.ListenAddress = "192.0.2.1:10100" },
 			func(e *StartError) bool {
 				return e.JobResult == "dependency" && e.Result == "resources" && !errors.Is(e, ErrAddressInUse)
 			},
@@ -219,7 +220,7 @@ func TestStartCancelled(t *testing.T) {
 func TestStartMany(t *testing.T) {
 	m := open(t)
 	const n = 40 // more than are in flight at once
-	specs := make([]Spec, n)
+	specs := make([]pair.Spec, n)
 	errs := make(chan error, n)
 	for i := range specs {
 		specs[i] = shell(t, m, "sleep 1000")
@@ -248,25 +249,25 @@ func TestStartMany(t *testing.T) {
 	}
 }
 
-// Lives tells of every pair what List tells, less what only a reading of all tells.
-func TestLives(t *testing.T) {
+// ListBrief tells of every pair what List tells, less what only a reading of all tells.
+func TestListBrief(t *testing.T) {
 	m := open(t)
 	runs, ended, failed := shell(t, m, "exec sleep 1000"), shell(t, m, "exit 0"), shell(t, m, "exit 3")
-	for _, s := range []Spec{runs, ended, failed} {
+	for _, s := range []pair.Spec{runs, ended, failed} {
 		mustStart(t, m, s)
 	}
-	for _, s := range []Spec{ended, failed} {
+	for _, s := range []pair.Spec{ended, failed} {
 		if _, err := m.await(t.Context(), s.Name, Unit.Ended); err != nil {
 			t.Fatal(err)
 		}
 	}
-	whole, err := m.List(t.Context(), "test-TestLives-")
+	whole, err := m.List(t.Context(), "test-TestListBrief-")
 	if err != nil || len(whole) != 3 {
 		t.Fatalf("%d listed, %v", len(whole), err)
 	}
-	lives, err := m.Lives(t.Context(), "test-TestLives-")
-	if err != nil || len(lives) != 3 {
-		t.Fatalf("%d listed, %v", len(lives), err)
+	brief, err := m.ListBrief(t.Context(), "test-TestListBrief-")
+	if err != nil || len(brief) != 3 {
+		t.Fatalf("%d listed, %v", len(brief), err)
 	}
 	for i, u := range whole {
 		want := u
@@ -276,8 +277,19 @@ func TestLives(t *testing.T) {
 				InvocationID: u.InvocationID, MainPID: u.MainPID, Slice: u.Slice,
 			}
 		}
-		if diff := cmp.Diff(want, lives[i]); diff != "" {
+		if diff := cmp.Diff(want, brief[i]); diff != "" {
 			t.Error(diff)
 		}
+	}
+}
+
+func TestLongestName(t *testing.T) {
+	m := open(t)
+	s := shell(t, m, "sleep 1000")
+	s.Name = newName(t, m)
+	s.Name += strings.Repeat("x", pair.MaxNameLen-len(s.Name))
+	mustStart(t, m, s)
+	if err := m.Remove(t.Context(), s.Name); err != nil {
+		t.Error(err)
 	}
 }

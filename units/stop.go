@@ -8,7 +8,7 @@ import (
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
 
-	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // Terminate sends SIGTERM to the service's main process and waits until it has ended. It never
@@ -22,9 +22,9 @@ func (m *Manager) Terminate(ctx context.Context, name string) (Unit, error) {
 	}
 	life := u.InvocationID
 	for pause := firstNudge; ; pause = min(2*pause, lastNudge) {
-		failpoint.Reach("unit: before SIGTERM")
+		m.reached("unit: before SIGTERM")
 		err := m.sendTerm(ctx, name, systemd.Main)
-		failpoint.Reach("unit: SIGTERM sent")
+		m.reached("unit: SIGTERM sent")
 		if err != nil {
 			return u, fmt.Errorf("unit %s: send SIGTERM: %w", name, err)
 		}
@@ -55,7 +55,7 @@ const (
 // sendTerm sends SIGTERM to the service's processes. That there is none (any more) is no error.
 func (m *Manager) sendTerm(ctx context.Context, name string, to systemd.Who) error {
 	return m.retry(ctx, func(l *link) error {
-		err := l.call(ctx, func() error { return l.KillUnitWithTarget(ctx, name+serviceSuffix, to, int32(syscall.SIGTERM)) })
+		err := l.call(ctx, func() error { return l.KillUnitWithTarget(ctx, name+pair.ServiceSuffix, to, int32(syscall.SIGTERM)) })
 		switch busErrorName(err) {
 		case busNoSuchProc, busUnixNoProc, busNoSuchUnit:
 			return nil
@@ -68,17 +68,17 @@ func (m *Manager) sendTerm(ctx context.Context, name string, to systemd.Who) err
 // still runs gets SIGTERM, and SIGKILL after the Spec's StopTimeout. A pair that is not there is no
 // error.
 func (m *Manager) Remove(ctx context.Context, name string) error {
-	if err := checkName(name); err != nil {
+	if err := pair.CheckName(name); err != nil {
 		return err
 	}
-	defer m.hush(name)()
+	defer m.suppress(name)()
 	for {
 		err := m.retry(ctx, func(l *link) error { return m.stop(ctx, l, name) })
 		if err != nil {
 			return fmt.Errorf("unit %s: stop: %w", name, err)
 		}
 		gone, err := m.forget(ctx, name)
-		if gone && m.looks(name) {
+		if gone && m.clearTouched(name) {
 			m.tell(Event{Kind: EventRemoved, Name: name})
 		}
 		if gone || err != nil {
@@ -92,16 +92,16 @@ func (m *Manager) Remove(ctx context.Context, name string) error {
 // client can start it again: systemd turns connections away on a socket that has a stop job. The
 // second request joins the job of the first, and is there for a service that has lost its socket.
 func (m *Manager) stop(ctx context.Context, l *link, name string) error {
-	units := []string{name + socketSuffix, name + serviceSuffix}
+	units := []string{name + pair.SocketSuffix, name + pair.ServiceSuffix}
 	results := make([]chan string, len(units))
 	for i, unit := range units {
 		result := make(chan string, 1)
-		failpoint.Reach("unit: before stop")
+		m.reached("unit: before stop")
 		err := l.call(ctx, func() error {
 			_, err := l.StopUnitContext(ctx, unit, "replace", result)
 			return err
 		})
-		failpoint.Reach("unit: stop asked")
+		m.reached("unit: stop asked")
 		switch {
 		case err == nil:
 			results[i] = result
@@ -166,10 +166,10 @@ func (l *link) down(ctx context.Context, unit string) (down bool, err error) {
 // both halves are gone. Units are collected a moment after the cause has ended.
 func (m *Manager) forget(ctx context.Context, name string) (bool, error) {
 	err := m.retry(ctx, func(l *link) error {
-		for _, unit := range []string{name + serviceSuffix, name + socketSuffix} {
-			failpoint.Reach("unit: before reset")
+		for _, unit := range []string{name + pair.ServiceSuffix, name + pair.SocketSuffix} {
+			m.reached("unit: before reset")
 			err := l.call(ctx, func() error { return l.ResetFailedUnitContext(ctx, unit) })
-			failpoint.Reach("unit: reset")
+			m.reached("unit: reset")
 			if err != nil && busErrorName(err) != busNoSuchUnit {
 				return err
 			}

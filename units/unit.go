@@ -12,6 +12,8 @@ import (
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // Unit is the state of a pair at one moment.
@@ -64,7 +66,7 @@ const exited = 1
 
 // Get returns the state of a pair, or ErrNotFound.
 func (m *Manager) Get(ctx context.Context, name string) (Unit, error) {
-	if err := checkName(name); err != nil {
+	if err := pair.CheckName(name); err != nil {
 		return Unit{}, err
 	}
 	var u Unit
@@ -78,7 +80,7 @@ func (m *Manager) Get(ctx context.Context, name string) (Unit, error) {
 // List returns the pairs whose name begins with prefix, in order of their names. A pair of which
 // only one half is loaded is listed too.
 func (m *Manager) List(ctx context.Context, prefix string) ([]Unit, error) {
-	if err := checkName(prefix); err != nil {
+	if err := pair.CheckName(prefix); err != nil {
 		return nil, err
 	}
 	var list []Unit
@@ -89,10 +91,10 @@ func (m *Manager) List(ctx context.Context, prefix string) ([]Unit, error) {
 	return list, err
 }
 
-// Lives is List for whoever only wants to know whether the pairs are what they were: of a service that runs it tells name, states,
+// ListBrief is List for whoever only wants to know whether the pairs are what they were: of a service that runs it tells name, states,
 // InvocationID, MainPID and Slice, at a tenth of what it costs to read all. Any other pair is read whole.
-func (m *Manager) Lives(ctx context.Context, prefix string) (list []Unit, err error) {
-	if err := checkName(prefix); err != nil {
+func (m *Manager) ListBrief(ctx context.Context, prefix string) (list []Unit, err error) {
+	if err := pair.CheckName(prefix); err != nil {
 		return nil, err
 	}
 	err = m.retry(ctx, func(l *link) (err error) {
@@ -105,16 +107,16 @@ func (m *Manager) Lives(ctx context.Context, prefix string) (list []Unit, err er
 // halves are what a list says of the two halves of a pair; one that is not loaded has no name.
 type halves struct{ service, socket systemd.UnitStatus }
 
-func (l *link) list(ctx context.Context, prefix string, lives bool) ([]Unit, error) {
+func (l *link) list(ctx context.Context, prefix string, brief bool) ([]Unit, error) {
 	// The characters of a name have no meaning in a glob pattern (checkName).
-	loaded, err := l.match(ctx, prefix+"*"+serviceSuffix, prefix+"*"+socketSuffix)
+	loaded, err := l.match(ctx, prefix+"*"+pair.ServiceSuffix, prefix+"*"+pair.SocketSuffix)
 	if err != nil {
 		return nil, fmt.Errorf("list units %s*: %w", prefix, err)
 	}
 	found := map[string]halves{}
 	for _, status := range loaded {
 		h := found[pairName(status.Name)]
-		if strings.HasSuffix(status.Name, serviceSuffix) {
+		if strings.HasSuffix(status.Name, pair.ServiceSuffix) {
 			h.service = status
 		} else {
 			h.socket = status
@@ -127,7 +129,7 @@ func (l *link) list(ctx context.Context, prefix string, lives bool) ([]Unit, err
 	group.SetLimit(8) // pipelining hides the bus's round trips
 	for i, name := range names {
 		group.Go(func() (err error) {
-			list[i], err = l.readListed(ctx, name, found[name], lives)
+			list[i], err = l.readListed(ctx, name, found[name], brief)
 			if errors.Is(err, ErrNotFound) { // removed meanwhile
 				list[i], err = Unit{}, nil
 			}
@@ -141,15 +143,15 @@ func (l *link) list(ctx context.Context, prefix string, lives bool) ([]Unit, err
 }
 
 // readListed reads one pair of a list, or only what tells its life if that is enough and it runs.
-func (l *link) readListed(ctx context.Context, name string, h halves, lives bool) (Unit, error) {
-	if !lives || h.service.SubState != "running" {
+func (l *link) readListed(ctx context.Context, name string, h halves, brief bool) (Unit, error) {
+	if !brief || h.service.SubState != "running" {
 		return l.read(ctx, name, h.service.Name != "", h.socket.Name != "")
 	}
 	var slice any
 	var u Unit
 	var group errgroup.Group
 	group.Go(func() (err error) {
-		slice, err = l.property(ctx, name+serviceSuffix, "Service", "Slice")
+		slice, err = l.property(ctx, name+pair.ServiceSuffix, "Service", "Slice")
 		return err
 	})
 	group.Go(func() (err error) {
@@ -197,7 +199,7 @@ func (l *link) property(ctx context.Context, unit, kind, name string) (value any
 func isLoaded(state string) bool { return state != "" && state != "not-found" }
 
 func pairName(unit string) string {
-	return strings.TrimSuffix(strings.TrimSuffix(unit, serviceSuffix), socketSuffix)
+	return strings.TrimSuffix(strings.TrimSuffix(unit, pair.ServiceSuffix), pair.SocketSuffix)
 }
 
 // get reads the halves that are loaded. It asks for their names first: reading the properties of an
@@ -212,13 +214,13 @@ func (l *link) get(ctx context.Context, name string) (Unit, error) {
 
 // halves tells which are loaded, and ErrNotFound when neither is.
 func (l *link) halves(ctx context.Context, name string) (service, socket bool, err error) {
-	halves, err := l.match(ctx, name+serviceSuffix, name+socketSuffix)
+	halves, err := l.match(ctx, name+pair.ServiceSuffix, name+pair.SocketSuffix)
 	if err != nil {
 		return false, false, fmt.Errorf("unit %s: look up: %w", name, err)
 	}
 	for _, half := range halves {
-		service = service || half.Name == name+serviceSuffix
-		socket = socket || half.Name == name+socketSuffix
+		service = service || half.Name == name+pair.ServiceSuffix
+		socket = socket || half.Name == name+pair.SocketSuffix
 	}
 	if !service && !socket {
 		return false, false, fmt.Errorf("unit %s: %w", name, ErrNotFound)
@@ -233,13 +235,13 @@ func (l *link) read(ctx context.Context, name string, service, socket bool) (Uni
 	var group errgroup.Group
 	if service {
 		group.Go(func() (err error) {
-			ofService, err = l.properties(ctx, name+serviceSuffix)
+			ofService, err = l.properties(ctx, name+pair.ServiceSuffix)
 			return err
 		})
 	}
 	if socket {
 		group.Go(func() (err error) {
-			ofSocket, err = l.properties(ctx, name+socketSuffix)
+			ofSocket, err = l.properties(ctx, name+pair.SocketSuffix)
 			return err
 		})
 	}
@@ -266,11 +268,11 @@ func (l *link) readLife(ctx context.Context, name string) (Unit, error) {
 	var id, pid any
 	var group errgroup.Group
 	group.Go(func() (err error) {
-		id, err = l.property(ctx, name+serviceSuffix, "Unit", "InvocationID")
+		id, err = l.property(ctx, name+pair.ServiceSuffix, "Unit", "InvocationID")
 		return err
 	})
 	group.Go(func() (err error) {
-		pid, err = l.property(ctx, name+serviceSuffix, "Service", "MainPID")
+		pid, err = l.property(ctx, name+pair.ServiceSuffix, "Service", "MainPID")
 		return err
 	})
 	if err := group.Wait(); err != nil {

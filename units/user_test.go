@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/sendense/backup-agent/units/pair"
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
@@ -57,7 +58,7 @@ func lifeAsUser(t *testing.T) {
 	run(t, "mkdir", own)
 	image := own + "/disk0.qcow2"
 	run(t, "qemu-img", "create", "-q", "-f", "qcow2", image, "16M")
-	s := Spec{
+	s := pair.Spec{
 		Name:          newName(t, m),
 		Argv:          []string{"/usr/bin/qemu-nbd", "--fork", "-t", "-e", "10", "-x", "disk0", "-f", "qcow2", image},
 		ListenAddress: freeAddress(t),

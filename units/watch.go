@@ -221,7 +221,7 @@ func (m *Manager) endInspection(name string) (stale bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.inspected = ""
-	if h := m.hushed[name]; h != nil {
+	if h := m.suppressed[name]; h != nil {
 		h.touched = true
 		return true
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 func next(t testing.TB, events <-chan Event) Event {
@@ -161,7 +163,7 @@ func TestReconnect(t *testing.T) {
 func TestStartWhileBusDies(t *testing.T) {
 	m := open(t)
 	const n = 12
-	specs := make([]Spec, n)
+	specs := make([]pair.Spec, n)
 	errs := make([]error, n)
 	done := make(chan int)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

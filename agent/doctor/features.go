@@ -16,6 +16,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // trialExport is the name that trial images are served under, and trialBytes their size.
@@ -27,7 +28,7 @@ const (
 // A feature of QEMU that is used, with what it costs not to have it.
 type feature struct {
 	name     string
-	io       nbd.IOMode
+	io       qemu.IOMode
 	limit    int64
 	refuse   bool // WRITE_ZEROES
 	required bool
@@ -36,18 +37,18 @@ type feature struct {
 
 var features = []feature{
 	{
-		name: "socket activation", io: nbd.BufferedIO, required: true,
+		name: "socket activation", io: qemu.BufferedIO, required: true,
 		hint: "qemu-nbd must take its socket from systemd (LISTEN_FDS), with --discard, --detect-zeroes and --export-name: install qemu-utils 5.2 or newer",
 	},
 	{
-		name: "aio=io_uring", io: nbd.IOMode{Cache: "writeback", AIO: "io_uring"},
+		name: "aio=io_uring", io: qemu.IOMode{Cache: "writeback", AIO: "io_uring"},
 		hint: "worker threads are used, which is slower: use a kernel that allows io_uring (sysctl kernel.io_uring_disabled=0) and a qemu-nbd built with it",
 	},
 	{
-		name: "throttle filter", io: nbd.BufferedIO, limit: nbd.MinRateLimit, required: true,
+		name: "throttle filter", io: qemu.BufferedIO, limit: qemu.MinRateLimit, required: true,
 		hint: "rate limits need QEMU's throttle driver: install the whole of QEMU's block drivers",
 	},
-	{name: "refusal of WRITE_ZEROES", io: nbd.BufferedIO, refuse: true, required: true, hint: agent.RefusalHint},
+	{name: "refusal of WRITE_ZEROES", io: qemu.BufferedIO, refuse: true, required: true, hint: agent.RefusalHint},
 }
 
 // features tries what is used of QEMU on an image of its own, in a directory for temporary files.
@@ -60,8 +61,8 @@ func (h *host) features(ctx context.Context) []Finding {
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // of files in a directory for temporary ones
 	image := filepath.Join(dir, "trial.qcow2")
-	spec := nbd.ImageSpec{Path: image, SizeBytes: trialBytes, ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true}
-	tools := nbd.Tools{QemuImg: h.config.NBD.QemuImg}
+	spec := qemu.ImageSpec{Path: image, SizeBytes: trialBytes, ClusterBytes: qemu.FullClusterBytes, ExtendedL2: true}
+	tools := qemu.Tools{QemuImg: h.config.NBD.QemuImg}
 	if err := makeTrialImage(ctx, tools, spec); err != nil {
 		return one("features", h.config.NBD.QemuImg).error("extended_l2: "+err.Error(), "install qemu-utils 5.2 or newer")
 	}
@@ -71,7 +72,7 @@ func (h *host) features(ctx context.Context) []Finding {
 		if f.refuse && h.config.SNA.AcceptWriteZeroes {
 			continue
 		}
-		err := serveTrial(ctx, nbd.ServerOptions{
+		err := serveTrial(ctx, qemu.ServerOptions{
 			Binary: h.config.NBD.QemuNBD, Image: image, Export: trialExport, IO: f.io, RateLimit: f.limit, RefuseZeroes: f.refuse, Foreground: true,
 		})
 		switch {
@@ -86,7 +87,7 @@ func (h *host) features(ctx context.Context) []Finding {
 	return append(about.ok("tried and working: "+strings.Join(tried, ", ")), found...)
 }
 
-func makeTrialImage(ctx context.Context, tools nbd.Tools, spec nbd.ImageSpec) error {
+func makeTrialImage(ctx context.Context, tools qemu.Tools, spec qemu.ImageSpec) error {
 	if err := tools.Create(ctx, spec); err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func makeTrialImage(ctx context.Context, tools nbd.Tools, spec nbd.ImageSpec) er
 }
 
 // serveTrial runs qemu-nbd as systemd would, on a listening socket it is handed, and shakes hands with it.
-func serveTrial(ctx context.Context, o nbd.ServerOptions) error {
+func serveTrial(ctx context.Context, o qemu.ServerOptions) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	argv, err := o.Args()

@@ -14,7 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repository"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 const restart = "systemctl daemon-reload; systemctl restart sendense-agent"
@@ -98,13 +98,13 @@ func (h *host) key(ctx context.Context, about subject, id, image string) []Findi
 }
 
 // opens tries a key on the newest image that was made with it.
-func (h *host) opens(ctx context.Context, about subject, id string, secret nbd.Secret, image string) []Finding {
+func (h *host) opens(ctx context.Context, about subject, id string, secret qemu.Secret, image string) []Finding {
 	if image == "" {
 		return about.ok("key " + id + " can be read; there is no restore point to try it on")
 	}
 	err := agent.ImageTools(h.config, h.credential).WithKey(secret).Unlock(ctx, image)
 	switch {
-	case errors.Is(err, nbd.ErrWrongKey):
+	case errors.Is(err, qemu.ErrWrongKey):
 		return about.error(fmt.Sprintf("key %s does not open %s: it is not the key that was used", id, image),
 			"put the key back that was used; a new key needs a new name")
 	case err != nil:

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
 // exportUnits begins the names of the exporters' units.
@@ -34,7 +35,7 @@ func (h *host) ports(ctx context.Context) []Finding {
 	for _, port := range busy {
 		if ours[port] {
 			served++
-		} else if still, err := nbd.Listening(port); err != nil || still {
+		} else if still, err := sockets.Listening(port); err != nil || still {
 			foreign = append(foreign, port)
 		}
 	}
@@ -48,7 +49,7 @@ func (h *host) ports(ctx context.Context) []Finding {
 func listening(r nbd.PortRange) ([]uint16, error) {
 	var busy []uint16
 	for port := int(r.First); port <= int(r.Last); port++ {
-		listens, err := nbd.Listening(uint16(port))
+		listens, err := sockets.Listening(uint16(port))
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +92,7 @@ func foreignPorts(ports []uint16, known bool) []Finding {
 		if i == maxNamed {
 			return append(found, about.error(fmt.Sprintf("and %s more", count(len(ports)-i, "port")), "ss -ltnp shows all listeners")...)
 		}
-		holder := nbd.Listener(port)
+		holder := sockets.Listener(port)
 		if !known {
 			found = append(found, with(about.warn("held by "+holder+", which may be an export: neither systemd nor the daemon could be asked",
 				"mend what is said of bus and daemon, then look again"), "holder", holder)...)
@@ -174,11 +175,11 @@ func (h *host) listener(about subject, address string) []Finding {
 		return about.error(err.Error(), "want ADDRESS:PORT")
 	}
 	port, _ := strconv.ParseUint(text, 10, 16)
-	busy, err := nbd.Listening(uint16(port))
+	busy, err := sockets.Listening(uint16(port))
 	if err != nil {
 		return about.skip(err.Error(), "run as root")
 	}
-	holder := nbd.Listener(uint16(port))
+	holder := sockets.Listener(uint16(port))
 	switch {
 	case !busy && h.daemonErr == nil:
 		return about.error(address+": nobody listens there, although the daemon runs", "restart the daemon: it may run with an older configuration")

@@ -8,16 +8,16 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // leastQEMU is the first version with everything that is used: extended_l2 came last.
 var leastQEMU = [2]int{5, 2}
 
 func (h *host) qemuImg(ctx context.Context) []Finding {
-	version, err := nbd.Tools{QemuImg: h.config.NBD.QemuImg}.Version(ctx)
+	version, err := qemu.Tools{QemuImg: h.config.NBD.QemuImg}.Version(ctx)
 	about := one("qemu-img", h.config.NBD.QemuImg)
-	return append(qemuVersion(about, version, err), confinement(about, nbd.Confined())...)
+	return append(qemuVersion(about, version, err), confinement(about, qemu.Confined())...)
 }
 
 // confinement warns where qemu-img, which reads untrusted images, may read more than the image that it is run for.
@@ -31,7 +31,7 @@ func confinement(about subject, err error) []Finding {
 }
 
 func (h *host) qemuNBD(ctx context.Context) []Finding {
-	version, err := nbd.ServerVersion(ctx, h.config.NBD.QemuNBD)
+	version, err := qemu.ServerVersion(ctx, h.config.NBD.QemuNBD)
 	return qemuVersion(one("qemu-nbd", h.config.NBD.QemuNBD), version, err)
 }
 

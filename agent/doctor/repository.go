@@ -10,7 +10,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repository"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // leastInodes is how many files a repository should still have room for.
@@ -100,7 +100,7 @@ func (h *host) space(repo *repository.Repository) []Finding {
 // ioMode says how images are written here, by the same trial as the agent's.
 func (h *host) ioMode(r config.Repository) []Finding {
 	about := one("io", r.ID)
-	mode, reason, err := nbd.DetectIO(r.Path)
+	mode, reason, err := qemu.DetectIO(r.Path)
 	switch {
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
 		return about.skip("this user may not write there", "run as root")

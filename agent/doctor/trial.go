@@ -18,6 +18,7 @@ import (
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -31,8 +32,8 @@ type trial struct {
 	repository config.Repository
 	name       string // of the unit pair
 	dir, image string
-	mode       nbd.IOMode
-	tools      nbd.Tools
+	mode       qemu.IOMode
+	tools      qemu.Tools
 	keys       []agent.ImageKey // where its backups are encrypted
 }
 
@@ -53,7 +54,7 @@ func (h *host) dataPath(ctx context.Context, r config.Repository) []Finding {
 	_, _ = rand.Read(nonce[:])
 	name := fmt.Sprintf("%s%d-%s", trialPrefix, os.Getpid(), hex.EncodeToString(nonce[:]))
 	dir := filepath.Join(r.Path, "."+name)
-	mode, _, _ := nbd.DetectIO(r.Path) // the check before this one tells
+	mode, _, _ := qemu.DetectIO(r.Path) // the check before this one tells
 	t := trial{
 		host: h, repository: r, name: name, dir: dir, image: filepath.Join(dir, "trial.qcow2"), mode: mode,
 		tools: agent.ImageTools(h.config, h.credential),
@@ -69,7 +70,7 @@ func (h *host) dataPath(ctx context.Context, r config.Repository) []Finding {
 	begin := time.Now()
 	step, hint, err := t.run(ctx)
 	var start *units.StartError
-	if errors.As(err, &start) && nbd.CannotRefuse(strings.Join(start.Journal, "\n")) {
+	if errors.As(err, &start) && qemu.CannotRefuse(strings.Join(start.Journal, "\n")) {
 		hint = agent.RefusalHint
 	}
 	found := about.ok(fmt.Sprintf("an image was made, served in its sandbox (%s), %swritten, flushed, read back and checked in %s",
@@ -117,8 +118,8 @@ func (t trial) makeDir(context.Context) error {
 }
 
 func (t trial) makeImage(ctx context.Context) error {
-	return makeTrialImage(ctx, t.tools, nbd.ImageSpec{
-		Path: t.image, SizeBytes: trialBytes, ClusterBytes: nbd.FullClusterBytes, ExtendedL2: true,
+	return makeTrialImage(ctx, t.tools, qemu.ImageSpec{
+		Path: t.image, SizeBytes: trialBytes, ClusterBytes: qemu.FullClusterBytes, ExtendedL2: true,
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -158,13 +159,13 @@ func (c *comparing) add(kind Kind, vm, id, reason string) {
 }
 
 // manifest reads one, at the pace that is wanted.
-func (c *comparing) manifest(vm, id string) (repository.Manifest, error) {
+func (c *comparing) manifest(vm, id string) (manifest.Manifest, error) {
 	if err := c.ctx.Err(); err != nil {
-		return repository.Manifest{}, err
+		return manifest.Manifest{}, err
 	}
 	if c.pace != nil {
 		if err := c.pace(c.ctx); err != nil {
-			return repository.Manifest{}, err
+			return manifest.Manifest{}, err
 		}
 	}
 	return c.repository.Manifest(vm, id)

@@ -15,6 +15,7 @@ import (
 	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -50,26 +51,26 @@ func (h *hub) open(name string) {
 	h.db = db
 }
 
-func manifest(vm string, second int64, parent *repository.Manifest) repository.Manifest {
+func newManifest(vm string, second int64, parent *manifest.Manifest) manifest.Manifest {
 	file := nbd.ExportName(vm, 0) + ".qcow2"
-	disk := repository.ManifestDisk{
+	disk := manifest.Disk{
 		Key: 2000, CapacityBytes: 1 << 20, File: file, Format: "qcow2", Content: record.WholeDisk,
-		ChangeID: fmt.Sprint("change/", second), Check: repository.ManifestCheck{Result: repository.CheckClean},
+		ChangeID: fmt.Sprint("change/", second), Check: manifest.Check{Result: manifest.CheckClean},
 	}
-	m := repository.Manifest{
-		Version: repository.ManifestVersion, BackupID: nbd.BackupID(vm, second), Type: record.Full, Repository: "main",
-		VM: repository.ManifestVM{Name: vm}, CreatedAt: time.Unix(second, 0), CompletedAt: time.Unix(second+1, 0),
+	m := manifest.Manifest{
+		Version: manifest.Version, BackupID: nbd.BackupID(vm, second), Type: record.Full, Repository: "main",
+		VM: manifest.VM{Name: vm}, CreatedAt: time.Unix(second, 0), CompletedAt: time.Unix(second+1, 0),
 	}
 	if parent != nil {
 		m.Type, m.Parent = record.Incremental, parent.BackupID
 		disk.Content, disk.Change, disk.Backing = record.Changes, record.Same, "../"+parent.BackupID+"/"+file
 	}
-	m.Disks = []repository.ManifestDisk{disk}
+	m.Disks = []manifest.Disk{disk}
 	return m
 }
 
 // publish makes a restore point and leaves the database alone.
-func (h *hub) publish(m repository.Manifest) repository.Manifest {
+func (h *hub) publish(m manifest.Manifest) manifest.Manifest {
 	h.Helper()
 	vm := nbd.DirName(m.VM.Name)
 	must(h.T, h.repo.MakeDir(vm, m.BackupID))
@@ -78,7 +79,7 @@ func (h *hub) publish(m repository.Manifest) repository.Manifest {
 	return m
 }
 
-func (h *hub) record(m repository.Manifest) record.Backup {
+func (h *hub) record(m manifest.Manifest) record.Backup {
 	h.Helper()
 	b := m.Backup("main", h.repo.Dir(nbd.DirName(m.VM.Name), m.BackupID))
 	if added, err := h.db.Import(b); err != nil || !added {
@@ -88,12 +89,12 @@ func (h *hub) record(m repository.Manifest) record.Backup {
 }
 
 // chain makes a full backup and incrementals, recorded.
-func (h *hub) chain(vm string, length int) (chain []repository.Manifest) {
+func (h *hub) chain(vm string, length int) (chain []manifest.Manifest) {
 	h.Helper()
 	for i := range length {
-		m := manifest(vm, 1_700_000_000+int64(i), nil)
+		m := newManifest(vm, 1_700_000_000+int64(i), nil)
 		if i > 0 {
-			m = manifest(vm, 1_700_000_000+int64(i), &chain[i-1])
+			m = newManifest(vm, 1_700_000_000+int64(i), &chain[i-1])
 		}
 		chain = append(chain, h.publish(m))
 		h.record(m)
@@ -102,12 +103,12 @@ func (h *hub) chain(vm string, length int) (chain []repository.Manifest) {
 }
 
 // rewritten puts a restore point on other ground, as a merge does, and leaves the database alone.
-func (h *hub) rewritten(m repository.Manifest, onto *repository.Manifest) repository.Manifest {
+func (h *hub) rewritten(m manifest.Manifest, onto *manifest.Manifest) manifest.Manifest {
 	h.Helper()
 	vm := nbd.DirName(m.VM.Name)
 	must(h.T, h.repo.RemovePoint(vm, m.BackupID))
-	again := manifest(m.VM.Name, m.CreatedAt.Unix(), onto)
-	again.Rewritten = &record.Merged{At: time.Unix(1_800_000_000, 0), Points: 1, Synthetic: onto == nil}
+	again := newManifest(m.VM.Name, m.CreatedAt.Unix(), onto)
+	again.Merge = &record.Merged{At: time.Unix(1_800_000_000, 0), Points: 1, Synthetic: onto == nil}
 	return h.publish(again)
 }
 
@@ -160,8 +161,8 @@ func TestOlderDatabase(t *testing.T) {
 	h.rewritten(chain[2], &chain[0])
 	must(t, h.repo.RemovePoint("vm", chain[1].BackupID))
 	h.rewritten(kept[1], nil)
-	fresh := h.publish(manifest("vm", 1_700_000_100, &chain[3]))
-	other := h.publish(manifest("other", 1_700_000_000, nil))
+	fresh := h.publish(newManifest("vm", 1_700_000_100, &chain[3]))
+	other := h.publish(newManifest("other", 1_700_000_000, nil))
 	must(t, os.WriteFile(filepath.Join(h.dir, "old.db"), old, 0o600))
 	h.open("old.db")
 
@@ -225,7 +226,7 @@ func TestNoDifference(t *testing.T) {
 		},
 	})
 	must(t, err)
-	m := manifest("now", second, nil)
+	m := newManifest("now", second, nil)
 	if m.BackupID != running.ID {
 		t.Fatalf("%s and %s", m.BackupID, running.ID)
 	}
@@ -273,7 +274,7 @@ func TestRepositoryAway(t *testing.T) {
 func TestManyDifferences(t *testing.T) {
 	h := newHub(t)
 	for i := range 30 {
-		h.publish(manifest("vm", 1_700_000_000+int64(i), nil))
+		h.publish(newManifest("vm", 1_700_000_000+int64(i), nil))
 	}
 	c := h.compare()
 	if c.Unrecorded != 30 || len(c.Named) != 20 || c.Points != 30 || c.At.IsZero() {

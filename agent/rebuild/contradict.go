@@ -7,13 +7,13 @@ import (
 	"path/filepath"
 
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
 // contradiction says why a restore point that was found is not what the database knows under its id; nil if it is, or will be: a
 // backup that is active there is completed by the daemon, which finds the manifest. It advises to remove nothing. Two restore
 // points are known to be copies of each other when every image was read, and no image is read here.
-func contradiction(known record.Backup, m repository.Manifest, repositoryID, directory string) error {
+func contradiction(known record.Backup, m manifest.Manifest, repositoryID, directory string) error {
 	switch {
 	case known.Directory != directory:
 		return elsewhere(known, m, directory)
@@ -36,7 +36,7 @@ func errDeleted(id string) error {
 }
 
 // elsewhere says of a restore point that is on record in another directory what is known of the two.
-func elsewhere(known record.Backup, m repository.Manifest, directory string) error {
+func elsewhere(known record.Backup, m manifest.Manifest, directory string) error {
 	found, hereErr := os.Stat(directory)
 	recorded, err := os.Stat(known.Directory)
 	on := fmt.Sprintf("backup %s is on record in %s", known.ID, known.Directory)

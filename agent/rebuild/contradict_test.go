@@ -10,13 +10,14 @@ import (
 	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
 // TestContradictions: what is on record as something else is told of, and nobody is told to remove it.
 func TestContradictions(t *testing.T) {
 	h := newHub(t)
 	whole := h.chain("whole", 1)[0]
-	failed := h.publish(manifest("failed", 1_700_000_000, nil))
+	failed := h.publish(newManifest("failed", 1_700_000_000, nil))
 	b := failed.Backup("main", h.repo.Dir("failed", failed.BackupID))
 	b.State = record.Failed
 	_, err := h.db.Import(b)
@@ -35,12 +36,12 @@ func TestContradictions(t *testing.T) {
 	must(t, h.repo.RemovePoint("strange", strange.BackupID))
 	strange.Disks[0].ChangeID = "of another snapshot"
 	h.publish(strange)
-	unread := h.publish(manifest("unread", 1_700_000_000, nil))
-	path := filepath.Join(h.repo.Dir("unread", unread.BackupID), repository.ManifestName)
+	unread := h.publish(newManifest("unread", 1_700_000_000, nil))
+	path := filepath.Join(h.repo.Dir("unread", unread.BackupID), manifest.FileName)
 	must(t, os.Chmod(path, 0o640))
 	must(t, os.WriteFile(path, []byte("{"), 0o440))
 	without := h.chain("without", 1)[0]
-	must(t, os.Remove(filepath.Join(h.repo.Dir("without", without.BackupID), repository.ManifestName)))
+	must(t, os.Remove(filepath.Join(h.repo.Dir("without", without.BackupID), manifest.FileName)))
 
 	h.finds(map[string]string{
 		"unrecorded " + failed.BackupID:  "on record as failed",

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -20,7 +21,7 @@ import (
 // stays as it is. An error is one of the database and ends the work; what
 // else is not as it should be is a problem in the report.
 func Update(db *store.Store, repositories []*repository.Repository) (*Report, error) {
-	b := &builder{store: db, report: newReport(), newest: map[string]repository.Manifest{}}
+	b := &builder{store: db, report: newReport(), newest: map[string]manifest.Manifest{}}
 	for _, r := range repositories {
 		if err := b.addRepository(r); err != nil {
 			return nil, err
@@ -34,7 +35,7 @@ func Update(db *store.Store, repositories []*repository.Repository) (*Report, er
 type builder struct {
 	store  *store.Store
 	report *Report
-	newest map[string]repository.Manifest // by VM name
+	newest map[string]manifest.Manifest // by VM name
 }
 
 func (b *builder) addRepository(r *repository.Repository) error {
@@ -119,7 +120,7 @@ func (b *builder) addPoint(r *repository.Repository, p repository.Found) error {
 
 // compare says why what was not imported is not what the database knows under its id; nil if it is. Where the record only lacks what a
 // rewriting has changed since, it is corrected.
-func (b *builder) compare(m repository.Manifest, repositoryID, directory string) (why error, corrected bool, err error) {
+func (b *builder) compare(m manifest.Manifest, repositoryID, directory string) (why error, corrected bool, err error) {
 	removed, err := b.store.Removed(m.BackupID)
 	if err != nil {
 		return nil, false, err

@@ -8,12 +8,14 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
 // Found is a restore point as the catalog finds it.
 type Found struct {
 	Path     string // absolute, of its directory
-	Manifest Manifest
+	Manifest manifest.Manifest
 	Whole    bool // every image is there, of it and of all it stands on
 }
 
@@ -111,7 +113,7 @@ func (c *catalog) addPoint(root, vm *os.Root, name string) {
 }
 
 // imagesThere says whether the image of every disk is there, and names those that are not.
-func (c *catalog) imagesThere(dir *os.Root, m Manifest) bool {
+func (c *catalog) imagesThere(dir *os.Root, m manifest.Manifest) bool {
 	whole := true
 	for _, d := range m.Disks {
 		info, err := dir.Lstat(d.File)
@@ -170,7 +172,7 @@ func (c chains) check(f *Found) {
 }
 
 // standsOn says why a restore point cannot stand on its parent, which may be nil.
-func standsOn(m Manifest, parent *Found) error {
+func standsOn(m manifest.Manifest, parent *Found) error {
 	if parent == nil {
 		return fmt.Errorf("its parent %s is not there, or cannot be read: put it back; without it this restore point "+
 			"cannot be restored, so keep it until you know that its parent is lost", m.Parent)
@@ -186,7 +188,7 @@ func standsOn(m Manifest, parent *Found) error {
 	return nil
 }
 
-func hasFile(m Manifest, file string) bool {
+func hasFile(m manifest.Manifest, file string) bool {
 	for _, d := range m.Disks {
 		if d.File == file {
 			return true

@@ -8,23 +8,24 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
 func TestPoints(t *testing.T) {
 	r := newRepository(t, nobody)
-	full := fullManifest("vm", 1_700_000_000)
-	child := incrementalManifest(full, 1_700_000_100)
-	odd := fullManifest("Name with ünïcode/slash", 1_700_000_000)
+	full := manifesttest.Full("vm", 1_700_000_000)
+	child := manifesttest.Incremental(full, 1_700_000_100)
+	odd := manifesttest.Full("Name with ünïcode/slash", 1_700_000_000)
 	var want []string
-	for _, m := range []Manifest{odd, full, child} {
+	for _, m := range []manifest.Manifest{odd, full, child} {
 		_, dir := publish(t, r, m)
 		want = append(want, dir)
 	}
 	// None of these is a restore point, and none is a problem.
-	makeBackup(t, r, fullManifest("vm", 1_700_000_200))
-	makeBackup(t, r, fullManifest("failed", 1_700_000_200))
-	_, err := r.SetAside("failed", fullManifest("failed", 1_700_000_200).BackupID)
+	makeBackup(t, r, manifesttest.Full("vm", 1_700_000_200))
+	makeBackup(t, r, manifesttest.Full("failed", 1_700_000_200))
+	_, err := r.SetAside("failed", manifesttest.Full("failed", 1_700_000_200).BackupID)
 	must(t, err)
 	for _, dir := range []string{"lost+found", "bad\xffname", "empty", "vm/notes"} {
 		must(t, os.MkdirAll(filepath.Join(r.Path, dir), 0o755))
@@ -48,16 +49,16 @@ func TestPoints(t *testing.T) {
 
 // TestPointsProblems: each damage is named, with all that stands on it, and nothing else is lost by it.
 func TestPointsProblems(t *testing.T) {
-	full := fullManifest("vm", 1_700_000_000)
-	child := incrementalManifest(full, 1_700_000_100)
-	grandchild := incrementalManifest(child, 1_700_000_200)
+	full := manifesttest.Full("vm", 1_700_000_000)
+	child := manifesttest.Incremental(full, 1_700_000_100)
+	grandchild := manifesttest.Incremental(child, 1_700_000_200)
 	damages := map[string]struct {
 		damage func(vm string) error
 		whole  int      // restore points of the VM that are still whole
 		want   []string // words of the problems, in their order
 	}{
 		"damaged manifest": {func(vm string) error {
-			path := filepath.Join(vm, full.BackupID, ManifestName)
+			path := filepath.Join(vm, full.BackupID, manifest.FileName)
 			return os.WriteFile(path, []byte("{}"), 0o600)
 		}, 0, []string{"version 0", "parent " + full.BackupID + " is not there", "parent " + child.BackupID + " is not whole"}},
 		"parent is gone": {
@@ -81,13 +82,13 @@ func TestPointsProblems(t *testing.T) {
 			return os.Rename(filepath.Join(vm, grandchild.BackupID), filepath.Join(vm, "copy"))
 		}, 2, []string{"in the directory of copy"}},
 		"manifest is of another VM": {func(vm string) error {
-			m := fullManifest("other", 1_700_000_200)
+			m := manifesttest.Full("other", 1_700_000_200)
 			m.BackupID = grandchild.BackupID
 			text, err := m.Encode()
 			if err != nil {
 				return err
 			}
-			return os.WriteFile(filepath.Join(vm, grandchild.BackupID, ManifestName), text, 0o600)
+			return os.WriteFile(filepath.Join(vm, grandchild.BackupID, manifest.FileName), text, 0o600)
 		}, 2, []string{"belongs in directory other"}},
 		"link in a VM's directory": {
 			func(vm string) error { return os.Symlink(child.BackupID, filepath.Join(vm, "link")) },
@@ -95,28 +96,28 @@ func TestPointsProblems(t *testing.T) {
 			[]string{"symbolic link"},
 		},
 		"ring": {func(vm string) error {
-			m := incrementalManifest(grandchild, 1_700_000_000)
+			m := manifesttest.Incremental(grandchild, 1_700_000_000)
 			text, err := m.Encode()
 			if err != nil {
 				return err
 			}
-			return os.WriteFile(filepath.Join(vm, full.BackupID, ManifestName), text, 0o600)
+			return os.WriteFile(filepath.Join(vm, full.BackupID, manifest.FileName), text, 0o600)
 		}, 0, []string{"not whole", "not whole", "not whole"}},
 		"backing that the parent has not": {func(vm string) error {
 			m := grandchild
-			m.Disks = append([]ManifestDisk(nil), m.Disks...)
+			m.Disks = append([]manifest.Disk(nil), m.Disks...)
 			m.Disks[0].Backing = "../" + child.BackupID + "/other.qcow2"
 			text, err := m.Encode()
 			if err != nil {
 				return err
 			}
-			return os.WriteFile(filepath.Join(vm, m.BackupID, ManifestName), text, 0o600)
+			return os.WriteFile(filepath.Join(vm, m.BackupID, manifest.FileName), text, 0o600)
 		}, 2, []string{"none of its parent's"}},
 	}
 	for name, test := range damages {
 		t.Run(name, func(t *testing.T) {
 			r := newRepository(t, nobody)
-			for _, m := range []Manifest{full, child, grandchild, fullManifest("aa", 1), fullManifest("zz", 1)} {
+			for _, m := range []manifest.Manifest{full, child, grandchild, manifesttest.Full("aa", 1), manifesttest.Full("zz", 1)} {
 				publish(t, r, m)
 			}
 			must(t, test.damage(filepath.Join(r.Path, "vm")))
@@ -153,9 +154,9 @@ func TestPointsUnreadable(t *testing.T) {
 
 	r := newRepository(t, nil)
 	must(t, os.Chown(r.Path, nobody.UID, nobody.GID))
-	publish(t, r, fullManifest("secret", 1)) // of root: the directory of the backup is closed to others
+	publish(t, r, manifesttest.Full("secret", 1)) // of root: the directory of the backup is closed to others
 	asUser(t, nobody, func() {
-		publish(t, r, fullManifest("vm", 1))
+		publish(t, r, manifesttest.Full("vm", 1))
 		must(t, os.Mkdir(filepath.Join(r.Path, "closed"), 0))
 		points, problems, err := r.Points()
 		must(t, err)
@@ -163,34 +164,4 @@ func TestPointsUnreadable(t *testing.T) {
 			t.Errorf("points %v, problems %v", points, problems)
 		}
 	})
-}
-
-// TestBackup: the record that is made of a manifest is what the record of the backup was, but for what only mattered
-// while it ran.
-func TestBackup(t *testing.T) {
-	parent := fullManifest("vm", 1_700_000_000)
-	m := incrementalManifest(parent, 1_700_000_100)
-	const dir = "/new/place/vm/backup-vm-1700000100"
-	want := record.Backup{
-		ID: m.BackupID, Type: record.Incremental, Parent: parent.BackupID, Repository: "moved",
-		RequestID: "request-1", Policy: "gold", Tags: m.Tags, State: record.Completed, Directory: dir, DirectoryMade: true,
-		RemovedDisks: []int{7}, Sequence: m.Sequence, CreatedAt: m.CreatedAt.UTC(), UpdatedAt: m.CompletedAt.UTC(), EndedAt: m.CompletedAt.UTC(),
-		VM:           record.VM{Name: "vm", ContextID: "ctx-1", InventoryPath: "/DC1/vm/vm", VCenter: "dc1", UUID: "4210-1"},
-		RefreshError: "vCenter does not answer", ZeroesRefused: true,
-	}
-	for _, d := range m.Disks {
-		want.VM.Disks = append(want.VM.Disks, record.Disk{
-			ID: d.DiskID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, CapacityBytes: 1 << 30, Label: "Hard disk",
-		})
-		export := strings.TrimSuffix(d.File, ".qcow2")
-		want.Runs = append(want.Runs, record.DiskRun{
-			DiskID: d.DiskID, Key: d.Key, CapacityBytes: 1 << 30, Content: record.Changes, Change: record.Same,
-			Backing: "../" + parent.BackupID + "/" + d.File, IO: "none/io_uring", ExportName: export,
-			Image: dir + "/" + d.File, Complete: true, ChangeID: "52 de/1", ReceivedBytes: 1 << 20, Result: "success",
-			Copied: d.Copied, CopiedWhy: d.CopiedWhy, Order: d.CopyOrder,
-		})
-	}
-	if d := cmp.Diff(want, m.Backup("moved", dir)); d != "" {
-		t.Error(d)
-	}
 }

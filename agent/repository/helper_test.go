@@ -7,11 +7,10 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -55,41 +54,8 @@ func newRepository(t testing.TB, owner *Owner) *Repository {
 	return New("main", path, owner)
 }
 
-// fullManifest describes a full backup of a VM with two disks.
-func fullManifest(vm string, second int64) Manifest {
-	m := Manifest{
-		Version: ManifestVersion, BackupID: nbd.BackupID(vm, second), Type: record.Full, Repository: "main",
-		Policy: "gold", Tags: map[string]string{"why": "<test> & ü"}, RequestID: "request-1",
-		VM:           ManifestVM{Name: vm, ContextID: "ctx-1", InventoryPath: "/DC1/vm/" + vm, VCenter: "dc1", UUID: "4210-1"},
-		RefreshError: "vCenter does not answer", ZeroesRefused: true,
-		Sequence: 1<<32 + 7, CreatedAt: time.Unix(second, 0), CompletedAt: time.Unix(second+60, 5),
-		AgentVersion: "test", QEMUVersion: "7.2.22",
-	}
-	for i := range 2 {
-		m.Disks = append(m.Disks, ManifestDisk{
-			DiskID: i, UnitNumber: i, DeviceKey: 2000 + i, Key: 2000 + i, Label: "Hard disk", CapacityBytes: 1 << 30,
-			File: nbd.ExportName(vm, i) + ".qcow2", Format: "qcow2", Content: record.WholeDisk,
-			Copied: record.CopiedWhole, CopiedWhy: "full backup", CopyOrder: 2 - i,
-			ChangeID: "52 de/1", ReceivedBytes: 1 << 20, AllocatedBytes: 1 << 20,
-			Check: ManifestCheck{Result: CheckRepaired, LeaksRepaired: 1}, IO: "none/io_uring",
-		})
-	}
-	return m
-}
-
-// incrementalManifest describes a backup that stands on another.
-func incrementalManifest(parent Manifest, second int64) Manifest {
-	m := fullManifest(parent.VM.Name, second)
-	m.Type, m.Parent, m.RemovedDisks = record.Incremental, parent.BackupID, []int{7}
-	for i := range m.Disks {
-		d := &m.Disks[i]
-		d.Content, d.Change, d.Backing = record.Changes, record.Same, "../"+parent.BackupID+"/"+d.File
-	}
-	return m
-}
-
 // makeBackup makes the directory and the images of a backup as exporters leave them.
-func makeBackup(t testing.TB, r *Repository, m Manifest) (vm, dir string) {
+func makeBackup(t testing.TB, r *Repository, m manifest.Manifest) (vm, dir string) {
 	t.Helper()
 	vm = nbd.DirName(m.VM.Name)
 	must(t, r.MakeDir(vm, m.BackupID))
@@ -105,7 +71,7 @@ func makeBackup(t testing.TB, r *Repository, m Manifest) (vm, dir string) {
 }
 
 // publish makes a restore point.
-func publish(t testing.TB, r *Repository, m Manifest) (vm, dir string) {
+func publish(t testing.TB, r *Repository, m manifest.Manifest) (vm, dir string) {
 	t.Helper()
 	vm, dir = makeBackup(t, r, m)
 	must(t, r.Publish(vm, m))

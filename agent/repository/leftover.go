@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
 // RemoveEmptyDir removes the directory of a backup if there is nothing in it, and the VM's directory when that was the last
@@ -26,14 +27,14 @@ func (r *Repository) RemoveEmptyDir(vm, backupID string) error {
 }
 
 // Unpublished is a directory that stands where a backup's would, without a manifest.
-type Unpublished struct {
+type Entry struct {
 	VM, BackupID string // the names of the two directories
 	Empty        bool
 }
 
 // Unpublished lists the directories without a manifest: of backups that are under way, and what was left of others.
 // Hidden ones are passed over.
-func (r *Repository) Unpublished() ([]Unpublished, error) {
+func (r *Repository) Unpublished() ([]Entry, error) {
 	root, err := r.open()
 	if err != nil {
 		return nil, r.fail(err)
@@ -43,13 +44,13 @@ func (r *Repository) Unpublished() ([]Unpublished, error) {
 	if err != nil {
 		return nil, r.fail(err)
 	}
-	var list []Unpublished
+	var list []Entry
 	for _, d := range found {
 		if strings.HasPrefix(d.BackupID, ".") {
 			continue
 		}
 		path := d.VM + "/" + d.BackupID
-		if _, err := root.Lstat(path + "/" + ManifestName); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := root.Lstat(path + "/" + manifest.FileName); !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		inside, err := fs.ReadDir(root.FS(), path)
@@ -66,7 +67,7 @@ func (r *Repository) Unpublished() ([]Unpublished, error) {
 }
 
 // twoDeep lists the directories that lie in those of VMs, by the names of both. Hidden VMs are passed over; what goes meanwhile, too.
-func twoDeep(root *os.Root) (list []Unpublished, err error) {
+func twoDeep(root *os.Root) (list []Entry, err error) {
 	vms, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
 		return nil, err
@@ -81,7 +82,7 @@ func twoDeep(root *os.Root) (list []Unpublished, err error) {
 		}
 		for _, d := range inside {
 			if d.IsDir() {
-				list = append(list, Unpublished{VM: vm.Name(), BackupID: d.Name()})
+				list = append(list, Entry{VM: vm.Name(), BackupID: d.Name()})
 			}
 		}
 	}

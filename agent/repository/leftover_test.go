@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
 // TestLeftovers: only what stands where a backup's directory would, without a manifest, is named; only an empty one goes.
@@ -15,13 +17,13 @@ func TestLeftovers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"vm/backup-vm-1/" + ManifestName, "vm/backup-vm-2/x.qcow2", "vm/note"} {
+	for _, name := range []string{"vm/backup-vm-1/" + manifest.FileName, "vm/backup-vm-2/x.qcow2", "vm/note"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	found, err := r.Unpublished()
-	if err != nil || len(found) != 2 || found[0] != (Unpublished{"vm", "backup-vm-2", false}) || found[1] != (Unpublished{"vm", "backup-vm-3", true}) {
+	if err != nil || len(found) != 2 || found[0] != (Entry{"vm", "backup-vm-2", false}) || found[1] != (Entry{"vm", "backup-vm-3", true}) {
 		t.Errorf("%+v, %v", found, err)
 	}
 	for _, id := range []string{"backup-vm-1", "backup-vm-2", "backup-vm-3", "backup-vm-9"} {

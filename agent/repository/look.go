@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
 // A Changed error says that a file of a restore point is not as it was left when the backup finished, in what does not keep QEMU from
@@ -18,7 +20,7 @@ func (e *Changed) Error() string { return e.Path + " " + e.How }
 // size, and that nobody but the agent could write it since. Owner and mode are compared with those of the manifest, which the agent
 // wrote in the same way: where a file system keeps neither, or a repository was copied by another user, both are alike. It is a *Changed
 // for a file that can be read all the same.
-func (r *Repository) LookAt(vm, backupID string, d ManifestDisk) error {
+func (r *Repository) LookAt(vm, backupID string, d manifest.Disk) error {
 	root, err := r.open()
 	if err != nil {
 		return r.fail(err)
@@ -36,7 +38,7 @@ func (r *Repository) LookAt(vm, backupID string, d ManifestDisk) error {
 	if !image.Mode().IsRegular() {
 		return r.fail(notPlain(p.dir, image, "regular file"))
 	}
-	manifest, err := p.dir.Lstat(ManifestName)
+	manifest, err := p.dir.Lstat(manifest.FileName)
 	if err != nil {
 		return r.fail(located(p.dir, err))
 	}
@@ -52,7 +54,7 @@ func (r *Repository) LookAt(vm, backupID string, d ManifestDisk) error {
 	return nil
 }
 
-func changedSize(image fs.FileInfo, d ManifestDisk) error {
+func changedSize(image fs.FileInfo, d manifest.Disk) error {
 	if d.Digest == nil || image.Size() == d.Digest.Bytes {
 		return nil
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/sendense/backup-agent/agent/digest"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
 // TestLookAt: what could have been written by somebody else, is not of its size, or cannot be read by its exporter, is told; what a file
@@ -41,13 +43,13 @@ func TestLookAt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRepository(t, nobody)
-			m := fullManifest("vm", 1_700_000_000)
+			m := manifesttest.Full("vm", 1_700_000_000)
 			vm, dir := makeBackup(t, r, m)
 			image := filepath.Join(dir, m.Disks[0].File)
 			must(t, os.Truncate(image, 4096))
 			m.Disks[0].Digest = &digest.Digest{Algorithm: digest.Algorithm, Value: strings.Repeat("0", 64), Bytes: 4096}
 			must(t, r.Publish(vm, m))
-			must(t, c.change(files{dir, image, filepath.Join(dir, ManifestName)}))
+			must(t, c.change(files{dir, image, filepath.Join(dir, manifest.FileName)}))
 			err := r.LookAt(vm, m.BackupID, m.Disks[0])
 			var changed *Changed
 			switch found := errors.As(err, &changed); {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -118,7 +119,7 @@ func exchange(dir *os.Root, a, b string) error {
 // SealMerge makes a restore point of the directory that is to take another's place, as Publish does, and brings it to the disk
 // with all it holds. The images of linked are the old directory's own, which are as good as they were. Nothing stands there yet
 // that anybody looks for.
-func (r *Repository) SealMerge(vm string, m Manifest, linked []string) error {
+func (r *Repository) SealMerge(vm string, m manifest.Manifest, linked []string) error {
 	text, err := m.Encode()
 	if err != nil {
 		return r.fail(err)
@@ -151,14 +152,14 @@ func (r *Repository) SealMerge(vm string, m Manifest, linked []string) error {
 }
 
 // sealing lists the steps of a publication in a directory that has its manifest only when it is whole.
-func (r *Repository) sealing(p *place, m Manifest, text []byte) []step {
+func (r *Repository) sealing(p *place, m manifest.Manifest, text []byte) []step {
 	steps := []step{{"looking for a manifest", func() error { return r.discardForged(p.dir) }}}
 	for _, d := range m.Disks {
 		steps = append(steps, step{"sealing an image", func() error { return r.sealImage(p.dir, d.File) }})
 	}
 	return append(steps,
 		step{"writing the manifest", func() error { return writeManifest(p.dir, text) }},
-		step{"naming the manifest", func() error { return located(p.dir, p.dir.Rename(ManifestName+newSuffix, ManifestName)) }},
+		step{"naming the manifest", func() error { return located(p.dir, p.dir.Rename(manifest.FileName+newSuffix, manifest.FileName)) }},
 		step{"syncing the directory", func() error { return syncDir(p.dir) }},
 	)
 }
@@ -188,12 +189,12 @@ func link(from, to *os.Root, name string) error {
 
 // SwapMerge has a sealed directory take the place of the restore point's, in one step: whoever looks finds the old one or the
 // new one, each whole. Then the old one has the other's name, for RemoveMerge.
-func (r *Repository) SwapMerge(vm string, m Manifest) error {
+func (r *Repository) CommitMerge(vm string, m manifest.Manifest) error {
 	return r.fail(r.inMerge(vm, m.BackupID, func(dir, merge *os.Root) error {
 		if want := nbd.DirName(m.VM.Name); filepath.Base(dir.Name()) != want {
 			return fmt.Errorf("manifest of %s: vm %q belongs in directory %s", m.BackupID, m.VM.Name, want)
 		}
-		if _, err := merge.Lstat(ManifestName); err != nil {
+		if _, err := merge.Lstat(manifest.FileName); err != nil {
 			return located(merge, err)
 		}
 		old, err := enter(dir, m.BackupID) // a directory of its own, and no link
@@ -269,7 +270,7 @@ func (r *Repository) removeMerge(vm, backupID string) error {
 }
 
 // Merges lists the directories that were to take the place of restore points, or whose place was taken.
-func (r *Repository) Merges() ([]Unpublished, error) {
+func (r *Repository) Merges() ([]Entry, error) {
 	root, err := r.open()
 	if err != nil {
 		return nil, r.fail(err)
@@ -279,11 +280,11 @@ func (r *Repository) Merges() ([]Unpublished, error) {
 	if err != nil {
 		return nil, r.fail(err)
 	}
-	var list []Unpublished
+	var list []Entry
 	for _, d := range found {
 		id, ours := strings.CutPrefix(d.BackupID, mergePrefix)
-		if ours && plainName.MatchString(d.VM) && plainName.MatchString(id) {
-			list = append(list, Unpublished{VM: d.VM, BackupID: id})
+		if ours && manifest.PlainName(d.VM) && manifest.PlainName(id) {
+			list = append(list, Entry{VM: d.VM, BackupID: id})
 		}
 	}
 	return list, nil

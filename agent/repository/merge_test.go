@@ -9,10 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
 // merge puts images of new content into the directory that is to take a restore point's place, as qemu-img does.
-func merge(t *testing.T, r *Repository, m Manifest, files ...string) {
+func merge(t *testing.T, r *Repository, m manifest.Manifest, files ...string) {
 	t.Helper()
 	must(t, r.MakeMerge("vm", m.BackupID))
 	for _, file := range files {
@@ -23,24 +25,24 @@ func merge(t *testing.T, r *Repository, m Manifest, files ...string) {
 // TestMergeTakesThePlace: the new directory takes the old one's place as a restore point like any other, with the images that
 // stay; the old one is left for removal, and goes.
 func TestMergeTakesThePlace(t *testing.T) {
-	r, m := newRepository(t, nobody), fullManifest("vm", 1_700_000_000)
+	r, m := newRepository(t, nobody), manifesttest.Full("vm", 1_700_000_000)
 	publish(t, r, m)
 	dir := r.Dir("vm", m.BackupID)
 	kept, err := os.ReadFile(filepath.Join(dir, m.Disks[1].File))
 	must(t, err)
 	after := m
-	after.Rewritten = &record.Merged{At: m.CreatedAt, Synthetic: true, Points: 2}
+	after.Merge = &record.Merged{At: m.CreatedAt, Synthetic: true, Points: 2}
 	merge(t, r, m, m.Disks[0].File)
-	if got, err := r.Manifest("vm", m.BackupID); err != nil || got.Rewritten != nil {
+	if got, err := r.Manifest("vm", m.BackupID); err != nil || got.Merge != nil {
 		t.Errorf("before anything is exchanged: %+v, %v", got, err)
 	}
 	must(t, r.SealMerge("vm", after, []string{m.Disks[1].File}))
-	must(t, r.SwapMerge("vm", after))
+	must(t, r.CommitMerge("vm", after))
 	got, err := r.Manifest("vm", m.BackupID)
-	if w := got.Rewritten; err != nil || w == nil || !w.At.Equal(after.Rewritten.At) || !w.Synthetic || w.Points != 2 {
+	if w := got.Merge; err != nil || w == nil || !w.At.Equal(after.Merge.At) || !w.Synthetic || w.Points != 2 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if list, err := r.Merges(); err != nil || len(list) != 1 || list[0] != (Unpublished{VM: "vm", BackupID: m.BackupID}) {
+	if list, err := r.Merges(); err != nil || len(list) != 1 || list[0] != (Entry{VM: "vm", BackupID: m.BackupID}) {
 		t.Errorf("%+v, %v", list, err)
 	}
 	must(t, r.RemoveMerge("vm", m.BackupID))
@@ -61,7 +63,7 @@ func TestMergeTakesThePlace(t *testing.T) {
 
 // TestMergeFollowsNoLink: a link in the place of any directory or image that a merge has to do with is refused.
 func TestMergeFollowsNoLink(t *testing.T) {
-	m := fullManifest("vm", 1_700_000_000)
+	m := manifesttest.Full("vm", 1_700_000_000)
 	for name, attack := range map[string]func(t *testing.T, r *Repository, outside string){
 		"of the new directory": func(t *testing.T, r *Repository, outside string) {
 			must(t, os.Rename(r.MergeDir("vm", m.BackupID), filepath.Join(outside, "new")))
@@ -85,7 +87,7 @@ func TestMergeFollowsNoLink(t *testing.T) {
 			before := tree(t, outside)
 			err := r.SealMerge("vm", m, []string{m.Disks[1].File})
 			if err == nil {
-				err = r.SwapMerge("vm", m)
+				err = r.CommitMerge("vm", m)
 			}
 			wantError(t, err, "symbolic link")
 			_ = r.RemoveMerge("vm", m.BackupID)
@@ -103,7 +105,7 @@ func TestRemoveFollowsNoLink(t *testing.T) {
 	precious := filepath.Join(outside, "precious")
 	must(t, os.WriteFile(precious, []byte("x"), 0o640))
 	before := tree(t, outside)
-	m := fullManifest("vm", 1_700_000_000)
+	m := manifesttest.Full("vm", 1_700_000_000)
 
 	t.Run("links within", func(t *testing.T) {
 		r := newRepository(t, nil)
@@ -143,7 +145,7 @@ func TestRemoveFollowsNoLink(t *testing.T) {
 }
 
 // exchangeWhile removes a restore point while somebody exchanges its directory, and one in it, for links, as fast as can be.
-func exchangeWhile(t *testing.T, outside string, m Manifest) {
+func exchangeWhile(t *testing.T, outside string, m manifest.Manifest) {
 	t.Helper()
 	r := New("main", t.TempDir(), nil)
 	publish(t, r, m)

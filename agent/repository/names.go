@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
 // ErrEmpty says that there is nothing at all in a repository: a mount point looks so on which nothing is mounted.
@@ -51,7 +53,7 @@ func (r *Repository) Names(vm string) ([]string, error) {
 func plainDirectories(entries []os.DirEntry) []string {
 	var names []string
 	for _, e := range entries {
-		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") && plainName.MatchString(e.Name()) {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") && manifest.PlainName(e.Name()) {
 			names = append(names, e.Name())
 		}
 	}

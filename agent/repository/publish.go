@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -16,7 +17,7 @@ const newSuffix = ".new"
 // Publish makes the directory of a backup a restore point: the images are made read-only and brought to the disk, then
 // the manifest is written beside and renamed. The rename is the commit. Publish may be called again after a crash
 // anywhere in it; a manifest that stands is never replaced.
-func (r *Repository) Publish(vm string, m Manifest) error {
+func (r *Repository) Publish(vm string, m manifest.Manifest) error {
 	text, err := m.Encode()
 	if err != nil {
 		return r.fail(err)
@@ -54,7 +55,7 @@ type step struct {
 
 // publication lists the steps that make a directory a restore point. Once the directory is the agent's, nobody else can
 // put anything in it; from there on its names are looked at.
-func (r *Repository) publication(p *place, m Manifest, text []byte) []step {
+func (r *Repository) publication(p *place, m manifest.Manifest, text []byte) []step {
 	steps := []step{
 		{"taking the directory from the exporters' user", func() error { return r.take(p.dir) }},
 		{"looking for a manifest", func() error { return r.discardForged(p.dir) }},
@@ -70,7 +71,7 @@ func (r *Repository) publication(p *place, m Manifest, text []byte) []step {
 		// What leads to the manifest is on the disk before the manifest can be found.
 		step{"syncing the directories", func() error { return errors.Join(syncDir(p.dir), syncDir(p.vm), syncDir(p.root)) }},
 		step{"committing the manifest", func() error {
-			return located(p.dir, p.dir.Rename(ManifestName+newSuffix, ManifestName))
+			return located(p.dir, p.dir.Rename(manifest.FileName+newSuffix, manifest.FileName))
 		}},
 		step{"syncing the directory", func() error { return syncDir(p.dir) }},
 	)
@@ -97,16 +98,16 @@ func (r *Repository) take(dir *os.Root) error {
 // discardForged removes a manifest that the exporters' user made. One that the agent made and cannot read now is not
 // for a program to replace.
 func (r *Repository) discardForged(dir *os.Root) error {
-	info, err := dir.Lstat(ManifestName)
+	info, err := dir.Lstat(manifest.FileName)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return located(dir, err)
 	case !r.forged(info):
-		return fmt.Errorf("%s/%s is there already and cannot be read: look at it, and move it away", dir.Name(), ManifestName)
+		return fmt.Errorf("%s/%s is there already and cannot be read: look at it, and move it away", dir.Name(), manifest.FileName)
 	}
-	return located(dir, dir.RemoveAll(ManifestName))
+	return located(dir, dir.RemoveAll(manifest.FileName))
 }
 
 // forged says whether what stands in the manifest's place belongs to the exporters' user, who never writes one.
@@ -141,7 +142,7 @@ func (r *Repository) sealImage(dir *os.Root, name string) error {
 
 // writeManifest writes the manifest beside its place.
 func writeManifest(dir *os.Root, text []byte) error {
-	const name = ManifestName + newSuffix
+	const name = manifest.FileName + newSuffix
 	if err := dir.RemoveAll(name); err != nil { // of a crash, or not ours
 		return located(dir, err)
 	}

@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -19,14 +21,14 @@ func TestPublish(t *testing.T) {
 	for name, owner := range owners {
 		t.Run(name, func(t *testing.T) {
 			r := newRepository(t, owner)
-			m := fullManifest("vm", 1_700_000_000)
+			m := manifesttest.Full("vm", 1_700_000_000)
 			vm, dir := makeBackup(t, r, m)
 			_, err := r.Manifest(vm, m.BackupID)
 			wantIs(t, err, ErrNoManifest)
 			must(t, r.Publish(vm, m))
 			got, err := r.Manifest(vm, m.BackupID)
 			must(t, err)
-			if got.BackupID != m.BackupID || exists(filepath.Join(dir, ManifestName+newSuffix)) {
+			if got.BackupID != m.BackupID || exists(filepath.Join(dir, manifest.FileName+newSuffix)) {
 				t.Errorf("manifest %+v", got)
 			}
 		})
@@ -40,7 +42,7 @@ func TestPublishRepeated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for done := 0; ; done++ {
 				r := newRepository(t, owner)
-				m := fullManifest("vm", 1_700_000_000)
+				m := manifesttest.Full("vm", 1_700_000_000)
 				vm, dir := makeBackup(t, r, m)
 				steps := runSteps(t, r, vm, m, done)
 				_, err := r.Manifest(vm, m.BackupID)
@@ -66,7 +68,7 @@ func TestUndoUnpublished(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for done := 0; ; done++ {
 				r := newRepository(t, owner)
-				removed, kept := fullManifest("vm", 1_700_000_000), fullManifest("vm", 1_700_000_001)
+				removed, kept := manifesttest.Full("vm", 1_700_000_000), manifesttest.Full("vm", 1_700_000_001)
 				vm, _ := makeBackup(t, r, removed)
 				makeBackup(t, r, kept)
 				steps := runSteps(t, r, vm, removed, done)
@@ -89,7 +91,7 @@ func TestUndoUnpublished(t *testing.T) {
 }
 
 // runSteps does the first steps of a publication and returns all of them.
-func runSteps(t *testing.T, r *Repository, vm string, m Manifest, n int) []step {
+func runSteps(t *testing.T, r *Repository, vm string, m manifest.Manifest, n int) []step {
 	t.Helper()
 	text, err := m.Encode()
 	must(t, err)
@@ -117,7 +119,7 @@ func commitStep(t *testing.T, steps []step) int {
 	return 0
 }
 
-func wantSealed(t *testing.T, r *Repository, dir string, m Manifest) {
+func wantSealed(t *testing.T, r *Repository, dir string, m manifest.Manifest) {
 	t.Helper()
 	uid, gid, mode := os.Geteuid(), os.Getegid(), os.FileMode(0o700)
 	if r.owner != nil {
@@ -127,13 +129,13 @@ func wantSealed(t *testing.T, r *Repository, dir string, m Manifest) {
 	for _, d := range m.Disks {
 		wantMode(t, filepath.Join(dir, d.File), uid, gid, 0o440)
 	}
-	wantMode(t, filepath.Join(dir, ManifestName), uid, os.Getegid(), 0o440)
+	wantMode(t, filepath.Join(dir, manifest.FileName), uid, os.Getegid(), 0o440)
 }
 
 // TestSealed: to the exporters' user a restore point is there to be read.
 func TestSealed(t *testing.T) {
 	r := newRepository(t, nobody)
-	m := fullManifest("vm", 1_700_000_000)
+	m := manifesttest.Full("vm", 1_700_000_000)
 	_, dir := makeBackup(t, r, m)
 	image := filepath.Join(dir, m.Disks[0].File)
 	asUser(t, nobody, func() { // as an exporter writes
@@ -148,8 +150,8 @@ func TestSealed(t *testing.T) {
 			"writing an image":      os.WriteFile(image, []byte("x"), 0o600),
 			"changing its mode":     os.Chmod(image, 0o666),
 			"removing an image":     os.Remove(image),
-			"reading the manifest":  func() error { _, err := os.ReadFile(filepath.Join(dir, ManifestName)); return err }(),
-			"removing the manifest": os.Remove(filepath.Join(dir, ManifestName)),
+			"reading the manifest":  func() error { _, err := os.ReadFile(filepath.Join(dir, manifest.FileName)); return err }(),
+			"removing the manifest": os.Remove(filepath.Join(dir, manifest.FileName)),
 			"adding a file":         os.WriteFile(filepath.Join(dir, "x"), nil, 0o600),
 			"changing the dir":      os.Chmod(dir, 0o777),
 			"moving the dir":        os.Rename(dir, dir+"2"),
@@ -163,7 +165,7 @@ func TestSealed(t *testing.T) {
 
 // TestForgedManifest: until it is published the directory is the exporters' user's, who may put anything there.
 func TestForgedManifest(t *testing.T) {
-	m := fullManifest("vm", 1_700_000_000)
+	m := manifesttest.Full("vm", 1_700_000_000)
 	text, err := m.Encode()
 	must(t, err)
 	for name, forge := range map[string]func(path string) error{
@@ -173,7 +175,7 @@ func TestForgedManifest(t *testing.T) {
 		"dangling link":       func(path string) error { return os.Symlink("nowhere", path) },
 		"link to a directory": func(path string) error { return os.Symlink("/etc", path) },
 	} {
-		for _, file := range []string{ManifestName, ManifestName + newSuffix} {
+		for _, file := range []string{manifest.FileName, manifest.FileName + newSuffix} {
 			t.Run(name+" as "+file, func(t *testing.T) {
 				r := newRepository(t, nobody)
 				vm, dir := makeBackup(t, r, m)
@@ -191,14 +193,14 @@ func TestForgedManifest(t *testing.T) {
 		t.Run(name+", removed", func(t *testing.T) {
 			r := newRepository(t, nobody)
 			vm, dir := makeBackup(t, r, m)
-			asUser(t, nobody, func() { must(t, forge(filepath.Join(dir, ManifestName))) })
+			asUser(t, nobody, func() { must(t, forge(filepath.Join(dir, manifest.FileName))) })
 			must(t, r.RemoveDir(vm, m.BackupID))
 		})
 	}
 }
 
 func TestPublishRefuses(t *testing.T) {
-	m := fullManifest("vm", 1_700_000_000)
+	m := manifesttest.Full("vm", 1_700_000_000)
 	tests := map[string]struct {
 		spoil func(dir string) error
 		want  string
@@ -213,7 +215,7 @@ func TestPublishRefuses(t *testing.T) {
 			return errors.Join(os.Remove(path), unix.Mkfifo(path, 0o600))
 		}, "regular file"},
 		"unreadable manifest of its own": {func(dir string) error {
-			return os.WriteFile(filepath.Join(dir, ManifestName), []byte("{"), 0o600)
+			return os.WriteFile(filepath.Join(dir, manifest.FileName), []byte("{"), 0o600)
 		}, "move it away"},
 		"no directory": {os.RemoveAll, "no such file"},
 	}
@@ -232,7 +234,7 @@ func TestPublishRefuses(t *testing.T) {
 		wantError(t, newRepository(t, nil).Publish("other", m), "belongs in directory vm")
 	})
 	t.Run("bad manifest", func(t *testing.T) {
-		bad := fullManifest("vm", 1_700_000_000)
+		bad := manifesttest.Full("vm", 1_700_000_000)
 		bad.Disks = nil
 		wantError(t, newRepository(t, nil).Publish("vm", bad), "disks")
 	})

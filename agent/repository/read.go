@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/sendense/backup-agent/agent/digest"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -16,10 +17,10 @@ import (
 var ErrNoManifest = errors.New("no manifest")
 
 // Manifest reads the manifest of a backup. ErrNoManifest says that the directory is there, or not, without one.
-func (r *Repository) Manifest(vm, backupID string) (Manifest, error) {
+func (r *Repository) Manifest(vm, backupID string) (manifest.Manifest, error) {
 	root, err := r.open()
 	if err != nil {
-		return Manifest{}, r.fail(err)
+		return manifest.Manifest{}, r.fail(err)
 	}
 	defer root.Close()
 	p, err := r.enter(root, vm, backupID)
@@ -27,7 +28,7 @@ func (r *Repository) Manifest(vm, backupID string) (Manifest, error) {
 		err = fmt.Errorf("%s: %w", r.Dir(vm, backupID), ErrNoManifest)
 	}
 	if err != nil {
-		return Manifest{}, r.fail(err)
+		return manifest.Manifest{}, r.fail(err)
 	}
 	defer p.close()
 	m, err := r.read(p)
@@ -35,36 +36,36 @@ func (r *Repository) Manifest(vm, backupID string) (Manifest, error) {
 }
 
 // read reads the manifest of an open directory, and looks that it belongs there.
-func (r *Repository) read(p *place) (Manifest, error) {
-	path := filepath.Join(p.dir.Name(), ManifestName)
-	info, err := p.dir.Lstat(ManifestName)
+func (r *Repository) read(p *place) (manifest.Manifest, error) {
+	path := filepath.Join(p.dir.Name(), manifest.FileName)
+	info, err := p.dir.Lstat(manifest.FileName)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Manifest{}, fmt.Errorf("%s: %w", p.dir.Name(), ErrNoManifest)
+		return manifest.Manifest{}, fmt.Errorf("%s: %w", p.dir.Name(), ErrNoManifest)
 	case err != nil:
-		return Manifest{}, located(p.dir, err)
+		return manifest.Manifest{}, located(p.dir, err)
 	case r.forged(info):
-		return Manifest{}, fmt.Errorf("%s: belongs to the exporters' user (uid %d), so the agent did not write it", path, r.owner.UID)
+		return manifest.Manifest{}, fmt.Errorf("%s: belongs to the exporters' user (uid %d), so the agent did not write it", path, r.owner.UID)
 	}
-	f, err := openRegular(p.dir, ManifestName)
+	f, err := openRegular(p.dir, manifest.FileName)
 	if err != nil {
-		return Manifest{}, err
+		return manifest.Manifest{}, err
 	}
 	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxManifestBytes+1))
+	text, err := io.ReadAll(io.LimitReader(f, manifest.MaxBytes+1))
 	if err != nil {
-		return Manifest{}, err
+		return manifest.Manifest{}, err
 	}
-	m, err := DecodeManifest(text)
+	m, err := manifest.Decode(text)
 	if err != nil {
-		return Manifest{}, fmt.Errorf("%s: %w", path, err)
+		return manifest.Manifest{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if id := filepath.Base(p.dir.Name()); m.BackupID != id {
-		return Manifest{}, fmt.Errorf("%s: is the manifest of %s, in the directory of %s: give the directory its name back",
+		return manifest.Manifest{}, fmt.Errorf("%s: is the manifest of %s, in the directory of %s: give the directory its name back",
 			path, m.BackupID, id)
 	}
 	if vm, want := filepath.Base(p.vm.Name()), nbd.DirName(m.VM.Name); vm != want {
-		return Manifest{}, fmt.Errorf("%s: is of vm %q, which belongs in directory %s, not %s: move it there",
+		return manifest.Manifest{}, fmt.Errorf("%s: is of vm %q, which belongs in directory %s, not %s: move it there",
 			path, m.VM.Name, want, vm)
 	}
 	return m, nil

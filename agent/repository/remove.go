@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
 // ErrRestorePoint refuses to remove, as the remains of a failed backup, what is a restore point.
@@ -87,7 +88,7 @@ func (r *Repository) unpublish(dir *os.Root, allowed bool) error {
 		return err
 	}
 	failpoint.Reach("remove: before the manifest")
-	if err := dir.RemoveAll(ManifestName); err != nil {
+	if err := dir.RemoveAll(manifest.FileName); err != nil {
 		return located(dir, err)
 	}
 	failpoint.Reach("remove: manifest removed, not synced")
@@ -96,7 +97,7 @@ func (r *Repository) unpublish(dir *os.Root, allowed bool) error {
 
 // published says whether anything stands in the manifest's place that the agent may have put there, readable or not.
 func (r *Repository) published(dir *os.Root) (bool, error) {
-	info, err := dir.Lstat(ManifestName)
+	info, err := dir.Lstat(manifest.FileName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

@@ -6,6 +6,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
 func TestMakeDir(t *testing.T) {
@@ -46,7 +49,7 @@ func TestRemoveDir(t *testing.T) {
 	for name, owner := range owners {
 		t.Run(name, func(t *testing.T) {
 			r := newRepository(t, owner)
-			one, two := fullManifest("vm", 1_700_000_000), fullManifest("vm", 1_700_000_001)
+			one, two := manifesttest.Full("vm", 1_700_000_000), manifesttest.Full("vm", 1_700_000_001)
 			makeBackup(t, r, one)
 			_, dir := publish(t, r, two)
 			for range 2 {
@@ -67,9 +70,9 @@ func TestRemoveDir(t *testing.T) {
 // TestRemoveUnreadable: a manifest that cannot be read may be the manifest of a restore point.
 func TestRemoveUnreadable(t *testing.T) {
 	r := newRepository(t, nobody)
-	m := fullManifest("vm", 1_700_000_000)
+	m := manifesttest.Full("vm", 1_700_000_000)
 	_, dir := makeBackup(t, r, m)
-	must(t, os.WriteFile(filepath.Join(dir, ManifestName), []byte("{"), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, manifest.FileName), []byte("{"), 0o600))
 	wantIs(t, r.RemoveDir("vm", m.BackupID), ErrRestorePoint)
 	must(t, r.RemovePoint("vm", m.BackupID))
 }
@@ -77,9 +80,9 @@ func TestRemoveUnreadable(t *testing.T) {
 // TestRemoveAfterCrash: a restore point goes manifest first, and the rest goes with the next call.
 func TestRemoveAfterCrash(t *testing.T) {
 	r := newRepository(t, nobody)
-	m := fullManifest("vm", 1_700_000_000)
+	m := manifesttest.Full("vm", 1_700_000_000)
 	_, dir := publish(t, r, m)
-	must(t, os.Remove(filepath.Join(dir, ManifestName)))
+	must(t, os.Remove(filepath.Join(dir, manifest.FileName)))
 	must(t, os.Remove(filepath.Join(dir, m.Disks[0].File)))
 	must(t, r.RemovePoint("vm", m.BackupID))
 	if exists(dir) {
@@ -93,8 +96,8 @@ func TestWithoutRoot(t *testing.T) {
 	must(t, os.Chown(r.Path, nobody.UID, nobody.GID))
 	asUser(t, nobody, func() {
 		for i, readOnly := range []os.FileMode{0o700, 0o550, 0} {
-			failed, point := fullManifest("vm", int64(1+2*i)), fullManifest("vm", int64(2+2*i))
-			kept := fullManifest("vm", int64(100+i))
+			failed, point := manifesttest.Full("vm", int64(1+2*i)), manifesttest.Full("vm", int64(2+2*i))
+			kept := manifesttest.Full("vm", int64(100+i))
 			_, failedDir := makeBackup(t, r, failed)
 			_, keptDir := makeBackup(t, r, kept)
 			_, pointDir := publish(t, r, point)
@@ -151,7 +154,7 @@ func TestMakeWhileRemoving(t *testing.T) {
 
 func TestSetAside(t *testing.T) {
 	r := newRepository(t, nobody)
-	m, other := fullManifest("vm", 1_700_000_000), fullManifest("vm", 1_700_000_001)
+	m, other := manifesttest.Full("vm", 1_700_000_000), manifesttest.Full("vm", 1_700_000_001)
 	makeBackup(t, r, m)
 	want := filepath.Join(r.Path, ".failed", "vm", m.BackupID)
 	for range 2 { // the second time as after a crash

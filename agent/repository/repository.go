@@ -23,11 +23,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
 
 	"github.com/sendense/backup-agent/agent/failpoint"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/overlap"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // Owner is the user and group that the directories of backups are given to.
@@ -40,13 +41,13 @@ type Repository struct {
 	Path  string // absolute
 	owner *Owner
 
-	together *together // nil: it is alone
+	guard *overlap.Guard // nil: it is alone
 
 	dirs sync.Mutex // held while the directory of a VM is made or removed
 
 	mu  sync.Mutex
-	io  *nbd.IOMode // detected once it worked
-	why string      // no better mode works here; "" for the best
+	io  *qemu.IOMode // detected once it worked
+	why string       // no better mode works here; "" for the best
 }
 
 // New describes a repository; it does not touch the disk. A nil owner leaves new directories with the agent's user.
@@ -125,14 +126,14 @@ func makeDir(root *os.Root, name string, mode fs.FileMode) (*os.Root, error) {
 	return dir, nil
 }
 
-// open opens the repository. Its own path may hold symbolic links: it is the administrator's. One that is another one's directory
-// is not opened.
+// open opens the repository. Its own path may hold symbolic links: it is the administrator's. A repository whose directory is
+// another one's is not opened.
 func (r *Repository) open() (*os.Root, error) {
 	root, err := os.OpenRoot(r.Path)
-	if err != nil || r.together == nil {
-		return root, err
+	if err != nil {
+		return nil, err
 	}
-	if err := r.together.check(r.Place(), root); err != nil {
+	if err := r.checkApart(root); err != nil {
 		_ = root.Close()
 		return nil, err
 	}
@@ -147,15 +148,11 @@ func (r *Repository) fail(err error) error {
 	return fmt.Errorf("repository %s: %w", r.ID, err)
 }
 
-// plainName is what names of directories and images are made of. None begins with a dot, so that none is hidden or
-// leads upwards.
-var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$`)
-
 func checkNames(vm, backupID string) error {
-	if !plainName.MatchString(vm) {
+	if !manifest.PlainName(vm) {
 		return fmt.Errorf("directory of a vm %q: want 1 to 255 of A-Z a-z 0-9 . _ -, as nbd.DirName makes it", vm)
 	}
-	if !plainName.MatchString(backupID) {
+	if !manifest.PlainName(backupID) {
 		return fmt.Errorf("backup_id %q: want 1 to 255 of A-Z a-z 0-9 . _ -, and no . or - first", backupID)
 	}
 	return nil
@@ -163,20 +160,20 @@ func checkNames(vm, backupID string) error {
 
 // IOMode says which of QEMU's cache and aio modes work in this repository. It is measured once, by writing a small
 // file, and remembered from then on.
-func (r *Repository) IOMode() (nbd.IOMode, error) {
+func (r *Repository) IOMode() (qemu.IOMode, error) {
 	mode, _, err := r.DetectIO()
 	return mode, err
 }
 
 // DetectIO is IOMode with the reason, for people, why no faster mode is used; "" for the fastest.
-func (r *Repository) DetectIO() (mode nbd.IOMode, reason string, err error) {
+func (r *Repository) DetectIO() (mode qemu.IOMode, reason string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.io != nil {
 		return *r.io, r.why, nil
 	}
-	if mode, reason, err = nbd.DetectIO(r.Path); err != nil {
-		return nbd.IOMode{}, "", r.fail(err)
+	if mode, reason, err = qemu.DetectIO(r.Path); err != nil {
+		return qemu.IOMode{}, "", r.fail(err)
 	}
 	r.io, r.why = &mode, reason
 	return mode, reason, nil

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
 // scratchDir holds the overlays that writable restores write to. Its dot keeps it out of the catalog and apart from every
@@ -78,7 +79,7 @@ func (r *Repository) Scratch() ([]string, error) {
 	}
 	var ids []string
 	for _, e := range entries {
-		if e.IsDir() && plainName.MatchString(e.Name()) {
+		if e.IsDir() && manifest.PlainName(e.Name()) {
 			ids = append(ids, e.Name())
 		}
 	}

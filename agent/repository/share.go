@@ -5,11 +5,12 @@ import (
 	"syscall"
 
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
 // Share lets the exporters' group read a restore point, as Publish did. It changes something only where that group has
 // another number than it had then: the agent was installed anew, or the repository comes from another host.
-func (r *Repository) Share(vm string, m Manifest) error {
+func (r *Repository) Share(vm string, m manifest.Manifest) error {
 	if r.owner == nil {
 		return nil
 	}

@@ -4,12 +4,14 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
 // TestShare: the exporters' group has another number than when the restore point was made, and must be able to read it.
 func TestShare(t *testing.T) {
 	then := newRepository(t, nobody)
-	m := fullManifest("vm", 1_700_000_000)
+	m := manifesttest.Full("vm", 1_700_000_000)
 	vm, dir := publish(t, then, m)
 	now := New(then.ID, then.Path, &Owner{UID: 65000, GID: 65001})
 	image := filepath.Join(dir, m.Disks[1].File)
@@ -37,7 +39,7 @@ func TestShare(t *testing.T) {
 // TestShareLink: what stands in an image's place is not followed.
 func TestShareLink(t *testing.T) {
 	r := newRepository(t, nobody)
-	m := fullManifest("vm", 1_700_000_000)
+	m := manifesttest.Full("vm", 1_700_000_000)
 	vm, dir := publish(t, r, m)
 	victim := filepath.Join(t.TempDir(), "victim")
 	must(t, os.WriteFile(victim, nil, 0o600))

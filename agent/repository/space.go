@@ -14,8 +14,12 @@ type Space struct {
 
 // Space asks the file system of the repository.
 func (r *Repository) Space() (Space, error) {
-	if err := r.checkApart(); err != nil {
-		return Space{}, err
+	if r.guard != nil {
+		root, err := r.open()
+		if err != nil {
+			return Space{}, r.fail(err)
+		}
+		_ = root.Close()
 	}
 	space, err := SpaceAt(r.Path)
 	return space, r.fail(err)

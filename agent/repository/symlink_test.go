@@ -7,12 +7,15 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
 // TestLinksAreNotFollowed: whatever stands in the place of a directory or a manifest, nothing behind it is read, made,
 // changed or removed.
 func TestLinksAreNotFollowed(t *testing.T) {
-	m := fullManifest("vm", 1_700_000_000)
+	m := manifesttest.Full("vm", 1_700_000_000)
 	attacks := map[string]func(t *testing.T, r *Repository, target string){
 		"vm is a link": func(t *testing.T, r *Repository, target string) {
 			must(t, os.Symlink(target, filepath.Join(r.Path, "vm")))
@@ -67,10 +70,10 @@ func TestLinksAreNotFollowed(t *testing.T) {
 
 // TestManifestIsAFile: a manifest that is something else is refused, and nobody waits for it.
 func TestManifestIsAFile(t *testing.T) {
-	m := fullManifest("vm", 1_700_000_000)
+	m := manifesttest.Full("vm", 1_700_000_000)
 	for name, put := range map[string]func(path string) error{
 		"link": func(path string) error {
-			return errors.Join(os.Rename(path, path+".real"), os.Symlink(ManifestName+".real", path))
+			return errors.Join(os.Rename(path, path+".real"), os.Symlink(manifest.FileName+".real", path))
 		},
 		"FIFO":      func(path string) error { return errors.Join(os.Remove(path), unix.Mkfifo(path, 0o600)) },
 		"directory": func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
@@ -80,9 +83,9 @@ func TestManifestIsAFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRepository(t, nobody)
 			_, dir := publish(t, r, m)
-			must(t, put(filepath.Join(dir, ManifestName)))
+			must(t, put(filepath.Join(dir, manifest.FileName)))
 			_, err := r.Manifest("vm", m.BackupID)
-			wantError(t, err, "repository main", filepath.Join(dir, ManifestName))
+			wantError(t, err, "repository main", filepath.Join(dir, manifest.FileName))
 			wantIs(t, r.RemoveDir("vm", m.BackupID), ErrRestorePoint)
 			wantError(t, r.Publish("vm", m), "move it away")
 			points, problems, err := r.Points()
@@ -100,7 +103,7 @@ func TestLinksWithinAreRemovedAsLinks(t *testing.T) {
 	must(t, os.Mkdir(outside, 0o755))
 	must(t, os.WriteFile(filepath.Join(outside, "file"), nil, 0o644))
 	r := newRepository(t, nobody)
-	_, dir := makeBackup(t, r, fullManifest("vm", 1_700_000_000))
+	_, dir := makeBackup(t, r, manifesttest.Full("vm", 1_700_000_000))
 	asUser(t, nobody, func() { must(t, os.Symlink(outside, filepath.Join(dir, "x"))) })
 	must(t, r.RemoveDir("vm", filepath.Base(dir)))
 	if !exists(filepath.Join(outside, "file")) {

@@ -12,12 +12,12 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
-	"github.com/sendense/backup-agent/rpc/files"
+	"github.com/sendense/backup-agent/cmd/sendense-agent/filereader"
 )
 
 // readFilesCommand is what runs in the unit of a reader of files (agent/restorefiles.go). Nobody else has a use for it.
 func readFilesCommand() *cobra.Command {
-	o := files.Options{}
+	o := filereader.Options{}
 	c := &cobra.Command{
 		Use: "read-files", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -33,7 +33,7 @@ func readFilesCommand() *cobra.Command {
 	return c
 }
 
-func readFiles(ctx context.Context, o files.Options) error {
+func readFiles(ctx context.Context, o filereader.Options) error {
 	listeners, err := activation.Listeners()
 	if err != nil {
 		return err
@@ -48,5 +48,5 @@ func readFiles(ctx context.Context, o files.Options) error {
 		}
 		return nil
 	}
-	return files.Serve(ctx, o)
+	return filereader.Serve(ctx, o)
 }

@@ -125,7 +125,7 @@ func openRepositories(cfg *config.Config) ([]*repository.Repository, error) {
 	for _, r := range cfg.Repositories {
 		list = append(list, repository.New(r.ID, r.Path, owner))
 	}
-	repository.Together(list)
+	repository.KeepApart(list)
 	return list, nil
 }
 

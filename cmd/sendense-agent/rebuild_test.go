@@ -15,6 +15,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -44,34 +45,34 @@ func newHub(t *testing.T, repositories ...string) *lostHub {
 }
 
 // publish makes a restore point in the first repository; parent is nil for a full one.
-func (h *lostHub) publish(vm string, second int64, parent *repository.Manifest) repository.Manifest {
+func (h *lostHub) publish(vm string, second int64, parent *manifest.Manifest) manifest.Manifest {
 	h.Helper()
 	return publishIn(h.T, h.repositories[0], vm, second, parent)
 }
 
-func publishIn(t *testing.T, r *repository.Repository, vm string, second int64, parent *repository.Manifest) repository.Manifest {
+func publishIn(t *testing.T, r *repository.Repository, vm string, second int64, parent *manifest.Manifest) manifest.Manifest {
 	t.Helper()
 	return publishMade(t, r, vm, 0, second, parent)
 }
 
 // publishMade makes a restore point with a sequence; 0 is one of an agent that gave none.
-func publishMade(t *testing.T, r *repository.Repository, vm string, sequence uint64, second int64, parent *repository.Manifest) repository.Manifest {
+func publishMade(t *testing.T, r *repository.Repository, vm string, sequence uint64, second int64, parent *manifest.Manifest) manifest.Manifest {
 	t.Helper()
 	file := nbd.ExportName(vm, 0) + ".qcow2"
-	disk := repository.ManifestDisk{
+	disk := manifest.Disk{
 		Key: 2000, DeviceKey: 2000, CapacityBytes: second * 512, File: file, Format: "qcow2", Content: record.WholeDisk,
-		ChangeID: fmt.Sprint("change/", second), Check: repository.ManifestCheck{Result: repository.CheckClean},
+		ChangeID: fmt.Sprint("change/", second), Check: manifest.Check{Result: manifest.CheckClean},
 	}
-	m := repository.Manifest{
-		Version: repository.ManifestVersion, BackupID: nbd.BackupID(vm, second), Type: record.Full, Repository: r.ID,
-		Tags: map[string]string{"a": "b"}, VM: repository.ManifestVM{Name: vm, InventoryPath: "/DC1/vm/x"},
+	m := manifest.Manifest{
+		Version: manifest.Version, BackupID: nbd.BackupID(vm, second), Type: record.Full, Repository: r.ID,
+		Tags: map[string]string{"a": "b"}, VM: manifest.VM{Name: vm, InventoryPath: "/DC1/vm/x"},
 		Sequence: sequence, CreatedAt: time.Unix(second, 0), CompletedAt: time.Unix(second+1, 0),
 	}
 	if parent != nil {
 		m.Type, m.Parent = record.Incremental, parent.BackupID
 		disk.Content, disk.Change, disk.Backing = record.Changes, record.Grown, "../"+parent.BackupID+"/"+file
 	}
-	m.Disks = []repository.ManifestDisk{disk}
+	m.Disks = []manifest.Disk{disk}
 	dir := nbd.DirName(vm)
 	must(t, r.MakeDir(dir, m.BackupID))
 	must(t, os.WriteFile(filepath.Join(r.Dir(dir, m.BackupID), file), []byte("image"), 0o600))
@@ -175,7 +176,7 @@ func TestRebuildKeepsOrder(t *testing.T) {
 	r, err := h.report()
 	must(t, err)
 	h.wantCounts(r, 5, 0, 1, 0)
-	wantOrder := func(db *store.Store, want ...repository.Manifest) {
+	wantOrder := func(db *store.Store, want ...manifest.Manifest) {
 		t.Helper()
 		points, err := db.PointsOf(store.PointGroup{Repository: "main", VM: "vm"})
 		must(t, err)
@@ -344,7 +345,7 @@ func TestRebuildProblems(t *testing.T) {
 func TestRebuildForged(t *testing.T) {
 	h := newHub(t, "main")
 	m := h.publish("vm", 1_700_000_000, nil)
-	must(t, os.Chown(filepath.Join(h.repositories[0].Dir("vm", m.BackupID), repository.ManifestName), 65534, 65534))
+	must(t, os.Chown(filepath.Join(h.repositories[0].Dir("vm", m.BackupID), manifest.FileName), 65534, 65534))
 	r, err := h.report()
 	if err == nil {
 		t.Error("no error")

@@ -19,9 +19,10 @@ import (
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/agent/store"
-	"github.com/sendense/backup-agent/rpc/hub"
+	"github.com/sendense/backup-agent/rpc/callbacks"
 	"github.com/sendense/backup-agent/rpc/server"
 	"github.com/sendense/backup-agent/units"
 )
@@ -112,7 +113,7 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, reloads *re
 	if p.store, err = openDatabase(cfg, log); err != nil {
 		return nil, err
 	}
-	p.units, err = units.Open(ctx, units.Options{User: cfg.Agent.Bus == config.BusUser, Slice: cfg.Agent.Slice, Logger: log})
+	p.units, err = units.Open(ctx, units.Options{User: cfg.Agent.Bus == config.BusUser, Slice: cfg.Agent.Slice, Logger: log, Reached: failpoint.Reach})
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +162,7 @@ func serveHTTP(ctx context.Context, cfg *config.Config, l net.Listener, a *agent
 	if err != nil {
 		return err
 	}
-	s := hub.NewServer(hub.Options{Agent: a, Logger: log, Token: token})
+	s := callbacks.NewServer(callbacks.Options{Agent: a, Logger: log, Token: token})
 	stopped := make(chan error, 1)
 	context.AfterFunc(ctx, func() {
 		closing, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -148,7 +148,7 @@ func TestVerifyInterrupted(t *testing.T) {
 		return p
 	}
 	one, other := slowly(), slowly()
-	if code := one.end(syscall.SIGINT); code != 1 || !strings.Contains(one.stderr(), "the verification goes on; to stop it: sendensectl backup cancel "+id) {
+	if code := one.end(syscall.SIGINT); code != 1 || !strings.Contains(one.stderr(), "the verification goes on; to stop it: sendensectl backup cancel --verify "+id) {
 		t.Errorf("%d %s", code, one.stderr())
 	}
 	h.steps(step{words("backup delete --yes " + id), 1, "", "is being verified"})

@@ -17,7 +17,7 @@ import (
 func (a *app) backupCommand() *cobra.Command {
 	return noun("backup", "Backups: under way, done and failed",
 		a.backupStart(), a.backupWatch(), a.backupWait(), a.backupList(), a.backupShow(), a.backupCancel(), a.backupDelete(),
-		a.backupVerify(), a.backupChain(), a.backupPrune(), a.backupConsolidate())
+		a.backupVerify(), a.backupChain(), a.backupPrune(), a.backupSyntheticFull(), a.backupConsolidate())
 }
 
 func (a *app) backupShow() *cobra.Command {
@@ -34,10 +34,11 @@ func (a *app) backupShow() *cobra.Command {
 }
 
 func (a *app) backupCancel() *cobra.Command {
-	return &cobra.Command{
-		Use: "cancel BACKUP", Short: "Stop a backup and remove what it made; or stop its consolidation or verification", Args: oneArg, ValidArgsFunction: a.completeFirst(activeBackups),
+	var of cancelFlags
+	cmd := &cobra.Command{
+		Use: "cancel BACKUP", Short: "Cancel a backup and remove what it made; or stop a merge or a verification", Args: oneArg, ValidArgsFunction: a.completeFirst(activeBackups),
 		RunE: a.ask(func(ctx context.Context, c *rpc.Client, args []string) error {
-			b, err := c.CancelBackup(ctx, args[0])
+			b, err := of.cancel(ctx, c, args[0])
 			if err != nil {
 				return err
 			}
@@ -50,6 +51,8 @@ func (a *app) backupCancel() *cobra.Command {
 			})
 		}),
 	}
+	of.add(cmd)
+	return cmd
 }
 
 // keyOf is the name of the key that a backup is encrypted with; nothing if it is not.

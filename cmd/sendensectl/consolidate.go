@@ -10,20 +10,26 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
+// backupConsolidate is backup synthetic-full under its old name, which scripts may use.
 func (a *app) backupConsolidate() *cobra.Command {
-	return &cobra.Command{
-		Use: "consolidate BACKUP", Short: "Make a full backup of an incremental and all it stands on",
-		Long: `Make a full backup of an incremental and all that it stands on, out of what is in the repository: a synthetic full backup.
-The restore point keeps its id, its time and what it holds, and stands on nothing any more; what stands on it goes on to do
-so. The VM is not asked for anything.
+	c := a.backupSyntheticFull()
+	c.Use, c.Hidden = "consolidate BACKUP", true
+	return c
+}
 
-It is copied, checked and compared before it takes the old one's place, in one step: whatever happens meanwhile, it can be
-restored. For that time the repository needs the room of the new images. Interrupting the command stops the waiting; to stop
-the consolidation: sendensectl backup cancel BACKUP.`,
+func (a *app) backupSyntheticFull() *cobra.Command {
+	return &cobra.Command{
+		Use: "synthetic-full BACKUP", Short: "Make a full backup of an incremental and its chain",
+		Long: `Make a full backup of an incremental and its chain, by a merge in the repository: a synthetic full. The restore point keeps
+its id, its time and its content, and has no parent any more. Its children stay based on it. The VM is not read.
+
+New images are made beside the old ones, checked and compared, and replace them in one step. The restore point can be restored
+at every moment. Meanwhile the repository needs room for the new images. Ctrl-C stops the waiting only. To stop the merge:
+sendensectl backup cancel --merge BACKUP.`,
 		Args: oneArg, ValidArgsFunction: a.completeFirst(restorePoints),
 		RunE: a.ask(func(ctx context.Context, c *rpc.Client, args []string) error {
 			stop := a.tellRewrite(ctx, args[0])
-			b, err := c.ConsolidateBackup(ctx, args[0])
+			b, err := c.SyntheticFull(ctx, args[0])
 			stop()
 			if err != nil {
 				return err

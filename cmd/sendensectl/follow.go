@@ -109,9 +109,8 @@ func outcome(b rpc.Backup) error {
 	if b.Failure == nil {
 		return errors.New(failed)
 	}
-	e := rpc.NewError(b.Failure.Reason, failed+": "+b.Failure.Message)
-	e.Data.Hint = b.Failure.Hint
-	e.Data.Unit, e.Data.Journal = b.Failure.Unit, b.Failure.Journal
+	e := b.Failure.AsError()
+	e.Message = failed + ": " + e.Message
 	return e
 }
 

@@ -141,10 +141,9 @@ func (a *app) explain(ctx context.Context, id string, err error) error {
 			r, got := c.GetRestore(ctx, id)
 			c.Close()
 			if got == nil && r.Failure != nil {
-				return &rpc.Error{
-					Code: r.Failure.Reason.Code(), Message: r.Failure.Message,
-					Data: rpc.ErrorData{Reason: r.Failure.Reason, Hint: r.Failure.Hint, RestoreID: id, Unit: r.Failure.Unit, Journal: r.Failure.Journal},
-				}
+				e := r.Failure.AsError()
+				e.Data.RestoreID = id
+				return e
 			}
 			if got == nil && r.State.Ended() {
 				return fmt.Errorf("%w: restore %s was ended", err, id)

@@ -65,7 +65,7 @@ func (a *app) verify(ctx context.Context, c *rpc.Client, r rpc.VerifyRequest) (r
 	defer view.close()
 	report, err := c.VerifyBackup(ctx, r, view.show)
 	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("interrupted: the verification goes on; to stop it: sendensectl backup cancel %s", r.BackupID)
+		err = fmt.Errorf("interrupted: the verification goes on; to stop it: sendensectl backup cancel --verify %s", r.BackupID)
 	}
 	return report, err
 }

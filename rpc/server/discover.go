@@ -29,6 +29,7 @@ type documentInfo struct {
 type documentMethod struct {
 	Name           string       `json:"name"`
 	Summary        string       `json:"summary"`
+	Deprecated     bool         `json:"deprecated,omitempty"`
 	ParamStructure string       `json:"paramStructure"`
 	Params         []descriptor `json:"params"`
 	Result         descriptor   `json:"result"`
@@ -70,7 +71,7 @@ func describe(table []method, version string) document {
 
 func describeMethod(types *schema.Set, m method) documentMethod {
 	d := documentMethod{
-		Name: m.name, Summary: m.summary, Access: m.access,
+		Name: m.name, Summary: m.summary, Deprecated: m.deprecated, Access: m.access,
 		ParamStructure: "by-name",
 		Params:         []descriptor{},
 		Result:         descriptor{Name: "result", Schema: types.Of(m.result)},

@@ -42,6 +42,16 @@ func (h handlers) backupCancel(ctx context.Context, p rpc.BackupRef) (rpc.Backup
 	return translate.Backup(b), err
 }
 
+func (h handlers) backupCancelVerify(ctx context.Context, p rpc.BackupRef) (rpc.Backup, error) {
+	b, err := h.agent.CancelVerify(ctx, p.BackupID)
+	return translate.Backup(b), err
+}
+
+func (h handlers) backupCancelMerge(ctx context.Context, p rpc.BackupRef) (rpc.Backup, error) {
+	b, err := h.agent.CancelMerge(ctx, p.BackupID)
+	return translate.Backup(b), err
+}
+
 func (h handlers) backupDelete(ctx context.Context, p rpc.DeleteRequest) (rpc.BackupRef, error) {
 	return rpc.BackupRef{BackupID: p.BackupID}, h.agent.DeleteBackup(ctx, p.BackupID, p.MissingOK)
 }
@@ -56,7 +66,7 @@ func (h handlers) backupPrune(ctx context.Context, p rpc.PruneRequest) (rpc.Prun
 	return translate.PruneReport(report, p.DryRun), err
 }
 
-func (h handlers) backupConsolidate(ctx context.Context, p rpc.BackupRef) (rpc.Backup, error) {
+func (h handlers) backupSyntheticFull(ctx context.Context, p rpc.BackupRef) (rpc.Backup, error) {
 	b, err := h.agent.Consolidate(ctx, p.BackupID)
 	return translate.Backup(b), err
 }

@@ -66,10 +66,10 @@ func writeReference(t *testing.T) string {
 	out.WriteString(referenceIntro)
 	out.WriteString("| method | who | what it does |\n|---|---|---|\n")
 	for _, m := range doc.Methods {
-		fmt.Fprintf(&out, "| [`%s`](#%s) | %s | %s |\n", m.Name, anchor(m.Name), m.Access, m.Summary)
+		fmt.Fprintf(&out, "| [`%s`](#%s) | %s | %s |\n", m.Name, anchor(m.Name), m.Access, summary(m))
 	}
 	for i, m := range doc.Methods {
-		fmt.Fprintf(&out, "\n### %s\n\n%s. *%s*\n\n", m.Name, capital(m.Summary), m.Access)
+		fmt.Fprintf(&out, "\n### %s\n\n%s. *%s*\n\n", m.Name, capital(summary(m)), m.Access)
 		if i < len(table) && len(m.Params) > 0 {
 			out.WriteString(src.about(table[i].params.Name()) + "\n\n| parameter | type | | meaning |\n|---|---|---|---|\n")
 			for _, p := range m.Params {
@@ -88,6 +88,13 @@ func writeReference(t *testing.T) string {
 	}
 	writeErrors(&out, src)
 	return out.String()
+}
+
+func summary(m documentMethod) string {
+	if m.Deprecated {
+		return "deprecated: " + m.Summary
+	}
+	return m.Summary
 }
 
 func writeType(t *testing.T, out *strings.Builder, src wire, name string, schema map[string]any) {

@@ -29,6 +29,7 @@ type method struct {
 	name           string
 	access         access
 	summary        string
+	deprecated     bool // it works, and another one is to be used
 	params, result reflect.Type
 	notifies       string       // method of the notifications that are pushed; "" for none
 	pushes         reflect.Type // their params
@@ -42,10 +43,13 @@ func methods(a *agent.Agent) []method {
 		raw[rpc.StartRequest](rpc.MethodBackupStart, operate, "start a backup of a whole VM", h.backupStart),
 		typed(rpc.MethodBackupGet, read, "show a backup", h.backupGet),
 		typed(rpc.MethodBackupList, read, "list backups, the newest first", h.backupList),
-		typed(rpc.MethodBackupCancel, operate, "stop a backup and remove what it made; or stop the rewriting, or else the verification, of a restore point", h.backupCancel),
+		typed(rpc.MethodBackupCancel, operate, "cancel an active backup and remove what it made; deprecated: of a restore point, stop its merge, or else its verification", h.backupCancel),
+		typed(rpc.MethodBackupCancelVerify, operate, "stop the verifications of a restore point that were asked for, for all callers that wait for them", h.backupCancelVerify),
+		typed(rpc.MethodBackupCancelMerge, operate, "stop the merge of a restore point, which stays as it is", h.backupCancelMerge),
 		typed(rpc.MethodBackupDelete, operate, "remove a backup that has ended, restore point and record", h.backupDelete),
 		typed(rpc.MethodBackupPrune, operate, "remove the restore points that the policies keep no longer, or tell which", h.backupPrune),
-		typed(rpc.MethodBackupConsolidate, operate, "make a full backup of an incremental and all it stands on", h.backupConsolidate),
+		typed(rpc.MethodBackupSyntheticFull, operate, "make a full backup of an incremental and its chain, by a merge in the repository", h.backupSyntheticFull),
+		typed(rpc.MethodBackupConsolidate, operate, "the old name of backup.synthetic_full", h.backupSyntheticFull).deprecate(),
 		typed(rpc.MethodBackupComplete, operate, "report that a disk was copied whole", h.backupComplete),
 		typed(rpc.MethodBackupChangeID, operate, "tell a backup client from which change id it may copy; the question is taken for a sign of what it does", h.backupChangeID),
 		verifyRow(a),
@@ -101,4 +105,10 @@ func raw[P, R any](name string, access access, summary string, call func(context
 			return call(ctx, object)
 		},
 	}
+}
+
+// deprecate makes it the row of a method that only old callers use.
+func (m method) deprecate() method {
+	m.deprecated = true
+	return m
 }

@@ -176,6 +176,27 @@ func TestDiscoverDescribesTheTable(t *testing.T) {
 	checkRefs(t, doc.Components["schemas"], doc.Components["schemas"].(map[string]any))
 }
 
+// TestDeprecatedMethods: an old name takes and answers what the new one does, has the same access, and is marked.
+func TestDeprecatedMethods(t *testing.T) {
+	byName := map[string]documentMethod{}
+	for _, m := range describe(methods(nil), "").Methods {
+		byName[m.Name] = m
+	}
+	renamed := map[string]string{rpc.MethodBackupConsolidate: rpc.MethodBackupSyntheticFull}
+	for _, m := range byName {
+		if _, old := renamed[m.Name]; old != m.Deprecated {
+			t.Errorf("%s is deprecated: %v, want %v", m.Name, m.Deprecated, old)
+		}
+	}
+	for old, name := range renamed {
+		want := byName[name]
+		want.Name, want.Deprecated, want.Summary = old, true, "the old name of "+name
+		if diff := cmp.Diff(want, byName[old]); diff != "" {
+			t.Errorf("%s, -want +got:\n%s", old, diff)
+		}
+	}
+}
+
 // checkRefs checks that every $ref within v names a schema.
 func checkRefs(t *testing.T, v any, schemas map[string]any) {
 	t.Helper()

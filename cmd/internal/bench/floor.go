@@ -17,8 +17,9 @@ import (
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 // A floor is systemd's own share: one connection to the bus that stays open starts the very units that the agent would start,
@@ -35,6 +36,7 @@ type floor struct {
 const (
 	floorPort   = 20000 // and up; outside of the agent's range
 	floorPrefix = "bench-floor-"
+	floorSlice  = "bench.slice"
 	// inFlight is the agent's own bound: more gain nothing.
 	inFlight = 16
 )
@@ -45,7 +47,7 @@ func newFloor(ctx context.Context, dir string) (*floor, error) {
 		return nil, err
 	}
 	var err error
-	if f.manager, err = units.Open(ctx, units.Options{Slice: "bench.slice"}); err != nil {
+	if f.manager, err = units.Open(ctx, units.Options{Slice: floorSlice}); err != nil {
 		return nil, err
 	}
 	if f.bus, err = systemd.NewSystemConnectionContext(ctx); err != nil {
@@ -102,13 +104,13 @@ func makeImages(ctx context.Context, images []string, size int64, options ...str
 }
 
 // specs are the pairs of units that serve the images.
-func (f *floor) specs(images []string) ([]units.Spec, error) {
-	specs := make([]units.Spec, len(images))
+func (f *floor) specs(images []string) ([]pair.Spec, error) {
+	specs := make([]pair.Spec, len(images))
 	for i, image := range images {
 		name := fmt.Sprintf("%s%d-disk%d", floorPrefix, f.serial.Add(1), i)
 		spec, err := agent.Exporter{
 			Unit: name, Image: image, Export: fmt.Sprintf("disk%d", i), Address: fmt.Sprintf("127.0.0.1:%d", floorPort+i),
-			IO: nbd.IOMode{Cache: "none", AIO: "io_uring"}, Repository: f.dir, Directory: filepath.Dir(image),
+			IO: qemu.IOMode{Cache: "none", AIO: "io_uring"}, Repository: f.dir, Directory: filepath.Dir(image),
 		}.Spec(f.config)
 		if err != nil {
 			return nil, err
@@ -119,12 +121,12 @@ func (f *floor) specs(images []string) ([]units.Spec, error) {
 }
 
 // start starts the pairs and returns when every job is done.
-func (f *floor) start(ctx context.Context, specs []units.Spec) error {
+func (f *floor) start(ctx context.Context, specs []pair.Spec) error {
 	var group errgroup.Group
 	group.SetLimit(inFlight)
 	for _, s := range specs {
 		group.Go(func() error {
-			service, socket := f.manager.Properties(s)
+			service, socket := s.Properties(false, floorSlice)
 			service = slices.DeleteFunc(service, func(p systemd.Property) bool { return slices.Contains(f.without, p.Name) })
 			socket = slices.DeleteFunc(socket, func(p systemd.Property) bool { return slices.Contains(f.without, "socket:"+p.Name) })
 			result := make(chan string, 1)
@@ -142,7 +144,7 @@ func (f *floor) start(ctx context.Context, specs []units.Spec) error {
 }
 
 // startInTurn starts them one after another, each when the port of the one before can be dialled.
-func (f *floor) startInTurn(ctx context.Context, specs []units.Spec) error {
+func (f *floor) startInTurn(ctx context.Context, specs []pair.Spec) error {
 	for i := range specs {
 		if err := f.start(ctx, specs[i:i+1]); err != nil {
 			return err
@@ -154,7 +156,7 @@ func (f *floor) startInTurn(ctx context.Context, specs []units.Spec) error {
 	return nil
 }
 
-func (f *floor) remove(ctx context.Context, specs []units.Spec) error {
+func (f *floor) remove(ctx context.Context, specs []pair.Spec) error {
 	var group errgroup.Group
 	group.SetLimit(inFlight)
 	for _, s := range specs {

@@ -40,7 +40,7 @@ func (f *floor) timeShell(ctx context.Context, disks int) (took time.Duration, e
 	}
 	fmt.Fprintf(&script, "wait\nchown -R %s: %s\n", f.config.Agent.ExporterUser, dir)
 	for _, s := range specs {
-		service, socket := f.manager.Properties(s)
+		service, socket := s.Properties(false, floorSlice)
 		fmt.Fprintf(&script, "busctl --quiet call org.freedesktop.systemd1 /org/freedesktop/systemd1 org.freedesktop.systemd1.Manager StartTransientUnit "+
 			"'ssa(sv)a(sa(sv))' -- %s fail %s 1 %s %s &\n", s.Name+".service", properties(service), s.Name+".socket", properties(socket))
 	}

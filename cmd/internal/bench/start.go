@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/rpc"
-	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/units/pair"
 )
 
 const (
@@ -101,7 +101,7 @@ func (h *hub) timeStart(ctx context.Context, vm string, kind rpc.BackupType) (ti
 }
 
 // timeStart starts as many pairs of units as there are disks, and removes them.
-func (f *floor) timeStart(ctx context.Context, disks int, start func(context.Context, []units.Spec) error, withImages bool) (took time.Duration, err error) {
+func (f *floor) timeStart(ctx context.Context, disks int, start func(context.Context, []pair.Spec) error, withImages bool) (took time.Duration, err error) {
 	began := time.Now()
 	images, err := f.images(ctx, disks, diskOfStart)
 	if err != nil {

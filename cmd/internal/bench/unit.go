@@ -39,7 +39,7 @@ var trials = []struct {
 // fromDropIn leaves the sandbox out of what is sent: a drop-in for all units whose names begin so brings it.
 const fromDropIn = "(nothing: the sandbox comes from a drop-in)"
 
-// sandboxProperties are those of units/sandbox.go that a file can hold as they are.
+// sandboxProperties are those of units/pair/sandbox.go that a file can hold as they are.
 var sandboxProperties = []string{
 	"NoNewPrivileges", "CapabilityBoundingSet", "AmbientCapabilities", "ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "PrivateUsers",
 	"PrivateIPC", "PrivateNetwork", "DevicePolicy", "ProtectKernelTunables", "ProtectKernelModules", "ProtectKernelLogs", "ProtectControlGroups",

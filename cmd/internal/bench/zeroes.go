@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // A refusal is a way to serve a backup's image: what becomes of WRITE_ZEROES, and into which pieces a write is cut before it is
@@ -151,8 +151,8 @@ func (n *zeroNotes) compare(ctx context.Context, source, uri string) error {
 
 // command is the agent's own, on a port in the place of a socket that it is handed.
 func (r refusal) command(s *served, i int, image string) []string {
-	args, err := nbd.ServerOptions{
-		Image: image, Export: fmt.Sprintf("disk%d", i), IO: nbd.IOMode{Cache: "none", AIO: "io_uring"}, RefuseZeroes: r.refuse,
+	args, err := qemu.ServerOptions{
+		Image: image, Export: fmt.Sprintf("disk%d", i), IO: qemu.IOMode{Cache: "none", AIO: "io_uring"}, RefuseZeroes: r.refuse,
 	}.Args()
 	if err != nil {
 		panic(err) // of constants

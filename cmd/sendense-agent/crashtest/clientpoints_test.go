@@ -78,7 +78,7 @@ func (c *client) verifyOne(ctx context.Context, id string) {
 
 func (c *client) consolidateOne(ctx context.Context, id string) {
 	err := c.with(ctx, func(client *rpc.Client) error {
-		_, err := client.ConsolidateBackup(ctx, id)
+		_, err := client.SyntheticFull(ctx, id)
 		return err
 	})
 	c.refused(err, "consolidation of "+id)

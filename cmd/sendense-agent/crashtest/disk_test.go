@@ -13,6 +13,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/cmd/sendense-agent/crashtest/powerloss"
 )
@@ -191,7 +192,7 @@ func (i *inspector) catalog(s powerloss.State, files map[string]*powerloss.File)
 }
 
 func isManifest(path string) bool {
-	return strings.HasPrefix(filepath.Base(path), repository.ManifestName)
+	return strings.HasPrefix(filepath.Base(path), manifest.FileName)
 }
 
 func (i *inspector) checkPoint(s powerloss.State, files map[string]*powerloss.File, p repository.Found, f *facts, b record.Backup) error {

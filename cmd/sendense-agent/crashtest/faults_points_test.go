@@ -108,7 +108,7 @@ func (c *crash) consolidates(id string) error {
 	ctx, cancel := c.limit()
 	defer cancel()
 	return c.with(ctx, func(client *rpc.Client) error {
-		_, err := client.ConsolidateBackup(ctx, id)
+		_, err := client.SyntheticFull(ctx, id)
 		return err
 	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -168,7 +169,7 @@ func (h *hub) checkNames(path string, records map[string]record.Backup) {
 			continue
 		}
 		known[filepath.Dir(b.Directory)], known[b.Directory] = true, true
-		known[filepath.Join(b.Directory, repository.ManifestName)] = true
+		known[filepath.Join(b.Directory, manifest.FileName)] = true
 		for _, run := range b.Runs {
 			known[run.Image] = true
 		}

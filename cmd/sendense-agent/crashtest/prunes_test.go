@@ -113,7 +113,7 @@ func consolidateNewest(ctx context.Context, c *crash) error {
 		return err
 	}
 	return answered(c.with(ctx, func(client *rpc.Client) error {
-		_, err := client.ConsolidateBackup(ctx, list[0].BackupID)
+		_, err := client.SyntheticFull(ctx, list[0].BackupID)
 		return err
 	}))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -30,4 +31,12 @@ func Error(err error) *rpc.Error {
 		wire.Data.Hint = "this is a fault of the agent: see journalctl -u sendense-agent"
 	}
 	return wire
+}
+
+// failure is the failure that a record keeps; nil for nil.
+func failure(f *record.Failure) *rpc.Failure {
+	if f == nil {
+		return nil
+	}
+	return &rpc.Failure{Reason: rpc.Reason(f.Reason), Message: f.Message, Hint: f.Hint, DiskID: f.DiskID, Unit: f.Unit, Journal: f.Journal}
 }

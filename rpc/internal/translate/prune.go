@@ -18,14 +18,11 @@ func PruneReport(r agent.PruneReport, dryRun bool) rpc.PruneReport {
 		Held: HeldPrunes(r.Held), MergedCount: r.Merged, FailedCount: r.Failed, FreedBytes: r.FreedBytes,
 	}
 	for _, p := range r.Points {
-		point := rpc.PrunedPoint{
+		w.Points = append(w.Points, rpc.PrunedPoint{
 			BackupID: p.BackupID, VMName: p.VMName, RepositoryID: p.Repository, PolicyID: p.Policy, CreatedAt: p.CreatedAt.UTC(),
 			Misdated: p.Misdated, Action: rpc.PruneAction(p.Action), Reasons: p.Reasons, Into: p.Into, Bytes: p.Bytes, Removed: p.Removed,
-		}
-		if f := p.Failure; f != nil {
-			point.Failure = &rpc.Failure{Reason: rpc.Reason(f.Reason), Message: f.Message, Hint: f.Hint, DiskID: f.DiskID}
-		}
-		w.Points = append(w.Points, point)
+			Failure: failure(p.Failure.Failure()),
+		})
 	}
 	return w
 }

@@ -63,10 +63,3 @@ func Restores(list []record.Restore) rpc.RestoreList {
 	}
 	return w
 }
-
-func failure(f *record.Failure) *rpc.Failure {
-	if f == nil {
-		return nil
-	}
-	return &rpc.Failure{Reason: rpc.Reason(f.Reason), Message: f.Message, Hint: f.Hint, DiskID: f.DiskID, Unit: f.Unit, Journal: f.Journal}
-}

@@ -202,3 +202,21 @@ func TestErrors(t *testing.T) {
 		t.Errorf("an error of the wire became %+v", got)
 	}
 }
+
+// TestTwoWaysOfAnError: who waits for the answer and who reads the record are told the same.
+func TestTwoWaysOfAnError(t *testing.T) {
+	disk := 3
+	e := &agent.Error{
+		Reason: agent.ExporterFailed, Message: "what failed", Hint: "what to do", DiskID: &disk, Unit: "unit", Journal: []string{"line"},
+	}
+	told, recorded := Error(e), failure(e.Failure()).AsError()
+	if diff := cmp.Diff(told, recorded); diff != "" {
+		t.Errorf("-answer +record:\n%s", diff)
+	}
+	if gaps := empty(reflect.ValueOf(*recorded), "", map[string]bool{".Data.BackupID": true, ".Data.RestoreID": true}); len(gaps) > 0 {
+		t.Errorf("on the way got lost: %q", gaps)
+	}
+	if failure((*agent.Error)(nil).Failure()) != nil {
+		t.Error("no error became a failure")
+	}
+}

@@ -1,0 +1,66 @@
+package overlap
+
+import (
+	"crypto/rand"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// trialPrefix begins the name of a file that tells whether two directories are one. Its dot keeps it out of the catalog.
+const trialPrefix = ".same-"
+
+// oneByTrial says whether two directories of different file systems are one all the same, as one export that was mounted twice is
+// (nosharecache). Inodes do not tell: a replica on ZFS and a snapshot of a volume have those of the original. So where both hold
+// something under the same name and inode, a file is made in the one and looked for in the other. Where that cannot be done, they
+// are taken for two.
+func oneByTrial(a, b string) bool {
+	one, err := bounded(a+"\x00"+b, "cannot be compared", func() (bool, error) {
+		return alike(a, b) && tried(a, b), nil
+	})
+	return err == nil && one
+}
+
+// alike says whether something has the same name and the same inode in both.
+func alike(a, b string) bool {
+	entries, err := os.ReadDir(a)
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), trialPrefix) {
+			removeStale(filepath.Join(a, e.Name()))
+			continue
+		}
+		in, errA := os.Lstat(filepath.Join(a, e.Name()))
+		other, errB := os.Lstat(filepath.Join(b, e.Name()))
+		if errA == nil && errB == nil {
+			return numberOf(in) == numberOf(other)
+		}
+	}
+	return false
+}
+
+// removeStale removes what a crash has left of a trial.
+func removeStale(path string) {
+	if info, err := os.Lstat(path); err == nil && info.Size() == 0 && time.Since(info.ModTime()) > time.Minute {
+		_ = os.Remove(path)
+	}
+}
+
+func tried(a, b string) bool {
+	name := trialPrefix + strings.ToLower(rand.Text())
+	f, err := os.OpenFile(filepath.Join(a, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return false
+	}
+	defer os.Remove(f.Name())
+	_ = f.Close()
+	_, err = os.Lstat(filepath.Join(b, name))
+	return err == nil
+}
+
+func numberOf(info fs.FileInfo) uint64 { return info.Sys().(*syscall.Stat_t).Ino }

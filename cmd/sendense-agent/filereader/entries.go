@@ -1,0 +1,153 @@
+package filereader
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// mostEntries is how many things of a directory are listed. What has more can be copied.
+const mostEntries = 100_000
+
+// stat is what is at a path, symbolic links followed within the volume.
+func (g *guest) stat(ctx context.Context, path string) (rpc.FileEntry, error) {
+	out, err := g.ask(ctx, "statns", path)
+	if err != nil {
+		return rpc.FileEntry{}, err
+	}
+	list := parseStats(out)
+	if len(list) != 1 {
+		return rpc.FileEntry{}, fmt.Errorf("%s cannot be looked at", path)
+	}
+	return list[0], nil
+}
+
+// entries are what is in a directory.
+func (g *guest) entries(ctx context.Context, dir string) ([]rpc.FileEntry, error) {
+	out, err := g.ask(ctx, "ls0", dir, "-")
+	if err != nil {
+		return nil, err
+	}
+	names := parseNames(out)
+	if len(names) > mostEntries {
+		return nil, fmt.Errorf("%s holds %d entries, and no more than %d are listed: copy it with --to", dir, len(names), mostEntries)
+	}
+	var entries []rpc.FileEntry
+	for _, some := range batches(names) {
+		more, err := g.lstat(ctx, dir, some)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, more...)
+	}
+	return entries, nil
+}
+
+// batches divides names into lists that guestfish can be given at once, in quotes: a name that has one goes alone.
+func batches(names []string) [][]string {
+	var all [][]string
+	var batch []string
+	size := 0
+	for _, name := range names {
+		if strings.Contains(name, "'") {
+			all = append(all, []string{name})
+			continue
+		}
+		if size += len(name) + 3; size > 64<<10 && len(batch) > 0 { // an argument has at most 128 KiB
+			all, batch, size = append(all, batch), nil, len(name)+3
+		}
+		batch = append(batch, name)
+	}
+	if len(batch) > 0 {
+		all = append(all, batch)
+	}
+	return all
+}
+
+// lstat looks at some names of a directory, and at where the symbolic links among them lead.
+func (g *guest) lstat(ctx context.Context, dir string, names []string) ([]rpc.FileEntry, error) {
+	command := []string{"lstatns", strings.TrimSuffix(dir, "/") + "/" + names[0]}
+	if len(names) > 1 || !strings.Contains(names[0], "'") {
+		command = []string{"lstatnslist", dir, quoted(names)}
+	}
+	out, err := g.ask(ctx, command...)
+	if err != nil {
+		return nil, err
+	}
+	list := parseStats(out)
+	if len(list) != len(names) {
+		return nil, fmt.Errorf("%s: %d of %d entries can be looked at", dir, len(list), len(names))
+	}
+	for i := range list {
+		list[i].Name = []byte(names[i])
+		if list[i].Kind() == rpc.ModeLink {
+			out, err := g.ask(ctx, "readlink", strings.TrimSuffix(dir, "/")+"/"+names[i])
+			if errors.Is(err, errHung) {
+				return nil, err
+			}
+			list[i].Target = bytes.TrimSuffix(out, []byte("\n"))
+		}
+	}
+	return list, nil
+}
+
+func quoted(names []string) string { return "'" + strings.Join(names, "' '") + "'" }
+
+// parseNames reads names that end in a zero byte. A name that no directory can hold is not taken.
+func parseNames(out []byte) []string {
+	var names []string
+	for name := range bytes.SplitSeq(out, []byte{0}) {
+		if len(name) == 0 || string(name) == "." || string(name) == ".." || bytes.ContainsRune(name, '/') {
+			continue
+		}
+		names = append(names, string(name))
+	}
+	return names
+}
+
+// parseStats reads what guestfish prints of statns structures: lines of "st_size: 4096", of which each structure begins with
+// st_dev. All are numbers, so that no name can be mistaken for one. What is damaged has an inode of -1 and no kind.
+func parseStats(out []byte) []rpc.FileEntry {
+	var list []rpc.FileEntry
+	for line := range strings.Lines(string(out)) {
+		key, text, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		if !ok {
+			continue
+		}
+		if key == "st_dev" {
+			list = append(list, rpc.FileEntry{})
+		}
+		value, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || len(list) == 0 {
+			continue
+		}
+		e := &list[len(list)-1]
+		switch key {
+		case "st_mode":
+			e.Mode = uint32(value)
+		case "st_uid":
+			e.UID = value
+		case "st_gid":
+			e.GID = value
+		case "st_size":
+			e.SizeBytes = max(value, 0)
+		case "st_mtime_sec":
+			e.Modified = moment(value)
+		}
+	}
+	return list
+}
+
+// moment is a time that can be written down, whatever a file system says.
+func moment(unix int64) time.Time {
+	if t := time.Unix(unix, 0).UTC(); t.Year() >= 0 && t.Year() <= 9999 && unix > -1<<40 && unix < 1<<40 {
+		return t
+	}
+	return time.Unix(0, 0).UTC()
+}

@@ -1,0 +1,190 @@
+// Package filereader reads single files of a restore point: it is the program that runs in a sandboxed unit beside a disk's
+// export, lets libguestfs's appliance read the disk, and answers on a Unix socket. What is said on that socket is in package rpc
+// (rpc.FilesRequest). It is not the agent and no JSON-RPC: the agent only starts it, as "sendense-agent read-files".
+//
+// The disk is untrusted. Its partition tables and file systems are read by the kernel of a virtual machine. An attacker who takes
+// that over is confined by QEMU. An attacker who breaks out of QEMU is a user without rights, files or a network, except for the
+// export of that one disk, read-only. The caller checks the answers once more.
+package filereader
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// Options for Serve.
+type Options struct {
+	Listener  net.Listener // where requests come
+	Guestfish string       // path of the program
+	Export    string       // nbd://ADDRESS:PORT/NAME, read-only
+	Dir       string       // for everything: writable, and nobody else's
+	Idle      time.Duration
+	Ready     func() error // called when it serves
+}
+
+// longestRequest is in bytes; a path has at most 4096, in base64.
+const longestRequest = 16 << 10
+
+type server struct {
+	guest   *guest
+	list    []volume
+	mounted string // device that is the appliance's root
+}
+
+// Serve boots the appliance and answers requests, one after another, until nobody has asked for the time of Idle, or the
+// appliance does not answer.
+func Serve(ctx context.Context, o Options) error {
+	export, err := url.Parse(o.Export)
+	if err != nil || export.Scheme != "nbd" || export.Host == "" {
+		return fmt.Errorf("export %q: want nbd://ADDRESS:PORT/NAME", o.Export)
+	}
+	s := &server{}
+	if s.guest, err = boot(ctx, o.Guestfish, o.Dir, export); err != nil {
+		return err
+	}
+	if s.list, err = s.guest.volumes(ctx); err != nil {
+		return fmt.Errorf("looking for volumes: %w", err)
+	}
+	if err := o.Ready(); err != nil {
+		return err
+	}
+	for {
+		if err := o.Listener.(interface{ SetDeadline(time.Time) error }).SetDeadline(time.Now().Add(o.Idle)); err != nil {
+			return err
+		}
+		conn, err := o.Listener.Accept()
+		var timeout net.Error
+		switch {
+		case errors.As(err, &timeout) && timeout.Timeout():
+			return nil // nobody wants anything any more
+		case err != nil:
+			return err
+		}
+		if err := s.answer(ctx, conn, o.Idle); errors.Is(err, errHungUp) {
+			return nil // the appliance was cut off in mid-sentence
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+// errHungUp says that a caller has gone in the midst of what they were sent.
+var errHungUp = errors.New("hung up")
+
+// answer answers one request. An error is the end of the reader: the appliance cannot be asked again.
+func (s *server) answer(ctx context.Context, conn net.Conn, patience time.Duration) error {
+	defer conn.Close() //nolint:errcheck // what was written has been, or the caller misses it
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	line, err := bufio.NewReader(io.LimitReader(conn, longestRequest)).ReadBytes('\n')
+	if err != nil {
+		return nil // the caller has gone, or is none of ours
+	}
+	var r rpc.FilesRequest
+	var answer rpc.FilesAnswer
+	if err = json.Unmarshal(line, &r); err == nil {
+		answer, err = s.handle(ctx, r)
+	}
+	if told := tell(conn, answer, err); told != nil || err != nil {
+		return fatal(err)
+	}
+	if r.Op != rpc.FilesRead {
+		return nil
+	}
+	err = s.content(ctx, conn, answer)
+	if errors.Is(err, errHungUp) {
+		return err
+	}
+	if tell(conn, rpc.FilesAnswer{}, err) != nil {
+		return nil
+	}
+	return fatal(err)
+}
+
+// fatal is an error after which nothing can be asked.
+func fatal(err error) error {
+	if errors.Is(err, errHung) {
+		return err
+	}
+	return nil
+}
+
+func tell(w io.Writer, a rpc.FilesAnswer, err error) error {
+	if err != nil {
+		a = rpc.FilesAnswer{Error: err.Error()}
+	}
+	return json.NewEncoder(w).Encode(a)
+}
+
+func (s *server) handle(ctx context.Context, r rpc.FilesRequest) (rpc.FilesAnswer, error) {
+	switch r.Op {
+	case rpc.FilesVolumes:
+		a := rpc.FilesAnswer{}
+		for _, v := range s.list {
+			a.Volumes = append(a.Volumes, v.Volume)
+		}
+		return a, nil
+	case rpc.FilesList, rpc.FilesRead:
+	default:
+		return rpc.FilesAnswer{}, fmt.Errorf("op %q: want volumes, list or read", r.Op)
+	}
+	where := string(r.Path)
+	if !strings.HasPrefix(where, "/") || strings.ContainsRune(where, 0) {
+		return rpc.FilesAnswer{}, fmt.Errorf("path %q: want an absolute path, such as /etc/hosts", where)
+	}
+	v, where, err := s.find(ctx, r.Volume, path.Clean(where))
+	if err != nil {
+		return rpc.FilesAnswer{}, err
+	}
+	entry, err := s.guest.stat(ctx, where)
+	if err != nil {
+		return rpc.FilesAnswer{}, err
+	}
+	entry.Name = []byte(path.Base(where))
+	a := rpc.FilesAnswer{Volume: v.Name, Path: []byte(where), Entry: &entry}
+	switch kind := entry.Kind(); {
+	case r.Op == rpc.FilesList && kind == rpc.ModeDir:
+		a.Entries, err = s.guest.entries(ctx, where)
+	case r.Op == rpc.FilesRead && kind != rpc.ModeDir && kind != rpc.ModeRegular:
+		err = fmt.Errorf("%s is neither a file nor a directory, and is not read", where)
+	}
+	return a, err
+}
+
+// content sends the content of a file, or a tar archive of a directory.
+func (s *server) content(ctx context.Context, w io.Writer, a rpc.FilesAnswer) error {
+	command := []string{"download", string(a.Path), "/dev/stdout"}
+	if a.Entry.Kind() == rpc.ModeDir {
+		command = []string{"tar-out", string(a.Path), "/dev/stdout", "numericowner:true"}
+	}
+	var gone error
+	err := s.guest.stream(ctx, func(p []byte) error {
+		gone = piece(w, p)
+		return gone
+	}, command...)
+	if gone == nil {
+		gone = piece(w, nil)
+	}
+	if gone != nil {
+		return errHungUp
+	}
+	return err
+}
+
+func piece(w io.Writer, p []byte) error {
+	var head [4]byte
+	binary.BigEndian.PutUint32(head[:], uint32(len(p)))
+	_, err := w.Write(append(head[:], p...))
+	return err
+}

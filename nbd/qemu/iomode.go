@@ -1,0 +1,36 @@
+package qemu
+
+import "fmt"
+
+// IOMode says how qemu-nbd reads and writes an image file.
+type IOMode struct {
+	Cache string // "none" (O_DIRECT) or "writeback" (page cache)
+	AIO   string // "io_uring", "native" (Linux AIO, only with cache "none") or "threads"
+}
+
+// BufferedIO works on every file system: the page cache and worker threads.
+var BufferedIO = IOMode{Cache: "writeback", AIO: "threads"}
+
+func (m IOMode) String() string {
+	return "cache=" + m.Cache + " aio=" + m.AIO
+}
+
+// Validate refuses modes that lose data or that qemu-nbd refuses to start with.
+// cache=unsafe is never allowed: it does not reach the disk even on a flush.
+func (m IOMode) Validate() error {
+	switch m.Cache {
+	case "none", "writeback":
+	default:
+		return fmt.Errorf("cache mode %q: use none or writeback", m.Cache)
+	}
+	switch m.AIO {
+	case "io_uring", "threads":
+	case "native":
+		if m.Cache != "none" {
+			return fmt.Errorf("aio mode native: needs cache mode none, not %s", m.Cache)
+		}
+	default:
+		return fmt.Errorf("aio mode %q: use io_uring, native or threads", m.AIO)
+	}
+	return nil
+}

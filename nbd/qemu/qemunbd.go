@@ -1,0 +1,142 @@
+package qemu
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// DefaultShared is how many clients one export serves at once. SBC opens 10
+// connections (contract §5); the rest is room for our probe, for an operator's
+// look, and for connections of a dying client that the kernel has yet to
+// report. It is bounded all the same: one client too many waits for ever
+// without a word, and 0, which qemu-nbd takes for no limit, lets every local
+// process open connections until memory ends.
+const DefaultShared = 16
+
+// MinShared is the least Shared that works: with 1 the second connection of SBC
+// hangs for ever (contract §5).
+const MinShared = 2
+
+// MinRateLimit is the least RateLimit, in bytes per second. SBC writes up to
+// 32 MiB at once and gives up on a request after some minutes.
+const MinRateLimit = 1 << 20
+
+// ServerOptions describes one qemu-nbd that serves one qcow2 image on a
+// listening socket it is handed (LISTEN_FDS=1, descriptor 3): qemu-nbd refuses
+// --port, --bind and --socket then.
+type ServerOptions struct {
+	Binary      string // path of qemu-nbd; "qemu-nbd" if empty
+	Image       string // absolute, clean path of a qcow2 image
+	Export      string // see CheckExport
+	Description string // free text every client can read, optional; see ExportInfo
+	IO          IOMode
+	Shared      int // clients at once, at least 2; DefaultShared if 0
+	// RateLimit is how many bytes per second may be written, zeroes included; 0
+	// for no limit. qemu-nbd has no way to change it while it runs.
+	RateLimit int64
+	ReadOnly  bool // for a restore: no client can write, the image lock is shared
+	// RefuseZeroes fails each WRITE_ZEROES with EIO, before it changes anything: a client that asks for zeroes without having
+	// read what it copies then reads, and writes. Zeroes that are written take no room all the same. See refusing.
+	RefuseZeroes bool
+	Foreground   bool // do not fork once serving; for a supervisor that waits for the process itself
+	// Keys are those of the image and of each that it stands on, in this order; empty if none is encrypted.
+	Keys []KeyFile
+}
+
+// A KeyFile is where qemu-nbd finds a key. The zero value is for an image that is plain.
+type KeyFile struct {
+	ID   string // see CheckKeyID
+	Path string // absolute; what the file holds is the key, to the last byte
+}
+
+var keyID = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,63}$`)
+
+// CheckKeyID refuses what QEMU does not take for the name of an object.
+func CheckKeyID(id string) error {
+	if !keyID.MatchString(id) {
+		return fmt.Errorf("key %q: want 1 to 64 letters, digits, dots, underscores or dashes, and a letter first", id)
+	}
+	return nil
+}
+
+// Args returns the whole command line, the binary first.
+func (o ServerOptions) Args() ([]string, error) {
+	if o.Binary == "" {
+		o.Binary = "qemu-nbd"
+	}
+	if o.Shared == 0 {
+		o.Shared = DefaultShared
+	}
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	args := []string{o.Binary}
+	if !o.Foreground {
+		// The parent exits when the export is served, or fails with the reason.
+		args = append(args, "--fork")
+	}
+	args = append(
+		args,
+		"--persistent", // stay after the last client: SBC closes and comes again
+		"--export-name="+o.Export,
+		"--shared="+strconv.Itoa(o.Shared),
+		"--cache="+o.IO.Cache,
+		"--aio="+o.IO.AIO,
+	)
+	if o.Description != "" {
+		args = append(args, "--description="+o.Description)
+	}
+	switch {
+	case o.ReadOnly:
+		args = append(args, "--read-only")
+	case o.RefuseZeroes:
+		// Zeroes are looked for below what refuses them, see refusing.
+		args = append(args, "--discard=unmap")
+	default:
+		// detect-zeroes=unmap is refused unless discard=unmap.
+		args = append(args, "--discard=unmap", "--detect-zeroes=unmap")
+	}
+	return append(args, o.image()...), nil
+}
+
+func (o ServerOptions) validate() error {
+	if err := nbd.CheckExport(o.Export); err != nil {
+		return err
+	}
+	if err := checkPath(o.Image); err != nil {
+		return fmt.Errorf("export %s: %w", o.Export, err)
+	}
+	if err := o.IO.Validate(); err != nil {
+		return fmt.Errorf("export %s: %w", o.Export, err)
+	}
+	if o.Shared < MinShared || o.Shared > 1024 {
+		return fmt.Errorf("export %s: shared is %d: the backup client needs at least %d connections, and 1024 is the most allowed",
+			o.Export, o.Shared, MinShared)
+	}
+	if o.ReadOnly && o.RefuseZeroes {
+		return fmt.Errorf("export %s: a read-only export refuses every write: there is nothing more to refuse", o.Export)
+	}
+	if o.RateLimit != 0 && o.RateLimit < MinRateLimit {
+		return fmt.Errorf("export %s: rate limit of %d bytes per second: want 0 for none, or at least %d", o.Export, o.RateLimit, MinRateLimit)
+	}
+	for _, k := range o.Keys {
+		if k == (KeyFile{}) {
+			continue
+		}
+		if err := cmp.Or(CheckKeyID(k.ID), checkPath(k.Path)); err != nil {
+			return fmt.Errorf("export %s: %w", o.Export, err)
+		}
+	}
+	if len(o.Description) > nbd.MaxDescription || !utf8.ValidString(o.Description) ||
+		strings.ContainsFunc(o.Description, unicode.IsControl) {
+		return fmt.Errorf("export %s: description must be at most %d bytes of UTF-8 with no control characters", o.Export, nbd.MaxDescription)
+	}
+	return nil
+}

@@ -1,0 +1,37 @@
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// Version gives the version of QEMU, such as "7.2.22", with what the distribution adds: the first line that qemu-img
+// prints of itself, less the words "qemu-img version".
+func (t Tools) Version(ctx context.Context) (string, error) {
+	out, err := t.run(ctx, call{verb: "--version", limits: reading()})
+	if err != nil {
+		return "", err
+	}
+	return versionIn(string(out), "qemu-img version"), nil
+}
+
+// ServerVersion is Tools.Version for the qemu-nbd at a path.
+func ServerVersion(ctx context.Context, binary string) (string, error) {
+	cmd := exec.CommandContext(ctx, binary, "--version")
+	cmd.Dir, cmd.Env, cmd.WaitDelay = "/", []string{"LC_ALL=C"}, toolWaitDelay
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w", binary, err)
+	}
+	return versionIn(string(out), binary), nil // it says under which name it was called
+}
+
+// versionIn is what follows a name in the first line.
+func versionIn(text, name string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return nbd.Printable([]byte(strings.TrimSpace(strings.TrimPrefix(line, name))))
+}

@@ -1,0 +1,68 @@
+package callbacks
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/sendense/backup-agent/agent"
+)
+
+// report is what SBC says of its progress, as far as it is used. Numbers may come with a fraction.
+type report struct {
+	Status           string  `json:"status"`
+	CurrentPhase     string  `json:"current_phase"`
+	BytesTransferred float64 `json:"bytes_transferred"`
+	TotalBytes       float64 `json:"total_bytes"`
+	BytesPerSecond   float64 `json:"transfer_speed_bps"`
+	ProgressPercent  float64 `json:"progress_percent"`
+	Error            any     `json:"error"`
+}
+
+// telemetry takes what SBC says of its progress. It is a hint and no more: "completed" comes at the end of every disk,
+// "failed" never, and percent can pass 100. So an object is never refused, whatever it holds and whatever job it names:
+// a hint must not fail a run.
+func (r *routes) telemetry(ctx context.Context, req *http.Request, body []byte) (any, error) {
+	said, err := parseReport(body)
+	if err != nil {
+		return nil, err
+	}
+	id := req.PathValue("job_id")
+	if err := r.agent.Telemetry(id, said.domain(time.Now())); err != nil {
+		r.log.DebugContext(ctx, "telemetry of a job that does not run", "backup_id", id, "status", said.Status, "error", err)
+	}
+	return map[string]string{"status": "ok"}, nil
+}
+
+// parseReport takes any object, and of it what can be read.
+func parseReport(body []byte) (report, error) {
+	var said report
+	var odd *json.UnmarshalTypeError // of one field: the others are read all the same
+	err := json.Unmarshal(body, &said)
+	if err != nil && !errors.As(err, &odd) {
+		return report{}, invalid("body: want a telemetry object: %v", err)
+	}
+	if !bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
+		return report{}, invalid("body: want a telemetry object")
+	}
+	return said, nil
+}
+
+func (t report) domain(now time.Time) agent.Telemetry {
+	d := agent.Telemetry{
+		At: now, Status: t.Status, Phase: t.CurrentPhase, BytesTransferred: int64(t.BytesTransferred),
+		TotalBytes: int64(t.TotalBytes), BytesPerSecond: t.BytesPerSecond, Percent: t.ProgressPercent,
+	}
+	switch e := t.Error.(type) {
+	case nil:
+	case string:
+		d.Error = e
+	default:
+		d.Error = fmt.Sprint(e)
+	}
+	return d
+}

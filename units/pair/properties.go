@@ -1,0 +1,155 @@
+package pair
+
+import (
+	"math"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/dbus"
+)
+
+// execStart is the D-Bus type (sasb): path, arguments, whether a failure is ignored.
+type execStart struct {
+	Path          string
+	Argv          []string
+	IgnoreFailure bool
+}
+
+// literal keeps systemd from expanding variables in arguments, which it does ($HOME) unlike
+// specifiers (%n), in properties that come over D-Bus; "$$" stands for "$" (systemd.service(5)).
+// ExecStartEx has a flag for that, but systemd 252 writes it to the unit's file under a name that it
+// does not read back: after a daemon-reload the unit has no command and counts as broken.
+func literal(argv []string) []string {
+	escaped := make([]string, len(argv))
+	for i, arg := range argv {
+		escaped[i] = strings.ReplaceAll(arg, "$", "$$")
+	}
+	return escaped
+}
+
+// Properties are those of the two halves of a pair, for StartTransientUnit. user chooses a user's service manager instead of the
+// system's, and slice holds both halves; empty: systemd's default.
+func (s Spec) Properties(user bool, slice string) (service, socket []systemd.Property) {
+	service, socket = s.service(user), s.socket()
+	if slice != "" {
+		service, socket = append(service, property("Slice", slice)), append(socket, property("Slice", slice))
+	}
+	return service, socket
+}
+
+// service returns the properties of the service half.
+func (s Spec) service(user bool) []systemd.Property {
+	socket := s.Name + SocketSuffix
+	props := []systemd.Property{
+		property("Description", s.description()),
+		property("Requires", []string{socket}),
+		property("After", []string{socket}),
+		// The parent's exit is the sign that the command serves, so the job's end is too.
+		property("Type", s.kind()),
+		property("ExecStart", []execStart{{s.Argv[0], literal(s.Argv), false}}),
+		// How it ended stays to be read until Remove: RemainAfterExit keeps a service that exited
+		// with success (active, exited), CollectMode=inactive one that failed.
+		property("RemainAfterExit", true),
+		property("CollectMode", "inactive"),
+		// No second life, part two: whoever starts it again, it may start once. The counter is lost
+		// at daemon-reload (systemd 252), so this is not enough alone; see socket.
+		property("StartLimitBurst", uint32(1)),
+		property("StartLimitIntervalUSec", uint64(math.MaxUint64)),
+		property("Restart", "no"),
+		property("TimeoutStartUSec", microseconds(s.StartTimeout, DefaultStartTimeout)),
+		property("TimeoutStopUSec", microseconds(s.StopTimeout, DefaultStopTimeout)),
+		property("StandardInput", "null"),
+	}
+	if len(s.Environment) > 0 {
+		props = append(props, property("Environment", s.Environment))
+	}
+	if s.User != "" {
+		props = append(props, property("User", s.User))
+	}
+	if s.Group != "" {
+		props = append(props, property("Group", s.Group))
+	}
+	if len(s.Credentials) > 0 {
+		props = append(props, property("LoadCredential", s.Credentials))
+	}
+	props = append(props, directories(s)...)
+	if s.Guest != nil {
+		return append(props, s.Guest.sandbox(user)...)
+	}
+	return append(props, sandbox()...)
+}
+
+// kind is how a command tells that it serves.
+func (s Spec) kind() string {
+	if s.Guest != nil {
+		return "notify"
+	}
+	return "forking"
+}
+
+// directories gives the command its view of the repository.
+func directories(s Spec) []systemd.Property {
+	var props []systemd.Property
+	if len(s.HiddenDirs) > 0 || s.Guest != nil {
+		hidden := make([]emptyDir, 0, len(s.HiddenDirs))
+		for _, dir := range s.HiddenDirs {
+			hidden = append(hidden, emptyDir{dir, "ro"})
+		}
+		hidden = append(hidden, s.Guest.emptyDirs()...)
+		props = append(props, property("TemporaryFileSystem", hidden))
+	}
+	if len(s.WritableDirs) > 0 {
+		props = append(props, property("BindPaths", bindMounts(s.WritableDirs)))
+	}
+	if len(s.ReadOnlyDirs) > 0 {
+		props = append(props, property("BindReadOnlyPaths", bindMounts(s.ReadOnlyDirs)))
+	}
+	return props
+}
+
+// socket returns the properties of the socket half.
+func (s Spec) socket() []systemd.Property {
+	props := []systemd.Property{
+		property("Description", s.description()),
+		property("Listen", []listen{{"Stream", s.ListenAddress}}),
+		// No second life, part one: a service that failed would let its socket listen again, and the
+		// next client start it anew. Bound to it, the socket goes down in the same moment: systemd
+		// queues its stop while it handles the death, before it looks at the socket again.
+		property("BindsTo", []string{s.Name + ServiceSuffix}),
+		property("CollectMode", "inactive"),
+		// A client opens its connections in one burst.
+		property("Backlog", uint32(128)),
+	}
+	if filepath.IsAbs(s.ListenAddress) {
+		props = append(props, property("SocketMode", uint32(0o660)), property("RemoveOnStop", true))
+		if s.ListenGroup != "" {
+			props = append(props, property("SocketGroup", s.ListenGroup))
+		}
+		return props
+	}
+	// Negotiation is a ping-pong of small packets: with Nagle's algorithm each costs 40 ms.
+	props = append(props, property("NoDelay", true), property("IPAccounting", true))
+	if address, err := netip.ParseAddrPort(s.ListenAddress); err == nil && address.Addr().IsLoopback() {
+		props = append(props, property("IPAddressAllow", localAddresses()), property("IPAddressDeny", anyAddress()))
+	}
+	return props
+}
+
+// listen is the D-Bus type (ss): kind and address.
+type listen struct{ Kind, Address string }
+
+func (s Spec) description() string {
+	if s.Description == "" {
+		return s.Name
+	}
+	return s.Description
+}
+
+func microseconds(d, def time.Duration) uint64 {
+	if d == 0 {
+		d = def
+	}
+	return uint64(d.Microseconds())
+}
