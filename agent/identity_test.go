@@ -108,5 +108,5 @@ func TestIdentityOutlivesTheDatabase(t *testing.T) {
 	_, err = w.agent.PutVM(vm)
 	must(t, err)
 	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Incremental, Repository: "main"})
-	wantError(t, err, agent.NoParent, "the VM has the uuid 4210-new, and it is of the VM with the uuid 4210-old")
+	wantError(t, err, agent.NoParent, "the VM has the uuid 4210-new, and the backup is of the VM with the uuid 4210-old")
 }

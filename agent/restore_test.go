@@ -289,7 +289,7 @@ func TestRestoreRefused(t *testing.T) {
 	wantError(t, err, agent.WrongState, "running")
 	w.serve(agent.RestoreRequest{BackupID: point.ID})
 	_, err = w.agent.StartRestore(t.Context(), agent.RestoreRequest{BackupID: point.ID})
-	wantError(t, err, agent.Busy, "the most is 1")
+	wantError(t, err, agent.Busy, "the limit is 1")
 	_, err = w.agent.StopRestore(t.Context(), "restore-vm-1")
 	wantError(t, err, agent.RestoreNotFound, "restore-vm-1")
 	w.sna.Release("copy/0")

@@ -71,8 +71,8 @@ func (b *builder) order(points []repository.Found) {
 	for i := range points {
 		m := &points[i].Manifest
 		if m.Sequence > maxPlausible {
-			b.report.problem(points[i].Path, fmt.Errorf("sequence %d is that of no agent: the restore point is put where its parent and "+
-				"its date have it", m.Sequence))
+			b.report.problem(points[i].Path, fmt.Errorf("sequence %d is not plausible: the restore point is ordered by its parent and "+
+				"its date", m.Sequence))
 			m.Sequence = 0
 		}
 		made[m.VM.Name] = append(made[m.VM.Name], record.Made{ID: m.BackupID, Parent: m.Parent, Sequence: m.Sequence, CreatedAt: m.CreatedAt})
@@ -140,14 +140,14 @@ func (b *builder) compare(m manifest.Manifest, repositoryID, directory string) (
 	case what == "" || known.Merge != nil: // the daemon brings a rewriting to its end
 		return nil, false, nil
 	case !rewritten:
-		return fmt.Errorf("backup %s is on record as another one: %s: keep it; %s", m.BackupID, what, takenIn), false, nil
+		return fmt.Errorf("backup %s differs from its record: %s: keep it; %s", m.BackupID, what, takenIn), false, nil
 	}
 	_, _, err = b.store.Update(m.BackupID, time.Now(), func(b *record.Backup) error {
 		m.Follow(b)
 		return nil
 	}, store.FromManifest())
 	if refused(err) {
-		return fmt.Errorf("its record is older than its manifest (%s) and is not corrected now: %w: run this again when that is over", what, err), false, nil
+		return fmt.Errorf("its record is older than its manifest (%s) and is not corrected now: %w: run this again later", what, err), false, nil
 	}
 	return nil, err == nil, err
 }

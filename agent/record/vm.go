@@ -89,7 +89,7 @@ func (vm VM) Differs(other VM) string {
 		{"uuid", strings.ToLower(vm.UUID), strings.ToLower(other.UUID)},
 	} {
 		if f.this != "" && f.other != "" && f.this != f.other {
-			return fmt.Sprintf("the VM has the %s %s, and it is of the VM with the %s %s", f.what, f.this, f.what, f.other)
+			return fmt.Sprintf("the VM has the %s %s, and the backup is of the VM with the %s %s", f.what, f.this, f.what, f.other)
 		}
 	}
 	return ""
@@ -140,7 +140,7 @@ func (vm VM) Validate() error {
 	}
 	for segment := range strings.SplitSeq(vm.InventoryPath, "/") {
 		if segment == "." || segment == ".." { // contract §4: SBC takes it for a step in a file system
-			return fmt.Errorf("vm %q: inventory path %s: the backup client finds nothing that is called %q: "+
+			return fmt.Errorf("vm %q: inventory path %s: the backup client cannot find a folder or VM called %q: "+
 				"give the VM or its folder another name in vCenter", vm.Name, vm.InventoryPath, segment)
 		}
 	}
@@ -153,13 +153,13 @@ func (vm VM) Validate() error {
 		return fmt.Errorf("vm %q: refresh %q: want prefer, require or nothing", vm.Name, vm.Refresh)
 	}
 	if vm.Refresh != NoRefresh && vm.VCenter == "" {
-		return fmt.Errorf("vm %q: refresh %s: names no vcenter that could be asked", vm.Name, vm.Refresh)
+		return fmt.Errorf("vm %q: refresh %s: want a vcenter to ask", vm.Name, vm.Refresh)
 	}
 	if err := vm.BackupInterval.validate(); err != nil {
 		return fmt.Errorf("vm %q: %w", vm.Name, err)
 	}
 	if len(vm.Disks) > MaxDisks {
-		return fmt.Errorf("vm %q: %d disks, the most is %d", vm.Name, len(vm.Disks), MaxDisks)
+		return fmt.Errorf("vm %q: %d disks, the limit is %d", vm.Name, len(vm.Disks), MaxDisks)
 	}
 	return vm.validDisks()
 }
@@ -217,7 +217,7 @@ func ValidName(what, name string) error {
 	case name == "":
 		return fmt.Errorf("%s is missing", what)
 	case len(name) > MaxNameBytes:
-		return fmt.Errorf("%s is %d bytes long, the most is %d", what, len(name), MaxNameBytes)
+		return fmt.Errorf("%s is %d bytes long, the limit is %d", what, len(name), MaxNameBytes)
 	case strings.TrimSpace(name) == "":
 		return fmt.Errorf("%s is blank", what)
 	case !printable(name):

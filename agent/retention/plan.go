@@ -122,9 +122,9 @@ func (p *planner) judge(x Point) {
 	case !known:
 		d.Reasons = []string{fmt.Sprintf("policy %s is not configured", x.Policy)}
 	case x.Damaged != "":
-		d.Reasons = []string{"damaged, and left to you: " + x.Damaged}
+		d.Reasons = []string{"damaged, not removed automatically: " + x.Damaged}
 	case d.Misdated != "":
-		d.Reasons = []string{"a wrong clock dated it, and it is left to you: " + d.Misdated}
+		d.Reasons = []string{"dated by a wrong clock, not removed automatically: " + d.Misdated}
 	case len(reasons) > 0:
 		d.Reasons = reasons
 	default:
@@ -162,9 +162,9 @@ func (p *planner) decide(x Point) {
 		d.Action, d.Reasons = Wait, append(d.Reasons, held)
 	case len(kept) == 0:
 	case !p.Policies[x.Policy].Merge:
-		d.Action, d.Reasons = Wait, append(d.Reasons, "stays until what stands on it goes: "+some(kept))
+		d.Action, d.Reasons = Wait, append(d.Reasons, "stays until those based on it are removed: "+some(kept))
 	case damaged >= 0:
-		d.Action, d.Reasons = Wait, append(d.Reasons, "a damaged one stands on it: "+kept[damaged])
+		d.Action, d.Reasons = Wait, append(d.Reasons, "a damaged one is based on it: "+kept[damaged])
 	default:
 		d.Action, d.Into = Merge, kept
 	}

@@ -51,9 +51,9 @@ func TestPlan(t *testing.T) {
 		want string
 	}{
 		{"a chain stays whole", set(Policy{Last: 1}, chain...), `keep i3: last #1
-wait i2: expired, stays until what stands on it goes: i3
-wait i1: expired, stays until what stands on it goes: i2
-wait f: expired, stays until what stands on it goes: i1
+wait i2: expired, stays until those based on it are removed: i3
+wait i1: expired, stays until those based on it are removed: i2
+wait f: expired, stays until those based on it are removed: i1
 delete `},
 		{"a chain is merged", set(Policy{Last: 1, Merge: true}, chain...), `keep i3: last #1
 merge i2: expired
@@ -72,30 +72,30 @@ keep g: last #2
 delete i1: expired
 delete f: expired
 delete i1 f`},
-		{"a damaged one counts for nothing", set(Policy{Last: 1, Merge: true}, damaged...), `keep i3: damaged, and left to you: disk 0 has rotted
+		{"a damaged one counts for nothing", set(Policy{Last: 1, Merge: true}, damaged...), `keep i3: damaged, not removed automatically: disk 0 has rotted
 keep i2: last #1
 merge i1: expired
 merge f: expired
 rewrite i2 onto ""
 delete i1 f`},
 		{"a damaged one is not rewritten", set(Policy{Last: 1, Merge: true}, broken...), `keep i3: last #1
-keep i2: damaged, and left to you: disk 0 has rotted
-wait i1: expired, a damaged one stands on it: i2
+keep i2: damaged, not removed automatically: disk 0 has rotted
+wait i1: expired, a damaged one is based on it: i2
 merge f: expired
 rewrite i1 onto ""
 delete f`},
 		{"what is read stays", held, `keep i3: last #1
-wait i2: expired, stays until what stands on it goes: i3
+wait i2: expired, stays until those based on it are removed: i3
 wait i1: expired, restore r reads it
-wait f: expired, stays until what stands on it goes: i1
+wait f: expired, stays until those based on it are removed: i1
 delete `},
-		{"the newest good one stays", set(Policy{}, rotten...), `keep i1: damaged, and left to you: disk 0 has rotted
+		{"the newest good one stays", set(Policy{}, rotten...), `keep i1: damaged, not removed automatically: disk 0 has rotted
 keep f: newest good one
 delete `},
 		{"what no policy rules stays", set(Policy{Last: 1}, mixed...), `keep i3: last #1
 keep i2: no policy
 keep i1: policy silver is not configured
-wait f: expired, stays until what stands on it goes: i1
+wait f: expired, stays until those based on it are removed: i1
 delete `},
 	} {
 		t.Run(c.name, func(t *testing.T) {

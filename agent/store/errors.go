@@ -31,5 +31,5 @@ func (e *ClaimError) Error() string {
 type RestoresError struct{ Active, Most int }
 
 func (e *RestoresError) Error() string {
-	return fmt.Sprintf("%d restores are active, the most is %d: stop one first", e.Active, e.Most)
+	return fmt.Sprintf("%d restores are active, the limit is %d: stop one first", e.Active, e.Most)
 }

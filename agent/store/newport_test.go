@@ -66,8 +66,8 @@ func TestNewPortRefused(t *testing.T) {
 		"no disk":    {b.ID, 7, ports, rename, "not a disk of this backup"},
 		"no port":    {b.ID, 0, portsOf(10100, 10101), rename, errNoPort.Error()},
 		"old name":   {b.ID, 0, ports, func(*record.Backup, record.Lease) {}, "does not hold the nonce"},
-		"other disk": {b.ID, 0, ports, func(b *record.Backup, l record.Lease) { rename(b, l); b.Runs[1].Port = 1 }, "may not be changed"},
-		"other unit": {b.ID, 0, ports, func(b *record.Backup, l record.Lease) { rename(b, l); b.Runs[1].Unit = "x" }, "may not be changed"},
+		"other disk": {b.ID, 0, ports, func(b *record.Backup, l record.Lease) { rename(b, l); b.Runs[1].Port = 1 }, "cannot be changed"},
+		"other unit": {b.ID, 0, ports, func(b *record.Backup, l record.Lease) { rename(b, l); b.Runs[1].Unit = "x" }, "cannot be changed"},
 	} {
 		if _, err := newPort(s, c.id, c.disk, c.ports, start, c.complete); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)

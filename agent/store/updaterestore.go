@@ -84,7 +84,7 @@ func changedRestore(t *dbfile.Tx, before record.Restore, f func(*record.Restore)
 		return after, err
 	}
 	if want, got := rules.Lasting(before, true), rules.Lasting(after, true); !reflect.DeepEqual(want, got) {
-		return after, fmt.Errorf("restore %s: %+v may not become %+v", before.ID, want, got)
+		return after, fmt.Errorf("restore %s: %+v cannot become %+v", before.ID, want, got)
 	}
 	if after.State != before.State {
 		if err := record.CheckRestoreTransition(before.State, after.State); err != nil {

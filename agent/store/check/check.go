@@ -109,7 +109,7 @@ func (c *checker) checkBackups() error {
 			}
 		}
 		if last := c.Bucket(schema.BucketBackups).Sequence(); b.Sequence > last {
-			c.report("backup %s: has the sequence %d, the last that was given is %d", k, b.Sequence, last)
+			c.report("backup %s: has sequence %d, and the last one given is %d", k, b.Sequence, last)
 		}
 		c.checkVerified(b)
 		if b.RequestID != "" {
@@ -222,7 +222,7 @@ func (e *StrayError) Error() string {
 	for i, l := range e.Leases {
 		text[i] = fmt.Sprintf("port %d of backup %q", l.Port, l.BackupID)
 	}
-	return "leased by no active backup: " + strings.Join(text, ", ") + ": the daemon gives them back when it starts"
+	return "leases of no active backup: " + strings.Join(text, ", ") + ": the daemon returns them when it starts"
 }
 
 // checkVerified looks that a restore point is in both orders, where it belongs.
@@ -234,7 +234,7 @@ func (c *checker) checkVerified(b record.Backup) {
 		}
 		c.totals[bucket]++
 		if !schema.Has(c.Bucket([]byte(bucket)), key) {
-			c.report("backup %s: not in %s, where it belongs", b.ID, bucket)
+			c.report("backup %s: not in %s", b.ID, bucket)
 		}
 	}
 }

@@ -11,14 +11,14 @@ import (
 var ErrDamaged = errors.New("damaged")
 
 // ErrUnsynced says that a change was written but not synced to the disk. It is read from then on as if it had been made.
-var ErrUnsynced = errors.New("written, but not known to be on the disk")
+var ErrUnsynced = errors.New("written, but maybe not on the disk")
 
 // Damaged makes the error for a file in which something is not as it must be.
 func Damaged(path string, cause any) error {
 	return fmt.Errorf("database %s: %w: %v%s", path, ErrDamaged, cause, afterDamage)
 }
 
-const afterDamage = ": restart the daemon, which sets the file aside and makes the catalog again from the manifests, or stop it " +
+const afterDamage = ": restart the daemon, which sets the file aside and rebuilds the catalog from the manifests, or stop it " +
 	"and put a copy back"
 
 // damageIn is what damaged was told, of an error that it made.

@@ -73,14 +73,14 @@ func readPages(file io.ReaderAt, pageSize, fileBytes int64) (*pages, error) {
 		}
 	}
 	if last == nil {
-		return nil, fmt.Errorf("neither of its first two pages is whole")
+		return nil, fmt.Errorf("both header pages are damaged")
 	}
 	p := &pages{
 		file: file, pageSize: uint64(pageSize), root: number(last, 16), freelist: number(last, 32), high: number(last, 40),
 		seen: map[uint64]bool{}, harm: harm,
 	}
 	if there := uint64(fileBytes) / p.pageSize; p.high > there {
-		return nil, fmt.Errorf("%d of %d pages are there", there, p.high)
+		return nil, fmt.Errorf("it has %d of its %d pages", there, p.high)
 	}
 	return p, nil
 }
@@ -98,7 +98,7 @@ type page struct {
 // read reads a page that lies wholly within the file. No two pages may share anything, so that each is read once.
 func (p *pages) read(id uint64) (page, error) {
 	if id < 2 || id >= p.high {
-		return page{}, fmt.Errorf("page %d is outside of the %d there are", id, p.high)
+		return page{}, fmt.Errorf("page %d does not exist: the file has %d", id, p.high)
 	}
 	header := make([]byte, pageHeaderBytes)
 	if _, err := p.file.ReadAt(header, int64(id*p.pageSize)); err != nil {
@@ -106,7 +106,7 @@ func (p *pages) read(id uint64) (page, error) {
 	}
 	more := uint64(binary.NativeEndian.Uint32(header[12:]))
 	if found := number(header, 0); found != id || more >= p.high-id {
-		return page{}, fmt.Errorf("page %d calls itself %d and goes on for %d more of %d", id, found, more, p.high)
+		return page{}, fmt.Errorf("page %d has the number %d and %d more pages, and the file has %d", id, found, more, p.high)
 	}
 	for part := id; part <= id+more; part++ {
 		if p.seen[part] {
@@ -145,7 +145,7 @@ func (p *pages) checkFreelist() error {
 	}
 	for i := range list.count {
 		if id := number(ids, int(8*i)); id < 2 || id >= p.high {
-			return fmt.Errorf("freelist: page %d is outside of the %d there are", id, p.high)
+			return fmt.Errorf("freelist: page %d does not exist: the file has %d", id, p.high)
 		}
 	}
 	return nil
@@ -221,7 +221,7 @@ func (p *pages) checkLeaf(element []byte) error {
 	}
 	found := pageOf(0, inline)
 	if more := binary.NativeEndian.Uint32(inline[12:]); found.flags != leafPage || number(inline, 0) != 0 || more != 0 {
-		return fmt.Errorf("a bucket's own page has flags %#x, number %d and goes on for %d", found.flags, number(inline, 0), more)
+		return fmt.Errorf("an inline bucket has flags %#x, number %d and %d more pages", found.flags, number(inline, 0), more)
 	}
 	return p.checkElements(found)
 }

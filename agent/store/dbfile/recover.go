@@ -38,12 +38,12 @@ func recoverHeader(path string, c Content) (*Recovery, error) {
 	r := &Recovery{}
 	aside, err := replaceWith(path, func(fresh string) (err error) {
 		if err := copyFile(fresh, path); err != nil {
-			return fmt.Errorf("database %s: one of its header pages is damaged, and it cannot be copied to be mended: %w", path, err)
+			return fmt.Errorf("database %s: one of its header pages is damaged, and it cannot be copied for repair: %w", path, err)
 		}
 		failpoint.Reach("recover: copied")
 		r.LostChange, err = mendHeader(fresh, c)
 		if errors.Is(err, ErrDamaged) {
-			err = Damaged(path, "one of its header pages is damaged, and what the other describes is not whole: "+damageIn(err))
+			err = Damaged(path, "one of its header pages is damaged, and what the other one describes is damaged too: "+damageIn(err))
 		}
 		return err
 	})
@@ -84,7 +84,7 @@ func mendHeader(path string, c Content) (lost bool, err error) {
 		}
 	}
 	if harm, err = f.headers(false); err == nil && harm.any() {
-		err = Damaged(path, "its header pages do not get whole")
+		err = Damaged(path, "its header pages cannot be repaired")
 	}
 	if err != nil {
 		return lost, err

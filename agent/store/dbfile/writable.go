@@ -101,7 +101,7 @@ func (f *File) Writable() error {
 	}
 	free, err := f.FreeBytes()
 	if err == nil && free < leastFree {
-		err = fmt.Errorf("%d KiB are free in %s, and it needs %d: %w", free>>10, filepath.Dir(f.path), leastFree>>10, unix.ENOSPC)
+		err = fmt.Errorf("%d KiB are free in %s, and it needs %d KiB: %w", free>>10, filepath.Dir(f.path), leastFree>>10, unix.ENOSPC)
 	}
 	if err != nil {
 		return unwritable(f.path, err)

@@ -185,7 +185,7 @@ func decodeCursor(cursor string) ([]byte, error) {
 	}
 	key, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil || encodeCursor(key) != cursor || len(key) <= schema.TimeBytes || record.ValidName("backup_id", string(schema.ListID(key))) != nil {
-		return nil, fmt.Errorf("cursor %.100q: %w: give back the one of the page before, or none to start with the newest",
+		return nil, fmt.Errorf("cursor %.100q: %w: pass the cursor of the previous page, or none to start with the newest",
 			cursor, ErrBadCursor)
 	}
 	return key, nil

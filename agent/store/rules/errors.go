@@ -27,7 +27,7 @@ type CoolingError struct {
 func (e *CoolingError) Error() string {
 	client := "the client of backup " + e.BackupID
 	if e.BackupID == schema.UnknownBackup {
-		client = "the database was lost or mended, and the client of a backup that it knew"
+		client = "the database was lost or repaired, and the client of an earlier backup"
 	}
 	return fmt.Sprintf("vm %q: cool-down until %s: %s may still be running", e.VM, e.Until.UTC().Format(time.RFC3339), client)
 }
@@ -53,7 +53,7 @@ func (e *DamagedError) Error() string {
 	if e.By == e.BackupID {
 		return fmt.Sprintf("backup %s: is damaged", e.BackupID)
 	}
-	return fmt.Sprintf("backup %s: stands on %s, which is damaged", e.BackupID, e.By)
+	return fmt.Sprintf("backup %s: is based on %s, which is damaged", e.BackupID, e.By)
 }
 
 // PinnedError refuses the removal of a backup that another one stands on.
@@ -63,7 +63,7 @@ type PinnedError struct {
 }
 
 func (e *PinnedError) Error() string {
-	return fmt.Sprintf("backup %s: backup %s stands on it: remove that first", e.BackupID, e.Child)
+	return fmt.Sprintf("backup %s: backup %s is based on it: delete that backup first", e.BackupID, e.Child)
 }
 
 // ServedError refuses the removal of a backup that a restore reads.
@@ -72,14 +72,14 @@ type ServedError struct {
 }
 
 func (e *ServedError) Error() string {
-	return fmt.Sprintf("backup %s: restore %s reads it: stop that first", e.BackupID, e.RestoreID)
+	return fmt.Sprintf("backup %s: restore %s reads it: stop that restore first", e.BackupID, e.RestoreID)
 }
 
 // RewritingError refuses what cannot be done while a restore point is being put on other ground.
 type MergingError struct{ BackupID string }
 
 func (e *MergingError) Error() string {
-	return fmt.Sprintf("backup %s: is being written anew: try again when that is done", e.BackupID)
+	return fmt.Sprintf("backup %s: a merge is in progress: try again when it is done", e.BackupID)
 }
 
 // ReadError says that a restore point is read at the moment.
@@ -109,5 +109,5 @@ type ImmutableError struct {
 }
 
 func (e *ImmutableError) Error() string {
-	return fmt.Sprintf("backup %s: %s may not be changed", e.BackupID, e.Field)
+	return fmt.Sprintf("backup %s: %s cannot be changed", e.BackupID, e.Field)
 }

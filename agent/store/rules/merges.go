@@ -22,7 +22,7 @@ func checkMerge(t *dbfile.Tx, before, after record.Backup) error {
 	case after.State != record.Completed && before.State == record.Completed:
 		return &MergingError{BackupID: after.ID}
 	case after.State != record.Completed:
-		return &StateError{BackupID: after.ID, State: after.State, Action: "writing it anew"}
+		return &StateError{BackupID: after.ID, State: after.State, Action: "merging it"}
 	case was == nil:
 		return errors.Join(CheckSound(t, after.ID), checkNewParent(t, after))
 	case is.NewParent != was.NewParent || !is.StartedAt.Equal(was.StartedAt):
@@ -34,7 +34,7 @@ func checkMerge(t *dbfile.Tx, before, after record.Backup) error {
 }
 
 // errSameGround refuses a rewrite that would change nothing.
-var errSameParent = errors.New("it stands there already")
+var errSameParent = errors.New("it is the parent already")
 
 // checkGround returns an error unless a restore point may be put on what its Rewrite says.
 func checkNewParent(t *dbfile.Tx, b record.Backup) error {
@@ -45,7 +45,7 @@ func checkNewParent(t *dbfile.Tx, b record.Backup) error {
 	case onto == b.Parent:
 		return &ParentError{Parent: onto, Why: errSameParent.Error()}
 	case onto != "" && !slices.Contains(points[1:], onto):
-		return &ParentError{Parent: onto, Why: "is none of what " + b.ID + " stands on"}
+		return &ParentError{Parent: onto, Why: "is not in the chain of " + b.ID}
 	}
 	return schema.CheckTime("started_at", b.Merge.StartedAt)
 }

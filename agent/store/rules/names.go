@@ -47,7 +47,7 @@ func CheckImport(b record.Backup) error {
 		return &StateError{BackupID: b.ID, State: b.State, Action: "importing"}
 	}
 	if b.Sequence > record.MaxSequence {
-		return fmt.Errorf("backup %s: sequence %d: the most is %d", b.ID, b.Sequence, int64(record.MaxSequence))
+		return fmt.Errorf("backup %s: sequence %d: the limit is %d", b.ID, b.Sequence, int64(record.MaxSequence))
 	}
 	return schema.CheckTime("backup "+b.ID+": created_at", b.CreatedAt)
 }

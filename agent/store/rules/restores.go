@@ -33,7 +33,7 @@ func Chain(t *dbfile.Tx, id string) (list []string, err error) {
 		case b.State != record.Completed:
 			return nil, &StateError{BackupID: id, State: b.State, Action: "restoring from it"}
 		case slices.Contains(list, id):
-			return nil, t.Damaged("backup %s: stands on itself", id)
+			return nil, t.Damaged("backup %s: is based on itself", id)
 		case b.Merge != nil && b.Merge.Committing:
 			return nil, &MergingError{BackupID: id}
 		}

@@ -52,7 +52,7 @@ func checkCooldown(t *dbfile.Tx, before, after record.Backup, now time.Time) err
 	}
 	if before.State.Terminal() && after.CooldownUntil.After(before.CooldownUntil) {
 		if cools, err := cools(t, before, now); err != nil || !cools {
-			return cmp.Or(err, fmt.Errorf("backup %s: cooldown_until: its cool-down is over, and may only be brought forward", before.ID))
+			return cmp.Or(err, fmt.Errorf("backup %s: cooldown_until: its cool-down is over: it cannot be extended", before.ID))
 		}
 	}
 	if after.CooldownUntil.IsZero() {
@@ -64,7 +64,7 @@ func checkCooldown(t *dbfile.Tx, before, after record.Backup, now time.Time) err
 func CheckCorrectable(t *dbfile.Tx, b record.Backup) error {
 	switch {
 	case b.State != record.Completed:
-		return &StateError{BackupID: b.ID, State: b.State, Action: "having it follow its manifest"}
+		return &StateError{BackupID: b.ID, State: b.State, Action: "correcting it from its manifest"}
 	case b.Merge != nil:
 		return &MergingError{BackupID: b.ID}
 	}

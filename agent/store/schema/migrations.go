@@ -132,7 +132,7 @@ func Version(t *dbfile.Tx, supported int) (int, error) {
 	case err != nil:
 		return 0, t.Damaged("%v", err)
 	case version == 0:
-		return 0, t.Damaged("there is nothing in it") // create never leaves such a file
+		return 0, t.Damaged("it has no buckets") // create never leaves such a file
 	case version > supported:
 		return 0, &NewerSchemaError{Path: t.Path(), Version: version, Supported: supported}
 	}
