@@ -79,7 +79,7 @@ func TestContradictions(t *testing.T) {
 	renamed := repository.New("renamed", h.repo.Path, nil)
 	c, err := rebuild.Compare(t.Context(), h.db, renamed, nil)
 	must(t, err)
-	if c.Unrecorded != 5 || !strings.Contains(c.Named[len(c.Named)-1].Reason, "on record as one of repository main") {
+	if c.Unrecorded != 5 || !strings.Contains(c.Named[len(c.Named)-1].Reason, "on record in repository main") {
 		t.Errorf("of a repository with another id: %+v", c)
 	}
 	report, err := rebuild.Update(h.db, []*repository.Repository{renamed})

@@ -12,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// writeClaims writes the names of an active backup, or returns a *ClaimError for one that is taken, by another backup or by
-// another disk of this one.
+// writeClaims writes the names of an active backup. It returns a *ClaimError for a name that another backup, or another disk of
+// this one, has.
 func writeClaims(t *dbfile.Tx, b record.Backup) error {
 	if err := rules.CheckNames(b); err != nil {
 		return fmt.Errorf("backup %s: %w", b.ID, err)
@@ -31,7 +31,7 @@ func writeClaims(t *dbfile.Tx, b record.Backup) error {
 	return nil
 }
 
-// deleteClaims gives the names back.
+// deleteClaims deletes the names of a backup.
 func deleteClaims(t *dbfile.Tx, b record.Backup) error {
 	for _, key := range schema.Claims(b) {
 		if err := t.Bucket(schema.BucketClaims).Delete([]byte(key)); err != nil {
@@ -41,7 +41,7 @@ func deleteClaims(t *dbfile.Tx, b record.Backup) error {
 	return nil
 }
 
-// moveClaims follows a change of an active backup's names.
+// moveClaims replaces the names of an active backup when they have changed.
 func moveClaims(t *dbfile.Tx, before, after record.Backup) error {
 	if slices.Equal(schema.Claims(before), schema.Claims(after)) {
 		return nil

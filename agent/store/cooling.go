@@ -9,7 +9,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// startCooling lets the VM and the ports of an ended backup cool down.
+// startCooling starts the cool-down of the VM and the ports of an ended backup.
 func startCooling(t *dbfile.Tx, b record.Backup) error {
 	value := schema.Stamp{Until: b.CooldownUntil, BackupID: b.ID}.Encode()
 	for _, r := range b.Runs {
@@ -20,7 +20,7 @@ func startCooling(t *dbfile.Tx, b record.Backup) error {
 	return t.Bucket(schema.BucketCoolingVMs).Put([]byte(b.VM.Name), value)
 }
 
-// moveCooling brings the end of an ended backup's cooling forward, or puts it off.
+// moveCooling shortens or extends the cool-down from an ended backup.
 func moveCooling(t *dbfile.Tx, b record.Backup) error {
 	for _, bucket := range [][]byte{schema.BucketCoolingPorts, schema.BucketCoolingVMs} {
 		err := changeCooling(t, bucket, func(c schema.Stamp) (schema.Stamp, bool) {
@@ -36,7 +36,7 @@ func moveCooling(t *dbfile.Tx, b record.Backup) error {
 	return nil
 }
 
-// BoundCooling lets nothing cool down for longer than most from now on, as it would after the clock was set back.
+// BoundCooling shortens every cool-down that lasts longer than most from now, as after the clock was set back.
 func (s *Store) BoundCooling(now time.Time, most time.Duration) error {
 	latest := schema.Stored(now.Add(most))
 	return s.file.Update(func(t *dbfile.Tx) error {
@@ -59,7 +59,7 @@ func (s *Store) BoundCooling(now time.Time, most time.Duration) error {
 	})
 }
 
-// dropCooled deletes the entries whose time has passed.
+// dropCooled deletes the cool-downs that are over.
 func dropCooled(t *dbfile.Tx, now time.Time) error {
 	for _, bucket := range [][]byte{schema.BucketCoolingPorts, schema.BucketCoolingVMs} {
 		err := changeCooling(t, bucket, func(c schema.Stamp) (schema.Stamp, bool) { return c, c.Until.After(now) })
@@ -70,8 +70,8 @@ func dropCooled(t *dbfile.Tx, now time.Time) error {
 	return nil
 }
 
-// changeCooling gives each entry its new value, or deletes it where f says false. A bucket must not be changed while
-// it is walked, so the changes are collected first.
+// changeCooling gives each entry its new value, or deletes it where f returns false. A bucket must not be changed while it is
+// walked, so the changes are collected first.
 func changeCooling(t *dbfile.Tx, bucket []byte, f func(schema.Stamp) (schema.Stamp, bool)) error {
 	changed, deleted := map[string]schema.Stamp{}, []string{}
 	err := schema.EachCooling(t, bucket, func(key []byte, c schema.Stamp) error {

@@ -9,10 +9,10 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// FromManifest has the record of a restore point follow its manifest, where the database is older than that: what a merge changes may
-// change, whatever it is. Without it, Update does not allow that: it begins and ends a merge of its own. Update returns a
-// *StateError for what is no restore point, a *RewritingError for one that is being merged, and a *ReadError for one that a restore
-// or a backup reads.
+// FromManifest corrects the record of a restore point that is older than its manifest: what a merge changes may change.
+// (Without it, Update allows that only in a merge that it knows of.) Update returns a *StateError for a record that is no
+// restore point, a *MergingError while a merge is in progress, and a *ReadError while a restore or a backup reads the restore
+// point.
 func FromManifest() Option {
 	return func(u *backupUpdate) {
 		u.allow = rules.CheckCorrectable

@@ -4,11 +4,11 @@ import (
 	"fmt"
 )
 
-// RequestMismatchError refuses a request id that was used before for something else.
+// RequestMismatchError refuses a request id that was used before for another request.
 type RequestMismatchError struct {
 	RequestID, BackupID string
 	Field               string // vm_name, backup_type or repository_id
-	First, Now          string // what the field was in the first request, and in this one
+	First, Now          string // the field in the first request, and in this one
 }
 
 func (e *RequestMismatchError) Error() string {
@@ -16,18 +16,18 @@ func (e *RequestMismatchError) Error() string {
 		e.RequestID, e.BackupID, e.Field, e.First, e.Now)
 }
 
-// ClaimError refuses a name that an active backup, or another disk of the same one, already has.
+// ClaimError refuses a name that an active backup, or another disk of the same backup, already has.
 type ClaimError struct {
 	Kind     string // unit, export, image or directory
 	Name     string
-	BackupID string // who has it
+	BackupID string // the backup that has it
 }
 
 func (e *ClaimError) Error() string {
 	return fmt.Sprintf("%s %q: already belongs to backup %s", e.Kind, e.Name, e.BackupID)
 }
 
-// RestoresError refuses one restore more than may be active at a time.
+// RestoresError refuses a restore when the limit of active restores is reached.
 type RestoresError struct{ Active, Most int }
 
 func (e *RestoresError) Error() string {

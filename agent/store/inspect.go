@@ -9,18 +9,18 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// Inspection is what a look at a database tells.
+// Inspection is what Inspect finds out about a database.
 type Inspection struct {
 	SizeBytes int64
 	Version   int  // of the schema
-	Supported int  // the version that this agent writes; an older one is brought up to date when the agent starts
-	Whole     bool // every record was read and compared, not only what a start needs
+	Supported int  // the version that this agent writes; the agent migrates an older one when it starts
+	Whole     bool // every record was checked, not only what a start needs
 
-	HeaderDamaged bool // one of the two header pages is: Open recovers by the other
+	HeaderDamaged bool // one of the two header pages: Open recovers by the other one
 }
 
-// Inspect looks at the database at path and changes nothing of it, not even an older schema. One of no more than wholeBytes
-// is read from beginning to end. The errors are those of Open; while it looks, an agent that starts waits for the file.
+// Inspect reads the database at path and changes nothing, not even an older schema. It reads one of at most wholeBytes from
+// beginning to end. The errors are those of Open. An agent that starts meanwhile waits for the file.
 func Inspect(ctx context.Context, path string, timeout time.Duration, wholeBytes int64) (found Inspection, err error) {
 	f, err := dbfile.OpenReadOnly(path, timeout)
 	if err != nil {
@@ -35,7 +35,7 @@ func Inspect(ctx context.Context, path string, timeout time.Duration, wholeBytes
 		return err
 	})
 	if err != nil || found.Version < found.Supported {
-		return found, err // the checks are for the records of today
+		return found, err // the checks are for records of the present schema
 	}
 	if err := s.usable(); err != nil || found.SizeBytes > wholeBytes {
 		return found, err

@@ -12,12 +12,11 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// A PortChooser picks n different ports that are not taken, going on behind the port after; 0 is the start of the
-// range. It gives all n or an error, and must not use the Store.
+// A PortChooser picks n different ports that are not taken, the first ones after the port after; 0 is the start of the range.
+// It returns all n or an error, and must not use the Store.
 type PortChooser func(after uint16, taken func(uint16) bool, n int) ([]uint16, error)
 
-// choosePorts has the chooser pick n ports behind the cursor, holds it to what it promises, and moves the cursor.
-// Cooling entries that have run out must be gone.
+// choosePorts has the chooser pick n ports after the cursor, checks them, and moves the cursor. Call dropCooled before it.
 func choosePorts(t *dbfile.Tx, choose PortChooser, n int) ([]uint16, error) {
 	taken := func(port uint16) bool {
 		key := schema.EncodePort(port)
@@ -46,13 +45,13 @@ func choosePorts(t *dbfile.Tx, choose PortChooser, n int) ([]uint16, error) {
 	return ports, t.Bucket(schema.BucketMeta).Put(schema.KeyPortCursor, schema.EncodePort(ports[n-1]))
 }
 
-// writeLease writes the lease of a backup's or a restore's disk on a port, with a fresh nonce.
+// writeLease writes the lease of one disk of a backup or a restore, with a new nonce.
 func writeLease(t *dbfile.Tx, l record.Lease) (record.Lease, error) {
 	l.Nonce = newNonce()
 	return l, schema.Put(t, schema.BucketLeases, schema.EncodePort(l.Port), l)
 }
 
-// returnLease deletes the lease of a disk, if the backup or restore is still the one that holds it.
+// returnLease deletes the lease of a port that the backup or restore holds.
 func returnLease(t *dbfile.Tx, port uint16, owner string) error {
 	var l record.Lease
 	ok, err := schema.Get(t, schema.BucketLeases, schema.EncodePort(port), &l)
@@ -65,7 +64,7 @@ func returnLease(t *dbfile.Tx, port uint16, owner string) error {
 	return t.Bucket(schema.BucketLeases).Delete(schema.EncodePort(port))
 }
 
-// ReturnStray deletes a lease that no active backup or restore has. Any other stays.
+// ReturnStray deletes a lease that no active backup or restore has. It leaves any other lease.
 func (s *Store) ReturnStray(l record.Lease) error {
 	return s.file.Update(func(t *dbfile.Tx) error {
 		var now record.Lease
@@ -87,7 +86,7 @@ func (s *Store) ReturnStray(l record.Lease) error {
 	})
 }
 
-// newNonce is 8 hexadecimal digits that no earlier lease is likely to have had.
+// newNonce is 8 random hexadecimal digits: an earlier lease is unlikely to have had them.
 func newNonce() string {
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails

@@ -10,9 +10,9 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// WithNewPort exchanges the lease of one disk for one on the next free port, with a fresh nonce: a foreign process holds the first
-// port. complete fills in what depends on port and nonce, as Preparation.Complete does: the disk's Unit, and Targets if they are
-// there already. Update refuses it with a *StateError once the backup is past exporting, when the SNA may know the port.
+// WithNewPort exchanges the lease of one disk for one on the next free port, with a new nonce, because a foreign process uses
+// the port. complete fills in what depends on port and nonce, as Preparation.Complete does: the Unit of the disk, and Targets
+// if they are set. Update returns a *StateError after the state exporting: then the SNA may know the port.
 func WithNewPort(diskID int, ports PortChooser, complete func(b *record.Backup, lease record.Lease)) Option {
 	return func(u *backupUpdate) {
 		u.allow = func(_ *dbfile.Tx, before record.Backup) error {
@@ -36,8 +36,8 @@ func WithNewPort(diskID int, ports PortChooser, complete func(b *record.Backup, 
 	}
 }
 
-// WithNewRestorePort exchanges the lease of one disk of a restore, as WithNewPort does that of a backup. UpdateRestore refuses it once
-// the restore is past exporting, when a client may know the port.
+// WithNewRestorePort exchanges the lease of one disk of a restore, as WithNewPort does that of a backup. UpdateRestore returns
+// an error after the state exporting: then a client may know the port.
 func WithNewRestorePort(diskID int, ports PortChooser, complete func(r *record.Restore, lease record.Lease)) RestoreOption {
 	return func(u *restoreUpdate) {
 		u.lease = func(t *dbfile.Tx, r record.Restore, now time.Time) (record.Restore, error) {
@@ -55,7 +55,7 @@ func WithNewRestorePort(diskID int, ports PortChooser, complete func(r *record.R
 	}
 }
 
-// exchangeLease gives back the lease of a disk, of which the nonce does not matter, and makes one on the next free port.
+// exchangeLease returns the lease of a disk and makes one on the next free port.
 func exchangeLease(t *dbfile.Tx, old record.Lease, ports PortChooser, now time.Time) (record.Lease, error) {
 	if err := dropCooled(t, now); err != nil {
 		return old, err

@@ -11,13 +11,12 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// A Preparation is what is known of a backup before it is on record. Its functions run inside the transaction: they
-// must only compute, and not use the Store.
+// A Preparation asks for a new backup. Its functions run inside the transaction: they must only compute, and not use the Store.
 type Preparation struct {
 	// Backup holds VM, Type, Parent, Repository, Policy, Tags, RateLimit and RequestID. Anything else is dropped.
 	Backup record.Backup
 	Now    time.Time
-	ID     func(unixSeconds int64) string // the backup's id; different for every second
+	ID     func(unixSeconds int64) string // the id of the backup; different for every second
 	Ports  PortChooser
 
 	// Complete fills in what depends on id, ports and nonces: Directory, and for every run ExportName, Image and Unit,
@@ -25,13 +24,13 @@ type Preparation struct {
 	Complete func(b *record.Backup, leases []record.Lease)
 }
 
-// Prepare puts a backup on record, in state preparing and with a lease for every disk, or changes nothing.
+// Prepare puts a backup on record in state preparing, with a lease for every disk, or changes nothing.
 //
-// If the request id is on record, the first backup is returned and existing is true; a *RequestMismatchError says that
-// it was made for another VM, type or repository. Other errors: *ActiveError, *CoolingError, *ParentError, *DamagedError,
-// record.ErrNoDisks, *ClaimError, and the chooser's own.
+// If the request id is on record, it returns the backup of the first request, and existing is true. A *RequestMismatchError
+// says that the first request was for another VM, type or repository. Other errors: *ActiveError, *CoolingError, *ParentError,
+// *DamagedError, record.ErrNoDisks, *ClaimError, and those of the chooser.
 //
-// The parent of an incremental is pinned: from here on RemoveBackup refuses it.
+// The parent of an incremental is pinned from here on: RemoveBackup refuses it.
 func (s *Store) Prepare(p Preparation) (b record.Backup, existing bool, err error) {
 	return s.add(p, func(t *dbfile.Tx) (record.Backup, error) {
 		b, err := admit(t, p, record.Preparing)
@@ -66,7 +65,7 @@ func (s *Store) add(p Preparation, compose func(*dbfile.Tx) (record.Backup, erro
 	return b, existing, nil
 }
 
-// check refuses what could not be written.
+// check refuses what cannot be written.
 func (p Preparation) check() error {
 	b := p.Backup
 	if err := b.VM.Validate(); err != nil {
@@ -89,7 +88,7 @@ func (p Preparation) check() error {
 	return schema.CheckTime("now", p.Now)
 }
 
-// admit makes the bare record, if the VM is free and the parent fit.
+// admit makes the record without runs, if the VM is free and the parent is suitable.
 func admit(t *dbfile.Tx, p Preparation, state record.State) (record.Backup, error) {
 	if err := rules.CheckIdle(t, p.Backup.VM.Name); err != nil {
 		return record.Backup{}, err
@@ -137,11 +136,11 @@ func equip(t *dbfile.Tx,
 	return completeBackup(t, b, leases, func(b *record.Backup) { complete(b, leases) })
 }
 
-// maxSecondsAhead is how far a backup's id may run ahead of the clock: more backups of one VM than that, each ended
-// within its second, do not happen.
+// maxSecondsAhead is how far the id of a backup may be ahead of the clock. It would take as many backups of one VM, each of
+// them shorter than a second.
 const maxSecondsAhead = 100_000
 
-// freshID is the id of the first second, from now on, that no record has or ever had.
+// freshID is the id of the first second from now on that no record has or had.
 func freshID(t *dbfile.Tx, p Preparation) (string, error) {
 	for ahead := range int64(maxSecondsAhead) {
 		var id string
@@ -173,7 +172,7 @@ func leaseDisks(t *dbfile.Tx, b *record.Backup, choose PortChooser, now time.Tim
 	return leases, nil
 }
 
-// completeBackup has the caller fill in the names, and holds it to what it may change.
+// completeBackup has the caller fill in the names, and refuses any other change.
 func completeBackup(t *dbfile.Tx, b record.Backup, leases []record.Lease, fill func(*record.Backup)) (record.Backup, error) {
 	after, err := schema.Clone(b)
 	if err != nil {

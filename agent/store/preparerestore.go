@@ -16,20 +16,22 @@ import (
 
 // A RestorePreparation asks for a new restore.
 type RestorePreparation struct {
-	// Restore says what is to be served: BackupID, VMName, Repository, Writable, ExpiresAt, LatestAt, and of each disk
+	// Restore says what to serve: BackupID, VMName, Repository, Writable, ExpiresAt, LatestAt, and of each disk
 	// DiskID, Key, Label and CapacityBytes. Everything else is set by PrepareRestore.
 	Restore record.Restore
 	Now     time.Time
-	Most    int                     // most restores that may be active at a time; 0 = no limit
-	ID      func(unix int64) string // the id that a restore of this second has
-	Ports   PortChooser             //
+	Most    int                     // limit of active restores; 0 = no limit
+	ID      func(unix int64) string // the id of the restore; different for every second
+	Ports   PortChooser
+
 	// Complete fills in what depends on id, ports and nonces. It runs inside the transaction, so it must only compute.
 	Complete func(r *record.Restore, leases []record.Lease)
 }
 
-// PrepareRestore puts a restore on record, in state preparing, with a lease for every disk, or changes nothing. The restore
-// point and all it stands on must be completed, and are pinned from here on: they cannot be deleted while the restore is
-// active. It returns a *NotFoundError or a *StateError where they are not, and a *RestoresError when too many are active.
+// PrepareRestore puts a restore on record in state preparing, with a lease for every disk, or changes nothing. The restore
+// point and all that it is based on must be completed. They are pinned while the restore is active: they cannot be deleted. It
+// returns a *NotFoundError or a *StateError for a backup that is not a restore point, and a *RestoresError when the limit of
+// active restores is reached.
 func (s *Store) PrepareRestore(p RestorePreparation) (record.Restore, error) {
 	if err := schema.CheckTime("now", p.Now); err != nil {
 		return record.Restore{}, err
@@ -68,8 +70,7 @@ func (e *RestoreRequestedError) Error() string {
 	return "restore " + e.Restore.ID + " was made for request " + e.Restore.RequestID
 }
 
-// firstRestore finds the restore that was made for the same request, as long as it is on record. There is no index: of
-// restores there are never many.
+// firstRestore finds the restore of the same request, while it is on record. There is no index: there are few restores.
 func firstRestore(t *dbfile.Tx, now record.Restore) (record.Restore, bool, error) {
 	if now.RequestID == "" {
 		return record.Restore{}, false, nil
@@ -111,7 +112,7 @@ func diskList(r record.Restore) string {
 	return fmt.Sprint(ids)
 }
 
-// newRestore makes the record and its leases.
+// newRestore makes the record of a restore and its leases.
 func newRestore(t *dbfile.Tx, p RestorePreparation) (record.Restore, error) {
 	r, err := schema.CloneRestore(p.Restore)
 	if err != nil {
@@ -158,7 +159,7 @@ func freshRestoreID(t *dbfile.Tx, p RestorePreparation) (string, error) {
 	return "", fmt.Errorf("backup %s: no unused restore_id within %d seconds of now: set the clock", p.Restore.BackupID, maxSecondsAhead)
 }
 
-// completeRestore has the caller fill in the names, and looks that each unit's holds the nonce of its lease.
+// completeRestore has the caller fill in the names, and checks that the name of each unit has the nonce of its lease.
 func completeRestore(t *dbfile.Tx, r record.Restore, leases []record.Lease, fill func(*record.Restore)) (record.Restore, error) {
 	after, err := schema.CloneRestore(r)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// HoldPrune writes down that a prune is held. One that is held already keeps its time.
+// HoldPrune records that a prune is held. A prune that is held already keeps its time.
 func (s *Store) HoldPrune(h schema.Hold) error {
 	h.Since = schema.Stored(h.Since)
 	return s.file.Update(func(t *dbfile.Tx) error {
@@ -26,7 +26,7 @@ func (s *Store) HoldPrune(h schema.Hold) error {
 	})
 }
 
-// ReleasePrune writes down that no prune is held, of one that may have been.
+// ReleasePrune records that the prune of a group is not held, whether it was or not.
 func (s *Store) ReleasePrune(g schema.PointGroup) error {
 	return s.file.Update(func(t *dbfile.Tx) error {
 		if t.Bucket(schema.BucketPruneHeld).Get(schema.HoldKey(g)) == nil {
@@ -36,7 +36,7 @@ func (s *Store) ReleasePrune(g schema.PointGroup) error {
 	})
 }
 
-// SetPruned writes down that they were.
+// SetPruned records when the policies were applied to all restore points.
 func (s *Store) SetPruned(at time.Time) error {
 	if err := schema.CheckTime("now", at); err != nil {
 		return err

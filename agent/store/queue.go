@@ -9,16 +9,16 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// Enqueue puts a backup on record that waits for its turn: in state queued, without runs and without leases. It is the
-// VM's active backup and pins its parent. Ports and Complete of the Preparation are not used. Otherwise it is Prepare.
+// Enqueue puts a backup on record in state queued, without runs and leases. It is the active backup of the VM and pins its
+// parent. It does not use Ports and Complete of the Preparation. Otherwise it is Prepare.
 func (s *Store) Enqueue(p Preparation) (b record.Backup, existing bool, err error) {
 	return s.add(p, func(t *dbfile.Tx) (record.Backup, error) { return admit(t, p, record.Queued) })
 }
 
-// WithLeases leases a port for every disk of a queued backup that is moved to preparing. ports and complete are those of a
-// Preparation. Update returns a *StateError when the backup is not queued, or is not moved to preparing. Its VM may be another one
-// than when it was queued: Update returns an *ActiveError or a *CoolingError when that has an active backup, or cools down, under
-// another name.
+// WithLeases leases a port for every disk of a queued backup that moves to preparing. ports and complete are those of a
+// Preparation. Update returns a *StateError when the backup is not queued, or does not move to preparing. The VM of a queued
+// backup may have changed: Update returns an *ActiveError or a *CoolingError when the VM has an active backup, or cools down,
+// under another name.
 func WithLeases(ports PortChooser, complete func(b *record.Backup, leases []record.Lease)) Option {
 	return func(u *backupUpdate) {
 		u.allow = func(_ *dbfile.Tx, before record.Backup) error {

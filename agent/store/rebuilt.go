@@ -12,8 +12,9 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// MarkRebuilt notes that the database stands for one that was lost: exporters may run that it has never heard of. Every VM
-// on record that has no active backup cools down until the time given, as a client of a lost backup may still be on its way.
+// MarkRebuilt records that the database replaces one that was lost: there may be running exporters that it does not know. Every
+// VM on record without an active backup cools down until the given time, because the client of a lost backup may still be
+// running.
 func (s *Store) MarkRebuilt(cooldownUntil time.Time) error {
 	if err := schema.CheckTime("cooldown_until", cooldownUntil); err != nil {
 		return err
@@ -39,14 +40,14 @@ func (s *Store) MarkRebuilt(cooldownUntil time.Time) error {
 	})
 }
 
-// ClearRebuilt notes that every exporter of lost backups is on record now.
+// ClearRebuilt records that every exporter of lost backups is on record.
 func (s *Store) ClearRebuilt() error {
 	return s.file.Update(func(t *dbfile.Tx) error { return t.Bucket(schema.BucketMeta).Delete(schema.KeyRebuilt) })
 }
 
-// Adopt puts on record a backup that went with a lost database and whose exporters still run, with the leases that they
-// say they have, so that it can be undone. It must be undoing. A *StateError, *ActiveError or *ClaimError, or an error about a
-// port, says that it does not fit to what is on record.
+// Adopt puts a lost backup on record whose exporters still run, with the leases that they have, so that it can be undone. It
+// must be in state undoing. A *StateError, *ActiveError or *ClaimError, or an error about a port, says that it contradicts what
+// is on record.
 func (s *Store) Adopt(b record.Backup, leases []record.Lease) error {
 	if err := record.ValidName("backup_id", b.ID); err != nil {
 		return err
@@ -73,7 +74,7 @@ func (s *Store) Adopt(b record.Backup, leases []record.Lease) error {
 				return err
 			}
 		}
-		// What is active does not cool down.
+		// An active VM does not cool down.
 		if err := t.Bucket(schema.BucketCoolingVMs).Delete([]byte(b.VM.Name)); err != nil {
 			return err
 		}

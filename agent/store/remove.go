@@ -10,9 +10,9 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// RemoveBackup forgets a backup that is being deleted; its id is never given again. It returns a *NotFoundError when there
-// is no such backup, and a *StateError when it is in another state: that it is being deleted must stand on record before its
-// images go, so that no backup chooses them as its parent, and so that a crash does not leave them half there for ever.
+// RemoveBackup removes the record of a backup in state deleting. Its id is never given again. It returns a *NotFoundError when
+// there is no such backup, and a *StateError when it is in another state: the state deleting must be on record before the
+// images are removed, so that no backup chooses it as its parent, and a crash leaves no half restore point.
 func (s *Store) RemoveBackup(id string, now time.Time) error {
 	if err := schema.CheckTime("now", now); err != nil {
 		return err
@@ -40,9 +40,9 @@ func (s *Store) RemoveBackup(id string, now time.Time) error {
 	})
 }
 
-// Import puts an ended backup on record that this database has never held, as read from a manifest: the way back from
-// a lost database. A backup that is on record, or was removed, is left as it is: added is false. Its sequence stays, unless
-// it has none, or it stands on one with a higher one: see Order.
+// Import puts an ended backup on record that this database has never had, as read from a manifest, after the database was lost.
+// A backup that is on record, or was removed, stays as it is: added is false. The backup keeps its sequence, unless it has
+// none, or its parent has a higher one: see Order in package schema.
 func (s *Store) Import(b record.Backup) (added bool, err error) {
 	if err := rules.CheckImport(b); err != nil {
 		return false, err
@@ -50,7 +50,7 @@ func (s *Store) Import(b record.Backup) (added bool, err error) {
 	if b, err = schema.Clone(b); err != nil {
 		return false, err
 	}
-	b.RequestID = "" // the request was answered long ago, and another may have its id
+	b.RequestID = "" // the request was answered long ago, and its id may be in use again
 	err = s.file.Update(func(t *dbfile.Tx) (err error) {
 		key := []byte(b.ID)
 		if t.Bucket(schema.BucketBackups).Get(key) != nil || t.Bucket(schema.BucketRemoved).Get(key) != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// firstBackup returns the backup that was made for the same request before, if any.
+// firstBackup returns the backup of the same request, if there is one.
 func firstBackup(t *dbfile.Tx, now record.Backup) (record.Backup, bool, error) {
 	first, found, err := schema.RequestedBackup(t, now.RequestID)
 	if err != nil || !found {

@@ -7,10 +7,10 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// endedRestores is how many restores that have ended stay on record.
+// endedRestores is how many ended restores stay on record.
 const endedRestores = 200
 
-// forgetRestores removes the oldest of the restores that have ended, but for those whose overlays are not removed yet.
+// forgetRestores removes the oldest ended restores, except those whose overlays are not removed yet.
 func forgetRestores(t *dbfile.Tx) error {
 	list, err := schema.Restores(t)
 	if err != nil {

@@ -9,8 +9,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// nextSequence is that of a record which is made now: higher than any that was given, also should the file have been mended by
-// hand.
+// nextSequence is the sequence of a new record: higher than any that was given, even in a file that was edited by hand.
 func nextSequence(t *dbfile.Tx, repository, vm string) (uint64, error) {
 	records := t.Bucket(schema.BucketBackups)
 	next, err := records.NextSequence()
@@ -29,7 +28,7 @@ func nextSequence(t *dbfile.Tx, repository, vm string) (uint64, error) {
 	return next, records.SetSequence(next)
 }
 
-// importSequence is that of a record which is imported. A restore point comes after the one that it stands on.
+// importSequence is the sequence of an imported record. A restore point comes after its parent.
 func importSequence(t *dbfile.Tx, b record.Backup) (uint64, error) {
 	made := []record.Made{{ID: b.ID, Parent: b.Parent, Sequence: b.Sequence, CreatedAt: b.CreatedAt}}
 	var parent record.Backup
@@ -40,7 +39,7 @@ func importSequence(t *dbfile.Tx, b record.Backup) (uint64, error) {
 	if known {
 		made = append(made, record.Made{ID: parent.ID, Sequence: parent.Sequence, CreatedAt: parent.CreatedAt})
 	}
-	sequence := record.Sequences(made, b.CreatedAt)[b.ID] // no date of a single record is in the future
+	sequence := record.Sequences(made, b.CreatedAt)[b.ID] // so that the date does not count as in the future
 	records := t.Bucket(schema.BucketBackups)
 	if sequence <= records.Sequence() {
 		return sequence, nil

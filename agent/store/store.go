@@ -1,13 +1,14 @@
-// Package store keeps VMs, backups, restores and port leases in one bbolt file. The packages below it are the file itself (dbfile), what
-// is where in it (schema: read that first), the questions (query), what refuses a change (rules), and the proof of a whole file (check).
-// This one writes: it adds records, changes them and removes them, with everything that follows from that.
+// Package store keeps VMs, backups, restores and port leases in one bbolt file. It writes: it adds, changes and removes
+// records, and updates everything that follows from them. The packages below it are the file itself (dbfile), the content of
+// the file (schema: read that first), the questions (query), the rules that refuse a change (rules), and the check of a whole
+// file (check).
 //
-// Everything that must be unique (the active backup of a VM, the holder of a port, an id, a unit's name) is decided
-// inside the transaction that writes it. Transactions are short and do nothing but read and write the file. All
-// methods may be called from any goroutine. An error means that nothing was written, unless it is ErrUnsynced.
+// Everything unique (the active backup of a VM, the holder of a port, an id, the name of a unit) is decided inside the
+// transaction that writes it. Transactions are short and only read and write the file. All methods may be called from any
+// goroutine. An error means that nothing was written, unless it is ErrUnsynced.
 //
-// The record of a backup that exists changes in Update alone, and that of a restore in UpdateRestore: a caller that tells others of each
-// change needs no other place.
+// The record of a backup changes in Update alone, and the record of a restore in UpdateRestore. So a caller that must tell
+// others of each change has one place for it.
 package store
 
 import (
@@ -23,13 +24,13 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// DefaultTimeout is how long Open waits for another process to let go of the file.
+// DefaultTimeout is how long Open waits until another process unlocks the file.
 const DefaultTimeout = dbfile.DefaultTimeout
 
-// Options tell how to open a database.
+// Options say how to open a database.
 type Options struct {
 	Timeout   time.Duration // longest wait for the file's lock; 0 = DefaultTimeout
-	MustExist bool          // a database that is not there is an error, fs.ErrNotExist, instead of being made
+	MustExist bool          // a missing database is an error, fs.ErrNotExist, and is not made
 	Cooldown  time.Duration // for how long every VM cools down after a transaction may have been lost; see Recovery
 	NoSync    bool          // commits do not wait for the disk: a power failure may damage the database
 }
@@ -42,10 +43,10 @@ type Store struct {
 
 func newStore(f *dbfile.File) *Store { return &Store{Reader: query.NewReader(f), file: f} }
 
-// Open opens the database at path, makes a new one if there is no file, and brings an older schema up to date. The
-// directory must exist. It returns a *LockedError when another process has the database open, a *NewerSchemaError for
-// one that a newer agent wrote, and an error that wraps ErrDamaged for a file that is no database, or not a whole one. A database of
-// which only one of the two header pages is damaged is opened by the other: then Recovery tells of it.
+// Open opens the database at path, makes a new one if there is no file, and brings an older schema up to date. The directory
+// must exist. It returns a *LockedError when another process has the database open, a *NewerSchemaError when a newer agent
+// wrote it, and an error that wraps ErrDamaged when it is no database or is damaged. If one of its two header pages is damaged,
+// Open recovers the database by the other one, and Recovery tells of it.
 func Open(path string, o Options) (*Store, error) { return open(path, o, schema.Migrations) }
 
 func open(path string, o Options, steps []schema.Migration) (*Store, error) {
@@ -56,7 +57,7 @@ func open(path string, o Options, steps []schema.Migration) (*Store, error) {
 	return newStore(f), nil
 }
 
-// content is what a file holds that is a database of this agent.
+// content is what the file of a database holds.
 func content(cooldown time.Duration, steps []schema.Migration) dbfile.Content {
 	return dbfile.Content{
 		Make: func(t *bolt.Tx) error { return schema.Migrate(t, 0, steps) },
@@ -69,7 +70,7 @@ func content(cooldown time.Duration, steps []schema.Migration) dbfile.Content {
 		Lost: func(f *dbfile.File) error { return newStore(f).MarkRebuilt(time.Now().Add(cooldown)) },
 		Check: func(f *dbfile.File) error {
 			err := newStore(f).Check(context.Background())
-			if stray := new(check.StrayError); errors.As(err, &stray) { // the agent gives stray leases back, and logs it
+			if stray := new(check.StrayError); errors.As(err, &stray) { // the agent returns stray leases and logs it
 				return nil
 			}
 			return err
@@ -77,7 +78,7 @@ func content(cooldown time.Duration, steps []schema.Migration) dbfile.Content {
 	}
 }
 
-// usable looks at what every start of the agent needs.
+// usable reads what every start of the agent needs.
 func (s *Store) usable() error {
 	err := s.file.View(func(t *dbfile.Tx) error {
 		for _, name := range schema.Buckets {
@@ -100,19 +101,19 @@ func (s *Store) usable() error {
 	return err
 }
 
-// Check reads the whole database and returns an error that wraps ErrDamaged and names what is wrong: in bbolt's own
-// structure, in a record, or between records and indexes (every lease has its active backup and every active backup
-// its leases, one active backup per VM, each record in its lists and in no other). Writers wait meanwhile. bbolt's part
-// of the work does not stop when ctx ends. Where there is nothing wrong but leases that no active backup has, the error is
-// a *StrayError instead: ReturnStray gives them back.
+// Check reads the whole database. It returns an error that wraps ErrDamaged and names what is wrong: in bbolt's own structure,
+// in a record, or between records and indexes (every lease has its active backup, every active backup its leases, one active
+// backup per VM, each record in its lists and in no other). Writers wait meanwhile. bbolt's own check does not stop when ctx
+// ends. If only leases without an active backup or restore are wrong, the error is a *StrayError: ReturnStray returns these
+// leases.
 func (s *Store) Check(ctx context.Context) error {
-	return check.Run(ctx, s.file, s.file.Update) // writable, as bbolt's check wants nobody else to write
+	return check.Run(ctx, s.file, s.file.Update) // a writing transaction: nobody may write during bbolt's check
 }
 
-// Replace makes a new database, has fill fill it, and puts it in the place of the file at path, which is damaged or not
-// there. The old file is kept beside it under the name that is returned, "" if there was none. At every moment the path shows
-// the old file or the new database, whole. It returns a *LockedError when another process has the old file open, and
-// an error that is fs.ErrExist when there was none and another process was faster.
+// Replace makes a new database, has fill fill it, and replaces the file at path by it, which is damaged or missing. The old
+// file is kept beside it under the returned name; "" if there was none. At every moment the path shows the old file or the new
+// database, whole. It returns a *LockedError when another process has the old file open, and an error that is fs.ErrExist when
+// there was none and another process was faster.
 func Replace(path string, fill func(*Store) error) (aside string, err error) {
 	return dbfile.Replace(path, func(fresh string) error {
 		s, err := Open(fresh, Options{})

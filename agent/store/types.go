@@ -8,7 +8,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// What callers see of the packages below.
+// Names of the packages below that callers use.
 type (
 	LockedError      = dbfile.LockedError
 	UnwritableError  = dbfile.UnwritableError
@@ -59,5 +59,5 @@ const (
 	MaxPage     = query.MaxPage
 )
 
-// UnknownBackup stands for the id of a backup that went with a lost database.
+// UnknownBackup is the id of a backup whose record was lost with the database.
 const UnknownBackup = schema.UnknownBackup

@@ -12,21 +12,20 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// Update changes a record in one transaction. f gets the record as it is and may return an error, which is returned as
-// it is and leaves everything as it was; it runs inside the transaction, so it must only compute. A record that f
-// leaves alone is not written.
+// Update changes the record of a backup in one transaction. f gets the record. It runs inside the transaction, so it must only
+// compute. Its error is returned unchanged, and nothing is written. A record that f does not change is not written.
 //
-// A new State must be one that record.CheckTransition allows. ID, VM name, type, repository, request id, creation time,
-// the ports and units of the runs, and the parent of an active backup do not change: *ImmutableError. (An incremental that was
-// rewritten onto nothing becomes a full backup.) A Rewrite is begun, and its swap, only as checkRewrite says. Update sets
-// UpdatedAt and, when the backup ends, EndedAt.
+// A new State must be one that record.CheckTransition allows. ID, VM name, type, repository, request id, creation time, the
+// ports and units of the runs, and the parent of an active backup never change: *ImmutableError. (An incremental that was
+// merged without a new parent becomes a full backup.) A Merge begins, and its commit, only where package rules allows it.
+// Update sets UpdatedAt and, when the backup ends, EndedAt.
 //
-// When the backup ends, its leases are returned and another backup of the VM may begin; if CooldownUntil is later than
-// now, VM and ports cool down until then. On an ended backup CooldownUntil may be brought forward, which shortens the
-// cooling; zero ends it at once. It may be put off while the VM cools down from this backup.
+// When the backup ends, Update returns its leases, and another backup of the VM may begin. If CooldownUntil is later than now,
+// VM and ports cool down until then. CooldownUntil of an ended backup can be set to an earlier time, which shortens the
+// cool-down; zero ends it. It can be set to a later time while the VM still cools down from this backup.
 //
-// Options say what else happens in the transaction: WithLeases, WithNewPort, FromManifest. No other method of a Store changes the
-// record of a backup: they add records, or remove them.
+// Options add to the transaction: WithLeases, WithNewPort, FromManifest. No other method of a Store changes the record of a
+// backup; others add or remove records.
 func (s *Store) Update(
 	id string, now time.Time, f func(b *record.Backup) error, options ...Option,
 ) (before, after record.Backup, err error) {
@@ -42,7 +41,7 @@ func (s *Store) Update(
 		if before, after, err = applyUpdate(t, id, u); err != nil {
 			return err
 		}
-		if after.State != record.Completed { // it has no children, and inherits no damage
+		if after.State != record.Completed { // only a restore point inherits damage
 			return nil
 		}
 		return query.FillDamage(s.Reader, t, &after)
@@ -53,7 +52,7 @@ func (s *Store) Update(
 	return before, after, nil
 }
 
-// An Option of Update says what else its transaction does.
+// An Option of Update adds to its transaction.
 type Option func(*backupUpdate)
 
 // A backupUpdate is what Update does to a record.
@@ -112,7 +111,7 @@ func changedBackup(t *dbfile.Tx, before record.Backup, f func(*record.Backup) er
 	return schema.Clone(after) // in the form that is read back, so that it can be compared
 }
 
-// replaceBackup replaces a record and follows the change in everything that hangs on it.
+// replaceBackup replaces a record and updates everything that follows from it.
 func replaceBackup(t *dbfile.Tx, before, after record.Backup) error {
 	if err := schema.Index(t, &before, &after); err != nil {
 		return err
@@ -135,7 +134,7 @@ func followChange(t *dbfile.Tx, before, after record.Backup) error {
 	return nil
 }
 
-// releaseBackup gives back what an active backup held.
+// releaseBackup returns what an active backup held.
 func releaseBackup(t *dbfile.Tx, before, after record.Backup) error {
 	for _, r := range before.Runs {
 		if err := returnLease(t, r.Port, before.ID); err != nil {

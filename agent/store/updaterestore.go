@@ -13,7 +13,7 @@ import (
 )
 
 // UpdateRestore changes the record of a restore in one transaction, as Update does that of a backup. When the restore ends,
-// its leases are returned and it pins its restore points no more. There is one option: WithNewRestorePort. No other method of a
+// UpdateRestore returns its leases and unpins its restore points. There is one option: WithNewRestorePort. No other method of a
 // Store changes the record of a restore.
 func (s *Store) UpdateRestore(
 	id string, now time.Time, f func(r *record.Restore) error, options ...RestoreOption,
@@ -35,7 +35,7 @@ func (s *Store) UpdateRestore(
 	return before, after, nil
 }
 
-// A RestoreOption of UpdateRestore says what else its transaction does.
+// A RestoreOption of UpdateRestore adds to its transaction.
 type RestoreOption func(*restoreUpdate)
 
 // A restoreUpdate is what UpdateRestore does to a record.
@@ -70,7 +70,7 @@ func applyRestoreUpdate(t *dbfile.Tx, id string, u restoreUpdate) (before, after
 	return before, after, schema.Put(t, schema.BucketRestores, []byte(id), after)
 }
 
-// changedRestore has the caller change a copy of the record, and holds it to what it may change.
+// changedRestore has the caller change a copy of the record, and refuses what may not change.
 func changedRestore(t *dbfile.Tx, before record.Restore, f func(*record.Restore) error) (record.Restore, error) {
 	after, err := schema.CloneRestore(before)
 	if err != nil {

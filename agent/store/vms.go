@@ -8,9 +8,9 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// PutVM puts a VM on record, new or in place of the one of the same name, and says whether it is new. A record that is
-// replaced keeps the time at which it was added. The VM's active backup is not touched: it has its own copy of the VM, as it
-// was when the backup was prepared.
+// PutVM puts a VM on record, new or in place of the VM of that name, and says whether it is new. A replaced record keeps the
+// time at which it was added. An active backup of the VM does not change: it has its own copy of the VM from when it was
+// prepared.
 func (s *Store) PutVM(vm record.VM) (created bool, err error) {
 	if err := vm.Validate(); err != nil {
 		return false, err
@@ -31,8 +31,8 @@ func (s *Store) PutVM(vm record.VM) (created bool, err error) {
 	return created && err == nil, err
 }
 
-// RemoveVM forgets a VM; its backups stay. It returns a *NotFoundError when there is no such VM, an *ActiveError while
-// the VM has an active backup.
+// RemoveVM removes the record of a VM; its backups stay. It returns a *NotFoundError when there is no such VM, and an
+// *ActiveError while the VM has an active backup.
 func (s *Store) RemoveVM(name string) error {
 	key := []byte(name)
 	return s.file.Update(func(t *dbfile.Tx) error {

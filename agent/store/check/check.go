@@ -18,7 +18,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// Run compares everything in a file, in a transaction of transact. See store.Check.
+// Run checks everything in a file, in one transaction that transact runs. See store.Check.
 func Run(ctx context.Context, f *dbfile.File, transact func(func(*dbfile.Tx) error) error) error {
 	c := &checker{ctx: ctx}
 	err := transact(func(t *dbfile.Tx) error {
@@ -27,7 +27,7 @@ func Run(ctx context.Context, f *dbfile.File, transact func(func(*dbfile.Tx) err
 		}
 		c.Tx = t
 		if len(c.problems) > 0 {
-			return dbfile.ErrUnchanged // a broken tree is not walked
+			return dbfile.ErrUnchanged // a damaged tree is not walked
 		}
 		for _, step := range []func() error{
 			c.checkVMs, c.checkBackups, c.checkRestores, c.checkLists, c.checkLeases, c.checkTotals, c.checkCooling,
@@ -50,17 +50,17 @@ func Run(ctx context.Context, f *dbfile.File, transact func(func(*dbfile.Tx) err
 	return nil
 }
 
-// maxProblems bounds the length of Check's error.
+// maxProblems bounds the length of the error.
 const maxProblems = 20
 
-// A checker compares the records with everything that hangs on them.
+// A checker compares the records with the entries that follow from them.
 type checker struct {
 	*dbfile.Tx
 	ctx      context.Context
 	problems []string
 	listed   map[string]int // records that belong in each list
 	totals   map[string]int // entries that belong in each index
-	strays   []record.Lease // leases that no active backup has
+	strays   []record.Lease // leases of no active backup or restore
 }
 
 func (c *checker) report(format string, args ...any) {
@@ -121,7 +121,7 @@ func (c *checker) checkBackups() error {
 	})
 }
 
-// checkHoldings looks for what an active backup must hold.
+// checkHoldings checks what an active backup must hold: its claims, its leases, its place as the active backup of the VM.
 func (c *checker) checkHoldings(b record.Backup) {
 	c.entry(schema.BucketActive, b.VM.Name, b)
 	if err := rules.CheckParent(c.Tx, b); err != nil {
@@ -141,7 +141,7 @@ func (c *checker) checkHoldings(b record.Backup) {
 	}
 }
 
-// entry looks for the entry of a record in an index by one key, and counts it.
+// entry checks that an index names a record under a key, and counts the entry.
 func (c *checker) entry(bucket []byte, key string, b record.Backup) {
 	c.totals[string(bucket)]++
 	if id := c.Bucket(bucket).Get([]byte(key)); string(id) != b.ID {
@@ -149,7 +149,8 @@ func (c *checker) entry(bucket []byte, key string, b record.Backup) {
 	}
 }
 
-// checkLists counts: every record is in its lists, so a list that is too long has entries of no record.
+// checkLists counts the entries of each list. Every record is in its lists, so a list that is too long has entries without a
+// record.
 func (c *checker) checkLists() error {
 	root := c.Bucket(schema.BucketLists)
 	return c.each(root, func(name, _ []byte) {
@@ -165,7 +166,7 @@ func (c *checker) checkLists() error {
 	})
 }
 
-// checkLeases looks for leases that no active backup or restore has.
+// checkLeases finds leases that no active backup or restore has.
 func (c *checker) checkLeases() error {
 	return c.each(c.Bucket(schema.BucketLeases), func(k, v []byte) {
 		var l record.Lease
@@ -180,7 +181,7 @@ func (c *checker) checkLeases() error {
 	})
 }
 
-// checkTotals counts, for the same reason, what belongs to no record in the other indexes.
+// checkTotals counts the entries of the other indexes, to find those without a record.
 func (c *checker) checkTotals() error {
 	for _, bucket := range [][]byte{schema.BucketActive, schema.BucketActiveRestores, schema.BucketLeases, schema.BucketClaims, schema.BucketRequests, schema.BucketVerified, schema.BucketVerifiedDeep} {
 		if n := schema.Count(c.Tx, bucket); n != c.totals[string(bucket)] {
@@ -190,7 +191,7 @@ func (c *checker) checkTotals() error {
 	return c.ctx.Err()
 }
 
-// checkCooling looks that nothing is in use that is cooling down, and that only ended backups let things cool.
+// checkCooling checks that nothing in use cools down, and that only ended backups cool down.
 func (c *checker) checkCooling() error {
 	for _, pair := range []struct{ cooling, used []byte }{
 		{schema.BucketCoolingPorts, schema.BucketLeases},
@@ -214,7 +215,7 @@ func (c *checker) checkCooling() error {
 	return nil
 }
 
-// StrayError says that leases are on record which no active backup has. Nothing that this package does leads there.
+// StrayError says that there are leases of no active backup or restore. Nothing in package store makes such leases.
 type StrayError struct{ Leases []record.Lease }
 
 func (e *StrayError) Error() string {
@@ -225,7 +226,7 @@ func (e *StrayError) Error() string {
 	return "leases of no active backup: " + strings.Join(text, ", ") + ": the daemon returns them when it starts"
 }
 
-// checkVerified looks that a restore point is in both orders, where it belongs.
+// checkVerified checks that a restore point is in both orders of verification.
 func (c *checker) checkVerified(b record.Backup) {
 	shallow, deep := schema.VerifiedKeys(&b)
 	for bucket, key := range map[string][]byte{string(schema.BucketVerified): shallow, string(schema.BucketVerifiedDeep): deep} {

@@ -8,8 +8,8 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// checkRestores looks that every restore on record is what its key says, and that an active one has its leases and pins
-// restore points that are there.
+// checkRestores checks that every restore on record is what its key says, and that an active one has its leases and its restore
+// points.
 func (c *checker) checkRestores() error {
 	return c.each(c.Bucket(schema.BucketRestores), func(k, v []byte) {
 		var r record.Restore

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Copy copies the database at path, for whoever wants to try something on it, or read it for long. It returns a *LockedError when
-// another process has it open: the lock keeps that from writing meanwhile.
+// Copy copies the database at path, to try something on the copy or to read it for long. It returns a *LockedError when another
+// process has the database open. The lock keeps other processes from writing meanwhile.
 func Copy(to, path string) error {
 	from, err := os.Open(path)
 	if err != nil {

@@ -6,14 +6,13 @@ import (
 	"strings"
 )
 
-// ErrDamaged says that the file is not a database of this agent, or no longer a whole one. This package never repairs or
-// replaces it.
+// ErrDamaged says that the file is not a database of this agent, or is damaged.
 var ErrDamaged = errors.New("damaged")
 
-// ErrUnsynced says that a change was written but not synced to the disk. It is read from then on as if it had been made.
+// ErrUnsynced says that a change was written, but not synced to the disk. Later transactions read it.
 var ErrUnsynced = errors.New("written, but maybe not on the disk")
 
-// Damaged makes the error for a file in which something is not as it must be.
+// Damaged makes the error of a file with wrong content.
 func Damaged(path string, cause any) error {
 	return fmt.Errorf("database %s: %w: %v%s", path, ErrDamaged, cause, afterDamage)
 }
@@ -21,7 +20,7 @@ func Damaged(path string, cause any) error {
 const afterDamage = ": restart the daemon, which sets the file aside and rebuilds the catalog from the manifests, or stop it " +
 	"and put a copy back"
 
-// damageIn is what damaged was told, of an error that it made.
+// damageIn is the cause that was given to Damaged.
 func damageIn(err error) string {
 	_, cause, _ := strings.Cut(err.Error(), ErrDamaged.Error()+": ")
 	return strings.TrimSuffix(cause, afterDamage)

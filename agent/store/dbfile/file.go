@@ -1,6 +1,6 @@
-// Package dbfile is the file of the database: one bbolt file that is opened under a lock, proved before bbolt follows its pages,
-// recovered when one of its two header pages is damaged, replaced and copied whole, and written in transactions of which the outcome is
-// known. It does not know what is in the file: Content does.
+// Package dbfile is the file of the database, a bbolt file. It opens the file under a lock and checks it before bbolt follows
+// its pages. It recovers a file with one damaged header page, copies and replaces a whole file, and tells what became of each
+// transaction. It does not know the content of the file: see Content.
 package dbfile
 
 import (
@@ -16,10 +16,10 @@ import (
 type File struct {
 	db   *bolt.DB
 	path string
-	harm headerHarm // of a file that is only looked at
+	harm headerHarm // of a file that was opened read-only
 
 	writes   writes
-	recovery *Recovery    // nil for a file that was whole when it was opened
+	recovery *Recovery    // nil for a file that was good when it was opened
 	last     atomic.Int64 // the number of the last transaction that is known to be committed
 	unsynced atomic.Bool  // the last commit is in the file, and may not be on the disk
 }
@@ -30,10 +30,10 @@ func (f *File) Path() string { return f.path }
 // LastTransaction is the number of the last transaction that is known to be committed.
 func (f *File) LastTransaction() int { return int(f.last.Load()) }
 
-// Close closes the file, after the transactions under way have ended.
+// Close closes the file after the transactions in progress.
 func (f *File) Close() error { return f.db.Close() }
 
-// SizeBytes is the size of the database in bytes, free pages within it included; 0 when the store is closed.
+// SizeBytes is the size of the file in bytes, with its free pages; 0 when the file is closed.
 func (f *File) SizeBytes() int64 {
 	var size int64
 	_ = f.db.View(func(t *bolt.Tx) error {
@@ -43,7 +43,7 @@ func (f *File) SizeBytes() int64 {
 	return size
 }
 
-// ErrUnchanged ends a write transaction that turned out to have nothing to write, without the cost of a commit.
+// ErrUnchanged ends a writing transaction that has nothing to write. It saves the cost of a commit.
 var ErrUnchanged = errors.New("nothing to write")
 
 // Tx is a transaction.
@@ -56,14 +56,14 @@ type Tx struct {
 // Path is where the file is.
 func (t *Tx) Path() string { return t.path }
 
-// Call runs a function of the caller. If it panics, that is the caller's bug and not a damaged file.
+// Call runs a function of the caller. A panic in it is a bug of the caller, not a damaged file.
 func (t *Tx) Call(f func()) {
 	t.calling = true
 	f()
 	t.calling = false
 }
 
-// Damaged makes the error for something that contradicts the schema.
+// Damaged makes the error of an entry that contradicts the schema.
 func (t *Tx) Damaged(format string, args ...any) error {
 	return Damaged(t.path, fmt.Sprintf(format, args...))
 }
@@ -79,15 +79,15 @@ func (f *File) View(read func(*Tx) error) error {
 	})
 }
 
-// lostTransaction is the error for a database that has forgotten its last transaction while it was open, because the header page that
-// describes it was damaged beneath it: bbolt goes on with the other one, and says nothing.
+// lostTransaction is the error of an open file that has lost its last transaction: the header page of that transaction was
+// damaged on the disk, and bbolt silently goes on with the other header page.
 func (t *Tx) lostTransaction(from, to int64) error {
 	return t.Damaged("the header page that describes transaction %d is damaged, and the other one describes %d", from, to)
 }
 
-// Update runs a writing transaction. bbolt writes the pages, syncs, writes the header, and syncs again: when only the last
-// sync fails, the transaction is in the file and in this process, and may be gone after a power failure. Then the error
-// says so (ErrUnsynced), and the next transaction is committed even if it changes nothing, so that it is synced.
+// Update runs a writing transaction. bbolt writes the pages, syncs, writes the header, and syncs again. If only the last sync
+// fails, the transaction is in the file and in this process, but a power failure may undo it. The error says so (ErrUnsynced),
+// and the next transaction is committed even if it changes nothing, so that it is synced.
 func (f *File) Update(write func(*Tx) error) error {
 	done, id := false, 0
 	err := f.transact(f.db.Update, func(t *Tx) error {
@@ -115,7 +115,7 @@ func (f *File) Update(write func(*Tx) error) error {
 	return err
 }
 
-// noteCommitted notes that a transaction was committed. Another may have been since.
+// noteCommitted notes that a transaction was committed. A later one may have been noted already.
 func (f *File) noteCommitted(id int) {
 	for {
 		last := f.last.Load()
@@ -125,7 +125,7 @@ func (f *File) noteCommitted(id int) {
 	}
 }
 
-// commitFailed says what has become of a transaction whose commit gave an error.
+// commitFailed finds out the outcome of a transaction whose commit returned an error.
 func (f *File) commitFailed(id int, cause error) error {
 	last := id
 	if err := f.View(func(t *Tx) error { last = t.ID(); return nil }); err != nil {
@@ -134,12 +134,12 @@ func (f *File) commitFailed(id int, cause error) error {
 	if last < id {
 		return unwritable(f.path, cause)
 	}
-	f.unsynced.Store(true) // and not noteCommitted: the kernel may drop again what it could not write
+	f.unsynced.Store(true) // without noteCommitted: the kernel may drop what it could not write
 	return unwritable(f.path, fmt.Errorf("%w: %w", ErrUnsynced, cause))
 }
 
-// transact runs a transaction. bbolt answers a damaged page with a panic, and the memory map answers an unreadable
-// disk block with a fault: both become ErrDamaged, so that one bad record does not end the daemon.
+// transact runs a transaction. bbolt panics at a damaged page, and the memory map faults at an unreadable disk block. Both
+// become ErrDamaged, so that one bad record does not end the daemon.
 func (f *File) transact(begin func(func(*bolt.Tx) error) error, run func(*Tx) error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	t := &Tx{path: f.path}

@@ -25,8 +25,8 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("database %s: locked by %s: stop it first", e.Path, holders)
 }
 
-// lockHolders names the processes that hold a lock on a file. The kernel lists locks by device and inode, which on
-// some file systems are not those that stat reports: then it finds none.
+// lockHolders names the processes that hold a lock on a file. The kernel lists locks by device and inode. On some file systems
+// stat reports other numbers: then no holder is found.
 func lockHolders(path string) []string {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {

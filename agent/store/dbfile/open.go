@@ -17,13 +17,13 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 )
 
-// DefaultTimeout is how long Open waits for another process to let go of the file.
+// DefaultTimeout is how long Open waits until another process unlocks the file.
 const DefaultTimeout = 3 * time.Second
 
-// Options tell how to open a file.
+// Options say how to open a file.
 type Options struct {
 	Timeout   time.Duration // longest wait for the file's lock; 0 = DefaultTimeout
-	MustExist bool          // a file that is not there is an error, fs.ErrNotExist, instead of being made
+	MustExist bool          // a missing file is an error, fs.ErrNotExist, and is not made
 	NoSync    bool          // commits do not wait for the disk: a power failure may damage the file
 }
 
@@ -35,9 +35,9 @@ type Content struct {
 	Check   func(*File) error    // reads everything, and refuses a file in which something is wrong
 }
 
-// Open opens the file at path, and makes a new one if there is none. The directory must exist. It returns a *LockedError when another
-// process has the file open, and an error that wraps ErrDamaged for a file that is no database, or not a whole one. A file with one
-// damaged header page is opened by the other: then Recovery tells of it.
+// Open opens the file at path, or makes a new one if there is none. The directory must exist. It returns a *LockedError when
+// another process has the file open, and an error that wraps ErrDamaged for a file that is no database or is damaged. If one of
+// the two header pages is damaged, Open recovers the file by the other one, and Recovery tells of it.
 func Open(path string, o Options, c Content) (*File, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
@@ -90,8 +90,8 @@ func open(path string, o Options, c Content) (*File, error) {
 	return f, nil
 }
 
-// OpenReadOnly opens a file to look at it, and changes nothing. An agent that starts meanwhile waits for the file. The errors are those
-// of Open.
+// OpenReadOnly opens a file and changes nothing. An agent that starts meanwhile waits for the file. The errors are those of
+// Open.
 func OpenReadOnly(path string, timeout time.Duration) (*File, error) {
 	deadline := time.Now().Add(timeout)
 	if err := checkFile(path); err != nil {
@@ -108,16 +108,16 @@ func OpenReadOnly(path string, timeout time.Duration) (*File, error) {
 	return &File{db: db, path: path, harm: harm}, nil
 }
 
-// HeaderDamaged says, of a file that was opened to look at it, that one of its two header pages is damaged.
+// HeaderDamaged says whether one of the two header pages is damaged, of a file that was opened read-only.
 func (f *File) HeaderDamaged() bool { return f.harm.any() }
 
-// CheckPages looks at every page of the file, in a transaction, while nobody writes. What bbolt finds wrong with its own structure is
-// reported one by one.
+// CheckPages checks every page of the file in a transaction, while nobody writes. It reports each error that bbolt finds in its
+// own structure.
 func (f *File) CheckPages(t *Tx, report func(error)) error {
 	if err := withPages(f.path, f.db.Info().PageSize, (*pages).check); err != nil {
 		return err
 	}
-	if f.harm.any() { // bbolt's check ends the process, or nearly, at such a header
+	if f.harm.any() { // bbolt's check may end the process at such a header
 		return nil
 	}
 	for err := range t.Check() {
@@ -126,7 +126,7 @@ func (f *File) CheckPages(t *Tx, report func(error)) error {
 	return nil
 }
 
-// checkFile refuses what cannot be a database.
+// checkFile refuses a file that cannot be a database.
 func checkFile(path string) error {
 	info, err := os.Stat(path)
 	switch {
@@ -140,14 +140,14 @@ func checkFile(path string) error {
 	return nil
 }
 
-// followBytes bounds the size of a file of which every page is looked at before it is opened: so many bytes take about a tenth
-// of a second.
+// followBytes is the size up to which every page of a file is checked before it is opened. So many bytes take about a tenth of
+// a second.
 const followBytes = 64 << 20
 
-// checkWhole refuses a file that is shorter than its own header says, or in which something leads out of it: of a large one
-// only the list of free pages is looked at. bbolt looks at neither when it opens one for writing, and answers with a fault.
+// checkWhole refuses a file that is shorter than its header says, or in which a number points out of it. Of a large file it
+// checks only the list of free pages. bbolt checks neither when it opens a file for writing, and faults.
 func checkWhole(path string, deadline time.Time) (harm headerHarm, err error) {
-	db, err := openFile(path, deadline, true) // the lock, and all that bbolt looks at by itself
+	db, err := openFile(path, deadline, true) // the lock, and what bbolt checks by itself
 	if err != nil {
 		return harm, err
 	}
@@ -161,7 +161,7 @@ func checkWhole(path string, deadline time.Time) (harm headerHarm, err error) {
 	return harm, err
 }
 
-// withPages looks at the pages of a file that nobody writes meanwhile.
+// withPages checks the pages of a file that nobody writes meanwhile.
 func withPages(path string, pageSize int, look func(*pages) error) error {
 	file, err := os.Open(path)
 	if err != nil {
@@ -182,7 +182,7 @@ func withPages(path string, pageSize int, look func(*pages) error) error {
 	return nil
 }
 
-// openFile opens the file with bbolt and sorts its errors, and its panics, into what they mean.
+// openFile opens the file with bbolt, and turns bbolt's errors and panics into ours.
 func openFile(path string, deadline time.Time, readOnly bool) (db *bolt.DB, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	var file *os.File
@@ -196,7 +196,7 @@ func openFile(path string, deadline time.Time, readOnly bool) (db *bolt.DB, err 
 		Timeout:  max(time.Until(deadline), time.Millisecond),
 		ReadOnly: readOnly,
 		OpenFile: func(name string, flag int, mode fs.FileMode) (*os.File, error) {
-			f, err := os.OpenFile(name, flag&^os.O_CREATE, mode) // a file that went meanwhile is not made anew
+			f, err := os.OpenFile(name, flag&^os.O_CREATE, mode) // a file that was removed meanwhile is not made again
 			file = f
 			return f, err
 		},
@@ -214,8 +214,7 @@ func openFile(path string, deadline time.Time, readOnly bool) (db *bolt.DB, err 
 	return nil, Damaged(path, err)
 }
 
-// unlock gives back what bbolt had no time to. The memory map stays and keeps the file open, so that closing it alone
-// would not give back the lock.
+// unlock releases the lock when bbolt panicked. The memory map keeps the file open, so closing it does not release the lock.
 func unlock(file *os.File) {
 	if file != nil {
 		_ = unix.Flock(int(file.Fd()), unix.LOCK_UN)
@@ -223,8 +222,8 @@ func unlock(file *os.File) {
 	}
 }
 
-// create makes a new database beside the path and then gives it its name, so that the path never shows half a
-// database. If another process is faster, its database stays.
+// create makes a new file beside the path and then links it to the path, so that the path never shows half a file. If another
+// process is faster, its file stays.
 func create(path string, c Content) error {
 	directory := filepath.Dir(path)
 	f, err := os.CreateTemp(directory, filepath.Base(path)+besidePattern) // mode 0600
@@ -252,7 +251,8 @@ func create(path string, c Content) error {
 	return syncDirectory(directory)
 }
 
-// fill makes a database of an empty file. The second transaction has both header pages know the schema.
+// fill makes a database of an empty file. The second transaction writes the other header page, so that both describe the
+// content.
 func fill(path string, c Content) error {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: DefaultTimeout})
 	if err != nil {

@@ -7,12 +7,12 @@ import (
 	"io"
 )
 
-// bbolt trusts its pages: a number in one that is wrong has it read behind the end of its memory map, which ends the
-// process, or count to four thousand millions, which takes the machine's memory. So before bbolt follows a page, a pages
-// looks, through ordinary reads, that nothing in it leads out of the file.
+// pages checks the pages of a file by ordinary reads, before bbolt follows them. bbolt trusts its pages: a wrong number in one
+// makes it read behind the end of its memory map, which ends the process, or count to four billion, which takes the memory of
+// the machine.
 //
-// The layout is that of bbolt's file format 2, in the host's byte order: a page is a header of 16 bytes (number, flags, count,
-// how many pages more it takes), elements of 16 bytes each, and what these point to.
+// The layout is bbolt's file format 2, in the byte order of the host: a page is a header of 16 bytes (number, flags, count,
+// number of overflow pages), elements of 16 bytes each, and the data that they point to.
 type pages struct {
 	file     io.ReaderAt
 	pageSize uint64
@@ -23,11 +23,11 @@ type pages struct {
 	harm     headerHarm
 }
 
-// headerHarm is what is wrong with the two pages at the beginning of a file. Each describes the state that a transaction left,
-// every second one; so when one is gone, the other has the last state or the one before it.
+// headerHarm is what is wrong with the two header pages at the beginning of a file. Every transaction writes one of them, in
+// turns. So when one is damaged, the other has the last state or the state before it.
 type headerHarm struct {
 	lost    bool // one describes no state: the last transaction may be missing
-	blemish bool // one has something wrong around its description, which bbolt minds only when it checks the file
+	blemish bool // one is wrong outside of its description, which bbolt sees only when it checks the file
 }
 
 func (h headerHarm) any() bool { return h.lost || h.blemish }
@@ -49,8 +49,7 @@ const (
 	noFreelist       = 1<<64 - 1
 )
 
-// readPages finds the state of the file that the last transaction left, as bbolt does: of the two descriptions at its
-// beginning the whole one, or the later one.
+// readPages finds the state of the last transaction, as bbolt does: of the two header pages the intact one, or the later one.
 func readPages(file io.ReaderAt, pageSize, fileBytes int64) (*pages, error) {
 	var last []byte
 	var harm headerHarm
@@ -87,7 +86,7 @@ func readPages(file io.ReaderAt, pageSize, fileBytes int64) (*pages, error) {
 
 func number(b []byte, offset int) uint64 { return binary.NativeEndian.Uint64(b[offset:]) }
 
-// A page is what one page holds, with those that belong to it.
+// A page is one page with its overflow pages.
 type page struct {
 	id    uint64
 	flags uint16
@@ -95,7 +94,7 @@ type page struct {
 	data  []byte // header included
 }
 
-// read reads a page that lies wholly within the file. No two pages may share anything, so that each is read once.
+// read reads a page that is wholly within the file. No two pages overlap, so each is read once.
 func (p *pages) read(id uint64) (page, error) {
 	if id < 2 || id >= p.high {
 		return page{}, fmt.Errorf("page %d does not exist: the file has %d", id, p.high)
@@ -127,7 +126,7 @@ func pageOf(id uint64, data []byte) page {
 	}
 }
 
-// checkFreelist looks at the list of free pages, which bbolt reads when it opens a file.
+// checkFreelist checks the list of free pages, which bbolt reads when it opens a file.
 func (p *pages) checkFreelist() error {
 	if p.freelist == noFreelist {
 		return nil
@@ -151,7 +150,7 @@ func (p *pages) checkFreelist() error {
 	return nil
 }
 
-// check looks at every page that is in use.
+// check checks every page that is in use.
 func (p *pages) check() error {
 	if err := p.checkFreelist(); err != nil {
 		return err
@@ -159,7 +158,7 @@ func (p *pages) check() error {
 	return p.checkTree(p.root)
 }
 
-// checkTree looks at every page that hangs on a page, and on its buckets.
+// checkTree checks a page and every page below it, and their buckets.
 func (p *pages) checkTree(id uint64) error {
 	found, err := p.read(id)
 	if err != nil {
@@ -190,7 +189,8 @@ func (p *pages) checkElements(found page) error {
 	return nil
 }
 
-// checkBranch looks at an element (offset of the key, size of the key, page), which begins the bytes that it may point into.
+// checkBranch checks an element of a branch page: offset and size of the key, number of the page. element begins where the
+// offset counts from.
 func (p *pages) checkBranch(element []byte) error {
 	if _, err := part(element, binary.NativeEndian.Uint32(element), binary.NativeEndian.Uint32(element[4:])); err != nil {
 		return err
@@ -198,8 +198,8 @@ func (p *pages) checkBranch(element []byte) error {
 	return p.checkTree(number(element, 8))
 }
 
-// checkLeaf looks at an element (flags, offset of the key, sizes of key and value). The value of one that is a bucket holds
-// the page of its root or, if that is 0, the page itself.
+// checkLeaf checks an element of a leaf page: flags, offset of the key, sizes of key and value. The value of a bucket is the
+// number of its root page or, if that is 0, the page itself.
 func (p *pages) checkLeaf(element []byte) error {
 	offset, keyBytes := binary.NativeEndian.Uint32(element[4:]), binary.NativeEndian.Uint32(element[8:])
 	if _, err := part(element, offset, keyBytes); err != nil {

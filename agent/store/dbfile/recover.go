@@ -10,30 +10,30 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 )
 
-// A Recovery tells of a database of which one of the two header pages was damaged, and which was opened by the other.
+// A Recovery tells of a file of which one of the two header pages was damaged, and which was opened by the other one.
 type Recovery struct {
 	Aside string // where the damaged file is kept
 
-	// LostChange says that the last transaction may be missing: the damaged page may have been the one that described it. What
-	// was on record before it is whole. Nothing that cannot be taken back is done before a second transaction stands (see
-	// SecondCopy), so that no such thing is forgotten.
+	// LostChange says that the last transaction may be missing, because the damaged page may have described it. Everything before
+	// it is there. Nothing that cannot be undone is done before a second transaction is written (see SecondCopy), so no such
+	// thing is lost.
 	LostChange bool
 }
 
-// Recovery is what had to be done to open the database; nil for nothing.
+// Recovery is what was done to open the file; nil for nothing.
 func (f *File) Recovery() *Recovery { return f.recovery }
 
-// SecondCopy commits once more. The file's two header pages describe the states that the last two transactions left, so from then on
-// both know of everything before: whichever of them is damaged, it is not forgotten. It must be called between the record of
-// something that cannot be taken back and the deed.
+// SecondCopy commits once more. The two header pages describe the last two transactions. After SecondCopy both describe
+// everything before it, so that damage to one of them loses nothing. Call it between the record of something that cannot be
+// undone and the act.
 func (f *File) SecondCopy() error { return f.Update(func(*Tx) error { return nil }) }
 
-// errSound says that another process has been faster.
+// errSound says that another process has recovered the file already.
 var errSound = errors.New("both header pages are whole")
 
-// recoverHeader puts a copy with two whole header pages in the place of a file that has one. The file is kept beside it as it
-// was. At every moment the path shows one of the two, so that a crash only repeats the work. The error wraps ErrDamaged when the
-// state that the whole page describes is none.
+// recoverHeader replaces a file with one damaged header page by a copy with two good ones. It keeps the damaged file beside it.
+// At every moment the path shows one of the two, so that a crash only repeats the work. The error wraps ErrDamaged when the
+// state that the good page describes is damaged too.
 func recoverHeader(path string, c Content) (*Recovery, error) {
 	r := &Recovery{}
 	aside, err := replaceWith(path, func(fresh string) (err error) {
@@ -54,7 +54,7 @@ func recoverHeader(path string, c Content) (*Recovery, error) {
 	return r, err
 }
 
-// mendHeader commits until both header pages are whole, and proves every page and record. The first transaction notes that one
+// mendHeader commits until both header pages are good, and checks every page and record. The first transaction notes that one
 // may be missing.
 func mendHeader(path string, c Content) (lost bool, err error) {
 	db, err := openFile(path, time.Now().Add(DefaultTimeout), false)
@@ -70,7 +70,7 @@ func mendHeader(path string, c Content) (lost bool, err error) {
 	if !harm.any() {
 		return false, errSound
 	}
-	if err := c.Upgrade(f); err != nil { // it may be of a newer agent, and none of this one's to change
+	if err := c.Upgrade(f); err != nil { // it may be of a newer agent, which this one must not change
 		return false, err
 	}
 	if lost = harm.lost; lost {
@@ -78,7 +78,7 @@ func mendHeader(path string, c Content) (lost bool, err error) {
 			return lost, err
 		}
 	}
-	for range 2 { // a transaction writes the page that its number is odd or even for
+	for range 2 { // odd transactions write one header page, even ones the other
 		if err := f.SecondCopy(); err != nil {
 			return lost, err
 		}
@@ -94,7 +94,7 @@ func mendHeader(path string, c Content) (lost bool, err error) {
 	return lost, err
 }
 
-// headers says what is wrong with the two header pages; with all, it looks at every other page too.
+// headers says what is wrong with the two header pages. With all it also checks every other page.
 func (f *File) headers(all bool) (harm headerHarm, err error) {
 	err = withPages(f.path, f.db.Info().PageSize, func(p *pages) error {
 		harm = p.harm

@@ -14,16 +14,16 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 )
 
-// Replace has create make a new file, at the path that it gets, and puts that in the place of the file at path, which is damaged or not
-// there. The old file is kept beside it under the name that is returned, "" if there was none. At every moment the path shows
-// the old file or the new one, whole. It returns a *LockedError when another process has the old file open, and an error that is
+// Replace has create make a new file at the path that it gets, and replaces the file at path by it, which is damaged or
+// missing. The old file is kept beside it under the returned name; "" if there was none. At every moment the path shows the old
+// file or the new one, whole. It returns a *LockedError when another process has the old file open, and an error that is
 // fs.ErrExist when there was none and another process was faster.
 func Replace(path string, create func(fresh string) error) (aside string, err error) {
 	aside, err = replaceWith(path, create)
 	return aside, classified(path, err)
 }
 
-// replaceWith is Replace. Nobody writes the old file meanwhile.
+// replaceWith is Replace. The lock keeps others from writing the old file meanwhile.
 func replaceWith(path string, create func(fresh string) error) (aside string, err error) {
 	old, err := lockOld(path)
 	if err != nil {
@@ -52,10 +52,10 @@ func replaceWith(path string, create func(fresh string) error) (aside string, er
 	failpoint.Reach("replace: old one set aside")
 	err = os.Rename(fresh, path)
 	failpoint.Reach("replace: renamed, not synced")
-	return aside, errors.Join(err, syncDirectory(beside), syncDirectory(directory)) // a move between two directories is there once both are
+	return aside, errors.Join(err, syncDirectory(beside), syncDirectory(directory)) // a move between two directories is on the disk once both are
 }
 
-// lockOld locks the file that is to be replaced, if there is one: a daemon that runs has it open.
+// lockOld locks the file to be replaced, if there is one. A running daemon has it open.
 func lockOld(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -75,10 +75,10 @@ func lockOld(path string) (*os.File, error) {
 	return nil, fmt.Errorf("database %s: lock: %w", path, err)
 }
 
-// asideInfix stands between the name of a database and the time at which a damaged one was set aside.
+// asideInfix is between the name of a file and the time at which it was set aside.
 const asideInfix = ".damaged-"
 
-// setAside gives the file at path a second name, and makes sure that it lasts.
+// setAside gives the file at path a second name, and syncs that to the disk.
 func setAside(path string, now time.Time) (aside string, err error) {
 	stamp := path + asideInfix + now.UTC().Format("20060102T150405Z")
 	aside = stamp

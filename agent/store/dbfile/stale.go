@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// besidePattern is what a database is called, behind the name it will have, while it is made.
+// besidePattern follows the name of a file while the file is made.
 const besidePattern = ".new-*"
 
-// staleAge is longer than a database may take to be made.
+// staleAge is longer than it takes to make a file.
 const staleAge = 24 * time.Hour
 
-// removeStale removes what a process that was killed while it made a database has left beside the path. What cannot be
-// removed stays: it is in nobody's way.
+// removeStale removes what a killed process has left beside the path while it made a file. What cannot be removed stays: it
+// does no harm.
 func removeStale(path string, now time.Time) {
-	left, _ := filepath.Glob(globEscape(path) + besidePattern) // the pattern is a good one
+	left, _ := filepath.Glob(globEscape(path) + besidePattern) // the pattern is valid
 	for _, name := range left {
 		if info, err := os.Lstat(name); err == nil && now.Sub(info.ModTime()) > staleAge {
 			_ = os.RemoveAll(name)
@@ -23,7 +23,7 @@ func removeStale(path string, now time.Time) {
 	}
 }
 
-// globEscape makes a pattern that matches a path and nothing else.
+// globEscape makes a pattern that matches one path and nothing else.
 func globEscape(path string) string {
 	escaped := make([]rune, 0, len(path))
 	for _, r := range path {

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UnwritableError says that the database, or what lies in its directory, cannot be written: the file system is full, over its quota,
-// read-only, or fails. It is no fault of the agent, and goes by itself when its cause does.
+// UnwritableError says that the database, or its directory, cannot be written: the file system is full, over its quota,
+// read-only, or fails. It is no fault of the agent, and ends with its cause.
 type UnwritableError struct {
 	Path string // of the database
-	Free int64  // bytes that its file system has free; -1 when that is not known
+	Free int64  // free bytes of its file system; -1 when unknown
 	Err  error
 }
 
@@ -27,7 +27,7 @@ func (e *UnwritableError) Error() string {
 
 func (e *UnwritableError) Unwrap() error { return e.Err }
 
-// Directory is what has to be writable.
+// Directory is the directory that must be writable.
 func (e *UnwritableError) Directory() string { return filepath.Dir(e.Path) }
 
 func unwritable(path string, err error) *UnwritableError {
@@ -38,7 +38,7 @@ func unwritable(path string, err error) *UnwritableError {
 	return e
 }
 
-// classified is the error with which opening a database failed, as an *UnwritableError where it is one.
+// classified turns the error of a failed opening into an *UnwritableError where it is one.
 func classified(path string, err error) error {
 	var already *UnwritableError
 	if err == nil || errors.Is(err, ErrDamaged) || errors.As(err, &already) {
@@ -47,7 +47,7 @@ func classified(path string, err error) error {
 	for _, errno := range []syscall.Errno{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO} {
 		if errors.Is(err, errno) {
 			if inner := errors.Unwrap(err); inner != nil {
-				err = inner // it begins with the database's path as well
+				err = inner // it also begins with the path of the database
 			}
 			return unwritable(path, err)
 		}
@@ -55,7 +55,7 @@ func classified(path string, err error) error {
 	return err
 }
 
-// freeBytes is what may still be written to the file system of a directory.
+// freeBytes is the free space of the file system of a directory, for this user.
 func freeBytes(directory string) (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(directory, &st); err != nil {
@@ -64,10 +64,10 @@ func freeBytes(directory string) (int64, error) {
 	return int64(st.Bavail) * st.Frsize, nil
 }
 
-// writes is what became of the last transaction that had something to write.
+// writes is the outcome of the last transaction that had something to write.
 type writes struct {
 	mu  sync.Mutex
-	at  time.Time // zero: there was none
+	at  time.Time // zero: none
 	err error
 }
 
@@ -78,16 +78,16 @@ func (w *writes) note(err error) {
 }
 
 const (
-	// writtenLately is how long the outcome of a transaction tells whether another one can be written. It bounds how often Writable
-	// writes, whoever asks.
+	// writtenLately is how long the outcome of a transaction tells whether another one can be written. It bounds how often
+	// Writable writes, however often it is called.
 	writtenLately = 10 * time.Second
 
-	// leastFree is what the database's file system must have free. A transaction that finds its pages in the file can be written to a
-	// full one, and the next that does not cannot.
+	// leastFree is what the file system must have free. A transaction that needs no new pages can be written to a full file
+	// system, but the next one that needs some cannot.
 	leastFree = 1 << 20
 )
 
-// Writable says why no transaction can be written now; nil when one can. Where none has been written lately, it writes one that changes
+// Writable says why no transaction can be written now; nil when one can. If none was written lately, it writes one that changes
 // nothing.
 func (f *File) Writable() error {
 	f.writes.mu.Lock()
@@ -109,13 +109,13 @@ func (f *File) Writable() error {
 	return nil
 }
 
-// FreeBytes is what may still be written to the database's file system.
+// FreeBytes is the free space of the file system of the database.
 func (f *File) FreeBytes() (int64, error) { return freeBytes(filepath.Dir(f.path)) }
 
-// Directory is where the database lies.
+// Directory is the directory of the database.
 func (f *File) Directory() string { return filepath.Dir(f.path) }
 
-// SetAside lists the damaged databases that are kept beside the one at path: until somebody removes them.
+// SetAside lists the damaged databases that are kept beside the one at path, until somebody removes them.
 func SetAside(path string) ([]string, error) {
 	entries, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// Active returns every active backup, in the order of the VMs' names.
+// Active returns every active backup, ordered by the names of the VMs.
 func (r *Reader) Active() ([]record.Backup, error) {
 	var active []record.Backup
 	err := r.file.View(func(t *dbfile.Tx) error {
@@ -22,7 +22,7 @@ func (r *Reader) Active() ([]record.Backup, error) {
 	return active, nil
 }
 
-// NextQueued returns the queued backup that has waited longest, and whether there is one.
+// NextQueued returns the backup that has waited longest in the queue, and whether there is one.
 func (r *Reader) NextQueued() (b record.Backup, found bool, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
 		name := schema.ListState(record.Queued)
@@ -39,7 +39,7 @@ func (r *Reader) NextQueued() (b record.Backup, found bool, err error) {
 	return b, found, err
 }
 
-// Leases returns every lease, in the order of the ports.
+// Leases returns every lease, ordered by port.
 func (r *Reader) Leases() ([]record.Lease, error) {
 	var leases []record.Lease
 	err := r.file.View(func(t *dbfile.Tx) error {

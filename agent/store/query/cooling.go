@@ -7,21 +7,21 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// A CoolingPort is a port that is not leased until a client of an earlier backup is certain to be gone.
+// A CoolingPort is a port that is not leased yet, because a client of an earlier backup may still use it.
 type CoolingPort struct {
 	Port     uint16
 	Until    time.Time
-	BackupID string // whose client it is
+	BackupID string // the backup of that client
 }
 
-// A CoolingVM is a VM that is not backed up until a client of an earlier backup is certain to be gone.
+// A CoolingVM is a VM that is not backed up yet, because a client of an earlier backup may still be running.
 type CoolingVM struct {
 	Name     string
 	Until    time.Time
 	BackupID string
 }
 
-// Cooling returns the ports and VMs that are cooling down at the time now, ordered by port and by name.
+// Cooling returns the ports and VMs that cool down at the time now, ordered by port and by name.
 func (r *Reader) Cooling(now time.Time) (ports []CoolingPort, vms []CoolingVM, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
 		ports, vms = nil, nil

@@ -9,7 +9,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// Counts is how much there is of what is small enough to be counted at any time.
+// Counts is the numbers of what there is little of, so that it can be counted at any time.
 type Counts struct {
 	VMs          int
 	Active       int // backups
@@ -19,7 +19,7 @@ type Counts struct {
 	CoolingVMs   int
 }
 
-// Counts counts, as of the time now. It walks the VMs and ports, never the backups.
+// Counts counts at the time now. It reads VMs and ports, never the backups.
 func (r *Reader) Counts(now time.Time) (Counts, error) {
 	var n Counts
 	err := r.file.View(func(t *dbfile.Tx) error {
@@ -48,8 +48,8 @@ func (r *Reader) Counts(now time.Time) (Counts, error) {
 	return n, err
 }
 
-// Points is how many restore points each repository has. It counts the entries of the lists page by page and reads no
-// record: of 100 000 that takes a few milliseconds.
+// Points is the number of restore points of each repository. It counts the entries of the lists page by page and reads no
+// record: 100 000 restore points take a few milliseconds.
 func (r *Reader) Points() (map[string]int, error) {
 	points := map[string]int{}
 	err := r.file.View(func(t *dbfile.Tx) error {

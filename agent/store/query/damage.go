@@ -12,19 +12,20 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// Damage is which restore points are damaged: those with a damaged file, and all that stand on them. It is computed from the list of
-// the former and the lists of children, of which the keys suffice: the work is that of the damaged ones alone, and where there are none
-// there is none. No copy of it is stored, so that nothing has to follow when a file is put back or a chain is merged.
+// Damage is which restore points are damaged: those with a damaged file, and all that are based on them. It is computed from
+// the list of the former and the lists of children. Their keys are enough, so the work depends on the number of damaged restore
+// points alone: without any there is none. It is not stored, so nothing must be updated when a file is put back or a chain is
+// merged.
 type Damage struct {
-	transaction int               // whose state it is
-	keys        [][]byte          // listKey of each, the oldest first
-	below       map[string]string // of each id: the nearest one with a damaged file that it stands on; "" for none
+	transaction int               // that it was computed in
+	keys        [][]byte          // ListKey of each, the oldest first
+	below       map[string]string // by id: the nearest one with a damaged file in its chain; "" for none
 }
 
-// maxChain bounds a walk along parents in a database in which they form a ring.
+// maxChain bounds a walk along parents, which in a damaged database may form a ring.
 const maxChain = 10_000
 
-// damage is which restore points are damaged in the state that a transaction sees.
+// damage is which restore points are damaged in the state that a transaction reads.
 func (r *Reader) damage(t *dbfile.Tx) (*Damage, error) {
 	known := r.damages.Load()
 	if known != nil && !t.Writable() && known.transaction == t.ID() {
@@ -64,8 +65,8 @@ func DamageOf(t *dbfile.Tx) (*Damage, error) {
 	return d, nil
 }
 
-// spread goes from a restore point with a damaged file to those that stand on it, as far as the next ones with damaged files: these
-// spread by themselves, so that each restore point is visited once.
+// spread walks from a restore point with a damaged file to all that are based on it, and stops at the next ones with damaged
+// files. These are walked separately, so each restore point is visited once.
 func (d *Damage) spread(t *dbfile.Tx, root string, roots map[string]bool) error {
 	if _, known := d.below[root]; !known {
 		d.below[root] = ""
@@ -84,7 +85,7 @@ func (d *Damage) spread(t *dbfile.Tx, root string, roots map[string]bool) error 
 				return t.Damaged("list %q: entry of %d bytes", schema.ListChildren(id), len(k))
 			}
 			child := string(schema.ListID(k))
-			if !schema.Has(points, k) { // active, or being deleted: nothing stands on it
+			if !schema.Has(points, k) { // active, or being deleted: it has no children
 				return nil
 			}
 			if _, known := d.below[child]; known && !roots[child] {
@@ -104,7 +105,7 @@ func (d *Damage) spread(t *dbfile.Tx, root string, roots map[string]bool) error 
 	return nil
 }
 
-// fill says in a record on which damaged restore points it stands.
+// fill sets in a record the damaged restore points that it is based on.
 func (d *Damage) fill(b *record.Backup) {
 	b.DamageBelow = nil
 	for id := d.below[b.ID]; id != "" && len(b.DamageBelow) < maxChain; id = d.below[id] {
@@ -112,16 +113,16 @@ func (d *Damage) fill(b *record.Backup) {
 	}
 }
 
-// Under is the nearest restore point with a damaged file that another one is based on; "" for none.
+// Under is the nearest restore point with a damaged file in the chain of another one; "" for none.
 func (d *Damage) Under(id string) string { return d.below[id] }
 
-// Has says whether a restore point is one of them.
+// Has says whether a restore point is damaged.
 func (d *Damage) Has(id string) bool {
 	_, there := d.below[id]
 	return there
 }
 
-// FillDamage fills in records that were just read.
+// FillDamage sets in records that were just read the damaged restore points that they are based on.
 func FillDamage(r *Reader, t *dbfile.Tx, list ...*record.Backup) error {
 	d, err := r.damage(t)
 	if err != nil || len(d.keys) == 0 {
@@ -133,7 +134,7 @@ func FillDamage(r *Reader, t *dbfile.Tx, list ...*record.Backup) error {
 	return nil
 }
 
-// DamagedPoints is how many restore points are damaged, be it by what they stand on.
+// DamagedPoints is the number of damaged restore points, including those that are only based on a damaged one.
 func (r *Reader) DamagedPoints() (n int, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
 		d, err := r.damage(t)
@@ -145,7 +146,7 @@ func (r *Reader) DamagedPoints() (n int, err error) {
 	return n, err
 }
 
-// DamagedBy are the restore points that are damaged because they stand on that one, the newest first.
+// DamagedBy are the restore points that are damaged because they are based on that one, the newest first.
 func (r *Reader) DamagedBy(id string) (ids []string, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
 		d, err := r.damage(t)
@@ -168,9 +169,9 @@ func (r *Reader) DamagedBy(id string) (ids []string, err error) {
 	return ids, err
 }
 
-// A keys is what a page of records is read from: a list, or an order that was computed.
+// keys is where the records of a page come from: a list, or an order that was computed.
 type keys interface {
-	before(key []byte) []byte // moves to the last key below the given one; nil is the end, and below nil is the last of all
+	before(key []byte) []byte // moves to the last key below the given one; nil is the end: the last key of all
 	prev() []byte
 }
 

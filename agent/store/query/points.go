@@ -8,7 +8,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// Rewrites returns the restore points that are being put on other ground, or were when an agent ended.
+// Merges returns the restore points with a merge in progress, or interrupted.
 func (r *Reader) Merges() (list []record.Backup, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
 		return schema.EachListed(t, schema.ListMerging, func(b record.Backup) error {
@@ -22,7 +22,7 @@ func (r *Reader) Merges() (list []record.Backup, err error) {
 	return list, nil
 }
 
-// PointGroups lists the VMs that have restore points, in each repository.
+// PointGroups lists the VMs that have restore points, for each repository.
 func (r *Reader) PointGroups() (groups []schema.PointGroup, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
 		root := t.Bucket(schema.BucketLists)
@@ -44,7 +44,7 @@ func (r *Reader) PointGroups() (groups []schema.PointGroup, err error) {
 	return groups, nil
 }
 
-// PointsOf returns every restore point of a VM in a repository, the last made first.
+// PointsOf returns every restore point of a VM in a repository, in the reverse order in which they were made.
 func (r *Reader) PointsOf(g schema.PointGroup) (list []record.Backup, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
 		d, err := r.damage(t)
@@ -63,7 +63,7 @@ func (r *Reader) PointsOf(g schema.PointGroup) (list []record.Backup, err error)
 	return list, nil
 }
 
-// Children returns the backups that stand on a backup and pin it, the newest first: completed and active ones.
+// Children returns the backups that are based on a backup and pin it, the newest first: active ones and completed ones.
 func (r *Reader) Children(id string) ([]record.Backup, error) {
 	var children []record.Backup
 	err := r.file.View(func(t *dbfile.Tx) error {
@@ -88,20 +88,20 @@ func (r *Reader) Children(id string) ([]record.Backup, error) {
 	return children, nil
 }
 
-// LatestCompleted returns the completed backup of a VM in a repository that was made last, whatever its date says, and whether
+// LatestCompleted returns the completed backup of a VM in a repository that was made last, whatever its date is, and whether
 // there is one.
 func (r *Reader) LatestCompleted(vmName, repository string) (b record.Backup, found bool, err error) {
 	return r.latest(vmName, repository, func(record.Backup, *Damage) bool { return true })
 }
 
-// LatestGood is LatestCompleted of those backups that are not known to be damaged, and were not made in the future as of now.
+// LatestGood is LatestCompleted without the backups that are known to be damaged, or have a date in the future at the time now.
 func (r *Reader) LatestGood(vmName, repository string, now time.Time) (b record.Backup, found bool, err error) {
 	return r.latest(vmName, repository, func(b record.Backup, d *Damage) bool {
 		return !d.Has(b.ID) && !record.Future(b.CreatedAt, now)
 	})
 }
 
-// latest is the one made last that f selects, which must only compute.
+// latest is the last one made that f selects. f must only compute.
 func (r *Reader) latest(vmName, repository string, f func(record.Backup, *Damage) bool) (b record.Backup, found bool, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
 		name := schema.ListOrder(repository, vmName)
@@ -129,8 +129,8 @@ func (r *Reader) latest(vmName, repository string, f func(record.Backup, *Damage
 	return b, true, nil
 }
 
-// FuturePoints returns the restore points whose dates lie in the future as of now, at most limit of them, and how many there
-// are. It reads no other.
+// FuturePoints returns the restore points with dates in the future at the time now, at most limit of them, and how many there
+// are. It reads no other record.
 func (r *Reader) FuturePoints(now time.Time, limit int) (points []record.Backup, total int, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
 		name := schema.ListState(record.Completed)

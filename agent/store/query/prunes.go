@@ -8,7 +8,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// HeldPrunes returns the prunes that are held, by repository and VM. What has no restore points any more is left out.
+// HeldPrunes returns the held prunes, ordered by repository and VM. It leaves out a VM without restore points.
 func (r *Reader) HeldPrunes() (list []schema.Hold, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
 		return t.Bucket(schema.BucketPruneHeld).ForEach(func(key, value []byte) error {
@@ -25,7 +25,7 @@ func (r *Reader) HeldPrunes() (list []schema.Hold, err error) {
 	return list, err
 }
 
-// Pruned is when the policies were last applied to everything; zero for never.
+// Pruned is when the policies were last applied to all restore points; zero for never.
 func (r *Reader) Pruned() (at time.Time, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
 		if v := t.Bucket(schema.BucketMeta).Get(schema.KeyPruned); len(v) == schema.TimeBytes {

@@ -33,11 +33,11 @@ type Query struct {
 	VMName     string            // "" = every VM
 	State      record.State      // "" = every state
 	Repository string            // "" = every repository
-	Since      time.Time         // created then or later; zero = since ever
-	Until      time.Time         // created before; zero = until now
-	Damaged    bool              // only restore points that are damaged, be it by what they stand on
-	Tags       map[string]string // only what has all of these tags; an empty value stands for any
-	Cursor     string            // from the page before; "" = the newest
+	Since      time.Time         // created then or later; zero = any time
+	Until      time.Time         // created before; zero = any time
+	Damaged    bool              // only damaged restore points, including those based on a damaged one
+	Tags       map[string]string // only backups with all of these tags; an empty value matches any
+	Cursor     string            // from the previous page; "" = the newest
 	Limit      int               // records per page, at most MaxPage; 0 = DefaultPage
 }
 
@@ -71,7 +71,7 @@ func (r *Reader) Backup(id string) (record.Backup, error) {
 	return b, nil
 }
 
-// start is the key below which the first record of the page lies; nil is the end of the list.
+// start is the key below which the page begins; nil is the end of the list.
 func (q Query) start() ([]byte, error) {
 	before, err := decodeCursor(q.Cursor)
 	if err == nil {
@@ -93,11 +93,13 @@ func checkBound(what string, t time.Time) error {
 	return fmt.Errorf("%s %s: %w", what, t.Format(time.RFC3339), ErrBadTime)
 }
 
-// Backups returns the selected backups, newest first by their dates: a log to look at, by which nothing is decided. next is the Cursor of the following page, or "" when there is
-// none. The work does not depend on how many records there are: no list is by repository or tag alone, so that a page of such a
-// Query may hold fewer records than asked for, or none, and yet have a next one. Backups made meanwhile do not shift
-// later pages; one that changes its state between two pages of a Query by state may be missed. A cursor that no page
-// gave is an error that wraps ErrBadCursor.
+// Backups returns the selected backups, the newest first by their dates. This is for people: no decision may depend on dates.
+// next is the Cursor of the following page, or "" when there is none.
+//
+// The work does not depend on the number of records. There are no lists by repository alone or by tag, so a page of such a
+// Query may have fewer records than asked for, or none, and yet a next page. Backups made meanwhile do not shift later pages. A
+// backup whose state changes between two pages of a Query by state may be missed. An unknown cursor is an error that wraps
+// ErrBadCursor.
 func (r *Reader) Backups(q Query) (page []record.Backup, next string, err error) {
 	before, err := q.start()
 	if err != nil {
@@ -152,7 +154,7 @@ func readPage(t *dbfile.Tx, q Query, from keys, before []byte) (page []record.Ba
 	return page, "", nil
 }
 
-// selects says whether a record of the query's list is wanted.
+// selects says whether the query selects a record of its list.
 func (q Query) selects(b record.Backup) bool {
 	for name, value := range q.Tags {
 		if has, ok := b.Tags[name]; !ok || value != "" && has != value {
@@ -163,7 +165,7 @@ func (q Query) selects(b record.Backup) bool {
 		(q.State == "" || b.State == q.State)
 }
 
-// lastBefore moves to the last key below the given one, which itself may be gone; nil is the end.
+// lastBefore moves to the last key below the given one, which may no longer exist; nil is the end of the list.
 func lastBefore(c *bolt.Cursor, key []byte) []byte {
 	if key == nil {
 		k, _ := c.Last()
@@ -191,8 +193,8 @@ func decodeCursor(cursor string) ([]byte, error) {
 	return key, nil
 }
 
-// ErrBadTime says that records were asked for of a time in which there can be none.
+// ErrBadTime says that a query has a time at which no record can be made.
 var ErrBadTime = errors.New("want a time between 1970 and 2262")
 
-// ErrBadCursor says that a page was asked for with a cursor that no page has given.
+// ErrBadCursor says that a query has a cursor that is none.
 var ErrBadCursor = errors.New("invalid cursor")

@@ -1,5 +1,5 @@
-// Package query answers questions about the records of a database: one, all of a kind, pages, counts, and which restore points are
-// damaged because a restore point that they are based on is. It never writes.
+// Package query answers questions about the records of a database: single records, lists, pages, counts, and which restore
+// points are damaged because they are based on a damaged one. It never writes.
 package query
 
 import (
@@ -8,10 +8,10 @@ import (
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 )
 
-// A Reader answers questions about the records of a database. Its methods may be called from any goroutine, and none changes anything.
+// A Reader answers questions about the records of a database. Its methods may be called from any goroutine and change nothing.
 type Reader struct {
 	file    *dbfile.File
-	damages atomic.Pointer[Damage] // as it was when somebody last asked
+	damages atomic.Pointer[Damage] // the last one computed
 }
 
 // NewReader returns the Reader of an open file.

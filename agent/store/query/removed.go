@@ -5,7 +5,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// Removed says whether there was a backup of that id which RemoveBackup has removed.
+// Removed says whether RemoveBackup has removed a backup of that id.
 func (r *Reader) Removed(id string) (removed bool, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
 		removed = id != "" && t.Bucket(schema.BucketRemoved).Get([]byte(id)) != nil
@@ -14,7 +14,7 @@ func (r *Reader) Removed(id string) (removed bool, err error) {
 	return removed, err
 }
 
-// RemovedFrom is the directory that a removed backup had; "" if it had none, or if there is no such backup.
+// RemovedFrom is the directory of a removed backup; "" if it had none, or if no such backup was removed.
 func (r *Reader) RemovedFrom(id string) (directory string, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
 		if value := t.Bucket(schema.BucketRemoved).Get([]byte(id)); id != "" && len(value) > schema.TimeBytes {
@@ -25,7 +25,7 @@ func (r *Reader) RemovedFrom(id string) (directory string, err error) {
 	return directory, err
 }
 
-// Rebuilt says whether MarkRebuilt has been called, and ClearRebuilt not since.
+// Rebuilt says whether MarkRebuilt was called, and not ClearRebuilt since.
 func (r *Reader) Rebuilt() (rebuilt bool, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
 		rebuilt = schema.Has(t.Bucket(schema.BucketMeta), schema.KeyRebuilt)

@@ -20,7 +20,7 @@ func (r *Reader) Restore(id string) (record.Restore, error) {
 	return found, nil
 }
 
-// Restores returns every restore on record, the newest first: those that are active and the last that have ended.
+// Restores returns every restore on record, the newest first: active ones and the last that have ended.
 func (r *Reader) Restores() ([]record.Restore, error) {
 	var list []record.Restore
 	err := r.file.View(func(t *dbfile.Tx) (err error) {
@@ -33,7 +33,7 @@ func (r *Reader) Restores() ([]record.Restore, error) {
 	return list, nil
 }
 
-// ActiveRestores returns every active restore, in the order of the ids.
+// ActiveRestores returns every active restore, ordered by id.
 func (r *Reader) ActiveRestores() ([]record.Restore, error) {
 	var active []record.Restore
 	err := r.file.View(func(t *dbfile.Tx) (err error) {

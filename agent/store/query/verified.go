@@ -9,9 +9,9 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// LongestUnverified is the restore point whose files were looked at, or read whole, longest ago, of those that pass does not
-// pass over, and whether there is one. A date in the future as of now is none: such restore points come first, as never
-// verified. pass, which may be nil, is called with ids, and must only compute.
+// LongestUnverified is the restore point whose files were checked, or with deep read whole, longest ago, and whether there is
+// one. It leaves out those for whose ids pass returns true; pass may be nil and must only compute. A date in the future at the
+// time now counts as never verified: such restore points come first.
 func (r *Reader) LongestUnverified(deep bool, now time.Time, pass func(id string) bool) (b record.Backup, found bool, err error) {
 	bucket := schema.BucketVerified
 	if deep {
@@ -31,7 +31,7 @@ func (r *Reader) LongestUnverified(deep bool, now time.Time, pass func(id string
 	return b, found, err
 }
 
-// longestUnverified is the entry in an order that is first when what lies in the future comes before everything else.
+// longestUnverified is the first key of an order, when keys in the future come before all others.
 func longestUnverified(t *dbfile.Tx, bucket []byte, now time.Time, pass func(id string) bool) ([]byte, error) {
 	c := t.Bucket(bucket).Cursor()
 	for k, _ := c.Last(); k != nil; k, _ = c.Prev() {

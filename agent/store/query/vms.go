@@ -22,8 +22,8 @@ func (r *Reader) VM(name string) (record.VM, error) {
 	return vm, err
 }
 
-// VMs returns VMs in the order of their names' bytes: those behind the name after, at most limit (0 is DefaultPage,
-// and MaxPage is the most). next is the after of the following page, or "" when there is none.
+// VMs returns VMs ordered by the bytes of their names: those with names after the given one, at most limit. A limit of 0 is
+// DefaultPage; the highest is MaxPage. next is the name to pass for the following page, or "" when there is none.
 func (r *Reader) VMs(after string, limit int) (vms []record.VM, next string, err error) {
 	limit = pageSize(limit)
 	err = r.file.View(func(t *dbfile.Tx) error {

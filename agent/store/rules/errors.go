@@ -8,7 +8,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// ActiveError refuses what cannot be done while a backup is active.
+// ActiveError refuses what is not possible while a backup is active.
 type ActiveError struct {
 	VM, BackupID string
 	State        record.State
@@ -18,7 +18,7 @@ func (e *ActiveError) Error() string {
 	return fmt.Sprintf("vm %q: backup %s is %s: wait for its end, or cancel it", e.VM, e.BackupID, e.State)
 }
 
-// CoolingError refuses a backup of a VM while the client of an earlier one may still be running.
+// CoolingError refuses a backup of a VM while the client of an earlier backup may still be running.
 type CoolingError struct {
 	VM, BackupID string
 	Until        time.Time
@@ -32,7 +32,7 @@ func (e *CoolingError) Error() string {
 	return fmt.Sprintf("vm %q: cool-down until %s: %s may still be running", e.VM, e.Until.UTC().Format(time.RFC3339), client)
 }
 
-// ParentError refuses a parent that is no restore point of the same VM in the same repository.
+// ParentError refuses a parent that is not a restore point of the same VM in the same repository.
 type ParentError struct {
 	Parent string
 	Why    string
@@ -43,7 +43,7 @@ func (e *ParentError) Error() string {
 		e.Parent, e.Why)
 }
 
-// DamagedError refuses to build on a restore point that is damaged, or stands on one that is.
+// DamagedError refuses a restore point as a parent, or for a merge, that is damaged or based on a damaged one.
 type DamagedError struct {
 	BackupID string
 	By       string // the nearest one with a damaged file
@@ -56,7 +56,7 @@ func (e *DamagedError) Error() string {
 	return fmt.Sprintf("backup %s: is based on %s, which is damaged", e.BackupID, e.By)
 }
 
-// PinnedError refuses the removal of a backup that another one stands on.
+// PinnedError refuses the removal of a backup that another one is based on.
 type PinnedError struct {
 	BackupID string
 	Child    string // the newest of them
@@ -75,14 +75,14 @@ func (e *ServedError) Error() string {
 	return fmt.Sprintf("backup %s: restore %s reads it: stop that restore first", e.BackupID, e.RestoreID)
 }
 
-// RewritingError refuses what cannot be done while a restore point is being put on other ground.
+// MergingError refuses what is not possible while a merge of a restore point is in progress.
 type MergingError struct{ BackupID string }
 
 func (e *MergingError) Error() string {
 	return fmt.Sprintf("backup %s: a merge is in progress: try again when it is done", e.BackupID)
 }
 
-// ReadError says that a restore point is read at the moment.
+// ReadError says that a backup or a restore reads a restore point now.
 type ReadError struct {
 	BackupID string
 	Reader   string // "backup ..." or "restore ..."
@@ -92,7 +92,7 @@ func (e *ReadError) Error() string {
 	return fmt.Sprintf("backup %s: %s reads it", e.BackupID, e.Reader)
 }
 
-// StateError refuses what a backup's state does not allow.
+// StateError refuses what is not possible in the state of a backup.
 type StateError struct {
 	BackupID string
 	State    record.State
@@ -103,7 +103,7 @@ func (e *StateError) Error() string {
 	return fmt.Sprintf("backup %s: %s is not possible while it is %s", e.BackupID, e.Action, e.State)
 }
 
-// ImmutableError refuses an update of what never changes in a record.
+// ImmutableError refuses to change a field that never changes.
 type ImmutableError struct {
 	BackupID, Field string
 }

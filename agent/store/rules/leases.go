@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// Stray says whether no active backup or restore has a lease.
+// Stray says whether a lease belongs to no active backup or restore.
 func Stray(t *dbfile.Tx, l record.Lease) (bool, error) {
 	held, err := holds(t, l)
 	var missing *schema.NotFoundError
@@ -20,7 +20,7 @@ func Stray(t *dbfile.Tx, l record.Lease) (bool, error) {
 	return err == nil && !held, err
 }
 
-// holds says whether the backup or restore that a lease names is active, and has it on record.
+// holds says whether the backup or restore that a lease names is active and has the lease's port.
 func holds(t *dbfile.Tx, l record.Lease) (bool, error) {
 	if l.RestoreID != "" {
 		r, err := schema.Restore(t, l.RestoreID)

@@ -10,10 +10,11 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// checkRewrite holds a record to the order of a rewrite. It begins on a restore point, onto one of those that it stands on, and
-// that one stays until the end, as do all between: they have a child. While it is under way the restore point cannot go. Its swap
-// begins when nobody reads the restore point; from then on, until its end, nobody begins to. Neither begins while the restore point, or
-// anything that it stands on, is damaged: new images would have digests that fit them.
+// checkMerge holds a record to the order of a merge. A merge begins on a restore point and gives it a new parent from its
+// chain. The new parent, and all between, stay until the end: they have a child. While the merge is in progress, the restore
+// point cannot be removed. Its commit begins when nobody reads the restore point, and until its end nobody begins to read it.
+// Neither the merge nor its commit begins while the restore point or one of its chain is damaged: the new images would get
+// digests that match the damage.
 func checkMerge(t *dbfile.Tx, before, after record.Backup) error {
 	was, is := before.Merge, after.Merge
 	switch {
@@ -28,15 +29,15 @@ func checkMerge(t *dbfile.Tx, before, after record.Backup) error {
 	case is.NewParent != was.NewParent || !is.StartedAt.Equal(was.StartedAt):
 		return &MergingError{BackupID: after.ID}
 	case is.Committing && !was.Committing:
-		return errors.Join(CheckSound(t, after.ID), checkNewParent(t, after), checkUnread(t, after)) // the images stand on it by now
+		return errors.Join(CheckSound(t, after.ID), checkNewParent(t, after), checkUnread(t, after)) // the images are based on it by now
 	}
 	return nil
 }
 
-// errSameGround refuses a rewrite that would change nothing.
+// errSameParent refuses a merge that would change nothing.
 var errSameParent = errors.New("it is the parent already")
 
-// checkGround returns an error unless a restore point may be put on what its Rewrite says.
+// checkNewParent returns an error unless a restore point can get the new parent that its Merge names.
 func checkNewParent(t *dbfile.Tx, b record.Backup) error {
 	points, err := Chain(t, b.ID)
 	switch onto := b.Merge.NewParent; {
@@ -50,7 +51,7 @@ func checkNewParent(t *dbfile.Tx, b record.Backup) error {
 	return schema.CheckTime("started_at", b.Merge.StartedAt)
 }
 
-// checkUnread returns a *ReadError when a restore, or a backup that runs, reads a restore point.
+// checkUnread returns a *ReadError when a restore or an active backup reads a restore point.
 func checkUnread(t *dbfile.Tx, b record.Backup) error {
 	var served *ServedError
 	if err := checkUnserved(t, b.ID); errors.As(err, &served) {
@@ -73,10 +74,10 @@ func checkUnread(t *dbfile.Tx, b record.Backup) error {
 	return err
 }
 
-// checkSteady returns a *RewritingError when a restore point, or one that it stands on, is being exchanged.
+// checkNotMerging returns a *MergingError when the commit of a merge is in progress, of a restore point or of one in its chain.
 func checkNotMerging(t *dbfile.Tx, id string) error {
 	if list := t.Bucket(schema.BucketLists).Bucket([]byte(schema.ListMerging)); list == nil {
-		return nil // nothing is, as nearly always
+		return nil // there are no merges, as nearly always
 	}
 	_, err := Chain(t, id)
 	return err

@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// CheckParent returns a *ParentError when the backup cannot stand on its parent.
+// CheckParent returns a *ParentError when the parent of a backup cannot be its parent.
 func CheckParent(t *dbfile.Tx, b record.Backup) error {
 	if b.Parent == "" {
 		return nil
@@ -38,7 +38,7 @@ func CheckParent(t *dbfile.Tx, b record.Backup) error {
 	return &ParentError{Parent: b.Parent, Why: why}
 }
 
-// checkUnpinned returns a *PinnedError when another backup stands on this one.
+// checkUnpinned returns a *PinnedError when another backup is based on this one.
 func checkUnpinned(t *dbfile.Tx, b record.Backup) error {
 	list := t.Bucket(schema.BucketLists).Bucket([]byte(schema.ListChildren(b.ID)))
 	if list == nil {
@@ -52,7 +52,7 @@ func checkUnpinned(t *dbfile.Tx, b record.Backup) error {
 	return &PinnedError{BackupID: b.ID, Child: child.ID}
 }
 
-// CheckSound returns a *DamagedError when a restore point, or anything that it stands on, is damaged.
+// CheckSound returns a *DamagedError when a restore point, or one in its chain, is damaged.
 func CheckSound(t *dbfile.Tx, id string) error {
 	if id == "" {
 		return nil

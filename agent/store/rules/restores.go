@@ -23,7 +23,7 @@ func checkUnserved(t *dbfile.Tx, backupID string) error {
 	return nil
 }
 
-// Chain lists a restore point and all it stands on, the newest first: what a restore of it reads, and so pins.
+// Chain lists a restore point and all that it is based on, the newest first. A restore of it reads them, and so pins them.
 func Chain(t *dbfile.Tx, id string) (list []string, err error) {
 	for id != "" {
 		b, err := schema.Backup(t, id)
@@ -42,7 +42,7 @@ func Chain(t *dbfile.Tx, id string) (list []string, err error) {
 	return list, nil
 }
 
-// Lasting is what never changes in a record: what leases and pins stand on. Units are given names once.
+// Lasting is the part of a record that never changes, because leases and pins depend on it. A unit gets its name once.
 func Lasting(r record.Restore, units bool) record.Restore {
 	l := record.Restore{
 		ID: r.ID, BackupID: r.BackupID, VMName: r.VMName, Repository: r.Repository, Points: r.Points, Writable: r.Writable,

@@ -1,5 +1,5 @@
-// Package rules says which changes of the records are allowed. Each rule looks at the transaction of a caller and returns nil, or an error
-// of its own type that says why not. It never writes.
+// Package rules says which changes of the records are allowed. Each rule reads in the transaction of a caller. It returns nil,
+// or an error of its own type that says why not. It never writes.
 package rules
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// CheckUpdate holds the caller to what he may change.
+// CheckUpdate refuses what store.Update does not allow.
 func CheckUpdate(t *dbfile.Tx, before, after record.Backup, now time.Time) error {
 	if err := CheckImmutable(before, after); err != nil {
 		return err
@@ -45,7 +45,7 @@ func CheckUpdate(t *dbfile.Tx, before, after record.Backup, now time.Time) error
 	return checkCooldown(t, before, after, now)
 }
 
-// checkCooldown refuses a time that cannot be encoded, and a longer cooling of what may be in use again.
+// checkCooldown refuses a time that cannot be encoded, and a longer cool-down of ports and VMs that may be in use again.
 func checkCooldown(t *dbfile.Tx, before, after record.Backup, now time.Time) error {
 	if after.CooldownUntil.Equal(before.CooldownUntil) {
 		return nil
@@ -61,6 +61,7 @@ func checkCooldown(t *dbfile.Tx, before, after record.Backup, now time.Time) err
 	return schema.CheckTime("cooldown_until", after.CooldownUntil)
 }
 
+// CheckCorrectable refuses to correct what is not a restore point, is read, or is being merged.
 func CheckCorrectable(t *dbfile.Tx, b record.Backup) error {
 	switch {
 	case b.State != record.Completed:
@@ -71,7 +72,7 @@ func CheckCorrectable(t *dbfile.Tx, b record.Backup) error {
 	return checkUnread(t, b)
 }
 
-// CheckCorrected holds a correction to what it may change. The type follows the parent.
+// CheckCorrected refuses a correction of what never changes. The type follows the parent.
 func CheckCorrected(before, after record.Backup) error {
 	before.Type = after.Type
 	if after.State != before.State || after.Directory != before.Directory {
@@ -80,7 +81,7 @@ func CheckCorrected(before, after record.Backup) error {
 	return CheckImmutable(before, after)
 }
 
-// CheckImmutable returns an *ImmutableError when something differs that indexes or leases stand on.
+// CheckImmutable returns an *ImmutableError when a field differs that indexes or leases depend on.
 func CheckImmutable(before, after record.Backup) error {
 	for _, f := range []struct {
 		field string
@@ -108,14 +109,14 @@ func CheckImmutable(before, after record.Backup) error {
 	return nil
 }
 
-// becomesFull says whether an incremental is a full backup from now on, because its images were written anew.
+// becomesFull says whether a merge without a new parent has just made a full backup of an incremental.
 func becomesFull(before, after record.Backup) bool {
 	return before.Merge != nil && before.Merge.Committing && before.Merge.NewParent == "" && after.Merge == nil &&
 		after.Type == record.Full && after.Parent == ""
 }
 
-// CheckUnits returns an error when a unit's name lacks the nonce of a lease that was just made, or when any other unit
-// is renamed: by the nonce a unit is known to be ours.
+// CheckUnits returns an error when the name of a unit lacks the nonce of a new lease, or when any other unit is renamed. By the
+// nonce the agent knows its units.
 func CheckUnits(before, after record.Backup, leases []record.Lease) error {
 	nonces := map[int]string{}
 	for _, l := range leases {

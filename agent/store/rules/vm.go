@@ -9,7 +9,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// CheckIdle returns an *ActiveError when a backup of that name is active.
+// CheckIdle returns an *ActiveError when a VM of that name has an active backup.
 func CheckIdle(t *dbfile.Tx, vm string) error {
 	id := t.Bucket(schema.BucketActive).Get([]byte(vm))
 	if id == nil {
@@ -22,8 +22,8 @@ func CheckIdle(t *dbfile.Tx, vm string) error {
 	return &ActiveError{VM: vm, BackupID: b.ID, State: b.State}
 }
 
-// CheckAlias returns an *ActiveError when the same VM has an active backup under another name: the name is the hub's, and
-// the inventory path says which VM it is. Its second snapshot would destroy the first one. except is a backup that does not count.
+// CheckAlias returns an *ActiveError when the same VM has an active backup under another name. The names are given by the hub;
+// the inventory path tells which VM it is. A second snapshot would destroy the first. The backup except is left out.
 func CheckAlias(t *dbfile.Tx, vm record.VM, except string) error {
 	return t.Bucket(schema.BucketActive).ForEach(func(k, id []byte) error {
 		b, err := schema.Indexed(t, schema.BucketActive, k, id)
@@ -37,8 +37,8 @@ func CheckAlias(t *dbfile.Tx, vm record.VM, except string) error {
 	})
 }
 
-// CheckCool returns a *CoolingError when the VM is cooling down, under this name or, as the record of the backup that it cools
-// from tells, under another.
+// CheckCool returns a *CoolingError when the VM cools down: under this name or under another one, as the record of the earlier
+// backup tells.
 func CheckCool(t *dbfile.Tx, vm record.VM, now time.Time) error {
 	return schema.EachCooling(t, schema.BucketCoolingVMs, func(key []byte, c schema.Stamp) error {
 		if !c.Until.After(now) {
@@ -58,7 +58,7 @@ func CheckCool(t *dbfile.Tx, vm record.VM, now time.Time) error {
 	})
 }
 
-// cools says whether the VM of an ended backup cools down from it.
+// cools says whether its VM still cools down from an ended backup.
 func cools(t *dbfile.Tx, b record.Backup, now time.Time) (bool, error) {
 	found := false
 	err := schema.EachCooling(t, schema.BucketCoolingVMs, func(_ []byte, c schema.Stamp) error {

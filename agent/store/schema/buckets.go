@@ -5,17 +5,17 @@
 // # Schema
 //
 // Version 5 (3 was never used). Times are 8 bytes, big-endian nanoseconds since 1970 UTC; ports are 2 bytes, big-endian; "JSON" is the
-// encoding of the type of package backup.
+// encoding of the type in package record.
 //
 //	meta
 //	    schema                   -> version of this schema, decimal digits
-//	    port_cursor              -> port handed out last; ports rotate, so the search goes on behind it
-//	    rebuilt                  -> nothing; there while exporters of a lost database may run
+//	    port_cursor              -> the last port that was leased; ports rotate, so the search begins after it
+//	    rebuilt                  -> nothing; present while exporters of a lost database may run
 //	    pruned                   -> time when the policies were last applied to everything; absent before that
 //	vms
 //	    <vm name>                -> JSON VM
 //	backups
-//	    <backup id>              -> JSON Backup, active and ended ones; the bucket's own sequence is the last that a record was given
+//	    <backup id>              -> JSON Backup, active and ended ones; the bucket's own sequence is the last one given to a record
 //	removed
 //	    <backup id>              -> time of removal, then the directory it had, if any; the id is never given again
 //	requests
@@ -31,19 +31,19 @@
 //	claims
 //	    <kind> : <name>          -> backup id; units, exports, images and directories of active backups
 //	restores
-//	    <restore id>             -> JSON Restore, active ones and the last that have ended
+//	    <restore id>             -> JSON Restore, active ones and the last ended ones
 //	active_restores
-//	    <restore id>             -> nothing; their points are pinned
+//	    <restore id>             -> nothing; their restore points are pinned
 //	prune_held
-//	    <repository>/<vm name>   -> JSON Hold: a scheduled prune that waits for a person; <repository> is quoted as in Go
+//	    <repository>/<vm name>   -> JSON Hold: a held prune; <repository> is quoted as in Go
 //	verified
-//	    <verified> <id>          -> nothing; every restore point by the time at which its files were last looked at, or its end
+//	    <verified> <id>          -> nothing; every restore point by the time when its files were last checked, or by its end
 //	verified_deep
 //	    <verified> <id>          -> nothing; the same for when they were last read whole
 //	lists
 //	    <list>                   -> bucket, absent when empty
 //	        <created> <id>       -> nothing; created is the record's creation time, so the newest is the last
-//	        <sequence> <id>      -> nothing; in the lists "order/" alone: 8 bytes, big-endian
+//	        <sequence> <id>      -> nothing; only in the lists "order/": 8 bytes, big-endian
 //
 // The lists are indexes of backups; a record is in all of these that apply:
 //
@@ -52,23 +52,23 @@
 //	state/<state>                those in that state
 //	state/<state>/vm/<vm name>   the VM's in that state
 //	point/<repository>/<vm name> completed ones, the restore points; <repository> is quoted as in Go
-//	order/<repository>/<vm name> the same ones in the order in which they were made, whatever their dates say
+//	order/<repository>/<vm name> the same ones in the order in which they were made, whatever their dates
 //	damaged                      restore points of which a file is known to be damaged
-//	rewriting                    restore points that are being put on other ground; never those of an agent that knows no policies
-//	child/<backup id>            those that stand on that backup, and so pin it: active, completed, and not yet deleted
+//	rewriting                    restore points with a merge in progress; absent in files of agents without policies
+//	child/<backup id>            those that are based on that backup and pin it: active, completed, and not yet deleted
 //
-// States hold no slash and a quoted repository ends at its quote, so no two lists share a key, whatever a VM is called.
+// States have no slash and a quoted repository ends at its quote, so no two lists share a key, whatever the name of a VM.
 //
 // # Order
 //
-// A clock may be wrong, so what cannot be undone never goes by creation times alone. A record is given the next number of the
-// bucket backups when it is made (record.FirstSequence is the first). A VM has one active backup, so the sequence of its restore
-// points in a repository is the order in which they were completed, too. The restore points of files before version 5 have what
-// record.Sequences makes of their parents and dates, which is below all others. A record that is imported keeps the sequence of
-// its manifest, and later ones are given higher ones. Two may be equal, as of databases that gave sequences by themselves:
-// then their ids decide.
+// A clock may be wrong, so nothing that cannot be undone is decided by creation times alone. A new record gets the next number of
+// the bucket backups (record.FirstSequence is the first). A VM has one active backup, so the order of the sequences of its restore
+// points in a repository is also the order in which they were completed. The restore points of files before version 5 have the
+// sequences that record.Sequences computes from their parents and dates, which are below all others. An imported record keeps the
+// sequence of its manifest, and later records get higher ones. Two sequences may be equal when two databases gave them: then the
+// ids decide.
 //
-// Entries of cooling_ports and cooling_vms count only until their time and are deleted by later writers.
+// Entries of cooling_ports and cooling_vms count until their time. Later writers delete them.
 //
 // # Migrations
 //

@@ -4,9 +4,9 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// Claims lists the names that belong to a backup alone while it is active, as keys of the bucket claims.
+// Claims lists the names that only this backup has while it is active, as keys of the bucket claims.
 func Claims(b record.Backup) []string {
-	if len(b.Runs) == 0 { // queued, or ended before its turn
+	if len(b.Runs) == 0 { // queued, or ended in the queue
 		return nil
 	}
 	keys := []string{"directory:" + b.Directory}

@@ -27,7 +27,7 @@ func DecodeTime(b []byte) time.Time {
 	return time.Unix(0, int64(binary.BigEndian.Uint64(b))).UTC()
 }
 
-// CheckTime refuses times that the encoding does not hold, 1970 to 2262.
+// CheckTime refuses a time outside of the encoding's range, 1970 to 2262.
 func CheckTime(what string, t time.Time) error {
 	if year := t.UTC().Year(); year < 1970 || year > 2261 {
 		return fmt.Errorf("%s %s: want a time between 1970 and 2262: set the clock", what, t.Format(time.RFC3339))
@@ -35,7 +35,7 @@ func CheckTime(what string, t time.Time) error {
 	return nil
 }
 
-// Stored is a time in the form in which it is read back.
+// Stored is a time as it is read back.
 func Stored(t time.Time) time.Time { return t.UTC().Round(0) }
 
 func EncodePort(port uint16) []byte { return binary.BigEndian.AppendUint16(nil, port) }
@@ -57,7 +57,7 @@ func DecodeStamp(t *dbfile.Tx, bucket, key, value []byte) (Stamp, error) {
 	return Stamp{Until: DecodeTime(value), BackupID: string(value[TimeBytes:])}, nil
 }
 
-// Get decodes the value of a key into v, and says whether there is one.
+// Get decodes the value of a key into v, and says whether the key exists.
 func Get(t *dbfile.Tx, bucket, key []byte, v any) (bool, error) {
 	if len(key) == 0 || len(key) > bolt.MaxKeySize {
 		return false, nil
@@ -94,7 +94,7 @@ func Backup(t *dbfile.Tx, id string) (record.Backup, error) {
 	return b, err
 }
 
-// Indexed loads a record that an index names: without it the file is damaged.
+// Indexed loads a record that an index names. If there is none, the file is damaged.
 func Indexed(t *dbfile.Tx, index, key, id []byte) (record.Backup, error) {
 	var b record.Backup
 	ok, err := Get(t, BucketBackups, id, &b)
@@ -104,7 +104,7 @@ func Indexed(t *dbfile.Tx, index, key, id []byte) (record.Backup, error) {
 	return b, err
 }
 
-// Clone is a deep copy, and what the record will be when it is read back.
+// Clone is a deep copy, as the record is read back.
 func Clone(b record.Backup) (record.Backup, error) {
 	var c record.Backup
 	encoded, err := json.Marshal(b)

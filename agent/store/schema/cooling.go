@@ -14,5 +14,5 @@ func EachCooling(t *dbfile.Tx, bucket []byte, f func(key []byte, c Stamp) error)
 	})
 }
 
-// UnknownBackup stands for the id of a backup that went with a lost database.
+// UnknownBackup is the id of a backup whose record was lost with the database.
 const UnknownBackup = "?"

@@ -56,7 +56,7 @@ func Lists(b record.Backup) []string {
 	return names
 }
 
-// ListKey orders the records of a list by their creation times, or as they were made.
+// ListKey orders the records of a list by their creation times; in the lists "order/" by their sequences.
 func ListKey(list string, b record.Backup) []byte {
 	if strings.HasPrefix(list, OrderPrefix) {
 		return append(EncodeSequence(b.Sequence), b.ID...)
@@ -67,8 +67,8 @@ func ListKey(list string, b record.Backup) []byte {
 // ListID is the backup id of a list's key.
 func ListID(key []byte) []byte { return key[TimeBytes:] }
 
-// Index moves a record from the lists and orders it was in to those it belongs in; before or after is nil where there is no
-// record.
+// Index moves a record from the lists and orders that it was in to those that it belongs in. before or after is nil where there
+// is no record.
 func Index(t *dbfile.Tx, before, after *record.Backup) error {
 	var from, to []string
 	b := before
@@ -84,7 +84,7 @@ func Index(t *dbfile.Tx, before, after *record.Backup) error {
 	return orderVerified(t, before, after)
 }
 
-// moveBetweenLists moves a record from the lists it was in to those it belongs in.
+// moveBetweenLists moves a record from the lists that it was in to those that it belongs in.
 func moveBetweenLists(t *dbfile.Tx, from, to []string, b record.Backup) error {
 	root := t.Bucket(BucketLists)
 	for _, name := range from {
@@ -151,7 +151,7 @@ func EachListed(t *dbfile.Tx, name string, f func(record.Backup) error) error {
 	return nil
 }
 
-// VerifiedKeys are the places of a record in the two orders of verification; none for what is no restore point.
+// VerifiedKeys are the keys of a restore point in the two orders of verification; none for any other record.
 func VerifiedKeys(b *record.Backup) (shallow, deep []byte) {
 	if b == nil || b.State != record.Completed {
 		return nil, nil
@@ -160,7 +160,7 @@ func VerifiedKeys(b *record.Backup) (shallow, deep []byte) {
 	return key(false), key(true)
 }
 
-// orderVerified moves a record to the places in the orders that it has now.
+// orderVerified moves a record to its present keys in the two orders of verification.
 func orderVerified(t *dbfile.Tx, before, after *record.Backup) error {
 	fromShallow, fromDeep := VerifiedKeys(before)
 	toShallow, toDeep := VerifiedKeys(after)

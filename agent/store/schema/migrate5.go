@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// A record4 is what the step to version 5 reads of a record. It stays as it is: see migrations.
+// A record4 is what the migration to version 5 reads of a record. It is never changed: see Migrations.
 type record4 struct {
 	ID         string    `json:"backup_id"`
 	Parent     string    `json:"parent"`
@@ -30,9 +30,9 @@ type record4 struct {
 	} `json:"verified"`
 }
 
-// migrateSequences gives every restore point the sequence that record.Sequences makes of its parent and its date, and the backups
-// that are under way the first ones of those that a database gives. It orders by that, and anew by when points were verified: of
-// one whose backup ended in the future, an earlier verification counts now.
+// migrateSequences gives every restore point the sequence that record.Sequences computes from its parent and its date, and
+// every active backup the next sequences of the database. It makes the lists "order/", and makes the orders of verification
+// again: an earlier verification of a restore point whose backup ended in the future counts now.
 func migrateSequences(t *bolt.Tx) error {
 	records := t.Bucket([]byte("backups"))
 	points := map[[2]string][]record.Made{} // by repository and VM
@@ -82,7 +82,7 @@ func migrateSequences(t *bolt.Tx) error {
 	return orderPoints(t, completed, sequences)
 }
 
-// putSequence adds the sequence to a record, and leaves all else as it is.
+// putSequence adds the sequence to a record and leaves everything else unchanged.
 func putSequence(records *bolt.Bucket, id string, n uint64) error {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(records.Get([]byte(id)), &fields); err != nil {

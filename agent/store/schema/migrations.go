@@ -14,15 +14,15 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// A migration brings a file from the schema version before it to its own.
+// A Migration brings a file from the previous schema version to its own.
 type Migration struct {
 	Version int
 	About   string
 	Apply   func(*bolt.Tx) error
 }
 
-// Migrations is every step from an empty file to the schema of buckets.go, without a gap. A step is never changed once
-// it was released: what it makes is what is out there. Steps write their bucket names out for that reason.
+// Migrations is every step from an empty file to the schema of buckets.go, without a gap. A released step is never changed:
+// files in the field are as it made them. For that reason the steps spell out the names of buckets.
 var Migrations = []Migration{
 	{1, "make the buckets", func(t *bolt.Tx) error {
 		for _, name := range []string{
@@ -69,7 +69,7 @@ var Migrations = []Migration{
 	{5, "order the restore points as they were made, not by their dates", migrateSequences},
 }
 
-// SchemaVersion reads the version of a file; 0 is a file with no bucket at all.
+// SchemaVersion reads the version of a file; 0 for a file without buckets.
 func SchemaVersion(t *bolt.Tx) (int, error) {
 	meta := t.Bucket(BucketMeta)
 	if meta == nil {
@@ -86,7 +86,7 @@ func SchemaVersion(t *bolt.Tx) (int, error) {
 	return version, nil
 }
 
-// Migrate takes the steps that a file of the given version lacks, and notes the version reached.
+// Migrate runs the steps that a file of the given version lacks, and records the version reached.
 func Migrate(t *bolt.Tx, from int, steps []Migration) error {
 	to := from
 	for _, m := range steps {
@@ -125,7 +125,7 @@ func Upgrade(f *dbfile.File, steps []Migration) error {
 	return err
 }
 
-// Version is that of the schema, when it is one that an agent knows which supports versions up to supported.
+// Version is the schema version of a file, if an agent that supports versions up to supported knows it.
 func Version(t *dbfile.Tx, supported int) (int, error) {
 	version, err := SchemaVersion(t.Tx)
 	switch {

@@ -15,7 +15,7 @@ type Hold struct {
 
 func HoldKey(g PointGroup) []byte { return []byte(strconv.Quote(g.Repository) + "/" + g.VM) }
 
-// PointGroup is a VM in a repository, where it has restore points.
+// A PointGroup is a VM in a repository in which it has restore points.
 type PointGroup struct {
 	Repository string `json:"repository"`
 	VM         string `json:"vm"`

@@ -46,7 +46,7 @@ func ActiveRestores(t *dbfile.Tx) ([]record.Restore, error) {
 	return active, err
 }
 
-// CloneRestore is a deep copy, and what the record will be when it is read back.
+// CloneRestore is a deep copy, as the record is read back.
 func CloneRestore(r record.Restore) (record.Restore, error) {
 	var c record.Restore
 	encoded, err := json.Marshal(r)
