@@ -66,7 +66,7 @@ delete a`},
 		{"an incremental of the future is merged into", set(Policy{Last: 1, Merge: true}, made(day("a", "", 20), dated(day("b", "a", 21), ahead), day("c", "", 22))...), `keep c: last #1
 keep b: dated by a wrong clock, not removed automatically: its date is in the future
 merge a: expired
-rewrite b onto ""
+merge b onto ""
 delete a`},
 		{"the newest good one is the last made", set(Policy{Last: 1}, made(day("a", "", 20), dated(day("b", "", 21), ahead), Point{
 			ID: "c", CreatedAt: at("2026-11-22T22:00:00Z"), Policy: "gold", Damaged: "rotten",

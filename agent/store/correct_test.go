@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// TestCorrect: a record follows its manifest, onto another ground or none, and the lists follow the record.
+// TestCorrect: a record follows its manifest, to another parent or none, and the lists follow the record.
 func TestCorrect(t *testing.T) {
 	s := openNew(t)
 	chain := chainOf(t, s, 4)
@@ -18,10 +18,10 @@ func TestCorrect(t *testing.T) {
 	must(t, correct(s, chain[2].ID, later, func(b *record.Backup) { b.Parent = chain[0].ID }))
 	must(t, s.Check(t.Context()))
 	if children, err := s.Children(chain[1].ID); err != nil || len(children) != 0 {
-		t.Errorf("its old ground has the children %+v, %v", children, err)
+		t.Errorf("its old parent has the children %+v, %v", children, err)
 	}
 	if children, err := s.Children(chain[0].ID); err != nil || len(children) != 2 {
-		t.Errorf("its new ground has the children %+v, %v", children, err)
+		t.Errorf("its new parent has the children %+v, %v", children, err)
 	}
 	must(t, correct(s, chain[2].ID, later, func(b *record.Backup) { b.Parent, b.Type = "", record.Full }))
 	must(t, s.Check(t.Context()))
@@ -35,7 +35,7 @@ func TestCorrect(t *testing.T) {
 	}
 }
 
-// TestCorrectRefused: what is read, written anew, or no restore point is not corrected, and nothing else of a record may be.
+// TestCorrectRefused: what is read, being merged, or no restore point is not corrected, and other fields never are.
 func TestCorrectRefused(t *testing.T) {
 	s := openNew(t)
 	chain := chainOf(t, s, 4)

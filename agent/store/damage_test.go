@@ -18,7 +18,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// onChain puts a restore point of a VM on record that stands on another.
+// onChain puts a restore point of a VM on record that is based on another one.
 func onChain(t testing.TB, s *Store, vm, parent string, at time.Time) string {
 	t.Helper()
 	p := preparation(vmOf(vm, 1), at)
@@ -124,30 +124,30 @@ func checkDamage(t *testing.T, rt *rapid.T, s *Store, damaged []string, lastGood
 	}
 }
 
-// TestNothingIsBuiltOnDamage: no backup stands on a damaged chain, and none is written anew, however it came to be asked for.
+// TestNothingIsBuiltOnDamage: no backup gets a damaged chain, and none is merged, whatever asks for it.
 func TestNothingIsBuiltOnDamage(t *testing.T) {
 	s := openNew(t)
 	full := onChain(t, s, "vm", "", start)
 	top := onChain(t, s, "vm", full, start.Add(time.Minute))
-	rewrite := func(swapping bool) error {
+	merge := func(committing bool) error {
 		_, _, err := s.Update(top, start.AddDate(0, 1, 0), func(b *record.Backup) error {
-			b.Merge = &record.Merge{StartedAt: start, Committing: swapping}
+			b.Merge = &record.Merge{StartedAt: start, Committing: committing}
 			return nil
 		})
 		return err
 	}
-	if err := rewrite(false); err != nil {
+	if err := merge(false); err != nil {
 		t.Fatal(err)
 	}
 	spoil(t, s, full, true)
 	var damaged *rules.DamagedError
-	if err := rewrite(true); !errors.As(err, &damaged) || *damaged != (rules.DamagedError{BackupID: top, By: full}) {
+	if err := merge(true); !errors.As(err, &damaged) || *damaged != (rules.DamagedError{BackupID: top, By: full}) {
 		t.Errorf("the exchange: %v", err)
 	}
 	if _, _, err := s.Update(top, start.AddDate(0, 1, 0), func(b *record.Backup) error { b.Merge = nil; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if err := rewrite(false); !errors.As(err, &damaged) {
+	if err := merge(false); !errors.As(err, &damaged) {
 		t.Errorf("the beginning: %v", err)
 	}
 	p := preparation(vmOf("vm", 1), start.AddDate(0, 2, 0))

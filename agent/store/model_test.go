@@ -198,7 +198,7 @@ func (m *model) pick(t *rapid.T) record.Backup {
 func (m *model) relet(t *rapid.T) {
 	b := m.pick(t)
 	if len(b.Runs) == 0 {
-		t.Skip("queued, or ended before its turn")
+		t.Skip("queued, or ended in the queue")
 	}
 	disk := rapid.SampledFrom(b.Runs).Draw(t, "disk")
 	after, err := newPort(m.store, b.ID, disk.DiskID, portsOf(modelFirst, modelLast), m.now, rename)

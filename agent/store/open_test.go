@@ -277,7 +277,7 @@ func TestForeignDatabase(t *testing.T) {
 	_ = db.Close()
 }
 
-// The file as it lies on disk while the store is open is a whole database.
+// The file on the disk is a whole database while the store is open.
 func TestCopyOfAnOpenFile(t *testing.T) {
 	s := openNew(t)
 	for i := range 20 {

@@ -103,7 +103,7 @@ func TestRequestID(t *testing.T) {
 	}
 }
 
-// An id is never given twice, also when the clock stands still or the first backup is gone.
+// An id is never given twice, even when the clock stops or the first backup is gone.
 func TestIDsAreNeverReused(t *testing.T) {
 	s := openNew(t)
 	seen := map[string]bool{}

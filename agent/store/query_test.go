@@ -190,7 +190,7 @@ func TestBackupsByRepositoryAndTime(t *testing.T) {
 	})
 }
 
-// However rare a repository is, a page looks at a bounded number of records, and the next one goes on behind them.
+// However rare a repository is, a page reads a bounded number of records, and the next one continues after them.
 func TestPageLooksNoFurtherThanItMay(t *testing.T) {
 	s := openNew(t)
 	first := record.Backup{ID: "backup-a-0", VM: vmOf("a", 1), Repository: "nas", State: record.Completed, CreatedAt: start}

@@ -224,8 +224,8 @@ func TestSecondCopy(t *testing.T) {
 	}
 }
 
-// TestRecoveryRests: after a recovery every VM rests that has no backup under way, as after the loss of the database.
-func TestRecoveryRests(t *testing.T) {
+// TestRecoveryCoolsDown: after a recovery every VM without an active backup cools down, as after the loss of the database.
+func TestRecoveryCoolsDown(t *testing.T) {
 	h := histories(t, 4096)[0]
 	data := bytes.Clone(h.file)
 	clear(data[:h.pageSize])
@@ -235,11 +235,11 @@ func TestRecoveryRests(t *testing.T) {
 	s, err := Open(path, Options{Cooldown: time.Hour})
 	must(t, err)
 	defer s.Close()
-	_, cooling, err := s.Cooling(before)
+	_, list, err := s.Cooling(before)
 	must(t, err)
-	resting := map[string]bool{}
-	for _, c := range cooling {
-		resting[c.Name] = c.BackupID == schema.UnknownBackup && c.Until.After(before.Add(time.Hour-time.Minute))
+	cooling := map[string]bool{}
+	for _, c := range list {
+		cooling[c.Name] = c.BackupID == schema.UnknownBackup && c.Until.After(before.Add(time.Hour-time.Minute))
 	}
 	vms, _, err := s.VMs("", query.MaxPage)
 	must(t, err)
@@ -250,11 +250,11 @@ func TestRecoveryRests(t *testing.T) {
 		busy[b.VM.Name] = true
 	}
 	if len(vms) == 0 || len(busy) == 0 {
-		t.Fatal("there is nothing to look at")
+		t.Fatal("there is nothing to compare")
 	}
 	for _, vm := range vms {
-		if resting[vm.Name] == busy[vm.Name] {
-			t.Errorf("vm %s: rests %v, has a backup %v", vm.Name, resting[vm.Name], busy[vm.Name])
+		if cooling[vm.Name] == busy[vm.Name] {
+			t.Errorf("vm %s: cools down %v, has a backup %v", vm.Name, cooling[vm.Name], busy[vm.Name])
 		}
 	}
 }
@@ -285,7 +285,7 @@ func TestHeaderLostBeneath(t *testing.T) {
 	}
 }
 
-// TestInspectHeader: whoever only looks is told, and changes nothing.
+// TestInspectHeader: Inspect tells of it and changes nothing.
 func TestInspectHeader(t *testing.T) {
 	for _, h := range histories(t, 4096) {
 		for page := range 2 {

@@ -60,7 +60,7 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// TestReplaceFails: what goes wrong leaves the old file as it was, and nothing beside it.
+// TestReplaceFails: an error leaves the old file unchanged, and nothing beside it.
 func TestReplaceFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "agent.db")
 	must(t, os.WriteFile(path, []byte("damaged"), 0o600))

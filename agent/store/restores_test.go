@@ -144,7 +144,7 @@ func TestRestoreRefused(t *testing.T) {
 	}
 }
 
-// TestRestoreIsHeldToWhatItMayChange: what leases and pins stand on stays, and there are no other ways between states.
+// TestRestoreIsHeldToWhatItMayChange: what leases and pins depend on never changes, and no other transitions are possible.
 func TestRestoreIsHeldToWhatItMayChange(t *testing.T) {
 	s := openNew(t)
 	r := mustRestore(t, s, chainOf(t, s, 1)[0], start)

@@ -100,7 +100,7 @@ func TestImportKeepsOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if latest, _, err := s.LatestCompleted("a", "local"); err != nil || latest.ID != child.ID || latest.Sequence != next.Sequence+1 {
-		t.Errorf("the latest is %s with %d, error %v: what stands on %s was made after it", latest.ID, latest.Sequence, err, next.ID)
+		t.Errorf("the latest is %s with %d, error %v: what is based on %s was made after it", latest.ID, latest.Sequence, err, next.ID)
 	}
 	if after := mustPrepare(t, s, vmOf("a", 1), start); after.Sequence <= next.Sequence+1 {
 		t.Errorf("the next one has %d", after.Sequence)
@@ -172,7 +172,7 @@ func asVersion4(t *testing.T, path string) {
 	}))
 }
 
-// TestMigrateSequences: in a file of version 4 parents and dates tell the order, what is under way comes last, and all else stays
+// TestMigrateSequences: in a file of version 4 parents and dates tell the order, active backups come last, and all else stays
 // as it was.
 func TestMigrateSequences(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "agent.db")

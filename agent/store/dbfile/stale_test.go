@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// What a killed process left beside the database goes when it is old, and nothing else does.
+// What a killed process left beside the database is removed when it is old, and nothing else is.
 func TestStale(t *testing.T) {
 	directory := filepath.Join(t.TempDir(), "a[b]*c")
 	path := filepath.Join(directory, "agent.db")

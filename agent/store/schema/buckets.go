@@ -72,7 +72,7 @@
 //
 // # Migrations
 //
-// A file of an older schema is brought up step by step in one transaction when it is opened; a file of a newer one is
+// A file of an older schema is migrated step by step in one transaction when it is opened; a file of a newer one is
 // refused. A change of anything above is a new version and a new step in migrations.go.
 package schema
 

@@ -124,7 +124,7 @@ func unlist(root *bolt.Bucket, name string, key []byte) error {
 	return root.DeleteBucket([]byte(name))
 }
 
-// Listed loads the record that an entry of a list stands for.
+// Listed loads the record of an entry of a list.
 func Listed(t *dbfile.Tx, list string, key []byte) (record.Backup, error) {
 	if len(key) <= TimeBytes {
 		return record.Backup{}, t.Damaged("list %q: entry of %d bytes", list, len(key))
