@@ -28,6 +28,9 @@ type finisher struct {
 	reported atomic.Pointer[time.Time] // since when this agent knows that every disk is reported; nil until then
 }
 
+// newFinisher returns the finisher of a backup, which works within its job.
+func (a *Agent) newFinisher(l *life) *finisher { return &finisher{life: l, agent: a} }
+
 // finish turns what was copied into a restore point: every client has gone of its own accord, everything is flushed, every
 // exporter ended cleanly, every image is sound and on the disk. Each step finds what an earlier agent has done of it.
 func (f *finisher) finish() error {

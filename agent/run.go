@@ -32,7 +32,7 @@ var errCancelled = errors.New("cancelled by request")
 func newRun(a *Agent, b record.Backup) *run {
 	r := &run{agent: a, vm: b.VM.Name, began: time.Now()}
 	r.start(a.jobs, a.log, b.ID, logBackupID)
-	r.finisher = &finisher{life: &r.life, agent: a}
+	r.finisher = a.newFinisher(&r.life)
 	return r
 }
 

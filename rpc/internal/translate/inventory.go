@@ -61,11 +61,11 @@ func Repository(r agent.RepositoryStatus) rpc.Repository {
 	return rpc.Repository{
 		RepositoryID: r.ID, Path: r.Path, FreeBytes: r.FreeBytes, TotalBytes: r.TotalBytes,
 		Cache: r.Cache, AIO: r.AIO, Error: r.Error, RestorePoints: r.RestorePoints, EncryptionKey: r.EncryptionKey,
-		Catalog: catalog(r.Catalog),
+		Catalog: catalogOf(r.Catalog),
 	}
 }
 
-func catalog(s agent.CatalogState) rpc.Catalog {
+func catalogOf(s agent.CatalogState) rpc.Catalog {
 	c := rpc.Catalog{
 		ComparedAt: s.At.UTC().Truncate(time.Second), Error: s.Error,
 		Unrecorded: s.Unrecorded, Missing: s.Missing, Different: s.Different,
