@@ -28,7 +28,7 @@ func idsOf(list []record.Backup) string {
 }
 
 // TestOrderIsNoClocks: the restore points of a VM are ordered as they were made, whatever the clock said, and the one made last is
-// what the next stands on.
+// what the next is based on.
 func TestOrderIsNoClocks(t *testing.T) {
 	s := openNew(t)
 	var want []string

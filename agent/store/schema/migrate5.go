@@ -35,25 +35,7 @@ type record4 struct {
 // again: an earlier verification of a restore point whose backup ended in the future counts now.
 func migrateSequences(t *bolt.Tx) error {
 	records := t.Bucket([]byte("backups"))
-	points := map[[2]string][]record.Made{} // by repository and VM
-	var completed, active []record4
-	err := records.ForEach(func(id, value []byte) error {
-		var r record4
-		if err := json.Unmarshal(value, &r); err != nil {
-			return fmt.Errorf("backups/%q: %w", id, err)
-		}
-		r.ID = string(id)
-		switch r.State {
-		case "completed":
-			completed = append(completed, r)
-			group := [2]string{r.Repository, r.VM.Name}
-			points[group] = append(points[group], record.Made{ID: r.ID, Parent: r.Parent, CreatedAt: r.CreatedAt})
-		case "failed", "cancelled", "deleting":
-		default:
-			active = append(active, r)
-		}
-		return nil
-	})
+	points, completed, active, err := readRecords4(records)
 	if err != nil {
 		return err
 	}
@@ -80,6 +62,29 @@ func migrateSequences(t *bolt.Tx) error {
 		return fmt.Errorf("bucket prune_held: %w", err)
 	}
 	return orderPoints(t, completed, sequences)
+}
+
+// readRecords4 reads the restore points, also by repository and VM, and the active backups.
+func readRecords4(records *bolt.Bucket) (points map[[2]string][]record.Made, completed, active []record4, err error) {
+	points = map[[2]string][]record.Made{}
+	err = records.ForEach(func(id, value []byte) error {
+		var r record4
+		if err := json.Unmarshal(value, &r); err != nil {
+			return fmt.Errorf("backups/%q: %w", id, err)
+		}
+		r.ID = string(id)
+		switch r.State {
+		case "completed":
+			completed = append(completed, r)
+			group := [2]string{r.Repository, r.VM.Name}
+			points[group] = append(points[group], record.Made{ID: r.ID, Parent: r.Parent, CreatedAt: r.CreatedAt})
+		case "failed", "cancelled", "deleting":
+		default:
+			active = append(active, r)
+		}
+		return nil
+	})
+	return points, completed, active, err
 }
 
 // putSequence adds the sequence to a record and leaves everything else unchanged.
