@@ -6,11 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/query"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // withRecords opens a database that holds n ended backups of a hundred VMs.

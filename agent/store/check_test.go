@@ -10,14 +10,13 @@ import (
 	"strings"
 	"testing"
 
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/check"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/query"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	bolt "go.etcd.io/bbolt"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Whatever is broken behind the store's back, Check finds it.

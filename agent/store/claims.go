@@ -5,11 +5,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/rules"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // writeClaims writes the names of an active backup. It returns a *ClaimError for a name that another backup, or another disk of

@@ -3,10 +3,9 @@ package store
 import (
 	"time"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/rules"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // FromManifest corrects the record of a restore point that is older than its manifest: what a merge changes may change.

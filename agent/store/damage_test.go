@@ -7,15 +7,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/store/dbfile"
-	"github.com/sendense/backup-agent/agent/store/query"
-	"github.com/sendense/backup-agent/agent/store/rules"
-	"github.com/sendense/backup-agent/agent/store/schema"
-
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/rules"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 // onChain puts a restore point of a VM on record that is based on another one.

@@ -5,11 +5,10 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/rules"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // A PortChooser picks n different ports that are not taken, the first ones after the port after; 0 is the start of the range.

@@ -9,13 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/store/dbfile"
-	"github.com/sendense/backup-agent/agent/store/schema"
-
 	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 var update = flag.Bool("update", false, "write a file of the present schema version to testdata")

@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/rules"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // WithNewPort exchanges the lease of one disk for one on the next free port, with a new nonce, because a foreign process uses

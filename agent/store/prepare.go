@@ -4,11 +4,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/rules"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // A Preparation asks for a new backup. Its functions run inside the transaction: they must only compute, and not use the Store.

@@ -7,14 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/store/dbfile"
-	"github.com/sendense/backup-agent/agent/store/query"
-	"github.com/sendense/backup-agent/agent/store/schema"
-
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 func ids(list []record.Backup) []string {

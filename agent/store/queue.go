@@ -3,10 +3,9 @@ package store
 import (
 	"time"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/rules"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Enqueue puts a backup on record in state queued, without runs and leases. It is the active backup of the VM and pins its

@@ -3,11 +3,10 @@ package store
 import (
 	"time"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/rules"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // RemoveBackup removes the record of a backup in state deleting. Its id is never given again. It returns a *NotFoundError when

@@ -3,10 +3,9 @@ package store
 import (
 	"encoding/binary"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // nextSequence is the sequence of a new record: higher than any that was given, even in a file that was edited by hand.

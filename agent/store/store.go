@@ -16,12 +16,12 @@ import (
 	"errors"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/sendense/backup-agent/agent/store/check"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/query"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // DefaultTimeout is how long Open waits until another process unlocks the file.

@@ -4,12 +4,11 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/query"
 	"github.com/sendense/backup-agent/agent/store/rules"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Update changes the record of a backup in one transaction. f gets the record. It runs inside the transaction, so it must only

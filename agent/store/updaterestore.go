@@ -5,11 +5,10 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/rules"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // UpdateRestore changes the record of a restore in one transaction, as Update does that of a backup. When the restore ends,

@@ -1,11 +1,10 @@
 package store
 
 import (
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/rules"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // PutVM puts a VM on record, new or in place of the VM of that name, and says whether it is new. A replaced record keeps the

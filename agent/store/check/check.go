@@ -9,13 +9,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sendense/backup-agent/agent/store/dbfile"
-	"github.com/sendense/backup-agent/agent/store/rules"
-	"github.com/sendense/backup-agent/agent/store/schema"
-
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/rules"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 // Run checks everything in a file, in one transaction that transact runs. See store.Check.

@@ -4,12 +4,11 @@ import (
 	"bytes"
 	"slices"
 
-	"github.com/sendense/backup-agent/agent/store/dbfile"
-	"github.com/sendense/backup-agent/agent/store/schema"
-
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 // Damage is which restore points are damaged: those with a damaged file, and all that are based on them. It is computed from
@@ -38,6 +37,7 @@ func (r *Reader) damage(t *dbfile.Tx) (*Damage, error) {
 	return d, err
 }
 
+// DamageOf computes which restore points are damaged in the state that a transaction reads.
 func DamageOf(t *dbfile.Tx) (*Damage, error) {
 	d := &Damage{transaction: t.ID(), below: map[string]string{}}
 	list := t.Bucket(schema.BucketLists).Bucket([]byte(schema.ListDamaged))

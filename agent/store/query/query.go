@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/store/dbfile"
-	"github.com/sendense/backup-agent/agent/store/schema"
-
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 // The sizes of a page.

@@ -1,10 +1,9 @@
 package query
 
 import (
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Restore returns the restore of that id, or a *NotFoundError.

@@ -3,10 +3,9 @@ package query
 import (
 	"time"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // LongestUnverified is the restore point whose files were checked, or with deep read whole, longest ago, and whether there is

@@ -3,10 +3,9 @@ package query
 import (
 	"bytes"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // VM returns the VM of that name, or a *NotFoundError.

@@ -4,10 +4,9 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // Stray says whether a lease belongs to no active backup or restore.

@@ -4,10 +4,9 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // checkMerge holds a record to the order of a merge. A merge begins on a restore point and gives it a new parent from its

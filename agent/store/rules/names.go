@@ -36,6 +36,7 @@ func checkPath(what, path string) error {
 	return nil
 }
 
+// CheckImport refuses to import a record that is not of an ended backup, or has values that cannot be stored.
 func CheckImport(b record.Backup) error {
 	if err := record.ValidName("backup_id", b.ID); err != nil {
 		return err

@@ -3,11 +3,10 @@ package rules
 import (
 	"fmt"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/query"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // CheckParent returns a *ParentError when the parent of a backup cannot be its parent.

@@ -3,10 +3,9 @@ package rules
 import (
 	"slices"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // checkUnserved returns a *ServedError when a restore reads a backup.

@@ -10,10 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 	"github.com/sendense/backup-agent/agent/store/schema"
-
-	"github.com/sendense/backup-agent/agent/record"
 )
 
 // CheckUpdate refuses what store.Update does not allow.

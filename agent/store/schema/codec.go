@@ -7,22 +7,24 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/store/dbfile"
-
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
 )
 
 // TimeBytes is the length of an encoded time.
 const TimeBytes = 8
 
+// EncodeTime encodes a time so that the bytes sort like the times.
 func EncodeTime(t time.Time) []byte {
 	return binary.BigEndian.AppendUint64(nil, uint64(t.UnixNano()))
 }
 
+// EncodeSequence encodes a sequence so that the bytes sort like the numbers.
 func EncodeSequence(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
+// DecodeTime decodes the first 8 bytes of a value or key.
 func DecodeTime(b []byte) time.Time {
 	return time.Unix(0, int64(binary.BigEndian.Uint64(b))).UTC()
 }
@@ -38,8 +40,10 @@ func CheckTime(what string, t time.Time) error {
 // Stored is a time as it is read back.
 func Stored(t time.Time) time.Time { return t.UTC().Round(0) }
 
+// EncodePort encodes a port as a key.
 func EncodePort(port uint16) []byte { return binary.BigEndian.AppendUint16(nil, port) }
 
+// DecodePort decodes a key of 2 bytes.
 func DecodePort(b []byte) uint16 { return binary.BigEndian.Uint16(b) }
 
 // Stamp is the value of a cooling entry.
@@ -48,8 +52,10 @@ type Stamp struct {
 	BackupID string
 }
 
+// Encode encodes the value of a cooling entry.
 func (s Stamp) Encode() []byte { return append(EncodeTime(s.Until), s.BackupID...) }
 
+// DecodeStamp decodes the value of a cooling entry.
 func DecodeStamp(t *dbfile.Tx, bucket, key, value []byte) (Stamp, error) {
 	if len(value) <= TimeBytes {
 		return Stamp{}, t.Damaged("%s/%q: %d bytes", bucket, key, len(value))
@@ -69,6 +75,7 @@ func Get(t *dbfile.Tx, bucket, key []byte, v any) (bool, error) {
 	return true, Decode(t, bucket, key, value, v)
 }
 
+// Decode decodes a JSON value. One that is no JSON is damage.
 func Decode(t *dbfile.Tx, bucket, key, value []byte, v any) error {
 	if err := json.Unmarshal(value, v); err != nil {
 		return t.Damaged("%s/%q: %v", bucket, key, err)
@@ -76,6 +83,7 @@ func Decode(t *dbfile.Tx, bucket, key, value []byte, v any) error {
 	return nil
 }
 
+// Put encodes v as the JSON value of a key.
 func Put(t *dbfile.Tx, bucket, key []byte, v any) error {
 	value, err := json.Marshal(v)
 	if err != nil {
@@ -120,6 +128,7 @@ func Has(b *bolt.Bucket, key []byte) bool {
 	return bytes.Equal(k, key)
 }
 
+// Count counts the keys of a bucket.
 func Count(t *dbfile.Tx, bucket []byte) int {
 	n := 0
 	c := t.Bucket(bucket).Cursor()

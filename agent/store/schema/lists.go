@@ -6,11 +6,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/sendense/backup-agent/agent/store/dbfile"
-
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
 )
 
 // The keys of the lists. See the schema.
@@ -21,21 +20,28 @@ const (
 	OrderPrefix = "order/"
 )
 
-func ListVM(vm string) string             { return "vm/" + vm }
+// ListVM is the list of a VM's backups.
+func ListVM(vm string) string { return "vm/" + vm }
+
+// ListState is the list of the backups in a state.
 func ListState(state record.State) string { return "state/" + string(state) }
 
+// ListVMState is the list of a VM's backups in a state.
 func ListVMState(vm string, state record.State) string {
 	return ListState(state) + "/" + ListVM(vm)
 }
 
+// ListPoints is the list of a VM's restore points in a repository.
 func ListPoints(repository, vm string) string {
 	return "point/" + strconv.Quote(repository) + "/" + vm
 }
 
+// ListOrder is the list of the same restore points in the order in which they were made.
 func ListOrder(repository, vm string) string {
 	return OrderPrefix + strconv.Quote(repository) + "/" + vm
 }
 
+// ListChildren is the list of the backups that are based on a backup.
 func ListChildren(parent string) string { return "child/" + parent }
 
 // Lists names the lists that a record belongs in.

@@ -8,10 +8,10 @@ import (
 	"strconv"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/store/dbfile"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // A Migration brings a file from the previous schema version to its own.

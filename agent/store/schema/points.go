@@ -13,6 +13,7 @@ type Hold struct {
 	Since   time.Time `json:"since"`   // when it was first held
 }
 
+// HoldKey is the key of the held prune of a group.
 func HoldKey(g PointGroup) []byte { return []byte(strconv.Quote(g.Repository) + "/" + g.VM) }
 
 // A PointGroup is a VM in a repository in which it has restore points.

@@ -5,6 +5,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store/dbfile"
 )
 
+// RequestedBackup loads the backup that was made for a request id, and says whether there is one.
 func RequestedBackup(t *dbfile.Tx, id string) (record.Backup, bool, error) {
 	if id == "" {
 		return record.Backup{}, false, nil

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/sendense/backup-agent/agent/store/dbfile"
-
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
 )
 
 // Restore loads a record that must exist.
@@ -20,6 +19,7 @@ func Restore(t *dbfile.Tx, id string) (record.Restore, error) {
 	return r, err
 }
 
+// Restores loads every restore, the newest first.
 func Restores(t *dbfile.Tx) ([]record.Restore, error) {
 	var list []record.Restore
 	err := t.Bucket(BucketRestores).ForEach(func(k, v []byte) error {
@@ -32,6 +32,7 @@ func Restores(t *dbfile.Tx) ([]record.Restore, error) {
 	return list, err
 }
 
+// ActiveRestores loads every active restore, ordered by id.
 func ActiveRestores(t *dbfile.Tx) ([]record.Restore, error) {
 	var active []record.Restore
 	err := t.Bucket(BucketActiveRestores).ForEach(func(k, _ []byte) error {
