@@ -47,7 +47,7 @@ func TestTroubleshooting(t *testing.T) {
 }
 
 var (
-	code = regexp.MustCompile("(?m)`(sendense(?:ctl|-agent) [^`]*)`|^ {4}(sendense(?:ctl|-agent) .*)$|^ExecStart=/usr/bin/(sendense.*)$")
+	code = regexp.MustCompile("(?m)`(sendense(?:ctl|-agent) [^`]*)`|^ {4,8}(sendense(?:ctl|-agent) .*)$|^ExecStart=/usr/bin/(sendense.*)$")
 	verb = regexp.MustCompile(`^[a-z][a-z-]+$`)
 	flag = regexp.MustCompile(`(?:^| )(--?[a-z][a-z-]*)`)
 )
