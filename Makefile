@@ -89,7 +89,7 @@ FUZZTIME ?= 1m
 fuzz: deps ## every fuzz target for FUZZTIME
 	@.ci/fuzz "$(GO)" $(FUZZTIME)
 
-docs: ## write the references anew: docs/rpc.md from the method table, docs/configuration.md from default.toml
+docs: ## write the references: docs/rpc.md from the method table, docs/configuration.md from default.toml
 	$(GO) test -count=1 -run '^TestReference$$' ./rpc/server ./agent/config -update
 
 # Every time stamp in a package is that of the commit.

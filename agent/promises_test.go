@@ -15,7 +15,7 @@ import (
 func TestPromises(t *testing.T) {
 	tests := testsOf(t, "..")
 	text, err := os.ReadFile("../docs/promises.md")
-	must(t, err)
+	agenttest.Must(t, err)
 	named := regexp.MustCompile("`(Test\\w+)(?:/[^`]*)?`")
 	promises := 0
 	for row := range strings.Lines(string(text)) {

@@ -19,7 +19,7 @@ import (
 
 // Whatever reads a chain, be it a restore, a verification, an incremental that is to stand on it or a merge, looks at its manifests by
 // readPoint and at its images by checkImage, and goes by the damage on record (knownDamaged, damageOf). See
-// docs/decisions/0030-damage.md.
+// docs/decisions/0030-inherited-damage.md.
 
 // readPoint reads the manifest of a restore point, looks that it is of that point, and lets the exporters' group read it.
 func (c *Chains) ReadPoint(repo *repository.Repository, p record.Backup) (manifest.Manifest, error) {

@@ -55,7 +55,7 @@ func New(p Parts) *Service {
 // can go, or nothing, as a full backup. New images are made in a directory beside the restore point's, checked, compared with
 // the old ones, and brought to the disk. Then the two directories are exchanged, in one step of the file system, which is the
 // commit: before it the restore point is what it was, after it what it is to be, and nothing lies between.
-// See docs/decisions/0018-retention.md.
+// See docs/decisions/0018-retention-and-merge.md.
 type Merge struct {
 	job.Job  // a cancel has the cause errRewriteCancelled
 	service  *Service

@@ -89,7 +89,7 @@ type Point struct {
 	Failure                      *fault.Error // why it could not be removed
 }
 
-// Prune applies the policies: what they keep no longer is removed, as docs/decisions/0018-retention.md says. One at a time does it
+// Prune applies the policies: what they keep no longer is removed, as docs/decisions/0018-retention-and-merge.md says. One at a time does it
 // to the restore points of a VM in a repository, and one at a time to everything. The error is for a request that cannot be met
 // at all; what fails with one restore point is in the report, and the rest is done. It goes on whatever becomes of ctx.
 func (s *Service) Prune(ctx context.Context, r Request) (Report, error) {

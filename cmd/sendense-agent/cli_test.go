@@ -55,15 +55,15 @@ func TestCommandLine(t *testing.T) {
 		step{words("backup list --state odd"), 1, "", "state: want queued"},
 		step{words("status --socket /run/nosuch.sock"), 3, "", "there is no such socket"},
 		step{words("repository list"), 0, "usable", ""},
-		step{words("export list"), 0, "PORT", "nothing is being exported"},
+		step{words("export list"), 0, "PORT", "no exports"},
 		step{words("backup start pgtest1 --type auto --wait --request-id first"), 0, "state:       completed", "completed, 2 of 2 disks complete"},
 		step{words("backup start pgtest1 --type auto --wait --rate-limit 100MiB"), 0, "incremental", "completed"},
-		step{words("backup list --vm pgtest1 --state completed --limit 1"), 0, "BACKUP", "there are more: --cursor"},
+		step{words("backup list --vm pgtest1 --state completed --limit 1"), 0, "BACKUP", "more follow: --cursor"},
 		step{words("backup list --vm other"), 0, "BACKUP", "no such backups"},
 		step{words("backup list --repository main --since 1h --state completed"), 0, "backup-pgtest1-", ""},
 		step{words("backup list --repository nas -o json"), 0, `"backups": []`, ""},
 		step{words("backup list --until 1h -o json"), 0, `"backups": []`, ""},
-		step{words("backup list --since yesterday"), 2, "", "want a time like"},
+		step{words("backup list --since yesterday"), 2, "", "want a time such as"},
 		step{words("repository show main"), 0, "usable", ""},
 		step{words("repository show nas"), 1, "", `"nas" is not configured`},
 	)
@@ -82,7 +82,7 @@ func TestCommandLine(t *testing.T) {
 	h.steps(
 		step{words("backup wait " + page.Backups[0].BackupID), 0, page.Backups[0].BackupID, "completed"},
 		step{words("backup watch " + page.Backups[0].BackupID + " -o json"), 0, `"kind":"state"`, ""},
-		step{words("backup delete " + page.Backups[0].BackupID), 2, "", "there is nobody to ask: say --yes"},
+		step{words("backup delete " + page.Backups[0].BackupID), 2, "", "no terminal for the confirmation"},
 		step{words("backup delete --yes " + page.Backups[1].BackupID), 1, "", page.Backups[0].BackupID + " stands on"},
 		step{words("backup delete --yes " + page.Backups[0].BackupID), 0, "deleted", ""},
 		step{words("backup delete --yes " + page.Backups[1].BackupID), 0, "deleted", ""},
@@ -101,7 +101,7 @@ func (h *hub) importAndReport() {
 	must(h.T, os.WriteFile(csv, []byte("vm_name,disk_id,unit_number,capacity\nnew,0,0,1GiB\nodd,0,0,1000\n"), 0o600))
 	h.steps(
 		step{[]string{"vm", "import", file}, 0, "0 VMs added, 0 replaced, 1 unchanged, 0 refused", ""},
-		step{[]string{"vm", "import", "-n", csv}, 1, "it would be: 1 VM added", csv + `:3: vm "odd": disk 0: capacity_bytes 1000`},
+		step{[]string{"vm", "import", "-n", csv}, 1, "the result would be: 1 VM added", csv + `:3: vm "odd": disk 0: capacity_bytes 1000`},
 		step{words("vm show new"), 1, "", `"new" is not on record`},
 		step{[]string{"vm", "import", csv}, 1, "1 VM added", "1 VM refused"},
 		step{words("vm show new"), 0, "1 GiB", ""},

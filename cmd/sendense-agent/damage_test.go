@@ -67,11 +67,11 @@ func TestDamageCommands(t *testing.T) {
 		step{words("restore start " + top), 4, "", "found damaged"}, // until it is verified
 		step{words("backup verify " + full), 0, "result:  ok", ""},
 		step{words("backup list --damaged"), 0, "BACKUP", "no such backups"},
-		step{words("restore disk " + top + " 0 " + dir + "/whole --verify-digests"), 0, "compared with what was served; the restore point is verified by its digests", "disk 0"},
+		step{words("restore disk " + top + " 0 " + dir + "/whole --verify-digests"), 0, "compared with the restore point; the restore point matches its digests", "disk 0"},
 	)
 	flipAt(t, image, dataIn(t, image))
 	h.steps(
-		step{words("restore disk " + top + " 0 " + dir + "/unread"), 0, "compared with what was served\n", "disk 0"}, // which claims no more
+		step{words("restore disk " + top + " 0 " + dir + "/unread"), 0, "compared with the restore point\n", "disk 0"}, // which claims no more
 		step{words("restore disk " + top + " 0 " + dir + "/read --verify-digests"), 4, "", "is not what was written"},
 	)
 	h.wantDamaged(full, top)
@@ -104,9 +104,9 @@ func (h *hub) wantDamaged(full, top string) {
 	h.steps(
 		step{words("backup list --damaged"), 0, top, ""},
 		step{words("backup list --damaged"), 0, full, ""},
-		step{words("backup list"), 0, "stands on damage", ""},
-		step{words("backup chain pgtest1"), 0, "stands on damage", ""},
-		step{words("backup show " + top), 0, "damage of:", ""},
+		step{words("backup list"), 0, "based on damage", ""},
+		step{words("backup chain pgtest1"), 0, "based on damage", ""},
+		step{words("backup show " + top), 0, "damage from:", ""},
 		step{words("backup start pgtest1 --type incremental"), 1, "", "damaged"},
 		step{words("backup consolidate " + top), 1, "", "damaged"},
 		step{words("report --html " + page), 0, page, ""},

@@ -68,7 +68,7 @@ func TestEncryptedRepository(t *testing.T) {
 	last := h.point("pgtest1", rpc.Incremental)
 	for i, point := range []string{first, id, last} {
 		file := filepath.Join(t.TempDir(), "disk.raw")
-		h.steps(step{words("restore disk " + point + " 1 " + file), 0, "compared with what was served", "comparing"})
+		h.steps(step{words("restore disk " + point + " 1 " + file), 0, "compared with the restore point", "comparing"})
 		sameDisk(t, sources[1], file, "raw")
 		if i == 0 {
 			h.holdsNothing(sources, key)

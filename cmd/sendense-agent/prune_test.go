@@ -16,7 +16,7 @@ func TestPruneCommand(t *testing.T) {
 	sources := h.addVM("pgtest1", diskSize)
 	h.steps(
 		step{words("backup start pgtest1 --policy golf"), 1, "", `policy_id "golf": no such policy is configured`},
-		step{words("backup prune"), 2, "", "say --yes"},
+		step{words("backup prune"), 2, "", "use --yes"},
 		step{words("backup prune nobody --dry-run"), 1, "", `"nobody" is not on record`},
 	)
 	var ids, were []string
@@ -42,9 +42,9 @@ func TestPruneCommand(t *testing.T) {
 		step{words("backup prune --yes"), 0, "2 restore points removed, 2 kept", ""},
 		step{words("backup show " + ids[0]), 1, "", "is not on record"},
 		step{words("backup show " + ids[2]), 0, "a synthetic full backup", ""},
-		step{words("backup consolidate " + ids[3]), 0, "stands on nothing", ""},
+		step{words("backup consolidate " + ids[3]), 0, "has no parent", ""},
 		step{words("backup delete --yes " + ids[2]), 0, "deleted", ""},
-		step{words("restore disk " + ids[3] + " 0 " + filepath.Join(h.dir, "out.raw")), 0, "compared with what was served", "comparing"},
+		step{words("restore disk " + ids[3] + " 0 " + filepath.Join(h.dir, "out.raw")), 0, "compared with the restore point", "comparing"},
 	)
 	sameDisk(t, were[3], filepath.Join(h.dir, "out.raw"), "raw")
 }

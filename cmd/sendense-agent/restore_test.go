@@ -93,9 +93,9 @@ func TestRestoreDiskToDevice(t *testing.T) {
 	h.steps(
 		step{words("restore disk " + id + " 0 " + small), 1, "", "choose a larger device"},
 		step{words("restore disk " + id + " 0 " + large + " --format qcow2"), 1, "", "only --format raw"},
-		step{words("restore disk " + id + " 0 " + large), 0, "compared with what was served", "comparing"},
+		step{words("restore disk " + id + " 0 " + large), 0, "compared with the restore point", "comparing"},
 		step{words("restore disk " + id + " 0 " + large), 1, "", "holds data"},
-		step{words("restore disk " + id + " 0 " + large + " --force"), 0, "compared with what was served", "comparing"},
+		step{words("restore disk " + id + " 0 " + large + " --force"), 0, "compared with the restore point", "comparing"},
 	)
 	out, err := exec.Command("cmp", "-n", fmt.Sprint(diskSize), sources[0], large).CombinedOutput()
 	if err != nil {
@@ -189,7 +189,7 @@ func TestRestoreDiskInterrupted(t *testing.T) {
 			t.Fatalf("it ended before it was interrupted: %s", p.stderr())
 		}
 	}
-	if code := p.end(syscall.SIGINT); code != 1 || !strings.Contains(p.stderr(), "is as it was before") {
+	if code := p.end(syscall.SIGINT); code != 1 || !strings.Contains(p.stderr(), "is unchanged") {
 		t.Errorf("%d %s", code, p.stderr())
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
@@ -228,7 +228,7 @@ func TestDatabaseLostWhileServing(t *testing.T) {
 	}
 	h.nothingServed()
 	file := filepath.Join(t.TempDir(), "disk.raw")
-	h.steps(step{words("restore disk " + id + " 0 " + file), 0, "compared with what was served", "comparing"})
+	h.steps(step{words("restore disk " + id + " 0 " + file), 0, "compared with the restore point", "comparing"})
 	sameDisk(t, sources[0], file, "raw")
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// TestRestoreDiskDiffers: one bit that is not what the restore point holds is found before the copy gets its name, whatever its format.
+// TestRestoreDiskDiffers: one bit that differs from the restore point is found before the copy gets its name, whatever its format.
 func TestRestoreDiskDiffers(t *testing.T) {
 	h := newHub(t)
 	h.addVM("pgtest1", 96<<20)
@@ -36,7 +36,7 @@ func TestRestoreDiskDiffers(t *testing.T) {
 		}
 		flipDisk(t, made[0])
 		must(t, syscall.Kill(pid, syscall.SIGCONT))
-		if code, exited := p.exited(patient); !exited || code != 1 || !strings.Contains(p.stderr(), to+" is not what the restore point holds") {
+		if code, exited := p.exited(patient); !exited || code != 1 || !strings.Contains(p.stderr(), to+" differs from the restore point") {
 			t.Errorf("%s: %d, %v, %s", format, code, exited, p.stderr())
 		}
 	}
