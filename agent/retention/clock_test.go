@@ -100,7 +100,7 @@ func TestHeld(t *testing.T) {
 		{6, 6, 0, false}, // nothing is removed
 	} {
 		s := set(Policy{Last: c.last}, made(slices.Clone(days[:c.points])...)...)
-		s.MostRemoved = c.share
+		s.MaxRemoved = c.share
 		if got := s.Plan().Held; got != c.want {
 			t.Errorf("%d of %d points are removed, the share is %v: held %v", c.points-c.last, c.points, c.share, got)
 		}
@@ -124,7 +124,7 @@ func drawHistory(t *rapid.T) history {
 	h.truth = slices.Compact(h.truth) // of one VM no two are made at once
 	now := h.truth[len(h.truth)-1].Add(time.Duration(rapid.IntRange(0, 24*100).Draw(t, "age of the last")) * time.Hour)
 	h.Set = Set{
-		Policies: map[string]Policy{"gold": h.policy}, Now: now, MostRemoved: rapid.Float64Range(0, 1).Draw(t, "share"),
+		Policies: map[string]Policy{"gold": h.policy}, Now: now, MaxRemoved: rapid.Float64Range(0, 1).Draw(t, "share"),
 		Zone: zone(nopTB{}, rapid.SampledFrom([]string{"UTC", "Asia/Kolkata"}).Draw(t, "zone")),
 	}
 	for i, x := range h.truth {
@@ -241,8 +241,8 @@ func TestNoRunRemovesTheLastGoodPoint(t *testing.T) {
 				t.Fatalf("%s is gone, and its date is not believed: %s", d.Point.ID, text(plan))
 			}
 		}
-		if n := len(h.Points); !plan.Held && n > FewPoints && float64(len(gone)) > h.MostRemoved*float64(n) {
-			t.Fatalf("%d of %d are gone, the share is %v, and it was not held", len(gone), n, h.MostRemoved)
+		if n := len(h.Points); !plan.Held && n > FewPoints && float64(len(gone)) > h.MaxRemoved*float64(n) {
+			t.Fatalf("%d of %d are gone, the share is %v, and it was not held", len(gone), n, h.MaxRemoved)
 		}
 	})
 }

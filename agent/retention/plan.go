@@ -44,8 +44,8 @@ type Set struct {
 	Now      time.Time
 	Zone     *time.Location
 
-	// MostRemoved is the share of the points, from 0 to 1, of which a plan that removes more is held. See Plan.Held.
-	MostRemoved float64
+	// MaxRemoved is the share of the points, from 0 to 1, of which a plan that removes more is held. See Plan.Held.
+	MaxRemoved float64
 }
 
 // A Plan is what to do, in this order: merges, from the oldest point to the newest; then deletions, children first.
@@ -204,7 +204,7 @@ func (p *planner) plan(order []string) (plan Plan) {
 	}
 	slices.Reverse(plan.Merges)
 	total, removed := float64(len(p.Points)), float64(len(plan.Deletions))
-	plan.Held = len(p.Points) > FewPoints && removed > total*p.MostRemoved
+	plan.Held = len(p.Points) > FewPoints && removed > total*p.MaxRemoved
 	return plan
 }
 

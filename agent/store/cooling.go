@@ -35,9 +35,9 @@ func moveCooling(t *dbfile.Tx, b record.Backup) error {
 	return nil
 }
 
-// BoundCooling shortens every cool-down that lasts longer than most from now, as after the clock was set back.
-func (s *Store) BoundCooling(now time.Time, most time.Duration) error {
-	latest := schema.Stored(now.Add(most))
+// LimitCooling shortens every cool-down that lasts longer than longest from now, as after the clock was set back.
+func (s *Store) LimitCooling(now time.Time, longest time.Duration) error {
+	latest := schema.Stored(now.Add(longest))
 	return s.file.Update(func(t *dbfile.Tx) error {
 		changed := false
 		for _, bucket := range [][]byte{schema.BucketCoolingPorts, schema.BucketCoolingVMs} {

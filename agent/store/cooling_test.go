@@ -170,11 +170,11 @@ func TestCoolingUnderAnotherName(t *testing.T) {
 	mustPrepare(t, s, vm, until)
 }
 
-// TestBoundCooling: after the clock was set back, what cools down does so no longer than it would have from now.
-func TestBoundCooling(t *testing.T) {
+// TestLimitCooling: after the clock was set back, what cools down does so no longer than it would have from now.
+func TestLimitCooling(t *testing.T) {
 	s := openNew(t)
 	b := cooled(t, s)
-	if err := s.BoundCooling(b.EndedAt, 10*time.Minute); err != nil {
+	if err := s.LimitCooling(b.EndedAt, 10*time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if _, vms, err := s.Cooling(b.EndedAt); err != nil || len(vms) != 1 || !vms[0].Until.Equal(b.CooldownUntil) {
@@ -182,7 +182,7 @@ func TestBoundCooling(t *testing.T) {
 	}
 	back := b.EndedAt.Add(-24 * time.Hour)
 	for range 2 {
-		if err := s.BoundCooling(back, 10*time.Minute); err != nil {
+		if err := s.LimitCooling(back, 10*time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		until := back.Add(10 * time.Minute)

@@ -28,8 +28,8 @@ func (e *ClaimError) Error() string {
 }
 
 // RestoresError refuses a restore when the limit of active restores is reached.
-type RestoresError struct{ Active, Most int }
+type RestoresError struct{ Active, Limit int }
 
 func (e *RestoresError) Error() string {
-	return fmt.Sprintf("%d restores are active, the limit is %d: stop one first", e.Active, e.Most)
+	return fmt.Sprintf("%d restores are active, the limit is %d: stop one first", e.Active, e.Limit)
 }

@@ -19,7 +19,7 @@ type RestorePreparation struct {
 	// DiskID, Key, Label and CapacityBytes. Everything else is set by PrepareRestore.
 	Restore record.Restore
 	Now     time.Time
-	Most    int                     // limit of active restores; 0 = no limit
+	Limit   int                     // limit of active restores; 0 = no limit
 	ID      func(unix int64) string // the id of the restore; different for every second
 	Ports   PortChooser
 
@@ -42,8 +42,8 @@ func (s *Store) PrepareRestore(p RestorePreparation) (record.Restore, error) {
 		} else if found {
 			return &RestoreRequestedError{Restore: first}
 		}
-		if active := schema.Count(t, schema.BucketActiveRestores); p.Most > 0 && active >= p.Most {
-			return &RestoresError{Active: active, Most: p.Most}
+		if active := schema.Count(t, schema.BucketActiveRestores); p.Limit > 0 && active >= p.Limit {
+			return &RestoresError{Active: active, Limit: p.Limit}
 		}
 		if r, err = newRestore(t, p); err != nil {
 			return err

@@ -24,7 +24,7 @@ func restoration(point record.Backup, now time.Time) RestorePreparation {
 		r.Disks = append(r.Disks, record.RestoreDisk{DiskID: run.DiskID, Key: run.Key, CapacityBytes: run.CapacityBytes})
 	}
 	return RestorePreparation{
-		Restore: r, Now: now, Most: 3,
+		Restore: r, Now: now, Limit: 3,
 		ID:    func(unix int64) string { return fmt.Sprintf("restore-%s-%d", point.VM.Name, unix) },
 		Ports: portsOf(10100, 10200),
 		Complete: func(r *record.Restore, leases []record.Lease) {
