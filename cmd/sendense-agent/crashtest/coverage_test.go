@@ -97,7 +97,7 @@ func (k *coverage) check(t *testing.T) {
 // committed lists the points about the states that a backup or a restore changes to.
 func committed() (names []string) {
 	for _, s := range record.States {
-		if s != record.Queued && s != record.Preparing { // they are made, not changed to
+		if s != record.Queued { // a backup is made in that state
 			names = append(names, "committing "+string(s), "committed "+string(s))
 		}
 	}
