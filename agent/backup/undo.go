@@ -57,7 +57,7 @@ func endError(b record.Backup) error {
 	if b.Failure != nil {
 		return failureError(b)
 	}
-	e := fault.New(fault.WrongState, "backup %s was cancelled", b.ID)
+	e := fault.New(fault.WrongState, "backup %s was canceled", b.ID)
 	e.BackupID = b.ID
 	return e
 }
