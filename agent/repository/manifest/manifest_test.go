@@ -39,7 +39,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestTimesAreUTC: the zone of the machine is nobody's business.
+// TestTimesAreUTC: times are written in UTC, whatever the zone of the machine.
 func TestTimesAreUTC(t *testing.T) {
 	m := manifesttest.Full("vm", 1_700_000_000)
 	m.CreatedAt = m.CreatedAt.In(time.FixedZone("", 3600))
