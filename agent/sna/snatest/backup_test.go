@@ -144,7 +144,7 @@ func TestAnUnknownChangeIDOfTheSameDiskFailsTheRun(t *testing.T) {
 }
 
 // Two writers keep one counter on two disks under a shared flock; no image pair
-// may hold two different counts.
+// may contain two different counts.
 func TestSnapshotIsOneInstantForAWriterThatLocks(t *testing.T) {
 	ctx := within(t)
 	m := newMachine(t, "raw", 1<<20, 1<<20)
