@@ -136,7 +136,7 @@ func TestVerifyInterrupted(t *testing.T) {
 	if took := time.Since(asked); took > 10*time.Second {
 		t.Errorf("the cancel took %s", took)
 	}
-	if code, exited := other.Exited(hubtest.Patience); !exited || code != 1 || !strings.Contains(other.Stderr(), "its verification was cancelled") {
+	if code, exited := other.Exited(hubtest.Patience); !exited || code != 1 || !strings.Contains(other.Stderr(), "the verification was canceled") {
 		t.Errorf("%d, %v, %s", code, exited, other.Stderr())
 	}
 	if after := deepAt(h, id); !after.Equal(before) {
