@@ -85,7 +85,7 @@ func logRecovery(log *slog.Logger, path string, db *store.Store) {
 		return
 	}
 	r := db.Recovery()
-	message := "one header page of the database had a blemish and is mended; nothing is lost"
+	message := "one header page of the database was damaged and is repaired; nothing is lost"
 	if r.LostChange {
 		message = "one of the two header pages of the database was damaged: it is opened by the other one, and the last change may be missing; " +
 			"look at the disk; every VM without a backup under way rests for sna.cooldown"

@@ -24,7 +24,7 @@ func doctorCommand(path *string) *cobra.Command {
 	var strict bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look whether this machine can back up, and say what to do about what is wrong",
+		Short: "Check whether this machine can back up, and say what to do",
 		Long: "doctor looks at everything that a backup needs: configuration, database, systemd, ports, the SNA, and every\n" +
 			"repository, to which it does what a backup does: it makes an image, has it served in its sandbox, writes, flushes,\n" +
 			"reads it back, and removes it. It needs no running daemon, and disturbs none. As root it can see everything.\n\n" +

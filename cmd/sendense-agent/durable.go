@@ -79,7 +79,7 @@ func (d *durableListener) keep(ctx context.Context, log *slog.Logger) error {
 			said = ""
 		case err.Error() != said:
 			said = err.Error()
-			log.Error("the rpc socket has gone and cannot be made again: nobody can connect; backups go on", "socket", d.path, "error", err)
+			log.Error("the RPC socket is gone and cannot be created again: clients cannot connect; backups continue", "socket", d.path, "error", err)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func (r *rebuildReport) print(w io.Writer, format string) error {
 		fmt.Fprintf(&b, "registered vm %s\n", plain(vm))
 	}
 	for _, p := range r.Corrected {
-		fmt.Fprintf(&b, "corrected %s: it was written anew since the database was\n", plain(p.BackupID))
+		fmt.Fprintf(&b, "corrected %s: it was merged after the database was written\n", plain(p.BackupID))
 	}
 	for _, p := range r.Problems {
 		fmt.Fprintf(&b, "problem: %s\n  %s\n", plain(p.Path), plain(p.Reason))

@@ -74,7 +74,7 @@ func (r *reloader) reload() {
 	r.config.Agent.LogLevel = after.Agent.LogLevel
 	r.acceptZeroes(after.SNA.AcceptWriteZeroes)
 	if len(restart) > 0 {
-		r.log.Warn("these keys have changed and need a restart of the daemon, in which backups go on", "keys", restart)
+		r.log.Warn("these keys have changed and need a restart of the daemon, during which backups continue", "keys", restart)
 	}
 	r.log.Info("configuration reloaded", "log_level", after.Agent.LogLevel, "accept_write_zeroes", after.SNA.AcceptWriteZeroes)
 }
@@ -90,7 +90,7 @@ func (r *reloader) acceptZeroes(accept bool) {
 
 func (r *reloader) tell(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
-		r.log.Warn("systemd was not told of the reload", "error", err)
+		r.log.Warn("systemd was not notified of the reload", "error", err)
 	}
 }
 
