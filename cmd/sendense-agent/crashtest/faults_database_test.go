@@ -61,7 +61,7 @@ var databaseFaults = []fault{
 			must(c.T, os.Remove(c.sign()))
 			c.environment()
 			c.boot()
-			c.says("it is opened by the other one")
+			c.says("the other one is used")
 			c.sna.Release("login")
 			c.allEnd()
 			if n := len(c.sna.State().Posts); n != 1 {
@@ -109,7 +109,7 @@ func headerFault(name string, page int) fault {
 			was, err := os.ReadFile(c.database())
 			must(c.T, err)
 			c.goesOn(b)
-			c.says("it is opened by the other one")
+			c.says("the other one is used")
 			kept, _ := filepath.Glob(c.database() + ".damaged-*")
 			if len(kept) != 1 {
 				c.Fatalf("kept: %q", kept)

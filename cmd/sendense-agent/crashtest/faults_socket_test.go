@@ -30,7 +30,7 @@ var socketFaults = []fault{
 			b := c.midCopy()
 			must(c.T, os.Remove(c.socket()))
 			must(c.T, os.WriteFile(c.socket(), []byte("a note"), 0o600))
-			c.says("exists and is no socket")
+			c.says("exists and is not a socket")
 			if text, err := os.ReadFile(c.socket()); err != nil || string(text) != "a note" {
 				c.Errorf("it holds %q: %v", text, err)
 			}
