@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -186,7 +185,7 @@ func (c *crash) same(was belongings) {
 // schemaVersion replaces the version that the database says it has, and returns what it was.
 func (c *crash) schemaVersion(to string) (was string) {
 	c.Helper()
-	db, err := bolt.Open(c.database(), 0o600, &bolt.Options{Timeout: time.Second})
+	db, err := bolt.Open(c.database(), 0o600, &bolt.Options{Timeout: patient})
 	must(c.T, err)
 	must(c.T, db.Update(func(t *bolt.Tx) error {
 		meta, key := t.Bucket([]byte("meta")), []byte("schema")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -65,7 +64,7 @@ func (c *crash) withoutSocket(remove func() error) {
 }
 
 func (c *crash) stillServed(ctx context.Context, old *rpc.Client, id string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patient)
 	defer cancel()
 	_, err := old.GetBackup(ctx, id)
 	return err
