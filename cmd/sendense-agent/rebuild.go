@@ -13,9 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/rebuild"
+	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 )
@@ -65,7 +65,7 @@ func rebuildCatalog(cfg *config.Config, dryRun bool) (*rebuildReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := agent.Apart(cfg); err != nil {
+	if _, err := repositories.Apart(cfg); err != nil {
 		return nil, err
 	}
 	path := databasePath(cfg)

@@ -1,4 +1,4 @@
-// Command sendensectl asks a sendense-agent for things: backups of VMs, and what it knows.
+// Command sendensectl controls a sendense-agent: it starts backups and restores, and shows what the agent knows.
 package main
 
 import (
@@ -6,7 +6,20 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sendense/backup-agent/cmd/sendensectl/backup"
+	"github.com/sendense/backup-agent/cmd/sendensectl/daemon"
+	"github.com/sendense/backup-agent/cmd/sendensectl/export"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
+	"github.com/sendense/backup-agent/cmd/sendensectl/report"
+	"github.com/sendense/backup-agent/cmd/sendensectl/repository"
+	"github.com/sendense/backup-agent/cmd/sendensectl/restore"
+	"github.com/sendense/backup-agent/cmd/sendensectl/vm"
 )
 
 func main() {
@@ -18,12 +31,36 @@ func main() {
 
 // run runs one command line and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
-	root := newRoot(a)
-	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	if err != nil && !a.ran {
-		err = usageError{err}
+	return command.New(buildVersion(), stdin, stdout, stderr).Run(ctx, args, nouns...)
+}
+
+// nouns are the commands. Those with verbs have their own folders.
+var nouns = []command.Noun{
+	vm.Command, backup.Command, repository.Command, export.Command, restore.Command, daemon.Status, daemon.Doctor, report.Command,
+	completionCommand, daemon.LogLevel, versionCommand, manCommand,
+}
+
+// version is set by the linker (-X main.version=).
+var version string
+
+func buildVersion() string {
+	if version != "" {
+		return version
 	}
-	return report(stderr, err)
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+func versionCommand(a *command.App) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Show the version of sendensectl (for the agent's version: status)", Args: command.NoArgs,
+		RunE: a.Local(func(*cobra.Command, []string) error {
+			v := struct {
+				Version string `json:"version"`
+			}{a.Version}
+			return a.Show(v, func(p *output.Printer) { p.Line("sendensectl %s", v.Version) })
+		}),
+	}
 }

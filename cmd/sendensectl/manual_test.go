@@ -9,12 +9,15 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/exit"
 )
 
-// There is a page of every command, with every flag, and mandoc finds nothing wrong with any.
+// TestManualPages: every command has a page with all its flags, and mandoc finds no error.
 func TestManualPages(t *testing.T) {
 	dir := t.TempDir()
-	if code, stdout, stderr := ctl(t, "", "", "man", dir); code != exitOK || stdout+stderr != "" {
+	if code, stdout, stderr := ctl(t, "", "", "man", dir); code != exit.OK || stdout+stderr != "" {
 		t.Fatalf("%d %q %q", code, stdout, stderr)
 	}
 	written, err := filepath.Glob(dir + "/*.1")
@@ -44,21 +47,21 @@ func TestManualPages(t *testing.T) {
 			walk(child)
 		}
 	}
-	walk(newRoot(&app{}))
+	walk(command.NewRoot(&command.App{}, nouns...))
 	if pages != len(written) {
 		t.Errorf("%d pages of %d commands", len(written), pages)
 	}
 }
 
-// Every command can be completed: what takes no file offers none.
+// TestCompletionScripts: there is a script for each shell.
 func TestCompletionScripts(t *testing.T) {
 	for shell, has := range map[string]string{"bash": "__start_sendensectl", "zsh": "compdef _sendensectl sendensectl", "fish": "complete -c sendensectl"} {
 		code, stdout, stderr := ctl(t, "", "", "completion", shell)
-		if code != exitOK || stderr != "" || !strings.Contains(stdout, has) {
+		if code != exit.OK || stderr != "" || !strings.Contains(stdout, has) {
 			t.Errorf("%s: %d %s", shell, code, stderr)
 		}
 	}
-	if code, _, stderr := ctl(t, "", "", "completion", "tcsh"); code != exitUsage || !strings.Contains(stderr, `"tcsh"`) {
+	if code, _, stderr := ctl(t, "", "", "completion", "tcsh"); code != exit.Usage || !strings.Contains(stderr, `"tcsh"`) {
 		t.Errorf("%d %s", code, stderr)
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// ConfigPage makes the page of a configuration file of its commented default: comments are the text, and what stands below
-// them is shown. A line commented out, whose # no blank follows, is shown as one that may be written.
+// ConfigPage makes the manual page of a configuration file from its commented default. Comments become text, keys become examples. A
+// key behind "#" without a blank is commented out; it is an example, too.
 func ConfigPage(name, path, version, toml string) string {
 	p := &roff{}
 	p.title(name, 5, version)
@@ -32,12 +32,12 @@ var (
 	configKey   = regexp.MustCompile(`^#?([a-z_]+) = (.*)$`)
 )
 
-// configWriter gathers comments and the keys below them.
+// configWriter collects comments and the keys below them.
 type configWriter struct {
 	*roff
 	comment []string
 	keys    [][2]string
-	paged   bool // something stands in this section already
+	paged   bool // the section is not empty
 }
 
 func (w *configWriter) add(line string) {
@@ -61,7 +61,7 @@ func (w *configWriter) add(line string) {
 	}
 }
 
-// flush writes a comment and its keys.
+// flush writes the collected comment and keys.
 func (w *configWriter) flush() {
 	if len(w.comment)+len(w.keys) == 0 {
 		return

@@ -1,4 +1,4 @@
-// Package manual writes the manual pages of a command, made of the same definitions as its help.
+// Package manual writes the manual pages of a program from the definitions of its commands, as cobra writes the help.
 package manual
 
 import (
@@ -18,8 +18,8 @@ type Book struct {
 	SeeAlso string // pages of other programs, such as "sendensectl(1)"
 }
 
-// Command makes the hidden command "man DIR", which writes the pages of the whole program. Further pages, each under the
-// name of its file, are written beside them.
+// Command makes the hidden command "man DIR", which writes the pages of the whole program. further returns more pages, by file
+// name.
 func (b Book) Command(further func() map[string]string) *cobra.Command {
 	return &cobra.Command{
 		Use: "man DIR", Short: "Write the manual pages", Hidden: true, Args: cobra.ExactArgs(1),
@@ -41,7 +41,7 @@ func (b Book) Command(further func() map[string]string) *cobra.Command {
 	}
 }
 
-// Pages are the pages of a program and of every command of it that is not hidden, by the names of their files.
+// Pages are the pages of a program and of all its commands that are not hidden, by file name.
 func (b Book) Pages(root *cobra.Command) map[string]string {
 	root.InitDefaultHelpFlag()
 	pages := map[string]string{}
@@ -94,11 +94,11 @@ func (b Book) page(c *cobra.Command, exit string) string {
 	return p.String()
 }
 
-// headings are the paragraphs of a help that are sections of their own in the manual: a heading, and below it indented
-// lines of a word, two blanks or more, and what it means.
+// headings are the paragraphs of a help that become sections of the manual. Such a paragraph is a heading and indented lines: a word,
+// two or more blanks, and its meaning.
 var headings = map[string]string{"Exit codes:": "EXIT STATUS", "Environment:": "ENVIRONMENT", "Files:": "FILES"}
 
-// sections takes a help apart; "" is the description.
+// sections splits a help into its sections; "" is the description.
 func sections(c *cobra.Command) map[string]string {
 	text := c.Long
 	if text == "" {

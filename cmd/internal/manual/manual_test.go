@@ -12,7 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 )
 
-// lint fails the test for whatever mandoc finds wrong with a page.
+// lint fails the test if mandoc finds an error in a page.
 func lint(t *testing.T, name, page string) {
 	t.Helper()
 	cmd := exec.Command("mandoc", "-T", "lint", "-W", "warning")
@@ -22,7 +22,7 @@ func lint(t *testing.T, name, page string) {
 	}
 }
 
-// read is a page as a reader sees it, each run of blanks as one.
+// read is the text of a page, with single blanks.
 func read(t *testing.T, page string) string {
 	t.Helper()
 	cmd := exec.Command("mandoc", "-T", "utf8", "-O", "width=500")
@@ -69,7 +69,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// Every key of the default configuration is on the page, and what its comments say.
+// TestConfigPage: the page has every key and comment of the default configuration.
 func TestConfigPage(t *testing.T) {
 	page := ConfigPage("sendense-agent.toml", "/etc/config.toml", "1.2", config.Example())
 	lint(t, "the page", page)

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// roff writes in the man(7) macros, which groff and mandoc both read.
+// roff writes man(7) macros, for groff and mandoc.
 type roff struct {
 	strings.Builder
-	fresh bool // nothing stands in this section yet
+	fresh bool // the section is empty
 }
 
 var special = strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`)
 
-// escape makes text that is printed as it is.
+// escape escapes text so that it is printed unchanged.
 func escape(s string) string {
 	s = special.Replace(s)
 	if strings.HasPrefix(s, ".") {
@@ -32,14 +32,14 @@ func (p *roff) line(s string) {
 	p.fresh = false
 }
 
-// paragraph begins one.
+// paragraph begins a paragraph.
 func (p *roff) paragraph() {
 	if !p.fresh {
 		p.line(".PP")
 	}
 }
 
-// title begins a page. Its date is that of the build, which SOURCE_DATE_EPOCH may set.
+// title begins a page. Its date is the date of the build, or SOURCE_DATE_EPOCH.
 func (p *roff) title(name string, section int, version string) {
 	date := time.Now()
 	if epoch, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
@@ -56,7 +56,7 @@ func (p *roff) section(name string) {
 	p.fresh = true
 }
 
-// item is an entry of a list of options or the like.
+// item writes an entry of a list, such as an option.
 func (p *roff) item(name, text string) {
 	p.line(".TP\n" + name)
 	p.line(escape(upper(text)))
@@ -69,7 +69,7 @@ func upper(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// list writes indented lines of a word, two blanks or more, and what it means.
+// list writes lines of a word, two or more blanks, and its meaning.
 func (p *roff) list(lines string) {
 	for line := range strings.Lines(lines) {
 		word, meaning, _ := strings.Cut(strings.TrimSpace(line), "  ")
@@ -77,7 +77,7 @@ func (p *roff) list(lines string) {
 	}
 }
 
-// text writes paragraphs; those whose lines are indented are shown as they are.
+// text writes paragraphs. An indented paragraph is code.
 func (p *roff) text(s string) {
 	for paragraph := range strings.SplitSeq(strings.Trim(s, "\n"), "\n\n") {
 		if paragraph == "" {
@@ -94,7 +94,7 @@ func (p *roff) text(s string) {
 	}
 }
 
-// code shows lines as they are.
+// code writes lines unchanged.
 func (p *roff) code(lines string) {
 	p.paragraph()
 	p.line(".RS 2\n.EX")

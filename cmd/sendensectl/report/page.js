@@ -18,7 +18,7 @@
   const data = JSON.parse(byId("data").textContent).map(days => new Map(days.map(([day, ...backups]) => [day, backups])));
   const days = [...grid.tHead.rows[1].cells].slice(1, -4).map(c => c.abbr);
 
-  // Which VMs are shown.
+  // The filter of VMs.
   const search = byId("search"), troubled = byId("troubled"), shown = byId("shown");
   const names = rows.map(r => r.cells[0].textContent.toLowerCase());
   const filter = () => {
@@ -44,7 +44,7 @@
     }
   });
 
-  // What a day brought, told in words where the pointer or the focus is.
+  // The backups of a day in words, at the pointer or the focus.
   const capital = s => s[0].toUpperCase() + s.slice(1);
   const of = (row, id) => {
     for (const list of data[row].values()) for (const b of list) if (b[0] === id) return b;
@@ -58,7 +58,7 @@
     let text = time + "  " + capital(type) + ", " + state + " after " + took + "\n" + id + "\n";
     if (state === "completed" || state === "damaged") {
       text += received + " received, in " + repository;
-      if (parent) text += "\nStands on " + parent + (of(row, parent) ? "" : ", which is older than this page");
+      if (parent) text += "\nBased on " + parent + (of(row, parent) ? "" : ", which is older than this page");
       const points = chain(row, number);
       if (points > 1) text += "\nOne of " + points + " restore points of its chain";
       if (message) text += "\n";
@@ -104,7 +104,7 @@
   });
   grid.addEventListener("pointerleave", hide);
 
-  // The grid is one stop of the Tab key; the arrows move within it.
+  // The Tab key stops once at the grid; the arrow keys move within it.
   let current = null;
   const move = cell => {
     if (current) current.removeAttribute("tabindex");

@@ -33,15 +33,15 @@ func TestCommandLine(t *testing.T) {
 		hubtest.Step(hubtest.Words("backup list --state odd"), 1, "", "state: want queued"),
 		hubtest.Step(hubtest.Words("status --socket /run/nosuch.sock"), 3, "", "there is no such socket"),
 		hubtest.Step(hubtest.Words("repository list"), 0, "usable", ""),
-		hubtest.Step(hubtest.Words("export list"), 0, "PORT", "nothing is being exported"),
+		hubtest.Step(hubtest.Words("export list"), 0, "PORT", "no exports"),
 		hubtest.Step(hubtest.Words("backup start pgtest1 --type auto --wait --request-id first"), 0, "state:       completed", "completed, 2 of 2 disks complete"),
 		hubtest.Step(hubtest.Words("backup start pgtest1 --type auto --wait --rate-limit 100MiB"), 0, "incremental", "completed"),
-		hubtest.Step(hubtest.Words("backup list --vm pgtest1 --state completed --limit 1"), 0, "BACKUP", "there are more: --cursor"),
+		hubtest.Step(hubtest.Words("backup list --vm pgtest1 --state completed --limit 1"), 0, "BACKUP", "more follow: --cursor"),
 		hubtest.Step(hubtest.Words("backup list --vm other"), 0, "BACKUP", "no such backups"),
 		hubtest.Step(hubtest.Words("backup list --repository main --since 1h --state completed"), 0, "backup-pgtest1-", ""),
 		hubtest.Step(hubtest.Words("backup list --repository nas -o json"), 0, `"backups": []`, ""),
 		hubtest.Step(hubtest.Words("backup list --until 1h -o json"), 0, `"backups": []`, ""),
-		hubtest.Step(hubtest.Words("backup list --since yesterday"), 2, "", "want a time like"),
+		hubtest.Step(hubtest.Words("backup list --since yesterday"), 2, "", "want a time such as"),
 		hubtest.Step(hubtest.Words("repository show main"), 0, "usable", ""),
 		hubtest.Step(hubtest.Words("repository show nas"), 1, "", `"nas" is not configured`),
 	)
@@ -60,7 +60,7 @@ func TestCommandLine(t *testing.T) {
 	h.Steps(
 		hubtest.Step(hubtest.Words("backup wait "+page.Backups[0].BackupID), 0, page.Backups[0].BackupID, "completed"),
 		hubtest.Step(hubtest.Words("backup watch "+page.Backups[0].BackupID+" -o json"), 0, `"kind":"state"`, ""),
-		hubtest.Step(hubtest.Words("backup delete "+page.Backups[0].BackupID), 2, "", "there is nobody to ask: say --yes"),
+		hubtest.Step(hubtest.Words("backup delete "+page.Backups[0].BackupID), 2, "", "no terminal for the confirmation"),
 		hubtest.Step(hubtest.Words("backup delete --yes "+page.Backups[1].BackupID), 1, "", page.Backups[0].BackupID+" stands on"),
 		hubtest.Step(hubtest.Words("backup delete --yes "+page.Backups[0].BackupID), 0, "deleted", ""),
 		hubtest.Step(hubtest.Words("backup delete --yes "+page.Backups[1].BackupID), 0, "deleted", ""),
@@ -79,7 +79,7 @@ func importAndReport(h *hubtest.Hub) {
 	hubtest.Must(h.T, os.WriteFile(csv, []byte("vm_name,disk_id,unit_number,capacity\nnew,0,0,1GiB\nodd,0,0,1000\n"), 0o600))
 	h.Steps(
 		hubtest.Step([]string{"vm", "import", file}, 0, "0 VMs added, 0 replaced, 1 unchanged, 0 refused", ""),
-		hubtest.Step([]string{"vm", "import", "-n", csv}, 1, "it would be: 1 VM added", csv+`:3: vm "odd": disk 0: capacity_bytes 1000`),
+		hubtest.Step([]string{"vm", "import", "-n", csv}, 1, "the result would be: 1 VM added", csv+`:3: vm "odd": disk 0: capacity_bytes 1000`),
 		hubtest.Step(hubtest.Words("vm show new"), 1, "", `"new" is not on record`),
 		hubtest.Step([]string{"vm", "import", csv}, 1, "1 VM added", "1 VM refused"),
 		hubtest.Step(hubtest.Words("vm show new"), 0, "1 GiB", ""),

@@ -15,9 +15,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
 	"github.com/sendense/backup-agent/cmd/sendense-agent/hubtest"
 	"github.com/sendense/backup-agent/rpc"
-	"golang.org/x/sys/unix"
 )
 
 // theLife is what is logged of a backup without trouble: where it came from and where to, a line each. It is born out of

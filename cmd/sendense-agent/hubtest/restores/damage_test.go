@@ -68,11 +68,11 @@ func TestDamageCommands(t *testing.T) {
 		hubtest.Step(hubtest.Words("restore start "+top), 4, "", "found damaged"), // until it is verified
 		hubtest.Step(hubtest.Words("backup verify "+full), 0, "result:  ok", ""),
 		hubtest.Step(hubtest.Words("backup list --damaged"), 0, "BACKUP", "no such backups"),
-		hubtest.Step(hubtest.Words("restore disk "+top+" 0 "+dir+"/whole --verify-digests"), 0, "compared with what was served; the restore point is verified by its digests", "disk 0"),
+		hubtest.Step(hubtest.Words("restore disk "+top+" 0 "+dir+"/whole --verify-digests"), 0, "compared with the restore point; the restore point matches its digests", "disk 0"),
 	)
 	hubtest.FlipAt(t, image, dataIn(t, image))
 	h.Steps(
-		hubtest.Step(hubtest.Words("restore disk "+top+" 0 "+dir+"/unread"), 0, "compared with what was served\n", "disk 0"), // which claims no more
+		hubtest.Step(hubtest.Words("restore disk "+top+" 0 "+dir+"/unread"), 0, "compared with the restore point\n", "disk 0"), // which claims no more
 		hubtest.Step(hubtest.Words("restore disk "+top+" 0 "+dir+"/read --verify-digests"), 4, "", "is not what was written"),
 	)
 	wantDamaged(h, full, top)
@@ -105,9 +105,9 @@ func wantDamaged(h *hubtest.Hub, full, top string) {
 	h.Steps(
 		hubtest.Step(hubtest.Words("backup list --damaged"), 0, top, ""),
 		hubtest.Step(hubtest.Words("backup list --damaged"), 0, full, ""),
-		hubtest.Step(hubtest.Words("backup list"), 0, "stands on damage", ""),
-		hubtest.Step(hubtest.Words("backup chain pgtest1"), 0, "stands on damage", ""),
-		hubtest.Step(hubtest.Words("backup show "+top), 0, "damage of:", ""),
+		hubtest.Step(hubtest.Words("backup list"), 0, "based on damage", ""),
+		hubtest.Step(hubtest.Words("backup chain pgtest1"), 0, "based on damage", ""),
+		hubtest.Step(hubtest.Words("backup show "+top), 0, "damage from:", ""),
 		hubtest.Step(hubtest.Words("backup start pgtest1 --type incremental"), 1, "", "damaged"),
 		hubtest.Step(hubtest.Words("backup consolidate "+top), 1, "", "damaged"),
 		hubtest.Step(hubtest.Words("report --html "+page), 0, page, ""),

@@ -17,7 +17,7 @@ func TestPruneCommand(t *testing.T) {
 	sources := h.AddVM("pgtest1", hubtest.DiskSize)
 	h.Steps(
 		hubtest.Step(hubtest.Words("backup start pgtest1 --policy golf"), 1, "", `policy_id "golf": no such policy is configured`),
-		hubtest.Step(hubtest.Words("backup prune"), 2, "", "say --yes"),
+		hubtest.Step(hubtest.Words("backup prune"), 2, "", "use --yes"),
 		hubtest.Step(hubtest.Words("backup prune nobody --dry-run"), 1, "", `"nobody" is not on record`),
 	)
 	var ids, were []string
@@ -43,9 +43,9 @@ func TestPruneCommand(t *testing.T) {
 		hubtest.Step(hubtest.Words("backup prune --yes"), 0, "2 restore points removed, 2 kept", ""),
 		hubtest.Step(hubtest.Words("backup show "+ids[0]), 1, "", "is not on record"),
 		hubtest.Step(hubtest.Words("backup show "+ids[2]), 0, "a synthetic full backup", ""),
-		hubtest.Step(hubtest.Words("backup consolidate "+ids[3]), 0, "stands on nothing", ""),
+		hubtest.Step(hubtest.Words("backup consolidate "+ids[3]), 0, "has no parent", ""),
 		hubtest.Step(hubtest.Words("backup delete --yes "+ids[2]), 0, "deleted", ""),
-		hubtest.Step(hubtest.Words("restore disk "+ids[3]+" 0 "+filepath.Join(h.Dir, "out.raw")), 0, "compared with what was served", "comparing"),
+		hubtest.Step(hubtest.Words("restore disk "+ids[3]+" 0 "+filepath.Join(h.Dir, "out.raw")), 0, "compared with the restore point", "comparing"),
 	)
 	hubtest.SameDisk(t, were[3], filepath.Join(h.Dir, "out.raw"), "raw")
 }

@@ -62,9 +62,9 @@ func TestRestoreDiskToDevice(t *testing.T) {
 	h.Steps(
 		hubtest.Step(hubtest.Words("restore disk "+id+" 0 "+small), 1, "", "choose a larger device"),
 		hubtest.Step(hubtest.Words("restore disk "+id+" 0 "+large+" --format qcow2"), 1, "", "only --format raw"),
-		hubtest.Step(hubtest.Words("restore disk "+id+" 0 "+large), 0, "compared with what was served", "comparing"),
+		hubtest.Step(hubtest.Words("restore disk "+id+" 0 "+large), 0, "compared with the restore point", "comparing"),
 		hubtest.Step(hubtest.Words("restore disk "+id+" 0 "+large), 1, "", "holds data"),
-		hubtest.Step(hubtest.Words("restore disk "+id+" 0 "+large+" --force"), 0, "compared with what was served", "comparing"),
+		hubtest.Step(hubtest.Words("restore disk "+id+" 0 "+large+" --force"), 0, "compared with the restore point", "comparing"),
 	)
 	out, err := exec.Command("cmp", "-n", fmt.Sprint(hubtest.DiskSize), sources[0], large).CombinedOutput()
 	if err != nil {
@@ -132,7 +132,7 @@ func TestRestoreDiskInterrupted(t *testing.T) {
 			t.Fatalf("it ended before it was interrupted: %s", p.Stderr())
 		}
 	}
-	if code := p.End(syscall.SIGINT); code != 1 || !strings.Contains(p.Stderr(), "is as it was before") {
+	if code := p.End(syscall.SIGINT); code != 1 || !strings.Contains(p.Stderr(), "is unchanged") {
 		t.Errorf("%d %s", code, p.Stderr())
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
@@ -159,7 +159,7 @@ func TestDatabaseLostWhileServing(t *testing.T) {
 	}
 	h.NothingServed()
 	file := filepath.Join(t.TempDir(), "disk.raw")
-	h.Steps(hubtest.Step(hubtest.Words("restore disk "+id+" 0 "+file), 0, "compared with what was served", "comparing"))
+	h.Steps(hubtest.Step(hubtest.Words("restore disk "+id+" 0 "+file), 0, "compared with the restore point", "comparing"))
 	hubtest.SameDisk(t, sources[0], file, "raw")
 }
 

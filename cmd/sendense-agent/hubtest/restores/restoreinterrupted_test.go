@@ -93,7 +93,7 @@ func TestRestoreFilesWhereNothingCanBeMade(t *testing.T) {
 	for _, to := range []string{dir, dir + "/new"} {
 		p := hubtest.StartAs(t, &member, hubtest.SharedCopy(t, "sendensectl"), "restore", "files", id, "0", "/etc", "--to", to)
 		code, exited := p.Exited(hubtest.Patience)
-		if !exited || code != 1 || !strings.Contains(p.Stderr(), "nothing can be made in "+dir+": permission denied") {
+		if !exited || code != 1 || !strings.Contains(p.Stderr(), dir+" cannot be written: permission denied") {
 			t.Errorf("%s: %d, %v, %s", to, code, exited, p.Stderr())
 		}
 	}

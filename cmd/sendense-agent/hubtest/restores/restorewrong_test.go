@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// TestRestoreDiskDiffers: one bit that is not what the restore point holds is found before the copy gets its name, whatever its format.
+// TestRestoreDiskDiffers: one bit that differs from the restore point is found before the copy gets its name, whatever its format.
 func TestRestoreDiskDiffers(t *testing.T) {
 	h := hubtest.New(t)
 	h.AddVM("pgtest1", 96<<20)
@@ -37,7 +37,7 @@ func TestRestoreDiskDiffers(t *testing.T) {
 		}
 		flipDisk(t, made[0])
 		hubtest.Must(t, syscall.Kill(pid, syscall.SIGCONT))
-		if code, exited := p.Exited(hubtest.Patience); !exited || code != 1 || !strings.Contains(p.Stderr(), to+" is not what the restore point holds") {
+		if code, exited := p.Exited(hubtest.Patience); !exited || code != 1 || !strings.Contains(p.Stderr(), to+" differs from the restore point") {
 			t.Errorf("%s: %d, %v, %s", format, code, exited, p.Stderr())
 		}
 	}

@@ -69,7 +69,7 @@ func TestEncryptedRepository(t *testing.T) {
 	last := h.Point("pgtest1", rpc.Incremental)
 	for i, point := range []string{first, id, last} {
 		file := filepath.Join(t.TempDir(), "disk.raw")
-		h.Steps(hubtest.Step(hubtest.Words("restore disk "+point+" 1 "+file), 0, "compared with what was served", "comparing"))
+		h.Steps(hubtest.Step(hubtest.Words("restore disk "+point+" 1 "+file), 0, "compared with the restore point", "comparing"))
 		hubtest.SameDisk(t, sources[1], file, "raw")
 		if i == 0 {
 			holdsNothing(h, sources, key)

@@ -1,0 +1,54 @@
+package backup
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/progress"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+func watchCommand(a *command.App) *cobra.Command {
+	var r rpc.WatchRequest
+	c := &cobra.Command{
+		Use:   "watch [BACKUP]",
+		Short: "Show the progress of backups",
+		Long: `Watch a backup until it has ended. The exit code is 0 if it is completed, else 1. Without BACKUP, watch all backups, or those of
+one VM, until interrupted.
+
+Interrupting the command does not stop the backup. If the agent restarts, the command reconnects. With --output json, every event
+is one line of JSON.`,
+		Args: command.MaybeOneArg, ValidArgsFunction: a.CompleteFirst(command.ActiveBackups),
+		PreRunE: func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				r.BackupID = args[0]
+			}
+			if r.BackupID != "" && (r.VMName != "" || r.Prunes) {
+				return errors.New("backup watch: want BACKUP, or --vm and --prunes, not both")
+			}
+			return nil
+		},
+		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
+			b, err := follow(ctx, a, c, r, watchView(a))
+			if err != nil {
+				return err
+			}
+			return outcome(b)
+		}),
+	}
+	c.Flags().StringVar(&r.VMName, "vm", "", "only the backups of the VM with this `NAME`")
+	c.Flags().BoolVar(&r.Prunes, "prunes", false, "also show daily prunes that are held because they would remove too much at once")
+	a.CompleteFlag(c, "vm", command.VMNames)
+	return c
+}
+
+// watchView is the view of a command that only watches.
+func watchView(a *command.App) progress.View {
+	if a.Output == command.JSON {
+		return progress.NewJSONLines(a.Stdout, a.Stderr)
+	}
+	return progress.New(a.Stderr, a.ProgressEvery)
+}

@@ -1,0 +1,283 @@
+package report
+
+import (
+	"bytes"
+	"cmp"
+	"embed"
+	"fmt"
+	"html/template"
+	"slices"
+	"time"
+
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+//go:embed page.css page.html page.js
+var pageFiles embed.FS
+
+func pageFile(name string) string {
+	data, err := pageFiles.ReadFile(name)
+	if err != nil {
+		panic(err) // it is not embedded
+	}
+	return string(data)
+}
+
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
+	"size":     func(n uint64) string { return human.Size(n) },
+	"capacity": func(n int64) string { return human.Size(n) },
+	"time":     human.Time,
+	"count":    human.Count,
+	"iso":      func(t time.Time) string { return t.Format(time.RFC3339) },
+	"next":     func(i int) int { return i + 1 },
+}).Parse(pageFile("page.html")))
+
+func (p *page) write(w *bytes.Buffer) error { return pageTemplate.Execute(w, p) }
+
+// staleAfter is the age of the newest restore point from which a VM needs attention.
+const staleAfter = 48 * time.Hour
+
+// A page is the data of the template.
+type page struct {
+	Host, Version, Agent string
+	At, From             time.Time
+	Zone                 string
+	Days                 []day
+	Tiles                []tile
+	Attention            []attention
+	Rows                 []*gridRow
+	Failures             []failure
+	Repositories         []repositoryTotal
+	Bus                  bool
+	Style                template.CSS
+	Script               template.JS
+	Data                 [][][]any // for each row, the days with backups: the day, then its backups
+}
+
+// A day is a column of the grid.
+type day struct {
+	Number   string // of the month
+	Label    string // in words
+	Month    string // on the first day of a month
+	Weekend  bool
+	Received uint64
+	Bar      int // height, in percent of the largest
+	Failed   int
+}
+
+// A tile is one number at the top.
+type tile struct{ Title, Value, Note, Mood string }
+
+// attention is a VM that needs attention, and why.
+type attention struct {
+	VM, Why, Hint, Mood string
+	Row                 int
+}
+
+// A failure is a failed backup.
+type failure struct {
+	Anchor, ID, VM, Type, Repository string
+	At                               time.Time
+	Reason, Message, Hint            string
+	Journal                          []string
+}
+
+// A repositoryTotal is a repository and its totals of these days.
+type repositoryTotal struct {
+	rpc.Repository
+	Used                int // percent
+	Points, Full, Other int // restore points
+	Received            uint64
+}
+
+func (e *estate) page() *page {
+	e.clean()
+	zone, _ := e.at.Zone()
+	p := &page{
+		Host: human.Safe(e.host), Version: e.version, Agent: human.Safe(e.status.Version), At: e.at, From: e.from, Zone: zone, Bus: e.status.BusConnected,
+		Style: template.CSS(pageFile("page.css")), Script: template.JS(pageFile("page.js")),
+	}
+	p.Days = e.columns()
+	p.Failures = e.failures()
+	p.Rows, p.Data = e.grid(p.Failures)
+	p.Repositories = e.totals()
+	p.Attention = e.attention(p.Rows)
+	p.Tiles = e.tiles(p)
+	return p
+}
+
+// clean makes every text safe to read: characters that reverse the text or are invisible become escapes. The template escapes HTML.
+func (e *estate) clean() {
+	for i := range e.vms {
+		e.vms[i].VMName = human.Safe(e.vms[i].VMName)
+	}
+	for i := range e.repositories {
+		r := &e.repositories[i]
+		r.RepositoryID, r.Path, r.Error = human.Safe(r.RepositoryID), human.Safe(r.Path), human.Safe(r.Error)
+		r.EncryptionKey = human.Safe(r.EncryptionKey)
+	}
+	for i := range e.backups {
+		b := &e.backups[i]
+		b.VMName, b.RepositoryID = human.Safe(b.VMName), human.Safe(b.RepositoryID)
+		if f := b.Failure; f != nil {
+			b.Failure = &rpc.Failure{Reason: f.Reason, Message: human.Safe(f.Message), Hint: human.Safe(f.Hint), Unit: f.Unit}
+			for _, line := range f.Journal {
+				b.Failure.Journal = append(b.Failure.Journal, human.Safe(line))
+			}
+		}
+	}
+	last := map[string]rpc.Backup{}
+	for vm, b := range e.last {
+		last[human.Safe(vm)] = b
+	}
+	e.last = last
+}
+
+// Width is the minimum width of the grid, in CSS pixels.
+func (p *page) Width() int { return 210 + 22*len(p.Days) + 4*100 }
+
+// dayOf is the number of the day of a time, from 0; negative before the first day.
+func (e *estate) dayOf(t time.Time) int {
+	y, m, d := t.In(e.at.Location()).Date()
+	fy, fm, fd := e.from.Date()
+	// In UTC every day has 24 hours.
+	return int(time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Sub(time.Date(fy, fm, fd, 0, 0, 0, 0, time.UTC)).Hours()) / 24
+}
+
+func (e *estate) columns() []day {
+	list := make([]day, e.days)
+	for i := range list {
+		t := e.from.AddDate(0, 0, i)
+		list[i] = day{Number: fmt.Sprint(t.Day()), Label: t.Format("Monday, 2 January 2006"), Weekend: t.Weekday() == time.Saturday || t.Weekday() == time.Sunday}
+		if i == 0 || t.Day() == 1 {
+			list[i].Month = t.Format("Jan")
+		}
+	}
+	most := uint64(1)
+	for _, b := range e.backups {
+		i := e.dayOf(b.CreatedAt)
+		if i < 0 || i >= len(list) {
+			continue
+		}
+		switch b.State {
+		case rpc.Completed:
+			list[i].Received += b.BytesTransferred
+			most = max(most, list[i].Received)
+		case rpc.Failed:
+			list[i].Failed++
+		}
+	}
+	for i := range list {
+		list[i].Bar = int((list[i].Received*100 + most - 1) / most)
+	}
+	return list
+}
+
+// failures lists the failed backups, the newest first.
+func (e *estate) failures() (list []failure) {
+	for _, b := range slices.Backward(e.backups) {
+		if b.State != rpc.Failed {
+			continue
+		}
+		f := failure{
+			Anchor: fmt.Sprint("failure-", len(list)+1), ID: b.BackupID, VM: b.VMName, Type: string(b.BackupType), Repository: b.RepositoryID,
+			At: b.CreatedAt, Reason: "unknown", Message: "the record has no details",
+		}
+		if b.Failure != nil {
+			f.Reason, f.Message, f.Hint, f.Journal = string(b.Failure.Reason), b.Failure.Message, b.Failure.Hint, b.Failure.Journal
+		}
+		list = append(list, f)
+	}
+	return list
+}
+
+func (e *estate) totals() []repositoryTotal {
+	list := make([]repositoryTotal, len(e.repositories))
+	for i, r := range e.repositories {
+		t := &list[i]
+		t.Repository = r
+		if r.TotalBytes > 0 {
+			t.Used = int(100 - float64(min(r.FreeBytes, r.TotalBytes))/float64(r.TotalBytes)*100)
+		}
+		for _, b := range e.backups {
+			if b.RepositoryID != r.RepositoryID || b.State != rpc.Completed {
+				continue
+			}
+			t.Points++
+			t.Received += b.BytesTransferred
+			if b.BackupType == rpc.Full {
+				t.Full++
+			} else {
+				t.Other++
+			}
+		}
+	}
+	return list
+}
+
+// attention lists the VMs on record whose last backup failed, or whose newest restore point is old, damaged or missing. The worst
+// is first.
+func (e *estate) attention(rows []*gridRow) (list []attention) {
+	seen := map[string]bool{}
+	for i, r := range rows {
+		if r.Mood == "" || seen[r.VM] || !r.OnRecord {
+			continue
+		}
+		seen[r.VM] = true
+		list = append(list, attention{VM: r.VM, Why: r.Why, Hint: r.hint, Mood: r.Mood, Row: i + 1})
+	}
+	slices.SortStableFunc(list, func(a, b attention) int {
+		return cmp.Compare(rows[b.Row-1].age, rows[a.Row-1].age)
+	})
+	return list
+}
+
+func (e *estate) tiles(p *page) []tile {
+	var points, damaged, failed, cancelled, active, lastDay int
+	var received uint64
+	for _, b := range e.backups {
+		switch {
+		case b.State == rpc.Completed:
+			points++
+			received += b.BytesTransferred
+			if b.Damaged() {
+				damaged++
+			}
+			if !b.FutureDated && e.at.Sub(b.CreatedAt) < 24*time.Hour {
+				lastDay++
+			}
+		case b.State == rpc.Failed:
+			failed++
+		case b.State == rpc.Cancelled:
+			cancelled++
+		case !b.State.Ended():
+			active++
+		}
+	}
+	fresh := 0
+	for _, vm := range e.vms {
+		if b, ok := e.last[vm.VMName]; ok && e.at.Sub(b.CreatedAt) < staleAfter {
+			fresh++
+		}
+	}
+	return []tile{
+		{"VMs with a recent restore point", fmt.Sprintf("%d of %d", fresh, len(e.vms)), "not older than two days, and not damaged", mood(fresh < len(e.vms), "warn", len(e.vms) > 0)},
+		{"Need attention", fmt.Sprint(len(p.Attention)), "VMs whose newest restore point is old, damaged or missing, or whose last backup failed", mood(len(p.Attention) > 0, "bad", len(e.vms) > 0)},
+		{"Restore points", fmt.Sprint(points), fmt.Sprintf("%d in the last 24 hours, %d damaged", lastDay, damaged), mood(damaged > 0, "bad", false)},
+		{"Failed", fmt.Sprint(failed), fmt.Sprintf("and %d cancelled", cancelled), mood(failed > 0, "bad", points > 0)},
+		{"Received", human.Size(received), "over the network, for these restore points", ""},
+		{"Running now", fmt.Sprint(active), "including the queue", ""},
+	}
+}
+
+// mood is the word if something is wrong, "good" if it could be wrong and is not, else "".
+func mood(wrong bool, word string, could bool) string {
+	switch {
+	case wrong:
+		return word
+	case could:
+		return "good"
+	}
+	return ""
+}
