@@ -42,8 +42,8 @@ test: deps ## every test, on real parts, with the race detector
 	$(GO) vet ./...
 	$(GO) test -race -timeout 40m ./...
 
-# MATRIX=cover kills once at each point, of whichever operation comes to it first; points at each of every operation; all at every
-# time that it is reached. SEED repeats the random part.
+# MATRIX=cover kills once at each point, in the first operation that reaches it; points: at each point of each operation; all: each time
+# that a point is reached. SEED repeats the random part.
 MATRIX ?= points
 KILLS  ?= 2000
 SEED   ?= 0
@@ -51,28 +51,28 @@ crash-matrix: deps ## kill the daemon at every point of every operation, and at 
 	cd cmd/sendense-agent/crashtest && $(GO) vet -tags failpoints ../../../... && \
 	$(GO) test -count=1 -timeout 3h -parallel 3 -skip 'Fault|Upgrade' -matrix $(MATRIX) -kills $(KILLS) -seed $(SEED)
 
-fault-matrix: deps ## break what is around the daemon, one thing at a time, and look at what is left
+fault-matrix: deps ## break one thing around the daemon at a time, and check what is left
 	cd cmd/sendense-agent/crashtest && $(GO) test -count=1 -timeout 1h -parallel 4 -run 'Fault|Upgrade' -all-faults
 
-# LOTS losses by lot after each operation; STARTS=1 starts a daemon on every kind of state, n on one of n.
+# LOTS random losses after each operation; STARTS=1 starts a daemon on every kind of state, STARTS=n on one of n.
 LOTS   ?= 6
 STARTS ?= 1
-power-matrix: deps ## take the power away at every moment of every operation, and look at what a disk may keep
+power-matrix: deps ## lose power at every moment of every operation, and check what a disk may keep
 	cd cmd/sendense-agent/crashtest && $(GO) vet ./... && \
 	$(GO) test -count=1 -timeout 3h -parallel 3 -run 'TestPower' -power all -lots $(LOTS) -starts $(STARTS) -seed $(SEED)
 
 # One run of everything takes about half an hour on an idle machine. BENCH narrows it: BENCH='-only start -rounds 3'.
 BENCH ?=
-bench: bench-programs ## measure the agent beside what could be picked in its place, and write docs/benchmarks.md
+bench: bench-programs ## compare the agent with its alternatives, and write docs/benchmarks.md
 	@.ci/deps bench
 	bin/bench -out docs/benchmarks.md $(BENCH)
 
-bench-check: bench-programs ## hold the ratios that a busy machine does not change to their limits
+bench-check: bench-programs ## check the ratios that do not depend on the load of the machine against their limits
 	@.ci/deps bench
 	bin/bench -check -rounds 9 -mib 64
 
 SOAK ?= 10m
-soak: bench-programs ## start, finish and cancel backups for SOAK, and look that nothing grows
+soak: bench-programs ## start, finish and cancel backups for SOAK, and check that nothing grows
 	bin/bench -soak $(SOAK)
 
 .PHONY: bench bench-check soak bench-programs
@@ -99,7 +99,7 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date 
 package: deps man completions ## .deb and .rpm for amd64 and arm64, in dist
 	packaging/build "$(GO)" $(NFPM) '$(VERSION)'
 
-package-test: package ## lint the packages, build them twice, and live with them on a plain distribution
+package-test: package ## lint the packages, build them twice, and install, use, upgrade and remove them on a plain distribution
 	CGO_ENABLED=0 $(GO) build -o bin/ ./agent/sna/snatest/snasim ./units/systemdtest/testbed
 	@.ci/deps packages
 	@packaging/test/artifacts "$(GO)" '$(VERSION)'
@@ -108,5 +108,5 @@ package-test: package ## lint the packages, build them twice, and live with them
 deps: ## install what is missing
 	@.ci/deps
 
-clean:
-	rm -rf bin dist
+clean: ## remove what was built, also the programs that tests keep in the user's cache
+	rm -rf bin dist "$${XDG_CACHE_HOME:-$$HOME/.cache}/sendense-agent/test-programs"

@@ -23,7 +23,7 @@ func (g *guest) stat(ctx context.Context, path string) (rpc.FileEntry, error) {
 	}
 	list := parseStats(out)
 	if len(list) != 1 {
-		return rpc.FileEntry{}, fmt.Errorf("%s cannot be looked at", path)
+		return rpc.FileEntry{}, fmt.Errorf("%s cannot be read", path)
 	}
 	return list[0], nil
 }
@@ -82,7 +82,7 @@ func (g *guest) lstat(ctx context.Context, dir string, names []string) ([]rpc.Fi
 	}
 	list := parseStats(out)
 	if len(list) != len(names) {
-		return nil, fmt.Errorf("%s: %d of %d entries can be looked at", dir, len(list), len(names))
+		return nil, fmt.Errorf("%s: %d of %d entries can be read", dir, len(list), len(names))
 	}
 	for i := range list {
 		list[i].Name = []byte(names[i])
