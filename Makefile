@@ -38,6 +38,8 @@ demo-page: build ## docs/demo.md, from what make demo prints
 	$(MAKE) --no-print-directory demo >bin/demo.out
 	packaging/demo/document <bin/demo.out >docs/demo.md
 
+# A program with the race detector waits a second at its exit unless it is told otherwise.
+test: export GORACE ?= atexit_sleep_ms=10
 test: deps ## every test, on real parts, with the race detector
 	$(GO) vet ./...
 	$(GO) test -race -timeout 40m ./...
