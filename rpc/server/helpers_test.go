@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// row is a row of a test's table; its parameters come as they are.
+// row is a row of a test's table; its parameters are passed unchanged.
 func row(name string, a access, handle func(context.Context, json.RawMessage) (any, error)) method {
 	m := raw[rpc.None](name, a, "of a test", handle)
 	m.handle = func(ctx context.Context, _ *exchange, params json.RawMessage) (any, error) {
@@ -75,7 +75,7 @@ func serve(t testing.TB, opt Options, table []method) string {
 	return socket
 }
 
-// serveUntil serves the table until stop is called, which returns what Serve did.
+// serveUntil serves the table until stop is called. Stop returns the result of Serve.
 func serveUntil(t testing.TB, opt Options, table []method) (socket string, stop func() error) {
 	t.Helper()
 	if opt.Logger == nil {
@@ -119,7 +119,7 @@ func dial(t testing.TB, socket string) *net.UnixConn {
 	return nc.(*net.UnixConn)
 }
 
-// converse sends the input, finishes sending, and returns everything that comes back.
+// converse sends the input, finishes sending, and returns all answers.
 func converse(t testing.TB, socket, input string) string {
 	t.Helper()
 	nc := dial(t, socket)

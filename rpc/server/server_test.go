@@ -21,7 +21,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// gate is a method that says when it has begun and ends when it is let.
+// gate is a method that says when it has begun, and ends when the test lets it.
 type gateMethod struct {
 	begun chan context.Context
 	let   chan struct{}
@@ -250,7 +250,7 @@ func TestBatchIsBounded(t *testing.T) {
 	}
 }
 
-// People talk to the socket with these two; what they get has to be as good as what our client gets.
+// People use the socket with these two programs. They must get the same answers as our client.
 func TestSocatAndNetcat(t *testing.T) {
 	socket := serve(t, Options{}, append(specTable(), row("slow", read, func(context.Context, json.RawMessage) (any, error) {
 		time.Sleep(200 * time.Millisecond)

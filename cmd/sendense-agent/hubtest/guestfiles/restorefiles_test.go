@@ -227,9 +227,9 @@ func looksAtOddities(h *hubtest.Hub, r rpc.Restore) {
 		h.Errorf("a name that is no text: %q", got)
 	}
 	for _, refused := range [][3]string{
-		{"", "/", "say --volume"},
+		{"", "/", "choose one with --volume"},
 		{"", "/nosuch", "no such file"},
-		{"p9", "/", `no volume "p9"`},
+		{"p9", "/", `volume "p9": not on the disk`},
 		{"p1", "/nosuch", "no such file on p1 (ntfs)\n"},
 		{"p2", "/odd/null", "neither a file nor a directory"},
 		{"p2", "/odd/one", "Too many levels"},
