@@ -38,12 +38,14 @@ demo-page: build ## docs/demo.md, from what make demo prints
 	$(MAKE) --no-print-directory demo >bin/demo.out
 	packaging/demo/document <bin/demo.out >docs/demo.md
 
+# A program with the race detector waits a second at its exit unless it is told otherwise.
+test: export GORACE ?= atexit_sleep_ms=10
 test: deps ## every test, on real parts, with the race detector
 	$(GO) vet ./...
 	$(GO) test -race -timeout 40m ./...
 
-# MATRIX=cover kills once at each point, of whichever operation comes to it first; points at each of every operation; all at every
-# time that it is reached. SEED repeats the random part.
+# MATRIX=cover kills once at each point, in the first operation that reaches it; points: at each point of each operation; all: each time
+# that a point is reached. SEED repeats the random part.
 MATRIX ?= points
 KILLS  ?= 2000
 SEED   ?= 0
@@ -51,13 +53,13 @@ crash-matrix: deps ## kill the daemon at every point of every operation, and at 
 	cd cmd/sendense-agent/crashtest && $(GO) vet -tags failpoints ../../../... && \
 	$(GO) test -count=1 -timeout 3h -parallel 3 -skip 'Fault|Upgrade' -matrix $(MATRIX) -kills $(KILLS) -seed $(SEED)
 
-fault-matrix: deps ## break what is around the daemon, one thing at a time, and check what is left
+fault-matrix: deps ## break one thing around the daemon at a time, and check what is left
 	cd cmd/sendense-agent/crashtest && $(GO) test -count=1 -timeout 1h -parallel 4 -run 'Fault|Upgrade' -all-faults
 
-# LOTS losses by lot after each operation; STARTS=1 starts a daemon on every kind of state, n on one of n.
+# LOTS random losses after each operation; STARTS=1 starts a daemon on every kind of state, STARTS=n on one of n.
 LOTS   ?= 6
 STARTS ?= 1
-power-matrix: deps ## take the power away at every moment of every operation, and check what a disk may keep
+power-matrix: deps ## lose power at every moment of every operation, and check what a disk may keep
 	cd cmd/sendense-agent/crashtest && $(GO) vet ./... && \
 	$(GO) test -count=1 -timeout 3h -parallel 3 -run 'TestPower' -power all -lots $(LOTS) -starts $(STARTS) -seed $(SEED)
 
@@ -67,7 +69,7 @@ bench: bench-programs ## compare the agent with its alternatives, and write docs
 	@.ci/deps bench
 	bin/bench -out docs/benchmarks.md $(BENCH)
 
-bench-check: bench-programs ## compare the ratios that hold on a busy machine with their limits
+bench-check: bench-programs ## check the ratios that do not depend on the load of the machine against their limits
 	@.ci/deps bench
 	bin/bench -check -rounds 9 -mib 64
 
@@ -108,5 +110,5 @@ package-test: package ## lint the packages, build them twice, and install, use, 
 deps: ## install what is missing
 	@.ci/deps
 
-clean:
-	rm -rf bin dist
+clean: ## remove what was built, also the programs that tests keep in the user's cache
+	rm -rf bin dist "$${XDG_CACHE_HOME:-$$HOME/.cache}/sendense-agent/test-programs"

@@ -45,7 +45,7 @@ func TestCredentialIsNotTold(t *testing.T) {
 	if content, err := os.ReadFile(pair.CredentialPath(s.Name, "key")); err != nil || string(content) != secret {
 		t.Errorf("the copy: %q, %v", content, err)
 	}
-	if err := m.Remove(t.Context(), s.Name); err != nil {
+	if err := m.Remove(within(t), s.Name); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(pair.CredentialPath(s.Name, "key")); !os.IsNotExist(err) {
@@ -58,7 +58,7 @@ func TestCredentialMissing(t *testing.T) {
 	m := open(t)
 	s := shell(t, m, sleeper)
 	s.Credentials = []pair.Credential{{ID: "key", Source: "/nonexistent/key"}}
-	if _, err := m.Start(t.Context(), s); err == nil || !strings.Contains(err.Error(), "exit status 243") {
+	if _, err := m.Start(within(t), s); err == nil || !strings.Contains(err.Error(), "exit status 243") {
 		t.Errorf("%v", err)
 	}
 }

@@ -83,7 +83,7 @@ func TestGuest(t *testing.T) {
 			t.Errorf("%s: succeeded: %v\n%s", what, succeeded, output)
 		}
 	}
-	if err := m.Remove(t.Context(), s.Name); err != nil {
+	if err := m.Remove(within(t), s.Name); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Lstat(listen); !os.IsNotExist(err) {

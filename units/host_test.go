@@ -13,7 +13,7 @@ import (
 // The Manager reports about the host what systemctl reports.
 func TestHost(t *testing.T) {
 	m := open(t)
-	version, err := m.Version(t.Context())
+	version, err := m.Version(within(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,11 +25,11 @@ func TestHost(t *testing.T) {
 		"dbus.socket":    {"loaded", "active", "running"},
 		"nobody.service": {"not-found", "inactive", "dead"},
 	} {
-		if got, err := m.State(t.Context(), unit); err != nil || got != want {
+		if got, err := m.State(within(t), unit); err != nil || got != want {
 			t.Errorf("%s: %+v, %v, want %+v", unit, got, err, want)
 		}
 	}
-	if _, err := m.State(t.Context(), "no unit"); err == nil {
+	if _, err := m.State(within(t), "no unit"); err == nil {
 		t.Error("a name that no unit can have is answered")
 	}
 }
@@ -47,14 +47,14 @@ func TestCredentials(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	t.Cleanup(func() { _ = exec.Command("systemctl", "stop", unit).Run() })
-	got, err := m.Credentials(t.Context(), unit)
+	got, err := m.Credentials(within(t), unit)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(map[string]string{"one": secret, "two": ""}, got); diff != "" {
 		t.Error(diff)
 	}
-	if got, err := m.Credentials(t.Context(), "dbus.service"); err != nil || len(got) > 0 {
+	if got, err := m.Credentials(within(t), "dbus.service"); err != nil || len(got) > 0 {
 		t.Errorf("a service without: %v, %v", got, err)
 	}
 }

@@ -98,7 +98,7 @@ func TestNoSecondLife(t *testing.T) {
 					}
 					time.Sleep(20 * time.Millisecond)
 				}
-				u, err := m.Get(t.Context(), s.Name)
+				u, err := m.Get(within(t), s.Name)
 				if err != nil || u.Running() || u.InvocationID != started.InvocationID || u.Result != ended.Result {
 					t.Errorf("after its end %+v, and now %+v, %v", ended, u, err)
 				}
@@ -138,7 +138,7 @@ func TestNoSecondLifeWhileStopping(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}()
-	if err := m.Remove(t.Context(), s.Name); err != nil {
+	if err := m.Remove(within(t), s.Name); err != nil {
 		t.Error(err)
 	}
 	close(stop)
@@ -164,19 +164,19 @@ func TestTerminateWaits(t *testing.T) {
 		_, err := os.Stat(ready)
 		return err == nil
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(within(t), 50*time.Millisecond)
 	defer cancel()
 	if _, err := m.Terminate(ctx, s.Name); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("terminated before its end: %v", err)
 	}
-	if u, err := m.Get(t.Context(), s.Name); err != nil || !u.Running() {
+	if u, err := m.Get(within(t), s.Name); err != nil || !u.Running() {
 		t.Errorf("%+v, %v", u, err)
 	}
 	if err := os.WriteFile(leave, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // again, and after the end
-		if u, err := m.Terminate(t.Context(), s.Name); err != nil || !u.Clean() {
+		if u, err := m.Terminate(within(t), s.Name); err != nil || !u.Clean() {
 			t.Errorf("terminated: %+v, %v", u, err)
 		}
 	}
@@ -184,7 +184,7 @@ func TestTerminateWaits(t *testing.T) {
 
 func TestTerminateNotFound(t *testing.T) {
 	m := open(t)
-	if _, err := m.Terminate(t.Context(), "test-nothing"); !errors.Is(err, ErrNotFound) {
+	if _, err := m.Terminate(within(t), "test-nothing"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("error %v, want %v", err, ErrNotFound)
 	}
 }
@@ -196,11 +196,11 @@ func TestStopTimeout(t *testing.T) {
 	s.StopTimeout = 300 * time.Millisecond
 	awaitTrap(t, mustStart(t, m, s).MainPID, syscall.SIGTERM)
 	run(t, "systemctl", "stop", s.Name+pair.SocketSuffix)
-	u, err := m.Get(t.Context(), s.Name)
+	u, err := m.Get(within(t), s.Name)
 	if err != nil || u.Result != "timeout" || u.ExecMainCode != 2 || u.ExecMainStatus != 9 || u.Clean() {
 		t.Errorf("killed by the stop: %+v, %v", u, err)
 	}
-	if err := m.Remove(t.Context(), s.Name); err != nil {
+	if err := m.Remove(within(t), s.Name); err != nil {
 		t.Error(err)
 	}
 	assertGone(t, m, s.Name)
@@ -211,7 +211,7 @@ func TestRemoveTwice(t *testing.T) {
 	s := shell(t, m, "sleep 1000")
 	mustStart(t, m, s)
 	for range 3 {
-		if err := m.Remove(t.Context(), s.Name); err != nil {
+		if err := m.Remove(within(t), s.Name); err != nil {
 			t.Error(err)
 		}
 		assertGone(t, m, s.Name)
@@ -226,12 +226,12 @@ func TestHalves(t *testing.T) {
 		"--socket-property=ListenStream="+freeAddress(t), "/bin/true")
 	lone := newName(t, m)
 	run(t, "systemd-run", "--quiet", "--unit="+lone+pair.ServiceSuffix, "sleep", "1000")
-	list, err := m.List(t.Context(), "test-TestHalves-")
+	list, err := m.List(within(t), "test-TestHalves-")
 	if err != nil || len(list) != 2 {
 		t.Fatalf("listed %+v, %v", list, err)
 	}
 	for _, name := range []string{name, lone} {
-		if err := m.Remove(t.Context(), name); err != nil {
+		if err := m.Remove(within(t), name); err != nil {
 			t.Error(err)
 		}
 		assertGone(t, m, name)
@@ -264,10 +264,10 @@ func TestManyReadsAtOnce(t *testing.T) {
 	for i := range 400 {
 		group.Go(func() error {
 			if i%2 == 0 {
-				_, err := m.List(t.Context(), s.Name)
+				_, err := m.List(within(t), s.Name)
 				return err
 			}
-			_, err := m.Get(t.Context(), s.Name)
+			_, err := m.Get(within(t), s.Name)
 			return err
 		})
 	}

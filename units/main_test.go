@@ -53,6 +53,13 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// within bounds a call. A call that hangs fails, and so the test says where.
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // newName returns a new pair name for this test, and removes the pair at the end.
 func newName(t testing.TB, m *Manager) string {
 	t.Helper()
@@ -106,9 +113,7 @@ func exits(status int) string {
 
 func mustStart(t testing.TB, m *Manager, s pair.Spec) Unit {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	u, err := m.Start(ctx, s)
+	u, err := m.Start(within(t), s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,9 +123,7 @@ func mustStart(t testing.TB, m *Manager, s pair.Spec) Unit {
 // mustAwait waits for a state of a pair; what names it, should it never come.
 func mustAwait(t testing.TB, m *Manager, name, what string, done func(Unit) bool) Unit {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	u, err := m.await(ctx, name, done)
+	u, err := m.await(within(t), name, done)
 	if err != nil {
 		t.Fatalf("%s: waiting until it has %s: %v; it is %+v", name, what, err, u)
 	}
@@ -157,7 +160,9 @@ func qemuNBD(t testing.TB, m *Manager, image string) pair.Spec {
 
 func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
+	ctx, cancel := context.WithTimeout(context.Background(), patience) // it may run in a cleanup
+	defer cancel()
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}

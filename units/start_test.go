@@ -24,7 +24,7 @@ func TestStartServes(t *testing.T) {
 	image := newImage(t, "64M")
 	s := qemuNBD(t, m, image)
 	started := mustStart(t, m, s)
-	u, err := m.Get(t.Context(), s.Name)
+	u, err := m.Get(within(t), s.Name)
 	if err != nil || started.Name != s.Name || started.InvocationID != u.InvocationID || started.MainPID != u.MainPID {
 		t.Errorf("started %+v, read %+v, %v", started, u, err)
 	}
@@ -40,7 +40,7 @@ func TestStartServes(t *testing.T) {
 	}
 	run(t, "qemu-io", "-f", "raw", "-c", "write -P 7 0 8M", "nbd://"+s.ListenAddress+"/disk0")
 
-	u, err = m.Terminate(t.Context(), s.Name)
+	u, err = m.Terminate(within(t), s.Name)
 	if err != nil || !u.Clean() || u.Running() {
 		t.Errorf("terminated: %+v, %v", u, err)
 	}
@@ -150,7 +150,7 @@ func TestStartFailures(t *testing.T) {
 			t.Parallel()
 			s := shell(t, m, "sleep 1000")
 			test.change(&s)
-			_, err := m.Start(t.Context(), s)
+			_, err := m.Start(within(t), s)
 			var e *StartError
 			if !errors.As(err, &e) || !test.check(e) || e.Cleanup != nil {
 				t.Errorf("error %v: %+v", err, e)
@@ -166,7 +166,7 @@ func assertGone(t testing.TB, m *Manager, name string) {
 	if out := run(t, "systemctl", "list-units", "--all", "--no-legend", name+".*"); strings.TrimSpace(out) != "" {
 		t.Errorf("still loaded: %s", out)
 	}
-	if _, err := m.Get(t.Context(), name); !errors.Is(err, ErrNotFound) {
+	if _, err := m.Get(within(t), name); !errors.Is(err, ErrNotFound) {
 		t.Errorf("get: %v, want %v", err, ErrNotFound)
 	}
 }
@@ -180,7 +180,7 @@ func TestStartAddressInUse(t *testing.T) {
 	defer busy.Close()
 	s := shell(t, m, "sleep 1000")
 	s.ListenAddress = busy.Addr().String()
-	_, err = m.Start(t.Context(), s)
+	_, err = m.Start(within(t), s)
 	if !errors.Is(err, ErrAddressInUse) || !strings.Contains(err.Error(), s.ListenAddress) {
 		t.Errorf("error %v, want %v of %s", err, ErrAddressInUse, s.ListenAddress)
 	}
@@ -192,10 +192,10 @@ func TestStartExists(t *testing.T) {
 	s := shell(t, m, "sleep 1000")
 	first := mustStart(t, m, s)
 	s.ListenAddress = freeAddress(t)
-	if _, err := m.Start(t.Context(), s); !errors.Is(err, ErrExists) {
+	if _, err := m.Start(within(t), s); !errors.Is(err, ErrExists) {
 		t.Errorf("error %v, want %v", err, ErrExists)
 	}
-	u, err := m.Get(t.Context(), s.Name)
+	u, err := m.Get(within(t), s.Name)
 	if err != nil || u.InvocationID != first.InvocationID || !u.Running() {
 		t.Errorf("the first was not left alone: %+v, %v", u, err)
 	}
@@ -207,7 +207,7 @@ func TestStartCancelled(t *testing.T) {
 		t.Run(after.String(), func(t *testing.T) {
 			s := shell(t, m, "")
 			s.Argv = []string{"/bin/sh", "-c", "trap '' TERM; sleep 1000"}
-			ctx, cancel := context.WithTimeout(t.Context(), after)
+			ctx, cancel := context.WithTimeout(within(t), after)
 			defer cancel()
 			if _, err := m.Start(ctx, s); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("error %v, want %v", err, context.DeadlineExceeded)
@@ -226,7 +226,7 @@ func TestStartMany(t *testing.T) {
 		specs[i] = shell(t, m, "sleep 1000")
 		specs[i].ListenAddress = fmt.Sprintf("127.0.0.1:%d", 10100+i)
 		go func() {
-			_, err := m.Start(t.Context(), specs[i])
+			_, err := m.Start(within(t), specs[i])
 			errs <- err
 		}()
 	}
@@ -235,12 +235,12 @@ func TestStartMany(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	list, err := m.List(t.Context(), "test-TestStartMany-")
+	list, err := m.List(within(t), "test-TestStartMany-")
 	if err != nil || len(list) != n {
 		t.Errorf("listed %d of %d, %v", len(list), n, err)
 	}
 	for _, s := range specs {
-		go func() { errs <- m.Remove(t.Context(), s.Name) }()
+		go func() { errs <- m.Remove(within(t), s.Name) }()
 	}
 	for range specs {
 		if err := <-errs; err != nil {
@@ -259,11 +259,11 @@ func TestListBrief(t *testing.T) {
 	for _, s := range []pair.Spec{ended, failed} {
 		mustAwait(t, m, s.Name, "ended", Unit.Ended)
 	}
-	whole, err := m.List(t.Context(), "test-TestListBrief-")
+	whole, err := m.List(within(t), "test-TestListBrief-")
 	if err != nil || len(whole) != 3 {
 		t.Fatalf("%d listed, %v", len(whole), err)
 	}
-	brief, err := m.ListBrief(t.Context(), "test-TestListBrief-")
+	brief, err := m.ListBrief(within(t), "test-TestListBrief-")
 	if err != nil || len(brief) != 3 {
 		t.Fatalf("%d listed, %v", len(brief), err)
 	}
@@ -287,7 +287,7 @@ func TestLongestName(t *testing.T) {
 	s.Name = newName(t, m)
 	s.Name += strings.Repeat("x", pair.MaxNameLen-len(s.Name))
 	mustStart(t, m, s)
-	if err := m.Remove(t.Context(), s.Name); err != nil {
+	if err := m.Remove(within(t), s.Name); err != nil {
 		t.Error(err)
 	}
 }

@@ -65,19 +65,19 @@ func lifeAsUser(t *testing.T) {
 		HiddenDirs:    []string{repository},
 		WritableDirs:  []string{own},
 	}
-	events := m.Watch(t.Context(), s.Name)
+	events := m.Watch(within(t), s.Name)
 	mustStart(t, m, s)
 	run(t, "qemu-io", "-f", "raw", "-c", "write -P 7 0 1M", "nbd://"+s.ListenAddress+"/disk0")
-	if u, err := m.Terminate(t.Context(), s.Name); err != nil || !u.Clean() {
+	if u, err := m.Terminate(within(t), s.Name); err != nil || !u.Clean() {
 		t.Errorf("terminated: %+v, %v", u, err)
 	}
 	if e := nextOf(t, events, EventEnded); !e.Unit.Clean() {
 		t.Errorf("event %+v", e)
 	}
-	if list, err := m.List(t.Context(), "test-"); err != nil || len(list) != 1 {
+	if list, err := m.List(within(t), "test-"); err != nil || len(list) != 1 {
 		t.Errorf("listed %+v, %v", list, err)
 	}
-	if err := m.Remove(t.Context(), s.Name); err != nil {
+	if err := m.Remove(within(t), s.Name); err != nil {
 		t.Error(err)
 	}
 	nextOf(t, events, EventRemoved)

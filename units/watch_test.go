@@ -38,7 +38,7 @@ func nextOf(t testing.TB, events <-chan Event, kind EventKind) Event {
 
 func TestWatch(t *testing.T) {
 	m := open(t)
-	events := m.Watch(t.Context(), "test-TestWatch-")
+	events := m.Watch(within(t), "test-TestWatch-")
 	if e := next(t, events); e.Kind != EventResync {
 		t.Errorf("first event %+v", e)
 	}
@@ -61,7 +61,7 @@ func TestWatch(t *testing.T) {
 	if e.Kind != EventEnded || e.Name != s.Name || e.Unit.Result != "signal" || e.Unit.ExecMainStatus != 9 || e.Unit.InvocationID != u.InvocationID {
 		t.Errorf("event %+v", e)
 	}
-	if err := m.Remove(t.Context(), s.Name); err != nil {
+	if err := m.Remove(within(t), s.Name); err != nil {
 		t.Fatal(err)
 	}
 	if e := next(t, events); e.Kind != EventRemoved || e.Name != s.Name {
@@ -71,7 +71,7 @@ func TestWatch(t *testing.T) {
 	for e := nextOf(t, events, EventStarted); e.Unit.InvocationID != again.InvocationID; {
 		e = nextOf(t, events, EventStarted) // the first may come before systemd has set the InvocationID
 	}
-	if err := m.Remove(t.Context(), s.Name); err != nil {
+	if err := m.Remove(within(t), s.Name); err != nil {
 		t.Fatal(err)
 	}
 	nextOf(t, events, EventRemoved)
@@ -88,8 +88,8 @@ func TestCloseLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = m.Watch(t.Context(), "test-")
-	if _, err := m.List(t.Context(), "test-"); err != nil {
+	_ = m.Watch(within(t), "test-")
+	if _, err := m.List(within(t), "test-"); err != nil {
 		t.Error(err)
 	}
 	if err := m.Close(); err != nil {
@@ -100,20 +100,20 @@ func TestCloseLeavesNothing(t *testing.T) {
 
 func TestWatchEnds(t *testing.T) {
 	m := open(t)
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(within(t))
 	events := m.Watch(ctx, "test-")
 	cancel()
 	for range events {
 	}
-	events = m.Watch(t.Context(), "test-")
+	events = m.Watch(within(t), "test-")
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for range events {
 	}
-	for range m.Watch(t.Context(), "test-") {
+	for range m.Watch(within(t), "test-") {
 	}
-	if _, err := m.List(t.Context(), "test-"); err == nil {
+	if _, err := m.List(within(t), "test-"); err == nil {
 		t.Error("a closed manager lists")
 	}
 }
@@ -142,12 +142,12 @@ func TestReconnect(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := open(t)
 			s := shell(t, m, "exec sleep 1000")
-			events := m.Watch(t.Context(), s.Name)
+			events := m.Watch(within(t), s.Name)
 			next(t, events)
 			u := mustStart(t, m, s)
 			disturb()
 			nextOf(t, events, EventResync)
-			if got, err := m.Get(t.Context(), s.Name); err != nil || got.InvocationID != u.InvocationID || !got.Running() {
+			if got, err := m.Get(within(t), s.Name); err != nil || got.InvocationID != u.InvocationID || !got.Running() {
 				t.Errorf("read %+v, %v", got, err)
 			}
 			if err := syscall.Kill(u.MainPID, syscall.SIGKILL); err != nil {

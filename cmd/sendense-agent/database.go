@@ -21,11 +21,11 @@ func databasePath(cfg *config.Config) string {
 	return filepath.Join(cfg.Agent.StateDirectory, "agent.db")
 }
 
-// openDatabase opens the database. One that is damaged is set aside, and the catalog is made again from the manifests; one
-// that is not there is made the same way, which on a new machine gives an empty one.
+// openDatabase opens the database. A damaged one is set aside, and the catalog is rebuilt from the manifests. A missing one is made the
+// same way, which gives an empty one on a new machine.
 func openDatabase(cfg *config.Config, log *slog.Logger) (*store.Store, error) {
 	path := databasePath(cfg)
-	opened := takeTime("opening the database") // one that has to be mended is read from beginning to end, however large
+	opened := takeTime("opening the database") // a repair reads all of it, however large it is
 	db, err := openWhole(path, cfg.SNA.Cooldown.Std())
 	opened()
 	logRecovery(log, path, db)
@@ -34,13 +34,13 @@ func openDatabase(cfg *config.Config, log *slog.Logger) (*store.Store, error) {
 		return db, withHint(err)
 	}
 	if damaged {
-		log.Error("the database is damaged: it is set aside, and the catalog is made again from the manifests", "error", err)
+		log.Error("the database is damaged: it is set aside, and the catalog is rebuilt from the manifests", "error", err)
 	}
 	repositories, err := openRepositories(cfg)
 	if err != nil {
 		return nil, err
 	}
-	stop := takeTime("making the catalog again from the manifests")
+	stop := takeTime("rebuilding the catalog from the manifests")
 	report, aside, err := rebuild.Replace(path, repositories, cfg.SNA.Cooldown.Std())
 	stop()
 	if errors.Is(err, fs.ErrExist) { // another process was faster
@@ -53,10 +53,10 @@ func openDatabase(cfg *config.Config, log *slog.Logger) (*store.Store, error) {
 	return openWhole(path, cfg.SNA.Cooldown.Std())
 }
 
-// logReplaced says what the new database holds, and what it lacks.
+// logReplaced logs what the new database holds, and what it lacks.
 func logReplaced(log *slog.Logger, path, aside string, report *rebuild.Report) {
 	for _, p := range report.Problems {
-		log.Error("what lies there is not in the catalog: when the cause is gone, stop the daemon and run 'sendense-agent rebuild'",
+		log.Error("not in the catalog: remove the cause, stop the daemon, and run 'sendense-agent rebuild'",
 			"path", p.Path, "error", p.Reason)
 	}
 	level := slog.LevelWarn
@@ -67,11 +67,11 @@ func logReplaced(log *slog.Logger, path, aside string, report *rebuild.Report) {
 		"restore_points", len(report.Imported), "vms", len(report.VMs), "problems", len(report.Problems))
 }
 
-// wholeCheckBytes bounds the size of a database that is read from beginning to end at each start, which takes about a second
-// for so many bytes. Of a larger one only what a start needs is read.
+// wholeCheckBytes is the largest database that each start reads from beginning to end, which takes about a second. Of a larger one it
+// reads only what it needs.
 const wholeCheckBytes = 64 << 20
 
-// withHint adds to an error what to do about it, when it is one about the state directory.
+// withHint adds the hint to an error of the state directory.
 func withHint(err error) error {
 	if e := fault.From(err); e != nil && e.Reason == fault.StateUnwritable {
 		return fmt.Errorf("%w: %s", err, e.Hint)
@@ -79,21 +79,21 @@ func withHint(err error) error {
 	return err
 }
 
-// logRecovery tells of a database that was opened by the second of its header pages.
+// logRecovery logs that the database was opened with the other one of its two header pages.
 func logRecovery(log *slog.Logger, path string, db *store.Store) {
 	if db == nil || db.Recovery() == nil {
 		return
 	}
 	r := db.Recovery()
-	message := "one header page of the database was damaged and is repaired; nothing is lost"
+	message := "one of the two header pages of the database was damaged and is repaired; nothing is lost"
 	if r.LostChange {
-		message = "one of the two header pages of the database was damaged: it is opened by the other one, and the last change may be missing; " +
-			"look at the disk; every VM without a backup under way rests for sna.cooldown"
+		message = "one of the two header pages of the database was damaged: the other one is used, and the last change may be missing; " +
+			"check the disk; every VM without a backup in progress cools down for sna.cooldown"
 	}
 	log.Error(message, "path", path, "set_aside", r.Aside)
 }
 
-// openWhole opens a database that exists, and returns an error that wraps store.ErrDamaged when it is not sound.
+// openWhole opens an existing database, and returns an error that wraps store.ErrDamaged when it is damaged.
 func openWhole(path string, cooldown time.Duration) (*store.Store, error) {
 	db, err := store.Open(path, store.Options{MustExist: true, Cooldown: cooldown})
 	if err != nil || db.SizeBytes() > wholeCheckBytes {
@@ -101,18 +101,18 @@ func openWhole(path string, cooldown time.Duration) (*store.Store, error) {
 	}
 	err = db.Check(context.Background())
 	var stray *store.StrayError
-	if err != nil && !errors.As(err, &stray) { // the agent gives stray leases back, and tells of it
+	if err != nil && !errors.As(err, &stray) { // the agent releases stray leases, and logs it
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
 
-// takeTime has systemd wait for something that may take long, until stop is called.
+// takeTime extends the start time-out of systemd until stop is called.
 func takeTime(what string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		for ctx.Err() == nil {
-			_, _ = daemon.SdNotify(false, fmt.Sprintf("STATUS=%s\nEXTEND_TIMEOUT_USEC=%d", what, time.Minute.Microseconds())) // without it systemd waits as long as it always does
+			_, _ = daemon.SdNotify(false, fmt.Sprintf("STATUS=%s\nEXTEND_TIMEOUT_USEC=%d", what, time.Minute.Microseconds())) // if it fails, the ordinary time-out holds
 			select {
 			case <-ctx.Done():
 			case <-time.After(10 * time.Second):

@@ -18,17 +18,17 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// doctorCommand looks whether this machine can back up; path is where the flag for the configuration lands.
+// doctorCommand checks that this machine can back up; path holds the value of --config.
 func doctorCommand(path *string) *cobra.Command {
 	var output string
 	var strict bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check whether this machine can back up, and say what to do",
-		Long: "doctor looks at everything that a backup needs: configuration, database, systemd, ports, the SNA, and every\n" +
-			"repository, to which it does what a backup does: it makes an image, has it served in its sandbox, writes, flushes,\n" +
-			"reads it back, and removes it. It needs no running daemon, and disturbs none. As root it can see everything.\n\n" +
-			"It exits with 1 when something keeps backups from working, else with 0; with --strict warnings count too.",
+		Short: "Check that this machine can back up, and say how to fix what is wrong",
+		Long: "doctor checks everything that a backup needs: configuration, database, systemd, ports, the SNA, and every repository. In\n" +
+			"each repository it tries a backup: it makes an image, serves it in the sandbox, writes, flushes, reads it back, and removes\n" +
+			"it. The daemon may run or not, and is not disturbed. Run it as root: other users cannot see everything.\n\n" +
+			"It exits with 1 when something keeps backups from working, else with 0. With --strict, warnings count too.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {
@@ -44,15 +44,15 @@ func doctorCommand(path *string) *cobra.Command {
 			case ctx.Err() != nil:
 				return fmt.Errorf("doctor: interrupted")
 			case report.Errors > 0:
-				return fmt.Errorf("doctor: %s, named above", count(report.Errors, "error"))
+				return fmt.Errorf("doctor: %s, listed above", count(report.Errors, "error"))
 			case strict && report.Warnings > 0:
-				return fmt.Errorf("doctor: %s, named above", count(report.Warnings, "warning"))
+				return fmt.Errorf("doctor: %s, listed above", count(report.Warnings, "warning"))
 			}
 			return nil
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
-	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 1 for warnings too")
+	cmd.Flags().BoolVar(&strict, "strict", false, "exit with 1 on warnings too")
 	return cmd
 }
 
@@ -71,7 +71,7 @@ func printReport(w io.Writer, report doctor.Report, output string) error {
 	return report.Print(w, terminal, terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb")
 }
 
-// catalogState is what the daemon says of a repository's records.
+// catalogState is what the daemon says about a repository's records.
 func catalogState(r rpc.Repository) catalog.State {
 	s := catalog.State{Error: r.Catalog.Error, Comparison: rebuild.Comparison{
 		At: r.Catalog.ComparedAt, Points: r.RestorePoints,
@@ -83,7 +83,7 @@ func catalogState(r rpc.Repository) catalog.State {
 	return s
 }
 
-// askDaemon asks the daemon that answers on a socket for what the checks want to know.
+// askDaemon asks the daemon at a socket for what the checks need.
 func askDaemon(ctx context.Context, socket string) (doctor.Daemon, error) {
 	c, err := rpc.Dial(ctx, socket)
 	if err != nil {

@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// socketInterval is how often the daemon looks whether its socket is still there.
+// socketInterval is how often the daemon checks that its socket is still there.
 const socketInterval = 2 * time.Second
 
-// A durableListener listens on a path for as long as it lives: where the socket's file has gone, or the directory around it,
-// a new one is made. Connections that are open do not notice.
+// A durableListener listens on a path until it is closed: when the socket's file is gone, or its directory, it makes a new one. Open
+// connections are not affected.
 type durableListener struct {
 	path, group string
 
@@ -32,7 +32,7 @@ func listenDurably(path, group string) (*durableListener, error) {
 	return d, d.renew()
 }
 
-// renew puts a new socket in the place of the one that has gone.
+// renew replaces a socket that is gone.
 func (d *durableListener) renew() error {
 	l, err := listenUnix(d.path, d.group)
 	if err != nil {
@@ -55,7 +55,7 @@ func (d *durableListener) renew() error {
 	return nil
 }
 
-// keep makes the socket again whenever it has gone, until ctx ends.
+// keep makes the socket again whenever it is gone, until ctx ends.
 func (d *durableListener) keep(ctx context.Context, log *slog.Logger) error {
 	tick := time.NewTicker(socketInterval)
 	defer tick.Stop()
@@ -75,11 +75,11 @@ func (d *durableListener) keep(ctx context.Context, log *slog.Logger) error {
 		}
 		switch {
 		case err == nil:
-			log.Warn("the rpc socket had gone and is made again", "socket", d.path)
+			log.Warn("the rpc socket was gone and is made again", "socket", d.path)
 			said = ""
 		case err.Error() != said:
 			said = err.Error()
-			log.Error("the RPC socket is gone and cannot be created again: clients cannot connect; backups continue", "socket", d.path, "error", err)
+			log.Error("the rpc socket is gone and cannot be made again: no client can connect; backups continue", "socket", d.path, "error", err)
 		}
 	}
 }
@@ -97,7 +97,7 @@ func (d *durableListener) current() *net.UnixListener {
 	return d.now
 }
 
-// Accept waits for a connection to the socket of the moment.
+// Accept waits for a connection to the current socket.
 func (d *durableListener) Accept() (net.Conn, error) {
 	for {
 		l := d.current()

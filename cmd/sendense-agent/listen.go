@@ -31,7 +31,7 @@ const (
 	httpDescriptor = "http"
 )
 
-// listen takes the sockets that systemd passed, and makes those it did not.
+// listen takes the sockets that systemd passed, and makes the others.
 func listen(cfg *config.Config) (s sockets, err error) {
 	defer func() {
 		if err != nil {
@@ -61,11 +61,11 @@ func listen(cfg *config.Config) (s sockets, err error) {
 	return s, nil
 }
 
-// maxTCPConnections is how many connections to the callbacks, and how many to the metrics, are open at once; more wait. Every local user
-// may open them, and without a bound none would be left for anything else of the daemon: each takes a file descriptor.
+// maxTCPConnections limits the open connections to the callbacks, and those to the metrics; more wait. Every local user may open them,
+// and each takes a file descriptor: without a limit none is left for the rest of the daemon.
 const maxTCPConnections = 1024
 
-// keep makes the rpc socket again whenever it has gone, until ctx ends. One that systemd passed is systemd's.
+// keep makes the rpc socket again whenever it is gone, until ctx ends. A socket that systemd passed is systemd's.
 func (s sockets) keep(ctx context.Context, log *slog.Logger) error {
 	if s.own == nil {
 		return nil
@@ -81,8 +81,8 @@ func (s sockets) close() {
 	}
 }
 
-// listenUnix makes the RPC socket, for its owner and one group. A socket that nobody answers on is what a killed daemon
-// left, and goes; anything else that stands in the way stays.
+// listenUnix makes the RPC socket, for its owner and one group. A socket on which nothing answers is left from a killed daemon and is
+// removed; anything else at that path stays.
 func listenUnix(path, group string) (*net.UnixListener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, fmt.Errorf("agent.socket: %w", err)
@@ -106,7 +106,7 @@ func removeStale(path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return fmt.Errorf("%s exists and is no socket: move it away, or choose another path", path)
+		return fmt.Errorf("%s exists and is not a socket: move it away, or choose another path", path)
 	}
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		_ = c.Close()
@@ -123,7 +123,7 @@ func restrict(path, group string) error {
 		}
 		gid, err := strconv.Atoi(g.Gid)
 		if err != nil {
-			return fmt.Errorf("group %s: id %q is no number", group, g.Gid)
+			return fmt.Errorf("group %s: id %q is not a number", group, g.Gid)
 		}
 		if err := os.Chown(path, -1, gid); err != nil {
 			return err

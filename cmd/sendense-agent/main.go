@@ -15,21 +15,22 @@ import (
 // version is set by the linker: -X main.version=...
 var version = "dev"
 
-const rootHelp = `sendense-agent backs up whole VMs at one instant, for the hub appliance. systemd runs it; sendensectl talks to it.
+const rootHelp = `sendense-agent is the backup daemon of the hub appliance: it backs up all disks of a VM at one instant. systemd runs it;
+sendensectl controls it.
 
 Exit codes:
-  0  done; of the daemon, it was told to stop
-  1  anything else, named on standard error
+  0  success; for the daemon: it was told to stop
+  1  failure; standard error says which
 
 Environment:
-  LISTEN_FDS             sockets that systemd hands over, in place of those of the configuration
-  NOTIFY_SOCKET          systemd is told when the daemon is ready, and that it lives
-  CREDENTIALS_DIRECTORY  holds the passwords of vCenters, as LoadCredential= puts them there
+  LISTEN_FDS             sockets that systemd passes, instead of those of the configuration
+  NOTIFY_SOCKET          where the daemon tells systemd that it is ready, and that it is alive
+  CREDENTIALS_DIRECTORY  the passwords of vCenters and the keys, from LoadCredential=
 
 Files:
   /etc/sendense-agent/config.toml  the configuration, see sendense-agent.toml(5)
   /var/lib/sendense-agent          the database of VMs, backups and leases
-  /run/sendense-agent/agent.sock   the socket that sendensectl talks to`
+  /run/sendense-agent/agent.sock   the socket that sendensectl connects to`
 
 func main() {
 	if err := command().Execute(); err != nil {
@@ -60,7 +61,7 @@ func command() *cobra.Command {
 	root.AddCommand(generatorCommand(&path))
 	root.AddCommand(&cobra.Command{
 		Use:   "check-config",
-		Short: "Check the configuration file and name everything that is wrong with it",
+		Short: "Check the configuration file and report every error in it",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := config.Load(path)
@@ -73,9 +74,9 @@ func command() *cobra.Command {
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), path+": ok")
 			for _, cause := range away {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s: not compared with the other repositories: %v\n", path, cause)
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s: cannot be compared with the other repositories: %v\n", path, cause)
 			}
-			if todo := unread(path, cfg); todo != "" {
+			if todo := outdated(path, cfg); todo != "" {
 				fmt.Fprintln(cmd.ErrOrStderr(), path+": "+todo)
 			}
 			return nil
@@ -87,7 +88,7 @@ func command() *cobra.Command {
 	return root
 }
 
-// completeArguments has shells offer what can be: no command takes a file but with --config.
+// completeArguments has shells offer the possible values: no command takes a file except with --config.
 func completeArguments(root *cobra.Command) {
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	offer(root, "config", []string{"toml"}, cobra.ShellCompDirectiveFilterFileExt)
@@ -104,7 +105,7 @@ func offer(c *cobra.Command, flag string, words []cobra.Completion, directive co
 	}
 }
 
-// manCommand writes the manual pages, for whoever makes packages.
+// manCommand writes the manual pages, for packages.
 func manCommand() *cobra.Command {
 	book := manual.Book{Section: 8, Version: version, SeeAlso: "sendensectl(1) sendense-agent.toml(5)"}
 	return book.Command(func() map[string]string {

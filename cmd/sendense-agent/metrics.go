@@ -22,8 +22,8 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// monitoring is what Prometheus sees of the daemon: the metrics of docs/metrics.md, /healthz and /readyz. A nil one, of a
-// daemon whose metrics are switched off, takes everything and shows nothing.
+// monitoring is what Prometheus sees of the daemon: the metrics of docs/metrics.md, /healthz and /readyz. nil stands
+// for metrics that are switched off: it takes everything and shows nothing.
 type monitoring struct {
 	config   config.Metrics
 	registry *prometheus.Registry
@@ -76,7 +76,7 @@ func (m *monitoring) observe(method string, code rpc.Code, took time.Duration) {
 	m.duration.WithLabelValues(method).Observe(took.Seconds())
 }
 
-// listen takes the port, and looks that the file with TLS and authentication can be used.
+// listen takes the port, and checks the file with TLS and authentication.
 func (m *monitoring) listen() error {
 	if m == nil {
 		return nil
@@ -98,7 +98,7 @@ func (m *monitoring) close() {
 	}
 }
 
-// metricsGrace is how long a scrape that is under way may still take when the daemon stops.
+// metricsGrace is how long a scrape in progress may still take when the daemon stops.
 const metricsGrace = 5 * time.Second
 
 // serve answers until ctx ends.
@@ -113,7 +113,7 @@ func (m *monitoring) serve(ctx context.Context, a *agent.Agent, log *slog.Logger
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do wrong
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // errors of clients
 	}
 	stopped := make(chan struct{})
 	context.AfterFunc(ctx, func() {
@@ -121,7 +121,7 @@ func (m *monitoring) serve(ctx context.Context, a *agent.Agent, log *slog.Logger
 		closing, cancel := context.WithTimeout(context.Background(), metricsGrace)
 		defer cancel()
 		if s.Shutdown(closing) != nil {
-			_ = s.Close() // a client that does not take its answer holds up nothing
+			_ = s.Close() // a client that does not read its answer delays nothing
 		}
 	})
 	if err := web.Serve(m.listener, s, &web.FlagConfig{WebConfigFile: &m.config.WebConfigFile}, log); !errors.Is(err, http.ErrServerClosed) {
@@ -131,14 +131,14 @@ func (m *monitoring) serve(ctx context.Context, a *agent.Agent, log *slog.Logger
 	return nil
 }
 
-// maxScrapes bounds how many scrapes are answered at the same time.
+// maxScrapes limits the scrapes that are answered at the same time.
 const maxScrapes = 8
 
 func (m *monitoring) handler(a *agent.Agent, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelError),
-		ErrorHandling:       promhttp.ContinueOnError, // one metric that is wrong hides no other
+		ErrorHandling:       promhttp.ContinueOnError, // a metric that fails does not hide the others
 		MaxRequestsInFlight: maxScrapes,
 	}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

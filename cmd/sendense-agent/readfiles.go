@@ -15,7 +15,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendense-agent/filereader"
 )
 
-// readFilesCommand runs in the unit of a reader of files (agent/restorefiles.go). It has no other use.
+// readFilesCommand runs in the unit of a file reader (agent/restorefiles.go), and nowhere else.
 func readFilesCommand() *cobra.Command {
 	o := filereader.Options{}
 	c := &cobra.Command{
@@ -29,7 +29,7 @@ func readFilesCommand() *cobra.Command {
 	c.Flags().StringVar(&o.Guestfish, "guestfish", "", "path of guestfish")
 	c.Flags().StringVar(&o.Export, "export", "", "URL of the disk")
 	c.Flags().StringVar(&o.Dir, "dir", "/var/tmp", "scratch directory")
-	c.Flags().DurationVar(&o.Idle, "idle", time.Minute, "how long it waits for a request")
+	c.Flags().DurationVar(&o.Idle, "idle", time.Minute, "time without a request after which the reader ends")
 	return c
 }
 
@@ -39,12 +39,12 @@ func readFiles(ctx context.Context, o filereader.Options) error {
 		return err
 	}
 	if len(listeners) != 1 || listeners[0] == nil {
-		return errors.New("read-files is started by the daemon, with a socket")
+		return errors.New("read-files: no socket: only the daemon starts it")
 	}
 	o.Listener = listeners[0]
 	o.Ready = func() error {
 		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-			return fmt.Errorf("systemd was not notified: %w", err)
+			return fmt.Errorf("tell systemd that the reader is ready: %w", err)
 		}
 		return nil
 	}

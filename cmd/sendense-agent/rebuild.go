@@ -20,19 +20,18 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// rebuildCommand makes the catalog again from the manifests; path is where the flag for the configuration lands.
+// rebuildCommand rebuilds the catalog from the manifests; path holds the value of --config.
 func rebuildCommand(path *string) *cobra.Command {
 	var dryRun bool
 	var output string
 	cmd := &cobra.Command{
 		Use:   "rebuild",
-		Short: "Make the catalog again from the manifests in the repos",
-		Long: "rebuild reads the manifest of every restore point in every configured repository and puts on record what the\n" +
-			"database does not know: restore points, and VMs as their newest restore point describes them. A record that is older\n" +
-			"than its manifest, as in a database that was put back from a copy, is corrected; all else on record stays as it\n" +
-			"is, so it can be run at any time the daemon is stopped, and as often as wanted. It removes nothing. A database\n" +
-			"that is damaged is set aside, and a new one is made.\n\n" +
-			"It exits with 1 when something was found that is not as it should be; all the rest has been done then.",
+		Short: "Rebuild the catalog from the manifests in the repositories",
+		Long: "rebuild reads the manifest of every restore point in every configured repository. It adds to the database what is missing\n" +
+			"there: restore points, and VMs as their newest restore point describes them. It corrects a record that is older than its\n" +
+			"manifest, as in a database that was restored from a copy. It changes and removes nothing else. Stop the daemon first.\n" +
+			"You can run it as often as you like. A damaged database is set aside, and a new one is made.\n\n" +
+			"It exits with 1 when it found a problem; everything else is done then.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {
@@ -50,18 +49,17 @@ func rebuildCommand(path *string) *cobra.Command {
 				return err
 			}
 			if n := len(report.Problems); n > 0 {
-				return fmt.Errorf("rebuild: %s, named above", count(n, "problem"))
+				return fmt.Errorf("rebuild: %s, listed above", count(n, "problem"))
 			}
 			return nil
 		},
 	}
-	cmd.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "say what would be done and change nothing")
+	cmd.Flags().BoolVarP(&dryRun, "dry-run", "n", false, "show what would be done, and change nothing")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	return cmd
 }
 
-// rebuildCatalog brings the database up to what the repos hold. One that is damaged is set aside, and a new one put
-// in its place.
+// rebuildCatalog adds to the database what the repositories hold. A damaged database is set aside and replaced.
 func rebuildCatalog(cfg *config.Config, dryRun bool) (*rebuildReport, error) {
 	repos, err := openRepositories(cfg)
 	if err != nil {
@@ -106,7 +104,8 @@ func updateOrReplace(path string, repos []*repository.Repository, cooldown time.
 	return report, aside, errors.Join(err, db.Close())
 }
 
-// openRepositories are those of the configuration. The exporters' user matters: a manifest of theirs is none.
+// openRepositories opens those of the configuration. It needs the exporters' user, because a manifest that belongs to that user is
+// refused.
 func openRepositories(cfg *config.Config) ([]*repository.Repository, error) {
 	var owner *repository.Owner
 	if name := cfg.Agent.ExporterUser; name != "" {
@@ -129,8 +128,7 @@ func openRepositories(cfg *config.Config) ([]*repository.Repository, error) {
 	return list, nil
 }
 
-// copyDatabase makes a copy to try things on, and returns what removes it. Where there is no database there is none in
-// the copy's place either.
+// copyDatabase makes a copy for a dry run, and returns what removes it. Without a database there is no copy either.
 func copyDatabase(path string) (beside string, remove func(), err error) {
 	dir, err := os.MkdirTemp("", "sendense-agent-rebuild-")
 	if err != nil {

@@ -360,7 +360,7 @@ func TestRebuildForPeople(t *testing.T) {
 	link := filepath.Join(h.repositories[0].Path, "a\x1b[2Jb")
 	must(t, os.Symlink("vm", link))
 	text, err := h.rebuild()
-	if err == nil || err.Error() != "rebuild: 1 problem, named above" {
+	if err == nil || err.Error() != "rebuild: 1 problem, listed above" {
 		t.Errorf("error %v", err)
 	}
 	want := `REPOSITORY  VM  IMPORTED  ALREADY THERE

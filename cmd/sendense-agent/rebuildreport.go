@@ -33,20 +33,20 @@ func (r *rebuildReport) print(w io.Writer, format string) error {
 	var b strings.Builder
 	r.table(&b)
 	if r.SetAside != "" {
-		fmt.Fprintf(&b, "the database was damaged, and is kept as %s\n", plain(r.SetAside))
+		fmt.Fprintf(&b, "the database was damaged; it is kept as %s\n", plain(r.SetAside))
 	}
 	for _, vm := range r.VMs {
 		fmt.Fprintf(&b, "registered vm %s\n", plain(vm))
 	}
 	for _, p := range r.Corrected {
-		fmt.Fprintf(&b, "corrected %s: it was merged after the database was written\n", plain(p.BackupID))
+		fmt.Fprintf(&b, "corrected %s: its manifest is newer than the database\n", plain(p.BackupID))
 	}
 	for _, p := range r.Problems {
 		fmt.Fprintf(&b, "problem: %s\n  %s\n", plain(p.Path), plain(p.Reason))
 	}
 	done := "done"
 	if r.DryRun {
-		done = "nothing was changed; a rebuild would do this"
+		done = "nothing is changed; a rebuild would do this"
 	}
 	there := fmt.Sprintf("%d already there", len(r.AlreadyThere)+len(r.Corrected))
 	if n := len(r.Corrected); n > 0 {
@@ -65,7 +65,7 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// table has a row for every VM of every repository, and one for a repository in which nothing was found.
+// table has a row for every VM of every repository, and one for an empty repository.
 func (r *rebuildReport) table(w io.Writer) {
 	type row struct{ repository, vm string }
 	type counts struct{ imported, there int }
@@ -100,7 +100,7 @@ func (r *rebuildReport) table(w io.Writer) {
 	_ = t.Flush() // w is memory
 }
 
-// plain keeps what a terminal would take for a command, and what is no text, out of a line.
+// plain quotes text that holds control characters or is not valid UTF-8: a terminal would obey it.
 func plain(s string) string {
 	hidden := func(r rune) bool { return !unicode.IsPrint(r) }
 	if utf8.ValidString(s) && !strings.ContainsFunc(s, hidden) {

@@ -28,7 +28,7 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// closeTimeout bounds how long the daemon takes to stop: what has not reached the SNA is undone within it.
+// closeTimeout bounds the stop of the daemon: backups that have not reached the SNA are undone within it.
 const closeTimeout = 60 * time.Second
 
 // serve runs the daemon until it is told to stop.
@@ -68,32 +68,32 @@ func serve(ctx context.Context, path string, cfg *config.Config) error {
 	group.Go(func() error { return sockets.keep(ctx, log) })
 	group.Go(func() error { return watchdog(ctx) })
 	group.Go(func() error { return reloads.run(ctx) })
-	if todo := unread(path, cfg); todo != "" {
+	if todo := outdated(path, cfg); todo != "" {
 		log.Error(todo)
 	}
 	log.Info("ready", "version", version, "socket", cfg.Agent.Socket, "sna", cfg.SNA.URL)
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-		log.Warn("systemd was not told that the daemon is ready", "error", err)
+		log.Warn("cannot tell systemd that the daemon is ready", "error", err)
 	}
 	return group.Wait()
 }
 
-// closeAgent brings the agent to rest once ctx has ended, while the servers still give the answers that come of it.
+// closeAgent closes the agent once ctx has ended, while the servers still send the answers of its last calls.
 func closeAgent(ctx context.Context, a *agent.Agent, log *slog.Logger) error {
 	<-ctx.Done()
 	log.Info("stopping")
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyStopping); err != nil {
-		log.Warn("systemd was not told that the daemon stops", "error", err)
+		log.Warn("cannot tell systemd that the daemon stops", "error", err)
 	}
 	closing, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if err := a.Close(closing); err != nil {
-		return fmt.Errorf("stopped before everything was at rest, which the next start takes up: %w", err)
+		return fmt.Errorf("stopped before everything had ended; the next start completes it: %w", err)
 	}
 	return nil
 }
 
-// parts are what the agent is made of, in the order they are opened.
+// parts are what the agent needs, in the order of their opening.
 type parts struct {
 	store *store.Store
 	units *units.Manager
@@ -134,12 +134,12 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, reloads *re
 	return p, err
 }
 
-// startApart refuses to start on repositories of which two are one directory. One that is away is no reason: it is compared before
-// it is used.
+// startApart refuses to start when two repositories are one directory. A repository that is not mounted does not keep the daemon from
+// starting: it is compared before it is used.
 func startApart(cfg *config.Config, log *slog.Logger) error {
 	away, err := repositories.Apart(cfg)
 	for _, cause := range away {
-		log.Warn("cannot be compared with the other repositories now, and is when it is used", "error", cause)
+		log.Warn("cannot be compared with the other repositories now; it is compared before it is used", "error", cause)
 	}
 	return err
 }
@@ -191,7 +191,7 @@ func readToken(path string) (string, error) {
 	return token, nil
 }
 
-// watchdog tells systemd that the daemon lives, as often as it asked for.
+// watchdog tells systemd that the daemon is alive, as often as systemd asks for.
 func watchdog(ctx context.Context) error {
 	every, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || every == 0 {

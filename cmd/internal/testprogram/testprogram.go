@@ -1,10 +1,10 @@
 // Package testprogram builds the programs that tests run as processes.
 //
-// Each test package runs them from a directory of its own, which goes with the test's executable. They are linked once for all test
-// packages, and again only when something has changed: what is built lies in the user's cache, a directory for each source tree and
-// set of flags, where the go tool sees by content whether it is up to date.
+// Each test package runs copies in a directory of its own. The programs are linked once for all test packages, and again only when
+// something has changed: they are kept in the user's cache, in a directory for each source tree and set of flags, where the go tool
+// tells by content whether a program is up to date.
 //
-// It is not for programs of this tree alone that are released: see packaging/build.
+// It builds nothing that is released: packaging/build does.
 package testprogram
 
 import (
@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dir is where the test's programs lie: beside the test's executable, in a directory that the test's machine shares and the go tool
+// Dir is where the programs of a test are: beside the test's executable, in a directory that the test bed shares and the go tool
 // removes.
 func Dir() string {
 	exe, err := os.Executable()

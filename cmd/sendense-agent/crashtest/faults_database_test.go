@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -61,7 +60,7 @@ var databaseFaults = []fault{
 			must(c.T, os.Remove(c.sign()))
 			c.environment()
 			c.boot()
-			c.says("it is opened by the other one")
+			c.says("the other one is used")
 			c.sna.Release("login")
 			c.allEnd()
 			if n := len(c.sna.State().Posts); n != 1 {
@@ -109,7 +108,7 @@ func headerFault(name string, page int) fault {
 			was, err := os.ReadFile(c.database())
 			must(c.T, err)
 			c.goesOn(b)
-			c.says("it is opened by the other one")
+			c.says("the other one is used")
 			kept, _ := filepath.Glob(c.database() + ".damaged-*")
 			if len(kept) != 1 {
 				c.Fatalf("kept: %q", kept)
@@ -186,7 +185,7 @@ func (c *crash) same(was belongings) {
 // schemaVersion replaces the version that the database says it has, and returns what it was.
 func (c *crash) schemaVersion(to string) (was string) {
 	c.Helper()
-	db, err := bolt.Open(c.database(), 0o600, &bolt.Options{Timeout: time.Second})
+	db, err := bolt.Open(c.database(), 0o600, &bolt.Options{Timeout: patient})
 	must(c.T, err)
 	must(c.T, db.Update(func(t *bolt.Tx) error {
 		meta, key := t.Bucket([]byte("meta")), []byte("schema")

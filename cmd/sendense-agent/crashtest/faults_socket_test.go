@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -30,7 +29,7 @@ var socketFaults = []fault{
 			b := c.midCopy()
 			must(c.T, os.Remove(c.socket()))
 			must(c.T, os.WriteFile(c.socket(), []byte("a note"), 0o600))
-			c.says("exists and is no socket")
+			c.says("exists and is not a socket")
 			if text, err := os.ReadFile(c.socket()); err != nil || string(text) != "a note" {
 				c.Errorf("it holds %q: %v", text, err)
 			}
@@ -65,7 +64,7 @@ func (c *crash) withoutSocket(remove func() error) {
 }
 
 func (c *crash) stillServed(ctx context.Context, old *rpc.Client, id string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patient)
 	defer cancel()
 	_, err := old.GetBackup(ctx, id)
 	return err

@@ -180,8 +180,9 @@ func (h *hub) boot() {
 	}
 }
 
+// answers says whether the daemon answers before it stops at its point.
 func (h *hub) answers() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := h.untilReached()
 	defer cancel()
 	return h.with(ctx, func(c *rpc.Client) error {
 		_, err := c.Status(ctx)
@@ -243,6 +244,18 @@ func (h *hub) explain() {
 	units, _ := systemctl("list-units", "--plain", "--no-legend", "--all", "sendense-nbd-*")
 	jobs, _ := systemctl("list-jobs")
 	h.Logf("units:\n%s\n%s", units, jobs)
+}
+
+// untilReached is a context that ends when the daemon has stopped at its point: it answers nothing then.
+func (h *hub) untilReached() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.Background(), patient)
+	go func() {
+		for ctx.Err() == nil && !h.reached() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		cancel()
+	}()
+	return ctx, cancel
 }
 
 func (h *hub) eventually(what string, done func() bool) {

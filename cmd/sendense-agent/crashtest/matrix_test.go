@@ -208,7 +208,7 @@ func (c *crash) reaches() bool {
 
 // over says whether every backup has ended.
 func (c *crash) over() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := c.untilReached()
 	defer cancel()
 	return c.ended(ctx) == nil
 }

@@ -43,7 +43,7 @@ StartLimitIntervalSec=0
 Type=notify
 ExecStart=/run/crashtest/%i/sendense-agent --config /run/crashtest/%i/config.toml
 EnvironmentFile=/run/crashtest/%i/environment
-Environment=GORACE=halt_on_error=1
+Environment="GORACE=halt_on_error=1 atexit_sleep_ms=10"
 StandardError=append:/run/crashtest/%i/log
 TimeoutStopSec=70
 `

@@ -41,7 +41,7 @@ func (h *Hub) DoctorAs(user *syscall.Credential, path string, args ...string) do
 	if err := json.Unmarshal([]byte(p.Stdout()), &r); err != nil {
 		h.Fatalf("%v: %s %s", err, p.Stdout(), p.Stderr())
 	}
-	if want := map[bool]int{true: 1, false: 0}[r.Errors > 0]; code != want || (code != 0) != strings.Contains(p.Stderr(), "named above") {
+	if want := map[bool]int{true: 1, false: 0}[r.Errors > 0]; code != want || (code != 0) != strings.Contains(p.Stderr(), "listed above") {
 		h.Errorf("exit code %d with %d errors: %s", code, r.Errors, p.Stderr())
 	}
 	for _, f := range r.Findings {

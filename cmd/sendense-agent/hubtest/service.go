@@ -17,7 +17,7 @@ func ServiceHub(t *testing.T, heading string, properties ...string) *Hub {
 	h := HealthyHub(t)
 	h.Daemon.End(syscall.SIGTERM)
 	h.Config = h.Changed("[http]", heading).Config
-	args := []string{"--quiet", "--unit", DaemonUnit, "--property=Type=notify", "--property=ExecReload=/bin/kill -HUP $MAINPID"}
+	args := []string{"--quiet", "--unit", DaemonUnit, "--setenv=GORACE", "--property=Type=notify", "--property=ExecReload=/bin/kill -HUP $MAINPID"}
 	for _, p := range properties {
 		args = append(args, "--property="+p)
 	}

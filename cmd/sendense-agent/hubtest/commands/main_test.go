@@ -1,3 +1,4 @@
+// Package commands_test tests what people and programs type and send: sendensectl, completion in shells, raw JSON on the socket, and who may.
 package commands_test
 
 import (

@@ -38,7 +38,7 @@ func TestCompletionOfTheDaemon(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ args, want string }{
-		{"doc", "doctor\tLook whether this machine can back up, and say what to do about what is wrong\n:4\n"},
+		{"doc", "doctor\tCheck that this machine can back up, and say how to fix what is wrong\n:4\n"},
 		{"doctor --output ", "text\njson\n:4\n"},
 		{"rebuild --output ", "text\njson\n:4\n"},
 		{"check-config ", ":4\n"},

@@ -1,6 +1,7 @@
 package commands_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,8 +37,10 @@ func TestScheduledBackup(t *testing.T) {
 	t.Cleanup(func() { hubtest.Must(t, os.Remove("/usr/bin/sendensectl")) })
 	systemctl := func(args ...string) error {
 		out, err := exec.Command("systemctl", args...).CombinedOutput()
-		t.Logf("systemctl %s: %v %s", strings.Join(args, " "), err, out)
-		return err
+		if err != nil {
+			return fmt.Errorf("systemctl %s: %w: %s", strings.Join(args, " "), err, out)
+		}
+		return nil
 	}
 	hubtest.Must(t, systemctl("daemon-reload"))
 
@@ -51,8 +54,8 @@ func TestScheduledBackup(t *testing.T) {
 		}
 		h.Completes(page.Backups[0].BackupID, sources)
 	}
-	if systemctl("start", "sendense-backup@nobody.service") == nil {
-		t.Error("a backup of a VM that there is not has succeeded")
+	if err := systemctl("start", "sendense-backup@nobody.service"); err == nil || !strings.Contains(err.Error(), "control process exited with error code") {
+		t.Errorf("a backup of a VM that is not on record: %v", err)
 	}
 	hubtest.Must(t, systemctl("stop", `sendense-backup@web\x2d01.timer`))
 }

@@ -39,7 +39,7 @@ func TestOneDirectoryTwice(t *testing.T) {
 	}
 
 	h.Daemon.Signal(syscall.SIGHUP)
-	h.Eventually("the reload is refused", func() bool { return strings.Contains(h.Daemon.Stderr(), "the old one stays") })
+	h.Eventually("the reload is refused", func() bool { return strings.Contains(h.Daemon.Stderr(), "the previous one stays in use") })
 	refused("the reload", strings.ReplaceAll(h.Daemon.Stderr(), `\"`, `"`))
 	r := h.Doctor()
 	h.Finds(r, doctor.Error, "apart", "", main, slow, "are one directory", "remove nothing", "correct the path")

@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// TestOlderDatabasePutBack: what was made and written anew since is told by the journal, the status and the doctor, whether the daemon
+// TestOlderDatabasePutBack: what was made and written since is reported by the journal, the status and the doctor, whether the daemon
 // runs or not, and a rebuild beside the old records mends it.
 func TestOlderDatabasePutBack(t *testing.T) {
 	h := hubtest.HealthyHub(t)
@@ -69,7 +69,7 @@ func TestOlderDatabasePutBack(t *testing.T) {
 	h.Steps(
 		hubtest.Step(hubtest.Words("status"), 0, "2 restore points DIFFER", ""),
 		hubtest.Step(hubtest.Words("repository show main"), 0, "2 restore points DIFFER", ""),
-		hubtest.Step(hubtest.Words("doctor"), 1, newest, "named above"),
+		hubtest.Step(hubtest.Words("doctor"), 1, newest, "listed above"),
 	)
 	found(h.Doctor())
 

@@ -1,3 +1,5 @@
+// Package diagnosis_test tests the doctor: that it finds every trouble and names it, finds nothing on a healthy hub, and leaves nothing behind; and the generator,
+// which gives the daemon its rights.
 package diagnosis_test
 
 import (

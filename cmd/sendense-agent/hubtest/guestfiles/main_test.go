@@ -1,3 +1,4 @@
+// Package guestfiles_test tests a restore of single files, through a virtual machine that reads the disk.
 package guestfiles_test
 
 import (

@@ -1,3 +1,4 @@
+// Package monitoring_test tests what an operator watches: metrics, alerts, dashboard, logs, the log level, and the documents that describe them.
 package monitoring_test
 
 import (

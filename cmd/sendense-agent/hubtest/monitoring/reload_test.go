@@ -46,7 +46,7 @@ func TestLogLevel(t *testing.T) {
 	}
 	reload(func(text string) string { return strings.Replace(text, "[http]", "[nbd]\nshared = 0\n[http]", 1) })
 	logged("nbd.shared: 0: want 2 to 1024")
-	logged("the old one stays")
+	logged("the previous one stays in use")
 	h.Steps(hubtest.Step(hubtest.Words("log-level"), 0, "error\n", ""))
 	reload(func(text string) string {
 		return strings.Replace(text, "[agent]", "[nbd]\nshared = 20\n[agent]\nlog_level = \"warn\"", 1)

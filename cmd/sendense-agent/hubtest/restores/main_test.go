@@ -1,3 +1,4 @@
+// Package restores_test tests what happens to restore points: restores of disks, verifications, damage, prunes.
 package restores_test
 
 import (

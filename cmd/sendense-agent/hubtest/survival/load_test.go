@@ -119,7 +119,7 @@ func TestWatchers(t *testing.T) {
 		t.Errorf("events %v", kinds)
 	}
 	h.Completes(id, sources)
-	deaf.SetReadDeadline(time.Now().Add(time.Second)) // there was something to read
+	deaf.SetReadDeadline(time.Now().Add(hubtest.Patience)) // there was something to read
 	if _, err := deaf.Read(make([]byte, 1)); err != nil {
 		t.Error(err)
 	}

@@ -1,3 +1,4 @@
+// Package survival_test tests what a hub must survive: a killed daemon, a lost database or key, two hundred clients at once.
 package survival_test
 
 import (

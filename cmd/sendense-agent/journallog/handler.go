@@ -1,68 +1,50 @@
-package main
+// Package journallog is a slog handler that sends records to the systemd journal by its native protocol.
+//
+// Every attribute is a field of its own, so that journalctl -u sendense-agent BACKUP_ID=... finds a backup. MESSAGE holds the
+// attributes too, so that a line says the same when only MESSAGE is shown. It does not decide when to log to the journal: the daemon
+// does.
+package journallog
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/journal"
-
-	"github.com/sendense/backup-agent/agent/config"
 )
 
-// newLogger writes where the configuration says: to the journal with every attribute as a field of its own, so that
-// journalctl -u sendense-agent BACKUP_ID=... finds a backup, or to standard error.
-// The level may be changed at any time.
-func newLogger(cfg config.Agent) (*slog.Logger, *slog.LevelVar) {
-	level := new(slog.LevelVar)
-	level.Set(cfg.Level())
-	options := &slog.HandlerOptions{Level: level}
-	format := cfg.LogFormat
-	if format == "auto" {
-		format = "text"
-		if toJournal, err := journal.StderrIsJournalStream(); err == nil && toJournal {
-			format = "journal"
-		}
-	}
-	switch format {
-	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, options)), level
-	case "journal":
-		return slog.New(&journalHandler{level: level}), level
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, options)), level
-}
-
-// A journalHandler sends records to the journal by its native protocol.
-type journalHandler struct {
+// A Handler sends records to the journal.
+type Handler struct {
 	level  slog.Leveler
 	prefix string // of the names of attributes, from groups
 	fields []slog.Attr
 }
 
-// Enabled says whether the level is wanted.
-func (h *journalHandler) Enabled(_ context.Context, level slog.Level) bool {
+// New makes a handler for records of a level or above, which may be changed at any time.
+func New(level slog.Leveler) *Handler { return &Handler{level: level} }
+
+// Enabled says whether a record of the level is sent.
+func (h *Handler) Enabled(_ context.Context, level slog.Level) bool {
 	return level >= h.level.Level()
 }
 
 // WithAttrs returns a handler that adds attributes to every record.
-func (h *journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+func (h *Handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	with := *h
 	with.fields = append(with.fields[:len(with.fields):len(with.fields)], prefixed(h.prefix, attrs)...)
 	return &with
 }
 
 // WithGroup returns a handler that puts a name before those of the attributes to come.
-func (h *journalHandler) WithGroup(name string) slog.Handler {
+func (h *Handler) WithGroup(name string) slog.Handler {
 	with := *h
 	with.prefix += name + "_"
 	return &with
 }
 
-// Handle sends one record. MESSAGE holds the attributes too, so that it says the same when only it is shown.
-func (h *journalHandler) Handle(_ context.Context, r slog.Record) error {
+// Handle sends one record. An attribute whose value is empty is left out.
+func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	attrs := append([]slog.Attr(nil), h.fields...)
 	r.Attrs(func(a slog.Attr) bool {
 		attrs = append(attrs, prefixed(h.prefix, []slog.Attr{a})...)
@@ -92,8 +74,8 @@ func prefixed(prefix string, attrs []slog.Attr) []slog.Attr {
 	return list
 }
 
-// fieldName makes the name of a journal field: capitals, digits and underscores, and no underscore first, which the
-// journal keeps for itself.
+// fieldName makes the name of a journal field: capitals, digits and underscores. A name that begins with an underscore is the journal's
+// own, so none does.
 func fieldName(key string) string {
 	name := strings.Map(func(r rune) rune {
 		switch {

@@ -1,9 +1,13 @@
-package main
+// Package generator writes what the packaged units need to know of the configuration: drop-ins of the daemon's service and of its two
+// sockets, with the directories, credentials and addresses that the configuration names (docs/decisions/0015-generator.md).
+//
+// The command "sendense-agent systemd-generator" calls Write; systemd runs it at boot and at daemon-reload (systemd.generator(7)).
+// Outdated tells when systemd still works with drop-ins of an older configuration. The package starts no unit and asks systemd
+// nothing.
+package generator
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"net"
 	"net/netip"
@@ -12,8 +16,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/spf13/cobra"
 
 	"github.com/sendense/backup-agent/agent/config"
 )
@@ -27,29 +29,8 @@ const (
 	dropIn      = "50-configuration.conf"
 )
 
-// generatorCommand is what systemd runs at boot and at daemon-reload (systemd.generator(7)): the daemon's unit lets it
-// reach nothing, and what it may reach is read from the configuration, so that a repository is named in one place only.
-func generatorCommand(path *string) *cobra.Command {
-	return &cobra.Command{
-		Use:    "systemd-generator DIRECTORY [EARLY LATE]",
-		Short:  "Write what the daemon's units need to know of the configuration",
-		Hidden: true,
-		Args:   cobra.RangeArgs(1, 3),
-		RunE: func(_ *cobra.Command, args []string) error {
-			cfg, err := config.Load(*path)
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			return generate(cfg, args[0])
-		},
-	}
-}
-
-// generate writes the drop-ins of the units below a directory that systemd has just made.
-func generate(cfg *config.Config, dir string) error {
+// Write writes the drop-ins of the units below a directory that systemd has just made.
+func Write(cfg *config.Config, dir string) error {
 	for unit, text := range dropIns(cfg) {
 		at := filepath.Join(dir, unit+".d")
 		if err := os.MkdirAll(at, 0o755); err != nil {
@@ -69,12 +50,12 @@ func generate(cfg *config.Config, dir string) error {
 	return os.Symlink(filepath.Join(unitDir, httpSocket), filepath.Join(wants, httpSocket))
 }
 
-// dropIns is what is added to each unit.
+// dropIns is the text that is added to each unit.
 func dropIns(cfg *config.Config) map[string]string {
 	const origin = "# Made by sendense-agent-generator from the configuration: change that, and run systemctl daemon-reload.\n"
 	units := map[string]string{
 		serviceUnit: origin + "[Service]\n" + strings.Join(serviceSettings(cfg), ""),
-		// An empty value takes back what the packaged unit says.
+		// The empty value removes the one of the packaged unit.
 		rpcSocket: origin + "[Socket]\nListenStream=\nListenStream=" + unspecified(cfg.Agent.Socket) + "\nSocketGroup=" + cfg.Agent.SocketGroup + "\n",
 	}
 	if cfg.HTTP.Enabled {
@@ -90,7 +71,7 @@ func serviceSettings(cfg *config.Config) []string {
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.VCenters)) {
 		credential := cfg.VCenters[name].PasswordCredential
-		// An empty one takes the place of a file that is not there, which would keep the daemon from starting.
+		// Without the empty one, a missing file keeps the daemon from starting.
 		lines = append(lines, fmt.Sprintf("SetCredential=%s:\\n\nLoadCredential=%s:/etc/credstore/%s\n", credential, credential, credential))
 	}
 	for _, id := range repositoryKeys(cfg) {
@@ -123,8 +104,8 @@ func repositoryKeys(cfg *config.Config) []string {
 	return slices.Compact(ids)
 }
 
-// giveKey lets the daemon have a key, from which its exporters get it. A name alone is looked for in the credential store, and
-// one that is not there keeps nobody from starting: the daemon says what is missing. Nothing takes its place.
+// giveKey gives a key to the daemon, from which its exporters get it. systemd looks for a bare name in the credential store. A
+// missing key does not keep the daemon from starting: the daemon says what is missing. No empty key takes its place.
 func giveKey(id string) string {
 	if _, err := os.Stat(filepath.Join(config.EncryptedStore, id)); err == nil {
 		return fmt.Sprintf("LoadCredentialEncrypted=%s\n", id)
@@ -132,8 +113,8 @@ func giveKey(id string) string {
 	return fmt.Sprintf("LoadCredential=%s\n", id)
 }
 
-// grant lets the daemon write below a directory. The dash is for one that is not there, as that of a network file system
-// may be: the daemon must start, and say what is missing.
+// grant lets the daemon write below a directory. The dash lets it start without the directory, which a network file system may
+// lack at that time: the daemon then says what is missing.
 func grant(dir string) string {
 	for _, covered := range []string{"/home", "/root", "/run/user", "/tmp", "/var/tmp"} {
 		if strings.HasPrefix(dir, covered+"/") { // ProtectHome= and PrivateTmp= put an empty directory there
@@ -143,8 +124,8 @@ func grant(dir string) string {
 	return "ReadWritePaths=" + quoted("-"+dir) + "\n"
 }
 
-// otherHosts lists what the daemon must reach, or be reached from, beyond this host, for IPAddressAllow=. A name has
-// whatever address a DNS server says.
+// otherHosts lists the addresses beyond this host that the daemon must reach, or be reached from, for IPAddressAllow=. For a name it
+// is "any": its address is what a DNS server says.
 func otherHosts(cfg *config.Config) []string {
 	var list []string
 	if u, err := url.Parse(cfg.SNA.URL); err == nil && !here(u.Hostname()) {
@@ -156,7 +137,7 @@ func otherHosts(cfg *config.Config) []string {
 		}
 	}
 	if host, _, err := net.SplitHostPort(cfg.Metrics.Listen); err == nil && cfg.Metrics.Enabled && !here(host) {
-		list = append(list, "any") // who listens on another address is there for other hosts
+		list = append(list, "any") // a listener on another address is for other hosts
 	}
 	return slices.Compact(list)
 }
