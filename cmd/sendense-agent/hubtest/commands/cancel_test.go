@@ -42,7 +42,7 @@ func TestCancelMeansOneThing(t *testing.T) {
 		refusesCancel(h, verify, id, rpc.ReasonWrongState, "no verification of it is in progress")
 		cancels(h, stop, id, rpc.Completed)
 		stopped(h, done, "cancelled")
-		if b, err := c.GetBackup(t.Context(), id); err != nil || b.ParentBackupID != full || b.Rewrite != nil {
+		if b, err := c.GetBackup(t.Context(), id); err != nil || b.ParentBackupID != full || b.Merge != nil {
 			t.Errorf("after its merge was canceled it is %+v, %v", b, err)
 		}
 	}
@@ -142,7 +142,7 @@ func mergesUntilRead(h *hubtest.Hub, id string) <-chan error {
 	h.Eventually("the merge of "+id+" waits", func() bool {
 		b, err := h.Dial().GetBackup(h.Context(), id)
 		hubtest.Must(h.T, err)
-		return b.Rewrite != nil && strings.Contains(b.Rewrite.WaitsFor, "restore")
+		return b.Merge != nil && strings.Contains(b.Merge.WaitsFor, "restore")
 	})
 	return done
 }
