@@ -12,7 +12,7 @@ GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 LDFLAGS     := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build man completions demo test docs race crash-matrix fault-matrix power-matrix lint fmt deps fuzz clean
+.PHONY: all build man completions demo demo-page test docs race crash-matrix fault-matrix power-matrix lint fmt deps fuzz clean
 all: build
 
 build: deps ## the two programs, static
@@ -33,6 +33,10 @@ completions: ## completion for bash, zsh and fish, in dist/completions
 demo: build ## back up a VM of three disks through real systemd and qemu-nbd, and prove the copy
 	CGO_ENABLED=0 $(GO) build -o bin/ ./agent/sna/snatest/snasim ./units/systemdtest/testbed
 	@packaging/demo/run
+
+demo-page: build ## docs/demo.md, from what make demo prints
+	$(MAKE) --no-print-directory demo >bin/demo.out
+	packaging/demo/document <bin/demo.out >docs/demo.md
 
 test: deps ## every test, on real parts, with the race detector
 	$(GO) vet ./...
@@ -85,7 +89,7 @@ FUZZTIME ?= 1m
 fuzz: deps ## every fuzz target for FUZZTIME
 	@.ci/fuzz "$(GO)" $(FUZZTIME)
 
-docs: ## write the references anew: docs/rpc.md from the method table, docs/configuration.md from default.toml
+docs: ## write the references: docs/rpc.md from the method table, docs/configuration.md from default.toml
 	$(GO) test -count=1 -run '^TestReference$$' ./rpc/server ./agent/config -update
 
 # Every time stamp in a package is that of the commit.

@@ -3,24 +3,37 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
-	"golang.org/x/time/rate"
 
+	"github.com/sendense/backup-agent/agent/admission"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/catalog"
+	"github.com/sendense/backup-agent/agent/chain"
+	"github.com/sendense/backup-agent/agent/client"
 	"github.com/sendense/backup-agent/agent/config"
-	"github.com/sendense/backup-agent/agent/digest"
-	"github.com/sendense/backup-agent/agent/failpoint"
-	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/events"
+	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/inventory"
+	"github.com/sendense/backup-agent/agent/job"
+	"github.com/sendense/backup-agent/agent/ledger"
+	"github.com/sendense/backup-agent/agent/logkey"
+	"github.com/sendense/backup-agent/agent/merge"
+	"github.com/sendense/backup-agent/agent/metrics"
+	"github.com/sendense/backup-agent/agent/prune"
+	"github.com/sendense/backup-agent/agent/publish"
+	"github.com/sendense/backup-agent/agent/reconcile"
+	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/restore"
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/agent/verify"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
@@ -40,52 +53,40 @@ type Options struct {
 	AcceptZeroes *atomic.Bool // sna.accept_write_zeroes, of the exports that are made from now on; nil: as in Config
 }
 
-// An Agent backs up VMs. Its methods may be called from any goroutine.
+// An Agent backs up VMs. It is made of services, each with one kind of work; what it does itself is to open and close them, and to answer
+// questions about the whole. Its methods may be called from any goroutine.
 type Agent struct {
+	Records       *ledger.Ledger
+	Inventory     *inventory.Inventory
+	Repositories  *repositories.Set
+	Exports       *export.Manager
+	Ports         *export.Ports
+	Chains        *chain.Chains
+	Verifications *verify.Service
+	Merges        *merge.Service
+	Backups       *backup.Service
+	Clients       *backup.Clients
+	Restores      *restore.Service
+	Policies      *prune.Service
+	Catalog       *catalog.Watcher
+
 	config       *config.Config
 	store        *store.Store
 	units        *units.Manager
-	sna          *sna.Client
 	log          *slog.Logger
 	level        *slog.LevelVar
-	acceptZeroes *atomic.Bool
 	version      string
 	startedAt    time.Time
-	touched      func(id string) // is told that the record of a backup may have changed
-	bootID       string          // of the host; "" if the kernel does not tell
-	tools        qemu.Tools
-	ports        nbd.PortRange
-	repositories []*repository.Repository
-	foreign      foreignPorts
-	resting      resting
-	clients      clients
-	watchers     watchers
-	metrics      *metrics
-	opened       atomic.Pointer[time.Time] // when Open was done: from then on SBC is answered; nil before
-	program      string                    // path of the agent's own executable, which reads files too
-	probes       singleflight.Group        // of Ready
-	deletions    singleflight.Group        // by backup id
-	verifying    verifying
-	catalogs     catalogs
+	metrics      *metrics.Counters
+	watchers     *events.Watchers
+	jobs         *job.Group
+	unitsChanged job.Signal
+	publisher    *publish.Service
+	reconciler   *reconcile.Reconciler
 	statuses     singleflight.Group // of repositories, by path
-	verifyLimit  *rate.Limiter      // of what verifications read together, unless they are asked for another
-
-	jobs *jobGroup
-
-	admission    *semaphore.Weighted // of 1, held while it is found out whether there is room, and the room is taken
-	reads        *semaphore.Weighted // of maxReads, one for each image that is being read whole
-	unitsChanged signal              // units that no run cares for may have changed
-
-	runs     *jobSet[*run]         // one for every active backup
-	restores *jobSet[*restoration] // one for every active restore
-
-	pruning      pruning
-	merging      *semaphore.Weighted // of 1, held while a restore point is copied, and never while anybody is waited for
-	rewrites     *jobSet[*rewriting] // one for every restore point that is being written anew
-	rewriteTurns uint64              // that were given; used in claimRewrite alone
 }
 
-// New makes an agent, which does nothing until Open is called.
+// New returns an agent, which does nothing until Open is called.
 func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -97,7 +98,7 @@ func New(o Options) (*Agent, error) {
 		o.AcceptZeroes = new(atomic.Bool)
 		o.AcceptZeroes.Store(o.Config.SNA.AcceptWriteZeroes)
 	}
-	exporter, err := lookupExporter(o.Config.Agent.ExporterUser, o.Config.Agent.ExporterGroup)
+	credential, owner, err := repositories.ExporterAccount(o.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -106,39 +107,10 @@ func New(o Options) (*Agent, error) {
 		return nil, err
 	}
 	a := &Agent{
-		program:   program,
-		config:    o.Config,
-		store:     o.Store,
-		units:     o.Units,
-		sna:       o.SNA,
-		log:       o.Logger,
-		level:     o.LogLevel,
-		version:   o.Version,
-		startedAt: time.Now(),
-		tools:     ImageTools(o.Config, exporter.credential()),
-		ports:     nbd.PortRange{First: o.Config.NBD.FirstPort, Last: o.Config.NBD.LastPort},
-		bootID:    bootID(),
-		metrics:   newMetrics(),
-		jobs:      newJobGroup(),
-		verifying: verifying{pins: map[string]int{}, jobs: map[verifyKey]*Verification{}},
-
-		acceptZeroes: o.AcceptZeroes,
-
-		verifyLimit: digest.Limit(o.Config.Verify.RateLimit.Bytes()),
-
-		merging:   semaphore.NewWeighted(1),
-		admission: semaphore.NewWeighted(1), unitsChanged: newSignal(), reads: semaphore.NewWeighted(maxReads),
+		config: o.Config, store: o.Store, units: o.Units, log: o.Logger, level: o.LogLevel, version: o.Version, startedAt: time.Now(),
+		metrics: metrics.New(), watchers: new(events.Watchers), jobs: job.NewGroup(), unitsChanged: job.NewSignal(),
 	}
-	a.runs, a.restores, a.rewrites = newJobSet[*run](a.jobs), newJobSet[*restoration](a.jobs), newJobSet[*rewriting](a.jobs)
-	for _, r := range o.Config.Repositories {
-		a.repositories = append(a.repositories, repository.New(r.ID, r.Path, exporter.owner()))
-	}
-	a.touched = func(id string) {
-		if r := a.run(id); r != nil {
-			r.changed.Store(true)
-		}
-	}
-	repository.KeepApart(a.repositories, stateDirectory(o.Config))
+	a.wire(o, repositories.ImageTools(o.Config, credential), owner, program)
 	if o.Metrics != nil {
 		if err := a.register(o.Metrics); err != nil {
 			return nil, err
@@ -147,150 +119,101 @@ func New(o Options) (*Agent, error) {
 	return a, nil
 }
 
+// wire makes the services, from the lowest to the highest: each works with those before it.
+func (a *Agent) wire(o Options, tools qemu.Tools, owner *repository.Owner, program string) {
+	cfg, db, log, boot := o.Config, o.Store, o.Logger, bootID()
+	a.Records = ledger.New(ledger.Parts{Store: db, Log: log, Metrics: a.metrics, Watchers: a.watchers})
+	a.Repositories = repositories.New(repositories.Parts{Config: cfg, Tools: tools, Log: log}, owner)
+	a.Exports = export.New(export.Parts{Config: cfg, Units: o.Units, Log: log, AcceptZeroes: o.AcceptZeroes})
+	a.Ports = &export.Ports{Range: nbd.PortRange{First: cfg.NBD.FirstPort, Last: cfg.NBD.LastPort}}
+	admissions := admission.New(admission.Parts{Config: cfg, Store: db, Ports: a.Ports})
+	a.Inventory = inventory.New(inventory.Parts{Config: cfg, Store: db, SNA: o.SNA, Log: log, Metrics: a.metrics})
+	a.Chains = chain.New(chain.Parts{Store: db, Repositories: a.Repositories, Exports: a.Exports, Tools: tools, Log: log})
+	questions := client.New(client.Parts{Store: db, Log: log})
+	a.Verifications = verify.New(verify.Parts{
+		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Chains: a.Chains, Jobs: a.jobs, Log: log, Metrics: a.metrics,
+		Watchers: a.watchers,
+	})
+	a.Merges = merge.New(merge.Parts{
+		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Chains: a.Chains, Verifications: a.Verifications, Jobs: a.jobs,
+		Log: log, Metrics: a.metrics,
+	})
+	a.publisher = publish.New(publish.Parts{
+		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Exports: a.Exports, Chains: a.Chains, Questions: questions,
+		Jobs: a.jobs, Units: o.Units, Tools: tools, Log: log, Metrics: a.metrics, Version: o.Version, BootID: boot,
+	})
+	a.Backups = backup.New(backup.Parts{
+		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Exports: a.Exports, Ports: a.Ports, Admission: admissions,
+		Inventory: a.Inventory, Chains: a.Chains, Verifications: a.Verifications, Merges: a.Merges, Publish: a.publisher, SNA: o.SNA,
+		Units: o.Units, Jobs: a.jobs, Log: log, Metrics: a.metrics, Watchers: a.watchers, UnitsChanged: a.unitsChanged, BootID: boot,
+	})
+	a.Clients = backup.NewClients(backup.ClientParts{
+		Config: cfg, Store: db, Records: a.Records, Ports: a.Ports, Questions: questions, Backups: a.Backups, Log: log,
+	})
+	a.Restores = restore.New(restore.Parts{
+		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Exports: a.Exports, Ports: a.Ports, Admission: admissions,
+		Chains: a.Chains, Verifications: a.Verifications, Merges: a.Merges, Backups: a.Backups, Units: o.Units, Jobs: a.jobs, Log: log,
+		Watchers: a.watchers, Program: program,
+	})
+	a.Catalog = catalog.New(catalog.Parts{Store: db, Jobs: a.jobs, Log: log})
+	a.Policies = prune.New(prune.Parts{
+		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Inventory: a.Inventory, Verifications: a.Verifications,
+		Merges: a.Merges, Catalog: a.Catalog, Jobs: a.jobs, Log: log, Metrics: a.metrics, Watchers: a.watchers,
+	})
+	a.reconciler = reconcile.New(reconcile.Parts{
+		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Admission: admissions, Backups: a.Backups, Restores: a.Restores,
+		Merges: a.Merges, Policies: a.Policies, Units: o.Units, Jobs: a.jobs, Log: log, Metrics: a.metrics, Watchers: a.watchers,
+		UnitsChanged: a.unitsChanged, BootID: boot,
+	})
+}
+
 // Open takes up the backups that were active when the agent last ended, and begins to watch the units. It must be
 // called once, before any other method.
 func (a *Agent) Open(ctx context.Context) error {
 	if err := qemu.Confined(); err != nil {
 		a.log.Warn("qemu-img is not confined as it should be, only by the rights of its user: "+
-			"use a kernel with Landlock and seccomp, and a unit that allows their system calls", logError, err)
+			"use a kernel with Landlock and seccomp, and a unit that allows their system calls", logkey.Error, err)
 	}
-	a.lookAtKeys()
-	if err := a.adoptLost(ctx); err != nil {
+	a.Repositories.LogUnusableKeys()
+	if err := a.reconciler.AdoptLost(ctx); err != nil {
 		return err
 	}
-	for _, r := range a.repositories {
-		go a.detectIO(r) // not waited for: one that hangs must not keep the agent from its end
+	for _, r := range a.Repositories.All {
+		go a.Repositories.DetectIO(r) // not waited for: one that hangs must not keep the agent from its end
 	}
-	a.lookAtDates()
-	events := a.units.Watch(a.jobs.work, unitPrefix)
-	if err := a.takeUpActive(); err != nil {
+	a.Records.LogFuturePoints()
+	stream := a.units.Watch(a.jobs.Work, export.UnitPrefix)
+	if err := a.reconciler.TakeUp(); err != nil {
 		return err
 	}
-	if err := a.recoverRestores(); err != nil {
+	if err := a.Restores.Recover(); err != nil {
 		return err
 	}
-	for _, r := range a.repositories {
-		if err := a.jobs.spawn(func() { a.watchCatalog(r) }); err != nil {
+	for _, r := range a.Repositories.All {
+		if err := a.jobs.Spawn(func() { a.Catalog.Watch(r) }); err != nil {
 			return err
 		}
 	}
-	a.opened.Store(new(time.Now()))
-	return errors.Join(a.jobs.spawn(func() { a.watchUnits(events) }), a.jobs.spawn(a.reconcileUnits), a.jobs.spawn(a.reconcileDirectories),
-		a.jobs.spawn(a.verifyBySchedule), a.jobs.spawn(a.pruneDaily))
+	a.publisher.Opened.Store(new(time.Now()))
+	return errors.Join(a.jobs.Spawn(func() { a.watchUnits(stream) }), a.jobs.Spawn(a.reconciler.WatchUnits), a.jobs.Spawn(a.reconciler.WatchDirectories),
+		a.jobs.Spawn(a.Verifications.RunSchedule), a.jobs.Spawn(a.Policies.RunDaily))
 }
 
 // Close ends the agent and leaves the exports of running backups to themselves: they are taken up by the next one. A
 // backup that has not reached the SNA yet is undone. Close returns when all is at rest, or with ctx's error when ctx ends
 // before: then something still hangs, and the parts must not be closed under it.
 func (a *Agent) Close(ctx context.Context) error {
-	return a.jobs.close(ctx)
-}
-
-// launch starts the goroutine that moves an active backup along.
-func (a *Agent) launch(b record.Backup) (*run, error) {
-	r := newRun(a, b)
-	return r, a.startRun(r)
-}
-
-func (a *Agent) startRun(r *run) error {
-	return a.runs.launch(r.id, r, r.live, a.retired)
-}
-
-// retired tells the others that a backup has ended: there may be room now for one that waits.
-func (a *Agent) retired() {
-	a.nudgeRuns()
-	a.unitsChanged.raise()
-}
-
-// nudgeRuns wakes every run: there may be room for one that waits in the queue.
-func (a *Agent) nudgeRuns() {
-	for _, r := range a.runs.list() {
-		r.nudge()
-	}
-}
-
-// run returns the run of an active backup, or nil.
-func (a *Agent) run(id string) *run { return a.runs.get(id) }
-
-// settledRun is run for a backup that may be on record since this very moment, and whose run is about to be launched.
-func (a *Agent) settledRun(ctx context.Context, id string) (*run, error) {
-	if r := a.run(id); r != nil {
-		return r, nil
-	}
-	if err := a.admission.Acquire(ctx, 1); err != nil {
-		return nil, err
-	}
-	defer a.admission.Release(1)
-	return a.run(id), nil
+	return a.jobs.Close(ctx)
 }
 
 // watchUnits passes on what systemd says about the units. Runs look for themselves: an event only says that it is time. What
 // comes of units that no run cares for, as of a backup that has ended, is for the reconciler.
-func (a *Agent) watchUnits(events <-chan units.Event) {
-	for e := range events {
-		owned := a.tellRuns(e)
-		owned = a.tellRestores(e) || owned
+func (a *Agent) watchUnits(stream <-chan units.Event) {
+	for e := range stream {
+		owned := a.Backups.UnitEvent(e)
+		owned = a.Restores.UnitEvent(e) || owned
 		if e.Kind == units.EventResync || !owned && e.Kind != units.EventRemoved {
-			a.unitsChanged.raise()
+			a.unitsChanged.Raise()
 		}
 	}
-}
-
-// tellRuns wakes the runs that an event concerns, and says whether there is one.
-func (a *Agent) tellRuns(e units.Event) (owned bool) {
-	for _, r := range a.runs.list() {
-		owned = r.unitEvent(e, unitsOf(r.id)) || owned
-	}
-	return owned
-}
-
-// tellRestores is tellRuns for restores.
-func (a *Agent) tellRestores(e units.Event) (owned bool) {
-	for _, x := range a.restores.list() {
-		owned = x.unitEvent(e, unitsOf(x.id)) || owned
-	}
-	return owned
-}
-
-// change changes the record of a backup.
-func (a *Agent) change(id string, f func(*record.Backup) error) (record.Backup, error) {
-	b, err := a.changeRecord(id, f)
-	if err != nil {
-		return b, fmt.Errorf("backup %s: its record cannot be changed: %w", id, err)
-	}
-	return b, nil
-}
-
-// changeRecord is the one place where the record of a backup changes, and with it its state: a transaction, then the log line, the metric
-// and the event.
-func (a *Agent) changeRecord(id string, f func(*record.Backup) error, options ...store.Option) (record.Backup, error) {
-	start := time.Now()
-	before, after, err := a.store.Update(id, start, func(b *record.Backup) error {
-		if err := f(b); err != nil {
-			return err
-		}
-		failpoint.Reach("committing " + string(b.State))
-		return nil
-	}, options...)
-	a.touched(id) // after an error too: the change may stand all the same
-	if err != nil {
-		return after, err
-	}
-	failpoint.Reach("committed " + string(after.State))
-	a.metrics.transaction(start)
-	a.logTransition(before, after)
-	a.metrics.transition(before, after)
-	a.watchers.tell(Event{Kind: EventState, Backup: after})
-	return after, nil
-}
-
-// advance brings a backup to a state; f, which may be nil, changes more of its record in the same transaction.
-func (a *Agent) advance(id string, to record.State, f func(*record.Backup)) (record.Backup, error) {
-	return a.change(id, func(b *record.Backup) error {
-		if f != nil {
-			f(b)
-		}
-		b.State = to
-		return nil
-	})
 }

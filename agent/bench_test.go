@@ -5,7 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/agenttest"
+	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/record"
 )
 
@@ -13,34 +14,34 @@ import (
 // alive. "listings" is the same in units of what one listing of the 100 units over D-Bus takes, measured in between: a number
 // that a busy machine does not change.
 func BenchmarkTakeUp(b *testing.B) {
-	w := newWorld(b)
+	w := agenttest.New(b)
 	const vms, disks = 10, 10
 	sizes := make([]int64, disks)
 	for i := range sizes {
 		sizes[i] = 1 << 20
 	}
-	w.sna.Hold("copy/0")
+	w.SNA.Hold("copy/0")
 	var ids []string
 	for i := range vms {
 		name := fmt.Sprint("vm", i)
-		w.putVM(name, sizes...)
-		started, err := w.agent.StartBackup(b.Context(), agent.StartRequest{VMName: name, Type: record.Full, Repository: "main"})
-		must(b, err)
+		w.PutVM(name, sizes...)
+		started, err := w.Agent.Backups.Start(b.Context(), backup.Request{VMName: name, Type: record.Full, Repository: "main"})
+		agenttest.Must(b, err)
 		ids = append(ids, started.ID)
 	}
 	var listing, takeUp time.Duration
 	for b.Loop() {
 		b.StopTimer()
 		began := time.Now()
-		_, err := w.units.List(b.Context(), "sendense-nbd-")
-		must(b, err)
+		_, err := w.Units.List(b.Context(), "sendense-nbd-")
+		agenttest.Must(b, err)
 		listing += time.Since(began)
-		w.stop()
+		w.Stop()
 		began = time.Now()
 		b.StartTimer()
-		w.start()
-		exports, err := w.agent.Exports(b.Context())
-		must(b, err)
+		w.Start()
+		exports, err := w.Agent.ListExports(b.Context())
+		agenttest.Must(b, err)
 		alive := 0
 		for _, e := range exports {
 			if e.PID != 0 {
@@ -54,8 +55,8 @@ func BenchmarkTakeUp(b *testing.B) {
 	}
 	b.StopTimer()
 	b.ReportMetric(takeUp.Seconds()/listing.Seconds(), "listings")
-	w.sna.Release("copy/0")
+	w.SNA.Release("copy/0")
 	for _, id := range ids {
-		w.wait(id)
+		w.Wait(id)
 	}
 }

@@ -3,6 +3,9 @@ package agent
 import (
 	"log/slog"
 	"strings"
+
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/logkey"
 )
 
 // LogLevel is the least level that is logged now, as the configuration spells it.
@@ -13,11 +16,11 @@ func (a *Agent) LogLevel() string { return levelName(a.level.Level()) }
 func (a *Agent) SetLogLevel(name string) error {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(name)); err != nil || levelName(level) != name {
-		return errorf(InvalidRequest, "level: want debug, info, warn or error, not %.40q", name)
+		return fault.New(fault.InvalidRequest, "level: want debug, info, warn or error, not %.40q", name)
 	}
 	before := a.LogLevel()
 	a.level.Set(level)
-	a.log.Warn("log level set", logFrom, before, logTo, name) // a warning, so that it is seen at almost every level
+	a.log.Warn("log level set", logkey.From, before, logkey.To, name) // a warning, so that it is seen at almost every level
 	return nil
 }
 

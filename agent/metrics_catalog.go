@@ -17,8 +17,8 @@ var (
 
 // scrapeCatalog tells what the last comparisons have found; of a repository that was never compared there is no series.
 func (a *Agent) scrapeCatalog(context.Context) (list []prometheus.Metric, _ error) {
-	for _, r := range a.repositories {
-		s := a.catalogs.of(r.ID)
+	for _, r := range a.Repositories.All {
+		s := a.Catalog.States.Of(r.ID)
 		if s.At.IsZero() {
 			continue
 		}

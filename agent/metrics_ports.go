@@ -64,7 +64,7 @@ func (a *Agent) countPorts() (map[string]int, error) {
 	for _, c := range cooling {
 		rest[c.Port] = true
 	}
-	for port := int(a.ports.First); port <= int(a.ports.Last); port++ {
+	for port := int(a.Ports.Range.First); port <= int(a.Ports.Range.Last); port++ {
 		count[a.portState(uint16(port), leased, ours, rest, listening)]++
 	}
 	return count, nil
@@ -76,7 +76,7 @@ func (a *Agent) portState(p uint16, leased, ours, cooling, listening map[uint16]
 		return portLeased
 	case cooling[p]:
 		return portCooling
-	case listening[p] && !ours[p], a.foreign.has(p):
+	case listening[p] && !ours[p], a.Ports.Foreign.Has(p):
 		return portForeign
 	}
 	return portFree

@@ -15,11 +15,11 @@ var (
 // scrapeClock tells what wrong clocks have led to, or may have: a look at the end of one list, however many restore points there
 // are.
 func (a *Agent) scrapeClock() ([]prometheus.Metric, error) {
-	held, err := a.HeldPrunes()
+	held, err := a.Policies.HeldPrunes()
 	if err != nil {
 		return nil, err
 	}
-	_, future, err := a.FuturePoints()
+	_, future, err := a.Records.FuturePoints()
 	if err != nil {
 		return nil, err
 	}
@@ -28,16 +28,4 @@ func (a *Agent) scrapeClock() ([]prometheus.Metric, error) {
 		list = append(list, gauge(descPruneHeld, float64(h.Removed), h.VMName, h.Repository))
 	}
 	return list, nil
-}
-
-// pruned counts a run in which the policies were applied.
-func (m *metrics) pruned(removed, failed int, freedBytes int64, err error) {
-	result := "done"
-	if err != nil || failed > 0 {
-		result = "failed"
-	}
-	m.pruneRuns.WithLabelValues(result).Inc()
-	m.pruneRemoved.Add(float64(removed))
-	m.pruneFreed.Add(float64(max(freedBytes, 0)))
-	m.pruneFailures.Add(float64(failed))
 }

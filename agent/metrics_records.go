@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sendense/backup-agent/agent/metrics"
 	"github.com/sendense/backup-agent/agent/record"
 )
 
@@ -64,7 +65,7 @@ func restoreGauges(restores []record.Restore, now time.Time) []prometheus.Metric
 	count := map[labels]int{}
 	overdue := 0
 	for _, r := range restores {
-		count[labels{r.VMName, kindOfRestore(r), string(r.State)}]++
+		count[labels{r.VMName, metrics.KindOfRestore(r), string(r.State)}]++
 		if now.After(r.ExpiresAt) {
 			overdue++
 		}

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/sendense/backup-agent/agent/logkey"
+	"github.com/sendense/backup-agent/agent/probe"
 	"github.com/sendense/backup-agent/agent/repository"
 )
 
@@ -40,7 +42,7 @@ func newScrape(a *Agent) *scrape {
 		{name: "verified", read: a.scrapeVerified},
 		{name: "catalog", read: a.scrapeCatalog},
 	}}
-	for _, r := range a.repositories {
+	for _, r := range a.Repositories.All {
 		s.sources = append(s.sources, source{
 			name:   "repository/" + r.ID,
 			read:   func(context.Context) ([]prometheus.Metric, error) { return a.scrapeRepository(r), nil },
@@ -70,7 +72,7 @@ func (s *scrape) Collect(ch chan<- prometheus.Metric) {
 	var wait sync.WaitGroup
 	for _, from := range s.sources {
 		wait.Go(func() {
-			list, err := probe(context.Background(), &s.flights, from.name, from.read)
+			list, err := probe.Do(context.Background(), &s.flights, from.name, from.read)
 			failed := 0.0
 			if err != nil {
 				list, failed = from.failed, 1
@@ -90,7 +92,7 @@ func (s *scrape) tell(name string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil && !s.failing[name] {
-		s.agent.log.Warn("metrics are missing", logSource, name, logError, err)
+		s.agent.log.Warn("metrics are missing", logkey.Source, name, logkey.Error, err)
 	}
 	s.failing[name] = err != nil
 }
@@ -113,7 +115,7 @@ var (
 
 func (a *Agent) encryptedGauge(r *repository.Repository) prometheus.Metric {
 	encrypted := 0.0
-	if a.newKey(r) != "" {
+	if a.Repositories.NewKey(r) != "" {
 		encrypted = 1
 	}
 	return gauge(descRepositoryEncrypted, encrypted, r.ID)

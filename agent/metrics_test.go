@@ -1,12 +1,9 @@
 package agent_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strconv"
@@ -15,67 +12,23 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/agenttest"
+	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/units/pair"
 )
 
-// series are the samples of one scrape by name and labels, as Prometheus writes them.
-type series map[string]float64
-
-// scrape asks the agent for its metrics as Prometheus does, and looks that they follow its conventions.
-func (w *world) scrape() series {
-	w.Helper()
-	answer := httptest.NewRecorder()
-	promhttp.HandlerFor(w.gather, promhttp.HandlerOpts{}).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	if answer.Code != http.StatusOK {
-		w.Fatalf("scrape: %d %s", answer.Code, answer.Body)
-	}
-	problems, err := promlint.New(bytes.NewReader(answer.Body.Bytes())).Lint() // what "promtool check metrics" does
-	must(w.TB, err)
-	for _, p := range problems {
-		w.Errorf("%s: %s", p.Metric, p.Text)
-	}
-	s := series{}
-	for line := range strings.Lines(answer.Body.String()) {
-		if strings.HasPrefix(line, "#") {
-			continue
-		}
-		line = strings.TrimSpace(line)
-		end := strings.LastIndexByte(line, ' ')
-		s[line[:end]], err = strconv.ParseFloat(line[end+1:], 64)
-		must(w.TB, err)
-	}
-	return s
-}
-
-// wantSeries fails the test unless the series have these values; a negative one stands for "is not there".
-func (w *world) wantSeries(s series, want series) {
-	w.Helper()
-	for name, value := range want {
-		got, ok := s[name]
-		switch {
-		case value < 0 && ok:
-			w.Errorf("%s is %v, want no such series", name, got)
-		case value >= 0 && !ok:
-			w.Errorf("%s is missing, want %v", name, value)
-		case value >= 0 && got != value:
-			w.Errorf("%s is %v, want %v", name, got, value)
-		}
-	}
-}
-
 // TestMetricsOfABackup scrapes before, in the midst of, and after a backup.
 func TestMetricsOfABackup(t *testing.T) {
-	w := newWorld(t)
-	ports := w.config.NBD.LastPort - w.config.NBD.FirstPort + 1
-	_, sources := w.putVM(`the "vm"`, 8<<20, 4<<20)
+	w := agenttest.New(t)
+	ports := w.Config.NBD.LastPort - w.Config.NBD.FirstPort + 1
+	_, sources := w.PutVM(`the "vm"`, 8<<20, 4<<20)
 	const (
 		vm      = `vm="the \"vm\""`
 		info    = `sendense_backup_active_info{repository="main",state="running",type="full",` + vm + `}`
@@ -83,18 +36,18 @@ func TestMetricsOfABackup(t *testing.T) {
 		success = `sendense_backup_last_success_timestamp_seconds{repository="main",` + vm + `}`
 		ended   = `sendense_backup_ended_total{result="completed",type="full"}`
 	)
-	w.wantSeries(w.scrape(), series{
+	w.WantSeries(w.Scrape(), agenttest.Series{
 		`sendense_backup_active{state="running"}`: 0, info: -1, ofDisk1: -1, success: -1, ended: 0,
 		`sendense_agent_ports{state="free"}`: float64(ports), `sendense_agent_exports`: 0, `sendense_agent_vms`: 1,
 		`sendense_agent_sna_calls_total{outcome="accepted"}`: 0,
 	})
 
-	w.sna.Hold("copy/1")
-	b := w.startBackup(`the "vm"`)
-	_, err := w.sna.WaitHeld(t.Context(), b.ID, "copy/1")
-	must(t, err)
-	s := w.scrape()
-	w.wantSeries(s, series{
+	w.SNA.Hold("copy/1")
+	b := w.StartBackup(`the "vm"`)
+	_, err := w.SNA.WaitHeld(t.Context(), b.ID, "copy/1")
+	agenttest.Must(t, err)
+	s := w.Scrape()
+	w.WantSeries(s, agenttest.Series{
 		`sendense_backup_active{state="running"}`: 1, info: 1, success: -1, ended: 0,
 		`sendense_agent_ports{state="leased"}`: 2, `sendense_agent_ports{state="free"}`: float64(ports - 2),
 		`sendense_agent_exports`: 2, `sendense_agent_orphan_units`: 0,
@@ -116,10 +69,10 @@ func TestMetricsOfABackup(t *testing.T) {
 		t.Errorf("no bytes received on an export that is connected: %v", s[ofDisk1])
 	}
 
-	w.sna.Release("copy/1")
-	b = w.completes(b, sources)
-	s = w.scrape()
-	w.wantSeries(s, series{
+	w.SNA.Release("copy/1")
+	b = w.Completes(b, sources)
+	s = w.Scrape()
+	w.WantSeries(s, agenttest.Series{
 		`sendense_backup_active{state="running"}`: 0, info: -1, ofDisk1: -1, ended: 1,
 		`sendense_backup_duration_seconds_count{result="completed",type="full"}`: 1,
 		`sendense_agent_ports{state="free"}`:                                     float64(ports), `sendense_agent_exports`: 0,
@@ -151,19 +104,19 @@ func goVersion() string {
 
 // TestMetricsOfTheSNA counts what becomes of starts, and shows what is not known yet.
 func TestMetricsOfTheSNA(t *testing.T) {
-	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.SNA.Cooldown = config.DurationOf(time.Hour) })
+	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.SNA.Cooldown = config.DurationOf(time.Hour) })
 	for _, vm := range []string{"refused", "unknown"} {
-		w.putVM(vm, 1<<20)
+		w.PutVM(vm, 1<<20)
 	}
-	fails := func(vm string, faults snatest.Faults, reason agent.Reason) string {
+	fails := func(vm string, faults snatest.Faults, reason fault.Reason) string {
 		t.Helper()
-		must(t, w.sna.SetFaults(faults))
-		_, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm, Type: record.Full, Repository: "main"})
-		return wantError(t, err, reason, "").BackupID
+		agenttest.Must(t, w.SNA.SetFaults(faults))
+		_, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: vm, Type: record.Full, Repository: "main"})
+		return agenttest.WantError(t, err, reason, "").BackupID
 	}
-	fails("refused", snatest.Faults{Answer: snatest.AnswerRefuse, Status: 500, Text: "no"}, agent.SNARefused)
-	id := fails("unknown", snatest.Faults{Answer: snatest.AnswerReset, Inert: true}, agent.SNAOutcomeUnknown)
-	w.wantSeries(w.scrape(), series{
+	fails("refused", snatest.Faults{Answer: snatest.AnswerRefuse, Status: 500, Text: "no"}, fault.SNARefused)
+	id := fails("unknown", snatest.Faults{Answer: snatest.AnswerReset, Inert: true}, fault.SNAOutcomeUnknown)
+	w.WantSeries(w.Scrape(), agenttest.Series{
 		`sendense_agent_sna_calls_total{outcome="refused"}`:                   1,
 		`sendense_agent_sna_calls_total{outcome="unknown"}`:                   1,
 		`sendense_agent_sna_calls_total{outcome="accepted"}`:                  0,
@@ -172,12 +125,12 @@ func TestMetricsOfTheSNA(t *testing.T) {
 		`sendense_backup_ended_total{result="failed",type="full"}`:            1,
 		`sendense_backup_duration_seconds_count{result="failed",type="full"}`: 1,
 	})
-	_, err := w.agent.CancelBackup(t.Context(), id)
-	must(t, err)
-	w.wait(id)
-	w.sna.Close()
-	fails("refused", snatest.Faults{}, agent.SNAUnreachable)
-	w.wantSeries(w.scrape(), series{
+	_, err := w.Agent.Backups.Cancel(t.Context(), id)
+	agenttest.Must(t, err)
+	w.Wait(id)
+	w.SNA.Close()
+	fails("refused", snatest.Faults{}, fault.SNAUnreachable)
+	w.WantSeries(w.Scrape(), agenttest.Series{
 		`sendense_agent_sna_calls_total{outcome="unreachable"}`:       1,
 		`sendense_backup_active{state="unresolved"}`:                  0,
 		`sendense_agent_ports{state="cooling"}`:                       1,
@@ -190,24 +143,24 @@ func TestMetricsOfTheSNA(t *testing.T) {
 
 // TestMetricsOfTheQueue shows how many wait, and who as far as metrics.max_vms allows: a queue may be long.
 func TestMetricsOfTheQueue(t *testing.T) {
-	w := newWorld(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups, c.Metrics.MaxVMs = 1, 1 })
-	w.sna.Hold("copy/0")
+	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups, c.Metrics.MaxVMs = 1, 1 })
+	w.SNA.Hold("copy/0")
 	var last string
 	for _, vm := range []string{"a", "b", "c"} {
-		w.putVM(vm, 1<<20)
-		b, err := w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: vm, Type: record.Full, Repository: "main", Queue: true})
-		must(t, err)
+		w.PutVM(vm, 1<<20)
+		b, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: vm, Type: record.Full, Repository: "main", Queue: true})
+		agenttest.Must(t, err)
 		last = b.ID
 	}
-	w.wantSeries(w.scrape(), series{
+	w.WantSeries(w.Scrape(), agenttest.Series{
 		`sendense_backup_active{state="queued"}`: 2, `sendense_backup_active{state="running"}`: 1,
 		`sendense_backup_active_info{repository="main",state="running",type="full",vm="a"}`: 1,
 		`sendense_backup_active_info{repository="main",state="queued",type="full",vm="b"}`:  1,
 		`sendense_backup_active_info{repository="main",state="queued",type="full",vm="c"}`:  -1,
 	})
-	w.sna.Release("copy/0")
-	w.wait(last)
-	w.wantSeries(w.scrape(), series{
+	w.SNA.Release("copy/0")
+	w.Wait(last)
+	w.WantSeries(w.Scrape(), agenttest.Series{
 		`sendense_backup_active{state="queued"}`:                              0,
 		`sendense_backup_start_phase_duration_seconds_count{phase="queue"}`:   2,
 		`sendense_backup_start_phase_duration_seconds_count{phase="prepare"}`: 3,
@@ -216,95 +169,95 @@ func TestMetricsOfTheQueue(t *testing.T) {
 
 // TestMetricsOfForeignThings shows a port that another process holds, and units that nobody owns.
 func TestMetricsOfForeignThings(t *testing.T) {
-	w := newWorld(t)
-	_, sources := w.putVM("vm", 1<<20)
-	occupied, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", w.config.NBD.FirstPort))
-	must(t, err)
+	w := agenttest.New(t)
+	_, sources := w.PutVM("vm", 1<<20)
+	occupied, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", w.Config.NBD.FirstPort))
+	agenttest.Must(t, err)
 	defer occupied.Close()
-	outside, err := net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", w.config.NBD.LastPort)) // in nobody's way
-	must(t, err)
+	outside, err := net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", w.Config.NBD.LastPort)) // in nobody's way
+	agenttest.Must(t, err)
 	defer outside.Close()
-	w.wantSeries(w.scrape(), series{`sendense_agent_ports{state="foreign"}`: 1, `sendense_agent_ports{state="free"}`: 100})
-	if s := w.agent.Status(t.Context()); s.PortsForeign != 1 || s.PortsLeased != 0 {
+	w.WantSeries(w.Scrape(), agenttest.Series{`sendense_agent_ports{state="foreign"}`: 1, `sendense_agent_ports{state="free"}`: 100})
+	if s := w.Agent.Status(t.Context()); s.PortsForeign != 1 || s.PortsLeased != 0 {
 		t.Errorf("status %+v", s)
 	}
-	w.completes(w.startBackup("vm"), sources)
+	w.Completes(w.StartBackup("vm"), sources)
 	spec := pair.Spec{Name: "sendense-nbd-lost", Argv: []string{"/bin/true"}, ListenAddress: "127.0.0.1:10300"}
-	_, err = w.units.Start(t.Context(), spec)
-	must(t, err)
-	w.wantSeries(w.scrape(), series{
+	_, err = w.Units.Start(t.Context(), spec)
+	agenttest.Must(t, err)
+	w.WantSeries(w.Scrape(), agenttest.Series{
 		`sendense_agent_ports{state="foreign"}`: 1, `sendense_agent_orphan_units`: 1, `sendense_agent_exports`: 0,
 	})
-	must(t, w.units.Remove(t.Context(), spec.Name))
-	w.wantSeries(w.scrape(), series{`sendense_agent_orphan_units`: 0})
+	agenttest.Must(t, w.Units.Remove(t.Context(), spec.Name))
+	w.WantSeries(w.Scrape(), agenttest.Series{`sendense_agent_orphan_units`: 0})
 }
 
 // TestScrapeWithoutBus stops the message bus: what does not need it is there as ever, in time, and one series says what
 // is missing.
 func TestScrapeWithoutBus(t *testing.T) {
-	w := newWorld(t)
-	must(t, w.agent.Ready(t.Context()))
+	w := agenttest.New(t)
+	agenttest.Must(t, w.Agent.Ready(t.Context()))
 	out, err := exec.Command("systemctl", "show", "--property=MainPID", "--value", "dbus.service").Output()
-	must(t, err)
+	agenttest.Must(t, err)
 	bus, err := strconv.Atoi(strings.TrimSpace(string(out)))
-	must(t, err)
-	must(t, unix.Kill(bus, unix.SIGSTOP))
-	defer func() { must(t, unix.Kill(bus, unix.SIGCONT)) }()
+	agenttest.Must(t, err)
+	agenttest.Must(t, unix.Kill(bus, unix.SIGSTOP))
+	defer func() { agenttest.Must(t, unix.Kill(bus, unix.SIGCONT)) }()
 	begun := time.Now()
-	w.wantSeries(w.scrape(), series{
+	w.WantSeries(w.Scrape(), agenttest.Series{
 		`sendense_agent_scrape_error{source="units"}`: 1, `sendense_agent_exports`: -1, `sendense_agent_orphan_units`: -1,
 		`sendense_agent_scrape_error{source="database"}`: 0, `sendense_backup_active{state="running"}`: 0,
 	})
-	if err := w.agent.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "service manager") {
+	if err := w.Agent.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "service manager") {
 		t.Errorf("ready without a bus: %v", err)
 	}
 	if took := time.Since(begun); took > 10*time.Second { // a scrape and Ready, 3 seconds each
 		t.Errorf("took %s", took)
 	}
-	must(t, unix.Kill(bus, unix.SIGCONT))
-	w.wantSeries(w.scrape(), series{`sendense_agent_scrape_error{source="units"}`: 0, `sendense_agent_exports`: 0})
-	must(t, w.agent.Ready(t.Context()))
+	agenttest.Must(t, unix.Kill(bus, unix.SIGCONT))
+	w.WantSeries(w.Scrape(), agenttest.Series{`sendense_agent_scrape_error{source="units"}`: 0, `sendense_agent_exports`: 0})
+	agenttest.Must(t, w.Agent.Ready(t.Context()))
 }
 
 // TestScrapeOfRepositories: one is not there, one hangs as a dead NFS server does, and both leave the third alone.
 func TestScrapeOfRepositories(t *testing.T) {
-	w := newWorld(t, func(c *config.Config, _ *snatest.Options) {
+	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		for _, id := range []string{"gone", "hung"} {
 			c.Repositories = append(c.Repositories, config.Repository{ID: id, Path: c.Repositories[0].Path + "-" + id})
 		}
 	})
-	hang(t, w.config.Repositories[2].Path)
-	want := series{
+	hang(t, w.Config.Repositories[2].Path)
+	want := agenttest.Series{
 		`sendense_agent_repository_usable{repository="main"}`: 1, `sendense_agent_scrape_error{source="repository/main"}`: 0,
 		`sendense_agent_repository_usable{repository="gone"}`: 0, `sendense_agent_scrape_error{source="repository/gone"}`: 0,
 		`sendense_agent_repository_usable{repository="hung"}`: 0, `sendense_agent_scrape_error{source="repository/hung"}`: 1,
 		`sendense_agent_repository_free_bytes{repository="gone"}`: -1, `sendense_agent_repository_free_bytes{repository="hung"}`: -1,
 	}
-	w.wantSeries(w.scrape(), want)
-	w.wantSeries(w.scrape(), want)
+	w.WantSeries(w.Scrape(), want)
+	w.WantSeries(w.Scrape(), want)
 }
 
 // hang mounts a file system that never answers: a FUSE without its daemon.
 func hang(t testing.TB, path string) {
 	t.Helper()
-	must(t, os.Mkdir(path, 0o755))
+	agenttest.Must(t, os.Mkdir(path, 0o755))
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	must(t, err)
+	agenttest.Must(t, err)
 	t.Cleanup(func() { // what hangs fails then
 		_ = unix.Unmount(path, unix.MNT_DETACH)
-		must(t, unix.Close(fd))
+		agenttest.Must(t, unix.Close(fd))
 	})
-	must(t, unix.Mount("hung", path, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fd)))
+	agenttest.Must(t, unix.Mount("hung", path, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fd)))
 }
 
 // TestReady: an agent that stops takes no more backups.
 func TestReady(t *testing.T) {
-	w := newWorld(t)
-	must(t, w.agent.Ready(t.Context()))
+	w := agenttest.New(t)
+	agenttest.Must(t, w.Agent.Ready(t.Context()))
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	must(t, w.agent.Close(ctx))
-	if err := w.agent.Ready(t.Context()); err == nil {
+	agenttest.Must(t, w.Agent.Close(ctx))
+	if err := w.Agent.Ready(t.Context()); err == nil {
 		t.Error("ready after Close")
 	}
 }
@@ -315,7 +268,7 @@ func TestMetricsTwice(t *testing.T) {
 	cfg.Agent.ExporterUser, cfg.Agent.ExporterGroup = "", ""
 	registry := prometheus.NewRegistry()
 	_, err := agent.New(agent.Options{Config: cfg, Metrics: registry})
-	must(t, err)
+	agenttest.Must(t, err)
 	if _, err = agent.New(agent.Options{Config: cfg, Metrics: registry}); err == nil {
 		t.Error("a second agent on the same registry")
 	}

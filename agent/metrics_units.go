@@ -5,6 +5,8 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sendense/backup-agent/agent/export"
 )
 
 var (
@@ -22,7 +24,7 @@ func (a *Agent) scrapeUnits(ctx context.Context) ([]prometheus.Metric, error) {
 	if err := a.addOwners(owners); err != nil {
 		return nil, err
 	}
-	loaded, err := a.units.List(ctx, unitPrefix)
+	loaded, err := a.units.List(ctx, export.UnitPrefix)
 	if err != nil {
 		return nil, err
 	}

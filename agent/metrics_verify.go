@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sendense/backup-agent/agent/metrics"
 	"github.com/sendense/backup-agent/agent/record"
 )
 
@@ -24,18 +25,6 @@ var (
 		"1 if no damage is known of the newest restore point of a VM in a repository, and of what it stands on, 0 if there is.", []string{"vm", "repository"}, nil)
 )
 
-func depthOf(deep bool) string {
-	if deep {
-		return "deep"
-	}
-	return "shallow"
-}
-
-// verified counts a restore point that was verified.
-func (m *metrics) verified(deep bool, result string) {
-	m.verifications.WithLabelValues(depthOf(deep), result).Inc()
-}
-
 // scrapeVerified tells what is on record about verifications: a look at the beginning of two orders, however many restore
 // points there are.
 func (a *Agent) scrapeVerified(context.Context) ([]prometheus.Metric, error) {
@@ -51,10 +40,10 @@ func (a *Agent) scrapeVerified(context.Context) ([]prometheus.Metric, error) {
 			return nil, err
 		}
 		if found {
-			list = append(list, gauge(descVerifyOldest, verifiedTime(p, deep, now), depthOf(deep)))
+			list = append(list, gauge(descVerifyOldest, verifiedTime(p, deep, now), metrics.DepthOf(deep)))
 		}
-		if interval := a.verifyInterval(deep); interval > 0 {
-			list = append(list, gauge(descVerifyInterval, interval.Seconds(), depthOf(deep)))
+		if interval := a.Verifications.VerifyInterval(deep); interval > 0 {
+			list = append(list, gauge(descVerifyInterval, interval.Seconds(), metrics.DepthOf(deep)))
 		}
 	}
 	return list, nil
@@ -73,7 +62,7 @@ func verifiedPoint(b record.Backup, repository string, now time.Time) []promethe
 	}
 	return []prometheus.Metric{
 		gauge(descVerifyOK, ok, b.VM.Name, repository),
-		gauge(descVerifyLast, verifiedTime(b, false, now), b.VM.Name, repository, depthOf(false)),
-		gauge(descVerifyLast, verifiedTime(b, true, now), b.VM.Name, repository, depthOf(true)),
+		gauge(descVerifyLast, verifiedTime(b, false, now), b.VM.Name, repository, metrics.DepthOf(false)),
+		gauge(descVerifyLast, verifiedTime(b, true, now), b.VM.Name, repository, metrics.DepthOf(true)),
 	}
 }

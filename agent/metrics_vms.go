@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
 )
@@ -83,7 +84,7 @@ func (a *Agent) scrapeVM(vm record.VM) ([]prometheus.Metric, error) {
 		return nil, err
 	}
 	list = append(list, gauge(descSnapshot, map[bool]float64{true: 1}[remains], vm.Name))
-	for _, r := range a.repositories {
+	for _, r := range a.Repositories.All {
 		b, found, err := a.store.LatestCompleted(vm.Name, r.ID)
 		if err != nil {
 			return nil, err
@@ -91,7 +92,7 @@ func (a *Agent) scrapeVM(vm record.VM) ([]prometheus.Metric, error) {
 		if !found {
 			continue
 		}
-		p := summarize(b, recorded(b))
+		p := backup.Summarize(b, backup.Recorded(b))
 		if ended, known, err := a.lastSuccess(vm.Name, r.ID, now); err != nil {
 			return nil, err
 		} else if known {

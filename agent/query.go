@@ -2,78 +2,28 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/ledger"
+	"github.com/sendense/backup-agent/agent/logkey"
+	"github.com/sendense/backup-agent/agent/probe"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
-	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd/sockets"
 	"github.com/sendense/backup-agent/units"
 )
 
-// Pages of a list.
-const (
-	defaultPage = 100
-	maxPage     = 1000
-)
-
-func pageSize(limit int) (int, error) {
-	switch {
-	case limit == 0:
-		return defaultPage, nil
-	case limit < 0 || limit > maxPage:
-		return 0, errorf(InvalidRequest, "limit %d: want 1 to %d", limit, maxPage)
-	}
-	return limit, nil
-}
-
-// notFound translates the store's errors for a caller; nil stays nil.
-func notFound(err error) error {
-	var missing *store.NotFoundError
-	switch {
-	case err == nil:
-		return nil
-	case !errors.As(err, &missing):
-		return AsError(err)
-	case missing.Kind == store.KindVM:
-		e := errorf(VMNotFound, "vm %q is not on record", missing.Name)
-		e.Hint = "vm.list names the ones that are; register it with vm.put or vm.discover"
-		return e
-	case missing.Kind == store.KindRestore:
-		return errorf(RestoreNotFound, "restore %q is not on record", missing.Name)
-	}
-	return errorf(BackupNotFound, "backup %q is not on record", missing.Name)
-}
-
-// Backup returns the record of a backup.
-func (a *Agent) Backup(id string) (record.Backup, error) {
-	b, err := a.store.Backup(id)
-	return b, notFound(err)
-}
-
-// Backups lists records, newest first; next is the cursor of the following page, "" at the end. Of one repository's
-// backups a page may be short although there is a next one.
-func (a *Agent) Backups(q ListQuery) (list []record.Backup, next string, err error) {
-	if q.Limit, err = pageSize(q.Limit); err != nil {
-		return nil, "", err
-	}
-	list, next, err = a.store.Backups(q)
-	if errors.Is(err, store.ErrBadCursor) || errors.Is(err, store.ErrBadTime) {
-		return nil, "", errorf(InvalidRequest, "%w", err)
-	}
-	return list, next, notFound(err)
-}
-
-// Repositories tells of every configured repository as it is now.
-func (a *Agent) Repositories() []RepositoryStatus {
+// RepositoryStatuses tells of every configured repository as it is now.
+func (a *Agent) RepositoryStatuses() []RepositoryStatus {
 	points := a.countPoints()
-	list := make([]RepositoryStatus, len(a.repositories))
+	list := make([]RepositoryStatus, len(a.Repositories.All))
 	var wait sync.WaitGroup
-	for i, r := range a.repositories {
+	for i, r := range a.Repositories.All {
 		wait.Go(func() {
 			list[i] = a.patientStatus(r)
 			list[i].RestorePoints = points[r.ID]
@@ -83,9 +33,9 @@ func (a *Agent) Repositories() []RepositoryStatus {
 	return list
 }
 
-// Repository tells of one configured repository.
-func (a *Agent) Repository(id string) (RepositoryStatus, error) {
-	r, err := a.findRepository(id)
+// RepositoryStatus tells of one configured repository.
+func (a *Agent) RepositoryStatus(id string) (RepositoryStatus, error) {
+	r, err := a.Repositories.Find(id)
 	if err != nil {
 		return RepositoryStatus{}, err
 	}
@@ -98,22 +48,22 @@ func (a *Agent) Repository(id string) (RepositoryStatus, error) {
 func (a *Agent) countPoints() map[string]int {
 	points, err := a.store.Points()
 	if err != nil {
-		a.log.Error("the database cannot be read", logError, err)
+		a.log.Error("the database cannot be read", logkey.Error, err)
 	}
 	return points
 }
 
 // patientStatus is repositoryStatus for no longer than probeTimeout: a network file system may hang.
 func (a *Agent) patientStatus(r *repository.Repository) RepositoryStatus {
-	s, err := probe(context.Background(), &a.statuses, r.Path, func(context.Context) (RepositoryStatus, error) { return a.repositoryStatus(r), nil })
+	s, err := probe.Do(context.Background(), &a.statuses, r.Path, func(context.Context) (RepositoryStatus, error) { return a.repositoryStatus(r), nil })
 	if err != nil {
-		s = RepositoryStatus{ID: r.ID, Path: r.Path, EncryptionKey: a.newKey(r), Catalog: a.catalogs.of(r.ID), Error: err.Error()}
+		s = RepositoryStatus{ID: r.ID, Path: r.Path, EncryptionKey: a.Repositories.NewKey(r), Catalog: a.Catalog.States.Of(r.ID), Error: err.Error()}
 	}
 	return s
 }
 
 func (a *Agent) repositoryStatus(r *repository.Repository) RepositoryStatus {
-	s := RepositoryStatus{ID: r.ID, Path: r.Path, EncryptionKey: a.newKey(r), Catalog: a.catalogs.of(r.ID)}
+	s := RepositoryStatus{ID: r.ID, Path: r.Path, EncryptionKey: a.Repositories.NewKey(r), Catalog: a.Catalog.States.Of(r.ID)}
 	space, err := r.Space()
 	if err != nil {
 		s.Error = err.Error()
@@ -126,29 +76,29 @@ func (a *Agent) repositoryStatus(r *repository.Repository) RepositoryStatus {
 		return s
 	}
 	s.Cache, s.AIO = mode.Cache, mode.AIO
-	if err := a.checkNewKey(r); err != nil {
+	if err := a.Repositories.CheckNewKey(r); err != nil {
 		s.Error = err.Error()
 	}
 	return s
 }
 
-// Exports lists every disk that is being served.
-func (a *Agent) Exports(ctx context.Context) ([]Export, error) {
+// ListExports lists every disk that is being served.
+func (a *Agent) ListExports(ctx context.Context) ([]Export, error) {
 	active, err := a.store.Active()
 	if err != nil {
-		return nil, notFound(err)
+		return nil, ledger.NotFound(err)
 	}
-	loaded, err := a.exporters(ctx, "")
+	loaded, err := a.Exports.List(ctx, "")
 	if err != nil {
-		return nil, AsError(err)
+		return nil, fault.From(err)
 	}
 	restores, err := a.store.ActiveRestores()
 	if err != nil {
-		return nil, notFound(err)
+		return nil, ledger.NotFound(err)
 	}
 	clients, err := sockets.Clients()
 	if err != nil {
-		return nil, AsError(err)
+		return nil, fault.From(err)
 	}
 	var list []Export
 	for _, b := range active {
@@ -182,9 +132,6 @@ func (e *Export) observe(u units.Unit, there bool, clients int) {
 	e.Clients = clients
 }
 
-// AcceptsZeroes is sna.accept_write_zeroes as it is now.
-func (a *Agent) AcceptsZeroes() bool { return a.acceptZeroes.Load() }
-
 // WarnZeroes tells what sna.accept_write_zeroes risks.
 const WarnZeroes = "sna.accept_write_zeroes is set: full backups lose data if the node's client asks for zeroes that it has not read"
 
@@ -192,22 +139,22 @@ const WarnZeroes = "sna.accept_write_zeroes is set: full backups lose data if th
 func (a *Agent) Status(ctx context.Context) Status {
 	s := Status{
 		Version: a.version, StartedAt: a.startedAt, SNAURL: a.config.SNA.URL, BusConnected: a.busAnswers(ctx),
-		VCenters: slices.Sorted(maps.Keys(a.config.VCenters)), PortsTotal: a.ports.Len(), Repositories: a.Repositories(),
+		VCenters: slices.Sorted(maps.Keys(a.config.VCenters)), PortsTotal: a.Ports.Range.Len(), Repositories: a.RepositoryStatuses(),
 		State: a.stateStatus(ctx),
 	}
-	if a.AcceptsZeroes() {
+	if a.Exports.AcceptsZeroes() {
 		s.Warnings = append(s.Warnings, WarnZeroes)
 	}
 	counts, err := a.store.Counts(time.Now())
 	if err != nil {
-		a.log.Error("the database cannot be read", logError, err)
+		a.log.Error("the database cannot be read", logkey.Error, err)
 		return s
 	}
 	s.clock(a)
 	s.ActiveBackups, s.ActiveRestores, s.VMs = counts.Active, counts.Restores, counts.VMs
 	ports, err := a.countPorts()
 	if err != nil {
-		a.log.Error("what the ports are used for cannot be told", logError, err)
+		a.log.Error("what the ports are used for cannot be told", logkey.Error, err)
 		return s
 	}
 	s.PortsLeased, s.PortsCooling, s.PortsForeign = ports[portLeased], ports[portCooling], ports[portForeign]
@@ -217,13 +164,13 @@ func (a *Agent) Status(ctx context.Context) Status {
 // clock tells what wrong clocks have led to.
 func (s *Status) clock(a *Agent) {
 	var points []record.Backup
-	held, err := a.HeldPrunes()
+	held, err := a.Policies.HeldPrunes()
 	if err == nil {
 		s.HeldPrunes = held
-		points, s.FuturePoints, err = a.FuturePoints()
+		points, s.FuturePoints, err = a.Records.FuturePoints()
 	}
 	if err != nil {
-		a.log.Error("which restore points are dated in the future, and which prunes are held, cannot be told", logError, err)
+		a.log.Error("which restore points are dated in the future, and which prunes are held, cannot be told", logkey.Error, err)
 	}
 	for _, b := range points {
 		s.FutureIDs = append(s.FutureIDs, b.ID)
@@ -234,6 +181,6 @@ func (s *Status) clock(a *Agent) {
 func (a *Agent) busAnswers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	_, err := a.units.List(ctx, unitPrefix+"none-") // no unit of ours is called so: there is nothing to read
+	_, err := a.units.List(ctx, export.UnitPrefix+"none-") // no unit of ours is called so: there is nothing to read
 	return err == nil
 }

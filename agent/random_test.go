@@ -11,8 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/agenttest"
+	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/ledger"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
@@ -24,7 +27,7 @@ var (
 
 // life drives backups of a few VMs through whatever may happen to them, in random order.
 type life struct {
-	*world
+	*agenttest.World
 	random  *rand.Rand
 	sources map[string][]string
 	held    bool
@@ -32,9 +35,9 @@ type life struct {
 }
 
 // expected are the reasons with which a request may be refused while all this goes on.
-var expected = []agent.Reason{
-	agent.BackupInProgress, agent.CoolingDown, agent.WrongState, agent.NoParent, agent.NoFreePort, agent.Busy, agent.QueueFull,
-	agent.SNARefused, agent.SNAOutcomeUnknown, agent.ExporterFailed,
+var expected = []fault.Reason{
+	fault.BackupInProgress, fault.CoolingDown, fault.WrongState, fault.NoParent, fault.NoFreePort, fault.Busy, fault.QueueFull,
+	fault.SNARefused, fault.SNAOutcomeUnknown, fault.ExporterFailed,
 }
 
 // TestRandomLife checks the invariants of ARCHITECTURE.md after each of many random events on real parts. -seed repeats
@@ -45,7 +48,7 @@ func TestRandomLife(t *testing.T) {
 	}
 	t.Logf("repeat with -seed %d -steps %d", *seed, *steps)
 	l := &life{
-		world: newWorld(t, func(c *config.Config, _ *snatest.Options) {
+		World: agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 			c.Limits.MaxBackups = 2
 			c.SNA.StartTimeout = config.DurationOf(2 * time.Second)
 			c.SNA.Cooldown = config.DurationOf(500 * time.Millisecond)
@@ -62,7 +65,7 @@ func TestRandomLife(t *testing.T) {
 		for d := range sizes {
 			sizes[d] = 4 << 20
 		}
-		_, l.sources[vm] = l.putVM(vm, sizes...)
+		_, l.sources[vm] = l.PutVM(vm, sizes...)
 	}
 	for range *steps {
 		l.step()
@@ -78,7 +81,7 @@ func TestRandomLife(t *testing.T) {
 // step lets one thing happen.
 func (l *life) step() {
 	vm := []string{"one", "two", "three"}[l.random.IntN(3)]
-	events := []struct {
+	stream := []struct {
 		name   string
 		happen func()
 	}{
@@ -87,33 +90,33 @@ func (l *life) step() {
 		{"start incremental " + vm, func() { l.begin(vm, record.Incremental) }},
 		{"cancel " + vm, func() { l.cancel(vm) }},
 		{"kill exporter of " + vm, func() { l.killExporter(vm) }},
-		{"hold", func() { l.sna.Hold("copy/0"); l.held = true }},
+		{"hold", func() { l.SNA.Hold("copy/0"); l.held = true }},
 		{"release", l.release},
 		{"faults", l.faults},
-		{"restart", func() { l.stop(); l.start() }},
-		{"write to " + vm, func() { scribble(l.TB, l.sources[vm][0], int64(l.random.IntN(60))<<16) }},
+		{"restart", func() { l.Stop(); l.Start() }},
+		{"write to " + vm, func() { agenttest.Scribble(l.TB, l.sources[vm][0], int64(l.random.IntN(60))<<16) }},
 		{"wait", func() { time.Sleep(time.Duration(l.random.IntN(300)) * time.Millisecond) }},
 		{"wait for " + vm, func() { l.waitFor3s(vm) }},
-		{"heal", func() { l.release(); must(l.TB, l.sna.SetFaults(snatest.Faults{})) }},
+		{"heal", func() { l.release(); agenttest.Must(l.TB, l.SNA.SetFaults(snatest.Faults{})) }},
 	}
-	e := events[l.random.IntN(len(events))]
+	e := stream[l.random.IntN(len(stream))]
 	l.log = append(l.log, e.name)
 	e.happen()
 }
 
 func (l *life) begin(vm string, kind record.Type) {
-	_, err := l.agent.StartBackup(l.Context(), agent.StartRequest{
+	_, err := l.Agent.Backups.Start(l.Context(), backup.Request{
 		VMName: vm, Type: kind, Repository: "main", Queue: l.random.IntN(2) == 0,
 	})
-	var e *agent.Error
+	var e *fault.Error
 	if err != nil && (!errors.As(err, &e) || !slices.Contains(expected, e.Reason)) {
 		l.Errorf("start of %s: %v", vm, err)
 	}
 }
 
 func (l *life) active(vm string) (record.Backup, bool) {
-	active, err := l.store.Active()
-	must(l.TB, err)
+	active, err := l.Store.Active()
+	agenttest.Must(l.TB, err)
 	for _, b := range active {
 		if b.VM.Name == vm {
 			return b, true
@@ -124,9 +127,9 @@ func (l *life) active(vm string) (record.Backup, bool) {
 
 func (l *life) cancel(vm string) {
 	if b, ok := l.active(vm); ok {
-		b, err := l.agent.CancelBackup(l.Context(), b.ID)
-		var e *agent.Error
-		tooLate := errors.As(err, &e) && e.Reason == agent.WrongState // it has ended, or its manifest is being written
+		b, err := l.Agent.Backups.Cancel(l.Context(), b.ID)
+		var e *fault.Error
+		tooLate := errors.As(err, &e) && e.Reason == fault.WrongState // it has ended, or its manifest is being written
 		if err != nil && !tooLate || !b.State.Terminal() && (!tooLate || b.PublishingAt.IsZero()) {
 			l.Errorf("cancel of %s, which is %s: %v", b.ID, b.State, err)
 		}
@@ -165,12 +168,12 @@ func (l *life) faults() {
 		{SilentDisks: []int{0}},
 		{Answer: snatest.AnswerGarbage, Inert: true},
 	}
-	must(l.TB, l.sna.SetFaults(all[l.random.IntN(len(all))]))
+	agenttest.Must(l.TB, l.SNA.SetFaults(all[l.random.IntN(len(all))]))
 }
 
 func (l *life) release() {
 	if l.held {
-		l.sna.Release("copy/0")
+		l.SNA.Release("copy/0")
 		l.held = false
 	}
 }
@@ -178,21 +181,21 @@ func (l *life) release() {
 // invariants are what must hold at any moment.
 func (l *life) invariants() {
 	l.Helper()
-	for id, n := range l.sna.State().PostsPerJob {
+	for id, n := range l.SNA.State().PostsPerJob {
 		if n != 1 {
 			l.Errorf("the SNA was asked %d times for %s", n, id)
 		}
 	}
-	must(l.TB, l.store.Check(l.Context()))
-	leases, err := l.store.Leases()
-	must(l.TB, err)
+	agenttest.Must(l.TB, l.Store.Check(l.Context()))
+	leases, err := l.Store.Leases()
+	agenttest.Must(l.TB, err)
 	ports := map[uint16]string{}
 	for _, lease := range leases {
 		if other, ok := ports[lease.Port]; ok {
 			l.Errorf("port %d is leased to %s and %s", lease.Port, lease.BackupID, other)
 		}
 		ports[lease.Port] = lease.BackupID
-		if b, err := l.agent.Backup(lease.BackupID); err != nil {
+		if b, err := l.Agent.Records.Backup(lease.BackupID); err != nil {
 			l.Errorf("port %d is leased to %s: %v", lease.Port, lease.BackupID, err)
 		} else if b.State.Terminal() {
 			l.leaseReturned(lease) // it may have ended since the leases were read
@@ -201,8 +204,8 @@ func (l *life) invariants() {
 }
 
 func (l *life) leaseReturned(old record.Lease) {
-	leases, err := l.store.Leases()
-	must(l.TB, err)
+	leases, err := l.Store.Leases()
+	agenttest.Must(l.TB, err)
 	if slices.Contains(leases, old) {
 		l.Errorf("port %d is leased to %s, which has ended", old.Port, old.BackupID)
 	}
@@ -211,12 +214,12 @@ func (l *life) leaseReturned(old record.Lease) {
 // settle lets everything come to its end, and proves every restore point sound: its manifest and its chain are whole, and
 // its exporters ended cleanly.
 func (l *life) settle() {
-	must(l.TB, l.sna.SetFaults(snatest.Faults{}))
+	agenttest.Must(l.TB, l.SNA.SetFaults(snatest.Faults{}))
 	for cursor := ""; ; {
-		list, next, err := l.agent.Backups(agent.ListQuery{Cursor: cursor})
-		must(l.TB, err)
+		list, next, err := l.Agent.Records.List(ledger.ListQuery{Cursor: cursor})
+		agenttest.Must(l.TB, err)
 		for _, b := range list {
-			if b = l.wait(b.ID); b.State == record.Completed {
+			if b = l.Wait(b.ID); b.State == record.Completed {
 				l.sound(b)
 			}
 		}
@@ -224,10 +227,10 @@ func (l *life) settle() {
 			break
 		}
 	}
-	l.clean()
+	l.Clean()
 	outcomes := map[record.State]int{}
-	list, _, err := l.agent.Backups(agent.ListQuery{Limit: 1000})
-	must(l.TB, err)
+	list, _, err := l.Agent.Records.List(ledger.ListQuery{Limit: 1000})
+	agenttest.Must(l.TB, err)
 	for _, b := range list {
 		outcomes[b.State]++
 	}
@@ -246,7 +249,7 @@ func (l *life) sound(b record.Backup) {
 	if b.Parent == "" {
 		return
 	}
-	if p, err := l.agent.Backup(b.Parent); err != nil || p.State != record.Completed {
+	if p, err := l.Agent.Records.Backup(b.Parent); err != nil || p.State != record.Completed {
 		l.Errorf("restore point %s stands on %s, which is %s: %v", b.ID, b.Parent, p.State, err)
 	}
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/logkey"
 )
 
 // StateStatus is the directory of the database as it is now.
@@ -20,12 +23,12 @@ func (a *Agent) stateStatus(ctx context.Context) StateStatus {
 	if free, err := a.store.FreeBytes(); err == nil {
 		s.FreeBytes = free
 	}
-	if err := a.writable(ctx); err != nil {
-		s.Error, s.Hint = err.Error(), AsError(err).Hint
+	if err := a.Records.Writable(ctx); err != nil {
+		s.Error, s.Hint = err.Error(), fault.From(err).Hint
 	}
 	list, err := a.store.SetAside()
 	if err != nil {
-		a.log.Error("the state directory cannot be read", logError, err)
+		a.log.Error("the state directory cannot be read", logkey.Error, err)
 	}
 	s.SetAside = list
 	return s

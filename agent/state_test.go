@@ -10,8 +10,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/agenttest"
+	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
@@ -19,71 +21,71 @@ import (
 // TestStateDirectoryFull: what a full state directory refuses is said as what it is, with the directory and the room in it, and the
 // agent is not ready. When there is room again, everything works without a restart.
 func TestStateDirectoryFull(t *testing.T) {
-	w := newWorld(t, func(c *config.Config, _ *snatest.Options) {
+	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Agent.StateDirectory = filepath.Join(filepath.Dir(c.Agent.StateDirectory), "small")
-		mountTmpfs(t, c.Agent.StateDirectory, "size=8M")
+		agenttest.MountTmpfs(t, c.Agent.StateDirectory, "size=8M")
 	})
-	w.putVM("vm", 4<<20)
-	must(t, w.agent.Ready(t.Context()))
-	directory := w.config.Agent.StateDirectory
+	w.PutVM("vm", 4<<20)
+	agenttest.Must(t, w.Agent.Ready(t.Context()))
+	directory := w.Config.Agent.StateDirectory
 	ballast, err := os.Create(filepath.Join(directory, "ballast"))
-	must(t, err)
+	agenttest.Must(t, err)
 	var st unix.Statfs_t
-	must(t, unix.Statfs(directory, &st))
-	must(t, unix.Fallocate(int(ballast.Fd()), 0, 0, int64(st.Bavail)*st.Bsize))
-	must(t, ballast.Close())
+	agenttest.Must(t, unix.Statfs(directory, &st))
+	agenttest.Must(t, unix.Fallocate(int(ballast.Fd()), 0, 0, int64(st.Bavail)*st.Bsize))
+	agenttest.Must(t, ballast.Close())
 
-	if err := w.agent.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "no space left on device") || !strings.Contains(err.Error(), directory) {
+	if err := w.Agent.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "no space left on device") || !strings.Contains(err.Error(), directory) {
 		t.Errorf("ready: %v", err)
 	}
 	refused := func(what string, err error) {
 		t.Helper()
-		var e *agent.Error
-		if !errors.As(err, &e) || e.Reason != agent.StateUnwritable || !strings.Contains(e.Message, "no space left on device") ||
+		var e *fault.Error
+		if !errors.As(err, &e) || e.Reason != fault.StateUnwritable || !strings.Contains(e.Message, "no space left on device") ||
 			!strings.Contains(e.Hint, directory) || !strings.Contains(e.Hint, "KiB are free") {
 			t.Errorf("%s: %v: %+v", what, err, e)
 		}
 	}
-	begun := len(w.sna.State().Posts)
-	_, err = w.agent.StartBackup(t.Context(), agent.StartRequest{VMName: "vm", Type: record.Full, Repository: "main"})
+	begun := len(w.SNA.State().Posts)
+	_, err = w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "vm", Type: record.Full, Repository: "main"})
 	refused("a backup, while the file still has pages for its record", err)
-	if now := len(w.sna.State().Posts); now != begun {
+	if now := len(w.SNA.State().Posts); now != begun {
 		t.Errorf("the SNA was asked %d times", now-begun)
 	}
 	err = nil
 	for n := 0; err == nil; n++ { // until the pages that the file has are used up
-		_, err = w.agent.PutVM(record.VM{
+		_, err = w.Agent.Inventory.Put(record.VM{
 			Name: fmt.Sprint("other", n), InventoryPath: "/DC1/vm/" + strings.Repeat("x", 200),
 			Disks: []record.Disk{{UnitNumber: 0, DeviceKey: 2000, CapacityBytes: 1 << 20}},
 		})
 	}
 	refused("a VM", err)
-	status := w.agent.Status(t.Context()).State
+	status := w.Agent.Status(t.Context()).State
 	if status.Directory != directory || status.FreeBytes != 0 || !strings.Contains(status.Error, "no space left") || !strings.Contains(status.Hint, directory) {
 		t.Errorf("status: %+v", status)
 	}
 
-	must(t, os.Remove(ballast.Name()))
-	w.eventually("it is ready when there is room again", func() bool { return w.agent.Ready(t.Context()) == nil })
-	b := w.startBackup("vm")
-	if b = w.wait(b.ID); b.State != record.Completed {
+	agenttest.Must(t, os.Remove(ballast.Name()))
+	w.Eventually("it is ready when there is room again", func() bool { return w.Agent.Ready(t.Context()) == nil })
+	b := w.StartBackup("vm")
+	if b = w.Wait(b.ID); b.State != record.Completed {
 		t.Errorf("%s: %+v", b.State, b.Failure)
 	}
-	if status := w.agent.Status(t.Context()).State; status.Error != "" || status.FreeBytes == 0 {
+	if status := w.Agent.Status(t.Context()).State; status.Error != "" || status.FreeBytes == 0 {
 		t.Errorf("status: %+v", status)
 	}
 }
 
 // TestDamagedDatabaseIsNamed: a damaged database that is kept is named until it is removed.
 func TestDamagedDatabaseIsNamed(t *testing.T) {
-	w := newWorld(t)
-	kept := filepath.Join(w.config.Agent.StateDirectory, "agent.db.damaged-20260101T000000Z")
-	must(t, os.WriteFile(kept, nil, 0o600))
-	if got := w.agent.Status(t.Context()).State.SetAside; len(got) != 1 || got[0] != kept {
+	w := agenttest.New(t)
+	kept := filepath.Join(w.Config.Agent.StateDirectory, "agent.db.damaged-20260101T000000Z")
+	agenttest.Must(t, os.WriteFile(kept, nil, 0o600))
+	if got := w.Agent.Status(t.Context()).State.SetAside; len(got) != 1 || got[0] != kept {
 		t.Errorf("%q", got)
 	}
-	must(t, os.Remove(kept))
-	if got := w.agent.Status(t.Context()).State.SetAside; len(got) != 0 {
+	agenttest.Must(t, os.Remove(kept))
+	if got := w.Agent.Status(t.Context()).State.SetAside; len(got) != 0 {
 		t.Errorf("%q", got)
 	}
 }

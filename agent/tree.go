@@ -8,7 +8,10 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/ledger"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 )
@@ -24,19 +27,19 @@ type ChainPoint struct {
 // some all the same.
 func (a *Agent) Chain(vm, repositoryID string) ([]ChainPoint, error) {
 	if vm == "" {
-		return nil, errorf(InvalidRequest, "vm_name: is missing")
+		return nil, fault.New(fault.InvalidRequest, "vm_name: is missing")
 	}
 	if repositoryID != "" {
-		if _, err := a.findRepository(repositoryID); err != nil {
+		if _, err := a.Repositories.Find(repositoryID); err != nil {
 			return nil, err
 		}
 	}
 	found, err := a.pointsOf(vm, repositoryID)
 	if err != nil {
-		return nil, notFound(err)
+		return nil, ledger.NotFound(err)
 	}
 	if len(found) == 0 {
-		if _, err := a.VM(vm); err != nil {
+		if _, err := a.Inventory.Get(vm); err != nil {
 			return nil, err
 		}
 	}
@@ -74,7 +77,7 @@ func (a *Agent) pointsOf(vm, repositoryID string) (points []record.Backup, err e
 // measure finds out what the images of a restore point take.
 func (a *Agent) measure(b record.Backup) ChainPoint {
 	p := ChainPoint{Backup: b}
-	repo, err := a.findRepository(b.Repository)
+	repo, err := a.Repositories.Find(b.Repository)
 	if err != nil {
 		p.Problem = err.Error()
 		return p
@@ -90,7 +93,7 @@ func (a *Agent) measure(b record.Backup) ChainPoint {
 }
 
 func allocated(repo *repository.Repository, b record.Backup, file string) (int64, error) {
-	info, err := os.Lstat(filepath.Join(dirOf(repo, b), file))
+	info, err := os.Lstat(filepath.Join(repositories.DirOf(repo, b), file))
 	if err != nil {
 		return 0, err
 	}

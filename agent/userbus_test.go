@@ -3,6 +3,7 @@ package agent_test
 import (
 	"testing"
 
+	"github.com/sendense/backup-agent/agent/agenttest"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/units/systemdtest"
@@ -11,9 +12,9 @@ import (
 // TestUserBus backs up through the service manager of a user, where everything runs as that user.
 func TestUserBus(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", systemdtest.UserManager(t))
-	w := newWorld(t, func(c *config.Config, _ *snatest.Options) {
+	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Agent.Bus, c.Agent.ExporterUser, c.Agent.ExporterGroup = config.BusUser, "", ""
 	})
-	_, sources := w.putVM("vm", 8<<20, 1<<20)
-	w.completes(w.startBackup("vm"), sources)
+	_, sources := w.PutVM("vm", 8<<20, 1<<20)
+	w.Completes(w.StartBackup("vm"), sources)
 }

@@ -6,37 +6,39 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/agenttest"
+	"github.com/sendense/backup-agent/agent/events"
+	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
 )
 
 // TestWatch: a watcher is told every state, in order and once, and progress in between; one that never reads is in
 // nobody's way; the channel closes when the watcher leaves.
 func TestWatch(t *testing.T) {
-	w := newWorld(t)
-	w.putVM("vm", 8<<20)
-	lazy, err := w.agent.Watch(t.Context(), agent.WatchQuery{})
-	must(t, err)
+	w := agenttest.New(t)
+	w.PutVM("vm", 8<<20)
+	lazy, err := w.Agent.Watch(t.Context(), events.Query{})
+	agenttest.Must(t, err)
 	ctx, leave := context.WithCancel(t.Context())
-	events, err := w.agent.Watch(ctx, agent.WatchQuery{VMName: "vm"})
-	must(t, err)
-	w.sna.Hold("copy/0")
-	b := w.startBackup("vm")
+	stream, err := w.Agent.Watch(ctx, events.Query{VMName: "vm"})
+	agenttest.Must(t, err)
+	w.SNA.Hold("copy/0")
+	b := w.StartBackup("vm")
 	var states []record.State
-	for e := range events {
+	for e := range stream {
 		switch e.Kind {
-		case agent.EventState:
+		case events.State:
 			if e.Backup.ID != b.ID {
 				t.Errorf("told of %s", e.Backup.ID)
 			}
 			if len(states) == 0 || states[len(states)-1] != e.Backup.State {
 				states = append(states, e.Backup.State)
 			}
-		case agent.EventProgress:
+		case events.Progress:
 			if e.Progress.TotalBytes != 8<<20 || e.Progress.Disks[0].Clients == 0 || e.Progress.ReceivedBytes == 0 {
 				t.Errorf("progress: %+v", e.Progress)
 			}
-			w.sna.Release("copy/0")
+			w.SNA.Release("copy/0")
 		}
 		if e.Backup.State.Terminal() {
 			break
@@ -49,7 +51,7 @@ func TestWatch(t *testing.T) {
 	leave()
 	for deadline := time.After(10 * time.Second); ; {
 		select {
-		case _, open := <-events:
+		case _, open := <-stream:
 			if !open {
 				<-lazy // it has been waiting all the time
 				return
@@ -61,7 +63,7 @@ func TestWatch(t *testing.T) {
 }
 
 func TestWatchUnknownBackup(t *testing.T) {
-	w := newWorld(t)
-	_, err := w.agent.Watch(t.Context(), agent.WatchQuery{BackupID: "backup-none-1"})
-	wantError(t, err, agent.BackupNotFound, "backup-none-1")
+	w := agenttest.New(t)
+	_, err := w.Agent.Watch(t.Context(), events.Query{BackupID: "backup-none-1"})
+	agenttest.WantError(t, err, fault.BackupNotFound, "backup-none-1")
 }

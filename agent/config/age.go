@@ -10,8 +10,8 @@ import (
 
 const dayHours = 24 * time.Hour
 
-// An Age is a time that restore points have reached, which TOML writes as "30d", "2w" or, as a Duration, "36h". A day has 24
-// hours, whatever the clocks do. It is never negative.
+// An Age is the age of restore points, which TOML writes as "30d", "2w" or, as a Duration, "36h". A day has 24
+// hours, also when the clocks change. It is never negative.
 type Age struct{ d time.Duration }
 
 // AgeOf makes an Age of a time.Duration.
@@ -35,7 +35,7 @@ var (
 	inDays = regexp.MustCompile(`^([0-9]{1,6})(d|w)$`)
 )
 
-// UnmarshalText reads a number of days or weeks, or what a Duration is.
+// UnmarshalText reads a number of days or weeks, or a Duration.
 func (a *Age) UnmarshalText(text []byte) error {
 	if m := inDays.FindSubmatch(text); m != nil {
 		n, _ := strconv.ParseInt(string(m[1]), 10, 64)

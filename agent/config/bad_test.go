@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// badFiles are files that must be refused, and the whole of what is said about them.
+// badFiles are files that must be refused, and the complete error about each.
 var badFiles = []struct{ name, text, want string }{
 	{"syntax", "[agent", ""},
 	{"unknown table", "[sma]\nurl = \"x\"", "sma: unknown key: did you mean sna?"},
@@ -13,21 +13,25 @@ var badFiles = []struct{ name, text, want string }{
 	{"nothing near", "[sna]\nfrobnicate = 1", "sna.frobnicate: unknown key: remove it"},
 	{
 		"password in the file", "[vcenter.a]\nhost = \"h\"\nuser = \"u\"\npassword = \"secret\"",
-		"vcenter.a.password: a password does not belong in this file: put it in a file of its own, give that to the daemon with " +
-			"LoadCredential=NAME:/path/to/file, and set password_credential to NAME",
+		"vcenter.a.password: a password does not belong in this file: put it into /etc/credstore/NAME, readable by root only, and set " +
+			"password_credential to NAME",
 	},
-	{"duration without unit", "[nbd]\nstart_timeout = 30", `want a duration such as "30s", "10m" or "2h"`},
+	{"duration without unit", "[nbd]\nstart_timeout = 30", `nbd.start_timeout: want a duration such as "30s", "10m" or "2h", in quotes`},
 	{"duration of nonsense", "[nbd]\nstart_timeout = \"soon\"", `want a duration such as "30s", "10m" or "2h"`},
 	{"negative duration", "[nbd]\nstart_timeout = \"-1s\"", `want a duration such as "30s", "10m" or "2h"`},
-	{"size without unit", "[space]\nreserve = 1000", `want a size such as "512MiB", "1GiB" or "0B"`},
+	{"size without unit", "[space]\nreserve = 1000", `space.reserve: want a size such as "512MiB", "1GiB" or "0B", in quotes`},
+	{
+		"size of a repository without unit", "[[repository]]\nid = \"a\"\n[[repository]]\nrate_limit = 1",
+		`repository.rate_limit: want a size such as "512MiB", "1GiB" or "0B", in quotes`,
+	},
 	{"size of nonsense", "[space]\nreserve = \"much\"", `want a size such as "512MiB", "1GiB" or "0B"`},
 	{"negative size", "[space]\nreserve = \"-1GiB\"", `want a size such as "512MiB", "1GiB" or "0B"`},
 	{"huge size", "[space]\nreserve = \"99999999TiB\"", "99999999TiB is more than a file system holds"},
-	{"floor above reserve", "[space]\nfloor = \"2GiB\"", "space.floor: 2GiB is more than reserve 1GiB: exchange them"},
+	{"floor above reserve", "[space]\nfloor = \"2GiB\"", "space.floor: 2GiB is more than space.reserve (1GiB): lower it, or raise space.reserve"},
 	{"exports", "[limits]\nmax_exports = 102", "limits.max_exports: 102: want 0 to 101, the number of ports"},
 	{"backups", "[limits]\nmax_backups = -1", "limits.max_backups: -1: want 0 or more"},
 	{"restores", "[limits]\nmax_restores = -1", "limits.max_restores: -1: want 0 or more"},
-	{"lifetime", "[restore]\nlifetime = \"169h\"", "restore.lifetime: 169h0m0s is more than max_lifetime 168h0m0s: exchange them"},
+	{"lifetime", "[restore]\nlifetime = \"169h\"", "restore.lifetime: 169h0m0s is more than restore.max_lifetime (168h0m0s): lower it, or raise restore.max_lifetime"},
 	{"no lifetime", "[restore]\nlifetime = \"0s\"", `restore.lifetime: want more than 0, such as "30s"`},
 	{"queued", "[limits]\nmax_queued = -1", "limits.max_queued: -1: want 0 to 100000"},
 	{"failed images", "[agent]\nfailed_images = \"keep\"", `agent.failed_images: "keep": want one of remove, set_aside`},
@@ -41,11 +45,11 @@ var badFiles = []struct{ name, text, want string }{
 	},
 	{
 		"key twice", "[[repository]]\nid = \"a\"\npath = \"/a\"\nencryption_key = \"k\"\nold_keys = [\"l\", \"k\"]",
-		`repository "a": old_keys: "k" is there twice: name each key once`,
+		`repository "a": old_keys: "k" is listed twice: list each key once`,
 	},
 	{
 		"key of a user", "[agent]\nbus = \"user\"\n[[repository]]\nid = \"a\"\npath = \"/a\"\nencryption_key = \"k\"",
-		`repository "a": encryption_key: needs agent.bus = "system": a user's service manager gives no credentials`,
+		`repository "a": encryption_key: needs agent.bus = "system": the systemd of a user session cannot pass keys to exporters`,
 	},
 	{
 		"key and password", "[vcenter.m]\nhost = \"h\"\nuser = \"u\"\npassword_credential = \"k\"\n[[repository]]\nid = \"a\"\npath = \"/a\"\nold_keys = [\"k\"]",
@@ -66,10 +70,10 @@ var badFiles = []struct{ name, text, want string }{
 			`keep_within; a backup without a policy is never pruned`,
 	},
 	{"negative count", "[[policy]]\nid = \"a\"\nkeep_daily = -2", `policy "a": keep_daily: -2: want 0 for none, -1 for all, or 1 to 100000`},
-	{"two policies of one name", "[[policy]]\nid = \"a\"\nkeep_last = 1\n[[policy]]\nid = \"a\"\nkeep_last = 2", `policy "a": id: is there twice: give each policy its own`},
+	{"two policies of one name", "[[policy]]\nid = \"a\"\nkeep_last = 1\n[[policy]]\nid = \"a\"\nkeep_last = 2", `policy "a": id: is listed twice: give each policy its own id`},
 	{
 		"policy without a name", "[[policy]]\nkeep_last = 1",
-		`policy number 1: id: "": want 1 to 64 letters, digits, dots, underscores or dashes, no dot or dash first`,
+		`policy number 1: id: "": want 1 to 64 letters, digits, dots, underscores or dashes, and no dot or dash first`,
 	},
 	{"middle", "[[policy]]\nid = \"a\"\nkeep_last = 1\nexpired_middle = \"drop\"", `policy "a": expired_middle: "drop": want one of keep, merge`},
 	{"age of nonsense", "[[policy]]\nid = \"a\"\nkeep_within = \"1y\"", `want an age such as "36h", "30d" or "8w"`},
@@ -78,8 +82,15 @@ var badFiles = []struct{ name, text, want string }{
 		`repository "a": policy: "gold": no [[policy]] has this id: add it, or name another`,
 	},
 	{"duration as a table", "[nbd]\nstart_timeout = {d = 1}", ""},
-	{"port out of range", "[nbd]\nfirst_port = 70000", ""},
-	{"wrong type", "[http]\nenabled = \"yes\"", ""},
+	{"port out of range", "[nbd]\nfirst_port = 70000", "nbd.first_port: 70000: want 0 to 65535"},
+	{"negative port", "[nbd]\nfirst_port = -1", "nbd.first_port: -1: want 0 to 65535"},
+	{"wrong type", "[http]\nenabled = \"yes\"", "http.enabled: want true or false, not a string"},
+	{"number in quotes", "[nbd]\nshared = \"3\"", "nbd.shared: want a whole number, not a string"},
+	{"text without quotes", "[agent]\nsocket = 3", "agent.socket: want a text in quotes, not an integer"},
+	{"table that is a number", "limits = 3", "limits: want a table, not an integer"},
+	{"list that is a text", "[[repository]]\nold_keys = \"k\"", "repository.old_keys: want a list of texts in brackets, not a string"},
+	{"tables that are a number", "repository = 3", "repository: want tables in double brackets, such as [[repository]], not an integer"},
+	{"too many brackets", "[[nbd]]\nshared = 3", "nbd: there is only one such table: write [NAME], not [[NAME]]"},
 
 	{"state directory", "[agent]\nstate_directory = \"var\"", `agent.state_directory: "var": want an absolute path`},
 	{"no state directory", "[agent]\nstate_directory = \"\"", "agent.state_directory: is missing: set an absolute path"},
@@ -97,20 +108,20 @@ var badFiles = []struct{ name, text, want string }{
 	},
 	{
 		"host", "[nbd]\nhost = \"0.0.0.0\"",
-		`nbd.host: "0.0.0.0": want a loopback IP address such as 127.0.0.1: anywhere else idle clients could starve the real one`,
+		`nbd.host: "0.0.0.0": want a loopback IP address such as 127.0.0.1: on any other address, idle clients could starve the backup client`,
 	},
 	{
 		"host name", "[nbd]\nhost = \"localhost\"",
-		`nbd.host: "localhost": want a loopback IP address such as 127.0.0.1: anywhere else idle clients could starve the real one`,
+		`nbd.host: "localhost": want a loopback IP address such as 127.0.0.1: on any other address, idle clients could starve the backup client`,
 	},
 	{"port 0", "metrics.enabled = false\n[nbd]\nfirst_port = 0", "nbd.first_port: want 1 to 65535"},
 	{
 		"ports", "[nbd]\nfirst_port = 200\nlast_port = 100",
-		"nbd.last_port: 100 is below first_port 200: exchange them",
+		"nbd.last_port: 100 is below nbd.first_port (200): raise it, or lower nbd.first_port",
 	},
 	{"shared", "[nbd]\nshared = 1", "nbd.shared: 1: want 2 to 1024: with fewer the backup client hangs"},
 	{"zero timeout", "[nbd]\nstop_timeout = \"0s\"", `nbd.stop_timeout: want more than 0, such as "30s"`},
-	{"qemu-nbd", "[nbd]\nqemu_nbd = \"/usr/bin/../qemu-nbd\"", `nbd.qemu_nbd: "/usr/bin/../qemu-nbd": want a plain path: "/usr/qemu-nbd"`},
+	{"qemu-nbd", "[nbd]\nqemu_nbd = \"/usr/bin/../qemu-nbd\"", `nbd.qemu_nbd: "/usr/bin/../qemu-nbd": write it as "/usr/qemu-nbd"`},
 	{"url", "[sna]\nurl = \"127.0.0.1:9081\"", "sna.url: want http://HOST:PORT: the SNA has no TLS, its tunnel has"},
 	{"url with TLS", "[sna]\nurl = \"https://127.0.0.1:9081\"", "sna.url: want http://HOST:PORT: the SNA has no TLS, its tunnel has"},
 	{
@@ -121,46 +132,46 @@ var badFiles = []struct{ name, text, want string }{
 	{"deadline", "[deadlines]\nno_progress = \"0s\"", `deadlines.no_progress: want more than 0, such as "30s"`},
 	{
 		"callbacks for everyone", "[http]\nlisten = \"0.0.0.0:8082\"",
-		`http.listen: "0.0.0.0:8082": want a loopback IP address and a port: the callbacks carry no authentication`,
+		`http.listen: "0.0.0.0:8082": want a loopback IP address and a port: the callbacks have no authentication`,
 	},
-	{"metrics", "[metrics]\nlisten = \"9185\"", `metrics.listen: "9185": want ADDRESS:PORT`},
+	{"metrics", "[metrics]\nlisten = \"9185\"", `metrics.listen: "9185": want ADDRESS:PORT, such as 127.0.0.1:9185`},
 	{"too many VMs", "[metrics]\nmax_vms = 100001", "metrics.max_vms: 100001: want 0 to 100000"},
 	{"short interval", "[metrics]\nbackup_interval = \"1s\"", `metrics.backup_interval: 1s: want "0s" for none, or at least "1m"`},
 	{
 		"one port twice", "[http]\nenabled = true\nlisten = \"127.0.0.1:9185\"",
-		"metrics.listen: port 9185 is also that of http.listen: choose another",
+		"metrics.listen: port 9185 is also used by http.listen: choose another port",
 	},
 	{
 		"an export's port", "[metrics]\nlisten = \"127.0.0.1:10150\"",
-		"metrics.listen: port 10150 is one of the exports' (nbd.first_port to nbd.last_port): choose another",
+		"metrics.listen: port 10150 belongs to the exports (nbd.first_port to nbd.last_port): choose another port",
 	},
 	{"token file", "[http]\ntoken_file = \"token\"", `http.token_file: "token": want an absolute path`},
 
 	{
 		"repository id", "[[repository]]\nid = \"../x\"\npath = \"/r\"",
-		`repository number 1: id: "../x": want 1 to 64 letters, digits, dots, underscores or dashes, no dot or dash first`,
+		`repository number 1: id: "../x": want 1 to 64 letters, digits, dots, underscores or dashes, and no dot or dash first`,
 	},
 	{
 		"repository twice", "[[repository]]\nid = \"a\"\npath = \"/r\"\n[[repository]]\nid = \"a\"\npath = \"/s\"",
-		`repository "a": id: is there twice: give each repository its own`,
+		`repository "a": id: is listed twice: give each repository its own id`,
 	},
 	{
 		"path twice", "[[repository]]\nid = \"a\"\npath = \"/r\"\n[[repository]]\nid = \"b\"\npath = \"/r\"",
-		`repository "b": path: "/r" and "/r" of repository "a": neither may lie inside the other`,
+		`repository "b": path: "/r" overlaps "/r" of repository "a": use separate directories`,
 	},
 	{
 		"path inside", "[[repository]]\nid = \"a\"\npath = \"/r/s\"\n[[repository]]\nid = \"b\"\npath = \"/r\"",
-		`repository "b": path: "/r" and "/r/s" of repository "a": neither may lie inside the other`,
+		`repository "b": path: "/r" overlaps "/r/s" of repository "a": use separate directories`,
 	},
 	{
 		"the state directory", "[[repository]]\nid = \"a\"\npath = \"/var/lib\"",
-		`repository "a": path: "/var/lib" and agent.state_directory "/var/lib/sendense-agent": neither may lie inside the other`,
+		`repository "a": path: "/var/lib" overlaps agent.state_directory "/var/lib/sendense-agent": use separate directories`,
 	},
 	{"relative repository", "[[repository]]\nid = \"a\"\npath = \"r\"", `repository "a": path: "r": want an absolute path`},
 	{"no repository path", "[[repository]]\nid = \"a\"", `repository "a": path: is missing: set an absolute path`},
 	{
 		"unclean repository", "[[repository]]\nid = \"a\"\npath = \"/r/\"",
-		`repository "a": path: "/r/": want a plain path: "/r"`,
+		`repository "a": path: "/r/": write it as "/r"`,
 	},
 	{
 		"default repository", "default_repository = \"x\"",
@@ -169,21 +180,21 @@ var badFiles = []struct{ name, text, want string }{
 	{
 		"vcenter without anything", "[vcenter.a]",
 		"vcenter.a.host: \"\": want a host name or an IP address, with or without a port\n" +
-			"vcenter.a.user: is missing: set the account the backups are made with\n" +
-			`vcenter.a.password_credential: "": want the name of a systemd credential, as in LoadCredential=NAME:/path/to/file`,
+			"vcenter.a.user: is missing: set the account that makes the backups\n" +
+			`vcenter.a.password_credential: "": want the name of a file in /etc/credstore, such as vcenter-main`,
 	},
 	{
 		"credential outside", "[vcenter.a]\nhost = \"h\"\nuser = \"u\"\npassword_credential = \"../shadow\"",
-		`vcenter.a.password_credential: "../shadow": want the name of a systemd credential, as in LoadCredential=NAME:/path/to/file`,
+		`vcenter.a.password_credential: "../shadow": want the name of a file in /etc/credstore, such as vcenter-main`,
 	},
 	{
 		"vcenter name", "[vcenter.\"a%d b\"]\nhost = \"h\"\nuser = \"u\"\npassword_credential = \"c\"",
-		`vcenter."a%d b": want a name of 1 to 64 letters, digits, dots, underscores or dashes, no dot or dash first`,
+		`vcenter."a%d b": want a name of 1 to 64 letters, digits, dots, underscores or dashes, and no dot or dash first`,
 	},
 	{
 		"everything at once", "[nbd]\nshared = 0\nhost = \"::\"\n[agent]\nbus = \"\"\n",
 		"agent.bus: \"\": want one of system, user\n" +
-			"nbd.host: \"::\": want a loopback IP address such as 127.0.0.1: anywhere else idle clients could starve the real one\n" +
+			"nbd.host: \"::\": want a loopback IP address such as 127.0.0.1: on any other address, idle clients could starve the backup client\n" +
 			"nbd.shared: 0: want 2 to 1024: with fewer the backup client hangs",
 	},
 }

@@ -1,5 +1,5 @@
 // Package config reads the agent's configuration: one TOML file whose keys are all known and whose values are all
-// checked before anything is done with them.
+// checked before they are used.
 //
 // The file default.toml, which packages install, describes every key; Default holds the same values.
 package config
@@ -34,11 +34,11 @@ type Agent struct {
 	StateDirectory string `toml:"state_directory"` // holds the database
 	Socket         string `toml:"socket"`          // path of the RPC socket; at most 107 bytes
 	SocketGroup    string `toml:"socket_group"`    // may connect to the socket; "" = the daemon's own group
-	Bus            string `toml:"bus"`             // BusSystem or BusUser: whose systemd starts the exporters
+	Bus            string `toml:"bus"`             // BusSystem or BusUser: the systemd that starts the exporters
 	ExporterUser   string `toml:"exporter_user"`   // runs what touches image data; "" = the daemon's own user
 	ExporterGroup  string `toml:"exporter_group"`  // "" = the primary group of ExporterUser
 	Slice          string `toml:"slice"`           // systemd slice of the exporters
-	FailedImages   string `toml:"failed_images"`   // RemoveImages or SetAsideImages: what becomes of a failed copy
+	FailedImages   string `toml:"failed_images"`   // RemoveImages or SetAsideImages
 	LogLevel       string `toml:"log_level"`       // debug, info, warn or error
 	LogFormat      string `toml:"log_format"`      // auto, journal, json or text
 }
@@ -65,7 +65,7 @@ type NBD struct {
 	QemuImg      string   `toml:"qemu_img"` // absolute path of qemu-img
 	Shared       int      `toml:"shared"`   // connections per export, 2 to 1024
 	StartTimeout Duration `toml:"start_timeout"`
-	StopTimeout  Duration `toml:"stop_timeout"` // a qemu-nbd that still flushes after it is killed, and its backup lost
+	StopTimeout  Duration `toml:"stop_timeout"` // then qemu-nbd is killed, and the backup fails
 }
 
 // SNA is about the node appliance's HTTP API.
@@ -77,13 +77,13 @@ type SNA struct {
 	DiscoverTimeout Duration `toml:"discover_timeout"`
 	Cooldown        Duration `toml:"cooldown"` // cool-down of VM and ports after a backup whose client may still be running; 0 = none
 
-	AcceptWriteZeroes bool `toml:"accept_write_zeroes"` // its client is known to ask for zeroes only where it has read nothing else
+	AcceptWriteZeroes bool `toml:"accept_write_zeroes"` // exports accept WRITE_ZEROES: the client reads all that it reports as zero
 }
 
-// Deadlines end runs that do not move.
+// Deadlines end backups that make no progress.
 type Deadlines struct {
 	FirstConnection Duration `toml:"first_connection"` // from the SNA's answer to the first NBD client
-	NoProgress      Duration `toml:"no_progress"`      // without a byte on any export
+	NoProgress      Duration `toml:"no_progress"`      // without a received byte on any export
 	WholeRun        Duration `toml:"whole_run"`        // 0 = none
 	Disconnect      Duration `toml:"disconnect"`       // from the last disk's completion until every client is gone
 	LastQuestion    Duration `toml:"last_question"`    // from the last disk's completion until no question about another disk can come
@@ -92,7 +92,7 @@ type Deadlines struct {
 	ClientGone      Duration `toml:"client_gone"`      // without a connection to any export, once there was one; 0 = none
 }
 
-// What becomes of the images of a backup that failed after it had copied something.
+// What happens to the images of a backup that failed after it had copied data.
 const (
 	RemoveImages   = "remove"
 	SetAsideImages = "set_aside"
@@ -102,27 +102,27 @@ const (
 type Limits struct {
 	MaxBackups int `toml:"max_backups"` // 0 = none
 	MaxExports int `toml:"max_exports"` // of all backups and restores together; 0 = as many as there are ports
-	MaxQueued  int `toml:"max_queued"`  // starts that wait for a turn
+	MaxQueued  int `toml:"max_queued"`  // starts in the queue
 
 	MaxRestores int `toml:"max_restores"` // restores that are served; 0 = none
 }
 
-// Restore is about restore points that are served.
+// Restore is about serving restore points.
 type Restore struct {
 	Lifetime    Duration `toml:"lifetime"`     // of a restore whose request names none
-	MaxLifetime Duration `toml:"max_lifetime"` // longest that a request may name; no restore lives longer, whoever is connected
+	MaxLifetime Duration `toml:"max_lifetime"` // longest that a request may name; every restore ends then
 	Guestfish   string   `toml:"guestfish"`    // absolute path of libguestfs's guestfish, which reads single files
 	ReaderUser  string   `toml:"reader_user"`  // runs it; "" = the daemon's own user
 }
 
-// Verify is about restore points that are verified by themselves.
+// Verify is about the schedule of verifications.
 type Verify struct {
-	Interval     Duration `toml:"interval"`      // how often the files of each are looked at; 0 = never
-	DeepInterval Duration `toml:"deep_interval"` // how often they are read whole; 0 = never
+	Interval     Duration `toml:"interval"`      // between two verifications of a restore point; 0 = never
+	DeepInterval Duration `toml:"deep_interval"` // between two that read its images completely; 0 = never
 	RateLimit    Size     `toml:"rate_limit"`    // bytes per second that all verifications together read; 0 = no limit
 }
 
-// Shortest is the shorter of the intervals; 0 for none.
+// Shortest is the shorter of the intervals; 0 if both are 0.
 func (v Verify) Shortest() time.Duration {
 	a, b := v.Interval.Std(), v.DeepInterval.Std()
 	if a == 0 || b == 0 {
@@ -150,8 +150,8 @@ type Metrics struct {
 	Listen        string `toml:"listen"`
 	WebConfigFile string `toml:"web_config_file"` // TLS and authentication, as the Prometheus exporters take it; "" = none
 
-	MaxVMs         int      `toml:"max_vms"`         // VMs that have series of their own; 0 = none
-	BackupInterval Duration `toml:"backup_interval"` // of a VM whose record says nothing; 0 = no backups are expected
+	MaxVMs         int      `toml:"max_vms"`         // VMs with time series of their own; 0 = none
+	BackupInterval Duration `toml:"backup_interval"` // of a VM whose record names none; 0 = no backup is expected
 }
 
 // A Repository is a directory that backups are written to. Only these are ever written.

@@ -14,7 +14,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// values compares the types that hide what they hold. An empty list is none.
+// values compares types with unexported fields. An empty list equals none.
 var values = cmp.Options{
 	cmpopts.EquateEmpty(),
 	cmp.Comparer(func(a, b Duration) bool { return a == b }),
@@ -48,7 +48,7 @@ func TestExampleIsDefault(t *testing.T) {
 	}
 }
 
-// The example shows every key there is, the ones without a default behind a "#".
+// The example shows every key; those without a default are commented out.
 func TestExampleMentionsEveryKey(t *testing.T) {
 	var shown []string
 	table := ""
@@ -68,7 +68,7 @@ func TestExampleMentionsEveryKey(t *testing.T) {
 	}
 }
 
-// What the example shows behind a "#" is right once the "#" is gone.
+// What is commented out in the example is valid without the "#".
 func TestExampleUncommented(t *testing.T) {
 	text := regexp.MustCompile(`(?m)^#([\[a-z])`).ReplaceAllString(Example(), "$1")
 	c, err := Parse([]byte(text))

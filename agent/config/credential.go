@@ -14,11 +14,11 @@ const maxCredentialBytes = 64 << 10
 
 var credentialName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._@-]{0,254}$`)
 
-// safeCredential says whether the name can be that of a systemd credential and of a file, and of nothing else.
+// safeCredential reports whether the name is valid for a systemd credential and for its file.
 func safeCredential(name string) bool { return credentialName.MatchString(name) }
 
-// VCenterPassword reads the password of a vCenter from its systemd credential, each time anew, so that a changed one
-// needs no new configuration. One newline at the end does not belong to it. No error holds any of the content.
+// VCenterPassword reads the password of a vCenter from its systemd credential, at each call, so that a change needs
+// no reload. One newline at the end is not part of it. No error contains any of the content.
 func (c *Config) VCenterPassword(name string) (string, error) {
 	v, ok := c.VCenters[name]
 	if !ok {
@@ -39,10 +39,10 @@ func (c *Config) VCenterPassword(name string) (string, error) {
 	return password, nil
 }
 
-// giveCredential says what to do so that the daemon gets a credential.
+// giveCredential says how to pass a credential to the daemon.
 func giveCredential(name string) string {
-	return fmt.Sprintf("put it into /etc/credstore/%s, which only root may read, and restart the daemon; "+
-		"a unit that is not the package's needs LoadCredential=%s:/path/to/file", name, name)
+	return fmt.Sprintf("put it into /etc/credstore/%s, readable by root only, and restart the daemon; "+
+		"a unit that is not from the package needs LoadCredential=%s:/path/to/file", name, name)
 }
 
 func readCredential(path string) (string, error) {

@@ -14,7 +14,7 @@ const (
 	EncryptedStore  = "/etc/credstore.encrypted"
 )
 
-// keyID is stricter than the name of a credential: QEMU has to take it too.
+// keyID is stricter than the name of a credential: QEMU must accept it too.
 var keyID = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,63}$`)
 
 // Keys are the ids of all keys of a repository, that of new images first.
@@ -35,16 +35,16 @@ func (c *Config) Repository(id string) (Repository, bool) {
 	return Repository{}, false
 }
 
-// KeyFile is where the daemon finds a key of a repository: the copy that systemd has given it when it started. It is not said
-// that there is one.
+// KeyFile is the path at which the daemon finds a key of a repository: the copy that systemd made when the daemon started. The
+// file need not exist.
 func (c *Config) KeyFile(repository, id string) (string, error) {
 	r, _ := c.Repository(repository)
 	if !slices.Contains(r.Keys(), id) {
-		return "", fmt.Errorf("it is none of the repository's keys: add %q to old_keys of [[repository]] %q", id, repository)
+		return "", fmt.Errorf("not one of the repository's keys: add %q to old_keys of [[repository]] %q", id, repository)
 	}
 	directory := os.Getenv("CREDENTIALS_DIRECTORY")
 	if directory == "" {
-		return "", fmt.Errorf("$CREDENTIALS_DIRECTORY is not set: the daemon was given no keys; start it as a unit with LoadCredential=%s", id)
+		return "", fmt.Errorf("$CREDENTIALS_DIRECTORY is not set: the daemon got no keys: start it as a systemd unit with LoadCredential=%s", id)
 	}
 	return filepath.Join(directory, id), nil
 }
@@ -56,11 +56,11 @@ func (r Repository) validateKeys(p *problems, key string, c *Config) {
 			field = key + ": encryption_key"
 		}
 		p.check(keyID.MatchString(id), field, "%q: want 1 to 64 letters, digits, dots, underscores or dashes, and a letter first", id)
-		p.check(!slices.Contains(r.Keys()[:i], id), field, "%q is there twice: name each key once", id)
+		p.check(!slices.Contains(r.Keys()[:i], id), field, "%q is listed twice: list each key once", id)
 		for name, v := range c.VCenters {
 			p.check(v.PasswordCredential != id, field, "%q is the password_credential of vcenter.%s: choose another name", id, name)
 		}
 	}
 	p.check(len(r.Keys()) == 0 || c.Agent.Bus != BusUser, key+": encryption_key",
-		`needs agent.bus = "system": a user's service manager gives no credentials`)
+		`needs agent.bus = "system": the systemd of a user session cannot pass keys to exporters`)
 }

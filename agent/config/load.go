@@ -29,7 +29,7 @@ func Parse(data []byte) (*Config, error) {
 	d := toml.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(c); err != nil {
-		return nil, explain(err)
+		return nil, explain(data, err)
 	}
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func Parse(data []byte) (*Config, error) {
 	return c, nil
 }
 
-// A SyntaxError is a place in the file that cannot be read.
+// A SyntaxError is a place in the file that cannot be parsed.
 type SyntaxError struct {
 	Line, Column int    // both from 1
 	Key          string // dotted; may be empty
@@ -51,7 +51,7 @@ func (e *SyntaxError) Error() string {
 	return e.Key + ": " + e.Message
 }
 
-// prefixed puts path and line before every error within err.
+// prefixed puts the path and the line before every error in err.
 func prefixed(path string, err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var all []error

@@ -3,20 +3,20 @@ package config
 import (
 	"fmt"
 	"time"
-	_ "time/tzdata" // the zones of the world, where the host has none
+	_ "time/tzdata" // time zones, for hosts without tzdata
 )
 
-// Prune is about the policies' being applied.
+// Prune is about applying the policies.
 type Prune struct {
-	At       string `toml:"at"`        // time of day, "HH:MM", at which they are applied; "" = only when somebody asks
-	TimeZone string `toml:"time_zone"` // whose days, weeks and months they count in; "" = the host's
+	At       string `toml:"at"`        // time of day, "HH:MM", of the daily prune; "" = none
+	TimeZone string `toml:"time_zone"` // of the days, weeks and months that they count; "" = the host's
 
-	// HoldAbovePercent is the share of the restore points of one VM in one repository of which the daily run removes no more at
-	// once: a run that would is held for a person. 100 = it is never held.
+	// HoldAbovePercent is a share of the restore points of one VM in one repository. A daily prune that would remove more is held
+	// until a person confirms it. 100 = it is never held.
 	HoldAbovePercent int `toml:"hold_above_percent"`
 }
 
-// What becomes of an expired restore point that others stand on.
+// What happens to an expired restore point that others are based on.
 const (
 	KeepMiddle  = "keep"
 	MergeMiddle = "merge"
@@ -36,7 +36,7 @@ type Policy struct {
 	ExpiredMiddle string `toml:"expired_middle"` // KeepMiddle or MergeMiddle; "" = KeepMiddle
 }
 
-// Merges says whether an expired restore point that others stand on is merged into them.
+// Merges reports whether an expired restore point is merged into those that are based on it.
 func (p Policy) Merges() bool { return p.ExpiredMiddle == MergeMiddle }
 
 func (p Policy) counts() []struct {
@@ -87,9 +87,9 @@ func (c *Config) validatePolicies(p *problems) {
 		key := fmt.Sprintf("policy %q", policy.ID)
 		if !safeID.MatchString(policy.ID) {
 			key = fmt.Sprintf("policy number %d", i+1)
-			p.add(key+": id", "%q: want 1 to 64 letters, digits, dots, underscores or dashes, no dot or dash first", policy.ID)
+			p.add(key+": id", "%q: want 1 to 64 letters, digits, dots, underscores or dashes, and no dot or dash first", policy.ID)
 		}
-		p.check(!ids[policy.ID], key+": id", "is there twice: give each policy its own")
+		p.check(!ids[policy.ID], key+": id", "is listed twice: give each policy its own id")
 		ids[policy.ID] = true
 		policy.validate(p, key)
 	}

@@ -11,11 +11,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var update = flag.Bool("update", false, "write the reference anew")
+var update = flag.Bool("update", false, "write the reference")
 
 const reference = "../../docs/configuration.md"
 
-// TestReference: docs/configuration.md says what default.toml says. "make docs" writes it.
+// TestReference: docs/configuration.md agrees with default.toml. "make docs" writes it.
 func TestReference(t *testing.T) {
 	want := writeReference(t)
 	if *update {
@@ -37,8 +37,8 @@ var (
 	keyLine   = regexp.MustCompile(`^#?([a-z_]+) = (.*)$`)
 )
 
-// writeReference makes the reference of the commented file. A comment is about what it stands right above; the first is
-// about all of it.
+// writeReference makes the reference from the commented file. A comment describes the line below it; the first comment
+// describes the whole file.
 func writeReference(t *testing.T) string {
 	var out strings.Builder
 	out.WriteString("# Configuration\n\n<!-- Made from agent/config/default.toml by \"make docs\". -->\n\n" +
@@ -52,7 +52,7 @@ func writeReference(t *testing.T) string {
 			out.WriteString(strings.Join(comment, " ") + "\n\n")
 		}
 		shown := "default"
-		if example { // there is none of these tables unless somebody writes it
+		if example { // no such table exists by default
 			shown = "example"
 		}
 		out.WriteString("| key | " + shown + " | meaning |\n|---|---|---|\n")
@@ -66,13 +66,13 @@ func writeReference(t *testing.T) string {
 			comment = nil
 		case key != nil:
 			if len(comment) == 0 {
-				t.Errorf("default.toml: nothing is said of %s", key[1])
+				t.Errorf("default.toml: %s has no comment", key[1])
 			}
 			fmt.Fprintf(&out, "| `%s` | `%s` | %s |\n", key[1], key[2], strings.Join(comment, " "))
 			comment = nil
 		case line != "":
 			comment = append(comment, strings.TrimSpace(strings.TrimPrefix(line, "#")))
-		case !begun: // the end of what is said of the whole file
+		case !begun: // the end of the comment on the whole file
 			out.WriteString(strings.TrimSpace(strings.Join(comment[1:], " ")) + "\n")
 			begun, comment = true, nil
 			out.WriteString("\n| key | default | meaning |\n|---|---|---|\n")
@@ -83,7 +83,7 @@ func writeReference(t *testing.T) string {
 	return out.String()
 }
 
-// TestGuide: the configuration that docs/operations.md shows is one.
+// TestGuide: the configuration in docs/operations.md is valid.
 func TestGuide(t *testing.T) {
 	guide, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
@@ -91,7 +91,7 @@ func TestGuide(t *testing.T) {
 	}
 	shown := regexp.MustCompile("(?s)```toml\n(.*?)```").FindSubmatch(guide)
 	if shown == nil {
-		t.Fatal("docs/operations.md shows none")
+		t.Fatal("docs/operations.md shows no configuration")
 	}
 	if _, err := Parse(shown[1]); err != nil {
 		t.Error(err)

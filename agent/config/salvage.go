@@ -9,8 +9,8 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// Salvage is Load for whoever has to go on with what there is. The configuration is always a valid one: where the file
-// cannot be used, it holds the defaults, and not the repositories and vCenters that are wrong. The error is that of Load.
+// Salvage is Load for callers that must work with a wrong file. It always returns a valid configuration: wrong sections get
+// their defaults, wrong repositories and vCenters are left out. The error is that of Load.
 func Salvage(path string) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -71,7 +71,7 @@ func (c *Config) keepValid(valid func(func(*problems)) bool) {
 		}
 	}
 	c.Repositories = repositories
-	if !valid(c.validateRepositories) { // what is left to be wrong is the default
+	if !valid(c.validateRepositories) { // only default_repository can still be wrong
 		c.DefaultRepository = ""
 	}
 	for name, v := range c.VCenters {

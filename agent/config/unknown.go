@@ -2,7 +2,6 @@ package config
 
 import (
 	"encoding"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -11,33 +10,11 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// explain turns the parser's errors into *SyntaxErrors: one for each unknown key, or the first other one.
-func explain(err error) error {
-	var strict *toml.StrictMissingError
-	if errors.As(err, &strict) {
-		var all []error
-		for i := range strict.Errors {
-			all = append(all, syntaxError(&strict.Errors[i], unknownKey(strict.Errors[i].Key())))
-		}
-		return errors.Join(all...)
-	}
-	var decode *toml.DecodeError
-	if errors.As(err, &decode) {
-		return syntaxError(decode, strings.TrimPrefix(decode.Error(), "toml: "))
-	}
-	return err
-}
-
-func syntaxError(e *toml.DecodeError, message string) error {
-	line, column := e.Position()
-	return &SyntaxError{Line: line, Column: column, Key: strings.Join(e.Key(), "."), Message: message}
-}
-
-// unknownKey says what may have been meant by a key that is not known.
+// unknownKey suggests a known key for an unknown one.
 func unknownKey(key toml.Key) string {
 	if len(key) == 3 && key[0] == "vcenter" && strings.EqualFold(key[2], "password") {
-		return "a password does not belong in this file: put it in a file of its own, give that to the daemon with " +
-			"LoadCredential=NAME:/path/to/file, and set password_credential to NAME"
+		return "a password does not belong in this file: put it into " + CredentialStore + "/NAME, readable by root only, and set " +
+			"password_credential to NAME"
 	}
 	table, depth := tableOf(key)
 	unknown := key[depth]
@@ -52,7 +29,7 @@ func unknownKey(key toml.Key) string {
 	return "unknown key: remove it"
 }
 
-// tableOf follows the key as far as it is known, and returns the table there and how many parts led to it.
+// tableOf follows the known parts of a key. It returns the table there and the number of those parts.
 func tableOf(key toml.Key) (table reflect.Type, depth int) {
 	table = reflect.TypeFor[Config]()
 	for i, part := range key[:len(key)-1] {
@@ -89,7 +66,7 @@ func isTable(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
-// keysOf lists the keys of a table, in the order of its fields. A map has any.
+// keysOf lists the keys of a table in the order of its fields: none for a map, which accepts any key.
 func keysOf(table reflect.Type) []string {
 	var keys []string
 	if isTable(table) {
@@ -100,7 +77,7 @@ func keysOf(table reflect.Type) []string {
 	return keys
 }
 
-// Keys lists every key there is, dotted, with NAME for a name that the file chooses: agent.socket, vcenter.NAME.host.
+// Keys lists every key, dotted, with NAME for a name that the file chooses: agent.socket, vcenter.NAME.host.
 func Keys() []string { return keysBelow(reflect.TypeFor[Config](), "") }
 
 func keysBelow(t reflect.Type, prefix string) []string {

@@ -17,7 +17,7 @@ import (
 
 // Limits of values.
 const (
-	MinShared     = 2       // connections per export: fewer hang the backup client for ever
+	MinShared     = 2       // connections per export: the backup client hangs with fewer
 	MaxShared     = 1024    // connections per export: more is a mistake
 	minRateLimit  = 1 << 20 // bytes per second: at less a write of the backup client, up to 32 MiB, would time out
 	maxSocketPath = 107     // bytes of a Unix socket's sun_path, without the final zero
@@ -30,7 +30,7 @@ var (
 	hostName    = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$`)
 )
 
-// problems collects what is wrong, key by key.
+// problems collects what is wrong, by key.
 type problems []error
 
 func (p *problems) add(key, format string, args ...any) {
@@ -55,7 +55,7 @@ func (c *Config) Validate() error {
 	c.Restore.validate(p)
 	c.Verify.validate(p)
 	c.Prune.validate(p)
-	p.check(c.Space.Floor.Bytes() <= c.Space.Reserve.Bytes(), "space.floor", "%s is more than reserve %s: exchange them",
+	p.check(c.Space.Floor.Bytes() <= c.Space.Reserve.Bytes(), "space.floor", "%s is more than space.reserve (%s): lower it, or raise space.reserve",
 		c.Space.Floor, c.Space.Reserve)
 	c.validateListeners(p)
 	c.validateRepositories(p)
@@ -87,9 +87,9 @@ func (a Agent) validate(p *problems) {
 func (n NBD) validate(p *problems) {
 	host, err := netip.ParseAddr(n.Host)
 	p.check(err == nil && host.IsLoopback(), "nbd.host",
-		"%q: want a loopback IP address such as 127.0.0.1: anywhere else idle clients could starve the real one", n.Host)
+		"%q: want a loopback IP address such as 127.0.0.1: on any other address, idle clients could starve the backup client", n.Host)
 	p.check(n.FirstPort > 0, "nbd.first_port", "want 1 to 65535")
-	p.check(n.FirstPort <= n.LastPort, "nbd.last_port", "%d is below first_port %d: exchange them", n.LastPort, n.FirstPort)
+	p.check(n.FirstPort <= n.LastPort, "nbd.last_port", "%d is below nbd.first_port (%d): raise it, or lower nbd.first_port", n.LastPort, n.FirstPort)
 	p.path("nbd.qemu_nbd", n.QemuNBD)
 	p.path("nbd.qemu_img", n.QemuImg)
 	p.check(n.Shared >= MinShared && n.Shared <= MaxShared, "nbd.shared",
@@ -129,7 +129,7 @@ func (l Limits) validate(p *problems, n NBD) {
 
 func (r Restore) validate(p *problems) {
 	p.positive("restore.lifetime", r.Lifetime)
-	p.check(r.Lifetime.Std() <= r.MaxLifetime.Std(), "restore.lifetime", "%s is more than max_lifetime %s: exchange them",
+	p.check(r.Lifetime.Std() <= r.MaxLifetime.Std(), "restore.lifetime", "%s is more than restore.max_lifetime (%s): lower it, or raise restore.max_lifetime",
 		r.Lifetime, r.MaxLifetime)
 	p.path("restore.guestfish", r.Guestfish)
 	p.check(r.ReaderUser == "" || accountName.MatchString(r.ReaderUser), "restore.reader_user", "%q: want the name of an account, or nothing",
@@ -148,7 +148,7 @@ func (c *Config) validateListeners(p *problems) {
 	p.listen("http.listen", c.HTTP.Listen)
 	p.listen("metrics.listen", c.Metrics.Listen)
 	if addr, err := netip.ParseAddrPort(c.HTTP.Listen); err != nil || !addr.Addr().IsLoopback() {
-		p.add("http.listen", "%q: want a loopback IP address and a port: the callbacks carry no authentication", c.HTTP.Listen)
+		p.add("http.listen", "%q: want a loopback IP address and a port: the callbacks have no authentication", c.HTTP.Listen)
 	}
 	if c.HTTP.TokenFile != "" {
 		p.path("http.token_file", c.HTTP.TokenFile)
@@ -162,7 +162,7 @@ func (c *Config) validateListeners(p *problems) {
 	c.validatePorts(p)
 }
 
-// validatePorts refuses one port for two things.
+// validatePorts refuses a port that is used twice.
 func (c *Config) validatePorts(p *problems) {
 	ports := map[uint16]string{}
 	for _, l := range []struct {
@@ -174,8 +174,8 @@ func (c *Config) validatePorts(p *problems) {
 			continue
 		}
 		p.check(port < c.NBD.FirstPort || port > c.NBD.LastPort, l.key,
-			"port %d is one of the exports' (nbd.first_port to nbd.last_port): choose another", port)
-		p.check(ports[port] == "", l.key, "port %d is also that of %s: choose another", port, ports[port])
+			"port %d belongs to the exports (nbd.first_port to nbd.last_port): choose another port", port)
+		p.check(ports[port] == "", l.key, "port %d is also used by %s: choose another port", port, ports[port])
 		ports[port] = l.key
 	}
 }
@@ -186,9 +186,9 @@ func (c *Config) validateRepositories(p *problems) {
 		key := fmt.Sprintf("repository %q", r.ID)
 		if !safeID.MatchString(r.ID) {
 			key = fmt.Sprintf("repository number %d", i+1)
-			p.add(key+": id", "%q: want 1 to 64 letters, digits, dots, underscores or dashes, no dot or dash first", r.ID)
+			p.add(key+": id", "%q: want 1 to 64 letters, digits, dots, underscores or dashes, and no dot or dash first", r.ID)
 		}
-		p.check(!ids[r.ID], key+": id", "is there twice: give each repository its own")
+		p.check(!ids[r.ID], key+": id", "is listed twice: give each repository its own id")
 		ids[r.ID] = true
 		p.path(key+": path", r.Path)
 		p.check(r.RateLimit.Bytes() == 0 || r.RateLimit.Bytes() >= minRateLimit, key+": rate_limit",
@@ -196,9 +196,9 @@ func (c *Config) validateRepositories(p *problems) {
 		r.validateKeys(p, key, c)
 		p.check(r.Path != "/", key+": path", "the root directory cannot be a repository: use a directory of its own")
 		p.check(!overlaps(r.Path, c.Agent.StateDirectory), key+": path",
-			"%q and agent.state_directory %q: neither may lie inside the other", r.Path, c.Agent.StateDirectory)
+			"%q overlaps agent.state_directory %q: use separate directories", r.Path, c.Agent.StateDirectory)
 		for _, other := range c.Repositories[:i] {
-			p.check(!overlaps(r.Path, other.Path), key+": path", "%q and %q of repository %q: neither may lie inside the other",
+			p.check(!overlaps(r.Path, other.Path), key+": path", "%q overlaps %q of repository %q: use separate directories",
 				r.Path, other.Path, other.ID)
 		}
 	}
@@ -211,12 +211,12 @@ func (c *Config) validateVCenters(p *problems) {
 		v, key := c.VCenters[name], "vcenter."+name
 		if !safeID.MatchString(name) {
 			key = fmt.Sprintf("vcenter.%q", name)
-			p.add(key, "want a name of 1 to 64 letters, digits, dots, underscores or dashes, no dot or dash first")
+			p.add(key, "want a name of 1 to 64 letters, digits, dots, underscores or dashes, and no dot or dash first")
 		}
 		p.check(isHost(v.Host), key+".host", "%q: want a host name or an IP address, with or without a port", v.Host)
-		p.check(v.User != "", key+".user", "is missing: set the account the backups are made with")
+		p.check(v.User != "", key+".user", "is missing: set the account that makes the backups")
 		p.check(safeCredential(v.PasswordCredential), key+".password_credential",
-			"%q: want the name of a systemd credential, as in LoadCredential=NAME:/path/to/file", v.PasswordCredential)
+			"%q: want the name of a file in %s, such as vcenter-main", v.PasswordCredential, CredentialStore)
 	}
 }
 
@@ -227,7 +227,7 @@ func (p *problems) path(key, path string) {
 	case !filepath.IsAbs(path):
 		p.add(key, "%q: want an absolute path", path)
 	case filepath.Clean(path) != path || strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		p.add(key, "%q: want a plain path: %q", path, filepath.Clean(path))
+		p.add(key, "%q: write it as %q", path, filepath.Clean(path))
 	}
 }
 
@@ -244,7 +244,7 @@ func (p *problems) listen(key, address string) {
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	p.check(err == nil && (host == "" || isHost(host)), key, "%q: want ADDRESS:PORT", address)
+	p.check(err == nil && (host == "" || isHost(host)), key, "%q: want ADDRESS:PORT, such as 127.0.0.1:9185", address)
 }
 
 // portOf is the port of an ADDRESS:PORT, or 0.
@@ -266,7 +266,7 @@ func isHost(s string) bool {
 	return err == nil || hostName.MatchString(s)
 }
 
-// overlaps says whether one of two clean paths lies inside the other, or is it.
+// overlaps reports whether two clean paths are equal, or one lies inside the other.
 func overlaps(a, b string) bool {
 	return a != "" && b != "" && (inside(a, b) || inside(b, a))
 }

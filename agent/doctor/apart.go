@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/repositories"
 )
 
 // apart looks that no repository is another one, or lies inside it, under another name.
 func (h *host) apart(context.Context) []Finding {
 	about := one("apart", "")
-	away, err := agent.Apart(h.config)
+	away, err := repositories.Apart(h.config)
 	if err != nil {
 		var found []Finding
 		for _, problem := range problems(err) {

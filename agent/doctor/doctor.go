@@ -15,8 +15,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/catalog"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/units"
 )
@@ -34,10 +35,10 @@ type Options struct {
 type Daemon struct {
 	Version       string
 	ActiveBackups int
-	Ports         []uint16                      // of its exports
-	Catalogs      map[string]agent.CatalogState // by repository: how its records agree with what lies there
-	FuturePoints  int                           // restore points that are dated in the future
-	FutureIDs     []string                      // some of them
+	Ports         []uint16                 // of its exports
+	Catalogs      map[string]catalog.State // by repository: how its records agree with what lies there
+	FuturePoints  int                      // restore points that are dated in the future
+	FutureIDs     []string                 // some of them
 	HeldPrunes    []HeldPrune
 }
 
@@ -76,14 +77,14 @@ type host struct {
 	daemonErr  error
 	exports    func(ctx context.Context) ([]uint16, error) // the ports of the daemon's exports now
 	askDaemon  func(ctx context.Context) (Daemon, error)   // what the daemon knows of its restore points
-	catalog    func(repository string) agent.CatalogState  // nil: no daemon answers
+	catalog    func(repository string) catalog.State       // nil: no daemon answers
 }
 
 // Run does every check and returns what was found.
 func Run(ctx context.Context, o Options) Report {
 	h := &host{options: o}
 	h.config, h.configErr = config.Salvage(o.ConfigPath)
-	h.credential, h.owner, h.accountErr = agent.ExporterAccount(h.config)
+	h.credential, h.owner, h.accountErr = repositories.ExporterAccount(h.config)
 	asking, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	h.bus, h.busErr = units.Open(asking, units.Options{User: h.config.Agent.Bus == config.BusUser, Slice: h.config.Agent.Slice})
@@ -94,7 +95,7 @@ func Run(ctx context.Context, o Options) Report {
 	h.exports = func(context.Context) ([]uint16, error) { return h.daemon.Ports, h.daemonErr }
 	h.askDaemon = func(context.Context) (Daemon, error) { return h.daemon, h.daemonErr }
 	if h.daemonErr == nil {
-		h.catalog = func(id string) agent.CatalogState { return h.daemon.Catalogs[id] }
+		h.catalog = func(id string) catalog.State { return h.daemon.Catalogs[id] }
 	}
 	return newReport(o.Version, runAll(ctx, h.checks()))
 }

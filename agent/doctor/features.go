@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
@@ -48,7 +48,7 @@ var features = []feature{
 		name: "throttle filter", io: qemu.BufferedIO, limit: qemu.MinRateLimit, required: true,
 		hint: "rate limits need QEMU's throttle driver: install the whole of QEMU's block drivers",
 	},
-	{name: "refusal of WRITE_ZEROES", io: qemu.BufferedIO, refuse: true, required: true, hint: agent.RefusalHint},
+	{name: "refusal of WRITE_ZEROES", io: qemu.BufferedIO, refuse: true, required: true, hint: export.RefusalHint},
 }
 
 // features tries what is used of QEMU on an image of its own, in a directory for temporary files.

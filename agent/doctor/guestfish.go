@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/restore"
 )
 
 // guestfish looks for what single files are read with. Backups need nothing of it.
@@ -16,11 +16,11 @@ func (h *host) guestfish(context.Context) []Finding {
 	info, err := os.Stat(h.config.Restore.Guestfish)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return about.warn("there is no such program: single files cannot be read out of restore points", agent.GuestfishHint)
+		return about.warn("there is no such program: single files cannot be read out of restore points", restore.GuestfishHint)
 	case err != nil:
-		return about.warn("cannot be looked at: "+err.Error(), agent.GuestfishHint)
+		return about.warn("cannot be looked at: "+err.Error(), restore.GuestfishHint)
 	case info.Mode().Perm()&0o111 == 0:
-		return about.warn("cannot be run", agent.GuestfishHint)
+		return about.warn("cannot be run", restore.GuestfishHint)
 	}
 	return kernelFor(about, "/boot/vmlinuz-*")
 }

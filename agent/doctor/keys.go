@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
@@ -90,7 +90,7 @@ func (h *host) key(ctx context.Context, about subject, id, image string) []Findi
 	if bad := openToOthers(about, store); bad != nil {
 		return bad
 	}
-	secret, err := agent.ReadKey(path)
+	secret, err := repositories.ReadKey(path)
 	if err != nil {
 		return about.error(fmt.Sprintf("key %s: %s %v", id, path, err), "a key is one line of 32 to 512 printable characters with no newline at its end: see docs/operations.md")
 	}
@@ -102,7 +102,7 @@ func (h *host) opens(ctx context.Context, about subject, id string, secret qemu.
 	if image == "" {
 		return about.ok("key " + id + " can be read; there is no restore point to try it on")
 	}
-	err := agent.ImageTools(h.config, h.credential).WithKey(secret).Unlock(ctx, image)
+	err := repositories.ImageTools(h.config, h.credential).WithKey(secret).Unlock(ctx, image)
 	switch {
 	case errors.Is(err, qemu.ErrWrongKey):
 		return about.error(fmt.Sprintf("key %s does not open %s: it is not the key that was used", id, image),

@@ -7,17 +7,19 @@ import (
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/repositories"
 )
 
 // Live is what a running agent can tell of itself and what is around it: what is cheap, and starts nothing.
 func Live(ctx context.Context, a *agent.Agent) Report {
 	version := a.Status(ctx).Version
 	cfg := *a.Config()
-	cfg.SNA.AcceptWriteZeroes = a.AcceptsZeroes() // a reload may have changed it
+	cfg.SNA.AcceptWriteZeroes = a.Exports.AcceptsZeroes() // a reload may have changed it
 	h := &host{options: Options{Version: version}, config: &cfg}
-	h.credential, h.owner, h.accountErr = agent.ExporterAccount(h.config)
+	h.credential, h.owner, h.accountErr = repositories.ExporterAccount(h.config)
 	h.exports = func(ctx context.Context) (ports []uint16, err error) {
-		list, err := a.Exports(ctx)
+		list, err := a.ListExports(ctx)
 		for _, e := range list {
 			ports = append(ports, e.Port)
 		}
@@ -35,11 +37,11 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		{name: "agent", look: func(ctx context.Context) []Finding {
 			about := one("agent", "")
 			if err := a.Ready(ctx); err != nil {
-				return about.error(err.Error(), cmp.Or(agent.AsError(err).Hint, "look at 'journalctl -u sendense-agent'"))
+				return about.error(err.Error(), cmp.Or(fault.From(err).Hint, "look at 'journalctl -u sendense-agent'"))
 			}
 			return about.ok("database and service manager answer, and a transaction can be written")
 		}},
-		{name: "damage", look: func(context.Context) []Finding { return damage(a.DamagedPoints()) }},
+		{name: "damage", look: func(context.Context) []Finding { return damage(a.Records.DamagedPoints()) }},
 		{name: "exporter-user", object: h.config.Agent.ExporterUser, look: h.exporterUser},
 		{name: "qemu-img", object: h.config.NBD.QemuImg, look: h.qemuImg},
 		{name: "qemu-nbd", object: h.config.NBD.QemuNBD, look: h.qemuNBD},
@@ -52,7 +54,7 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		{name: "credentials", look: h.credentials},
 		{name: "apart", look: h.apart},
 	}
-	h.catalog = a.Catalog
+	h.catalog = a.Catalog.State
 	checks = append(checks, h.recordsChecks()...)
 	return newReport(version, runAll(ctx, append(checks, h.repositoryChecks(func(ctx context.Context, r config.Repository) []Finding {
 		return append(h.liveRepository(ctx, r), h.keyed(ctx, r, nil)...)

@@ -26,7 +26,7 @@ func (h *host) repository(ctx context.Context, r config.Repository) []Finding {
 	repo := repository.New(r.ID, r.Path, h.owner)
 	found = append(found, h.ioMode(r)...)
 	points, problems, err := repo.Points()
-	found = append(found, catalog(repo, points, problems, err)...)
+	found = append(found, catalogFindings(repo, points, problems, err)...)
 	keys := h.keyed(ctx, r, points)
 	if found = append(found, keys...); worst(keys) == Error && r.EncryptionKey != "" {
 		return append(found, one("data-path", r.ID).skip("not tried: there is no key", "mend what is said of encryption")...)
@@ -115,7 +115,7 @@ func (h *host) ioMode(r config.Repository) []Finding {
 }
 
 // catalog names what is wrong among the restore points.
-func catalog(repo *repository.Repository, points []repository.Found, problems []repository.Problem, err error) []Finding {
+func catalogFindings(repo *repository.Repository, points []repository.Found, problems []repository.Problem, err error) []Finding {
 	about := one("catalog", repo.ID)
 	switch {
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0, len(problems) > 0 && os.Geteuid() != 0:

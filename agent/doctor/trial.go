@@ -15,8 +15,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
@@ -34,7 +35,7 @@ type trial struct {
 	dir, image string
 	mode       qemu.IOMode
 	tools      qemu.Tools
-	keys       []agent.ImageKey // where its backups are encrypted
+	keys       []repositories.ImageKey // where its backups are encrypted
 }
 
 // dataPath does everything to a repository that a backup does, and removes it again. It shows that units may be started,
@@ -57,21 +58,21 @@ func (h *host) dataPath(ctx context.Context, r config.Repository) []Finding {
 	mode, _, _ := qemu.DetectIO(r.Path) // the check before this one tells
 	t := trial{
 		host: h, repository: r, name: name, dir: dir, image: filepath.Join(dir, "trial.qcow2"), mode: mode,
-		tools: agent.ImageTools(h.config, h.credential),
+		tools: repositories.ImageTools(h.config, h.credential),
 	}
 	if id := r.EncryptionKey; id != "" {
 		path, _, _ := keySource(id) // the check before this one tells
-		secret, err := agent.ReadKey(path)
+		secret, err := repositories.ReadKey(path)
 		if err != nil {
 			return about.skip("not tried: "+err.Error(), "mend what is said of encryption")
 		}
-		t.tools, t.keys = t.tools.WithKey(secret), []agent.ImageKey{{ID: id, File: path}}
+		t.tools, t.keys = t.tools.WithKey(secret), []repositories.ImageKey{{ID: id, File: path}}
 	}
 	begin := time.Now()
 	step, hint, err := t.run(ctx)
 	var start *units.StartError
 	if errors.As(err, &start) && qemu.CannotRefuse(strings.Join(start.Journal, "\n")) {
-		hint = agent.RefusalHint
+		hint = export.RefusalHint
 	}
 	found := about.ok(fmt.Sprintf("an image was made, served in its sandbox (%s), %swritten, flushed, read back and checked in %s",
 		mode, t.refused(), time.Since(begin).Round(time.Millisecond)))
@@ -97,7 +98,7 @@ func (t trial) run(ctx context.Context) (step, hint string, err error) {
 		{"make a directory", "the repository must be writable by the daemon", t.makeDir},
 		{"make an image", "the exporter user must be able to pass through every directory above the repository (chmod o+x), and qemu-img must work", t.makeImage},
 		{"start the unit pair", "look at the unit's last lines, in the journal; polkit or a sandbox of the daemon may forbid it to start units", t.start},
-		{"see zeroes refused", agent.RefusalHint, t.refuse},
+		{"see zeroes refused", export.RefusalHint, t.refuse},
 		{"write zeroes", "zeroes that are written must take no room, else every image takes as much as its disk has: install another qemu-utils", t.zeroes},
 		{"write, flush and read back", "the exporter runs, and its disk refuses: look in the kernel's log for errors of the disk or the file system", t.use},
 		{"end the exporter", "look at 'journalctl -u " + t.name + "'", t.end},
@@ -130,7 +131,7 @@ func (t trial) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		spec, err := agent.Exporter{
+		spec, err := export.Exporter{
 			Unit: t.name, Description: "trial of sendense-agent doctor", Image: t.image, Export: trialExport, Address: address,
 			IO: t.mode, RefuseZeroes: !t.config.SNA.AcceptWriteZeroes, Repository: t.repository.Path, Directory: t.dir, Keys: t.keys,
 		}.Spec(t.config)

@@ -11,8 +11,8 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
-	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/agent/store"
 )
@@ -73,7 +73,7 @@ const wholeCheckBytes = 64 << 20
 
 // withHint adds to an error what to do about it, when it is one about the state directory.
 func withHint(err error) error {
-	if e := agent.AsError(err); e != nil && e.Reason == agent.StateUnwritable {
+	if e := fault.From(err); e != nil && e.Reason == fault.StateUnwritable {
 		return fmt.Errorf("%w: %s", err, e.Hint)
 	}
 	return err

@@ -47,40 +47,49 @@ func TestTroubleshooting(t *testing.T) {
 }
 
 var (
-	code = regexp.MustCompile("(?m)`(sendense(?:ctl|-agent) [^`]*)`|^ {4}(sendense(?:ctl|-agent) .*)$|^ExecStart=/usr/bin/(sendense.*)$")
+	code = regexp.MustCompile("(?m)`(sendense(?:ctl|-agent) [^`]*)`|^ {4,8}(sendense(?:ctl|-agent) .*)$|^ExecStart=/usr/bin/(sendense.*)$")
 	verb = regexp.MustCompile(`^[a-z][a-z-]+$`)
 	flag = regexp.MustCompile(`(?:^| )(--?[a-z][a-z-]*)`)
 )
 
-// TestCommandsInTheDocs: every command that the docs show is one, and takes the flags that are shown.
+// TestCommandsInTheDocs: every command in the docs exists and has the flags that are shown.
 func TestCommandsInTheDocs(t *testing.T) {
-	helps := map[string]string{} // what --help says, by command
+	helps := helpTexts{}
 	for path, text := range documents(t) {
 		for _, line := range shownCommands(text) {
-			words := strings.Fields(line)
-			n := 1
-			for n < len(words) && n < 3 && verb.MatchString(words[n]) {
-				n++
-			}
-			command := strings.Join(words[:n], " ")
-			if helps[command] == "" {
-				out, err := exec.Command(program(words[0]), append(slices.Clone(words[1:n]), "--help")...).CombinedOutput()
-				known := strings.Contains(string(out), command) || // or the last word is an argument
-					strings.Contains(string(out), strings.Join(words[:n-1], " ")+" [") && !strings.Contains(string(out), "Available Commands")
-				if err != nil || !known {
-					t.Errorf("%s: there is no %s: %v\n%s", path, command, err, out)
-				}
-				helps[command] = string(out)
-			}
-			for _, f := range flag.FindAllStringSubmatch(strings.TrimPrefix(line, command), -1) {
-				if !regexp.MustCompile(`(?m)^ .*` + regexp.QuoteMeta(f[1]) + `\b`).MatchString(helps[command]) {
-					t.Errorf("%s: %s: there is no flag %s", path, line, f[1])
-				}
-			}
+			helps.check(t, path, line)
 		}
 	}
 	if len(helps) < 15 {
 		t.Errorf("found only %d commands: %v", len(helps), helps)
+	}
+}
+
+// helpTexts are the outputs of --help, by command.
+type helpTexts map[string]string
+
+// check fails the test if the command of a line does not exist or lacks a flag of the line.
+func (h helpTexts) check(t *testing.T, origin, line string) {
+	t.Helper()
+	words := strings.Fields(line)
+	n := 1
+	for n < len(words) && n < 3 && verb.MatchString(words[n]) {
+		n++
+	}
+	command := strings.Join(words[:n], " ")
+	if h[command] == "" {
+		out, err := exec.Command(program(words[0]), append(slices.Clone(words[1:n]), "--help")...).CombinedOutput()
+		known := strings.Contains(string(out), command) || // or the last word is an argument
+			strings.Contains(string(out), strings.Join(words[:n-1], " ")+" [") && !strings.Contains(string(out), "Available Commands")
+		if err != nil || !known {
+			t.Errorf("%s: there is no %s: %v\n%s", origin, command, err, out)
+		}
+		h[command] = string(out)
+	}
+	for _, f := range flag.FindAllStringSubmatch(strings.TrimPrefix(line, command), -1) {
+		if !regexp.MustCompile(`(?m)^ .*` + regexp.QuoteMeta(f[1]) + `\b`).MatchString(h[command]) {
+			t.Errorf("%s: %s: there is no flag %s", origin, line, f[1])
+		}
 	}
 }
 
@@ -118,30 +127,29 @@ var (
 	notKey = regexp.MustCompile(`[^a-z0-9 _-]`)
 )
 
-// TestLinksInTheDocs: what a page points to is there, and so is the place in it.
-func TestLinksInTheDocs(t *testing.T) {
-	for path, text := range documents(t) {
-		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			if strings.Contains(m[1], "://") {
-				continue
-			}
-			file, place, _ := strings.Cut(m[1], "#")
-			target := path
-			if file != "" {
-				target = filepath.Join(filepath.Dir(path), file)
-			}
-			if _, err := os.Stat(target); err != nil {
-				t.Errorf("%s: %s: %v", path, m[1], err)
-				continue
-			}
-			if place != "" && !slices.Contains(places(t, target), place) {
-				t.Errorf("%s: %s has no heading #%s", path, target, place)
-			}
+// checkLinks fails the test for each relative link of a page whose file or heading does not exist.
+func checkLinks(t *testing.T, path, text string) {
+	t.Helper()
+	for _, m := range link.FindAllStringSubmatch(text, -1) {
+		if strings.Contains(m[1], "://") || strings.HasPrefix(m[1], "mailto:") {
+			continue
+		}
+		file, place, _ := strings.Cut(m[1], "#")
+		target := path
+		if file != "" {
+			target = filepath.Join(filepath.Dir(path), file)
+		}
+		if _, err := os.Stat(target); err != nil {
+			t.Errorf("%s: %s: %v", path, m[1], err)
+			continue
+		}
+		if place != "" && !slices.Contains(places(t, target), place) {
+			t.Errorf("%s: %s has no heading #%s", path, target, place)
 		}
 	}
 }
 
-// places are the names by which the headings of a page are linked to.
+// places are the anchors of the headings of a page.
 func places(t *testing.T, path string) (names []string) {
 	t.Helper()
 	text, err := os.ReadFile(path)

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/catalog"
 	"github.com/sendense/backup-agent/agent/doctor"
 	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/rpc"
@@ -72,8 +72,8 @@ func printReport(w io.Writer, report doctor.Report, output string) error {
 }
 
 // catalogState is what the daemon says of a repository's records.
-func catalogState(r rpc.Repository) agent.CatalogState {
-	s := agent.CatalogState{Error: r.Catalog.Error, Comparison: rebuild.Comparison{
+func catalogState(r rpc.Repository) catalog.State {
+	s := catalog.State{Error: r.Catalog.Error, Comparison: rebuild.Comparison{
 		At: r.Catalog.ComparedAt, Points: r.RestorePoints,
 		Unrecorded: r.Catalog.Unrecorded, Missing: r.Catalog.Missing, Different: r.Catalog.Different,
 	}}
@@ -95,7 +95,7 @@ func askDaemon(ctx context.Context, socket string) (doctor.Daemon, error) {
 		return doctor.Daemon{}, err
 	}
 	d := doctor.Daemon{
-		Version: status.Version, ActiveBackups: status.ActiveBackups, Catalogs: map[string]agent.CatalogState{},
+		Version: status.Version, ActiveBackups: status.ActiveBackups, Catalogs: map[string]catalog.State{},
 		FuturePoints: status.FutureRestorePoints, FutureIDs: status.FutureBackupIDs,
 	}
 	for _, r := range status.Repositories {

@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/cmd/internal/manual"
 )
 
@@ -67,7 +67,7 @@ func command() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			away, err := agent.Apart(cfg)
+			away, err := repositories.Apart(cfg)
 			if err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}

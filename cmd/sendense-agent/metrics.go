@@ -18,6 +18,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -146,7 +147,7 @@ func (m *monitoring) handler(a *agent.Agent, log *slog.Logger) http.Handler {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if err := a.Ready(r.Context()); err != nil {
 			text := "not ready: " + err.Error()
-			if hint := agent.AsError(err).Hint; hint != "" {
+			if hint := fault.From(err).Hint; hint != "" {
 				text += "\n" + hint
 			}
 			http.Error(w, text, http.StatusServiceUnavailable)

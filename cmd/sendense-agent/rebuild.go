@@ -13,9 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/rebuild"
+	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 )
@@ -26,7 +26,7 @@ func rebuildCommand(path *string) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "rebuild",
-		Short: "Make the catalog again from the manifests in the repositories",
+		Short: "Make the catalog again from the manifests in the repos",
 		Long: "rebuild reads the manifest of every restore point in every configured repository and puts on record what the\n" +
 			"database does not know: restore points, and VMs as their newest restore point describes them. A record that is older\n" +
 			"than its manifest, as in a database that was put back from a copy, is corrected; all else on record stays as it\n" +
@@ -60,14 +60,14 @@ func rebuildCommand(path *string) *cobra.Command {
 	return cmd
 }
 
-// rebuildCatalog brings the database up to what the repositories hold. One that is damaged is set aside, and a new one put
+// rebuildCatalog brings the database up to what the repos hold. One that is damaged is set aside, and a new one put
 // in its place.
 func rebuildCatalog(cfg *config.Config, dryRun bool) (*rebuildReport, error) {
-	repositories, err := openRepositories(cfg)
+	repos, err := openRepositories(cfg)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := agent.Apart(cfg); err != nil {
+	if _, err := repositories.Apart(cfg); err != nil {
 		return nil, err
 	}
 	path := databasePath(cfg)
@@ -80,7 +80,7 @@ func rebuildCatalog(cfg *config.Config, dryRun bool) (*rebuildReport, error) {
 		defer remove()
 		path = copied
 	}
-	found, aside, err := updateOrReplace(path, repositories, cfg.SNA.Cooldown.Std())
+	found, aside, err := updateOrReplace(path, repos, cfg.SNA.Cooldown.Std())
 	if err != nil {
 		return nil, err
 	}
@@ -91,10 +91,10 @@ func rebuildCatalog(cfg *config.Config, dryRun bool) (*rebuildReport, error) {
 	return report, nil
 }
 
-func updateOrReplace(path string, repositories []*repository.Repository, cooldown time.Duration) (_ *rebuild.Report, aside string, err error) {
+func updateOrReplace(path string, repos []*repository.Repository, cooldown time.Duration) (_ *rebuild.Report, aside string, err error) {
 	db, err := openWhole(path, cooldown)
 	if errors.Is(err, store.ErrDamaged) || errors.Is(err, fs.ErrNotExist) {
-		return rebuild.Replace(path, repositories, cooldown)
+		return rebuild.Replace(path, repos, cooldown)
 	}
 	if err != nil {
 		return nil, "", err
@@ -102,7 +102,7 @@ func updateOrReplace(path string, repositories []*repository.Repository, cooldow
 	if r := db.Recovery(); r != nil {
 		aside = r.Aside
 	}
-	report, err := rebuild.Update(db, repositories)
+	report, err := rebuild.Update(db, repos)
 	return report, aside, errors.Join(err, db.Close())
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/repositories"
 )
 
 // reloadable are the keys that a running daemon takes up. A backup that runs keeps all the others, and so does the daemon.
@@ -55,7 +56,7 @@ func (r *reloader) reload() {
 	defer r.tell(daemon.SdNotifyReady) // also when nothing was taken up: systemctl reload waits for it
 	after, err := config.Load(r.path)
 	if err == nil {
-		_, err = agent.Apart(after)
+		_, err = repositories.Apart(after)
 	}
 	if err != nil {
 		for _, problem := range eachOf(err) {

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +26,7 @@ type alertRule struct {
 	Annotations map[string]string
 }
 
-// alertRules reads the alerts that are shipped.
+// alertRules reads the alerts that packages install.
 func alertRules(t *testing.T) []alertRule {
 	t.Helper()
 	var file struct {
@@ -55,7 +56,7 @@ func promtool(t *testing.T, stdin string, args ...string) {
 	}
 }
 
-// TestAlertRules: the rules are right by their own tests, and those leave out no alert, neither firing nor silent.
+// TestAlertRules: the rules pass their own tests, which have a firing and a silent case for each alert.
 func TestAlertRules(t *testing.T) {
 	promtool(t, "", "check", "rules", rulesFile)
 	promtool(t, "", "test", "rules", rulesTestFile)
@@ -89,7 +90,7 @@ func TestAlertRules(t *testing.T) {
 	}
 }
 
-// TestAlertsSayWhatToDo: who is woken by an alert knows how bad it is, what is wrong, and where to read on.
+// TestAlertsSayWhatToDo: each alert says how severe it is, what is wrong, and where to read on.
 func TestAlertsSayWhatToDo(t *testing.T) {
 	const page = "https://github.com/sendense/backup-agent/blob/main/docs/troubleshooting.md#"
 	headings := troubleshooting(t)
@@ -116,6 +117,68 @@ func TestAlertsSayWhatToDo(t *testing.T) {
 			t.Errorf("docs/troubleshooting.md has a section %s, and there is no such alert", h)
 		}
 	}
+}
+
+var (
+	alertCommand = regexp.MustCompile(`sendensectl(?: [a-z-]+| "?(?:\{\{[^}]*\}\}|[A-Z]+)"?)+`)
+	journalWords = regexp.MustCompile(`journalctl -u sendense-agent -g '([^']+)'`)
+)
+
+// TestAlertCommands: every command in a description exists and has the flags that are shown.
+func TestAlertCommands(t *testing.T) {
+	helps := helpTexts{}
+	for _, r := range alertRules(t) {
+		for _, line := range alertCommand.FindAllString(r.Annotations["description"], -1) {
+			helps.check(t, r.Alert, strings.ReplaceAll(line, `"`, ""))
+		}
+	}
+	if len(helps) < 8 {
+		t.Errorf("found only %d commands: %v", len(helps), helps)
+	}
+}
+
+// TestJournalSearches: the words that alerts and docs search the journal for are in a log line or in a reason of one.
+func TestJournalSearches(t *testing.T) {
+	texts := documents(t)
+	for _, r := range alertRules(t) {
+		texts[r.Alert] = r.Annotations["description"]
+	}
+	source := logSource(t)
+	searches := 0
+	for origin, text := range texts {
+		for _, m := range journalWords.FindAllStringSubmatch(text, -1) {
+			for words := range strings.SplitSeq(m[1], "|") {
+				searches++
+				if !strings.Contains(source, words) {
+					t.Errorf("%s: searches the journal for %q, and no log line has these words", origin, words)
+				}
+			}
+		}
+	}
+	if searches < 6 {
+		t.Errorf("found only %d searches", searches)
+	}
+}
+
+// logSource is the code that logs, without its tests and comments.
+func logSource(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	for _, dir := range []string{"../../agent", "."} {
+		must(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			for line := range strings.Lines(string(text)) {
+				if !strings.HasPrefix(strings.TrimSpace(line), "//") {
+					all.WriteString(line)
+				}
+			}
+			return err
+		}))
+	}
+	return all.String()
 }
 
 var heading = regexp.MustCompile("(?m)^### `?([A-Za-z_]+)`?$")

@@ -20,6 +20,7 @@ import (
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/rpc/callbacks"
@@ -136,7 +137,7 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, reloads *re
 // startApart refuses to start on repositories of which two are one directory. One that is away is no reason: it is compared before
 // it is used.
 func startApart(cfg *config.Config, log *slog.Logger) error {
-	away, err := agent.Apart(cfg)
+	away, err := repositories.Apart(cfg)
 	for _, cause := range away {
 		log.Warn("cannot be compared with the other repositories now, and is when it is used", "error", cause)
 	}

@@ -36,7 +36,7 @@ func (r *routes) startBackup(ctx context.Context, _ *http.Request, body []byte) 
 	if err != nil {
 		return nil, err
 	}
-	b, err := r.agent.StartBackup(ctx, request)
+	b, err := r.agent.Backups.Start(ctx, request)
 	if err != nil {
 		return nil, err
 	}

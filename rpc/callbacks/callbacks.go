@@ -38,7 +38,7 @@ func (r *routes) changeID(_ context.Context, req *http.Request, _ []byte) (any, 
 	if err != nil || disk < 0 {
 		return nil, invalid("disk_id %.40q: want the index of a disk, from 0", id)
 	}
-	answer, err := r.agent.ChangeID(name, disk)
+	answer, err := r.agent.Clients.ChangeID(name, disk)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (r *routes) complete(ctx context.Context, req *http.Request, body []byte) (
 		return nil, err
 	}
 	id := req.PathValue("job_id")
-	if _, err := r.agent.CompleteDisk(ctx, id, *c.DiskID, c.ChangeID); err != nil {
+	if _, err := r.agent.Clients.Complete(ctx, id, *c.DiskID, c.ChangeID); err != nil {
 		return nil, err
 	}
 	return completeAnswer{Status: "success", BackupID: id, DiskID: *c.DiskID, ChangeID: c.ChangeID, Message: "disk recorded"}, nil

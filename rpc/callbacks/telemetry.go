@@ -6,10 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/sendense/backup-agent/agent/record"
 	"net/http"
 	"time"
-
-	"github.com/sendense/backup-agent/agent"
 )
 
 // report is what SBC says of its progress, as far as it is used. Numbers may come with a fraction.
@@ -32,7 +31,7 @@ func (r *routes) telemetry(ctx context.Context, req *http.Request, body []byte) 
 		return nil, err
 	}
 	id := req.PathValue("job_id")
-	if err := r.agent.Telemetry(id, said.domain(time.Now())); err != nil {
+	if err := r.agent.Clients.Telemetry(id, said.domain(time.Now())); err != nil {
 		r.log.DebugContext(ctx, "telemetry of a job that does not run", "backup_id", id, "status", said.Status, "error", err)
 	}
 	return map[string]string{"status": "ok"}, nil
@@ -52,8 +51,8 @@ func parseReport(body []byte) (report, error) {
 	return said, nil
 }
 
-func (t report) domain(now time.Time) agent.Telemetry {
-	d := agent.Telemetry{
+func (t report) domain(now time.Time) record.Telemetry {
+	d := record.Telemetry{
 		At: now, Status: t.Status, Phase: t.CurrentPhase, BytesTransferred: int64(t.BytesTransferred),
 		TotalBytes: int64(t.TotalBytes), BytesPerSecond: t.BytesPerSecond, Percent: t.ProgressPercent,
 	}

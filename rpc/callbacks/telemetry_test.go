@@ -15,6 +15,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -63,7 +64,7 @@ func TestTelemetryIsRead(t *testing.T) {
 	if err := json.Unmarshal([]byte(sentBySBC), &said); err != nil {
 		t.Fatal(err)
 	}
-	want := agent.Telemetry{
+	want := record.Telemetry{
 		At: now, Status: "completed", Phase: "x", BytesTransferred: 1, TotalBytes: 2, BytesPerSecond: 5, Percent: 100.7,
 	}
 	if diff := cmp.Diff(want, said.domain(now)); diff != "" {

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -26,8 +26,8 @@ func client(t *testing.T, socket string) *rpc.Client {
 
 func TestClientGetsErrorsWhole(t *testing.T) {
 	disk := 3
-	domain := &agent.Error{
-		Reason: agent.ExporterFailed, Message: "export a-disk3: unit exited: status=1", Hint: "look at the journal",
+	domain := &fault.Error{
+		Reason: fault.ExporterFailed, Message: "export a-disk3: unit exited: status=1", Hint: "look at the journal",
 		BackupID: "backup-a-1", DiskID: &disk, Unit: "u.service", Journal: []string{"one", "two"},
 	}
 	table := []method{typed(rpc.MethodBackupStart, operate, "x", func(context.Context, rpc.StartRequest) (rpc.StartResponse, error) {

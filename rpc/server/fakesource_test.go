@@ -5,7 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/events"
+	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
 )
 
@@ -17,8 +18,8 @@ type fakeSource struct {
 
 type fakeWatch struct {
 	ctx    context.Context
-	query  agent.WatchQuery
-	events chan agent.Event
+	query  events.Query
+	events chan events.Event
 }
 
 func newFakeSource() *fakeSource { return &fakeSource{begun: make(chan *fakeWatch, 1000)} }
@@ -27,12 +28,12 @@ func (s *fakeSource) rows() []method {
 	return append(specTable(), watchRow(backups(s.watch, s.backup)), unwatchRow("backup.unwatch"))
 }
 
-func (s *fakeSource) watch(ctx context.Context, q agent.WatchQuery) (<-chan agent.Event, error) {
+func (s *fakeSource) watch(ctx context.Context, q events.Query) (<-chan events.Event, error) {
 	if q.BackupID == "gone" {
-		return nil, &agent.Error{Reason: agent.BackupNotFound, Message: "gone"}
+		return nil, &fault.Error{Reason: fault.BackupNotFound, Message: "gone"}
 	}
-	w := &fakeWatch{ctx, q, make(chan agent.Event)}
-	out := make(chan agent.Event)
+	w := &fakeWatch{ctx, q, make(chan events.Event)}
+	out := make(chan events.Event)
 	go func() {
 		defer close(out)
 		for {
@@ -62,11 +63,11 @@ func (s *fakeSource) backup(id string) (record.Backup, error) {
 func (w *fakeWatch) tell(t *testing.T, states ...record.State) {
 	t.Helper()
 	for _, s := range states {
-		w.send(t, agent.Event{Kind: agent.EventState, Backup: record.Backup{ID: "b", State: s}})
+		w.send(t, events.Event{Kind: events.State, Backup: record.Backup{ID: "b", State: s}})
 	}
 }
 
-func (w *fakeWatch) send(t *testing.T, e agent.Event) {
+func (w *fakeWatch) send(t *testing.T, e events.Event) {
 	t.Helper()
 	select {
 	case w.events <- e:

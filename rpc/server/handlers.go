@@ -8,6 +8,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/doctor"
+	"github.com/sendense/backup-agent/agent/inventory"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/rpc/internal/translate"
 )
@@ -24,7 +25,7 @@ func (h handlers) backupStart(ctx context.Context, params json.RawMessage) (rpc.
 	if err != nil {
 		return rpc.StartResponse{}, err
 	}
-	b, err := h.agent.StartBackup(ctx, r)
+	b, err := h.agent.Backups.Start(ctx, r)
 	return translate.Started(b), err
 }
 
@@ -33,12 +34,12 @@ func (h handlers) backupGet(ctx context.Context, p rpc.BackupRef) (rpc.Backup, e
 }
 
 func (h handlers) backupList(_ context.Context, p rpc.BackupQuery) (rpc.BackupPage, error) {
-	list, next, err := h.agent.Backups(translate.ListQuery(p))
+	list, next, err := h.agent.Records.List(translate.ListQuery(p))
 	return translate.BackupPage(list, next), err
 }
 
 func (h handlers) backupCancel(ctx context.Context, p rpc.BackupRef) (rpc.Backup, error) {
-	b, err := h.agent.CancelBackup(ctx, p.BackupID)
+	b, err := h.agent.Backups.Cancel(ctx, p.BackupID)
 	return translate.Backup(b), err
 }
 
@@ -53,7 +54,7 @@ func (h handlers) backupCancelMerge(ctx context.Context, p rpc.BackupRef) (rpc.B
 }
 
 func (h handlers) backupDelete(ctx context.Context, p rpc.DeleteRequest) (rpc.BackupRef, error) {
-	return rpc.BackupRef{BackupID: p.BackupID}, h.agent.DeleteBackup(ctx, p.BackupID, p.MissingOK)
+	return rpc.BackupRef{BackupID: p.BackupID}, h.agent.Policies.Delete(ctx, p.BackupID, p.MissingOK)
 }
 
 func (h handlers) backupChain(_ context.Context, p rpc.ChainRequest) (rpc.Chain, error) {
@@ -62,93 +63,93 @@ func (h handlers) backupChain(_ context.Context, p rpc.ChainRequest) (rpc.Chain,
 }
 
 func (h handlers) backupPrune(ctx context.Context, p rpc.PruneRequest) (rpc.PruneReport, error) {
-	report, err := h.agent.Prune(ctx, translate.PruneRequest(p))
+	report, err := h.agent.Policies.Prune(ctx, translate.PruneRequest(p))
 	return translate.PruneReport(report, p.DryRun), err
 }
 
 func (h handlers) backupSyntheticFull(ctx context.Context, p rpc.BackupRef) (rpc.Backup, error) {
-	b, err := h.agent.Consolidate(ctx, p.BackupID)
+	b, err := h.agent.Merges.SyntheticFull(ctx, p.BackupID)
 	return translate.Backup(b), err
 }
 
 func (h handlers) backupComplete(ctx context.Context, p rpc.CompleteRequest) (rpc.Backup, error) {
-	b, err := h.agent.CompleteDisk(ctx, p.BackupID, p.DiskID, p.ChangeID)
+	b, err := h.agent.Clients.Complete(ctx, p.BackupID, p.DiskID, p.ChangeID)
 	return translate.Backup(b), err
 }
 
 func (h handlers) backupChangeID(_ context.Context, p rpc.ChangeIDRequest) (rpc.ChangeIDResponse, error) {
-	answer, err := h.agent.ChangeID(p.VMName, p.DiskID)
+	answer, err := h.agent.Clients.ChangeID(p.VMName, p.DiskID)
 	return translate.ChangeID(answer), err
 }
 
 func (h handlers) vmPut(_ context.Context, p rpc.VM) (rpc.VMPut, error) {
 	vm := translate.DomainVM(p)
-	created, err := h.agent.PutVM(vm)
+	created, err := h.agent.Inventory.Put(vm)
 	return rpc.VMPut{Created: created, VM: translate.VM(vm)}, err
 }
 
 func (h handlers) vmCheck(_ context.Context, p rpc.VM) (rpc.VMPut, error) {
 	vm := translate.DomainVM(p)
-	created, unchanged, err := h.agent.CheckVM(vm)
+	created, unchanged, err := h.agent.Inventory.Check(vm)
 	return rpc.VMPut{Created: created, Unchanged: unchanged, VM: translate.VM(vm)}, err
 }
 
 func (h handlers) vmGet(_ context.Context, p rpc.VMRef) (rpc.VM, error) {
-	vm, err := h.agent.VM(p.VMName)
+	vm, err := h.agent.Inventory.Get(p.VMName)
 	return translate.VM(vm), err
 }
 
 func (h handlers) vmList(_ context.Context, p rpc.VMQuery) (rpc.VMPage, error) {
-	list, next, err := h.agent.VMs(p.Cursor, p.Limit)
+	list, next, err := h.agent.Inventory.List(p.Cursor, p.Limit)
 	return translate.VMPage(list, next), err
 }
 
 func (h handlers) vmRemove(_ context.Context, p rpc.VMRef) (rpc.VMRef, error) {
-	return p, h.agent.RemoveVM(p.VMName)
+	return p, h.agent.Inventory.Remove(p.VMName)
 }
 
 func (h handlers) vmDiscover(ctx context.Context, p rpc.DiscoverRequest) (rpc.DiscoverResponse, error) {
-	list, err := h.agent.DiscoverVMs(ctx, agent.DiscoverRequest{VCenter: p.VCenter, Filter: p.Filter, Store: p.Store})
+	list, err := h.agent.Inventory.Discover(ctx, inventory.DiscoverRequest{VCenter: p.VCenter, Filter: p.Filter, Store: p.Store})
 	return translate.Discovered(list), err
 }
 
 func (h handlers) repositoryList(context.Context, rpc.None) (rpc.RepositoryList, error) {
-	return rpc.RepositoryList{Repositories: translate.Repositories(h.agent.Repositories())}, nil
+	return rpc.RepositoryList{Repositories: translate.Repositories(h.agent.RepositoryStatuses())}, nil
 }
 
 func (h handlers) repositoryGet(_ context.Context, p rpc.RepositoryRef) (rpc.Repository, error) {
-	r, err := h.agent.Repository(p.RepositoryID)
+	r, err := h.agent.RepositoryStatus(p.RepositoryID)
 	return translate.Repository(r), err
 }
 
 func (h handlers) exportList(ctx context.Context, _ rpc.None) (rpc.ExportList, error) {
-	list, err := h.agent.Exports(ctx)
+	list, err := h.agent.ListExports(ctx)
 	return translate.Exports(list), err
 }
 
 func (h handlers) restoreStart(ctx context.Context, p rpc.RestoreRequest) (rpc.Restore, error) {
-	r, err := h.agent.StartRestore(ctx, translate.RestoreRequest(p))
+	r, err := h.agent.Restores.Start(ctx, translate.RestoreRequest(p))
 	return translate.Restore(r), err
 }
 
 func (h handlers) restoreGet(_ context.Context, p rpc.RestoreRef) (rpc.Restore, error) {
-	r, err := h.agent.Restore(p.RestoreID)
+	r, err := h.agent.Records.Restore(p.RestoreID)
 	w := translate.Restore(r)
-	w.Progress = translate.RestoreProgress(h.agent.RestoreProgress(p.RestoreID))
+	w.Progress = translate.RestoreProgress(h.agent.Restores.Progress(p.RestoreID))
 	return w, err
 }
 
 func (h handlers) restoreList(_ context.Context, p rpc.RestoreQuery) (rpc.RestoreList, error) {
-	list, err := h.agent.Restores(p.ActiveOnly)
+	list, err := h.agent.Restores.List(p.ActiveOnly)
 	w := translate.Restores(list)
 	for i, r := range w.Restores {
-		w.Restores[i].Progress = translate.RestoreProgress(h.agent.RestoreProgress(r.RestoreID))
+		w.Restores[i].Progress = translate.RestoreProgress(h.agent.Restores.Progress(r.RestoreID))
 	}
 	return w, err
 }
 
 func (h handlers) restoreStop(ctx context.Context, p rpc.RestoreRef) (rpc.Restore, error) {
-	r, err := h.agent.StopRestore(ctx, p.RestoreID)
+	r, err := h.agent.Restores.Stop(ctx, p.RestoreID)
 	return translate.Restore(r), err
 }
 

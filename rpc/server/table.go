@@ -54,7 +54,7 @@ func methods(a *agent.Agent) []method {
 		typed(rpc.MethodBackupChangeID, operate, "tell a backup client from which change id it may copy; the question is taken for a sign of what it does", h.backupChangeID),
 		verifyRow(a),
 		typed(rpc.MethodBackupChain, read, "list the restore points of a VM, what each stands on and takes on the disk", h.backupChain),
-		watchRow(backups(a.Watch, a.Backup)),
+		watchRow(backups(a.Watch, a.Records.Backup)),
 		unwatchRow(rpc.MethodBackupUnwatch),
 
 		typed(rpc.MethodVMPut, operate, "put a VM on record, in place of one of the same name", h.vmPut),
@@ -72,7 +72,7 @@ func methods(a *agent.Agent) []method {
 		typed(rpc.MethodRestoreGet, read, "show a restore", h.restoreGet),
 		typed(rpc.MethodRestoreList, read, "list the restores that are served and the last that have ended, the newest first", h.restoreList),
 		typed(rpc.MethodRestoreStop, operate, "end a restore, whoever is connected", h.restoreStop),
-		watchRestoresRow(restores(a.Watch, a.Restore)),
+		watchRestoresRow(restores(a.Watch, a.Records.Restore)),
 		unwatchRow(rpc.MethodRestoreUnwatch),
 
 		typed(rpc.MethodAgentStatus, read, "show the agent at a glance", h.agentStatus),

@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -56,7 +56,7 @@ func TestEveryReasonOfTheAgentHasACode(t *testing.T) {
 		name, ok := s.Type.(*ast.Ident)
 		return ok && name.Name == "Reason"
 	})
-	if len(all) < 20 || !slices.Contains(all, string(agent.NoSpace)) {
+	if len(all) < 20 || !slices.Contains(all, string(fault.NoSpace)) {
 		t.Fatalf("found only the reasons %q", all)
 	}
 	for _, r := range all {

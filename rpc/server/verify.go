@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/verify"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/rpc/internal/translate"
 )
@@ -24,7 +25,7 @@ func verifyRow(a *agent.Agent) method {
 		if err := decodeNamed(params, &r); err != nil {
 			return nil, err
 		}
-		v, err := a.Verify(translate.VerifyRequest(r))
+		v, err := a.Verifications.Start(translate.VerifyRequest(r))
 		if err != nil {
 			return nil, err
 		}
@@ -42,7 +43,7 @@ func verifyRow(a *agent.Agent) method {
 }
 
 // tellProgress pushes how far a verification has come until it ends.
-func (c *conn) tellProgress(ctx context.Context, v *agent.Verification) {
+func (c *conn) tellProgress(ctx context.Context, v *verify.Verification) {
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	for {

@@ -7,7 +7,7 @@ import (
 	"reflect"
 	"sync"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/events"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/rpc/internal/schema"
@@ -19,24 +19,24 @@ const maxWatches = 16
 
 // A source is where events come from: two methods of the agent.
 type source struct {
-	watch  func(ctx context.Context, q agent.WatchQuery) (<-chan agent.Event, error)
-	last   func(q agent.WatchQuery) (agent.Event, error) // how the one backup or restore that is watched stands
-	notify string                                        // method of the notifications
+	watch  func(ctx context.Context, q events.Query) (<-chan events.Event, error)
+	last   func(q events.Query) (events.Event, error) // how the one backup or restore that is watched stands
+	notify string                                     // method of the notifications
 }
 
 // backups are the events of backups.
-func backups(watch func(context.Context, agent.WatchQuery) (<-chan agent.Event, error), get func(id string) (record.Backup, error)) source {
-	return source{watch: watch, notify: rpc.NotifyBackupEvent, last: func(q agent.WatchQuery) (agent.Event, error) {
+func backups(watch func(context.Context, events.Query) (<-chan events.Event, error), get func(id string) (record.Backup, error)) source {
+	return source{watch: watch, notify: rpc.NotifyBackupEvent, last: func(q events.Query) (events.Event, error) {
 		b, err := get(q.BackupID)
-		return agent.Event{Kind: agent.EventState, Backup: b}, err
+		return events.Event{Kind: events.State, Backup: b}, err
 	}}
 }
 
 // restores are the events of restores.
-func restores(watch func(context.Context, agent.WatchQuery) (<-chan agent.Event, error), get func(id string) (record.Restore, error)) source {
-	return source{watch: watch, notify: rpc.NotifyRestoreEvent, last: func(q agent.WatchQuery) (agent.Event, error) {
+func restores(watch func(context.Context, events.Query) (<-chan events.Event, error), get func(id string) (record.Restore, error)) source {
+	return source{watch: watch, notify: rpc.NotifyRestoreEvent, last: func(q events.Query) (events.Event, error) {
 		r, err := get(q.RestoreID)
-		return agent.Event{Kind: agent.EventState, Restore: &r}, err
+		return events.Event{Kind: events.State, Restore: &r}, err
 	}}
 }
 
@@ -80,7 +80,7 @@ func watchRestoresRow(from source) method {
 		if err := decodeNamed(params, &r); err != nil {
 			return nil, err
 		}
-		return x.conn.watch(ctx, x, from, agent.WatchQuery{Restores: true, RestoreID: r.RestoreID, VMName: r.VMName})
+		return x.conn.watch(ctx, x, from, events.Query{Restores: true, RestoreID: r.RestoreID, VMName: r.VMName})
 	}
 	m.notifies, m.pushes = from.notify, reflect.TypeFor[rpc.Event]()
 	return m
@@ -111,7 +111,7 @@ func decodeNamed(params json.RawMessage, v any) error {
 }
 
 // watch begins a watch; its events follow the answer.
-func (c *conn) watch(ctx context.Context, x *exchange, from source, q agent.WatchQuery) (any, error) {
+func (c *conn) watch(ctx context.Context, x *exchange, from source, q events.Query) (any, error) {
 	if x.oneWay {
 		return nil, rpc.NewError(rpc.ReasonInvalidRequest, "a watch: want a call, not a notification: its answer names the watch")
 	}
@@ -136,17 +136,17 @@ func (c *conn) watch(ctx context.Context, x *exchange, from source, q agent.Watc
 // pushing is what a watch pushes.
 type pushing struct {
 	from   source
-	events <-chan agent.Event
-	query  agent.WatchQuery
+	events <-chan events.Event
+	query  events.Query
 }
 
 // one says whether it is about one backup or restore.
 func (p pushing) one() bool { return p.query.BackupID != "" || p.query.RestoreID != "" }
 
 // over says whether an event tells of an end.
-func over(e agent.Event) bool {
+func over(e events.Event) bool {
 	switch {
-	case e.Kind != agent.EventState:
+	case e.Kind != events.State:
 		return false
 	case e.Restore != nil:
 		return !e.Restore.State.Active()
@@ -161,7 +161,7 @@ func (c *conn) push(ctx context.Context, w *watch, p pushing) {
 			return
 		}
 		c.notify(p, translate.Event(w.id, e))
-		if e.Kind == agent.EventDropped && p.one() { // the last state may be what was lost
+		if e.Kind == events.Dropped && p.one() { // the last state may be what was lost
 			last, err := p.from.last(p.query)
 			if err != nil || !over(last) {
 				continue

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/events"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -57,7 +57,7 @@ func TestWatchOfOneBackupEndsWithIt(t *testing.T) {
 	io.WriteString(nc, watchCall(7, `{"backup_id":"b"}`))
 	w := <-s.begun
 	w.tell(t, record.Running)
-	w.send(t, agent.Event{Kind: agent.EventProgress, Backup: record.Backup{State: record.Running}, Progress: &agent.Progress{Fraction: 0.5}})
+	w.send(t, events.Event{Kind: events.Progress, Backup: record.Backup{State: record.Running}, Progress: &record.Progress{Fraction: 0.5}})
 	w.tell(t, record.Finishing, record.Completed)
 	w.ends(t)
 	nc.CloseWrite()
@@ -66,7 +66,7 @@ func TestWatchOfOneBackupEndsWithIt(t *testing.T) {
 	if got := shorten(t, string(out)); err != nil || got != want || !strings.Contains(string(out), `"fraction":0.5`) {
 		t.Errorf("got  %s, %v\nwant %s", got, err, want)
 	}
-	if w.query != (agent.WatchQuery{BackupID: "b"}) {
+	if w.query != (events.Query{BackupID: "b"}) {
 		t.Errorf("%+v", w.query)
 	}
 }
@@ -77,7 +77,7 @@ func TestLastStateIsNotLostWithDroppedEvents(t *testing.T) {
 	nc := dial(t, serve(t, Options{}, s.rows()))
 	io.WriteString(nc, watchCall(1, `{"backup_id":"b"}`))
 	w := <-s.begun
-	w.send(t, agent.Event{Kind: agent.EventDropped, Dropped: 3})
+	w.send(t, events.Event{Kind: events.Dropped, Dropped: 3})
 	w.ends(t)
 	nc.CloseWrite()
 	out, err := io.ReadAll(nc)

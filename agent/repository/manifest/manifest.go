@@ -39,7 +39,7 @@ type Manifest struct {
 	VM            VM                `json:"vm"`
 	Disks         []Disk            `json:"disks"`
 	RemovedDisks  []int             `json:"removed_disks,omitempty"`  // disk ids that the parent had and the VM has no more
-	Merge         *record.Merged `json:"rewritten,omitempty"`      // its images were made from those of a chain; all else is as it stands now
+	Merge         *record.Merged    `json:"rewritten,omitempty"`      // its images were made from those of a chain; all else is as it stands now
 	Sequence      uint64            `json:"sequence,omitempty"`       // the order in which backups were made, which no clock gives; absent in older ones
 	RefreshError  string            `json:"refresh_error,omitempty"`  // why the VM's disks could not be looked up before: those on record were backed up
 	ZeroesRefused bool              `json:"zeroes_refused,omitempty"` // its exports refused WRITE_ZEROES: no data is missing that the client only sampled; absent in older ones

@@ -27,7 +27,7 @@
 //   - It tells the SNA nothing before its snapshot, and never that it failed.
 //
 // docs/contract.md has the whole, with what is measured and what is read in the
-// source; docs/decisions/0021-simulator.md says what may be turned off.
+// source; docs/decisions/0021-sna-simulator.md says what may be turned off.
 //
 // One run, with the points at which [Server.Hold] can stop it:
 //

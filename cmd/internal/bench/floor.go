@@ -15,8 +15,8 @@ import (
 	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 	"github.com/sendense/backup-agent/units/pair"
@@ -108,7 +108,7 @@ func (f *floor) specs(images []string) ([]pair.Spec, error) {
 	specs := make([]pair.Spec, len(images))
 	for i, image := range images {
 		name := fmt.Sprintf("%s%d-disk%d", floorPrefix, f.serial.Add(1), i)
-		spec, err := agent.Exporter{
+		spec, err := export.Exporter{
 			Unit: name, Image: image, Export: fmt.Sprintf("disk%d", i), Address: fmt.Sprintf("127.0.0.1:%d", floorPort+i),
 			IO: qemu.IOMode{Cache: "none", AIO: "io_uring"}, Repository: f.dir, Directory: filepath.Dir(image),
 		}.Spec(f.config)

@@ -81,17 +81,17 @@ func TestFaultsOfTheMachine(t *testing.T) {
 	}
 }
 
-// TestPromisedFaults: README names the groups of faults as what holds its promises.
+// TestPromisedFaults: docs/promises.md names every group of faults.
 func TestPromisedFaults(t *testing.T) {
-	text, err := os.ReadFile("../../../README.md")
+	text, err := os.ReadFile("../../../docs/promises.md")
 	must(t, err)
 	for _, group := range faultGroups {
 		if !strings.Contains(string(text), "`TestFaults/"+group.about+"`") {
-			t.Errorf("README.md promises nothing that TestFaults/%s holds", group.about)
+			t.Errorf("docs/promises.md has no promise that TestFaults/%s holds", group.about)
 		}
 	}
 	if n := strings.Count(string(text), "`TestFaults/"); n != len(faultGroups) {
-		t.Errorf("README.md names %d groups of faults, there are %d", n, len(faultGroups))
+		t.Errorf("docs/promises.md names %d groups of faults, there are %d", n, len(faultGroups))
 	}
 }
 

@@ -5,22 +5,23 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/ledger"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/rpc/internal/schema"
 )
 
 // StartRequest reads the parameters of backup.start.
-func StartRequest(params json.RawMessage) (agent.StartRequest, error) {
+func StartRequest(params json.RawMessage) (backup.Request, error) {
 	if err := refuseDiskID(params); err != nil {
-		return agent.StartRequest{}, err
+		return backup.Request{}, err
 	}
 	var r rpc.StartRequest
 	if err := schema.Decode(params, &r); err != nil {
-		return agent.StartRequest{}, err
+		return backup.Request{}, err
 	}
-	return agent.StartRequest{
+	return backup.Request{
 		VMName:     r.VMName,
 		Type:       record.Type(r.BackupType),
 		Repository: r.RepositoryID,
@@ -182,8 +183,8 @@ func received(b record.Backup) uint64 {
 }
 
 // ListQuery is what backup.list asks for.
-func ListQuery(q rpc.BackupQuery) agent.ListQuery {
-	return agent.ListQuery{
+func ListQuery(q rpc.BackupQuery) ledger.ListQuery {
+	return ledger.ListQuery{
 		VMName: q.VMName, State: record.State(q.State), Repository: q.RepositoryID,
 		Since: q.Since, Until: q.Until, Cursor: q.Cursor, Limit: q.Limit,
 		Tags: q.Tags, Damaged: q.Damaged,
@@ -200,6 +201,6 @@ func BackupPage(list []record.Backup, next string) rpc.BackupPage {
 }
 
 // ChangeID is the answer to backup.change_id.
-func ChangeID(a agent.ChangeIDAnswer) rpc.ChangeIDResponse {
+func ChangeID(a backup.ChangeIDAnswer) rpc.ChangeIDResponse {
 	return rpc.ChangeIDResponse{VMName: a.VMName, DiskID: a.DiskID, ChangeID: a.ChangeID, BackupID: a.BackupID, Message: a.Message}
 }

@@ -4,7 +4,7 @@ package translate
 import (
 	"errors"
 
-	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -16,7 +16,7 @@ func Error(err error) *rpc.Error {
 	if errors.As(err, &known) {
 		return known
 	}
-	e := agent.AsError(err)
+	e := fault.From(err)
 	if e == nil {
 		return nil
 	}

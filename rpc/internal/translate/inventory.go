@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/catalog"
+	"github.com/sendense/backup-agent/agent/inventory"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -48,7 +50,7 @@ func VMPage(list []record.VM, next string) rpc.VMPage {
 }
 
 // Discovered is the answer to vm.discover.
-func Discovered(list []agent.DiscoveredVM) rpc.DiscoverResponse {
+func Discovered(list []inventory.DiscoveredVM) rpc.DiscoverResponse {
 	r := rpc.DiscoverResponse{VMs: make([]rpc.DiscoveredVM, 0, len(list))}
 	for _, d := range list {
 		r.VMs = append(r.VMs, rpc.DiscoveredVM{VM: VM(d.VM), Stored: d.Stored, Error: d.Error})
@@ -61,11 +63,11 @@ func Repository(r agent.RepositoryStatus) rpc.Repository {
 	return rpc.Repository{
 		RepositoryID: r.ID, Path: r.Path, FreeBytes: r.FreeBytes, TotalBytes: r.TotalBytes,
 		Cache: r.Cache, AIO: r.AIO, Error: r.Error, RestorePoints: r.RestorePoints, EncryptionKey: r.EncryptionKey,
-		Catalog: catalog(r.Catalog),
+		Catalog: catalogOf(r.Catalog),
 	}
 }
 
-func catalog(s agent.CatalogState) rpc.Catalog {
+func catalogOf(s catalog.State) rpc.Catalog {
 	c := rpc.Catalog{
 		ComparedAt: s.At.UTC().Truncate(time.Second), Error: s.Error,
 		Unrecorded: s.Unrecorded, Missing: s.Missing, Different: s.Different,

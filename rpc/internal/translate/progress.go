@@ -5,11 +5,13 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/events"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 )
 
 // Progress is the progress of a backup on the wire.
-func Progress(p agent.Progress) rpc.Progress {
+func Progress(p record.Progress) rpc.Progress {
 	w := rpc.Progress{
 		ReceivedBytes:  p.ReceivedBytes,
 		TotalBytes:     p.TotalBytes,
@@ -33,7 +35,7 @@ func Progress(p agent.Progress) rpc.Progress {
 // BackupWithProgress is the record of a backup, with its progress while it is active. A record is worth an answer also
 // when its exports cannot be asked.
 func BackupWithProgress(ctx context.Context, a *agent.Agent, id string) (rpc.Backup, error) {
-	b, err := a.Backup(id)
+	b, err := a.Records.Backup(id)
 	w := Backup(b)
 	if err == nil && b.Merge != nil {
 		w.Rewrite = rewrite(a, id)
@@ -41,8 +43,8 @@ func BackupWithProgress(ctx context.Context, a *agent.Agent, id string) (rpc.Bac
 	if err != nil || b.State.Terminal() {
 		return w, err
 	}
-	w.Stalled = a.Stalled(id)
-	if progress, err := a.Progress(ctx, id); err == nil {
+	w.Stalled = a.Backups.Stalled(id)
+	if progress, err := a.Backups.Progress(ctx, id); err == nil {
 		p := Progress(progress)
 		w.Progress = &p
 	}
@@ -50,20 +52,20 @@ func BackupWithProgress(ctx context.Context, a *agent.Agent, id string) (rpc.Bac
 }
 
 // WatchQuery is what backup.watch asks for.
-func WatchQuery(r rpc.WatchRequest) agent.WatchQuery {
-	return agent.WatchQuery{BackupID: r.BackupID, VMName: r.VMName, Prunes: r.Prunes && r.BackupID == ""}
+func WatchQuery(r rpc.WatchRequest) events.Query {
+	return events.Query{BackupID: r.BackupID, VMName: r.VMName, Prunes: r.Prunes && r.BackupID == ""}
 }
 
 // Event is an event on the wire. Only those that are about a backup carry one.
-func Event(watchID int64, e agent.Event) rpc.Event {
+func Event(watchID int64, e events.Event) rpc.Event {
 	w := rpc.Event{WatchID: watchID, Kind: rpc.EventKind(e.Kind), Dropped: e.Dropped}
 	switch {
 	case e.Held != nil:
-		w.HeldPrune = &HeldPrunes([]agent.HeldPrune{*e.Held})[0]
+		w.HeldPrune = &HeldPrunes([]record.HeldPrune{*e.Held})[0]
 	case e.Restore != nil:
 		r := Restore(*e.Restore)
 		w.Restore = &r
-	case e.Kind != agent.EventDropped:
+	case e.Kind != events.Dropped:
 		b := Backup(e.Backup)
 		w.Backup = &b
 	}

@@ -2,17 +2,18 @@ package translate
 
 import (
 	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/prune"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 )
 
 // PruneRequest is a request for a prune in the domain.
-func PruneRequest(w rpc.PruneRequest) agent.PruneRequest {
-	return agent.PruneRequest{VMName: w.VMName, Repository: w.RepositoryID, DryRun: w.DryRun, All: w.All}
+func PruneRequest(w rpc.PruneRequest) prune.Request {
+	return prune.Request{VMName: w.VMName, Repository: w.RepositoryID, DryRun: w.DryRun, All: w.All}
 }
 
 // PruneReport is what came of it on the wire.
-func PruneReport(r agent.PruneReport, dryRun bool) rpc.PruneReport {
+func PruneReport(r prune.Report, dryRun bool) rpc.PruneReport {
 	w := rpc.PruneReport{
 		DryRun: dryRun, Points: make([]rpc.PrunedPoint, 0, len(r.Points)), KeptCount: r.Kept, RemovedCount: r.Removed,
 		Held: HeldPrunes(r.Held), MergedCount: r.Merged, FailedCount: r.Failed, FreedBytes: r.FreedBytes,
@@ -28,7 +29,7 @@ func PruneReport(r agent.PruneReport, dryRun bool) rpc.PruneReport {
 }
 
 // HeldPrunes are the prunes that wait for a person, on the wire.
-func HeldPrunes(list []agent.HeldPrune) (w []rpc.HeldPrune) {
+func HeldPrunes(list []record.HeldPrune) (w []rpc.HeldPrune) {
 	for _, h := range list {
 		w = append(w, rpc.HeldPrune{
 			VMName: h.VMName, RepositoryID: h.Repository, RemovedCount: h.Removed, PointCount: h.Points, Since: h.Since.UTC(),
@@ -46,7 +47,7 @@ func rewritten(r *record.Merged) *rpc.Rewritten {
 
 // rewrite is how far the rewriting of a restore point has come; nil if there is none.
 func rewrite(a *agent.Agent, id string) *rpc.Rewrite {
-	p, ok := a.RewriteProgress(id)
+	p, ok := a.Merges.Progress(id)
 	if !ok {
 		return nil
 	}

@@ -3,8 +3,8 @@ package translate
 import (
 	"time"
 
-	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/restore"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -12,9 +12,9 @@ import (
 const longestSeconds = int64(1<<63-1) / int64(time.Second)
 
 // RestoreRequest is a request for a restore in the domain. A time that is too long for it stays too long.
-func RestoreRequest(w rpc.RestoreRequest) agent.RestoreRequest {
+func RestoreRequest(w rpc.RestoreRequest) restore.Request {
 	seconds := max(min(w.LifetimeSeconds, longestSeconds), -longestSeconds)
-	return agent.RestoreRequest{
+	return restore.Request{
 		BackupID: w.BackupID, Disks: w.Disks, Writable: w.Writable, Lifetime: time.Duration(seconds) * time.Second,
 		Files: w.Files, RequestID: w.RequestID, DespiteDamage: w.DespiteDamage, VerifyDigests: w.VerifyDigests,
 	}
@@ -48,7 +48,7 @@ func Restore(r record.Restore) rpc.Restore {
 }
 
 // RestoreProgress is how far the reading of a restore's images has come; nil when nothing is being read.
-func RestoreProgress(p agent.RestoreProgress, reading bool) *rpc.RestoreProgress {
+func RestoreProgress(p restore.Progress, reading bool) *rpc.RestoreProgress {
 	if !reading {
 		return nil
 	}

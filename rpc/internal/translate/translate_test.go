@@ -10,7 +10,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/events"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/inventory"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/restore"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/rpc/internal/schema"
 )
@@ -81,16 +86,16 @@ func empty(v reflect.Value, path string, but map[string]bool) (paths []string) {
 // Nothing that the domain knows is lost on the way: of filled values every field on the wire is set.
 func TestNothingIsForgotten(t *testing.T) {
 	b := filled[record.Backup]()
-	ofBackup := filled[agent.Event]()
+	ofBackup := filled[events.Event]()
 	ofBackup.Restore, ofBackup.Held = nil, nil
-	ofRestore, ofPrune := ofBackup, filled[agent.Event]()
-	ofRestore.Restore = filled[agent.Event]().Restore
+	ofRestore, ofPrune := ofBackup, filled[events.Event]()
+	ofRestore.Restore = filled[events.Event]().Restore
 	for name, tt := range map[string]struct {
 		wire any
 		but  []string
 	}{
 		"Backup":          {wire: Backup(b), but: []string{".Progress", ".Rewrite", ".Stalled", ".FutureDated"}},
-		"Progress":        {wire: Progress(filled[agent.Progress]())},
+		"Progress":        {wire: Progress(filled[record.Progress]())},
 		"Event":           {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Rewrite", ".Backup.Stalled", ".Backup.FutureDated", ".Restore", ".HeldPrune"}},
 		"RestoreEvent":    {wire: Event(1, ofRestore), but: []string{".Backup", ".HeldPrune", ".Restore.Progress"}},
 		"PruneEvent":      {wire: Event(1, ofPrune), but: []string{".Backup", ".Restore"}},
@@ -100,13 +105,13 @@ func TestNothingIsForgotten(t *testing.T) {
 		"Repository":      {wire: Repository(filled[agent.RepositoryStatus]())},
 		"Exports":         {wire: Exports([]agent.Export{filled[agent.Export]()})},
 		"Status":          {wire: Status(filled[agent.Status]())},
-		"Discovered":      {wire: Discovered([]agent.DiscoveredVM{filled[agent.DiscoveredVM]()})},
-		"ChangeID":        {wire: ChangeID(filled[agent.ChangeIDAnswer]())},
+		"Discovered":      {wire: Discovered([]inventory.DiscoveredVM{filled[inventory.DiscoveredVM]()})},
+		"ChangeID":        {wire: ChangeID(filled[backup.ChangeIDAnswer]())},
 		"BackupPage":      {wire: BackupPage([]record.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Rewrite", ".Backups.Stalled", ".Backups.FutureDated"}},
 		"VMPage":          {wire: VMPage([]record.VM{filled[record.VM]()}, "next")},
 		"Restore":         {wire: Restore(filled[record.Restore]()), but: []string{".Progress"}},
 		"Restores":        {wire: Restores([]record.Restore{filled[record.Restore]()}), but: []string{".Restores.Progress"}},
-		"RestoreProgress": {wire: RestoreProgress(filled[agent.RestoreProgress](), true)},
+		"RestoreProgress": {wire: RestoreProgress(filled[restore.Progress](), true)},
 		"RestoreRequest":  {wire: RestoreRequest(filled[rpc.RestoreRequest]())},
 		"ListQuery":       {wire: ListQuery(filled[rpc.BackupQuery]())},
 	} {
@@ -183,8 +188,8 @@ func TestStartedStatus(t *testing.T) {
 
 func TestErrors(t *testing.T) {
 	disk := 2
-	domain := &agent.Error{
-		Reason: agent.NoSpace, Message: "m", Hint: "h", BackupID: "b", RestoreID: "r", DiskID: &disk, Unit: "u", Journal: []string{"j"}, Err: errors.New("cause"),
+	domain := &fault.Error{
+		Reason: fault.NoSpace, Message: "m", Hint: "h", BackupID: "b", RestoreID: "r", DiskID: &disk, Unit: "u", Journal: []string{"j"}, Err: errors.New("cause"),
 	}
 	want := &rpc.Error{Code: 50701, Message: "m", Data: rpc.ErrorData{
 		Reason: rpc.ReasonNoSpace, HTTPStatus: 507, Hint: "h", BackupID: "b", RestoreID: "r", DiskID: &disk, Unit: "u", Journal: []string{"j"},
@@ -206,8 +211,8 @@ func TestErrors(t *testing.T) {
 // TestTwoWaysOfAnError: who waits for the answer and who reads the record are told the same.
 func TestTwoWaysOfAnError(t *testing.T) {
 	disk := 3
-	e := &agent.Error{
-		Reason: agent.ExporterFailed, Message: "what failed", Hint: "what to do", DiskID: &disk, Unit: "unit", Journal: []string{"line"},
+	e := &fault.Error{
+		Reason: fault.ExporterFailed, Message: "what failed", Hint: "what to do", DiskID: &disk, Unit: "unit", Journal: []string{"line"},
 	}
 	told, recorded := Error(e), failure(e.Failure()).AsError()
 	if diff := cmp.Diff(told, recorded); diff != "" {
@@ -216,7 +221,7 @@ func TestTwoWaysOfAnError(t *testing.T) {
 	if gaps := empty(reflect.ValueOf(*recorded), "", map[string]bool{".Data.BackupID": true, ".Data.RestoreID": true}); len(gaps) > 0 {
 		t.Errorf("on the way got lost: %q", gaps)
 	}
-	if failure((*agent.Error)(nil).Failure()) != nil {
+	if failure((*fault.Error)(nil).Failure()) != nil {
 		t.Error("no error became a failure")
 	}
 }

@@ -5,16 +5,17 @@ import (
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/verify"
 	"github.com/sendense/backup-agent/rpc"
 )
 
 // VerifyRequest is a request for a verification in the domain.
-func VerifyRequest(w rpc.VerifyRequest) agent.VerifyRequest {
-	return agent.VerifyRequest{BackupID: w.BackupID, Deep: w.Deep, RateLimit: w.RateLimit}
+func VerifyRequest(w rpc.VerifyRequest) verify.Request {
+	return verify.Request{BackupID: w.BackupID, Deep: w.Deep, RateLimit: w.RateLimit}
 }
 
 // VerifyReport is what a verification has found, on the wire.
-func VerifyReport(r agent.VerifyReport) rpc.VerifyReport {
+func VerifyReport(r verify.Report) rpc.VerifyReport {
 	w := rpc.VerifyReport{
 		BackupID: r.BackupID, Deep: r.Deep, Result: rpc.VerifyResult(r.Result), StartedAt: r.StartedAt.UTC(), EndedAt: r.EndedAt.UTC(),
 		ReadBytes: r.ReadBytes, Files: make([]rpc.VerifyFile, 0, len(r.Files)),
@@ -29,7 +30,7 @@ func VerifyReport(r agent.VerifyReport) rpc.VerifyReport {
 }
 
 // VerifyProgress is how far a verification has come, on the wire.
-func VerifyProgress(p agent.VerifyProgress) rpc.VerifyProgress {
+func VerifyProgress(p verify.Progress) rpc.VerifyProgress {
 	return rpc.VerifyProgress{
 		BackupID: p.BackupID, File: p.File, FilesDone: p.FilesDone, FilesTotal: p.FilesTotal, BytesDone: p.BytesDone, BytesTotal: p.BytesTotal,
 	}

@@ -1,0 +1,64 @@
+package agenttest
+
+import (
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+)
+
+// ThreeDisks is a VM with three disks on two controllers, which vCenter has in another order than the record: the disk of the
+// second controller comes first.
+func (w *World) ThreeDisks(name string) (record.VM, []string) {
+	w.Helper()
+	vm, sources := w.PutVM(name, 16<<20, 32<<20, 24<<20)
+	vm.Disks[2].DeviceKey, vm.Disks[2].UnitNumber = 2016, 0
+	w.PutAgain(vm, sources)
+	w.Reorder(vm, sources, 2, 0, 1)
+	return vm, sources
+}
+
+// Reorder gives vCenter the disks of a VM in another order than the record.
+func (w *World) Reorder(vm record.VM, sources []string, order ...int) {
+	w.Helper()
+	simulated := snatest.VM{Name: vm.Name, Path: vm.InventoryPath}
+	for _, i := range order {
+		d := vm.Disks[i]
+		simulated.Disks = append(simulated.Disks, snatest.Disk{Key: d.Key(), UnitNumber: d.UnitNumber, Source: sources[i]})
+	}
+	Must(w.TB, w.SNA.SetVM(simulated))
+}
+
+// ReplaceDisk gives vCenter another disk of the same size in the place of one.
+func (w *World) ReplaceDisk(vm record.VM, sources []string, i int) {
+	w.Helper()
+	simulated := snatest.VM{Name: vm.Name, Path: vm.InventoryPath}
+	for j, d := range vm.Disks {
+		simulated.Disks = append(simulated.Disks, snatest.Disk{Key: d.Key(), UnitNumber: d.UnitNumber, Source: sources[j]})
+	}
+	simulated.Disks[i].UUID = "52 99 99 99 99 99 99 99-99 99 99 99 99 99 99 99"
+	Must(w.TB, os.Remove(sources[i]))
+	WriteSource(w.TB, sources[i], vm.Disks[i].CapacityBytes)
+	Must(w.TB, w.SNA.SetVM(simulated))
+}
+
+// RestartDuring restarts the agent while SBC stands still at a point. What SBC asks meanwhile waits, as at a socket unit.
+func (w *World) RestartDuring(id, point string) {
+	w.Helper()
+	_, err := w.SNA.WaitHeld(w.Context(), id, point)
+	Must(w.TB, err)
+	w.WaitFor(id, func(b record.Backup) bool { return b.State == record.Finishing })
+	started := make(chan struct{})
+	var waiting http.Handler = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		<-started
+		(*w.hub.Load()).ServeHTTP(rw, r)
+	})
+	w.hub.Store(&waiting)
+	w.Stop()
+	w.SNA.Release(point)
+	time.Sleep(100 * time.Millisecond) // the question comes while there is no agent
+	w.Start()
+	close(started)
+}

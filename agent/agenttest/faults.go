@@ -1,0 +1,88 @@
+package agenttest
+
+import (
+	"crypto/rand"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/record"
+)
+
+// LargeChain makes a full backup and an incremental of a disk that takes a while to copy.
+func (w *World) LargeChain() (points []Instant) {
+	w.Helper()
+	const size = 96 << 20
+	_, sources := w.PutVM("vm", size)
+	data := make([]byte, size)
+	_, _ = rand.Read(data)
+	Must(w.TB, os.WriteFile(sources[0], data, 0o600))
+	points = append(points, Instant{Backup: w.Point("vm", record.Full), Disks: Freeze(w.TB, sources)})
+	Scribble(w.TB, sources[0], 1<<20)
+	return append(points, Instant{Backup: w.Point("vm", record.Incremental), Disks: Freeze(w.TB, sources)})
+}
+
+// Consolidation is one that is under way.
+func (w *World) Consolidation(id string) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.Agent.Merges.SyntheticFull(w.Context(), id)
+		done <- err
+	}()
+	return done
+}
+
+// UntilPhase waits until a rewriting is in a phase.
+func (w *World) UntilPhase(id, phase string, fraction float64) {
+	w.Helper()
+	w.Eventually("rewriting of "+id+" is "+phase, func() bool {
+		p, ok := w.Agent.Merges.Progress(id)
+		return ok && p.Phase == phase && p.Fraction >= fraction
+	})
+}
+
+// Fails waits for the end of a consolidation that cannot succeed, and looks that everything is as it was.
+func (w *World) Fails(done <-chan error, reason fault.Reason, words string, points []Instant) {
+	w.Helper()
+	var e *fault.Error
+	if err := <-done; !errors.As(err, &e) || e.Reason != reason || !strings.Contains(err.Error(), words) {
+		w.Errorf("it ended with %v, want %s: %s", err, reason, words)
+	}
+	w.AsBefore(points)
+}
+
+func (w *World) AsBefore(points []Instant) {
+	w.Helper()
+	last := points[len(points)-1]
+	w.Eventually("nothing is left of the rewriting", func() bool {
+		b, err := w.Agent.Records.Backup(last.ID)
+		Must(w.TB, err)
+		left, err := filepath.Glob(filepath.Join(filepath.Dir(last.Directory), ".merge-*"))
+		Must(w.TB, err)
+		return b.Merge == nil && len(left) == 0
+	})
+	b, err := w.Agent.Records.Backup(last.ID)
+	Must(w.TB, err)
+	if b.Type != record.Incremental || b.Parent != last.Parent || b.Merged != nil {
+		w.Errorf("it is not what it was: %+v", b)
+	}
+	w.Whole(points...)
+}
+
+// ProcessOf finds a qemu-img that does something in a directory; 0 if there is none.
+func ProcessOf(verb, dir string) int {
+	list, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range list {
+		text, err := os.ReadFile(path)
+		if err != nil || !strings.HasPrefix(string(text), "qemu-img\x00"+verb+"\x00") && !strings.Contains(string(text), "/qemu-img\x00"+verb+"\x00") {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && strings.Contains(string(text), dir) {
+			return pid
+		}
+	}
+	return 0
+}

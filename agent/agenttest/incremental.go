@@ -1,0 +1,92 @@
+package agenttest
+
+import (
+	"crypto/rand"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+)
+
+// start asks for a backup of a type and waits for its restore point.
+func (w *World) Point(vm string, kind record.Type) record.Backup {
+	w.Helper()
+	b, err := w.Agent.Backups.Start(w.Context(), backup.Request{VMName: vm, Type: kind, Repository: "main"})
+	Must(w.TB, err)
+	b = w.Wait(b.ID)
+	if b.State != record.Completed {
+		w.Fatalf("backup %s is %s: %+v", b.ID, b.State, b.Failure)
+	}
+	return b
+}
+
+// Freeze copies the sources as they are now, so that a restore point can be compared later.
+func Freeze(t testing.TB, sources []string) []string {
+	t.Helper()
+	frozen := make([]string, len(sources))
+	for i, s := range sources {
+		frozen[i] = filepath.Join(t.TempDir(), filepath.Base(s))
+		out, err := exec.Command("cp", "--sparse=always", s, frozen[i]).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	return frozen
+}
+
+// Scribble overwrites 64 KiB of a disk.
+func Scribble(t testing.TB, path string, offset int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	Must(t, err)
+	defer f.Close()
+	data := make([]byte, 64<<10)
+	_, _ = rand.Read(data)
+	_, err = f.WriteAt(data, offset)
+	Must(t, err)
+}
+
+func (w *World) ComparePoint(b record.Backup, frozen []string) {
+	w.Helper()
+	for i, d := range b.Runs {
+		w.Compare(frozen[i], d.Image)
+	}
+}
+
+// AddDisk gives a VM one more disk.
+func (w *World) AddDisk(vm record.VM, sources []string, size int64) (record.VM, []string) {
+	w.Helper()
+	i := len(vm.Disks)
+	source := filepath.Join(w.Dir, "added-"+vm.Name+".raw")
+	WriteSource(w.TB, source, size)
+	vm.Disks = append(vm.Disks, record.Disk{ID: i, UnitNumber: i, DeviceKey: 2000 + i, CapacityBytes: size})
+	sources = append(sources, source)
+	w.PutAgain(vm, sources)
+	return vm, sources
+}
+
+// PutAgain puts a changed VM on record, at the SNA and with the agent.
+func (w *World) PutAgain(vm record.VM, sources []string) {
+	w.Helper()
+	simulated := snatest.VM{Name: vm.Name, Path: vm.InventoryPath}
+	for i, d := range vm.Disks {
+		simulated.Disks = append(simulated.Disks, snatest.Disk{Key: d.Key(), UnitNumber: d.UnitNumber, Source: sources[i]})
+	}
+	Must(w.TB, w.SNA.SetVM(simulated))
+	_, err := w.Agent.Inventory.Put(vm)
+	Must(w.TB, err)
+}
+
+// LastChangeID is the change id of the newest restore point before a backup.
+func (w *World) LastChangeID(vm, before string) string {
+	w.Helper()
+	b, err := w.Agent.Records.Backup(before)
+	Must(w.TB, err)
+	parent, err := w.Agent.Records.Backup(b.Parent)
+	Must(w.TB, err)
+	return parent.Runs[0].ChangeID
+}

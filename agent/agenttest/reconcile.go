@@ -1,0 +1,24 @@
+package agenttest
+
+import (
+	"path/filepath"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store"
+)
+
+// EndOnRecord makes a backup failed in the database of an agent that is stopped, as if it had died half way.
+func (w *World) EndOnRecord(id string) {
+	w.Helper()
+	s, err := store.Open(filepath.Join(w.Config.Agent.StateDirectory, "agent.db"), store.Options{})
+	Must(w.TB, err)
+	for _, state := range []record.State{record.Undoing, record.Failed} {
+		_, _, err := s.Update(id, time.Now(), func(b *record.Backup) error {
+			b.State, b.Failure = state, &record.Failure{Reason: "test", Message: "ended on record"}
+			return nil
+		})
+		Must(w.TB, err)
+	}
+	Must(w.TB, s.Close())
+}

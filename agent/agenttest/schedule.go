@@ -1,0 +1,26 @@
+package agenttest
+
+import (
+	"time"
+
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+)
+
+// Scheduled has restore points read whole every second.
+func Scheduled(rate int64) func(*config.Config, *snatest.Options) {
+	return func(c *config.Config, _ *snatest.Options) {
+		c.Verify = config.Verify{DeepInterval: config.DurationOf(time.Second), RateLimit: config.SizeOf(rate)}
+	}
+}
+
+// Known waits until what is on record of a restore point's files is what is wanted.
+func (w *World) Known(id string, what string, holds func(v record.Verification) bool) {
+	w.Helper()
+	w.Eventually(what, func() bool {
+		b, err := w.Agent.Records.Backup(id)
+		Must(w.TB, err)
+		return b.Verified != nil && holds(*b.Verified)
+	})
+}

@@ -1,0 +1,67 @@
+package agenttest
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/prune"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/restore"
+)
+
+// ThreePoints makes a full backup of a VM and two incrementals.
+func (w *World) ThreePoints(name string) (points []Instant) {
+	w.Helper()
+	_, sources := w.PutVM(name, 4<<20)
+	for i, kind := range []record.Type{record.Full, record.Incremental, record.Incremental} {
+		Scribble(w.TB, sources[0], int64(i+1)<<20)
+		points = append(points, Instant{Backup: w.Point(name, kind), Disks: Freeze(w.TB, sources)})
+	}
+	return points
+}
+
+// WaitsFor waits until a rewriting waits for somebody.
+func (w *World) WaitsFor(id, whom string) {
+	w.Helper()
+	w.Eventually("rewriting of "+id+" waits for "+whom, func() bool {
+		p, ok := w.Agent.Merges.Progress(id)
+		return ok && p.Phase == "waiting" && strings.Contains(p.WaitsFor, whom)
+	})
+}
+
+// Cancelled ends a rewriting, and fails the test unless its caller is told so.
+func (w *World) Cancelled(id string, done <-chan error) {
+	w.Helper()
+	_, err := w.Agent.Backups.Cancel(w.Context(), id)
+	Must(w.TB, err)
+	var e *fault.Error
+	if err := <-done; !errors.As(err, &e) || e.Reason != fault.WrongState || !strings.Contains(err.Error(), "cancelled") {
+		w.Errorf("the rewriting of %s ended with %v", id, err)
+	}
+}
+
+// PruneAndRead applies the policies to a and b, and begins to read what is kept of a while its merge is being made.
+func (w *World) PruneAndRead(a []Instant) (done <-chan prune.Report, restoreID string) {
+	w.Helper()
+	reports := make(chan prune.Report, 1)
+	go func() {
+		report, err := w.Agent.Policies.Prune(w.Context(), prune.Request{All: true})
+		if err != nil {
+			w.Error(err)
+		}
+		reports <- report
+	}()
+	pid := 0
+	w.Eventually("qemu-img merges a", func() bool {
+		pid = ProcessOf("commit", filepath.Dir(a[0].Directory)+"/")
+		return pid != 0 && syscall.Kill(pid, syscall.SIGSTOP) == nil
+	})
+	r, err := w.Agent.Restores.Start(w.Context(), restore.Request{BackupID: a[2].ID})
+	Must(w.TB, err)
+	Must(w.TB, syscall.Kill(pid, syscall.SIGCONT))
+	w.WaitsFor(a[2].ID, "restore "+r.ID)
+	return reports, r.ID
+}

@@ -1,0 +1,136 @@
+package backup
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/client"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/ledger"
+	"github.com/sendense/backup-agent/agent/logkey"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/nbd/sockets"
+)
+
+// ClientParts are what Clients works with.
+type ClientParts struct {
+	Config    *config.Config
+	Store     *store.Store
+	Records   *ledger.Ledger
+	Ports     *export.Ports
+	Questions *client.Questions
+	Backups   *Service
+	Log       *slog.Logger
+}
+
+// Clients answers what SBC asks, and records what it reports. Its methods may be called from any goroutine.
+type Clients struct{ ClientParts }
+
+// NewClients returns a Clients.
+func NewClients(p ClientParts) *Clients { return &Clients{p} }
+
+// ChangeIDAnswer is what SBC is told when it asks from which change id to copy; an empty ChangeID means a full copy.
+type ChangeIDAnswer struct {
+	VMName, ChangeID, BackupID, Message string
+	DiskID                              int
+}
+
+// ChangeID answers SBC's question from which change id it may copy a disk. SBC decides by the answer alone. It names the VM by
+// the last segment of its inventory path, says nothing of the job, and asks about "disk 0" for every disk until it has connected
+// (contract §5), so whose question it is has to be told by what is going on: see attribute. A wrong guess costs a copy of the
+// whole disk: before it connects SBC compares the UUID in the answer with the disk's own, and what it asks after that names the
+// disk. A full backup gets no change id, or it would hold the changes only.
+func (c *Clients) ChangeID(vmName string, diskID int) (ChangeIDAnswer, error) {
+	answer := ChangeIDAnswer{VMName: vmName, DiskID: diskID}
+	if vmName == "" {
+		return answer, fault.New(fault.InvalidRequest, "vm_name is missing")
+	}
+	named, err := c.Questions.Asking(vmName)
+	if err != nil {
+		return answer, err
+	}
+	clients, err := sockets.Clients()
+	if err != nil {
+		c.Log.Warn("the clients of the exports are not known", logkey.VM, vmName, logkey.Error, err)
+		clients = nil
+	}
+	q := client.Attribute(named, diskID, clients, c.Backups.settled)
+	for _, id := range q.Over {
+		c.unknownDisk(id)
+	}
+	if q.Backup != nil && !q.Exact {
+		if r := c.Backups.run(q.Backup.ID); r != nil {
+			r.asked.Store(true)
+		}
+	}
+	switch {
+	case len(named) == 0:
+		answer.Message = "no backup of this VM is under way: copy everything"
+	case len(q.Over) > 0:
+		answer.ChangeID, answer.Message = client.UnreadableID, "every disk on record is complete: there is no export for another one"
+	case q.Backup == nil:
+		answer.ChangeID, answer.Message = client.UnreadableID, "several VMs of this name are being backed up: copy everything"
+	case q.Backup.Type != record.Incremental:
+		answer.BackupID, answer.Message = q.Backup.ID, "this backup is a full one: copy everything"
+	default:
+		return c.changeIDOf(answer, q)
+	}
+	return answer, nil
+}
+
+// changeIDOf answers a question of an incremental. That SBC is going to copy changes is on record before it is told from where:
+// without it the disk counts as copied whole.
+func (c *Clients) changeIDOf(answer ChangeIDAnswer, q client.Question) (ChangeIDAnswer, error) {
+	answer.BackupID = q.Backup.ID
+	d := q.Backup.Run(q.Disk)
+	if d == nil || d.ParentChangeID == "" {
+		answer.Message = "this disk is not in the parent: copy everything"
+		if q.Exact {
+			answer.ChangeID = client.UnreadableID // it was about to copy changes
+		}
+		return answer, nil
+	}
+	if q.Exact && !d.AsChanges {
+		failpoint.Reach("before changes are asked for")
+		_, err := c.changeOfRun(q.Backup.ID, func(b *record.Backup) error {
+			d := b.Run(q.Disk)
+			if !client.Underway(b.State) || d == nil {
+				return fault.New(fault.WrongState, "backup %s is %s: nothing can be copied", b.ID, b.State)
+			}
+			d.AsChanges = true
+			return seen(b)
+		})
+		if err != nil {
+			return answer, fault.From(ledger.NotFound(err))
+		}
+		failpoint.Reach("changes asked for")
+	}
+	answer.ChangeID = d.ParentChangeID
+	answer.Message = "copy what changed since " + q.Backup.Parent
+	return answer, nil
+}
+
+// unknownDisk records that SBC has asked about a disk that has no export, and ends the run.
+func (c *Clients) unknownDisk(id string) {
+	b, err := c.changeOfRun(id, func(b *record.Backup) error {
+		if !client.MayAsk(*b) || !b.AllComplete() {
+			return fault.New(fault.WrongState, "backup %s is %s", id, b.State)
+		}
+		if b.UnknownDiskAt.IsZero() {
+			b.UnknownDiskAt = time.Now()
+		}
+		return nil
+	})
+	if err != nil {
+		c.Log.Warn("a question about an unknown disk comes too late", logkey.BackupID, id, logkey.Error, err)
+		return
+	}
+	failpoint.Reach("unknown disk recorded")
+	if r := c.Backups.run(id); r != nil {
+		r.Cancel(c.Questions.OrNamesake(b, client.DiskUnknown(b)))
+	}
+}

@@ -1,0 +1,167 @@
+package backup_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/agenttest"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+)
+
+func goneWorld(t *testing.T) *agenttest.World {
+	return agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
+		c.Deadlines.ClientGone = config.DurationOf(agenttest.ClientGone)
+	})
+}
+
+// TestClientKilledInMidCopy: the failure names the disk that it left, what is not complete, and what it never touched.
+func TestClientKilledInMidCopy(t *testing.T) {
+	w := goneWorld(t)
+	w.PutVM("vm", 8<<20, 8<<20, 8<<20)
+	w.SNA.Hold("copy/1")
+	b := w.StartBackup("vm")
+	w.WaitFor(b.ID, func(b record.Backup) bool { return b.Runs[1].Connected })
+	agenttest.Must(t, w.SNA.Kill(t.Context(), b.ID))
+	b = w.IsGone(b.ID, "connections to disk 1", "not complete: disk 1 (key 2001), disk 2 (key 2002)",
+		"disk 2 (key 2002) was never connected to", "Transfer, ")
+	if b.Failure.DiskID == nil || *b.Failure.DiskID != 1 {
+		t.Errorf("the failure is of disk %v", b.Failure.DiskID)
+	}
+	if strings.Contains(b.Failure.Message, "disk 0") {
+		t.Errorf("disk 0 was complete: %s", b.Failure.Message)
+	}
+	if got := b.Runs[0].ReceivedBytes; got < 8<<20 {
+		t.Errorf("disk 0 of 8 MiB was copied whole, and %d bytes are on record", got)
+	}
+}
+
+// TestClientThatDiesAtOnce: it came and went between two looks. What its disk received tells that it was there.
+func TestClientThatDiesAtOnce(t *testing.T) {
+	w := goneWorld(t)
+	w.PutVM("vm", 8<<20, 8<<20)
+	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{DieInDisks: []int{0}}))
+	b := w.IsGone(w.StartBackup("vm").ID, "not complete: disk 0 (key 2000), disk 1 (key 2001)", "disk 1 (key 2001) was never connected to")
+	if strings.Contains(b.Failure.Message, "disk 0 (key 2000) was never") {
+		t.Errorf("disk 0 was half copied: %s", b.Failure.Message)
+	}
+}
+
+// TestClientKilledBetweenDisks: then nobody is connected to anything, and that alone tells.
+func TestClientKilledBetweenDisks(t *testing.T) {
+	w := goneWorld(t)
+	w.PutVM("vm", 8<<20, 8<<20)
+	w.SNA.Hold("disk/1")
+	b := w.StartBackup("vm")
+	_, err := w.SNA.WaitHeld(t.Context(), b.ID, "disk/1")
+	agenttest.Must(t, err)
+	agenttest.Must(t, w.SNA.Kill(t.Context(), b.ID))
+	b = w.IsGone(b.ID, "no client has been connected to any export for", "disk 1 (key 2001) was never connected to", "vm.put")
+	if b.Failure.DiskID != nil {
+		t.Errorf("the failure is of disk %d", *b.Failure.DiskID)
+	}
+}
+
+// TestClientLeavesWithoutAReport: a disk whose copy ended without a word, with the next one copied.
+func TestClientLeavesWithoutAReport(t *testing.T) {
+	w := goneWorld(t)
+	w.PutVM("vm", 8<<20, 8<<20)
+	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{SilentDisks: []int{0}}))
+	w.IsGone(w.StartBackup("vm").ID, "connections to disk 0", "not complete: disk 0 (key 2000)", "larger in vCenter than on record")
+}
+
+// TestClientKilledWhileTheAgentIsAway: what the agent has seen of it is on record, and what it has not is learned.
+func TestClientKilledWhileTheAgentIsAway(t *testing.T) {
+	for point, words := range map[string]string{
+		"copy/1":     "connections to disk 1",
+		"disk/1":     "no client has been connected",
+		"complete/1": "connections to disk 1",
+	} {
+		t.Run(strings.ReplaceAll(point, "/", " "), func(t *testing.T) {
+			w := goneWorld(t)
+			w.PutVM("vm", 8<<20, 8<<20)
+			w.SNA.Hold(point)
+			b := w.StartBackup("vm")
+			_, err := w.SNA.WaitHeld(t.Context(), b.ID, point)
+			agenttest.Must(t, err)
+			if point != "disk/1" {
+				w.WaitFor(b.ID, func(b record.Backup) bool { return b.Runs[1].Connected })
+			}
+			w.Stop()
+			agenttest.Must(t, w.SNA.Kill(t.Context(), b.ID))
+			w.Start()
+			w.IsGone(b.ID, words)
+		})
+	}
+}
+
+// TestClientConnectedWhileTheAgentWasAway: nobody saw it at disk 1. That nobody is connected tells all the same.
+func TestClientConnectedWhileTheAgentWasAway(t *testing.T) {
+	w := goneWorld(t)
+	w.PutVM("vm", 8<<20, 8<<20)
+	w.SNA.Hold("disk/1")
+	w.SNA.Hold("copy/1")
+	b := w.StartBackup("vm")
+	_, err := w.SNA.WaitHeld(t.Context(), b.ID, "disk/1")
+	agenttest.Must(t, err)
+	w.Stop()
+	w.SNA.Release("disk/1")
+	_, err = w.SNA.WaitHeld(t.Context(), b.ID, "copy/1")
+	agenttest.Must(t, err)
+	agenttest.Must(t, w.SNA.Kill(t.Context(), b.ID))
+	w.Start()
+	w.IsGone(b.ID, "no client has been connected")
+}
+
+// TestClientKilledAfterItsLastReport: nothing of the copy is missing.
+func TestClientKilledAfterItsLastReport(t *testing.T) {
+	w := goneWorld(t)
+	_, sources := w.PutVM("vm", 8<<20, 8<<20)
+	w.SNA.Hold("disconnect/1")
+	b := w.StartBackup("vm")
+	_, err := w.SNA.WaitHeld(t.Context(), b.ID, "disconnect/1")
+	agenttest.Must(t, err)
+	agenttest.Must(t, w.SNA.Kill(t.Context(), b.ID))
+	w.Completes(b, sources)
+}
+
+// TestClientIsSlow: a client that takes its time between two disks, or before its report, is not gone; and a restart of the agent
+// has the time begin anew.
+func TestClientIsSlow(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		w := goneWorld(t)
+		_, sources := w.PutVM("vm", 8<<20, 8<<20, 8<<20)
+		points := []string{"disk/1", "complete/1", "disk/2", "complete/2"}
+		for _, point := range points {
+			w.SNA.Hold(point)
+		}
+		b := w.StartBackup("vm")
+		for _, point := range points {
+			_, err := w.SNA.WaitHeld(t.Context(), b.ID, point)
+			agenttest.Must(t, err)
+			time.Sleep(agenttest.ClientGone - time.Second) // the gap is what is tested
+			if restart {
+				w.Stop()
+				w.Start()
+				time.Sleep(agenttest.ClientGone - time.Second)
+			}
+			w.SNA.Release(point)
+		}
+		w.Completes(b, sources)
+	}
+}
+
+// TestClientGoneSwitchedOff: then only the other deadlines count.
+func TestClientGoneSwitchedOff(t *testing.T) {
+	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
+		c.Deadlines.ClientGone, c.Deadlines.NoProgress = config.DurationOf(0), config.DurationOf(4*time.Second)
+	})
+	w.PutVM("vm", 8<<20, 8<<20)
+	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{DieInDisks: []int{0}}))
+	if b := w.Wait(w.StartBackup("vm").ID); b.State != record.Failed || b.Failure.Reason != string(fault.DeadlinePassed) {
+		t.Errorf("backup is %s, %+v", b.State, b.Failure)
+	}
+}

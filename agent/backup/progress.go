@@ -1,0 +1,177 @@
+package backup
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/nbd/sockets"
+)
+
+// sampleAge is how old a sample of the counters may be and still be used: watchers share it, so that many of them cost
+// systemd no more than one.
+const sampleAge = 500 * time.Millisecond
+
+// rateWindow is how far back a rate looks.
+const rateWindow = 10 * time.Second
+
+// A meter remembers what the exports of a run have received, and what SBC said of itself.
+type meter struct {
+	mu        sync.Mutex
+	disks     []record.DiskProgress
+	at        time.Time // of disks
+	history   []reading // of the last rateWindow
+	telemetry *record.Telemetry
+}
+
+type reading struct {
+	at       time.Time
+	received uint64
+}
+
+// Progress tells how far a backup has come. One that does not run has what its record says.
+func (s *Service) Progress(ctx context.Context, id string) (record.Progress, error) {
+	b, err := s.Records.Backup(id)
+	if err != nil {
+		return record.Progress{}, err
+	}
+	return s.ProgressOf(ctx, b)
+}
+
+func (s *Service) ProgressOf(ctx context.Context, b record.Backup) (record.Progress, error) {
+	r := s.run(b.ID)
+	if r == nil || (b.State != record.Running && b.State != record.Unresolved) {
+		return Summarize(b, Recorded(b)), nil
+	}
+	if r.meter.stale() {
+		disks, err := s.sampleSoon(ctx, b)
+		if err != nil {
+			return record.Progress{}, fault.From(err)
+		}
+		r.meter.mu.Lock()
+		r.meter.take(disks, time.Now())
+		r.meter.mu.Unlock()
+	}
+	r.meter.mu.Lock()
+	defer r.meter.mu.Unlock()
+	p := Summarize(b, r.meter.disks)
+	p.BytesPerSecond = r.meter.rate()
+	_, last := r.inquiry.Answer()
+	p.ClientReport = last.String()
+	if t := r.meter.telemetry; t != nil {
+		told := *t
+		p.Telemetry = &told
+	}
+	if !b.SeenAt.IsZero() {
+		p.ETA = eta(p, time.Since(b.SeenAt))
+	}
+	return p, nil
+}
+
+// eta is the time left after the time elapsed, by the part that is done; 0 where it is not known. While nothing at all comes
+// in it is not: a copy that stands still would be told to end in a few seconds for hours.
+func eta(p record.Progress, elapsed time.Duration) time.Duration {
+	if p.BytesPerSecond <= 0 || p.Fraction <= 0 || p.Fraction >= 1 {
+		return 0
+	}
+	left := elapsed.Seconds() * (1 - p.Fraction) / p.Fraction
+	if left >= maxETA.Seconds() {
+		return 0
+	}
+	return time.Duration(left) * time.Second
+}
+
+// maxETA is the longest time left that is worth telling: what is computed as longer rests on too little.
+const maxETA = 30 * 24 * time.Hour
+
+// sampleSoon is sample for whoever would not wait for a bus that is away.
+func (s *Service) sampleSoon(ctx context.Context, b record.Backup) ([]record.DiskProgress, error) {
+	ctx, cancel := context.WithTimeout(ctx, export.BusTimeout)
+	defer cancel()
+	stop := context.AfterFunc(s.Jobs.Work, cancel)
+	defer stop()
+	return s.sample(ctx, b)
+}
+
+// sample reads the counters of every export of a backup.
+func (s *Service) sample(ctx context.Context, b record.Backup) ([]record.DiskProgress, error) {
+	loaded, err := s.Exports.List(ctx, b.ID)
+	if err != nil {
+		return nil, err
+	}
+	clients, err := sockets.Clients()
+	if err != nil {
+		return nil, err
+	}
+	disks := Recorded(b)
+	for i, d := range b.Runs {
+		if u, ok := loaded[d.Unit]; ok {
+			disks[i].ReceivedBytes = max(u.ReceivedBytes, d.ReceivedBytes)
+		}
+		disks[i].Clients = clients[d.Port]
+	}
+	return disks, nil
+}
+
+// Recorded is the progress of the disks as the record tells it.
+func Recorded(b record.Backup) []record.DiskProgress {
+	disks := make([]record.DiskProgress, len(b.Runs))
+	for i, d := range b.Runs {
+		disks[i] = record.DiskProgress{
+			DiskID: d.DiskID, ReceivedBytes: d.ReceivedBytes, CapacityBytes: d.CapacityBytes, Complete: d.Complete,
+		}
+	}
+	return disks
+}
+
+// stale says whether the last sample is too old to be used.
+func (m *meter) stale() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Since(m.at) > sampleAge
+}
+
+// take remembers a sample. The caller holds mu.
+func (m *meter) take(disks []record.DiskProgress, now time.Time) {
+	m.disks, m.at = disks, now
+	var sum uint64
+	for _, d := range disks {
+		sum += d.ReceivedBytes
+	}
+	m.history = append(m.history, reading{now, sum})
+	for len(m.history) > 2 && now.Sub(m.history[0].at) > rateWindow {
+		m.history = m.history[1:]
+	}
+}
+
+// rate is in bytes per second. The caller holds mu.
+func (m *meter) rate() float64 {
+	if len(m.history) < 2 {
+		return 0
+	}
+	first, last := m.history[0], m.history[len(m.history)-1]
+	if last.received < first.received {
+		return 0
+	}
+	return float64(last.received-first.received) / last.at.Sub(first.at).Seconds()
+}
+
+func Summarize(b record.Backup, disks []record.DiskProgress) record.Progress {
+	p := record.Progress{Disks: disks, TotalBytes: b.VM.TotalBytes()}
+	var done int64
+	for _, d := range disks {
+		p.ReceivedBytes += d.ReceivedBytes
+		if d.Complete {
+			done += d.CapacityBytes
+			continue
+		}
+		done += min(int64(d.ReceivedBytes), d.CapacityBytes)
+	}
+	if p.TotalBytes > 0 {
+		p.Fraction = float64(done) / float64(p.TotalBytes)
+	}
+	return p
+}

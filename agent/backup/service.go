@@ -1,0 +1,124 @@
+// Package backup is the life of a backup: it starts one, or queues it, serves an image per disk, asks the SNA once, follows the copy, and
+// undoes what failed. Its end as a restore point is package publish's. Clients is what SBC asks and reports on the way.
+package backup
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/sendense/backup-agent/agent/admission"
+	"github.com/sendense/backup-agent/agent/chain"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/events"
+	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/inventory"
+	"github.com/sendense/backup-agent/agent/job"
+	"github.com/sendense/backup-agent/agent/ledger"
+	"github.com/sendense/backup-agent/agent/merge"
+	"github.com/sendense/backup-agent/agent/metrics"
+	"github.com/sendense/backup-agent/agent/publish"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/agent/sna"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/agent/verify"
+	"github.com/sendense/backup-agent/units"
+)
+
+// Parts are what a Service works with.
+type Parts struct {
+	Config        *config.Config
+	Store         *store.Store
+	Records       *ledger.Ledger
+	Repositories  *repositories.Set
+	Exports       *export.Manager
+	Ports         *export.Ports
+	Admission     *admission.Control
+	Inventory     *inventory.Inventory
+	Chains        *chain.Chains
+	Verifications *verify.Service
+	Merges        *merge.Service
+	Publish       *publish.Service
+	SNA           *sna.Client
+	Units         *units.Manager
+	Jobs          *job.Group
+	Log           *slog.Logger
+	Metrics       *metrics.Counters
+	Watchers      *events.Watchers
+	UnitsChanged  job.Signal // is raised at the end of each backup: its units may have left something
+	BootID        string     // of the host; "" if the kernel does not tell
+}
+
+// A Service runs backups. Its methods may be called from any goroutine.
+type Service struct {
+	Parts
+	Active *job.Set[*run] // one for every active backup
+}
+
+// New returns a Service that has nothing to do yet. The record of each backup that changes wakes its job from now on.
+func New(p Parts) *Service {
+	s := &Service{Parts: p, Active: job.NewSet[*run](p.Jobs)}
+	p.Records.Touched = func(id string) {
+		if r := s.run(id); r != nil {
+			r.changed.Store(true)
+		}
+	}
+	return s
+}
+
+// Launch starts the goroutine that moves an active backup along.
+func (s *Service) Launch(b record.Backup) (*run, error) {
+	r := newRun(s, b)
+	return r, s.startRun(r)
+}
+
+func (s *Service) startRun(r *run) error {
+	return s.Active.Launch(r.ID, r, r.live, s.retired)
+}
+
+// retired tells the others that a backup has ended: there may be room now for one that waits.
+func (s *Service) retired() {
+	s.NudgeAll()
+	s.UnitsChanged.Raise()
+}
+
+// NudgeAll wakes every run: there may be room for one that waits in the queue.
+func (s *Service) NudgeAll() {
+	for _, r := range s.Active.List() {
+		r.Nudge()
+	}
+}
+
+// run returns the run of an active backup, or nil.
+func (s *Service) run(id string) *run { return s.Active.Get(id) }
+
+// settledRun is run for a backup that may be on record since this very moment, and whose run is about to be launched.
+func (s *Service) settledRun(ctx context.Context, id string) (*run, error) {
+	if r := s.run(id); r != nil {
+		return r, nil
+	}
+	if err := s.Admission.Turn.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer s.Admission.Turn.Release(1)
+	return s.run(id), nil
+}
+
+// UnitEvent wakes the runs that an event concerns, and says whether there is one.
+func (s *Service) UnitEvent(e units.Event) (owned bool) {
+	for _, r := range s.Active.List() {
+		owned = r.UnitEvent(e, export.UnitsOf(r.ID)) || owned
+	}
+	return owned
+}
+
+// Stalled says why an active backup does not go on at the moment, although nothing is lost: a step of it fails and is tried again, as
+// while the database cannot be written; "" when none does.
+func (s *Service) Stalled(id string) string {
+	if r := s.run(id); r != nil {
+		if why := r.Stalled.Load(); why != nil {
+			return *why
+		}
+	}
+	return ""
+}

@@ -1,0 +1,140 @@
+// Package chain is what a restore point is based on: it loads a chain of restore points, proves that each is what was made, tells damage
+// from a failure to look, and chooses the parent of a new backup. It changes nothing.
+package chain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"syscall"
+
+	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/ledger"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/nbd/qcow2"
+	"github.com/sendense/backup-agent/nbd/qemu"
+)
+
+// Parts are what Chains works with.
+type Parts struct {
+	Store        *store.Store
+	Repositories *repositories.Set
+	Exports      *export.Manager
+	Tools        qemu.Tools
+	Log          *slog.Logger
+}
+
+// Chains loads and proves chains. Its methods may be called from any goroutine.
+type Chains struct{ Parts }
+
+// New returns a Chains.
+func New(p Parts) *Chains { return &Chains{p} }
+
+// MaxChain bounds how many restore points may stand on one another; each is one more file that QEMU opens.
+const MaxChain = 500
+
+// A damageError is a finding: what was read is not what was made. Any other error says that nothing could be read.
+type Damage struct {
+	Err error
+
+	// readable says that the file is the one that was made, as far as its name, its manifest and its header tell, and QEMU can read it:
+	// whoever asks for it in spite of the damage gets what is left. Of any other nobody knows what would be read.
+	Readable bool
+}
+
+func (e *Damage) Error() string { return e.Err.Error() }
+
+func (e *Damage) Unwrap() error { return e.Err }
+
+func Damagef(format string, args ...any) error {
+	return &Damage{Err: fmt.Errorf(format, args...)}
+}
+
+// readableDamage is damagef for a file that can be read all the same.
+func readableDamage(format string, args ...any) error {
+	return &Damage{Err: fmt.Errorf(format, args...), Readable: true}
+}
+
+func isDamage(err error) bool {
+	var damage *Damage
+	return errors.As(err, &damage)
+}
+
+// Points lists a restore point and all it stands on, the newest first.
+func (c *Chains) Points(point record.Backup) ([]record.Backup, error) {
+	list := []record.Backup{point}
+	for point.Parent != "" {
+		if len(list) == MaxChain {
+			return nil, Damagef("more than %d restore points stand on one another: make a full backup", MaxChain)
+		}
+		parent, err := c.Store.Backup(point.Parent)
+		if fault.From(ledger.NotFound(err)).Has(fault.BackupNotFound) {
+			return nil, Damagef("restore point %s: its parent %s is not on record", point.ID, point.Parent)
+		}
+		if err != nil {
+			return nil, err
+		}
+		list, point = append(list, parent), parent
+	}
+	return list, nil
+}
+
+// Ancestors are all that an incremental stands on, the newest first.
+func (c *Chains) Ancestors(b record.Backup) ([]record.Backup, error) {
+	points, err := c.Points(b)
+	if err != nil {
+		return nil, err
+	}
+	return points[1:], nil
+}
+
+// Finding tells a finding from a failure to look. What a program says of a file it could read is a finding; what the
+// system says in the place of the file's content is none.
+func Finding(err error) error {
+	if err == nil {
+		return nil
+	}
+	var tool *qemu.ToolError
+	var changed *repository.Changed
+	if errors.As(err, &changed) || errors.Is(err, qcow2.ErrCutShort) {
+		return &Damage{Err: err, Readable: true}
+	}
+	for _, found := range []error{
+		qemu.ErrCorrupt, qcow2.ErrNotQcow2, qcow2.ErrExternalData, repository.ErrNoManifest, fs.ErrNotExist,
+		syscall.ELOOP, // a link in the place of an image: it is never followed
+	} {
+		if errors.Is(err, found) && !(errors.As(err, &tool) && tool.ExitCode < 0) {
+			return &Damage{Err: err}
+		}
+	}
+	if errors.As(err, &tool) {
+		if tool.ExitCode <= 0 || errors.Is(err, qemu.ErrImageInUse) || systemSays(tool.Stderr) {
+			return err
+		}
+		return &Damage{Err: err}
+	}
+	var errno syscall.Errno
+	if errors.As(err, &errno) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &Damage{Err: err}
+}
+
+func systemSays(words string) bool {
+	for _, errno := range []string{
+		"Input/output error", "Stale file handle", "Too many open files", "Cannot allocate memory", "Permission denied",
+		"Connection timed out", "Transport endpoint is not connected",
+	} {
+		if strings.Contains(words, errno) {
+			return true
+		}
+	}
+	return false
+}

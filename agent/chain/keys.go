@@ -1,0 +1,51 @@
+package chain
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/nbd/qemu"
+)
+
+// LinkKeys are the ids of the keys of the images that a disk of a backup consists of, the newest first. That they are what the
+// records say was proved when the parent was chosen.
+func LinkKeys(d record.DiskRun, ancestors []record.Backup) []string {
+	ids := []string{d.KeyID}
+	for _, p := range ancestors {
+		if d.Backing == "" {
+			break
+		}
+		for _, below := range p.Runs {
+			if filepath.Base(below.Image) == filepath.Base(d.Backing) {
+				d = below
+				break
+			}
+		}
+		ids = append(ids, d.KeyID)
+	}
+	return ids
+}
+
+// ProveKey proves, before a full backup, that the key of new images opens what was made under its name: two keys of one name
+// could not be told apart later. An incremental proves it by what it stands on.
+func (c *Chains) ProveKey(ctx context.Context, vm record.VM, repo *repository.Repository) error {
+	id := c.Repositories.NewKey(repo)
+	newest, found, err := c.Store.LatestCompleted(vm.Name, repo.ID)
+	if id == "" || err != nil || !found || newest.Runs[0].KeyID != id {
+		return fault.From(err).OrNil()
+	}
+	tools, err := c.Repositories.ToolsFor(repo, id)
+	if err != nil {
+		return err
+	}
+	image := filepath.Join(repositories.DirOf(repo, newest), filepath.Base(newest.Runs[0].Image))
+	if err := tools.Unlock(ctx, image); errors.Is(err, qemu.ErrWrongKey) {
+		return repositories.WrongKey(repo, id, image)
+	}
+	return nil // what else is wrong with an old restore point keeps nobody from a full backup
+}

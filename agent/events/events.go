@@ -1,0 +1,102 @@
+// Package events passes on what happens to backups, restores and policies to those who watch. It stores nothing: a watcher that is too
+// slow loses events and is told how many.
+package events
+
+import (
+	"sync"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/record"
+)
+
+// WatchQueue is how many events a watcher may lag behind before it loses some.
+const WatchQueue = 256
+
+// ProgressInterval is how often watchers are told how far backups have come.
+const ProgressInterval = time.Second
+
+// A watcher is one reader of events.
+type Watcher struct {
+	Query   Query
+	Events  chan Event
+	dropped int // events lost since the last one that was taken; under watchers.mu
+}
+
+// hears says whether an event is for this watcher.
+func (w *Watcher) hears(e Event) bool {
+	if h := e.Held; h != nil {
+		return w.Query.Prunes && (w.Query.VMName == "" || w.Query.VMName == h.VMName)
+	}
+	r := e.Restore
+	if r == nil {
+		return w.Wants(e.Backup)
+	}
+	return w.Query.Restores && (w.Query.RestoreID == "" || w.Query.RestoreID == r.ID) && (w.Query.VMName == "" || w.Query.VMName == r.VMName)
+}
+
+func (w *Watcher) Wants(b record.Backup) bool {
+	return !w.Query.Restores && (w.Query.BackupID == "" || w.Query.BackupID == b.ID) && (w.Query.VMName == "" || w.Query.VMName == b.VM.Name)
+}
+
+// send never waits: a slow watcher loses events and is told how many.
+func (w *Watcher) send(e Event) {
+	if w.dropped > 0 {
+		select {
+		case w.Events <- Event{Kind: Dropped, Dropped: w.dropped}:
+			w.dropped = 0
+		default:
+			w.dropped++
+			return
+		}
+	}
+	select {
+	case w.Events <- e:
+	default:
+		w.dropped++
+	}
+}
+
+// Watchers are all readers of events.
+type Watchers struct {
+	mu  sync.Mutex
+	all map[*Watcher]struct{}
+}
+
+// Tell passes an event on to all who want it.
+func (ws *Watchers) Tell(e Event) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for w := range ws.all {
+		if w.hears(e) {
+			w.send(e)
+		}
+	}
+}
+
+// Owed is what a watcher is to be told when it has caught up and events were lost since: nothing may follow that would
+// tell it.
+func (ws *Watchers) Owed(w *Watcher) (Event, bool) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if w.dropped == 0 || len(w.Events) > 0 {
+		return Event{}, false
+	}
+	e := Event{Kind: Dropped, Dropped: w.dropped}
+	w.dropped = 0
+	return e, true
+}
+
+func (ws *Watchers) Add(w *Watcher) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.all == nil {
+		ws.all = map[*Watcher]struct{}{}
+	}
+	ws.all[w] = struct{}{}
+}
+
+func (ws *Watchers) Remove(w *Watcher) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	delete(ws.all, w)
+}

@@ -1,0 +1,23 @@
+package export
+
+import (
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/nbd/sockets"
+)
+
+// Busiest finds the export, of those whose end is not on record, that has the most clients.
+func Busiest(b record.Backup) (most record.DiskRun, clients int, err error) {
+	for _, d := range b.Runs {
+		if d.Result != "" {
+			continue
+		}
+		n, err := sockets.Established(d.Port)
+		if err != nil {
+			return d, 0, err
+		}
+		if n > clients {
+			most, clients = d, n
+		}
+	}
+	return most, clients, nil
+}

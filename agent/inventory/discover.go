@@ -1,0 +1,193 @@
+package inventory
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/logkey"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/sna"
+)
+
+// DiscoverRequest asks the SNA for the VMs of a vCenter.
+type DiscoverRequest struct {
+	VCenter string // a name of the configuration
+	Filter  string // the SNA's name filter; "" = all
+	Store   bool   // put every VM found on record
+}
+
+// DiscoveredVM is a VM that the SNA reported, and whether it could be put on record.
+type DiscoveredVM struct {
+	VM     record.VM
+	Stored bool
+	Error  string // why it was not stored; "" = nothing wrong
+}
+
+// Refreshed is a VM that is about to be backed up.
+type Refreshed struct {
+	record.VM
+	RefreshError string // why its disks could not be looked up, and are those on record; "" = they need not be, or were
+}
+
+// Fresh returns the record of a VM, brought up to date by the SNA where the record asks for that.
+func (inv *Inventory) Fresh(ctx context.Context, name string) (Refreshed, error) {
+	vm, err := inv.Get(name)
+	if err != nil || vm.Refresh == record.NoRefresh {
+		return Refreshed{VM: vm}, err
+	}
+	fresh, err := inv.rediscover(ctx, vm)
+	if err == nil {
+		return Refreshed{VM: fresh}, nil
+	}
+	inv.Metrics.RefreshFailures.Inc()
+	if vm.Refresh == record.RequireRefresh {
+		e := fault.From(err)
+		e.Message = fmt.Sprintf("vm %q: its disks cannot be looked up, and its record demands that: %s", name, e.Message)
+		return Refreshed{VM: vm}, e
+	}
+	inv.Log.Warn("disks cannot be looked up, those on record are backed up", logkey.VM, name, logkey.Error, err)
+	return Refreshed{vm, err.Error()}, nil
+}
+
+// rediscover looks up one VM by its inventory path, and puts what it finds on record.
+func (inv *Inventory) rediscover(ctx context.Context, vm record.VM) (record.VM, error) {
+	found, err := inv.lookUp(ctx, vm)
+	switch {
+	case err != nil:
+		return vm, err
+	case found.Error != "":
+		return vm, fault.New(fault.InvalidRequest, "%s", found.Error)
+	}
+	vm.Disks, vm.UUID = found.VM.Disks, cmp.Or(found.VM.UUID, vm.UUID)
+	_, err = inv.Put(vm)
+	return vm, err
+}
+
+// lookUp finds a VM by its inventory path. The SNA filters by names, in which it looks for the last segment of the path; what it
+// finds in that way it may give another path (contract §4), so the whole inventory is looked through when the VM is not there.
+func (inv *Inventory) lookUp(ctx context.Context, vm record.VM) (DiscoveredVM, error) {
+	filters := []string{""}
+	if name := record.ClientName(vm); !strings.Contains(name, ",") && strings.TrimSpace(name) == name { // the SNA splits and trims it
+		filters = []string{name, ""}
+	}
+	for _, filter := range filters {
+		found, err := inv.Discover(ctx, DiscoverRequest{VCenter: vm.VCenter, Filter: filter})
+		if err != nil {
+			return DiscoveredVM{}, err
+		}
+		for _, f := range found {
+			if f.VM.Same(vm) {
+				return f, nil
+			}
+		}
+	}
+	return DiscoveredVM{}, fault.New(fault.VMNotFound, "vCenter %s has no VM with the inventory path %s", vm.VCenter, vm.InventoryPath)
+}
+
+// Discover asks the SNA which VMs a vCenter has, and puts them on record when asked to.
+func (inv *Inventory) Discover(ctx context.Context, r DiscoverRequest) ([]DiscoveredVM, error) {
+	if r.VCenter == "" {
+		return nil, fault.New(fault.InvalidRequest, "vcenter is missing: %s", inv.vcenterNames())
+	}
+	vc, err := inv.Login(r.VCenter)
+	if err != nil {
+		return nil, err
+	}
+	found, err := inv.SNA.Discover(ctx, sna.DiscoverRequest{
+		VCenter: vc.Host, Username: vc.User, Password: vc.Password, Datacenter: vc.Datacenter, Filter: r.Filter,
+	})
+	if err != nil {
+		return nil, discoverError(err)
+	}
+	vms := make([]DiscoveredVM, len(found))
+	for i, f := range found {
+		vms[i] = inv.discovered(r, f)
+	}
+	return vms, nil
+}
+
+// discovered makes a record of what the SNA said of one VM. What cannot be one is told, not dropped.
+func (inv *Inventory) discovered(r DiscoverRequest, f sna.DiscoveredVM) DiscoveredVM {
+	d := DiscoveredVM{VM: record.VM{
+		Name: f.Name, ContextID: f.ID, UUID: f.ID, InventoryPath: f.Path, VCenter: r.VCenter, Refresh: record.PreferRefresh,
+	}}
+	for i, disk := range f.Disks {
+		key, err := disk.Key()
+		if err != nil {
+			d.Error = err.Error()
+			return d
+		}
+		d.VM.Disks = append(d.VM.Disks, record.Disk{
+			ID: i, UnitNumber: disk.UnitNumber, DeviceKey: key, CapacityBytes: disk.CapacityBytes, Label: disk.Label,
+		})
+	}
+	if err := d.VM.Validate(); err != nil {
+		d.Error = err.Error()
+		return d
+	}
+	if !r.Store {
+		return d
+	}
+	old, err := inv.Store.VM(f.Name)
+	switch {
+	case err == nil && old.VCenter != "" && old.VCenter != r.VCenter:
+		d.Error = fmt.Sprintf("vm %q is on record with the vcenter %s: remove that record first if it is the same VM", f.Name, old.VCenter)
+		return d
+	case err == nil && old.InventoryPath != "" && path.Clean(old.InventoryPath) != path.Clean(f.Path):
+		d.Error = fmt.Sprintf("vm %q is on record with the inventory path %s: remove that record first if it is the same VM", f.Name, old.InventoryPath)
+		return d
+	case err == nil:
+		d.VM.ContextID, d.VM.Refresh, d.VM.BackupInterval = cmp.Or(old.ContextID, f.ID), cmp.Or(old.Refresh, d.VM.Refresh), old.BackupInterval
+	}
+	if _, err := inv.Put(d.VM); err != nil {
+		d.Error = err.Error()
+		return d
+	}
+	d.Stored = true
+	return d
+}
+
+func discoverError(err error) error {
+	var refused *sna.RefusedError
+	if errors.As(err, &refused) {
+		return fault.New(fault.SNARefused, "discovery: %w", err)
+	}
+	e := fault.New(fault.SNAUnreachable, "discovery: %w", err)
+	e.Hint = "is the tunnel up, and is sna.url right? a large vCenter may need a longer sna.discover_timeout"
+	return e
+}
+
+// login is what the SNA needs in order to log in to a vCenter.
+type login struct{ Host, User, Password, Datacenter string }
+
+// Login returns the login of a configured vCenter; the password is read from its credential each time.
+func (inv *Inventory) Login(name string) (login, error) {
+	vc, ok := inv.Config.VCenters[name]
+	if !ok {
+		return login{}, inv.vcenterUnknown(name)
+	}
+	password, err := inv.Config.VCenterPassword(name)
+	if err != nil {
+		return login{}, fault.New(fault.Internal, "%w", err)
+	}
+	return login{Host: vc.Host, User: vc.User, Password: password, Datacenter: vc.Datacenter}, nil
+}
+
+func (inv *Inventory) vcenterUnknown(name string) error {
+	return fault.New(fault.InvalidRequest, "vcenter %q is not configured: %s", name, inv.vcenterNames())
+}
+
+// vcenterNames says which names are wanted.
+func (inv *Inventory) vcenterNames() string {
+	if len(inv.Config.VCenters) == 0 {
+		return "the configuration has no vCenters, add a [vcenter.NAME] table"
+	}
+	return "want one of the configured names: " + strings.Join(slices.Sorted(maps.Keys(inv.Config.VCenters)), ", ")
+}

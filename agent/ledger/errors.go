@@ -1,0 +1,37 @@
+package ledger
+
+import (
+	"errors"
+
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store"
+)
+
+// NotFound translates the store's errors for a caller; nil stays nil.
+func NotFound(err error) error {
+	var missing *store.NotFoundError
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &missing):
+		return fault.From(err)
+	case missing.Kind == store.KindVM:
+		e := fault.New(fault.VMNotFound, "vm %q is not on record", missing.Name)
+		e.Hint = "vm.list names the ones that are; register it with vm.put or vm.discover"
+		return e
+	case missing.Kind == store.KindRestore:
+		return fault.New(fault.RestoreNotFound, "restore %q is not on record", missing.Name)
+	}
+	return fault.New(fault.BackupNotFound, "backup %q is not on record", missing.Name)
+}
+
+func NotAllowed(err error) bool {
+	var (
+		ours       *fault.Error
+		transition *record.IllegalTransitionError
+		immutable  *store.ImmutableError
+		missing    *store.NotFoundError
+	)
+	return errors.As(err, &ours) || errors.As(err, &transition) || errors.As(err, &immutable) || errors.As(err, &missing)
+}

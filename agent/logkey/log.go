@@ -1,0 +1,29 @@
+// Package logkey names the attributes of log lines. It is only names: what is logged is up to the packages that do.
+package logkey
+
+// Keys of the log's attributes.
+const (
+	BackupID   = "backup_id"
+	RestoreID  = "restore_id"
+	VM         = "vm_name"
+	From       = "from"
+	To         = "to"
+	Type       = "backup_type"
+	Repository = "repository_id"
+	Disks      = "disks"
+	Reason     = "reason"
+	Error      = "error"
+	Journal    = "journal"
+	Unit       = "unit"
+	Port       = "port"
+	Holder     = "holder"
+	Disk       = "disk_id"
+	Directory  = "directory"
+	Source     = "source"
+	Cache      = "cache"
+	AIO        = "aio"
+	Hint       = "hint"
+	File       = "file"
+	Onto       = "onto"
+	StandsOn   = "stands_on"
+)

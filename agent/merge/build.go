@@ -1,0 +1,213 @@
+package merge
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/chain"
+	"github.com/sendense/backup-agent/agent/digest"
+	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/job"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/nbd/qcow2"
+	"github.com/sendense/backup-agent/nbd/qemu"
+)
+
+// build makes the new images and the directory that holds them, and brings all to the disk.
+func (w *Merge) build(p *plan) error {
+	failpoint.Reach("rewrite: before the directory")
+	if err := p.repo.MakeMerge(p.vm, w.ID); err != nil {
+		if errors.Is(err, repository.ErrNoExchange) {
+			e := fault.New(fault.RepositoryFailed, "%w", err)
+			e.BackupID, e.Hint = w.ID, "such as NFS; let the policy keep expired restore points until what stands on them goes (expired_middle)"
+			return e
+		}
+		return repositories.Fault(err)
+	}
+	failpoint.Reach("rewrite: directory made")
+	defer w.watchRoom(p)()
+	var total, done int64
+	for _, d := range p.disks {
+		total += d.weight + 1
+	}
+	for i := range p.disks {
+		scale := func(phase string, from float64) func(float64) {
+			return func(f float64) {
+				part := from + f*(1-from)/2
+				w.progress(phase, (float64(done)+part*float64(p.disks[i].weight+1))/float64(total))
+			}
+		}
+		if err := w.buildDisk(p, i, scale); err != nil {
+			return err
+		}
+		done += p.disks[i].weight + 1
+	}
+	if err := p.repo.SealMerge(p.vm, p.manifest, p.linked); err != nil {
+		return repositories.Fault(err)
+	}
+	failpoint.Reach("rewrite: sealed")
+	return nil
+}
+
+// buildDisk makes the image of one disk, and proves that it holds what the old one holds.
+func (w *Merge) buildDisk(p *plan, i int, scale func(phase string, from float64) func(float64)) error {
+	d, r := &p.manifest.Disks[i], p.disks[i]
+	if r.untouched() {
+		p.linked = append(p.linked, d.File)
+		return nil
+	}
+	if err := w.proveLayers(p, r); err != nil {
+		return err
+	}
+	// What is encrypted stays so, with the key of new images, and what is plain stays plain: no chain holds both.
+	key := ""
+	if d.Encryption != nil {
+		key = cmp.Or(w.service.Repositories.NewKey(p.repo), d.KeyID())
+	}
+	tools, err := w.service.Repositories.ToolsFor(p.repo, key)
+	if err != nil {
+		return w.diskError(d.DiskID, err)
+	}
+	old, err := w.links(p, r)
+	if err != nil {
+		return w.diskError(d.DiskID, err)
+	}
+	image := filepath.Join(p.repo.MergeDir(p.vm, w.ID), d.File)
+	spec := export.ImageSpec(record.DiskRun{Image: image, CapacityBytes: d.CapacityBytes, Backing: d.Backing})
+	failpoint.Reach("rewrite: before an image")
+	err = tools.Merge(w.Ctx, qemu.MergeSpec{
+		Layers: old[:r.merged], Base: old[r.merged:], Image: spec, Cache: p.mode.Cache, Progress: scale(phaseMerging, 0),
+	})
+	failpoint.Reach("rewrite: image made")
+	if err != nil {
+		return w.diskError(d.DiskID, err)
+	}
+	check, info, err := inspectImage(w.Ctx, tools, image)
+	if err == nil && (info.VirtualBytes != d.CapacityBytes || info.BackingFile != d.Backing || info.Encrypted != (key != "")) {
+		err = fmt.Errorf("image %s is not what was to be made: %d bytes, backing file %q, encrypted %v",
+			image, info.VirtualBytes, info.BackingFile, info.Encrypted)
+	}
+	if err != nil {
+		return w.diskError(d.DiskID, err)
+	}
+	*d = mergedDisk(*d, check, info)
+	d.Encryption = repositories.Encryption(key)
+	if d.Digest, err = w.readBack(p, d.File); err != nil {
+		return w.diskError(d.DiskID, err)
+	}
+	scale(phaseComparing, 0.5)(0)
+	if err := tools.Compare(w.Ctx, old, append([]qemu.Layer{{Path: image, Key: tools.Key}}, old[r.merged:]...)); err != nil {
+		return w.diskError(d.DiskID, err)
+	}
+	scale(phaseComparing, 0.5)(1)
+	failpoint.Reach("rewrite: image compared")
+	return nil
+}
+
+// links are the images that a disk consists of, with what opens each.
+func (w *Merge) links(p *plan, r diskMerge) ([]qemu.Layer, error) {
+	links := make([]qemu.Layer, len(r.images))
+	for i, image := range r.images {
+		tools, err := w.service.Repositories.ToolsFor(p.repo, r.known[i].KeyID())
+		if err != nil {
+			return nil, err
+		}
+		links[i] = qemu.Layer{Path: image, Key: tools.Key}
+	}
+	return links, nil
+}
+
+// proveLayers reads the images that are to be merged: what has become another since its backup must not be taken for good by the
+// digest of the new image.
+func (w *Merge) proveLayers(p *plan, r diskMerge) error {
+	for i, layer := range r.images[:r.merged] {
+		was := r.known[i].Digest
+		if was == nil {
+			continue // of an older agent
+		}
+		id, file := filepath.Base(filepath.Dir(layer)), filepath.Base(layer)
+		now, err := w.service.Repositories.Digest(w.Ctx, p.repo, record.Backup{ID: id, VM: p.point.VM}, file, digest.Options{})
+		if err != nil {
+			return w.diskError(r.known[i].DiskID, err)
+		}
+		if err := was.Compare(now); err != nil {
+			return damagedChain(w.ID, chain.Damagef("image %s: %w", layer, err))
+		}
+	}
+	return nil
+}
+
+// readBack reads a new image from the disk, as the end of a backup does.
+func (w *Merge) readBack(p *plan, file string) (*digest.Digest, error) {
+	sum, err := w.service.Repositories.DigestMerge(w.Ctx, p.repo, p.vm, w.ID, file)
+	return &sum, err
+}
+
+// mergedDisk is a disk whose image is another than it was: of what is known of the file itself, nothing is taken over.
+func mergedDisk(d manifest.Disk, check manifest.Check, info qcow2.Info) manifest.Disk {
+	return manifest.Disk{
+		DiskID: d.DiskID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, Key: d.Key, Label: d.Label,
+		CapacityBytes: d.CapacityBytes, File: d.File, Format: d.Format, Content: d.Content, Change: d.Change, Backing: d.Backing,
+		ChangeID: d.ChangeID, Copied: d.Copied, CopiedWhy: d.CopiedWhy, CopyOrder: d.CopyOrder,
+		ReceivedBytes: d.ReceivedBytes, AllocatedBytes: info.ActualBytes, Check: check, IO: d.IO,
+		ClusterBytes: info.ClusterBytes, ExtendedL2: info.ExtendedL2,
+	}
+}
+
+// inspectImage checks the metadata of an image that nobody has open, and gives back the clusters that it leaked.
+func inspectImage(ctx context.Context, tools qemu.Tools, path string) (manifest.Check, qcow2.Info, error) {
+	check := manifest.Check{Result: manifest.CheckClean}
+	found, err := tools.Check(ctx, path)
+	if err == nil && found.Leaks > 0 {
+		found, err = tools.RepairLeaks(ctx, path)
+		check = manifest.Check{Result: manifest.CheckRepaired, LeaksRepaired: found.LeaksFixed}
+	}
+	if err != nil {
+		return check, qcow2.Info{}, err
+	}
+	info, err := tools.Info(path)
+	return check, info, err
+}
+
+func (w *Merge) diskError(diskID int, err error) error {
+	if repositories.IsKeyError(err) {
+		return damagedChain(w.ID, err)
+	}
+	e := fault.New(fault.ImageFailed, "backup %s: disk %d: the new image: %w", w.ID, diskID, err)
+	if repositories.IsNoSpace(err) {
+		e.Reason, e.Hint = fault.NoSpace, "make room in the repository: delete what nothing stands on"
+	}
+	e.BackupID, e.DiskID = w.ID, new(diskID)
+	return e
+}
+
+// roomInterval is how often it is looked whether a rewriting leaves the room that running backups need.
+const roomInterval = 2 * time.Second
+
+// watchRoom ends the rewriting when the repository runs full: it can be done another time, and a backup cannot.
+func (w *Merge) watchRoom(p *plan) (stop func()) {
+	ctx, cancel := context.WithCancel(w.Ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for job.Pause(ctx, roomInterval) {
+			if err := repositories.CheckSpace(p.repo, w.service.Config.Space.Floor, "space.floor"); fault.From(err).Has(fault.NoSpace) {
+				w.Cancel(err)
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}

@@ -1,0 +1,161 @@
+package merge_test
+
+import (
+	"crypto/rand"
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent/agenttest"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/restore"
+	"github.com/sendense/backup-agent/agent/sna/snatest"
+)
+
+// TestRewriteFails: whatever ends the making of new images, the chain is what it was, and nothing is left.
+func TestRewriteFails(t *testing.T) {
+	t.Run("qemu-img is killed", func(t *testing.T) {
+		w := agenttest.New(t)
+		points := w.LargeChain()
+		done := w.Consolidation(points[1].ID)
+		var pid int
+		w.Eventually("qemu-img copies", func() bool {
+			pid = agenttest.ProcessOf("commit", w.Dir)
+			return pid != 0
+		})
+		agenttest.Must(t, syscall.Kill(pid, syscall.SIGKILL))
+		w.Fails(done, fault.ImageFailed, "disk 0: the new image: ", points)
+	})
+	t.Run("it is cancelled", func(t *testing.T) {
+		w := agenttest.New(t)
+		points := w.LargeChain()
+		done := w.Consolidation(points[1].ID)
+		w.UntilPhase(points[1].ID, "merging", 0)
+		b, err := w.Agent.Backups.Cancel(t.Context(), points[1].ID)
+		if err != nil || b.State != record.Completed {
+			t.Errorf("%+v, %v", b, err)
+		}
+		w.Fails(done, fault.WrongState, "cancelled", points)
+	})
+	t.Run("the agent stops", func(t *testing.T) {
+		w := agenttest.New(t)
+		points := w.LargeChain()
+		done := w.Consolidation(points[1].ID)
+		w.UntilPhase(points[1].ID, "merging", 0)
+		w.Stop()
+		var e *fault.Error
+		if err := <-done; !errors.As(err, &e) || e.Reason != fault.ShuttingDown {
+			t.Errorf("%v", err)
+		}
+		w.Start()
+		w.AsBefore(points)
+	})
+	t.Run("a layer is damaged", func(t *testing.T) {
+		w := agenttest.New(t)
+		points := w.LargeChain()
+		image := points[0].Runs[0].Image
+		before, err := os.ReadFile(image)
+		agenttest.Must(t, err)
+		damage := append([]byte(nil), before...)
+		_, _ = rand.Read(damage[1<<20 : 8<<20]) // tables of the image, not its header
+		agenttest.Must(t, os.WriteFile(image, damage, 0o440))
+		err = <-w.Consolidation(points[1].ID)
+		var e *fault.Error
+		if !errors.As(err, &e) || e.Reason != fault.ImageFailed {
+			t.Errorf("%v", err)
+		}
+		agenttest.Must(t, os.WriteFile(image, before, 0o440))
+		w.AsBefore(points)
+	})
+	t.Run("there is no room, and that is known", func(t *testing.T) {
+		w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Space = config.Space{Reserve: config.SizeOf(64 << 20)} })
+		points := w.LargeChain()
+		w.Stop()
+		w.Config.Space.Reserve = config.SizeOf(1 << 50)
+		w.Start()
+		w.Fails(w.Consolidation(points[1].ID), fault.NoSpace, "space.reserve", points)
+	})
+	for name, floor := range map[string]int64{"the room runs out": 0, "the room is needed for backups": 200 << 20} {
+		t.Run(name, func(t *testing.T) {
+			w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
+				c.Space = config.Space{Floor: config.SizeOf(floor)}
+				c.Repositories[0].Path = filepath.Join(filepath.Dir(c.Repositories[0].Path), "small")
+				agenttest.MountTmpfs(t, c.Repositories[0].Path, "size=700M")
+			})
+			points := w.LargeChain()
+			done := w.Consolidation(points[1].ID)
+			var pid int
+			w.Eventually("qemu-img copies", func() bool {
+				pid = agenttest.ProcessOf("commit", w.Dir)
+				return pid != 0
+			})
+			agenttest.Must(t, syscall.Kill(pid, syscall.SIGSTOP))
+			path := w.Config.Repositories[0].Path
+			space, err := repository.SpaceAt(path)
+			agenttest.Must(t, err)
+			ballast, err := os.Create(filepath.Join(path, "ballast"))
+			agenttest.Must(t, err)
+			agenttest.Must(t, unix.Fallocate(int(ballast.Fd()), 0, 0, int64(space.Free)-floor/2-1<<20))
+			agenttest.Must(t, ballast.Close())
+			if floor == 0 { // otherwise it is ended as it stands
+				agenttest.Must(t, syscall.Kill(pid, syscall.SIGCONT))
+			}
+			err = <-done
+			agenttest.Must(t, os.Remove(ballast.Name()))
+			var e *fault.Error
+			if !errors.As(err, &e) || e.Reason != fault.NoSpace {
+				t.Errorf("%v", err)
+			}
+			w.AsBefore(points)
+		})
+	}
+}
+
+// TestRewriteWaitsForReaders: what is read is not exchanged before the reader has gone.
+func TestRewriteWaitsForReaders(t *testing.T) {
+	w := agenttest.New(t)
+	_, sources := w.PutVM("vm", 8<<20)
+	w.Point("vm", record.Full)
+	agenttest.Scribble(t, sources[0], 2<<20)
+	last := agenttest.Instant{Backup: w.Point("vm", record.Incremental), Disks: agenttest.Freeze(t, sources)}
+	r, err := w.Agent.Restores.Start(t.Context(), restore.Request{BackupID: last.ID})
+	agenttest.Must(t, err)
+	done := w.Consolidation(last.ID)
+	w.UntilPhase(last.ID, "waiting", 1)
+	err = w.Agent.Policies.Delete(t.Context(), last.ID, false)
+	var e *fault.Error
+	if !errors.As(err, &e) || e.Reason != fault.Busy && e.Reason != fault.BeingRestored {
+		t.Errorf("it may be deleted meanwhile: %v", err)
+	}
+	w.CompareServed(r, last.Disks)
+	_, err = w.Agent.Restores.Stop(t.Context(), r.ID)
+	agenttest.Must(t, err)
+	agenttest.Must(t, <-done)
+	w.Whole(last)
+
+	// A backup stands on what it was begun on, and gets to its end.
+	agenttest.Scribble(t, sources[0], 3<<20)
+	next := agenttest.Instant{Backup: w.Point("vm", record.Incremental), Disks: agenttest.Freeze(t, sources)}
+	agenttest.Scribble(t, sources[0], 4<<20)
+	w.SNA.Hold("copy/0")
+	running, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "vm", Type: record.Incremental, Repository: "main"})
+	agenttest.Must(t, err)
+	_, err = w.SNA.WaitHeld(t.Context(), running.ID, "copy/0")
+	agenttest.Must(t, err)
+	done = w.Consolidation(next.ID)
+	w.UntilPhase(next.ID, "waiting", 1)
+	w.SNA.Release("copy/0")
+	agenttest.Must(t, <-done)
+	if b := w.Wait(running.ID); b.State != record.Completed || b.Parent != next.ID {
+		t.Errorf("%+v", b)
+	}
+	w.Whole(last, next)
+}

@@ -1,0 +1,54 @@
+package merge_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/sendense/backup-agent/agent/agenttest"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/record"
+)
+
+// TestConsolidate: an incremental becomes a full backup, whatever has happened to its VM, and is what it was; what it stood on
+// can go, and what stands on it stays.
+func TestConsolidate(t *testing.T) {
+	w := agenttest.New(t)
+	points := w.Life("vm")
+	b, err := w.Agent.Merges.SyntheticFull(t.Context(), points[3].ID)
+	agenttest.Must(t, err)
+	if b.Type != record.Full || b.Parent != "" || b.Merge != nil || b.Merged == nil || !b.Merged.Synthetic || b.Merged.Points != 3 {
+		t.Errorf("%+v, %+v", b, b.Merged)
+	}
+	w.Whole(points...)
+	again, err := w.Agent.Merges.SyntheticFull(t.Context(), points[3].ID)
+	if err != nil || !again.UpdatedAt.Equal(b.UpdatedAt) {
+		t.Errorf("it is done once more: %+v, %v", again, err)
+	}
+	w.Verified(points[3].ID)
+	for _, i := range []int{2, 1, 0} {
+		agenttest.Must(t, w.Agent.Policies.Delete(t.Context(), points[i].ID, false))
+	}
+	w.Whole(points[3:]...)
+	next := w.Point("vm", record.Incremental)
+	if next.Parent != points[4].ID {
+		t.Errorf("the next one stands on %s", next.Parent)
+	}
+	err = w.Agent.Policies.Delete(t.Context(), points[3].ID, false)
+	if e := new(fault.Error); !errors.As(err, &e) || e.Reason != fault.HasChildren {
+		t.Errorf("it may be deleted although others stand on it: %v", err)
+	}
+}
+
+// TestRewriteProvesLayers: a bit that has flipped in an image is not carried into a new one, whose digest would call it good.
+func TestRewriteProvesLayers(t *testing.T) {
+	w := agenttest.New(t)
+	points := w.LargeChain()
+	agenttest.FlipLast(t, points[0].Runs[0].Image)
+	_, err := w.Agent.Merges.SyntheticFull(t.Context(), points[1].ID)
+	if e := new(fault.Error); !errors.As(err, &e) || e.Reason != fault.ImageFailed || !strings.Contains(err.Error(), points[0].Runs[0].Image) {
+		t.Errorf("%v", err)
+	}
+	agenttest.FlipLast(t, points[0].Runs[0].Image)
+	w.AsBefore(points)
+}

@@ -1,0 +1,52 @@
+package merge
+
+import (
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// settle brings a rewriting to its end, whatever has cut it short: the manifest that stands says whether it is done. It may be
+// called again. Whoever calls it has claimed the restore point.
+func (s *Service) settle(id string) error {
+	b, err := s.Store.Backup(id)
+	if err != nil {
+		return err
+	}
+	repo, err := s.Repositories.Find(b.Repository)
+	if err != nil {
+		return err
+	}
+	vm := nbd.DirName(b.VM.Name)
+	if b.Merge != nil {
+		m, err := repo.Manifest(vm, id)
+		if err != nil {
+			return err // nobody knows; it is in a repository that is away
+		}
+		if err := repo.SyncVM(vm); err != nil { // a crash may have come between the exchange and this
+			return err
+		}
+		done := m.Parent == b.Merge.NewParent
+		if _, err := s.Records.Change(id, func(b *record.Backup) error {
+			if done {
+				m.Follow(b)
+			}
+			b.Merge = nil
+			return nil
+		}); err != nil {
+			return err
+		}
+		failpoint.Reach("rewrite: recorded")
+	}
+	return repo.RemoveMerge(vm, id)
+}
+
+// SettleLeft is settle for what an earlier agent has left, unless somebody works on that restore point.
+func (s *Service) SettleLeft(id string) error {
+	w, err := s.claim(id, "", nil, true)
+	if err != nil || w == nil {
+		return err
+	}
+	defer s.drop(w)
+	return s.settle(id)
+}

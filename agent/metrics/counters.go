@@ -1,0 +1,247 @@
+// Package metrics counts what happens, for Prometheus. What is the case at a moment is not kept here: package agent reads it at each
+// scrape. docs/metrics.md lists them all.
+package metrics
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/sna"
+)
+
+// Counters counts what happens. What is the case at a moment is not kept here: see scrape. docs/metrics.md describes them.
+type Counters struct {
+	Ended      *prometheus.CounterVec
+	Failures   *prometheus.CounterVec
+	Duration   *prometheus.HistogramVec
+	StartPhase *prometheus.HistogramVec
+	DiskPhase  *prometheus.HistogramVec
+	SNACalls   *prometheus.CounterVec
+
+	RefreshFailures prometheus.Counter
+	ExportersEnded  *prometheus.CounterVec
+	Orphans         prometheus.Counter
+	Transactions    prometheus.Histogram
+	VerifyRead      prometheus.Counter
+	Verifications   *prometheus.CounterVec
+
+	RestoresEnded   *prometheus.CounterVec
+	RestoreFailures *prometheus.CounterVec
+	Rewrites        *prometheus.CounterVec
+	PruneRuns       *prometheus.CounterVec
+	PruneRemoved    prometheus.Counter
+	PruneFreed      prometheus.Counter
+	PruneFailures   prometheus.Counter
+	PruneHolds      prometheus.Counter
+}
+
+// The phases of a start.
+const (
+	PhaseValidate = "validate" // what is known before anything is touched; the SNA may be asked for the VM's disks
+	PhaseQueue    = "queue"    // from the request to its turn, of a backup that was queued
+	PhasePrepare  = "prepare"  // the record and the leases
+	PhaseExport   = "export"   // images and exporters
+	phaseCall     = "call"     // the request to the SNA, whatever became of it
+)
+
+// The parts of phaseExport, for each disk: several disks are worked on at the same time.
+const (
+	PhaseImage     = "image"     // qemu-img
+	PhaseUnit      = "unit"      // the pair of units, until qemu-nbd has started
+	PhaseHandshake = "handshake" // until the export is seen to be the right one
+)
+
+var (
+	phaseBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200}
+	copyBuckets  = []float64{10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 57600, 86400, 172800}
+	writeBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
+)
+
+func New() *Counters {
+	m := &Counters{
+		Ended: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sendense_backup_ended_total",
+			Help: "Backups that have ended, by type and result (completed, failed, cancelled).",
+		}, []string{"type", "result"}),
+		Failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sendense_backup_failures_total",
+			Help: "Backups that have failed, by reason, as in the errors of the RPC.",
+		}, []string{"reason"}),
+		Duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "sendense_backup_duration_seconds",
+			Help:    "Time from the request to the SNA to the end of the backup, of those for which the SNA was asked.",
+			Buckets: copyBuckets,
+		}, []string{"type", "result"}),
+		StartPhase: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "sendense_backup_start_phase_duration_seconds",
+			Help:    "Time that the phases of a start took: validate, queue, prepare, export, call.",
+			Buckets: phaseBuckets,
+		}, []string{"phase"}),
+		DiskPhase: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "sendense_backup_disk_start_phase_duration_seconds",
+			Help:    "Time that the parts of the phase export took for each disk: image, unit, handshake.",
+			Buckets: phaseBuckets,
+		}, []string{"phase"}),
+		ExportersEnded: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sendense_agent_exporters_ended_total",
+			Help: "Exporters that have ended, by systemd's Result: success when it was asked to and lost nothing.",
+		}, []string{"result"}),
+		Orphans: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sendense_agent_orphan_units_removed_total",
+			Help: "Pairs of units of ours that served no active backup and were removed.",
+		}),
+		SNACalls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sendense_agent_sna_calls_total",
+			Help: "Starts that the SNA was asked for, by outcome (accepted, refused, unreachable: nothing was sent, unknown).",
+		}, []string{"outcome"}),
+		RefreshFailures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sendense_agent_vm_refresh_failures_total",
+			Help: "Times that the disks of a VM were to be looked up in vCenter before its backup and could not be.",
+		}),
+		Transactions: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "sendense_agent_store_transaction_duration_seconds",
+			Help:    "Time of the database transactions that change the record of a backup, with the wait for other writers.",
+			Buckets: writeBuckets,
+		}),
+	}
+	m.afterBackups()
+	m.initialize()
+	return m
+}
+
+// initialize brings every series into being with 0, so that the first increase of each is seen as one.
+func (m *Counters) initialize() {
+	for _, kind := range []record.Type{record.Full, record.Incremental} {
+		for _, result := range []record.State{record.Completed, record.Failed, record.Cancelled} {
+			m.Ended.WithLabelValues(string(kind), string(result))
+			m.Duration.WithLabelValues(string(kind), string(result))
+		}
+	}
+	for _, reason := range []fault.Reason{
+		fault.ExporterFailed, fault.ImageFailed, fault.RepositoryFailed, fault.NoSpace, fault.StateUnwritable, fault.NoFreePort, fault.NoParent, fault.DiskUnknown,
+		fault.SNAUnreachable, fault.SNARefused, fault.DeadlinePassed, fault.ClientSilent, fault.ClientGone, fault.ShuttingDown, fault.Internal,
+	} {
+		m.Failures.WithLabelValues(string(reason))
+	}
+	for _, kind := range []string{restoreOfDisks, restoreOfFiles} {
+		for _, result := range []record.RestoreState{record.RestoreEnded, record.RestoreFailed} {
+			m.RestoresEnded.WithLabelValues(kind, string(result))
+		}
+	}
+	for _, reason := range []fault.Reason{fault.ExporterFailed, fault.ImageFailed, fault.RepositoryFailed, fault.NoSpace, fault.StateUnwritable, fault.NoFreePort, fault.ReaderFailed, fault.ShuttingDown, fault.Internal} {
+		m.RestoreFailures.WithLabelValues(string(reason))
+	}
+	for _, phase := range []string{PhaseValidate, PhaseQueue, PhasePrepare, PhaseExport, phaseCall} {
+		m.StartPhase.WithLabelValues(phase)
+	}
+	for _, phase := range []string{PhaseImage, PhaseUnit, PhaseHandshake} {
+		m.DiskPhase.WithLabelValues(phase)
+	}
+	for _, result := range []string{record.ResultClean, "exit-code", "signal", "core-dump", "timeout", "oom-kill", "resources", record.ResultGone, record.ResultStopped} {
+		m.ExportersEnded.WithLabelValues(result)
+	}
+	for _, depth := range []bool{false, true} {
+		for _, result := range []string{record.VerifiedOK, record.VerifiedDamaged, record.VerifiedIncomplete} {
+			m.Verifications.WithLabelValues(DepthOf(depth), result)
+		}
+	}
+	for _, result := range []string{"done", "failed"} {
+		m.Rewrites.WithLabelValues(result)
+		m.PruneRuns.WithLabelValues(result)
+	}
+	for _, outcome := range []string{"accepted", "refused", "unreachable", "unknown"} {
+		m.SNACalls.WithLabelValues(outcome)
+	}
+}
+
+// Transition counts a backup that has ended.
+func (m *Counters) Transition(before, after record.Backup) {
+	if !before.State.Active() || after.State.Active() {
+		return
+	}
+	kind, result := string(after.Type), string(after.State)
+	m.Ended.WithLabelValues(kind, result).Inc()
+	if after.State == record.Failed && after.Failure != nil {
+		m.Failures.WithLabelValues(after.Failure.Reason).Inc()
+	}
+	if !after.CalledAt.IsZero() {
+		m.Duration.WithLabelValues(kind, result).Observe(after.EndedAt.Sub(after.CalledAt).Seconds())
+	}
+}
+
+// The kinds of restores.
+const (
+	restoreOfDisks = "disks" // exports that others read
+	restoreOfFiles = "files" // single files of one disk
+)
+
+func KindOfRestore(r record.Restore) string {
+	if r.Files != nil {
+		return restoreOfFiles
+	}
+	return restoreOfDisks
+}
+
+// RestoreTransition counts a restore that has ended.
+func (m *Counters) RestoreTransition(before, after record.Restore) {
+	if !before.State.Active() || after.State.Active() {
+		return
+	}
+	m.RestoresEnded.WithLabelValues(KindOfRestore(after), string(after.State)).Inc()
+	if after.Failure != nil {
+		m.RestoreFailures.WithLabelValues(after.Failure.Reason).Inc()
+	}
+}
+
+// Phase records how long a phase of a start took that began at the time given.
+func (m *Counters) Phase(phase string, since time.Time) {
+	m.StartPhase.WithLabelValues(phase).Observe(time.Since(since).Seconds())
+}
+
+// PhaseOfDisk records how long a part of an export took.
+func (m *Counters) PhaseOfDisk(phase string, since time.Time) {
+	m.DiskPhase.WithLabelValues(phase).Observe(time.Since(since).Seconds())
+}
+
+// ExporterEnded counts the end of an exporter that was asked to end.
+func (m *Counters) ExporterEnded(result string) {
+	if strings.HasPrefix(result, "signal ") {
+		result = "signal" // one series for all of them
+	}
+	m.ExportersEnded.WithLabelValues(result).Inc()
+}
+
+// ExporterCrashed counts the end of an exporter that nobody asked to end, however orderly it was.
+func (m *Counters) ExporterCrashed(result string) {
+	if result == record.ResultClean {
+		result = record.ResultStopped
+	}
+	m.ExporterEnded(result)
+}
+
+// Transaction records how long a transaction took that was asked for at the time given.
+func (m *Counters) Transaction(since time.Time) { m.Transactions.Observe(time.Since(since).Seconds()) }
+
+// Called records the one request to the SNA, which left at the time given, by what became of it.
+func (m *Counters) Called(since time.Time, err error) {
+	m.Phase(phaseCall, since)
+	var (
+		unknown *sna.OutcomeUnknownError
+		refused *sna.RefusedError
+		outcome = "unreachable"
+	)
+	switch {
+	case err == nil:
+		outcome = "accepted"
+	case errors.As(err, &unknown):
+		outcome = "unknown"
+	case errors.As(err, &refused):
+		outcome = "refused"
+	}
+	m.SNACalls.WithLabelValues(outcome).Inc()
+}

@@ -1,0 +1,211 @@
+package prune
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/logkey"
+	"github.com/sendense/backup-agent/agent/merge"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/retention"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// A pruner applies a plan.
+type group struct {
+	service   *Service
+	group     store.PointGroup
+	plan      retention.Plan
+	repo      *repository.Repository // nil if it is not configured any more
+	order     []string
+	rows      map[string]*Point
+	merges    []retention.Merging // that are planned, or were done
+	deletions []string            // as well
+	later     []laterMerge        // that wait for somebody
+	postponed int                 // restore points that stay until the next run
+	grown     int64               // bytes that merges added to what stays
+	held      *record.HeldPrune   // nil unless the plan removes too much for a scheduled run
+	left      bool                // to a person, for that reason
+}
+
+func (p *group) add(d retention.Decision, b record.Backup) {
+	row := &Point{
+		BackupID: b.ID, VMName: b.VM.Name, Repository: b.Repository, Policy: d.Point.Policy, CreatedAt: b.CreatedAt,
+		Action: d.Action, Reasons: d.Reasons, Into: d.Into, Misdated: d.Misdated,
+	}
+	p.order, p.rows[b.ID] = append(p.order, b.ID), row
+	if repo, err := p.service.Repositories.Find(b.Repository); err == nil {
+		p.repo = repo
+		row.Bytes = p.usage(b.ID)
+	}
+}
+
+// usage is what the directory of a restore point takes; 0 of a repository that is away.
+func (p *group) usage(id string) int64 {
+	if p.repo == nil {
+		return 0
+	}
+	bytes, _ := p.repo.Usage(nbd.DirName(p.group.VM), id)
+	return bytes
+}
+
+// A laterMerge is one that waits, for a reader or for another rewriting of its chain.
+type laterMerge struct {
+	retention.Merging
+	job *merge.Merge
+}
+
+// prunePatience is how long a run waits, once all else is done, for those who read what it would change.
+const prunePatience = 30 * time.Second
+
+// apply does what is planned, and waits for nobody. What a failed step was for stays, and the rest is done.
+func (p *group) apply(ctx context.Context) {
+	for _, w := range p.plan.Merges {
+		failpoint.Reach("prune: before a merge")
+		p.merge(ctx, w)
+		failpoint.Reach("prune: merged")
+	}
+	p.remove(ctx)
+}
+
+// merge puts a restore point on other ground. When somebody has to be waited for, the work goes on by itself.
+func (p *group) merge(ctx context.Context, w retention.Merging) {
+	job, err := p.service.Merges.Launch(w.ID, w.NewParent)
+	if err != nil {
+		p.fail(w, fault.From(err))
+		return
+	}
+	select {
+	case <-job.Done:
+		p.merged(w, job.Err)
+	case <-job.Parked:
+		p.later = append(p.later, laterMerge{w, job})
+	case <-ctx.Done():
+		p.fail(w, fault.From(ctx.Err()))
+	}
+}
+
+func (p *group) merged(w retention.Merging, err error) {
+	if err != nil {
+		p.fail(w, fault.From(err))
+		return
+	}
+	p.merges = append(p.merges, w)
+	p.grown += p.usage(w.ID) - p.rows[w.ID].Bytes
+}
+
+// remove deletes what is expired and does not wait for a merge.
+func (p *group) remove(ctx context.Context) {
+	for _, id := range p.plan.Deletions {
+		row := p.rows[id]
+		if row.Removed || row.Failure != nil || p.waitsFor(row) != "" || ctx.Err() != nil {
+			continue
+		}
+		failpoint.Reach("prune: before a removal")
+		err := p.service.Delete(ctx, id, false)
+		failpoint.Reach("prune: removed")
+		if err != nil {
+			row.Failure = fault.From(err)
+			p.service.Log.Error("an expired restore point cannot be removed", logkey.BackupID, id, logkey.Error, err)
+			continue
+		}
+		row.Removed = true
+		p.deletions = append(p.deletions, id)
+	}
+}
+
+// comeBack does what had to wait, as far as those whom it waited for have ended until the deadline. The rest is for the next run.
+func (p *group) comeBack(ctx context.Context, deadline time.Time) {
+	if len(p.later) == 0 {
+		return
+	}
+	late, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	left := p.later[:0]
+	for _, l := range p.later {
+		select {
+		case <-l.job.Done:
+			p.merged(l.Merging, l.job.Err)
+		case <-late.Done():
+			left = append(left, l)
+		}
+	}
+	p.later = left
+	release, free := p.service.pruning.claim(p.group)
+	defer release()
+	if free {
+		p.remove(ctx)
+	}
+}
+
+// waitsFor says for whom the removal of a restore point waits; "" for nobody.
+func (p *group) waitsFor(row *Point) string {
+	for _, l := range p.later {
+		if slices.Contains(row.Into, l.ID) {
+			return fmt.Sprintf("its merge into %s waits for %s", l.ID, cmp.Or(l.job.WaitingFor(), "its turn"))
+		}
+	}
+	return ""
+}
+
+// fail notes what cannot go because a restore point could not be put on other ground.
+func (p *group) fail(w retention.Merging, err *fault.Error) {
+	for _, id := range p.plan.Deletions {
+		if row := p.rows[id]; row.Failure == nil && slices.Contains(row.Into, w.ID) {
+			row.Failure = err
+		}
+	}
+}
+
+// postpone turns what should go and is there, and did not fail, into what waits, with the reason.
+func (p *group) postpone() {
+	if p.left {
+		return
+	}
+	for _, id := range p.plan.Deletions {
+		row := p.rows[id]
+		if row.Removed || row.Failure != nil {
+			continue
+		}
+		why := cmp.Or(p.waitsFor(row), "another request applies the policies to this VM")
+		row.Action, row.Into, row.Reasons = retention.Wait, nil, append(row.Reasons, why)
+		p.postponed++
+		p.service.Log.Warn("an expired restore point waits for the next run", logkey.BackupID, id, logkey.Reason, why)
+	}
+}
+
+// tell adds what has become of the group to the report.
+func (p *group) tell(report *Report, r Request) {
+	if p.held != nil {
+		report.Held = append(report.Held, *p.held)
+	}
+	report.Merged += len(p.merges)
+	report.FreedBytes -= p.grown
+	for _, id := range p.order {
+		row := p.rows[id]
+		switch {
+		case slices.Contains(p.deletions, id):
+			report.Removed++
+			report.FreedBytes += row.Bytes
+		case row.Failure != nil:
+			report.Failed++
+			fallthrough
+		default:
+			report.Kept++
+		}
+		if row.Misdated != "" && !r.DryRun {
+			p.service.Log.Warn("a restore point counts for no rule, because a wrong clock dated it", logkey.BackupID, id, logkey.VM, row.VMName,
+				logkey.Repository, row.Repository, "created_at", row.CreatedAt, logkey.Reason, row.Misdated)
+		}
+		if r.All || row.Action != retention.Keep || row.Misdated != "" {
+			report.Points = append(report.Points, *row)
+		}
+	}
+}

@@ -1,0 +1,328 @@
+// Package prune applies the retention policies: it deletes the restore points that no policy keeps, and merges those in the midst of a
+// chain. It also deletes a backup on request. Which restore points a policy keeps is package retention's.
+package prune
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/sendense/backup-agent/agent/catalog"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/events"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/inventory"
+	"github.com/sendense/backup-agent/agent/job"
+	"github.com/sendense/backup-agent/agent/ledger"
+	"github.com/sendense/backup-agent/agent/merge"
+	"github.com/sendense/backup-agent/agent/metrics"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/agent/retention"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/agent/verify"
+)
+
+// Parts are what a Service works with.
+type Parts struct {
+	Config        *config.Config
+	Store         *store.Store
+	Records       *ledger.Ledger
+	Repositories  *repositories.Set
+	Inventory     *inventory.Inventory
+	Verifications *verify.Service
+	Merges        *merge.Service
+	Catalog       *catalog.Watcher
+	Jobs          *job.Group
+	Log           *slog.Logger
+	Metrics       *metrics.Counters
+	Watchers      *events.Watchers
+}
+
+// A Service applies policies and deletes backups. Its methods may be called from any goroutine.
+type Service struct {
+	Parts
+	pruning   pruning
+	deletions singleflight.Group // by backup id
+}
+
+// New returns a Service that has nothing to do yet.
+func New(p Parts) *Service { return &Service{Parts: p} }
+
+// Request asks that the policies be applied.
+type Request struct {
+	VMName     string // "" = every VM
+	Repository string // "" = every repository
+	DryRun     bool   // only say what would be done
+	All        bool   // tell of what is kept, too
+	Scheduled  bool   // nobody looks: what would remove too much at once is held
+}
+
+// A PruneReport is what was done, or would be.
+type Report struct {
+	Points     []Point            // by VM and repository, the newest first
+	Kept       int                // restore points that stay, waiting ones included
+	Removed    int                // that were removed, or would be
+	Merged     int                // restore points that took in what others held, or would
+	Failed     int                // that should have been removed and were not
+	FreedBytes int64              // room that the removed ones took, less what others grew by; of a dry run the most that it may be
+	Held       []record.HeldPrune // what a scheduled run has left to a person; of a dry run what it would
+}
+
+// Point is what becomes of one restore point, and why.
+type Point struct {
+	BackupID, VMName, Repository string
+	Policy                       string // that it belongs to; "" = none
+	CreatedAt                    time.Time
+	Action                       retention.Action
+	Reasons                      []string
+	Into                         []string // of a merge: what takes in what it holds
+	Misdated                     string   // why its date cannot be right; "" = nothing speaks against it
+	Bytes                        int64    // that its directory takes on the disk
+	Removed                      bool
+	Failure                      *fault.Error // why it could not be removed
+}
+
+// Prune applies the policies: what they keep no longer is removed, as docs/decisions/0018-retention-and-merge.md says. One at a time does it
+// to the restore points of a VM in a repository, and one at a time to everything. The error is for a request that cannot be met
+// at all; what fails with one restore point is in the report, and the rest is done. It goes on whatever becomes of ctx.
+func (s *Service) Prune(ctx context.Context, r Request) (Report, error) {
+	groups, err := s.pruneGroups(r)
+	if err != nil {
+		return Report{}, err
+	}
+	if r.DryRun {
+		return s.prune(s.Jobs.Work, groups, r)
+	}
+	release, err := s.pruning.begin(groups, r)
+	if err != nil {
+		return Report{}, err
+	}
+	var report Report
+	done := make(chan error, 1)
+	err = s.Jobs.Spawn(func() {
+		defer release()
+		var err error
+		report, err = s.prune(s.Jobs.Work, groups, r)
+		done <- err
+	})
+	if err != nil {
+		release()
+		return Report{}, err
+	}
+	select {
+	case err := <-done:
+		return report, err
+	case <-ctx.Done():
+		return Report{}, ctx.Err()
+	}
+}
+
+// pruneGroups are the VMs in repositories that a request is about.
+func (s *Service) pruneGroups(r Request) ([]store.PointGroup, error) {
+	if r.Repository != "" {
+		if _, err := s.Repositories.Find(r.Repository); err != nil {
+			return nil, err
+		}
+	}
+	all, err := s.Store.PointGroups()
+	if err != nil {
+		return nil, fault.From(err)
+	}
+	groups := slices.DeleteFunc(all, func(g store.PointGroup) bool {
+		_, err := s.Repositories.Find(g.Repository) // of one that is not configured any more nothing is touched
+		return err != nil || r.VMName != "" && g.VM != r.VMName || r.Repository != "" && g.Repository != r.Repository
+	})
+	if r.VMName != "" && len(groups) == 0 {
+		if _, err := s.Inventory.Get(r.VMName); err != nil {
+			return nil, err
+		}
+	}
+	return groups, nil
+}
+
+// prune applies the policies to some groups. A run over everything is written down.
+func (s *Service) prune(ctx context.Context, groups []store.PointGroup, r Request) (Report, error) {
+	start := time.Now()
+	pruners, err := s.pruneAll(ctx, groups, r)
+	var report Report
+	postponed := 0
+	for _, p := range pruners {
+		if !r.DryRun && err == nil {
+			p.postpone()
+			postponed += p.postponed
+		}
+		p.tell(&report, r)
+	}
+	if r.DryRun {
+		return report, err
+	}
+	s.Metrics.Pruned(report.Removed, report.Failed, report.FreedBytes, err)
+	if err != nil {
+		return report, err
+	}
+	s.Log.Info("policies were applied", "removed", report.Removed, "kept", report.Kept, "freed_bytes", report.FreedBytes,
+		"failed", report.Failed, "held", len(report.Held), "postponed", postponed, "took", time.Since(start))
+	if r.everything() {
+		if err := s.Store.SetPruned(start); err != nil {
+			return report, fault.From(err)
+		}
+		failpoint.Reach("prune: written down")
+	}
+	return report, nil
+}
+
+// pruneAll applies the policies to one group after another. What has to wait for somebody is left for later, so that a restore
+// of one VM keeps the others from nothing; it is tried again when the others are done.
+func (s *Service) pruneAll(ctx context.Context, groups []store.PointGroup, r Request) (pruners []*group, err error) {
+	for _, g := range groups {
+		p, err := s.pruneGroup(ctx, g, r)
+		if p != nil {
+			pruners = append(pruners, p)
+		}
+		if err != nil {
+			return pruners, err
+		}
+	}
+	for deadline, i := time.Now().Add(prunePatience), 0; i < len(pruners) && !r.DryRun; i++ {
+		pruners[i].comeBack(ctx, deadline)
+	}
+	return pruners, context.Cause(ctx)
+}
+
+// pruneGroup applies the policies to the restore points of one VM in one repository.
+func (s *Service) pruneGroup(ctx context.Context, g store.PointGroup, r Request) (*group, error) {
+	free := false
+	if !r.DryRun {
+		var release func()
+		release, free = s.pruning.claim(g)
+		defer release()
+	}
+	set, points, err := s.pruneSet(g)
+	if err != nil {
+		return nil, err
+	}
+	plan := set.Plan()
+	p := &group{service: s, group: g, plan: plan, rows: map[string]*Point{}}
+	for _, d := range plan.Decisions {
+		p.add(d, points[d.Point.ID])
+	}
+	if plan.Held && (r.DryRun || r.Scheduled) {
+		p.held = &record.HeldPrune{VMName: g.VM, Repository: g.Repository, Removed: len(plan.Deletions), Points: len(set.Points), Since: set.Now}
+	}
+	switch {
+	case r.DryRun:
+		p.merges, p.deletions = plan.Merges, plan.Deletions
+	case r.Scheduled && plan.Held:
+		p.left, err = true, s.holdPrune(*p.held)
+	case free: // otherwise another request does the same at this moment
+		p.apply(ctx)
+		err = s.Store.ReleasePrune(g)
+	}
+	return p, errors.Join(err, context.Cause(ctx))
+}
+
+// pruneSet is what the policies are applied to.
+func (s *Service) pruneSet(g store.PointGroup) (retention.Set, map[string]record.Backup, error) {
+	zone, err := s.Config.Prune.Zone()
+	if err != nil {
+		return retention.Set{}, nil, fault.From(err)
+	}
+	list, err := s.Store.PointsOf(g)
+	if err != nil {
+		return retention.Set{}, nil, fault.From(err)
+	}
+	set := retention.Set{
+		Policies: policies(s.Config.Policies), Held: map[string]string{}, Now: time.Now(), Zone: zone,
+		MostRemoved: float64(s.Config.Prune.HoldAbovePercent) / 100,
+	}
+	points := map[string]record.Backup{}
+	for _, b := range list {
+		points[b.ID] = b
+		set.Points = append(set.Points, retention.Point{
+			ID: b.ID, Parent: b.Parent, Sequence: b.Sequence, CreatedAt: b.CreatedAt, Policy: s.policyOf(b), Damaged: damagedPoint(b),
+		})
+	}
+	for _, b := range list {
+		if b.Merge != nil {
+			hold(set.Held, points, b, fmt.Sprintf("backup %s is being written anew", b.ID))
+		}
+	}
+	return set, points, s.holdRead(g, &set, points)
+}
+
+// policyOf is the policy that a restore point belongs to: the one that was asked for, or else its repository's.
+func (s *Service) policyOf(b record.Backup) string {
+	if b.Policy != "" {
+		return b.Policy
+	}
+	for _, r := range s.Config.Repositories {
+		if r.ID == b.Repository {
+			return r.Policy
+		}
+	}
+	return ""
+}
+
+// damagedPoint says what was found wrong with a restore point, or what it stands on, so that it counts for no rule of a policy; "" for nothing.
+func damagedPoint(b record.Backup) string {
+	if found := b.Damage(); len(found) > 0 {
+		return found[0].Problem
+	}
+	if len(b.DamageBelow) > 0 {
+		return fmt.Sprintf("stands on %s, which is damaged", b.DamageBelow[0])
+	}
+	return ""
+}
+
+// holdRead notes what is read now: it cannot be removed.
+func (s *Service) holdRead(g store.PointGroup, set *retention.Set, points map[string]record.Backup) error {
+	restores, err := s.Store.ActiveRestores()
+	if err != nil {
+		return fault.From(err)
+	}
+	for _, r := range restores {
+		for _, id := range r.Points {
+			set.Held[id] = fmt.Sprintf("restore %s reads it", r.ID)
+		}
+	}
+	active, err := s.Store.Active()
+	if err != nil {
+		return fault.From(err)
+	}
+	for _, b := range active {
+		if b.VM.Name == g.VM && b.Repository == g.Repository {
+			hold(set.Held, points, points[b.Parent], fmt.Sprintf("backup %s is made upon it", b.ID))
+		}
+	}
+	return nil
+}
+
+// hold notes a restore point and all it stands on.
+func hold(held map[string]string, points map[string]record.Backup, b record.Backup, why string) {
+	for range len(points) + 1 {
+		if b.ID == "" {
+			return
+		}
+		held[b.ID] = why
+		b = points[b.Parent]
+	}
+}
+
+// policies are those of the configuration as package retention has them.
+func policies(list []config.Policy) map[string]retention.Policy {
+	byID := map[string]retention.Policy{}
+	for _, p := range list {
+		byID[p.ID] = retention.Policy{
+			Last: p.KeepLast, Hourly: p.KeepHourly, Daily: p.KeepDaily, Weekly: p.KeepWeekly, Monthly: p.KeepMonthly,
+			Yearly: p.KeepYearly, Within: p.KeepWithin.Std(), MinAge: p.MinAge.Std(), Merge: p.Merges(),
+		}
+	}
+	return byID
+}

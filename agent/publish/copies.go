@@ -1,0 +1,88 @@
+package publish
+
+import (
+	"context"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/client"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/nbd/qemu"
+)
+
+// recordCopies puts on record how each disk was copied, and which disk is another one than that of the parent. It is done once:
+// what is on record stays.
+func (f *Finisher) recordCopies() (b record.Backup, err error) {
+	failpoint.Reach("before copies are recorded")
+	err = f.UntilRecorded(func() (err error) {
+		b, err = f.service.Records.Change(f.ID, func(b *record.Backup) error {
+			for i := range b.Runs {
+				if err := client.RecordCopy(*b, &b.Runs[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		return err
+	})
+	failpoint.Reach("copies recorded")
+	return b, err
+}
+
+// standAlone has the image of a disk that was replaced stand on nothing, and records that it does. SBC has copied such a disk
+// whole, so there is nothing to read from below; should there be, it is copied.
+func (f *Finisher) standAlone(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
+	b, err := f.service.Store.Backup(f.ID)
+	if err != nil {
+		return d, err
+	}
+	links, err := f.service.Chains.Links(b, d)
+	if err != nil {
+		return d, err
+	}
+	failpoint.Reach("before an image stands alone")
+	err = f.service.Tools.WithKey(links[0].Key).Flatten(ctx, qemu.FlattenSpec{
+		Image: links[0], Backing: d.Backing, Base: links[1:], SizeBytes: d.CapacityBytes, Cache: qemu.BufferedIO.Cache,
+	})
+	if err != nil {
+		return d, err
+	}
+	failpoint.Reach("image stands alone")
+	err = f.UntilRecorded(func() error {
+		b, err = f.service.Records.Change(f.ID, func(b *record.Backup) error {
+			b.Run(d.DiskID).Backing = ""
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return d, err
+	}
+	failpoint.Reach("image on record as standing alone")
+	return *b.Run(d.DiskID), nil
+}
+
+// waitForQuestion waits until SBC would have asked about a disk that is not on record, if vCenter had one. What the end of the
+// backup takes anyway is part of that time.
+func (f *Finisher) waitForQuestion() error {
+	for {
+		left := f.QuestionDue()
+		if left <= 0 {
+			return nil
+		}
+		if err := f.Sleep(left); err != nil {
+			return err
+		}
+	}
+}
+
+// QuestionDue is how long SBC may still ask about one more disk. It counts from when every disk was known to be reported, and
+// SBC could ask: what it asks while no agent runs waits for the next one.
+func (f *Finisher) QuestionDue() time.Duration {
+	limit := f.service.Config.Deadlines.LastQuestion.Std()
+	reported, opened := f.reported.Load(), f.service.Opened.Load()
+	if reported == nil || opened == nil {
+		return limit
+	}
+	return limit - min(time.Since(*reported), time.Since(*opened))
+}

@@ -1,0 +1,123 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/job"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/nbd/sockets"
+	"github.com/sendense/backup-agent/units"
+)
+
+// endExporter ends the exporter of a disk so that nothing it was given is lost, and records how it ended.
+//
+// SBC never flushes, so qemu-nbd still holds back metadata that the data cannot be found without. It writes that when it
+// ends, and exits with status 0 even when the disk refuses it: the image is then sound and lacks what was copied. So a
+// flush of our own comes first, whose answer tells. And because nobody may write after it, the exporter's counter of
+// received bytes is compared from before its end to after it.
+func (f *Finisher) endExporter(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
+	limit := f.service.Config.NBD.StopTimeout.Std()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not everything is written within %s (nbd.stop_timeout)", limit))
+	defer cancel()
+	if !d.Flushed {
+		if err := f.flush(ctx, d); err != nil {
+			return d, err
+		}
+	}
+	before, err := f.quiet(ctx, d)
+	if err != nil {
+		return d, err
+	}
+	failpoint.Reach("before terminate")
+	u, err := f.service.Units.Terminate(ctx, d.Unit)
+	failpoint.Reach("terminated")
+	switch {
+	case errors.Is(err, units.ErrNotFound):
+		f.service.Metrics.ExporterCrashed(record.ResultGone)
+		return d, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "its unit is gone and nothing tells how it ended")
+	case err != nil:
+		return d, export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, errors.Join(err, context.Cause(ctx)))
+	case u.InvocationID != d.InvocationID:
+		f.service.Metrics.ExporterCrashed(record.ResultGone)
+		return d, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "its unit is another one by now")
+	case before.Running() && u.Accounted && u.ReceivedBytes != before.ReceivedBytes:
+		return d, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "a client connected to it while it ended, so what the image holds is unknown")
+	}
+	return f.recordEnd(d, u)
+}
+
+func (f *Finisher) recordEnd(d record.DiskRun, u units.Unit) (record.DiskRun, error) {
+	err := f.UntilRecorded(func() error {
+		b, err := f.service.Records.Change(f.ID, func(b *record.Backup) error {
+			run := b.Run(d.DiskID)
+			run.Result, run.ExitStatus, run.ReceivedBytes = export.ResultOf(u), u.ExecMainStatus, u.ReceivedBytes
+			return nil
+		})
+		if err == nil {
+			d = *b.Run(d.DiskID)
+			f.service.Metrics.ExporterEnded(d.Result)
+		}
+		return err
+	})
+	return d, err
+}
+
+// flush has the exporter bring all it was given to the disk, and records that it did.
+func (f *Finisher) flush(ctx context.Context, d record.DiskRun) error {
+	u, err := f.service.Units.Get(ctx, d.Unit)
+	if errors.Is(err, units.ErrNotFound) {
+		f.service.Metrics.ExporterCrashed(record.ResultGone)
+		return f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "its unit is gone and nothing tells how it ended")
+	}
+	if err != nil {
+		return export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, err)
+	}
+	if !u.Running() {
+		f.service.Metrics.ExporterCrashed(export.ResultOf(u))
+		return f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "it ended before what was written was known to be on the disk: "+export.ResultOf(u))
+	}
+	failpoint.Reach("before flush")
+	if err := export.Flush(ctx, f.service.Exports.Address(d.Port), d.ExportName); err != nil {
+		e := export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, fmt.Errorf("what was written to %s cannot be brought to the disk: %w", d.ExportName, err))
+		return e
+	}
+	failpoint.Reach("flushed")
+	return f.UntilRecorded(func() error {
+		_, err := f.service.Records.Change(f.ID, func(b *record.Backup) error {
+			b.Run(d.DiskID).Flushed = true
+			return nil
+		})
+		return err
+	})
+}
+
+// quiet gives the unit as it is when nobody is connected to it any more. A client that is there then is somebody else, and to
+// stop the exporter would be to stop it by force.
+func (f *Finisher) quiet(ctx context.Context, d record.DiskRun) (units.Unit, error) {
+	for deadline := time.Now().Add(export.BusTimeout); ; {
+		n, err := sockets.Established(d.Port)
+		if err != nil {
+			return units.Unit{}, export.DiskError(f.Ctx, f.ID, fault.Internal, d, err)
+		}
+		if n == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			return units.Unit{}, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, fmt.Sprintf("%d clients are connected to it when it is to end, so what the image holds is unknown", n))
+		}
+		if !job.Pause(ctx, 2*time.Millisecond) {
+			return units.Unit{}, export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, context.Cause(ctx))
+		}
+	}
+	u, err := f.service.Units.Get(ctx, d.Unit)
+	if err != nil {
+		return u, export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, err)
+	}
+	return u, nil
+}

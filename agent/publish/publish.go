@@ -1,0 +1,339 @@
+// Package publish turns what a backup has copied into a restore point: every client has gone by itself, everything is flushed, every
+// exporter ended cleanly, every image is sound and on the disk, and the manifest is written last. A backup that fails is undone by
+// package backup.
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sendense/backup-agent/agent/chain"
+	"github.com/sendense/backup-agent/agent/client"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/job"
+	"github.com/sendense/backup-agent/agent/ledger"
+	"github.com/sendense/backup-agent/agent/logkey"
+	"github.com/sendense/backup-agent/agent/metrics"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/units"
+)
+
+// Parts are what a Service works with.
+type Parts struct {
+	Config       *config.Config
+	Store        *store.Store
+	Records      *ledger.Ledger
+	Repositories *repositories.Set
+	Exports      *export.Manager
+	Chains       *chain.Chains
+	Questions    *client.Questions
+	Jobs         *job.Group
+	Units        *units.Manager
+	Tools        qemu.Tools
+	Log          *slog.Logger
+	Metrics      *metrics.Counters
+	Version      string // of the agent
+	BootID       string // of the host; "" if the kernel does not tell
+}
+
+// A Service publishes restore points. Its methods may be called from any goroutine.
+type Service struct {
+	Parts
+	Opened atomic.Pointer[time.Time] // since when clients are answered; nil before
+}
+
+// New returns a Service.
+func New(p Parts) *Service { return &Service{Parts: p} }
+
+// A finisher turns what a backup has copied into a restore point.
+type Finisher struct {
+	*job.Job
+	service  *Service
+	reported atomic.Pointer[time.Time] // since when this agent knows that every disk is reported; nil until then
+}
+
+// NewFinisher returns the finisher of a backup, which works within its job.
+func (s *Service) NewFinisher(l *job.Job) *Finisher { return &Finisher{Job: l, service: s} }
+
+// Finish turns what was copied into a restore point: every client has gone of its own accord, everything is flushed, every
+// exporter ended cleanly, every image is sound and on the disk. Each step finds what an earlier agent has done of it.
+func (f *Finisher) Finish() error {
+	a := f.service
+	f.reported.Store(new(time.Now()))
+	var b record.Backup
+	err := f.UntilRecorded(func() (err error) {
+		b, err = a.Records.Advance(f.ID, record.Finishing, nil)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	repo, err := a.Repositories.Find(b.Repository)
+	if err != nil {
+		return err
+	}
+	published, err := f.published(repo, b)
+	if err != nil {
+		return err
+	}
+	if published {
+		return f.completed()
+	}
+	if b.HostRestarted(a.BootID) && !ended(b) {
+		return LostWithHost(b)
+	}
+	if err := client.DiskUnknown(b); err != nil {
+		return a.Questions.OrNamesake(b, err)
+	}
+	if err := f.waitForClients(b); err != nil {
+		return err
+	}
+	if b, err = f.recordCopies(); err != nil {
+		return err
+	}
+	manifest, err := f.inspect(b)
+	if err != nil {
+		return err
+	}
+	if err := f.waitForQuestion(); err != nil {
+		return err
+	}
+	// From here on it is too late to cancel: the manifest may stand although its writing gave an error.
+	err = f.UntilRecorded(func() error {
+		_, err := a.Records.Change(f.ID, func(b *record.Backup) error {
+			if err := client.DiskUnknown(*b); err != nil {
+				return err
+			}
+			b.PublishingAt = time.Now()
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return a.Questions.OrNamesake(b, err)
+	}
+	failpoint.Reach("before publish")
+	return f.publish(repo, b, manifest)
+}
+
+// publish writes the manifest, whose rename is the commit. Only when it is known not to stand has publishing failed:
+// otherwise it is tried again, until the directory and the manifest are known to be on the disk.
+func (f *Finisher) publish(repo *repository.Repository, b record.Backup, m manifest.Manifest) error {
+	vm := nbd.DirName(b.VM.Name)
+	for {
+		err := repo.Publish(vm, m)
+		if err == nil {
+			failpoint.Reach("published")
+			return f.completed()
+		}
+		if !manifestStands(repo, b) {
+			return repositories.Fault(err)
+		}
+		f.service.Log.Error("restore point is not known to be on the disk", logkey.BackupID, b.ID, logkey.Error, err)
+		if !job.Pause(f.service.Jobs.Work, repositoryInterval) {
+			return job.ErrStopping
+		}
+	}
+}
+
+// repositoryInterval is how often a repository that is away is looked for.
+const repositoryInterval = 2 * time.Second
+
+// published says whether the manifest of a backup stands. While the repository is away nobody knows, so it waits.
+func (f *Finisher) published(repo *repository.Repository, b record.Backup) (bool, error) {
+	for {
+		_, err := repo.Manifest(nbd.DirName(b.VM.Name), b.ID)
+		if err == nil {
+			return true, nil
+		}
+		if !manifestStands(repo, b) {
+			return false, nil
+		}
+		f.service.Log.Error("repository is waited for", logkey.BackupID, b.ID, logkey.Error, err)
+		ctx := f.Ctx
+		if !b.PublishingAt.IsZero() {
+			ctx = f.service.Jobs.Work // too late to cancel
+		}
+		if !job.Pause(ctx, repositoryInterval) {
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// manifestStands says whether there is, or may be, a manifest: only a directory that is there without one has none.
+func manifestStands(repo *repository.Repository, b record.Backup) bool {
+	_, err := repo.Manifest(nbd.DirName(b.VM.Name), b.ID)
+	if !errors.Is(err, repository.ErrNoManifest) {
+		return true
+	}
+	info, err := os.Lstat(repo.Dir(nbd.DirName(b.VM.Name), b.ID))
+	return err != nil || !info.IsDir()
+}
+
+// ended says whether the end of every exporter is on record.
+func ended(b record.Backup) bool {
+	return !slices.ContainsFunc(b.Runs, func(d record.DiskRun) bool { return d.Result == "" })
+}
+
+// completed records the end of a backup whose manifest stands: from there on it only goes forward, whatever happens.
+func (f *Finisher) completed() error {
+	err := f.UntilDone("the end of a backup cannot be recorded", func() error {
+		b, err := f.service.Store.Backup(f.ID)
+		if err != nil {
+			return err
+		}
+		failpoint.Reach("completed: before units")
+		if err := f.service.Exports.RemovePairs(f.service.Jobs.Hard, b.Runs); err != nil {
+			return err
+		}
+		failpoint.Reach("completed: units removed")
+		_, err = f.service.Records.Advance(f.ID, record.Completed, nil)
+		return err
+	})
+	if err != nil {
+		return job.ErrStopping // the next agent finds the manifest
+	}
+	return nil
+}
+
+// inspect ends the exporters, checks the images, and describes the restore point.
+func (f *Finisher) inspect(b record.Backup) (manifest.Manifest, error) {
+	disks := make([]manifest.Disk, len(b.Runs))
+	group, ctx := errgroup.WithContext(f.Ctx)
+	group.SetLimit(export.MaxParallelDisks)
+	for i, d := range b.Runs {
+		group.Go(func() (err error) {
+			disks[i], err = f.finishDisk(ctx, b.Repository, b.VM.Disks[i], d)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		if f.Ctx.Err() != nil {
+			err = context.Cause(f.Ctx)
+		}
+		return manifest.Manifest{}, err
+	}
+	return f.service.manifest(b, disks)
+}
+
+// waitForClients waits until no client is connected to any export. SBC reports a disk complete before it disconnects, and in an
+// incremental it may forget a connection, which then ends with its process, after the snapshot is removed (decision 23).
+func (f *Finisher) waitForClients(b record.Backup) error {
+	limit := f.service.Config.Deadlines.Disconnect.Std()
+	began, told := time.Now(), false
+	for deadline := began.Add(limit); ; {
+		d, n, err := export.Busiest(b)
+		if err != nil {
+			return fault.New(fault.Internal, "backup %s: counting the clients of port %d: %w", b.ID, d.Port, err)
+		}
+		if n == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			e := fault.New(fault.DeadlinePassed, "backup %s: disk %d: %d clients are still connected to %s %s after the last disk was reported complete",
+				b.ID, d.DiskID, n, d.ExportName, limit)
+			e.BackupID, e.DiskID = b.ID, new(d.DiskID)
+			e.Hint = "what they would still have written is unknown, so the copy cannot be trusted (deadlines.disconnect)"
+			return e
+		}
+		if !told && time.Since(began) > time.Minute {
+			told = true
+			f.service.Log.Info("every disk is complete; the backup waits for the client to close its connections",
+				logkey.BackupID, b.ID, logkey.Disk, d.DiskID, logkey.Port, d.Port)
+		}
+		if err := f.Sleep(50 * time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// finishDisk ends one exporter, records how it ended before anything of it goes, and checks the image.
+func (f *Finisher) finishDisk(ctx context.Context, repo string, disk record.Disk, d record.DiskRun) (m manifest.Disk, err error) {
+	if d.Result == "" {
+		if d, err = f.endExporter(ctx, d); err != nil {
+			return m, err
+		}
+	}
+	if d.Result != record.ResultClean {
+		return m, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "it did not end cleanly: result "+d.Result+", so what was written may be lost")
+	}
+	failpoint.Reach("before exporter is removed")
+	if err := f.service.Units.Remove(ctx, d.Unit); err != nil {
+		return m, export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, err)
+	}
+	failpoint.Reach("exporter removed")
+	if d.Content == record.WholeDisk && d.Backing != "" {
+		if d, err = f.standAlone(ctx, d); err != nil {
+			return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, err)
+		}
+	}
+	check, err := f.checkImage(ctx, repo, d)
+	if err != nil {
+		return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, err)
+	}
+	failpoint.Reach("image checked")
+	info, err := f.service.Tools.Info(d.Image)
+	if err != nil {
+		return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, err)
+	}
+	if info.VirtualBytes != d.CapacityBytes || info.BackingFile != d.Backing || info.Encrypted != (d.KeyID != "") || info.Corrupt || info.Dirty {
+		return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, fmt.Errorf("image %s is not what was served: %d bytes, backing file %q, encrypted %v, dirty %v, corrupt %v",
+			d.Image, info.VirtualBytes, info.BackingFile, info.Encrypted, info.Dirty, info.Corrupt))
+	}
+	m = manifestDisk(disk, d, info, check)
+	if m.Digest, err = f.readBack(ctx, d); err != nil {
+		return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, err)
+	}
+	return m, nil
+}
+
+// checkImage checks the metadata of an image. Clusters that are allocated and not used are waste, not damage: they are
+// given back, and the manifest says so.
+func (f *Finisher) checkImage(ctx context.Context, repoID string, d record.DiskRun) (manifest.Check, error) {
+	repo, err := f.service.Repositories.Find(repoID)
+	if err != nil {
+		return manifest.Check{}, err
+	}
+	tools, err := f.service.Repositories.ToolsFor(repo, d.KeyID)
+	if err != nil {
+		return manifest.Check{}, err
+	}
+	found, err := tools.Check(ctx, d.Image)
+	if errors.Is(err, qemu.ErrWrongKey) {
+		err = repositories.WrongKey(repo, d.KeyID, d.Image)
+	}
+	if err != nil {
+		return manifest.Check{}, err
+	}
+	if found.Leaks == 0 {
+		return manifest.Check{Result: manifest.CheckClean}, nil
+	}
+	failpoint.Reach("before leaks are repaired")
+	fixed, err := tools.RepairLeaks(ctx, d.Image)
+	failpoint.Reach("leaks repaired")
+	return manifest.Check{Result: manifest.CheckRepaired, LeaksRepaired: fixed.LeaksFixed}, err
+}
+
+// LostWithHost says that a backup cannot go on, since its exporters went with the host.
+func LostWithHost(b record.Backup) *fault.Error {
+	e := fault.New(fault.ExporterFailed, "backup %s: the host was restarted while it was %s, and its exporters ended with it", b.ID, b.State)
+	e.BackupID, e.Hint = b.ID, "start it again: what was copied cannot be trusted to be on the disk"
+	return e
+}

@@ -1,0 +1,10 @@
+package record
+
+// ResultClean is the result of an exporter that ended of its own accord with exit status 0: all it was given is written.
+const ResultClean = "success"
+
+// What stands in the metrics where systemd's result says too little.
+const (
+	ResultGone    = "gone"    // the unit is gone, and its result with it
+	ResultStopped = "stopped" // it ended in good order, in the midst of the run
+)

@@ -1,0 +1,68 @@
+package repositories
+
+import (
+	"fmt"
+	"os/user"
+	"strconv"
+	"syscall"
+
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/nbd/qemu"
+)
+
+// ImageTools run qemu-img as the exporters' user. Below a repository they follow no symbolic link.
+func ImageTools(cfg *config.Config, account *syscall.Credential) qemu.Tools {
+	tools := qemu.Tools{QemuImg: cfg.NBD.QemuImg, Credential: account}
+	for _, r := range cfg.Repositories {
+		tools.Roots = append(tools.Roots, r.Path)
+	}
+	return tools
+}
+
+// ExporterAccount is the user whom everything runs as that touches image data: for processes and files, and for
+// directories. Both are nil when it is the agent's own.
+func ExporterAccount(cfg *config.Config) (*syscall.Credential, *repository.Owner, error) {
+	e, err := lookupExporter(cfg.Agent.ExporterUser, cfg.Agent.ExporterGroup)
+	return e.credential(), e.owner(), err
+}
+
+// exporterUser is whom everything runs as that touches image data. The zero value is the agent's own user.
+type exporterUser struct {
+	user, group string
+	uid, gid    int
+}
+
+func lookupExporter(userName, groupName string) (exporterUser, error) {
+	if userName == "" {
+		return exporterUser{}, nil
+	}
+	u, err := user.Lookup(userName)
+	if err != nil {
+		return exporterUser{}, fmt.Errorf("agent.exporter_user %q: %w: create it (systemd-sysusers) or set another user", userName, err)
+	}
+	uid, _ := strconv.Atoi(u.Uid)
+	gid, _ := strconv.Atoi(u.Gid)
+	if groupName != "" {
+		g, err := user.LookupGroup(groupName)
+		if err != nil {
+			return exporterUser{}, fmt.Errorf("agent.exporter_group %q: %w: create it (systemd-sysusers) or set another group", groupName, err)
+		}
+		gid, _ = strconv.Atoi(g.Gid)
+	}
+	return exporterUser{user: userName, group: groupName, uid: uid, gid: gid}, nil
+}
+
+func (e exporterUser) credential() *syscall.Credential {
+	if e.user == "" {
+		return nil
+	}
+	return &syscall.Credential{Uid: uint32(e.uid), Gid: uint32(e.gid)}
+}
+
+func (e exporterUser) owner() *repository.Owner {
+	if e.user == "" {
+		return nil
+	}
+	return &repository.Owner{UID: e.uid, GID: e.gid}
+}

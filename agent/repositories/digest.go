@@ -1,0 +1,28 @@
+package repositories
+
+import (
+	"context"
+
+	"github.com/sendense/backup-agent/agent/digest"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/nbd"
+)
+
+// Digest reads an image of a backup when it is its turn.
+func (s *Set) Digest(ctx context.Context, repo *repository.Repository, b record.Backup, file string, o digest.Options) (digest.Digest, error) {
+	if err := s.reads.Acquire(ctx, 1); err != nil {
+		return digest.Digest{}, context.Cause(ctx)
+	}
+	defer s.reads.Release(1)
+	return repo.Digest(ctx, nbd.DirName(b.VM.Name), b.ID, file, o)
+}
+
+// DigestMerge reads an image that a merge has made.
+func (s *Set) DigestMerge(ctx context.Context, repo *repository.Repository, vm, id, file string) (digest.Digest, error) {
+	if err := s.reads.Acquire(ctx, 1); err != nil {
+		return digest.Digest{}, err
+	}
+	defer s.reads.Release(1)
+	return repo.DigestMerge(ctx, vm, id, file, digest.Options{})
+}

@@ -1,0 +1,144 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sendense/backup-agent/agent/chain"
+	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/verify"
+)
+
+// verifyDisks looks at each disk of a restore, with all the images it stands on, before QEMU follows a backing file: an image can name
+// any file as its backing. Only what is to be read is looked at, so that a disk can be had although another is damaged. It returns the
+// images that each disk consists of, the newest first, and what is wrong with them. The error is for what cannot be served: because it
+// is damaged, unless the restore is to be in spite of that, or because what would be read is not what was made.
+func (s *Service) verifyDisks(ctx context.Context, repo *repository.Repository, r record.Restore) (map[int][]chain.Link, []record.RestoreDamage, error) {
+	if err := repositories.RequireMounted(repo); err != nil {
+		return nil, nil, repositories.Fault(err)
+	}
+	points := make([]*chain.Point, len(r.Points))
+	for i, id := range r.Points {
+		b, err := s.Store.Backup(id)
+		if err != nil {
+			return nil, nil, fault.New(fault.Internal, "restore %s: %w", r.ID, err)
+		}
+		points[i] = s.Chains.Point(repo, b)
+	}
+	links := make([][]chain.Link, len(r.Disks))
+	damage := make([][]record.RestoreDamage, len(r.Disks))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(export.MaxParallelDisks)
+	for i, d := range r.Disks {
+		group.Go(func() (err error) {
+			if links[i], err = s.Chains.Load(points, d.DiskID, func(p record.Backup, file string, err error) { s.suspect(ctx, p, file, err) }); err == nil {
+				damage[i], err = s.checkLinks(ctx, repo, links[i], d.DiskID)
+			}
+			return restoreDamage(err, r, d.DiskID)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, nil, err
+	}
+	byDisk, all := map[int][]chain.Link{}, []record.RestoreDamage(nil)
+	for i, d := range r.Disks {
+		byDisk[d.DiskID] = links[i]
+		for _, found := range damage[i] {
+			if found.DiskID != nil || !slices.ContainsFunc(all, func(x record.RestoreDamage) bool { return x.Path == found.Path }) { // one manifest is of all disks
+				all = append(all, found)
+			}
+		}
+	}
+	return byDisk, all, nil
+}
+
+// restoreDamage is what the caller is told of a disk that cannot be restored, whatever is asked for; nil for nil.
+func restoreDamage(err error, r record.Restore, diskID int) error {
+	if err == nil {
+		return nil
+	}
+	if repositories.IsKeyError(err) {
+		e := *fault.From(err)
+		e.Message = fmt.Sprintf("restore of backup %s: disk %d: %s", r.BackupID, diskID, e.Message)
+		e.BackupID, e.RestoreID, e.DiskID = r.BackupID, r.ID, new(diskID)
+		return &e
+	}
+	var damage *chain.Damage
+	if !errors.As(err, &damage) {
+		return repositories.Fault(fmt.Errorf("restore of backup %s: disk %d cannot be looked at: %w", r.BackupID, diskID, err))
+	}
+	e := fault.New(fault.Damaged, "restore of backup %s: disk %d is damaged: %w", r.BackupID, diskID, err)
+	e.BackupID, e.RestoreID, e.DiskID = r.BackupID, r.ID, new(diskID)
+	e.Hint = "nothing of it is served; its other disks may be whole, and so may older restore points"
+	if r.DespiteDamage {
+		e.Hint = "this cannot be served in spite of the damage, because nobody knows what would be read; its other disks may be whole, and so may older restore points"
+	}
+	return e
+}
+
+// refuseDamage is what the caller is told when there is damage and the restore was not asked for in spite of it.
+func refuseDamage(r record.Restore, damage []record.RestoreDamage) error {
+	first := damage[0]
+	disk := ""
+	if first.DiskID != nil {
+		disk = fmt.Sprintf("disk %d is damaged: ", *first.DiskID)
+	}
+	more := ""
+	if n := len(damage) - 1; n > 0 {
+		more = fmt.Sprintf(", and %d more", n)
+	}
+	e := fault.New(fault.Damaged, "restore of backup %s: %s%s: %s%s", r.BackupID, disk, first.Path, first.Problem, more)
+	e.BackupID, e.RestoreID, e.DiskID = r.BackupID, r.ID, first.DiskID
+	e.Hint = "put the file back from a copy and verify the backup again, with --deep (deep), or take an older restore point; with --despite-damage " +
+		"(despite_damage) what is left is served all the same"
+	return e
+}
+
+// checkLinks looks at every image of a disk, and returns what is wrong with those that can be read all the same.
+func (s *Service) checkLinks(ctx context.Context, repo *repository.Repository, links []chain.Link, diskID int) (list []record.RestoreDamage, err error) {
+	for _, l := range links {
+		found := chain.DamageOf(l)
+		err := s.Chains.CheckImage(repo, l.Point, l.Disk)
+		if err == nil {
+			err = s.Chains.CheckKey(ctx, repo, l.Point, l.Disk)
+		}
+		s.suspect(ctx, l.Point, l.Disk.File, err)
+		var damage *chain.Damage
+		switch {
+		case err == nil:
+		case errors.As(err, &damage) && damage.Readable:
+			if len(found) == 0 {
+				f := verify.FileReport{Path: l.Path()}
+				f.Found(err)
+				found = []record.RestoreDamage{l.Damaged(f.Problem)}
+			}
+		default:
+			return nil, err
+		}
+		for i := range found {
+			if found[i].Path == l.Path() {
+				found[i].DiskID = new(diskID)
+			}
+		}
+		list = append(list, found...)
+	}
+	return list, nil
+}
+
+// suspect has a restore point verified when damage was found of one of its files that is not on record yet, so that it is before anybody
+// is told. The restore that has found it keeps the point from being deleted.
+func (s *Service) suspect(ctx context.Context, p record.Backup, file string, found error) {
+	var damage *chain.Damage
+	if !errors.As(found, &damage) || chain.KnownDamage(p.Damage(), file) {
+		return
+	}
+	s.Verifications.VerifyMetadata(ctx, p)
+}

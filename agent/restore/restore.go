@@ -1,0 +1,330 @@
+// Package restore serves restore points over NBD, read-only or on scratch overlays, and reads single files of them. It changes no restore
+// point.
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/admission"
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/chain"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/events"
+	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/job"
+	"github.com/sendense/backup-agent/agent/ledger"
+	"github.com/sendense/backup-agent/agent/merge"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/agent/verify"
+	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/units"
+)
+
+// Parts are what a Service works with.
+type Parts struct {
+	Config        *config.Config
+	Store         *store.Store
+	Records       *ledger.Ledger
+	Repositories  *repositories.Set
+	Exports       *export.Manager
+	Ports         *export.Ports
+	Admission     *admission.Control
+	Chains        *chain.Chains
+	Verifications *verify.Service
+	Merges        *merge.Service
+	Backups       *backup.Service
+	Units         *units.Manager
+	Jobs          *job.Group
+	Log           *slog.Logger
+	Watchers      *events.Watchers
+	Program       string // path of the agent's own executable, which reads files too
+}
+
+// A Service serves restore points. Its methods may be called from any goroutine.
+type Service struct {
+	Parts
+	active *job.Set[*restoration] // one for every active restore
+}
+
+// New returns a Service that has nothing to do yet.
+func New(p Parts) *Service { return &Service{Parts: p, active: job.NewSet[*restoration](p.Jobs)} }
+
+// Request asks that a restore point be served.
+type Request struct {
+	BackupID string
+	Disks    []int         // disk ids; none = every disk of the restore point
+	Writable bool          // clients write into scratch overlays, which are thrown away at the end
+	Lifetime time.Duration // 0 = as configured
+	Files    bool          // single files of the one disk are read; it ends when nobody reads any more
+
+	DespiteDamage bool // serve what is left of what is damaged
+	VerifyDigests bool // first read every image whole, and compare it with its digest
+
+	RequestID string // the caller's own mark: a repeated one gets the first answer
+}
+
+// Start serves a restore point over NBD: an export per disk, all of one instant. It returns when every export has
+// answered a handshake, or when everything is undone. The restore goes on, or is undone, whatever becomes of ctx.
+func (s *Service) Start(ctx context.Context, req Request) (record.Restore, error) {
+	p, err := s.plan(req)
+	if err != nil {
+		return record.Restore{}, err
+	}
+	var r *restoration
+	err = s.Merges.RetryWhileSwapping(func() (err error) {
+		r, err = s.admit(p)
+		return err
+	})
+	var again *store.RestoreRequestedError
+	if errors.As(err, &again) {
+		return s.again(ctx, again.Restore)
+	}
+	if err != nil {
+		return record.Restore{}, restoreRefused(err, p)
+	}
+	return s.await(ctx, r)
+}
+
+func (s *Service) await(ctx context.Context, r *restoration) (record.Restore, error) {
+	select {
+	case <-r.Answered:
+		if r.Err != nil {
+			return record.Restore{}, r.Err
+		}
+		return s.Records.Restore(r.ID)
+	case <-ctx.Done():
+		return record.Restore{}, ctx.Err()
+	}
+}
+
+// again answers a request that repeats an earlier one: with what came of that. It waits for it, if it is being started.
+func (s *Service) again(ctx context.Context, first record.Restore) (record.Restore, error) {
+	r, err := s.settled(ctx, first.ID)
+	if err != nil {
+		return record.Restore{}, err
+	}
+	if r != nil {
+		return s.await(ctx, r)
+	}
+	return s.Records.Restore(first.ID)
+}
+
+// plan checks everything that can be known before anything is touched.
+func (s *Service) plan(req Request) (p store.RestorePreparation, err error) {
+	point, err := s.Records.Backup(req.BackupID)
+	if err != nil {
+		return p, err
+	}
+	if point.State != record.Completed {
+		e := fault.New(fault.WrongState, "backup %s is %s: only one that is completed is a restore point", point.ID, point.State)
+		e.BackupID = point.ID
+		return p, e
+	}
+	repo, err := s.Repositories.Find(point.Repository)
+	if err != nil {
+		return p, err
+	}
+	if req.RequestID != "" {
+		if err := record.ValidName("request_id", req.RequestID); err != nil {
+			return p, fault.New(fault.InvalidRequest, "%w", err)
+		}
+	}
+	disks, err := chooseDisks(point, req.Disks)
+	if err != nil {
+		return p, err
+	}
+	if err := s.checkFiles(req, disks); err != nil {
+		return p, err
+	}
+	life, err := s.lifetime(req.Lifetime)
+	if err != nil {
+		return p, err
+	}
+	if req.Writable {
+		if err := repositories.CheckSpace(repo, s.Config.Space.Reserve, "space.reserve"); err != nil {
+			return p, err
+		}
+	}
+	now := time.Now()
+	return store.RestorePreparation{
+		Restore: record.Restore{
+			BackupID: point.ID, VMName: point.VM.Name, Repository: repo.ID, Writable: req.Writable, Disks: disks,
+			DespiteDamage: req.DespiteDamage, VerifyDigests: req.VerifyDigests,
+			ExpiresAt: now.Add(life), LatestAt: now.Add(s.Config.Restore.MaxLifetime.Std()), RequestID: req.RequestID,
+		},
+		Now: now, Most: s.Config.Limits.MaxRestores, Ports: s.Ports.Choose,
+		ID: func(unix int64) string { return nbd.RestoreID(point.VM.Name, unix) },
+		Complete: func(r *record.Restore, leases []record.Lease) {
+			nameExports(r, repo, point, leases)
+			if req.Files {
+				s.nameReader(r, leases[0])
+			}
+		},
+	}, nil
+}
+
+// chooseDisks are the disks of a restore point that are asked for, in its order.
+func chooseDisks(point record.Backup, ids []int) ([]record.RestoreDisk, error) {
+	for i, id := range ids {
+		if point.Run(id) == nil {
+			e := fault.New(fault.InvalidRequest, "backup %s has no disk %d", point.ID, id)
+			e.BackupID, e.Hint = point.ID, "backup.get names the ones that it has"
+			return nil, e
+		}
+		if slices.Contains(ids[:i], id) {
+			return nil, fault.New(fault.InvalidRequest, "disks: %d is there twice", id)
+		}
+	}
+	var disks []record.RestoreDisk
+	for i, run := range point.Runs {
+		if len(ids) > 0 && !slices.Contains(ids, run.DiskID) {
+			continue
+		}
+		disks = append(disks, record.RestoreDisk{
+			DiskID: run.DiskID, Key: run.Key, Label: point.VM.Disks[i].Label, CapacityBytes: run.CapacityBytes,
+		})
+	}
+	return disks, nil
+}
+
+func (s *Service) lifetime(asked time.Duration) (time.Duration, error) {
+	most := s.Config.Restore.MaxLifetime.Std()
+	switch {
+	case asked == 0:
+		return s.Config.Restore.Lifetime.Std(), nil
+	case asked < 0 || asked > most:
+		e := fault.New(fault.InvalidRequest, "lifetime %s: want more than 0, and at most %s", asked, most)
+		e.Hint = "the most is restore.max_lifetime of the configuration"
+		return 0, e
+	}
+	return asked, nil
+}
+
+// nameExports says what each disk is served as. The names of exports hold the id of the restore, so that no client of a
+// backup, and none of an earlier restore, takes one for its own.
+func nameExports(r *record.Restore, repo *repository.Repository, point record.Backup, leases []record.Lease) {
+	if r.Writable {
+		r.Directory = repo.ScratchDir(r.ID)
+	}
+	for i, l := range leases {
+		d := &r.Disks[i]
+		d.ExportName = fmt.Sprintf("%s-disk%d", r.ID, d.DiskID)
+		d.Unit = export.UnitName(r.ID, d.DiskID, l.Nonce)
+		nameImage(r, d, repo, point)
+	}
+}
+
+// admit puts a restore on record and launches the goroutine that moves it along, if there is room.
+func (s *Service) admit(p store.RestorePreparation) (*restoration, error) {
+	if err := s.Admission.Turn.Acquire(s.Jobs.Work, 1); err != nil {
+		return nil, job.ErrClosed()
+	}
+	defer s.Admission.Turn.Release(1)
+	running, err := s.Admission.Running()
+	if err != nil {
+		return nil, err
+	}
+	if most := s.Admission.MaxExports(); running.Exports+len(p.Restore.Disks) > most {
+		e := fault.New(fault.Busy, "%d disks are being exported, and with %d more there would be more than the %d that may",
+			running.Exports, len(p.Restore.Disks), most)
+		e.Hint = "try again later, stop a restore, or raise limits.max_exports"
+		return nil, e
+	}
+	failpoint.Reach("before prepare restore")
+	r, err := s.Store.PrepareRestore(p)
+	failpoint.Reach("after prepare restore")
+	if errors.Is(err, nbd.ErrNoFreePort) && s.Ports.Foreign.Count() > 0 {
+		s.Ports.Foreign.Forget() // it may be out of date
+		r, err = s.Store.PrepareRestore(p)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.Watchers.Tell(events.Event{Kind: events.State, Restore: &r})
+	return s.launch(r)
+}
+
+// restoreRefused translates what the store says into what the caller is told.
+func restoreRefused(err error, p store.RestorePreparation) error {
+	var (
+		full  *store.RestoresError
+		state *store.StateError
+		ours  *fault.Error
+
+		steady *store.MergingError
+	)
+	var mismatch *store.RequestMismatchError
+	switch {
+	case errors.As(err, &ours):
+		return ours
+	case errors.As(err, &mismatch):
+		e := fault.New(fault.InvalidRequest, "%w", mismatch)
+		e.RestoreID, e.Hint = mismatch.BackupID, "give each request a request_id of its own"
+		return e
+	case errors.As(err, &full):
+		e := fault.New(fault.Busy, "%w", full)
+		e.Hint = "sendensectl restore list names them (limits.max_restores)"
+		return e
+	case errors.As(err, &state):
+		e := fault.New(fault.WrongState, "%w", state)
+		e.BackupID = state.BackupID
+		return e
+	case errors.As(err, &steady):
+		return merge.Refused(steady.BackupID, steady)
+	case errors.Is(err, nbd.ErrNoFreePort):
+		return fault.New(fault.NoFreePort, "restore of backup %s needs %d NBD ports: %w", p.Restore.BackupID, len(p.Restore.Disks), err)
+	}
+	return fault.New(fault.Internal, "restore of backup %s: %w", p.Restore.BackupID, ledger.NotFound(err))
+}
+
+// List lists the restores on record, the newest first: those that are active and the last that have ended.
+func (s *Service) List(activeOnly bool) ([]record.Restore, error) {
+	list, err := s.Store.Restores()
+	if activeOnly {
+		list = slices.DeleteFunc(list, func(r record.Restore) bool { return !r.State.Active() })
+	}
+	return list, ledger.NotFound(err)
+}
+
+// Stop ends a restore, whoever is connected, and returns when nothing is left of it. To stop one that has ended is no
+// error.
+func (s *Service) Stop(ctx context.Context, id string) (record.Restore, error) {
+	r, err := s.settled(ctx, id)
+	if err != nil {
+		return record.Restore{}, err
+	}
+	if r != nil {
+		r.Cancel(errRestoreStopped)
+		select {
+		case <-r.Done:
+		case <-ctx.Done():
+			return record.Restore{}, ctx.Err()
+		}
+	}
+	left, err := s.Records.Restore(id)
+	if err == nil && left.State.Active() {
+		e := fault.New(fault.ShuttingDown, "restore %s is %s and the agent is stopping: stop it again when the agent is back", id, left.State)
+		e.RestoreID = id
+		return left, e
+	}
+	return left, err
+}
+
+// settled is the goroutine of a restore that may be on record since this very moment; nil if it has none.
+func (s *Service) settled(ctx context.Context, id string) (*restoration, error) {
+	if err := s.Admission.Turn.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer s.Admission.Turn.Release(1)
+	return s.active.Get(id), nil
+}

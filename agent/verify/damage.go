@@ -1,0 +1,28 @@
+package verify
+
+import (
+	"github.com/sendense/backup-agent/agent/events"
+	"github.com/sendense/backup-agent/agent/logkey"
+	"github.com/sendense/backup-agent/agent/record"
+)
+
+// tellDamage tells whoever watches, and the log, of the restore points whose damage has changed with that of one that they stand on.
+func (s *Service) tellDamage(p record.Backup, was []string) {
+	is, err := s.Store.DamagedBy(p.ID)
+	if err != nil {
+		s.Log.Error("the database cannot be read", logkey.Error, err)
+	}
+	for _, id := range append(is, was...) { // one of the two is empty
+		b, err := s.Store.Backup(id)
+		if err != nil {
+			continue // it is being deleted
+		}
+		s.Watchers.Tell(events.Event{Kind: events.State, Backup: b})
+		switch {
+		case b.Damaged():
+			s.Log.Error("a restore point stands on a damaged one", logkey.BackupID, id, logkey.VM, b.VM.Name, logkey.StandsOn, p.ID)
+		default:
+			s.Log.Info("a restore point stands on no damaged one any more", logkey.BackupID, id, logkey.VM, b.VM.Name)
+		}
+	}
+}

@@ -1,0 +1,274 @@
+// Package verify looks whether restore points are still what was written, on request and by schedule, and puts what it finds on record.
+// It mends nothing.
+package verify
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/sendense/backup-agent/agent/chain"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/digest"
+	"github.com/sendense/backup-agent/agent/events"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/job"
+	"github.com/sendense/backup-agent/agent/ledger"
+	"github.com/sendense/backup-agent/agent/metrics"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/store"
+)
+
+// Parts are what a Service works with.
+type Parts struct {
+	Config       *config.Config
+	Store        *store.Store
+	Records      *ledger.Ledger
+	Repositories *repositories.Set
+	Chains       *chain.Chains
+	Jobs         *job.Group
+	Log          *slog.Logger
+	Metrics      *metrics.Counters
+	Watchers     *events.Watchers
+}
+
+// A Service verifies restore points. Its methods may be called from any goroutine.
+type Service struct {
+	Parts
+	verifying verifying
+	limit     *rate.Limiter // of what all verifications read together that ask for no limit of their own
+}
+
+// New returns a Service that has nothing to do yet.
+func New(p Parts) *Service {
+	return &Service{
+		Parts: p, verifying: verifying{pins: map[string]int{}, jobs: map[verifyKey]*Verification{}},
+		limit: digest.Limit(p.Config.Verify.RateLimit.Bytes()),
+	}
+}
+
+// Request asks whether a restore point, and all it stands on, is still what was written.
+type Request struct {
+	BackupID  string
+	Deep      bool  // read every byte and compare it with the digests in the manifests
+	RateLimit int64 // bytes per second; 0 = verify.rate_limit of the configuration
+}
+
+// FileStatus is what was found of one file.
+type FileStatus string
+
+// What can be found of a file.
+const (
+	FileOK         FileStatus = "ok"
+	FileDamaged    FileStatus = "damaged"    // it is not what was written
+	FileUnreadable FileStatus = "unreadable" // it could not be looked at, so nothing is known
+	FileUndigested FileStatus = "undigested" // it was read, and its manifest has no digest to compare with
+	FileSkipped    FileStatus = "skipped"    // without its manifest nobody knows what it should be
+)
+
+// A FileReport is what was found of one file of a chain.
+type FileReport struct {
+	BackupID string
+	DiskID   *int // of an image; nil for a manifest
+	Path     string
+	Bytes    int64 // its size; 0 if that is not known
+	Status   FileStatus
+	Problem  string // what is wrong; "" for ok
+	Hint     string // what to do about it
+	deep     bool   // only reading the whole file shows the problem
+}
+
+// A VerifyReport is what was found of a chain.
+type Report struct {
+	BackupID           string
+	Deep               bool
+	Result             string
+	StartedAt, EndedAt time.Time
+	ReadBytes          int64        // of images, read for their digests
+	Files              []FileReport // the restore point's first, then those of what it stands on
+}
+
+// Progress is how far a verification has come. Without Deep there are files, and no bytes.
+type Progress struct {
+	BackupID              string
+	File                  string // path of the file that is looked at
+	FilesDone, FilesTotal int
+	BytesDone, BytesTotal int64
+}
+
+// A Verification is one that is under way.
+type Verification struct {
+	service  *Service
+	ctx      context.Context // ends with the agent, or has the cause errVerifyCancelled
+	cancel   context.CancelCauseFunc
+	request  Request
+	points   []record.Backup // the newest first
+	done     chan struct{}   // closed at its end
+	report   Report
+	err      error
+	progress atomic.Pointer[Progress]
+}
+
+// Wait waits for the end. The verification goes on, whatever becomes of ctx.
+func (v *Verification) Wait(ctx context.Context) (Report, error) {
+	select {
+	case <-v.done:
+		return v.report, v.err
+	case <-ctx.Done():
+		return Report{}, ctx.Err()
+	}
+}
+
+// Progress tells how far it has come.
+func (v *Verification) Progress() Progress { return *v.progress.Load() }
+
+// Done is closed at the end.
+func (v *Verification) Done() <-chan struct{} { return v.done }
+
+// Start begins to verify a restore point and all it stands on, or joins those who wait for the same. Nothing of the chain can
+// be deleted until its end.
+func (s *Service) Start(req Request) (*Verification, error) {
+	if req.RateLimit < 0 {
+		return nil, fault.New(fault.InvalidRequest, "rate_limit %d: want bytes per second, or 0 for what is configured", req.RateLimit)
+	}
+	point, err := s.restorePoint(req.BackupID)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.Repositories.Find(point.Repository); err != nil {
+		return nil, err
+	}
+	s.verifying.mu.Lock()
+	defer s.verifying.mu.Unlock()
+	if v := s.verifying.jobs[verifyKey{req.BackupID, req.Deep}]; v != nil && v.ctx.Err() == nil {
+		return v, nil
+	}
+	v := &Verification{service: s, request: req, done: make(chan struct{})}
+	if v.points, err = s.pinChain(point); err != nil {
+		return nil, err
+	}
+	total := 0
+	for _, p := range v.points {
+		total += 1 + len(p.Runs) // the manifest, and the images
+	}
+	v.progress.Store(&Progress{BackupID: req.BackupID, FilesTotal: total})
+	limit := s.limit
+	if req.RateLimit > 0 {
+		limit = digest.Limit(req.RateLimit)
+	}
+	v.ctx, v.cancel = context.WithCancelCause(s.Jobs.Work)
+	if err := s.Jobs.Spawn(func() { v.run(limit) }); err != nil {
+		v.cancel(nil)
+		s.unpin(v.points)
+		return nil, err
+	}
+	s.verifying.jobs[verifyKey{req.BackupID, req.Deep}] = v
+	return v, nil
+}
+
+// restorePoint is the record of a backup that is one.
+func (s *Service) restorePoint(id string) (record.Backup, error) {
+	b, err := s.Records.Backup(id)
+	if err == nil && b.State != record.Completed {
+		e := fault.New(fault.WrongState, "backup %s is %s: only one that is completed is a restore point", id, b.State)
+		e.BackupID = id
+		return b, e
+	}
+	return b, errors.Join(err, exchanging(b))
+}
+
+// exchanging refuses to look at a restore point whose directory is being exchanged for another.
+func exchanging(b record.Backup) error {
+	if b.Merge == nil || !b.Merge.Committing {
+		return nil
+	}
+	e := fault.New(fault.Busy, "backup %s is being written anew", b.ID)
+	e.BackupID, e.Hint = b.ID, "wait for the end of that, and try again"
+	return e
+}
+
+// run looks at the chain, from the point asked for down to the one that stands on nothing.
+func (v *Verification) run(limit *rate.Limiter) {
+	a := v.service
+	v.report = Report{BackupID: v.request.BackupID, Deep: v.request.Deep, StartedAt: time.Now()}
+	walk := &verifyWalk{service: a, ctx: v.ctx, deep: v.request.Deep, limit: limit, tell: v.tell}
+	walk.count(v.points)
+	for _, p := range v.points {
+		files := walk.point(p)
+		if v.ctx.Err() != nil {
+			break // what could not be looked at for that is not unreadable
+		}
+		v.report.Files = append(v.report.Files, files...)
+		a.recordVerification(p, v.request.Deep, files)
+	}
+	v.report.ReadBytes, v.report.EndedAt, v.report.Result = walk.read, time.Now(), resultOfFiles(v.report.Files)
+	v.err = v.ended()
+	v.cancel(nil)
+	a.verifying.mu.Lock()
+	if key := (verifyKey{v.request.BackupID, v.request.Deep}); a.verifying.jobs[key] == v { // and not one that was begun since a cancel
+		delete(a.verifying.jobs, key)
+	}
+	a.verifying.mu.Unlock()
+	a.unpin(v.points)
+	close(v.done)
+}
+
+func (v *Verification) tell(p Progress) {
+	p.BackupID = v.request.BackupID
+	v.progress.Store(&p)
+}
+
+// resultOfFiles is the worst that was found.
+func resultOfFiles(files []FileReport) string {
+	result := record.VerifiedOK
+	for _, f := range files {
+		switch f.Status {
+		case FileDamaged:
+			return record.VerifiedDamaged
+		case FileUnreadable, FileUndigested, FileSkipped:
+			result = record.VerifiedIncomplete
+		}
+	}
+	return result
+}
+
+// manifestOf reads the manifest of a point, and says what is wrong with it as a report.
+func (s *Service) manifestOf(repo *repository.Repository, p record.Backup) (manifest.Manifest, FileReport) {
+	f := FileReport{BackupID: p.ID, Path: repositories.DirOf(repo, p) + "/" + manifest.FileName, Status: FileOK}
+	m, err := s.Chains.ReadPoint(repo, p)
+	f.Found(err)
+	if f.Status == FileDamaged && !errors.Is(err, manifest.ErrSeal) {
+		f.Hint = "put it back from a copy of the repository; without it this restore point, and what stands on it, cannot be used"
+	}
+	return m, f
+}
+
+// Found fills in what is wrong; nil is nothing.
+func (f *FileReport) Found(err error) {
+	var damage *chain.Damage
+	switch {
+	case err == nil:
+		return
+	case errors.As(err, &damage):
+		f.Status = FileDamaged
+		f.Hint = "put it back from a copy; make a full backup now, since incrementals are no longer built upon it"
+	default:
+		f.Status = FileUnreadable
+		f.Hint = "nothing is known about it: see that the repository is mounted and its disks are well, and verify again"
+		if e := fault.From(err); e.Hint != "" { // as of a key that is missing
+			f.Hint = e.Hint
+		}
+	}
+	f.Problem = err.Error()
+	for _, prefix := range []string{"image " + f.Path + ": ", "image " + f.Path + " ", f.Path + " "} { // which the report names
+		f.Problem = strings.TrimPrefix(f.Problem, prefix)
+	}
+}
