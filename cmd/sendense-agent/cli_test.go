@@ -127,7 +127,7 @@ func TestBackupThatFails(t *testing.T) {
 	waiting := start(t, program("sendensectl"), "backup", "wait", id)
 	h.eventually("sendensectl watches", func() bool { return strings.Contains(waiting.stderr(), ": running") })
 	h.steps(step{words("backup cancel " + id), 0, id, ""})
-	if code, exited := waiting.exited(patient); !exited || code != 1 || !strings.Contains(waiting.stderr(), "is cancelled") {
+	if code, exited := waiting.exited(patient); !exited || code != 1 || !strings.Contains(waiting.stderr(), "was cancelled") {
 		t.Errorf("wait: %v %d %s", exited, code, waiting.stderr())
 	}
 	h.release("copy/0")

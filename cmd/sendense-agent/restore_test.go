@@ -167,8 +167,8 @@ func TestRestoreCommands(t *testing.T) {
 		step{words("restore start " + id + " --expires 9999h"), 1, "", "at most 168h"},
 		step{words("restore show nosuch"), 1, "", `"nosuch" is not on record`},
 		step{words("restore stop nosuch"), 1, "", `"nosuch" is not on record`},
-		step{words("restore stop " + r.RestoreID), 0, "is ended", ""},
-		step{words("restore stop " + r.RestoreID), 0, "is ended", ""},
+		step{words("restore stop " + r.RestoreID), 0, "has ended", ""},
+		step{words("restore stop " + r.RestoreID), 0, "has ended", ""},
 		step{words("restore list --active"), 0, "RESTORE", ""},
 		step{words("backup delete --yes " + id), 0, "deleted", ""},
 	)
@@ -245,7 +245,7 @@ func TestRestoreSurvivesTheDaemon(t *testing.T) {
 	sameDisk(t, sources[0], r.Disks[0].NBDURL, "raw")
 	h.steps(
 		step{words("restore show " + r.RestoreID), 0, "serving", ""},
-		step{words("restore stop " + r.RestoreID), 0, "is ended", ""},
+		step{words("restore stop " + r.RestoreID), 0, "has ended", ""},
 	)
 	h.nothingServed()
 }
