@@ -113,7 +113,7 @@ func (h *hub) wantDamaged(full, top string) {
 	)
 	text, err := os.ReadFile(page)
 	must(h.T, err)
-	if n := strings.Count(string(text), `,"damaged",`); n != 2 || !strings.Contains(string(text), "its newest restore point stands on "+full+", which is damaged") {
+	if n := strings.Count(string(text), `,"damaged",`); n != 2 || !strings.Contains(string(text), "its newest restore point is based on "+full+", which is damaged") {
 		h.Errorf("the page tells of %d damaged restore points", n)
 	}
 	_, stdout, _ := h.ctl("backup", "show", top, "-o", "json")
