@@ -2,6 +2,7 @@ package nbd
 
 import (
 	"context"
+	"errors"
 	"net"
 	"testing"
 	"time"
@@ -13,8 +14,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const MiB = 1 << 20
 
+// patience bounds every wait, for a machine that is very busy: what takes longer hangs.
+const patience = 5 * time.Minute
+
 func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("not within "+patience.String()))
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -17,17 +17,17 @@ const DefaultSocket = "/run/sendense-agent/agent.sock"
 
 // Client is a connection to an agent. Its methods may be called from several goroutines at once.
 //
-// Every method returns an [*Error] when the agent refused or failed, an [*UnreachableError] when there is no agent at
-// the socket or the connection ended before the answer, and the context's error when that ended first. A context that
-// ends stops the waiting only: the agent goes on with what was asked of it.
+// Every method returns an [*Error] when the agent refused the call or the call failed, an [*UnreachableError] when no agent
+// listens on the socket or the connection ended before the answer, and the context's error when the context ended first.
+// The end of a context stops the waiting only: the agent continues with the request.
 type Client struct {
 	socket string
 	ch     *clientChannel
 	rpc    *jrpc2.Client
 }
 
-// Dial connects to the agent that listens on the Unix socket at the path. Close the client when done. The error is
-// an [*UnreachableError].
+// Dial connects to the agent that listens on the Unix socket at the path. The caller closes the client. The error is an
+// [*UnreachableError].
 func Dial(ctx context.Context, socketPath string) (*Client, error) {
 	var d net.Dialer
 	nc, err := d.DialContext(ctx, "unix", socketPath)
@@ -37,7 +37,7 @@ func Dial(ctx context.Context, socketPath string) (*Client, error) {
 	return NewClient(nc, socketPath), nil
 }
 
-// NewClient makes a client of a connection that is open already. The name stands for the socket in errors.
+// NewClient makes a client of an open connection. The name stands for the socket in errors.
 func NewClient(nc net.Conn, name string) *Client {
 	ch := newClientChannel(nc)
 	return &Client{socket: name, ch: ch, rpc: jrpc2.NewClient(ch, nil)}
@@ -49,11 +49,11 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Call calls a method by its name. Params has to encode as a JSON object, or be nil. The result is decoded into
-// result, a pointer, or dropped when that is nil. It is for methods that have no method of the Client's own.
+// Call calls a method by its name. Params must encode as a JSON object, or be nil. The result is decoded into result, a
+// pointer, or dropped if that is nil. Call is for methods that the Client has no method for.
 func (c *Client) Call(ctx context.Context, method string, params, result any) error {
 	sent := !c.rpc.IsStopped()
-	// A batch of one is sent as a plain call, and unlike Call it tells the ID of the answer.
+	// A batch of one is sent as a single call. Unlike Call it returns the ID of the answer.
 	answers, err := c.rpc.Batch(ctx, []jrpc2.Spec{{Method: method, Params: params}})
 	if err != nil {
 		return c.lost(ctx, err, sent)
@@ -66,13 +66,13 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 		return nil
 	}
 	if err := answers[0].UnmarshalResult(result); err != nil {
-		return fmt.Errorf("%s: the answer is not what was expected, the agent may be of another version: %w", method, err)
+		return fmt.Errorf("%s: the answer cannot be read, the agent may be another version: %w", method, err)
 	}
 	return nil
 }
 
-// failed turns an error of the library into one of ours. The library answers a call itself, with codes of its own,
-// when its context or the connection ended.
+// failed turns an error of the library into one of ours. When the context or the connection ended, the library answers
+// the call itself, with its own codes.
 func (c *Client) failed(ctx context.Context, e *jrpc2.Error) error {
 	if e.Code == jrpc2.Cancelled || e.Code == jrpc2.DeadlineExceeded ||
 		e.Code == jrpc2.InternalError && e.Data == nil && c.rpc.IsStopped() {
@@ -85,7 +85,7 @@ func (c *Client) failed(ctx context.Context, e *jrpc2.Error) error {
 	return wire
 }
 
-// lost explains a call that got no answer: the caller gave up, the agent said why it closed, or it is gone.
+// lost explains a call without an answer: the caller gave up, the agent said why it closed, or the agent is gone.
 func (c *Client) lost(ctx context.Context, err error, sent bool) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -100,10 +100,10 @@ func (c *Client) lost(ctx context.Context, err error, sent bool) error {
 	return &UnreachableError{Socket: c.socket, Sent: sent, Err: err}
 }
 
-// UnreachableError says that no agent answered at a socket.
+// UnreachableError says that no agent answered on a socket.
 type UnreachableError struct {
 	Socket string
-	Sent   bool // the request may have reached the agent, which may have carried it out or may still
+	Sent   bool // the request may have reached the agent: it may have carried it out, or still do it
 	Err    error
 }
 
@@ -127,10 +127,10 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // Hint says what to do about it.
 func (e *UnreachableError) Hint() string {
 	if errors.Is(e.Err, fs.ErrPermission) {
-		return "call it as root, or as a member of the group that owns the socket (sendense)"
+		return "run this as root or as a member of the group that owns the socket (sendense)"
 	}
 	if e.Sent {
-		return "it may have been carried out: look before repeating it; systemctl status sendense-agent"
+		return "the agent may have carried it out: look before you repeat it; systemctl status sendense-agent"
 	}
 	return "is sendense-agent running? systemctl status sendense-agent"
 }

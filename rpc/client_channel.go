@@ -10,25 +10,25 @@ import (
 	"time"
 )
 
-// sendTimeout bounds how long a call may wait for the agent to take its bytes.
+// sendTimeout limits how long the sending of a request may take.
 const sendTimeout = 30 * time.Second
 
-// settleTimeout bounds how long the end of a connection waits for answers that came before it to be taken.
+// settleTimeout limits how long the end of a connection waits until the answers before it are delivered.
 const settleTimeout = time.Second
 
-// A clientChannel frames messages for the jrpc2 client, and keeps what that one drops: an error that the agent sends
-// with no ID before it closes the connection, and answers that come together with the end of the connection, which the
-// client would handle in either order. It also takes the events of watches out of the stream.
+// A clientChannel frames messages for the jrpc2 client, and keeps what that client drops: an error without an ID that the
+// agent sends before it closes the connection, and answers that arrive together with the end of the connection, which the
+// client could handle in either order. It also takes the notifications out of the stream.
 type clientChannel struct {
 	nc  net.Conn
 	dec *json.Decoder
 
 	mu      sync.Mutex
-	pending map[string]bool // answers handed out, by ID, until their call has returned; false: it returned before
-	settled chan struct{}   // closed when pending empties after the end
+	pending map[string]bool // answers handed out, by ID, until their call has returned; false: the call returned first
+	settled chan struct{}   // closed when pending is empty after the end
 	reason  *Error
 	err     error
-	done    chan struct{} // closed when there is no more to receive
+	done    chan struct{} // closed when there is nothing more to receive
 	inboxes inboxes
 
 	progress listeners
@@ -45,7 +45,7 @@ func newClientChannel(nc net.Conn) *clientChannel {
 func (c *clientChannel) Send(message []byte) error {
 	c.nc.SetWriteDeadline(time.Now().Add(sendTimeout))
 	_, err := c.nc.Write(append(message, '\n'))
-	if err != nil { // what is left to read says why, and part of a request may be out: nothing can follow it
+	if err != nil { // what is left to read says why; part of a request may be sent, so nothing can follow it
 		c.nc.SetReadDeadline(time.Now().Add(settleTimeout / 2))
 	}
 	return err
@@ -66,7 +66,7 @@ func (c *clientChannel) Recv() ([]byte, error) {
 			Params  json.RawMessage `json:"params"`
 		}
 		if err := json.Unmarshal(message, &head); err != nil || head.Version != "2.0" {
-			return nil, c.end(fmt.Errorf("it does not speak JSON-RPC 2.0, but says %.80q", message))
+			return nil, c.end(fmt.Errorf("the answer is not JSON-RPC 2.0: %.80q", message))
 		}
 		if head.Method != "" {
 			c.inboxes.deliver(head.Method, head.Params)
@@ -97,12 +97,12 @@ func (c *clientChannel) received(id string) {
 	c.pending[id] = true
 }
 
-// delivered says that the call of the ID has returned, with its answer or without.
+// delivered says that the call of the ID has returned, with or without its answer.
 func (c *clientChannel) delivered(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.pending[id] {
-		c.pending[id] = false // its answer may still come
+		c.pending[id] = false // its answer may still arrive
 		return
 	}
 	delete(c.pending, id)
@@ -128,7 +128,7 @@ func (c *clientChannel) settle() {
 	}
 }
 
-// end notes the end of the connection, once the answers before it have been taken.
+// end records the end of the connection, and waits until the answers before it are delivered.
 func (c *clientChannel) end(err error) error {
 	c.mu.Lock()
 	c.err = err
@@ -144,8 +144,8 @@ func (c *clientChannel) end(err error) error {
 	return err
 }
 
-// ended returns why the connection ended: the error that the agent sent, and that of the connection. It waits a moment
-// for them, as a write can fail before the last answer was read.
+// ended returns why the connection ended: the error that the agent sent, and the error of the connection. It waits a
+// moment for them, because a write can fail before the last answer is read.
 func (c *clientChannel) ended() (*Error, error) {
 	select {
 	case <-c.done:
@@ -157,7 +157,7 @@ func (c *clientChannel) ended() (*Error, error) {
 	case errors.Is(c.err, io.EOF):
 		return c.reason, errors.New("the agent closed it")
 	case errors.Is(c.err, net.ErrClosed):
-		return c.reason, errors.New("it was closed here")
+		return c.reason, errors.New("it was closed on this side")
 	}
 	return c.reason, c.err
 }

@@ -8,9 +8,9 @@ func call[R any](ctx context.Context, c *Client, method string, params any) (R, 
 	return result, err
 }
 
-// StartBackup starts a backup of a whole VM and returns once every disk is exported and the SNA has accepted. With a
-// RequestID it is safe to repeat after an [*UnreachableError]. An error of [ReasonSNAOutcomeUnknown] names a backup
-// that may yet run: look at it with GetBackup.
+// StartBackup starts a backup of a whole VM. It returns when every disk is exported and the SNA has accepted the start. With
+// a RequestID it is safe to repeat after an [*UnreachableError]. An error of [ReasonSNAOutcomeUnknown] names a backup that
+// may still run: look at it with GetBackup.
 func (c *Client) StartBackup(ctx context.Context, r StartRequest) (StartResponse, error) {
 	return call[StartResponse](ctx, c, MethodBackupStart, r)
 }
@@ -25,14 +25,15 @@ func (c *Client) ListBackups(ctx context.Context, q BackupQuery) (BackupPage, er
 	return call[BackupPage](ctx, c, MethodBackupList, q)
 }
 
-// DeleteBackup removes a backup that has ended: restore point and record.
+// DeleteBackup deletes a backup that has ended: its restore point and its record.
 func (c *Client) DeleteBackup(ctx context.Context, r DeleteRequest) error {
 	_, err := call[BackupRef](ctx, c, MethodBackupDelete, r)
 	return err
 }
 
-// VerifyBackup verifies a restore point and all it stands on, and returns at the end of that what was found. progress, which may
-// be nil, is told now and then how far it has come. To give up ends the waiting only.
+// VerifyBackup verifies a restore point and its chain, and returns the result when the verification has ended. progress, which
+// may be nil, is called about once a second. The end of the context stops the waiting only; CancelVerify stops the
+// verification.
 func (c *Client) VerifyBackup(ctx context.Context, r VerifyRequest, progress func(VerifyProgress)) (VerifyReport, error) {
 	if r.Progress = progress != nil; r.Progress {
 		defer c.ch.progress.add(r.BackupID, progress)()
@@ -45,14 +46,14 @@ func (c *Client) Chain(ctx context.Context, r ChainRequest) (Chain, error) {
 	return call[Chain](ctx, c, MethodBackupChain, r)
 }
 
-// Prune applies the retention policies and returns when that is done, which takes long where restore points are merged. It goes
-// on when the caller does not wait.
+// Prune applies the retention policies and returns when that is done. Merges take long. The prune continues when the caller
+// does not wait.
 func (c *Client) Prune(ctx context.Context, r PruneRequest) (PruneReport, error) {
 	return call[PruneReport](ctx, c, MethodBackupPrune, r)
 }
 
 // SyntheticFull makes a full backup of an incremental and its chain, by a merge in the repository, and returns when that is done.
-// It goes on when the caller does not wait; CancelMerge stops it. GetBackup tells how far it has come.
+// It continues when the caller does not wait; CancelMerge stops it. GetBackup returns its progress.
 func (c *Client) SyntheticFull(ctx context.Context, backupID string) (Backup, error) {
 	return call[Backup](ctx, c, MethodBackupSyntheticFull, BackupRef{backupID})
 }
@@ -82,22 +83,22 @@ func (c *Client) CancelMerge(ctx context.Context, backupID string) (Backup, erro
 	return call[Backup](ctx, c, MethodBackupCancelMerge, BackupRef{backupID})
 }
 
-// CompleteDisk reports that one disk was copied whole. It is what SBC does over HTTP.
+// CompleteDisk reports that one disk is complete. SBC does that over HTTP.
 func (c *Client) CompleteDisk(ctx context.Context, r CompleteRequest) (Backup, error) {
 	return call[Backup](ctx, c, MethodBackupComplete, r)
 }
 
-// ChangeID tells from which change id the running copy of a disk has to start. It is what SBC asks over HTTP.
+// ChangeID returns the change id since which the active backup copies a disk. SBC asks for it over HTTP.
 func (c *Client) ChangeID(ctx context.Context, vmName string, diskID int) (ChangeIDResponse, error) {
 	return call[ChangeIDResponse](ctx, c, MethodBackupChangeID, ChangeIDRequest{vmName, diskID})
 }
 
-// PutVM puts a VM on record, in place of one of the same name.
+// PutVM puts a VM on record. It replaces a VM of the same name.
 func (c *Client) PutVM(ctx context.Context, vm VM) (VMPut, error) {
 	return call[VMPut](ctx, c, MethodVMPut, vm)
 }
 
-// CheckVM tells what PutVM would do with a VM, and does nothing.
+// CheckVM says what PutVM would do with a VM, and changes nothing.
 func (c *Client) CheckVM(ctx context.Context, vm VM) (VMPut, error) {
 	return call[VMPut](ctx, c, MethodVMCheck, vm)
 }
@@ -112,7 +113,7 @@ func (c *Client) ListVMs(ctx context.Context, q VMQuery) (VMPage, error) {
 	return call[VMPage](ctx, c, MethodVMList, q)
 }
 
-// RemoveVM takes a VM off the record. Its restore points stay.
+// RemoveVM removes the record of a VM. Its restore points stay.
 func (c *Client) RemoveVM(ctx context.Context, name string) error {
 	return c.Call(ctx, MethodVMRemove, VMRef{name}, nil)
 }
@@ -132,13 +133,13 @@ func (c *Client) GetRepository(ctx context.Context, id string) (Repository, erro
 	return call[Repository](ctx, c, MethodRepositoryGet, RepositoryRef{id})
 }
 
-// ListExports returns the disks that are being served.
+// ListExports returns the disks that are exported now.
 func (c *Client) ListExports(ctx context.Context) (ExportList, error) {
 	return call[ExportList](ctx, c, MethodExportList, None{})
 }
 
-// StartRestore serves a restore point over NBD and returns once every export answers. A restore whose answer was lost is in
-// the list of restores, and ends when its time is over.
+// StartRestore serves a restore point over NBD and returns when every export answers. If the answer was lost, the restore is in
+// the list of restores, and ends when its lifetime is over.
 func (c *Client) StartRestore(ctx context.Context, r RestoreRequest) (Restore, error) {
 	return call[Restore](ctx, c, MethodRestoreStart, r)
 }
@@ -148,28 +149,28 @@ func (c *Client) GetRestore(ctx context.Context, restoreID string) (Restore, err
 	return call[Restore](ctx, c, MethodRestoreGet, RestoreRef{restoreID})
 }
 
-// ListRestores returns the restores that are served and, unless only active ones are asked for, the last that have ended.
+// ListRestores returns the active restores and, unless only those are asked for, the last ones that have ended.
 func (c *Client) ListRestores(ctx context.Context, q RestoreQuery) (RestoreList, error) {
 	return call[RestoreList](ctx, c, MethodRestoreList, q)
 }
 
-// StopRestore ends a restore, whoever is connected. To stop one that has ended is no error.
+// StopRestore ends a restore, even if clients are connected. To stop a restore that has ended is no error.
 func (c *Client) StopRestore(ctx context.Context, restoreID string) (Restore, error) {
 	return call[Restore](ctx, c, MethodRestoreStop, RestoreRef{restoreID})
 }
 
-// Status returns the agent at a glance.
+// Status returns the state of the agent.
 func (c *Client) Status(ctx context.Context) (AgentStatus, error) {
 	return call[AgentStatus](ctx, c, MethodAgentStatus, None{})
 }
 
-// Doctor has the agent look at itself and what is around it.
+// Doctor checks the running agent and what backups need.
 func (c *Client) Doctor(ctx context.Context) (DoctorReport, error) {
 	return call[DoctorReport](ctx, c, MethodAgentDoctor, None{})
 }
 
-// LogLevel sets the least level that the agent logs until it is set again or the configuration is loaded, and returns it;
-// "" only asks for it.
+// LogLevel sets the lowest level that the agent logs, until it is set again or the configuration is loaded, and returns it;
+// "" only returns it.
 func (c *Client) LogLevel(ctx context.Context, level string) (LogLevel, error) {
 	return call[LogLevel](ctx, c, MethodAgentLogLevel, LogLevel{level})
 }

@@ -6,26 +6,26 @@ import (
 	"time"
 )
 
-// unwatchTimeout bounds how long the end of a loop over a watch waits for the agent to know.
+// unwatchTimeout limits how long the end of a loop over a watch waits for the agent.
 const unwatchTimeout = 2 * time.Second
 
-// Watch tells what becomes of backups, on this connection and beside other calls. It begins when it is ranged over, with
-// how each active backup, or the one asked for, stands now. The loop ends
+// Watch returns the events of backups, on this connection and beside other calls. The watch begins with the loop over it:
+// first come the current states of all active backups, or of the one asked for. The loop ends
 //
-//   - without an error when the one backup asked for has ended, which the last event says;
-//   - with an [*UnreachableError] when the connection ends, as in a restart of the agent: what is watched goes on, and
-//     another Watch on a new connection tells how it stands then;
-//   - with an [*Error] when the agent refuses, or of [ReasonShuttingDown] when it stops;
+//   - without an error when the one backup asked for has ended; the last event says so;
+//   - with an [*UnreachableError] when the connection ends, for example at a restart of the agent: the backups continue, and
+//     another Watch on a new connection begins with their states then;
+//   - with an [*Error] when the agent refuses the watch, or of [ReasonShuttingDown] when the agent stops;
 //   - with the context's error.
 //
-// A loop that is too slow loses the oldest events and is told how many by one of [EventDropped].
+// A loop that is too slow loses the oldest events. An event of [EventDropped] says how many.
 func (c *Client) Watch(ctx context.Context, r WatchRequest) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		c.watch(ctx, MethodBackupWatch, r, yield)
 	}
 }
 
-// WatchRestores tells what becomes of restores, in the manner of [Client.Watch].
+// WatchRestores returns the events of restores, as [Client.Watch] those of backups.
 func (c *Client) WatchRestores(ctx context.Context, r RestoreWatchRequest) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) { c.watch(ctx, MethodRestoreWatch, r, yield) }
 }
@@ -46,8 +46,8 @@ func (c *Client) watch(ctx context.Context, method string, r any, yield func(Eve
 	}
 }
 
-// events passes on the events of a watch. It returns whether the watch is over at the other end, and why the loop ends if
-// that is not what the caller wanted.
+// events passes the events of a watch on. It returns whether the watch has ended at the agent, and an error when the loop ends
+// for another reason than the end of what is watched, or of the caller's loop.
 func (c *Client) events(ctx context.Context, in *inbox, yield func(Event, error) bool) (over bool, err error) {
 	ended := false
 	for closed := false; ; {
@@ -74,14 +74,14 @@ func (c *Client) events(ctx context.Context, in *inbox, yield func(Event, error)
 		select {
 		case <-in.ready:
 		case <-c.ch.done:
-			closed = true // what came before it is still to be told
+			closed = true // events that arrived before are still delivered
 		case <-ctx.Done():
 			return false, ctx.Err()
 		}
 	}
 }
 
-// beginWatch asks for a watch. One that begins when the caller has given up is ended again.
+// beginWatch asks for a watch. If the caller gave up meanwhile, the watch is ended again.
 func (c *Client) beginWatch(ctx context.Context, method string, r any) (WatchRef, error) {
 	type answer struct {
 		ref WatchRef
@@ -107,7 +107,7 @@ func (c *Client) beginWatch(ctx context.Context, method string, r any) (WatchRef
 	}
 }
 
-// unwatch tells the agent that nobody watches any more. When that fails the connection is gone, and the watch with it.
+// unwatch ends a watch at the agent. If that fails the connection is gone, and the watch with it.
 func (c *Client) unwatch(ctx context.Context, ref WatchRef) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unwatchTimeout)
 	defer cancel()

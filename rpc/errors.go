@@ -8,63 +8,63 @@ import (
 	"strings"
 )
 
-// Reason is the stable word for why a call failed. Programs decide by it; the message is for people.
+// Reason is the stable word for why a call failed. Programs decide by it. The message is for people.
 type Reason string
 
 // The reasons of the application.
 const (
 	ReasonInvalidRequest     Reason = "invalid_request"      // a parameter is missing, malformed or out of range
-	ReasonDiskIDGiven        Reason = "disk_id_not_allowed"  // a start that asks for one disk
-	ReasonNotAllowed         Reason = "not_allowed"          // the caller may not call this method
+	ReasonDiskIDGiven        Reason = "disk_id_not_allowed"  // a start with a disk_id: a backup always holds every disk
+	ReasonNotAllowed         Reason = "not_allowed"          // the caller is not allowed to call this method
 	ReasonVMNotFound         Reason = "vm_not_found"         // no VM of that name is on record
-	ReasonVMHasNoDisks       Reason = "vm_has_no_disks"      // run vm.discover, or vm.put with disks
+	ReasonVMHasNoDisks       Reason = "vm_has_no_disks"      // the VM has no disks on record: run vm.discover, or vm.put with disks
 	ReasonRepositoryNotFound Reason = "repository_not_found" // no repository of that id is configured
 	ReasonBackupNotFound     Reason = "backup_not_found"     // no backup of that id is on record
 	ReasonBackupInProgress   Reason = "backup_in_progress"   // the VM has an active backup
-	ReasonWrongState         Reason = "wrong_state"          // the backup is not in a state that allows this
-	ReasonCoolingDown        Reason = "cooling_down"         // the client of an earlier run may still be running
-	ReasonNoParent           Reason = "no_parent"            // an incremental without a restore point to stand on
+	ReasonWrongState         Reason = "wrong_state"          // the state of the backup does not allow this, or nothing is in progress
+	ReasonCoolingDown        Reason = "cooling_down"         // the client of an earlier backup may still be running
+	ReasonNoParent           Reason = "no_parent"            // an incremental needs a parent, and there is no restore point for that
 	ReasonDiskUnknown        Reason = "disk_unknown"         // vCenter has a disk of the VM that is not on record: run vm.discover with store
-	ReasonHasChildren        Reason = "has_children"         // other backups stand on it: delete those first
-	ReasonRestoreNotFound    Reason = "restore_not_found"    //
-	ReasonBeingRestored      Reason = "being_restored"       // a restore reads it: stop that first
-	ReasonBeingVerified      Reason = "being_verified"       // a verification that was asked for reads it: wait for its end
-	ReasonDamaged            Reason = "damaged"              // what is to be restored is not what was written: despite_damage serves what is left
-	ReasonExporterFailed     Reason = "exporter_failed"      // qemu-nbd could not be started, or died
-	ReasonImageFailed        Reason = "image_failed"         // an image could not be created or is not what was asked for
-	ReasonRepositoryFailed   Reason = "repository_failed"    // the repository cannot be written
-	ReasonKeyUnavailable     Reason = "key_unavailable"      // a key of encrypted images is missing, unusable, or another one
-	ReasonSNAUnreachable     Reason = "sna_unreachable"      // nothing was sent
-	ReasonSNARefused         Reason = "sna_refused"          // the SNA answered with an error, in its own words
-	ReasonSNAOutcomeUnknown  Reason = "sna_outcome_unknown"  // the SNA may have heard; backup_id names the record
-	ReasonDeadlinePassed     Reason = "deadline_passed"      // a configured deadline of the run
-	ReasonClientSilent       Reason = "client_silent"        // the client has not connected, and reports nothing new to the SNA
-	ReasonClientGone         Reason = "client_gone"          // the client has left before every disk was complete
-	ReasonInternal           Reason = "internal"             // a fault of the agent: see its journal
+	ReasonHasChildren        Reason = "has_children"         // other backups are based on it: delete those first
+	ReasonRestoreNotFound    Reason = "restore_not_found"    // no restore of that id is on record
+	ReasonBeingRestored      Reason = "being_restored"       // a restore reads the restore point: stop the restore first
+	ReasonBeingVerified      Reason = "being_verified"       // a verification by request reads the restore point: wait for its end, or cancel it
+	ReasonDamaged            Reason = "damaged"              // the restore point is damaged: despite_damage serves what is left
+	ReasonExporterFailed     Reason = "exporter_failed"      // qemu-nbd could not be started or died
+	ReasonImageFailed        Reason = "image_failed"         // an image could not be created or is not as it must be
+	ReasonRepositoryFailed   Reason = "repository_failed"    // the repository cannot be read or written
+	ReasonKeyUnavailable     Reason = "key_unavailable"      // an encryption key is missing, unusable, or the wrong one
+	ReasonSNAUnreachable     Reason = "sna_unreachable"      // nothing was sent to the SNA
+	ReasonSNARefused         Reason = "sna_refused"          // the SNA answered with an error; the message quotes it
+	ReasonSNAOutcomeUnknown  Reason = "sna_outcome_unknown"  // the SNA did not answer: it may or may not have started the copy; backup_id names the record
+	ReasonDeadlinePassed     Reason = "deadline_passed"      // a configured deadline of the backup has passed
+	ReasonClientSilent       Reason = "client_silent"        // the client has not connected and reports nothing new to the SNA
+	ReasonClientGone         Reason = "client_gone"          // the client ended before every disk was complete
+	ReasonInternal           Reason = "internal"             // a fault in the agent: see its journal
 	ReasonNoFreePort         Reason = "no_free_port"         // fewer ports are free than the VM has disks
-	ReasonBusy               Reason = "busy"                 // as many backups or exports run as may: queue, or come later
-	ReasonQueueFull          Reason = "queue_full"           // as many backups wait as may
-	ReasonShuttingDown       Reason = "shutting_down"        // the agent is stopping: ask again when it is back
-	ReasonNoSpace            Reason = "no_space"             // the repository has too little room
-	ReasonStateUnwritable    Reason = "state_unwritable"     // nothing can be put on record: the state directory is full, read-only, or fails
-	ReasonReaderFailed       Reason = "reader_failed"        // what reads files out of a disk could not be started, or died
-	ReasonReaderMissing      Reason = "reader_missing"       // what reads files out of a disk is not installed: the hint names the package
+	ReasonBusy               Reason = "busy"                 // a limit of parallel backups or exports is reached, or a merge is in progress: try again later, or start with queue
+	ReasonQueueFull          Reason = "queue_full"           // the limit of queued backups is reached
+	ReasonShuttingDown       Reason = "shutting_down"        // the agent is stopping: try again when it runs again
+	ReasonNoSpace            Reason = "no_space"             // the repository has too little free space
+	ReasonStateUnwritable    Reason = "state_unwritable"     // nothing can be recorded: the state directory is full, read-only, or fails
+	ReasonReaderFailed       Reason = "reader_failed"        // the reader of single files could not be started or died
+	ReasonReaderMissing      Reason = "reader_missing"       // the reader of single files is not installed: the hint names the package
 )
 
 // The reasons of the protocol itself.
 const (
-	ReasonParseError         Reason = "parse_error"          // the bytes are not JSON; the connection is closed
+	ReasonParseError         Reason = "parse_error"          // the input is not JSON; the connection is closed
 	ReasonMalformedMessage   Reason = "malformed_message"    // JSON, but not a JSON-RPC 2.0 request
-	ReasonMethodNotFound     Reason = "method_not_found"     // there is no such method: see rpc.discover
-	ReasonMessageTooLarge    Reason = "message_too_large"    // the connection is closed
-	ReasonMessageTimeout     Reason = "message_timeout"      // a message began and did not end; the connection is closed
-	ReasonTooManyConnections Reason = "too_many_connections" // the connection is closed
-	ReasonTooManyWatches     Reason = "too_many_watches"     // of one connection
+	ReasonMethodNotFound     Reason = "method_not_found"     // there is no such method: rpc.discover lists them
+	ReasonMessageTooLarge    Reason = "message_too_large"    // larger than allowed; the connection is closed
+	ReasonMessageTimeout     Reason = "message_timeout"      // a message did not end in time; the connection is closed
+	ReasonTooManyConnections Reason = "too_many_connections" // a limit of open connections is reached; the connection is closed
+	ReasonTooManyWatches     Reason = "too_many_watches"     // the limit of watches of one connection is reached
 	ReasonUnauthorized       Reason = "unauthorized"         // HTTP only: the bearer token is missing or wrong
 )
 
-// Code is the integer code of a JSON-RPC error. There is one for each reason: those of the specification where it has
-// one, otherwise the HTTP status × 100 plus a number: 1, 2, 3 and so on within each status.
+// Code is the integer code of a JSON-RPC error. Each reason has one: that of the specification where there is one,
+// otherwise the HTTP status × 100 plus a number: 1, 2, 3 and so on within each status.
 type Code int
 
 // The codes of the JSON-RPC 2.0 specification.
@@ -131,7 +131,7 @@ var reasons = map[Reason]struct {
 // Reasons lists every reason that has a code of its own, sorted.
 func Reasons() []Reason { return slices.Sorted(maps.Keys(reasons)) }
 
-// Code is the JSON-RPC code of the reason; of a reason that is not in the table, [CodeInternalError].
+// Code is the JSON-RPC code of the reason; [CodeInternalError] for a reason that is not in the table.
 func (r Reason) Code() Code {
 	if e, ok := reasons[r]; ok {
 		return e.code
@@ -139,7 +139,7 @@ func (r Reason) Code() Code {
 	return CodeInternalError
 }
 
-// HTTPStatus is the HTTP status that goes with the reason; of a reason that is not in the table, 500.
+// HTTPStatus is the HTTP status of the reason; 500 for a reason that is not in the table.
 func (r Reason) HTTPStatus() int {
 	if e, ok := reasons[r]; ok {
 		return e.httpStatus
@@ -147,27 +147,27 @@ func (r Reason) HTTPStatus() int {
 	return http.StatusInternalServerError
 }
 
-// Error is a call that the agent refused or could not carry out: the error object of JSON-RPC. Find it with errors.As
-// and decide by Data.Reason.
+// Error is the error object of JSON-RPC: the agent refused the call, or it failed. Find it with errors.As and decide by
+// Data.Reason.
 type Error struct {
 	Code    Code      `json:"code"`
-	Message string    `json:"message"` // for a person; names the object
+	Message string    `json:"message"` // for a person; it names the object
 	Data    ErrorData `json:"data"`
 }
 
-// ErrorData is what a program needs to know of an [Error], and a person to go on.
+// ErrorData is the part of an [Error] for programs, and what a person can do about it.
 type ErrorData struct {
 	Reason     Reason   `json:"reason"`
 	HTTPStatus int      `json:"http_status"`
 	Hint       string   `json:"hint,omitempty"`       // what to do about it
-	BackupID   string   `json:"backup_id,omitempty"`  // the backup concerned, when there is a record of it
-	RestoreID  string   `json:"restore_id,omitempty"` // the restore concerned, when there is a record of it
-	DiskID     *int     `json:"disk_id,omitempty"`    // the disk concerned, when it is one disk
+	BackupID   string   `json:"backup_id,omitempty"`  // the backup concerned, if it is on record
+	RestoreID  string   `json:"restore_id,omitempty"` // the restore concerned, if it is on record
+	DiskID     *int     `json:"disk_id,omitempty"`    // the disk concerned, if it is one disk
 	Unit       string   `json:"unit,omitempty"`       // the systemd unit concerned, with suffix
 	Journal    []string `json:"journal,omitempty"`    // last journal lines of the unit
 }
 
-// NewError returns an Error whose code and HTTP status are those of the reason.
+// NewError returns an Error with the code and HTTP status of the reason.
 func NewError(reason Reason, message string) *Error {
 	return &Error{
 		Code: reason.Code(), Message: message,
@@ -175,7 +175,7 @@ func NewError(reason Reason, message string) *Error {
 	}
 }
 
-// AsError is the failure as the error of a call that waited for it.
+// AsError is the failure as the error of a call that waited for the result.
 func (f *Failure) AsError() *Error {
 	e := NewError(f.Reason, f.Message)
 	e.Data.Hint, e.Data.DiskID, e.Data.Unit, e.Data.Journal = f.Hint, f.DiskID, f.Unit, f.Journal
@@ -189,7 +189,7 @@ func (e *Error) Error() string {
 	return e.Message
 }
 
-// WithHint returns a copy of the error that says what to do about it.
+// WithHint returns a copy of the error with a hint: what to do about it.
 func (e *Error) WithHint(hint string) *Error {
 	c := *e
 	c.Data.Hint = hint

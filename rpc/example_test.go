@@ -12,9 +12,9 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// Start a backup and say what became of it.
+// Start a backup and print the result.
 func Example() {
-	socket, stop := exampleAgent() // rpc.DefaultSocket, in life
+	socket, stop := exampleAgent() // rpc.DefaultSocket in a real program
 	defer stop()
 
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
@@ -30,7 +30,7 @@ func Example() {
 		VMName:       "test-vm",
 		BackupType:   rpc.Full,
 		RepositoryID: "main",
-		RequestID:    "nightly-2026-01-02", // makes it safe to repeat
+		RequestID:    "nightly-2026-01-02", // makes the call safe to repeat
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -46,7 +46,7 @@ func Example() {
 	// 1 test-vm-disk1 qemu_started
 }
 
-// Errors are told apart by their reason.
+// Programs distinguish errors by their reason.
 func ExampleError() {
 	socket, stop := exampleAgent()
 	defer stop()

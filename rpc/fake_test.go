@@ -10,7 +10,7 @@ import (
 	"github.com/creachadair/jrpc2/handler"
 )
 
-// fakeAgent answers calls with the methods given until it is closed. It is served by another library than the agent.
+// fakeAgent answers calls with the given methods until it is closed. It uses another library than the agent.
 func fakeAgent(methods handler.Map) (socket string, stop func()) {
 	dir, err := os.MkdirTemp("", "fake-agent")
 	if err != nil {

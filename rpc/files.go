@@ -2,48 +2,48 @@ package rpc
 
 import "time"
 
-// What is said on the socket of a restore's files ([Restore.FilesSocket]). It is no JSON-RPC, because what passes is mostly the
-// content of files. A connection carries one request: a line of JSON, a [FilesRequest]. It is answered by a line of JSON, a
-// [FilesAnswer]. After that of a "read" without an error come pieces, each a length of four bytes, the most significant first,
-// and as many bytes; a length of 0 ends them, and a last FilesAnswer tells whether all has come.
+// The protocol on the socket of a restore's files ([Restore.FilesSocket]). It is not JSON-RPC, because most of it is the content
+// of files. A connection carries one request: a line of JSON, a [FilesRequest]. The answer is a line of JSON, a [FilesAnswer].
+// After the answer to a "read" without an error the content follows in pieces: a length of four bytes, the most significant
+// first, and that many bytes. A length of 0 ends the pieces, and a last FilesAnswer says whether the content is complete.
 
 // The operations of a FilesRequest.
 const (
-	FilesVolumes = "volumes" // list what is on the disk
-	FilesList    = "list"    // list a directory, or show what else is at a path
-	FilesRead    = "read"    // the content of a file, or of a directory and all below it as a tar archive
+	FilesVolumes = "volumes" // list the volumes of the disk
+	FilesList    = "list"    // list a directory, or show another entry at a path
+	FilesRead    = "read"    // the content of a file, or of a directory as a tar archive with everything below it
 )
 
-// FilesRequest asks for something on a disk.
+// FilesRequest asks the reader of a disk's files.
 type FilesRequest struct {
 	Op     string `json:"op"`
-	Volume string `json:"volume,omitempty"` // as [FilesVolumes] names it; none is the one on which the path is there
-	Path   []byte `json:"path,omitempty"`   // absolute; bytes, as file systems have it, and so in base64
+	Volume string `json:"volume,omitempty"` // as [FilesVolumes] names it; "" is the one volume that has the path
+	Path   []byte `json:"path,omitempty"`   // absolute; base64, because paths of file systems are bytes
 }
 
-// FilesAnswer is what was found.
+// FilesAnswer is the answer to a FilesRequest.
 type FilesAnswer struct {
 	Error   string      `json:"error,omitempty"`
 	Volumes []Volume    `json:"volumes,omitempty"`
-	Volume  string      `json:"volume,omitempty"` // on which the path was found
-	Path    []byte      `json:"path,omitempty"`   // as it is spelt there
-	Entry   *FileEntry  `json:"entry,omitempty"`  // what is at the path, links followed within the volume
+	Volume  string      `json:"volume,omitempty"` // the volume that has the path
+	Path    []byte      `json:"path,omitempty"`   // as the volume spells it
+	Entry   *FileEntry  `json:"entry,omitempty"`  // the entry at the path; links are followed within the volume
 	Entries []FileEntry `json:"entries,omitempty"`
 }
 
-// Volume is a partition, a logical volume or a whole disk, by what is on it.
+// Volume is a partition, a logical volume, or a whole disk, with what it contains.
 type Volume struct {
-	Name      string `json:"name"`       // p1 for partition 1, VG/LV for a logical volume, disk for a disk without partitions
-	Type      string `json:"type"`       // of what is on it: ext4, xfs, ntfs, swap, crypto_LUKS, ...
-	SizeBytes int64  `json:"size_bytes"` //
+	Name      string `json:"name"` // p1 for partition 1, VG/LV for a logical volume, disk for a disk without partitions
+	Type      string `json:"type"` // of its content: ext4, xfs, ntfs, swap, crypto_LUKS, ...
+	SizeBytes int64  `json:"size_bytes"`
 	Label     string `json:"label,omitempty"`
-	Readable  bool   `json:"readable"` // it holds a file system
+	Readable  bool   `json:"readable"` // it contains a file system
 }
 
-// FileEntry is one thing in a directory.
+// FileEntry is one entry of a directory.
 type FileEntry struct {
 	Name      []byte    `json:"name"`
-	Mode      uint32    `json:"mode"` // st_mode: kind and permissions
+	Mode      uint32    `json:"mode"` // st_mode: type and permissions
 	SizeBytes int64     `json:"size_bytes"`
 	UID       int64     `json:"uid"`
 	GID       int64     `json:"gid"`
@@ -51,7 +51,7 @@ type FileEntry struct {
 	Target    []byte    `json:"target,omitempty"` // of a symbolic link
 }
 
-// The kinds of a FileEntry, as st_mode has them.
+// The types of a FileEntry, as in st_mode.
 const (
 	ModeKind    = 0o170000
 	ModeDir     = 0o040000
@@ -59,5 +59,5 @@ const (
 	ModeLink    = 0o120000
 )
 
-// Kind is the part of Mode that says what it is.
+// Kind is the type: the part of Mode that says whether it is a file, a directory, a link, and so on.
 func (e FileEntry) Kind() uint32 { return e.Mode & ModeKind }

@@ -11,19 +11,19 @@ import (
 	"net"
 )
 
-// longestFilesLine bounds an answer: who answers has read what nobody vouches for.
+// longestFilesLine limits an answer: the reader that sends it has read an untrusted disk.
 const longestFilesLine = 64 << 20
 
 // mostPiece is the largest piece of content, in bytes.
 const mostPiece = 1 << 20
 
-// AskFiles asks for something on the disk whose socket it is, and returns the answer. The content of a "read" is to be read from
-// the stream, which is to be closed; of anything else it is nil.
+// AskFiles sends a request to the reader on the socket, and returns the answer. For a "read" it also returns a stream of the
+// content, which the caller closes; otherwise the stream is nil.
 func AskFiles(ctx context.Context, socket string, r FilesRequest) (FilesAnswer, *FilesStream, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
 	if err != nil {
-		return FilesAnswer{}, nil, fmt.Errorf("the reader of the files: %w", err)
+		return FilesAnswer{}, nil, fmt.Errorf("reader of the files: %w", err)
 	}
 	s := &FilesStream{conn: conn, r: bufio.NewReaderSize(conn, 64<<10)}
 	s.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
@@ -46,11 +46,11 @@ type FilesStream struct {
 	conn net.Conn
 	r    *bufio.Reader
 	stop func() bool
-	left uint32 // of the present piece
-	err  error  // io.EOF when all has come
+	left uint32 // of the current piece
+	err  error  // io.EOF when the content is complete
 }
 
-// Read returns io.EOF when all has come, and no sooner.
+// Read returns io.EOF only when the content is complete.
 func (s *FilesStream) Read(p []byte) (int, error) {
 	if s.err == nil && s.left == 0 {
 		s.err = s.piece()
@@ -66,7 +66,7 @@ func (s *FilesStream) Read(p []byte) (int, error) {
 	return n, s.err
 }
 
-// piece begins the next piece.
+// piece starts the next piece.
 func (s *FilesStream) piece() error {
 	var head [4]byte
 	if _, err := io.ReadFull(s.r, head[:]); err != nil {
@@ -75,7 +75,7 @@ func (s *FilesStream) piece() error {
 	s.left = binary.BigEndian.Uint32(head[:])
 	switch {
 	case s.left > mostPiece:
-		return fmt.Errorf("the reader of the files sent a piece of %d bytes", s.left)
+		return fmt.Errorf("reader of the files: a piece of %d bytes is too large", s.left)
 	case s.left > 0:
 		return nil
 	}
@@ -85,7 +85,7 @@ func (s *FilesStream) piece() error {
 	return io.EOF
 }
 
-// Close ends the connection. What has not come by then does not come any more.
+// Close ends the connection. The rest of the content is lost.
 func (s *FilesStream) Close() error {
 	s.stop()
 	if err := s.conn.Close(); !errors.Is(err, net.ErrClosed) {
@@ -103,7 +103,7 @@ func (s *FilesStream) answer() (FilesAnswer, error) {
 		line = append(line, part...)
 		switch {
 		case len(line) > longestFilesLine:
-			return a, errors.New("the reader of the files answers with more than can be")
+			return a, errors.New("reader of the files: the answer is too long")
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
 		case err != nil:
@@ -112,7 +112,7 @@ func (s *FilesStream) answer() (FilesAnswer, error) {
 		break
 	}
 	if err := json.Unmarshal(line, &a); err != nil {
-		return a, fmt.Errorf("the reader of the files: %w", err)
+		return a, fmt.Errorf("reader of the files: %w", err)
 	}
 	if a.Error != "" {
 		return a, errors.New(a.Error)
@@ -120,14 +120,14 @@ func (s *FilesStream) answer() (FilesAnswer, error) {
 	return a, nil
 }
 
-// ErrFilesEnded is the error when the reader has ended before all had come: why is in the record of the restore.
-var ErrFilesEnded = errors.New("the reader of the files ended before all had come")
+// ErrFilesEnded is the error when the reader ended before the content was complete. The record of the restore says why.
+var ErrFilesEnded = errors.New("the reader of the files ended before everything was sent")
 
 func cutOff(err error) error {
 	return fmt.Errorf("%w (%w)", ErrFilesEnded, noEOF(err))
 }
 
-// noEOF keeps an end that comes too soon from being taken for one that was due.
+// noEOF makes an early end of the connection an error that no caller takes for the normal end.
 func noEOF(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

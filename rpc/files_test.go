@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// FuzzFilesStream: whatever a reader sends, what is taken for whole has been said to be whole.
+// FuzzFilesStream: whatever a reader sends, content counts as complete only if the reader said so.
 func FuzzFilesStream(f *testing.F) {
 	whole := []byte("{\"volume\":\"p1\"}\n\x00\x00\x00\x03abc\x00\x00\x00\x00{}\n")
 	f.Add(whole)
@@ -40,7 +40,7 @@ func FuzzFilesStream(f *testing.F) {
 		defer s.Close()
 		content, err := io.ReadAll(s)
 		if err == nil && !bytes.Contains(sent, []byte("\x00\x00\x00\x00")) {
-			t.Errorf("%q passes for whole, as %q", sent, content)
+			t.Errorf("%q counts as complete, as %q", sent, content)
 		}
 	})
 }

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzAnswers lets a client read what no agent would send. A call returns, with the answer to it or with an error that has
-// words, and the client can be closed.
+// FuzzAnswers lets a client read what no agent would send. A call returns with its answer, or with an error that has a text,
+// and the client can be closed.
 func FuzzAnswers(f *testing.F) {
 	for _, answer := range []string{
 		`{"jsonrpc":"2.0","id":1,"result":{"backups":[{"backup_id":"backup-a-1"}]}}`,
@@ -34,11 +34,11 @@ func FuzzAnswers(f *testing.F) {
 		c := NewClient(ours, "fuzz")
 		_, err := c.ListBackups(t.Context(), BackupQuery{})
 		if err != nil && strings.TrimSpace(err.Error()) == "" {
-			t.Error("an error without words")
+			t.Error("an error without a text")
 		}
 		var said *Error
 		if errors.As(err, &said) && said.Data.Reason != "" && !strings.Contains(string(answer), "error") {
-			t.Errorf("%q is taken for the agent's own error %v", answer, said)
+			t.Errorf("%q counts as the agent's own error %v", answer, said)
 		}
 		if err := c.Close(); err != nil {
 			t.Error(err)

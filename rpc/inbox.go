@@ -5,11 +5,11 @@ import (
 	"sync"
 )
 
-// inboxSize is how many events of one watch wait to be taken before the oldest are lost.
+// inboxSize is how many events of one watch are kept. When there are more, the oldest are lost.
 const inboxSize = 256
 
-// inboxes are those of one connection, by watch. An inbox is made by whoever comes first: the events may be read before
-// the caller has seen the answer that names their watch.
+// inboxes are those of one connection, by watch. An inbox is made at its first use: events may arrive before the caller has
+// the answer that names their watch.
 type inboxes struct {
 	mu  sync.Mutex
 	all map[int64]*inbox
@@ -35,7 +35,7 @@ func (is *inboxes) remove(watchID int64) {
 	delete(is.all, watchID)
 }
 
-// deliver takes a notification. What is not an event, as a newer agent may send, is dropped.
+// deliver takes a notification. What is not an event is dropped: a newer agent may send other notifications.
 func (is *inboxes) deliver(method string, params json.RawMessage) {
 	var e Event
 	if (method == NotifyBackupEvent || method == NotifyRestoreEvent) && json.Unmarshal(params, &e) == nil {
@@ -43,8 +43,8 @@ func (is *inboxes) deliver(method string, params json.RawMessage) {
 	}
 }
 
-// An inbox holds the events of one watch. It never makes the connection wait: one watcher that is slow would stop the
-// answers to all other calls.
+// An inbox holds the events of one watch. It never makes the connection wait: one slow watcher would stop the answers to all
+// other calls.
 type inbox struct {
 	mu      sync.Mutex
 	events  []Event
@@ -66,7 +66,7 @@ func (in *inbox) put(e Event) {
 	}
 }
 
-// take returns what has come, preceded by how many events were lost before it.
+// take returns the events that have arrived. If some were lost, the first one says how many.
 func (in *inbox) take() []Event {
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// listeners are told how verifications come along that were asked for on one connection.
+// listeners get the progress of the verifications that were asked for on one connection.
 type listeners struct {
 	mu   sync.Mutex
 	last int
@@ -17,7 +17,7 @@ type listener struct {
 	tell     func(VerifyProgress)
 }
 
-// add adds a listener; what it returns takes it away again.
+// add adds a listener. The function that it returns removes it.
 func (ls *listeners) add(backupID string, tell func(VerifyProgress)) (remove func()) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -34,7 +34,7 @@ func (ls *listeners) add(backupID string, tell func(VerifyProgress)) (remove fun
 	}
 }
 
-// deliver takes a notification. After a listener was taken away it is not called any more.
+// deliver takes a notification. A listener that was removed is not called any more.
 func (ls *listeners) deliver(method string, params json.RawMessage) {
 	var p VerifyProgress
 	if method != NotifyVerifyProgress || json.Unmarshal(params, &p) != nil {

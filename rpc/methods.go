@@ -1,7 +1,7 @@
 package rpc
 
-// The names of the methods. What each takes and answers is in the documentation of the [Client]'s methods and, for
-// programs, in the OpenRPC document that [MethodDiscover] answers.
+// The names of the methods. Their parameters and results are described by the [Client]'s methods and, for programs, by the
+// OpenRPC document that [MethodDiscover] returns.
 const (
 	MethodBackupStart         = "backup.start"
 	MethodBackupGet           = "backup.get"
@@ -41,12 +41,12 @@ const (
 	MethodDiscover       = "rpc.discover"
 )
 
-// NotifyBackupEvent is the method of the notifications that a watch pushes. Their params are an [Event].
+// NotifyBackupEvent is the method of the notifications of a watch of backups. Their params are an [Event].
 const NotifyBackupEvent = "backup.event"
 
-// NotifyRestoreEvent is the method of the notifications that a watch of restores pushes. Their params are an [Event].
+// NotifyRestoreEvent is the method of the notifications of a watch of restores. Their params are an [Event].
 const NotifyRestoreEvent = "restore.event"
 
-// NotifyVerifyProgress is the method of the notifications that tell how a verification comes along, to whom has asked for it.
-// Their params are a [VerifyProgress].
+// NotifyVerifyProgress is the method of the notifications with the progress of a verification, on the connection of the
+// caller that asked for them. Their params are a [VerifyProgress].
 const NotifyVerifyProgress = "backup.verify_progress"

@@ -2,31 +2,31 @@ package rpc
 
 import "time"
 
-// Progress is how far the copying of a backup has come, as the agent sees it from its own side. Received bytes are those
-// on the wire: zeroes are among them, unless sna.accept_write_zeroes lets a run of them cost a few bytes.
+// Progress is the progress of a backup's copy, as the agent measures it. Received bytes are counted on the network: zeroes are
+// among them, unless sna.accept_write_zeroes makes a run of zeroes a few bytes.
 type Progress struct {
 	ReceivedBytes  uint64         `json:"received_bytes"`
 	TotalBytes     int64          `json:"total_bytes"`           // sum of the disks' capacities
 	BytesPerSecond float64        `json:"bytes_per_second"`      // over the last seconds
 	Fraction       float64        `json:"fraction"`              // 0 to 1, estimated
-	ETASeconds     int64          `json:"eta_seconds,omitempty"` // estimated; absent when not known
+	ETASeconds     int64          `json:"eta_seconds,omitempty"` // estimated; absent if unknown
 	Disks          []DiskProgress `json:"disks"`
-	Telemetry      *Telemetry     `json:"telemetry,omitempty"` // what the copying program said last
+	Telemetry      *Telemetry     `json:"telemetry,omitempty"` // the client's last report of its progress
 
-	// ClientReport is what the copying program last reported to the SNA. The agent asks for it only while nobody is connected.
+	// ClientReport is the client's last report to the SNA. The agent asks for it only while no client is connected.
 	ClientReport string `json:"client_report,omitempty"`
 }
 
-// DiskProgress is how far the copying of one disk has come.
+// DiskProgress is the progress of one disk's copy.
 type DiskProgress struct {
 	DiskID        int    `json:"disk_id"`
 	ReceivedBytes uint64 `json:"received_bytes"`
 	CapacityBytes int64  `json:"capacity_bytes"`
 	Complete      bool   `json:"complete"`
-	Clients       int    `json:"clients"` // connections that are open now
+	Clients       int    `json:"clients"` // open connections
 }
 
-// Telemetry is what the copying program reports of itself: a hint, never the truth.
+// Telemetry is what the client reports of itself. It is a hint only and may be wrong.
 type Telemetry struct {
 	At               time.Time `json:"at"`
 	Status           string    `json:"status,omitempty"` // "completed" comes at the end of each disk
@@ -34,6 +34,6 @@ type Telemetry struct {
 	BytesTransferred int64     `json:"bytes_transferred"`
 	TotalBytes       int64     `json:"total_bytes"`
 	BytesPerSecond   float64   `json:"bytes_per_second"`
-	Percent          float64   `json:"percent"` // may pass 100
+	Percent          float64   `json:"percent"` // may exceed 100
 	Error            string    `json:"error,omitempty"`
 }

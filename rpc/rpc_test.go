@@ -54,7 +54,7 @@ func TestCodes(t *testing.T) {
 	}
 }
 
-// The fields and their order are those that the callers of the agent know.
+// TestStartOnTheWire: callers of the agent know these fields in this order.
 func TestStartOnTheWire(t *testing.T) {
 	request, _ := json.Marshal(rpc.StartRequest{
 		VMName: "test-vm", BackupType: rpc.Full, RepositoryID: "main", PolicyID: "p", Tags: map[string]string{"k": "v"}, RequestID: "r",

@@ -14,31 +14,31 @@ type RepositoryRef struct {
 type Repository struct {
 	RepositoryID string `json:"repository_id"`
 	Path         string `json:"path"`
-	FreeBytes    uint64 `json:"free_bytes"`      // available to the agent
+	FreeBytes    uint64 `json:"free_bytes"`      // free space for the agent
 	TotalBytes   uint64 `json:"total_bytes"`     // size of the file system
 	Cache        string `json:"cache,omitempty"` // QEMU's cache mode that works there
 	AIO          string `json:"aio,omitempty"`   // QEMU's aio mode that works there
-	Error        string `json:"error,omitempty"` // why it cannot be used; "" is usable
+	Error        string `json:"error,omitempty"` // why it cannot be used; "" if it can
 
-	// EncryptionKey is the name of the key that new backups are encrypted with; "" if they are not.
+	// EncryptionKey is the name of the encryption key of new backups; "" if they are not encrypted.
 	EncryptionKey string `json:"encryption_key,omitempty"`
 
-	RestorePoints int `json:"restore_points"` // on record, of all times
+	RestorePoints int `json:"restore_points"` // restore points on record
 
-	Catalog Catalog `json:"catalog"` // how what is on record agrees with what lies there
+	Catalog Catalog `json:"catalog"` // whether records and repository agree
 }
 
-// Catalog is how what is on record of a repository agreed with what lies there, when the two were last compared.
+// Catalog is the result of the last comparison of the records with what is in the repository.
 type Catalog struct {
-	ComparedAt  time.Time           `json:"compared_at,omitzero"`  // absent while they have not been
-	Unrecorded  int                 `json:"unrecorded"`            // restore points that lie there and are not on record
-	Missing     int                 `json:"missing"`               // restore points that are on record and do not lie there
-	Different   int                 `json:"different"`             // restore points of which the record says something else than the manifest
-	Differences []CatalogDifference `json:"differences,omitempty"` // the first 20 of them all
-	Error       string              `json:"error,omitempty"`       // why the last comparison could not be made; "" is that it was
+	ComparedAt  time.Time           `json:"compared_at,omitzero"`  // absent if they were not compared yet
+	Unrecorded  int                 `json:"unrecorded"`            // restore points that are in the repository but not on record
+	Missing     int                 `json:"missing"`               // restore points that are on record but not in the repository
+	Different   int                 `json:"different"`             // restore points whose record and manifest differ
+	Differences []CatalogDifference `json:"differences,omitempty"` // the first 20 of all these
+	Error       string              `json:"error,omitempty"`       // why the last comparison failed; "" if it did not
 }
 
-// CatalogDifference is a restore point about which record and repository disagree.
+// CatalogDifference is one restore point for which records and repository disagree.
 type CatalogDifference struct {
 	Kind      string `json:"kind"` // "unrecorded", "missing" or "different"
 	BackupID  string `json:"backup_id"`
@@ -51,10 +51,10 @@ type RepositoryList struct {
 	Repositories []Repository `json:"repositories"`
 }
 
-// Export is one disk that is being served over NBD.
+// Export is one disk that is exported over NBD.
 type Export struct {
-	BackupID      string `json:"backup_id"`            // the backup that is written, or the one that a restore reads
-	RestoreID     string `json:"restore_id,omitempty"` // "" for the export of a backup
+	BackupID      string `json:"backup_id"`            // the backup that is written, or that a restore reads
+	RestoreID     string `json:"restore_id,omitempty"` // "" for an export of a backup
 	VMName        string `json:"vm_name"`
 	DiskID        int    `json:"disk_id"`
 	NBDPort       uint16 `json:"nbd_port"`
@@ -62,9 +62,9 @@ type Export struct {
 	Unit          string `json:"unit"`
 	UnitState     string `json:"unit_state"` // systemd's ActiveState/SubState
 	QemuNBDPID    int    `json:"qemu_nbd_pid"`
-	ReceivedBytes uint64 `json:"received_bytes"` // on the wire, since the export was ready
+	ReceivedBytes uint64 `json:"received_bytes"` // on the network, since the export was ready
 	SentBytes     uint64 `json:"sent_bytes"`
-	Clients       int    `json:"clients"` // connections that are open now
+	Clients       int    `json:"clients"` // open connections
 }
 
 // ExportList is the result of export.list.
@@ -72,14 +72,14 @@ type ExportList struct {
 	Exports []Export `json:"exports"`
 }
 
-// AgentStatus is the agent at a glance.
+// AgentStatus is the state of the agent.
 type AgentStatus struct {
 	Version        string       `json:"version"`
 	StartedAt      time.Time    `json:"started_at"`
 	BusConnected   bool         `json:"bus_connected"` // to systemd, over D-Bus
 	SNAURL         string       `json:"sna_url"`
-	VCenters       []string     `json:"vcenters,omitempty"` // names in the configuration, that vm.discover takes
-	Warnings       []string     `json:"warnings,omitempty"` // what the configuration risks, in words for a person
+	VCenters       []string     `json:"vcenters,omitempty"` // names in the configuration, for vm.discover
+	Warnings       []string     `json:"warnings,omitempty"` // risks of the configuration, for a person
 	ActiveBackups  int          `json:"active_backups"`
 	ActiveRestores int          `json:"active_restores"`
 	VMs            int          `json:"vms"`
@@ -87,25 +87,25 @@ type AgentStatus struct {
 	Repositories   []Repository `json:"repositories"`
 	State          State        `json:"state"`
 
-	HeldPrunes          []HeldPrune `json:"held_prunes,omitempty"`           // daily runs that wait for a person
-	FutureRestorePoints int         `json:"future_restore_points,omitempty"` // that are dated in the future, by a clock that was wrong
+	HeldPrunes          []HeldPrune `json:"held_prunes,omitempty"`           // held prunes: they wait for a person
+	FutureRestorePoints int         `json:"future_restore_points,omitempty"` // restore points dated in the future: a clock was wrong
 	FutureBackupIDs     []string    `json:"future_backup_ids,omitempty"`     // some of them
-	CatalogDifferences  int         `json:"catalog_differences"`             // restore points about which records and repositories disagree, of all repositories
+	CatalogDifferences  int         `json:"catalog_differences"`             // restore points for which records and repository disagree, of all repositories
 }
 
-// State is the directory of the agent's database as it is now.
+// State is the state directory, which holds the agent's database, as it is now.
 type State struct {
 	Directory string   `json:"directory"`
-	FreeBytes int64    `json:"free_bytes"`          // what may still be written to its file system
-	Error     string   `json:"error,omitempty"`     // why nothing can be put on record; "" is that it can
-	Hint      string   `json:"hint,omitempty"`      // what to do about that
+	FreeBytes int64    `json:"free_bytes"`          // free space of its file system
+	Error     string   `json:"error,omitempty"`     // why nothing can be recorded; "" if it can
+	Hint      string   `json:"hint,omitempty"`      // what to do about it
 	SetAside  []string `json:"set_aside,omitempty"` // damaged databases that are kept there: see what is lost, then remove them
 }
 
-// PortCounts says what the configured range of NBD ports is used for.
+// PortCounts says how the configured range of NBD ports is used.
 type PortCounts struct {
 	Total   int `json:"total"`
 	Leased  int `json:"leased"`
-	Cooling int `json:"cooling"` // not used again yet, because a client of an ended backup may still come
-	Foreign int `json:"foreign"` // held by processes that are not the agent's
+	Cooling int `json:"cooling"` // cooling down: a client of an ended backup may still connect
+	Foreign int `json:"foreign"` // used by processes that are not the agent's
 }

@@ -1,20 +1,20 @@
 package rpc
 
-// VM is one virtual machine as the agent knows it. It is the parameter of vm.put and vm.check, and the result of vm.get.
+// VM is one virtual machine on record. It is the parameter of vm.put and vm.check, and the result of vm.get.
 type VM struct {
 	VMName        string `json:"vm_name"`                  // unique; at most 255 bytes of printable text
-	VMContextID   string `json:"vm_context_id,omitempty"`  // the hub's own identifier, passed through unread
+	VMContextID   string `json:"vm_context_id,omitempty"`  // the hub's own identifier of the VM, passed through unchanged
 	InventoryPath string `json:"inventory_path,omitempty"` // in vCenter, e.g. /DC1/vm/pgtest1
-	VCenter       string `json:"vcenter,omitempty"`        // a name of the agent's configuration; "" is none
-	UUID          string `json:"uuid,omitempty"`           // vCenter's config.uuid, as vm.discover reports it; "" is not known
+	VCenter       string `json:"vcenter,omitempty"`        // a name of the configuration; "" is none
+	UUID          string `json:"uuid,omitempty"`           // vCenter's config.uuid, as vm.discover reports it; "" if unknown
 	Disks         []Disk `json:"disks,omitempty"`          // at most 256; a VM without disks cannot be backed up
 
-	// Refresh says whether the SNA is asked for the VM's disks right before each backup: "prefer" backs up what is on
-	// record if that fails, "require" refuses then; "" never asks. It takes a vcenter.
+	// Refresh says whether the SNA is asked for the VM's disks before each backup. If that fails, "prefer" backs up the disks on
+	// record and "require" refuses the backup; "" never asks. It needs a vcenter.
 	Refresh string `json:"refresh,omitempty" enum:"prefer,require"`
 
-	// BackupInterval is how often a restore point is expected, for those who watch: "26h". "" is what is configured
-	// (metrics.backup_interval), and "0s" says that none are expected. Nothing is started by it.
+	// BackupInterval is how often a restore point is expected, for monitoring: "26h". "" is as configured
+	// (metrics.backup_interval), "0s" expects none. It starts no backups.
 	BackupInterval string `json:"backup_interval,omitempty"`
 }
 
@@ -22,7 +22,7 @@ type VM struct {
 type Disk struct {
 	DiskID        int    `json:"disk_id"`              // index within the VM, from 0
 	UnitNumber    int    `json:"unit_number"`          // unit on its controller, from 0
-	DeviceKey     int    `json:"device_key,omitempty"` // VMware's VirtualDisk.Key; 0 is not known: 2000 + unit_number
+	DeviceKey     int    `json:"device_key,omitempty"` // VMware's VirtualDisk.Key; 0 is unknown: 2000 + unit_number is used
 	CapacityBytes int64  `json:"capacity_bytes"`       // a multiple of 512, at most 64 TiB
 	Label         string `json:"label,omitempty"`      // VMware's, e.g. "Hard disk 1"
 }
@@ -32,16 +32,16 @@ type VMRef struct {
 	VMName string `json:"vm_name"`
 }
 
-// VMPut is the result of vm.put, and of vm.check, which tells what vm.put would do.
+// VMPut is the result of vm.put, and of vm.check, which says what vm.put would do.
 type VMPut struct {
 	Created   bool `json:"created"`             // false: a record of that name was replaced
-	Unchanged bool `json:"unchanged,omitempty"` // of vm.check: the record is so already
+	Unchanged bool `json:"unchanged,omitempty"` // of vm.check: the record is the same already
 	VM        VM   `json:"vm"`
 }
 
-// VMQuery selects VMs, in the order of their names.
+// VMQuery selects VMs, sorted by name.
 type VMQuery struct {
-	Cursor string `json:"cursor,omitempty"` // NextCursor of the page before; "" is the first page
+	Cursor string `json:"cursor,omitempty"` // NextCursor of the previous page; "" is the first page
 	Limit  int    `json:"limit,omitempty"`  // 1 to 1000; 0 is 100
 }
 
@@ -51,14 +51,14 @@ type VMPage struct {
 	NextCursor string `json:"next_cursor,omitempty"` // "" on the last page
 }
 
-// DiscoverRequest asks the SNA which VMs a vCenter has. That takes a quarter of a minute for a hundred VMs.
+// DiscoverRequest asks the SNA which VMs a vCenter has. It takes about 15 seconds for a hundred VMs.
 type DiscoverRequest struct {
-	VCenter string `json:"vcenter"`          // a name of the agent's configuration
-	Filter  string `json:"filter,omitempty"` // the SNA's filter on names; "" is all
+	VCenter string `json:"vcenter"`          // a name of the configuration
+	Filter  string `json:"filter,omitempty"` // filter on names, applied by the SNA; "" is all
 	Store   bool   `json:"store,omitempty"`  // put every VM found on record
 }
 
-// DiscoverResponse is what the SNA found.
+// DiscoverResponse is the list of VMs that the SNA found.
 type DiscoverResponse struct {
 	VMs []DiscoveredVM `json:"vms"`
 }
@@ -67,5 +67,5 @@ type DiscoverResponse struct {
 type DiscoveredVM struct {
 	VM     VM     `json:"vm"`
 	Stored bool   `json:"stored"`
-	Error  string `json:"error,omitempty"` // why it was not stored, or could not be
+	Error  string `json:"error,omitempty"` // why it was not or cannot be stored
 }

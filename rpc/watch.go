@@ -1,46 +1,46 @@
 package rpc
 
-// WatchRequest asks to be told of what becomes of backups. The zero value is about all of them.
+// WatchRequest asks for the events of backups: without fields, of all backups.
 type WatchRequest struct {
-	BackupID string `json:"backup_id,omitempty"` // only of this backup, and until it has ended
-	VMName   string `json:"vm_name,omitempty"`   // only of this VM
-	Prunes   bool   `json:"prunes,omitempty"`    // beside backups, daily prunes that are held; not with backup_id
+	BackupID string `json:"backup_id,omitempty"` // only this backup, until it has ended
+	VMName   string `json:"vm_name,omitempty"`   // only backups of this VM
+	Prunes   bool   `json:"prunes,omitempty"`    // also held prunes; not with backup_id
 }
 
-// RestoreWatchRequest asks to be told of what becomes of restores. The zero value is about all of them.
+// RestoreWatchRequest asks for the events of restores: without fields, of all restores.
 type RestoreWatchRequest struct {
-	RestoreID string `json:"restore_id,omitempty"` // only of this restore, and until it has ended
-	VMName    string `json:"vm_name,omitempty"`    // only of this VM
+	RestoreID string `json:"restore_id,omitempty"` // only this restore, until it has ended
+	VMName    string `json:"vm_name,omitempty"`    // only restores of this VM
 }
 
-// WatchRef names a watch of a connection. It is the result of backup.watch and restore.watch, after which the events begin.
+// WatchRef names a watch of a connection. It is the result of backup.watch and restore.watch. The events follow it.
 type WatchRef struct {
 	WatchID int64 `json:"watch_id"`
 }
 
-// EventKind says what an Event tells.
+// EventKind is the kind of an Event.
 type EventKind string
 
 // The kinds of events.
 const (
-	EventState    EventKind = "state"    // the record changed, or damage of what it stands on, or how it stands when the watch begins
-	EventProgress EventKind = "progress" // how far a backup that runs has come, once a second
-	EventDropped  EventKind = "dropped"  // the watcher was too slow: events are missing before the next one
-	EventEnd      EventKind = "end"      // the last one: the backup watched has ended, or the agent stops
+	EventState    EventKind = "state"    // the current state: at the start of the watch, when the record changes, and when damage in its chain changes
+	EventProgress EventKind = "progress" // the progress of a running backup, once a second
+	EventDropped  EventKind = "dropped"  // the client was too slow: events before the next one are lost
+	EventEnd      EventKind = "end"      // the last event: the watched backup or restore has ended, or the agent stops
 
-	EventPruneHeld EventKind = "prune_held" // only if asked for: a daily prune waits for a person; also first, of each that does
+	EventPruneHeld EventKind = "prune_held" // a held prune waits for a person, only if asked for; at the start of the watch, one event for each
 )
 
-// Event is one thing that a watch tells: the params of a backup.event or restore.event notification. A watch first tells how each active
-// backup, or the one it is about, stands. It ends with backup.unwatch or restore.unwatch, or with the connection, and when it is about one
-// backup, after that one's last state.
+// Event is one event of a watch: the params of a backup.event or restore.event notification. First come the current states of all active
+// backups or restores, or of the one that is watched. A watch ends with backup.unwatch or restore.unwatch, with the connection, and a
+// watch of one backup or restore also after its last state.
 type Event struct {
 	WatchID  int64     `json:"watch_id"`
 	Kind     EventKind `json:"kind" enum:"state,progress,dropped,end,prune_held"`
 	Backup   *Backup   `json:"backup,omitempty"`   // of EventState and EventProgress
-	Restore  *Restore  `json:"restore,omitempty"`  // in its place, of a watch of restores
+	Restore  *Restore  `json:"restore,omitempty"`  // of a watch of restores, instead of backup
 	Progress *Progress `json:"progress,omitempty"` // of EventProgress
-	Dropped  int       `json:"dropped,omitempty"`  // of EventDropped: how many events are missing
+	Dropped  int       `json:"dropped,omitempty"`  // of EventDropped: how many events are lost
 
 	HeldPrune *HeldPrune `json:"held_prune,omitempty"` // of EventPruneHeld
 }

@@ -26,8 +26,8 @@ func TestResultStays(t *testing.T) {
 		want         Unit
 		clean        bool
 	}{
-		{"exits 0", "sleep 0.3", 0, Unit{ActiveState: "active", SubState: "exited", Result: "success", ExecMainCode: 1}, true},
-		{"exits 3", "sleep 0.3; exit 3", 0, Unit{ActiveState: "failed", SubState: "failed", Result: "exit-code", ExecMainCode: 1, ExecMainStatus: 3}, false},
+		{"exits 0", exits(0), syscall.SIGUSR1, Unit{ActiveState: "active", SubState: "exited", Result: "success", ExecMainCode: 1}, true},
+		{"exits 3", exits(3), syscall.SIGUSR1, Unit{ActiveState: "failed", SubState: "failed", Result: "exit-code", ExecMainCode: 1, ExecMainStatus: 3}, false},
 		{"handles SIGTERM", sleeper, syscall.SIGTERM, Unit{ActiveState: "active", SubState: "exited", Result: "success", ExecMainCode: 1}, true},
 		// systemd calls it success, and it is none: nothing was written back.
 		{"dies of SIGTERM", "exec sleep 1000", syscall.SIGTERM, Unit{ActiveState: "active", SubState: "exited", Result: "success", ExecMainCode: 2, ExecMainStatus: 15}, false},
@@ -44,19 +44,16 @@ func TestResultStays(t *testing.T) {
 			if err := first.Close(); err != nil {
 				t.Fatal(err)
 			}
-			if test.signal != 0 {
-				time.Sleep(50 * time.Millisecond) // for the shell to set its trap
-				if err := syscall.Kill(started.MainPID, test.signal); err != nil {
-					t.Fatal(err)
-				}
+			if strings.HasPrefix(test.script, "trap") {
+				awaitTrap(t, started.MainPID, test.signal)
+			}
+			if err := syscall.Kill(started.MainPID, test.signal); err != nil {
+				t.Fatal(err)
 			}
 			eventually(t, "its end", func() bool { return !alive(started.MainPID) })
 			run(t, "systemctl", "daemon-reload")
 
-			u, err := m.await(t.Context(), s.Name, Unit.Ended)
-			if err != nil {
-				t.Fatal(err)
-			}
+			u := mustAwait(t, m, s.Name, "ended", Unit.Ended)
 			got := Unit{ActiveState: u.ActiveState, SubState: u.SubState, Result: u.Result, ExecMainCode: u.ExecMainCode, ExecMainStatus: u.ExecMainStatus}
 			if !reflect.DeepEqual(got, test.want) || u.Clean() != test.clean || u.InvocationID != started.InvocationID || u.ExitedAt.IsZero() {
 				t.Errorf("read %+v, want %+v, clean %v", u, test.want, test.clean)
@@ -68,30 +65,32 @@ func TestResultStays(t *testing.T) {
 // Whatever ended the service, no client starts it again: not one that waits already, not a new one,
 // and not after the service manager has forgotten that it started (daemon-reload, daemon-reexec).
 func TestNoSecondLife(t *testing.T) {
-	for _, end := range []string{"SIGKILL", "SIGTERM", "exit 0", "exit 3"} {
+	for _, end := range []struct {
+		name, script string
+		signal       syscall.Signal
+	}{
+		{"SIGKILL", "exec sleep 1000", syscall.SIGKILL},
+		{"SIGTERM", "exec sleep 1000", syscall.SIGTERM},
+		{"exit 0", exits(0), syscall.SIGUSR1},
+		{"exit 3", exits(3), syscall.SIGUSR1},
+	} {
 		for _, before := range []string{"", "daemon-reload", "daemon-reexec"} {
-			t.Run(end+" "+before, func(t *testing.T) {
+			t.Run(end.name+" "+before, func(t *testing.T) {
 				m := open(t)
-				s := shell(t, m, "sleep 0.7; "+end)
-				if strings.HasPrefix(end, "SIG") {
-					s = shell(t, m, "exec sleep 1000")
-				}
+				s := shell(t, m, end.script)
 				started := mustStart(t, m, s)
 				if before != "" {
 					run(t, "systemctl", before)
 				}
 				waiting := connect(t, s.ListenAddress)
 				defer waiting.Close()
-				switch end {
-				case "SIGKILL":
-					_ = syscall.Kill(started.MainPID, syscall.SIGKILL)
-				case "SIGTERM":
-					_ = syscall.Kill(started.MainPID, syscall.SIGTERM)
+				if end.signal == syscall.SIGUSR1 {
+					awaitTrap(t, started.MainPID, end.signal)
 				}
-				ended, err := m.await(t.Context(), s.Name, Unit.Ended)
-				if err != nil {
+				if err := syscall.Kill(started.MainPID, end.signal); err != nil {
 					t.Fatal(err)
 				}
+				ended := mustAwait(t, m, s.Name, "ended", Unit.Ended)
 				for range 3 {
 					if c, err := net.DialTimeout("tcp", s.ListenAddress, time.Second); err == nil {
 						_, _ = c.Write([]byte("hello"))
@@ -122,7 +121,7 @@ func TestNoSecondLifeWhileStopping(t *testing.T) {
 	m := open(t)
 	s := shell(t, m, `trap "sleep 0.3; exit 0" TERM; while :; do sleep 0.05; done`)
 	started := mustStart(t, m, s)
-	time.Sleep(50 * time.Millisecond)
+	awaitTrap(t, started.MainPID, syscall.SIGTERM)
 	stop := make(chan struct{})
 	done := make(chan struct{})
 	go func() {
@@ -195,8 +194,7 @@ func TestStopTimeout(t *testing.T) {
 	m := open(t)
 	s := shell(t, m, `trap "" TERM; while :; do sleep 0.05; done`)
 	s.StopTimeout = 300 * time.Millisecond
-	mustStart(t, m, s)
-	time.Sleep(50 * time.Millisecond)
+	awaitTrap(t, mustStart(t, m, s).MainPID, syscall.SIGTERM)
 	run(t, "systemctl", "stop", s.Name+pair.SocketSuffix)
 	u, err := m.Get(t.Context(), s.Name)
 	if err != nil || u.Result != "timeout" || u.ExecMainCode != 2 || u.ExecMainStatus != 9 || u.Clean() {
@@ -246,7 +244,7 @@ func TestTerminateAtOnce(t *testing.T) {
 	s := qemuNBD(t, m, newImage(t, "1M"))
 	for range 30 {
 		mustStart(t, m, s)
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		if u, err := m.Terminate(ctx, s.Name); err != nil || !u.Clean() {
 			t.Errorf("terminated: %+v, %v", u, err)
 		}

@@ -11,7 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +24,9 @@ import (
 func TestMain(m *testing.M) { systemdtest.Main(m) }
 
 const testSlice = "sendense-nbd.slice"
+
+// patience bounds every wait, for a machine that is very busy: what takes longer hangs.
+const patience = 5 * time.Minute
 
 // open connects to the system's service manager and closes the connection with the test.
 func open(t testing.TB) *Manager { return openWith(t, Options{Slice: testSlice}) }
@@ -61,7 +66,7 @@ func newName(t testing.TB, m *Manager) string {
 	}, t.Name())
 	name := fmt.Sprintf("test-%s-%s", clean, hex.EncodeToString(nonce[:]))
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := m.Remove(ctx, name); err != nil {
 			t.Errorf("clean up: %v", err)
@@ -94,11 +99,30 @@ func shell(t testing.TB, m *Manager, script string) pair.Spec {
 // sleeper runs until it is told to end, and then exits with status 0.
 const sleeper = `trap "exit 0" TERM; while :; do sleep 0.05; done`
 
+// exits runs until it gets SIGUSR1, see awaitTrap, and then exits by itself.
+func exits(status int) string {
+	return fmt.Sprintf(`trap "exit %d" USR1; while :; do sleep 0.05; done`, status)
+}
+
 func mustStart(t testing.TB, m *Manager, s pair.Spec) Unit {
 	t.Helper()
-	u, err := m.Start(t.Context(), s)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	u, err := m.Start(ctx, s)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return u
+}
+
+// mustAwait waits for a state of a pair; what names it, should it never come.
+func mustAwait(t testing.TB, m *Manager, name, what string, done func(Unit) bool) Unit {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	u, err := m.await(ctx, name, done)
+	if err != nil {
+		t.Fatalf("%s: waiting until it has %s: %v; it is %+v", name, what, err, u)
 	}
 	return u
 }
@@ -143,11 +167,36 @@ func run(t testing.TB, name string, args ...string) string {
 // eventually waits for a condition that takes effect without an answer to wait for.
 func eventually(t testing.TB, what string, check func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !check(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); !check(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within %s: %s", patience, what)
 		}
 	}
+}
+
+// awaitTrap waits until a process catches or ignores a signal: see SigCgt and SigIgn in proc_pid_status(5).
+func awaitTrap(t testing.TB, pid int, s syscall.Signal) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("process %d has a trap for %v", pid, s), func() bool {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			name, mask, _ := strings.Cut(line, ":")
+			if name != "SigCgt" && name != "SigIgn" {
+				continue
+			}
+			signals, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if signals&(1<<(s-1)) != 0 {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 func alive(pid int) bool {

@@ -257,9 +257,7 @@ func TestListBrief(t *testing.T) {
 		mustStart(t, m, s)
 	}
 	for _, s := range []pair.Spec{ended, failed} {
-		if _, err := m.await(t.Context(), s.Name, Unit.Ended); err != nil {
-			t.Fatal(err)
-		}
+		mustAwait(t, m, s.Name, "ended", Unit.Ended)
 	}
 	whole, err := m.List(t.Context(), "test-TestListBrief-")
 	if err != nil || len(whole) != 3 {

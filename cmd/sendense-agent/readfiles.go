@@ -15,7 +15,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendense-agent/filereader"
 )
 
-// readFilesCommand is what runs in the unit of a reader of files (agent/restorefiles.go). Nobody else has a use for it.
+// readFilesCommand runs in the unit of a reader of files (agent/restorefiles.go). It has no other use.
 func readFilesCommand() *cobra.Command {
 	o := filereader.Options{}
 	c := &cobra.Command{
@@ -29,7 +29,7 @@ func readFilesCommand() *cobra.Command {
 	c.Flags().StringVar(&o.Guestfish, "guestfish", "", "path of guestfish")
 	c.Flags().StringVar(&o.Export, "export", "", "URL of the disk")
 	c.Flags().StringVar(&o.Dir, "dir", "/var/tmp", "scratch directory")
-	c.Flags().DurationVar(&o.Idle, "idle", time.Minute, "how long it waits to be asked")
+	c.Flags().DurationVar(&o.Idle, "idle", time.Minute, "how long it waits for a request")
 	return c
 }
 
@@ -44,7 +44,7 @@ func readFiles(ctx context.Context, o filereader.Options) error {
 	o.Listener = listeners[0]
 	o.Ready = func() error {
 		if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-			return fmt.Errorf("telling systemd that it serves: %w", err)
+			return fmt.Errorf("systemd was not notified: %w", err)
 		}
 		return nil
 	}

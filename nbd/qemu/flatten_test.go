@@ -43,13 +43,13 @@ func TestFlatten(t *testing.T) {
 			spec := FlattenSpec{Image: chain[0], Backing: "../b/disk.qcow2", Base: chain[1:], SizeBytes: c.size, Cache: "writeback"}
 			tools := Tools{}.WithKey(chain[0].Key)
 			for range 2 {
-				must(tools.Flatten(patientContext(t), spec))
+				must(tools.Flatten(testContext(t), spec))
 				info, err := tools.Info(chain[0].Path)
 				if err != nil || info.BackingFile != "" || info.VirtualBytes != c.size {
 					t.Errorf("%+v, %v", info, err)
 				}
-				must(tools.Compare(patientContext(t), append([]Layer{old}, chain[1:]...), chain[:1]))
-				if found, err := tools.Check(patientContext(t), chain[0].Path); err != nil || found.Leaks != 0 {
+				must(tools.Compare(testContext(t), append([]Layer{old}, chain[1:]...), chain[:1]))
+				if found, err := tools.Check(testContext(t), chain[0].Path); err != nil || found.Leaks != 0 {
 					t.Errorf("%+v, %v", found, err)
 				}
 			}
@@ -75,7 +75,7 @@ func TestFlattenHeaderFirst(t *testing.T) {
 		t.Fatalf("it lacks nothing: %v", err)
 	}
 	spec := FlattenSpec{Image: chain[0], Backing: "../b/disk.qcow2", Base: chain[1:], SizeBytes: 12 * MiB, Cache: "writeback"}
-	if err := (Tools{}).Flatten(patientContext(t), spec); err != nil {
+	if err := (Tools{}).Flatten(testContext(t), spec); err != nil {
 		t.Fatal(err)
 	}
 	if err := (Tools{}).Compare(testContext(t), append([]Layer{old}, chain[1:]...), chain[:1]); err != nil {

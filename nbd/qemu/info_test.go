@@ -141,7 +141,7 @@ func TestInfoIsQemus(t *testing.T) {
 			}
 		},
 		"encrypted": func(path string) {
-			if err := (Tools{}).WithKey(secret(t, oneKey)).Create(patientContext(t), ImageSpec{Path: path, SizeBytes: MiB}); err != nil {
+			if err := (Tools{}).WithKey(secret(t, oneKey)).Create(testContext(t), ImageSpec{Path: path, SizeBytes: MiB}); err != nil {
 				t.Fatal(err)
 			}
 		},

@@ -3,6 +3,7 @@ package qemu
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -33,8 +34,11 @@ func TestMain(m *testing.M) {
 
 const MiB = 1 << 20
 
+// patience bounds every wait, for a machine that is very busy: what takes longer hangs.
+const patience = 5 * time.Minute
+
 func testContext(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("not within "+patience.String()))
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -150,7 +154,7 @@ func otherUser() *syscall.Credential {
 func wantEstablished(t *testing.T, port uint16, want int) {
 	t.Helper()
 	var got int
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		var err error
 		if got, err = sockets.Established(port); err != nil {
 			t.Fatal(err)

@@ -40,7 +40,7 @@ func newChain(t *testing.T, dir string, specs ...chainSpec) []Layer {
 		if s.key != "" {
 			image.Key = secret(t, s.key)
 		}
-		if err := (Tools{}).WithKey(image.Key).Create(patientContext(t), spec); err != nil {
+		if err := (Tools{}).WithKey(image.Key).Create(testContext(t), spec); err != nil {
 			t.Fatal(err)
 		}
 		chain = append([]Layer{image}, chain...)
@@ -122,7 +122,7 @@ func mergeAndLook(t *testing.T, dir string, tools Tools, chain []Layer, layers i
 	}
 	last := 0.0
 	m := MergeSpec{Layers: chain[:layers], Base: base, Image: spec, Cache: "writeback", Progress: func(f float64) { last = f }}
-	if err := tools.Merge(patientContext(t), m); err != nil {
+	if err := tools.Merge(testContext(t), m); err != nil {
 		t.Fatal(err)
 	}
 	if last != 1 {
@@ -216,10 +216,10 @@ func TestMergeStaysSparse(t *testing.T) {
 	}
 	chain := newChain(t, dir, full, next)
 	spec := ImageSpec{Path: filepath.Join(dir, "b", "new.qcow2"), SizeBytes: 256 * MiB, ClusterBytes: FullClusterBytes, ExtendedL2: true}
-	if err := (Tools{}).Merge(patientContext(t), MergeSpec{Layers: chain, Image: spec, Cache: "writeback"}); err != nil {
+	if err := (Tools{}).Merge(testContext(t), MergeSpec{Layers: chain, Image: spec, Cache: "writeback"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := (Tools{}).Compare(patientContext(t), chain, []Layer{{Path: spec.Path}}); err != nil {
+	if err := (Tools{}).Compare(testContext(t), chain, []Layer{{Path: spec.Path}}); err != nil {
 		t.Error(err)
 	}
 	info, err := (Tools{}).Info(spec.Path)

@@ -2,7 +2,6 @@ package qemu
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // Two keys, as "base64" writes 48 random bytes.
@@ -67,17 +65,10 @@ func TestSecretIsNotPrinted(t *testing.T) {
 	}
 }
 
-// patientContext is for what takes seconds of processor time, which on a busy machine is long.
-func patientContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 // encryptedImage makes an image with a key.
 func encryptedImage(t *testing.T, tools Tools, path, backing string) string {
 	t.Helper()
-	if err := tools.Create(patientContext(t), ImageSpec{Path: path, SizeBytes: 8 * MiB, BackingFile: backing}); err != nil {
+	if err := tools.Create(testContext(t), ImageSpec{Path: path, SizeBytes: 8 * MiB, BackingFile: backing}); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -85,7 +76,7 @@ func encryptedImage(t *testing.T, tools Tools, path, backing string) string {
 
 // TestEncrypted: what is made with a key is opened with that, and with nothing else.
 func TestEncrypted(t *testing.T) {
-	ctx, dir := patientContext(t), tempDir(t)
+	ctx, dir := testContext(t), tempDir(t)
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/rpc/internal/translate"
 )
 
-// bearer lets a request through that carries the token. Hashes are compared, so that the time it takes tells neither
-// the token nor its length.
+// bearer lets requests with the token through. It compares hashes, so that the time it takes reveals neither the token nor its
+// length.
 func bearer(token string) func(route) route {
 	want := sha256.Sum256([]byte(token))
 	return func(next route) route {

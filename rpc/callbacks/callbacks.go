@@ -18,7 +18,7 @@ func (r *routes) health(context.Context, *http.Request, []byte) (any, error) {
 	return map[string]string{"status": "healthy"}, nil
 }
 
-// changeIDAnswer is what SBC decodes into a map of strings: a value of another type is an error to it.
+// changeIDAnswer holds only strings: SBC decodes it into a map of strings, and any other type is an error there.
 type changeIDAnswer struct {
 	VMName      string `json:"vm_name"`
 	DiskID      string `json:"disk_id"`
@@ -27,7 +27,7 @@ type changeIDAnswer struct {
 	Message     string `json:"message"`
 }
 
-// changeID tells SBC from where to copy. On any error SBC copies the disk whole, which is always right.
+// changeID tells SBC since which change id to copy. On any error SBC copies the whole disk, which is always right.
 func (r *routes) changeID(_ context.Context, req *http.Request, _ []byte) (any, error) {
 	query := req.URL.Query()
 	name, id := query.Get("vm_name"), query.Get("disk_id")
@@ -62,7 +62,7 @@ type completeAnswer struct {
 	Message  string `json:"message"`
 }
 
-// complete is answered once the agent has it on disk, and fails the run on any other answer than 200.
+// complete answers when the completion is recorded. On any other answer than 200 SBC fails the backup.
 func (r *routes) complete(ctx context.Context, req *http.Request, body []byte) (any, error) {
 	c, err := parseComplete(body)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// FuzzCallbacks reads what no SBC would send. A telemetry object is never refused, as a hint must not fail a run; a disk is
-// complete only when it is named.
+// FuzzCallbacks reads what no SBC would send. A telemetry object is never refused, because a hint must not fail a backup. A disk
+// is complete only if it is named.
 func FuzzCallbacks(f *testing.F) {
 	for _, body := range []string{
 		`{"change_id":"52 3d/1","disk_id":0,"bytes_transferred":0}`, `{"change_id":"c"}`, `{"disk_id":-1e99}`, `{"disk_id":null}`,

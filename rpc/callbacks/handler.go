@@ -1,14 +1,14 @@
-// Package callbacks serves the HTTP routes that SBC (SendenseBackupClient) calls on the hub while it copies a VM, and, behind
-// a bearer token, the start of a backup over HTTP.
+// Package callbacks serves the HTTP routes that SBC (SendenseBackupClient) calls while it copies a VM. With a bearer token it
+// also starts and shows backups over HTTP. It is not the agent's API, which is JSON-RPC: see package rpc.
 //
-//	GET  /api/v1/backups/changeid?vm_name=&disk_id=   from which change id to copy
-//	POST /api/v1/backups/{job_id}/complete            a disk was copied whole
+//	GET  /api/v1/backups/changeid?vm_name=&disk_id=   since which change id to copy
+//	POST /api/v1/backups/{job_id}/complete            a disk is complete
 //	POST /api/v1/telemetry/backup/{job_id}            progress, a hint: never refused for its content
-//	GET  /api/v1/health                               alive
+//	GET  /api/v1/health                               the agent runs
 //	POST /api/v1/backups                              backup.start (token)
 //	GET  /api/v1/backups/{backup_id}                  backup.get (token)
 //
-// SBC is not ours: fields it sends that are not known are ignored. Every answer is a JSON object; an error is
+// SBC is another project: unknown fields that it sends are ignored. Every answer is a JSON object. An error is
 // {"error", "reason", …} with the HTTP status of its reason.
 package callbacks
 
@@ -31,19 +31,19 @@ import (
 // DefaultMaxBody is the default of Options.MaxBody, in bytes.
 const DefaultMaxBody = 1 << 20
 
-// bodyTimeout bounds how long a request may take to arrive. How long the agent takes is not bounded here: a start waits
-// for the SNA, and SBC has no time-out of its own.
+// bodyTimeout limits how long a request may take to arrive. The time of the agent is not limited here: a start waits for the
+// SNA, and SBC has no timeout of its own.
 const bodyTimeout = 30 * time.Second
 
-// Options are what the routes need. Only Agent is required.
+// Options configure the routes. Only Agent is required.
 type Options struct {
 	Agent   *agent.Agent
 	Logger  *slog.Logger // nil: slog.Default()
-	MaxBody int64        // largest body in bytes; 0: 1 MiB
+	MaxBody int64        // limit of a body in bytes; 0: 1 MiB
 	Token   string       // bearer token of the routes that start and show backups; "": those routes do not exist
 }
 
-// NewServer returns an HTTP server of the routes with time-outs set. The caller serves on it, and shuts it down.
+// NewServer returns an HTTP server of the routes, with timeouts. The caller serves on it and shuts it down.
 func NewServer(opt Options) *http.Server {
 	handler := newRoutes(opt)
 	return &http.Server{
@@ -86,7 +86,7 @@ type routes struct {
 	mux     *http.ServeMux
 }
 
-// A route answers a request with a value, or with an error. Its context does not end when the caller hangs up.
+// A route answers a request with a value or an error. Its context does not end when the caller hangs up.
 type route func(ctx context.Context, req *http.Request, body []byte) (any, error)
 
 func (r *routes) handle(pattern string, f route) {
@@ -117,12 +117,12 @@ func (r *routes) run(pattern string, w http.ResponseWriter, req *http.Request, f
 func bodyError(err error) error {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return rpc.NewError(rpc.ReasonMessageTooLarge, fmt.Sprintf("body is larger than %d bytes", tooLarge.Limit))
+		return rpc.NewError(rpc.ReasonMessageTooLarge, fmt.Sprintf("body: larger than %d bytes", tooLarge.Limit))
 	}
 	return rpc.NewError(rpc.ReasonInvalidRequest, "body: "+err.Error())
 }
 
-// ServeHTTP answers a request. What no route matches is answered here, so that it too is answered in JSON.
+// ServeHTTP answers a request. A request that no route matches is answered here, so that this answer is JSON too.
 func (r *routes) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	handler, pattern := r.mux.Handler(req)
 	if pattern != "" {
@@ -140,7 +140,7 @@ func (r *routes) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	})
 }
 
-// A verdict keeps the status and header of an answer and drops its body.
+// A verdict keeps the status and the header of an answer, and drops its body.
 type verdict struct {
 	status int
 	header http.Header
@@ -181,5 +181,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.WriteHeader(status)
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
-	enc.Encode(v) //nolint:errcheck // whoever asked has gone
+	enc.Encode(v) //nolint:errcheck // the caller has hung up
 }

@@ -107,7 +107,7 @@ func TestPanicsAreAnswered(t *testing.T) {
 	}
 }
 
-// SBC decodes the answer into a map of strings.
+// TestChangeIDAnswerIsAllStrings: SBC decodes the answer into a map of strings.
 func TestChangeIDAnswerIsAllStrings(t *testing.T) {
 	text, err := json.Marshal(changeIDAnswer{DiskID: "0"})
 	if err != nil {

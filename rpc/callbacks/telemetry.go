@@ -6,12 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/sendense/backup-agent/agent/record"
 	"net/http"
 	"time"
+
+	"github.com/sendense/backup-agent/agent/record"
 )
 
-// report is what SBC says of its progress, as far as it is used. Numbers may come with a fraction.
+// report is the part of SBC's progress report that is used. Numbers may have a fraction.
 type report struct {
 	Status           string  `json:"status"`
 	CurrentPhase     string  `json:"current_phase"`
@@ -22,9 +23,9 @@ type report struct {
 	Error            any     `json:"error"`
 }
 
-// telemetry takes what SBC says of its progress. It is a hint and no more: "completed" comes at the end of every disk,
-// "failed" never, and percent can pass 100. So an object is never refused, whatever it holds and whatever job it names:
-// a hint must not fail a run.
+// telemetry takes SBC's progress reports. They are hints: "completed" comes at the end of every disk, "failed" never, and
+// percent can exceed 100. An object is never refused, whatever it contains and whatever job it names, because a hint must
+// not fail a backup.
 func (r *routes) telemetry(ctx context.Context, req *http.Request, body []byte) (any, error) {
 	said, err := parseReport(body)
 	if err != nil {
@@ -32,15 +33,15 @@ func (r *routes) telemetry(ctx context.Context, req *http.Request, body []byte) 
 	}
 	id := req.PathValue("job_id")
 	if err := r.agent.Clients.Telemetry(id, said.domain(time.Now())); err != nil {
-		r.log.DebugContext(ctx, "telemetry of a job that does not run", "backup_id", id, "status", said.Status, "error", err)
+		r.log.DebugContext(ctx, "telemetry of a backup that is not active", "backup_id", id, "status", said.Status, "error", err)
 	}
 	return map[string]string{"status": "ok"}, nil
 }
 
-// parseReport takes any object, and of it what can be read.
+// parseReport takes any object, and reads what it can.
 func parseReport(body []byte) (report, error) {
 	var said report
-	var odd *json.UnmarshalTypeError // of one field: the others are read all the same
+	var odd *json.UnmarshalTypeError // of one field: the others are read anyway
 	err := json.Unmarshal(body, &said)
 	if err != nil && !errors.As(err, &odd) {
 		return report{}, invalid("body: want a telemetry object: %v", err)

@@ -19,7 +19,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// An agent that knows no job: whatever SBC says of one is taken, as a hint must not fail a run.
+// TestTelemetryIsNeverRefused: an agent without a backup takes any telemetry, because a hint must not fail a backup.
 func TestTelemetryIsNeverRefused(t *testing.T) {
 	db, err := store.Open(filepath.Join(t.TempDir(), "agent.db"), store.Options{})
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/rpc/internal/translate"
 )
 
-// call runs one method for the peer: it looks it up, checks that the peer may call it, runs it, and tells the log and
-// the observer.
+// call runs one method for the peer: it finds the method, checks that the peer may call it, runs it, and informs the log
+// and the observer.
 func (s *Server) call(ctx context.Context, x *exchange, name string, params json.RawMessage) (json.RawMessage, *rpc.Error) {
 	start, peer := time.Now(), x.conn.peer
 	m, known := s.methods[name]
@@ -24,8 +24,8 @@ func (s *Server) call(ctx context.Context, x *exchange, name string, params json
 		err = rpc.NewError(rpc.ReasonMethodNotFound, fmt.Sprintf("method not found: %.100q", name)).
 			WithHint("rpc.discover lists the methods")
 	case !m.access.allows(peer):
-		err = rpc.NewError(rpc.ReasonNotAllowed, fmt.Sprintf("%s is not allowed to uid %d", name, peer.UID)).
-			WithHint("call it as root, or as a member of the group that owns the socket")
+		err = rpc.NewError(rpc.ReasonNotAllowed, fmt.Sprintf("%s is not allowed for uid %d", name, peer.UID)).
+			WithHint("call it as root or as a member of the group that owns the socket")
 	default:
 		result, err = s.run(ctx, x, m, params)
 	}
@@ -35,7 +35,7 @@ func (s *Server) call(ctx context.Context, x *exchange, name string, params json
 	return result, err
 }
 
-// run runs the method and encodes its result. Whatever goes wrong in it, a panic too, ends as an error of this call.
+// run runs the method and encodes its result. All that goes wrong, even a panic, is an error of this call.
 func (s *Server) run(ctx context.Context, x *exchange, m method, params json.RawMessage) (result json.RawMessage, wire *rpc.Error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -71,7 +71,7 @@ func TestClientGivesUpWithItsContext(t *testing.T) {
 	if err := c.Call(ctx, "wait", nil, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-	close(g.let) // its late answer disturbs nobody
+	close(g.let) // its late answer disturbs no other call
 	for range 10 {
 		if err := c.Call(t.Context(), "sum", []int{1}, nil); err != nil {
 			t.Error(err)
@@ -90,7 +90,7 @@ func TestClientOfAnAgentThatGoesAway(t *testing.T) {
 	stop()
 	var lost *rpc.UnreachableError
 	if err := <-failed; !errors.As(err, &lost) || !lost.Sent {
-		t.Errorf("call in flight: %T %v", err, err)
+		t.Errorf("running call: %T %v", err, err)
 	}
 	if err := c.Call(t.Context(), "wait", nil, nil); !errors.As(err, &lost) || lost.Sent {
 		t.Errorf("call after: %T %v", err, err)
@@ -100,7 +100,7 @@ func TestClientOfAnAgentThatGoesAway(t *testing.T) {
 	}
 }
 
-// An answer that comes together with the end of the connection is an answer.
+// TestLastAnswerBeforeTheEnd: an answer that arrives together with the end of the connection is delivered.
 func TestLastAnswerBeforeTheEnd(t *testing.T) {
 	for range 50 {
 		g := newGate()

@@ -94,7 +94,7 @@ func TestClientIsToldThatTheAgentStops(t *testing.T) {
 	}
 }
 
-// A loop that is slow loses the oldest events, is told, and holds up no other call.
+// TestClientThatIsSlow: a slow loop loses the oldest events, is told how many, and does not delay other calls.
 func TestClientThatIsSlow(t *testing.T) {
 	const sent = 2000
 	s := newFakeSource()
@@ -119,7 +119,7 @@ func TestClientThatIsSlow(t *testing.T) {
 			if err := c.Call(t.Context(), "sum", []int{1}, nil); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(100 * time.Millisecond) // for the last ones to be read
+			time.Sleep(100 * time.Millisecond) // until the last ones are read
 		}
 		if e.Kind == rpc.EventDropped {
 			dropped += e.Dropped

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	maxInFlight   = 16          // messages of one connection that are worked on at once, and calls; more wait
-	lingerTimeout = time.Second // for a client to stop sending after it was refused
+	maxInFlight   = 16          // messages of one connection, and calls, that run in parallel; more wait
+	lingerTimeout = time.Second // how long a client that was refused may keep sending
 )
 
 // A conn is one client's connection.
@@ -27,8 +27,8 @@ type conn struct {
 	in   *stream
 
 	watches  watches
-	messages chan struct{} // one token for each message being answered
-	calls    chan struct{} // one token for each call being run
+	messages chan struct{} // one token for each message that is answered now
+	calls    chan struct{} // one token for each call that runs
 	work     sync.WaitGroup
 
 	writing sync.Mutex
@@ -47,7 +47,7 @@ func newConn(s *Server, nc *net.UnixConn, peer caller) *conn {
 	return c
 }
 
-// serve answers messages until the client has sent its last or sends what is none, and then those still being answered.
+// serve answers messages until the client has sent its last one, or sends something else. It returns when all are answered.
 func (c *conn) serve(ctx context.Context) {
 	defer c.close()
 	err := c.read(ctx)
@@ -85,20 +85,20 @@ func (c *conn) read(ctx context.Context) error {
 	}
 }
 
-// refusal is what the client is told about the end of reading; nil when there is nothing to tell, or nobody.
+// refusal is the error that tells the client why reading ended; nil if there is nothing to tell.
 func (c *conn) refusal(err error) *rpc.Error {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, errNotUTF8):
 		return rpc.NewError(rpc.ReasonParseError, "parse error: "+err.Error()).
-			WithHint("send JSON-RPC 2.0 requests; the connection is closed, because what follows cannot be told apart")
+			WithHint("send JSON-RPC 2.0 requests; the connection is closed, because the start of the next request cannot be found")
 	case errors.Is(err, errTooLarge):
 		return rpc.NewError(rpc.ReasonMessageTooLarge, err.Error()).
-			WithHint("send less at once: large lists are read page by page")
+			WithHint("send less in one message")
 	case errors.Is(err, os.ErrDeadlineExceeded) && c.isDraining():
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return rpc.NewError(rpc.ReasonMessageTimeout, "message did not end within "+c.srv.opt.MessageTimeout.String())
+		return rpc.NewError(rpc.ReasonMessageTimeout, "the message did not end within "+c.srv.opt.MessageTimeout.String())
 	default:
 		return nil
 	}
@@ -120,7 +120,7 @@ func (c *conn) answer(ctx context.Context, message json.RawMessage) {
 	}
 }
 
-// follow begins what a method wants done after its answer.
+// follow starts what a method does after its answer.
 func (x *exchange) follow() {
 	if x.then != nil {
 		go x.then() // it belongs to the watches, for which serve waits
@@ -150,7 +150,7 @@ func (c *conn) answerBatch(ctx context.Context, message json.RawMessage) {
 			responses = append(responses, *r)
 		}
 	}
-	if len(responses) > 0 { // a batch of notifications is not answered, not even by an empty list
+	if len(responses) > 0 { // a batch of notifications has no answer, not even an empty list
 		c.send(responses)
 	}
 	for i := range exchanges {
@@ -179,7 +179,7 @@ func (c *conn) one(ctx context.Context, x *exchange, item json.RawMessage) *resp
 	return &response{Version: "2.0", Result: result, ID: req.id}
 }
 
-// send writes one answer. A client that does not take it in time is cut off: its other answers would only queue up.
+// send writes one answer. A client that does not read it in time is disconnected: its other answers would only queue up.
 func (c *conn) send(answer any) {
 	line, err := encode(answer)
 	if err != nil {
@@ -197,8 +197,8 @@ func (c *conn) send(answer any) {
 	}
 }
 
-// linger says that nothing more will come and reads on for a moment. Closing with bytes unread would reset the
-// connection, and the client might not get to see why.
+// linger ends the writing and reads for a moment longer. To close with unread bytes would reset the connection, and the
+// client might not see the reason.
 func (c *conn) linger() {
 	c.nc.CloseWrite()
 	c.setReadDeadline(time.Now().Add(lingerTimeout))
@@ -207,7 +207,7 @@ func (c *conn) linger() {
 
 func (c *conn) close() { c.nc.Close() }
 
-// drain ends reading and the watches, now and for good.
+// drain ends reading and the watches, permanently.
 func (c *conn) drain() {
 	c.watches.stop()
 	c.mu.Lock()

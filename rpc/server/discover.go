@@ -12,7 +12,7 @@ import (
 // openRPCVersion is the version of the OpenRPC specification that the document follows.
 const openRPCVersion = "1.3.2"
 
-// document is an OpenRPC document, as far as it is used: https://spec.open-rpc.org.
+// document is the part of an OpenRPC document that is used: https://spec.open-rpc.org.
 type document struct {
 	OpenRPC    string           `json:"openrpc"`
 	Info       documentInfo     `json:"info"`
@@ -34,7 +34,7 @@ type documentMethod struct {
 	Params         []descriptor `json:"params"`
 	Result         descriptor   `json:"result"`
 	Access         access       `json:"x-access"`
-	Notification   *descriptor  `json:"x-notification,omitempty"` // pushed after the answer: its method and params
+	Notification   *descriptor  `json:"x-notification,omitempty"` // pushed after the answer: method and params
 }
 
 type descriptor struct {
@@ -58,7 +58,7 @@ func describe(table []method, version string) document {
 		OpenRPC: openRPCVersion,
 		Info: documentInfo{
 			Title:       "sendense-agent",
-			Description: "Backups of whole VMs. Parameters are by name, and unknown ones are refused; results may grow fields.",
+			Description: "Backups of whole VMs. Parameters are by name; unknown ones are refused. Results may get more fields.",
 			Version:     version,
 		},
 	}

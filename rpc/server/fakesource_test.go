@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// A fakeSource hands out channels that a test sends events into. As the agent's, they close when the watch's context ends.
+// A fakeSource returns channels to which a test sends events. Like the agent's they close when the context of the watch ends.
 type fakeSource struct {
 	begun chan *fakeWatch
 	last  record.State // of every backup
@@ -73,16 +73,16 @@ func (w *fakeWatch) send(t *testing.T, e events.Event) {
 	case w.events <- e:
 	case <-w.ctx.Done():
 	case <-time.After(10 * time.Second):
-		t.Fatal("nobody takes events")
+		t.Fatal("no watch takes events")
 	}
 }
 
-// ends fails the test unless the watch ends soon.
+// ends fails the test if the watch does not end soon.
 func (w *fakeWatch) ends(t *testing.T) {
 	t.Helper()
 	select {
 	case <-w.ctx.Done():
 	case <-time.After(10 * time.Second):
-		t.Fatal("the watch goes on")
+		t.Fatal("the watch continues")
 	}
 }

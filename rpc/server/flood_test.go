@@ -20,7 +20,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// dialAs connects as another user. The thread that has become that user is thrown away.
+// dialAs connects as another user. The thread that became that user is discarded.
 func dialAs(t *testing.T, socket string, uid int) net.Conn {
 	t.Helper()
 	type answer struct {
@@ -43,11 +43,11 @@ func dialAs(t *testing.T, socket string, uid int) net.Conn {
 		t.Fatal(a.err)
 	}
 	t.Cleanup(func() { a.nc.Close() })
-	a.nc.SetDeadline(time.Now().Add(20 * time.Second))
+	a.nc.SetDeadline(time.Now().Add(patience))
 	return a.nc
 }
 
-// forEverybody opens the way to a socket.
+// forEverybody lets every user reach a socket.
 func forEverybody(t *testing.T, socket string) {
 	t.Helper()
 	for _, path := range []string{socket, filepath.Dir(socket), filepath.Dir(filepath.Dir(socket))} {
@@ -57,10 +57,10 @@ func forEverybody(t *testing.T, socket string) {
 	}
 }
 
-// answers sends one request and gives the first line that comes back.
+// answers sends one request and returns the first line of the answer.
 func answers(t *testing.T, nc net.Conn) string {
 	t.Helper()
-	io.WriteString(nc, sum1) // it may have been refused by now, which the answer says
+	io.WriteString(nc, sum1) // it may be refused already: the answer says so
 	line, err := bufio.NewReader(nc).ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func answers(t *testing.T, nc net.Conn) string {
 func TestOneUserTakesAllConnections(t *testing.T) {
 	socket := serve(t, Options{MaxConnections: 16}, specTable())
 	forEverybody(t, socket)
-	for _, hostile := range []int{4001, 4002} { // two of them may take all but what is root's
+	for _, hostile := range []int{4001, 4002} { // two of them can take all connections except those reserved for root
 		served := 0
 		for range 20 {
 			if reason(t, answers(t, dialAs(t, socket, hostile))) == "" {
@@ -92,7 +92,7 @@ func TestOneUserTakesAllConnections(t *testing.T) {
 	}
 }
 
-// TestFloodOfLargeMessages: what one user sends beyond a bound waits unread, and others are served.
+// TestFloodOfLargeMessages: what one user sends beyond the limit waits unread, and others are served.
 func TestFloodOfLargeMessages(t *testing.T) {
 	release := make(chan struct{})
 	var held atomic.Int64
@@ -117,12 +117,12 @@ func TestFloodOfLargeMessages(t *testing.T) {
 			}
 		}()
 	}
-	for deadline := time.Now().Add(15 * time.Second); held.Load() < share-2*size; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); held.Load() < share-2*size; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d bytes are held", held.Load())
 		}
 	}
-	for range 20 { // time for what must not come
+	for range 20 { // enough time for what must not happen
 		if got := reason(t, answers(t, dialAs(t, socket, 4002))); got != "" {
 			t.Fatalf("another user: %s", got)
 		}

@@ -13,11 +13,11 @@ import (
 	"github.com/sendense/backup-agent/rpc/internal/translate"
 )
 
-// handlers are the functions of the table: wire to domain, one call of the agent, domain to wire. Their context does
-// not end with the connection.
+// handlers are the functions of the table: translate from the wire, call the agent once, translate to the wire. Their
+// context does not end with the connection.
 type handlers struct {
 	agent   *agent.Agent
-	doctors *singleflight.Group // however many ask, one looks
+	doctors *singleflight.Group // callers at the same time share one run
 }
 
 func (h handlers) backupStart(ctx context.Context, params json.RawMessage) (rpc.StartResponse, error) {

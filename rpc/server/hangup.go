@@ -6,11 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hangUpEvery is how often it is looked whether a client that has finished sending is still there.
+// hangUpEvery is how often a client that has finished sending is checked: is it still connected?
 const hangUpEvery = time.Second
 
-// outlast lets the watches of a client that has only finished sending go on, until they have ended or it hangs up.
-// Reading does not tell the one from the other; and while nothing happens, nothing is written that could fail.
+// outlast keeps the watches of a client that has finished sending, until they end or it hangs up. Reading cannot tell the
+// two apart; and while there are no events, nothing is written that could fail.
 func (c *conn) outlast() {
 	ended := make(chan struct{})
 	go func() {
@@ -30,7 +30,7 @@ func (c *conn) outlast() {
 	<-ended
 }
 
-// hungUp says whether the client has closed its end whole. A socket that is closed here counts as well.
+// hungUp says whether the client has closed its end completely. A socket that is closed on this side counts too.
 func (c *conn) hungUp() bool {
 	raw, err := c.nc.SyscallConn()
 	if err != nil {

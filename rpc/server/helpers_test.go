@@ -19,7 +19,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// row is a row of a test's table; its parameters come as they are.
+// row is a row of a test's table; its parameters are passed unchanged.
 func row(name string, a access, handle func(context.Context, json.RawMessage) (any, error)) method {
 	m := raw[rpc.None](name, a, "of a test", handle)
 	m.handle = func(ctx context.Context, _ *exchange, params json.RawMessage) (any, error) {
@@ -75,7 +75,7 @@ func serve(t testing.TB, opt Options, table []method) string {
 	return socket
 }
 
-// serveUntil serves the table until stop is called, which returns what Serve did.
+// serveUntil serves the table until stop is called. Stop returns the result of Serve.
 func serveUntil(t testing.TB, opt Options, table []method) (socket string, stop func() error) {
 	t.Helper()
 	if opt.Logger == nil {
@@ -99,11 +99,14 @@ func serveUntil(t testing.TB, opt Options, table []method) (socket string, stop 
 		select {
 		case err := <-ended:
 			return err
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			return errors.New("did not return")
 		}
 	}
 }
+
+// patience bounds every wait, for a machine that is very busy: what takes longer hangs.
+const patience = 5 * time.Minute
 
 func dial(t testing.TB, socket string) *net.UnixConn {
 	t.Helper()
@@ -112,11 +115,11 @@ func dial(t testing.TB, socket string) *net.UnixConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
-	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	nc.SetDeadline(time.Now().Add(patience))
 	return nc.(*net.UnixConn)
 }
 
-// converse sends the input, finishes sending, and returns everything that comes back.
+// converse sends the input, finishes sending, and returns all answers.
 func converse(t testing.TB, socket, input string) string {
 	t.Helper()
 	nc := dial(t, socket)

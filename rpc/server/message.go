@@ -9,14 +9,14 @@ import (
 	"github.com/sendense/backup-agent/rpc/internal/schema"
 )
 
-// maxBatch is the most requests of one batch: each may have an answer much larger than itself.
+// maxBatch is the limit of requests in one batch: an answer can be much larger than its request.
 const maxBatch = 100
 
 // A request is one call or notification.
 type request struct {
-	id     json.RawMessage // as it was sent; nil: a notification, which is never answered
+	id     json.RawMessage // as it was sent; nil for a notification, which has no answer
 	method string
-	params json.RawMessage // an object or an array; nil: absent
+	params json.RawMessage // an object or an array; nil if absent
 }
 
 // A response is the answer to one call. Exactly one of result and error is set.
@@ -34,11 +34,11 @@ type notification struct {
 	Params  any    `json:"params"`
 }
 
-// An exchange is one request and its answer, as a method sees it that does more than answer.
+// An exchange is one request and its answer, for methods that do more than answer.
 type exchange struct {
 	conn   *conn
 	oneWay bool   // a notification: it gets no answer
-	then   func() // what the method wants done once its answer is sent, in a goroutine of its own; may be nil
+	then   func() // runs after the answer was sent, in its own goroutine; may be nil
 }
 
 var nullID = json.RawMessage("null")
@@ -51,8 +51,8 @@ func malformed(format string, args ...any) *rpc.Error {
 	return rpc.NewError(rpc.ReasonMalformedMessage, "invalid request: "+fmt.Sprintf(format, args...))
 }
 
-// parseRequest reads one request. With an error comes the id to answer it to, null when none can be found: what is
-// malformed is answered even if it has no id.
+// parseRequest reads one request. With an error it returns the id for the answer, null if there is none: a malformed request
+// is answered even without an id.
 func parseRequest(data json.RawMessage) (request, json.RawMessage, *rpc.Error) {
 	if data[0] != '{' {
 		return request{}, nullID, malformed("want a JSON object with jsonrpc, method, params and id")
@@ -76,7 +76,7 @@ func parseRequest(data json.RawMessage) (request, json.RawMessage, *rpc.Error) {
 	if m := members["method"]; len(m) == 0 || m[0] != '"' || json.Unmarshal(m, &r.method) != nil {
 		return r, id, malformed("method: want a string")
 	}
-	// The specification has params absent or structured. Null is taken for absent, as many clients send it.
+	// By the specification params are absent or structured. Null counts as absent, because many clients send it.
 	switch {
 	case bytes.Equal(r.params, nullID):
 		r.params = nil
@@ -90,8 +90,8 @@ func validID(id json.RawMessage) bool {
 	return id[0] == '"' || id[0] == '-' || id[0] >= '0' && id[0] <= '9' || bytes.Equal(id, nullID)
 }
 
-// named returns the parameters as an object. Parameters are by name; the only list that can be meant by them is one
-// that holds just that object, as some clients always send.
+// named returns the parameters as an object. Parameters are by name. A list is accepted if it contains only that object,
+// because some clients always send a list.
 func named(params json.RawMessage) (json.RawMessage, *rpc.Error) {
 	if len(params) == 0 || params[0] == '{' {
 		return params, nil
@@ -109,7 +109,7 @@ func named(params json.RawMessage) (json.RawMessage, *rpc.Error) {
 		WithHint("rpc.discover lists the names")
 }
 
-// encode writes a value as one line. Text that is safe in JSON is not escaped for HTML, so that a person can read it.
+// encode writes a value as one line. Text is not escaped for HTML, so that a person can read it.
 func encode(v any) ([]byte, error) {
 	var line bytes.Buffer
 	enc := json.NewEncoder(&line)

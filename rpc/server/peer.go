@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A caller is the process at the other end, as the kernel knew it when it connected. Operator says that it may act,
-// not only look: it is root, or the agent's own user, or a member of the group that owns the socket.
+// A caller is the process at the other end, as the kernel knew it when it connected. Operator says that it may act, not only
+// read: it is root, the agent's own user, or a member of the group that owns the socket.
 type caller struct {
 	UID, GID uint32
 	PID      int32
@@ -56,8 +56,8 @@ func isOperator(uid uint32, groups []uint32, socketGID uint32, hasGroup bool) bo
 	return uid == 0 || int(uid) == os.Geteuid() || hasGroup && slices.Contains(groups, socketGID)
 }
 
-// socketGroup is the group that owns the socket's file now. It is asked for at every connection, as the file may have
-// been given to its group after the listener was made. A socket without a file has no group.
+// socketGroup is the group that owns the socket's file now. It is read at every connection, because the group may be set after
+// the listener was made. A socket without a file has no group.
 func socketGroup(addr net.Addr) (gid uint32, ok bool) {
 	info, err := os.Stat(addr.String())
 	if err != nil {
@@ -80,7 +80,7 @@ func peerGroups(fd int) ([]uint32, error) {
 		switch {
 		case errno == 0:
 			return groups[:size/4], nil
-		case errno == unix.ERANGE && int(size/4) > len(groups): // size is now what it takes
+		case errno == unix.ERANGE && int(size/4) > len(groups): // size is now the size that is needed
 			groups = make([]uint32, size/4)
 		default:
 			return nil, errno

@@ -52,15 +52,15 @@ func TestPeerCredentials(t *testing.T) {
 	}
 }
 
-// TestOtherUsers connects as other users to a socket that lets everybody in, so that only the table stands between
-// them and the agent. It takes root to become somebody else.
+// TestOtherUsers connects as other users to a socket that every user can connect to, so that only the table protects the agent.
+// It needs root to become another user.
 func TestOtherUsers(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Fatal("this test acts as other users, which takes root: run it as CI does, with sudo")
+		t.Fatal("this test acts as other users: run it as root, with sudo as CI does")
 	}
 	socket := serve(t, Options{}, specTable())
 	for _, path := range []string{socket, filepath.Dir(socket), filepath.Dir(filepath.Dir(socket))} {
-		if err := os.Chmod(path, 0o777); err != nil { // others have to get to it: t.TempDir makes two directories
+		if err := os.Chmod(path, 0o777); err != nil { // others must reach it: t.TempDir makes two directories
 			t.Fatal(err)
 		}
 	}
@@ -68,7 +68,7 @@ func TestOtherUsers(t *testing.T) {
 	if err := os.Chown(socket, 0, group); err != nil {
 		t.Fatal(err)
 	}
-	manyGroups := make([]uint32, 200) // more than a first guess at the size of the answer
+	manyGroups := make([]uint32, 200) // more than the first buffer holds
 	for i := range manyGroups {
 		manyGroups[i] = uint32(10000 + i)
 	}

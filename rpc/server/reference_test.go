@@ -14,7 +14,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-var update = flag.Bool("update", false, "write the reference anew")
+var update = flag.Bool("update", false, "write the reference")
 
 const reference = "../../docs/rpc.md"
 
@@ -39,24 +39,24 @@ const referenceIntro = `# RPC
 
 <!-- Made from the method table and the wire types by "make docs". -->
 
-JSON-RPC 2.0 on the Unix socket ` + "`" + rpc.DefaultSocket + "`" + `: a stream of JSON values in both directions, one after another, with or
-without line feeds between them. Single requests, batches and notifications are served, several connections at a time.
-Parameters are by name, and unknown ones are refused; results may grow fields. What was begun goes on when the connection
-that asked for it is gone.
+JSON-RPC 2.0 on the Unix socket ` + "`" + rpc.DefaultSocket + "`" + `: a stream of JSON values in both directions, with or without line feeds
+between them. Single requests, batches and notifications are served, on several connections in parallel. Parameters are by
+name; unknown ones are refused. Results may get more fields in later versions. Work that a request started continues when
+its connection ends.
 
     echo '{"jsonrpc":"2.0","id":1,"method":"agent.status"}' | socat - UNIX-CONNECT:` + rpc.DefaultSocket + `
 
-` + "`rpc.discover`" + ` answers the same as this page as an [OpenRPC](https://open-rpc.org) document, for programs. Go programs
+For programs ` + "`rpc.discover`" + ` answers with this page as an [OpenRPC](https://open-rpc.org) document. Go programs
 import ` + "`github.com/sendense/backup-agent/rpc`" + `.
 
-Whoever may connect, by the mode of the socket's file, may call the methods marked *read*. Those marked *operate* take root,
-the daemon's own user or a member of the socket's group.
+The mode of the socket's file decides who may connect. Every user that can connect may call the methods marked *read*. Methods
+marked *operate* are for root, the daemon's own user, and members of the socket's group.
 
 ## Methods
 
 `
 
-// writeReference makes the reference of the OpenRPC document, with what the source says of each type and field.
+// writeReference makes the reference from the OpenRPC document and the comments of the types and fields in the source.
 func writeReference(t *testing.T) string {
 	src := parseWire(t)
 	table := methods(nil)
@@ -79,7 +79,7 @@ func writeReference(t *testing.T) string {
 		}
 		fmt.Fprintf(&out, "Result: %s\n", typeName(m.Result.Schema))
 		if m.Notification != nil {
-			fmt.Fprintf(&out, "\nThen notifications follow on the same connection: `%s` with %s.\n", m.Notification.Name, typeName(m.Notification.Schema))
+			fmt.Fprintf(&out, "\nNotifications follow on the same connection: `%s` with %s.\n", m.Notification.Name, typeName(m.Notification.Schema))
 		}
 	}
 	out.WriteString("\n## Types\n")
@@ -121,8 +121,8 @@ func writeRow(out *strings.Builder, name string, schema any, marked bool, mark, 
 }
 
 func writeErrors(out *strings.Builder, src wire) {
-	out.WriteString("\n## Errors\n\nThe `error` of an answer has `code`, `message` and `data`. Decide by `data.reason`; the message and the\n" +
-		"hint are for people. [What to do about each](troubleshooting.md).\n\n| `data` | meaning |\n|---|---|\n")
+	out.WriteString("\n## Errors\n\nThe `error` of an answer has `code`, `message` and `data`. Programs decide by `data.reason`; the message\n" +
+		"and the hint are for people. [What to do about each](troubleshooting.md).\n\n| `data` | meaning |\n|---|---|\n")
 	for _, field := range src.order["ErrorData"] {
 		fmt.Fprintf(out, "| `%s` | %s |\n", field, src.fields["ErrorData."+field])
 	}

@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-// wire is what the source of package rpc says of its types.
+// wire is what the source of package rpc says about its types.
 type wire struct {
 	types   map[string]string   // comment, by type
 	fields  map[string]string   // comment, by "Type.field" as the wire has it, and by reason
 	order   map[string][]string // fields, by type
-	names   map[string]string   // of fields and constants: what stands on the wire for the name in Go
+	names   map[string]string   // of fields and constants: the name on the wire, by the name in Go
 	reasons []string            // in the order of the source
 }
 
@@ -52,7 +52,7 @@ func parseWire(t *testing.T) wire {
 	for _, texts := range []map[string]string{w.types, w.fields} {
 		for k, text := range texts {
 			texts[k] = goName.ReplaceAllStringFunc(text, func(name string) string {
-				if wired, ok := w.names[name]; ok {
+				if wired, ok := w.names[name]; ok && name != k {
 					return "`" + wired + "`"
 				}
 				return name
@@ -79,7 +79,7 @@ func (w *wire) take(d *ast.GenDecl) {
 	}
 }
 
-// goName is a name that only the source knows: of two words at least.
+// goName is a name in Go of at least two words. It means nothing to a reader of the reference.
 var goName = regexp.MustCompile(`\b[A-Z]+[a-z]+[A-Z][A-Za-z]*\b`)
 
 func (w *wire) takeConstant(spec *ast.ValueSpec) {
@@ -98,7 +98,7 @@ func (w *wire) takeConstant(spec *ast.ValueSpec) {
 	}
 }
 
-var jsonTag = regexp.MustCompile(`json:"([a-z_]+)`)
+var jsonTag = regexp.MustCompile(`json:"([a-z0-9_]+)`)
 
 func (w *wire) takeFields(name string, s *ast.StructType) {
 	for _, f := range s.Fields.List {
@@ -111,7 +111,11 @@ func (w *wire) takeFields(name string, s *ast.StructType) {
 		}
 		w.order[name] = append(w.order[name], tag[1])
 		w.names[f.Names[0].Name] = tag[1]
-		w.fields[name+"."+tag[1]] = strings.TrimSpace(said(f.Doc) + " " + said(f.Comment))
+		doc := said(f.Doc)
+		if rest, ok := strings.CutPrefix(doc, f.Names[0].Name+" "); ok { // "Files starts" is "`files` starts" on the wire
+			doc = "`" + tag[1] + "` " + rest
+		}
+		w.fields[name+"."+tag[1]] = strings.TrimSpace(doc + " " + said(f.Comment))
 	}
 }
 

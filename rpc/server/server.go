@@ -1,16 +1,19 @@
 // Package server answers the agent's JSON-RPC 2.0 API on a Unix socket.
 //
 // A connection carries a stream of JSON values in each direction, as `socat - UNIX-CONNECT:` or `nc -U` send and show
-// them: requests may be pretty-printed, follow each other with or without white space, and be batched; every answer is
-// one line. Calls of one connection run at the same time, so answers come in the order in which they are ready.
-// What a call began goes on when its client hangs up; a client that has only finished sending gets its answers, and what
-// it watches. A watch (backup.watch) pushes notifications between the answers, none before the one that names it. A client
-// that does not take what is written to it within WriteTimeout is cut off, so that it costs no more than its socket's
-// buffer and the events that the agent keeps for it.
+// them. Requests may be pretty-printed, follow each other with or without white space, and be batched. Every answer is
+// one line. Calls of one connection run in parallel, so answers come in the order in which they are ready. Work that a call
+// began continues when the client hangs up. A client that has only finished sending gets its answers and the events of its
+// watches. A watch (backup.watch) pushes notifications between the answers, none of them before the answer that names the
+// watch. A client that does not read within WriteTimeout is disconnected, so that it costs no more than the buffer of its
+// socket and the events that the agent keeps for it.
 //
-// The protocol is served here and not by the library that the client uses (creachadair/jrpc2), because that one takes
-// an id of null for a notification, answers -32700 where the specification wants -32600 (a method that is no string, a
-// batch item that is no object), and cancels calls in flight when its client finishes sending.
+// The package is not the API: the values and the names of the methods are in package rpc. table.go has a row for each
+// method, handlers.go the functions, and rpc/internal/translate the translation between the wire and the agent.
+//
+// The protocol is served here and not by the library that the client uses (creachadair/jrpc2), because that library takes
+// an id of null for a notification, answers -32700 where the specification says -32600 (a method that is no string, a
+// batch item that is no object), and cancels running calls when the client finishes sending.
 package server
 
 import (
@@ -37,22 +40,22 @@ const (
 	DefaultDrainTimeout    = 10 * time.Second
 )
 
-// Options are what a Server needs. Only Agent is required.
+// Options configure a Server. Only Agent is required.
 type Options struct {
 	Agent   *agent.Agent
 	Logger  *slog.Logger // nil: slog.Default()
 	Version string       // of the agent, for the OpenRPC document
 
 	MaxMessageBytes int           // largest message a client may send, in bytes
-	MaxConnections  int           // connections open at once; an eighth of them is for root and the agent's own user alone
-	MaxPerUser      int           // of them, of one other user; half of MaxConnections if 0
-	MaxUserBytes    int           // of one user's messages that are being answered; at least one message
+	MaxConnections  int           // open connections; an eighth of them is reserved for root and the agent's own user
+	MaxPerUser      int           // open connections of one other user; 0: half of MaxConnections
+	MaxUserBytes    int           // bytes of one user's messages that are answered now; at least one message
 	MessageTimeout  time.Duration // from a message's first byte to its last
 	WriteTimeout    time.Duration // for a client to take one answer
-	DrainTimeout    time.Duration // for calls in flight once Serve's context has ended
+	DrainTimeout    time.Duration // for running calls after Serve's context has ended
 
-	// Observe is called after every call with the method's name ("" when there is no such method), its code (0: it
-	// succeeded) and how long it took. It must not block. May be nil.
+	// Observe is called after every call with the method's name ("" for an unknown method), its code (0 for success) and
+	// its duration. It must not block. It may be nil.
 	Observe func(method string, code rpc.Code, took time.Duration)
 }
 
@@ -87,10 +90,10 @@ type Server struct {
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
-	users map[uint32]*user // who has connections
+	users map[uint32]*user // users that have connections
 	work  sync.WaitGroup   // one for each connection
 
-	refusing chan struct{} // one token for each connection that is being refused
+	refusing chan struct{} // one token for each connection that is refused now
 }
 
 // New makes a server; Serve starts it.
@@ -99,7 +102,7 @@ func New(opt Options) *Server {
 	return newServer(opt, methods(opt.Agent))
 }
 
-// newServer makes a server of the methods given and rpc.discover, which describes them.
+// newServer makes a server of these methods and rpc.discover, which describes them.
 func newServer(opt Options, table []method) *Server {
 	s := &Server{opt: opt, log: opt.Logger, methods: map[string]method{}, conns: map[*conn]struct{}{}, users: map[uint32]*user{}, refusing: make(chan struct{}, maxRefusing)}
 	for _, m := range append(table, discover(table, opt.Version)) {
@@ -111,10 +114,10 @@ func newServer(opt Options, table []method) *Server {
 	return s
 }
 
-// Serve answers the connections of the listener, which has to be one of a Unix stream socket, and closes it at the end.
-// When the context ends, it accepts no more and reads no more, and waits up to DrainTimeout for calls in flight. It then
-// returns nil, or an error that says how many connections still had one; their work goes on, but their answers are
-// lost. Any other error is the listener's. Serve may be called once.
+// Serve answers the connections of the listener, which must be a Unix stream socket, and closes it at the end. When the
+// context ends, it stops accepting and reading, and waits up to DrainTimeout for running calls. It then returns nil, or an
+// error that says how many connections still had one: their work continues, but their answers are lost. Any other error
+// is the listener's. Serve may be called once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -125,8 +128,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return errors.Join(err, s.drain())
 }
 
-// accept starts a goroutine for each connection until the context ends. It gives up only on errors that will not go
-// away: running out of file descriptors is not one.
+// accept starts a goroutine for each connection until the context ends. It gives up only on permanent errors: the lack of
+// file descriptors is not one.
 func (s *Server) accept(ctx context.Context, l net.Listener) error {
 	pause := time.Duration(0)
 	for {
@@ -153,7 +156,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// open serves a connection that was accepted, or refuses it.
+// open serves an accepted connection, or refuses it.
 func (s *Server) open(ctx context.Context, nc net.Conn) {
 	uc, ok := nc.(*net.UnixConn)
 	if !ok {
@@ -163,13 +166,13 @@ func (s *Server) open(ctx context.Context, nc net.Conn) {
 	}
 	peer, err := callerOf(uc)
 	if err != nil {
-		s.log.Error("rpc connection refused: its peer cannot be known", "error", err)
+		s.log.Error("rpc connection refused: its peer cannot be identified", "error", err)
 		nc.Close()
 		return
 	}
 	c := newConn(s, uc, peer)
 	if limit, ok := s.admit(c); !ok {
-		s.log.Warn("rpc connection refused: too many are open", "limit", limit, "peer", peer)
+		s.log.Warn("rpc connection refused: the limit of open connections is reached", "limit", limit, "peer", peer)
 		s.refuse(c, limit)
 		return
 	}
@@ -179,7 +182,7 @@ func (s *Server) open(ctx context.Context, nc net.Conn) {
 	})
 }
 
-// maxRefusing is how many connections are told politely, at once, that there are too many. More are just closed.
+// maxRefusing is how many connections at once are told that there are too many. More are closed without an answer.
 const maxRefusing = 64
 
 func (s *Server) refuse(c *conn, limit int) {
@@ -192,13 +195,13 @@ func (s *Server) refuse(c *conn, limit int) {
 	s.work.Go(func() {
 		defer func() { <-s.refusing }()
 		defer c.close()
-		c.send(failure(nullID, rpc.NewError(rpc.ReasonTooManyConnections, fmt.Sprintf("%d connections are open already", limit)).
-			WithHint("try again later, or close connections that idle")))
+		c.send(failure(nullID, rpc.NewError(rpc.ReasonTooManyConnections, fmt.Sprintf("the limit of %d open connections is reached", limit)).
+			WithHint("try again later, or close idle connections")))
 		c.linger()
 	})
 }
 
-// drain lets every connection end, by itself or by force.
+// drain waits until every connection has ended, and closes the rest after DrainTimeout.
 func (s *Server) drain() error {
 	s.eachConn((*conn).drain)
 	done := make(chan struct{})
@@ -212,7 +215,7 @@ func (s *Server) drain() error {
 	case <-time.After(s.opt.DrainTimeout):
 	}
 	left := s.eachConn((*conn).close)
-	return fmt.Errorf("rpc: %d connections still had calls in flight after %s: %w", left, s.opt.DrainTimeout, os.ErrDeadlineExceeded)
+	return fmt.Errorf("rpc: %d connections still had running calls after %s: %w", left, s.opt.DrainTimeout, os.ErrDeadlineExceeded)
 }
 
 func (s *Server) eachConn(f func(*conn)) int {

@@ -21,7 +21,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// gate is a method that says when it has begun and ends when it is let.
+// gate is a method that says when it has begun, and ends when the test lets it.
 type gateMethod struct {
 	begun chan context.Context
 	let   chan struct{}
@@ -151,7 +151,7 @@ func TestConnectionCap(t *testing.T) {
 		t.Errorf("third connection, of our client: %v", err)
 	}
 	held[0].Close()
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(patience); ; {
 		if reason(t, converse(t, socket, sum1)) == "" {
 			break
 		}
@@ -250,7 +250,7 @@ func TestBatchIsBounded(t *testing.T) {
 	}
 }
 
-// People talk to the socket with these two; what they get has to be as good as what our client gets.
+// People use the socket with these two programs. They must get the same answers as our client.
 func TestSocatAndNetcat(t *testing.T) {
 	socket := serve(t, Options{}, append(specTable(), row("slow", read, func(context.Context, json.RawMessage) (any, error) {
 		time.Sleep(200 * time.Millisecond)
@@ -260,7 +260,7 @@ func TestSocatAndNetcat(t *testing.T) {
 		pkg  string
 		args []string
 	}{
-		{"socat", []string{"socat", "-t5", "-", "UNIX-CONNECT:" + socket}},
+		{"socat", []string{"socat", "-t300", "-", "UNIX-CONNECT:" + socket}},
 		{"netcat-openbsd", []string{"nc", "-N", "-U", socket}},
 	} {
 		t.Run(tool.args[0], func(t *testing.T) {

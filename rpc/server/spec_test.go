@@ -7,8 +7,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The examples of https://www.jsonrpc.org/specification#examples, in their order. Messages of errors are ours; of an
-// error the code counts. An empty want is no answer at all.
+// The examples of https://www.jsonrpc.org/specification#examples, in their order. Messages of errors are ours, so only the
+// code of an error is compared. An empty want means no answer.
 var specExamples = []struct{ name, send, want string }{
 	{
 		"positional parameters",
@@ -96,7 +96,7 @@ var specExamples = []struct{ name, send, want string }{
 	},
 }
 
-// beyondExamples are the rules of the specification that its examples do not show.
+// beyondExamples are rules of the specification without an example there.
 var beyondExamples = []struct{ name, send, want string }{
 	{"id null is answered", `{"jsonrpc":"2.0","method":"sum","params":[1],"id":null}`, `{"jsonrpc":"2.0","result":1,"id":null}`},
 	{"id empty string", `{"jsonrpc":"2.0","method":"sum","params":[1],"id":""}`, `{"jsonrpc":"2.0","result":1,"id":""}`},
@@ -147,7 +147,7 @@ func TestSpecification(t *testing.T) {
 	}
 }
 
-// canonical decodes an answer and drops of its errors all but the code.
+// canonical decodes an answer and keeps only the code of an error.
 func canonical(t *testing.T, text string) any {
 	t.Helper()
 	if text == "" {

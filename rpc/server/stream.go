@@ -14,13 +14,13 @@ var (
 	errNotUTF8  = errors.New("message is not valid UTF-8")
 )
 
-// A stream cuts what a client sends into messages: JSON values, with or without white space between them.
+// A stream splits what a client sends into messages: JSON values, with or without white space between them.
 type stream struct {
 	dec      *json.Decoder
 	gate     *gate
 	max      int
 	timeout  time.Duration
-	deadline func(time.Time) // of reading; the zero time is never
+	deadline func(time.Time) // sets the deadline of reading; the zero time is none
 }
 
 func newStream(r io.Reader, maxBytes int, timeout time.Duration, deadline func(time.Time)) *stream {
@@ -28,13 +28,13 @@ func newStream(r io.Reader, maxBytes int, timeout time.Duration, deadline func(t
 	return &stream{dec: json.NewDecoder(g), gate: g, max: maxBytes, timeout: timeout, deadline: deadline}
 }
 
-// next waits, for ever if need be, for the next message to begin, and a bounded time for it to end. It returns io.EOF
-// when the client has finished sending. After any error there is no next message: a stream of JSON values has no mark
-// by which to find the beginning of one again.
+// next waits without a limit until the next message begins, and a limited time until it ends. It returns io.EOF when the
+// client has finished sending. After any error there is no next message: in a stream of JSON values nothing marks the
+// start of one.
 func (s *stream) next() (json.RawMessage, error) {
 	s.deadline(time.Time{})
 	s.gate.idle()
-	if s.dec.More() { // there is a first byte; or a stray ] or } or the end, which Decode will find again
+	if s.dec.More() { // there is a first byte, or a stray ] or }, or the end: Decode finds these again
 		s.deadline(time.Now().Add(s.timeout))
 	}
 	s.gate.allow(s.dec.InputOffset() + int64(s.max))
@@ -51,12 +51,12 @@ func (s *stream) next() (json.RawMessage, error) {
 	return message, nil
 }
 
-// A gate stands between the connection and the JSON decoder, which by itself reads without bound.
+// A gate limits what the JSON decoder reads from the connection.
 type gate struct {
 	r       io.Reader
-	passed  int64 // bytes that the decoder got
-	limit   int64 // of passed, while a message is being read
-	between bool  // no byte of a message has come: white space is dropped, else the decoder would keep it
+	passed  int64 // bytes that were passed to the decoder
+	limit   int64 // of passed, while a message is read
+	between bool  // no byte of a message has arrived: white space is dropped, otherwise the decoder would keep it
 }
 
 func (g *gate) idle()             { g.between = true }
@@ -81,10 +81,10 @@ func (g *gate) Read(p []byte) (int, error) {
 	}
 }
 
-// maxDepth is how deep arrays and objects may stand in each other in one message. No parameter needs more than four.
+// maxDepth limits the nesting of arrays and objects in one message. No parameter needs more than four.
 const maxDepth = 64
 
-// tooDeep looks at a valid JSON value.
+// tooDeep checks the nesting of a valid JSON value.
 func tooDeep(message []byte) bool {
 	depth, inString := 0, false
 	for i := 0; i < len(message); i++ {

@@ -179,7 +179,7 @@ func FuzzStream(f *testing.F) {
 	f.Add([]byte("{\"jsonrpc\":\"2.0\",\"method\":\"echo\",\"params\":{\"a\":\"\\ud800\"},\"id\":\"\\ud800\"}"))
 	socket := serve(f, Options{MaxMessageBytes: 8192}, specTable())
 	f.Fuzz(func(t *testing.T, garbage []byte) {
-		// A good request before the garbage gets its one answer, whatever follows.
+		// A valid request before the garbage gets one answer, whatever follows.
 		out := converse(t, socket, `{"jsonrpc":"2.0","method":"sum","params":[40,2],"id":"the good one"}`+"\n"+string(garbage))
 		good := 0
 		for line := range strings.Lines(out) {

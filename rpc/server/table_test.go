@@ -17,7 +17,7 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// constants returns the values of the string constants in a file that the filter keeps.
+// constants returns the values of a file's string constants that the filter keeps.
 func constants(t *testing.T, file string, keep func(spec *ast.ValueSpec) bool) []string {
 	t.Helper()
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)

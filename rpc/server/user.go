@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// A user is what the connections of one user share. Whoever may connect can open many connections and send much on each:
-// what is beyond that user's share waits unread, and others are served.
+// A user is what the connections of one user share. A user can open many connections and send much on each: what exceeds
+// the user's share waits unread, so that other users are served.
 type user struct {
 	conns int
 	bytes *semaphore.Weighted
 }
 
-// admit counts a connection in, unless there are too many: then it gives the limit that is reached.
+// admit counts a connection. If there are too many it returns the limit that is reached.
 func (s *Server) admit(c *conn) (limit int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,9 +46,9 @@ func (s *Server) closed(c *conn) {
 	}
 }
 
-// take waits for room for a message; give makes it again.
+// take waits for room for a message, give returns it.
 func (u *user) take(ctx context.Context, message []byte) {
-	_ = u.bytes.Acquire(ctx, int64(len(message))) // the context of connections does not end, and no message is larger than all there is
+	_ = u.bytes.Acquire(ctx, int64(len(message))) // no error: the context of connections does not end, and no message is larger than the share
 }
 
 func (u *user) give(message []byte) { u.bytes.Release(int64(len(message))) }

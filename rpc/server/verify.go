@@ -12,13 +12,13 @@ import (
 	"github.com/sendense/backup-agent/rpc/internal/translate"
 )
 
-// progressEvery is how often the progress of a long call is pushed.
+// progressEvery is how often the progress of a verification is pushed.
 const progressEvery = time.Second
 
-// verifyRow is the row of backup.verify, whose answer comes at the end of the verification. That goes on when the client hangs
-// up.
+// verifyRow is the row of backup.verify. The answer comes at the end of the verification, which continues when the client
+// hangs up.
 func verifyRow(a *agent.Agent) method {
-	m := raw[rpc.VerifyRequest](rpc.MethodBackupVerify, operate, "verify a restore point and all it stands on, and answer what was found",
+	m := raw[rpc.VerifyRequest](rpc.MethodBackupVerify, operate, "verify a restore point and its chain, and answer with the result",
 		func(context.Context, json.RawMessage) (rpc.VerifyReport, error) { return rpc.VerifyReport{}, nil })
 	m.handle = func(ctx context.Context, x *exchange, params json.RawMessage) (any, error) {
 		var r rpc.VerifyRequest
@@ -42,7 +42,7 @@ func verifyRow(a *agent.Agent) method {
 	return m
 }
 
-// tellProgress pushes how far a verification has come until it ends.
+// tellProgress pushes the progress of a verification until it ends.
 func (c *conn) tellProgress(ctx context.Context, v *verify.Verification) {
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()

@@ -14,17 +14,17 @@ import (
 	"github.com/sendense/backup-agent/rpc/internal/translate"
 )
 
-// maxWatches is how many watches one connection may have open.
+// maxWatches is the limit of open watches of one connection.
 const maxWatches = 16
 
-// A source is where events come from: two methods of the agent.
+// A source of events: two methods of the agent.
 type source struct {
 	watch  func(ctx context.Context, q events.Query) (<-chan events.Event, error)
-	last   func(q events.Query) (events.Event, error) // how the one backup or restore that is watched stands
+	last   func(q events.Query) (events.Event, error) // the current state of the one backup or restore that is watched
 	notify string                                     // method of the notifications
 }
 
-// backups are the events of backups.
+// backups is the source of the events of backups.
 func backups(watch func(context.Context, events.Query) (<-chan events.Event, error), get func(id string) (record.Backup, error)) source {
 	return source{watch: watch, notify: rpc.NotifyBackupEvent, last: func(q events.Query) (events.Event, error) {
 		b, err := get(q.BackupID)
@@ -32,7 +32,7 @@ func backups(watch func(context.Context, events.Query) (<-chan events.Event, err
 	}}
 }
 
-// restores are the events of restores.
+// restores is the source of the events of restores.
 func restores(watch func(context.Context, events.Query) (<-chan events.Event, error), get func(id string) (record.Restore, error)) source {
 	return source{watch: watch, notify: rpc.NotifyRestoreEvent, last: func(q events.Query) (events.Event, error) {
 		r, err := get(q.RestoreID)
@@ -45,11 +45,11 @@ type watches struct {
 	mu    sync.Mutex
 	last  int64
 	open  map[int64]*watch
-	ended bool           // the connection is going: no watch may begin
+	ended bool           // the connection ends: no watch may begin
 	work  sync.WaitGroup // one for each watch that pushes
 }
 
-// A watch pushes events to the connection it was asked for on.
+// A watch pushes events to its connection.
 type watch struct {
 	id     int64
 	cancel context.CancelFunc
@@ -58,7 +58,7 @@ type watch struct {
 
 // watchRow is the row of backup.watch.
 func watchRow(from source) method {
-	m := raw[rpc.WatchRequest](rpc.MethodBackupWatch, read, "push what becomes of backups as notifications, until backup.unwatch or the end of the connection",
+	m := raw[rpc.WatchRequest](rpc.MethodBackupWatch, read, "push the events of backups as notifications, until backup.unwatch or the end of the connection",
 		func(context.Context, json.RawMessage) (rpc.WatchRef, error) { return rpc.WatchRef{}, nil })
 	m.handle = func(ctx context.Context, x *exchange, params json.RawMessage) (any, error) {
 		var r rpc.WatchRequest
@@ -73,7 +73,7 @@ func watchRow(from source) method {
 
 // watchRestoresRow is the row of restore.watch.
 func watchRestoresRow(from source) method {
-	m := raw[rpc.RestoreWatchRequest](rpc.MethodRestoreWatch, read, "push what becomes of restores as notifications, until restore.unwatch or the end of the connection",
+	m := raw[rpc.RestoreWatchRequest](rpc.MethodRestoreWatch, read, "push the events of restores as notifications, until restore.unwatch or the end of the connection",
 		func(context.Context, json.RawMessage) (rpc.WatchRef, error) { return rpc.WatchRef{}, nil })
 	m.handle = func(ctx context.Context, x *exchange, params json.RawMessage) (any, error) {
 		var r rpc.RestoreWatchRequest
@@ -86,10 +86,10 @@ func watchRestoresRow(from source) method {
 	return m
 }
 
-// unwatchRow is the row of backup.unwatch or restore.unwatch: the watches of a connection have one numbering. A watch may have ended by itself just now, so to end one that is not there is
-// no error.
+// unwatchRow is the row of backup.unwatch or restore.unwatch: the watches of a connection have one numbering. To end a watch
+// that does not exist is no error, because it may have ended by itself just now.
 func unwatchRow(name string) method {
-	m := raw[rpc.WatchRef](name, read, "end a watch of this connection; no notification of it follows the answer",
+	m := raw[rpc.WatchRef](name, read, "end a watch of this connection; none of its notifications follows the answer",
 		func(context.Context, json.RawMessage) (rpc.WatchRef, error) { return rpc.WatchRef{}, nil })
 	m.handle = func(_ context.Context, x *exchange, params json.RawMessage) (any, error) {
 		var r rpc.WatchRef
@@ -113,7 +113,7 @@ func decodeNamed(params json.RawMessage, v any) error {
 // watch begins a watch; its events follow the answer.
 func (c *conn) watch(ctx context.Context, x *exchange, from source, q events.Query) (any, error) {
 	if x.oneWay {
-		return nil, rpc.NewError(rpc.ReasonInvalidRequest, "a watch: want a call, not a notification: its answer names the watch")
+		return nil, rpc.NewError(rpc.ReasonInvalidRequest, "a watch: want a call, not a notification, because the answer names the watch")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	w, err := c.watches.add(cancel)
@@ -140,10 +140,10 @@ type pushing struct {
 	query  events.Query
 }
 
-// one says whether it is about one backup or restore.
+// one says whether one backup or restore is watched.
 func (p pushing) one() bool { return p.query.BackupID != "" || p.query.RestoreID != "" }
 
-// over says whether an event tells of an end.
+// over says whether an event is the end of its backup or restore.
 func over(e events.Event) bool {
 	switch {
 	case e.Kind != events.State:
@@ -154,14 +154,14 @@ func over(e events.Event) bool {
 	return e.Backup.State.Terminal()
 }
 
-// push sends notifications until the watch ends or the one backup that it is about.
+// push sends notifications until the watch ends, or the one backup or restore that is watched.
 func (c *conn) push(ctx context.Context, w *watch, p pushing) {
 	for e := range p.events {
 		if ctx.Err() != nil {
 			return
 		}
 		c.notify(p, translate.Event(w.id, e))
-		if e.Kind == events.Dropped && p.one() { // the last state may be what was lost
+		if e.Kind == events.Dropped && p.one() { // the last state may be among the lost events
 			last, err := p.from.last(p.query)
 			if err != nil || !over(last) {
 				continue
@@ -187,9 +187,9 @@ func (ws *watches) add(cancel context.CancelFunc) (*watch, error) {
 	defer ws.mu.Unlock()
 	switch {
 	case ws.ended:
-		return nil, rpc.NewError(rpc.ReasonShuttingDown, "the connection is being closed: no watch can begin")
+		return nil, rpc.NewError(rpc.ReasonShuttingDown, "the connection is closing: no watch can begin")
 	case len(ws.open) >= maxWatches:
-		return nil, rpc.NewError(rpc.ReasonTooManyWatches, fmt.Sprintf("%d watches are open on this connection already", maxWatches)).
+		return nil, rpc.NewError(rpc.ReasonTooManyWatches, fmt.Sprintf("the limit of %d watches on one connection is reached", maxWatches)).
 			WithHint("end one with backup.unwatch, or watch without backup_id")
 	}
 	if ws.open == nil {
@@ -202,7 +202,7 @@ func (ws *watches) add(cancel context.CancelFunc) (*watch, error) {
 	return w, nil
 }
 
-// remove is the end of every watch that was added.
+// remove is called once for every watch that was added, at its end.
 func (ws *watches) remove(w *watch) {
 	w.cancel()
 	ws.mu.Lock()
@@ -212,7 +212,7 @@ func (ws *watches) remove(w *watch) {
 	ws.work.Done()
 }
 
-// end ends a watch and returns when it pushes no more.
+// end ends a watch and returns when it does not push any more.
 func (ws *watches) end(id int64) {
 	ws.mu.Lock()
 	w := ws.open[id]
@@ -223,7 +223,7 @@ func (ws *watches) end(id int64) {
 	}
 }
 
-// stop ends all watches, and lets none begin.
+// stop ends all watches. No other one can begin.
 func (ws *watches) stop() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

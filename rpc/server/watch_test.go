@@ -23,7 +23,7 @@ func watchCall(id int, params string) string {
 
 const unwatch1 = `{"jsonrpc":"2.0","method":"backup.unwatch","params":{"watch_id":1},"id":9}`
 
-// shorten gives of each line what tells the lines apart: the id of an answer, or kind and state of an event.
+// shorten returns what distinguishes the lines: the id of an answer, or kind and state of an event.
 func shorten(t *testing.T, out string) string {
 	t.Helper()
 	var short []string
@@ -102,7 +102,7 @@ func TestUnwatch(t *testing.T) {
 	io.WriteString(nc, watchCall(2, `{"vm_name":"a"}`))
 	next("#2")
 	first, second := <-s.begun, <-s.begun
-	first.tell(t, record.Completed) // one of many: the watch goes on
+	first.tell(t, record.Completed) // one of many: the watch continues
 	next("1 state completed")
 	io.WriteString(nc, unwatch1)
 	next("#9")
@@ -139,7 +139,7 @@ func TestWatchRefused(t *testing.T) {
 	}
 }
 
-// In a batch too, the answer that names the watch comes before its events.
+// TestWatchInABatch: in a batch too, the answer that names the watch comes before its events.
 func TestWatchInABatch(t *testing.T) {
 	s := newFakeSource()
 	nc := dial(t, serve(t, Options{}, s.rows()))
@@ -162,7 +162,7 @@ func TestWatchEndsWithItsConnection(t *testing.T) {
 		io.WriteString(nc, watchCall(1, `{}`))
 		begun = append(begun, <-s.begun)
 	}
-	hangsUp.Close() // nothing is written to it that could fail
+	hangsUp.Close() // no event is written to it that could fail
 	begun[0].ends(t)
 	garbles.Write([]byte("}"))
 	begun[2].ends(t)
@@ -183,7 +183,7 @@ func TestWatchEndsWithItsConnection(t *testing.T) {
 	}
 }
 
-// Of two watchers one never reads. It is cut off, and the other one loses nothing.
+// TestWatcherThatNeverReads: one of two watchers never reads. It is disconnected, and the other one loses nothing.
 func TestWatcherThatNeverReads(t *testing.T) {
 	s := newFakeSource()
 	socket := serve(t, Options{WriteTimeout: 300 * time.Millisecond}, s.rows())
@@ -216,7 +216,7 @@ func TestWatcherThatNeverReads(t *testing.T) {
 	wg.Wait()
 	goodWatch.tell(t, record.Completed)
 	if n := <-heard; n != 101 {
-		t.Errorf("heard %d events, want 101", n)
+		t.Errorf("got %d events, want 101", n)
 	}
 }
 

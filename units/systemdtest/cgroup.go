@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -83,7 +82,7 @@ func removeCgroup(dir string) error {
 		return fmt.Errorf("kill the processes of cgroup %s: %w", dir, err)
 	}
 	var last error
-	gone := waitFor(10*time.Second, func() bool {
+	gone := waitFor(patience, func() bool {
 		last = removeCgroupDirs(dir)
 		return last == nil
 	})

@@ -73,13 +73,20 @@ func joinMachine(pid int, name string) error {
 func runForwarding(group *os.File, argv []string) (int, error) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals)
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return 0, err
+	}
+	defer ours.Close()
 	cmd := roleCommand(roleCommandInside, argv...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(group.Fd())}
 	cmd.Env = machineEnv(os.Environ())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.ExtraFiles = []*os.File{theirs}
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("start %s in the machine: %w", argv[0], err)
 	}
+	_ = theirs.Close()
 	go func() {
 		for s := range signals {
 			// SIGCHLD is about our child and SIGURG the Go scheduler's own.
@@ -88,18 +95,33 @@ func runForwarding(group *os.File, argv []string) (int, error) {
 			}
 		}
 	}()
+	// On this thread, which is the one whose death the child is told of. A child that failed before has closed its end.
+	if _, err := ours.Read(make([]byte, 1)); err == nil {
+		_, _ = ours.Write([]byte{0})
+	}
 	return exitCode(cmd.Wait())
 }
 
-// commandInside is the last role before the command: it ties its life to the stand-in's, which
+// standInFD is where commandInside finds its end of the socket to its stand-in.
+const standInFD = 3
+
+func socketPair() (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socket to the command: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "command"), os.NewFile(uintptr(fds[1]), "stand-in"), nil
+}
+
+// commandInside is the last role before the command: it binds its own life to that of the stand-in, which
 // os/exec cannot do across a PID namespace (SysProcAttr.Pdeathsig compares the parent's PID, and a
 // parent outside reads as 0), and becomes the command.
 func commandInside() error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("set the parent-death signal: %w", err)
 	}
-	if os.Getppid() != 0 {
-		return errors.New("the stand-in ended before the command began")
+	if err := awaitStandIn(); err != nil {
+		return err
 	}
 	if err := joinCgroupNamespace(); err != nil {
 		return err
@@ -109,6 +131,20 @@ func commandInside() error {
 		return err
 	}
 	return fmt.Errorf("exec %s: %w", path, unix.Exec(path, os.Args[1:], os.Environ()))
+}
+
+// awaitStandIn returns when the stand-in has answered, and thus was alive after the parent-death signal was set. The PID of the
+// parent does not tell: a process whose parent outside has died gets another parent outside, and both read as 0.
+func awaitStandIn() error {
+	standIn := os.NewFile(standInFD, "stand-in")
+	defer standIn.Close()
+	if _, err := standIn.Write([]byte{0}); err != nil {
+		return fmt.Errorf("the stand-in ended before the command began: %w", err)
+	}
+	if _, err := standIn.Read(make([]byte, 1)); err != nil {
+		return fmt.Errorf("the stand-in ended before the command began: %w", err)
+	}
+	return nil
 }
 
 func joinCgroupNamespace() error {

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// bootTimeout bounds a boot on a very slow host; the usual one takes a quarter of a second.
-const bootTimeout = 60 * time.Second
+// patience bounds every wait, for a host that is very busy or slow; a boot usually takes a quarter of a second.
+const patience = 2 * time.Minute
 
 // Machine is a running machine. Close it, or end the process: either leaves nothing behind.
 type Machine struct {
@@ -72,7 +72,7 @@ func Boot(ctx context.Context, o Options) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 
 	supervisor := roleCommand(roleSupervisor)

@@ -24,7 +24,7 @@ func listenNotify(path string) (*net.UnixConn, error) {
 
 // awaitReady waits until PID 1 reports that the boot is done and owns its name on the bus.
 func awaitReady(conn *net.UnixConn, pid int, o Options) error {
-	if err := conn.SetReadDeadline(time.Now().Add(bootTimeout)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}
 	buf := make([]byte, 64<<10)
@@ -44,7 +44,7 @@ func awaitReady(conn *net.UnixConn, pid int, o Options) error {
 // little after the bus itself is up.
 func awaitBus(socket string) error {
 	var last error
-	up := waitFor(10*time.Second, func() bool {
+	up := waitFor(patience, func() bool {
 		last = nameOwned(socket, "org.freedesktop.systemd1")
 		return last == nil
 	})
@@ -55,7 +55,7 @@ func awaitBus(socket string) error {
 }
 
 func nameOwned(socket, name string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if _, err := os.Stat(socket); err != nil {
 		return err

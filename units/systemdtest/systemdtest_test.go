@@ -1,7 +1,6 @@
 package systemdtest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -19,7 +18,12 @@ import (
 const childEnv = "SYSTEMDTEST_CHILD"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(childEnv) != "" {
+	if file := os.Getenv(childEnv); file != "" {
+		if Inside() { // before the time of -test.timeout begins
+			if err := sayInside(file); err != nil {
+				panic(err)
+			}
+		}
 		Main(m)
 	}
 	os.Exit(m.Run())
@@ -97,12 +101,39 @@ func TestCommandStatus(t *testing.T) {
 	if got, _ := exitCode(m.Command(t.Context(), "/nonexistent").Run()); got != exitNotStarted {
 		t.Errorf("no command: exit status %d", got)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	_ = m.Command(ctx, "sleep", "98765").Run()
-	eventually(t, "the end of a command whose stand-in was killed", func() bool {
-		return output(t, m, "cat /proc/[0-9]*/comm | grep -cx sleep || true") == "0"
-	})
+}
+
+// TestStandInKilled kills the stand-in of a command at every moment of the command's start, and when the command runs: it ends with
+// its stand-in, or never begins.
+func TestStandInKilled(t *testing.T) {
+	m := boot(t, Options{})
+	running := func() string { return output(t, m, "cat /proc/[0-9]*/comm | grep -cx sleep || true") }
+	began := time.Now()
+	first := m.Command(t.Context(), "sh", "-c", "echo; exec sleep 98765")
+	said, err := first.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := said.Read(make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	start := time.Since(began)
+	_ = first.Process.Kill()
+	_ = first.Wait() // killed
+	const moments = 40
+	for i := range moments {
+		cmd := m.Command(t.Context(), "sleep", "98765")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(start * time.Duration(i) / moments)
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // killed
+	}
+	eventually(t, "the end of all commands whose stand-ins were killed", func() bool { return running() == "0" })
 }
 
 // TestBootID: each machine is another boot, to systemd and the journal too.
@@ -126,7 +157,7 @@ func TestMachinesAreApart(t *testing.T) {
 	for range 2 {
 		output(t, boot(t, Options{}), "systemd-run --quiet --unit=same "+listen+" true")
 	}
-	if c, err := net.DialTimeout("tcp", "127.0.0.1:10100", time.Second); err == nil {
+	if c, err := net.DialTimeout("tcp", "127.0.0.1:10100", patience); err == nil {
 		_ = c.Close()
 		t.Error("the host reaches a port of a machine")
 	}
@@ -195,38 +226,39 @@ func leftovers(machine string) error {
 
 func eventually(t testing.TB, what string, check func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !check(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); !check(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within 20 s: %s", what)
+			t.Fatalf("not within %s: %s", patience, what)
 		}
 	}
 }
 
-// sayInside tells the parent test that it runs inside, and leaves things to clean up.
-func sayInside(t *testing.T) {
-	t.Helper()
-	file := os.Getenv(childEnv)
-	if file == "" {
-		t.SkipNow() // not a test of its own
-	}
+// sayInside tells the parent test that it runs inside, and leaves something to clean up.
+func sayInside(file string) error {
 	m, err := readMarker("/")
 	if err != nil {
-		t.Fatal(err)
+		return err
+	}
+	if err := exec.Command("systemd-run", "--quiet", "sleep", "1000").Run(); err != nil {
+		return err
+	}
+	return os.WriteFile(file, []byte(m.Name), 0o600)
+}
+
+// leaveFile leaves something to clean up too, where this is the child that TestNothingLeft starts.
+func leaveFile(t *testing.T) {
+	t.Helper()
+	if os.Getenv(childEnv) == "" {
+		t.SkipNow() // not a test of its own
 	}
 	if err := os.WriteFile(filepath.Join(DiskDir(t), "file"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := exec.Command("systemd-run", "--quiet", "sleep", "1000").Run(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, []byte(m.Name), 0o600); err != nil {
-		t.Fatal(err)
-	}
 }
 
-func TestChildEnds(t *testing.T)   { sayInside(t) }
-func TestChildPanics(t *testing.T) { sayInside(t); panic("as told") }
-func TestChildHangs(t *testing.T)  { sayInside(t); select {} }
+func TestChildEnds(t *testing.T)   { leaveFile(t) }
+func TestChildPanics(t *testing.T) { leaveFile(t); panic("as told") }
+func TestChildHangs(t *testing.T)  { leaveFile(t); select {} }
 
 // When the supervisor itself is killed, the machine dies with it and the next boot cleans up.
 func TestSweep(t *testing.T) {

@@ -228,11 +228,10 @@ func TestALargeSparseDiskIsFast(t *testing.T) {
 	m.vm.Disks[0].Source = path
 	m.exports = []*export{serveImage(t, newImage(t, "qcow2", size), "qcow2", "pgtest1-disk0")}
 	server := newServer(t, snatest.Options{VMs: []snatest.VM{m.vm}})
-	began := time.Now()
 	start(ctx, t, server, m.request(job1))
 	run := finished(ctx, t, server, job1)
-	if run.Disks[0].BytesZeroed != size || time.Since(began) > 30*time.Second {
-		t.Errorf("%d bytes zeroed in %v", run.Disks[0].BytesZeroed, time.Since(began))
+	if d := run.Disks[0]; d.BytesZeroed != size || d.BytesWritten != 0 || d.SourceBytes != 0 {
+		t.Errorf("%d bytes are zeroed, %d written, %d read", d.BytesZeroed, d.BytesWritten, d.SourceBytes)
 	}
 }
 

@@ -43,7 +43,11 @@ func TestFaultyAnswers(t *testing.T) {
 			ctx := within(t)
 			m := &machine{vm: snatest.VM{Path: "/DC1/vm/pgtest1"}}
 			server := newServer(t, snatest.Options{VMs: []snatest.VM{m.vm}, Faults: faults(t, test.specs...)})
-			client, err := sna.New(sna.Options{URL: server.URL, StartTimeout: 300 * time.Millisecond})
+			o := sna.Options{URL: server.URL, StartTimeout: patience}
+			if spec := test.specs[0]; spec == "answer=hang" || strings.HasPrefix(spec, "delay=") {
+				o.StartTimeout = 300 * time.Millisecond
+			}
+			client, err := sna.New(o)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -11,11 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sendense/backup-agent/cmd/internal/testprogram"
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
-// patient bounds every wait: what takes longer hangs.
-const patient = time.Minute
+// patient bounds every wait, for a machine that is very busy: what takes longer hangs.
+const patient = 5 * time.Minute
 
 // TestMain builds the daemon with its failpoints and a clock that can be set, runs the tests in a machine of their own, and prints what they found.
 func TestMain(m *testing.M) {
@@ -44,33 +45,24 @@ const (
 	newVersion = "2.0-crashtest"
 )
 
-// daemon is the path of the daemon's executable, newerDaemon that of one which says that it is newer. They lie beside the
-// test's, in a folder that the machine shares and the go tool removes.
-func daemon() string      { return filepath.Join(programs(), "sendense-agent") }
-func newerDaemon() string { return filepath.Join(programs(), "sendense-agent.newer") }
+// daemon is the path of the daemon's executable, newerDaemon that of one which says that it is newer.
+func daemon() string      { return testprogram.Path("sendense-agent") }
+func newerDaemon() string { return testprogram.Path("sendense-agent" + newerSuffix) }
 
-func programs() string {
-	exe, err := os.Executable()
-	if err != nil {
-		panic(err)
-	}
-	return filepath.Join(filepath.Dir(exe), "programs")
-}
+const newerSuffix = ".newer"
 
 func buildDaemons() error {
 	overlay, err := skewedTime()
 	if err != nil {
 		return err
 	}
-	for path, version := range map[string]string{daemon(): oldVersion, newerDaemon(): newVersion} {
-		args := []string{"build", "-tags", "failpoints", "-overlay", overlay, "-ldflags", "-X main.version=" + version}
+	for suffix, version := range map[string]string{"": oldVersion, newerSuffix: newVersion} {
+		flags := []string{"-tags", "failpoints", "-overlay", overlay, "-ldflags", "-X main.version=" + version}
 		if raceEnabled {
-			args = append(args, "-race")
+			flags = append(flags, "-race")
 		}
-		build := exec.Command("go", append(args, "-o", path, "./cmd/sendense-agent")...)
-		build.Dir = "../../.."
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("building the daemon: %w\n%s", err, out)
+		if err := testprogram.Build(suffix, flags, "./cmd/sendense-agent"); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -91,12 +83,8 @@ func skewedTime() (overlay string, err error) {
 	if strings.Count(string(text), asks) != 1 {
 		return "", fmt.Errorf("%s/time.go: %q is not there once: this Go has another time.Now, change skewedTime", std, asks)
 	}
-	skewed := strings.Replace(string(text), asks, "sec, nsec, mono := skewedNow()", 1)
-	if err := os.MkdirAll(programs(), 0o755); err != nil {
-		return "", err
-	}
-	changed := filepath.Join(programs(), "time.go")
-	if err := os.WriteFile(changed, []byte(skewed), 0o644); err != nil {
+	changed, err := testprogram.File("time.go", []byte(strings.Replace(string(text), asks, "sec, nsec, mono := skewedNow()", 1)))
+	if err != nil {
 		return "", err
 	}
 	added, err := filepath.Abs("testdata/skew.go")
@@ -109,8 +97,7 @@ func skewedTime() (overlay string, err error) {
 	if err != nil {
 		return "", err
 	}
-	overlay = filepath.Join(programs(), "overlay.json")
-	return overlay, os.WriteFile(overlay, replace, 0o644)
+	return testprogram.File("overlay.json", replace)
 }
 
 func must(t testing.TB, err error) {

@@ -12,15 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const launcher = "sendense-guest" // the name by which an executable knows that it is to be the launcher
+const launcher = "sendense-guest" // argv[0] of a process that must act as the launcher
 
-// init makes a launcher of a process that was started as one, before anything else of the program runs. Arguments are the path
-// of a program and the program's own, from the name it is called by.
+// init is the launcher, in a process that was started as one, before anything else of the program runs. The arguments are the
+// path of a program and its argument list, beginning with argv[0].
 func init() {
 	if os.Args[0] != launcher || len(os.Args) < 3 {
 		return
 	}
-	runtime.LockOSThread() // fetters are a thread's; the thread that calls execve is what remains
+	runtime.LockOSThread() // the filter belongs to the thread, and only the thread that calls execve remains
 	err := confine()
 	if err == nil {
 		err = syscall.Exec(os.Args[1], os.Args[2:], os.Environ())
@@ -29,15 +29,15 @@ func init() {
 	os.Exit(126)
 }
 
-// confine takes from the process, and all that come of it, what the relay beside it may: only the relay opens connections of
-// the network, and each to the one export. The unit that all run in confines them further.
+// confine takes rights from the process and its children that the relay beside it keeps: only the relay opens network
+// connections, each to the one export. The unit in which all of them run confines them further.
 func confine() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}
 	refused := seccomp.SyscallGroup{
 		Action: seccomp.ActionErrno,
-		// What io_uring does passes no filter; the others reach into the relay.
+		// io_uring bypasses the filter. The others access the memory or the files of the relay.
 		Names: []string{
 			"io_uring_setup", "io_uring_enter", "io_uring_register",
 			"ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp",
@@ -56,7 +56,7 @@ func confine() error {
 	return nil
 }
 
-// confined is a command that runs confined.
+// confined makes a command that runs confined.
 func confined(ctx context.Context, path string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Args = append([]string{launcher, path, path}, args...)

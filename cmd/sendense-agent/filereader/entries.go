@@ -12,10 +12,10 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// mostEntries is how many things of a directory are listed. What has more can be copied.
+// mostEntries limits the list of a directory. A larger directory can be copied.
 const mostEntries = 100_000
 
-// stat is what is at a path, symbolic links followed within the volume.
+// stat returns the entry at a path. Symbolic links are followed within the volume.
 func (g *guest) stat(ctx context.Context, path string) (rpc.FileEntry, error) {
 	out, err := g.ask(ctx, "statns", path)
 	if err != nil {
@@ -23,12 +23,12 @@ func (g *guest) stat(ctx context.Context, path string) (rpc.FileEntry, error) {
 	}
 	list := parseStats(out)
 	if len(list) != 1 {
-		return rpc.FileEntry{}, fmt.Errorf("%s cannot be looked at", path)
+		return rpc.FileEntry{}, fmt.Errorf("%s: cannot be read", path)
 	}
 	return list[0], nil
 }
 
-// entries are what is in a directory.
+// entries lists a directory.
 func (g *guest) entries(ctx context.Context, dir string) ([]rpc.FileEntry, error) {
 	out, err := g.ask(ctx, "ls0", dir, "-")
 	if err != nil {
@@ -36,7 +36,7 @@ func (g *guest) entries(ctx context.Context, dir string) ([]rpc.FileEntry, error
 	}
 	names := parseNames(out)
 	if len(names) > mostEntries {
-		return nil, fmt.Errorf("%s holds %d entries, and no more than %d are listed: copy it with --to", dir, len(names), mostEntries)
+		return nil, fmt.Errorf("%s: has %d entries, and the limit of a list is %d: copy the directory with --to", dir, len(names), mostEntries)
 	}
 	var entries []rpc.FileEntry
 	for _, some := range batches(names) {
@@ -49,7 +49,7 @@ func (g *guest) entries(ctx context.Context, dir string) ([]rpc.FileEntry, error
 	return entries, nil
 }
 
-// batches divides names into lists that guestfish can be given at once, in quotes: a name that has one goes alone.
+// batches divides names into lists for one command of guestfish, in quotes. A name with a quote is a batch of its own.
 func batches(names []string) [][]string {
 	var all [][]string
 	var batch []string
@@ -59,7 +59,7 @@ func batches(names []string) [][]string {
 			all = append(all, []string{name})
 			continue
 		}
-		if size += len(name) + 3; size > 64<<10 && len(batch) > 0 { // an argument has at most 128 KiB
+		if size += len(name) + 3; size > 64<<10 && len(batch) > 0 { // the limit of an argument is 128 KiB
 			all, batch, size = append(all, batch), nil, len(name)+3
 		}
 		batch = append(batch, name)
@@ -70,7 +70,7 @@ func batches(names []string) [][]string {
 	return all
 }
 
-// lstat looks at some names of a directory, and at where the symbolic links among them lead.
+// lstat returns some entries of a directory, with the targets of symbolic links.
 func (g *guest) lstat(ctx context.Context, dir string, names []string) ([]rpc.FileEntry, error) {
 	command := []string{"lstatns", strings.TrimSuffix(dir, "/") + "/" + names[0]}
 	if len(names) > 1 || !strings.Contains(names[0], "'") {
@@ -82,7 +82,7 @@ func (g *guest) lstat(ctx context.Context, dir string, names []string) ([]rpc.Fi
 	}
 	list := parseStats(out)
 	if len(list) != len(names) {
-		return nil, fmt.Errorf("%s: %d of %d entries can be looked at", dir, len(list), len(names))
+		return nil, fmt.Errorf("%s: only %d of %d entries can be read", dir, len(list), len(names))
 	}
 	for i := range list {
 		list[i].Name = []byte(names[i])
@@ -99,7 +99,7 @@ func (g *guest) lstat(ctx context.Context, dir string, names []string) ([]rpc.Fi
 
 func quoted(names []string) string { return "'" + strings.Join(names, "' '") + "'" }
 
-// parseNames reads names that end in a zero byte. A name that no directory can hold is not taken.
+// parseNames reads names that end in a zero byte. Names that are impossible in a directory are dropped.
 func parseNames(out []byte) []string {
 	var names []string
 	for name := range bytes.SplitSeq(out, []byte{0}) {
@@ -111,8 +111,8 @@ func parseNames(out []byte) []string {
 	return names
 }
 
-// parseStats reads what guestfish prints of statns structures: lines of "st_size: 4096", of which each structure begins with
-// st_dev. All are numbers, so that no name can be mistaken for one. What is damaged has an inode of -1 and no kind.
+// parseStats reads guestfish's output of statns structures: lines like "st_size: 4096", where st_dev begins a structure. All
+// values are numbers, so that a name cannot be mistaken for one. A damaged entry has an inode of -1 and no type.
 func parseStats(out []byte) []rpc.FileEntry {
 	var list []rpc.FileEntry
 	for line := range strings.Lines(string(out)) {
@@ -144,7 +144,7 @@ func parseStats(out []byte) []rpc.FileEntry {
 	return list
 }
 
-// moment is a time that can be written down, whatever a file system says.
+// moment is a time that JSON can represent, whatever the file system says.
 func moment(unix int64) time.Time {
 	if t := time.Unix(unix, 0).UTC(); t.Year() >= 0 && t.Year() <= 9999 && unix > -1<<40 && unix < 1<<40 {
 		return t

@@ -15,28 +15,28 @@ import (
 )
 
 const (
-	// bootWithin bounds the start of the appliance: with KVM it takes seconds, in software on a busy machine a minute.
+	// bootWithin limits the start of the appliance: with KVM it takes seconds, in software on a busy machine a minute.
 	bootWithin = 8 * time.Minute
-	// answerWithin bounds what the appliance is asked for, and the pauses in what it sends.
+	// answerWithin limits the time of an answer, and of the pauses in what the appliance sends.
 	answerWithin = 2 * time.Minute
-	// mostOutput bounds what is taken of an answer that is no content.
+	// mostOutput limits the size of an answer that is not the content of a file.
 	mostOutput = 64 << 20
-	// applianceMemory is in MiB. File systems that are read need little.
+	// applianceMemory is in MiB. To read file systems takes little memory.
 	applianceMemory = "768"
 )
 
-// A guest is libguestfs's appliance, a small virtual machine whose kernel reads the disk, and a guestfish that speaks to it.
+// A guest is libguestfs's appliance, a small virtual machine whose kernel reads the disk, and the guestfish that controls it.
 type guest struct {
 	guestfish string
-	dir       string // for everything: writable, and nobody else's
-	remote    string // how guestfish is told which one to speak to
+	dir       string // for all files: writable, and private
+	remote    string // option that selects this guestfish
 	errors    string // the file that guestfish writes its errors to
 }
 
-// errHung is the error when the appliance cannot be spoken to any more.
-var errHung = errors.New("the appliance that reads the disk has ended or does not answer")
+// errHung is the error when the appliance does not answer any more.
+var errHung = errors.New("the appliance that reads the disk ended or does not answer")
 
-// boot starts the appliance on an export. What KVM cannot do is done in software: there may be a /dev/kvm that does not work.
+// boot starts the appliance on an export. If that fails with KVM it tries again in software: a /dev/kvm may exist and not work.
 func boot(ctx context.Context, guestfish, dir string, export *url.URL) (*guest, error) {
 	source, err := relay(export, dir+"/nbd.sock")
 	if err != nil {
@@ -62,35 +62,35 @@ func (g *guest) launch(ctx context.Context, source, settings string) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() //nolint:errcheck // others write to it
+	defer log.Close() //nolint:errcheck // the processes write to it, not this file
 	cmd := confined(ctx, g.guestfish, "--listen", "--ro", "--format=raw", "--add", source)
 	cmd.Env = append(os.Environ(), "LIBGUESTFS_BACKEND=direct", "LIBGUESTFS_BACKEND_SETTINGS="+settings, "LIBGUESTFS_MEMSIZE="+applianceMemory,
 		"LIBGUESTFS_CACHEDIR="+g.dir, "TMPDIR="+g.dir, "HOME="+g.dir, "XDG_RUNTIME_DIR="+g.dir, "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8")
 	cmd.Stderr = log
-	out, err := cmd.Output() // it goes on in the background
+	out, err := cmd.Output() // guestfish continues in the background
 	pid := listening.FindSubmatch(out)
 	if err != nil || pid == nil {
 		return fmt.Errorf("guestfish: %w: %s", err, g.complaint())
 	}
 	g.remote = "--remote=" + string(pid[1])
 	if err := g.run(ctx, io.Discard, "run"); err != nil {
-		_, _ = g.ask(ctx, "exit") // for the next to have its place
+		_, _ = g.ask(ctx, "exit") // frees its place for the next attempt
 		return err
 	}
 	return nil
 }
 
-// command is a command of guestfish. Its arguments are passed as they are: no shell and no quoting are between. The dash keeps
-// the guestfish that is asked from ending with a command that fails.
+// command makes a command for guestfish. Arguments are passed unchanged, without a shell or quoting. The dash keeps guestfish
+// running when the command fails.
 func (g *guest) command(ctx context.Context, args ...string) *exec.Cmd {
-	_ = os.Truncate(g.errors, 0) // what is in it afterwards is of this command
+	_ = os.Truncate(g.errors, 0) // afterwards it contains the errors of this command
 	cmd := confined(ctx, g.guestfish, append([]string{g.remote, "--", "-" + args[0]}, args[1:]...)...)
 	cmd.Env = append(os.Environ(), "HOME="+g.dir, "TMPDIR="+g.dir, "XDG_RUNTIME_DIR="+g.dir, "LC_ALL=C.UTF-8")
 	cmd.WaitDelay = time.Second
 	return cmd
 }
 
-// ask returns what a command prints.
+// ask returns the output of a command.
 func (g *guest) ask(ctx context.Context, args ...string) ([]byte, error) {
 	limit, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
@@ -99,7 +99,7 @@ func (g *guest) ask(ctx context.Context, args ...string) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// run writes what a command prints. A command whose time is over leaves an appliance that cannot be asked again.
+// run writes the output of a command. After a timeout the appliance cannot be used again.
 func (g *guest) run(ctx context.Context, w io.Writer, args ...string) error {
 	cmd := g.command(ctx, args...)
 	cmd.Stdout = w
@@ -109,20 +109,20 @@ func (g *guest) run(ctx context.Context, w io.Writer, args ...string) error {
 		return fmt.Errorf("%w: %s", errHung, args[0])
 	case err != nil:
 		return fmt.Errorf("%w: %s: %w: %s", errHung, args[0], err, text)
-	case text != "": // the exit status tells nothing
+	case text != "": // the exit status says nothing
 		return errors.New(text)
 	}
 	return nil
 }
 
-// stream sends what a command prints, piece by piece, as long as pieces come.
+// stream sends the output of a command in pieces, as long as they arrive in time.
 func (g *guest) stream(ctx context.Context, send func([]byte) error, args ...string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	watch := time.AfterFunc(answerWithin, cancel)
 	defer watch.Stop()
 	return g.run(ctx, writer(func(p []byte) error {
-		watch.Stop() // whoever takes it may take their time
+		watch.Stop() // the receiver may be slow
 		defer watch.Reset(answerWithin)
 		return send(p)
 	}), args...)
@@ -137,13 +137,13 @@ func (w writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// capped refuses what is too much.
+// capped fails when more is written than the limit.
 type capped struct {
 	w    io.Writer
 	left int
 }
 
-var errTooMuch = errors.New("the answer is larger than can be")
+var errTooMuch = errors.New("the answer is too large")
 
 func (c *capped) Write(p []byte) (int, error) {
 	if c.left -= len(p); c.left < 0 {
@@ -152,7 +152,7 @@ func (c *capped) Write(p []byte) (int, error) {
 	return c.w.Write(p)
 }
 
-// complaint is what guestfish has said of the last command, without what says that it is guestfish.
+// complaint returns guestfish's errors of the last command, without their prefixes.
 func (g *guest) complaint() string {
 	text, _ := os.ReadFile(g.errors)
 	var lines []string

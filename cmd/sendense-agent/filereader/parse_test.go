@@ -28,7 +28,7 @@ func TestVolumeNames(t *testing.T) {
 	}
 }
 
-// FuzzParse: whatever an appliance that was taken over says, nothing here falls over it, and no name leads elsewhere.
+// FuzzParse: whatever a compromised appliance sends, the parsers survive, and no name leads out of its directory.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("st_dev: 1\nst_ino: 2\nst_mode: 33188\nst_size: -5\nst_mtime_sec: 9223372036854775807\n"))
 	f.Add([]byte("[0] = {\n  st_dev: 1\n  st_mode: 16877\n}\n[1] = {\n  st_dev: x\n}\n"))
@@ -77,12 +77,12 @@ func TestRequestsThatAreNone(t *testing.T) {
 	}
 }
 
-// TestNothingToLookIn: where no file system can be read, nobody is told that a file is not there.
+// TestNothingToLookIn: when no file system can be read, the answer is not that the file does not exist.
 func TestNothingToLookIn(t *testing.T) {
 	swap := volume{Volume: rpc.Volume{Name: "p1", Type: "swap"}}
-	for want, list := range map[string][]volume{"it has p1 (swap)": {swap}, "it has nothing": nil} {
+	for want, list := range map[string][]volume{"it has p1 (swap)": {swap}, "it has no partition": nil} {
 		s := &server{list: list}
-		if _, _, err := s.find(t.Context(), "", "/etc"); err == nil || !strings.Contains(err.Error(), "no file system on the disk can be read: "+want) {
+		if _, _, err := s.find(t.Context(), "", "/etc"); err == nil || !strings.Contains(err.Error(), "no file system that can be read: "+want) {
 			t.Errorf("%v: %v", list, err)
 		}
 	}

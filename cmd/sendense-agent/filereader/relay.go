@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// relay gives what runs confined a way to one export, as a Unix socket, and to nothing else on the network. It copies bytes and
-// understands none of them. It returns the URL for libguestfs.
+// relay gives the confined processes access to one export, as a Unix socket, and to nothing else on the network. It copies bytes
+// without parsing them. It returns the URL for libguestfs.
 func relay(export *url.URL, path string) (string, error) {
-	// Nothing of this process can be looked at or changed by another of its user.
+	// Other processes of the same user can neither read nor change this process.
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return "", os.NewSyscallError("prctl", err)
 	}
@@ -22,7 +22,7 @@ func relay(export *url.URL, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	go func() { // as long as the process
+	go func() { // runs as long as the process
 		for {
 			c, err := l.Accept()
 			if err != nil {
@@ -45,7 +45,7 @@ func carry(c net.Conn, address string) {
 	var both sync.WaitGroup
 	for _, way := range [][2]net.Conn{{c, far}, {far, c}} {
 		both.Go(func() {
-			_, _ = io.Copy(way[0], way[1]) // what cannot be carried, qemu finds missing
+			_, _ = io.Copy(way[0], way[1]) // qemu notices what is missing
 			_ = way[0].(interface{ CloseWrite() error }).CloseWrite()
 		})
 	}

@@ -24,17 +24,17 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// Options for Serve.
+// Options configure Serve.
 type Options struct {
-	Listener  net.Listener // where requests come
-	Guestfish string       // path of the program
-	Export    string       // nbd://ADDRESS:PORT/NAME, read-only
-	Dir       string       // for everything: writable, and nobody else's
-	Idle      time.Duration
-	Ready     func() error // called when it serves
+	Listener  net.Listener  // for the requests
+	Guestfish string        // path of the program
+	Export    string        // nbd://ADDRESS:PORT/NAME, read-only
+	Dir       string        // for all files: writable, and private
+	Idle      time.Duration // without a request for this time, Serve returns
+	Ready     func() error  // called when it is ready to serve
 }
 
-// longestRequest is in bytes; a path has at most 4096, in base64.
+// longestRequest is in bytes. The limit of a path is 4096, in base64.
 const longestRequest = 16 << 10
 
 type server struct {
@@ -43,7 +43,7 @@ type server struct {
 	mounted string // device that is the appliance's root
 }
 
-// Serve boots the appliance and answers requests, one after another, until nobody has asked for the time of Idle, or the
+// Serve boots the appliance and answers requests, one after another, until there was no request for the time of Idle, or the
 // appliance does not answer.
 func Serve(ctx context.Context, o Options) error {
 	export, err := url.Parse(o.Export)
@@ -55,7 +55,7 @@ func Serve(ctx context.Context, o Options) error {
 		return err
 	}
 	if s.list, err = s.guest.volumes(ctx); err != nil {
-		return fmt.Errorf("looking for volumes: %w", err)
+		return fmt.Errorf("list of volumes: %w", err)
 	}
 	if err := o.Ready(); err != nil {
 		return err
@@ -68,28 +68,28 @@ func Serve(ctx context.Context, o Options) error {
 		var timeout net.Error
 		switch {
 		case errors.As(err, &timeout) && timeout.Timeout():
-			return nil // nobody wants anything any more
+			return nil // idle
 		case err != nil:
 			return err
 		}
 		if err := s.answer(ctx, conn, o.Idle); errors.Is(err, errHungUp) {
-			return nil // the appliance was cut off in mid-sentence
+			return nil // the appliance was interrupted while it sent
 		} else if err != nil {
 			return err
 		}
 	}
 }
 
-// errHungUp says that a caller has gone in the midst of what they were sent.
+// errHungUp says that the caller hung up while the content was sent.
 var errHungUp = errors.New("hung up")
 
-// answer answers one request. An error is the end of the reader: the appliance cannot be asked again.
+// answer answers one request. After an error the reader ends: the appliance cannot be used again.
 func (s *server) answer(ctx context.Context, conn net.Conn, patience time.Duration) error {
-	defer conn.Close() //nolint:errcheck // what was written has been, or the caller misses it
+	defer conn.Close() //nolint:errcheck // the caller notices what is missing
 	_ = conn.SetReadDeadline(time.Now().Add(patience))
 	line, err := bufio.NewReader(io.LimitReader(conn, longestRequest)).ReadBytes('\n')
 	if err != nil {
-		return nil // the caller has gone, or is none of ours
+		return nil // the caller has hung up, or is not a client of ours
 	}
 	var r rpc.FilesRequest
 	var answer rpc.FilesAnswer
@@ -112,7 +112,7 @@ func (s *server) answer(ctx context.Context, conn net.Conn, patience time.Durati
 	return fatal(err)
 }
 
-// fatal is an error after which nothing can be asked.
+// fatal returns the error if the appliance cannot be used after it.
 func fatal(err error) error {
 	if errors.Is(err, errHung) {
 		return err
@@ -157,7 +157,7 @@ func (s *server) handle(ctx context.Context, r rpc.FilesRequest) (rpc.FilesAnswe
 	case r.Op == rpc.FilesList && kind == rpc.ModeDir:
 		a.Entries, err = s.guest.entries(ctx, where)
 	case r.Op == rpc.FilesRead && kind != rpc.ModeDir && kind != rpc.ModeRegular:
-		err = fmt.Errorf("%s is neither a file nor a directory, and is not read", where)
+		err = fmt.Errorf("%s: neither a file nor a directory, so it cannot be read", where)
 	}
 	return a, err
 }

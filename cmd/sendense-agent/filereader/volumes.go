@@ -13,19 +13,19 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// A volume is a Volume and what the appliance calls it.
+// A volume is a Volume and its name in the appliance.
 type volume struct {
 	rpc.Volume
 	device string
 }
 
-// mostVolumes bounds how many volumes of a disk are looked at.
+// mostVolumes limits the volumes of a disk.
 const mostVolumes = 256
 
-// unreadable are what libguestfs calls what is no file system.
+// unreadable are libguestfs's names for what is not a file system.
 var unreadable = []string{"unknown", "swap", "crypto_LUKS", "BitLocker", "LVM2_member", "linux_raid_member"}
 
-// volumes finds what is on the disk, in partitions and logical volumes.
+// volumes lists the volumes of the disk: partitions and logical volumes.
 func (g *guest) volumes(ctx context.Context) ([]volume, error) {
 	out, err := g.ask(ctx, "list-filesystems")
 	if err != nil {
@@ -51,7 +51,7 @@ func (g *guest) volumes(ctx context.Context) ([]volume, error) {
 	return list, nil
 }
 
-// wholeDevice is what a subvolume /dev/vg/lv/sub or /dev/sda1/sub lies on.
+// wholeDevice is the device of a subvolume /dev/vg/lv/sub or /dev/sda1/sub.
 func wholeDevice(name string) string {
 	parts := strings.SplitN(strings.TrimPrefix(name, "/dev/"), "/", 3)
 	if len(parts) > 1 && !strings.HasPrefix(parts[0], "sd") {
@@ -77,7 +77,7 @@ func parseVolumes(text string) []volume {
 	return list
 }
 
-// volumeName is what a volume is called: p1 for /dev/sda1, disk for /dev/sda, VG/LV for /dev/VG/LV.
+// volumeName is the name of a volume: p1 for /dev/sda1, disk for /dev/sda, VG/LV for /dev/VG/LV.
 func volumeName(device string) string {
 	name := strings.TrimPrefix(strings.TrimPrefix(device, "btrfsvol:"), "/dev/")
 	name = strings.TrimPrefix(name, "mapper/")
@@ -91,18 +91,18 @@ func volumeName(device string) string {
 	return name
 }
 
-// mount makes one volume the root of the appliance. Its journal is replayed into an overlay that is thrown away.
+// mount makes one volume the root of the appliance. Its journal is replayed into an overlay that is discarded.
 func (g *guest) mount(ctx context.Context, v volume) error {
 	if _, err := g.ask(ctx, "umount-all"); err != nil {
 		return err
 	}
 	if _, err := g.ask(ctx, "mount-ro", v.device, "/"); err != nil {
-		return fmt.Errorf("%s on volume %s cannot be read: %w", v.Type, v.Name, err)
+		return fmt.Errorf("volume %s: its %s file system cannot be read: %w", v.Name, v.Type, err)
 	}
 	return nil
 }
 
-// find mounts the volume that is meant and returns it with the path as it is spelt there.
+// find mounts the requested volume, or the one that has the path, and returns it with the path as the volume spells it.
 func (s *server) find(ctx context.Context, name, path string) (volume, string, error) {
 	var found []string
 	var hit volume
@@ -114,7 +114,7 @@ func (s *server) find(ctx context.Context, name, path string) (volume, string, e
 			continue
 		}
 		if !v.Readable {
-			return v, "", fmt.Errorf("volume %s cannot be read: %s is no file system", v.Name, v.Type)
+			return v, "", fmt.Errorf("volume %s: %s is not a file system, so it cannot be read", v.Name, v.Type)
 		}
 		looked = append(looked, v)
 		here, err := s.lookIn(ctx, v, path)
@@ -132,18 +132,18 @@ func (s *server) find(ctx context.Context, name, path string) (volume, string, e
 	case len(found) == 1:
 		return hit, spelt, s.ensure(ctx, hit)
 	case len(found) > 1:
-		return hit, "", fmt.Errorf("%s is on the volumes %s: say --volume", path, strings.Join(found, ", "))
+		return hit, "", fmt.Errorf("%s: exists on the volumes %s: choose one with --volume", path, strings.Join(found, ", "))
 	case len(problems) > 0:
 		return hit, "", errors.Join(problems...)
 	case name != "" && !slices.ContainsFunc(s.list, func(v volume) bool { return v.Name == name }):
-		return hit, "", fmt.Errorf("the disk has no volume %q: it has %s", name, s.names())
+		return hit, "", fmt.Errorf("volume %q: not on the disk, which has %s", name, s.names())
 	case len(looked) == 0:
-		return hit, "", fmt.Errorf("%s: no file system on the disk can be read: it has %s", path, s.names())
+		return hit, "", fmt.Errorf("%s: the disk has no file system that can be read: it has %s", path, s.names())
 	}
-	return hit, "", fmt.Errorf("%s: there is no such file on %s", path, namesOf(looked))
+	return hit, "", fmt.Errorf("%s: no such file on %s", path, namesOf(looked))
 }
 
-// lookIn is the path as a volume spells it, "" if it is not there. NTFS and FAT do not tell large letters from small ones.
+// lookIn returns the path as the volume spells it; "" if it does not exist. NTFS and FAT ignore the case of letters.
 func (s *server) lookIn(ctx context.Context, v volume, path string) (string, error) {
 	if err := s.ensure(ctx, v); err != nil {
 		return "", err
@@ -172,7 +172,7 @@ func (s *server) lookIn(ctx context.Context, v volume, path string) (string, err
 	return spelt, nil
 }
 
-// ensure mounts a volume unless it is mounted.
+// ensure mounts a volume if it is not mounted.
 func (s *server) ensure(ctx context.Context, v volume) error {
 	if s.mounted == v.device {
 		return nil
@@ -187,7 +187,7 @@ func (s *server) ensure(ctx context.Context, v volume) error {
 
 func (s *server) names() string {
 	if len(s.list) == 0 {
-		return "nothing: no partition, no logical volume, no file system"
+		return "no partition, no logical volume and no file system"
 	}
 	return namesOf(s.list)
 }

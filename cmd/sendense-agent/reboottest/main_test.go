@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/sendense/backup-agent/cmd/internal/testprogram"
 )
 
 // stepEnv has this executable take a step within a machine, instead of running tests. dirEnv names the directory that
@@ -17,14 +17,14 @@ const (
 	dirEnv  = "REBOOTTEST_DIR"
 )
 
-// patient bounds a step: what takes longer hangs.
-const patient = 2 * time.Minute
+// patient bounds a step, for a machine that is very busy: what takes longer hangs.
+const patient = 5 * time.Minute
 
 func TestMain(m *testing.M) {
 	steps := map[string]func(context.Context, string) error{"before": before, "after": after}
 	step := steps[os.Getenv(stepEnv)]
 	if step == nil {
-		if err := buildPrograms(); err != nil {
+		if err := testprogram.Build("", nil, "./cmd/sendense-agent", "./agent/sna/snatest/snasim"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -38,21 +38,5 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// program is the path of one of the programs that are tested. They lie beside the test's executable, in a folder that
-// the machine shares and the go tool removes.
-func program(name string) string {
-	exe, err := os.Executable()
-	if err != nil {
-		panic(err)
-	}
-	return filepath.Join(filepath.Dir(exe), "programs", name)
-}
-
-func buildPrograms() error {
-	build := exec.Command("go", "build", "-o", filepath.Dir(program("x"))+"/", "./cmd/sendense-agent", "./agent/sna/snatest/snasim")
-	build.Dir = "../../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the programs: %w\n%s", err, out)
-	}
-	return nil
-}
+// program is the path of one of the programs that are tested.
+func program(name string) string { return testprogram.Path(name) }

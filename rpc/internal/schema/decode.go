@@ -12,9 +12,9 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// Decode reads the JSON value into v, a pointer to a wire type, when it is just what the type accepts. Otherwise the
-// error is an *rpc.Error that names the field, like `disks[1].capacity_bytes: want an integer, not a string`. Absent
-// data and null count as an empty object.
+// Decode reads the JSON value into v, a pointer to a wire type, if the type accepts it. Otherwise the error is an *rpc.Error
+// that names the field, like `disks[1].capacity_bytes: want an integer of 64 bits, not a string`. Absent data and null count
+// as an empty object.
 func Decode(data json.RawMessage, v any) error {
 	if len(data) == 0 || isNull(data) {
 		data = json.RawMessage("{}")
@@ -58,7 +58,7 @@ func checkObject(data json.RawMessage, t reflect.Type, path string) error {
 		return at(path, err)
 	}
 	fields := fieldsOf(t)
-	for _, name := range slices.Sorted(maps.Keys(members)) { // first, as a misspelled name is also a missing one
+	for _, name := range slices.Sorted(maps.Keys(members)) { // first, because a misspelled name is also a missing one
 		if !slices.ContainsFunc(fields, func(f field) bool { return f.name == name }) {
 			return fmt.Errorf("unknown field %q: want %s", join(path, name), names(fields))
 		}
@@ -118,8 +118,7 @@ func checkMap(data json.RawMessage, t reflect.Type, path string) error {
 	return nil
 }
 
-// Members returns the members of a JSON object. A name that comes twice is an error: which of the two the sender meant
-// cannot be known.
+// Members returns the members of a JSON object. A duplicate name is an error: the sender may have meant either.
 func Members(data json.RawMessage) (map[string]json.RawMessage, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if _, err := dec.Token(); err != nil {

@@ -1,5 +1,5 @@
-// Package schema says what a wire type accepts. The check of a call's parameters and the JSON Schema that describes
-// them come from the same reading of the Go type, so that neither can promise what the other does not hold:
+// Package schema says what a wire type accepts. The check of a call's parameters and the JSON Schema that describes them are
+// both made from the Go type, so that they cannot differ:
 //
 //   - a field without omitempty or omitzero is required;
 //   - names are matched exactly, and unknown ones are refused;
@@ -38,7 +38,7 @@ func fieldsOf(t reflect.Type) []field {
 
 var timeType = reflect.TypeFor[time.Time]()
 
-// A Set describes types. Structs are described once, in Defs, and referred to elsewhere.
+// A Set describes types. A struct is described once, in Defs, and referenced everywhere else.
 type Set struct {
 	Defs map[string]any // by the name of the Go type
 }
@@ -108,7 +108,7 @@ func (s *Set) define(t reflect.Type) {
 	properties := map[string]any{}
 	required := []string{}
 	def := map[string]any{"type": "object", "properties": properties}
-	s.Defs[t.Name()] = def // before its fields, so that a type may hold itself
+	s.Defs[t.Name()] = def // before its fields, so that a type may contain itself
 	for _, p := range s.Properties(t) {
 		properties[p.Name] = p.Schema
 		if p.Required {

@@ -65,7 +65,7 @@ func TestDescription(t *testing.T) {
 	}
 }
 
-// Whatever is accepted is what encoding/json reads, and can be written and read again.
+// FuzzDecode: what is accepted is what encoding/json reads, and can be written and read again.
 func FuzzDecode(f *testing.F) {
 	f.Add(`{"name":"x","kind":"b","count":65535,"deep":{"name":"y"},"list":[1,2],"tags":{"a":"b"}}`)
 	f.Add(`{"name":"x","name":"y"}`)

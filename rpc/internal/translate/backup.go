@@ -33,8 +33,7 @@ func StartRequest(params json.RawMessage) (backup.Request, error) {
 	}, nil
 }
 
-// refuseDiskID looks for the one field that callers of the system before this one send, to tell them why there is no
-// such thing.
+// refuseDiskID refuses the field disk_id, which callers of the previous system send, and says why it is not allowed.
 func refuseDiskID(params json.RawMessage) error {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(params, &members) != nil {
@@ -43,8 +42,8 @@ func refuseDiskID(params json.RawMessage) error {
 	for name := range members {
 		if strings.EqualFold(name, "disk_id") {
 			return rpc.NewError(rpc.ReasonDiskIDGiven, "disk_id is not allowed: a backup always holds every disk of the VM, "+
-				"because one snapshot per disk, taken at different times, would make restores inconsistent").
-				WithHint("leave disk_id out and start one backup for the VM")
+				"because snapshots of single disks at different times would make restores inconsistent").
+				WithHint("omit disk_id and start one backup for the VM")
 		}
 	}
 	return nil

@@ -1,4 +1,4 @@
-// Package translate turns values of the domain into values of the wire and back. It decides nothing.
+// Package translate turns the agent's values into values of the wire and back. It decides nothing.
 package translate
 
 import (
@@ -9,8 +9,8 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// Error is the one place where an error becomes an error on the wire; nil for nil. What is neither an error of the
-// wire already nor one of the agent's own becomes an internal one.
+// Error is the one place where an error becomes an error on the wire; nil for nil. An error that is neither of the wire nor
+// the agent's becomes an internal one.
 func Error(err error) *rpc.Error {
 	var known *rpc.Error
 	if errors.As(err, &known) {
@@ -28,12 +28,12 @@ func Error(err error) *rpc.Error {
 	wire.Data.Unit = e.Unit
 	wire.Data.Journal = e.Journal
 	if wire.Data.Reason == rpc.ReasonInternal && wire.Data.Hint == "" {
-		wire.Data.Hint = "this is a fault of the agent: see journalctl -u sendense-agent"
+		wire.Data.Hint = "this is a fault in the agent: see journalctl -u sendense-agent"
 	}
 	return wire
 }
 
-// failure is the failure that a record keeps; nil for nil.
+// failure is the failure in a record, on the wire; nil for nil.
 func failure(f *record.Failure) *rpc.Failure {
 	if f == nil {
 		return nil

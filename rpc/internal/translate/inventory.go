@@ -25,7 +25,7 @@ func VM(vm record.VM) rpc.VM {
 	return w
 }
 
-// DomainVM is a VM of the wire in the domain.
+// DomainVM is the agent's VM of a VM on the wire.
 func DomainVM(w rpc.VM) record.VM {
 	vm := record.VM{
 		Name: w.VMName, ContextID: w.VMContextID, InventoryPath: w.InventoryPath, VCenter: w.VCenter, Refresh: record.Refresh(w.Refresh),
@@ -99,7 +99,7 @@ func Exports(list []agent.Export) rpc.ExportList {
 	return w
 }
 
-// Status is the agent at a glance.
+// Status is the state of the agent on the wire.
 func Status(s agent.Status) rpc.AgentStatus {
 	differences := 0
 	for _, r := range s.Repositories {

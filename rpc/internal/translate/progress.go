@@ -32,8 +32,8 @@ func Progress(p record.Progress) rpc.Progress {
 	return w
 }
 
-// BackupWithProgress is the record of a backup, with its progress while it is active. A record is worth an answer also
-// when its exports cannot be asked.
+// BackupWithProgress is the record of a backup, with its progress while it is active. If its exports do not answer, it is the
+// record alone.
 func BackupWithProgress(ctx context.Context, a *agent.Agent, id string) (rpc.Backup, error) {
 	b, err := a.Records.Backup(id)
 	w := Backup(b)
@@ -56,7 +56,7 @@ func WatchQuery(r rpc.WatchRequest) events.Query {
 	return events.Query{BackupID: r.BackupID, VMName: r.VMName, Prunes: r.Prunes && r.BackupID == ""}
 }
 
-// Event is an event on the wire. Only those that are about a backup carry one.
+// Event is an event on the wire.
 func Event(watchID int64, e events.Event) rpc.Event {
 	w := rpc.Event{WatchID: watchID, Kind: rpc.EventKind(e.Kind), Dropped: e.Dropped}
 	switch {

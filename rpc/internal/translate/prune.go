@@ -7,12 +7,12 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// PruneRequest is a request for a prune in the domain.
+// PruneRequest is the agent's request for a prune.
 func PruneRequest(w rpc.PruneRequest) prune.Request {
 	return prune.Request{VMName: w.VMName, Repository: w.RepositoryID, DryRun: w.DryRun, All: w.All}
 }
 
-// PruneReport is what came of it on the wire.
+// PruneReport is the report of a prune on the wire.
 func PruneReport(r prune.Report, dryRun bool) rpc.PruneReport {
 	w := rpc.PruneReport{
 		DryRun: dryRun, Points: make([]rpc.PrunedPoint, 0, len(r.Points)), KeptCount: r.Kept, RemovedCount: r.Removed,
@@ -28,7 +28,7 @@ func PruneReport(r prune.Report, dryRun bool) rpc.PruneReport {
 	return w
 }
 
-// HeldPrunes are the prunes that wait for a person, on the wire.
+// HeldPrunes are held prunes on the wire.
 func HeldPrunes(list []record.HeldPrune) (w []rpc.HeldPrune) {
 	for _, h := range list {
 		w = append(w, rpc.HeldPrune{
@@ -45,7 +45,7 @@ func rewritten(r *record.Merged) *rpc.Rewritten {
 	return &rpc.Rewritten{At: r.At.UTC(), Synthetic: r.Synthetic, Merged: r.Points}
 }
 
-// rewrite is how far the rewriting of a restore point has come; nil if there is none.
+// rewrite is the progress of a merge; nil if there is none.
 func rewrite(a *agent.Agent, id string) *rpc.Rewrite {
 	p, ok := a.Merges.Progress(id)
 	if !ok {

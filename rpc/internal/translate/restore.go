@@ -8,10 +8,10 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// longestSeconds is the longest time that a time.Duration holds.
+// longestSeconds is the longest time that a time.Duration can hold.
 const longestSeconds = int64(1<<63-1) / int64(time.Second)
 
-// RestoreRequest is a request for a restore in the domain. A time that is too long for it stays too long.
+// RestoreRequest is the agent's request for a restore. A lifetime that is too long for time.Duration stays too long for the agent.
 func RestoreRequest(w rpc.RestoreRequest) restore.Request {
 	seconds := max(min(w.LifetimeSeconds, longestSeconds), -longestSeconds)
 	return restore.Request{
@@ -47,7 +47,7 @@ func Restore(r record.Restore) rpc.Restore {
 	return w
 }
 
-// RestoreProgress is how far the reading of a restore's images has come; nil when nothing is being read.
+// RestoreProgress is the progress of reading a restore's images; nil when nothing is read.
 func RestoreProgress(p restore.Progress, reading bool) *rpc.RestoreProgress {
 	if !reading {
 		return nil

@@ -20,7 +20,7 @@ import (
 	"github.com/sendense/backup-agent/rpc/internal/schema"
 )
 
-// fill sets everything within v to something, each number and text to another.
+// fill sets everything within v, each number and text to a different value.
 func fill(v reflect.Value, n *int) {
 	*n++
 	if v.Type() == reflect.TypeFor[time.Time]() {
@@ -62,7 +62,7 @@ func filled[T any]() T {
 	return v
 }
 
-// empty lists what within v is not set, but for what may be.
+// empty lists what is not set within v, except for what may be empty.
 func empty(v reflect.Value, path string, but map[string]bool) (paths []string) {
 	if v.IsZero() && !but[path] {
 		return []string{path}
@@ -83,7 +83,7 @@ func empty(v reflect.Value, path string, but map[string]bool) (paths []string) {
 	return paths
 }
 
-// Nothing that the domain knows is lost on the way: of filled values every field on the wire is set.
+// TestNothingIsForgotten: no translation loses a field. From filled values every field on the wire is set.
 func TestNothingIsForgotten(t *testing.T) {
 	b := filled[record.Backup]()
 	ofBackup := filled[events.Event]()
@@ -125,7 +125,7 @@ func TestNothingIsForgotten(t *testing.T) {
 	}
 }
 
-// TestFutureDates: what lies in the future is named, and is no date of a verification.
+// TestFutureDates: a date in the future is marked, and is not used as the date of a verification.
 func TestFutureDates(t *testing.T) {
 	now := time.Now()
 	for _, years := range []int{0, 5} {
@@ -181,7 +181,7 @@ func TestStartedStatus(t *testing.T) {
 			t.Errorf("backups cannot be listed by the state %s: %v", s, err)
 		}
 		if rpc.BackupState(s).Ended() != s.Terminal() {
-			t.Errorf("%s: the client and the domain do not agree whether it has ended", s)
+			t.Errorf("%s: the client and the agent do not agree whether it has ended", s)
 		}
 	}
 }
@@ -208,7 +208,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestTwoWaysOfAnError: who waits for the answer and who reads the record are told the same.
+// TestTwoWaysOfAnError: the answer to a call and the record say the same about an error.
 func TestTwoWaysOfAnError(t *testing.T) {
 	disk := 3
 	e := &fault.Error{
@@ -219,7 +219,7 @@ func TestTwoWaysOfAnError(t *testing.T) {
 		t.Errorf("-answer +record:\n%s", diff)
 	}
 	if gaps := empty(reflect.ValueOf(*recorded), "", map[string]bool{".Data.BackupID": true, ".Data.RestoreID": true}); len(gaps) > 0 {
-		t.Errorf("on the way got lost: %q", gaps)
+		t.Errorf("lost on the way: %q", gaps)
 	}
 	if failure((*fault.Error)(nil).Failure()) != nil {
 		t.Error("no error became a failure")

@@ -9,12 +9,12 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// VerifyRequest is a request for a verification in the domain.
+// VerifyRequest is the agent's request for a verification.
 func VerifyRequest(w rpc.VerifyRequest) verify.Request {
 	return verify.Request{BackupID: w.BackupID, Deep: w.Deep, RateLimit: w.RateLimit}
 }
 
-// VerifyReport is what a verification has found, on the wire.
+// VerifyReport is the report of a verification on the wire.
 func VerifyReport(r verify.Report) rpc.VerifyReport {
 	w := rpc.VerifyReport{
 		BackupID: r.BackupID, Deep: r.Deep, Result: rpc.VerifyResult(r.Result), StartedAt: r.StartedAt.UTC(), EndedAt: r.EndedAt.UTC(),
@@ -29,14 +29,14 @@ func VerifyReport(r verify.Report) rpc.VerifyReport {
 	return w
 }
 
-// VerifyProgress is how far a verification has come, on the wire.
+// VerifyProgress is the progress of a verification on the wire.
 func VerifyProgress(p verify.Progress) rpc.VerifyProgress {
 	return rpc.VerifyProgress{
 		BackupID: p.BackupID, File: p.File, FilesDone: p.FilesDone, FilesTotal: p.FilesTotal, BytesDone: p.BytesDone, BytesTotal: p.BytesTotal,
 	}
 }
 
-// verification is what was found, as far as its dates can be believed.
+// verification is the recorded result, without dates that cannot be right.
 func verification(v *record.Verification, now time.Time) *rpc.Verification {
 	if v == nil {
 		return nil

@@ -38,7 +38,7 @@ func writeFile(t *testing.T, name, content string) string {
 func TestProgramEndsInOrderOnSIGTERM(t *testing.T) {
 	disk := writeFile(t, "disk", strings.Repeat("x", 4096))
 	vm := writeFile(t, "vm.json", `{"path":"/DC1/vm/pgtest1","disks":[{"key":2000,"label":"Hard disk 1","unit_number":0,"capacity_bytes":8192,"source":"`+disk+`"}]}`)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	command := exec.CommandContext(ctx, os.Args[0], "--listen", "127.0.0.1:0", "--vm", vm, "--fault", "die=0", "--callback", "http://127.0.0.1:1")
 	command.Env = append(os.Environ(), asProgram+"=1")

@@ -1,0 +1,6 @@
+//go:build race
+
+package hubtest
+
+// raceEnabled has the programs built as the tests are.
+const raceEnabled = true

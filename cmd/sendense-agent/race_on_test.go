@@ -1,6 +1,0 @@
-//go:build race
-
-package main_test
-
-// raceEnabled has the programs built as the tests are.
-const raceEnabled = true
