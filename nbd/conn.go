@@ -11,14 +11,14 @@ import (
 	"time"
 )
 
-// Conn is an NBD connection in the transmission phase with what a copying
+// Conn is an NBD connection in the transmission phase. It has what a copying
 // client needs: read, write, write zeroes, flush, disconnect. SBC never flushes
-// (contract §5), so a write of its that succeeded is not safe yet.
+// (contract §5), so data that it has written may not be on the disk yet.
 //
-// One request is under way at a time; methods may be called from several
-// goroutines and wait for each other. After a failure of the connection itself
-// every call gives that failure again. Deadlines are those of the net.Conn;
-// its Read and Write are not to be used.
+// One request is in progress at a time; methods may be called from several
+// goroutines and wait for each other. After the connection itself has failed,
+// every call returns that error. Deadlines are set on the net.Conn; do not call
+// its Read and Write.
 type Conn struct {
 	net.Conn
 	Info ExportInfo
@@ -28,12 +28,12 @@ type Conn struct {
 	closed bool
 }
 
-// CommandError is an error the server gave for one request. The connection
-// still works. Unwrap gives the errno, such as syscall.ENOSPC.
+// CommandError is the server's error for one request. The connection still
+// works. Unwrap returns the errno, such as syscall.ENOSPC.
 type CommandError struct {
 	Command string // "read", "write", "write zeroes"
-	Offset  uint64
-	Length  uint32
+	Offset  uint64 // in bytes
+	Length  uint32 // in bytes
 	Err     syscall.Errno
 }
 
@@ -45,9 +45,9 @@ func (e *CommandError) Unwrap() error { return e.Err }
 
 // WriteAt writes p at byte off, in requests of at most 32 MiB or the server's
 // own limit. Offset and length must be multiples of Info.MinBlock and lie
-// within the export. It gives how many bytes the server acknowledged. The
-// server's errors are *CommandError; a read-only export gives syscall.EROFS,
-// and nothing is sent.
+// within the export. It returns how many bytes the server acknowledged. The
+// server's errors are *CommandError; for a read-only export the error is
+// syscall.EROFS, and nothing is sent.
 func (c *Conn) WriteAt(p []byte, off int64) (int, error) {
 	if c.Info.ReadOnly() {
 		return 0, fmt.Errorf("write: export is read-only: %w", syscall.EROFS)
@@ -66,7 +66,7 @@ func (c *Conn) ReadAt(p []byte, off int64) (int, error) {
 
 // WriteZeroes makes length bytes from byte off read as zeroes, under the rules
 // of WriteAt. The server may free the space. 28 bytes cross the wire for each
-// 32 MiB. It fails where the export does not have FlagSendWriteZeroes.
+// 32 MiB. It fails if the export does not have FlagSendWriteZeroes.
 func (c *Conn) WriteZeroes(off, length int64) error {
 	if c.Info.ReadOnly() {
 		return fmt.Errorf("write zeroes: export is read-only: %w", syscall.EROFS)
@@ -80,10 +80,9 @@ func (c *Conn) WriteZeroes(off, length int64) error {
 	return err
 }
 
-// Flush has the server bring everything that was written, by whatever client, to
-// the disk, and its own metadata with it. An error is the only way to learn that
-// the disk has refused: qemu-nbd exits with status 0 all the same. It fails where
-// the export does not have FlagSendFlush.
+// Flush makes the server write all data of all clients to the disk, with its own
+// metadata. Its error is the only sign of a disk that fails: qemu-nbd exits with
+// status 0 all the same. It fails if the export does not have FlagSendFlush.
 func (c *Conn) Flush() error {
 	if c.Info.Flags&FlagSendFlush == 0 {
 		return errors.New("flush: not supported by this export")
@@ -92,8 +91,9 @@ func (c *Conn) Flush() error {
 }
 
 // Close tells the server that this client is done (NBD_CMD_DISC) and closes
-// the connection. A request under way in another goroutine is broken off, then
-// without a word to the server; to do that at any time, close the embedded Conn.
+// the connection. If another goroutine has a request in progress, that request
+// fails and the server is not told; to get that at any time, close the embedded
+// Conn.
 func (c *Conn) Close() error {
 	if !c.mu.TryLock() {
 		return c.Conn.Close()
@@ -105,15 +105,15 @@ func (c *Conn) Close() error {
 	c.closed = true
 	if c.broken == nil {
 		c.broken = net.ErrClosed
-		_ = c.SetWriteDeadline(time.Now().Add(farewell))
+		_ = c.SetWriteDeadline(time.Now().Add(closeTimeout))
 		_, _ = c.Write(requestMessage(cmdDisconnect, nextCookie(), 0, 0))
 	}
 	return c.Conn.Close()
 }
 
 // Disconnect is Close, and waits until the server has closed its end too: then
-// no packet of this connection is under way any more. It waits for as long as
-// the deadline of the connection allows.
+// no packet of this connection is left in the network. The deadline of the
+// connection bounds the wait.
 func (c *Conn) Disconnect() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,7 +128,7 @@ func (c *Conn) Disconnect() error {
 	return errors.Join(err, c.Conn.Close())
 }
 
-// transfer cuts a range into requests the server takes.
+// transfer splits a range into requests that the server accepts.
 func (c *Conn) transfer(command string, off, length int64, do func(at uint64, from, to int64) error) (int, error) {
 	size, block := c.Info.SizeBytes, int64(max(c.Info.MinBlock, 1))
 	if off < 0 || length < 0 || uint64(off) > size || uint64(length) > size-uint64(off) {
@@ -152,7 +152,7 @@ func (c *Conn) transfer(command string, off, length int64, do func(at uint64, fr
 }
 
 // request sends one request and waits for its reply. No structured replies were
-// negotiated, so every reply is a simple one (proto.md, "Simple reply message").
+// negotiated, so every reply is simple (proto.md, "Simple reply message").
 func (c *Conn) request(command uint16, at uint64, length uint32, payload, into []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -172,7 +172,7 @@ func (c *Conn) request(command uint16, at uint64, length uint32, payload, into [
 
 func (c *Conn) exchange(command uint16, at uint64, length uint32, payload, into []byte) (errno uint32, err error) {
 	cookie := nextCookie()
-	// One writev: header and data are never two segments for Nagle to hold.
+	// One writev: Nagle's algorithm would delay the data as a second segment.
 	message := net.Buffers{requestMessage(command, cookie, at, length)}
 	if len(payload) > 0 {
 		message = append(message, payload)

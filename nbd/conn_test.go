@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// fakeConn is a Conn to a server that gives one reply.
+// fakeConn is a Conn to a server that sends one reply.
 func fakeConn(t *testing.T, reply func(request []byte) []byte) *Conn {
 	t.Helper()
 	ours, theirs := net.Pipe()

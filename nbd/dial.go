@@ -14,31 +14,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// farewell is how long Probe waits for the server to close its end too.
-const farewell = time.Second
+// closeTimeout is how long Probe waits for the server to close its end too, and
+// Close for its last message to be sent.
+const closeTimeout = time.Second
 
-// Probe asks the server at addr ("127.0.0.1:10105") about one export and says
-// goodbye. It reads and writes nothing of the disk: the connection never enters
+// Probe asks the server at addr ("127.0.0.1:10105") about one export and
+// disconnects. It neither reads nor writes the disk: the connection never enters
 // the transmission phase.
 //
 // It proves more than a connection does: qemu-nbd listens before it has opened
-// its image, and with socket activation the kernel answers before there is any
-// qemu-nbd. The greeting comes only from a server that serves (contract §6).
+// its image, and with socket activation the kernel accepts connections before
+// qemu-nbd runs. Only a server that serves sends the greeting (contract §6).
 //
-// Give ctx a deadline. A server all of whose connections are taken says nothing
-// at all; the error then wraps ctx's. Others are ErrNoSuchExport, ErrNotNBD,
+// Give ctx a deadline. A server at its limit of connections does not answer at
+// all; the error then wraps ctx's. Others are ErrNoSuchExport, ErrNotNBD,
 // ErrClosedEarly, *OptionError, and syscall.ECONNREFUSED.
 //
-// When Probe returns, the server has closed the connection too, unless it took
-// longer than a second: [Established] does not count the probe.
+// When Probe returns, the server has closed the connection too, unless that took
+// longer than a second: package sockets does not count the probe as a client.
 func Probe(ctx context.Context, addr, export string) (ExportInfo, error) {
 	conn, info, err := negotiate(ctx, addr, optInfo, export)
 	if err != nil {
 		return ExportInfo{}, err
 	}
 	defer conn.Close()
-	// What comes of the farewell changes nothing about the answer.
-	_ = conn.SetDeadline(time.Now().Add(farewell))
+	// An error from here on does not change the answer.
+	_ = conn.SetDeadline(time.Now().Add(closeTimeout))
 	if _, err := conn.Write(optionMessage(optAbort, nil)); err == nil {
 		_, _ = io.CopyN(io.Discard, conn, maxOptReply)
 	}
@@ -64,7 +65,7 @@ func negotiate(ctx context.Context, addr string, option uint32, export string) (
 		return fail(err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	info, err := handshake(quick{conn}, option, export)
+	info, err := handshake(quickAck{conn}, option, export)
 	if !stop() && err == nil {
 		err = context.Cause(ctx) // the deadline is set, or about to be
 	}
@@ -73,18 +74,18 @@ func negotiate(ctx context.Context, addr string, option uint32, export string) (
 	}
 	_ = conn.Close()
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		err = fmt.Errorf("no answer in time: all its connections may be taken: %w", context.Cause(ctx))
+		err = fmt.Errorf("no answer in time: all connections of the export may be in use: %w", context.Cause(ctx))
 	}
 	return fail(err)
 }
 
-// quick acknowledges what it reads at once. qemu-nbd leaves Nagle's algorithm
-// on while it negotiates, so its second small reply waits for our
-// acknowledgement, which the kernel delays by 40 ms unless told otherwise. The
-// option does not last, hence before each read.
-type quick struct{ net.Conn }
+// quickAck acknowledges at once what it reads. qemu-nbd leaves Nagle's algorithm on
+// during the handshake, so its second small reply waits for our acknowledgment,
+// which the kernel delays by 40 ms by default. The kernel resets the option, so
+// it is set before each read.
+type quickAck struct{ net.Conn }
 
-func (q quick) Read(p []byte) (int, error) {
+func (q quickAck) Read(p []byte) (int, error) {
 	if tcp, ok := q.Conn.(*net.TCPConn); ok {
 		if raw, err := tcp.SyscallConn(); err == nil {
 			_ = raw.Control(func(fd uintptr) {
@@ -101,5 +102,5 @@ func isReset(err error) bool {
 
 var cookies atomic.Uint64
 
-// nextCookie gives a number that is new in this process.
+// nextCookie returns a number that this process has not used before.
 func nextCookie() uint64 { return cookies.Add(1) }

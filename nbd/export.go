@@ -10,26 +10,27 @@ import (
 type ExportInfo struct {
 	SizeBytes uint64
 	Flags     uint16 // FlagReadOnly, FlagMultiConn, ...
-	// Block sizes in bytes. Where the server gives none: 1, 4096, 32 MiB.
+	// Block sizes in bytes. If the server sends none: 1, 4096, 32 MiB.
 	MinBlock, PreferredBlock, MaxBlock uint32
-	// Description is the server's free text (qemu-nbd --description), "" if
-	// none. Export names repeat from backup to backup; a description that holds
-	// the backup's id tells one generation from the next.
+	// Description is the server's free text (qemu-nbd --description), or "".
+	// Export names repeat from backup to backup; a description with the
+	// backup's id tells one backup from the next.
 	Description string
 }
 
 // ReadOnly reports whether the export refuses writes.
 func (i ExportInfo) ReadOnly() bool { return i.Flags&FlagReadOnly != 0 }
 
-// MultiConn reports whether several connections see one consistent disk.
+// MultiConn reports whether all connections see the same data: a flush on one
+// of them covers the writes of all.
 func (i ExportInfo) MultiConn() bool { return i.Flags&FlagMultiConn != 0 }
 
 func newExportInfo() ExportInfo {
 	return ExportInfo{MinBlock: 1, PreferredBlock: 4096, MaxBlock: MaxPayload}
 }
 
-// readItem takes in one NBD_REP_INFO. Unknown kinds are skipped, as the
-// protocol wants it. It reports whether the item was the export itself.
+// readItem reads one NBD_REP_INFO. It skips unknown kinds, as the protocol
+// requires, and reports whether the item described the export itself.
 func (i *ExportInfo) readItem(item []byte) (isExport bool, err error) {
 	if len(item) < 2 {
 		return false, errors.New("information without a type")

@@ -11,19 +11,19 @@ import (
 
 // Why a handshake failed. Test with errors.Is.
 var (
-	// ErrNoSuchExport: a server is there and has no export of that name.
+	// ErrNoSuchExport: a server answers and has no export of that name.
 	ErrNoSuchExport = errors.New("server has no such export")
-	// ErrNotNBD: what answers is no NBD server this client can talk to.
+	// ErrNotNBD: what answers is not an NBD server that this client can use.
 	ErrNotNBD = errors.New("not a usable NBD server")
 	// ErrClosedEarly: the server closed the connection during the handshake,
-	// as qemu-nbd does when it could not open its image or is going away.
+	// as qemu-nbd does when it could not open its image or is ending.
 	ErrClosedEarly = errors.New("server closed the connection during the handshake")
 )
 
-// OptionError is an answer of the server that refuses an option.
+// OptionError is a reply of the server that refuses an option.
 type OptionError struct {
 	Code    uint32 // NBD_REP_ERR_*
-	Message string // the server's own words, at most 4 KiB, made Printable
+	Message string // the server's own words, at most 4 KiB, made printable
 }
 
 func (e *OptionError) Error() string {
@@ -51,8 +51,8 @@ func (e *OptionError) Is(target error) bool {
 }
 
 // handshake negotiates over rw up to the reply to option, which is optInfo or
-// optGo. It takes fixed newstyle only. The client's flags travel with the
-// option in one write: Nagle's algorithm would hold back a second small one.
+// optGo. It accepts fixed newstyle only. The client's flags and the option are
+// one write: Nagle's algorithm would delay a second small one.
 func handshake(rw io.ReadWriter, option uint32, export string) (ExportInfo, error) {
 	if len(export) > 4096 {
 		return ExportInfo{}, fmt.Errorf("export name of %d bytes: the protocol allows 4096", len(export))
@@ -64,7 +64,7 @@ func handshake(rw io.ReadWriter, option uint32, export string) (ExportInfo, erro
 	message := binary.BigEndian.AppendUint32(nil, uint32(flags&(flagFixedNewstyle|flagNoZeroes)))
 	message = append(message, optionMessage(option, exportRequest(export))...)
 	if _, err := rw.Write(message); err != nil {
-		return ExportInfo{}, early(err)
+		return ExportInfo{}, closedEarly(err)
 	}
 	return readExport(rw, option)
 }
@@ -72,20 +72,20 @@ func handshake(rw io.ReadWriter, option uint32, export string) (ExportInfo, erro
 func readGreeting(r io.Reader) (flags uint16, err error) {
 	var greeting [18]byte
 	if _, err := io.ReadFull(r, greeting[:8]); err != nil {
-		return 0, early(err)
+		return 0, closedEarly(err)
 	}
-	// Looked at before the rest is waited for: a server of another kind may
-	// have said all it has to say.
+	// Checked before the rest is read: another kind of server may send no
+	// more.
 	if binary.BigEndian.Uint64(greeting[:]) != magicServer {
 		return 0, fmt.Errorf("%w: greeting %q", ErrNotNBD, greeting[:8])
 	}
 	if _, err := io.ReadFull(r, greeting[8:]); err != nil {
-		return 0, early(err)
+		return 0, closedEarly(err)
 	}
 	switch magic := binary.BigEndian.Uint64(greeting[8:]); magic {
 	case magicOption:
 	case magicOldStyle:
-		return 0, fmt.Errorf("%w: old-style protocol, which knows no export names", ErrNotNBD)
+		return 0, fmt.Errorf("%w: old-style protocol, which has no export names", ErrNotNBD)
 	default:
 		return 0, fmt.Errorf("%w: greeting continues with %#016x", ErrNotNBD, magic)
 	}
@@ -103,8 +103,8 @@ func optionMessage(option uint32, data []byte) []byte {
 	return append(message, data...)
 }
 
-// exportRequest is the data of NBD_OPT_INFO and NBD_OPT_GO. Asking for block
-// sizes is a promise to respect them, which Conn does.
+// exportRequest is the data of NBD_OPT_INFO and NBD_OPT_GO. A client that asks
+// for block sizes must respect them; Conn does.
 func exportRequest(export string) []byte {
 	data := binary.BigEndian.AppendUint32(nil, uint32(len(export)))
 	data = append(data, export...)
@@ -140,11 +140,11 @@ func readExport(r io.Reader, option uint32) (ExportInfo, error) {
 	return ExportInfo{}, fmt.Errorf("%w: more than %d replies to one option", ErrNotNBD, maxOptReplies)
 }
 
-// readOptionReply reads one reply and holds it to the bounds of this client.
+// readOptionReply reads one reply of at most maxOptReply bytes.
 func readOptionReply(r io.Reader, option uint32) (kind uint32, data []byte, err error) {
 	var header [optReplyHeader]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
-		return 0, nil, early(err)
+		return 0, nil, closedEarly(err)
 	}
 	if magic := binary.BigEndian.Uint64(header[:]); magic != magicOptReply {
 		return 0, nil, fmt.Errorf("%w: option reply begins with %#016x", ErrNotNBD, magic)
@@ -159,13 +159,13 @@ func readOptionReply(r io.Reader, option uint32) (kind uint32, data []byte, err 
 	}
 	data = make([]byte, length)
 	if _, err := io.ReadFull(r, data); err != nil {
-		return 0, nil, early(err)
+		return 0, nil, closedEarly(err)
 	}
 	return kind, data, nil
 }
 
-// early names an end of the stream for what it is here.
-func early(err error) error {
+// closedEarly turns an end of the stream into ErrClosedEarly.
+func closedEarly(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || isReset(err) {
 		return fmt.Errorf("%w: %w", ErrClosedEarly, err)
 	}

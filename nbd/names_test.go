@@ -39,7 +39,7 @@ func TestOrdinaryNamesAreThemselves(t *testing.T) {
 	}
 }
 
-// TestNamesStayAsTheyAre guards names that are on disks in the field.
+// TestNamesStayAsTheyAre: names that are on disks of installed agents do not change.
 func TestNamesStayAsTheyAre(t *testing.T) {
 	for name, want := range map[string]string{
 		"":                "vm-werc8gmrzge196qvyk49",
@@ -163,7 +163,7 @@ func TestCheckExport(t *testing.T) {
 	}
 }
 
-// FuzzNames walks a VM name the whole way to SBC and back.
+// FuzzNames takes a VM name the whole way to SBC and back.
 func FuzzNames(f *testing.F) {
 	for i, name := range append(oddNames, plainNames...) {
 		f.Add(name, uint16(i), uint16(10100+i))
@@ -186,7 +186,7 @@ func FuzzNames(f *testing.F) {
 			if got != (ParsedTarget{Host: want.Host, Port: fmt.Sprint(want.Port), Export: want.Export}) {
 				t.Fatalf("%s: %+v", text, got)
 			}
-			// SBC joins what it parsed to a URL and parses that once more.
+			// SBC joins the parsed parts to a URL and parses it again.
 			again, _ := ParseTargets("k:nbd://" + got.Host + ":" + got.Port + "/" + got.Export)
 			if again["k"] != got {
 				t.Fatalf("%s: parsed twice: %+v", text, again)

@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// ErrNoFreePort is returned when a range has too few free ports.
+// ErrNoFreePort: a range has too few free ports.
 var ErrNoFreePort = errors.New("no free NBD port")
 
-// PortRange is a range of TCP ports, both ends included.
+// PortRange is a range of TCP ports, First and Last included.
 type PortRange struct {
 	First, Last uint16
 }
@@ -38,12 +38,12 @@ func (r PortRange) String() string {
 	return fmt.Sprintf("%d-%d", r.First, r.Last)
 }
 
-// Next picks n different ports that are not taken, walking up from the port
-// behind after and round the end: a port just released comes up again as late
-// as possible, so that a client that is late finds nothing on it. after is the
-// port handed out last; one outside the range starts at First. Either all n
-// ports are given or none: then the error is ErrNoFreePort. n below 1 gives
-// none. Keep the last port returned as the next after.
+// Next picks n different ports that are not taken, upwards from the port after
+// "after", and then from First: a port that was just released is reused as late
+// as possible, so that a late client finds nothing on it. after is the port that
+// was picked last; if it is outside the range, Next starts at First. Keep the
+// last port returned as the next after. Next returns all n ports or none, with
+// ErrNoFreePort; for n below 1 it returns none.
 func (r PortRange) Next(after uint16, taken func(uint16) bool, n int) ([]uint16, error) {
 	if n <= 0 {
 		return nil, nil
@@ -63,6 +63,6 @@ func (r PortRange) Next(after uint16, taken func(uint16) bool, n int) ([]uint16,
 			return ports, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: %d needed, %d of %d free in %s: wait for a backup to end, or widen the range here and in the tunnel",
+	return nil, fmt.Errorf("%w: %d needed, %d of %d free in %s: wait for a backup to end, or extend the range in the configuration and in the tunnel",
 		ErrNoFreePort, n, len(ports), length, r)
 }

@@ -55,7 +55,7 @@ func TestPortsRotate(t *testing.T) {
 	}
 }
 
-// TestPortRotationProperties plays leases and releases against a model.
+// TestPortRotationProperties compares leases and releases with a model.
 func TestPortRotationProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		first := rapid.Uint16Range(1, 65535).Draw(t, "first")
@@ -100,8 +100,8 @@ func TestPortRotationProperties(t *testing.T) {
 				delete(taken, rapid.SampledFrom(ports).Draw(t, "port"))
 			},
 			"": func(t *rapid.T) {
-				// A port comes up again only behind all others that are free:
-				// with everything free, the newest is the last of a full round.
+				// A port is reused only after all others that are free: if all are
+				// free, the newest is the last of a full round.
 				if len(taken) != 0 || len(handedOut) == 0 {
 					return
 				}

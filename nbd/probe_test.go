@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// serve answers one connection with bytes and closes it, or leaves it open.
+// serve answers one connection with bytes and closes it, or keeps it open.
 func serve(t *testing.T, answer []byte, hold bool) string {
 	t.Helper()
 	listener := listen(t)
@@ -29,7 +29,7 @@ func serve(t *testing.T, answer []byte, hold bool) string {
 		if tcp := conn.(*net.TCPConn); !hold {
 			_ = tcp.CloseWrite()
 		}
-		_, _ = io.Copy(io.Discard, conn) // until the client goes
+		_, _ = io.Copy(io.Discard, conn) // until the client disconnects
 	})
 	t.Cleanup(func() { listener.Close(); done.Wait() })
 	return listener.Addr().String()
@@ -143,7 +143,7 @@ func TestProbeErrors(t *testing.T) {
 	}
 }
 
-// script is a server that says what it has to say whatever it hears.
+// script is a server whose answers do not depend on the requests.
 type script struct {
 	io.Reader
 	heard bytes.Buffer

@@ -14,7 +14,7 @@ const (
 	requestHeader  = 28
 	simpleHeader   = 16
 
-	flagFixedNewstyle = 1 << 0 // handshake and client flags have the same two
+	flagFixedNewstyle = 1 << 0 // both are handshake flags and client flags
 	flagNoZeroes      = 1 << 1
 
 	optAbort = 2
@@ -56,10 +56,10 @@ const (
 )
 
 const (
-	// maxOptReply bounds one reply of the handshake. The longest lawful one is
-	// a string of 4096 bytes and two bytes before it.
+	// maxOptReply is the limit of one reply of the handshake, in bytes. The
+	// longest valid one is a string of 4096 bytes after two other bytes.
 	maxOptReply = 8 << 10
-	// maxOptReplies bounds the replies to one option; the protocol sets none.
+	// maxOptReplies is the limit of replies to one option; the protocol has none.
 	maxOptReplies = 64
 	// MaxPayload is the largest request that QEMU takes and that SBC sends, in
 	// bytes. The protocol promises less.

@@ -12,8 +12,8 @@ type waiter struct {
 	wake chan struct{} // buffered 1
 }
 
-// await reads a pair now and after each of its changes until done says so. It returns the last state
-// read, and ErrNotFound when the pair is not loaded (any more).
+// await reads a pair now and after each change until done returns true. It returns the last state
+// read, and ErrNotFound if the pair is not loaded (any more).
 func (m *Manager) await(ctx context.Context, name string, done func(Unit) bool) (Unit, error) {
 	last := Unit{Name: name}
 	err := m.atChanges(ctx, name, func() (bool, error) {
@@ -41,7 +41,8 @@ func (m *Manager) awaitGone(ctx context.Context, name string) error {
 	})
 }
 
-// atChanges looks now and after each change of a pair, until look says that it is done.
+// atChanges calls look now, after each change of a pair and once a second, until look is done or
+// fails.
 func (m *Manager) atChanges(ctx context.Context, name string, look func() (done bool, err error)) error {
 	w := &waiter{name: name, wake: make(chan struct{}, 1)}
 	m.mu.Lock()
@@ -63,13 +64,13 @@ func (m *Manager) atChanges(ctx context.Context, name string, look func() (done 
 		case <-tick.C:
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-m.life.Done():
+		case <-m.ctx.Done():
 			return ErrClosed
 		}
 	}
 }
 
-// wake tells the waiters of a pair, or all of them for "", to look again.
+// wake makes the waiters of a pair, or all of them for "", look again.
 func (m *Manager) wake(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 	"github.com/sendense/backup-agent/units/pair"
 )
 
-// The floor is the same two units started by the bare D-Bus call, with nothing read or checked.
+// The lower bound is the D-Bus call alone, which starts the same two units and reads and checks nothing.
 func BenchmarkStart(b *testing.B) {
 	for _, n := range []int{1, 16} {
 		b.Run(fmt.Sprintf("floor/%d", n), func(b *testing.B) { benchmarkStart(b, n, floor) })

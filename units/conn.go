@@ -15,8 +15,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// link is one connection to the service manager. go-systemd makes two sockets of it, one for calls
-// and one for signals; the loss of either is the loss of the link.
+// link is one connection to the service manager. go-systemd uses two sockets for it, one for calls
+// and one for signals; if one is lost, the link is lost.
 type link struct {
 	*systemd.Conn
 	socks   []*dbus.Conn // calls, signals
@@ -24,14 +24,14 @@ type link struct {
 	lost    chan struct{}
 	once    sync.Once
 	stops   []func() bool
-	calls   chan struct{} // holds one for each call that is under way
+	calls   chan struct{} // holds one element for each call in progress
 }
 
-// maxCalls is how many calls are under way at once. The bus daemon answers no more than 128 of one
-// connection at the same time (max_replies_per_connection), and refuses what is beyond.
+// maxCalls is the limit of calls in progress. The bus daemon allows 128 per connection
+// (max_replies_per_connection) and refuses more.
 const maxCalls = 64
 
-// call makes one call to systemd when its turn has come.
+// call makes one call to systemd, and waits before it while maxCalls are in progress.
 func (l *link) call(ctx context.Context, f func() error) error {
 	select {
 	case l.calls <- struct{}{}:
@@ -42,13 +42,13 @@ func (l *link) call(ctx context.Context, f func() error) error {
 	}
 }
 
-// dial connects, subscribes to the manager's signals and returns. ctx bounds only this; life is the
-// context of the connection itself (go-systemd closes a connection with the context of its
-// constructor, so that must not be the caller's).
-func dial(ctx, life context.Context, user bool) (*link, error) {
+// dial connects, subscribes to the manager's signals and returns. ctx bounds only this; the
+// connection ends with lifetime (go-systemd closes a connection with the context of its constructor,
+// so that must not be the caller's).
+func dial(ctx, lifetime context.Context, user bool) (*link, error) {
 	l := &link{signals: make(chan *dbus.Signal, 256), lost: make(chan struct{}), calls: make(chan struct{}, maxCalls)}
 	conn, err := systemd.NewConnection(func() (*dbus.Conn, error) {
-		sock, err := dialSocket(ctx, life, user)
+		sock, err := dialSocket(ctx, lifetime, user)
 		if err == nil {
 			l.socks = append(l.socks, sock)
 			l.stops = append(l.stops, context.AfterFunc(sock.Context(), l.fail))
@@ -75,12 +75,12 @@ func busKind(user bool) string {
 	return "system"
 }
 
-// dialSocket opens one authenticated connection: to the system bus, or straight to the user
-// manager's own socket, which is there also when the user has no session bus.
-func dialSocket(ctx, life context.Context, user bool) (*dbus.Conn, error) {
+// dialSocket opens one authenticated connection: to the system bus, or to the socket of the user's
+// service manager, which exists also if the user has no session bus.
+func dialSocket(ctx, lifetime context.Context, user bool) (*dbus.Conn, error) {
 	options := []dbus.ConnOption{
-		dbus.WithContext(life),
-		// The default handler delivers signals out of order when the receiver is busy.
+		dbus.WithContext(lifetime),
+		// The default handler delivers signals out of order if the receiver is busy.
 		dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()),
 	}
 	var sock *dbus.Conn
@@ -88,7 +88,7 @@ func dialSocket(ctx, life context.Context, user bool) (*dbus.Conn, error) {
 	if user {
 		dir := os.Getenv("XDG_RUNTIME_DIR")
 		if dir == "" {
-			return nil, errors.New("XDG_RUNTIME_DIR is not set: the user has no service manager; log in, or enable it (loginctl enable-linger)")
+			return nil, errors.New("XDG_RUNTIME_DIR is not set: the user has no service manager; log in, or start it at boot (loginctl enable-linger)")
 		}
 		sock, err = dbus.Dial("unix:path="+dbus.EscapeBusAddressValue(filepath.Join(dir, "systemd/private")), options...)
 	} else {
@@ -99,9 +99,9 @@ func dialSocket(ctx, life context.Context, user bool) (*dbus.Conn, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = sock.Close() })
 	defer stop()
-	// EXTERNAL with the number: no user look-up needed.
+	// EXTERNAL with the numeric id: no user lookup needed.
 	err = sock.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Getuid()))})
-	if err == nil && !user { // a peer-to-peer socket has no bus to greet
+	if err == nil && !user { // a direct socket has no bus: no Hello
 		err = sock.Hello()
 	}
 	if err != nil {
@@ -111,8 +111,8 @@ func dialSocket(ctx, life context.Context, user bool) (*dbus.Conn, error) {
 	return sock, nil
 }
 
-// subscribe asks for unit signals. On a bus it also asks to hear when the service manager leaves
-// and comes back (daemon-reexec), which ends its subscriptions.
+// subscribe subscribes to unit signals. On a bus it also subscribes to changes of the owner of the
+// manager's name: a daemon-reexec ends all subscriptions.
 func (l *link) subscribe(user bool) error {
 	sock := l.socks[1]
 	sock.Signal(l.signals)

@@ -10,8 +10,8 @@ import (
 	"github.com/sendense/backup-agent/units/pair"
 )
 
-// TestCredentialIsNotTold looks for a credential where others could look for it. The command has a copy of its own: what
-// becomes of the file that it came from does not matter to it.
+// TestCredentialIsNotTold searches for a credential in all places where others could find it. The command has a copy of its own, also
+// after the source file is removed.
 func TestCredentialIsNotTold(t *testing.T) {
 	m := open(t)
 	const secret = "Sh2kQmPzR7"
@@ -53,7 +53,7 @@ func TestCredentialIsNotTold(t *testing.T) {
 	}
 }
 
-// TestCredentialMissing: without the file the command does not start. 243 is EXIT_CREDENTIALS of systemd.exec(5).
+// TestCredentialMissing: without the file the command does not start. 243 is EXIT_CREDENTIALS in systemd.exec(5).
 func TestCredentialMissing(t *testing.T) {
 	m := open(t)
 	s := shell(t, m, sleeper)

@@ -12,36 +12,35 @@ import (
 var (
 	// ErrNotFound: neither half of the pair is loaded.
 	ErrNotFound = errors.New("unit not found")
-	// ErrExists: a unit of that name is loaded. It is somebody else's and was left alone.
-	ErrExists = errors.New("unit exists already")
-	// ErrAddressInUse: something else listens on the address; another one may work.
+	// ErrExists: a unit of that name was loaded before. It is not ours and was not touched.
+	ErrExists = errors.New("unit already exists")
+	// ErrAddressInUse: another process listens on the address; another address may work.
 	ErrAddressInUse = errors.New("address is in use")
-	// ErrDisconnected: the connection to the service manager broke during the call, and it is not
-	// known whether the call took effect. The Manager connects again by itself.
+	// ErrDisconnected: the connection to the service manager broke during the call, which may or may
+	// not have taken effect. The Manager connects again by itself.
 	ErrDisconnected = errors.New("connection to the service manager was lost")
 	// ErrClosed: the Manager was closed.
 	ErrClosed = errors.New("units manager is closed")
 )
 
-// StartError says why a pair did not start. Nothing of the pair is loaded any more, unless Cleanup
-// says otherwise.
+// StartError is why a pair did not start. Nothing of the pair stays loaded, unless Cleanup is set.
 type StartError struct {
 	Unit    string // the pair's name, without suffix
-	Program string // that it was to run
+	Program string // the command's path
 
 	// JobResult is the result of the start job: failed, timeout, canceled, dependency (the socket
-	// could not listen); empty when there was no job.
+	// could not listen); empty if there was no job.
 	JobResult string
-	// Result is the service's Result property: exit-code, signal, timeout, protocol, resources, and
-	// the socket's when it was the socket that failed.
+	// Result is the service's Result property: exit-code, signal, timeout, protocol, resources; or
+	// the socket's, if the socket failed.
 	Result string
-	// ExitStatus is the main or control process's exit status, 0 when there was none.
+	// ExitStatus is the exit status of the main or control process, 0 if there was none.
 	ExitStatus int
 	// Journal holds the last lines about the unit, oldest first; see Manager.Journal.
 	Journal []string
 	// Err is the cause: ErrExists, ErrAddressInUse, a context's error, a D-Bus error or nil.
 	Err error
-	// Cleanup is the error of removing what was begun, usually nil.
+	// Cleanup is the error of the removal of the pair, usually nil.
 	Cleanup error
 }
 
@@ -67,13 +66,13 @@ func (e *StartError) Error() string {
 		fmt.Fprintf(&b, ": %s", line)
 	}
 	if e.Cleanup != nil {
-		fmt.Fprintf(&b, " (and cleaning up failed: %v)", e.Cleanup)
+		fmt.Fprintf(&b, " (and the cleanup failed: %v)", e.Cleanup)
 	}
 	return b.String()
 }
 
-// lastWords returns the last line of the journal that the command wrote, which says more than the
-// service manager's; those name the unit.
+// lastWords returns the last line of the journal that the command wrote. Lines that name the unit are
+// the service manager's and say less.
 func (e *StartError) lastWords() string {
 	for _, line := range slices.Backward(e.Journal) {
 		if !strings.Contains(line, e.Unit) {
@@ -93,8 +92,8 @@ func (e *StartError) Unwrap() []error {
 	return errs
 }
 
-// D-Bus error names of org.freedesktop.systemd1 (bus-common-errors.h). Match the name, never the
-// text.
+// D-Bus error names of org.freedesktop.systemd1 (bus-common-errors.h). The name is stable, the text is
+// not.
 const (
 	busUnitExists   = "org.freedesktop.systemd1.UnitExists"
 	busNoSuchUnit   = "org.freedesktop.systemd1.NoSuchUnit"
@@ -119,7 +118,8 @@ func busErrorName(err error) string {
 	return ""
 }
 
-// isDisconnect reports whether a call failed because bus or service manager went away under it.
+// isDisconnect reports whether a call failed because the connection to the bus or to the service
+// manager was lost.
 func isDisconnect(err error) bool {
 	if errors.Is(err, dbus.ErrClosed) || errors.Is(err, ErrDisconnected) {
 		return true

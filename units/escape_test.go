@@ -11,7 +11,7 @@ import (
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
-// escapes are what a qemu-nbd that an image or a client has taken over would try. Each must fail; "=" is one that must
+// escapes are what a qemu-nbd under the control of a hostile image or client would try. Each must fail; "=" marks one that must
 // succeed, so that the test cannot pass because nothing works at all.
 var escapes = []struct{ what, command string }{
 	{"=write its own image", `echo x >"$OWN/image"`},
@@ -47,7 +47,7 @@ func TestEscape(t *testing.T) {
 	for _, name := range []string{"own", "parent", "other"} {
 		dir := filepath.Join(repository, name)
 		run(t, "install", "-d", "-o", "sendense-nbd", dir)
-		// Every one belongs to the exporters' user: no permission stands in the way, only the sandbox does.
+		// All belong to the exporters' user: only the sandbox protects them, no permission does.
 		run(t, "install", "-o", "sendense-nbd", "-m", "644", "/etc/hostname", filepath.Join(dir, "image"))
 	}
 	own := filepath.Join(repository, "own")
@@ -58,7 +58,7 @@ func TestEscape(t *testing.T) {
 	for i, e := range escapes {
 		fmt.Fprintf(&script, "( %s ) >>\"$OWN/output\" 2>&1; echo \"%d $?\" >>\"$OWN/results\"\n", e.command, i)
 	}
-	// These may succeed inside. What counts is that nobody outside sees it.
+	// These may succeed inside the sandbox. They must have no effect outside.
 	outside := []string{filepath.Join(repository, "escaped"), "/tmp/escaped", "/home/escaped", "/dev/shm/escaped"}
 	for _, path := range outside {
 		fmt.Fprintf(&script, "echo x >%q\n", path)
@@ -89,8 +89,8 @@ func TestEscape(t *testing.T) {
 	}
 }
 
-// withKeys is a pair with a key, beside another of the same user that has another one. It returns the directory that the keys
-// come from, and where the other's is.
+// withKeys adds a key to a pair, and starts another pair of the same user with another key. It returns the directory with the source
+// files of the keys, and the path of the other pair's key.
 func withKeys(t *testing.T, m *Manager, script string) (s pair.Spec, keys, otherKey string) {
 	t.Helper()
 	keys = t.TempDir()

@@ -2,8 +2,8 @@ package units
 
 import "strconv"
 
-// startSteps are the steps of starting a process that the service manager may fail at, by the exit status that tells of it
-// (systemd.exec(5), "Process Exit Codes"; src/basic/exit-status.c). A program may use these numbers itself, and those here do not.
+// startSteps names the step of a process start that failed in the service manager, by exit status (systemd.exec(5), "Process Exit
+// Codes"; src/basic/exit-status.c). A program may use these numbers itself; those that run here do not.
 var startSteps = map[int]string{
 	200: "CHDIR", 201: "NICE", 202: "FDS", 203: "EXEC", 204: "MEMORY", 205: "LIMITS", 206: "OOM_ADJUST", 207: "SIGNAL_MASK",
 	208: "STDIN", 209: "STDOUT", 210: "CHROOT", 211: "IOPRIO", 212: "TIMERSLACK", 213: "SECUREBITS", 214: "SETSCHEDULER",
@@ -16,7 +16,7 @@ var startSteps = map[int]string{
 
 const stepExec = 203
 
-// exitStatus is an exit status as "systemctl status" shows it: 203/EXEC.
+// exitStatus formats an exit status as "systemctl status" does: 203/EXEC.
 func exitStatus(n int) string {
 	if step := startSteps[n]; step != "" {
 		return strconv.Itoa(n) + "/" + step

@@ -12,7 +12,7 @@ import (
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
-// attempts are what a virtual machine would try that its guest has taken over. Each must fail; "=" is one that must succeed.
+// attempts are what a program that has escaped from the virtual machine would try. Each must fail; "=" marks one that must succeed.
 var attempts = []struct{ what, command string }{
 	{"=write its scratch space", `echo x >/var/tmp/x`},
 	{"=read the kernel's modules", `ls /lib/modules`},
@@ -36,12 +36,12 @@ var attempts = []struct{ what, command string }{
 	{"make a set-uid program", `cp /bin/true /var/tmp/true && chmod 4755 /var/tmp/true`},
 }
 
-// guestMain says that it serves, as its main process must, and then runs what is tried.
+// guestMain reports that it serves, as a main process must, and then runs the attempts.
 const guestMain = `use IO::Socket::UNIX;
 IO::Socket::UNIX->new(Type => SOCK_DGRAM, Peer => $ENV{NOTIFY_SOCKET})->send("READY=1") or die;
 system("/bin/bash", "-c", $ARGV[0]); sleep 1000;`
 
-// TestGuest: whoever gets out of the virtual machine finds next to nothing; its socket is for a group, and goes with it.
+// TestGuest: a program that escapes from the virtual machine can do almost nothing. The socket is for a group, and is removed with the pair.
 func TestGuest(t *testing.T) {
 	m := open(t)
 	repository := systemdtest.DiskDir(t)

@@ -10,7 +10,7 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// Version is the version of the service manager, such as "252.39-1~deb12u1".
+// Version returns the version of the service manager, such as "252.39-1~deb12u1".
 func (m *Manager) Version(ctx context.Context) (version string, err error) {
 	err = m.retry(ctx, func(l *link) error {
 		text, err := l.GetManagerProperty("Version") // in the text form of D-Bus, with quotes
@@ -20,12 +20,12 @@ func (m *Manager) Version(ctx context.Context) (version string, err error) {
 	return version, err
 }
 
-// UnitState is how any unit of the host is, not only one of a pair.
+// UnitState is the state of any unit of the host, not only of a pair.
 type UnitState struct {
-	Load, Active, Sub string // systemd's LoadState, ActiveState and SubState; Load is "not-found" for one that is not there
+	Load, Active, Sub string // systemd's LoadState, ActiveState and SubState; Load is "not-found" if the unit does not exist
 }
 
-// State tells how a unit is; its name has its suffix.
+// State returns the state of a unit; its name has its suffix.
 func (m *Manager) State(ctx context.Context, unit string) (s UnitState, err error) {
 	err = m.retry(ctx, func(l *link) error {
 		got, err := l.GetUnitPropertiesContext(ctx, unit)
@@ -40,8 +40,8 @@ func (m *Manager) State(ctx context.Context, unit string) (s UnitState, err erro
 	return s, err
 }
 
-// Credentials tells which credentials a service is given, by name, with the file that each comes from; "" where it comes
-// from elsewhere. Their contents are not read.
+// Credentials returns the credentials of a service by name, each with the file it is read from, or "" if it has another source. Their
+// contents are not read.
 func (m *Manager) Credentials(ctx context.Context, service string) (sources map[string]string, err error) {
 	sources = map[string]string{}
 	err = m.retry(ctx, func(l *link) error {
@@ -63,11 +63,11 @@ func (m *Manager) Credentials(ctx context.Context, service string) (sources map[
 func addSources(sources map[string]string, p *systemd.Property) error {
 	var list []struct{ Name, Path string }
 	if err := dbus.Store([]any{p.Value.Value()}, &list); err != nil {
-		return errors.Join(errors.New("is not of the type that was expected"), err)
+		return errors.Join(errors.New("unexpected type"), err)
 	}
 	for _, c := range list {
 		if !strings.HasPrefix(c.Path, "/") {
-			c.Path = "" // the name of a credential of systemd's own
+			c.Path = "" // the name of a credential of systemd itself
 		}
 		sources[c.Name] = c.Path
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// What is told of the host is what systemctl says.
+// The Manager reports about the host what systemctl reports.
 func TestHost(t *testing.T) {
 	m := open(t)
 	version, err := m.Version(t.Context())

@@ -11,15 +11,15 @@ import (
 	"github.com/sendense/backup-agent/units/pair"
 )
 
-// Journal returns the last n lines, oldest first, that a pair's process wrote, or the service manager
-// as a warning or error about either half. It runs journalctl(1), and asks the journal to take in
-// first what is on its way. Who is not root sees the lines of his own units, and those of a user
-// below UID 1000 only as a member of the group systemd-journal.
+// Journal returns the last n lines, oldest first, that a pair's processes wrote, or that the service
+// manager wrote about either half with priority warning or higher. It runs journalctl(1), after a
+// request to the journal to store all messages received so far. A caller other than root sees only the
+// lines of its own units; for a user with a UID below 1000 it needs the group systemd-journal.
 func (m *Manager) Journal(ctx context.Context, name string, n int) ([]string, error) {
 	if err := pair.CheckName(name); err != nil {
 		return nil, err
 	}
-	// Best effort: only root may. The journal handles the request after what was sent before it.
+	// Best effort: only root may. The journal handles the request after all earlier messages.
 	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run()
 	args := []string{"--quiet", "--no-pager", "--output=cat", "--lines=" + strconv.Itoa(n)}
 	out, err := exec.CommandContext(ctx, "journalctl", append(args, m.journalMatch(name)...)...).Output()
@@ -37,8 +37,8 @@ func (m *Manager) Journal(ctx context.Context, name string, n int) ([]string, er
 	return strings.Split(text, "\n"), nil
 }
 
-// journalMatch selects the lines, in the syntax of journalctl(1): "+" is or, two values of one field
-// are too, two fields are and.
+// journalMatch selects the lines, in the syntax of journalctl(1): "+" means or, as do two values of
+// one field; two fields mean and.
 func (m *Manager) journalMatch(name string) []string {
 	of, about := "_SYSTEMD_UNIT=", "UNIT="
 	if m.options.User {

@@ -18,7 +18,7 @@ import (
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
-// How a service ended stays to be read, also when nobody was connected while it ended.
+// The result of a service can be read later, also if no Manager was connected when it ended.
 func TestResultStays(t *testing.T) {
 	for _, test := range []struct {
 		name, script string
@@ -29,7 +29,7 @@ func TestResultStays(t *testing.T) {
 		{"exits 0", exits(0), syscall.SIGUSR1, Unit{ActiveState: "active", SubState: "exited", Result: "success", ExecMainCode: 1}, true},
 		{"exits 3", exits(3), syscall.SIGUSR1, Unit{ActiveState: "failed", SubState: "failed", Result: "exit-code", ExecMainCode: 1, ExecMainStatus: 3}, false},
 		{"handles SIGTERM", sleeper, syscall.SIGTERM, Unit{ActiveState: "active", SubState: "exited", Result: "success", ExecMainCode: 1}, true},
-		// systemd calls it success, and it is none: nothing was written back.
+		// systemd calls it success, but it is not: the process has written nothing back.
 		{"dies of SIGTERM", "exec sleep 1000", syscall.SIGTERM, Unit{ActiveState: "active", SubState: "exited", Result: "success", ExecMainCode: 2, ExecMainStatus: 15}, false},
 		{"dies of SIGKILL", "exec sleep 1000", syscall.SIGKILL, Unit{ActiveState: "failed", SubState: "failed", Result: "signal", ExecMainCode: 2, ExecMainStatus: 9}, false},
 	} {
@@ -62,8 +62,8 @@ func TestResultStays(t *testing.T) {
 	}
 }
 
-// Whatever ended the service, no client starts it again: not one that waits already, not a new one,
-// and not after the service manager has forgotten that it started (daemon-reload, daemon-reexec).
+// However the service ended, no client starts it again: neither one that already waits nor a new one,
+// also not after the service manager has reset its count of starts (daemon-reload, daemon-reexec).
 func TestNoSecondLife(t *testing.T) {
 	for _, end := range []struct {
 		name, script string
@@ -116,7 +116,7 @@ func connect(t testing.TB, address string) net.Conn {
 	return c
 }
 
-// No client starts it again while it stops either.
+// No client starts it again while it is being stopped either.
 func TestNoSecondLifeWhileStopping(t *testing.T) {
 	m := open(t)
 	s := shell(t, m, `trap "sleep 0.3; exit 0" TERM; while :; do sleep 0.05; done`)
@@ -189,7 +189,7 @@ func TestTerminateNotFound(t *testing.T) {
 	}
 }
 
-// A process that ignores SIGTERM is killed after the stop time-out, and the result tells.
+// A process that ignores SIGTERM is killed after the stop timeout, and the result shows it.
 func TestStopTimeout(t *testing.T) {
 	m := open(t)
 	s := shell(t, m, `trap "" TERM; while :; do sleep 0.05; done`)
@@ -238,7 +238,7 @@ func TestHalves(t *testing.T) {
 	}
 }
 
-// qemu-nbd forgets a SIGTERM right after it began to serve, in about one of a hundred cases.
+// qemu-nbd loses a SIGTERM that arrives right after it began to serve, in about one of a hundred cases.
 func TestTerminateAtOnce(t *testing.T) {
 	m := open(t)
 	s := qemuNBD(t, m, newImage(t, "1M"))
@@ -255,7 +255,7 @@ func TestTerminateAtOnce(t *testing.T) {
 	}
 }
 
-// However many ask at once: the bus daemon drops what goes beyond its limit of pending replies.
+// Any number of calls at the same time: the bus daemon refuses calls beyond its limit of pending replies.
 func TestManyReadsAtOnce(t *testing.T) {
 	m := open(t)
 	s := shell(t, m, "exec sleep 1000")

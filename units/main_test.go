@@ -53,7 +53,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// newName returns a pair name of this test, never used before, and removes the pair in the end.
+// newName returns a new pair name for this test, and removes the pair at the end.
 func newName(t testing.TB, m *Manager) string {
 	t.Helper()
 	var nonce [4]byte
@@ -96,7 +96,7 @@ func shell(t testing.TB, m *Manager, script string) pair.Spec {
 	}
 }
 
-// sleeper runs until it is told to end, and then exits with status 0.
+// sleeper runs until SIGTERM, and then exits with status 0.
 const sleeper = `trap "exit 0" TERM; while :; do sleep 0.05; done`
 
 // exits runs until it gets SIGUSR1, see awaitTrap, and then exits by itself.
@@ -164,7 +164,7 @@ func run(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
-// eventually waits for a condition that takes effect without an answer to wait for.
+// eventually waits for a condition that no call or event reports.
 func eventually(t testing.TB, what string, check func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !check(); time.Sleep(10 * time.Millisecond) {

@@ -12,27 +12,27 @@ import (
 )
 
 const (
-	// maxStarts is how many starts are in flight at once: more gain nothing, systemd works on
-	// them one after another, and each holds a place in its queue.
+	// maxStarts is the limit of starts in progress. More would not be faster: systemd handles them
+	// one after another.
 	maxStarts = 16
-	// cleanupTimeout bounds what is done after a call has failed or its context has ended.
+	// cleanupTimeout bounds the cleanup after a call has failed or its context has ended.
 	cleanupTimeout = 30 * time.Second
-	// recheck is how often a wait looks for itself, should a signal be lost (daemon-reexec).
+	// recheck is how often a wait reads the state, in case a signal is lost (daemon-reexec).
 	recheck = time.Second
-	// journalLines is how much of the journal a StartError carries.
+	// journalLines is how many lines of the journal a StartError has.
 	journalLines = 20
 )
 
 // Options for Open.
 type Options struct {
-	// User chooses the calling user's service manager instead of the system's.
+	// User selects the service manager of the calling user instead of the system's.
 	User bool
-	// Slice holds the units, for example "sendense-nbd.slice". Empty: systemd's default.
+	// Slice contains the units, for example "sendense-nbd.slice". Empty: systemd's default.
 	Slice string
-	// Logger hears of lost and restored connections. Nil: slog.Default().
+	// Logger logs lost and restored connections. Nil: slog.Default().
 	Logger *slog.Logger
-	// Reached is told the name of each point that a crash test may stop at, such as "unit: before start": one before and one after
-	// each call that changes a unit. It runs in the goroutine of the call. Nil: nobody is told.
+	// Reached is called with the name of each point at which a crash test may stop the process, such as "unit: before start": one
+	// before and one after each call that changes a unit. It runs in the goroutine of the call. May be nil.
 	Reached func(point string)
 }
 
@@ -43,9 +43,9 @@ type Manager struct {
 	reached func(point string)
 	starts  chan struct{}
 
-	life context.Context // ends with Close
-	end  context.CancelFunc
-	work sync.WaitGroup
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	work   sync.WaitGroup
 
 	mu         sync.Mutex
 	link       *link         // nil while disconnected
@@ -54,12 +54,12 @@ type Manager struct {
 	waiters    map[*waiter]struct{}
 	suppressed map[string]*suppression
 	inspected  string   // pair that is being read because of a signal
-	overtaken  bool     // its removal was told meanwhile: what is read may be older
-	dirty      *nameSet // pairs of which somebody is to be told how they are; nil while disconnected
+	overtaken  bool     // its removal was reported meanwhile: the state that is read may be older
+	dirty      *nameSet // pairs to read again for the watchers; nil while disconnected
 }
 
-// Open connects to the service manager. ctx bounds only that; the connection lives, and is restored
-// when it breaks, until Close.
+// Open connects to the service manager. ctx bounds only that; the connection is kept, and restored if
+// it breaks, until Close.
 func Open(ctx context.Context, o Options) (*Manager, error) {
 	if o.Slice != "" {
 		if err := pair.CheckUnitName(o.Slice, ".slice"); err != nil {
@@ -80,10 +80,10 @@ func Open(ctx context.Context, o Options) (*Manager, error) {
 	if m.reached == nil {
 		m.reached = func(string) {}
 	}
-	m.life, m.end = context.WithCancel(context.Background())
-	l, err := dial(ctx, m.life, o.User)
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	l, err := dial(ctx, m.ctx, o.User)
 	if err != nil {
-		m.end()
+		m.cancel()
 		return nil, err
 	}
 	m.setLink(l)
@@ -93,18 +93,18 @@ func Open(ctx context.Context, o Options) (*Manager, error) {
 
 // Close ends the connection, the watches and the waits. It stops no unit.
 func (m *Manager) Close() error {
-	m.end()
+	m.cancel()
 	m.work.Wait()
 	return nil
 }
 
-// maintain follows the signals of a link and replaces it when it is lost, until Close.
+// maintain handles the signals of a link and replaces it if it is lost, until Close.
 func (m *Manager) maintain(l *link) {
 	for {
 		m.follow(l)
 		m.setLink(nil)
 		l.close()
-		if m.life.Err() != nil {
+		if m.ctx.Err() != nil {
 			return
 		}
 		m.log.Warn("connection to the service manager lost", "user", m.options.User)
@@ -117,18 +117,18 @@ func (m *Manager) maintain(l *link) {
 	}
 }
 
-// redial tries until it succeeds; nil when the Manager was closed.
+// redial tries until it succeeds; it returns nil if the Manager is closed.
 func (m *Manager) redial() *link {
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		ctx, cancel := context.WithTimeout(m.life, 5*time.Second)
-		l, err := dial(ctx, m.life, m.options.User)
+		ctx, cancel := context.WithTimeout(m.ctx, 5*time.Second)
+		l, err := dial(ctx, m.ctx, m.options.User)
 		cancel()
 		if err == nil {
 			return l
 		}
-		m.log.Debug("connection to the service manager refused", "error", err)
+		m.log.Debug("cannot connect to the service manager yet", "error", err)
 		select {
-		case <-m.life.Done():
+		case <-m.ctx.Done():
 			return nil
 		case <-time.After(pause):
 		}
@@ -143,13 +143,13 @@ func (m *Manager) setLink(l *link) {
 	m.changed = make(chan struct{})
 }
 
-// connected returns the link, waiting for it to come back if need be.
+// connected returns the link; while there is none, it waits.
 func (m *Manager) connected(ctx context.Context) (*link, error) {
 	for {
 		m.mu.Lock()
 		l, changed := m.link, m.changed
 		m.mu.Unlock()
-		if m.life.Err() != nil {
+		if m.ctx.Err() != nil {
 			return nil, ErrClosed
 		}
 		if l != nil {
@@ -157,14 +157,14 @@ func (m *Manager) connected(ctx context.Context) (*link, error) {
 		}
 		select {
 		case <-changed:
-		case <-m.life.Done():
+		case <-m.ctx.Done():
 		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("%w and is not back yet", ErrDisconnected), ctx.Err())
+			return nil, errors.Join(fmt.Errorf("%w and is not restored yet", ErrDisconnected), ctx.Err())
 		}
 	}
 }
 
-// retry runs a call that may be repeated, again when the connection broke under it.
+// retry makes a call that may be repeated, and repeats it if the connection broke during it.
 func (m *Manager) retry(ctx context.Context, call func(*link) error) error {
 	for {
 		l, err := m.connected(ctx)
@@ -175,7 +175,7 @@ func (m *Manager) retry(ctx context.Context, call func(*link) error) error {
 		if err == nil || !isDisconnect(err) || ctx.Err() != nil {
 			return err
 		}
-		select { // until the loss is noticed, or the manager is back on its bus
+		select { // wait until the loss is noticed, or the service manager is on the bus again
 		case <-l.lost:
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():

@@ -10,9 +10,9 @@ import (
 
 // follow handles the signals of a link until it is lost or the Manager is closed.
 //
-// Reading a pair takes calls on the bus, and signals must not wait for that: a second goroutine
-// reads, and gets from the first only the names of pairs that changed. A name that changes ten times
-// meanwhile is read once.
+// To read a pair takes calls on the bus, and signals must not wait for them: a second goroutine reads
+// the pairs, and gets the names of changed pairs from the first. A pair that changes ten times meanwhile
+// is read once.
 func (m *Manager) follow(l *link) {
 	dirty := newNameSet()
 	var reader sync.WaitGroup
@@ -34,7 +34,7 @@ func (m *Manager) follow(l *link) {
 			m.handle(l, signal, dirty)
 		case <-l.lost:
 			return
-		case <-m.life.Done():
+		case <-m.ctx.Done():
 			return
 		}
 	}
@@ -57,13 +57,13 @@ func (m *Manager) handle(l *link, s *dbus.Signal, dirty *nameSet) {
 			m.touch(text(s.Body[0]), dirty)
 		}
 	case managerInterface + ".Reloading":
-		// Sent before (true) and after (false); signals in between are not kept.
+		// Sent before (true) and after (false) a reload; signals in between are lost.
 		if len(s.Body) > 0 && s.Body[0] == false {
 			m.resync()
 		}
 	case "org.freedesktop.DBus.NameOwnerChanged":
-		// The service manager re-executed itself. Its subscription list does not survive in every
-		// version; subscribing twice only gives an error.
+		// The service manager re-executed itself. Not every version keeps the subscriptions; to
+		// subscribe twice is harmless: it only returns an error.
 		if len(s.Body) == 3 && text(s.Body[0]) == managerName && text(s.Body[2]) != "" {
 			_ = l.Subscribe()
 			m.resync()
@@ -71,7 +71,7 @@ func (m *Manager) handle(l *link, s *dbus.Signal, dirty *nameSet) {
 	}
 }
 
-// touch notes that one half of a pair changed.
+// touch handles a signal that one half of a pair has changed.
 func (m *Manager) touch(unit string, dirty *nameSet) {
 	name := pairName(unit)
 	if name == unit {
@@ -103,7 +103,7 @@ func unitOfPath(path dbus.ObjectPath) string {
 	return b.String()
 }
 
-// nameSet is a queue in which every name waits at most once.
+// nameSet is a queue that contains each name at most once.
 type nameSet struct {
 	mu     sync.Mutex
 	wake   *sync.Cond
@@ -135,7 +135,7 @@ func (s *nameSet) close() {
 	s.wake.Signal()
 }
 
-// all yields names as they come, until close.
+// all yields the names, first in, first out, until close.
 func (s *nameSet) all(yield func(string) bool) {
 	for {
 		s.mu.Lock()

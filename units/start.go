@@ -14,8 +14,8 @@ import (
 	"github.com/sendense/backup-agent/units/pair"
 )
 
-// Start starts a pair and returns when its command serves: the Unit has name, InvocationID and MainPID, and Get tells the rest. On an error, a *StartError unless the
-// Spec itself is wrong, nothing of the pair stays loaded; when ctx ends meanwhile, too.
+// Start starts a pair and returns when its command serves. The Unit has name, InvocationID and MainPID only; Get returns the rest.
+// After an error, also if ctx ends, nothing of the pair stays loaded. The error is a *StartError, unless the Spec is invalid.
 func (m *Manager) Start(ctx context.Context, s pair.Spec) (Unit, error) {
 	if err := s.Check(m.options.User); err != nil {
 		return Unit{}, err
@@ -32,7 +32,7 @@ func (m *Manager) Start(ctx context.Context, s pair.Spec) (Unit, error) {
 		var u Unit
 		m.clearTouched(s.Name)
 		err = m.retry(ctx, func(l *link) (err error) {
-			u, err = l.readLife(ctx, s.Name)
+			u, err = l.readRun(ctx, s.Name)
 			return err
 		})
 		if err == nil {
@@ -47,7 +47,7 @@ func (m *Manager) Start(ctx context.Context, s pair.Spec) (Unit, error) {
 // skipped.
 const jobDone = "done"
 
-// runStart asks for the start until it is known to have been heard, and waits for its result.
+// runStart requests the start, again if the connection breaks, and waits for the job's result.
 func (m *Manager) runStart(ctx context.Context, s pair.Spec) (string, error) {
 	service, socket := s.Properties(m.options.User, m.options.Slice)
 	aux := []systemd.PropertyCollection{{Name: s.Name + pair.SocketSuffix, Properties: socket}}
@@ -67,15 +67,15 @@ func (m *Manager) runStart(ctx context.Context, s pair.Spec) (string, error) {
 		case err == nil:
 			return m.awaitStart(ctx, l, s.Name, result)
 		case busErrorName(err) == busUnitExists && asked:
-			// An earlier request was heard, only its answer was lost.
+			// An earlier request arrived, only its answer was lost.
 			return m.awaitStart(ctx, l, s.Name, nil)
 		case busErrorName(err) == busUnitExists:
 			return "", fmt.Errorf("%w: %w", ErrExists, err)
 		case !isDisconnect(err) || ctx.Err() != nil:
 			return "", err
 		}
-		// The connection broke: the request may have been heard or not. Asking again is safe, since
-		// a name starts once: the second request then finds the unit.
+		// The connection broke: the request may or may not have arrived. To repeat it is safe, because
+		// a name starts once: a second request then finds that the unit exists.
 		select {
 		case <-l.lost:
 		case <-time.After(50 * time.Millisecond):
@@ -84,7 +84,7 @@ func (m *Manager) runStart(ctx context.Context, s pair.Spec) (string, error) {
 	}
 }
 
-// awaitStart waits for the job's result from its signal or, when signals are lost, from the unit.
+// awaitStart waits for the job's result: from its signal or, if that is lost, from the unit.
 func (m *Manager) awaitStart(ctx context.Context, l *link, name string, result <-chan string) (string, error) {
 	tick := time.NewTicker(recheck)
 	defer tick.Stop()
@@ -95,7 +95,7 @@ func (m *Manager) awaitStart(ctx context.Context, l *link, name string, result <
 			return r, nil
 		case <-ctx.Done():
 			return "", ctx.Err()
-		case <-m.life.Done():
+		case <-m.ctx.Done():
 			return "", ErrClosed
 		case <-lost:
 			lost = nil
@@ -104,7 +104,7 @@ func (m *Manager) awaitStart(ctx context.Context, l *link, name string, result <
 		u, err := m.Get(ctx, name)
 		switch {
 		case errors.Is(err, ErrNotFound):
-			return "", fmt.Errorf("unit %s: vanished while it started: %w", name, ErrDisconnected)
+			return "", fmt.Errorf("unit %s: disappeared during its start: %w", name, ErrDisconnected)
 		case err != nil:
 			return "", err
 		case u.ActiveState == "active":
@@ -117,11 +117,11 @@ func (m *Manager) awaitStart(ctx context.Context, l *link, name string, result <
 	}
 }
 
-// failStart finds out why, removes what was begun, and returns both as a StartError.
+// failStart finds the reason, removes the pair, and returns a StartError.
 func (m *Manager) failStart(ctx context.Context, s pair.Spec, result string, cause error) error {
 	failure := &StartError{Unit: s.Name, Program: s.Argv[0], JobResult: result, Err: cause}
 	if errors.Is(cause, ErrExists) || errors.Is(cause, ErrClosed) {
-		return failure // not ours to touch, or nobody left to ask
+		return failure // the unit is not ours, or there is no connection any more
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
@@ -144,9 +144,9 @@ func (m *Manager) failStart(ctx context.Context, s pair.Spec, result string, cau
 	return failure
 }
 
-// addressInUse tells a busy address from other reasons for which a socket unit fails: its Result is
-// "resources" for all of them. The kernel is asked first, and the journal when the address has
-// become free meanwhile.
+// addressInUse reports whether a socket unit failed because its address is in use: its Result is
+// "resources" for every reason. It tries to listen, and reads the journal in case the address has become
+// free meanwhile.
 func addressInUse(address string, journal []string) bool {
 	listener, err := net.Listen("tcp", address)
 	if err == nil {
@@ -163,8 +163,8 @@ func addressInUse(address string, journal []string) bool {
 	return false
 }
 
-// abandon removes a pair whose start failed. There is nothing in it worth a clean end, since no client
-// has been told of it: what still runs is killed, so that a process that hangs does not hang us.
+// abandon removes a pair whose start failed. No client knows it yet, so it needs no clean end: its
+// processes are killed, so that one that hangs does not block us.
 func (m *Manager) abandon(ctx context.Context, name string) error {
 	_ = m.retry(ctx, func(l *link) error {
 		m.reached("unit: before SIGKILL")

@@ -62,7 +62,7 @@ func TestSandboxScore(t *testing.T) {
 	}
 }
 
-// The command sees its own directory, its ancestors' read-only, and nothing else of the repository.
+// Of the repository the command sees only its own directory, and those of its parents read-only.
 func TestDirectories(t *testing.T) {
 	m := open(t)
 	repository := systemdtest.DiskDir(t)
@@ -219,7 +219,7 @@ func TestStartCancelled(t *testing.T) {
 
 func TestStartMany(t *testing.T) {
 	m := open(t)
-	const n = 40 // more than are in flight at once
+	const n = 40 // more than the limit of starts in progress
 	specs := make([]pair.Spec, n)
 	errs := make(chan error, n)
 	for i := range specs {
@@ -249,7 +249,7 @@ func TestStartMany(t *testing.T) {
 	}
 }
 
-// ListBrief tells of every pair what List tells, less what only a reading of all tells.
+// ListBrief returns the same pairs as List, with fewer fields.
 func TestListBrief(t *testing.T) {
 	m := open(t)
 	runs, ended, failed := shell(t, m, "exec sleep 1000"), shell(t, m, "exit 0"), shell(t, m, "exit 3")

@@ -11,16 +11,16 @@ import (
 	"github.com/sendense/backup-agent/units/pair"
 )
 
-// Terminate sends SIGTERM to the service's main process and waits until it has ended. It never
-// kills: when ctx ends first, the process goes on ending, and Terminate may be called again. The pair
+// Terminate sends SIGTERM to the service's main process and waits until it has ended. It never sends
+// SIGKILL: if ctx ends first, the process continues to end, and Terminate may be called again. The pair
 // stays loaded, so that the returned Result, exit status, InvocationID and counters can be recorded
-// before Remove. A pair that has ended already is returned as it is.
+// before Remove. For a pair that has already ended, Terminate returns its state.
 func (m *Manager) Terminate(ctx context.Context, name string) (Unit, error) {
 	u, err := m.Get(ctx, name)
 	if err != nil || !u.Running() {
 		return u, err
 	}
-	life := u.InvocationID
+	invocation := u.InvocationID
 	for pause := firstNudge; ; pause = min(2*pause, lastNudge) {
 		m.reached("unit: before SIGTERM")
 		err := m.sendTerm(ctx, name, systemd.Main)
@@ -29,30 +29,30 @@ func (m *Manager) Terminate(ctx context.Context, name string) (Unit, error) {
 			return u, fmt.Errorf("unit %s: send SIGTERM: %w", name, err)
 		}
 		limit, cancel := context.WithTimeout(ctx, pause)
-		now, err := m.await(limit, name, func(u Unit) bool { return !u.Running() || u.InvocationID != life })
+		now, err := m.await(limit, name, func(u Unit) bool { return !u.Running() || u.InvocationID != invocation })
 		again := limit.Err() != nil && ctx.Err() == nil
 		cancel()
 		switch {
-		case err == nil && now.InvocationID == life:
+		case err == nil && now.InvocationID == invocation:
 			return now, nil
 		case err == nil:
-			return u, fmt.Errorf("unit %s: somebody started it again; how it ended cannot be known", name)
+			return u, fmt.Errorf("unit %s: was started again by another program; the result of its first run is lost", name)
 		case !again:
 			return u, fmt.Errorf("unit %s: wait for its end after SIGTERM: %w", name, err)
 		}
 	}
 }
 
-// SIGTERM is sent again after these pauses, the first doubled up to the last: qemu-nbd forgets one
-// that arrives in the moment between telling its parent that it serves and entering its main loop
-// (qemu-nbd.c sets state = RUNNING there, QEMU 7.2), and would run for ever. To a process that is
-// ending already another one means nothing.
+// SIGTERM is sent again after these pauses; the first is doubled up to the last. qemu-nbd loses a
+// SIGTERM that arrives after it has told its parent that it serves and before its main loop (qemu-nbd.c
+// sets state = RUNNING there, QEMU 7.2), and would never end. A process that is already ending ignores
+// further ones.
 const (
 	firstNudge = 100 * time.Millisecond
 	lastNudge  = 5 * time.Second
 )
 
-// sendTerm sends SIGTERM to the service's processes. That there is none (any more) is no error.
+// sendTerm sends SIGTERM to processes of the service. It is no error if there are none (any more).
 func (m *Manager) sendTerm(ctx context.Context, name string, to systemd.Who) error {
 	return m.retry(ctx, func(l *link) error {
 		err := l.call(ctx, func() error { return l.KillUnitWithTarget(ctx, name+pair.ServiceSuffix, to, int32(syscall.SIGTERM)) })
@@ -64,9 +64,9 @@ func (m *Manager) sendTerm(ctx context.Context, name string, to systemd.Who) err
 	})
 }
 
-// Remove stops both halves, forgets how they ended, and waits until both are gone. A command that
-// still runs gets SIGTERM, and SIGKILL after the Spec's StopTimeout. A pair that is not there is no
-// error.
+// Remove stops both halves, resets their results, and waits until both are unloaded. A command that
+// still runs gets SIGTERM, and SIGKILL after the Spec's StopTimeout. It is no error if the pair is not
+// loaded.
 func (m *Manager) Remove(ctx context.Context, name string) error {
 	if err := pair.CheckName(name); err != nil {
 		return err
@@ -87,10 +87,10 @@ func (m *Manager) Remove(ctx context.Context, name string) error {
 	}
 }
 
-// stop stops both halves. The socket is named first: the service requires it, so one transaction
-// takes down both. Inside it the service goes first, because it is ordered after its socket, but no
-// client can start it again: systemd turns connections away on a socket that has a stop job. The
-// second request joins the job of the first, and is there for a service that has lost its socket.
+// stop stops both halves. It stops the socket first: the service requires it, so one transaction stops
+// both. In that transaction the service is stopped first, because it is ordered after its socket, but
+// no client can start it again: systemd rejects connections to a socket that has a stop job. The second
+// request joins the job of the first; it is for a service that has lost its socket.
 func (m *Manager) stop(ctx context.Context, l *link, name string) error {
 	units := []string{name + pair.SocketSuffix, name + pair.ServiceSuffix}
 	results := make([]chan string, len(units))
@@ -120,7 +120,7 @@ func (m *Manager) stop(ctx context.Context, l *link, name string) error {
 	return nil
 }
 
-// awaitStop waits for the stop job, or until the unit says by itself that it is down.
+// awaitStop waits for the stop job, or until the unit's state shows that it is stopped.
 func (m *Manager) awaitStop(ctx context.Context, l *link, unit string, result <-chan string) error {
 	pause := firstNudge
 	tick := time.NewTimer(pause)
@@ -133,14 +133,14 @@ func (m *Manager) awaitStop(ctx context.Context, l *link, unit string, result <-
 			return ctx.Err()
 		case <-l.lost:
 			return ErrDisconnected
-		case <-m.life.Done():
+		case <-m.ctx.Done():
 			return ErrClosed
 		case <-tick.C:
 			if down, err := l.down(ctx, unit); down || err != nil { // its signal was lost
 				return err
 			}
-			// To all: a service that is stopped in the midst of its start, as that of an agent that was killed
-			// meanwhile, has no main process yet that systemd knows of.
+			// To all processes: a service that is stopped during its start, for example that of an agent that
+			// was killed, has no main process yet that systemd knows.
 			if err := m.sendTerm(ctx, pairName(unit), systemd.All); err != nil {
 				return err
 			}
@@ -150,7 +150,7 @@ func (m *Manager) awaitStop(ctx context.Context, l *link, unit string, result <-
 	}
 }
 
-// down says whether a unit has ended.
+// down reports whether a unit is stopped.
 func (l *link) down(ctx context.Context, unit string) (down bool, err error) {
 	err = l.call(ctx, func() error {
 		state, err := l.GetUnitPropertyContext(ctx, unit, "ActiveState")
@@ -162,8 +162,8 @@ func (l *link) down(ctx context.Context, unit string) (down bool, err error) {
 	return down, err
 }
 
-// forget resets the failed state, which is all that keeps a stopped unit loaded, and reports whether
-// both halves are gone. Units are collected a moment after the cause has ended.
+// forget resets the failed state, which alone keeps a stopped unit loaded, and reports whether both
+// halves are unloaded. systemd unloads units a moment later.
 func (m *Manager) forget(ctx context.Context, name string) (bool, error) {
 	err := m.retry(ctx, func(l *link) error {
 		for _, unit := range []string{name + pair.ServiceSuffix, name + pair.SocketSuffix} {
@@ -186,7 +186,7 @@ func (m *Manager) forget(ctx context.Context, name string) (bool, error) {
 	case err == nil:
 		return true, nil
 	case ctx.Err() == nil && limit.Err() != nil:
-		return false, nil // started again by somebody, or slow: stop it again
+		return false, nil // another program started it again, or systemd is slow: stop it again
 	}
 	return false, fmt.Errorf("unit %s: wait until it is unloaded: %w", name, err)
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
-// A pair lives in a user's service manager as in the system's: root's own, and that of a user without
-// privileges, as whom this test runs itself again.
+// A pair works in a user's service manager as in the system's: in root's own, and in that of a user
+// without privileges, as which this test runs itself again.
 func TestUserManager(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", systemdtest.UserManager(t))
 	lifeAsUser(t)

@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// EventKind says what an Event is about.
+// EventKind is the kind of an Event.
 type EventKind string
 
 const (
-	// EventResync: events may have been missed (it is also the first event of every watch). List to
-	// learn the state.
+	// EventResync: events may have been lost. It is also the first event of every watch. Call List to
+	// get the state.
 	EventResync EventKind = "resync"
-	// EventStarted: a pair is loaded that was not before, or its service has begun another life.
+	// EventStarted: a pair was loaded, or its service was started again.
 	EventStarted EventKind = "started"
-	// EventEnded: the main process of a pair has ended, in whatever way. Unit says how.
+	// EventEnded: the main process of a pair has ended. Unit says how.
 	EventEnded EventKind = "ended"
-	// EventRemoved: a pair is not loaded any more.
+	// EventRemoved: a pair was unloaded.
 	EventRemoved EventKind = "removed"
 )
 
@@ -27,18 +27,18 @@ const (
 type Event struct {
 	Kind EventKind
 	Name string // without suffix; empty for EventResync
-	// Unit is the state after the change; only with EventStarted and EventEnded. Of a pair that this Manager has started it has what
-	// Start returns.
+	// Unit is the state after the change; only for EventStarted and EventEnded. For a pair that this Manager has started, it has the
+	// fields that Start returns.
 	Unit Unit
 }
 
-// watchQueue is how many events wait for a slow consumer before they are replaced by one
-// EventResync.
+// watchQueue is the limit of events that wait for a slow consumer. Beyond it, one EventResync replaces
+// them.
 const watchQueue = 256
 
 // Watch reports changes of the pairs whose name begins with prefix, until ctx ends or the Manager is
-// closed; then the channel is closed. The first event is an EventResync. A consumer that falls
-// behind loses events, never the fact that it lost some: it gets an EventResync instead.
+// closed; then it closes the channel. The first event is an EventResync. A consumer that is too slow
+// gets an EventResync in place of the events that it missed.
 func (m *Manager) Watch(ctx context.Context, prefix string) <-chan Event {
 	w := &watcher{
 		prefix: prefix, out: make(chan Event),
@@ -48,7 +48,7 @@ func (m *Manager) Watch(ctx context.Context, prefix string) <-chan Event {
 		ended:   make(map[string]string),
 		removed: make(map[string]bool),
 	}
-	if m.life.Err() != nil {
+	if m.ctx.Err() != nil {
 		close(w.out)
 		return w.out
 	}
@@ -56,7 +56,7 @@ func (m *Manager) Watch(ctx context.Context, prefix string) <-chan Event {
 	m.watchers[w] = struct{}{}
 	m.mu.Unlock()
 	ctx, stop := context.WithCancel(ctx)
-	release := context.AfterFunc(m.life, stop)
+	release := context.AfterFunc(m.ctx, stop)
 	run := func() {
 		defer close(w.out)
 		defer release()
@@ -78,33 +78,33 @@ type watcher struct {
 
 	mu    sync.Mutex
 	queue []Event
-	// started and ended hold the InvocationID of which the beginning and the end were told, by pair.
+	// started and ended hold, by pair, the InvocationID whose start and end were reported.
 	started, ended map[string]string
-	// removed holds pairs whose removal was told; each half sends a signal of its own.
+	// removed holds pairs whose removal was reported: each half sends a signal of its own.
 	removed map[string]bool
 }
 
-// push queues an event, without ever waiting.
+// push queues an event, unless it was reported before. It never blocks.
 func (w *watcher) push(e Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch e.Kind {
 	case EventStarted:
-		if life, told := w.started[e.Name]; told && life == e.Unit.InvocationID {
+		if id, reported := w.started[e.Name]; reported && id == e.Unit.InvocationID {
 			return
 		}
 		w.started[e.Name] = e.Unit.InvocationID
 		delete(w.removed, e.Name)
 	case EventEnded:
 		if w.ended[e.Name] == e.Unit.InvocationID {
-			return // several properties change with one end
+			return // one end changes several properties
 		}
 		w.ended[e.Name] = e.Unit.InvocationID
 	case EventRemoved:
 		if w.removed[e.Name] {
 			return
 		}
-		if len(w.removed) >= 4*watchQueue { // long ago: no more signals are due
+		if len(w.removed) >= 4*watchQueue { // most are old: no more signals come for them
 			clear(w.removed)
 		}
 		w.removed[e.Name] = true
@@ -150,7 +150,7 @@ func (w *watcher) pump(ctx context.Context) {
 	}
 }
 
-// tell queues an event for every watcher of its pair.
+// tell sends an event to every watcher of its pair.
 func (m *Manager) tell(e Event) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -164,13 +164,13 @@ func (m *Manager) tell(e Event) {
 	}
 }
 
-// resync is called when signals may have been lost.
+// resync tells all watchers and waiters that signals may have been lost.
 func (m *Manager) resync() {
 	m.tell(Event{Kind: EventResync})
 	m.wake("")
 }
 
-// watched reports whether anybody wants to know of a pair.
+// watched reports whether any watcher watches a pair.
 func (m *Manager) watched(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -182,12 +182,12 @@ func (m *Manager) watched(name string) bool {
 	return false
 }
 
-// inspect reads a pair that has changed and tells the watchers what became of it.
+// inspect reads a pair that has changed and reports its state to the watchers.
 func (m *Manager) inspect(l *link, name string) {
 	if !m.watched(name) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(m.life, 10*time.Second)
+	ctx, cancel := context.WithTimeout(m.ctx, 10*time.Second)
 	defer cancel()
 	m.beginInspection(name)
 	u, err := l.get(ctx, name)
@@ -198,12 +198,12 @@ func (m *Manager) inspect(l *link, name string) {
 	case errors.Is(err, ErrNotFound):
 		m.tell(Event{Kind: EventRemoved, Name: name})
 	case err != nil:
-		if m.life.Err() == nil && !isDisconnect(err) {
+		if m.ctx.Err() == nil && !isDisconnect(err) {
 			m.log.Warn("unit changed but cannot be read", "unit", name, "error", err)
 			m.resync()
 		}
 	case u.ActiveState == "" && (u.SocketState == "inactive" || u.SocketState == "failed"):
-		// The halves of a pair are collected one after the other: what is left is about to go.
+		// systemd unloads the halves one after the other: the socket is about to be unloaded too.
 	default:
 		m.tell(started(u))
 	}
@@ -215,8 +215,8 @@ func (m *Manager) beginInspection(name string) {
 	m.inspected, m.overtaken = name, false
 }
 
-// endInspection reports whether a call of ours has come between: then what was read may be older than what the call tells, and the
-// pair is read again.
+// endInspection reports whether a call of ours was made meanwhile: then the state that was read may be older than what the call
+// reports, and the pair is read again.
 func (m *Manager) endInspection(name string) (stale bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -231,7 +231,7 @@ func (m *Manager) endInspection(name string) (stale bool) {
 	return m.overtaken
 }
 
-// started is the event about a pair that is loaded: it has started, and may have ended since.
+// started returns the event for a loaded pair: EventStarted, or EventEnded if it has ended since.
 func started(u Unit) Event {
 	if u.Ended() {
 		return Event{Kind: EventEnded, Name: u.Name, Unit: u}

@@ -69,7 +69,7 @@ func TestWatch(t *testing.T) {
 	}
 	again := mustStart(t, m, s)
 	for e := nextOf(t, events, EventStarted); e.Unit.InvocationID != again.InvocationID; {
-		e = nextOf(t, events, EventStarted) // the first may come before systemd has named its life
+		e = nextOf(t, events, EventStarted) // the first may come before systemd has set the InvocationID
 	}
 	if err := m.Remove(t.Context(), s.Name); err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func TestWatchEnds(t *testing.T) {
 	}
 }
 
-// A consumer that does not read loses events and learns that it did.
+// A consumer that does not read loses events, and gets an EventResync.
 func TestWatchOverflow(t *testing.T) {
 	w := &watcher{wake: make(chan struct{}, 1), started: map[string]string{}, ended: map[string]string{}, removed: map[string]bool{}}
 	for i := range 3 * watchQueue {
@@ -129,7 +129,7 @@ func TestWatchOverflow(t *testing.T) {
 	}
 }
 
-// The watch outlives the bus and the service manager's re-execution.
+// The watch survives a restart of the bus and a re-execution of the service manager.
 func TestReconnect(t *testing.T) {
 	for name, disturb := range map[string]func(){
 		"bus killed": func() {
@@ -160,7 +160,7 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// Starts that are under way while the bus is killed either succeed or leave nothing.
+// Starts in progress when the bus is killed either succeed or leave nothing.
 func TestStartWhileBusDies(t *testing.T) {
 	m := open(t)
 	const n = 12

@@ -17,5 +17,5 @@ func (c *Control) CheckCooldown(vm record.VM) error {
 	}
 	failpoint.Reach("before cooldowns are bounded")
 	defer failpoint.Reach("after cooldowns were bounded")
-	return c.Store.BoundCooling(time.Now(), c.Config.SNA.Cooldown.Std())
+	return c.Store.LimitCooling(time.Now(), c.Config.SNA.Cooldown.Std())
 }

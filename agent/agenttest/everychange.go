@@ -10,17 +10,18 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// A listener keeps what the last event of each backup and restore told, and which ports the earlier ones told of.
-type listener struct {
+// A Listener keeps what the last event of each backup and restore told, and which ports the earlier ones told of.
+type Listener struct {
 	mu       sync.Mutex
 	backups  map[string]record.Backup
 	restores map[string]record.Restore
-	Ports    map[string]map[uint16]bool // by id, while exports are made
+	ports    map[string]map[uint16]bool // by id, while exports are made
 }
 
-func (w *World) Listen() *listener {
+// Listen keeps what the agent tells of from now on.
+func (w *World) Listen() *Listener {
 	w.Helper()
-	l := &listener{backups: map[string]record.Backup{}, restores: map[string]record.Restore{}, Ports: map[string]map[uint16]bool{}}
+	l := &Listener{backups: map[string]record.Backup{}, restores: map[string]record.Restore{}, ports: map[string]map[uint16]bool{}}
 	for _, q := range []events.Query{{}, {Restores: true}} {
 		stream, err := w.Agent.Watch(w.Context(), q)
 		Must(w.TB, err)
@@ -33,7 +34,7 @@ func (w *World) Listen() *listener {
 	return l
 }
 
-func (l *listener) hear(e events.Event) {
+func (l *Listener) hear(e events.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -55,15 +56,25 @@ func (l *listener) hear(e events.Event) {
 	}
 }
 
-func (l *listener) served(id string, port uint16) {
-	if l.Ports[id] == nil {
-		l.Ports[id] = map[uint16]bool{}
+func (l *Listener) served(id string, port uint16) {
+	if l.ports[id] == nil {
+		l.ports[id] = map[uint16]bool{}
 	}
-	l.Ports[id][port] = true
+	l.ports[id][port] = true
+}
+
+// Exchanged fails the test unless the events told of each exchange of a port of so many disks.
+func (l *Listener) Exchanged(w *World, id string, disks, exchanges int) {
+	w.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.ports[id]) < disks+exchanges {
+		w.Errorf("%s: the events tell of the ports %v, want %d exchanges", id, l.ports[id], exchanges)
+	}
 }
 
 // Knows waits until the last event of every backup and restore shows it as it is on record.
-func (l *listener) Knows(w *World) {
+func (l *Listener) Knows(w *World) {
 	w.Helper()
 	diff := ""
 	w.Eventually("every change has an event", func() bool {

@@ -110,5 +110,5 @@ func TestIdentityOutlivesTheDatabase(t *testing.T) {
 	_, err = w.Agent.Inventory.Put(vm)
 	agenttest.Must(t, err)
 	_, err = w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "vm", Type: record.Incremental, Repository: "main"})
-	agenttest.WantError(t, err, fault.NoParent, "the VM has the uuid 4210-new, and it is of the VM with the uuid 4210-old")
+	agenttest.WantError(t, err, fault.NoParent, "the VM has the uuid 4210-new, and the backup is of the VM with the uuid 4210-old")
 }

@@ -1,9 +1,8 @@
-// Package digest computes the digest of a whole file in one sequential read, gentle to the machine: holes are not read, the
-// page cache is passed by, and the read can be slowed down and ended.
+// Package digest computes the digest of a whole file in one sequential read that does not disturb the machine: it skips holes,
+// bypasses the page cache, and can be limited and ended. It stores no digest, and knows no images.
 //
-// The digest is BLAKE3 (a tree hash; 256 bits) of the file's bytes from the first to the last, where a hole counts as the
-// zeroes that it reads as. So it is the same for a copy in which the holes lie elsewhere, and any other program that knows
-// BLAKE3 computes the same, as b3sum(1).
+// The digest is BLAKE3 (a tree hash; 256 bits) of all bytes of the file, with holes as zeroes. So it does not depend on where the
+// holes of a copy are, and other programs compute the same, such as b3sum(1).
 package digest
 
 import (
@@ -17,17 +16,17 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// Algorithm is the only one there is.
+// Algorithm is the only one that is supported.
 const Algorithm = "blake3"
 
-// A Digest is what a file was when it was read.
+// A Digest identifies the contents of a file.
 type Digest struct {
 	Algorithm string `json:"algorithm"`
 	Value     string `json:"value"` // 64 lower-case hexadecimal digits
-	Bytes     int64  `json:"bytes"` // size of the file, holes and all
+	Bytes     int64  `json:"bytes"` // size of the file, including holes
 }
 
-// newHash begins a digest. It takes in several gigabytes a second on one core, more than a disk gives.
+// newHash begins a digest. It processes several gigabytes a second on one core, more than a disk delivers.
 func newHash() hash.Hash { return blake3.New() }
 
 func made(h hash.Hash, size int64) Digest {
@@ -41,7 +40,7 @@ func Of(text []byte) Digest {
 	return made(h, int64(len(text)))
 }
 
-// Validate says why it can be none. It comes from a file.
+// Validate checks a digest that was read from a file.
 func (d Digest) Validate() error {
 	switch raw, err := hex.DecodeString(d.Value); {
 	case d.Algorithm != Algorithm:
@@ -54,10 +53,10 @@ func (d Digest) Validate() error {
 	return nil
 }
 
-// ErrDiffers says that a file is not what it was.
+// ErrDiffers says that the contents of a file have changed.
 var ErrDiffers = errors.New("is not what was written")
 
-// Compare says in what a file differs from what it was, as ErrDiffers.
+// Compare says how a file differs from its digest, as ErrDiffers.
 func (d Digest) Compare(now Digest) error {
 	switch {
 	case d.Algorithm != now.Algorithm:

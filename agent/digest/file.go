@@ -11,16 +11,16 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// chunkBytes is what is read at a time; two chunks are in memory, one that is read and one that is hashed.
+// chunkBytes is how much is read at a time. Two chunks are in memory: one is read, one is hashed.
 const chunkBytes = 4 << 20
 
-// Options of a read. The zero value reads as fast as the disk gives.
+// Options of a read. The zero value reads as fast as the disk allows.
 type Options struct {
-	Limit    *rate.Limiter     // of bytes read, holes not counted; shared by all that share a limit. See Limit
-	Progress func(bytes int64) // is told of every further piece of the file, holes counted
+	Limit    *rate.Limiter     // of bytes read, without holes; reads may share it. See Limit
+	Progress func(bytes int64) // is called for every piece of the file, including holes
 }
 
-// Limit makes a limiter that lets so many bytes a second pass, for any number of reads together; nil for 0, no limit.
+// Limit makes a limiter of bytes a second for any number of reads together; nil, which is no limit, for 0.
 func Limit(bytesPerSecond int64) *rate.Limiter {
 	if bytesPerSecond <= 0 {
 		return nil
@@ -31,15 +31,15 @@ func Limit(bytesPerSecond int64) *rate.Limiter {
 // ErrChanged says that a file changed while it was read, so that it has no digest.
 var ErrChanged = errors.New("changed while it was read")
 
-// OfFile reads a regular file that is open for reading, and returns its digest. What it reads comes from the disk and not
-// from the page cache, wherever the file system can do that: it is the disk that is asked what it still knows.
+// OfFile reads a regular file that is open for reading, and returns its digest. Where the file system can do that, it reads from the
+// disk and not from the page cache: the digest is to prove what is on the disk.
 func OfFile(ctx context.Context, f *os.File, o Options) (Digest, error) {
 	before, err := f.Stat()
 	if err != nil {
 		return Digest{}, err
 	}
 	if !before.Mode().IsRegular() {
-		return Digest{}, fmt.Errorf("%s: is no regular file, which alone has a digest", f.Name())
+		return Digest{}, fmt.Errorf("%s: is not a regular file, so it has no digest", f.Name())
 	}
 	r := newReader(f, before.Size(), o)
 	d, err := r.digest(ctx)
@@ -53,7 +53,7 @@ func OfFile(ctx context.Context, f *os.File, o Options) (Digest, error) {
 	return d, err
 }
 
-// A piece is some bytes of the file, or zeroes in the place of a hole.
+// A piece is some bytes of the file, or a hole.
 type piece struct {
 	buffer []byte // nil for a hole
 	bytes  int64
@@ -93,7 +93,7 @@ func (r *reader) digest(ctx context.Context) (Digest, error) {
 	return made(h, r.size), nil
 }
 
-// read passes the file on, piece by piece, in its order.
+// read sends the file, piece by piece, in order.
 func (r *reader) read(ctx context.Context, buffers <-chan []byte, pieces chan<- piece) error {
 	for at := int64(0); at < r.size; {
 		start, end, err := r.nextData(at)
@@ -101,7 +101,7 @@ func (r *reader) read(ctx context.Context, buffers <-chan []byte, pieces chan<- 
 			return err
 		}
 		for hole := min(start, r.size); at < hole; {
-			n := min(hole-at, 1<<30) // so that it can be ended
+			n := min(hole-at, 1<<30) // so that ctx can end it
 			if err := pass(ctx, pieces, piece{bytes: n}); err != nil {
 				return err
 			}
@@ -130,7 +130,7 @@ func pass(ctx context.Context, pieces chan<- piece, p piece) error {
 	}
 }
 
-// chunk reads what comes at an offset, up to end or to what fits.
+// chunk reads from an offset up to end, or as much as fits.
 func (r *reader) chunk(ctx context.Context, buffer []byte, at, end int64) (piece, error) {
 	if err := ctx.Err(); err != nil {
 		return piece{}, context.Cause(ctx)

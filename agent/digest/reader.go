@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// alignment suits O_DIRECT on every file system: no disk has larger logical blocks.
+// alignment is enough for O_DIRECT on every file system: no disk has larger logical blocks.
 const alignment = 4096
 
 // A reader reads a file past the page cache.
@@ -19,11 +19,11 @@ type reader struct {
 	Options
 	f      *os.File
 	size   int64
-	direct bool // by O_DIRECT; otherwise what was read is dropped from the cache
+	direct bool // with O_DIRECT; otherwise read data is dropped from the cache
 }
 
-// newReader makes the file one that is read by O_DIRECT. Where that is refused, what the cache holds of it is dropped, so that
-// the disk is read all the same: an exporter's writes are on the disk by then.
+// newReader sets O_DIRECT on the file. If that is refused, it drops the file from the cache, so that the disk is read all the same: the
+// writes of the exporter are on the disk by then.
 func newReader(f *os.File, size int64, o Options) *reader {
 	r := &reader{Options: o, f: f, size: size}
 	r.direct = setDirect(f, true) == nil
@@ -46,13 +46,12 @@ func setDirect(f *os.File, on bool) error {
 	return err
 }
 
-// drop drops clean pages from the cache; a length of 0 means to the end. It is a kindness, and may fail.
+// drop drops clean pages from the cache; a length of 0 means to the end. It may fail without harm.
 func (r *reader) drop(at, length int64) {
 	_ = unix.Fadvise(int(r.f.Fd()), at, length, unix.FADV_DONTNEED)
 }
 
-// nextData finds the next stretch that is no hole, from an offset on, widened to what O_DIRECT wants. A file system that knows
-// no holes has none.
+// nextData finds the next data from an offset on, extended to the alignment of O_DIRECT. Some file systems report no holes.
 func (r *reader) nextData(at int64) (start, end int64, err error) {
 	fd := int(r.f.Fd())
 	start, err = unix.Seek(fd, at, unix.SEEK_DATA)
@@ -81,7 +80,7 @@ func (r *reader) readAt(buffer []byte, want, at int64) error {
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
-		case errors.Is(err, unix.EINVAL) && r.direct: // some accept the flag, and refuse the read
+		case errors.Is(err, unix.EINVAL) && r.direct: // some file systems accept the flag and refuse the read
 			r.direct = false
 			if err := setDirect(r.f, false); err != nil {
 				return fmt.Errorf("%s: %w", r.f.Name(), err)
@@ -95,7 +94,7 @@ func (r *reader) readAt(buffer []byte, want, at int64) error {
 		}
 		done += int64(n)
 		if r.direct && done < want && done%alignment != 0 {
-			done = done / alignment * alignment // what O_DIRECT cannot go on from is read again
+			done = done / alignment * alignment // O_DIRECT cannot continue here: this part is read again
 			if n < alignment {
 				return io.ErrUnexpectedEOF
 			}
@@ -107,7 +106,7 @@ func (r *reader) readAt(buffer []byte, want, at int64) error {
 	return nil
 }
 
-// aligned makes a buffer that O_DIRECT takes.
+// aligned makes a buffer with the alignment of O_DIRECT.
 func aligned(size int) []byte {
 	b := make([]byte, size+alignment)
 	skip := -int(uintptr(unsafe.Pointer(&b[0]))) & (alignment - 1)

@@ -8,19 +8,19 @@ import (
 	"github.com/sendense/backup-agent/agent/repositories"
 )
 
-// apart looks that no repository is another one, or lies inside it, under another name.
+// apart checks that no two repositories are one directory, and that none lies inside another.
 func (h *host) apart(context.Context) []Finding {
 	about := one("apart", "")
 	away, err := repositories.Apart(h.config)
 	if err != nil {
 		var found []Finding
 		for _, problem := range problems(err) {
-			found = append(found, about.error(problem.Error(), "correct the path of one of the two, or what is mounted there; the daemon does not start so")...)
+			found = append(found, about.error(problem.Error(), "correct the path of one of the two, or what is mounted there; until then the daemon does not start")...)
 		}
 		return found
 	}
 	if len(away) > 0 {
-		return about.skip(errors.Join(away...).Error(), "the agent compares what is away when it is used; run this again when it is there")
+		return about.skip(errors.Join(away...).Error(), "the agent compares a directory before it is used; run this again when it is mounted")
 	}
-	return about.ok(fmt.Sprintf("%s, and the state directory: none is another one or lies inside it", count(len(h.config.Repositories), "repository")))
+	return about.ok(fmt.Sprintf("%s and the state directory are different directories, and none lies inside another", count(len(h.config.Repositories), "repository")))
 }

@@ -14,11 +14,10 @@ import (
 // daemonUnit is the daemon's own unit.
 const daemonUnit = "sendense-agent.service"
 
-// leastSystemd is the oldest version that is tested.
+// leastSystemd is the oldest version that the agent is tested with.
 const leastSystemd = 252
 
-// serviceManager looks whether systemd can be spoken to, and in which version. That it may be asked to start units shows
-// in the trial of each repository.
+// serviceManager checks that systemd answers, and its version. The trial of each repository shows whether it may start units.
 func (h *host) serviceManager(ctx context.Context) []Finding {
 	about := one("bus", h.config.Agent.Bus)
 	if h.busErr != nil {
@@ -36,7 +35,7 @@ func (h *host) serviceManager(ctx context.Context) []Finding {
 	number, _, _ := strings.Cut(version, ".")
 	number, _, _ = strings.Cut(number, " ")
 	if n, err := strconv.Atoi(number); err == nil && n < leastSystemd {
-		found = about.warn(fmt.Sprintf("systemd %s is older than %d, with which the agent is tested", version, leastSystemd),
+		found = about.warn(fmt.Sprintf("systemd %s is older than %d, the oldest version that the agent is tested with", version, leastSystemd),
 			"use Debian 12, Ubuntu 24.04 or newer")
 	}
 	found = with(found, "version", version)
@@ -47,28 +46,28 @@ func (h *host) serviceManager(ctx context.Context) []Finding {
 	return with(with(found, "slice", h.config.Agent.Slice), "slice_state", slice.Active)
 }
 
-// daemonState looks whether the daemon runs and answers.
+// daemonState checks that the daemon runs and answers.
 func (h *host) daemonState(ctx context.Context) []Finding {
 	about := one("daemon", h.config.Agent.Socket)
 	unit := h.unitState(ctx)
 	switch {
 	case h.daemonErr == nil && h.daemon.Version != h.options.Version:
-		return with(about.warn(fmt.Sprintf("version %s runs, and this program is version %s", h.daemon.Version, h.options.Version),
-			"systemctl restart sendense-agent: the backups that run go on"), "unit", unit)
+		return with(about.warn(fmt.Sprintf("the daemon is version %s, this program is version %s", h.daemon.Version, h.options.Version),
+			"systemctl restart sendense-agent: running backups continue"), "unit", unit)
 	case h.daemonErr == nil:
 		return with(with(about.ok(fmt.Sprintf("version %s answers, %s", h.daemon.Version, count(h.daemon.ActiveBackups, "active backup"))),
 			"unit", unit), "version", h.daemon.Version)
 	case errors.Is(h.daemonErr, fs.ErrPermission):
-		return with(about.skip("this user may not use the socket", "be root, or a member of the group "+h.config.Agent.SocketGroup), "unit", unit)
+		return with(about.skip("this user may not use the socket", "run as root, or as a member of the group "+h.config.Agent.SocketGroup), "unit", unit)
 	case strings.HasPrefix(unit, "active"):
-		return with(about.error("the daemon runs, and does not answer: "+h.daemonErr.Error(), "look at 'journalctl -u sendense-agent'"), "unit", unit)
+		return with(about.error("the daemon runs but does not answer: "+h.daemonErr.Error(), "look at 'journalctl -u sendense-agent'"), "unit", unit)
 	case strings.HasPrefix(unit, "failed"):
 		return with(about.error("the daemon has failed", "look at 'journalctl -u sendense-agent', then 'systemctl restart sendense-agent'"), "unit", unit)
 	}
 	return with(about.warn("the daemon does not run: "+h.daemonErr.Error(), "systemctl start sendense-agent"), "unit", unit)
 }
 
-// unitState is that of the daemon's unit, such as "active/running"; "" where it is not known.
+// unitState is the state of the daemon's unit, such as "active/running"; "" if it is not known.
 func (h *host) unitState(ctx context.Context) string {
 	if h.bus == nil {
 		return ""

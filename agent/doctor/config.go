@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// configuration names every problem of the configuration file.
+// configuration lists every problem of the configuration file.
 func (h *host) configuration(context.Context) []Finding {
 	about := one("config", h.options.ConfigPath)
 	if h.configErr == nil {
@@ -18,12 +18,12 @@ func (h *host) configuration(context.Context) []Finding {
 	var found []Finding
 	for _, problem := range problems(h.configErr) {
 		found = append(found, about.error(problem.Error(),
-			"correct the file and try it with 'sendense-agent check-config'; what follows was looked at with the defaults in its place")...)
+			"correct the file and check it with 'sendense-agent check-config'; the other checks used the default in its place")...)
 	}
 	return found
 }
 
-// problems are the errors within a joined one.
+// problems splits a joined error.
 func problems(err error) []error {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
@@ -43,13 +43,13 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %s", n, noun)
 }
 
-// exporterUser looks that the user exists whom the exporters run as.
+// exporterUser checks that the exporters' user exists.
 func (h *host) exporterUser(context.Context) []Finding {
 	about := one("exporter-user", h.config.Agent.ExporterUser)
 	switch {
 	case h.accountErr != nil:
-		return about.error(h.accountErr.Error(), "systemd-sysusers makes the user and group that the package describes; "+
-			"or set agent.exporter_user and agent.exporter_group to others")
+		return about.error(h.accountErr.Error(), "run systemd-sysusers, which makes the user and group of the package; "+
+			"or set agent.exporter_user and agent.exporter_group to existing ones")
 	case h.credential == nil:
 		return about.ok("the exporters run as the daemon's own user")
 	}

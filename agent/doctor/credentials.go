@@ -11,8 +11,7 @@ import (
 	"slices"
 )
 
-// credentials looks that every password the configuration names can be read by the daemon, and by nobody else. No content
-// is ever shown.
+// credentials checks that the daemon, and nobody else, can read every password that the configuration names. It shows no content.
 func (h *host) credentials(ctx context.Context) []Finding {
 	var found []Finding
 	sources, known := h.credentialSources(ctx)
@@ -25,7 +24,7 @@ func (h *host) credentials(ctx context.Context) []Finding {
 	return found
 }
 
-// credentialSources are the credentials that the daemon's unit is given, with the files they come from.
+// credentialSources lists the credentials of the daemon's unit, with the files that they come from.
 func (h *host) credentialSources(ctx context.Context) (map[string]string, bool) {
 	if h.bus == nil {
 		return nil, false
@@ -58,29 +57,29 @@ func (h *host) vcenterCredential(vcenter string, sources map[string]string, know
 	case err == nil:
 		return with(about.ok("credential "+name+" is loaded"), "credential", name)
 	case errors.Is(err, fs.ErrPermission):
-		return about.skip("credential "+name+": this user may not look", "run as root")
+		return about.skip("credential "+name+": this user may not read it", "run as root")
 	case !errors.Is(err, fs.ErrNotExist):
 		return about.error("credential "+name+": "+err.Error(), give)
 	case given:
-		return about.ok("credential " + name + " is given to the daemon's unit")
+		return about.ok("credential " + name + " is configured in the daemon's unit")
 	case known:
 		return about.error("credential "+name+" is not given to the daemon", give)
 	}
-	return about.warn("credential "+name+": the daemon is not a unit of this machine, so nobody can say whether it has it", give)
+	return about.warn("credential "+name+": not checked: the daemon is not a unit of this machine", give)
 }
 
-// secretFile looks that a file with a secret is there, holds something, and is nobody else's to read.
+// secretFile checks that a file with a secret exists, is not empty, and can be read by its owner only.
 func secretFile(about subject, path string) []Finding {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return about.error(path+" does not exist", "put the secret there, with mode 0600")
 	case errors.Is(err, fs.ErrPermission):
-		return about.skip(path+": this user may not look", "run as root")
+		return about.skip(path+": this user may not read it", "run as root")
 	case err != nil:
 		return about.error(err.Error(), "it must be a file that the daemon can read")
 	case info.Mode()&0o077 != 0:
-		return about.error(fmt.Sprintf("%s: mode %04o lets others than its owner read the secret", path, info.Mode().Perm()), "chmod 0600 "+path)
+		return about.error(fmt.Sprintf("%s: mode %04o: others can read the secret", path, info.Mode().Perm()), "chmod 0600 "+path)
 	}
 	switch err := readable(path); {
 	case errors.Is(err, fs.ErrPermission):
@@ -88,10 +87,10 @@ func secretFile(about subject, path string) []Finding {
 	case err != nil:
 		return about.error(err.Error(), "put the secret there, with mode 0600")
 	}
-	return about.ok(path + " can be read, by its owner only")
+	return about.ok(path + " can be read by its owner only")
 }
 
-// readable reads one byte of a file, and forgets it.
+// readable reads one byte of a file, and drops it.
 func readable(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

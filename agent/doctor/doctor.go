@@ -1,9 +1,9 @@
-// Package doctor looks whether this machine can back up, and says of everything it finds what to do about it.
+// Package doctor checks whether this machine can back up, and says for every finding what to do.
 //
-// [Run] needs no running daemon and may run beside one in the midst of a backup: what it makes has names of its own, which
-// the daemon passes over, and is gone when it returns. [Live] is what a running agent can tell of itself.
+// [Run] needs no running daemon, and may run beside a daemon that makes backups: what it makes has names of its own, which the daemon
+// ignores, and is removed before it returns. [Live] is what a running agent can say of itself. It repairs nothing.
 //
-// A check is a function that returns findings; none ends the others, and none waits longer than its time.
+// A check is a function that returns findings. No check ends the others, and each has a time limit.
 package doctor
 
 import (
@@ -22,52 +22,52 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// Options tell what to look at.
+// Options say what to check.
 type Options struct {
 	ConfigPath string
 	Version    string // of this program
-	// Daemon asks the daemon that answers on a socket. It returns fs.ErrPermission, fs.ErrNotExist or ECONNREFUSED,
-	// wrapped, where that is why it could not.
+	// Daemon asks the daemon on a socket. If it cannot, the error wraps fs.ErrPermission, fs.ErrNotExist or ECONNREFUSED
+	// where one of them is the reason.
 	Daemon func(ctx context.Context, socket string) (Daemon, error)
 }
 
-// Daemon is what a running daemon says.
+// Daemon is the answer of a running daemon.
 type Daemon struct {
 	Version       string
 	ActiveBackups int
 	Ports         []uint16                 // of its exports
-	Catalogs      map[string]catalog.State // by repository: how its records agree with what lies there
-	FuturePoints  int                      // restore points that are dated in the future
+	Catalogs      map[string]catalog.State // by repository: how records and repository agree
+	FuturePoints  int                      // restore points dated in the future
 	FutureIDs     []string                 // some of them
 	HeldPrunes    []HeldPrune
 }
 
-// HeldPrune is a daily run that waits for a person.
+// HeldPrune is a daily prune that waits for a person.
 type HeldPrune struct {
 	VM, Repository  string
-	Removed, Points int // restore points that it would remove, and that there are
+	Removed, Points int // restore points that it would remove, of how many
 }
 
-// checkTimeout bounds one check: what hangs, as a dead network file system does, is a finding too.
+// checkTimeout limits one check. What hangs, as a dead network file system does, is a finding too.
 const checkTimeout = 30 * time.Second
 
-// trialTimeout bounds all checks of one repository, the trial of its data path included.
+// trialTimeout limits all checks of one repository, including the trial of its data path.
 const trialTimeout = 2 * time.Minute
 
-// A check looks at one thing.
+// A check examines one thing.
 type check struct {
 	name, object string
 	timeout      time.Duration // 0: checkTimeout
-	cleanup      time.Duration // how long it may take to clean up when it is told to end
+	cleanup      time.Duration // extra time to clean up after the limit
 	look         func(ctx context.Context) []Finding
 }
 
-// A host is what the checks share.
+// A host is the common state of the checks.
 type host struct {
 	options Options
 	config  *config.Config
 
-	configErr  error // the configuration is what could be saved of it
+	configErr  error // config holds what could be read, and defaults
 	credential *syscall.Credential
 	owner      *repository.Owner
 	accountErr error
@@ -75,12 +75,12 @@ type host struct {
 	busErr     error
 	daemon     Daemon
 	daemonErr  error
-	exports    func(ctx context.Context) ([]uint16, error) // the ports of the daemon's exports now
-	askDaemon  func(ctx context.Context) (Daemon, error)   // what the daemon knows of its restore points
-	catalog    func(repository string) catalog.State       // nil: no daemon answers
+	exports    func(ctx context.Context) ([]uint16, error) // ports of the daemon's exports now
+	askDaemon  func(ctx context.Context) (Daemon, error)   // what the daemon knows about restore points
+	catalog    func(repository string) catalog.State       // nil if no daemon answers
 }
 
-// Run does every check and returns what was found.
+// Run does every check and returns the findings.
 func Run(ctx context.Context, o Options) Report {
 	h := &host{options: o}
 	h.config, h.configErr = config.Salvage(o.ConfigPath)
@@ -135,7 +135,7 @@ func (h *host) repositoryChecks(look func(context.Context, config.Repository) []
 	return list
 }
 
-// runAll does the checks side by side and returns their findings in the order of the checks.
+// runAll does the checks in parallel and returns their findings in the order of the checks.
 func runAll(ctx context.Context, checks []check) []Finding {
 	found := make([][]Finding, len(checks))
 	var group errgroup.Group
@@ -154,7 +154,7 @@ func runAll(ctx context.Context, checks []check) []Finding {
 	return all
 }
 
-// run does one check, and gives up on it when its time is over: a call into a dead file system returns to nobody.
+// run does one check, and gives up after its time limit: a call into a dead file system may never return.
 func (c check) run(ctx context.Context) []Finding {
 	limit := c.timeout
 	if limit == 0 {
@@ -170,13 +170,13 @@ func (c check) run(ctx context.Context) []Finding {
 		return found
 	case <-ctx.Done():
 	}
-	select { // what heeds the context cleans up behind itself, and says more
+	select { // a check that follows the context cleans up, and says more
 	case found := <-answer:
 		return found
 	case <-time.After(c.cleanup):
 	}
 	if errors.Is(context.Cause(ctx), late) {
-		return one(c.name, c.object).error(late.Error(), "look whether its disk, network file system or server hangs")
+		return one(c.name, c.object).error(late.Error(), "check whether its disk, network file system or server hangs")
 	}
 	return one(c.name, c.object).skip("was interrupted", "")
 }

@@ -10,24 +10,24 @@ type Status string
 // The values of Status.
 const (
 	OK      Status = "ok"
-	Warning Status = "warning" // backups work, and something is not as it should be
-	Error   Status = "error"   // backups do not work, or will not
-	Skipped Status = "skipped" // could not be looked at
+	Warning Status = "warning" // backups work, but something is not right
+	Error   Status = "error"   // backups do not work, or will stop working
+	Skipped Status = "skipped" // could not be checked
 )
 
-// A Finding is what one check found about one thing. The names of its fields and checks are what programs rely on.
+// A Finding is the result of one check of one object. Programs rely on the names of its fields and of the checks.
 type Finding struct {
 	Check   string            `json:"check"`
 	Object  string            `json:"object,omitempty"` // a path, a port, the id of a repository, ...
 	Status  Status            `json:"status"`
 	Message string            `json:"message"`
-	Hint    string            `json:"hint,omitempty"` // what to do; always there for a warning and an error
+	Hint    string            `json:"hint,omitempty"` // what to do; never empty for a warning or an error
 	Facts   map[string]string `json:"facts,omitempty"`
 }
 
-// A Report is everything that was found.
+// A Report holds all findings.
 type Report struct {
-	Version   string    `json:"version"` // of the program that looked
+	Version   string    `json:"version"` // of the program that made it
 	CheckedAt time.Time `json:"checked_at"`
 	Status    Status    `json:"status"` // of the worst finding: ok, warning or error
 	Errors    int       `json:"errors"`
@@ -54,7 +54,7 @@ func newReport(version string, findings []Finding) Report {
 	return r
 }
 
-// subject is what findings are about.
+// subject is the check and the object of findings.
 type subject struct{ check, object string }
 
 func one(check, object string) subject { return subject{check, object} }
@@ -77,7 +77,7 @@ func (s subject) skip(message, hint string) []Finding {
 	return []Finding{s.finding(Skipped, message, hint)}
 }
 
-// with adds a fact to every finding; an empty one is left out.
+// with adds a fact to every finding, unless it is empty.
 func with(found []Finding, key, value string) []Finding {
 	for i := range found {
 		if value == "" {

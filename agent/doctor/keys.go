@@ -19,8 +19,8 @@ import (
 
 const restart = "systemctl daemon-reload; systemctl restart sendense-agent"
 
-// keyed says whether the backups of a repository are encrypted, and looks at each of its keys: that the daemon has it, that
-// nobody else can read it, and that it opens the newest image that was made with it. No key is ever shown.
+// keyed says whether the backups of a repository are encrypted, and checks each of its keys: the daemon has it, nobody else can
+// read it, and it opens the newest image that was made with it. It shows no key.
 func (h *host) keyed(ctx context.Context, r config.Repository, points []repository.Found) []Finding {
 	about := one("encryption", r.ID)
 	newest := newestOfKeys(points)
@@ -39,7 +39,7 @@ func (h *host) keyed(ctx context.Context, r config.Repository, points []reposito
 	return found
 }
 
-// newestOfKeys is, for each key that restore points are encrypted with, the image made with it last.
+// newestOfKeys returns, for each key of restore points, the newest image that was made with it.
 func newestOfKeys(points []repository.Found) map[string]string {
 	points = slices.SortedFunc(slices.Values(points), func(a, b repository.Found) int {
 		return cmp.Or(cmp.Compare(a.Manifest.Sequence, b.Manifest.Sequence), a.Manifest.CreatedAt.Compare(b.Manifest.CreatedAt))
@@ -55,7 +55,7 @@ func newestOfKeys(points []repository.Found) map[string]string {
 	return images
 }
 
-// keySource finds a key: the copy that the daemon has, or where the next start takes it from.
+// keySource finds a key: the copy that the daemon has, or the file that its next start reads.
 func keySource(id string) (path string, stale bool, err error) {
 	loaded, source := filepath.Join(credentialDir(), id), filepath.Join(config.CredentialStore, id)
 	has, err := os.ReadFile(loaded)
@@ -71,21 +71,21 @@ func keySource(id string) (path string, stale bool, err error) {
 }
 
 func (h *host) key(ctx context.Context, about subject, id, image string) []Finding {
-	const otherwise = "without it the restore points that were made with it are lost: look for a copy; "
+	const otherwise = "without this key its restore points are lost: look for a copy; "
 	store := config.CredentialStore + "/" + id
 	path, stale, err := keySource(id)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return about.skip("key "+id+": this user may not look", "run as root")
+		return about.skip("key "+id+": this user may not read it", "run as root")
 	case errors.Is(err, fs.ErrNotExist) && encryptedSource(id) && !isDir(credentialDir()):
-		return about.skip("key "+id+" is an encrypted credential, which only the daemon's start decrypts", "start the daemon")
+		return about.skip("key "+id+" is an encrypted credential, which is decrypted when the daemon starts", "start the daemon")
 	case err != nil:
 		return about.error("key "+id+" is missing: "+err.Error(), otherwise+"put it into "+store+", then "+restart)
 	case stale:
-		return about.error(fmt.Sprintf("key %s: %s is not the key that the daemon has, and that its restore points are made with", id, store),
-			"put the old one back; a new key needs a new name")
+		return about.error(fmt.Sprintf("key %s: %s is not the key that the daemon has and that its restore points need", id, store),
+			"put the old key back; a new key needs a new name")
 	case path == store && isDir(credentialDir()):
-		return about.error("key "+id+" is in "+store+", and the daemon was not given it", restart)
+		return about.error("key "+id+" is in "+store+", but the daemon has not loaded it", restart)
 	}
 	if bad := openToOthers(about, store); bad != nil {
 		return bad
@@ -97,32 +97,32 @@ func (h *host) key(ctx context.Context, about subject, id, image string) []Findi
 	return h.opens(ctx, about, id, secret, image)
 }
 
-// opens tries a key on the newest image that was made with it.
+// opens tries a key with the newest image that was made with it.
 func (h *host) opens(ctx context.Context, about subject, id string, secret qemu.Secret, image string) []Finding {
 	if image == "" {
-		return about.ok("key " + id + " can be read; there is no restore point to try it on")
+		return about.ok("key " + id + " can be read; there is no restore point to try it with")
 	}
 	err := repositories.ImageTools(h.config, h.credential).WithKey(secret).Unlock(ctx, image)
 	switch {
 	case errors.Is(err, qemu.ErrWrongKey):
-		return about.error(fmt.Sprintf("key %s does not open %s: it is not the key that was used", id, image),
-			"put the key back that was used; a new key needs a new name")
+		return about.error(fmt.Sprintf("key %s does not open %s: the image was made with another key", id, image),
+			"put the old key back; a new key needs a new name")
 	case err != nil:
-		return about.warn(fmt.Sprintf("key %s could not be tried: %v", id, err), "see what is said of the catalog")
+		return about.warn(fmt.Sprintf("key %s could not be tried: %v", id, err), "see the findings of the catalog")
 	}
 	return about.ok("key " + id + " opens " + image)
 }
 
-// openToOthers tells that others than root can read a key; nil if not.
+// openToOthers returns a finding if others than root can read a key.
 func openToOthers(about subject, path string) []Finding {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode()&0o077 == 0 {
-		return nil // it may come from elsewhere
+		return nil // the key may be stored elsewhere
 	}
-	return about.error(fmt.Sprintf("%s: mode %04o lets others than its owner read the key", path, info.Mode().Perm()), "chmod 0600 "+path)
+	return about.error(fmt.Sprintf("%s: mode %04o: others can read the key", path, info.Mode().Perm()), "chmod 0600 "+path)
 }
 
-// encryptedSource says whether a key lies where systemd decrypts it from (systemd-creds(1)).
+// encryptedSource says whether there is an encrypted credential of a key (systemd-creds(1)).
 func encryptedSource(id string) bool {
 	_, err := os.Stat(filepath.Join(config.EncryptedStore, id))
 	return err == nil

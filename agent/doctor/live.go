@@ -11,7 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repositories"
 )
 
-// Live is what a running agent can tell of itself and what is around it: what is cheap, and starts nothing.
+// Live does the checks that a running agent can do itself. They are cheap, and start nothing.
 func Live(ctx context.Context, a *agent.Agent) Report {
 	version := a.Status(ctx).Version
 	cfg := *a.Config()
@@ -39,7 +39,7 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 			if err := a.Ready(ctx); err != nil {
 				return about.error(err.Error(), cmp.Or(fault.From(err).Hint, "look at 'journalctl -u sendense-agent'"))
 			}
-			return about.ok("database and service manager answer, and a transaction can be written")
+			return about.ok("database and systemd answer, and the database can be written")
 		}},
 		{name: "damage", look: func(context.Context) []Finding { return damage(a.Records.DamagedPoints()) }},
 		{name: "exporter-user", object: h.config.Agent.ExporterUser, look: h.exporterUser},
@@ -61,7 +61,7 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 	})...)))
 }
 
-// damage tells of restore points that cannot be relied on. They keep no backup from working.
+// damage counts damaged restore points. They do not stop backups.
 func damage(points int, err error) []Finding {
 	about := one("damage", "")
 	switch {
@@ -70,6 +70,6 @@ func damage(points int, err error) []Finding {
 	case points == 0:
 		return about.ok("no restore point is known to be damaged")
 	}
-	return with(about.warn(fmt.Sprintf("restore points that are damaged, or stand on one that is: %d", points),
-		"'sendensectl backup list --damaged' names them; make full backups of their VMs"), "restore_points", fmt.Sprint(points))
+	return with(about.warn(fmt.Sprintf("restore points that are damaged, or based on a damaged one: %d", points),
+		"list them with 'sendensectl backup list --damaged', and make full backups of their VMs"), "restore_points", fmt.Sprint(points))
 }

@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// missingMount is the mount point that a path should lie below according to /etc/fstab, when nothing is mounted there.
+// missingMount returns the mount point of a path according to /etc/fstab, if nothing is mounted there.
 func missingMount(path string) string {
 	fstab, err := os.ReadFile("/etc/fstab")
 	if err != nil {
-		return "" // a machine without it expects nothing
+		return "" // without fstab no mount is expected
 	}
 	mounted, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -48,7 +48,7 @@ func expectedMount(path, fstab, mountinfo string) string {
 	return expected
 }
 
-// unescape turns \040, an octal number, into the byte it stands for.
+// unescape decodes octal escapes such as \040.
 func unescape(text string) string {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {

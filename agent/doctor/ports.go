@@ -15,21 +15,21 @@ import (
 // exportUnits begins the names of the exporters' units.
 const exportUnits = "sendense-nbd-"
 
-// maxNamed bounds how many things of one kind are named one by one.
+// maxNamed limits how many findings of one kind are listed.
 const maxNamed = 10
 
 func (h *host) portRange() nbd.PortRange {
 	return nbd.PortRange{First: h.config.NBD.FirstPort, Last: h.config.NBD.LastPort}
 }
 
-// ports looks who listens on the ports of the exports. It binds none, as a backup may want it at that moment.
+// ports finds who listens on the ports of the exports. It binds none, because a backup may need it at that moment.
 func (h *host) ports(ctx context.Context) []Finding {
 	about := one("ports", h.portRange().String())
 	busy, err := listening(h.portRange())
 	if err != nil {
 		return about.skip(err.Error(), "run as root")
 	}
-	ours, known := h.exportPorts(ctx) // asked for after, so that an export that began meanwhile is known
+	ours, known := h.exportPorts(ctx) // after listening, so that an export that has just started is known
 	var foreign []uint16
 	served := 0
 	for _, port := range busy {
@@ -60,8 +60,7 @@ func listening(r nbd.PortRange) ([]uint16, error) {
 	return busy, nil
 }
 
-// exportPorts are the ports of our exports, as systemd and the daemon know them; known says whether any of them was there
-// to ask.
+// exportPorts returns the ports of our exports, from systemd and the daemon; known says whether one of them answered.
 func (h *host) exportPorts(ctx context.Context) (ours map[uint16]bool, known bool) {
 	ours = map[uint16]bool{}
 	list, err := h.exports(ctx)
@@ -94,13 +93,13 @@ func foreignPorts(ports []uint16, known bool) []Finding {
 		}
 		holder := sockets.Listener(port)
 		if !known {
-			found = append(found, with(about.warn("held by "+holder+", which may be an export: neither systemd nor the daemon could be asked",
-				"mend what is said of bus and daemon, then look again"), "holder", holder)...)
+			found = append(found, with(about.warn("held by "+holder+", which may be an export: neither systemd nor the daemon answers",
+				"resolve the findings of bus and daemon, then run this again"), "holder", holder)...)
 			continue
 		}
-		hint := "end that process or have it listen elsewhere; or choose another range, here (nbd.first_port, nbd.last_port) and in the tunnel"
+		hint := "end that process, or move it to another port; or choose another range, here (nbd.first_port, nbd.last_port) and in the tunnel"
 		if holder == "unknown" {
-			hint = "as root, ss -ltnp names the process; " + hint
+			hint = "run 'ss -ltnp' as root to see the process; " + hint
 		}
 		found = append(found, with(about.error("a port of the exports is held by another process: "+holder, hint), "holder", holder)...)
 	}
@@ -111,16 +110,16 @@ func foreignPorts(ports []uint16, known bool) []Finding {
 func ephemeral(r nbd.PortRange) []Finding {
 	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
 	if err != nil {
-		return nil // a kernel without it gives none
+		return nil // the kernel has no such setting
 	}
 	var first, last int
 	if _, err := fmt.Sscan(string(text), &first, &last); err != nil {
 		return nil
 	}
-	reserved, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports") // none, where there is no such file
+	reserved, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports") // empty if there is no such file
 	if n := exposed(r, first, last, strings.TrimSpace(string(reserved))); n > 0 {
 		return one("ports", r.String()).warn(fmt.Sprintf("the kernel may use %d of these ports for outgoing connections (%d to %d)", n, first, last),
-			fmt.Sprintf("sysctl net.ipv4.ip_local_reserved_ports=%s keeps them for the exports", r))
+			fmt.Sprintf("reserve them for the exports: sysctl net.ipv4.ip_local_reserved_ports=%s", r))
 	}
 	return nil
 }
@@ -148,7 +147,7 @@ func exposed(r nbd.PortRange, first, last int, reserved string) int {
 	return n
 }
 
-// listeners looks at the addresses that the daemon itself listens on.
+// listeners checks the addresses that the daemon itself listens on.
 func (h *host) listeners(context.Context) []Finding {
 	var found []Finding
 	for _, l := range []struct {
@@ -163,8 +162,8 @@ func (h *host) listeners(context.Context) []Finding {
 		}
 	}
 	if !h.config.HTTP.Enabled {
-		found = append(found, one("listeners", "http.listen").warn("http is not enabled: the backup client's reports are not heard, unless another program passes them on",
-			"set enabled = true in [http], if the tunnel brings the callbacks to this agent")...)
+		found = append(found, one("listeners", "http.listen").warn("http is not enabled: the agent does not receive the backup client's reports, unless another program forwards them",
+			"set enabled = true in [http] if the tunnel leads the callbacks to this agent")...)
 	}
 	return found
 }
@@ -182,13 +181,13 @@ func (h *host) listener(about subject, address string) []Finding {
 	holder := sockets.Listener(uint16(port))
 	switch {
 	case !busy && h.daemonErr == nil:
-		return about.error(address+": nobody listens there, although the daemon runs", "restart the daemon: it may run with an older configuration")
+		return about.error(address+": the daemon runs but does not listen there", "restart the daemon: it may run with an older configuration")
 	case !busy:
 		return about.ok(address + " is free for the daemon")
 	case strings.HasPrefix(holder, "sendense-agent ") || strings.HasPrefix(holder, "systemd "):
 		return with(about.ok(address+" is held by the daemon: "+holder), "holder", holder)
 	case holder == "unknown":
-		return about.skip(address+": somebody listens there, and this user may not see who", "run as root")
+		return about.skip(address+": in use, and this user may not see by which process", "run as root")
 	}
 	return with(about.error(address+" is held by another process: "+holder, "end that process, or set "+about.object+" to another address"), "holder", holder)
 }

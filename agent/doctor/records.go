@@ -14,7 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// recordsChecks compare what is on record with what lies in each repository.
+// recordsChecks compare the records with each repository.
 func (h *host) recordsChecks() []check {
 	var list []check
 	for _, r := range h.config.Repositories {
@@ -26,15 +26,15 @@ func (h *host) recordsChecks() []check {
 	return list
 }
 
-// errNotCompared says that a daemon which has just started has not come to it.
-var errNotCompared = errors.New("the daemon has not compared them yet")
+// errNotCompared: the daemon has just started.
+var errNotCompared = errors.New("the daemon has not compared records and repository yet")
 
-// errDaemon says that the daemon has tried to.
-var errDaemon = errors.New("the daemon cannot compare them")
+// errDaemon: the daemon has tried, and failed.
+var errDaemon = errors.New("the daemon cannot compare records and repository")
 
-const rebuildHint = "stop the daemon and run 'sendense-agent rebuild --dry-run', which says what it would take in; then without --dry-run"
+const rebuildHint = "stop the daemon and run 'sendense-agent rebuild --dry-run', which lists what it would add; then run it without --dry-run"
 
-// records compares what is on record with what lies in a repository, in which an older database that was put back shows.
+// records compares the records with a repository. An older database that was put back shows here.
 func (h *host) records(ctx context.Context, r config.Repository) []Finding {
 	about := one("records", r.ID)
 	found, err := h.compare(ctx, r)
@@ -42,35 +42,35 @@ func (h *host) records(ctx context.Context, r config.Repository) []Finding {
 	case errors.Is(err, errNotCompared):
 		return about.skip(err.Error(), "run this again in a minute")
 	case errors.Is(err, errDaemon):
-		return about.warn(err.Error(), "see that the repository is mounted, and that the daemon can read it; it tries again every 10 minutes")
+		return about.warn(err.Error(), "make sure that the repository is mounted and that the daemon can read it; the daemon tries again every 10 minutes")
 	case errors.Is(err, repository.ErrEmpty):
-		return about.error(err.Error(), "mount it: restore points of it are on record")
+		return about.error(err.Error(), "mount it: there are records of its restore points")
 	case errors.Is(err, fs.ErrNotExist):
-		return about.skip("there is nothing to compare: "+err.Error(), "mount or make the repository; the daemon makes a database that is not there")
+		return about.skip("nothing to compare: "+err.Error(), "mount or make the repository; the daemon makes a missing database")
 	case err != nil:
-		return about.skip("cannot be compared: "+err.Error(), "run this as root, and mend what is said of the repository and the database")
+		return about.skip("cannot be compared: "+err.Error(), "run this as root, and resolve the findings of the repository and the database")
 	case found.Differences() == 0:
-		return about.ok(count(found.Points, "restore point") + ", on record as in the repository")
+		return about.ok(count(found.Points, "restore point") + ", the same in the records and in the repository")
 	}
-	list := about.error(fmt.Sprintf("records and repository differ about %s: not on record %d, on record and not there %d, another on record %d",
-		count(found.Differences(), "restore point"), found.Unrecorded, found.Missing, found.Different), "is this an older database? "+rebuildHint)
+	list := about.error(fmt.Sprintf("records and repository differ in %s: %d without a record, %d missing in the repository, %d different",
+		count(found.Differences(), "restore point"), found.Unrecorded, found.Missing, found.Different), "an older database may have been put back: "+rebuildHint)
 	for _, d := range found.Named {
 		list = append(list, with(one("records", d.Path).error(d.Reason, hintFor(d)), "kind", string(d.Kind))...)
 	}
 	if more := found.Differences() - len(found.Named); more > 0 {
-		list = append(list, about.error(fmt.Sprintf("and %d more", more), "sendense-agent rebuild --dry-run names all that are in the repository")...)
+		list = append(list, about.error(fmt.Sprintf("and %d more", more), "'sendense-agent rebuild --dry-run' lists all that are in the repository")...)
 	}
 	return list
 }
 
 func hintFor(d rebuild.Difference) string {
 	if d.Kind == rebuild.Missing {
-		return "is all of the repository mounted? Put the directory back; if it is gone for good, take it off the record: sendensectl backup delete " + d.BackupID + " --missing-ok"
+		return "make sure that the repository is mounted, and put the directory back; if it is lost, delete the record: sendensectl backup delete " + d.BackupID + " --missing-ok"
 	}
 	return rebuildHint
 }
 
-// compare asks the daemon for what it has found, or compares with the database if it does not run.
+// compare asks the daemon for its result, or compares with the database if the daemon does not run.
 func (h *host) compare(ctx context.Context, r config.Repository) (rebuild.Comparison, error) {
 	if h.catalog != nil {
 		s := h.catalog(r.ID)

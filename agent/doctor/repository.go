@@ -13,11 +13,11 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// leastInodes is how many files a repository should still have room for.
+// leastInodes is how many inodes of a repository should be free.
 const leastInodes = 1000
 
-// repository looks at one repository: its directory, its room, how it is written, what is in it, and a trial of all that
-// a backup does to it.
+// repository checks one repository: its directory, its space, how it is written, its contents, and a trial of all that a backup
+// does to it.
 func (h *host) repository(ctx context.Context, r config.Repository) []Finding {
 	found := h.liveRepository(ctx, r)
 	if worst(found[:1]) == Error {
@@ -29,12 +29,12 @@ func (h *host) repository(ctx context.Context, r config.Repository) []Finding {
 	found = append(found, catalogFindings(repo, points, problems, err)...)
 	keys := h.keyed(ctx, r, points)
 	if found = append(found, keys...); worst(keys) == Error && r.EncryptionKey != "" {
-		return append(found, one("data-path", r.ID).skip("not tried: there is no key", "mend what is said of encryption")...)
+		return append(found, one("data-path", r.ID).skip("not tried: there is no key", "resolve the findings of encryption")...)
 	}
 	return append(found, h.dataPath(ctx, r)...)
 }
 
-// liveRepository is repository for a running agent: what costs nothing. It does not wait long for a dead file system.
+// liveRepository does the cheap checks only, for a running agent. It does not wait long for a dead file system.
 func (h *host) liveRepository(ctx context.Context, r config.Repository) []Finding {
 	return check{name: "repository", object: r.ID, timeout: statTimeout, look: func(context.Context) []Finding {
 		found := h.directory(r)
@@ -45,7 +45,7 @@ func (h *host) liveRepository(ctx context.Context, r config.Repository) []Findin
 	}}.run(ctx)
 }
 
-// statTimeout bounds the first look at a repository.
+// statTimeout limits the first check of a repository.
 const statTimeout = 10 * time.Second
 
 func (h *host) directory(r config.Repository) []Finding {
@@ -53,24 +53,24 @@ func (h *host) directory(r config.Repository) []Finding {
 	info, err := os.Stat(r.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return about.error(r.Path+" does not exist", "mount or make it, or correct the path of the repository")
+		return about.error(r.Path+" does not exist", "mount it, make it, or correct the path of the repository")
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
 		return about.skip(err.Error(), "run as root")
 	case err != nil:
 		return about.error(err.Error(), "the repository must be a directory that the daemon can write")
 	case !info.IsDir():
-		return about.error(r.Path+" is no directory", "correct the path of the repository")
+		return about.error(r.Path+" is not a directory", "correct the path of the repository")
 	}
 	if mount := missingMount(r.Path); mount != "" {
-		return about.error(fmt.Sprintf("%s: %s is not mounted, although /etc/fstab says so: backups would go to the disk below", r.Path, mount), "mount "+mount)
+		return about.error(fmt.Sprintf("%s: %s is in /etc/fstab and is not mounted: backups would be written to the disk below", r.Path, mount), "mount "+mount)
 	}
 	if info.Mode()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
-		return about.error(fmt.Sprintf("%s: mode %04o lets everybody remove and exchange what is in it", r.Path, info.Mode().Perm()), "chmod o-w "+r.Path)
+		return about.error(fmt.Sprintf("%s: mode %04o: everybody can remove and replace files in it", r.Path, info.Mode().Perm()), "chmod o-w "+r.Path)
 	}
 	if found := mayWrite(about, r.Path); found != nil {
 		return found
 	}
-	return about.ok(r.Path + " is there and can be written")
+	return about.ok(r.Path + " exists and can be written")
 }
 
 func (h *host) space(repo *repository.Repository) []Finding {
@@ -83,21 +83,21 @@ func (h *host) space(repo *repository.Repository) []Finding {
 	facts := func(found []Finding) []Finding {
 		return with(with(found, "free_bytes", fmt.Sprint(free)), "total_bytes", fmt.Sprint(total))
 	}
-	const hint = "make room in the repository, or use another one"
+	const hint = "free space in the repository, or use another one"
 	switch {
 	case free < uint64(h.config.Space.Floor.Bytes()):
-		return facts(about.error(fmt.Sprintf("%d MiB are free, less than space.floor (%s): backups that run fail", free>>20, h.config.Space.Floor), hint))
+		return facts(about.error(fmt.Sprintf("%d MiB are free, less than space.floor (%s): running backups fail", free>>20, h.config.Space.Floor), hint))
 	case free < uint64(h.config.Space.Reserve.Bytes()):
 		return facts(about.error(fmt.Sprintf("%d MiB are free, less than space.reserve (%s): no backup starts", free>>20, h.config.Space.Reserve), hint))
 	case room.Files > 0 && room.FreeFiles == 0:
-		return facts(about.error("no inode is free: no file can be made", hint))
+		return facts(about.error("no inode is free: no file can be created", hint))
 	case room.Files > 0 && room.FreeFiles < leastInodes:
-		return facts(about.warn(fmt.Sprintf("room for only %d more files", room.FreeFiles), hint))
+		return facts(about.warn(fmt.Sprintf("only %d inodes are free", room.FreeFiles), hint))
 	}
 	return facts(about.ok(fmt.Sprintf("%d of %d GiB are free", free>>30, total>>30)))
 }
 
-// ioMode says how images are written here, by the same trial as the agent's.
+// ioMode says how images are written here, by the same trial as the agent.
 func (h *host) ioMode(r config.Repository) []Finding {
 	about := one("io", r.ID)
 	mode, reason, err := qemu.DetectIO(r.Path)
@@ -109,12 +109,12 @@ func (h *host) ioMode(r config.Repository) []Finding {
 	}
 	found := about.ok("O_DIRECT and io_uring work")
 	if reason != "" {
-		found = about.warn(reason, "backups work, more slowly: use a file system with O_DIRECT (XFS, ext4), and a kernel that allows io_uring")
+		found = about.warn(reason, "backups are slower: use a file system with O_DIRECT (XFS, ext4), and a kernel that allows io_uring")
 	}
 	return with(with(found, "cache", mode.Cache), "aio", mode.AIO)
 }
 
-// catalog names what is wrong among the restore points.
+// catalogFindings lists what is wrong with the restore points.
 func catalogFindings(repo *repository.Repository, points []repository.Found, problems []repository.Problem, err error) []Finding {
 	about := one("catalog", repo.ID)
 	switch {
@@ -132,12 +132,12 @@ func catalogFindings(repo *repository.Repository, points []repository.Found, pro
 		}
 	}
 	found := about.error(fmt.Sprintf("%s, %d of them whole, %s", count(len(points), "restore point"), whole, count(len(problems), "problem")),
-		"what is wrong is named below; backups go on, and a full backup makes a VM independent of it")
+		"the problems are listed below; backups continue, and a full backup of a VM does not depend on them")
 	for i, p := range problems {
 		if i == maxNamed {
-			return append(found, about.error(fmt.Sprintf("and %d more", len(problems)-i), "sendense-agent rebuild --dry-run names all")...)
+			return append(found, about.error(fmt.Sprintf("and %d more", len(problems)-i), "'sendense-agent rebuild --dry-run' lists all")...)
 		}
-		found = append(found, one("catalog", p.Path).error(p.Err.Error(), "put back what is missing, from a copy of the repository if there is one; keep the rest: what is missing may come back")...)
+		found = append(found, one("catalog", p.Path).error(p.Err.Error(), "put back what is missing, from a copy of the repository if there is one; keep the rest until you know that it is lost")...)
 	}
 	return found
 }

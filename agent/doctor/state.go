@@ -23,57 +23,57 @@ func (h *host) databasePath() string {
 // leastStateBytes is what the file system of the database should have free.
 const leastStateBytes = 64 << 20
 
-// stateDirectory looks that the directory of the database is there, private, and can be written.
+// stateDirectory checks that the directory of the database exists, is private, and can be written.
 func (h *host) stateDirectory(context.Context) []Finding {
 	path := h.config.Agent.StateDirectory
 	about := one("state-directory", path)
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return about.warn("does not exist", "systemd makes it when the daemon starts as a service (StateDirectory=); else: install -d -m 0700 "+path)
+		return about.warn("does not exist", "systemd makes it when the daemon starts as a service (StateDirectory=); otherwise run: install -d -m 0700 "+path)
 	case err != nil:
 		return about.error(err.Error(), "it must be a directory that the daemon can read and write")
 	case !info.IsDir():
-		return about.error("is no directory", "move away what is there, or set agent.state_directory to another path")
+		return about.error("is not a directory", "move it away, or set agent.state_directory to another path")
 	case info.Mode()&0o022 != 0:
-		return about.error(fmt.Sprintf("mode %04o: others may change the database", info.Mode().Perm()), "chmod 0700 "+path)
+		return about.error(fmt.Sprintf("mode %04o: others can change the database", info.Mode().Perm()), "chmod 0700 "+path)
 	case info.Mode()&0o007 != 0:
-		return about.warn(fmt.Sprintf("mode %04o: everybody may look into it", info.Mode().Perm()), "chmod 0700 "+path)
+		return about.warn(fmt.Sprintf("mode %04o: everybody can read it", info.Mode().Perm()), "chmod 0700 "+path)
 	}
 	if found := mayWrite(about, path); found != nil {
 		return found
 	}
 	room, err := repository.SpaceAt(path)
 	if err != nil {
-		return about.error(err.Error(), "look at the file system it lies on")
+		return about.error(err.Error(), "look at its file system")
 	}
 	free := room.Free
 	if free < leastStateBytes {
-		return about.error(fmt.Sprintf("%d MiB are free, and the database may need %d", free>>20, leastStateBytes>>20), "make room on its file system")
+		return about.error(fmt.Sprintf("%d MiB are free, the database may need %d MiB", free>>20, leastStateBytes>>20), "free space on its file system")
 	}
-	return append(about.ok(fmt.Sprintf("private, can be written, %d MiB free", free>>20)), h.setAside()...)
+	return append(about.ok(fmt.Sprintf("private and writable, %d MiB free", free>>20)), h.setAside()...)
 }
 
-// setAside names the damaged databases that are kept: each is a question that nobody has answered yet.
+// setAside lists the damaged databases that are kept until a person has looked at them.
 func (h *host) setAside() (found []Finding) {
-	list, _ := store.SetAside(h.databasePath()) // that the directory cannot be read is said above
+	list, _ := store.SetAside(h.databasePath()) // an unreadable directory is a finding above
 	for _, path := range list {
 		found = append(found, one("database", path).warn("a damaged database is kept here",
-			"look at the disk; compare the catalog with what you expect (sendensectl vm list, backup list); then remove the file")...)
+			"check the disk; compare the catalog with what you expect (sendensectl vm list, backup list); then remove the file")...)
 	}
 	return found
 }
 
-// mayWrite says why a directory cannot be written, or nothing. Only root's answer says something about the daemon.
+// mayWrite returns a finding if a directory cannot be written. Only for root this says something about the daemon.
 func mayWrite(about subject, path string) []Finding {
 	err := unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, unix.EROFS):
-		return about.error("its file system is read-only", "mount it writable, and look in the kernel's log for why it is not")
+		return about.error("its file system is read-only", "mount it writable; the kernel's log may say why it is read-only")
 	case os.Geteuid() != 0:
-		return about.skip("this user may not write there", "run as root to know whether the daemon can")
+		return about.skip("this user may not write there", "run as root to see whether the daemon can")
 	}
 	return about.error("cannot be written: "+err.Error(), "it must be a directory that the daemon can write")
 }
@@ -83,7 +83,7 @@ const (
 	maxWholeCheck = 64 << 20 // read from beginning to end; the daemon does the same at its start
 )
 
-// database looks at the database, unless the daemon has it open: then the daemon answers for it.
+// database checks the database, unless the daemon has it open: then the daemon's own checks count.
 func (h *host) database(ctx context.Context) []Finding {
 	about := one("database", h.databasePath())
 	found, err := store.Inspect(ctx, h.databasePath(), lockPatience, maxWholeCheck)
@@ -97,27 +97,27 @@ func (h *host) database(ctx context.Context) []Finding {
 	case errors.Is(err, store.ErrDamaged):
 		return about.error(err.Error(), "restart the daemon: it sets the file aside and makes the catalog again from the manifests")
 	case errors.Is(err, fs.ErrNotExist):
-		return about.ok("is not there yet: the daemon makes it, from the manifests in the repositories")
+		return about.ok("does not exist yet: the daemon makes it from the manifests in the repositories")
 	case errors.Is(err, fs.ErrPermission):
 		return about.skip("this user may not read it", "run as root")
 	case err != nil:
 		return about.error(err.Error(), "it must be a file that the daemon can read and write")
 	}
 	if found.HeaderDamaged {
-		return about.warn("one of its two header pages is damaged", "restart the daemon: it opens the database by the other page, keeps the "+
-			"damaged file beside it, and may lack the last change; look at the disk")
+		return about.warn("one of its two header pages is damaged", "restart the daemon: it opens the database with the other page, which may lack the last change, and "+
+			"keeps the damaged file beside it; check the disk")
 	}
 	message := fmt.Sprintf("sound, %d KiB, schema version %d", found.SizeBytes>>10, found.Version)
 	switch {
 	case found.Version < found.Supported:
-		message = fmt.Sprintf("schema version %d, which the daemon brings up to %d when it starts", found.Version, found.Supported)
+		message = fmt.Sprintf("schema version %d; the daemon upgrades it to %d when it starts", found.Version, found.Supported)
 	case !found.Whole:
-		message += "; too large to be read whole now"
+		message += "; too large to be read completely now"
 	}
 	return with(about.ok(message), "schema", fmt.Sprint(found.Version))
 }
 
-// lockedDatabase is what can be said while another process has the database open.
+// lockedDatabase says who has the database open.
 func (h *host) lockedDatabase(about subject, holders []string) []Finding {
 	holder := strings.Join(holders, ", ")
 	if holder == "" {
@@ -133,7 +133,7 @@ func (h *host) lockedDatabase(about subject, holders []string) []Finding {
 	case errors.Is(h.daemonErr, fs.ErrPermission):
 		found = about.skip("in use by "+holder, "run as root to ask the daemon")
 	default:
-		found = about.warn("locked by "+holder+", and the daemon does not answer", "wait for it if it is starting or a rebuild; else look at 'journalctl -u sendense-agent'")
+		found = about.warn("locked by "+holder+", and the daemon does not answer", "wait if the daemon starts or a rebuild runs; otherwise look at 'journalctl -u sendense-agent'")
 	}
 	return with(found, "holder", holder)
 }

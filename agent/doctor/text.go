@@ -7,21 +7,21 @@ import (
 	"unicode"
 )
 
-// marks are how a status is shown on a terminal.
-var marks = map[Status]struct{ sign, colour string }{
+// marks show a status on a terminal.
+var marks = map[Status]struct{ sign, color string }{
 	OK: {"✓", "32"}, Warning: {"!", "33"}, Error: {"✗", "31"}, Skipped: {"-", "2"},
 }
 
-// Print writes the report for people: with signs on a terminal, perhaps in colour, and in plain words elsewhere.
-func (r Report) Print(w io.Writer, terminal, colour bool) error {
+// Print writes the report for people: with signs on a terminal, in color if asked for, and in words elsewhere.
+func (r Report) Print(w io.Writer, terminal, color bool) error {
 	var b strings.Builder
 	for _, f := range r.Findings {
 		mark := fmt.Sprintf("%-7s", f.Status)
 		if terminal {
 			mark = marks[f.Status].sign
 		}
-		if colour {
-			mark = "\x1b[" + marks[f.Status].colour + "m" + mark + "\x1b[0m"
+		if color {
+			mark = "\x1b[" + marks[f.Status].color + "m" + mark + "\x1b[0m"
 		}
 		subject := f.Check
 		if f.Object != "" {
@@ -42,7 +42,7 @@ func (r Report) Print(w io.Writer, terminal, colour bool) error {
 	return err
 }
 
-// oneLine keeps what comes from files and programs from moving the cursor.
+// oneLine removes control characters from texts of files and programs.
 func oneLine(text string) string {
 	return strings.Map(func(c rune) rune {
 		switch {

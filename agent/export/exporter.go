@@ -21,7 +21,7 @@ type Exporter struct {
 	Ancestors         []string                // that it may read
 	Keys              []repositories.ImageKey // of the image and of each that it stands on, in this order; none if all are plain
 	ReadOnly          bool
-	RefuseZeroes      bool // see nbd.ServerOptions
+	RefuseZeroes      bool // see qemu.ServerOptions
 }
 
 // Spec is the unit pair of an exporter, seeing of the repository nothing but the directory of its backup and what that

@@ -1,9 +1,9 @@
 //go:build !failpoints
 
-// Package failpoint names the moments at which a crash is of interest: before and after every durable write and every
-// effect outside of the agent. In an ordinary build they cost nothing. Built with the tag "failpoints" the process stops at
-// the one that SENDENSE_FAILPOINT names, so that a test can kill it right there.
+// Package failpoint marks the points at which a crash is of interest: before and after every durable write and every effect
+// outside the agent. It injects no errors. In an ordinary build a point costs nothing. A build with the tag "failpoints" stops at
+// the point that SENDENSE_FAILPOINT names, so that a test can kill the process there.
 package failpoint
 
-// Reach marks a moment.
+// Reach marks a point.
 func Reach(string) {}

@@ -9,9 +9,9 @@ import (
 	"sync/atomic"
 )
 
-// SENDENSE_FAILPOINT is the name of the moment to stop at, or NAME:N for the Nth time that it is reached, from 1.
-// SENDENSE_FAILPOINT_FILE is a file that is created when it is. SENDENSE_FAILPOINT_LOG is a file that every moment reached
-// is appended to, one to a line.
+// SENDENSE_FAILPOINT is the name of the point to stop at, or NAME:N for the Nth time that it is reached, from 1.
+// SENDENSE_FAILPOINT_FILE is a file that is created when the process stops there. SENDENSE_FAILPOINT_LOG is a file to which every
+// point that is reached is appended, one per line.
 var (
 	wanted, nth = parse(os.Getenv("SENDENSE_FAILPOINT"))
 	signFile    = os.Getenv("SENDENSE_FAILPOINT_FILE")
@@ -20,7 +20,7 @@ var (
 )
 
 func parse(text string) (string, int64) {
-	if i := strings.LastIndexByte(text, ':'); i >= 0 { // names may hold a colon too
+	if i := strings.LastIndexByte(text, ':'); i >= 0 { // a name may contain a colon
 		if n, err := strconv.ParseInt(text[i+1:], 10, 64); err == nil {
 			return text[:i], n
 		}
@@ -28,7 +28,7 @@ func parse(text string) (string, int64) {
 	return text, 1
 }
 
-// Reach marks a moment, and never returns from the one that is wanted.
+// Reach marks a point. It does not return from the point to stop at.
 func Reach(name string) {
 	if logFile != "" {
 		appendLine(logFile, name)

@@ -240,7 +240,7 @@ func (s *Service) pruneSet(g store.PointGroup) (retention.Set, map[string]record
 	}
 	set := retention.Set{
 		Policies: policies(s.Config.Policies), Held: map[string]string{}, Now: time.Now(), Zone: zone,
-		MostRemoved: float64(s.Config.Prune.HoldAbovePercent) / 100,
+		MaxRemoved: float64(s.Config.Prune.HoldAbovePercent) / 100,
 	}
 	points := map[string]record.Backup{}
 	for _, b := range list {

@@ -15,20 +15,20 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// A Kind is how catalog and repository disagree about a restore point.
+// A Kind says how catalog and repository differ about a restore point.
 type Kind string
 
 // The kinds of differences.
 const (
-	Unrecorded Kind = "unrecorded" // it is in the repository, and not in the catalog
-	Missing    Kind = "missing"    // it is in the catalog, and not in the repository
-	Different  Kind = "different"  // its record says something else than its manifest
+	Unrecorded Kind = "unrecorded" // it is in the repository, but not in the catalog
+	Missing    Kind = "missing"    // it is in the catalog, but not in the repository
+	Different  Kind = "different"  // its record and its manifest differ
 )
 
 // Kinds are all of them.
 var Kinds = []Kind{Unrecorded, Missing, Different}
 
-// A Difference is a restore point about which catalog and repository disagree.
+// A Difference is a restore point about which catalog and repository differ.
 type Difference struct {
 	Kind     Kind
 	BackupID string
@@ -39,24 +39,24 @@ type Difference struct {
 // maxNamed bounds how many differences are named; all are counted.
 const maxNamed = 20
 
-// A Comparison is how catalog and repository agreed at a time.
+// A Comparison is the result of comparing the catalog with a repository.
 type Comparison struct {
 	At     time.Time    // when it ended
-	Points int          // restore points that were found on the disk, or on record
+	Points int          // restore points on the disk, or on record
 	Named  []Difference // the first maxNamed differences
 
-	Unrecorded, Missing, Different int // how many there are of each kind
+	Unrecorded, Missing, Different int // the number of each kind
 }
 
-// Differences is how many there are, of all kinds.
+// Differences is the number of differences of all kinds.
 func (c Comparison) Differences() int { return c.Unrecorded + c.Missing + c.Different }
 
-// Count is how many there are of a kind.
+// Count is the number of differences of a kind.
 func (c Comparison) Count(kind Kind) int {
 	return map[Kind]int{Unrecorded: c.Unrecorded, Missing: c.Missing, Different: c.Different}[kind]
 }
 
-// Records are what a comparison asks a database for.
+// Records are the questions that a comparison asks a database.
 type Records interface {
 	PointGroups() ([]store.PointGroup, error)
 	PointsOf(g store.PointGroup) ([]record.Backup, error)
@@ -64,10 +64,10 @@ type Records interface {
 	Removed(id string) (bool, error)
 }
 
-// Compare compares what lies in a repository with what is on record of it, one VM after the other: names first, and a manifest where
-// both know the restore point or only the repository does. pace, which may be nil, is called before each manifest and may wait.
-// What is being made, written anew or deleted is in nobody's way: it is no difference. An error is that of a repository that cannot
-// be read or is empty, of the database, or of ctx.
+// Compare compares what is in a repository with the catalog, one VM after the other: names first, and a manifest where both
+// have the restore point or only the repository has it. It calls pace, which may be nil, before each manifest; pace may wait. A
+// restore point that is being made, merged or deleted is no difference. An error is about a repository that cannot be read or
+// is empty, about the database, or the end of ctx.
 func Compare(ctx context.Context, db Records, r *repository.Repository, pace func(context.Context) error) (Comparison, error) {
 	c := &comparing{ctx: ctx, db: db, repository: r, pace: pace}
 	recorded, err := c.groups()
@@ -158,7 +158,7 @@ func (c *comparing) add(kind Kind, vm, id, reason string) {
 	}
 }
 
-// manifest reads one, at the pace that is wanted.
+// manifest reads a manifest when pace allows it.
 func (c *comparing) manifest(vm, id string) (manifest.Manifest, error) {
 	if err := c.ctx.Err(); err != nil {
 		return manifest.Manifest{}, err
@@ -171,15 +171,15 @@ func (c *comparing) manifest(vm, id string) (manifest.Manifest, error) {
 	return c.repository.Manifest(vm, id)
 }
 
-// unrecorded looks at what is in the repository and no restore point of it on record. The manifest comes before the record: whatever
-// has one has a record, too.
+// unrecorded compares what is in the repository and not among the restore points on record. The record comes before the
+// manifest, so everything with a manifest should have a record.
 func (c *comparing) unrecorded(vm, id string) error {
 	m, damaged := c.manifest(vm, id)
 	switch {
 	case c.ctx.Err() != nil:
 		return c.ctx.Err()
 	case errors.Is(damaged, repository.ErrNoManifest):
-		return nil // a backup that runs, or what is left of one
+		return nil // an active backup, or the rest of one
 	}
 	c.found.Points++
 	known, err := c.db.Backup(id)
@@ -190,7 +190,7 @@ func (c *comparing) unrecorded(vm, id string) error {
 	case err != nil:
 		return err
 	case damaged != nil && known.State == record.Completed:
-		return nil // it has been completed meanwhile; a verification reads it
+		return nil // it was completed meanwhile; a verification reads it
 	}
 	if why := contradiction(known, m, c.repository.ID, c.repository.Dir(vm, id)); why != nil && c.stillThere(vm, id) {
 		c.add(Unrecorded, vm, id, why.Error())
@@ -215,14 +215,14 @@ func (c *comparing) nowhere(vm, id string, damaged error) error {
 	return nil
 }
 
-// stillThere says whether a manifest, good or not, lies there now.
+// stillThere says whether there is a manifest now, readable or not.
 func (c *comparing) stillThere(vm, id string) bool {
 	_, err := c.repository.Manifest(vm, id)
 	return !errors.Is(err, repository.ErrNoManifest)
 }
 
-// steady reads a record again, and says whether it is that of a restore point with which nothing is being done.
-func (c *comparing) steady(id string) (b record.Backup, steady bool, err error) {
+// idle reads a record again, and says whether it is that of a restore point that is not being merged or deleted.
+func (c *comparing) idle(id string) (b record.Backup, idle bool, err error) {
 	b, err = c.db.Backup(id)
 	var missing *store.NotFoundError
 	if errors.As(err, &missing) {
@@ -231,7 +231,7 @@ func (c *comparing) steady(id string) (b record.Backup, steady bool, err error) 
 	return b, err == nil && b.State == record.Completed && b.Merge == nil, err
 }
 
-// missing looks at what is on record and was not in the repository when that was listed.
+// missing checks what is on record and was not in the list of the repository.
 func (c *comparing) missing(vm string, b record.Backup) error {
 	if c.ctx.Err() != nil {
 		return c.ctx.Err()
@@ -241,26 +241,26 @@ func (c *comparing) missing(vm string, b record.Backup) error {
 	if err != nil || there { // it was made meanwhile
 		return err
 	}
-	if _, steady, err := c.steady(b.ID); err != nil || !steady {
+	if _, idle, err := c.idle(b.ID); err != nil || !idle {
 		return err
 	}
 	c.add(Missing, vm, b.ID, "its directory is not there")
 	return nil
 }
 
-// both looks at what is in both.
+// both compares what is in both.
 func (c *comparing) both(vm string, b record.Backup) error {
 	c.found.Points++
 	if b.Merge != nil || c.difference(vm, b) == nil {
 		return c.ctx.Err()
 	}
-	// It may have been written anew, or deleted, between the two looks.
-	b, steady, err := c.steady(b.ID)
-	if err != nil || !steady || c.ctx.Err() != nil {
+	// It may have been merged or deleted meanwhile.
+	b, idle, err := c.idle(b.ID)
+	if err != nil || !idle || c.ctx.Err() != nil {
 		return errors.Join(err, c.ctx.Err())
 	}
 	d := c.difference(vm, b)
-	if _, steady, err := c.steady(b.ID); err != nil || !steady || d == nil || c.ctx.Err() != nil {
+	if _, idle, err := c.idle(b.ID); err != nil || !idle || d == nil || c.ctx.Err() != nil {
 		return errors.Join(err, c.ctx.Err())
 	}
 	c.add(d.Kind, vm, b.ID, d.Reason)

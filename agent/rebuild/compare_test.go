@@ -102,8 +102,8 @@ func (h *hub) chain(vm string, length int) (chain []manifest.Manifest) {
 	return chain
 }
 
-// rewritten puts a restore point on other ground, as a merge does, and leaves the database alone.
-func (h *hub) rewritten(m manifest.Manifest, onto *manifest.Manifest) manifest.Manifest {
+// mergedOnDisk gives a restore point another parent, as a merge does, and leaves the database unchanged.
+func (h *hub) mergedOnDisk(m manifest.Manifest, onto *manifest.Manifest) manifest.Manifest {
 	h.Helper()
 	vm := nbd.DirName(m.VM.Name)
 	must(h.T, h.repo.RemovePoint(vm, m.BackupID))
@@ -147,8 +147,8 @@ func (h *hub) update() *rebuild.Report {
 	return r
 }
 
-// TestOlderDatabase: a database that was put back knows nothing of what was made, written anew and deleted since. All of it is
-// found, and a rebuild mends what can be mended.
+// TestOlderDatabase: a database that was put back lacks what was made, merged and deleted since. All of it is
+// found, and a rebuild corrects what it can.
 func TestOlderDatabase(t *testing.T) {
 	h := newHub(t)
 	chain := h.chain("vm", 4)
@@ -158,9 +158,9 @@ func TestOlderDatabase(t *testing.T) {
 	must(t, err)
 
 	// A merge of 1 into 2, a consolidation of the other VM's newest, a new restore point, and a new VM.
-	h.rewritten(chain[2], &chain[0])
+	h.mergedOnDisk(chain[2], &chain[0])
 	must(t, h.repo.RemovePoint("vm", chain[1].BackupID))
-	h.rewritten(kept[1], nil)
+	h.mergedOnDisk(kept[1], nil)
 	fresh := h.publish(newManifest("vm", 1_700_000_100, &chain[3]))
 	other := h.publish(newManifest("other", 1_700_000_000, nil))
 	must(t, os.WriteFile(filepath.Join(h.dir, "old.db"), old, 0o600))
@@ -201,20 +201,20 @@ func TestNoDifference(t *testing.T) {
 	must(t, os.Mkdir(filepath.Join(h.repo.Path, "lost+found"), 0o700))
 	h.finds(nil)
 
-	// It is being written anew, and its directory was exchanged: the record follows in a moment.
+	// A merge has exchanged its directory: the record follows in a moment.
 	_, _, err = h.db.Update(chain[2].BackupID, time.Now(), func(b *record.Backup) error {
 		b.Merge = &record.Merge{NewParent: chain[0].BackupID, StartedAt: time.Now()}
 		return nil
 	})
 	must(t, err)
 	must(t, h.repo.RemoveMerge("vm", chain[2].BackupID))
-	h.rewritten(chain[2], &chain[0])
+	h.mergedOnDisk(chain[2], &chain[0])
 	h.finds(nil)
 	if r := h.update(); len(r.Corrected)+len(r.Problems) != 0 {
 		t.Errorf("a rebuild meddles with it: %+v", r)
 	}
 
-	// A backup finishes: its manifest stands, its record says so in a moment. Another is being deleted.
+	// A backup finishes: its manifest is there, its record follows in a moment. Another is being deleted.
 	second := int64(1_700_000_500)
 	running, _, err := h.db.Prepare(store.Preparation{
 		Backup: record.Backup{VM: record.VM{Name: "now", Disks: []record.Disk{{CapacityBytes: 1 << 20}}}, Type: record.Full, Repository: "main"},

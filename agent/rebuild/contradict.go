@@ -10,47 +10,47 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
-// contradiction says why a restore point that was found is not what the database knows under its id; nil if it is, or will be: a
-// backup that is active there is completed by the daemon, which finds the manifest. It advises to remove nothing. Two restore
-// points are known to be copies of each other when every image was read, and no image is read here.
+// contradiction says why a restore point in a repository is not what the database has under its id; nil if it is, or will be:
+// the daemon completes an active backup when it finds the manifest. It never advises to remove anything. Two restore points are
+// known to be copies of each other only after every image was read, and no image is read here.
 func contradiction(known record.Backup, m manifest.Manifest, repositoryID, directory string) error {
 	switch {
 	case known.Directory != directory:
 		return elsewhere(known, m, directory)
 	case known.Repository != repositoryID:
-		return fmt.Errorf("backup %s is on record as one of repository %s, and this directory is repository %s's now: give the repository its "+
-			"id back; or %s", known.ID, known.Repository, repositoryID, takenIn)
+		return fmt.Errorf("backup %s is on record in repository %s, and this directory belongs to repository %s now: give the repository its "+
+			"old id, or %s", known.ID, known.Repository, repositoryID, toImport)
 	case known.State.Terminal() && known.State != record.Completed && known.State != record.Deleting:
 		return fmt.Errorf("backup %s is on record as %s, and has a manifest: keep it, and see 'sendensectl backup show %s'; %s",
-			known.ID, known.State, known.ID, takenIn)
+			known.ID, known.State, known.ID, toImport)
 	}
 	return nil
 }
 
-// takenIn is how a restore point gets on record that the records have another opinion of.
-const takenIn = "a database that is made anew takes it in (move the old one away, and run 'sendense-agent rebuild')"
+// toImport says how a restore point gets on record that contradicts the present records.
+const toImport = "to import it, move the database away and run 'sendense-agent rebuild'"
 
 func errDeleted(id string) error {
-	return fmt.Errorf("backup %s is on record as deleted, and lies here with its manifest, as when it was put back from a copy: it is not "+
-		"taken in, and kept; %s", id, takenIn)
+	return fmt.Errorf("backup %s is on record as deleted, and its directory is here with its manifest, as if put back from a copy: it is kept and not "+
+		"imported; %s", id, toImport)
 }
 
-// elsewhere says of a restore point that is on record in another directory what is known of the two.
+// elsewhere tells what is known of a restore point that is on record in another directory.
 func elsewhere(known record.Backup, m manifest.Manifest, directory string) error {
 	found, hereErr := os.Stat(directory)
 	recorded, err := os.Stat(known.Directory)
 	on := fmt.Sprintf("backup %s is on record in %s", known.ID, known.Directory)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("%s, where it is not: if the repository was moved, %s", on, takenIn)
+		return fmt.Errorf("%s, which does not exist: if the repository was moved: %s", on, toImport)
 	case err != nil || hereErr != nil:
-		return fmt.Errorf("%s, which cannot be looked at: keep both", on)
+		return fmt.Errorf("%s, which cannot be read: keep both", on)
 	case os.SameFile(found, recorded):
-		return fmt.Errorf("%s, which is this very directory under another name: remove nothing, and correct the path of the repository", on)
+		return fmt.Errorf("%s, which is the same directory under another name: remove nothing, and correct the path of the repository", on)
 	}
 	if what, _ := m.Disagrees(known); what != "" {
-		return fmt.Errorf("%s, and is another one: %s: keep both", on, what)
+		return fmt.Errorf("%s, and that one differs: %s: keep both", on, what)
 	}
-	return fmt.Errorf("%s, and its manifest says the same as this one's, but no image was read, so it is not known whether they are the "+
-		"same: keep both, or compare every image first: diff -r %s %s", on, filepath.Clean(known.Directory), directory)
+	return fmt.Errorf("%s, and the two manifests agree, but no image was compared: "+
+		"keep both, or compare every image first: diff -r %s %s", on, filepath.Clean(known.Directory), directory)
 }

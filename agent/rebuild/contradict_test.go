@@ -63,9 +63,9 @@ func TestContradictions(t *testing.T) {
 		for _, p := range report.Problems {
 			said += p.Reason + "\n"
 		}
-		want := []string{whole.BackupID + " is on record in " + h.repo.Dir("whole", whole.BackupID) + ", and its manifest says the same", "diff -r ", "and is another one: disk 0: change_id"}
+		want := []string{whole.BackupID + " is on record in " + h.repo.Dir("whole", whole.BackupID) + ", and the two manifests agree", "diff -r ", "and that one differs: disk 0: change_id"}
 		if r == linked {
-			want = []string{"this very directory under another name: remove nothing"}
+			want = []string{"the same directory under another name: remove nothing"}
 		}
 		for _, word := range want {
 			if !strings.Contains(said, word) {
@@ -79,12 +79,12 @@ func TestContradictions(t *testing.T) {
 	renamed := repository.New("renamed", h.repo.Path, nil)
 	c, err := rebuild.Compare(t.Context(), h.db, renamed, nil)
 	must(t, err)
-	if c.Unrecorded != 5 || !strings.Contains(c.Named[len(c.Named)-1].Reason, "on record as one of repository main") {
+	if c.Unrecorded != 5 || !strings.Contains(c.Named[len(c.Named)-1].Reason, "on record in repository main") {
 		t.Errorf("of a repository with another id: %+v", c)
 	}
 	report, err := rebuild.Update(h.db, []*repository.Repository{renamed})
 	must(t, err)
-	if len(report.AlreadyThere)+len(report.Corrected) != 0 || !strings.Contains(report.Problems[len(report.Problems)-1].Reason, "give the repository its id back") {
+	if len(report.AlreadyThere)+len(report.Corrected) != 0 || !strings.Contains(report.Problems[len(report.Problems)-1].Reason, "give the repository its old id") {
 		t.Errorf("a rebuild of it: %+v", report)
 	}
 	if r := h.update(); len(r.Corrected) != 0 {

@@ -1,5 +1,5 @@
-// Package rebuild makes the catalog again from the manifests in the repositories: it brings an existing database up to what
-// they hold, or puts a new one in the place of one that is damaged or lost.
+// Package rebuild makes the catalog again from the manifests in the repositories: it adds what an existing database lacks, or
+// replaces one that is damaged or lost. It also compares catalog and repository.
 package rebuild
 
 import (
@@ -16,10 +16,9 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// Update puts on record what the repositories hold and the database does not know: restore points, and VMs as their newest
-// restore point describes them. A record that is older than the manifest of its restore point follows it; all else that is on record
-// stays as it is. An error is one of the database and ends the work; what
-// else is not as it should be is a problem in the report.
+// Update puts on record what the repositories have and the database does not: restore points, and VMs as their newest restore
+// points describe them. A record that is older than its manifest is corrected. Everything else on record stays as it is. An
+// error is about the database and ends the work; everything else that is wrong is a problem in the report.
 func Update(db *store.Store, repositories []*repository.Repository) (*Report, error) {
 	b := &builder{store: db, report: newReport(), newest: map[string]manifest.Manifest{}}
 	for _, r := range repositories {
@@ -30,8 +29,8 @@ func Update(db *store.Store, repositories []*repository.Repository) (*Report, er
 	return b.report, b.addVMs()
 }
 
-// A builder puts on record what it finds. An error of its methods is one of the database, which ends the work;
-// everything else is a problem in the report.
+// A builder puts on record what it finds. An error of its methods is about the database and ends the work; everything else is a
+// problem in the report.
 type builder struct {
 	store  *store.Store
 	report *Report
@@ -51,7 +50,7 @@ func (b *builder) addRepository(r *repository.Repository) error {
 	b.order(points)
 	for _, p := range points {
 		if !p.Whole {
-			continue // a problem names it; on record it would be built upon
+			continue // it is a problem already; on record it could become a parent
 		}
 		if err := b.addPoint(r, p); err != nil {
 			return err
@@ -60,19 +59,19 @@ func (b *builder) addRepository(r *repository.Repository) error {
 	return nil
 }
 
-// maxPlausible is the highest sequence of a manifest that is believed. Were one taken over that is near the highest of all,
-// there would be none left for later backups.
+// maxPlausible is the highest sequence of a manifest that is believed. After one near MaxSequence there would be no sequences
+// left for later backups.
 const maxPlausible = record.MaxSequence / 2
 
-// order puts restore points in the order in which they were made, so that a rebuild that is cut short leaves no child without
-// its parent, and gives each the sequence that it will have. Manifests of older agents have none.
+// order orders restore points as they were made, so that a rebuild that is interrupted leaves no child without its parent, and
+// gives each its sequence. Manifests of older agents have none.
 func (b *builder) order(points []repository.Found) {
 	made := map[string][]record.Made{}
 	for i := range points {
 		m := &points[i].Manifest
 		if m.Sequence > maxPlausible {
-			b.report.problem(points[i].Path, fmt.Errorf("sequence %d is that of no agent: the restore point is put where its parent and "+
-				"its date have it", m.Sequence))
+			b.report.problem(points[i].Path, fmt.Errorf("sequence %d is not plausible: the restore point is ordered by its parent and "+
+				"its date", m.Sequence))
 			m.Sequence = 0
 		}
 		made[m.VM.Name] = append(made[m.VM.Name], record.Made{ID: m.BackupID, Parent: m.Parent, Sequence: m.Sequence, CreatedAt: m.CreatedAt})
@@ -90,7 +89,7 @@ func (b *builder) order(points []repository.Found) {
 	})
 }
 
-// addPoint puts one restore point on record, unless it is there.
+// addPoint puts a restore point on record, unless it is there.
 func (b *builder) addPoint(r *repository.Repository, p repository.Found) error {
 	m := p.Manifest
 	added, err := b.store.Import(m.Backup(r.ID, p.Path))
@@ -118,8 +117,8 @@ func (b *builder) addPoint(r *repository.Repository, p repository.Found) error {
 	return nil
 }
 
-// compare says why what was not imported is not what the database knows under its id; nil if it is. Where the record only lacks what a
-// rewriting has changed since, it is corrected.
+// compare says why a restore point that was not imported is not what the database has under its id; nil if it is. If the record
+// only lacks a merge, it is corrected.
 func (b *builder) compare(m manifest.Manifest, repositoryID, directory string) (why error, corrected bool, err error) {
 	removed, err := b.store.Removed(m.BackupID)
 	if err != nil {
@@ -135,31 +134,31 @@ func (b *builder) compare(m manifest.Manifest, repositoryID, directory string) (
 	if why := contradiction(known, m, repositoryID, directory); why != nil || known.State != record.Completed {
 		return why, false, nil
 	}
-	what, rewritten := m.Disagrees(known)
+	what, merged := m.Disagrees(known)
 	switch {
-	case what == "" || known.Merge != nil: // the daemon brings a rewriting to its end
+	case what == "" || known.Merge != nil: // the daemon finishes the merge
 		return nil, false, nil
-	case !rewritten:
-		return fmt.Errorf("backup %s is on record as another one: %s: keep it; %s", m.BackupID, what, takenIn), false, nil
+	case !merged:
+		return fmt.Errorf("backup %s differs from its record: %s: keep it; %s", m.BackupID, what, toImport), false, nil
 	}
 	_, _, err = b.store.Update(m.BackupID, time.Now(), func(b *record.Backup) error {
 		m.Follow(b)
 		return nil
 	}, store.FromManifest())
 	if refused(err) {
-		return fmt.Errorf("its record is older than its manifest (%s) and is not corrected now: %w: run this again when that is over", what, err), false, nil
+		return fmt.Errorf("its record is older than its manifest (%s) and is not corrected now: %w: run this again later", what, err), false, nil
 	}
 	return nil, err == nil, err
 }
 
-// refused says whether an error of the database is about the one record, so that the others can be looked at all the same.
+// refused says whether an error of the database is about a single record, so that the work can go on with the others.
 func refused(err error) bool {
 	var read *store.ReadError
 	var state *store.StateError
-	var rewriting *store.MergingError
+	var merging *store.MergingError
 	var missing *store.NotFoundError
 	var immutable *store.ImmutableError
-	return errors.As(err, &read) || errors.As(err, &state) || errors.As(err, &rewriting) || errors.As(err, &missing) || errors.As(err, &immutable)
+	return errors.As(err, &read) || errors.As(err, &state) || errors.As(err, &merging) || errors.As(err, &missing) || errors.As(err, &immutable)
 }
 
 // addVMs registers the VMs that have restore points and no record.

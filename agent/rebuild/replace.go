@@ -7,9 +7,9 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// Replace makes a database of what the repositories hold and puts it in the place of the one at path, which is damaged or
-// not there. The damaged file is kept under the name that is returned, "" if there was none. The VMs cool down for the time
-// given, and the agent is told to look for exporters of backups that went with the old database.
+// Replace makes a database of what the repositories have and replaces the one at path, which is damaged or missing. The damaged
+// file is kept under the returned name; "" if there was none. The VMs cool down for the given time, and the agent is told to
+// look for exporters of lost backups.
 func Replace(path string, repositories []*repository.Repository, cooldown time.Duration) (report *Report, aside string, err error) {
 	aside, err = store.Replace(path, func(db *store.Store) error {
 		if report, err = Update(db, repositories); err != nil {

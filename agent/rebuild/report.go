@@ -1,16 +1,16 @@
 package rebuild
 
-// A Report is what was done. Its lists are never nil: JSON shows an empty one as one.
+// A Report is what was done. Its lists are never nil, so that JSON shows an empty list as one.
 type Report struct {
 	Repositories []string  `json:"repositories"` // ids, in the order of the configuration
 	Imported     []Point   `json:"imported"`
 	AlreadyThere []Point   `json:"already_there"`
-	Corrected    []Point   `json:"corrected"` // were on record as they were before they were written anew
+	Corrected    []Point   `json:"corrected"` // had records from before a merge
 	VMs          []string  `json:"vms_registered"`
 	Problems     []Problem `json:"problems"`
 }
 
-// A Point is a restore point that was found whole.
+// A Point is a restore point that was found complete.
 type Point struct {
 	BackupID   string `json:"backup_id"`
 	VMName     string `json:"vm_name"`
@@ -18,7 +18,7 @@ type Point struct {
 	Directory  string `json:"directory"` // absolute
 }
 
-// A Problem is something in a repository that is not as it should be.
+// A Problem is something wrong in a repository.
 type Problem struct {
 	Path   string `json:"path"`
 	Reason string `json:"reason"`

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Type says how much of the VM is to be copied.
+// Type says how much of the VM a backup copies.
 type Type string
 
 // The types of a backup.
@@ -20,72 +20,72 @@ type Backup struct {
 	ID            string            `json:"backup_id"`
 	VM            VM                `json:"vm"` // as it was when the backup was prepared
 	Type          Type              `json:"backup_type"`
-	Parent        string            `json:"parent,omitempty"` // of an incremental: the restore point it stands on
+	Parent        string            `json:"parent,omitempty"` // of an incremental: the restore point that it is based on
 	Repository    string            `json:"repository_id"`
-	RequestID     string            `json:"request_id,omitempty"` // the caller's own mark: a repeated one gets the first answer
+	RequestID     string            `json:"request_id,omitempty"` // given by the caller: a repeated request gets the first answer
 	Policy        string            `json:"policy_id,omitempty"`
 	Tags          map[string]string `json:"tags,omitempty"`
-	RateLimit     int64             `json:"rate_limit,omitempty"` // bytes per second that each export may take in; 0 = no limit
-	Queued        bool              `json:"queued,omitempty"`     // it waited for its turn: whoever asked for it has been told so
+	RateLimit     int64             `json:"rate_limit,omitempty"` // bytes per second that each export accepts; 0 = no limit
+	Queued        bool              `json:"queued,omitempty"`     // it waited in the queue, and its caller was told so
 	State         State             `json:"state"`
 	Directory     string            `json:"directory"` // absolute path of the images' directory
 	Targets       string            `json:"nbd_targets,omitempty"`
 	Runs          []DiskRun         `json:"disks"`                    // in the order of VM.Disks
-	RemovedDisks  []int             `json:"removed_disks,omitempty"`  // of an incremental: disks of the parent that the VM has no more
-	SNAPID        int               `json:"sna_pid,omitempty"`        // process id of SBC on the SNA, as it said
+	RemovedDisks  []int             `json:"removed_disks,omitempty"`  // of an incremental: disks of the parent that the VM no longer has
+	SNAPID        int               `json:"sna_pid,omitempty"`        // process id of SBC on the SNA, as reported
 	CalledAt      time.Time         `json:"called_at,omitzero"`       // when the one request to the SNA was about to leave
-	AcceptedAt    time.Time         `json:"accepted_at,omitzero"`     // when the SNA answered that it had begun
-	NotStarted    bool              `json:"not_started,omitempty"`    // the SNA was not reached or refused: no SBC is on its way
-	BootID        string            `json:"boot_id,omitempty"`        // of the host, when the exports were begun: they do not outlive it
-	SeenAt        time.Time         `json:"seen_at,omitzero"`         // first sign of life of its SBC: a connection or a callback
-	PublishingAt  time.Time         `json:"publishing_at,omitzero"`   // from then on its manifest may stand: too late to cancel
-	DirectoryMade bool              `json:"directory_made,omitempty"` // Directory was made by this backup, so that undoing may remove it
-	Failure       *Failure          `json:"failure,omitempty"`        // why it failed or is undone; nil otherwise
-	Sequence      uint64            `json:"sequence,omitempty"`       // the order in which backups were made, which no clock gives
+	AcceptedAt    time.Time         `json:"accepted_at,omitzero"`     // when the SNA answered that it has begun
+	NotStarted    bool              `json:"not_started,omitempty"`    // the SNA was not reached, or refused: no SBC was started
+	BootID        string            `json:"boot_id,omitempty"`        // of the host, when the exports were started: they end with it
+	SeenAt        time.Time         `json:"seen_at,omitzero"`         // first sign of its SBC: a connection or a callback
+	PublishingAt  time.Time         `json:"publishing_at,omitzero"`   // from then on its manifest may exist: too late to cancel
+	DirectoryMade bool              `json:"directory_made,omitempty"` // this backup made Directory, so undoing may remove it
+	Failure       *Failure          `json:"failure,omitempty"`        // why it failed or is being undone; nil otherwise
+	Sequence      uint64            `json:"sequence,omitempty"`       // the order in which backups were made, independent of any clock
 	CreatedAt     time.Time         `json:"created_at"`
 	UpdatedAt     time.Time         `json:"updated_at"`
 	EndedAt       time.Time         `json:"ended_at,omitzero"`
 
-	Verified *Verification `json:"verified,omitempty"` // of a restore point: what was found when its files were last looked at
+	Verified *Verification `json:"verified,omitempty"` // of a restore point: what was found when its files were last checked
 
-	// DamageBelow are the damaged restore points that it stands on, the nearest first. It follows from the records of the chain:
-	// whoever reads a record finds it out, and it is never stored.
+	// DamageBelow are the damaged restore points of its chain, the nearest first. It is computed from the records of the chain
+	// when the record is read, and never stored.
 	DamageBelow []string `json:"-"`
 
-	// CooldownUntil is set on a backup whose SBC may still be on its way when the backup has ended: until then the VM
-	// and the ports are not used again.
+	// CooldownUntil is set on a backup whose SBC may still be running when the backup has ended: the VM and the ports cool down
+	// until then.
 	CooldownUntil time.Time `json:"cooldown_until,omitzero"`
 
-	// FullWhy says, of a backup that was asked for with type auto, why it is a full one although the VM has restore points.
+	// FullWhy says why a backup of type auto is a full one although the VM has restore points.
 	FullWhy string `json:"full_why,omitempty"`
-	// RefreshError says why the VM's disks could not be looked up before the backup: those on record were backed up.
+	// RefreshError says why the VM's disks could not be refreshed before the backup: those on record were backed up.
 	RefreshError string `json:"refresh_error,omitempty"`
-	// ZeroesRefused says that its exports refused WRITE_ZEROES: the client has read all that it calls zero. Without it, as in the
-	// backups of older agents, data between the client's samples may be missing, also from what stands on this backup.
+	// ZeroesRefused says that its exports refused WRITE_ZEROES: the client has read all that it reported as zero. Without it, as in
+	// the backups of older agents, data between the client's samples may be missing, also in backups based on this one.
 	ZeroesRefused bool `json:"zeroes_refused,omitempty"`
-	// UnknownDiskAt is when SBC asked about one more disk after it had reported every disk on record: vCenter has a disk that
-	// has no export, so what was copied is not the whole VM.
+	// UnknownDiskAt is when SBC asked about one more disk after it had reported every disk on record: vCenter has a disk without
+	// an export, so the backup is not the whole VM.
 	UnknownDiskAt time.Time `json:"unknown_disk_at,omitzero"`
-	// SnapshotMayRemain: the backup ended in the midst of SBC's work, so the VM may still have the snapshot SnapshotName.
+	// SnapshotMayRemain says that the backup ended before SBC did, so the VM may still have the snapshot SnapshotName.
 	SnapshotMayRemain bool `json:"snapshot_may_remain,omitempty"`
 
-	Merge  *Merge  `json:"rewrite,omitempty"`   // it is being given other ground to stand on; nil otherwise
-	Merged *Merged `json:"rewritten,omitempty"` // it was given other ground to stand on than it was made on
+	Merge  *Merge  `json:"rewrite,omitempty"`   // the merge in progress; nil otherwise
+	Merged *Merged `json:"rewritten,omitempty"` // the last merge; nil if it was never merged
 }
 
-// A Rewrite is the intent to put a restore point on other ground: it is on record from before anything is made until all is
-// done, so that whatever cuts it short, it is known what may be there.
+// A Merge is the intent to merge a restore point: to give it a new parent, so that the restore points between can be removed.
+// It is on record before the first change and until the last one, so that after an interruption the agent knows what may be
+// there.
 type Merge struct {
-	NewParent  string    `json:"onto,omitempty"` // the ancestor that it will stand on; "" = on nothing
+	NewParent  string    `json:"onto,omitempty"` // the restore point of its chain that becomes its parent; "" = none
 	StartedAt  time.Time `json:"started_at"`
-	Committing bool      `json:"swapping,omitempty"` // its directory is being exchanged: nothing may begin to read it
+	Committing bool      `json:"swapping,omitempty"` // the commit of the merge is in progress: nothing may begin to read it
 }
 
-// Rewritten is what became of a restore point whose images were written anew from those of a chain. What they hold is what they
-// held before.
+// Merged says that a restore point was merged: its images were made again from those of its chain. Its content is unchanged.
 type Merged struct {
 	At        time.Time `json:"at"`                  // the last time
-	Synthetic bool      `json:"synthetic,omitempty"` // it is a full backup that was made from an incremental and all it stood on
+	Synthetic bool      `json:"synthetic,omitempty"` // it is a synthetic full: it was an incremental, and now has no parent
 	Points    int       `json:"merged"`              // how many restore points have been merged into it
 }
 
@@ -98,7 +98,7 @@ const (
 	Changes   Content = "incremental" // what differs from the backing image
 )
 
-// Change says how a disk of an incremental differs in shape from that of its parent.
+// Change says how the shape of a disk differs from the parent's.
 type Change string
 
 // The changes of a disk.
@@ -124,9 +124,9 @@ type DiskRun struct {
 	Key            int     `json:"disk_key"`
 	CapacityBytes  int64   `json:"capacity_bytes"`
 	Content        Content `json:"content,omitempty"`          // what the image holds
-	Change         Change  `json:"change,omitempty"`           // of an incremental: the disk against the parent's
+	Change         Change  `json:"change,omitempty"`           // of an incremental: compared with the parent
 	Backing        string  `json:"backing,omitempty"`          // path of the backing image, relative to the image's directory
-	ParentChangeID string  `json:"parent_change_id,omitempty"` // from which the changes are copied
+	ParentChangeID string  `json:"parent_change_id,omitempty"` // the changes since it are copied
 	KeyID          string  `json:"encryption_key,omitempty"`   // id of the key that the image is encrypted with; "" if it is plain
 	IO             string  `json:"io,omitempty"`               // QEMU cache and aio modes of the exporter
 	Port           uint16  `json:"nbd_port"`
@@ -138,12 +138,12 @@ type DiskRun struct {
 	Connected      bool    `json:"connected,omitempty"`      // a client was seen connected to it
 	Complete       bool    `json:"complete,omitempty"`       // SBC reported the disk complete
 	ChangeID       string  `json:"change_id,omitempty"`      // as SBC reported it
-	AsChanges      bool    `json:"as_changes,omitempty"`     // SBC has asked after it had connected: it copies the changes since ParentChangeID
-	Order          int     `json:"order,omitempty"`          // as which disk, from 1, SBC reported it: the order in which it walks the disks
+	AsChanges      bool    `json:"as_changes,omitempty"`     // SBC asked for ParentChangeID after it had connected: it copies the changes since then
+	Order          int     `json:"order,omitempty"`          // position, from 1, at which SBC reported it: the order in which SBC copies the disks
 	Copied         Copied  `json:"copied,omitempty"`         // known once every disk was reported
 	CopiedWhy      string  `json:"copied_why,omitempty"`     // for a person
 	ReceivedBytes  uint64  `json:"received_bytes,omitempty"` // bytes on the wire to the export, saved before its socket stopped
-	Flushed        bool    `json:"flushed,omitempty"`        // everything it was given is known to be on the disk
+	Flushed        bool    `json:"flushed,omitempty"`        // everything it received is on the disk
 	Result         string  `json:"result,omitempty"`         // systemd's Result of the ended exporter; "success" or a failure
 	ExitStatus     int     `json:"exit_status,omitempty"`
 }
@@ -171,7 +171,7 @@ func (b *Backup) Encrypted() bool {
 	return false
 }
 
-// Accepted says whether the SNA is known to have begun the run: it said so, or SBC was seen.
+// Accepted says whether the SNA has begun the run: it said so, or SBC was seen.
 func (b *Backup) Accepted() bool { return !b.AcceptedAt.IsZero() || !b.SeenAt.IsZero() }
 
 // AllComplete says whether every disk has been reported complete.
@@ -184,21 +184,21 @@ func (b *Backup) AllComplete() bool {
 	return len(b.Runs) > 0
 }
 
-// A Failure is the reason of a backup that failed, kept with its record.
+// A Failure is why a backup failed. It is part of its record.
 type Failure struct {
 	Reason  string   `json:"reason"`         // stable word, as in the RPC error's data
-	Message string   `json:"message"`        // for a person: what failed
+	Message string   `json:"message"`        // for people: what failed
 	Hint    string   `json:"hint,omitempty"` // what to do about it
 	DiskID  *int     `json:"disk_id,omitempty"`
 	Unit    string   `json:"unit,omitempty"`
 	Journal []string `json:"journal,omitempty"` // the unit's last journal lines
 }
 
-// A Lease is the right of one disk of one backup, or of one restore, to one TCP port. Its nonce is part of the unit's name,
-// committed before the unit is started, so that no unit is ever nameless after a crash.
+// A Lease is the right of one disk of a backup or a restore to one TCP port. Its nonce is part of the unit's name. It is
+// committed before the unit is started, so that the agent knows every unit after a crash.
 type Lease struct {
 	Port      uint16    `json:"port"`
-	BackupID  string    `json:"backup_id,omitempty"`  // who holds it: a backup
+	BackupID  string    `json:"backup_id,omitempty"`  // the holder: a backup
 	RestoreID string    `json:"restore_id,omitempty"` // or a restore
 	DiskID    int       `json:"disk_id"`
 	Nonce     string    `json:"nonce"`

@@ -1,11 +1,11 @@
 package record
 
-// A Fate is what the next agent does with a backup that was active when an agent ended.
+// A Fate is what an agent does at its start with a backup that was active when the previous agent ended.
 type Fate string
 
 // The fates.
 const (
-	FateResume    Fate = "resume"    // the backup goes on from the state on record
+	FateResume    Fate = "resume"    // the backup continues from the state on record
 	FateUndo      Fate = "undo"      // the SNA was not asked yet
 	FateLose      Fate = "lose"      // the exporters ended with the host
 	FateUnresolve Fate = "unresolve" // the request to the SNA may have left
@@ -16,7 +16,7 @@ func FateOf(b Backup, bootID string) (Fate, string) {
 	switch b.State {
 	case Preparing, Exporting:
 		if b.Queued && b.State == Preparing {
-			break // only leases are there, and no caller was told that it failed
+			break // there are only leases, and no caller was told that it failed
 		}
 		return FateUndo, "the agent ended before the SNA was asked"
 	case Calling, Unresolved, Running:

@@ -8,8 +8,8 @@ type Restore struct {
 	BackupID    string        `json:"backup_id"` // the restore point
 	VMName      string        `json:"vm_name"`
 	Repository  string        `json:"repository_id"`
-	Points      []string      `json:"points"`                 // the restore point and all it stands on, newest first: none may go while it is active
-	Writable    bool          `json:"writable,omitempty"`     // clients write into scratch overlays, which go at the end
+	Points      []string      `json:"points"`                 // the restore point and its chain, newest first: pinned while it is active
+	Writable    bool          `json:"writable,omitempty"`     // clients write into scratch overlays, which are removed at the end
 	Directory   string        `json:"directory,omitempty"`    // absolute path of the scratch overlays' directory
 	ScratchMade bool          `json:"scratch_made,omitempty"` // Directory may be there
 	State       RestoreState  `json:"state"`
@@ -21,14 +21,14 @@ type Restore struct {
 	Failure     *Failure      `json:"failure,omitempty"`    // why it failed or is being stopped
 	CreatedAt   time.Time     `json:"created_at"`
 	UpdatedAt   time.Time     `json:"updated_at"`
-	ExpiresAt   time.Time     `json:"expires_at"` // it ends then, or when its last client has gone after that
-	LatestAt    time.Time     `json:"latest_at"`  // it ends then, whoever is connected
+	ExpiresAt   time.Time     `json:"expires_at"` // it ends then, or later when its last client disconnects
+	LatestAt    time.Time     `json:"latest_at"`  // it ends then, even with clients connected
 	EndedAt     time.Time     `json:"ended_at,omitzero"`
 
-	DespiteDamage   bool            `json:"despite_damage,omitempty"`   // what is damaged is served all the same
+	DespiteDamage   bool            `json:"despite_damage,omitempty"`   // it serves damaged restore points too
 	VerifyDigests   bool            `json:"verify_digests,omitempty"`   // every image is read whole and compared with its digest before it is served
-	DigestsVerified bool            `json:"digests_verified,omitempty"` // that was done, and each of them is what was written
-	Damage          []RestoreDamage `json:"damage,omitempty"`           // what is wrong with what it reads; it is served in spite of that
+	DigestsVerified bool            `json:"digests_verified,omitempty"` // that was done, and all digests match
+	Damage          []RestoreDamage `json:"damage,omitempty"`           // the damage of what it serves
 }
 
 // A RestoreDisk is one disk of a restore point as it is served.
@@ -37,7 +37,7 @@ type RestoreDisk struct {
 	Key           int    `json:"disk_key"`
 	Label         string `json:"label,omitempty"`
 	CapacityBytes int64  `json:"capacity_bytes"`
-	Image         string `json:"image"`             // absolute path of what is served: the restore point's image, or the overlay
+	Image         string `json:"image"`             // absolute path of the served image: the restore point's, or the overlay
 	Backing       string `json:"backing,omitempty"` // of an overlay: the restore point's image, relative to the overlay's directory
 	IO            string `json:"io,omitempty"`      // QEMU cache and aio modes of the exporter
 	Port          uint16 `json:"nbd_port"`
@@ -51,7 +51,7 @@ type RestoreDisk struct {
 // RestoreDamage says what is wrong with a file that a restore reads.
 type RestoreDamage struct {
 	BackupID string `json:"backup_id"`
-	DiskID   *int   `json:"disk_id,omitempty"` // that stands on it; nil for a manifest
+	DiskID   *int   `json:"disk_id,omitempty"` // the disk that is based on it; nil for a manifest
 	Path     string `json:"path"`              // absolute
 	Problem  string `json:"problem"`
 }
@@ -73,7 +73,7 @@ func (r *Restore) Disk(id int) *RestoreDisk {
 	return nil
 }
 
-// RestoreState is where a restore stands.
+// RestoreState is the state of a restore.
 type RestoreState string
 
 // The states of a restore.
@@ -82,11 +82,11 @@ type RestoreState string
 //	             |            |                        ^
 //	             +------------+------------------------+
 const (
-	RestorePreparing RestoreState = "preparing" // record and leases are there, nothing else
-	RestoreExporting RestoreState = "exporting" // the chain is looked at, overlays are made, exporters are started
+	RestorePreparing RestoreState = "preparing" // there are record and leases, nothing else
+	RestoreExporting RestoreState = "exporting" // the chain is checked, overlays are made, exporters are started
 	RestoreServing   RestoreState = "serving"   // every export answered a handshake
 	RestoreStopping  RestoreState = "stopping"  // exporters and overlays are being removed
-	RestoreEnded     RestoreState = "ended"     // somebody stopped it, or its time was over
+	RestoreEnded     RestoreState = "ended"     // it was stopped, or its time was over
 	RestoreFailed    RestoreState = "failed"    // see its Failure
 )
 
@@ -102,7 +102,7 @@ var nextOfRestore = map[RestoreState][]RestoreState{
 	RestoreStopping:  {RestoreEnded, RestoreFailed},
 }
 
-// Active says whether a restore in this state holds leases, and pins the restore points that it reads.
+// Active says whether a restore in this state holds leases and pins the restore points that it reads.
 func (s RestoreState) Active() bool { return s != RestoreEnded && s != RestoreFailed }
 
 // CheckRestoreTransition returns an *IllegalTransitionError when a restore cannot go from one state to the other.

@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// FirstSequence is what the first record of a database has that gives sequences. Below it are those of restore points that were
-// made before, which are seconds since 1970: such a point comes before every one that was given a sequence, and can take its
-// place among others of its kind at any time, in whatever order they are found.
+// FirstSequence is the sequence of the first record of a database that gives sequences. Restore points that were made before
+// sequences existed have lower ones, which are seconds since 1970. Such a point comes before all others, and can be inserted
+// among its kind at any time, in any order.
 const FirstSequence = 1 << 32
 
-// MaxSequence is the largest that a number in JSON holds exactly, for whatever reads it.
+// MaxSequence is the largest integer that a JSON number holds exactly for every reader.
 const MaxSequence = 1<<53 - 1
 
-// ClockTolerance is how far a date may be off before it is not believed: clocks are set by seconds all the time.
+// ClockTolerance is how far a date may be off and still be believed: clocks are set by seconds all the time.
 const ClockTolerance = 5 * time.Minute
 
-// Future says whether a date lies so far after now that the clock which gave it, or the one that gives now, is wrong.
+// Future says whether a date is so far after now that the clock of the date, or the present clock, is wrong.
 func Future(date, now time.Time) bool { return date.After(now.Add(ClockTolerance)) }
 
-// Believed is a date, or zero if it lies in the future.
+// Believed is a date, or zero if it is in the future.
 func Believed(date, now time.Time) time.Time {
 	if Future(date, now) {
 		return time.Time{}
@@ -27,17 +27,17 @@ func Believed(date, now time.Time) time.Time {
 	return date
 }
 
-// Made is what tells when a restore point was made, beside others of its VM in its repository.
+// Made is what tells when a restore point was made, relative to others of its VM in its repository.
 type Made struct {
 	ID, Parent string
-	Sequence   uint64 // 0 = it was given none
+	Sequence   uint64 // 0 = none
 	CreatedAt  time.Time
 }
 
-// Sequences returns the sequence of every point, by id, for a database that does not know them. A point keeps the one that it was
-// given. For one that was given none the best evidence decides: a restore point was made after the one that it stands on,
-// whatever their dates are; a date in the future is none, and such a point was made right before what stands on it; and
-// otherwise the date tells. A point in the future that nothing stands on comes after all others that were given none.
+// Sequences computes the sequence of every point, by id, for a database that does not know them. A point keeps the sequence
+// that it has. For a point without one the best evidence decides. A restore point was made after its parent, whatever the dates
+// are. A date in the future is no evidence: such a point was made right before its children. Otherwise the date decides. A
+// point in the future without children comes after all others that have no sequence.
 func Sequences(points []Made, now time.Time) map[string]uint64 {
 	o := &order{points: map[string]Made{}, children: map[string][]string{}, now: now, dates: map[string]int64{}, given: map[string]uint64{}}
 	for _, p := range points {
@@ -58,13 +58,13 @@ type order struct {
 	given    map[string]uint64
 }
 
-// date is the second at which a point without a sequence was made, as far as its date and those of what stands on it tell.
+// date is the second at which a point without a sequence was made, as its date and its children tell.
 func (o *order) date(p Made) int64 {
 	if known, ok := o.dates[p.ID]; ok {
 		return known
 	}
 	own := min(max(p.CreatedAt.Unix(), 1), FirstSequence-1)
-	o.dates[p.ID] = own // should its children lead back here
+	o.dates[p.ID] = own // in case its children form a ring
 	if !Future(p.CreatedAt, o.now) {
 		return own
 	}
@@ -77,13 +77,13 @@ func (o *order) date(p Made) int64 {
 	return own
 }
 
-// sequence is that of a point, after that of its parent.
+// sequence is the sequence of a point: higher than that of its parent.
 func (o *order) sequence(p Made) uint64 {
 	if known, ok := o.given[p.ID]; ok {
 		return known
 	}
 	own := cmp.Or(p.Sequence, uint64(o.date(p)))
-	o.given[p.ID] = own // should its parents lead back here
+	o.given[p.ID] = own // in case its parents form a ring
 	if parent, ok := o.points[p.Parent]; ok {
 		own = max(own, o.sequence(parent)+1)
 	}

@@ -26,13 +26,13 @@ func TestSequences(t *testing.T) {
 		want   string
 	}{
 		{"dates", []Made{day("a", "", 11, 1), day("c", "", 11, 3), day("b", "", 11, 2)}, "a b c"},
-		{"one of the future that others stand on", []Made{
+		{"one of the future with children", []Made{
 			day("a", "", 11, 1), ahead(day("f", "a", 11, 2)), day("b", "f", 11, 3), day("c", "f", 11, 4), day("g", "", 11, 5),
 		}, "a f b c g"},
 		{"two of the future, one upon the other", []Made{ahead(day("f", "", 11, 2)), ahead(day("g", "f", 11, 3)), day("a", "g", 11, 4), day("b", "", 11, 1)}, "b f g a"},
-		{"one of the future on which nothing stands", []Made{day("a", "", 11, 1), ahead(day("f", "", 11, 2)), day("b", "", 11, 3)}, "a b f"},
+		{"one of the future without children", []Made{day("a", "", 11, 1), ahead(day("f", "", 11, 2)), day("b", "", 11, 3)}, "a b f"},
 		{"one whose clock was behind", []Made{day("a", "", 11, 1), day("b", "", 11, 2), behind(day("c", "b", 11, 3)), day("d", "b", 11, 4)}, "a b c d"},
-		{"a sequence goes before every date", []Made{ahead(day("f", "", 11, 1)), given(day("b", "", 1, 1), FirstSequence+1), given(day("a", "", 11, 3), FirstSequence)}, "f a b"},
+		{"a sequence counts before every date", []Made{ahead(day("f", "", 11, 1)), given(day("b", "", 1, 1), FirstSequence+1), given(day("a", "", 11, 3), FirstSequence)}, "f a b"},
 		{"equal ones by their ids", []Made{given(day("b", "", 1, 1), FirstSequence), given(day("a", "", 11, 3), FirstSequence)}, "a b"},
 		{"a child after its parent, whatever both were given", []Made{given(day("b", "a", 1, 1), FirstSequence), given(day("a", "", 11, 3), FirstSequence+7)}, "a b"},
 		{"in a circle", []Made{day("a", "b", 11, 1), day("b", "a", 11, 2)}, "b a"},

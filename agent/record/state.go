@@ -8,23 +8,23 @@
 //	    |           |            |      unresolved      |           |
 //	    +-----------+------------+---------+------------+-----------+--> undoing -> failed | cancelled
 //
-//	queued      the record is on disk; it holds no lease and waits for its turn
+//	queued      the record is on disk; it has no lease and waits in the queue
 //	preparing   record and leases are on disk, nothing else is
-//	exporting   images are made and units started; every export is handshaken before it ends
-//	calling     written before the request to the SNA leaves: from here on it may have arrived
+//	exporting   images are made and units started; it ends when every export has answered a handshake
+//	calling     written before the request is sent to the SNA: from here on it may have arrived
 //	unresolved  the request may or may not have arrived; it is never sent again
-//	running     the SNA accepted, or the run was seen alive
-//	finishing   every disk was reported complete; exporters end, images are checked
-//	undoing     units stop, images go, leases return; ends as failed or cancelled, whichever was decided first
+//	running     the SNA accepted, or SBC was seen
+//	finishing   every disk was reported complete; exporters stop, images are checked
+//	undoing     units are stopped, images removed, leases returned; it ends as failed or cancelled, whichever was first
 //
-// One that has ended, as completed, failed or cancelled, may still be deleted:
+// A backup that has ended as completed, failed or cancelled may be deleted:
 //
-//	deleting    it is no restore point any more; manifest, images and directory go, and then the record
+//	deleting    it is no longer a restore point; manifest, images and directory are removed, then the record
 package record
 
 import "fmt"
 
-// State is where a backup stands.
+// State is the state of a backup.
 type State string
 
 // The states, in the order of the diagram.
@@ -62,8 +62,7 @@ var next = map[State][]State{
 	Deleting:   {},
 }
 
-// Terminal says whether a backup in this state has ended: it holds no lease and no unit, and all that may become of it is
-// that it is deleted.
+// Terminal says whether a backup in this state has ended: it has no lease and no unit, and can only be deleted.
 func (s State) Terminal() bool {
 	return s == Completed || s == Failed || s == Cancelled || s == Deleting
 }
@@ -71,7 +70,7 @@ func (s State) Terminal() bool {
 // Active is the opposite of Terminal: a VM has at most one active backup.
 func (s State) Active() bool { return !s.Terminal() }
 
-// CheckTransition returns an *IllegalTransitionError when the table does not allow a backup to go from one state to
+// CheckTransition returns an *IllegalTransitionError when the transition table does not allow a backup to go from one state to
 // the other.
 func CheckTransition(from, to State) error {
 	for _, s := range next[from] {
@@ -82,7 +81,7 @@ func CheckTransition(from, to State) error {
 	return &IllegalTransitionError{What: "backup", From: from, To: to}
 }
 
-// IllegalTransitionError is a step that the transition table does not hold.
+// IllegalTransitionError is a transition that is not in the table.
 type IllegalTransitionError struct {
 	What     string // backup or restore
 	From, To State

@@ -22,24 +22,24 @@ const (
 // A VM is one virtual machine as the hub knows it: what the SNA needs in order to find it, and its disks.
 type VM struct {
 	Name          string `json:"name"`           // unique key of the record
-	ContextID     string `json:"context_id"`     // the hub's own identifier, passed through unread
+	ContextID     string `json:"context_id"`     // the hub's own identifier, passed on unread
 	InventoryPath string `json:"inventory_path"` // vCenter inventory path, e.g. /DC1/vm/pgtest1
 	VCenter       string `json:"vcenter"`        // name of a [vcenter.NAME] table of the configuration; "" = none
 	Disks         []Disk `json:"disks"`
 
-	// UUID is vCenter's config.uuid, as discovery reports it; "" = not known. Clones may share it, so it proves that two VMs
-	// differ, and never that they are one.
+	// UUID is vCenter's config.uuid, as discovery reports it; "" = unknown. Clones may share it, so it can prove that two VMs
+	// differ, but not that they are the same.
 	UUID string `json:"uuid,omitempty"`
 
 	// Refresh says whether the SNA is asked for the VM's disks right before each backup.
 	Refresh Refresh `json:"refresh,omitempty"`
 
 	BackupInterval Interval  `json:"backup_interval,omitempty"` // how often a restore point is expected
-	AddedAt        time.Time `json:"added_at,omitzero"`         // when the record was made; zero = not known
+	AddedAt        time.Time `json:"added_at,omitzero"`         // when the record was made; zero = unknown
 }
 
-// Interval is a time between backups as a person writes it, such as "26h". "" leaves it to the configuration, and "0s" says
-// that no backups are expected.
+// Interval is a time between backups as a person writes it, such as "26h". "" is the interval of the configuration, and "0s"
+// says that no backups are expected.
 type Interval string
 
 // Bounds of an Interval that is not 0.
@@ -48,7 +48,7 @@ const (
 	MaxInterval = 10 * 365 * 24 * time.Hour
 )
 
-// Or is the interval, or what is configured where it says nothing.
+// Or is the interval, or the configured one if it is "".
 func (i Interval) Or(configured time.Duration) time.Duration {
 	if d, err := time.ParseDuration(string(i)); err == nil {
 		return d
@@ -67,15 +67,15 @@ func (i Interval) validate() error {
 	return nil
 }
 
-// Same says whether two records are of one VM, whatever they are called: the name is the hub's, and the inventory path says
+// Same says whether two records are of one VM, whatever their names. The names are given by the hub; the inventory path tells
 // which VM it is.
 func (vm VM) Same(other VM) bool {
 	return vm.InventoryPath != "" && other.InventoryPath != "" &&
 		vm.VCenter == other.VCenter && path.Clean(vm.InventoryPath) == path.Clean(other.InventoryPath)
 }
 
-// Differs says by what two records are of different VMs, whatever they are called; "" if nothing tells. vCenter, inventory path
-// and UUID are compared where both are known. Restore points of older agents have no UUID.
+// Differs says how two records show that they are of different VMs, whatever their names; "" if they do not. It compares
+// vCenter, inventory path and UUID where both are known. Restore points of older agents have no UUID.
 func (vm VM) Differs(other VM) string {
 	clean := func(p string) string {
 		if p == "" {
@@ -89,7 +89,7 @@ func (vm VM) Differs(other VM) string {
 		{"uuid", strings.ToLower(vm.UUID), strings.ToLower(other.UUID)},
 	} {
 		if f.this != "" && f.other != "" && f.this != f.other {
-			return fmt.Sprintf("the VM has the %s %s, and it is of the VM with the %s %s", f.what, f.this, f.what, f.other)
+			return fmt.Sprintf("the VM has the %s %s, and the backup is of the VM with the %s %s", f.what, f.this, f.what, f.other)
 		}
 	}
 	return ""
@@ -126,10 +126,10 @@ func (d Disk) Key() int {
 	return firstSCSIKey + d.UnitNumber
 }
 
-// ErrNoDisks says that a VM has no disk on record, so that there is nothing to back up.
+// ErrNoDisks says that a VM has no disk on record: there is nothing to back up.
 var ErrNoDisks = errors.New("VM has no disks: run discovery first")
 
-// Validate says what keeps the VM from being stored. A VM without disks is valid: it may be registered before it is
+// Validate says why the VM cannot be stored; nil if it can. A VM without disks is valid: it may be registered before it is
 // discovered.
 func (vm VM) Validate() error {
 	if err := ValidName("vm name", vm.Name); err != nil {
@@ -139,8 +139,8 @@ func (vm VM) Validate() error {
 		return fmt.Errorf("vm %q: inventory path: want printable text of at most %d bytes", vm.Name, MaxPathBytes)
 	}
 	for segment := range strings.SplitSeq(vm.InventoryPath, "/") {
-		if segment == "." || segment == ".." { // contract §4: SBC takes it for a step in a file system
-			return fmt.Errorf("vm %q: inventory path %s: the backup client finds nothing that is called %q: "+
+		if segment == "." || segment == ".." { // contract §4: SBC takes it for a path element of a file system
+			return fmt.Errorf("vm %q: inventory path %s: the backup client cannot find a folder or VM called %q: "+
 				"give the VM or its folder another name in vCenter", vm.Name, vm.InventoryPath, segment)
 		}
 	}
@@ -153,13 +153,13 @@ func (vm VM) Validate() error {
 		return fmt.Errorf("vm %q: refresh %q: want prefer, require or nothing", vm.Name, vm.Refresh)
 	}
 	if vm.Refresh != NoRefresh && vm.VCenter == "" {
-		return fmt.Errorf("vm %q: refresh %s: names no vcenter that could be asked", vm.Name, vm.Refresh)
+		return fmt.Errorf("vm %q: refresh %s: want a vcenter to ask", vm.Name, vm.Refresh)
 	}
 	if err := vm.BackupInterval.validate(); err != nil {
 		return fmt.Errorf("vm %q: %w", vm.Name, err)
 	}
 	if len(vm.Disks) > MaxDisks {
-		return fmt.Errorf("vm %q: %d disks, the most is %d", vm.Name, len(vm.Disks), MaxDisks)
+		return fmt.Errorf("vm %q: %d disks, the limit is %d", vm.Name, len(vm.Disks), MaxDisks)
 	}
 	return vm.validDisks()
 }
@@ -210,14 +210,14 @@ func (vm VM) TotalBytes() int64 {
 	return sum
 }
 
-// ValidName checks a name that a person gave: present, of bounded length, and printable text, so that it can stand
-// in a log line and on a terminal. Any other character is allowed; what must be safe in a path or a URL is derived.
+// ValidName checks a name from a person: not empty, of bounded length, and printable, so that it fits in a log line and on a
+// terminal. Every other character is allowed. What must be safe in a path or a URL is derived from the name.
 func ValidName(what, name string) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("%s is missing", what)
 	case len(name) > MaxNameBytes:
-		return fmt.Errorf("%s is %d bytes long, the most is %d", what, len(name), MaxNameBytes)
+		return fmt.Errorf("%s is %d bytes long, the limit is %d", what, len(name), MaxNameBytes)
 	case strings.TrimSpace(name) == "":
 		return fmt.Errorf("%s is blank", what)
 	case !printable(name):

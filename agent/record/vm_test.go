@@ -46,7 +46,7 @@ func TestValidate(t *testing.T) {
 		{"blank name", VM{Name: "  "}, "is blank"},
 		{"control character", VM{Name: "a\x1b[31m"}, "without control characters"},
 		{"not UTF-8", VM{Name: "a\xff"}, "valid UTF-8"},
-		{"long name", VM{Name: strings.Repeat("x", 256)}, "256 bytes long, the most is 255"},
+		{"long name", VM{Name: strings.Repeat("x", 256)}, "256 bytes long, the limit is 255"},
 		{"same key by the rule", VM{Name: "vm", Disks: []Disk{disk(0, 0, 0, 512), disk(1, 0, 0, 512)}}, "disks 0 and 1 both have the disk key 2000"},
 		{"same key, one reported", VM{Name: "vm", Disks: []Disk{disk(0, 1, 0, 512), disk(1, 5, 2001, 512)}}, "both have the disk key 2001"},
 		{"same id", VM{Name: "vm", Disks: []Disk{disk(0, 0, 0, 512), disk(0, 1, 0, 512)}}, "two disks have the disk_id 0"},
@@ -63,10 +63,10 @@ func TestValidate(t *testing.T) {
 		{"negative interval", VM{Name: "vm", BackupInterval: "-1h"}, `backup interval "-1h"`},
 		{"short interval", VM{Name: "vm", BackupInterval: "59s"}, `backup interval "59s"`},
 		{"long interval", VM{Name: "vm", BackupInterval: "87601h"}, `backup interval "87601h"`},
-		{"path of nothing", VM{Name: "vm", InventoryPath: "/DC1/vm/.."}, `finds nothing that is called ".."`},
-		{"path through here", VM{Name: "vm", InventoryPath: "/DC1/./vm"}, `finds nothing that is called "."`},
+		{"path of nothing", VM{Name: "vm", InventoryPath: "/DC1/vm/.."}, `cannot find a folder or VM called ".."`},
+		{"path through here", VM{Name: "vm", InventoryPath: "/DC1/./vm"}, `cannot find a folder or VM called "."`},
 		{"path with dots", VM{Name: "vm", InventoryPath: "/DC1/vm/...a"}, ""},
-		{"refresh of nobody", VM{Name: "vm", Refresh: RequireRefresh}, "names no vcenter"},
+		{"refresh of nobody", VM{Name: "vm", Refresh: RequireRefresh}, "want a vcenter"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := c.vm.Validate()

@@ -219,7 +219,7 @@ func TestKeyUnusable(t *testing.T) {
 		{"missing", "", "is missing"},
 		{"with a newline", agenttest.FirstKey + "\n", "newline"},
 		{"short", "short", "5 bytes long"},
-		{"binary", strings.Repeat("\x80", 40), "no printable ASCII"},
+		{"binary", strings.Repeat("\x80", 40), "not a printable ASCII"},
 		{"another", agenttest.SecondKey, "does not open"},
 	} {
 		give("key-1", c.content)

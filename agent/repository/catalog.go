@@ -12,23 +12,22 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
-// Found is a restore point as the catalog finds it.
+// Found is a restore point in a repository.
 type Found struct {
 	Path     string // absolute, of its directory
 	Manifest manifest.Manifest
-	Whole    bool // every image is there, of it and of all it stands on
+	Whole    bool // every image exists, of it and of its parents
 }
 
-// A Problem is something in a repository that keeps a restore point from being found, or from being used.
+// A Problem is why a restore point in a repository cannot be found or used.
 type Problem struct {
 	Path string // absolute, of the directory or link that it is about
 	Err  error
 }
 
-// Points walks the repository and returns every restore point whose manifest can be read, in the order of their paths,
-// and everything that is wrong, on all of which it goes on. A directory without a manifest is no problem: it is a backup
-// that runs or has failed. Hidden directories and files that are nobody's are passed over. The error is for a repository
-// that cannot be read at all.
+// Points returns every restore point of the repository whose manifest can be read, in the order of their paths, and all problems; no
+// problem ends it. A directory without a manifest is no problem: it is a backup that runs or has failed. Points skips hidden directories
+// and unknown files. The error is for a repository that cannot be read at all.
 func (r *Repository) Points() ([]Found, []Problem, error) {
 	root, err := r.open()
 	if err != nil {
@@ -46,7 +45,7 @@ func (r *Repository) Points() ([]Found, []Problem, error) {
 	return c.points, c.problems, nil
 }
 
-// A catalog grows as a repository is walked.
+// A catalog is what Points has found so far.
 type catalog struct {
 	repository *Repository
 	points     []Found
@@ -57,8 +56,8 @@ func (c *catalog) problem(path string, err error) {
 	c.problems = append(c.problems, Problem{Path: path, Err: err})
 }
 
-// directories lists the directories that may be of VMs or backups, sorted. A symbolic link is a problem and not passed
-// over in silence: somebody may take it for the directory.
+// directories lists the directories that may belong to VMs or backups, sorted. A symbolic link is a problem, because somebody may take
+// it for the directory.
 func (c *catalog) directories(dir *os.Root) ([]string, error) {
 	entries, err := fs.ReadDir(dir.FS(), ".")
 	var names []string
@@ -112,7 +111,7 @@ func (c *catalog) addPoint(root, vm *os.Root, name string) {
 	}
 }
 
-// imagesThere says whether the image of every disk is there, and names those that are not.
+// imagesThere says whether the image of every disk exists, and adds a problem for each that does not.
 func (c *catalog) imagesThere(dir *os.Root, m manifest.Manifest) bool {
 	whole := true
 	for _, d := range m.Disks {
@@ -133,8 +132,7 @@ func (c *catalog) imagesThere(dir *os.Root, m manifest.Manifest) bool {
 	return whole
 }
 
-// checkChains looks that all which the restore points of one VM stand on is there, and marks those that stand on
-// nothing, or on what is not whole itself.
+// checkChains checks the parents of the restore points of one VM. A restore point without a complete parent is not whole.
 func (c *catalog) checkChains(points []Found) {
 	chains := chains{catalog: c, points: make(map[string]*Found, len(points)), seen: make(map[string]bool, len(points))}
 	for i := range points {
@@ -152,7 +150,7 @@ type chains struct {
 	seen   map[string]bool
 }
 
-// check looks at a restore point after the one it stands on.
+// check checks a restore point, after its parent.
 func (c chains) check(f *Found) {
 	m := f.Manifest
 	if c.seen[m.BackupID] || m.Parent == "" {
@@ -161,28 +159,28 @@ func (c chains) check(f *Found) {
 	c.seen[m.BackupID] = true
 	parent, whole := c.points[m.Parent], f.Whole
 	if parent != nil {
-		f.Whole = false // should its parents lead back here, they stand on nothing
+		f.Whole = false // in case its parents lead back here
 		c.check(parent)
 	}
-	err := standsOn(m, parent)
+	err := checkParent(m, parent)
 	if err != nil {
 		c.problem(f.Path, err)
 	}
 	f.Whole = whole && err == nil
 }
 
-// standsOn says why a restore point cannot stand on its parent, which may be nil.
-func standsOn(m manifest.Manifest, parent *Found) error {
+// checkParent says why a restore point cannot be based on its parent, which may be nil.
+func checkParent(m manifest.Manifest, parent *Found) error {
 	if parent == nil {
-		return fmt.Errorf("its parent %s is not there, or cannot be read: put it back; without it this restore point "+
-			"cannot be restored, so keep it until you know that its parent is lost", m.Parent)
+		return fmt.Errorf("its parent %s is missing, or cannot be read: put it back; without it this restore point "+
+			"cannot be restored. Keep this restore point until you know that its parent is lost", m.Parent)
 	}
 	if !parent.Whole {
-		return fmt.Errorf("its parent %s is not whole, so this restore point cannot be restored until that is mended", m.Parent)
+		return fmt.Errorf("its parent %s is not complete: this restore point cannot be restored until that is repaired", m.Parent)
 	}
 	for _, d := range m.Disks {
 		if d.Backing != "" && !hasFile(parent.Manifest, path.Base(d.Backing)) {
-			return fmt.Errorf("disk %d: its backing image %s is none of its parent's", d.DiskID, d.Backing)
+			return fmt.Errorf("disk %d: its backing image %s does not belong to its parent", d.DiskID, d.Backing)
 		}
 	}
 	return nil

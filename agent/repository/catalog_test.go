@@ -60,16 +60,16 @@ func TestPointsProblems(t *testing.T) {
 		"damaged manifest": {func(vm string) error {
 			path := filepath.Join(vm, full.BackupID, manifest.FileName)
 			return os.WriteFile(path, []byte("{}"), 0o600)
-		}, 0, []string{"version 0", "parent " + full.BackupID + " is not there", "parent " + child.BackupID + " is not whole"}},
+		}, 0, []string{"version 0", "parent " + full.BackupID + " is missing", "parent " + child.BackupID + " is not complete"}},
 		"parent is gone": {
 			func(vm string) error { return os.RemoveAll(filepath.Join(vm, child.BackupID)) },
 			1,
-			[]string{"parent " + child.BackupID + " is not there"},
+			[]string{"parent " + child.BackupID + " is missing"},
 		},
 		"image is gone": {
 			func(vm string) error { return os.Remove(filepath.Join(vm, child.BackupID, child.Disks[1].File)) },
 			1,
-			[]string{"disk 1: image vm-disk1.qcow2 is missing", "parent " + child.BackupID + " is not whole"},
+			[]string{"disk 1: image vm-disk1.qcow2 is missing", "parent " + child.BackupID + " is not complete"},
 		},
 		"image is a directory": {func(vm string) error {
 			path := filepath.Join(vm, grandchild.BackupID, child.Disks[0].File)
@@ -102,7 +102,7 @@ func TestPointsProblems(t *testing.T) {
 				return err
 			}
 			return os.WriteFile(filepath.Join(vm, full.BackupID, manifest.FileName), text, 0o600)
-		}, 0, []string{"not whole", "not whole", "not whole"}},
+		}, 0, []string{"not complete", "not complete", "not complete"}},
 		"backing that the parent has not": {func(vm string) error {
 			m := grandchild
 			m.Disks = append([]manifest.Disk(nil), m.Disks...)
@@ -112,7 +112,7 @@ func TestPointsProblems(t *testing.T) {
 				return err
 			}
 			return os.WriteFile(filepath.Join(vm, m.BackupID, manifest.FileName), text, 0o600)
-		}, 2, []string{"none of its parent's"}},
+		}, 2, []string{"does not belong to its parent"}},
 	}
 	for name, test := range damages {
 		t.Run(name, func(t *testing.T) {

@@ -7,13 +7,13 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/overlap"
 )
 
-// Place is the repository's directory, by a name for people.
+// Place is the directory of the repository, with a name for people.
 func (r *Repository) Place() overlap.Place {
 	return overlap.Place{Name: fmt.Sprintf("repository %q", r.ID), Path: r.Path}
 }
 
-// KeepApart has repositories compare themselves with each other, and with other directories, before they are used: none may be
-// another one, or lie inside it.
+// KeepApart makes repositories check before they are used that they and some other directories are different, and that none lies
+// inside another.
 func KeepApart(list []*Repository, others ...overlap.Place) {
 	places := make([]overlap.Place, len(list))
 	for i, r := range list {

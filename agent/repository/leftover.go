@@ -12,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
-// RemoveEmptyDir removes the directory of a backup if there is nothing in it, and the VM's directory when that was the last
-// one. Anything else stays.
+// RemoveEmptyDir removes the directory of a backup if it is empty, and the VM's directory if that was the last one. A directory that
+// is not empty stays.
 func (r *Repository) RemoveEmptyDir(vm, backupID string) error {
 	return r.fail(r.clear(vm, backupID, func(p *place) error {
 		failpoint.Reach("remove: before an empty directory")
@@ -26,65 +26,62 @@ func (r *Repository) RemoveEmptyDir(vm, backupID string) error {
 	}))
 }
 
-// Unpublished is a directory that stands where a backup's would, without a manifest.
+// An Entry is a directory within the directory of a VM.
 type Entry struct {
 	VM, BackupID string // the names of the two directories
 	Empty        bool
 }
 
-// Unpublished lists the directories without a manifest: of backups that are under way, and what was left of others.
-// Hidden ones are passed over.
-func (r *Repository) Unpublished() ([]Entry, error) {
-	root, err := r.open()
-	if err != nil {
-		return nil, r.fail(err)
-	}
-	defer root.Close()
-	found, err := twoDeep(root)
-	if err != nil {
-		return nil, r.fail(err)
-	}
-	var list []Entry
-	for _, d := range found {
-		if strings.HasPrefix(d.BackupID, ".") {
-			continue
+// Unpublished lists the directories without a manifest: of backups in progress, and of those that left something behind. It skips
+// hidden ones.
+func (r *Repository) Unpublished() (list []Entry, err error) {
+	err = r.eachEntry(func(root *os.Root, e Entry) error {
+		if strings.HasPrefix(e.BackupID, ".") {
+			return nil
 		}
-		path := d.VM + "/" + d.BackupID
+		path := e.VM + "/" + e.BackupID
 		if _, err := root.Lstat(path + "/" + manifest.FileName); !errors.Is(err, fs.ErrNotExist) {
-			continue
+			return nil
 		}
 		inside, err := fs.ReadDir(root.FS(), path)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // it went meanwhile
+			return nil // it was removed meanwhile
 		}
 		if err != nil {
-			return list, r.fail(err)
+			return err
 		}
-		d.Empty = len(inside) == 0
-		list = append(list, d)
-	}
-	return list, nil
+		e.Empty = len(inside) == 0
+		list = append(list, e)
+		return nil
+	})
+	return list, err
 }
 
-// twoDeep lists the directories that lie in those of VMs, by the names of both. Hidden VMs are passed over; what goes meanwhile, too.
-func twoDeep(root *os.Root) (list []Entry, err error) {
-	vms, err := fs.ReadDir(root.FS(), ".")
-	if err != nil {
-		return nil, err
-	}
-	for _, vm := range vms {
-		if !vm.IsDir() || strings.HasPrefix(vm.Name(), ".") {
-			continue
+// eachEntry calls f for each directory within the directory of a VM. It skips hidden VMs, and what is removed meanwhile.
+func (r *Repository) eachEntry(f func(root *os.Root, e Entry) error) error {
+	return r.fail(r.within(func(dirs []*os.Root) error {
+		root := dirs[0]
+		vms, err := fs.ReadDir(root.FS(), ".")
+		if err != nil {
+			return err
 		}
-		inside, err := fs.ReadDir(root.FS(), vm.Name())
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		for _, d := range inside {
-			if d.IsDir() {
-				list = append(list, Entry{VM: vm.Name(), BackupID: d.Name()})
+		for _, vm := range vms {
+			if !vm.IsDir() || strings.HasPrefix(vm.Name(), ".") {
+				continue
+			}
+			inside, err := fs.ReadDir(root.FS(), vm.Name())
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			for _, d := range inside {
+				if !d.IsDir() {
+					continue
+				}
+				if err := f(root, Entry{VM: vm.Name(), BackupID: d.Name()}); err != nil {
+					return err
+				}
 			}
 		}
-	}
-	return list, nil
+		return nil
+	}))
 }

@@ -28,8 +28,8 @@ func TestLookAt(t *testing.T) {
 		"the owner of all": {change: func(f files) error {
 			return errors.Join(os.Chown(f.image, other, -1), os.Chown(f.manifest, other, -1), os.Chown(f.dir, other, -1))
 		}},
-		"the directory's owner": {change: func(f files) error { return os.Chown(f.dir, other, -1) }, words: "lies in a directory of uid 4001"},
-		"the directory's mode":  {change: func(f files) error { return os.Chmod(f.dir, 0o777) }, words: "lies in a directory that others can write"},
+		"the directory's owner": {change: func(f files) error { return os.Chown(f.dir, other, -1) }, words: "is in a directory of uid 4001"},
+		"the directory's mode":  {change: func(f files) error { return os.Chmod(f.dir, 0o777) }, words: "is in a directory that others can write"},
 		"the group may write":   {change: func(f files) error { return os.Chmod(f.image, 0o460) }, words: "mode 0460"},
 		"all may write":         {change: func(f files) error { return os.Chmod(f.image, 0o442) }, words: "mode 0442"},
 		"all may write everything": {change: func(f files) error {
@@ -37,8 +37,8 @@ func TestLookAt(t *testing.T) {
 		}},
 		"the owner may write":       {change: func(f files) error { return os.Chmod(f.image, 0o644) }}, // after cp
 		"its exporter may not read": {change: func(f files) error { return os.Chmod(f.image, 0o400) }, words: "cannot be read by its exporter"},
-		"longer":                    {change: func(f files) error { return os.Truncate(f.image, 4097) }, words: "has 4097 bytes, and had 4096"},
-		"shorter":                   {change: func(f files) error { return os.Truncate(f.image, 4095) }, words: "has 4095 bytes, and had 4096"},
+		"longer":                    {change: func(f files) error { return os.Truncate(f.image, 4097) }, words: "has 4097 bytes, but had 4096"},
+		"shorter":                   {change: func(f files) error { return os.Truncate(f.image, 4095) }, words: "has 4095 bytes, but had 4096"},
 		"gone":                      {change: func(f files) error { return os.Remove(f.image) }, err: os.ErrNotExist},
 	} {
 		t.Run(name, func(t *testing.T) {

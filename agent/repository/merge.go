@@ -17,36 +17,29 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// mergePrefix begins the name of the directory that is to take a restore point's place. It lies beside it, so that what is
-// relative in its images is right from the beginning, and its dot keeps it out of the catalog.
+// mergePrefix begins the name of the directory of a merge, which will replace a restore point's. It lies beside that one, so that
+// relative paths in its images are right from the beginning, and its dot keeps it out of the catalog.
 const mergePrefix = ".merge-"
 
-// MergeDir is the absolute path of the directory that is to take the place of a restore point's.
+// MergeDir is the absolute path of the directory of a merge, which will replace the restore point's.
 func (r *Repository) MergeDir(vm, backupID string) string {
 	return filepath.Join(r.Path, vm, mergePrefix+backupID)
 }
 
-// DigestMerge reads an image in the directory of a rewriting, and returns the digest of its file.
+// DigestMerge reads an image in the directory of a merge, and returns the digest of its file.
 func (r *Repository) DigestMerge(ctx context.Context, vm, backupID, file string, o digest.Options) (d digest.Digest, err error) {
-	var f *os.File
 	err = r.inMerge(vm, backupID, func(_, merge *os.Root) (err error) {
-		f, err = openRegular(merge, file)
+		d, err = digestOf(ctx, merge, file, o)
 		return err
 	})
-	if err != nil {
-		return d, r.fail(err)
-	}
-	defer f.Close()
-	d, err = digest.OfFile(ctx, f, o)
 	return d, r.fail(err)
 }
 
-// ErrNoExchange says that a file system cannot exchange two directories in one step, so that no restore point can be written
-// anew there.
+// ErrNoExchange says that a file system cannot exchange two directories in one step, so that no merge is possible there.
 var ErrNoExchange = errors.New("the file system cannot exchange two directories in one step")
 
-// MakeMerge makes that directory, empty, for the exporters' user, in place of what an earlier attempt has left. It fails with
-// ErrNoExchange before anything is copied where the exchange would fail in the end.
+// MakeMerge makes the directory of a merge, empty, for the exporters' user, and removes what an earlier attempt has left. It fails
+// with ErrNoExchange if the exchange would fail in the end.
 func (r *Repository) MakeMerge(vm, backupID string) error {
 	there, err := r.Exists(vm, backupID)
 	if err == nil && !there {
@@ -64,27 +57,12 @@ func (r *Repository) MakeMerge(vm, backupID string) error {
 	return r.fail(r.inMerge(vm, backupID, func(_, merge *os.Root) error { return tryExchange(merge) }))
 }
 
-// inMerge has f work with the VM's directory, and the one that is to take a restore point's place.
+// inMerge calls f with the directory of the VM and that of the merge.
 func (r *Repository) inMerge(vm, backupID string, f func(dir, merge *os.Root) error) error {
-	root, err := r.open()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	dir, err := enter(root, vm)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	merge, err := enter(dir, mergePrefix+backupID)
-	if err != nil {
-		return err
-	}
-	defer merge.Close()
-	return f(dir, merge)
+	return r.within(func(dirs []*os.Root) error { return f(dirs[1], dirs[2]) }, vm, mergePrefix+backupID)
 }
 
-// tryExchange exchanges two directories that hold nothing.
+// tryExchange exchanges two empty directories.
 func tryExchange(within *os.Root) error {
 	names := []string{"a", "b"}
 	for _, name := range names {
@@ -101,7 +79,7 @@ func tryExchange(within *os.Root) error {
 	return err
 }
 
-// exchange gives each of two entries of a directory the other's name, in one step.
+// exchange swaps the names of two entries of a directory, in one step.
 func exchange(dir *os.Root, a, b string) error {
 	return self(dir, func(f *os.File) error {
 		fd := int(f.Fd())
@@ -116,9 +94,8 @@ func exchange(dir *os.Root, a, b string) error {
 	})
 }
 
-// SealMerge makes a restore point of the directory that is to take another's place, as Publish does, and brings it to the disk
-// with all it holds. The images of linked are the old directory's own, which are as good as they were. Nothing stands there yet
-// that anybody looks for.
+// SealMerge makes a restore point of the directory of a merge, as Publish does, and syncs it to the disk. It links the images in linked
+// from the current directory of the restore point, because the merge does not change them. Nobody reads the directory yet.
 func (r *Repository) SealMerge(vm string, m manifest.Manifest, linked []string) error {
 	text, err := m.Encode()
 	if err != nil {
@@ -151,7 +128,7 @@ func (r *Repository) SealMerge(vm string, m manifest.Manifest, linked []string) 
 	}))
 }
 
-// sealing lists the steps of a publication in a directory that has its manifest only when it is whole.
+// sealing lists the steps that publish a directory. It gets its manifest when all else is complete.
 func (r *Repository) sealing(p *place, m manifest.Manifest, text []byte) []step {
 	steps := []step{{"looking for a manifest", func() error { return r.discardForged(p.dir) }}}
 	for _, d := range m.Disks {
@@ -164,7 +141,7 @@ func (r *Repository) sealing(p *place, m manifest.Manifest, text []byte) []step 
 	)
 }
 
-// link gives a file of one directory a name in another, too. Neither name is followed if it is a symbolic link.
+// link links a file of one directory into another. It follows no symbolic link.
 func link(from, to *os.Root, name string) error {
 	f, err := openRegular(from, name)
 	if err != nil {
@@ -187,8 +164,8 @@ func link(from, to *os.Root, name string) error {
 	return nil
 }
 
-// SwapMerge has a sealed directory take the place of the restore point's, in one step: whoever looks finds the old one or the
-// new one, each whole. Then the old one has the other's name, for RemoveMerge.
+// CommitMerge exchanges a sealed directory with that of the restore point, in one step: a reader finds the old one or the new one, each
+// complete. Then the old one has the name of the merge, and RemoveMerge removes it.
 func (r *Repository) CommitMerge(vm string, m manifest.Manifest) error {
 	return r.fail(r.inMerge(vm, m.BackupID, func(dir, merge *os.Root) error {
 		if want := nbd.DirName(m.VM.Name); filepath.Base(dir.Name()) != want {
@@ -197,7 +174,7 @@ func (r *Repository) CommitMerge(vm string, m manifest.Manifest) error {
 		if _, err := merge.Lstat(manifest.FileName); err != nil {
 			return located(merge, err)
 		}
-		old, err := enter(dir, m.BackupID) // a directory of its own, and no link
+		old, err := enter(dir, m.BackupID) // it must be a directory, and no link
 		if err != nil {
 			return err
 		}
@@ -211,23 +188,13 @@ func (r *Repository) CommitMerge(vm string, m manifest.Manifest) error {
 	}))
 }
 
-// SyncVM brings what has changed among the directories of a VM to the disk.
+// SyncVM syncs the directory of a VM to the disk.
 func (r *Repository) SyncVM(vm string) error {
-	root, err := r.open()
-	if err != nil {
-		return r.fail(err)
-	}
-	defer root.Close()
-	dir, err := enter(root, vm)
-	if err != nil {
-		return r.fail(err)
-	}
-	defer dir.Close()
-	return r.fail(syncDir(dir))
+	return r.fail(r.within(func(dirs []*os.Root) error { return syncDir(dirs[1]) }, vm))
 }
 
-// RemoveMerge removes the directory that was to take a restore point's place, or whose place was taken. What is not there is
-// fine.
+// RemoveMerge removes the directory of a merge: an unfinished one, or, after the commit, the old restore point. A missing directory is
+// no error.
 func (r *Repository) RemoveMerge(vm, backupID string) error {
 	return r.fail(r.removeMerge(vm, backupID))
 }
@@ -236,80 +203,44 @@ func (r *Repository) removeMerge(vm, backupID string) error {
 	if err := checkNames(vm, backupID); err != nil {
 		return err
 	}
-	root, err := r.open()
-	if err != nil {
-		return err // a repository that is away looks like one in which nothing is left
-	}
-	defer root.Close()
-	dir, err := enter(root, vm)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	merge, err := enter(dir, mergePrefix+backupID)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	err = makeWritable(merge)
-	_ = merge.Close()
-	if err != nil {
-		return err
-	}
-	failpoint.Reach("merge: before what is left")
-	if err := removeTree(dir, mergePrefix+backupID); err != nil {
-		return err
-	}
-	failpoint.Reach("merge: what is left is removed")
-	return syncDir(dir)
-}
-
-// Merges lists the directories that were to take the place of restore points, or whose place was taken.
-func (r *Repository) Merges() ([]Entry, error) {
-	root, err := r.open()
-	if err != nil {
-		return nil, r.fail(err)
-	}
-	defer root.Close()
-	found, err := twoDeep(root)
-	if err != nil {
-		return nil, r.fail(err)
-	}
-	var list []Entry
-	for _, d := range found {
-		id, ours := strings.CutPrefix(d.BackupID, mergePrefix)
-		if ours && manifest.PlainName(d.VM) && manifest.PlainName(id) {
-			list = append(list, Entry{VM: d.VM, BackupID: id})
+	name := mergePrefix + backupID
+	return r.ifThere(func(dirs []*os.Root) error {
+		if err := makeWritable(dirs[2]); err != nil {
+			return err
 		}
-	}
-	return list, nil
+		failpoint.Reach("merge: before what is left")
+		if err := removeTree(dirs[1], name); err != nil {
+			return err
+		}
+		failpoint.Reach("merge: what is left is removed")
+		return syncDir(dirs[1])
+	}, vm, name)
 }
 
-// Usage is how many bytes the files of a backup's directory take on the disk. A file that has another name elsewhere counts
-// all the same.
+// Merges lists the directories of merges: unfinished ones, and old restore points after the commit.
+func (r *Repository) Merges() (list []Entry, err error) {
+	err = r.eachEntry(func(_ *os.Root, e Entry) error {
+		id, ours := strings.CutPrefix(e.BackupID, mergePrefix)
+		if ours && manifest.PlainName(e.VM) && manifest.PlainName(id) {
+			list = append(list, Entry{VM: e.VM, BackupID: id})
+		}
+		return nil
+	})
+	return list, err
+}
+
+// Usage is how many bytes the files in a backup's directory take on the disk, including files that are linked elsewhere, too.
 func (r *Repository) Usage(vm, backupID string) (bytes int64, err error) {
-	root, err := r.open()
-	if err != nil {
-		return 0, r.fail(err)
-	}
-	defer root.Close()
-	p, err := r.enter(root, vm, backupID)
-	if err != nil {
-		return 0, r.fail(err)
-	}
-	defer p.close()
-	entries, err := fs.ReadDir(p.dir.FS(), ".")
-	for _, e := range entries {
-		info, err := e.Info()
-		if err != nil {
-			continue // it went meanwhile
+	err = r.at(vm, backupID, func(p *place) error {
+		entries, err := fs.ReadDir(p.dir.FS(), ".")
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil {
+				continue // it was removed meanwhile
+			}
+			bytes += allocated(info)
 		}
-		bytes += allocated(info)
-	}
+		return err
+	})
 	return bytes, r.fail(err)
 }

@@ -10,10 +10,10 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
-// ErrEmpty says that there is nothing at all in a repository: a mount point looks so on which nothing is mounted.
+// ErrEmpty says that a repository is completely empty, as a mount point is on which nothing is mounted.
 var ErrEmpty = errors.New("is empty: is it mounted?")
 
-// VMs lists the directories that may be of VMs, sorted. It reads one directory.
+// VMs lists the directories that may belong to VMs, sorted. It reads one directory.
 func (r *Repository) VMs() ([]string, error) {
 	root, err := r.open()
 	if err != nil {
@@ -27,27 +27,18 @@ func (r *Repository) VMs() ([]string, error) {
 	return plainDirectories(entries), r.fail(located(root, err))
 }
 
-// Names lists what lies in the directory of a VM and may be a restore point, or become one, sorted. It reads one directory and looks
-// at nothing in it. A VM without a directory has none.
-func (r *Repository) Names(vm string) ([]string, error) {
-	root, err := r.open()
-	if err != nil {
-		return nil, r.fail(err)
-	}
-	defer root.Close()
-	dir, err := enter(root, vm)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, r.fail(err)
-	}
-	defer dir.Close()
-	entries, err := fs.ReadDir(dir.FS(), ".")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // it went meanwhile
-	}
-	return plainDirectories(entries), r.fail(located(dir, err))
+// Names lists the directories of a VM that may be restore points, or become one, sorted. It reads one directory, and nothing in it. A
+// VM without a directory has none.
+func (r *Repository) Names(vm string) (names []string, err error) {
+	err = r.ifThere(func(dirs []*os.Root) error {
+		entries, err := fs.ReadDir(dirs[1].FS(), ".")
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it was removed meanwhile
+		}
+		names = plainDirectories(entries)
+		return located(dirs[1], err)
+	}, vm)
+	return names, r.fail(err)
 }
 
 func plainDirectories(entries []os.DirEntry) []string {

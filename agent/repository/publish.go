@@ -11,12 +11,12 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// newSuffix ends the name of a manifest that is not the manifest yet.
+// newSuffix ends the name of a manifest before its commit.
 const newSuffix = ".new"
 
-// Publish makes the directory of a backup a restore point: the images are made read-only and brought to the disk, then
-// the manifest is written beside and renamed. The rename is the commit. Publish may be called again after a crash
-// anywhere in it; a manifest that stands is never replaced.
+// Publish makes the directory of a backup a restore point: it makes the images read-only and syncs them, then writes the manifest under
+// another name and renames it. The rename is the commit. Publish may be called again after a crash at any point; it never replaces a
+// manifest.
 func (r *Repository) Publish(vm string, m manifest.Manifest) error {
 	text, err := m.Encode()
 	if err != nil {
@@ -47,14 +47,14 @@ func (r *Repository) Publish(vm string, m manifest.Manifest) error {
 	return nil
 }
 
-// A step of a publication. Each may be the last that is done, and each may be done again.
+// A step of a publication. A crash may come after each, and each may be repeated.
 type step struct {
 	name string
 	do   func() error
 }
 
-// publication lists the steps that make a directory a restore point. Once the directory is the agent's, nobody else can
-// put anything in it; from there on its names are looked at.
+// publication lists the steps that make a directory a restore point. After the first the directory belongs to the agent, and nobody
+// else can change its entries; only then they are examined.
 func (r *Repository) publication(p *place, m manifest.Manifest, text []byte) []step {
 	steps := []step{
 		{"taking the directory from the exporters' user", func() error { return r.take(p.dir) }},
@@ -68,7 +68,7 @@ func (r *Repository) publication(p *place, m manifest.Manifest, text []byte) []s
 	}
 	return append(steps,
 		step{"writing the manifest", func() error { return writeManifest(p.dir, text) }},
-		// What leads to the manifest is on the disk before the manifest can be found.
+		// The directories above are on the disk before the manifest is.
 		step{"syncing the directories", func() error { return errors.Join(syncDir(p.dir), syncDir(p.vm), syncDir(p.root)) }},
 		step{"committing the manifest", func() error {
 			return located(p.dir, p.dir.Rename(manifest.FileName+newSuffix, manifest.FileName))
@@ -77,9 +77,9 @@ func (r *Repository) publication(p *place, m manifest.Manifest, text []byte) []s
 	)
 }
 
-// take makes a directory the agent's own, which the exporters' group may read. It gets its mode before its owner, and after it
-// once more, for until then it was not the agent's: after a crash in between, the images are checked again as the exporters'
-// user, who must have been able to read them all the time.
+// take gives a directory to the agent, and lets the exporters' group read it. It sets the mode before the owner, and again after it,
+// because until then the directory was not the agent's. After a crash in between, the exporters' user checks the images again, so it
+// must be able to read them all the time.
 func (r *Repository) take(dir *os.Root) error {
 	if r.owner == nil {
 		return nil
@@ -95,8 +95,7 @@ func (r *Repository) take(dir *os.Root) error {
 	return chmod(dir, 0o750)
 }
 
-// discardForged removes a manifest that the exporters' user made. One that the agent made and cannot read now is not
-// for a program to replace.
+// discardForged removes a manifest that the exporters' user made. If the agent made it and cannot read it now, a person must decide.
 func (r *Repository) discardForged(dir *os.Root) error {
 	info, err := dir.Lstat(manifest.FileName)
 	switch {
@@ -105,18 +104,18 @@ func (r *Repository) discardForged(dir *os.Root) error {
 	case err != nil:
 		return located(dir, err)
 	case !r.forged(info):
-		return fmt.Errorf("%s/%s is there already and cannot be read: look at it, and move it away", dir.Name(), manifest.FileName)
+		return fmt.Errorf("%s/%s exists already and cannot be read: look at it, and move it away", dir.Name(), manifest.FileName)
 	}
 	return located(dir, dir.RemoveAll(manifest.FileName))
 }
 
-// forged says whether what stands in the manifest's place belongs to the exporters' user, who never writes one.
+// forged says whether a manifest belongs to the exporters' user, who never writes one.
 func (r *Repository) forged(info fs.FileInfo) bool {
 	return r.owner != nil && r.owner.UID != os.Geteuid() && ownerOf(info) == r.owner.UID
 }
 
-// sealImage takes from the exporters' user the right to change an image, which a later exporter may read as the backing
-// of its own, and brings it to the disk. The order is that of take.
+// sealImage makes an image read-only for the exporters' user, whose later exporters may read it as a backing image, and syncs it. The
+// order is that of take.
 func (r *Repository) sealImage(dir *os.Root, name string) error {
 	f, err := openRegular(dir, name)
 	if err != nil {
@@ -140,10 +139,10 @@ func (r *Repository) sealImage(dir *os.Root, name string) error {
 	return f.Sync()
 }
 
-// writeManifest writes the manifest beside its place.
+// writeManifest writes the manifest under its temporary name.
 func writeManifest(dir *os.Root, text []byte) error {
 	const name = manifest.FileName + newSuffix
-	if err := dir.RemoveAll(name); err != nil { // of a crash, or not ours
+	if err := dir.RemoveAll(name); err != nil { // left by a crash, or not ours
 		return located(dir, err)
 	}
 	f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o440)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/sendense/backup-agent/agent/digest"
@@ -13,29 +14,27 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// ErrNoManifest says that a directory is no restore point.
+// ErrNoManifest says that a directory is not a restore point.
 var ErrNoManifest = errors.New("no manifest")
 
-// Manifest reads the manifest of a backup. ErrNoManifest says that the directory is there, or not, without one.
-func (r *Repository) Manifest(vm, backupID string) (manifest.Manifest, error) {
-	root, err := r.open()
-	if err != nil {
-		return manifest.Manifest{}, r.fail(err)
-	}
-	defer root.Close()
-	p, err := r.enter(root, vm, backupID)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%s: %w", r.Dir(vm, backupID), ErrNoManifest)
-	}
-	if err != nil {
-		return manifest.Manifest{}, r.fail(err)
-	}
-	defer p.close()
-	m, err := r.read(p)
+// Manifest reads the manifest of a backup. ErrNoManifest says that there is none, or no directory.
+func (r *Repository) Manifest(vm, backupID string) (m manifest.Manifest, err error) {
+	err = r.within(func(dirs []*os.Root) error {
+		p, err := r.enter(dirs[0], vm, backupID)
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", r.Dir(vm, backupID), ErrNoManifest)
+		}
+		if err != nil {
+			return err
+		}
+		defer p.close()
+		m, err = r.read(p)
+		return err
+	})
 	return m, r.fail(err)
 }
 
-// read reads the manifest of an open directory, and looks that it belongs there.
+// read reads the manifest of an open directory, and checks that it belongs there.
 func (r *Repository) read(p *place) (manifest.Manifest, error) {
 	path := filepath.Join(p.dir.Name(), manifest.FileName)
 	info, err := p.dir.Lstat(manifest.FileName)
@@ -61,7 +60,7 @@ func (r *Repository) read(p *place) (manifest.Manifest, error) {
 		return manifest.Manifest{}, fmt.Errorf("%s: %w", path, err)
 	}
 	if id := filepath.Base(p.dir.Name()); m.BackupID != id {
-		return manifest.Manifest{}, fmt.Errorf("%s: is the manifest of %s, in the directory of %s: give the directory its name back",
+		return manifest.Manifest{}, fmt.Errorf("%s: is the manifest of %s, in the directory of %s: rename the directory back",
 			path, m.BackupID, id)
 	}
 	if vm, want := filepath.Base(p.vm.Name()), nbd.DirName(m.VM.Name); vm != want {
@@ -71,24 +70,17 @@ func (r *Repository) read(p *place) (manifest.Manifest, error) {
 	return m, nil
 }
 
-// Digest reads an image of a restore point, or of one to be, and returns the digest of its file. No symbolic link is followed.
-func (r *Repository) Digest(ctx context.Context, vm, backupID, file string, o digest.Options) (digest.Digest, error) {
-	d, err := r.digest(ctx, vm, backupID, file, o)
+// Digest reads an image of a backup, and returns the digest of its file. It follows no symbolic link.
+func (r *Repository) Digest(ctx context.Context, vm, backupID, file string, o digest.Options) (d digest.Digest, err error) {
+	err = r.at(vm, backupID, func(p *place) (err error) {
+		d, err = digestOf(ctx, p.dir, file, o)
+		return err
+	})
 	return d, r.fail(err)
 }
 
-func (r *Repository) digest(ctx context.Context, vm, backupID, file string, o digest.Options) (digest.Digest, error) {
-	root, err := r.open()
-	if err != nil {
-		return digest.Digest{}, err
-	}
-	defer root.Close()
-	p, err := r.enter(root, vm, backupID)
-	if err != nil {
-		return digest.Digest{}, err
-	}
-	defer p.close()
-	f, err := openRegular(p.dir, file)
+func digestOf(ctx context.Context, dir *os.Root, file string, o digest.Options) (digest.Digest, error) {
+	f, err := openRegular(dir, file)
 	if err != nil {
 		return digest.Digest{}, err
 	}

@@ -14,18 +14,17 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
-// ErrRestorePoint refuses to remove, as the remains of a failed backup, what is a restore point.
-var ErrRestorePoint = errors.New("holds a manifest, so it is a restore point")
+// ErrRestorePoint refuses to remove a restore point as if it were the rest of a failed backup.
+var ErrRestorePoint = errors.New("has a manifest, so it is a restore point")
 
-// RemoveDir removes the directory of a backup that is no restore point with all it holds, and the VM's directory when
-// that was the last one. What is not there is fine. A directory with a manifest stays: ErrRestorePoint.
+// RemoveDir removes the directory of a backup that is not a restore point, with all its contents, and the VM's directory if that was the
+// last one. A missing directory is no error. A directory with a manifest stays: ErrRestorePoint.
 func (r *Repository) RemoveDir(vm, backupID string) error {
 	return r.fail(r.remove(vm, backupID, false))
 }
 
-// RemovePoint is RemoveDir also for a restore point. The manifest goes first, so that what is half removed is no
-// restore point any more; call it again to remove the rest. That nothing stands on the restore point is the caller's to
-// know.
+// RemovePoint is RemoveDir, also for a restore point. It removes the manifest first, so that a half removed one is no restore point any
+// more; call it again to remove the rest. The caller must know that the restore point has no children.
 func (r *Repository) RemovePoint(vm, backupID string) error {
 	return r.fail(r.remove(vm, backupID, true))
 }
@@ -33,7 +32,7 @@ func (r *Repository) RemovePoint(vm, backupID string) error {
 func (r *Repository) remove(vm, backupID string, point bool) error {
 	return r.clear(vm, backupID, func(p *place) error {
 		if err := checkMounts(p.dir); err != nil {
-			return err // before it is no restore point any more
+			return err // while it is still a restore point
 		}
 		if err := r.unpublish(p.dir, point); err != nil {
 			return err
@@ -47,7 +46,7 @@ func (r *Repository) remove(vm, backupID string, point bool) error {
 	})
 }
 
-// clear has f remove the directory of a backup, if it is there, and removes the VM's directory when that was the last one.
+// clear calls f to remove the directory of a backup, if it exists, and removes the VM's directory if that was the last one.
 func (r *Repository) clear(vm, backupID string, f func(p *place) error) error {
 	if err := checkNames(vm, backupID); err != nil {
 		return err
@@ -74,7 +73,7 @@ func (r *Repository) clear(vm, backupID string, f func(p *place) error) error {
 	return r.removeEmpty(root, vm)
 }
 
-// unpublish makes a directory one that may be removed: it removes the manifest, durably, or refuses to.
+// unpublish prepares a directory for removal: it removes the manifest durably, or refuses to.
 func (r *Repository) unpublish(dir *os.Root, allowed bool) error {
 	published, err := r.published(dir)
 	switch {
@@ -83,7 +82,7 @@ func (r *Repository) unpublish(dir *os.Root, allowed bool) error {
 	case published && !allowed:
 		return fmt.Errorf("%s: %w", dir.Name(), ErrRestorePoint)
 	}
-	// A directory that was made read-only cannot be emptied by an agent that is not root.
+	// An agent that is not root cannot empty a read-only directory.
 	if err := makeWritable(dir); err != nil || !published {
 		return err
 	}
@@ -95,7 +94,7 @@ func (r *Repository) unpublish(dir *os.Root, allowed bool) error {
 	return syncDir(dir)
 }
 
-// published says whether anything stands in the manifest's place that the agent may have put there, readable or not.
+// published says whether there is a manifest that the agent may have written, readable or not.
 func (r *Repository) published(dir *os.Root) (bool, error) {
 	info, err := dir.Lstat(manifest.FileName)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -114,8 +113,8 @@ func makeWritable(dir *os.Root) error {
 	})
 }
 
-// removeEmpty removes the directory of a VM unless it holds something, and brings to the disk what was removed from it: the
-// caller will say that it is gone, and after a loss of power nobody would look for it again.
+// removeEmpty removes the directory of a VM if it is empty, and syncs what was removed from it: the caller reports the removal, and after
+// a power failure nobody would look for it again.
 func (r *Repository) removeEmpty(root *os.Root, vm string) error {
 	r.dirs.Lock()
 	defer r.dirs.Unlock()
@@ -139,8 +138,8 @@ func (r *Repository) removeEmpty(root *os.Root, vm string) error {
 	return located(root, err)
 }
 
-// removeTree removes a directory right below parent with all it holds. A symbolic link in it is removed as a link. Where
-// something is mounted in it nothing is removed: that is not part of the repository, whatever it looks like.
+// removeTree removes a directory right below parent with all its contents. It removes symbolic links as links. If something is mounted
+// in it, it removes nothing: that is not part of the repository.
 func removeTree(parent *os.Root, name string) error {
 	dir, err := enter(parent, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -157,12 +156,12 @@ func removeTree(parent *os.Root, name string) error {
 	return located(parent, parent.RemoveAll(name))
 }
 
-// checkMounts returns an error when anything is mounted in a directory, on it, or on what lies below it. A bind mount is on the
-// same device as what it hides, so it is the kernel that has to say.
+// checkMounts returns an error if something is mounted on a directory or below it. A bind mount is on the same device as what it hides,
+// so only the kernel can tell.
 func checkMounts(dir *os.Root) error {
 	return fs.WalkDir(dir.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // it went meanwhile
+			return nil // it was removed meanwhile
 		}
 		if err != nil {
 			return located(dir, err)
@@ -183,7 +182,7 @@ func checkMounts(dir *os.Root) error {
 			return nil
 		}
 		if err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
-			err = fmt.Errorf("%s: something is mounted there, and nothing is removed: unmount it", filepath.Join(dir.Name(), path))
+			err = fmt.Errorf("%s: something is mounted there, so nothing is removed: unmount it", filepath.Join(dir.Name(), path))
 		}
 		return err
 	})

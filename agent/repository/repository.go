@@ -4,17 +4,20 @@
 //
 //	<repository>/<vm>/<backup id>/<export>.qcow2
 //	<repository>/<vm>/<backup id>/manifest.json
-//	<repository>/<vm>/.merge-<backup id>/         what is to take the place of a restore point that is written anew
-//	<repository>/.failed/<vm>/<backup id>/        what a failed backup left, if that is kept
+//	<repository>/<vm>/.merge-<backup id>/         a merge: what will replace the restore point of that id
+//	<repository>/.failed/<vm>/<backup id>/        what a failed backup left, if it is kept
 //	<repository>/.restore/<restore id>/           what clients write to a writable restore, until it ends
 //
-// <vm> and <export> are the safe names of package nbd; the VM's true name stands in record and manifest. The directory
-// of a VM belongs to the agent and may be passed through by anyone (0711). The directory of a backup belongs to the
-// exporters' user and to nobody else (0700), until it becomes a restore point: then it belongs to the agent, and the
-// exporters' group may read it (0750, images 0440), for the next overlay stands on it.
+// <vm> and <export> are the safe names of package nbd; the VM's true name is in record and manifest. The directory of a VM belongs to
+// the agent, and everybody may pass through it (0711). The directory of a backup belongs to the exporters' user alone (0700) until
+// it becomes a restore point: then it belongs to the agent, and the exporters' group may read it (0750, images 0440), because the
+// next overlay is based on it.
 //
-// Every path is walked below an os.Root, one name at a time, and no symbolic link is followed, not even one that stays
-// within the repository: a link would let the images of one VM stand under the name of another.
+// Every path is entered below an os.Root, one name at a time. No symbolic link is followed, not even one that stays within the
+// repository: it would show the images of one VM under the name of another.
+//
+// What a manifest holds is package manifest's, and whether two directories are one is package overlap's. This package knows nothing
+// of records, units or exports, and reads no image but for its digest.
 package repository
 
 import (
@@ -34,8 +37,8 @@ import (
 // Owner is the user and group that the directories of backups are given to.
 type Owner struct{ UID, GID int }
 
-// A Repository is one configured directory that holds backups. It may be unreachable at times, as a network file
-// system is; every method finds that out anew. Its methods may be called from any goroutine.
+// A Repository is one configured directory with backups. It may be unreachable at times, as a network file system is; every method
+// checks that again. Its methods are safe for concurrent use.
 type Repository struct {
 	ID    string
 	Path  string // absolute
@@ -50,7 +53,7 @@ type Repository struct {
 	why string       // no better mode works here; "" for the best
 }
 
-// New describes a repository; it does not touch the disk. A nil owner leaves new directories with the agent's user.
+// New describes a repository; it does not touch the disk. With a nil owner, new directories belong to the agent's user.
 func New(id, path string, owner *Owner) *Repository {
 	return &Repository{ID: id, Path: filepath.Clean(path), owner: owner}
 }
@@ -58,8 +61,8 @@ func New(id, path string, owner *Owner) *Repository {
 // Dir is the absolute path of a backup's directory.
 func (r *Repository) Dir(vm, backupID string) string { return filepath.Join(r.Path, vm, backupID) }
 
-// MakeDir makes the directory of a backup, which must not exist yet. When it returns, the directory is there also after a
-// loss of power: one that is missing then is in a repository that is away, and waited for.
+// MakeDir makes the directory of a backup, which must not exist yet. When it returns, the directory survives a power failure: if it is
+// missing later, the repository is away, and the agent waits for it.
 func (r *Repository) MakeDir(vm, backupID string) error {
 	if err := checkNames(vm, backupID); err != nil {
 		return r.fail(err)
@@ -67,7 +70,7 @@ func (r *Repository) MakeDir(vm, backupID string) error {
 	return r.fail(r.makeWithin(vm, backupID))
 }
 
-// makeWithin makes a directory for the exporters' user below one of the agent's own, which is made where it is not there.
+// makeWithin makes a directory for the exporters' user below one of the agent's own, which it makes if it is missing.
 func (r *Repository) makeWithin(above, name string) error {
 	r.dirs.Lock()
 	defer r.dirs.Unlock()
@@ -93,7 +96,7 @@ func (r *Repository) makeWithin(above, name string) error {
 	return errors.Join(syncDir(parent), syncDir(root))
 }
 
-// give makes a directory one of the exporters' user.
+// give gives a directory to the exporters' user.
 func (r *Repository) give(parent *os.Root, name string) error {
 	if r.owner == nil {
 		return nil
@@ -108,7 +111,7 @@ func (r *Repository) give(parent *os.Root, name string) error {
 	return err
 }
 
-// makeDir opens a directory right below root that is the agent's own, and makes it if it is not there.
+// makeDir opens a directory of the agent right below root, and makes it if it is missing.
 func makeDir(root *os.Root, name string, mode fs.FileMode) (*os.Root, error) {
 	if err := root.Mkdir(name, mode); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, located(root, err)
@@ -118,7 +121,7 @@ func makeDir(root *os.Root, name string, mode fs.FileMode) (*os.Root, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A umask may have taken from the mode; a directory without passage is useless to the exporters' user.
+	// A umask may have reduced the mode, and the exporters' user must be able to pass through.
 	if err := chmod(dir, mode); err != nil {
 		_ = dir.Close()
 		return nil, err
@@ -158,14 +161,14 @@ func checkNames(vm, backupID string) error {
 	return nil
 }
 
-// IOMode says which of QEMU's cache and aio modes work in this repository. It is measured once, by writing a small
-// file, and remembered from then on.
+// IOMode says which of QEMU's cache and aio modes work in this repository. It is found once, by writing a small file, and then
+// remembered.
 func (r *Repository) IOMode() (qemu.IOMode, error) {
 	mode, _, err := r.DetectIO()
 	return mode, err
 }
 
-// DetectIO is IOMode with the reason, for people, why no faster mode is used; "" for the fastest.
+// DetectIO is IOMode with the reason, for people, why a faster mode cannot be used; "" for the fastest.
 func (r *Repository) DetectIO() (mode qemu.IOMode, reason string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

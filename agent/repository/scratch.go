@@ -3,14 +3,14 @@ package repository
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
-// scratchDir holds the overlays that writable restores write to. Its dot keeps it out of the catalog and apart from every
-// VM.
+// scratchDir holds the overlays that writable restores write to. Its dot keeps it out of the catalog, and no VM has such a name.
 const scratchDir = ".restore"
 
 // ScratchDir is the absolute path of the directory that holds the overlays of a restore.
@@ -26,7 +26,7 @@ func (r *Repository) MakeScratch(restoreID string) error {
 	return r.fail(r.makeWithin(scratchDir, restoreID))
 }
 
-// RemoveScratch removes it with all it holds. What is not there is fine.
+// RemoveScratch removes it with all its contents. A missing directory is no error.
 func (r *Repository) RemoveScratch(restoreID string) error {
 	return r.fail(r.removeScratch(restoreID))
 }
@@ -35,35 +35,18 @@ func (r *Repository) removeScratch(restoreID string) error {
 	if err := checkNames(restoreID, restoreID); err != nil {
 		return err
 	}
-	root, err := r.open()
-	if err != nil {
-		return err // a repository that is away looks like one in which nothing is left
-	}
-	defer root.Close()
-	scratch, err := enter(root, scratchDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer scratch.Close()
-	if err := removeTree(scratch, restoreID); err != nil {
-		return err
-	}
-	failpoint.Reach("scratch: removed")
-	return r.removeEmpty(root, scratchDir)
+	return r.ifThere(func(dirs []*os.Root) error {
+		if err := removeTree(dirs[1], restoreID); err != nil {
+			return err
+		}
+		failpoint.Reach("scratch: removed")
+		return r.removeEmpty(dirs[0], scratchDir)
+	}, scratchDir)
 }
 
-// CloseScratch removes the directory of all overlays, if there are none: a crash may have come between the removal of the last
-// and that of its directory.
+// CloseScratch removes the directory of all overlays if it is empty: there may have been a crash after the removal of the last overlay.
 func (r *Repository) CloseScratch() error {
-	root, err := r.open()
-	if err != nil {
-		return r.fail(err)
-	}
-	defer root.Close()
-	return r.fail(r.removeEmpty(root, scratchDir))
+	return r.fail(r.within(func(dirs []*os.Root) error { return r.removeEmpty(dirs[0], scratchDir) }))
 }
 
 // Scratch lists the restores that have a directory for overlays here.

@@ -4,18 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 )
 
-// failedDir holds what failed backups left. Its dot keeps it out of the catalog and apart from every VM.
+// failedDir holds what failed backups left. Its dot keeps it out of the catalog, and no VM has such a name.
 const failedDir = ".failed"
 
-// SetAside keeps the directory of a failed backup for a person to look at: it becomes .failed/<vm>/<backup id> of the
-// repository, where only the agent's user can reach it, and the path of that is returned. Where a crash had it set aside
-// already, that path is returned too; where there is nothing to set aside, the path is empty. A restore point stays
-// where it is: ErrRestorePoint.
+// SetAside keeps the directory of a failed backup for a person: it moves it to .failed/<vm>/<backup id> of the repository, where only the
+// agent's user can read it, and returns that path, also if it was moved before a crash. The path is empty if there is nothing to keep.
+// A restore point is not moved: ErrRestorePoint.
 func (r *Repository) SetAside(vm, backupID string) (path string, err error) {
 	path, err = r.setAside(vm, backupID)
 	return path, r.fail(err)
@@ -51,7 +51,7 @@ func (r *Repository) setAside(vm, backupID string) (string, error) {
 	return filepath.Join(r.Path, name), r.removeEmpty(root, vm)
 }
 
-// RemoveAside removes what SetAside has kept of a backup. What is not there is fine.
+// RemoveAside removes what SetAside has kept of a backup. A missing directory is no error.
 func (r *Repository) RemoveAside(vm, backupID string) error {
 	return r.fail(r.removeAside(vm, backupID))
 }
@@ -60,33 +60,14 @@ func (r *Repository) removeAside(vm, backupID string) error {
 	if err := checkNames(vm, backupID); err != nil {
 		return err
 	}
-	root, err := r.open()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	failed, err := enter(root, failedDir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer failed.Close()
-	kept, err := enter(failed, vm)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer kept.Close()
-	failpoint.Reach("remove: before what was set aside")
-	if err := removeTree(kept, backupID); err != nil {
-		return err
-	}
-	failpoint.Reach("remove: what was set aside is removed")
-	return r.removeEmpty(failed, vm)
+	return r.ifThere(func(dirs []*os.Root) error {
+		failpoint.Reach("remove: before what was set aside")
+		if err := removeTree(dirs[2], backupID); err != nil {
+			return err
+		}
+		failpoint.Reach("remove: what was set aside is removed")
+		return r.removeEmpty(dirs[1], vm)
+	}, failedDir, vm)
 }
 
 func (r *Repository) moveAside(p *place, vm, backupID string) error {
@@ -104,14 +85,14 @@ func (r *Repository) moveAside(p *place, vm, backupID string) error {
 		return err
 	}
 	defer kept.Close()
-	// What leads there is on the disk before anything is there: a loss of power would leave it without a name.
+	// The directories above are synced first: otherwise a power failure could lose the name of what is moved.
 	if err := errors.Join(syncDir(failed), syncDir(p.root)); err != nil {
 		return err
 	}
 	failpoint.Reach("set aside: place made")
-	// A rename would replace an empty directory in silence.
+	// A rename would silently replace an empty directory.
 	if _, err := kept.Lstat(backupID); !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(fmt.Errorf("%s/%s is there already: move it away", kept.Name(), backupID), located(kept, err))
+		return errors.Join(fmt.Errorf("%s/%s exists already: move it away", kept.Name(), backupID), located(kept, err))
 	}
 	if err := p.root.Rename(filepath.Join(vm, backupID), filepath.Join(failedDir, vm, backupID)); err != nil {
 		return located(p.root, err)

@@ -8,8 +8,8 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
-// Share lets the exporters' group read a restore point, as Publish did. It changes something only where that group has
-// another number than it had then: the agent was installed anew, or the repository comes from another host.
+// Share lets the exporters' group read a restore point, as Publish did. It changes something only if the number of that group has
+// changed since: the agent was installed again, or the repository comes from another host.
 func (r *Repository) Share(vm string, m manifest.Manifest) error {
 	if r.owner == nil {
 		return nil
@@ -33,7 +33,7 @@ func (r *Repository) Share(vm string, m manifest.Manifest) error {
 			return r.fail(err)
 		}
 	}
-	// Last: it tells whether all is done.
+	// Last, because it says whether the rest is done.
 	failpoint.Reach("share: before the directory")
 	err = chown(p.dir, -1, r.owner.GID)
 	failpoint.Reach("share: directory shared")

@@ -6,10 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Space is the room of a file system.
+// Space is how large a file system is, and how much of it is free.
 type Space struct {
-	Free, Total      uint64 // bytes; Free is what an unprivileged user may still write, as the exporters' user is one
-	Files, FreeFiles uint64 // inodes; 0 and 0 where the file system does not count them
+	Free, Total      uint64 // bytes; Free is what an unprivileged user, such as the exporters', may still write
+	Files, FreeFiles uint64 // inodes; both 0 if the file system does not count them
 }
 
 // Space asks the file system of the repository.
@@ -34,14 +34,14 @@ func SpaceAt(path string) (Space, error) {
 	return spaceOf(st), nil
 }
 
-// spaceOf is what statfs(2) tells. It counts in fragments (f_frsize), which are smaller than the blocks (f_bsize) in which the
-// file system likes to be read: on FUSE 1 MiB and 4 KiB are usual. A kernel that does not tell the one gives 0.
+// spaceOf converts the answer of statfs(2). It counts in fragments (f_frsize), which may be smaller than the preferred block size
+// (f_bsize): on FUSE 4 KiB and 1 MiB are usual. Old kernels leave f_frsize 0.
 func spaceOf(st unix.Statfs_t) Space {
 	unit := uint64(max(st.Frsize, 0))
 	if unit == 0 {
 		unit = uint64(max(st.Bsize, 0))
 	}
-	// Where more than what is free is kept for root, some file systems give a number below zero.
+	// If more is reserved for root than is free, some file systems return a negative number.
 	free := st.Bavail
 	if free > st.Bfree {
 		free = 0

@@ -11,29 +11,93 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A place is the directory of one backup and the way down to it.
+// A place is the directory of one backup, with the directories above it.
 type place struct {
 	root, vm, dir *os.Root
 }
 
-// enter goes down to the directory of a backup. An error that is fs.ErrNotExist says that it is not there.
+// enter opens the directory of a backup. The error is fs.ErrNotExist if it is missing.
 func (r *Repository) enter(root *os.Root, vm, backupID string) (*place, error) {
 	if err := checkNames(vm, backupID); err != nil {
 		return nil, err
 	}
-	p := &place{root: root}
-	var err error
-	if p.vm, err = enter(root, vm); err != nil {
+	dirs, err := descend(root, vm, backupID)
+	if err != nil {
 		return nil, err
 	}
-	if p.dir, err = enter(p.vm, backupID); err != nil {
-		_ = p.vm.Close()
-		return nil, err
-	}
-	return p, nil
+	return &place{root: root, vm: dirs[0], dir: dirs[1]}, nil
 }
 
-// Exists says whether a backup has a directory here. A repository that is not there itself is an error.
+// descend enters directories, one below the other, without following symbolic links. It returns them all, open.
+func descend(root *os.Root, names ...string) (dirs []*os.Root, err error) {
+	at := root
+	for _, name := range names {
+		dir, err := enter(at, name)
+		if err != nil {
+			closeAll(dirs)
+			return nil, err
+		}
+		dirs, at = append(dirs, dir), dir
+	}
+	return dirs, nil
+}
+
+func closeAll(dirs []*os.Root) {
+	for _, d := range dirs {
+		_ = d.Close()
+	}
+}
+
+// within calls f with the repository and the named directories, one below the other.
+func (r *Repository) within(f func(dirs []*os.Root) error, names ...string) error {
+	root, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	dirs, err := descend(root, names...)
+	if err != nil {
+		return err
+	}
+	defer closeAll(dirs)
+	return f(append([]*os.Root{root}, dirs...))
+}
+
+// ifThere is within, but does nothing if one of the named directories is missing. A missing repository is an error, because it looks
+// like one in which nothing is left.
+func (r *Repository) ifThere(f func(dirs []*os.Root) error, names ...string) error {
+	root, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	dirs, err := descend(root, names...)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer closeAll(dirs)
+	return f(append([]*os.Root{root}, dirs...))
+}
+
+// at calls f with the directory of a backup.
+func (r *Repository) at(vm, backupID string, f func(p *place) error) error {
+	root, err := r.open()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	p, err := r.enter(root, vm, backupID)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return f(p)
+}
+
+// Exists says whether a backup has a directory here. A missing repository is an error.
 func (r *Repository) Exists(vm, backupID string) (bool, error) {
 	root, err := r.open()
 	if err != nil {
@@ -56,8 +120,8 @@ func (p *place) close() {
 	_ = p.vm.Close()
 }
 
-// enter opens a directory right below root. Unlike root.OpenRoot it follows no symbolic link: what was opened must be
-// what stood there.
+// enter opens a directory right below root. Unlike root.OpenRoot it follows no symbolic link: it checks that it has opened what it
+// found before.
 func enter(root *os.Root, name string) (*os.Root, error) {
 	want, err := root.Lstat(name)
 	if err != nil {
@@ -81,8 +145,8 @@ func enter(root *os.Root, name string) (*os.Root, error) {
 	return dir, nil
 }
 
-// openRegular opens a file right below dir for reading. It follows no symbolic link, and a FIFO that takes the file's
-// place meanwhile does not make it wait.
+// openRegular opens a file right below dir for reading. It follows no symbolic link, and does not block if the file is replaced by a
+// FIFO meanwhile.
 func openRegular(dir *os.Root, name string) (*os.File, error) {
 	want, err := dir.Lstat(name)
 	if err != nil {
@@ -119,7 +183,7 @@ func notPlain(dir *os.Root, found fs.FileInfo, want string) error {
 	return fmt.Errorf("%s: want a %s, this is %s", filepath.Join(dir.Name(), found.Name()), want, what)
 }
 
-// located gives the errors of an os.Root, which name what lies below it, the whole path.
+// located completes the path in errors of an os.Root, which is relative to it.
 func located(root *os.Root, err error) error {
 	var path *fs.PathError
 	var link *os.LinkError
@@ -135,15 +199,15 @@ func located(root *os.Root, err error) error {
 	return err
 }
 
-// ownerOf is the user that a file belongs to.
+// ownerOf is the owner of a file.
 func ownerOf(info fs.FileInfo) int { return int(statOf(info).Uid) }
 
 func statOf(info fs.FileInfo) *syscall.Stat_t { return info.Sys().(*syscall.Stat_t) }
 
-// allocated is how many bytes a file takes on the disk: stat counts in units of 512, whatever the file system's blocks are.
+// allocated is how many bytes a file takes on the disk. stat counts in units of 512 on every file system.
 func allocated(info fs.FileInfo) int64 { return info.Sys().(*syscall.Stat_t).Blocks * 512 }
 
-// chmod gives an open directory its mode, if it has another.
+// chmod sets the mode of an open directory, if it is different.
 func chmod(dir *os.Root, mode fs.FileMode) error {
 	return self(dir, func(f *os.File) error {
 		info, err := f.Stat()
@@ -158,8 +222,7 @@ func chown(dir *os.Root, uid, gid int) error {
 	return self(dir, func(f *os.File) error { return f.Chown(uid, gid) })
 }
 
-// syncDir brings the names in a directory to the disk. Some network file systems cannot, and say so: they order names
-// by themselves.
+// syncDir syncs the entries of a directory. Some network file systems refuse that: they write entries synchronously.
 func syncDir(dir *os.Root) error {
 	return self(dir, func(f *os.File) error {
 		err := f.Sync()
@@ -170,7 +233,7 @@ func syncDir(dir *os.Root) error {
 	})
 }
 
-// self does something with the directory itself.
+// self calls f with the directory itself, open for reading.
 func self(dir *os.Root, f func(*os.File) error) error {
 	d, err := dir.Open(".")
 	if err != nil {

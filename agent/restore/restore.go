@@ -162,7 +162,7 @@ func (s *Service) plan(req Request) (p store.RestorePreparation, err error) {
 			DespiteDamage: req.DespiteDamage, VerifyDigests: req.VerifyDigests,
 			ExpiresAt: now.Add(life), LatestAt: now.Add(s.Config.Restore.MaxLifetime.Std()), RequestID: req.RequestID,
 		},
-		Now: now, Most: s.Config.Limits.MaxRestores, Ports: s.Ports.Choose,
+		Now: now, Limit: s.Config.Limits.MaxRestores, Ports: s.Ports.Choose,
 		ID: func(unix int64) string { return nbd.RestoreID(point.VM.Name, unix) },
 		Complete: func(r *record.Restore, leases []record.Lease) {
 			nameExports(r, repo, point, leases)

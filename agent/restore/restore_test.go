@@ -169,7 +169,7 @@ func TestRestoreRefused(t *testing.T) {
 	agenttest.WantError(t, err, fault.WrongState, "running")
 	w.Serve(restore.Request{BackupID: point.ID})
 	_, err = w.Agent.Restores.Start(t.Context(), restore.Request{BackupID: point.ID})
-	agenttest.WantError(t, err, fault.Busy, "the most is 1")
+	agenttest.WantError(t, err, fault.Busy, "the limit is 1")
 	_, err = w.Agent.Restores.Stop(t.Context(), "restore-vm-1")
 	agenttest.WantError(t, err, fault.RestoreNotFound, "restore-vm-1")
 	w.SNA.Release("copy/0")

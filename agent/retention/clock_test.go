@@ -36,42 +36,42 @@ func TestWrongClocks(t *testing.T) {
 		set  Set
 		want string
 	}{
-		{"one backup five years ahead", set(month, made(day("a", "", 20), day("b", "", 21), dated(day("c", "", 22), ahead))...), `keep c: a wrong clock dated it, and it is left to you: its date is in the future
+		{"one backup five years ahead", set(month, made(day("a", "", 20), day("b", "", 21), dated(day("c", "", 22), ahead))...), `keep c: dated by a wrong clock, not removed automatically: its date is in the future
 keep b: within 30d of the newest
 keep a: within 30d of the newest
 delete `},
 		{"it takes no slot", set(Policy{Last: 1, Yearly: 1}, made(dated(day("a", "", 20), ahead), day("b", "", 21), day("c", "", 22))...), `keep c: last #1, yearly 2026
 delete b: expired
-keep a: a wrong clock dated it, and it is left to you: its date is in the future
+keep a: dated by a wrong clock, not removed automatically: its date is in the future
 delete b`},
 		{"a minute ahead is none", set(Policy{Last: 1}, made(day("a", "", 20), dated(day("b", "", 21), "2026-11-30T00:01:00Z"))...), `keep b: last #1
 delete a: expired
 delete a`},
-		{"one backup years behind", set(Policy{Last: 1}, made(day("a", "", 20), day("b", "", 21), dated(day("c", "", 22), "2000-01-01T00:00:00Z"))...), `keep c: a wrong clock dated it, and it is left to you: its date is before that of b, which was made earlier
+		{"one backup years behind", set(Policy{Last: 1}, made(day("a", "", 20), day("b", "", 21), dated(day("c", "", 22), "2000-01-01T00:00:00Z"))...), `keep c: dated by a wrong clock, not removed automatically: its date is before that of b, which was made earlier
 keep b: last #1
 delete a: expired
 delete a`},
 		{"one backup ahead, and its date has passed", set(Policy{Last: 1}, made(dated(day("a", "", 20), "2026-11-29T00:00:00Z"), day("b", "", 21), day("c", "", 22))...), `keep c: last #1
 delete b: expired
-keep a: a wrong clock dated it, and it is left to you: its date is after that of b, which was made later
+keep a: dated by a wrong clock, not removed automatically: its date is after that of b, which was made later
 delete b`},
 		{"two of which either may be wrong", set(Policy{Last: 1}, made(day("a", "", 20), dated(day("b", "", 21), "2000-01-01T00:00:00Z"), day("c", "", 22), day("d", "", 23))...), `keep d: last #1
 delete c: expired
-keep b: a wrong clock dated it, and it is left to you: its date is before that of a, which was made earlier
-keep a: a wrong clock dated it, and it is left to you: its date is after that of b, which was made later
+keep b: dated by a wrong clock, not removed automatically: its date is before that of a, which was made earlier
+keep a: dated by a wrong clock, not removed automatically: its date is after that of b, which was made later
 delete c`},
 		{"a clock that is set by seconds", set(Policy{Last: 1}, made(day("a", "", 20), dated(day("b", "", 21), "2026-11-20T21:59:30Z"))...), `keep b: last #1
 delete a: expired
 delete a`},
 		{"an incremental of the future is merged into", set(Policy{Last: 1, Merge: true}, made(day("a", "", 20), dated(day("b", "a", 21), ahead), day("c", "", 22))...), `keep c: last #1
-keep b: a wrong clock dated it, and it is left to you: its date is in the future
+keep b: dated by a wrong clock, not removed automatically: its date is in the future
 merge a: expired
-rewrite b onto ""
+merge b onto ""
 delete a`},
 		{"the newest good one is the last made", set(Policy{Last: 1}, made(day("a", "", 20), dated(day("b", "", 21), ahead), Point{
 			ID: "c", CreatedAt: at("2026-11-22T22:00:00Z"), Policy: "gold", Damaged: "rotten",
-		})...), `keep c: damaged, and left to you: rotten
-keep b: a wrong clock dated it, and it is left to you: its date is in the future
+		})...), `keep c: damaged, not removed automatically: rotten
+keep b: dated by a wrong clock, not removed automatically: its date is in the future
 keep a: last #1
 delete `},
 	} {
@@ -100,7 +100,7 @@ func TestHeld(t *testing.T) {
 		{6, 6, 0, false}, // nothing is removed
 	} {
 		s := set(Policy{Last: c.last}, made(slices.Clone(days[:c.points])...)...)
-		s.MostRemoved = c.share
+		s.MaxRemoved = c.share
 		if got := s.Plan().Held; got != c.want {
 			t.Errorf("%d of %d points are removed, the share is %v: held %v", c.points-c.last, c.points, c.share, got)
 		}
@@ -124,7 +124,7 @@ func drawHistory(t *rapid.T) history {
 	h.truth = slices.Compact(h.truth) // of one VM no two are made at once
 	now := h.truth[len(h.truth)-1].Add(time.Duration(rapid.IntRange(0, 24*100).Draw(t, "age of the last")) * time.Hour)
 	h.Set = Set{
-		Policies: map[string]Policy{"gold": h.policy}, Now: now, MostRemoved: rapid.Float64Range(0, 1).Draw(t, "share"),
+		Policies: map[string]Policy{"gold": h.policy}, Now: now, MaxRemoved: rapid.Float64Range(0, 1).Draw(t, "share"),
 		Zone: zone(nopTB{}, rapid.SampledFrom([]string{"UTC", "Asia/Kolkata"}).Draw(t, "zone")),
 	}
 	for i, x := range h.truth {
@@ -241,8 +241,8 @@ func TestNoRunRemovesTheLastGoodPoint(t *testing.T) {
 				t.Fatalf("%s is gone, and its date is not believed: %s", d.Point.ID, text(plan))
 			}
 		}
-		if n := len(h.Points); !plan.Held && n > FewPoints && float64(len(gone)) > h.MostRemoved*float64(n) {
-			t.Fatalf("%d of %d are gone, the share is %v, and it was not held", len(gone), n, h.MostRemoved)
+		if n := len(h.Points); !plan.Held && n > FewPoints && float64(len(gone)) > h.MaxRemoved*float64(n) {
+			t.Fatalf("%d of %d are gone, the share is %v, and it was not held", len(gone), n, h.MaxRemoved)
 		}
 	})
 }

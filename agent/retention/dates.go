@@ -8,13 +8,13 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// misdated finds the points whose dates cannot be right, and says why. What is removed cannot be brought back, so such a point
-// is kept, and takes the place of no other. A date is not believed
+// misdated finds the points whose dates cannot be right, and says why. A removal cannot be undone, so such a point is kept, and
+// takes the place of no other. A date is not believed
 //
-//   - when it lies in the future, or
-//   - when it contradicts the order in which the points were made. Of two dates that contradict each other one is wrong. It is
-//     the one that disagrees with most: the longest run of points whose dates do not decrease is believed. Where there are
-//     several, a date is believed that contradicts none of any of them.
+//   - when it is in the future, or
+//   - when it contradicts the order in which the points were made. Of two dates that contradict each other one is wrong: the
+//     one that disagrees with most. The longest run of points whose dates do not decrease is believed. If there are several,
+//     a date is believed that contradicts no date of any of them.
 func (s Set) misdated() map[string]string {
 	why := map[string]string{}
 	points := slices.DeleteFunc(slices.Clone(s.Points), func(x Point) bool {
@@ -26,7 +26,7 @@ func (s Set) misdated() map[string]string {
 	})
 	slices.SortFunc(points, oldestMadeFirst)
 	inRun := inLongestRun(points)
-	latest := -1 // in points: of those in a run that were made earlier, the one with the latest date
+	latest := -1 // index of the point with the latest date, of those in a run that were made earlier
 	for i, x := range points {
 		if latest >= 0 && x.CreatedAt.Before(points[latest].CreatedAt.Add(-record.ClockTolerance)) {
 			why[x.ID] = "its date is before that of " + points[latest].ID + ", which was made earlier"
@@ -35,7 +35,7 @@ func (s Set) misdated() map[string]string {
 			latest = i
 		}
 	}
-	earliest := -1 // of those that were made later, the one with the earliest date
+	earliest := -1 // index of the point with the earliest date, of those in a run that were made later
 	for i, x := range slices.Backward(points) {
 		if earliest >= 0 && x.CreatedAt.After(points[earliest].CreatedAt.Add(record.ClockTolerance)) {
 			why[x.ID] = "its date is after that of " + points[earliest].ID + ", which was made later"
@@ -47,8 +47,8 @@ func (s Set) misdated() map[string]string {
 	return why
 }
 
-// inLongestRun says of each point whether it is in a longest run of points, not necessarily side by side, whose dates do not
-// decrease: one that ends with it and one that begins with it are together as long as any.
+// inLongestRun says of each point whether it is in a longest run of points, not necessarily adjacent, whose dates do not
+// decrease: the run that ends with it and the run that begins with it together are as long as the longest.
 func inLongestRun(points []Point) []bool {
 	dates := make([]int64, len(points))
 	for i, x := range points {
@@ -68,8 +68,8 @@ func inLongestRun(points []Point) []bool {
 	return in
 }
 
-// runLengths is how long the longest run is that ends with each number and does not decrease. ends[n] is the least number with
-// which one of length n+1 ends.
+// runLengths is, for each number, the length of the longest run that ends with it and does not decrease. ends[n] is the
+// smallest number with which a run of length n+1 ends.
 func runLengths(numbers []int64) []int {
 	var ends []int64
 	lengths := make([]int, len(numbers))
@@ -85,8 +85,8 @@ func runLengths(numbers []int64) []int {
 	return lengths
 }
 
-// oldestMadeFirst orders points as they were made. Where the sequence does not tell two apart, their dates and ids do, so that
-// the order is always the same.
+// oldestMadeFirst orders points as they were made. If two sequences are equal, the dates and ids decide, so that the order is
+// always the same.
 func oldestMadeFirst(a, b Point) int {
 	return cmp.Or(cmp.Compare(a.Sequence, b.Sequence), a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID))
 }

@@ -7,33 +7,33 @@ import (
 	"time"
 )
 
-// Action is what becomes of a restore point.
+// Action is what happens to a restore point.
 type Action string
 
 // The actions.
 const (
 	Keep   Action = "keep"
-	Delete Action = "delete" // nothing that is kept stands on it
-	Merge  Action = "merge"  // what stands on it takes in what it holds, and then it is deleted
-	Wait   Action = "wait"   // it is expired, and stays for now
+	Delete Action = "delete" // no kept point is based on it
+	Merge  Action = "merge"  // its content is merged into those based on it, and then it is deleted
+	Wait   Action = "wait"   // it is expired, but stays for now
 )
 
-// A Decision is what becomes of one restore point, and why.
+// A Decision is what happens to one restore point, and why.
 type Decision struct {
 	Point   Point
 	Action  Action
 	Reasons []string
-	Into    []string // of Merge: the points that take in what it holds
+	Into    []string // of Merge: the points that it is merged into
 
-	// Misdated says why the date of the point cannot be right; "" = nothing speaks against it. Such a point is kept, and counts
-	// for no rule.
+	// Misdated says why the date of the point cannot be right; "" = it may be right. A misdated point is kept, and counts for no
+	// rule.
 	Misdated string
 }
 
-// A Rewrite gives a point that is kept other ground to stand on, for points beneath it to go.
+// A Merging gives a kept point a new parent, so that the points between can be removed.
 type Merging struct {
 	ID        string
-	NewParent string // an ancestor; "" = on nothing, as a full backup
+	NewParent string // a point of its chain; "" = none: it becomes a synthetic full
 }
 
 // A Set is what is known of the restore points of one VM in one repository.
@@ -44,27 +44,26 @@ type Set struct {
 	Now      time.Time
 	Zone     *time.Location
 
-	// MostRemoved is the share of the points, from 0 to 1, of which a plan that removes more is held. See Plan.Held.
-	MostRemoved float64
+	// MaxRemoved is the share of the points, from 0 to 1, of which a plan that removes more is held. See Plan.Held.
+	MaxRemoved float64
 }
 
-// A Plan is what is to be done, in this order: rewrites, from the oldest point to the newest; then deletions, what stands on
-// another first.
+// A Plan is what to do, in this order: merges, from the oldest point to the newest; then deletions, children first.
 type Plan struct {
-	Decisions []Decision // of every point, the last made first
+	Decisions []Decision // of every point, in the reverse order in which they were made
 	Merges    []Merging
 	Deletions []string
 
-	// Held says that the plan removes so much at once that nobody but a person should have it done. It is the last defense
-	// against what no rule can see, such as a clock that is wrong now.
+	// Held says that the plan removes so much at once that a person must decide. It is the last defense against what no rule can
+	// find, such as a clock that is wrong now.
 	Held bool
 }
 
-// FewPoints is how many points there may be for a plan to remove any number of them: a share of so few says nothing.
+// FewPoints is how many points there may be for a plan to remove any number of them: a share of so few means nothing.
 const FewPoints = 4
 
-// Plan decides. What is planned for the points of a VM leaves every kept point with all that it stands on, and the good one
-// that was made last is always kept.
+// Plan decides. The plan for a VM leaves every kept point with its whole chain, and always keeps the good point that was made
+// last.
 func (s Set) Plan() Plan {
 	p := newPlanner(s)
 	for _, x := range p.sorted {
@@ -80,7 +79,7 @@ func (s Set) Plan() Plan {
 
 type planner struct {
 	Set
-	sorted    []Point // the last made first
+	sorted    []Point // in the reverse order in which they were made
 	points    map[string]Point
 	children  map[string][]string
 	reasons   map[string]map[string][]string // by policy and point
@@ -122,9 +121,9 @@ func (p *planner) judge(x Point) {
 	case !known:
 		d.Reasons = []string{fmt.Sprintf("policy %s is not configured", x.Policy)}
 	case x.Damaged != "":
-		d.Reasons = []string{"damaged, and left to you: " + x.Damaged}
+		d.Reasons = []string{"damaged, not removed automatically: " + x.Damaged}
 	case d.Misdated != "":
-		d.Reasons = []string{"a wrong clock dated it, and it is left to you: " + d.Misdated}
+		d.Reasons = []string{"dated by a wrong clock, not removed automatically: " + d.Misdated}
 	case len(reasons) > 0:
 		d.Reasons = reasons
 	default:
@@ -135,7 +134,7 @@ func (p *planner) judge(x Point) {
 	}
 }
 
-// keepOneGood keeps the good point that was made last if the rules would have it go.
+// keepOneGood keeps the good point that was made last, if the rules would remove it.
 func (p *planner) keepOneGood() {
 	for _, x := range p.sorted {
 		if x.Damaged != "" {
@@ -148,7 +147,7 @@ func (p *planner) keepOneGood() {
 	}
 }
 
-// decide finds out what can become of an expired point, once that is known of all that stands on it.
+// decide decides about an expired point, after all that are based on it.
 func (p *planner) decide(x Point) {
 	d := p.decisions[x.ID]
 	kept := p.keptOn(x.ID)
@@ -162,15 +161,15 @@ func (p *planner) decide(x Point) {
 		d.Action, d.Reasons = Wait, append(d.Reasons, held)
 	case len(kept) == 0:
 	case !p.Policies[x.Policy].Merge:
-		d.Action, d.Reasons = Wait, append(d.Reasons, "stays until what stands on it goes: "+some(kept))
+		d.Action, d.Reasons = Wait, append(d.Reasons, "stays until those based on it are removed: "+some(kept))
 	case damaged >= 0:
-		d.Action, d.Reasons = Wait, append(d.Reasons, "a damaged one stands on it: "+kept[damaged])
+		d.Action, d.Reasons = Wait, append(d.Reasons, "a damaged one is based on it: "+kept[damaged])
 	default:
 		d.Action, d.Into = Merge, kept
 	}
 }
 
-// keptOn lists the nearest points that stay and stand on a point, with nothing between but what goes.
+// keptOn lists the nearest points that stay and are based on a point: all between them are removed.
 func (p *planner) keptOn(id string) (kept []string) {
 	for _, child := range p.children[id] {
 		if d := p.decisions[child]; d.Action == Keep || d.Action == Wait {
@@ -189,7 +188,7 @@ func some(ids []string) string {
 	return strings.Join(ids, ", ")
 }
 
-// plan puts what is to be done in order.
+// plan puts the steps in order.
 func (p *planner) plan(order []string) (plan Plan) {
 	for _, x := range p.sorted {
 		plan.Decisions = append(plan.Decisions, *p.decisions[x.ID])
@@ -205,11 +204,11 @@ func (p *planner) plan(order []string) (plan Plan) {
 	}
 	slices.Reverse(plan.Merges)
 	total, removed := float64(len(p.Points)), float64(len(plan.Deletions))
-	plan.Held = len(p.Points) > FewPoints && removed > total*p.MostRemoved
+	plan.Held = len(p.Points) > FewPoints && removed > total*p.MaxRemoved
 	return plan
 }
 
-// ground is what a point is to stand on: the nearest of its ancestors that stays.
+// newParent is the parent that a point gets: the nearest point of its chain that stays.
 func (p *planner) newParent(id string) string {
 	parent := p.points[id].Parent
 	for d := p.decisions[parent]; d != nil && (d.Action == Delete || d.Action == Merge); d = p.decisions[parent] {
@@ -218,7 +217,7 @@ func (p *planner) newParent(id string) string {
 	return parent
 }
 
-// fromLeaves lists the points so that each comes after all that stands on it.
+// fromLeaves lists the points so that each comes after all that are based on it.
 func (p *planner) fromLeaves() (order []string) {
 	seen := map[string]bool{}
 	var visit func(id string)

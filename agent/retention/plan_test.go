@@ -27,7 +27,7 @@ func text(p Plan) string {
 		lines = append(lines, fmt.Sprintf("%s %s: %s", d.Action, d.Point.ID, strings.Join(d.Reasons, ", ")))
 	}
 	for _, r := range p.Merges {
-		lines = append(lines, fmt.Sprintf("rewrite %s onto %q", r.ID, r.NewParent))
+		lines = append(lines, fmt.Sprintf("merge %s onto %q", r.ID, r.NewParent))
 	}
 	return strings.Join(append(lines, "delete "+strings.Join(p.Deletions, " ")), "\n")
 }
@@ -51,51 +51,51 @@ func TestPlan(t *testing.T) {
 		want string
 	}{
 		{"a chain stays whole", set(Policy{Last: 1}, chain...), `keep i3: last #1
-wait i2: expired, stays until what stands on it goes: i3
-wait i1: expired, stays until what stands on it goes: i2
-wait f: expired, stays until what stands on it goes: i1
+wait i2: expired, stays until those based on it are removed: i3
+wait i1: expired, stays until those based on it are removed: i2
+wait f: expired, stays until those based on it are removed: i1
 delete `},
 		{"a chain is merged", set(Policy{Last: 1, Merge: true}, chain...), `keep i3: last #1
 merge i2: expired
 merge i1: expired
 merge f: expired
-rewrite i3 onto ""
+merge i3 onto ""
 delete i2 i1 f`},
 		{"a middle is merged", set(Policy{Last: 2, Monthly: 2, Merge: true}, chain...), `keep i3: last #1, monthly 2026-11
 keep i2: last #2
 merge i1: expired
 keep f: oldest, for monthly
-rewrite i2 onto "f"
+merge i2 onto "f"
 delete i1`},
-		{"an old chain goes as a whole", set(Policy{Last: 2}, two...), `keep j1: last #1
+		{"an old chain is removed whole", set(Policy{Last: 2}, two...), `keep j1: last #1
 keep g: last #2
 delete i1: expired
 delete f: expired
 delete i1 f`},
-		{"a damaged one counts for nothing", set(Policy{Last: 1, Merge: true}, damaged...), `keep i3: damaged, and left to you: disk 0 has rotted
+		{"a damaged one counts for nothing", set(Policy{Last: 1, Merge: true}, damaged...), `keep i3: damaged, not removed automatically: disk 0 has rotted
 keep i2: last #1
 merge i1: expired
 merge f: expired
-rewrite i2 onto ""
+merge i2 onto ""
 delete i1 f`},
-		{"a damaged one is not rewritten", set(Policy{Last: 1, Merge: true}, broken...), `keep i3: last #1
-keep i2: damaged, and left to you: disk 0 has rotted
-wait i1: expired, a damaged one stands on it: i2
+		{"a damaged one is not merged", set(Policy{Last: 1, Merge: true}, broken...), `keep i3: last #1
+keep i2: damaged, not removed automatically: disk 0 has rotted
+wait i1: expired, a damaged one is based on it: i2
 merge f: expired
-rewrite i1 onto ""
+merge i1 onto ""
 delete f`},
 		{"what is read stays", held, `keep i3: last #1
-wait i2: expired, stays until what stands on it goes: i3
+wait i2: expired, stays until those based on it are removed: i3
 wait i1: expired, restore r reads it
-wait f: expired, stays until what stands on it goes: i1
+wait f: expired, stays until those based on it are removed: i1
 delete `},
-		{"the newest good one stays", set(Policy{}, rotten...), `keep i1: damaged, and left to you: disk 0 has rotted
+		{"the newest good one stays", set(Policy{}, rotten...), `keep i1: damaged, not removed automatically: disk 0 has rotted
 keep f: newest good one
 delete `},
 		{"what no policy rules stays", set(Policy{Last: 1}, mixed...), `keep i3: last #1
 keep i2: no policy
 keep i1: policy silver is not configured
-wait f: expired, stays until what stands on it goes: i1
+wait f: expired, stays until those based on it are removed: i1
 delete `},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -106,7 +106,7 @@ delete `},
 	}
 }
 
-// drawSet makes the points of one VM: fulls, and incrementals that stand on any earlier one.
+// drawSet makes the points of one VM: fulls, and incrementals based on any earlier one.
 func drawSet(t *rapid.T) Set {
 	s := Set{
 		Policies: map[string]Policy{"a": drawPolicy(t, "a "), "b": drawPolicy(t, "b ")}, Held: map[string]string{},
@@ -122,7 +122,7 @@ func drawSet(t *rapid.T) Set {
 		}
 		s.Points = append(s.Points, p)
 	}
-	if rapid.Bool().Draw(t, "read") { // as a restore reads: a point and all it stands on
+	if rapid.Bool().Draw(t, "read") { // as a restore reads: a point and its chain
 		byID := map[string]Point{}
 		for _, p := range s.Points {
 			byID[p.ID] = p
@@ -143,12 +143,12 @@ func follow(t *rapid.T, s Set, plan Plan) (left []Point) {
 	for _, r := range plan.Merges {
 		p := points[r.ID]
 		if p.Damaged != "" || s.Held[p.ID] != "" {
-			t.Fatalf("%s is rewritten, and is damaged or read", p.ID)
+			t.Fatalf("%s is merged, and is damaged or read", p.ID)
 		}
 		ancestor := points[p.Parent]
 		for ancestor.ID != r.NewParent {
 			if ancestor = points[ancestor.Parent]; ancestor.ID == "" && r.NewParent != "" {
-				t.Fatalf("%s is to stand on %s, which is no ancestor", p.ID, r.NewParent)
+				t.Fatalf("%s gets the parent %s, which is not in its chain", p.ID, r.NewParent)
 			}
 		}
 		p.Parent = r.NewParent
@@ -157,7 +157,7 @@ func follow(t *rapid.T, s Set, plan Plan) (left []Point) {
 	for _, id := range plan.Deletions {
 		for _, p := range points {
 			if p.Parent == id {
-				t.Fatalf("%s is deleted, and %s stands on it", id, p.ID)
+				t.Fatalf("%s is deleted, and %s is based on it", id, p.ID)
 			}
 		}
 		delete(points, id)
@@ -168,8 +168,8 @@ func follow(t *rapid.T, s Set, plan Plan) (left []Point) {
 	return left
 }
 
-// TestPlanIsSafe: whatever the points and policies, every step is allowed when its turn comes, nothing goes that is to stay,
-// and what is left has all that it stands on.
+// TestPlanIsSafe: whatever the points and policies, every step is allowed when it comes, no kept point is removed,
+// and every point left has its whole chain.
 func TestPlanIsSafe(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSet(t)
@@ -196,7 +196,7 @@ func TestPlanIsSafe(t *testing.T) {
 		}
 		for _, p := range left {
 			if p.Parent != "" && !there(p.Parent) {
-				t.Fatalf("%s stands on %s, which is gone", p.ID, p.Parent)
+				t.Fatalf("%s is based on %s, which is gone", p.ID, p.Parent)
 			}
 		}
 		s.Points = left

@@ -1,11 +1,10 @@
-// Package retention says which restore points a policy keeps, and what becomes of the others. It only computes.
+// Package retention says which restore points a policy keeps, and what happens to the others. It only computes.
 //
-// The rules are restic's, so that who knows those knows these: points are looked at from the newest to the oldest; of each hour,
-// day, week, month and year the last point counts; and the oldest point of all is kept for a rule that has not found as many
-// periods as it was given.
+// The rules are those of restic. Points are visited from the newest to the oldest. Of each hour, day, week, month and year the
+// last point counts. The oldest point of all is kept for a rule that has found fewer periods than it may keep.
 //
-// Dates come from a clock, which may have been wrong. So the order in which points were made is a sequence that no clock gives,
-// and a date that contradicts it, or lies in the future, is not believed: dates.go.
+// Dates come from a clock, which may have been wrong. So the order of the points is a sequence that no clock gives, and a date
+// that contradicts it, or is in the future, is not believed: dates.go.
 package retention
 
 import (
@@ -15,16 +14,16 @@ import (
 	"time"
 )
 
-// Unlimited is a count without an end.
+// Unlimited is a count without a limit.
 const Unlimited = -1
 
-// A Policy says which restore points are kept. A point that any rule keeps is kept.
+// A Policy says which restore points are kept. A point is kept if any rule keeps it.
 type Policy struct {
-	Last                                   int           // of the newest points; 0 = none, Unlimited = every one
+	Last                                   int           // of the newest points; 0 = none, Unlimited = all
 	Hourly, Daily, Weekly, Monthly, Yearly int           // periods whose last point is kept
 	Within                                 time.Duration // before the newest point; 0 = no such rule
-	MinAge                                 time.Duration // younger ones are never removed, whatever the rules say
-	Merge                                  bool          // an expired point that others stand on is merged into them; else it stays until they go
+	MinAge                                 time.Duration // younger points are never removed, whatever the rules say
+	Merge                                  bool          // an expired point is merged into those based on it; else it stays until they are removed
 }
 
 // KeepsNothing says whether no rule of the policy keeps anything.
@@ -36,13 +35,13 @@ func (p Policy) KeepsNothing() bool {
 type Point struct {
 	ID, Parent string
 	Sequence   uint64    // the order in which the points of one VM in one repository were made
-	CreatedAt  time.Time // the instant that it holds, as a clock told it
+	CreatedAt  time.Time // the instant of its content, by a clock
 	Policy     string    // "" = it is never removed
-	Damaged    string    // what was found wrong with it; "" = nothing. It counts for no rule.
+	Damaged    string    // what is wrong with it; "" = nothing. A damaged point counts for no rule.
 }
 
-// keep finds the reasons for which the policy keeps points of one VM in one repository: by id, and empty for one that is
-// expired. A damaged point is passed over: it must not take the place of a good one. The dates of all are believed.
+// keep finds the reasons for which the policy keeps points of one VM in one repository, by id; an expired point has none. It
+// skips damaged points: they must not take the place of good ones. The dates of all points are believed.
 func (p Policy) keep(points []Point, now time.Time, zone *time.Location) map[string][]string {
 	sorted := slices.DeleteFunc(slices.Clone(points), func(x Point) bool { return x.Damaged != "" })
 	slices.SortFunc(sorted, newestMadeFirst)
@@ -76,7 +75,7 @@ func (p Policy) rules() []rule {
 	point := 0
 	return []rule{
 		{name: "last", left: p.Last, period: func(time.Time) string { point++; return fmt.Sprintf("#%d", point) }},
-		// The hour that comes twice when the clocks are set back is two hours: they differ in their distance from UTC.
+		// The hour that occurs twice when the clocks are set back is two hours: their offsets from UTC differ.
 		{name: "hourly", left: p.Hourly, period: func(t time.Time) string { return t.Format("2006-01-02 15h -0700") }},
 		{name: "daily", left: p.Daily, period: func(t time.Time) string { return t.Format("2006-01-02") }},
 		{name: "weekly", left: p.Weekly, period: func(t time.Time) string {
@@ -88,7 +87,7 @@ func (p Policy) rules() []rule {
 	}
 }
 
-// take looks at the next older point, and returns why the rule keeps it; "" if it does not.
+// take visits the next older point, and returns why the rule keeps it; "" if it does not.
 func (r *rule) take(t time.Time, oldest bool) string {
 	if r.left == 0 {
 		return ""
@@ -108,7 +107,7 @@ func (r *rule) take(t time.Time, oldest bool) string {
 	return r.name + " " + period
 }
 
-// Span is a duration as a person writes it in the configuration: whole days where it is whole days.
+// Span is a duration as a person writes it in the configuration: in days if it is whole days.
 func Span(d time.Duration) string {
 	const day = 24 * time.Hour
 	if d >= day && d%day == 0 {

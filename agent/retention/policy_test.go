@@ -215,7 +215,7 @@ func lastN(points []Point, x Point, n int, newer func(a, b Point) bool) bool {
 	return above < n
 }
 
-// nopTB lets zone be used where rapid's own T stands.
+// nopTB lets zone be used with rapid's own T.
 type nopTB struct{ testing.TB }
 
 func (nopTB) Fatal(args ...any) { panic(fmt.Sprint(args...)) }

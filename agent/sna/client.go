@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// DefaultURL is the end of the SSH tunnel that leads to the SNA.
+// DefaultURL is the local end of the SSH tunnel to the SNA.
 const DefaultURL = "http://127.0.0.1:9081"
 
 // Defaults of [Options].
@@ -24,23 +24,23 @@ const (
 // duration is refused.
 type Options struct {
 	// URL is the base address of the SNA, DefaultURL when empty: scheme http, a
-	// host, perhaps a port and a path prefix, nothing else. The scheme is http
-	// alone because the SNA speaks nothing else; the tunnel protects the passwords.
+	// host, optionally a port and a path prefix, nothing else. The scheme must be
+	// http because the SNA speaks nothing else; the tunnel protects the passwords.
 	URL string
-	// ConnectTimeout bounds resolving and connecting, for every call.
+	// ConnectTimeout limits resolving and connecting, for every call.
 	ConnectTimeout time.Duration
-	// StartTimeout bounds a start from the connection to the answer's last byte.
+	// StartTimeout limits a start from the connection to the last byte of the answer.
 	// The SNA answers as soon as it has forked SBC, before any vCenter login.
 	StartTimeout time.Duration
-	// QueryTimeout bounds Health, Status and Progress in the same way.
+	// QueryTimeout limits Health, Status and Progress in the same way.
 	QueryTimeout time.Duration
-	// DiscoverTimeout bounds Discover in the same way: the SNA walks the whole
-	// inventory, 14 to 17 seconds for 98 VMs.
+	// DiscoverTimeout limits Discover in the same way: the SNA reads the whole
+	// inventory, which takes 14 to 17 seconds for 98 VMs.
 	DiscoverTimeout time.Duration
 }
 
-// Client calls one SNA. It keeps no connections and may be used by several
-// goroutines at once.
+// Client calls one SNA. It keeps no connection open, and is safe for concurrent
+// use.
 type Client struct {
 	base    *url.URL
 	address string
@@ -102,7 +102,7 @@ func parseURL(raw string) (*url.URL, error) {
 	if err != nil {
 		var parse *url.Error
 		if errors.As(err, &parse) {
-			err = parse.Err // the outer error repeats the URL, user info and all
+			err = parse.Err // the outer error repeats the URL with user and password
 		}
 		return nil, err
 	}
@@ -110,16 +110,16 @@ func parseURL(raw string) (*url.URL, error) {
 	case u.Scheme != "http":
 		return nil, errors.New("the scheme must be http, as in " + DefaultURL)
 	case u.Hostname() == "":
-		return nil, errors.New("the host is missing, write it as in " + DefaultURL)
+		return nil, errors.New("the host is missing; write it as in " + DefaultURL)
 	case u.User != nil:
-		return nil, errors.New("user and password do not belong here: the SNA has no authentication")
+		return nil, errors.New("user and password are not allowed: the SNA has no authentication")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
-		return nil, errors.New("a query or fragment does not belong here")
+		return nil, errors.New("a query or fragment is not allowed")
 	}
 	return u, nil
 }
 
-// redactedURL hides what a mistyped URL may hold of a password.
+// redactedURL hides a password in a mistyped URL.
 func redactedURL(raw string) string {
 	if u, err := url.Parse(raw); err == nil {
 		return u.Redacted()
@@ -127,7 +127,7 @@ func redactedURL(raw string) string {
 	return "(unreadable)"
 }
 
-// Health asks whether the SNA answers. It proves nothing about vCenter.
+// Health asks whether the SNA answers. It says nothing about vCenter.
 func (c *Client) Health(ctx context.Context) (Health, error) {
 	var health Health
 	err := c.get(ctx, "health", "/api/v1/health", &health)

@@ -15,8 +15,8 @@ type DiscoverRequest struct {
 	Username   string
 	Password   string
 	Datacenter string
-	// Filter narrows the list to VMs whose names hold any of its parts, which commas
-	// separate, in any case; empty lists all.
+	// Filter limits the list to VMs whose names contain one of its comma-separated
+	// parts, in any case; empty lists all.
 	Filter string
 }
 
@@ -46,11 +46,11 @@ type DiscoveredDisk struct {
 	ProvisioningType string `json:"provisioning_type"`
 }
 
-// Key returns the disk's VirtualDisk.Key, by which SBC finds its NBD target.
+// Key returns the VirtualDisk.Key of the disk, by which SBC finds its NBD target.
 func (d DiscoveredDisk) Key() (int, error) { return ParseDiskKey(d.ID) }
 
 // ParseDiskKey returns the key, 0 to 2^31-1, in a disk id of discovery,
-// "disk-2000". Only the decimal form that SBC prints is accepted, since it
+// "disk-2000". Only the decimal form that SBC prints is accepted, because SBC
 // compares keys as strings.
 func ParseDiskKey(id string) (int, error) {
 	digits, found := strings.CutPrefix(id, "disk-")
@@ -70,7 +70,7 @@ type discoverBody struct {
 	Filter     string `json:"filter,omitempty"`
 }
 
-// Discover lists the VMs of a vCenter with their disks. It changes nothing and
+// Discover lists the VMs of a vCenter with their disks. It changes nothing, and
 // may be called again.
 func (c *Client) Discover(ctx context.Context, request DiscoverRequest) ([]DiscoveredVM, error) {
 	for _, field := range []struct{ name, value string }{

@@ -6,9 +6,9 @@ import (
 )
 
 // ErrUnknownJob: the SNA does not know the job. It keeps jobs in memory only, so
-// a restart of the SNA forgets them while their SBC runs on; and it knows no
-// progress of a job before SBC's first report.
-var ErrUnknownJob = errors.New("job unknown to the sna")
+// it forgets them when it restarts, while their SBCs continue. It knows no progress
+// of a job before SBC's first report.
+var ErrUnknownJob = errors.New("the SNA does not know the job")
 
 // InvalidRequestError: the request breaks a rule that SNA or SBC depend on.
 // Nothing was sent.
@@ -57,15 +57,14 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("sna %s: refused with status %d: %s", e.Call, e.StatusCode, e.Body)
 }
 
-// OutcomeUnknownError: the start was sent, at least in part, and no answer says
-// what became of it. An SBC may be running; the request must not be sent again.
+// OutcomeUnknownError: the start was sent, at least in part, and no valid answer
+// came. An SBC may be running; the request must not be sent again.
 type OutcomeUnknownError struct {
-	// JobID is the job whose fate is unknown.
+	// JobID is the job whose outcome is unknown.
 	JobID string
-	// StatusCode is the HTTP status when an answer came that cannot be relied
-	// on, else 0.
+	// StatusCode is the HTTP status of an answer that is not valid, else 0.
 	StatusCode int
-	// Err is what was wrong with the answer, or why there was none.
+	// Err says what was wrong with the answer, or why there was none.
 	Err error
 }
 
@@ -76,7 +75,7 @@ func (e *OutcomeUnknownError) Error() string {
 // Unwrap returns the reason.
 func (e *OutcomeUnknownError) Unwrap() error { return e.Err }
 
-// NotStarted reports whether err, from [Client.Start], means that the SNA took
+// NotStarted reports whether err, from [Client.Start], means that the SNA started
 // no job: nothing was sent, or the SNA refused. It is false for nil and for an
 // unknown outcome.
 func NotStarted(err error) bool {

@@ -29,7 +29,7 @@ type call struct {
 	body    []byte
 	timeout time.Duration
 	limit   int64
-	secrets []string // kept out of everything that is shown of the answer
+	secrets []string // removed from every text of the answer
 }
 
 // answer is a complete answer with a status below 400.
@@ -41,19 +41,19 @@ type answer struct {
 
 func (a answer) clean(text string) string { return cleanText(text, a.secrets) }
 
-// interruptedError: at least one byte of the request was written, and no
-// complete answer came back.
+// interruptedError: at least one byte of the request was written, and there was
+// no complete answer.
 type interruptedError struct {
 	call   string
-	status int // 0 when not even a status line came
+	status int // 0 without a status line
 	err    error
 }
 
 func (e *interruptedError) Error() string { return fmt.Sprintf("sna %s: %v", e.call, e.err) }
 func (e *interruptedError) Unwrap() error { return e.err }
 
-// exchange sends one request over a connection of its own and reads the answer
-// to its end. It returns an *UnreachableError when nothing was written, a
+// exchange sends one request over a connection of its own and reads the whole
+// answer. It returns an *UnreachableError when nothing was written, a
 // *RefusedError for a status of 400 or above, else an *interruptedError.
 func (c *Client) exchange(ctx context.Context, call call) (answer, error) {
 	dialed, err := c.dialer.DialContext(ctx, "tcp", c.address)
@@ -61,13 +61,13 @@ func (c *Client) exchange(ctx context.Context, call call) (answer, error) {
 		return answer{}, &UnreachableError{URL: c.URL(), Err: err}
 	}
 	conn := &onceConn{Conn: dialed}
-	defer func() { _ = conn.Close() }() // everything is read, or given up
+	defer func() { _ = conn.Close() }() // all was read, or the call has failed
 
 	ctx, cancel := context.WithTimeoutCause(ctx, call.timeout,
 		fmt.Errorf("no complete answer within %v: %w", call.timeout, context.DeadlineExceeded))
 	defer cancel()
-	// net/http leaves the connection to the caller after a 101 and then heeds no
-	// context: the end of the call must not depend on it.
+	// After a 101 net/http leaves the connection to the caller and ignores the
+	// context, so the end of the call must not depend on it.
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 
 	status, body, err := c.roundTrip(ctx, conn, call)
@@ -84,7 +84,8 @@ func (c *Client) exchange(ctx context.Context, call call) (answer, error) {
 	return answer{status: status, body: body, secrets: call.secrets}, nil
 }
 
-// because prefers the context's cause to what its end looks like on the wire.
+// because returns the cause of a context that has ended, rather than the network
+// error that its end led to.
 func because(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -130,14 +131,14 @@ func (c *Client) newRequest(ctx context.Context, call call) (*http.Request, erro
 	return request, nil
 }
 
-var errSecondConnection = errors.New("a second connection for one request was refused")
+var errSecondConnection = errors.New("no second connection for one request")
 
 // onceConn is a connection that knows whether anything was written to it.
 type onceConn struct {
 	net.Conn
 	mu      sync.Mutex
-	written bool // a write was begun
-	sealed  bool // no write may begin any more
+	written bool // a write has begun
+	sealed  bool // no further write may begin
 	taken   atomic.Bool
 }
 
@@ -154,9 +155,9 @@ func (c *onceConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// seal lets no further write begin and reports whether one ever did. Without it
-// net/http's writer, a goroutine of its own, could still begin after RoundTrip
-// had returned the end of the context.
+// seal prevents further writes, and reports whether there was one. Without it the
+// writer of net/http, a goroutine of its own, could still begin after RoundTrip
+// has returned because the context ended.
 func (c *onceConn) seal() (written bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -164,13 +165,13 @@ func (c *onceConn) seal() (written bool) {
 	return c.written
 }
 
-// transport returns a transport that can use this connection, once, and no
-// other: whatever net/http thinks of retrying, there is nothing to retry on.
+// transport returns a transport that can use this connection once, and no other:
+// if net/http retries, it has no connection.
 func (c *onceConn) transport() *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	return &http.Transport{
-		Proxy: nil, // never from the environment: the passwords are for the SNA alone
+		Proxy: nil, // none from the environment: only the SNA may see the passwords
 		DialContext: func(context.Context, string, string) (net.Conn, error) {
 			if c.taken.Swap(true) {
 				return nil, errSecondConnection
@@ -178,7 +179,7 @@ func (c *onceConn) transport() *http.Transport {
 			return c, nil
 		},
 		DisableKeepAlives:      true,
-		DisableCompression:     true, // sizes are capped as they are on the wire
+		DisableCompression:     true, // the limits count bytes on the wire
 		MaxResponseHeaderBytes: maxAnswerHeader,
 		Protocols:              &protocols,
 	}

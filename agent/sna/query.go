@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// Health is the SNA's answer to a health check. What it calls uptime is the time since
-// the answer began, and is left out.
+// Health is the SNA's answer to a health check. Its uptime is left out: it is the time
+// since the answer began.
 type Health struct {
 	Status    string `json:"status"` // "healthy"
 	Timestamp string `json:"timestamp"`
 }
 
-// JobStatus is what the SNA remembers of a job. Status stays "running" for ever,
-// even after SBC has failed: it is evidence that the start arrived, no more.
+// JobStatus is what the SNA remembers of a job. Status stays "running" even
+// after SBC has failed: it only proves that the start arrived.
 type JobStatus struct {
 	JobID            string    `json:"job_id"`
 	Status           string    `json:"status"`
@@ -52,7 +52,7 @@ type JobProgress struct {
 	} `json:"timing"`
 }
 
-// Status asks what the SNA remembers of a job; ErrUnknownJob when nothing.
+// Status asks what the SNA remembers of a job; ErrUnknownJob if nothing.
 func (c *Client) Status(ctx context.Context, jobID string) (JobStatus, error) {
 	var status JobStatus
 	err := c.getJob(ctx, "status", jobID, &status)
@@ -60,8 +60,8 @@ func (c *Client) Status(ctx context.Context, jobID string) (JobStatus, error) {
 }
 
 // Progress asks what SBC last reported to the SNA; ErrUnknownJob before the
-// first report. Only the SNA's own words for that count: a router that does not
-// know the call answers 404 too, and proves nothing of the job.
+// first report. Only the SNA's own text counts: a router that does not know the
+// call answers 404, too, and proves nothing.
 func (c *Client) Progress(ctx context.Context, jobID string) (JobProgress, error) {
 	var progress JobProgress
 	err := c.getJob(ctx, "progress", jobID, &progress)
@@ -74,7 +74,7 @@ func (c *Client) Progress(ctx context.Context, jobID string) (JobProgress, error
 
 func (c *Client) getJob(ctx context.Context, name, jobID string, into any) error {
 	if !jobIDShape.MatchString(jobID) {
-		return invalid("job_id", `must begin "backup-" and hold only letters, digits and "._-"`)
+		return invalid("job_id", `must begin with "backup-" and contain only letters, digits and "._-"`)
 	}
 	err := c.get(ctx, name, "/api/v1/"+name+"/"+url.PathEscape(jobID), into)
 	var refused *RefusedError

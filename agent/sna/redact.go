@@ -35,7 +35,7 @@ func (r StartRequest) Format(f fmt.State, verb rune) { formatSafe(f, verb, r.saf
 func (r StartRequest) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
 // MarshalJSON is the request without its password, for logs and dumps; the body
-// that Start sends is encoded apart.
+// that Start sends is encoded separately.
 func (r StartRequest) MarshalJSON() ([]byte, error) { return json.Marshal(r.safe()) }
 
 // plainDiscover has DiscoverRequest's fields and none of its methods.
@@ -56,7 +56,7 @@ func (r DiscoverRequest) Format(f fmt.State, verb rune) { formatSafe(f, verb, r.
 func (r DiscoverRequest) LogValue() slog.Value { return slog.StringValue(r.String()) }
 
 // MarshalJSON is the request without its password, for logs and dumps; the body
-// that Discover sends is encoded apart.
+// that Discover sends is encoded separately.
 func (r DiscoverRequest) MarshalJSON() ([]byte, error) { return json.Marshal(r.safe()) }
 
 func formatSafe(f fmt.State, verb rune, safe any) {

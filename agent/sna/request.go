@@ -13,18 +13,18 @@ const (
 	BackupIncremental = "incremental"
 )
 
-// MaxJobID is the longest job id, in bytes, that SBC and the SHA's tables take.
+// MaxJobID is the longest job id, in bytes, that SBC and the SHA's tables accept.
 const MaxJobID = 64
 
 // StartRequest is one job for the SNA. The four vCenter fields, VMPath among
-// them, belong together: all are set, or the first three are empty and the SNA
-// is one of the older contract that knows its vCenter itself.
+// them, belong together: all are set; or the first three are empty, and the SNA
+// follows the older contract and knows its vCenter itself.
 type StartRequest struct {
-	// JobID begins "backup-", holds only [A-Za-z0-9._-], nowhere "-disk<digits>-",
-	// and is at most MaxJobID bytes long.
+	// JobID begins with "backup-", contains only [A-Za-z0-9._-] and no
+	// "-disk<digits>-", and has at most MaxJobID bytes.
 	JobID  string
 	VMName string
-	// VMPath is the inventory path, such as "/DC1/vm/pgtest1", as it is: what SBC would take for a pattern is escaped on the wire.
+	// VMPath is the inventory path, such as "/DC1/vm/pgtest1", without escapes: characters of a pattern are escaped on the wire.
 	VMPath          string
 	VCenterHost     string
 	VCenterUser     string
@@ -35,7 +35,7 @@ type StartRequest struct {
 	BackupType string
 	// PreviousChangeID is disk 0's change id: set for an incremental, empty for a full.
 	PreviousChangeID string
-	// NBDHost is where the older contract finds the exports; the newer ignores it.
+	// NBDHost is the host of the exports in the older contract; the newer one ignores it.
 	NBDHost string
 }
 
@@ -76,20 +76,20 @@ func (r StartRequest) wire() startBody {
 	}
 }
 
-// exactly writes an inventory path so that SBC finds that VM and no other. SBC hands it to govmomi's finder, which splits it at
-// slashes and takes each part for a pattern of Go's path.Match, so that "web[1]" finds the VM web1: a backslash has a character
-// stand for itself there (find/recurser.go). The SNA passes the path on as one argument of a command, without a shell. A path
-// that SBC asks with afterwards is that of the VM, without escapes.
+// exactly escapes an inventory path so that SBC finds that VM and no other. SBC gives the path to govmomi's finder, which splits it at
+// slashes and matches each part as a pattern of Go's path.Match, so that "web[1]" finds the VM web1. A backslash escapes a character
+// there (find/recurser.go). The SNA passes the path on as one argument of a command, without a shell. The path that SBC
+// uses in its questions afterwards is that of the VM, without escapes.
 func exactly(path string) string {
 	escaped := strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
-	if folder, all := strings.CutSuffix(strings.TrimRight(escaped, "/"), "/..."); all { // all that is below (find/finder.go, findRoot)
+	if folder, all := strings.CutSuffix(strings.TrimRight(escaped, "/"), "/..."); all { // "..." means everything below (find/finder.go, findRoot)
 		return folder + `/\...`
 	}
 	return escaped
 }
 
-// CheckVMPath says what keeps an inventory path from naming one VM; "" names none. SBC takes a path that does not begin at the root for
-// one below some datacenter, and "VirtualMachine:vm-42" for an id: the VM may then be on record by its whole path, too, unnoticed.
+// CheckVMPath returns an error if an inventory path does not name one VM; "" is allowed. SBC reads a path that does not begin at the
+// root as one below any datacenter, and "VirtualMachine:vm-42" as an id: then the same VM could also be recorded by its whole path.
 func CheckVMPath(path string) error {
 	if path != "" && !strings.HasPrefix(path, "/") {
 		return errors.New(`want the whole path, beginning with "/", such as /DC1/vm/pgtest1`)
@@ -99,8 +99,8 @@ func CheckVMPath(path string) error {
 
 var (
 	jobIDShape = regexp.MustCompile(`^backup-[A-Za-z0-9._-]+$`)
-	// SBC takes the disk index from this pattern before it looks at the export
-	// name, so such a job would report every disk under one index.
+	// SBC prefers the disk index of this pattern to that of the export name, so
+	// such a job would report every disk with one index.
 	jobIDDisk = regexp.MustCompile(`-disk\d+-`)
 )
 
@@ -122,9 +122,9 @@ func (r StartRequest) checkJobID() *InvalidRequestError {
 	case len(r.JobID) > MaxJobID:
 		return invalid("job_id", "longer than 64 bytes")
 	case !jobIDShape.MatchString(r.JobID):
-		return invalid("job_id", `must begin "backup-" and hold only letters, digits and "._-"`)
+		return invalid("job_id", `must begin with "backup-" and contain only letters, digits and "._-"`)
 	case jobIDDisk.MatchString(r.JobID):
-		return invalid("job_id", `holds "-disk<digits>-", which would send every disk to that index`)
+		return invalid("job_id", `contains "-disk<digits>-": the client would report every disk with that index`)
 	}
 	return nil
 }
@@ -134,7 +134,7 @@ func (r StartRequest) checkRequired() *InvalidRequestError {
 	case r.VMName == "":
 		return invalid("vm_name", "is empty")
 	case r.NBDTargets == "":
-		return invalid("nbd_targets", "is empty, the VM has no disks: run discovery first")
+		return invalid("nbd_targets", "is empty: the VM has no disks; run discovery first")
 	case r.NBDHost == "":
 		return invalid("nbd_host", "is empty")
 	}
@@ -155,7 +155,7 @@ func (r StartRequest) checkVCenter() *InvalidRequestError {
 		{"vm_path", r.VMPath},
 	} {
 		if field.value == "" {
-			return invalid(field.name, "is empty while a vCenter is configured: set host, user, password and inventory path, or none")
+			return invalid(field.name, "is empty, but a vCenter is configured: set host, user, password and inventory path, or none of them")
 		}
 	}
 	return nil

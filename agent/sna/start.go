@@ -9,25 +9,25 @@ import (
 	"time"
 )
 
-// StartResponse is the SNA's word that it forked an SBC. It says nothing about
-// the login to vCenter, which comes later.
+// StartResponse is the SNA's answer that it has started an SBC. It says nothing
+// about the login to vCenter, which comes later.
 type StartResponse struct {
 	JobID   string
 	Status  string // always "started"
 	Message string // for a person; one line, at most 4 KiB
-	// StartedAt is the SNA's clock; zero when it sent none that can be read.
+	// StartedAt is by the SNA's clock; zero without a readable time.
 	StartedAt time.Time
-	// PID is of the SBC process, on the SNA's machine; 0 when not told.
+	// PID is the process id of SBC on the SNA's machine; 0 if it is not known.
 	PID int
 }
 
-// Start asks the SNA to fork one SBC for the job. It writes at most one POST to
-// at most one connection: there is no retry at any level, no redirect is
-// followed and no kept-alive connection is used.
+// Start asks the SNA to start one SBC for the job. It writes at most one POST to
+// at most one connection: it retries nothing, follows no redirect and uses no
+// kept-alive connection.
 //
-// Its errors are those of the package comment. A caller undoes its work when
-// [NotStarted], and otherwise keeps the exports and waits for evidence. The end
-// of ctx is an *OutcomeUnknownError once a byte of the request was written.
+// Its errors are those of the package comment. After [NotStarted] the caller
+// undoes its work; otherwise it keeps the exports and waits for evidence. If ctx
+// ends after a byte of the request was written, it is an *OutcomeUnknownError.
 func (c *Client) Start(ctx context.Context, request StartRequest) (StartResponse, error) {
 	body, err := request.body()
 	if err != nil {
@@ -67,14 +67,13 @@ type startAnswer struct {
 	PID       int    `json:"pid"`
 }
 
-// parseStartAnswer accepts a 200 that says "started" for this job, and nothing
-// else. The SNA's handler knows no other success and no redirect: whoever sent a
-// 3xx or another 2xx is not that handler, and may have passed the request on.
-// An answer without a job id is accepted: it contradicts nothing, and it came
-// over a connection that carried this one request.
+// parseStartAnswer accepts only a 200 that says "started" for this job. The SNA's
+// handler has no other success and no redirect: a 3xx or another 2xx comes from
+// another server, which may have forwarded the request. An answer without a job id
+// is accepted: the connection carried only this request.
 func parseStartAnswer(got answer, jobID string) (StartResponse, error) {
 	if got.status != http.StatusOK {
-		return StartResponse{}, fmt.Errorf("answered status %d, which the SNA's start never does", got.status)
+		return StartResponse{}, fmt.Errorf("answered status %d, which an SNA never answers to a start", got.status)
 	}
 	var wire startAnswer
 	if err := json.Unmarshal(got.body, &wire); err != nil {

@@ -13,15 +13,15 @@ import (
 )
 
 const (
-	// maxText is the most, in bytes, that is shown of an answer.
+	// maxText is how much of an answer is shown, in bytes.
 	maxText = 4 << 10
-	// maxRaw is the most that is looked at, after secrets were replaced.
+	// maxRaw is how much of an answer is examined, after secrets were replaced.
 	maxRaw = 64 << 10
 )
 
-// cleanText makes an SNA's text fit for a log line and a terminal: secrets
-// replaced, control and format characters turned into spaces, runs of spaces
-// joined, at most maxText bytes.
+// cleanText prepares a text of the SNA for a log line and a terminal: it replaces
+// secrets, turns control and format characters into spaces, joins spaces, and cuts
+// after maxText bytes.
 func cleanText(text string, secrets []string) string {
 	text = strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || unicode.IsSpace(r) || !unicode.IsPrint(r) {
@@ -42,9 +42,9 @@ func cleanText(text string, secrets []string) string {
 }
 
 // hide returns the beginning of a text with the secrets replaced, in every form
-// in which an error may echo them. It goes over the text once: a password such
-// as "e" is not sought in its own replacement. And it cuts after it has replaced:
-// a cut through a password would let its first half be seen.
+// in which an error may echo them. It replaces in one pass: a password such as "e"
+// is not replaced within its own replacement. It cuts after it has replaced: a cut
+// through a password would show its first half.
 func hide(text string, secrets []string) string {
 	var forms []string
 	for _, secret := range secrets {
@@ -52,7 +52,7 @@ func hide(text string, secrets []string) string {
 			forms = append(forms, formsOf(secret)...)
 		}
 	}
-	// Of two forms that begin alike the replacer takes the one named first.
+	// Of two forms with the same beginning the replacer uses the first in the list.
 	slices.SortFunc(forms, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
 	var pairs []string
 	for _, form := range forms {
@@ -77,7 +77,7 @@ func formsOf(secret string) []string {
 
 func unquoted(quoted string) string { return quoted[1 : len(quoted)-1] }
 
-// firstBytes keeps the first maxRaw bytes written to it and refuses the rest.
+// firstBytes keeps the first maxRaw bytes, and refuses the rest.
 type firstBytes struct{ kept strings.Builder }
 
 var errFull = errors.New("enough was read")

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 // withRecords opens a database that holds n ended backups of a hundred VMs.
@@ -18,17 +21,17 @@ func withRecords(b *testing.B, n int) *Store {
 	}
 	b.Cleanup(func() { _ = s.Close() })
 	for done := 0; done < n; {
-		err := s.update(func(t *tx) error {
+		err := s.file.Update(func(t *dbfile.Tx) error {
 			for range min(n-done, 5000) {
 				r := record.Backup{
 					ID: fmt.Sprintf("backup-vm%d-%d", done%100, done), VM: vmOf(fmt.Sprint("vm", done%100), 2),
 					Repository: "local", State: record.Completed, Runs: make([]record.DiskRun, 2),
 					CreatedAt: start.Add(time.Duration(done) * time.Second),
 				}
-				if err := t.index(nil, &r); err != nil {
+				if err := schema.Index(t, nil, &r); err != nil {
 					return err
 				}
-				if err := t.put(bucketBackups, []byte(r.ID), r); err != nil {
+				if err := schema.Put(t, schema.BucketBackups, []byte(r.ID), r); err != nil {
 					return err
 				}
 				done++
@@ -61,7 +64,7 @@ func BenchmarkPrepare(b *testing.B) {
 }
 
 func BenchmarkPage(b *testing.B) {
-	for name, q := range map[string]Query{
+	for name, q := range map[string]query.Query{
 		"all": {}, "vm": {VMName: "vm1"}, "state": {State: record.Completed}, "both": {VMName: "vm1", State: record.Completed},
 	} {
 		for _, n := range sizes[1:] {

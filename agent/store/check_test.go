@@ -13,6 +13,10 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/check"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 // Whatever is broken behind the store's back, Check finds it.
@@ -37,7 +41,7 @@ func TestCheckFinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	active = list[0].ID
-	points, _, err := s.Backups(Query{State: record.Completed, Limit: 1})
+	points, _, err := s.Backups(query.Query{State: record.Completed, Limit: 1})
 	if err != nil || len(points) == 0 {
 		t.Fatal(err)
 	}
@@ -47,43 +51,43 @@ func TestCheckFinds(t *testing.T) {
 		k, _ := b.Cursor().First()
 		return bytes.Clone(k)
 	}
-	rewrite := func(id string, f func(*record.Backup)) func(*tx) error {
-		return func(t *tx) error {
-			b, err := t.backup(id)
+	rewrite := func(id string, f func(*record.Backup)) func(*dbfile.Tx) error {
+		return func(t *dbfile.Tx) error {
+			b, err := schema.Backup(t, id)
 			if err != nil {
 				return err
 			}
 			f(&b)
-			return t.put(bucketBackups, []byte(id), b)
+			return schema.Put(t, schema.BucketBackups, []byte(id), b)
 		}
 	}
-	drop := func(bucket []byte) func(*tx) error {
-		return func(t *tx) error { return t.Bucket(bucket).Delete(first(t.Bucket(bucket))) }
+	drop := func(bucket []byte) func(*dbfile.Tx) error {
+		return func(t *dbfile.Tx) error { return t.Bucket(bucket).Delete(first(t.Bucket(bucket))) }
 	}
-	add := func(bucket []byte, key, value string) func(*tx) error {
-		return func(t *tx) error { return t.Bucket(bucket).Put([]byte(key), []byte(value)) }
+	add := func(bucket []byte, key, value string) func(*dbfile.Tx) error {
+		return func(t *dbfile.Tx) error { return t.Bucket(bucket).Put([]byte(key), []byte(value)) }
 	}
-	inList := func(name string, f func(*bolt.Bucket) error) func(*tx) error {
-		return func(t *tx) error { return f(t.Bucket(bucketLists).Bucket([]byte(name))) }
+	inList := func(name string, f func(*bolt.Bucket) error) func(*dbfile.Tx) error {
+		return func(t *dbfile.Tx) error { return f(t.Bucket(schema.BucketLists).Bucket([]byte(name))) }
 	}
-	for name, spoil := range map[string]func(*tx) error{
-		"lease lost":            drop(bucketLeases),
-		"active entry lost":     drop(bucketActive),
-		"claim lost":            drop(bucketClaims),
-		"request lost":          drop(bucketRequests),
-		"record lost":           func(t *tx) error { return t.Bucket(bucketBackups).Delete([]byte(ended)) },
-		"active record lost":    func(t *tx) error { return t.Bucket(bucketBackups).Delete([]byte(active)) },
-		"lease no JSON":         add(bucketLeases, "\x00\x01", `{`),
-		"active of nobody":      add(bucketActive, "x", "x"),
-		"active, but ended":     add(bucketActive, "x", ended),
-		"claim of nobody":       add(bucketClaims, "unit:x", "x"),
-		"request of nobody":     add(bucketRequests, "x", "x"),
-		"removed and there":     add(bucketRemoved, ended, "12345678"),
-		"record no JSON":        add(bucketBackups, ended, "{"),
-		"vm no JSON":            add(bucketVMs, "x", "{"),
-		"vm of another name":    add(bucketVMs, "x", `{"name":"y"}`),
-		"cooling short":         add(bucketCoolingPorts, "\x00\x01", "x"),
-		"cooling of the active": add(bucketCoolingVMs, "x", "12345678"+active),
+	for name, spoil := range map[string]func(*dbfile.Tx) error{
+		"lease lost":            drop(schema.BucketLeases),
+		"active entry lost":     drop(schema.BucketActive),
+		"claim lost":            drop(schema.BucketClaims),
+		"request lost":          drop(schema.BucketRequests),
+		"record lost":           func(t *dbfile.Tx) error { return t.Bucket(schema.BucketBackups).Delete([]byte(ended)) },
+		"active record lost":    func(t *dbfile.Tx) error { return t.Bucket(schema.BucketBackups).Delete([]byte(active)) },
+		"lease no JSON":         add(schema.BucketLeases, "\x00\x01", `{`),
+		"active of nobody":      add(schema.BucketActive, "x", "x"),
+		"active, but ended":     add(schema.BucketActive, "x", ended),
+		"claim of nobody":       add(schema.BucketClaims, "unit:x", "x"),
+		"request of nobody":     add(schema.BucketRequests, "x", "x"),
+		"removed and there":     add(schema.BucketRemoved, ended, "12345678"),
+		"record no JSON":        add(schema.BucketBackups, ended, "{"),
+		"vm no JSON":            add(schema.BucketVMs, "x", "{"),
+		"vm of another name":    add(schema.BucketVMs, "x", `{"name":"y"}`),
+		"cooling short":         add(schema.BucketCoolingPorts, "\x00\x01", "x"),
+		"cooling of the active": add(schema.BucketCoolingVMs, "x", "12345678"+active),
 		"ended, still leased":   rewrite(active, func(b *record.Backup) { b.State = record.Failed }),
 		"active again":          rewrite(ended, func(b *record.Backup) { b.State = record.Running }),
 		"other time":            rewrite(ended, func(b *record.Backup) { b.CreatedAt = b.CreatedAt.Add(1) }),
@@ -92,18 +96,18 @@ func TestCheckFinds(t *testing.T) {
 		"other port":            rewrite(active, func(b *record.Backup) { b.Runs[0].Port++ }),
 		"other unit":            rewrite(active, func(b *record.Backup) { b.Runs[0].Unit = "x" }),
 		"no such parent":        rewrite(active, func(b *record.Backup) { b.Parent = "x" }),
-		"not in a list":         inList(listAll, func(b *bolt.Bucket) error { return b.Delete(first(b)) }),
-		"nobody in a list":      inList(listAll, func(b *bolt.Bucket) error { return b.Put([]byte("12345678x"), nil) }),
-		"list lost":             func(t *tx) error { return t.Bucket(bucketLists).DeleteBucket([]byte(listAll)) },
-		"list of nobody":        func(t *tx) error { _, err := t.Bucket(bucketLists).CreateBucket([]byte("x")); return err },
-		"no list":               add(bucketLists, "x", "x"),
+		"not in a list":         inList(schema.ListAll, func(b *bolt.Bucket) error { return b.Delete(first(b)) }),
+		"nobody in a list":      inList(schema.ListAll, func(b *bolt.Bucket) error { return b.Put([]byte("12345678x"), nil) }),
+		"list lost":             func(t *dbfile.Tx) error { return t.Bucket(schema.BucketLists).DeleteBucket([]byte(schema.ListAll)) },
+		"list of nobody":        func(t *dbfile.Tx) error { _, err := t.Bucket(schema.BucketLists).CreateBucket([]byte("x")); return err },
+		"no list":               add(schema.BucketLists, "x", "x"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)
 			if err := s.Check(context.Background()); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.update(spoil); err != nil {
+			if err := s.file.Update(spoil); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Check(context.Background()); !errors.Is(err, ErrDamaged) {
@@ -126,9 +130,9 @@ func TestStrayLease(t *testing.T) {
 		{Port: 2, BackupID: b.ID, DiskID: 0, Nonce: held[0].Nonce},
 		{Port: 3, BackupID: b.ID, DiskID: 9, Nonce: "x"},
 	}
-	err = s.update(func(t *tx) error {
+	err = s.file.Update(func(t *dbfile.Tx) error {
 		for _, l := range strays {
-			if err := t.put(bucketLeases, encodePort(l.Port), l); err != nil {
+			if err := schema.Put(t, schema.BucketLeases, schema.EncodePort(l.Port), l); err != nil {
 				return err
 			}
 		}
@@ -137,7 +141,7 @@ func TestStrayLease(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told *StrayError
+	var told *check.StrayError
 	if err := s.Check(context.Background()); !errors.As(err, &told) || !reflect.DeepEqual(told.Leases, strays) || errors.Is(err, ErrDamaged) {
 		t.Errorf("got %v", err)
 	}
@@ -175,15 +179,15 @@ func TestDamagedRecord(t *testing.T) {
 	}
 	defer s.Close()
 	b := mustPrepare(t, s, vmOf("a", 1), start)
-	if err := s.update(func(t *tx) error { return t.Bucket(bucketBackups).Put([]byte(b.ID), []byte("{")) }); err != nil {
+	if err := s.file.Update(func(t *dbfile.Tx) error { return t.Bucket(schema.BucketBackups).Put([]byte(b.ID), []byte("{")) }); err != nil {
 		t.Fatal(err)
 	}
 	_, errBackup := s.Backup(b.ID)
-	_, _, errPage := s.Backups(Query{})
+	_, _, errPage := s.Backups(query.Query{})
 	_, errActive := s.Active()
 	_, _, errUpdate := s.Update(b.ID, start, setState(record.Exporting))
 	for _, err := range []error{errBackup, errPage, errActive, errUpdate} {
-		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), s.path) || !strings.Contains(err.Error(), b.ID) {
+		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), s.file.Path()) || !strings.Contains(err.Error(), b.ID) {
 			t.Errorf("got %v", err)
 		}
 	}

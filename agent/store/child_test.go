@@ -158,7 +158,7 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// childFull lets the file not grow, writes until it would have to, and goes on when it may.
+// childFull lets the file not grow, writes until it would have to, and continues when it may.
 func childFull(path string) error {
 	signal.Ignore(unix.SIGXFSZ)
 	s, err := Open(path, Options{})

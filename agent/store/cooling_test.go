@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/rules"
 )
 
 // cooled ends a backup of a that cools down for ten minutes from its end.
@@ -30,16 +32,16 @@ func TestCooling(t *testing.T) {
 	if err != nil || len(ports) != 2 || len(vms) != 1 {
 		t.Fatalf("ports %+v, vms %+v, error %v", ports, vms, err)
 	}
-	if ports[1] != (CoolingPort{Port: 10101, Until: until, BackupID: b.ID}) || vms[0] != (CoolingVM{Name: "a", Until: until, BackupID: b.ID}) {
+	if ports[1] != (query.CoolingPort{Port: 10101, Until: until, BackupID: b.ID}) || vms[0] != (query.CoolingVM{Name: "a", Until: until, BackupID: b.ID}) {
 		t.Errorf("ports %+v, vms %+v", ports, vms)
 	}
-	if n, err := s.Counts(now); err != nil || n != (Counts{CoolingPorts: 2, CoolingVMs: 1}) {
+	if n, err := s.Counts(now); err != nil || n != (query.Counts{CoolingPorts: 2, CoolingVMs: 1}) {
 		t.Errorf("counts %+v, error %v", n, err)
 	}
 
-	var cooling *CoolingError
+	var cooling *rules.CoolingError
 	_, _, err = s.Prepare(preparation(vmOf("a", 1), until.Add(-1)))
-	if !errors.As(err, &cooling) || *cooling != (CoolingError{VM: "a", BackupID: b.ID, Until: until}) {
+	if !errors.As(err, &cooling) || *cooling != (rules.CoolingError{VM: "a", BackupID: b.ID, Until: until}) {
 		t.Errorf("got %v", err)
 	}
 	p := preparation(vmOf("b", 1), until.Add(-1))
@@ -93,7 +95,7 @@ func TestCoolingPutOff(t *testing.T) {
 	if err != nil || len(ports) != len(b.Runs) || len(vms) != 1 || !vms[0].Until.Equal(later) || !ports[0].Until.Equal(later) {
 		t.Errorf("%+v, %+v, %v", ports, vms, err)
 	}
-	var cooling *CoolingError
+	var cooling *rules.CoolingError
 	if _, _, err := s.Prepare(preparation(vmOf("a", 1), later.Add(-1))); !errors.As(err, &cooling) {
 		t.Errorf("before its new end the VM is backed up: %v", err)
 	}
@@ -159,7 +161,7 @@ func TestCoolingUnderAnotherName(t *testing.T) {
 		other := vmOf(tt.name, 1)
 		other.VCenter, other.InventoryPath = tt.vcenter, tt.path
 		_, _, err := s.Prepare(preparation(other, until.Add(-1)))
-		var cooling *CoolingError
+		var cooling *rules.CoolingError
 		if errors.As(err, &cooling) != tt.cools || tt.cools && cooling.VM != "a" || !tt.cools && err != nil {
 			t.Errorf("%+v: %v", tt, err)
 		}
@@ -168,11 +170,11 @@ func TestCoolingUnderAnotherName(t *testing.T) {
 	mustPrepare(t, s, vm, until)
 }
 
-// TestBoundCooling: after the clock was set back, what cools down does so no longer than it would have from now.
-func TestBoundCooling(t *testing.T) {
+// TestLimitCooling: after the clock was set back, what cools down does so no longer than it would have from now.
+func TestLimitCooling(t *testing.T) {
 	s := openNew(t)
 	b := cooled(t, s)
-	if err := s.BoundCooling(b.EndedAt, 10*time.Minute); err != nil {
+	if err := s.LimitCooling(b.EndedAt, 10*time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if _, vms, err := s.Cooling(b.EndedAt); err != nil || len(vms) != 1 || !vms[0].Until.Equal(b.CooldownUntil) {
@@ -180,7 +182,7 @@ func TestBoundCooling(t *testing.T) {
 	}
 	back := b.EndedAt.Add(-24 * time.Hour)
 	for range 2 {
-		if err := s.BoundCooling(back, 10*time.Minute); err != nil {
+		if err := s.LimitCooling(back, 10*time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		until := back.Add(10 * time.Minute)

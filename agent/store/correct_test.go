@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/rules"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// TestCorrect: a record follows its manifest, onto another ground or none, and the lists follow the record.
+// TestCorrect: a record follows its manifest, to another parent or none, and the lists follow the record.
 func TestCorrect(t *testing.T) {
 	s := openNew(t)
 	chain := chainOf(t, s, 4)
@@ -16,10 +18,10 @@ func TestCorrect(t *testing.T) {
 	must(t, correct(s, chain[2].ID, later, func(b *record.Backup) { b.Parent = chain[0].ID }))
 	must(t, s.Check(t.Context()))
 	if children, err := s.Children(chain[1].ID); err != nil || len(children) != 0 {
-		t.Errorf("its old ground has the children %+v, %v", children, err)
+		t.Errorf("its old parent has the children %+v, %v", children, err)
 	}
 	if children, err := s.Children(chain[0].ID); err != nil || len(children) != 2 {
-		t.Errorf("its new ground has the children %+v, %v", children, err)
+		t.Errorf("its new parent has the children %+v, %v", children, err)
 	}
 	must(t, correct(s, chain[2].ID, later, func(b *record.Backup) { b.Parent, b.Type = "", record.Full }))
 	must(t, s.Check(t.Context()))
@@ -33,7 +35,7 @@ func TestCorrect(t *testing.T) {
 	}
 }
 
-// TestCorrectRefused: what is read, written anew, or no restore point is not corrected, and nothing else of a record may be.
+// TestCorrectRefused: what is read, being merged, or no restore point is not corrected, and other fields never are.
 func TestCorrectRefused(t *testing.T) {
 	s := openNew(t)
 	chain := chainOf(t, s, 4)
@@ -50,18 +52,18 @@ func TestCorrectRefused(t *testing.T) {
 		}
 	}
 	r := mustRestore(t, s, chain[3], start)
-	refused(chain[2].ID, onto, new(*ReadError))
+	refused(chain[2].ID, onto, new(*rules.ReadError))
 	stepRestore(t, s, r, toRestoreEnded...)
 	running, _, err := s.Prepare(incremental(vmOf("a", 2), chain[3].ID, start.AddDate(0, 0, 9)))
 	must(t, err)
-	refused(chain[2].ID, onto, new(*ReadError))
-	refused(running.ID, onto, new(*StateError))
+	refused(chain[2].ID, onto, new(*rules.ReadError))
+	refused(running.ID, onto, new(*rules.StateError))
 	step(t, s, running, record.Undoing, record.Failed)
 	must(t, begin(s, chain[2].ID, chain[0].ID))
-	refused(chain[2].ID, onto, new(*MergingError))
-	refused(chain[3].ID, func(b *record.Backup) { b.State = record.Deleting }, new(*ImmutableError))
-	refused(chain[3].ID, func(b *record.Backup) { b.Repository = "other" }, new(*ImmutableError))
-	if err := correct(s, "nobody", start, onto); !errors.As(err, new(*NotFoundError)) {
+	refused(chain[2].ID, onto, new(*rules.MergingError))
+	refused(chain[3].ID, func(b *record.Backup) { b.State = record.Deleting }, new(*rules.ImmutableError))
+	refused(chain[3].ID, func(b *record.Backup) { b.Repository = "other" }, new(*rules.ImmutableError))
+	if err := correct(s, "nobody", start, onto); !errors.As(err, new(*schema.NotFoundError)) {
 		t.Errorf("of nothing: %v", err)
 	}
 	must(t, s.Check(t.Context()))

@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 // FuzzDamaged overwrites a part of a database and cuts it off. Whatever is wrong with a file is an error that says so: it
@@ -40,7 +43,7 @@ func FuzzDamaged(f *testing.F) {
 		}()
 		s, err := Open(path, Options{Timeout: time.Second})
 		if err != nil {
-			var newer *NewerSchemaError
+			var newer *schema.NewerSchemaError
 			if !errors.Is(err, ErrDamaged) && !errors.As(err, &newer) {
 				t.Error(err)
 			}
@@ -63,8 +66,8 @@ func FuzzDamaged(f *testing.F) {
 func readAll(s *Store) error {
 	_, errLeases := s.Leases()
 	_, errActive := s.Active()
-	_, _, errVMs := s.VMs("", MaxPage)
-	for query := (Query{Limit: MaxPage}); ; {
+	_, _, errVMs := s.VMs("", query.MaxPage)
+	for query := (query.Query{Limit: query.MaxPage}); ; {
 		_, next, err := s.Backups(query)
 		if err != nil || next == "" {
 			return errors.Join(errLeases, errActive, errVMs, err)

@@ -11,9 +11,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/rules"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// onChain puts a restore point of a VM on record that stands on another.
+// onChain puts a restore point of a VM on record that is based on another one.
 func onChain(t testing.TB, s *Store, vm, parent string, at time.Time) string {
 	t.Helper()
 	p := preparation(vmOf(vm, 1), at)
@@ -85,15 +89,15 @@ func TestDamageIsInherited(t *testing.T) {
 // checkDamage compares what the store says of all restore points with what is right.
 func checkDamage(t *testing.T, rt *rapid.T, s *Store, damaged []string, lastGood string) {
 	for limit := range 4 {
-		if diff := cmp.Diff(damaged, all(t, s, Query{Damaged: true, Limit: limit})); diff != "" {
+		if diff := cmp.Diff(damaged, all(t, s, query.Query{Damaged: true, Limit: limit})); diff != "" {
 			rt.Fatalf("pages of %d: %s", limit, diff)
 		}
 	}
-	page, _, err := s.Backups(Query{VMName: "vm"})
+	page, _, err := s.Backups(query.Query{VMName: "vm"})
 	if err != nil {
 		rt.Fatal(err)
 	}
-	points, err := s.PointsOf(PointGroup{Repository: "local", VM: "vm"})
+	points, err := s.PointsOf(schema.PointGroup{Repository: "local", VM: "vm"})
 	if err != nil {
 		rt.Fatal(err)
 	}
@@ -119,30 +123,30 @@ func checkDamage(t *testing.T, rt *rapid.T, s *Store, damaged []string, lastGood
 	}
 }
 
-// TestNothingIsBuiltOnDamage: no backup stands on a damaged chain, and none is written anew, however it came to be asked for.
+// TestNothingIsBuiltOnDamage: no backup gets a damaged chain, and none is merged, whatever asks for it.
 func TestNothingIsBuiltOnDamage(t *testing.T) {
 	s := openNew(t)
 	full := onChain(t, s, "vm", "", start)
 	top := onChain(t, s, "vm", full, start.Add(time.Minute))
-	rewrite := func(swapping bool) error {
+	merge := func(committing bool) error {
 		_, _, err := s.Update(top, start.AddDate(0, 1, 0), func(b *record.Backup) error {
-			b.Merge = &record.Merge{StartedAt: start, Committing: swapping}
+			b.Merge = &record.Merge{StartedAt: start, Committing: committing}
 			return nil
 		})
 		return err
 	}
-	if err := rewrite(false); err != nil {
+	if err := merge(false); err != nil {
 		t.Fatal(err)
 	}
 	spoil(t, s, full, true)
-	var damaged *DamagedError
-	if err := rewrite(true); !errors.As(err, &damaged) || *damaged != (DamagedError{BackupID: top, By: full}) {
+	var damaged *rules.DamagedError
+	if err := merge(true); !errors.As(err, &damaged) || *damaged != (rules.DamagedError{BackupID: top, By: full}) {
 		t.Errorf("the exchange: %v", err)
 	}
 	if _, _, err := s.Update(top, start.AddDate(0, 1, 0), func(b *record.Backup) error { b.Merge = nil; return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if err := rewrite(false); !errors.As(err, &damaged) {
+	if err := merge(false); !errors.As(err, &damaged) {
 		t.Errorf("the beginning: %v", err)
 	}
 	p := preparation(vmOf("vm", 1), start.AddDate(0, 2, 0))
@@ -158,7 +162,7 @@ func TestNothingIsBuiltOnDamage(t *testing.T) {
 
 // BenchmarkDamagedPage: a page of a list where a tenth of all restore points are damaged, read again and after a change.
 func BenchmarkDamagedPage(b *testing.B) {
-	for name, q := range map[string]Query{"all": {}, "damaged": {Damaged: true}} {
+	for name, q := range map[string]query.Query{"all": {}, "damaged": {Damaged: true}} {
 		for _, n := range []int{1000, 10_000, 100_000} {
 			for _, changed := range []bool{false, true} {
 				b.Run(fmt.Sprintf("%s/%d/changed=%v", name, n, changed), func(b *testing.B) {
@@ -168,7 +172,7 @@ func BenchmarkDamagedPage(b *testing.B) {
 					_, q.Cursor, _ = s.Backups(q)
 					for b.Loop() {
 						if changed {
-							s.damages.Store(nil)
+							s.Reader = query.NewReader(s.file)
 						}
 						if page, _, err := s.Backups(q); err != nil || len(page) == 0 {
 							b.Fatal(len(page), err)
@@ -182,9 +186,9 @@ func BenchmarkDamagedPage(b *testing.B) {
 
 // damageTenth makes chains of 30 of the records, and damages the lowest of every tenth chain.
 func damageTenth(b *testing.B, s *Store, n int) {
-	err := s.update(func(t *tx) error {
+	err := s.file.Update(func(t *dbfile.Tx) error {
 		for i := range n {
-			before, err := t.backup(fmt.Sprintf("backup-vm%d-%d", i%100, i))
+			before, err := schema.Backup(t, fmt.Sprintf("backup-vm%d-%d", i%100, i))
 			if err != nil {
 				return err
 			}
@@ -197,7 +201,7 @@ func damageTenth(b *testing.B, s *Store, n int) {
 			default:
 				after.Parent = fmt.Sprintf("backup-vm%d-%d", i%100, i-100)
 			}
-			if err := t.write(before, after); err != nil {
+			if err := replaceBackup(t, before, after); err != nil {
 				return err
 			}
 		}

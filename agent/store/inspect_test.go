@@ -9,6 +9,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 // Inspect tells what Open would find, and leaves every byte as it is.
@@ -27,7 +29,7 @@ func TestInspect(t *testing.T) {
 		return found, err
 	}
 	found, err := inspect(t, whole)
-	if err != nil || !found.Whole || found.Version != latest(migrations) || found.SizeBytes == 0 {
+	if err != nil || !found.Whole || found.Version != schema.Latest(schema.Migrations) || found.SizeBytes == 0 {
 		t.Errorf("%+v, %v", found, err)
 	}
 	if _, err := inspect(t, nil); !errors.Is(err, ErrDamaged) {
@@ -39,7 +41,7 @@ func TestInspect(t *testing.T) {
 	if _, err := inspect(t, bytes.ReplaceAll(whole, []byte(`"state":"completed"`), []byte(`"state":"complexed"`))); !errors.Is(err, ErrDamaged) {
 		t.Errorf("a record that cannot be read: %v", err)
 	}
-	var newer *NewerSchemaError
+	var newer *schema.NewerSchemaError
 	if _, err := inspect(t, withSchema(t, whole, "99")); !errors.As(err, &newer) || newer.Version != 99 {
 		t.Errorf("a newer schema: %v", err)
 	}
@@ -67,7 +69,7 @@ func withSchema(t *testing.T, data []byte, version string) []byte {
 	must(t, os.WriteFile(path, data, 0o600))
 	db, err := bolt.Open(path, 0o600, nil)
 	must(t, err)
-	must(t, db.Update(func(t *bolt.Tx) error { return t.Bucket(bucketMeta).Put(keySchema, []byte(version)) }))
+	must(t, db.Update(func(t *bolt.Tx) error { return t.Bucket(schema.BucketMeta).Put(schema.KeySchema, []byte(version)) }))
 	must(t, db.Close())
 	changed, err := os.ReadFile(path)
 	must(t, err)

@@ -13,6 +13,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 var update = flag.Bool("update", false, "write a file of the present schema version to testdata")
@@ -36,8 +38,8 @@ func TestOldFiles(t *testing.T) {
 	if *update {
 		writeOldFile(t)
 	}
-	for _, m := range migrations {
-		t.Run(fmt.Sprint("schema ", m.version), func(t *testing.T) { checkOldFile(t, m.version) })
+	for _, m := range schema.Migrations {
+		t.Run(fmt.Sprint("schema ", m.Version), func(t *testing.T) { checkOldFile(t, m.Version) })
 	}
 }
 
@@ -91,7 +93,7 @@ func writeOldFile(t *testing.T) {
 	if err := os.MkdirAll("testdata", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	path := fmt.Sprintf("testdata/schema-%d.db", latest(migrations))
+	path := fmt.Sprintf("testdata/schema-%d.db", schema.Latest(schema.Migrations))
 	_ = os.Remove(path)
 	s, err := Open(path, Options{})
 	if err != nil {
@@ -122,8 +124,8 @@ func writeOldFile(t *testing.T) {
 }
 
 // next is what a release after this one might have.
-func next(apply func(*bolt.Tx) error) []migration {
-	return append(append([]migration{}, migrations...), migration{latest(migrations) + 1, "add a bucket", apply})
+func next(apply func(*bolt.Tx) error) []schema.Migration {
+	return append(append([]schema.Migration{}, schema.Migrations...), schema.Migration{Version: schema.Latest(schema.Migrations) + 1, About: "add a bucket", Apply: apply})
 }
 
 func addBucket(t *bolt.Tx) error {
@@ -143,8 +145,8 @@ func TestMigration(t *testing.T) {
 		}
 	}
 	_, err := Open(path, Options{})
-	var newer *NewerSchemaError
-	if !errors.As(err, &newer) || *newer != (NewerSchemaError{Path: path, Version: latest(migrations) + 1, Supported: latest(migrations)}) {
+	var newer *schema.NewerSchemaError
+	if !errors.As(err, &newer) || *newer != (schema.NewerSchemaError{Path: path, Version: schema.Latest(schema.Migrations) + 1, Supported: schema.Latest(schema.Migrations)}) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -158,7 +160,7 @@ func TestMigrationFails(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	s := openPath(t, path)
-	if err := s.view(func(tx *tx) error {
+	if err := s.file.View(func(tx *dbfile.Tx) error {
 		if tx.Bucket([]byte("new")) != nil {
 			t.Error("half a step was written")
 		}
@@ -176,8 +178,8 @@ func TestNewFileTakesEveryStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.view(func(tx *tx) error {
-		if v, err := schemaVersion(tx.Tx); v != latest(migrations)+1 || err != nil || tx.Bucket([]byte("new")) == nil {
+	if err := s.file.View(func(tx *dbfile.Tx) error {
+		if v, err := schema.SchemaVersion(tx.Tx); v != schema.Latest(schema.Migrations)+1 || err != nil || tx.Bucket([]byte("new")) == nil {
 			t.Errorf("version %d, error %v", v, err)
 		}
 		return nil
@@ -187,8 +189,8 @@ func TestNewFileTakesEveryStep(t *testing.T) {
 }
 
 func TestMigrationsAreNumbered(t *testing.T) {
-	for i, m := range migrations {
-		if i > 0 && m.version <= migrations[i-1].version || m.version < 1 || m.about == "" || m.apply == nil {
+	for i, m := range schema.Migrations {
+		if i > 0 && m.Version <= schema.Migrations[i-1].Version || m.Version < 1 || m.About == "" || m.Apply == nil {
 			t.Errorf("step %d: %+v", i+1, m)
 		}
 	}
@@ -197,12 +199,12 @@ func TestMigrationsAreNumbered(t *testing.T) {
 // The buckets that the steps make are the ones that the schema names.
 func TestMigrationsMakeTheSchema(t *testing.T) {
 	want := map[string]bool{}
-	for _, name := range buckets {
+	for _, name := range schema.Buckets {
 		want[string(name)] = true
 	}
 	got := map[string]bool{}
 	s := openNew(t)
-	if err := s.view(func(t *tx) error {
+	if err := s.file.View(func(t *dbfile.Tx) error {
 		return t.ForEach(func(name []byte, _ *bolt.Bucket) error {
 			got[string(name)] = true
 			return nil

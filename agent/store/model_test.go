@@ -15,6 +15,9 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/rules"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 // The ports of the model: few, so that they run out.
@@ -43,12 +46,11 @@ func TestModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := Open(filepath.Join(f, "agent.db"), Options{})
+		s, err := Open(filepath.Join(f, "agent.db"), Options{NoSync: true})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		s.db.NoSync = true
 		m := &model{
 			store: s, now: start, records: map[string]record.Backup{}, used: map[string]bool{},
 			requests: map[string]string{}, ports: map[uint16]time.Time{}, vms: map[string]time.Time{},
@@ -125,8 +127,8 @@ func (m *model) prepare(t *rapid.T) {
 
 	var (
 		mismatch *RequestMismatchError
-		active   *ActiveError
-		cooling  *CoolingError
+		active   *rules.ActiveError
+		cooling  *rules.CoolingError
 	)
 	first, repeated := m.records[m.requests[p.Backup.RequestID]]
 	running, busy := m.activeOf(name)
@@ -196,11 +198,11 @@ func (m *model) pick(t *rapid.T) record.Backup {
 func (m *model) relet(t *rapid.T) {
 	b := m.pick(t)
 	if len(b.Runs) == 0 {
-		t.Skip("queued, or ended before its turn")
+		t.Skip("queued, or ended in the queue")
 	}
 	disk := rapid.SampledFrom(b.Runs).Draw(t, "disk")
 	after, err := newPort(m.store, b.ID, disk.DiskID, portsOf(modelFirst, modelLast), m.now, rename)
-	var state *StateError
+	var state *rules.StateError
 	ports := m.expectPorts(1)
 	switch {
 	case b.State != record.Preparing && b.State != record.Exporting:
@@ -268,7 +270,7 @@ func (m *model) remove(t *rapid.T) {
 
 func (m *model) verify(t *rapid.T) {
 	b := m.pick(t)
-	v := record.Verification{At: stored(m.now)}
+	v := record.Verification{At: schema.Stored(m.now)}
 	if rapid.Bool().Draw(t, "damaged") {
 		v.Damage = []record.FileDamage{{File: "x", Problem: "gone"}}
 	}
@@ -292,7 +294,7 @@ func (m *model) compare(t *rapid.T) {
 	if diff := cmp.Diff(m.leased(), got); diff != "" {
 		t.Fatalf("leases: %s", diff)
 	}
-	list, next, err := m.store.Backups(Query{Limit: MaxPage})
+	list, next, err := m.store.Backups(query.Query{Limit: query.MaxPage})
 	m.want(t, err == nil && next == "" && len(list) == len(m.records), "every record", err)
 	for _, b := range list {
 		if diff := cmp.Diff(m.records[b.ID], b); diff != "" {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/rules"
 )
 
 func rename(b *record.Backup, l record.Lease) {
@@ -65,15 +66,15 @@ func TestNewPortRefused(t *testing.T) {
 		"no disk":    {b.ID, 7, ports, rename, "not a disk of this backup"},
 		"no port":    {b.ID, 0, portsOf(10100, 10101), rename, errNoPort.Error()},
 		"old name":   {b.ID, 0, ports, func(*record.Backup, record.Lease) {}, "does not hold the nonce"},
-		"other disk": {b.ID, 0, ports, func(b *record.Backup, l record.Lease) { rename(b, l); b.Runs[1].Port = 1 }, "may not be changed"},
-		"other unit": {b.ID, 0, ports, func(b *record.Backup, l record.Lease) { rename(b, l); b.Runs[1].Unit = "x" }, "may not be changed"},
+		"other disk": {b.ID, 0, ports, func(b *record.Backup, l record.Lease) { rename(b, l); b.Runs[1].Port = 1 }, "cannot be changed"},
+		"other unit": {b.ID, 0, ports, func(b *record.Backup, l record.Lease) { rename(b, l); b.Runs[1].Unit = "x" }, "cannot be changed"},
 	} {
 		if _, err := newPort(s, c.id, c.disk, c.ports, start, c.complete); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	step(t, s, b, record.Exporting, record.Calling)
-	var state *StateError
+	var state *rules.StateError
 	if _, err := newPort(s, b.ID, 0, ports, start, rename); !errors.As(err, &state) || state.State != record.Calling {
 		t.Errorf("while calling: %v", err)
 	}

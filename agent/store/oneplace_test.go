@@ -4,8 +4,8 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,12 +18,12 @@ import (
 func TestOnePlace(t *testing.T) {
 	code := readCode(t)
 	for bucket, want := range map[string][]string{
-		"bucketBackups": {
+		"BucketBackups": {
 			"Adopt", "Enqueue", "Import", "Prepare", // add a record
 			"RemoveBackup", // removes one
 			"Update",
 		},
-		"bucketRestores": {
+		"BucketRestores": {
 			"PrepareRestore", // adds a record, and forgets the oldest
 			"UpdateRestore",
 		},
@@ -42,19 +42,50 @@ type source struct {
 
 func readCode(t *testing.T) source {
 	t.Helper()
-	packages, err := parser.ParseDir(token.NewFileSet(), ".", func(f fs.FileInfo) bool {
-		return !strings.HasSuffix(f.Name(), "_test.go")
-	}, 0)
-	must(t, err)
 	s := source{calls: map[string]map[string]bool{}, writes: map[string]map[string]bool{}}
-	for _, file := range packages["store"].Files {
+	for _, f := range functions(t, ".") {
+		s.read(f)
+	}
+	return s
+}
+
+// functions are those of a directory, without tests.
+func functions(t *testing.T, directory string) (list []*ast.FuncDecl) {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(directory, "*.go"))
+	must(t, err)
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		must(t, err)
 		for _, d := range file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil && !strings.HasPrefix(f.Name.Name, "migrate") {
-				s.read(f)
+			if f, ok := d.(*ast.FuncDecl); ok && f.Body != nil {
+				list = append(list, f)
 			}
 		}
 	}
-	return s
+	return list
+}
+
+// TestOthersOnlyRead: the packages that ask, refuse and check write nothing.
+func TestOthersOnlyRead(t *testing.T) {
+	writing := []string{"Put", "Delete", "CreateBucket", "CreateBucketIfNotExists", "DeleteBucket", "SetSequence", "NextSequence", "Update", "Index"}
+	for _, directory := range []string{"query", "rules", "check"} {
+		list := functions(t, directory)
+		if len(list) == 0 {
+			t.Errorf("%s has no functions", directory)
+		}
+		for _, f := range list {
+			ast.Inspect(f.Body, func(n ast.Node) bool {
+				if called, ok := n.(*ast.SelectorExpr); ok && slices.Contains(writing, called.Sel.Name) {
+					t.Errorf("%s: %s calls %s", directory, f.Name.Name, called.Sel.Name)
+				}
+				return true
+			})
+		}
+	}
 }
 
 func (s source) read(f *ast.FuncDecl) {
@@ -71,11 +102,11 @@ func (s source) read(f *ast.FuncDecl) {
 		case *ast.Ident:
 			s.calls[name][called.Name] = true
 		case *ast.SelectorExpr:
-			if on, ok := called.X.(*ast.Ident); ok && on.Name == "db" { // bbolt's own
+			if on, ok := called.X.(*ast.SelectorExpr); ok && on.Sel.Name == "file" { // the file's own Update
 				return true
 			}
 			s.calls[name][called.Sel.Name] = true
-			if slices.Contains([]string{"put", "Put", "Delete"}, called.Sel.Name) {
+			if slices.Contains([]string{"Put", "Delete"}, called.Sel.Name) {
 				s.written(name, call)
 			}
 		}
@@ -83,10 +114,10 @@ func (s source) read(f *ast.FuncDecl) {
 	})
 }
 
-// written notes the bucket that a call writes: t.put(bucket, ...) or t.Bucket(bucket).Put(...).
+// written notes the bucket that a call writes: schema.Put(t, bucket, ...) or t.Bucket(bucket).Put(...).
 func (s source) written(name string, call *ast.CallExpr) {
 	ast.Inspect(call, func(n ast.Node) bool {
-		if id, ok := n.(*ast.Ident); ok && strings.HasPrefix(id.Name, "bucket") {
+		if id, ok := n.(*ast.Ident); ok && strings.HasPrefix(id.Name, "Bucket") {
 			s.writes[name][id.Name] = true
 		}
 		return true

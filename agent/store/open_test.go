@@ -14,6 +14,9 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 func TestOpenNew(t *testing.T) {
@@ -86,9 +89,9 @@ func TestCreateAtOnce(t *testing.T) {
 func TestLocked(t *testing.T) {
 	s := openNew(t)
 	begun := time.Now()
-	_, err := Open(s.path, Options{Timeout: 50 * time.Millisecond})
+	_, err := Open(s.file.Path(), Options{Timeout: 50 * time.Millisecond})
 	var locked *LockedError
-	if !errors.As(err, &locked) || locked.Path != s.path || time.Since(begun) > 5*time.Second {
+	if !errors.As(err, &locked) || locked.Path != s.file.Path() || time.Since(begun) > 5*time.Second {
 		t.Errorf("after %s: %v", time.Since(begun), err)
 	}
 }
@@ -114,11 +117,10 @@ func TestLockedByAnotherProcess(t *testing.T) {
 func filled(t testing.TB) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "agent.db")
-	s, err := Open(path, Options{})
+	s, err := Open(path, Options{NoSync: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.db.NoSync = true
 	for i := range 60 {
 		p := preparation(vmOf(fmt.Sprintf("vm%d", i%30), 1), start.Add(time.Duration(i)*time.Minute))
 		p.Backup.RequestID = fmt.Sprint("r", i)
@@ -161,7 +163,7 @@ func openDamaged(t *testing.T, data []byte) error {
 	s, err := Open(path, Options{Timeout: time.Second})
 	if err == nil {
 		err = s.Check(context.Background())
-		_, _, errRead := s.Backups(Query{Limit: MaxPage})
+		_, _, errRead := s.Backups(query.Query{Limit: query.MaxPage})
 		if errRead != nil && err == nil {
 			t.Errorf("the check found nothing, but: %v", errRead)
 		}
@@ -255,9 +257,9 @@ func TestForeignDatabase(t *testing.T) {
 	for _, step := range []func(*bolt.Tx) error{
 		func(*bolt.Tx) error { return nil },
 		func(t *bolt.Tx) error { _, err := t.CreateBucket([]byte("theirs")); return err },
-		func(t *bolt.Tx) error { _, err := t.CreateBucket(bucketMeta); return err },
-		func(t *bolt.Tx) error { return t.Bucket(bucketMeta).Put(keySchema, []byte("one")) },
-		func(t *bolt.Tx) error { return t.Bucket(bucketMeta).Put(keySchema, []byte("1")) },
+		func(t *bolt.Tx) error { _, err := t.CreateBucket(schema.BucketMeta); return err },
+		func(t *bolt.Tx) error { return t.Bucket(schema.BucketMeta).Put(schema.KeySchema, []byte("one")) },
+		func(t *bolt.Tx) error { return t.Bucket(schema.BucketMeta).Put(schema.KeySchema, []byte("1")) },
 	} {
 		if err := db.Update(step); err != nil {
 			t.Fatal(err)
@@ -275,12 +277,12 @@ func TestForeignDatabase(t *testing.T) {
 	_ = db.Close()
 }
 
-// The file as it lies on disk while the store is open is a whole database.
+// The file on the disk is a whole database while the store is open.
 func TestCopyOfAnOpenFile(t *testing.T) {
 	s := openNew(t)
 	for i := range 20 {
 		b := mustPrepare(t, s, vmOf("a", 2), start.Add(time.Duration(i)*time.Minute))
-		data, err := os.ReadFile(s.path)
+		data, err := os.ReadFile(s.file.Path())
 		if err != nil {
 			t.Fatal(err)
 		}

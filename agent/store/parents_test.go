@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/rules"
 )
 
 func incremental(vm record.VM, parent string, now time.Time) Preparation {
@@ -25,7 +26,7 @@ func TestParentIsPinned(t *testing.T) {
 	}
 	pinned := func() {
 		t.Helper()
-		var e *PinnedError
+		var e *rules.PinnedError
 		if _, _, err := s.Update(full.ID, start, setState(record.Deleting)); !errors.As(err, &e) || e.Child != child.ID {
 			t.Errorf("got %v", err)
 		}
@@ -74,7 +75,7 @@ func TestParentRefused(t *testing.T) {
 		"is failed":                   incremental(vmOf("a", 1), failed.ID, start),
 		"a full backup has no parent": whole,
 	} {
-		var e *ParentError
+		var e *rules.ParentError
 		if _, _, err := s.Prepare(p); !errors.As(err, &e) || e.Why != why {
 			t.Errorf("%s: %v", why, err)
 		}
@@ -93,7 +94,7 @@ func TestParentChanged(t *testing.T) {
 		b.Parent = ""
 		return nil
 	}
-	var immutable *ImmutableError
+	var immutable *rules.ImmutableError
 	if _, _, err := s.Update(child.ID, start, orphan); !errors.As(err, &immutable) {
 		t.Errorf("got %v", err)
 	}

@@ -5,15 +5,17 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/rules"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// A Preparation is what is known of a backup before it is on record. Its functions run inside the transaction: they
-// must only compute, and not use the Store.
+// A Preparation asks for a new backup. Its functions run inside the transaction: they must only compute, and not use the Store.
 type Preparation struct {
 	// Backup holds VM, Type, Parent, Repository, Policy, Tags, RateLimit and RequestID. Anything else is dropped.
 	Backup record.Backup
 	Now    time.Time
-	ID     func(unixSeconds int64) string // the backup's id; different for every second
+	ID     func(unixSeconds int64) string // the id of the backup; different for every second
 	Ports  PortChooser
 
 	// Complete fills in what depends on id, ports and nonces: Directory, and for every run ExportName, Image and Unit,
@@ -21,40 +23,40 @@ type Preparation struct {
 	Complete func(b *record.Backup, leases []record.Lease)
 }
 
-// Prepare puts a backup on record, in state preparing and with a lease for every disk, or changes nothing.
+// Prepare puts a backup on record in state preparing, with a lease for every disk, or changes nothing.
 //
-// If the request id is on record, the first backup is returned and existing is true; a *RequestMismatchError says that
-// it was made for another VM, type or repository. Other errors: *ActiveError, *CoolingError, *ParentError, *DamagedError,
-// record.ErrNoDisks, *ClaimError, and the chooser's own.
+// If the request id is on record, it returns the backup of the first request, and existing is true. A *RequestMismatchError
+// says that the first request was for another VM, type or repository. Other errors: *ActiveError, *CoolingError, *ParentError,
+// *DamagedError, record.ErrNoDisks, *ClaimError, and those of the chooser.
 //
-// The parent of an incremental is pinned: from here on RemoveBackup refuses it.
+// The parent of an incremental is pinned from here on: RemoveBackup refuses it.
 func (s *Store) Prepare(p Preparation) (b record.Backup, existing bool, err error) {
-	return s.add(p, func(t *tx) (record.Backup, error) {
-		b, err := t.admit(p, record.Preparing)
+	return s.add(p, func(t *dbfile.Tx) (record.Backup, error) {
+		b, err := admit(t, p, record.Preparing)
 		if err != nil {
 			return record.Backup{}, err
 		}
-		return t.equip(b, p.Now, p.Ports, p.Complete)
+		return equip(t, b, p.Now, p.Ports, p.Complete)
 	})
 }
 
 // add writes the record that compose makes, unless the request is on record.
-func (s *Store) add(p Preparation, compose func(*tx) (record.Backup, error)) (b record.Backup, existing bool, err error) {
+func (s *Store) add(p Preparation, compose func(*dbfile.Tx) (record.Backup, error)) (b record.Backup, existing bool, err error) {
 	if err := p.check(); err != nil {
 		return record.Backup{}, false, err
 	}
-	err = s.update(func(t *tx) error {
+	err = s.file.Update(func(t *dbfile.Tx) error {
 		var err error
-		if b, existing, err = t.requested(p.Backup); err != nil {
+		if b, existing, err = firstBackup(t, p.Backup); err != nil {
 			return err
 		}
 		if existing {
-			return errUnchanged
+			return dbfile.ErrUnchanged
 		}
 		if b, err = compose(t); err != nil {
 			return err
 		}
-		return t.insert(b)
+		return insertBackup(t, b)
 	})
 	if err != nil {
 		return record.Backup{}, false, err
@@ -62,7 +64,7 @@ func (s *Store) add(p Preparation, compose func(*tx) (record.Backup, error)) (b 
 	return b, existing, nil
 }
 
-// check refuses what could not be written.
+// check refuses what cannot be written.
 func (p Preparation) check() error {
 	b := p.Backup
 	if err := b.VM.Validate(); err != nil {
@@ -82,39 +84,39 @@ func (p Preparation) check() error {
 			return err
 		}
 	}
-	return checkTime("now", p.Now)
+	return schema.CheckTime("now", p.Now)
 }
 
-// admit makes the bare record, if the VM is free and the parent fit.
-func (t *tx) admit(p Preparation, state record.State) (record.Backup, error) {
-	if err := t.checkIdle(p.Backup.VM.Name); err != nil {
+// admit makes the record without runs, if the VM is free and the parent is suitable.
+func admit(t *dbfile.Tx, p Preparation, state record.State) (record.Backup, error) {
+	if err := rules.CheckIdle(t, p.Backup.VM.Name); err != nil {
 		return record.Backup{}, err
 	}
-	if err := t.checkAlias(p.Backup.VM, ""); err != nil {
+	if err := rules.CheckAlias(t, p.Backup.VM, ""); err != nil {
 		return record.Backup{}, err
 	}
-	if err := t.checkCool(p.Backup.VM, p.Now); err != nil {
+	if err := rules.CheckCool(t, p.Backup.VM, p.Now); err != nil {
 		return record.Backup{}, err
 	}
-	if err := t.checkParent(p.Backup); err != nil {
+	if err := rules.CheckParent(t, p.Backup); err != nil {
 		return record.Backup{}, err
 	}
-	if err := t.checkSound(p.Backup.Parent); err != nil {
+	if err := rules.CheckSound(t, p.Backup.Parent); err != nil {
 		return record.Backup{}, err
 	}
-	if err := t.dropCooled(p.Now); err != nil {
+	if err := dropCooled(t, p.Now); err != nil {
 		return record.Backup{}, err
 	}
-	id, err := t.freshID(p)
+	id, err := freshID(t, p)
 	if err != nil {
 		return record.Backup{}, err
 	}
-	sequence, err := t.nextSequence(p.Backup.Repository, p.Backup.VM.Name)
+	sequence, err := nextSequence(t, p.Backup.Repository, p.Backup.VM.Name)
 	if err != nil {
 		return record.Backup{}, err
 	}
-	now := stored(p.Now)
-	return clone(record.Backup{
+	now := schema.Stored(p.Now)
+	return schema.Clone(record.Backup{
 		ID: id, Sequence: sequence, VM: p.Backup.VM, Type: p.Backup.Type, Parent: p.Backup.Parent, Repository: p.Backup.Repository,
 		RequestID: p.Backup.RequestID, Policy: p.Backup.Policy, Tags: p.Backup.Tags, RateLimit: p.Backup.RateLimit,
 		FullWhy: p.Backup.FullWhy, RefreshError: p.Backup.RefreshError,
@@ -123,30 +125,30 @@ func (t *tx) admit(p Preparation, state record.State) (record.Backup, error) {
 }
 
 // equip gives the record a run and a lease for every disk, and has the caller complete it.
-func (t *tx) equip(
+func equip(t *dbfile.Tx,
 	b record.Backup, now time.Time, choose PortChooser, complete func(*record.Backup, []record.Lease),
 ) (record.Backup, error) {
-	leases, err := t.leaseDisks(&b, choose, stored(now))
+	leases, err := leaseDisks(t, &b, choose, schema.Stored(now))
 	if err != nil {
 		return record.Backup{}, err
 	}
-	return t.complete(b, leases, func(b *record.Backup) { complete(b, leases) })
+	return completeBackup(t, b, leases, func(b *record.Backup) { complete(b, leases) })
 }
 
-// maxSecondsAhead is how far a backup's id may run ahead of the clock: more backups of one VM than that, each ended
-// within its second, do not happen.
+// maxSecondsAhead is how far the id of a backup may be ahead of the clock. It would take as many backups of one VM, each of
+// them shorter than a second.
 const maxSecondsAhead = 100_000
 
-// freshID is the id of the first second, from now on, that no record has or ever had.
-func (t *tx) freshID(p Preparation) (string, error) {
+// freshID is the id of the first second from now on that no record has or had.
+func freshID(t *dbfile.Tx, p Preparation) (string, error) {
 	for ahead := range int64(maxSecondsAhead) {
 		var id string
-		t.call(func() { id = p.ID(p.Now.Unix() + ahead) })
+		t.Call(func() { id = p.ID(p.Now.Unix() + ahead) })
 		if err := record.ValidName("backup_id", id); err != nil {
 			return "", err
 		}
 		key := []byte(id)
-		if t.Bucket(bucketBackups).Get(key) == nil && t.Bucket(bucketRemoved).Get(key) == nil {
+		if t.Bucket(schema.BucketBackups).Get(key) == nil && t.Bucket(schema.BucketRemoved).Get(key) == nil {
 			return id, nil
 		}
 	}
@@ -154,14 +156,14 @@ func (t *tx) freshID(p Preparation) (string, error) {
 }
 
 // leaseDisks gives the backup a run and a lease for every disk.
-func (t *tx) leaseDisks(b *record.Backup, choose PortChooser, now time.Time) ([]record.Lease, error) {
-	ports, err := t.choosePorts(choose, len(b.VM.Disks))
+func leaseDisks(t *dbfile.Tx, b *record.Backup, choose PortChooser, now time.Time) ([]record.Lease, error) {
+	ports, err := choosePorts(t, choose, len(b.VM.Disks))
 	if err != nil {
 		return nil, fmt.Errorf("vm %q: %w", b.VM.Name, err)
 	}
 	leases := make([]record.Lease, len(ports))
 	for i, d := range b.VM.Disks {
-		if leases[i], err = t.lease(record.Lease{Port: ports[i], BackupID: b.ID, DiskID: d.ID, LeasedAt: now}); err != nil {
+		if leases[i], err = writeLease(t, record.Lease{Port: ports[i], BackupID: b.ID, DiskID: d.ID, LeasedAt: now}); err != nil {
 			return nil, err
 		}
 		b.Runs = append(b.Runs, record.DiskRun{DiskID: d.ID, Key: d.Key(), CapacityBytes: d.CapacityBytes, Port: ports[i]})
@@ -169,37 +171,37 @@ func (t *tx) leaseDisks(b *record.Backup, choose PortChooser, now time.Time) ([]
 	return leases, nil
 }
 
-// complete has the caller fill in the names, and holds it to what it may change.
-func (t *tx) complete(b record.Backup, leases []record.Lease, fill func(*record.Backup)) (record.Backup, error) {
-	after, err := clone(b)
+// completeBackup has the caller fill in the names, and refuses any other change.
+func completeBackup(t *dbfile.Tx, b record.Backup, leases []record.Lease, fill func(*record.Backup)) (record.Backup, error) {
+	after, err := schema.Clone(b)
 	if err != nil {
 		return b, err
 	}
-	t.call(func() { fill(&after) })
-	if err := checkImmutable(b, after); err != nil {
+	t.Call(func() { fill(&after) })
+	if err := rules.CheckImmutable(b, after); err != nil {
 		return b, err
 	}
 	if after.State != b.State {
-		return b, &ImmutableError{BackupID: b.ID, Field: "state"}
+		return b, &rules.ImmutableError{BackupID: b.ID, Field: "state"}
 	}
-	return after, checkUnits(b, after, leases)
+	return after, rules.CheckUnits(b, after, leases)
 }
 
-// insert writes a new record and its index entries.
-func (t *tx) insert(b record.Backup) error {
-	if err := t.claim(b); err != nil {
+// insertBackup writes a new record and its index entries.
+func insertBackup(t *dbfile.Tx, b record.Backup) error {
+	if err := writeClaims(t, b); err != nil {
 		return err
 	}
 	if b.RequestID != "" {
-		if err := t.Bucket(bucketRequests).Put([]byte(b.RequestID), []byte(b.ID)); err != nil {
+		if err := t.Bucket(schema.BucketRequests).Put([]byte(b.RequestID), []byte(b.ID)); err != nil {
 			return err
 		}
 	}
-	if err := t.Bucket(bucketActive).Put([]byte(b.VM.Name), []byte(b.ID)); err != nil {
+	if err := t.Bucket(schema.BucketActive).Put([]byte(b.VM.Name), []byte(b.ID)); err != nil {
 		return err
 	}
-	if err := t.index(nil, &b); err != nil {
+	if err := schema.Index(t, nil, &b); err != nil {
 		return err
 	}
-	return t.put(bucketBackups, []byte(b.ID), b)
+	return schema.Put(t, schema.BucketBackups, []byte(b.ID), b)
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/rules"
 )
 
 func TestPrepare(t *testing.T) {
@@ -46,7 +48,7 @@ func TestPrepare(t *testing.T) {
 			t.Errorf("run %+v", b.Runs[i])
 		}
 	}
-	if n, err := s.Counts(start); err != nil || n != (Counts{Active: 1, Leases: 2}) {
+	if n, err := s.Counts(start); err != nil || n != (query.Counts{Active: 1, Leases: 2}) {
 		t.Errorf("counts %+v, error %v", n, err)
 	}
 }
@@ -55,8 +57,8 @@ func TestPrepareTwice(t *testing.T) {
 	s := openNew(t)
 	b := mustPrepare(t, s, vmOf("a", 1), start)
 	_, _, err := s.Prepare(preparation(vmOf("a", 1), start.Add(time.Hour)))
-	var active *ActiveError
-	if !errors.As(err, &active) || *active != (ActiveError{VM: "a", BackupID: b.ID, State: record.Preparing}) {
+	var active *rules.ActiveError
+	if !errors.As(err, &active) || *active != (rules.ActiveError{VM: "a", BackupID: b.ID, State: record.Preparing}) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -101,7 +103,7 @@ func TestRequestID(t *testing.T) {
 	}
 }
 
-// An id is never given twice, also when the clock stands still or the first backup is gone.
+// An id is never given twice, even when the clock stops or the first backup is gone.
 func TestIDsAreNeverReused(t *testing.T) {
 	s := openNew(t)
 	seen := map[string]bool{}
@@ -165,7 +167,7 @@ func TestPrepareWritesAllOrNothing(t *testing.T) {
 			if err == nil || existing || b.ID != "" {
 				t.Errorf("got %+v, existing %v, error %v", b, existing, err)
 			}
-			if n, err := s.Counts(start); err != nil || n != (Counts{Active: 1, Leases: 1}) {
+			if n, err := s.Counts(start); err != nil || n != (query.Counts{Active: 1, Leases: 1}) {
 				t.Errorf("counts %+v, error %v", n, err)
 			}
 		})
@@ -251,7 +253,7 @@ func TestManyPrepareOneVM(t *testing.T) {
 	for i := range 50 {
 		wait.Go(func() {
 			_, _, err := s.Prepare(preparation(vmOf("a", 2), start.Add(time.Duration(i)*time.Second)))
-			var active *ActiveError
+			var active *rules.ActiveError
 			switch {
 			case err == nil:
 				won.Add(1)
@@ -279,7 +281,7 @@ func TestManyPrepareManyVMs(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if _, _, err := s.Backups(Query{}); err != nil {
+			if _, _, err := s.Backups(query.Query{}); err != nil {
 				t.Error(err)
 			}
 			if i%2 == 0 {

@@ -8,6 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/rules"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 func mustEnqueue(t *testing.T, s *Store, vm record.VM, now time.Time) record.Backup {
@@ -28,10 +31,10 @@ func TestQueue(t *testing.T) {
 	}
 	first := mustEnqueue(t, s, vmOf("b", 2), start)
 	second := mustEnqueue(t, s, vmOf("a", 1), start.Add(time.Minute))
-	if n, err := s.Counts(start); err != nil || n != (Counts{Active: 2}) || len(first.Runs) > 0 || first.State != record.Queued {
+	if n, err := s.Counts(start); err != nil || n != (query.Counts{Active: 2}) || len(first.Runs) > 0 || first.State != record.Queued {
 		t.Errorf("%+v, counts %+v, error %v", first, n, err)
 	}
-	var active *ActiveError
+	var active *rules.ActiveError
 	if _, _, err := s.Prepare(preparation(vmOf("a", 1), start)); !errors.As(err, &active) || active.BackupID != second.ID {
 		t.Errorf("got %v", err)
 	}
@@ -52,7 +55,7 @@ func TestQueue(t *testing.T) {
 	}
 	step(t, s, b, toCompleted...)
 	fail(t, s, second)
-	if n, err := s.Counts(start); err != nil || n != (Counts{}) {
+	if n, err := s.Counts(start); err != nil || n != (query.Counts{}) {
 		t.Errorf("counts %+v, error %v", n, err)
 	}
 }
@@ -67,11 +70,11 @@ func TestDequeueRefused(t *testing.T) {
 	if _, err := dequeue(s, b.ID, start, p.Ports, func(*record.Backup, []record.Lease) {}); err == nil {
 		t.Error("no names: accepted")
 	}
-	var state *StateError
+	var state *rules.StateError
 	if _, _, err := s.Update(b.ID, start, setState(record.Preparing)); !errors.As(err, &state) {
 		t.Errorf("past the leases: %v", err)
 	}
-	var missing *NotFoundError
+	var missing *schema.NotFoundError
 	if _, err := dequeue(s, "x", start, p.Ports, p.Complete); !errors.As(err, &missing) {
 		t.Errorf("got %v", err)
 	}
@@ -100,7 +103,7 @@ func TestDequeueOfAnotherVM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var active *ActiveError
+	var active *rules.ActiveError
 	p := preparation(vmOf("b", 1), start)
 	if _, err := dequeue(s, b.ID, start, p.Ports, p.Complete); !errors.As(err, &active) || active.BackupID != first.ID {
 		t.Errorf("got %v", err)

@@ -6,85 +6,77 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/rules"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// UnknownBackup stands for the id of a backup that went with a lost database.
-const UnknownBackup = "?"
-
-// MarkRebuilt notes that the database stands for one that was lost: exporters may run that it has never heard of. Every VM
-// on record that has no active backup cools down until the time given, as a client of a lost backup may still be on its way.
+// MarkRebuilt records that the database replaces one that was lost: there may be running exporters that it does not know. Every
+// VM on record without an active backup cools down until the given time, because the client of a lost backup may still be
+// running.
 func (s *Store) MarkRebuilt(cooldownUntil time.Time) error {
-	if err := checkTime("cooldown_until", cooldownUntil); err != nil {
+	if err := schema.CheckTime("cooldown_until", cooldownUntil); err != nil {
 		return err
 	}
-	return s.update(func(t *tx) error {
-		mark := stamp{until: stored(cooldownUntil), backupID: UnknownBackup}
-		err := t.Bucket(bucketVMs).ForEach(func(name, _ []byte) error {
-			if t.Bucket(bucketActive).Get(name) != nil {
+	return s.file.Update(func(t *dbfile.Tx) error {
+		mark := schema.Stamp{Until: schema.Stored(cooldownUntil), BackupID: schema.UnknownBackup}
+		err := t.Bucket(schema.BucketVMs).ForEach(func(name, _ []byte) error {
+			if t.Bucket(schema.BucketActive).Get(name) != nil {
 				return nil
 			}
-			if v := t.Bucket(bucketCoolingVMs).Get(name); v != nil {
-				cooling, err := t.decodeStamp(bucketCoolingVMs, name, v)
-				if err != nil || cooling.until.After(mark.until) {
+			if v := t.Bucket(schema.BucketCoolingVMs).Get(name); v != nil {
+				cooling, err := schema.DecodeStamp(t, schema.BucketCoolingVMs, name, v)
+				if err != nil || cooling.Until.After(mark.Until) {
 					return err
 				}
 			}
-			return t.Bucket(bucketCoolingVMs).Put(slices.Clone(name), mark.encode())
+			return t.Bucket(schema.BucketCoolingVMs).Put(slices.Clone(name), mark.Encode())
 		})
 		if err != nil {
 			return err
 		}
-		return t.Bucket(bucketMeta).Put(keyRebuilt, nil)
+		return t.Bucket(schema.BucketMeta).Put(schema.KeyRebuilt, nil)
 	})
 }
 
-// Rebuilt says whether MarkRebuilt has been called, and ClearRebuilt not since.
-func (s *Store) Rebuilt() (rebuilt bool, err error) {
-	err = s.view(func(t *tx) error {
-		rebuilt = has(t.Bucket(bucketMeta), keyRebuilt)
-		return nil
-	})
-	return rebuilt, err
-}
-
-// ClearRebuilt notes that every exporter of lost backups is on record now.
+// ClearRebuilt records that every exporter of lost backups is on record.
 func (s *Store) ClearRebuilt() error {
-	return s.update(func(t *tx) error { return t.Bucket(bucketMeta).Delete(keyRebuilt) })
+	return s.file.Update(func(t *dbfile.Tx) error { return t.Bucket(schema.BucketMeta).Delete(schema.KeyRebuilt) })
 }
 
-// Adopt puts on record a backup that went with a lost database and whose exporters still run, with the leases that they
-// say they have, so that it can be undone. It must be undoing. A *StateError, *ActiveError or *ClaimError, or an error about a
-// port, says that it does not fit to what is on record.
+// Adopt puts a lost backup on record whose exporters still run, with the leases that they have, so that it can be undone. It
+// must be in state undoing. A *StateError, *ActiveError or *ClaimError, or an error about a port, says that it contradicts what
+// is on record.
 func (s *Store) Adopt(b record.Backup, leases []record.Lease) error {
 	if err := record.ValidName("backup_id", b.ID); err != nil {
 		return err
 	}
 	if b.State != record.Undoing {
-		return &StateError{BackupID: b.ID, State: b.State, Action: "adopting"}
+		return &rules.StateError{BackupID: b.ID, State: b.State, Action: "adopting"}
 	}
-	b, err := clone(b)
+	b, err := schema.Clone(b)
 	if err != nil {
 		return err
 	}
-	return s.update(func(t *tx) error {
-		if t.Bucket(bucketBackups).Get([]byte(b.ID)) != nil || t.Bucket(bucketRemoved).Get([]byte(b.ID)) != nil {
+	return s.file.Update(func(t *dbfile.Tx) error {
+		if t.Bucket(schema.BucketBackups).Get([]byte(b.ID)) != nil || t.Bucket(schema.BucketRemoved).Get([]byte(b.ID)) != nil {
 			return fmt.Errorf("backup %s: is or was on record", b.ID)
 		}
-		if err := t.checkIdle(b.VM.Name); err != nil {
+		if err := rules.CheckIdle(t, b.VM.Name); err != nil {
 			return err
 		}
 		for _, l := range leases {
-			if t.Bucket(bucketLeases).Get(encodePort(l.Port)) != nil {
+			if t.Bucket(schema.BucketLeases).Get(schema.EncodePort(l.Port)) != nil {
 				return fmt.Errorf("backup %s: port %d is leased", b.ID, l.Port)
 			}
-			if err := t.put(bucketLeases, encodePort(l.Port), l); err != nil {
+			if err := schema.Put(t, schema.BucketLeases, schema.EncodePort(l.Port), l); err != nil {
 				return err
 			}
 		}
-		// What is active does not cool down.
-		if err := t.Bucket(bucketCoolingVMs).Delete([]byte(b.VM.Name)); err != nil {
+		// An active VM does not cool down.
+		if err := t.Bucket(schema.BucketCoolingVMs).Delete([]byte(b.VM.Name)); err != nil {
 			return err
 		}
-		return t.insert(b)
+		return insertBackup(t, b)
 	})
 }

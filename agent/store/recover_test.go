@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 const sectorBytes = 512
@@ -37,11 +40,10 @@ func histories(t testing.TB, pageSize int) (list []history) {
 		must(t, os.WriteFile(path, nil, 0o600))
 		db, err := bolt.Open(path, 0o600, &bolt.Options{PageSize: pageSize})
 		must(t, err)
-		must(t, db.Update(func(t *bolt.Tx) error { return migrate(t, 0, migrations) }))
+		must(t, db.Update(func(t *bolt.Tx) error { return schema.Migrate(t, 0, schema.Migrations) }))
 		must(t, db.Close())
-		s, err := Open(path, Options{})
+		s, err := Open(path, Options{NoSync: true})
 		must(t, err)
-		s.db.NoSync = true
 		for i := range 8 + extra {
 			b := prepare(t, s, i)
 			if i%2 == 0 {
@@ -51,7 +53,7 @@ func histories(t testing.TB, pageSize int) (list []history) {
 		h := history{pageSize: pageSize, lastButOne: onRecord(t, s)}
 		_, err = s.PutVM(vmOf("newest", 2))
 		must(t, err)
-		h.last, h.newestTxn = onRecord(t, s), int(s.last.Load())
+		h.last, h.newestTxn = onRecord(t, s), s.file.LastTransaction()
 		must(t, s.Check(t.Context()))
 		must(t, s.Close())
 		h.file, err = os.ReadFile(path)
@@ -77,9 +79,9 @@ func prepare(t testing.TB, s *Store, i int) record.Backup {
 // onRecord is everything on record but what cools down.
 func onRecord(t testing.TB, s *Store) string {
 	t.Helper()
-	backups, _, err := s.Backups(Query{Limit: MaxPage})
+	backups, _, err := s.Backups(query.Query{Limit: query.MaxPage})
 	must(t, err)
-	vms, _, err := s.VMs("", MaxPage)
+	vms, _, err := s.VMs("", query.MaxPage)
 	must(t, err)
 	leases, err := s.Leases()
 	must(t, err)
@@ -124,6 +126,12 @@ func opened(t testing.TB, data []byte) (record string, r *Recovery, err error) {
 	must(t, s.Close())
 	return record, r, nil
 }
+
+// Of bbolt's header pages: a page's own header, and what follows it.
+const (
+	pageHeaderBytes = 16
+	metaBytes       = 64
+)
 
 // TestDamagedSector: whichever sector of the two header pages is lost, and however, the file opens with what the last transaction
 // left, or the last but one when it was the last one's own; and it says so.
@@ -172,15 +180,15 @@ func TestDamagedTwice(t *testing.T) {
 			clear(data[h.newest()*h.pageSize:][:h.pageSize])
 			return f(data)
 		}
-		p, err := readPages(bytes.NewReader(harmed(func(b []byte) []byte { return b })), int64(h.pageSize), int64(len(h.file)))
-		must(t, err)
+		state := h.file[(1-h.newest())*h.pageSize+pageHeaderBytes:] // what the other header page describes: bbolt's meta
+		root, freelist, high := binary.NativeEndian.Uint64(state[16:]), binary.NativeEndian.Uint64(state[32:]), binary.NativeEndian.Uint64(state[40:])
 		for name, data := range map[string][]byte{
 			"both zeroed":       harmed(func(b []byte) []byte { clear(b[:2*h.pageSize]); return b }),
 			"both torn":         harmed(func(b []byte) []byte { clear(b[(1-h.newest())*h.pageSize+56:][:8]); return b }),
-			"and the freelist":  harmed(func(b []byte) []byte { clear(b[int(p.freelist)*h.pageSize:][:h.pageSize]); return b }),
-			"and the root":      harmed(func(b []byte) []byte { clear(b[int(p.root)*h.pageSize:][:h.pageSize]); return b }),
+			"and the freelist":  harmed(func(b []byte) []byte { clear(b[int(freelist)*h.pageSize:][:h.pageSize]); return b }),
+			"and the root":      harmed(func(b []byte) []byte { clear(b[int(root)*h.pageSize:][:h.pageSize]); return b }),
 			"and a record":      harmed(func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(`"completed"`), []byte(`"complexed"`)) }),
-			"and cut short":     harmed(func(b []byte) []byte { return b[:int(p.high-1)*h.pageSize] }),
+			"and cut short":     harmed(func(b []byte) []byte { return b[:int(high-1)*h.pageSize] }),
 			"and only two left": harmed(func(b []byte) []byte { return b[:2*h.pageSize] }),
 		} {
 			if _, _, err := opened(t, data); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "agent.db") {
@@ -216,8 +224,8 @@ func TestSecondCopy(t *testing.T) {
 	}
 }
 
-// TestRecoveryRests: after a recovery every VM rests that has no backup under way, as after the loss of the database.
-func TestRecoveryRests(t *testing.T) {
+// TestRecoveryCoolsDown: after a recovery every VM without an active backup cools down, as after the loss of the database.
+func TestRecoveryCoolsDown(t *testing.T) {
 	h := histories(t, 4096)[0]
 	data := bytes.Clone(h.file)
 	clear(data[:h.pageSize])
@@ -227,13 +235,13 @@ func TestRecoveryRests(t *testing.T) {
 	s, err := Open(path, Options{Cooldown: time.Hour})
 	must(t, err)
 	defer s.Close()
-	_, cooling, err := s.Cooling(before)
+	_, list, err := s.Cooling(before)
 	must(t, err)
-	resting := map[string]bool{}
-	for _, c := range cooling {
-		resting[c.Name] = c.BackupID == UnknownBackup && c.Until.After(before.Add(time.Hour-time.Minute))
+	cooling := map[string]bool{}
+	for _, c := range list {
+		cooling[c.Name] = c.BackupID == schema.UnknownBackup && c.Until.After(before.Add(time.Hour-time.Minute))
 	}
-	vms, _, err := s.VMs("", MaxPage)
+	vms, _, err := s.VMs("", query.MaxPage)
 	must(t, err)
 	active, err := s.Active()
 	must(t, err)
@@ -242,11 +250,11 @@ func TestRecoveryRests(t *testing.T) {
 		busy[b.VM.Name] = true
 	}
 	if len(vms) == 0 || len(busy) == 0 {
-		t.Fatal("there is nothing to look at")
+		t.Fatal("there is nothing to compare")
 	}
 	for _, vm := range vms {
-		if resting[vm.Name] == busy[vm.Name] {
-			t.Errorf("vm %s: rests %v, has a backup %v", vm.Name, resting[vm.Name], busy[vm.Name])
+		if cooling[vm.Name] == busy[vm.Name] {
+			t.Errorf("vm %s: cools down %v, has a backup %v", vm.Name, cooling[vm.Name], busy[vm.Name])
 		}
 	}
 }
@@ -260,7 +268,7 @@ func TestHeaderLostBeneath(t *testing.T) {
 	step(t, s, b, record.Exporting)
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	must(t, err)
-	_, err = f.WriteAt(make([]byte, 512), s.last.Load()%2*int64(os.Getpagesize()))
+	_, err = f.WriteAt(make([]byte, 512), int64(s.file.LastTransaction())%2*int64(os.Getpagesize()))
 	must(t, errors.Join(err, f.Close()))
 	if _, err := s.Backup(b.ID); !errors.Is(err, ErrDamaged) {
 		t.Errorf("it is read all the same: %v", err)
@@ -277,7 +285,7 @@ func TestHeaderLostBeneath(t *testing.T) {
 	}
 }
 
-// TestInspectHeader: whoever only looks is told, and changes nothing.
+// TestInspectHeader: Inspect tells of it and changes nothing.
 func TestInspectHeader(t *testing.T) {
 	for _, h := range histories(t, 4096) {
 		for page := range 2 {

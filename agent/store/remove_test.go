@@ -8,6 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/rules"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 func TestRemoveBackup(t *testing.T) {
@@ -15,7 +18,7 @@ func TestRemoveBackup(t *testing.T) {
 	b := mustPrepare(t, s, vmOf("a", 1), start)
 	refused := func() {
 		t.Helper()
-		var state *StateError
+		var state *rules.StateError
 		if err := s.RemoveBackup(b.ID, start); !errors.As(err, &state) || state.BackupID != b.ID {
 			t.Errorf("got %v", err)
 		}
@@ -32,14 +35,14 @@ func TestRemoveBackup(t *testing.T) {
 	if err := s.RemoveBackup(b.ID, start); err != nil {
 		t.Fatal(err)
 	}
-	var missing *NotFoundError
+	var missing *schema.NotFoundError
 	if _, err := s.Backup(b.ID); !errors.As(err, &missing) {
 		t.Errorf("still there: %v", err)
 	}
 	if err := s.RemoveBackup(b.ID, start); !errors.As(err, &missing) {
 		t.Errorf("twice: %v", err)
 	}
-	if got := all(t, s, Query{}); len(got) > 0 {
+	if got := all(t, s, query.Query{}); len(got) > 0 {
 		t.Errorf("still listed: %v", got)
 	}
 }
@@ -52,7 +55,7 @@ func TestImport(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var state *StateError
+	var state *rules.StateError
 	if _, err := to.Import(b); !errors.As(err, &state) {
 		t.Errorf("an active one: %v", err)
 	}

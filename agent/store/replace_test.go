@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/rules"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 func TestReplace(t *testing.T) {
@@ -48,8 +50,8 @@ func TestReplace(t *testing.T) {
 	if rebuilt, err := s.Rebuilt(); !rebuilt || err != nil {
 		t.Errorf("rebuilt %v, error %v", rebuilt, err)
 	}
-	var cooling *CoolingError
-	if _, _, err := s.Prepare(preparation(vmOf("a", 1), start)); !errors.As(err, &cooling) || cooling.BackupID != UnknownBackup {
+	var cooling *rules.CoolingError
+	if _, _, err := s.Prepare(preparation(vmOf("a", 1), start)); !errors.As(err, &cooling) || cooling.BackupID != schema.UnknownBackup {
 		t.Errorf("a VM of a lost database: %v", err)
 	}
 	must(t, s.ClearRebuilt())
@@ -58,7 +60,7 @@ func TestReplace(t *testing.T) {
 	}
 }
 
-// TestReplaceFails: what goes wrong leaves the old file as it was, and nothing beside it.
+// TestReplaceFails: an error leaves the old file unchanged, and nothing beside it.
 func TestReplaceFails(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "agent.db")
 	must(t, os.WriteFile(path, []byte("damaged"), 0o600))
@@ -86,7 +88,7 @@ func TestReplaceFails(t *testing.T) {
 func TestReplaceLocked(t *testing.T) {
 	s := openNew(t)
 	var locked *LockedError
-	if _, err := Replace(s.path, func(*Store) error { return nil }); !errors.As(err, &locked) {
+	if _, err := Replace(s.file.Path(), func(*Store) error { return nil }); !errors.As(err, &locked) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -101,7 +103,7 @@ func TestAdopt(t *testing.T) {
 	leases := []record.Lease{{Port: 10100, BackupID: lost.ID, DiskID: 3, Nonce: "0123abcd", LeasedAt: start}}
 	running := lost
 	running.State = record.Running
-	var state *StateError
+	var state *rules.StateError
 	if err := s.Adopt(running, leases); !errors.As(err, &state) {
 		t.Errorf("one that goes on: %v", err)
 	}
@@ -109,7 +111,7 @@ func TestAdopt(t *testing.T) {
 	must(t, s.Check(context.Background()))
 	other := lost
 	other.ID = "backup-a-2"
-	var active *ActiveError
+	var active *rules.ActiveError
 	if err := s.Adopt(other, leases); !errors.As(err, &active) {
 		t.Errorf("another of the same VM: %v", err)
 	}

@@ -10,6 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/rules"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 // restoration is what a caller would ask for: every disk of a restore point.
@@ -21,7 +24,7 @@ func restoration(point record.Backup, now time.Time) RestorePreparation {
 		r.Disks = append(r.Disks, record.RestoreDisk{DiskID: run.DiskID, Key: run.Key, CapacityBytes: run.CapacityBytes})
 	}
 	return RestorePreparation{
-		Restore: r, Now: now, Most: 3,
+		Restore: r, Now: now, Limit: 3,
 		ID:    func(unix int64) string { return fmt.Sprintf("restore-%s-%d", point.VM.Name, unix) },
 		Ports: portsOf(10100, 10200),
 		Complete: func(r *record.Restore, leases []record.Lease) {
@@ -78,14 +81,14 @@ func TestRestorePins(t *testing.T) {
 	if err != nil || len(leases) != 2 || leases[0].Owner() != r.ID || leases[0].BackupID != "" {
 		t.Errorf("leases %+v, error %v", leases, err)
 	}
-	if n, err := s.Counts(start); err != nil || n != (Counts{Restores: 1, Leases: 2}) {
+	if n, err := s.Counts(start); err != nil || n != (query.Counts{Restores: 1, Leases: 2}) {
 		t.Errorf("counts %+v, error %v", n, err)
 	}
 	step(t, s, chain[2], record.Deleting) // nobody reads that
 	must(t, s.RemoveBackup(chain[2].ID, start))
 	_, _, err = s.Update(chain[1].ID, start, setState(record.Deleting))
-	var served *ServedError
-	if !errors.As(err, &served) || *served != (ServedError{BackupID: chain[1].ID, RestoreID: r.ID}) {
+	var served *rules.ServedError
+	if !errors.As(err, &served) || *served != (rules.ServedError{BackupID: chain[1].ID, RestoreID: r.ID}) {
 		t.Errorf("got %v", err)
 	}
 	if _, _, err = s.Update(chain[0].ID, start, setState(record.Deleting)); !errors.As(err, &served) {
@@ -110,15 +113,15 @@ func TestRestoreRefused(t *testing.T) {
 	s := openNew(t)
 	point := chainOf(t, s, 1)[0]
 	failed := fail(t, s, mustPrepare(t, s, vmOf("b", 1), start))
-	var state *StateError
+	var state *rules.StateError
 	if _, err := s.PrepareRestore(restoration(failed, start)); !errors.As(err, &state) || state.State != record.Failed {
 		t.Errorf("of a failed backup: %v", err)
 	}
-	var missing *NotFoundError
+	var missing *schema.NotFoundError
 	if _, err := s.PrepareRestore(restoration(record.Backup{ID: "backup-x-1", Runs: point.Runs}, start)); !errors.As(err, &missing) {
 		t.Errorf("of nothing: %v", err)
 	}
-	if _, err := s.Restore("restore-a-1"); !errors.As(err, &missing) || missing.Kind != KindRestore {
+	if _, err := s.Restore("restore-a-1"); !errors.As(err, &missing) || missing.Kind != schema.KindRestore {
 		t.Errorf("got %v", err)
 	}
 	p := restoration(point, start)
@@ -141,7 +144,7 @@ func TestRestoreRefused(t *testing.T) {
 	}
 }
 
-// TestRestoreIsHeldToWhatItMayChange: what leases and pins stand on stays, and there are no other ways between states.
+// TestRestoreIsHeldToWhatItMayChange: what leases and pins depend on never changes, and no other transitions are possible.
 func TestRestoreIsHeldToWhatItMayChange(t *testing.T) {
 	s := openNew(t)
 	r := mustRestore(t, s, chainOf(t, s, 1)[0], start)

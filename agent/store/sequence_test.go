@@ -12,6 +12,9 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 // idsOf lists the ids of backups.
@@ -24,7 +27,7 @@ func idsOf(list []record.Backup) string {
 }
 
 // TestOrderIsNoClocks: the restore points of a VM are ordered as they were made, whatever the clock said, and the one made last is
-// what the next stands on.
+// what the next is based on.
 func TestOrderIsNoClocks(t *testing.T) {
 	s := openNew(t)
 	var want []string
@@ -35,7 +38,7 @@ func TestOrderIsNoClocks(t *testing.T) {
 			t.Fatalf("the latest is %s, found %v, error %v; want %s", latest.ID, found, err, b.ID)
 		}
 	}
-	points, err := s.PointsOf(PointGroup{"local", "a"})
+	points, err := s.PointsOf(PointGroup{Repository: "local", VM: "a"})
 	if err != nil || idsOf(points) != strings.Join(want, " ") {
 		t.Errorf("%s, want %v, error %v", idsOf(points), want, err)
 	}
@@ -85,7 +88,7 @@ func TestImportKeepsOrder(t *testing.T) {
 		}
 	}
 	next := step(t, s, mustPrepare(t, s, vmOf("a", 1), start.AddDate(-1, 0, 0)), toCompleted...)
-	points, err := s.PointsOf(PointGroup{"local", "a"})
+	points, err := s.PointsOf(PointGroup{Repository: "local", VM: "a"})
 	want := []record.Backup{next, theirs[2], theirs[1], theirs[0], own, old} // of equal ones the greater id is the newer
 	if err != nil || idsOf(points) != idsOf(want) {
 		t.Errorf("%s, want %s, error %v", idsOf(points), idsOf(want), err)
@@ -96,7 +99,7 @@ func TestImportKeepsOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if latest, _, err := s.LatestCompleted("a", "local"); err != nil || latest.ID != child.ID || latest.Sequence != next.Sequence+1 {
-		t.Errorf("the latest is %s with %d, error %v: what stands on %s was made after it", latest.ID, latest.Sequence, err, next.ID)
+		t.Errorf("the latest is %s with %d, error %v: what is based on %s was made after it", latest.ID, latest.Sequence, err, next.ID)
 	}
 	if after := mustPrepare(t, s, vmOf("a", 1), start); after.Sequence <= next.Sequence+1 {
 		t.Errorf("the next one has %d", after.Sequence)
@@ -123,7 +126,7 @@ func TestCheckFindsSequence(t *testing.T) {
 	must(t, err)
 	defer s.Close()
 	b := step(t, s, mustPrepare(t, s, vmOf("a", 1), start), toCompleted...)
-	must(t, s.update(func(t *tx) error { return t.Bucket(bucketBackups).SetSequence(b.Sequence - 1) }))
+	must(t, s.file.Update(func(t *dbfile.Tx) error { return t.Bucket(schema.BucketBackups).SetSequence(b.Sequence - 1) }))
 	if err := s.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "sequence") {
 		t.Errorf("got %v", err)
 	}
@@ -139,7 +142,7 @@ func asVersion4(t *testing.T, path string) {
 	must(t, err)
 	defer db.Close()
 	must(t, db.Update(func(tx *bolt.Tx) error {
-		backups, lists := tx.Bucket(bucketBackups), tx.Bucket(bucketLists)
+		backups, lists := tx.Bucket(schema.BucketBackups), tx.Bucket(schema.BucketLists)
 		records := map[string][]byte{}
 		must(t, backups.ForEach(func(k, v []byte) error {
 			var fields map[string]any
@@ -154,7 +157,7 @@ func asVersion4(t *testing.T, path string) {
 		}
 		var orders []string
 		must(t, lists.ForEachBucket(func(k []byte) error {
-			if strings.HasPrefix(string(k), orderPrefix) {
+			if strings.HasPrefix(string(k), schema.OrderPrefix) {
 				orders = append(orders, string(k))
 			}
 			return nil
@@ -162,13 +165,13 @@ func asVersion4(t *testing.T, path string) {
 		for _, name := range orders {
 			must(t, lists.DeleteBucket([]byte(name)))
 		}
-		must(t, tx.DeleteBucket(bucketPruneHeld))
+		must(t, tx.DeleteBucket(schema.BucketPruneHeld))
 		must(t, backups.SetSequence(0))
-		return tx.Bucket(bucketMeta).Put(keySchema, []byte("4"))
+		return tx.Bucket(schema.BucketMeta).Put(schema.KeySchema, []byte("4"))
 	}))
 }
 
-// TestMigrateSequences: in a file of version 4 parents and dates tell the order, what is under way comes last, and all else stays
+// TestMigrateSequences: in a file of version 4 parents and dates tell the order, active backups come last, and all else stays
 // as it was.
 func TestMigrateSequences(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "agent.db")
@@ -190,7 +193,7 @@ func TestMigrateSequences(t *testing.T) {
 	active, _, err := s.Prepare(incremental(vmOf("a", 1), second.ID, start.AddDate(0, 0, -9)))
 	must(t, err)
 	before := map[string]record.Backup{}
-	for _, b := range all(t, s, Query{}) {
+	for _, b := range all(t, s, query.Query{}) {
 		before[b], err = s.Backup(b)
 		must(t, err)
 	}
@@ -198,7 +201,7 @@ func TestMigrateSequences(t *testing.T) {
 	asVersion4(t, path)
 
 	s = openPath(t, path) // and checked at the end
-	points, err := s.PointsOf(PointGroup{"local", "a"})
+	points, err := s.PointsOf(PointGroup{Repository: "local", VM: "a"})
 	if want := []record.Backup{second, first, ahead, full}; err != nil || idsOf(points) != idsOf(want) {
 		t.Errorf("%s, want %s, error %v", idsOf(points), idsOf(want), err)
 	}
@@ -250,11 +253,11 @@ func TestFutureIsNotVerified(t *testing.T) {
 func TestHolds(t *testing.T) {
 	s := openNew(t)
 	step(t, s, mustPrepare(t, s, vmOf("a", 1), start), toCompleted...)
-	g := PointGroup{"local", "a"}
-	must(t, s.HoldPrune(Hold{PointGroup: g, Removed: 4, Points: 6, Since: start}))
-	must(t, s.HoldPrune(Hold{PointGroup: g, Removed: 5, Points: 7, Since: start.Add(time.Hour)}))
-	must(t, s.HoldPrune(Hold{PointGroup: PointGroup{"local", "gone"}, Removed: 5, Points: 7, Since: start}))
-	want := []Hold{{PointGroup: g, Removed: 5, Points: 7, Since: start}}
+	g := PointGroup{Repository: "local", VM: "a"}
+	must(t, s.HoldPrune(schema.Hold{PointGroup: g, Removed: 4, Points: 6, Since: start}))
+	must(t, s.HoldPrune(schema.Hold{PointGroup: g, Removed: 5, Points: 7, Since: start.Add(time.Hour)}))
+	must(t, s.HoldPrune(schema.Hold{PointGroup: PointGroup{Repository: "local", VM: "gone"}, Removed: 5, Points: 7, Since: start}))
+	want := []schema.Hold{{PointGroup: g, Removed: 5, Points: 7, Since: start}}
 	if got, err := s.HeldPrunes(); err != nil || !cmp.Equal(got, want) {
 		t.Errorf("%+v, error %v", got, err)
 	}

@@ -1,147 +1,128 @@
+// Package store keeps VMs, backups, restores and port leases in one bbolt file. It writes: it adds, changes and removes
+// records, and updates everything that follows from them. The packages below it are the file itself (dbfile), the content of
+// the file (schema: read that first), the questions (query), the rules that refuse a change (rules), and the check of a whole
+// file (check).
+//
+// Everything unique (the active backup of a VM, the holder of a port, an id, the name of a unit) is decided inside the
+// transaction that writes it. Transactions are short and only read and write the file. All methods may be called from any
+// goroutine. An error means that nothing was written, unless it is ErrUnsynced.
+//
+// The record of a backup changes in Update alone, and the record of a restore in UpdateRestore. So a caller that must tell
+// others of each change has one place for it.
 package store
 
 import (
+	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
-	"sync/atomic"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/sendense/backup-agent/agent/store/check"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
+
+// DefaultTimeout is how long Open waits until another process unlocks the file.
+const DefaultTimeout = dbfile.DefaultTimeout
+
+// Options say how to open a database.
+type Options struct {
+	Timeout   time.Duration // longest wait for the file's lock; 0 = DefaultTimeout
+	MustExist bool          // a missing database is an error, fs.ErrNotExist, and is not made
+	Cooldown  time.Duration // for how long every VM cools down after a transaction may have been lost; see Recovery
+	NoSync    bool          // commits do not wait for the disk: a power failure may damage the database
+}
 
 // A Store is an open database.
 type Store struct {
-	db   *bolt.DB
-	path string
-	harm headerHarm // of a file that is only looked at
-
-	writes   writes
-	recovery *Recovery    // nil for a file that was whole when it was opened
-	last     atomic.Int64 // the number of the last transaction that is known to stand
-	unsynced atomic.Bool  // the last commit stands, and is not known to be on the disk
-
-	damages atomic.Pointer[damage] // as it was when somebody last asked
+	*query.Reader
+	file *dbfile.File
 }
 
-// Close closes the file, after the transactions under way have ended.
-func (s *Store) Close() error { return s.db.Close() }
+func newStore(f *dbfile.File) *Store { return &Store{Reader: query.NewReader(f), file: f} }
 
-// SizeBytes is the size of the database in bytes, free pages within it included; 0 when the store is closed.
-func (s *Store) SizeBytes() int64 {
-	var size int64
-	_ = s.db.View(func(t *bolt.Tx) error {
-		size = t.Size()
-		return nil
-	})
-	return size
-}
+// Open opens the database at path, makes a new one if there is no file, and brings an older schema up to date. The directory
+// must exist. It returns a *LockedError when another process has the database open, a *NewerSchemaError when a newer agent
+// wrote it, and an error that wraps ErrDamaged when it is no database or is damaged. If one of its two header pages is damaged,
+// Open recovers the database by the other one, and Recovery tells of it.
+func Open(path string, o Options) (*Store, error) { return open(path, o, schema.Migrations) }
 
-// errUnchanged ends a write transaction that turned out to have nothing to write, without the cost of a commit.
-var errUnchanged = errors.New("nothing to write")
-
-// tx is a transaction.
-type tx struct {
-	*bolt.Tx
-	path    string
-	calling bool // a function of the caller is running
-}
-
-// call runs a function of the caller. If it panics, that is the caller's bug and not a damaged file.
-func (t *tx) call(f func()) {
-	t.calling = true
-	f()
-	t.calling = false
-}
-
-// damaged makes the error for something that contradicts the schema.
-func (t *tx) damaged(format string, args ...any) error {
-	return damaged(t.path, fmt.Sprintf(format, args...))
-}
-
-func (s *Store) view(f func(*tx) error) error {
-	last := s.last.Load()
-	return s.transact(s.db.View, func(t *tx) error {
-		if int64(t.ID()) < last {
-			return t.lostTransaction(last, int64(t.ID()))
-		}
-		return f(t)
-	})
-}
-
-// wentBack is the error for a database that has forgotten its last transaction while it was open, because the header page that
-// describes it was damaged beneath it: bbolt goes on with the other one, and says nothing.
-func (t *tx) lostTransaction(from, to int64) error {
-	return t.damaged("the header page that describes transaction %d is damaged, and the other one describes %d", from, to)
-}
-
-// update runs a writing transaction. bbolt writes the pages, syncs, writes the header, and syncs again: when only the last
-// sync fails, the transaction stands in the file and in this process, and may be gone after a power failure. Then the error
-// says so (ErrMayStand), and the next transaction is committed even if it changes nothing, so that it is synced.
-func (s *Store) update(f func(*tx) error) error {
-	done, id := false, 0
-	err := s.transact(s.db.Update, func(t *tx) error {
-		if id = t.ID(); int64(id) <= s.last.Load() {
-			return t.lostTransaction(s.last.Load(), int64(id)-1)
-		}
-		err := f(t)
-		if errors.Is(err, errUnchanged) && s.unsynced.Load() {
-			err = nil
-		}
-		done = err == nil
-		return err
-	})
-	switch {
-	case errors.Is(err, errUnchanged):
-		return nil
-	case err != nil && done && !errors.Is(err, ErrDamaged):
-		err = s.commitFailed(id, err)
-		s.writes.note(err)
-	case err == nil:
-		s.writes.note(nil)
-		s.noteCommitted(id)
-		s.unsynced.Store(false)
+func open(path string, o Options, steps []schema.Migration) (*Store, error) {
+	f, err := dbfile.Open(path, dbfile.Options{Timeout: o.Timeout, MustExist: o.MustExist, NoSync: o.NoSync}, content(o.Cooldown, steps))
+	if err != nil {
+		return nil, err
 	}
+	return newStore(f), nil
+}
+
+// content is what the file of a database holds.
+func content(cooldown time.Duration, steps []schema.Migration) dbfile.Content {
+	return dbfile.Content{
+		Make: func(t *bolt.Tx) error { return schema.Migrate(t, 0, steps) },
+		Upgrade: func(f *dbfile.File) error {
+			if err := schema.Upgrade(f, steps); err != nil {
+				return err
+			}
+			return newStore(f).usable()
+		},
+		Lost: func(f *dbfile.File) error { return newStore(f).MarkRebuilt(time.Now().Add(cooldown)) },
+		Check: func(f *dbfile.File) error {
+			err := newStore(f).Check(context.Background())
+			if stray := new(check.StrayError); errors.As(err, &stray) { // the agent returns stray leases and logs it
+				return nil
+			}
+			return err
+		},
+	}
+}
+
+// usable reads what every start of the agent needs.
+func (s *Store) usable() error {
+	err := s.file.View(func(t *dbfile.Tx) error {
+		for _, name := range schema.Buckets {
+			if t.Bucket(name) == nil {
+				return t.Damaged("bucket %s is missing", name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if _, err = s.Leases(); err != nil {
+		return err
+	}
+	if _, err = s.Active(); err != nil {
+		return err
+	}
+	_, err = s.ActiveRestores()
 	return err
 }
 
-// stands notes that a transaction was committed. Another may have been since.
-func (s *Store) noteCommitted(id int) {
-	for {
-		last := s.last.Load()
-		if int64(id) <= last || s.last.CompareAndSwap(last, int64(id)) {
-			return
-		}
-	}
+// Check reads the whole database. It returns an error that wraps ErrDamaged and names what is wrong: in bbolt's own structure,
+// in a record, or between records and indexes (every lease has its active backup, every active backup its leases, one active
+// backup per VM, each record in its lists and in no other). Writers wait meanwhile. bbolt's own check does not stop when ctx
+// ends. If only leases without an active backup or restore are wrong, the error is a *StrayError: ReturnStray returns these
+// leases.
+func (s *Store) Check(ctx context.Context) error {
+	return check.Run(ctx, s.file, s.file.Update) // a writing transaction: nobody may write during bbolt's check
 }
 
-// commitFailed says what has become of a transaction whose commit gave an error.
-func (s *Store) commitFailed(id int, cause error) error {
-	last := id
-	if err := s.view(func(t *tx) error { last = t.ID(); return nil }); err != nil {
-		cause = errors.Join(cause, err)
-	}
-	if last < id {
-		return unwritable(s.path, cause)
-	}
-	s.unsynced.Store(true) // and not stands: the kernel may drop again what it could not write
-	return unwritable(s.path, fmt.Errorf("%w: %w", ErrUnsynced, cause))
-}
-
-// transact runs a transaction. bbolt answers a damaged page with a panic, and the memory map answers an unreadable
-// disk block with a fault: both become ErrDamaged, so that one bad record does not end the daemon.
-func (s *Store) transact(begin func(func(*bolt.Tx) error) error, f func(*tx) error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	t := &tx{path: s.path}
-	defer func() {
-		if r := recover(); r != nil {
-			if t.calling {
-				panic(r)
-			}
-			err = damaged(s.path, r)
+// Replace makes a new database, has fill fill it, and replaces the file at path by it, which is damaged or missing. The old
+// file is kept beside it under the returned name; "" if there was none. At every moment the path shows the old file or the new
+// database, whole. It returns a *LockedError when another process has the old file open, and an error that is fs.ErrExist when
+// there was none and another process was faster.
+func Replace(path string, fill func(*Store) error) (aside string, err error) {
+	return dbfile.Replace(path, func(fresh string) error {
+		s, err := Open(fresh, Options{})
+		if err != nil {
+			return err
 		}
-	}()
-	return begin(func(b *bolt.Tx) error {
-		t.Tx = b
-		return f(t)
+		if err = fill(s); err == nil {
+			err = s.Check(context.Background())
+		}
+		return errors.Join(err, s.Close())
 	})
 }

@@ -14,9 +14,11 @@ import (
 // start is when the tests' clocks begin.
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func openPath(t testing.TB, path string) *Store {
+func openPath(t testing.TB, path string) *Store { return openWith(t, path, Options{}) }
+
+func openWith(t testing.TB, path string, o Options) *Store {
 	t.Helper()
-	s, err := Open(path, Options{})
+	s, err := Open(path, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,9 +37,7 @@ func openPath(t testing.TB, path string) *Store {
 // for here does not depend on it, and hundreds of commits do.
 func openNew(t testing.TB) *Store {
 	t.Helper()
-	s := openPath(t, filepath.Join(t.TempDir(), "agent.db"))
-	s.db.NoSync = true
-	return s
+	return openWith(t, filepath.Join(t.TempDir(), "agent.db"), Options{NoSync: true})
 }
 
 var errNoPort = errors.New("no free port")

@@ -8,6 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 func TestUpdate(t *testing.T) {
@@ -71,8 +73,8 @@ func TestUpdateRefused(t *testing.T) {
 	if stored, err := s.Backup(b.ID); err != nil || !cmp.Equal(b, stored) {
 		t.Errorf("stored %+v, error %v", stored, err)
 	}
-	var missing *NotFoundError
-	if _, _, err := s.Update("x", start, setState(record.Exporting)); !errors.As(err, &missing) || missing.Kind != KindBackup {
+	var missing *schema.NotFoundError
+	if _, _, err := s.Update("x", start, setState(record.Exporting)); !errors.As(err, &missing) || missing.Kind != schema.KindBackup {
 		t.Errorf("got %v", err)
 	}
 }
@@ -134,7 +136,7 @@ func TestEndReleases(t *testing.T) {
 		if b.EndedAt.IsZero() || !b.EndedAt.Equal(b.UpdatedAt) {
 			t.Errorf("ended at %s", b.EndedAt)
 		}
-		if n, err := s.Counts(start); err != nil || n != (Counts{}) {
+		if n, err := s.Counts(start); err != nil || n != (query.Counts{}) {
 			t.Errorf("counts %+v, error %v", n, err)
 		}
 	}

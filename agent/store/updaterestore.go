@@ -6,23 +6,26 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/dbfile"
+	"github.com/sendense/backup-agent/agent/store/rules"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 // UpdateRestore changes the record of a restore in one transaction, as Update does that of a backup. When the restore ends,
-// its leases are returned and it pins its restore points no more. There is one option: WithNewRestorePort. No other method of a
+// UpdateRestore returns its leases and unpins its restore points. There is one option: WithNewRestorePort. No other method of a
 // Store changes the record of a restore.
 func (s *Store) UpdateRestore(
 	id string, now time.Time, f func(r *record.Restore) error, options ...RestoreOption,
 ) (before, after record.Restore, err error) {
-	if err := checkTime("now", now); err != nil {
+	if err := schema.CheckTime("now", now); err != nil {
 		return record.Restore{}, record.Restore{}, err
 	}
-	u := restoreUpdate{now: stored(now), change: f}
+	u := restoreUpdate{now: schema.Stored(now), change: f}
 	for _, o := range options {
 		o(&u)
 	}
-	err = s.update(func(t *tx) (err error) {
-		before, after, err = t.applyRestore(id, u)
+	err = s.file.Update(func(t *dbfile.Tx) (err error) {
+		before, after, err = applyRestoreUpdate(t, id, u)
 		return err
 	})
 	if err != nil {
@@ -31,21 +34,21 @@ func (s *Store) UpdateRestore(
 	return before, after, nil
 }
 
-// A RestoreOption of UpdateRestore says what else its transaction does.
+// A RestoreOption of UpdateRestore adds to its transaction.
 type RestoreOption func(*restoreUpdate)
 
 // A restoreUpdate is what UpdateRestore does to a record.
 type restoreUpdate struct {
 	now    time.Time
 	change func(r *record.Restore) error
-	lease  func(t *tx, r record.Restore, now time.Time) (record.Restore, error) // nil leases nothing
+	lease  func(t *dbfile.Tx, r record.Restore, now time.Time) (record.Restore, error) // nil leases nothing
 }
 
-func (t *tx) applyRestore(id string, u restoreUpdate) (before, after record.Restore, err error) {
-	if before, err = t.restore(id); err != nil {
+func applyRestoreUpdate(t *dbfile.Tx, id string, u restoreUpdate) (before, after record.Restore, err error) {
+	if before, err = schema.Restore(t, id); err != nil {
 		return before, after, err
 	}
-	if after, err = t.changeRestore(before, u.change); err != nil {
+	if after, err = changedRestore(t, before, u.change); err != nil {
 		return before, after, err
 	}
 	if u.lease != nil {
@@ -54,33 +57,33 @@ func (t *tx) applyRestore(id string, u restoreUpdate) (before, after record.Rest
 		}
 	}
 	if reflect.DeepEqual(before, after) {
-		return before, after, errUnchanged
+		return before, after, dbfile.ErrUnchanged
 	}
 	after.UpdatedAt = u.now
 	if before.State.Active() && !after.State.Active() {
 		after.EndedAt = u.now
-		if err := t.releaseRestore(before); err != nil {
+		if err := releaseRestore(t, before); err != nil {
 			return before, after, err
 		}
 	}
-	return before, after, t.put(bucketRestores, []byte(id), after)
+	return before, after, schema.Put(t, schema.BucketRestores, []byte(id), after)
 }
 
-// changeRestore has the caller change a copy of the record, and holds it to what it may change.
-func (t *tx) changeRestore(before record.Restore, f func(*record.Restore) error) (record.Restore, error) {
-	after, err := copyRestore(before)
+// changedRestore has the caller change a copy of the record, and refuses what may not change.
+func changedRestore(t *dbfile.Tx, before record.Restore, f func(*record.Restore) error) (record.Restore, error) {
+	after, err := schema.CloneRestore(before)
 	if err != nil {
 		return after, err
 	}
-	t.call(func() { err = f(&after) })
+	t.Call(func() { err = f(&after) })
 	if err != nil {
 		return after, err
 	}
-	if after, err = copyRestore(after); err != nil { // in the form that is read back, so that it can be compared
+	if after, err = schema.CloneRestore(after); err != nil { // in the form that is read back, so that it can be compared
 		return after, err
 	}
-	if want, got := lasting(before, true), lasting(after, true); !reflect.DeepEqual(want, got) {
-		return after, fmt.Errorf("restore %s: %+v may not become %+v", before.ID, want, got)
+	if want, got := rules.Lasting(before, true), rules.Lasting(after, true); !reflect.DeepEqual(want, got) {
+		return after, fmt.Errorf("restore %s: %+v cannot become %+v", before.ID, want, got)
 	}
 	if after.State != before.State {
 		if err := record.CheckRestoreTransition(before.State, after.State); err != nil {
@@ -90,11 +93,11 @@ func (t *tx) changeRestore(before record.Restore, f func(*record.Restore) error)
 	return after, nil
 }
 
-func (t *tx) releaseRestore(r record.Restore) error {
+func releaseRestore(t *dbfile.Tx, r record.Restore) error {
 	for _, d := range r.Disks {
-		if err := t.returnLease(d.Port, r.ID); err != nil {
+		if err := returnLease(t, d.Port, r.ID); err != nil {
 			return err
 		}
 	}
-	return t.Bucket(bucketActiveRestores).Delete([]byte(r.ID))
+	return t.Bucket(schema.BucketActiveRestores).Delete([]byte(r.ID))
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/query"
 )
 
 // verify puts a verification on record.
@@ -85,18 +86,18 @@ func TestDamagedAndTags(t *testing.T) {
 	verify(t, s, ids[0], record.Verification{At: start.AddDate(0, 1, 0), Damage: damage})
 	verify(t, s, ids[1], record.Verification{At: start.AddDate(0, 1, 0), Damage: damage})
 	for name, test := range map[string]struct {
-		q    Query
+		q    query.Query
 		want []string
 	}{
-		"damaged":            {Query{Damaged: true}, []string{ids[1], ids[0]}},
-		"damaged of a vm":    {Query{Damaged: true, VMName: "a"}, []string{ids[0]}},
-		"damaged, failed":    {Query{Damaged: true, State: record.Failed}, []string{}},
-		"tag":                {Query{Tags: map[string]string{"tier": "b"}}, []string{ids[1]}},
-		"tag of any value":   {Query{Tags: map[string]string{"tier": ""}}, []string{ids[2], ids[1], ids[0]}},
-		"two tags":           {Query{Tags: map[string]string{"tier": "c", "all": ""}}, []string{ids[2]}},
-		"tag of another":     {Query{Tags: map[string]string{"tier": "d"}}, []string{}},
-		"tag that is not":    {Query{Tags: map[string]string{"none": ""}}, []string{}},
-		"tag, vm, and state": {Query{Tags: map[string]string{"tier": "a"}, VMName: "a", State: record.Completed, Repository: "local"}, []string{ids[0]}},
+		"damaged":            {query.Query{Damaged: true}, []string{ids[1], ids[0]}},
+		"damaged of a vm":    {query.Query{Damaged: true, VMName: "a"}, []string{ids[0]}},
+		"damaged, failed":    {query.Query{Damaged: true, State: record.Failed}, []string{}},
+		"tag":                {query.Query{Tags: map[string]string{"tier": "b"}}, []string{ids[1]}},
+		"tag of any value":   {query.Query{Tags: map[string]string{"tier": ""}}, []string{ids[2], ids[1], ids[0]}},
+		"two tags":           {query.Query{Tags: map[string]string{"tier": "c", "all": ""}}, []string{ids[2]}},
+		"tag of another":     {query.Query{Tags: map[string]string{"tier": "d"}}, []string{}},
+		"tag that is not":    {query.Query{Tags: map[string]string{"none": ""}}, []string{}},
+		"tag, vm, and state": {query.Query{Tags: map[string]string{"tier": "a"}, VMName: "a", State: record.Completed, Repository: "local"}, []string{ids[0]}},
 	} {
 		for _, test.q.Limit = range []int{0, 1} {
 			if diff := cmp.Diff(test.want, all(t, s, test.q)); diff != "" {

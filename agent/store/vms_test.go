@@ -10,6 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store/query"
+	"github.com/sendense/backup-agent/agent/store/rules"
+	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
 // A record that is replaced keeps the time at which it was added; one that has none gets it.
@@ -68,8 +71,8 @@ func TestVMs(t *testing.T) {
 		t.Error(err)
 	}
 	for _, name := range []string{"b", "", strings.Repeat("y", 100_000)} {
-		var missing *NotFoundError
-		if err := s.RemoveVM(name); !errors.As(err, &missing) || missing.Kind != KindVM || missing.Name != name {
+		var missing *schema.NotFoundError
+		if err := s.RemoveVM(name); !errors.As(err, &missing) || missing.Kind != schema.KindVM || missing.Name != name {
 			t.Errorf("removing %.10q: %v", name, err)
 		}
 		if _, err := s.VM(name); !errors.As(err, &missing) {
@@ -93,7 +96,7 @@ func TestVMWithActiveBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := mustPrepare(t, s, vmOf("a", 2), start)
-	var active *ActiveError
+	var active *rules.ActiveError
 	if err := s.RemoveVM("a"); !errors.As(err, &active) || active.BackupID != b.ID || active.State != record.Preparing {
 		t.Errorf("removing: %v", err)
 	}
@@ -111,14 +114,14 @@ func TestVMWithActiveBackup(t *testing.T) {
 
 func TestVMPageSizes(t *testing.T) {
 	s := openNew(t)
-	for i := range DefaultPage + 1 {
+	for i := range query.DefaultPage + 1 {
 		if _, err := s.PutVM(vmOf(fmt.Sprintf("vm%03d", i), 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for limit, want := range map[int]int{0: DefaultPage, -1: DefaultPage, 1: 1, DefaultPage + 1: DefaultPage + 1, 1 << 30: DefaultPage + 1} {
+	for limit, want := range map[int]int{0: query.DefaultPage, -1: query.DefaultPage, 1: 1, query.DefaultPage + 1: query.DefaultPage + 1, 1 << 30: query.DefaultPage + 1} {
 		page, next, err := s.VMs("", limit)
-		if err != nil || len(page) != want || (next == "") != (want > DefaultPage) {
+		if err != nil || len(page) != want || (next == "") != (want > query.DefaultPage) {
 			t.Errorf("limit %d: %d VMs, next %q, error %v", limit, len(page), next, err)
 		}
 	}

@@ -6,34 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// TestWritableIsBounded: however often it is asked whether a transaction can be written, few are written; and none where one was
-// written a moment ago.
-func TestWritableIsBounded(t *testing.T) {
-	s := openNew(t)
-	for range 200 {
-		must(t, s.Writable())
-	}
-	first := s.last.Load()
-	s.writes.mu.Lock()
-	s.writes.at = s.writes.at.Add(-writtenLately)
-	s.writes.mu.Unlock()
-	for range 200 {
-		must(t, s.Writable())
-	}
-	if wrote := s.last.Load() - first; wrote != 1 {
-		t.Errorf("%d transactions for 200 questions", wrote)
-	}
-	_, err := s.PutVM(vmOf("a", 1))
-	must(t, err)
-	if s.writes.at.Before(time.Now().Add(-time.Minute)) || s.writes.err != nil {
-		t.Errorf("what was written is not noted: %+v", s.writes.err)
-	}
-}
 
 // TestUnwritable: a commit that the system refuses is an error of its own kind, with the system's words; what was refused is said until
 // one succeeds.
@@ -42,13 +17,13 @@ func TestUnwritable(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
 	must(t, err)
 	defer full.Close()
-	fd := descriptorOf(t, s.path)
+	fd := descriptorOf(t, s.file.Path())
 	kept, err := unix.Dup(fd)
 	must(t, err)
 	must(t, unix.Dup3(int(full.Fd()), fd, unix.O_CLOEXEC)) // the file beneath bbolt is another one now
 	_, err = s.PutVM(vmOf("a", 1))
 	var refused *UnwritableError
-	if !errors.As(err, &refused) || !errors.Is(err, unix.ENOSPC) || refused.Directory() != filepath.Dir(s.path) || refused.Free <= 0 {
+	if !errors.As(err, &refused) || !errors.Is(err, unix.ENOSPC) || refused.Directory() != filepath.Dir(s.file.Path()) || refused.Free <= 0 {
 		t.Errorf("%v: %+v", err, refused)
 	}
 	if err := s.Writable(); !errors.As(err, &refused) || !errors.Is(err, unix.ENOSPC) {
@@ -72,22 +47,6 @@ func descriptorOf(t *testing.T, path string) int {
 	}
 	t.Fatalf("%s is not open", path)
 	return -1
-}
-
-// TestClassified: what keeps a database from being opened is told apart from damage and from a path that is wrong.
-func TestClassified(t *testing.T) {
-	for errno, want := range map[error]bool{
-		unix.ENOSPC: true, unix.EDQUOT: true, unix.EROFS: true, unix.EIO: true, unix.ENOENT: false, unix.EACCES: false,
-	} {
-		var refused *UnwritableError
-		err := classified("/state/agent.db", fmt.Errorf("database /state/agent.db: %w", errno))
-		if errors.As(err, &refused) != want || !errors.Is(err, errno) {
-			t.Errorf("%v: %v", errno, err)
-		}
-	}
-	if err := classified("/state/agent.db", damaged("/state/agent.db", unix.EIO)); !errors.Is(err, ErrDamaged) {
-		t.Errorf("damage: %v", err)
-	}
 }
 
 // TestSetAsideIsListed: what is kept beside the database is found, and nothing else.

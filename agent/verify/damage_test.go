@@ -57,7 +57,7 @@ var harms = map[string]struct {
 	"the owner of the directory": {
 		make:  func(t *testing.T, b record.Backup) { agenttest.Must(t, os.Chown(b.Directory, 4001, -1)) },
 		undo:  func(t *testing.T, b record.Backup) { agenttest.Must(t, os.Chown(b.Directory, 0, -1)) },
-		words: "lies in a directory of uid 4001",
+		words: "is in a directory of uid 4001",
 	},
 	"QEMU's mark": {
 		make:  func(t *testing.T, b record.Backup) { agenttest.Flip(t, b.Runs[0].Image, 79, 1) }, // the incompatible feature "corrupt"

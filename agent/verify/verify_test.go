@@ -110,7 +110,7 @@ func TestShallow(t *testing.T) {
 			func(t testing.TB, p []record.Backup) {
 				agenttest.Must(t, os.Truncate(p[1].Runs[0].Image, sizeOf(t, p[1].Runs[0].Image)-1))
 			},
-			func(p []record.Backup) (string, string) { return p[1].Runs[0].Image, "bytes, and had" }, false,
+			func(p []record.Backup) (string, string) { return p[1].Runs[0].Image, "bytes, but had" }, false,
 		},
 		"image stands on something else": {
 			func(t testing.TB, p []record.Backup) { agenttest.Rebase(t, p[2].Runs[0].Image, "/etc/shadow", "raw") },

@@ -328,7 +328,7 @@ func TestRebuildProblems(t *testing.T) {
 		reasons = append(reasons, p.Reason)
 	}
 	for _, want := range []string{
-		"vm-disk0", "is not whole", "on record as failed", "on record as deleted", "is on record in " + h.repositories[0].Path, "repository gone",
+		"vm-disk0", "is not complete", "on record as failed", "on record as deleted", "is on record in " + h.repositories[0].Path, "repository gone",
 	} {
 		want = strings.ReplaceAll(want, "vm-disk0", broken.Disks[0].File+" is missing")
 		if !strings.Contains(strings.Join(reasons, "\n"), want) {

@@ -1,13 +1,14 @@
-// Package confine runs a program that reads untrusted files so that it can do nothing but that.
+// Package confine runs a program that reads untrusted files so that it can do nothing else.
 //
-// The program sees the files it is given, by whatever name they have when it opens them, its own executable and the
-// system's libraries: a Landlock ruleset refuses all else, in reading and in writing. A seccomp filter refuses sockets, and
-// whatever reaches other processes. Limits bound its memory, its processor time and the size of what it writes. It cannot
-// gain privileges.
+// The program can open the given files, its own executable and the system's libraries: a Landlock ruleset refuses all other reads
+// and writes. A seccomp filter refuses sockets and all calls that affect other processes. Limits bound its memory, its processor
+// time and the size of the files that it writes. It cannot gain privileges.
 //
-// A transient unit would do the same and costs 20 to 50 ms each time, more than all that is run here takes. Namespaces are
-// no way, because the daemon's own unit may make none. So the executable starts itself anew, as a launcher that puts the
-// fetters on and becomes the program: see launch.go.
+// It is for short runs of a tool. It does not confine a service: that is the work of systemd, in package units/pair.
+//
+// A transient unit would do the same, but costs 20 to 50 ms each time, more than the runs themselves take. Namespaces are not
+// possible, because the daemon's own unit forbids them. So the executable starts itself again, as a launcher that sets the
+// restrictions and then executes the program: see launch.go.
 package confine
 
 import (
@@ -25,26 +26,26 @@ import (
 	"github.com/landlock-lsm/go-landlock/landlock/syscall"
 )
 
-// Rules say what a program may do.
+// Rules are what a program may do.
 type Rules struct {
-	// Read and Write are open files that the program may open anew, for reading, and for both. It is these very files that
-	// it may open: what has taken a file's name since is refused.
+	// Read and Write are open files that the program may open again: for reading, and for reading and writing. Only these very
+	// files: another file that has got the name since is refused.
 	Read, Write []*os.File
-	// ProgramDirs hold more that it may run, and read.
+	// ProgramDirs are directories of more programs that it may run and read.
 	ProgramDirs []string
 	Limits      Limits
 }
 
-// Limits are where a program is stopped. 0 stands for nothing at all.
+// Limits bound what a program uses. 0 allows nothing.
 type Limits struct {
 	MemoryBytes uint64        // of address space
-	FileBytes   uint64        // where a write must end at the latest, counted from a file's beginning
-	CPU         time.Duration // in whole seconds
+	FileBytes   uint64        // of each file that it writes: no write may go beyond this offset
+	CPU         time.Duration // processor time, rounded up to seconds
 }
 
-// Supported says why the kernel, or the filter of system calls that this process has, keeps programs from being confined as
-// they should; nil if nothing does. Run then does what can be done: without Landlock a program may open what the file system
-// allows its user, without seccomp it may open sockets.
+// Supported returns why programs cannot be fully confined here, because of the kernel or of this process's own filter of system
+// calls; nil if they can. Run then applies the restrictions that work: without Landlock a program can open all that the file system
+// allows its user, without seccomp it can open sockets.
 func Supported() error { return errors.Join(landlockSupported(), seccompSupported()) }
 
 func landlockSupported() error {
@@ -56,12 +57,13 @@ func landlockSupported() error {
 
 func seccompSupported() error {
 	if !seccomp.Supported() {
-		return errors.New("seccomp: is not there, or not allowed")
+		return errors.New("seccomp: not available, or not allowed")
 	}
 	return nil
 }
 
-// Run is cmd.Run, with the program confined. It may open the ExtraFiles anew if they have no name in any file system.
+// Run is cmd.Run for a confined program. The program inherits the ExtraFiles; it can open them again by /proc/self/fd only if they
+// have no name in any file system.
 func Run(cmd *exec.Cmd, r Rules) error {
 	if cmd.Err != nil {
 		return cmd.Err
@@ -81,11 +83,11 @@ func Run(cmd *exec.Cmd, r Rules) error {
 		return err
 	}
 	cmd.Args = append([]string{launcher, string(text), cmd.Path}, cmd.Args...)
-	cmd.Path = "/proc/self/exe" // the same version, also when the file was replaced by an upgrade
+	cmd.Path = "/proc/self/exe" // the same version, also if an upgrade has replaced the file
 	return cmd.Run()
 }
 
-// libraryDirs and libraryFiles are what every program needs besides itself.
+// libraryDirs and libraryFiles are what every program needs besides its executable.
 var (
 	libraryDirs  = []string{"/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64"}
 	libraryFiles = []string{"/etc/ld.so.cache", "/dev/urandom"}
@@ -97,7 +99,7 @@ func (r Rules) ruleset(binary string) (*os.File, uint32, error) {
 		landlock.ROFiles(binary),
 		landlock.RODirs(libraryDirs...).IgnoreIfMissing(),
 		landlock.ROFiles(libraryFiles...).IgnoreIfMissing(),
-		// QEMU finds out there whether the kernel has locks of open files, and does without when it cannot.
+		// QEMU tests there whether the kernel has open file description locks; if it cannot, it does not lock images.
 		landlock.PathAccess(read|write, os.DevNull),
 	}
 	for _, dir := range r.ProgramDirs {
@@ -119,5 +121,5 @@ func (r Rules) ruleset(binary string) (*os.File, uint32, error) {
 	return os.NewFile(uintptr(fd), "ruleset"), flags, nil
 }
 
-// self is a name of an open file that leads to it and to no other.
+// self is a path that leads to this open file and to no other.
 func self(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }

@@ -20,7 +20,7 @@ const patience = 5 * time.Minute
 // roomy limits stop nothing.
 var roomy = Limits{MemoryBytes: 4 << 30, FileBytes: 1 << 20, CPU: patience}
 
-// shell runs a script of bash, confined, as the user of the exporters, and gives what it printed.
+// shell runs a confined bash script as the exporters' user, and returns its output.
 func shell(t *testing.T, r Rules, script string, args ...string) (string, error) {
 	t.Helper()
 	r.ProgramDirs = []string{"/usr/bin", "/bin"}
@@ -36,7 +36,7 @@ func shell(t *testing.T, r Rules, script string, args ...string) (string, error)
 	return output.String(), err
 }
 
-// publicDir is a directory that everybody may write to, so that only the confinement stands in the way.
+// publicDir is a directory that all users can write to, so that only the confinement prevents anything.
 func publicDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "confine-test-")
 	must(t, err)
@@ -77,7 +77,7 @@ func TestSupported(t *testing.T) {
 	}
 }
 
-// TestEscape tries what a qemu-img would try that an image has taken over. "=" is what must succeed.
+// TestEscape tries what a qemu-img under the control of a hostile image would try. "=" marks what must succeed.
 func TestEscape(t *testing.T) {
 	dir := publicDir(t)
 	own, parent := publicFile(t, filepath.Join(dir, "own")), publicFile(t, filepath.Join(dir, "parent"))
@@ -129,13 +129,13 @@ func TestEscape(t *testing.T) {
 		if (err == nil) != must {
 			t.Errorf("%s: %v: %s", what, err, output)
 		}
-		if strings.Contains(output, "cannot be confined") || strings.Contains(output, "command not found") {
+		if strings.Contains(output, "cannot confine") || strings.Contains(output, "command not found") {
 			t.Errorf("%s: not tried: %s", what, output)
 		}
 	}
 }
 
-// TestFileThatWasReplaced: it is the file that was opened, and no other that has its name now.
+// TestFileThatWasReplaced: the program may open the file that was opened, and no other with the same name.
 func TestFileThatWasReplaced(t *testing.T) {
 	dir := publicDir(t)
 	path := filepath.Join(dir, "image")
@@ -158,7 +158,7 @@ func TestFileThatWasReplaced(t *testing.T) {
 	}
 }
 
-// TestLimits: what eats memory, time or disk is stopped, and nobody else is harmed.
+// TestLimits: a program that uses too much memory, time or disk is stopped, without harm to others.
 func TestLimits(t *testing.T) {
 	dir := publicDir(t)
 	file, zero := publicFile(t, filepath.Join(dir, "file")), openZero(t)
@@ -182,7 +182,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestLimitsAreRoomy: the scripts above fail for the limits alone.
+// TestLimitsAreRoomy: the scripts above fail only because of the limits.
 func TestLimitsAreRoomy(t *testing.T) {
 	file, zero := publicFile(t, filepath.Join(publicDir(t), "file")), openZero(t)
 	rules := Rules{Write: []*os.File{file}, Read: []*os.File{zero}, Limits: roomy}
@@ -200,7 +200,7 @@ func TestProgramThatIsNotThere(t *testing.T) {
 	}
 }
 
-// BenchmarkRun is what the confinement costs: compare it with BenchmarkBare.
+// BenchmarkRun measures the cost of the confinement: compare it with BenchmarkBare.
 func BenchmarkRun(b *testing.B) {
 	for b.Loop() {
 		if err := Run(exec.Command("/bin/true"), Rules{Limits: roomy}); err != nil {

@@ -13,27 +13,27 @@ import (
 )
 
 const (
-	launcher     = "sendense-confined" // the name by which an executable knows that it is to be the launcher
+	launcher     = "sendense-confined" // argv[0] of an executable that acts as the launcher
 	firstExtraFD = 3                   // of exec.Cmd's ExtraFiles
 )
 
-// An order is what a launcher is told. It holds nothing secret: everybody sees it.
+// An order is the launcher's argument. It contains no secrets: all users can see it.
 type order struct {
-	Ruleset int // descriptor of the one it is handed; 0 for none
+	Ruleset int // inherited descriptor of the Landlock ruleset; 0 for none
 	Flags   uint32
 	Filter  bool // of system calls
 	Limits  Limits
 }
 
-// init makes a launcher of a process that was started as one, before anything else of the program runs. Arguments are the
-// order, the path of the program, and the program's own arguments, from the name it is called by.
+// init is the launcher, in a process that was started as one. It runs before main. The arguments are the order, the path of the
+// program, and the program's argv.
 func init() {
 	if os.Args[0] != launcher || len(os.Args) < 4 {
 		return
 	}
-	runtime.LockOSThread() // fetters are a thread's; the thread that calls execve is what remains
+	runtime.LockOSThread() // the restrictions apply to a thread; only the one that calls execve remains
 	err := launch(os.Args[1], os.Args[2], os.Args[3:])
-	fmt.Fprintf(os.Stderr, "cannot be confined: %v\n", err)
+	fmt.Fprintf(os.Stderr, "cannot confine: %v\n", err)
 	os.Exit(126)
 }
 
@@ -71,7 +71,7 @@ func (l Limits) apply() error {
 		grace    uint64
 	}{
 		{"core", unix.RLIMIT_CORE, 0, 0},
-		// At the lower limit comes SIGXCPU, which tells why; at the upper SIGKILL.
+		// SIGXCPU at the lower limit, which shows the cause; SIGKILL at the upper.
 		{"cpu", unix.RLIMIT_CPU, uint64(math.Ceil(l.CPU.Seconds())), 2},
 		{"fsize", unix.RLIMIT_FSIZE, l.FileBytes, 0},
 		{"as", unix.RLIMIT_AS, l.MemoryBytes, 0},

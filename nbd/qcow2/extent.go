@@ -7,19 +7,19 @@ import (
 	"io"
 )
 
-// ErrCutShort is returned for an image whose file ends before what it says is in it. QEMU reads zeroes there.
+// ErrCutShort: the file of an image ends before its data does. QEMU reads zeroes instead of the missing data.
 var ErrCutShort = errors.New("was cut short")
 
-// The bounds of QEMU for the table that names the refcount blocks (QCOW_MAX_REFTABLE_SIZE), and of how many blocks are read behind the
-// end of the file: an image that is whole has one or two that reach beyond it.
+// maxRefcountTable is QEMU's limit of the table of refcount blocks, in bytes (QCOW_MAX_REFTABLE_SIZE). maxBlocksBehind is the limit of
+// blocks that cover clusters behind the end of the file: a whole image has one or two.
 const (
 	maxRefcountTable = 8 << 20
 	maxBlocksBehind  = 64
 	maxRefcountOrder = 6
 )
 
-// CheckExtent looks for clusters in use that begin behind the end of an image which is so many bytes long. That the last one is not
-// there to its end is no fault: QEMU writes no more of it than there is.
+// CheckExtent returns ErrCutShort if a cluster in use begins behind the end of the file, whose length is in bytes. An incomplete last
+// cluster is no fault: QEMU writes only the used part of it. Other errors are ErrNotQcow2, ErrExternalData and those of the file.
 func CheckExtent(r io.ReaderAt, length int64) error {
 	h, err := decodeHeader(r, length)
 	if err != nil {
@@ -34,11 +34,11 @@ func CheckExtent(r io.ReaderAt, length int64) error {
 	case tableBytes > maxRefcountTable:
 		return fmt.Errorf("%w: a refcount table of %d bytes", ErrNotQcow2, tableBytes)
 	case !h.holds(h.RefcountOffset, uint64(tableBytes), length):
-		return fmt.Errorf("%w: its refcount table lies behind its end, byte %d", ErrCutShort, length)
+		return fmt.Errorf("%w: its refcount table ends behind the end of the file, byte %d", ErrCutShort, length)
 	}
-	perBlock := cluster * 8 >> h.RefcountOrder // clusters that a block tells of
+	perBlock := cluster * 8 >> h.RefcountOrder // clusters that a block covers
 	behind := (length + cluster - 1) / cluster // the first cluster that does not begin in the file
-	first := behind / perBlock                 // the block that tells of it
+	first := behind / perBlock                 // the block that covers it
 	if first*8 >= tableBytes {
 		return nil
 	}
@@ -53,7 +53,7 @@ func CheckExtent(r io.ReaderAt, length int64) error {
 			continue
 		}
 		if read++; read > maxBlocksBehind {
-			return fmt.Errorf("%w: more than %d refcount blocks tell of what is behind its end", ErrNotQcow2, maxBlocksBehind)
+			return fmt.Errorf("%w: more than %d refcount blocks cover clusters behind its end", ErrNotQcow2, maxBlocksBehind)
 		}
 		from := max(behind-(first+i)*perBlock, 0)
 		last, err := h.lastUsed(r, offset, from, length)
@@ -67,7 +67,7 @@ func CheckExtent(r io.ReaderAt, length int64) error {
 	return nil
 }
 
-// lastUsed is the last cluster in use that a refcount block tells of, not before the given one; -1 for none.
+// lastUsed returns the last cluster in use that a refcount block covers, as an index in the block and not below from; -1 for none.
 func (h header) lastUsed(r io.ReaderAt, offset uint64, from, length int64) (int64, error) {
 	if !h.holds(offset, 1<<h.ClusterBits, length) {
 		return 0, fmt.Errorf("%w: a block of its refcounts is at byte %d, and the file has %d", ErrCutShort, offset, length)
@@ -81,13 +81,13 @@ func (h header) lastUsed(r io.ReaderAt, offset uint64, from, length int64) (int6
 	if _, err := r.ReadAt(block, int64(offset)+skip); err != nil {
 		return 0, err
 	}
-	block[0] &= 0xFF << (from * bits % 8) // several of less than a byte: the first in the lowest bits
+	block[0] &= 0xFF << (from * bits % 8) // refcounts smaller than a byte: the first is in the lowest bits
 	for i := len(block) - 1; i >= 0; i-- {
 		if block[i] == 0 {
 			continue
 		}
 		at := (skip + int64(i)) * 8 / bits
-		for b := block[i] >> bits; bits < 8 && b != 0; b >>= bits { // which of those in the byte
+		for b := block[i] >> bits; bits < 8 && b != 0; b >>= bits { // the last one in use in this byte
 			at++
 		}
 		return at, nil

@@ -9,50 +9,50 @@ import (
 	"syscall"
 )
 
-// ErrNotQcow2 is returned for a file that does not begin as a qcow2 image.
+// ErrNotQcow2: a file is not a qcow2 image, or its header is invalid.
 var ErrNotQcow2 = errors.New("not a qcow2 image")
 
-// ErrExternalData is returned for a qcow2 image whose header sends QEMU to
-// another file for its data. No image made here does; opening one would let an
-// image choose which file is read.
+// ErrExternalData: the header of an image names another file that holds the
+// data. No image of the agent does; to open one would let an image choose which
+// file QEMU reads.
 var ErrExternalData = errors.New("image keeps its data in another file")
 
-// Info is what an image says of itself at its very beginning. Everything in it comes from the
-// image, so nothing in it is to be believed before it is compared with records:
-// the backing file may be any name.
+// Info is what the header of an image says. All of it but ActualBytes comes from
+// the image and is untrusted until it is compared with records: the backing file
+// may be any name.
 type Info struct {
-	VirtualBytes  int64 // size the guest sees
+	VirtualBytes  int64 // size that the guest sees
 	ActualBytes   int64 // allocated on the file system, holes not counted
 	ClusterBytes  int64
 	BackingFile   string // as written in the header; empty for a full image
 	BackingFormat string
 	ExtendedL2    bool
-	Dirty         bool // was not closed cleanly; only images with lazy refcounts know
-	Corrupt       bool // QEMU marked it and refuses to write to it
-	Encrypted     bool // by LUKS; it takes no key to tell the rest
+	Dirty         bool // was not closed cleanly; only set in images with lazy refcounts
+	Corrupt       bool // QEMU has marked it as corrupt and refuses to write to it
+	Encrypted     bool // by LUKS; the header itself is not encrypted
 }
 
-// The header of a qcow2 image, as docs/interop/qcow2.txt of QEMU has it.
+// The header of a qcow2 image, see docs/interop/qcow2.txt of QEMU.
 const (
 	qcow2Magic    = 0x514649fb // "QFI\xfb"
 	header2Bytes  = 72         // of version 2
 	header3Bytes  = 104        // of version 3, at least
 	backingFormat = 0xe2792aca // header extension: the format of the backing file
 
-	// Methods of encryption. QEMU has another one, 1, which is broken and not made any more.
+	// Methods of encryption. QEMU's method 1 is broken, and QEMU makes no more such images.
 	cryptNone = 0
 	cryptLUKS = 2
 
-	// MaxClusterBytes is the size of the largest cluster that QEMU knows.
+	// MaxClusterBytes is the size of the largest cluster that QEMU accepts.
 	MaxClusterBytes = 2 << 20
-	// MaxBackingName is the longest name of a backing file that a header holds, in bytes.
+	// MaxBackingName is the limit of the name of a backing file in a header, in bytes.
 	MaxBackingName = 1023
 
 	minClusterBits, maxClusterBits = 9, 21
 	maxTableBytes                  = 32 << 20 // of an L1 table that QEMU reads
 )
 
-// Incompatible features: who does not know one of them must not open the image.
+// Incompatible features: a program that does not know one of them must not open the image.
 const (
 	featureDirty = 1 << iota
 	featureCorrupt
@@ -63,7 +63,7 @@ const (
 	knownFeatures = featureDirty | featureCorrupt | featureDataFile | featureCompression | featureExtendedL2
 )
 
-// header are the fields of version 2, and those of version 3 that are read here.
+// header has the fields of version 2, and those of version 3 that are read here.
 type header struct {
 	Magic, Version   uint32
 	BackingOffset    uint64
@@ -86,7 +86,7 @@ type header struct {
 // ReadInfo reads the header of an open image. Its errors are ErrNotQcow2, ErrExternalData and those of the file.
 func ReadInfo(file io.ReaderAt, stat fs.FileInfo) (Info, error) {
 	if !stat.Mode().IsRegular() {
-		return Info{}, fmt.Errorf("is no regular file (%s)", stat.Mode().Type())
+		return Info{}, fmt.Errorf("is not a regular file (%s)", stat.Mode().Type())
 	}
 	info, err := parseHeader(file, stat.Size())
 	if st, ok := stat.Sys().(*syscall.Stat_t); ok && err == nil {
@@ -95,8 +95,9 @@ func ReadInfo(file io.ReaderAt, stat fs.FileInfo) (Info, error) {
 	return info, err
 }
 
-// parseHeader reads the header of an image that is so many bytes long. It refuses what
-// QEMU refuses on opening an image, and one that was cut short before its tables end.
+// parseHeader reads the header of an image. length is that of the file, in bytes.
+// It refuses what QEMU refuses when it opens an image, and a file that ends
+// before its tables do.
 func parseHeader(r io.ReaderAt, length int64) (Info, error) {
 	h, err := decodeHeader(r, length)
 	if err != nil {
@@ -130,30 +131,30 @@ func decodeHeader(r io.ReaderAt, length int64) (h header, err error) {
 	switch {
 	case n < header2Bytes || h.Magic != qcow2Magic:
 		return h, ErrNotQcow2
-	case h.Version == 2: // it ends here
+	case h.Version == 2: // its header ends here
 		h.Incompatible, h.HeaderLength, h.RefcountOrder = 0, header2Bytes, 4
 	case h.Version != 3 || n < header3Bytes:
 		return h, fmt.Errorf("%w: version %d, %d bytes of header", ErrNotQcow2, h.Version, n)
 	case h.Incompatible&featureDataFile != 0:
 		return h, ErrExternalData
 	}
-	if err := h.sound(length); err != nil {
+	if err := h.validate(length); err != nil {
 		return h, fmt.Errorf("%w: %w", ErrNotQcow2, err)
 	}
 	return h, nil
 }
 
-// sound fails for a header that cannot be that of an image which is so many bytes long.
-func (h header) sound(length int64) error {
+// validate fails for a header that is impossible for a file of that length, in bytes.
+func (h header) validate(length int64) error {
 	switch {
 	case h.Incompatible&^knownFeatures != 0:
-		return fmt.Errorf("it has features that are unknown here (%#x)", h.Incompatible&^knownFeatures)
+		return fmt.Errorf("unknown features (%#x)", h.Incompatible&^knownFeatures)
 	case h.ClusterBits < minClusterBits || h.ClusterBits > maxClusterBits:
 		return fmt.Errorf("clusters of 2^%d bytes", h.ClusterBits)
 	case h.Crypt != cryptNone && h.Crypt != cryptLUKS:
 		return fmt.Errorf("encrypted by method %d", h.Crypt)
 	case h.Size > 1<<63-1:
-		return fmt.Errorf("%d bytes large", h.Size)
+		return fmt.Errorf("a size of %d bytes", h.Size)
 	case h.L1Entries > maxTableBytes/8 || uint64(h.L1Entries) < h.l1Entries():
 		return fmt.Errorf("an L1 table of %d entries for %d bytes", h.L1Entries, h.Size)
 	case !h.holds(h.L1Offset, uint64(h.L1Entries)*8, length):
@@ -164,7 +165,8 @@ func (h header) sound(length int64) error {
 	return nil
 }
 
-// l1Entries is how many the size needs: an entry of an L2 table, a cluster long, is 8 bytes, and 16 with subclusters.
+// l1Entries is how many entries of the L1 table the size needs: an L2 table is one cluster, and its entries have 8 bytes, with
+// subclusters 16.
 func (h header) l1Entries() uint64 {
 	bits := h.ClusterBits + h.ClusterBits - 3
 	if h.Incompatible&featureExtendedL2 != 0 {
@@ -173,7 +175,7 @@ func (h header) l1Entries() uint64 {
 	return (h.Size + 1<<bits - 1) >> bits
 }
 
-// holds says whether a table that begins with a cluster lies within the file.
+// holds reports whether a table begins at a cluster and lies within a file of that length, in bytes.
 func (h header) holds(offset, bytes uint64, length int64) bool {
 	return bytes == 0 || offset > 0 && offset&(1<<h.ClusterBits-1) == 0 && offset <= uint64(length) && bytes <= uint64(length)-offset
 }
@@ -181,7 +183,7 @@ func (h header) holds(offset, bytes uint64, length int64) bool {
 // backing reads the name of the backing file, which must lie in the first cluster.
 func (h header) backing(r io.ReaderAt) (string, error) {
 	if h.BackingOffset > MaxClusterBytes || h.BackingLength > MaxBackingName {
-		return "", fmt.Errorf("the name of its backing file is %d bytes at %d", h.BackingLength, h.BackingOffset)
+		return "", fmt.Errorf("the name of its backing file has %d bytes at byte %d", h.BackingLength, h.BackingOffset)
 	}
 	name := make([]byte, h.BackingLength)
 	if n, err := r.ReadAt(name, int64(h.BackingOffset)); n < len(name) {
@@ -190,8 +192,8 @@ func (h header) backing(r io.ReaderAt) (string, error) {
 	return string(name), nil
 }
 
-// backingFormat reads the extension that names the format of the backing file; "" without one. The extensions lie between the
-// header and that file's name, each of 8 bytes and its data, padded to 8 bytes.
+// backingFormat reads the extension that names the format of the backing file; "" if there is none. The extensions are between the
+// header and the name of that file: 8 bytes each, and their data, padded to 8 bytes.
 func (h header) backingFormat(r io.ReaderAt) (string, error) {
 	for at := int64(h.HeaderLength); at+8 <= int64(h.BackingOffset); {
 		var extension struct{ Kind, Length uint32 }
@@ -203,7 +205,7 @@ func (h header) backingFormat(r io.ReaderAt) (string, error) {
 			return "", nil
 		}
 		if extension.Kind == backingFormat {
-			name := make([]byte, min(extension.Length, 16)) // as QEMU bounds it
+			name := make([]byte, min(extension.Length, 16)) // QEMU's limit
 			if n, err := r.ReadAt(name, at); n < len(name) {
 				return "", fmt.Errorf("the format of its backing file: %w", err)
 			}

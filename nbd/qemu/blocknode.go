@@ -7,10 +7,10 @@ import (
 	"unicode/utf16"
 )
 
-// jsonName begins a file name that QEMU takes for a description of block nodes.
+// jsonName begins a file name that QEMU reads as a description of block nodes.
 const jsonName = "json:"
 
-// A blockNode is a part of such a description (BlockdevOptions of QEMU's qapi/block-core.json).
+// A blockNode is one node of such a description (BlockdevOptions of QEMU's qapi/block-core.json).
 type blockNode struct {
 	Driver        string        `json:"driver,omitempty"`
 	ThrottleGroup string        `json:"throttle-group,omitempty"`
@@ -21,7 +21,7 @@ type blockNode struct {
 	Backing       any           `json:"backing,omitempty"` // a *blockNode, or noBacking
 	Discard       string        `json:"discard,omitempty"`
 	DetectZeroes  string        `json:"detect-zeroes,omitempty"`
-	Image         *blockNode    `json:"image,omitempty"` // what blkdebug stands on
+	Image         *blockNode    `json:"image,omitempty"` // the node below blkdebug
 	MaxTransfer   int64         `json:"max-transfer,omitempty"`
 	InjectError   []injectError `json:"inject-error,omitempty"`
 }
@@ -30,10 +30,10 @@ type blockEncrypt struct {
 	KeySecret string `json:"key-secret"` // id of the secret object
 }
 
-// noBacking has an image stand on nothing, whatever its header says.
+// noBacking opens an image without a parent, whatever its header says.
 var noBacking = json.RawMessage("null")
 
-// imageNode is a qcow2 image in a file. key is the id of its key, "" if it is plain.
+// imageNode describes a qcow2 image in a file. key is the id of its key, "" if it is not encrypted.
 func imageNode(path, key string) *blockNode {
 	n := &blockNode{Driver: ImageFormat, File: &blockNode{Driver: "file", Filename: path}}
 	if key != "" {
@@ -42,21 +42,21 @@ func imageNode(path, key string) *blockNode {
 	return n
 }
 
-// ImageFormat is how QEMU calls the format of every image here.
+// ImageFormat is QEMU's name for the format of all images.
 const ImageFormat = "qcow2"
 
-// aloneNode describes an image so that QEMU opens that one file as qcow2 and
-// nothing else. Given a plain path, qemu-img check (7.2) opens the whole chain
-// of backing files that the headers name.
+// aloneNode describes an image so that QEMU opens this one file, as qcow2, and
+// no other. For a path, qemu-img check (7.2) would open the whole chain of
+// backing files that the headers name.
 func aloneNode(path, key string) *blockNode {
 	n := imageNode(path, key)
 	n.Backing = noBacking
 	return n
 }
 
-// tellKeys gives those that a node stands on their keys, the nearest first, "" for one that is plain. Which images they are is
-// for the headers to say.
-func (n *blockNode) tellKeys(keys []string) {
+// setParentKeys sets the keys of the parents of a node, the nearest first, "" for an image that is not encrypted. The headers name
+// the images.
+func (n *blockNode) setParentKeys(keys []string) {
 	if below := keyedNode(keys); below != nil {
 		n.Backing = below
 	}
@@ -67,7 +67,7 @@ func keyedNode(keys []string) *blockNode {
 		return nil
 	}
 	n := &blockNode{}
-	n.tellKeys(keys[1:])
+	n.setParentKeys(keys[1:])
 	if keys[0] != "" {
 		n.Encrypt = &blockEncrypt{keys[0]}
 	}
@@ -77,7 +77,7 @@ func keyedNode(keys []string) *blockNode {
 	return n
 }
 
-// chainNode stands each of a list of images on the next, the newest first, whatever their headers say; the last one on nothing.
+// chainNode bases each of a list of images on the next, the newest first, whatever their headers say. The last has no parent.
 func chainNode(images []*blockNode) *blockNode {
 	last := len(images) - 1
 	images[last].Backing = noBacking
@@ -87,7 +87,7 @@ func chainNode(images []*blockNode) *blockNode {
 	return images[0]
 }
 
-// name is what QEMU is given to open a node.
+// name is the file name by which QEMU opens a node.
 func (n *blockNode) name() (string, error) {
 	text, err := json.Marshal(n)
 	if err != nil {
@@ -96,9 +96,9 @@ func (n *blockNode) name() (string, error) {
 	return jsonName + string(text), nil
 }
 
-// ownName is the name by which QEMU knows a node that is open, where its path is not enough, as it was told a key: what it was
-// told, in an order and with blanks of its own (bdrv_refresh_filename in block.c; QDict's order is that of a hash of the keys,
-// tdb_hash in qobject/qdict.c, which has not changed since there are QDicts).
+// ownName is QEMU's own name for an open node. It is not the path if the node has a key: it is the description, in QEMU's order
+// and with QEMU's blanks (bdrv_refresh_filename in block.c; the order is that of a hash of the names, tdb_hash in
+// qobject/qdict.c, which has never changed).
 func (n *blockNode) ownName() string { return jsonName + n.options() }
 
 func (n *blockNode) options() string {
@@ -120,7 +120,7 @@ func (n *blockNode) options() string {
 	return "{" + strings.Join(options, ", ") + "}"
 }
 
-// qemuString is a string in JSON as QEMU writes it (qobject/json-writer.c): in ASCII.
+// qemuString quotes a string in JSON as QEMU does (qobject/json-writer.c): in ASCII.
 func qemuString(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -139,7 +139,7 @@ func qemuString(s string) string {
 	return `"` + b.String() + `"`
 }
 
-// imageOf is the file of the image that a name describes which imageNode has made, beneath whichever filters.
+// imageOf returns the file of the image in a name that was made from an imageNode, below any filters.
 func imageOf(name string) (string, bool) {
 	text, found := strings.CutPrefix(name, jsonName)
 	var image *blockNode

@@ -9,44 +9,45 @@ import (
 	"github.com/sendense/backup-agent/nbd/qcow2"
 )
 
-// ErrCorrupt is returned for an image whose metadata contradicts itself: what
-// it holds must not be trusted.
+// ErrCorrupt: the metadata of an image contradicts itself. Its content must not
+// be trusted.
 var ErrCorrupt = errors.New("image is corrupt")
 
-// CheckResult is what qemu-img check counted, in clusters unless said otherwise.
+// CheckResult holds the counts of qemu-img check, in clusters unless the name
+// has another unit.
 type CheckResult struct {
 	Corruptions       int64
-	Leaks             int64 // allocated but unused: wasted space, no harm to data
+	Leaks             int64 // allocated but unused: wasted space, the data is intact
 	LeaksFixed        int64 // by RepairLeaks
-	CheckErrors       int64 // what could not be checked
+	CheckErrors       int64 // errors that kept a part from being checked
 	TotalClusters     int64
 	AllocatedClusters int64
-	ImageEndBytes     int64 // offset in the file behind the last cluster in use
+	ImageEndBytes     int64 // offset of the end of the last cluster in use
 }
 
-// Check verifies the metadata of a qcow2 image that nobody has open, and of
-// that image alone: neither parent nor any other file is opened.
+// Check verifies the metadata of a qcow2 image that no process has open. It opens
+// neither the parent nor any other file. It returns
 //
-//   - clean: nil;
-//   - leaked clusters only: nil, with Leaks above 0; see RepairLeaks;
-//   - corrupt: ErrCorrupt, with the counts;
-//   - the check could not be done: a ToolError; ErrImageInUse if someone has
-//     the image open.
+//   - nil for an image without faults;
+//   - nil and Leaks above 0 for leaked clusters only; see RepairLeaks;
+//   - ErrCorrupt and the counts for a corrupt image;
+//   - a ToolError if the check failed; ErrImageInUse if a process has the image
+//     open.
 //
-// It reads all metadata: seconds for a big image on a slow store. An encrypted
-// image is opened with Key: the check of a sound one proves the key too.
+// It reads all metadata: seconds for a large image on a slow store. It opens an
+// encrypted image with Key, so an image without faults also proves the key.
 func (t Tools) Check(ctx context.Context, path string) (CheckResult, error) {
 	return t.check(ctx, path, false)
 }
 
-// RepairLeaks is Check that gives leaked clusters back. It is for an image that
-// Check found leaks in and nothing worse: a corrupt one gives ErrCorrupt, or a
-// plain ToolError where qemu-img gave up half-way.
+// RepairLeaks is Check that also frees leaked clusters. Call it if Check found
+// leaks and nothing worse: for a corrupt image the error is ErrCorrupt, or a
+// plain ToolError if qemu-img stopped before the end.
 func (t Tools) RepairLeaks(ctx context.Context, path string) (CheckResult, error) {
 	return t.check(ctx, path, true)
 }
 
-// Exit statuses of qemu-img check (qemu-img(1)). 1 is "could not be completed".
+// Exit statuses of qemu-img check (qemu-img(1)). 1: the check was not completed.
 const (
 	checkCorrupt = 2
 	checkLeaks   = 3
@@ -61,7 +62,7 @@ func (t Tools) check(ctx context.Context, path string, repair bool) (CheckResult
 		return CheckResult{}, err
 	}
 	defer image.Close() //nolint:errcheck // only read
-	if err := t.fits(path, info); err != nil {
+	if err := t.checkKey(path, info); err != nil {
 		return CheckResult{}, err
 	}
 	c := call{verb: "check", path: path, image: image, limits: checking(stat)}
@@ -89,24 +90,24 @@ func (t Tools) check(ctx context.Context, path string, repair bool) (CheckResult
 	return result, result.verdict(path, status, failure)
 }
 
-// verdict turns counts and exit status into one answer, the worse of the two.
+// verdict returns the error for counts and exit status, the worse of the two.
 func (r CheckResult) verdict(path string, status int, failure *ToolError) error {
 	switch {
 	case status == checkCorrupt:
-		failure.Err = fmt.Errorf("%w: %d corruptions, %d leaks: it must not be used", ErrCorrupt, r.Corruptions, r.Leaks)
+		failure.Err = fmt.Errorf("%w: %d corruptions, %d leaks: the image must not be used", ErrCorrupt, r.Corruptions, r.Leaks)
 		return failure
 	case r.Corruptions > 0:
-		return fmt.Errorf("image %s: %w: %d corruptions: it must not be used", path, ErrCorrupt, r.Corruptions)
+		return fmt.Errorf("image %s: %w: %d corruptions: the image must not be used", path, ErrCorrupt, r.Corruptions)
 	case r.CheckErrors > 0:
-		return fmt.Errorf("image %s: qemu-img check: %d errors kept it from checking everything", path, r.CheckErrors)
+		return fmt.Errorf("image %s: qemu-img check: %d errors: the check is incomplete", path, r.CheckErrors)
 	case (status == checkLeaks) != (r.Leaks > 0):
-		return fmt.Errorf("image %s: qemu-img check: status %d does not fit %d leaks", path, status, r.Leaks)
+		return fmt.Errorf("image %s: qemu-img check: status %d contradicts %d leaks", path, status, r.Leaks)
 	}
 	return nil
 }
 
-// checkJSON is ImageCheck of QEMU's qapi/block-core.json. Counts that are 0
-// are left out there, except check-errors.
+// checkJSON is ImageCheck of QEMU's qapi/block-core.json. QEMU leaves out counts
+// of 0, except check-errors.
 type checkJSON struct {
 	Format            string `json:"format"`
 	CheckErrors       *int64 `json:"check-errors"`

@@ -23,12 +23,12 @@ func dial(t *testing.T, s *server) *nbd.Conn {
 	return conn
 }
 
-// TestWriteStopRead is a backup in small: write as SBC does, without a flush,
-// end the server cleanly, and find everything in the image.
+// TestWriteStopRead is a small backup: write as SBC does, without a flush, end
+// the server cleanly, and find all data in the image.
 func TestWriteStopRead(t *testing.T) {
 	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 80*MiB)
 	options := ServerOptions{Image: path, Export: "vm-disk0"}
-	data := make([]byte, 33*MiB) // more than one request takes
+	data := make([]byte, 33*MiB) // more than the limit of one request
 	random := rand.NewChaCha8([32]byte{1})
 	_, _ = random.Read(data)
 	s := startServer(t, options)
@@ -63,7 +63,7 @@ func TestWriteStopRead(t *testing.T) {
 	if err := conn.WriteZeroes(0, 512); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("zeroes to a read-only export: %v", err)
 	}
-	// A server's refusal breaks nothing: the same once more without our check.
+	// After the server has refused a request, the connection still works: the same again without our check.
 	conn.Info.Flags &^= nbd.FlagReadOnly
 	var command *nbd.CommandError
 	if _, err := conn.WriteAt(data[:512], 0); !errors.As(err, &command) || command.Err == 0 {
@@ -164,7 +164,7 @@ func TestAfterClose(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	conn = dial(t, s)
-	if err := s.stop(); err != nil { // the server goes first, as on a cancel
+	if err := s.stop(); err != nil { // the server ends first, as after a cancel
 		t.Error(err)
 	}
 	_, first := conn.WriteAt(make([]byte, 512), 0)

@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// FullClusterBytes is the cluster size of a full image: together with
-	// ExtendedL2 the fastest of those measured. Never use it on an overlay
-	// without ExtendedL2: each 64 KiB written would then copy 1 MiB.
+	// FullClusterBytes is the cluster size of a full image: with ExtendedL2 the
+	// fastest of those measured. Never use it for an overlay without ExtendedL2:
+	// each 64 KiB written would then copy 1 MiB.
 	FullClusterBytes = 1 << 20
 
 	defaultClusterBytes = 64 << 10
@@ -24,11 +24,11 @@ const (
 	maxImageBytes       = 1 << 50 // 1 PiB; VMware ends at 62 TiB
 )
 
-// ImageSpec describes a qcow2 image to make.
+// ImageSpec describes a new qcow2 image.
 type ImageSpec struct {
-	Path string // absolute and clean; nothing may exist there
-	// SizeBytes is the size the guest sees: above 0, at most 1 PiB, a multiple
-	// of 512. QEMU would round another one up in silence; VMware has none.
+	Path string // absolute and clean; must not exist
+	// SizeBytes is the size that the guest sees: above 0, at most 1 PiB, a
+	// multiple of 512. QEMU would silently round up any other; VMware has none.
 	SizeBytes    int64
 	ClusterBytes int64 // power of two from 512 to 2 MiB; 64 KiB if 0
 	ExtendedL2   bool  // 32 subclusters to a cluster; needs clusters of 16 KiB or more
@@ -37,22 +37,22 @@ type ImageSpec struct {
 	BackingFile   string
 	BackingFormat string // "qcow2" if empty
 
-	key string // id of the one to encrypt it with
+	key string // id of the key that encrypts it; "" for none
 }
 
-// iterationTime is for how many milliseconds the key is stretched whenever an image is opened. That makes a password that
-// could be guessed more costly to guess. A key cannot be guessed, and a chain of images is opened link by link. (To find out
-// how often that is costs QEMU 7.2 more than two seconds of processor time for each image made, whatever the number.)
+// iterationTime is how many milliseconds QEMU spends on key derivation each time it opens an image. That protects passwords that
+// can be guessed. A key cannot be guessed, and all layers of a chain are opened, one after another. (QEMU 7.2 needs more than two
+// seconds of processor time per new image to compute the number of iterations, whatever the value.)
 const iterationTime = "10"
 
-// Create makes the image, readable and writable by its owner only, and encrypted where the tools have a key. It never
-// touches a file that exists: the error then is fs.ErrExist. After an error
-// there is no file.
+// Create makes an image that only its owner can read and write. It is encrypted
+// if the tools have a key. Create never changes an existing file: the error then
+// is fs.ErrExist. After an error there is no file.
 //
-// The parent must exist and be a regular file, and a qcow2 one must have a sane
-// header, but its own chain is not opened: creating costs the same at any
-// depth, needs no key of the parent, and works while the parent is being read.
-// The new image may be larger or smaller than its parent.
+// The parent must be a regular file, and a qcow2 one must have a valid header.
+// The parent's own chain is not opened: Create costs the same at any depth,
+// needs no key of the parent, and works while the parent is being read. The new
+// image may be larger or smaller than its parent.
 func (t Tools) Create(ctx context.Context, spec ImageSpec) error {
 	if spec.ClusterBytes == 0 {
 		spec.ClusterBytes = defaultClusterBytes
@@ -66,10 +66,10 @@ func (t Tools) Create(ctx context.Context, spec ImageSpec) error {
 	if err := t.checkParent(spec); err != nil {
 		return err
 	}
-	// qemu-img truncates whatever it finds, and has no option against it. So
-	// the name is taken first, by the one call the kernel makes exclusive, and
-	// qemu-img is sent to a file that is empty and ours.
-	image, err := t.take(spec.Path)
+	// qemu-img truncates an existing file, and no option prevents that. So the
+	// file is created first, exclusively, and qemu-img gets an empty file that
+	// is ours.
+	image, err := t.createExclusive(spec.Path)
 	if err != nil {
 		return fmt.Errorf("image %s: create: %w", spec.Path, err)
 	}
@@ -82,8 +82,8 @@ func (t Tools) Create(ctx context.Context, spec ImageSpec) error {
 	return nil
 }
 
-// QEMU up to 8.2 gives up on an encrypted image when the kernel shows it no progress of its own processor time, which goes in
-// ticks (crypto/pbkdf.c). On a busy machine that is one time in ten; it begins with an empty file each time.
+// QEMU up to 8.2 fails to make an encrypted image if the kernel reports no progress of its processor time, which is counted in
+// ticks (crypto/pbkdf.c). On a busy machine that happens in one of ten tries. Each try begins with an empty file.
 const (
 	noProgress  = "Unable to get accurate CPU usage"
 	createTries = 12
@@ -111,13 +111,13 @@ func (s ImageSpec) args() []string {
 	}
 	args := []string{"-q", "-f", "qcow2", "-o", strings.Join(options, ",")}
 	if s.BackingFile != "" {
-		// -u: do not open the parent; its chain is nobody's business here.
+		// -u: do not open the parent.
 		args = append(args, "-u", "-F", s.BackingFormat, "-b", backingName(s.BackingFile))
 	}
 	return append(args, "--", s.Path, strconv.FormatInt(s.SizeBytes, 10))
 }
 
-// backingName keeps QEMU from taking "a:b/c" for protocol a.
+// backingName keeps QEMU from reading "a:b/c" as protocol a.
 func backingName(relative string) string {
 	if first, _, _ := strings.Cut(relative, "/"); strings.Contains(first, ":") {
 		return "./" + relative
@@ -151,7 +151,7 @@ func (s ImageSpec) validate() error {
 		return fmt.Errorf("image %s: backing file %q: must be clean, such as %q", s.Path, s.BackingFile, filepath.Clean(s.BackingFile))
 	}
 	if len(backingName(s.BackingFile)) > qcow2.MaxBackingName {
-		return fmt.Errorf("image %s: backing file %q: longer than the %d bytes a qcow2 header holds", s.Path, s.BackingFile, qcow2.MaxBackingName)
+		return fmt.Errorf("image %s: backing file %q: longer than the limit of a qcow2 header, %d bytes", s.Path, s.BackingFile, qcow2.MaxBackingName)
 	}
 	if s.BackingFormat != "qcow2" && s.BackingFormat != "raw" {
 		return fmt.Errorf("image %s: backing format %q: use qcow2 or raw", s.Path, s.BackingFormat)
@@ -177,10 +177,10 @@ func (t Tools) checkParent(spec ImageSpec) error {
 		}
 		return image.Close()
 	}
-	err := as(t.Credential, func() error {
+	err := runAs(t.Credential, func() error {
 		stat, err := os.Lstat(parent)
 		if err == nil && !stat.Mode().IsRegular() {
-			err = fmt.Errorf("%s is no regular file", parent)
+			err = fmt.Errorf("%s is not a regular file", parent)
 		}
 		return err
 	})
@@ -190,8 +190,8 @@ func (t Tools) checkParent(spec ImageSpec) error {
 	return nil
 }
 
-func (t Tools) take(path string) (image *os.File, err error) {
-	err = as(t.Credential, func() (err error) {
+func (t Tools) createExclusive(path string) (image *os.File, err error) {
+	err = runAs(t.Credential, func() (err error) {
 		image, err = t.open(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		return err
 	})
@@ -199,7 +199,7 @@ func (t Tools) take(path string) (image *os.File, err error) {
 }
 
 func (t Tools) remove(path string) error {
-	return as(t.Credential, func() error {
+	return runAs(t.Credential, func() error {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the unfinished image: %w", err)
 		}

@@ -96,7 +96,7 @@ func TestCreateRefuses(t *testing.T) {
 		"negative size":     func(s *ImageSpec) { s.SizeBytes = -512 },
 		"odd size":          func(s *ImageSpec) { s.SizeBytes = MiB + 1 },
 		"huge size":         func(s *ImageSpec) { s.SizeBytes = 1<<50 + 512 },
-		"too big for qcow2": func(s *ImageSpec) { s.SizeBytes, s.ClusterBytes = 62<<40, 512 }, // qemu-img says so
+		"too big for qcow2": func(s *ImageSpec) { s.SizeBytes, s.ClusterBytes = 62<<40, 512 }, // refused by qemu-img
 		"odd clusters":      func(s *ImageSpec) { s.ClusterBytes = 100_000 },
 		"big clusters":      func(s *ImageSpec) { s.ClusterBytes = 4 << 20 },
 		"negative clusters": func(s *ImageSpec) { s.ClusterBytes = -65536 },
@@ -157,7 +157,7 @@ func TestAsAnotherUser(t *testing.T) {
 		t.Error(err)
 	}
 	if os.Getuid() != 0 {
-		return // one is one's own other user: nothing is closed
+		return // the other user is the same user: nothing is forbidden
 	}
 	own := newImage(t, filepath.Join(dir, "own.qcow2"), MiB)
 	if _, err := tools.Info(own); !errors.Is(err, fs.ErrPermission) {

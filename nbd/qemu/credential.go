@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// as runs fn with the file-system identity of cred, so that what it creates
-// belongs to that user and what that user may not touch stays untouched, also
-// on an NFS server that squashes root. A nil cred runs fn as the caller.
+// runAs runs fn with the file-system identity of cred: the files that fn creates
+// belong to that user, and fn can do no more than that user, also on an NFS
+// server that squashes root. For a nil cred, fn runs as the caller.
 //
-// The identity is one thread's alone. That thread is never handed back: it ends
-// with its goroutine, so there is nothing to restore and nothing to leak.
-func as(cred *syscall.Credential, fn func() error) error {
+// Only one thread has that identity. It is locked to a goroutine and ends with
+// it, so no identity has to be restored and none can leak.
+func runAs(cred *syscall.Credential, fn func() error) error {
 	if cred == nil {
 		return fn()
 	}
@@ -32,13 +32,13 @@ func as(cred *syscall.Credential, fn func() error) error {
 }
 
 func becomeFileUser(cred *syscall.Credential) error {
-	// The raw calls change this thread only; those of package syscall change all.
+	// The raw calls change this thread only; those of package syscall change all threads.
 	if !cred.NoSetGroups {
 		if err := setThreadGroups(cred.Groups); err != nil {
 			return fmt.Errorf("become user %d: set groups: %w", cred.Uid, err)
 		}
 	}
-	// setfsgid and setfsuid answer the former id, never an error: ask again.
+	// setfsgid and setfsuid return the previous id and never an error: ask again.
 	if err := unix.Setfsgid(int(cred.Gid)); err != nil {
 		return fmt.Errorf("become group %d: %w", cred.Gid, err)
 	}

@@ -15,26 +15,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// directBlock is the length and alignment of the trial write: enough for every
-// disk with sectors of up to 4 KiB.
+// directBlock is the length and alignment of the trial write, in bytes: enough
+// for disks with sectors of up to 4 KiB.
 const directBlock = 4096
 
-// DetectIO finds the fastest [IOMode] that really works for images in dir, by
-// writing and reading back a small file there. reason is empty for the best one
-// and otherwise says for people why another was taken. err means that dir
-// cannot be written at all; the mode is then BufferedIO.
+// DetectIO finds the fastest [IOMode] that works for images in dir: it writes a
+// small file there and reads it back. reason is empty for the fastest mode of
+// all, and otherwise says why that one was not chosen. If dir cannot be written,
+// DetectIO returns an error and BufferedIO.
 //
-// The answer holds for this directory, kernel and user. It does not try
+// The answer is valid for this directory, kernel and user. DetectIO does not try
 // qemu-nbd: a build without io_uring fails to start and says so.
 func DetectIO(dir string) (mode IOMode, reason string, err error) {
 	return Tools{}.DetectIO(dir)
 }
 
-// DetectIO is like the function DetectIO, with the trial file made as
-// t.Credential.
+// DetectIO is the function DetectIO with a trial file of the user t.Credential.
 func (t Tools) DetectIO(dir string) (mode IOMode, reason string, err error) {
 	var direct error
-	err = as(t.Credential, func() error {
+	err = runAs(t.Credential, func() error {
 		removeTrials(dir, time.Now())
 		direct = tryFile(dir, unix.O_DIRECT)
 		if direct == nil {
@@ -47,13 +46,13 @@ func (t Tools) DetectIO(dir string) (mode IOMode, reason string, err error) {
 	}
 	if direct != nil {
 		if pathErr := (*fs.PathError)(nil); errors.As(direct, &pathErr) {
-			direct = pathErr.Err // the name of the trial file helps nobody
+			direct = pathErr.Err // without the name of the trial file
 		}
-		return BufferedIO, fmt.Sprintf("directory %s: no O_DIRECT here (%v): writes go through the page cache", dir, direct), nil
+		return BufferedIO, fmt.Sprintf("directory %s: O_DIRECT does not work (%v): writes go through the page cache", dir, direct), nil
 	}
 	if err := tryIOURing(); err != nil {
-		// Not aio=native: Linux AIO blocks qemu-nbd's only thread whenever a
-		// write has to allocate, and in a growing image every write does.
+		// Not aio=native: Linux AIO blocks qemu-nbd's only thread when a write
+		// has to allocate, and in a growing image every write does.
 		return IOMode{Cache: "none", AIO: "threads"}, fmt.Sprintf("io_uring: %v: worker threads are used", err), nil
 	}
 	return IOMode{Cache: "none", AIO: "io_uring"}, "", nil
@@ -61,7 +60,7 @@ func (t Tools) DetectIO(dir string) (mode IOMode, reason string, err error) {
 
 // tryFile writes one aligned block to a new file and reads it back.
 func tryFile(dir string, flags int) (err error) {
-	file, err := nameless(dir, flags)
+	file, err := openUnnamed(dir, flags)
 	if err != nil {
 		return err
 	}
@@ -82,7 +81,7 @@ func tryFile(dir string, flags int) (err error) {
 		return err
 	}
 	if !bytes.Equal(page, want) {
-		return fmt.Errorf("%s: read back something else than was written", dir)
+		return fmt.Errorf("%s: read back other data than was written", dir)
 	}
 	return nil
 }
@@ -90,16 +89,16 @@ func tryFile(dir string, flags int) (err error) {
 // trialPrefix begins the name of a trial file that needs one.
 const trialPrefix = ".sendense-io-"
 
-// trialAge is longer than a trial file has its name, whatever the clock of a
-// file server says.
+// trialAge is far longer than a trial file keeps its name, also if the clock of
+// a file server is wrong.
 const trialAge = 24 * time.Hour
 
-// removeTrials removes the trial files of processes that were killed in that
-// moment. What cannot be removed stays: it is 4 KiB, and in nobody's way.
+// removeTrials removes the trial files of processes that were killed before they
+// removed them. One that cannot be removed stays: it is 4 KiB and does no harm.
 func removeTrials(dir string, now time.Time) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return // the trial tells
+		return // the trial write reports it
 	}
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), trialPrefix) || !e.Type().IsRegular() {
@@ -111,10 +110,10 @@ func removeTrials(dir string, now time.Time) {
 	}
 }
 
-// nameless opens a new file that is gone when it is closed, whatever becomes of
-// this process. Where the file system cannot make one, as NFS, it has a name for
-// a moment.
-func nameless(dir string, flags int) (*os.File, error) {
+// openUnnamed opens a new file that the kernel removes when it is closed, also if
+// this process is killed. On a file system that cannot do that, such as NFS, the
+// file has a name for a moment.
+func openUnnamed(dir string, flags int) (*os.File, error) {
 	if file, err := os.OpenFile(dir, os.O_RDWR|unix.O_TMPFILE|flags, 0o600); err == nil {
 		return file, nil
 	}
@@ -129,8 +128,8 @@ func nameless(dir string, flags int) (*os.File, error) {
 	return file, nil
 }
 
-// tryIOURing makes a ring and throws it away. A ring that this process may make
-// is no proof for the user that qemu-nbd runs as, so the sysctl counts first.
+// tryIOURing makes a ring and closes it. That proves nothing for the user that
+// qemu-nbd runs as, so the sysctl is read first.
 func tryIOURing() error {
 	const sysctl = "/proc/sys/kernel/io_uring_disabled" // since Linux 6.6
 	if value, err := os.ReadFile(sysctl); err == nil {

@@ -6,21 +6,21 @@ import (
 	"fmt"
 )
 
-// FlattenSpec says which image is to stand on nothing.
+// FlattenSpec describes an image that Flatten makes independent of its parents.
 type FlattenSpec struct {
 	Image     Layer
-	Backing   string  // what its header names, or named before a run that was cut short, relative to its directory
-	Base      []Layer // the chain that it stands on, the nearest first
+	Backing   string  // parent in its header, or in its header before an interrupted Flatten; relative to its directory
+	Base      []Layer // the chain that it is based on, the nearest first
 	SizeBytes int64   // of the disk
-	Cache     string  // QEMU's cache mode, as of an IOMode
+	Cache     string  // QEMU's cache mode, see IOMode
 }
 
-// Flatten has an image stand on nothing, in place, and hold what it held. What the image does not hold itself is copied into
-// it; of one that holds everything nothing is read but its metadata. The image is on the disk when it returns. It may be run
-// again after an end anywhere in it.
+// Flatten makes an image independent of its parents, in place, without a change to what a guest reads: it copies the data that the
+// image does not hold itself. Of an image that holds everything it reads only the metadata. When it returns, the image is on the
+// disk. After an interruption at any point, call it again.
 //
-// It is "qemu-img rebase", which writes the header in the end, and may have it on the disk before the tables of what it has
-// copied. So of an image whose header names nothing already the work is done anew, from what the header named before.
+// It is "qemu-img rebase", which writes the header last; the header may reach the disk before the tables of the copied data. So if
+// the header names no parent, Flatten sets Backing as its parent again and repeats the work.
 func (t Tools) Flatten(ctx context.Context, s FlattenSpec) error {
 	info, err := t.Info(s.Image.Path)
 	if err != nil {
@@ -40,7 +40,7 @@ func (t Tools) Flatten(ctx context.Context, s FlattenSpec) error {
 	}
 	defer file.Close()
 	if info.BackingFile != "" {
-		return fmt.Errorf("image %s: still stands on %q after qemu-img rebase", s.Image.Path, info.BackingFile)
+		return fmt.Errorf("image %s: is still based on %q after qemu-img rebase", s.Image.Path, info.BackingFile)
 	}
 	if err := file.Sync(); err != nil {
 		return fmt.Errorf("image %s: %w", s.Image.Path, err)
@@ -48,7 +48,7 @@ func (t Tools) Flatten(ctx context.Context, s FlattenSpec) error {
 	return nil
 }
 
-// rebase runs qemu-img rebase on an image that stands on a chain, or on nothing, whatever its header says.
+// rebase runs qemu-img rebase on an image with the given parents, or none, whatever its header says.
 func (t Tools) rebase(ctx context.Context, s FlattenSpec, base []Layer, args ...string) error {
 	c := call{verb: "rebase", path: s.Image.Path, limits: merging(s.SizeBytes)}
 	defer c.close()

@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestFlatten: whatever an image holds of itself, it stands on nothing afterwards and holds what it held, and so it does when
-// the work is done anew.
+// TestFlatten: however much data an image holds itself, afterwards it has no parent and reads as before, also if Flatten is
+// repeated.
 func TestFlatten(t *testing.T) {
 	for name, c := range map[string]struct {
 		size   int64
@@ -54,13 +54,13 @@ func TestFlatten(t *testing.T) {
 				}
 			}
 			if diff := cmp.Diff(below, contents(t, chain[1:])); diff != "" {
-				t.Error("what it stood on was changed")
+				t.Error("its parents were changed")
 			}
 		})
 	}
 }
 
-// TestFlattenHeaderFirst: a power failure may leave the new header and not the tables of what was copied.
+// TestFlattenHeaderFirst: after a power failure the new header may be on the disk without the tables of the copied data.
 func TestFlattenHeaderFirst(t *testing.T) {
 	dir := tempDir(t)
 	chain := newChain(t, dir, awkward[:3]...)
@@ -83,7 +83,7 @@ func TestFlattenHeaderFirst(t *testing.T) {
 	}
 }
 
-// copyOf keeps an image as it is.
+// copyOf copies an image as it is now.
 func copyOf(t *testing.T, dir string, image Layer) Layer {
 	t.Helper()
 	old := Layer{filepath.Join(dir, "old.qcow2"), image.Key}

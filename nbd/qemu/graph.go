@@ -13,8 +13,8 @@ const (
 	throttleDriver = "throttle"
 )
 
-// image names what is served, with the objects that it needs: the image, beneath QEMU's throttle filter where there is a limit,
-// and beneath what refuses zeroes where these are refused.
+// image returns the arguments for the image and the objects that it needs: the image below QEMU's throttle filter if there is a
+// limit, and below the filter that refuses zeroes if they are refused.
 func (o ServerOptions) image() []string {
 	switch {
 	case o.encrypted() || o.RefuseZeroes:
@@ -22,14 +22,14 @@ func (o ServerOptions) image() []string {
 	case o.RateLimit == 0:
 		return []string{"--format=qcow2", "--", o.Image}
 	}
-	// cache, aio, discard and detect-zeroes reach the nodes below by themselves.
+	// The nodes below inherit cache, aio, discard and detect-zeroes.
 	return append(o.limit(), "--image-opts", "--", throttled+commas(o.Image))
 }
 
-// throttled is what stands before the path of an image with a limit.
+// throttled precedes the path of an image with a limit.
 const throttled = "driver=throttle,throttle-group=limit,file.driver=qcow2,file.file.driver=file,file.file.filename="
 
-// described is image as a description of block nodes.
+// described returns the arguments of image, with a description of block nodes.
 func (o ServerOptions) described() []string {
 	var ids, args []string
 	for _, k := range o.Keys {
@@ -42,21 +42,21 @@ func (o ServerOptions) described() []string {
 		ids = []string{""}
 	}
 	node := imageNode(o.Image, ids[0])
-	node.tellKeys(ids[1:])
+	node.setParentKeys(ids[1:])
 	if o.RefuseZeroes {
-		node = finding(node)
+		node = detectZeroes(node)
 	}
 	if o.RateLimit != 0 {
 		node = &blockNode{Driver: throttleDriver, ThrottleGroup: limitID, File: node}
 	}
 	if o.RefuseZeroes {
-		node = refusing(node)
+		node = refuseZeroes(node)
 	}
-	name, _ := node.name() // of strings and numbers only
+	name, _ := node.name() // has strings and numbers only: cannot fail
 	return append(append(args, o.limit()...), "--", name)
 }
 
-// limit is the object that RateLimit needs.
+// limit returns the object that RateLimit needs.
 func (o ServerOptions) limit() []string {
 	if o.RateLimit == 0 {
 		return nil
@@ -64,7 +64,7 @@ func (o ServerOptions) limit() []string {
 	return []string{"--object", "throttle-group,id=" + limitID + ",x-bps-write=" + strconv.FormatInt(o.RateLimit, 10)}
 }
 
-// encrypted says whether any image needs a key.
+// encrypted reports whether any image needs a key.
 func (o ServerOptions) encrypted() bool {
 	return slices.ContainsFunc(o.Keys, func(k KeyFile) bool { return k.ID != "" })
 }
@@ -72,9 +72,9 @@ func (o ServerOptions) encrypted() bool {
 // commas keeps a comma from ending the value of an option.
 func commas(value string) string { return strings.ReplaceAll(value, ",", ",,") }
 
-// Served reads, from a command line that Args has made, which image is served
-// under which name: also from one that an older agent has made, whose exports
-// outlive its upgrade. It reports false for any other command line.
+// Served reads the image and the export name from a command line that Args made,
+// also one of an older agent: exports outlive an upgrade. It reports false for
+// any other command line.
 func Served(args []string) (image, export string, ok bool) {
 	if len(args) < 3 || args[len(args)-2] != "--" {
 		return "", "", false

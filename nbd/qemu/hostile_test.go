@@ -29,8 +29,8 @@ func patch(t *testing.T, path string, offset int64, value any) {
 	}
 }
 
-// TestHugeTables: an image that asks for tables beyond all measure, or that leads in circles, is refused. Memory stays within
-// the limit, by which the last one is stopped: for its billion clusters the check would take 8 GiB.
+// TestHugeTables: an image with huge tables, or with a loop in them, is refused. The last case is stopped by the limit of memory:
+// to check its billion clusters would take 8 GiB.
 func TestHugeTables(t *testing.T) {
 	ctx := testContext(t)
 	for name, test := range map[string]struct {
@@ -62,7 +62,7 @@ func TestHugeTables(t *testing.T) {
 	}
 }
 
-// TestConfined: qemu-img itself is kept from what an image leads to, whatever it is asked for. Here it is asked to follow.
+// TestConfined: qemu-img cannot open the files that an image names, even if it is told to follow them, as here.
 func TestConfined(t *testing.T) {
 	ctx, dir := testContext(t), tempDir(t)
 	other := newImage(t, filepath.Join(dir, "other.qcow2"), MiB)
@@ -101,14 +101,14 @@ func TestConfined(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Without the confinement it is followed: the test would see it.
+	// Without the confinement qemu-img follows them, so the test can fail.
 	qemuImgCreate(t, "-u", "-b", other, "-F", "qcow2", path, "1M")
 	if output, err := exec.Command("qemu-img", "info", "--backing-chain", path).CombinedOutput(); err != nil || !strings.Contains(string(output), "image: "+other) {
 		t.Errorf("%v: %s", err, output)
 	}
 }
 
-// TestSwapped: between the look at an image and qemu-img's, something else takes its name.
+// TestSwapped: another file takes the name of an image after the check and before qemu-img runs.
 func TestSwapped(t *testing.T) {
 	ctx, dir := testContext(t), tempDir(t)
 	other := newImage(t, filepath.Join(dir, "other.qcow2"), 2*MiB)
@@ -136,7 +136,7 @@ func TestSwapped(t *testing.T) {
 	}
 }
 
-// TestRoots: below a root no directory is a link, not even to one within it; the root's own path may hold some.
+// TestRoots: below a root no link to a directory is followed, not even within it; the root's own path may have links.
 func TestRoots(t *testing.T) {
 	ctx, dir := testContext(t), tempDir(t)
 	real := filepath.Join(dir, "real")
@@ -162,7 +162,7 @@ func TestRoots(t *testing.T) {
 	createErr := tools.Create(ctx, ImageSpec{Path: filepath.Join(root, "link", "new.qcow2"), SizeBytes: MiB})
 	parentErr := tools.Create(ctx, ImageSpec{Path: filepath.Join(root, "b", "new.qcow2"), SizeBytes: MiB, BackingFile: "../link/image.qcow2"})
 	for i, err := range []error{infoErr, checkErr, createErr, parentErr} {
-		if !errors.Is(err, syscall.ENOTDIR) || !strings.Contains(err.Error(), filepath.Join(root, "link")+" is no directory") {
+		if !errors.Is(err, syscall.ENOTDIR) || !strings.Contains(err.Error(), filepath.Join(root, "link")+" is not a directory") {
 			t.Errorf("%d: %v", i, err)
 		}
 	}

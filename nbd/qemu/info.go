@@ -8,9 +8,10 @@ import (
 )
 
 // Info reads the header of a qcow2 image, also of one that is being served. It
-// opens no other file: an image that keeps its data elsewhere is refused
-// (qcow2.ErrExternalData), and the backing file is named, never followed. It runs no tool of QEMU and reads a few hundred
-// bytes, so that a chain of hundreds takes no time; what is not in the header, Check finds.
+// opens no other file: it refuses an image that keeps its data elsewhere
+// (qcow2.ErrExternalData), and returns the name of the backing file without
+// following it. It runs no program and reads a few hundred bytes, so that a chain
+// of hundreds takes milliseconds. Check finds what is not in the header.
 func (t Tools) Info(path string) (qcow2.Info, error) {
 	if err := checkPath(path); err != nil {
 		return qcow2.Info{}, err
@@ -22,9 +23,9 @@ func (t Tools) Info(path string) (qcow2.Info, error) {
 	return info, image.Close()
 }
 
-// Whole is Info of an image that nobody writes to. With an error that wraps qcow2.ErrCutShort it says that the file ends before the last
-// cluster that the image has in use begins; what the header says is told all the same. That is the one thing of an image which QEMU does not look at when it opens it and which no
-// read tells. It reads the end of the refcounts, some tens of KiB however large the image is.
+// Whole is Info for an image that no process writes to, and also finds a truncated file: qcow2.ErrCutShort, together with the
+// Info, if the file ends before the last cluster in use begins. QEMU does not notice that, neither when it opens an image nor when
+// it reads it. Whole reads the end of the refcounts: some tens of KiB, however large the image is.
 func (t Tools) Whole(path string) (qcow2.Info, error) {
 	if err := checkPath(path); err != nil {
 		return qcow2.Info{}, err

@@ -2,7 +2,7 @@ package qemu
 
 import "fmt"
 
-// IOMode says how qemu-nbd reads and writes an image file.
+// IOMode is how qemu-nbd reads and writes an image file.
 type IOMode struct {
 	Cache string // "none" (O_DIRECT) or "writeback" (page cache)
 	AIO   string // "io_uring", "native" (Linux AIO, only with cache "none") or "threads"
@@ -15,8 +15,9 @@ func (m IOMode) String() string {
 	return "cache=" + m.Cache + " aio=" + m.AIO
 }
 
-// Validate refuses modes that lose data or that qemu-nbd refuses to start with.
-// cache=unsafe is never allowed: it does not reach the disk even on a flush.
+// Validate refuses modes that lose data and modes with which qemu-nbd does not
+// start. cache=unsafe is never allowed: it does not write to the disk even on a
+// flush.
 func (m IOMode) Validate() error {
 	switch m.Cache {
 	case "none", "writeback":

@@ -34,7 +34,7 @@ func TestDetectIO(t *testing.T) {
 	}
 }
 
-// A process that was killed while its trial file had a name has left it, and nobody else would ever remove it.
+// A process that is killed while its trial file has a name leaves the file, and nothing else would remove it.
 func TestDetectIORemovesOldTrials(t *testing.T) {
 	dir := tempDir(t)
 	old, fresh, other := filepath.Join(dir, trialPrefix+"1-1"), filepath.Join(dir, trialPrefix+"2-2"), filepath.Join(dir, "a.qcow2")
@@ -60,7 +60,7 @@ func TestDetectIORemovesOldTrials(t *testing.T) {
 }
 
 func TestDetectIOWithoutODirect(t *testing.T) {
-	// procfs takes neither new files nor O_DIRECT.
+	// procfs supports neither new files nor O_DIRECT.
 	mode, _, err := DetectIO("/proc")
 	if err == nil || mode != BufferedIO || !strings.Contains(err.Error(), "/proc") {
 		t.Errorf("%s, %v", mode, err)

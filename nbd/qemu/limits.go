@@ -7,8 +7,8 @@ import (
 	"github.com/sendense/backup-agent/nbd/confine"
 )
 
-// What qemu-img may use. An image is untrusted: its header can ask for tables of any size, and tables can lead in circles.
-// Of address space an honest qemu-img 7.2 takes about 250 MiB, with all its threads 850 MiB.
+// Limits of qemu-img, in bytes. An image is untrusted: its header can ask for tables of any size, and its tables can form loops.
+// With an intact image, qemu-img 7.2 uses about 250 MiB of address space, with all its threads 850 MiB.
 const (
 	toolMemory    = 2 << 30
 	maxToolMemory = 8 << 30
@@ -16,7 +16,7 @@ const (
 	repairBytes   = 1 << 30 // metadata that a repair may add to a file
 )
 
-// reading is for what takes milliseconds and writes nothing.
+// reading is for commands that take milliseconds and write nothing.
 func reading() confine.Limits {
 	return confine.Limits{MemoryBytes: toolMemory, CPU: time.Minute}
 }
@@ -28,8 +28,8 @@ func creating() confine.Limits {
 	return l
 }
 
-// checking is for all the metadata of an image. The check keeps 2 bytes for each cluster of the file, twice while that
-// grows: with clusters of 64 KiB, 1/16384 of the file's size.
+// checking is for a check of all metadata of an image. It keeps 2 bytes per cluster of the file, and twice that while the table
+// grows: 1/16384 of the file's size with clusters of 64 KiB.
 func checking(image fs.FileInfo) confine.Limits {
 	size := uint64(max(image.Size(), 0))
 	return confine.Limits{MemoryBytes: min(toolMemory+size/8192, maxToolMemory), CPU: time.Hour}
@@ -42,8 +42,8 @@ func repairing(image fs.FileInfo) confine.Limits {
 	return l
 }
 
-// Data is copied and compared at the speed of disks, and the processor has little to do with it: these limits only stop what goes
-// in circles.
+// dataCPU is for commands that copy or compare data. Disks bound their speed and they need little processor time: the limit only
+// stops endless loops.
 const dataCPU = 48 * time.Hour
 
 // merging is for a new image of a disk of the size given, with its metadata.

@@ -43,7 +43,7 @@ func testContext(t testing.TB) context.Context {
 	return ctx
 }
 
-// tempDir is a directory that another user may reach, which t.TempDir is not.
+// tempDir is a directory that other users can reach; t.TempDir is not.
 func tempDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("", "nbd-test-")
 	if err != nil {
@@ -65,7 +65,7 @@ func newImage(t testing.TB, path string, size int64) string {
 	return path
 }
 
-// server is a qemu-nbd on a listening socket that was handed to it.
+// server is a qemu-nbd on a listening socket that it inherited.
 type server struct {
 	addr   string
 	port   uint16
@@ -117,7 +117,7 @@ func startServerArgs(t testing.TB, args []string) *server {
 	return s
 }
 
-// stop ends qemu-nbd as a unit is stopped, and gives how it ended.
+// stop ends qemu-nbd as systemd does, and returns how it ended.
 func (s *server) stop() error {
 	s.once.Do(func() {
 		_ = s.cmd.Process.Signal(syscall.SIGTERM)
@@ -126,11 +126,11 @@ func (s *server) stop() error {
 	return s.err
 }
 
-// wait gives how a qemu-nbd ended that ends by itself.
+// wait waits for a qemu-nbd that ends by itself, and returns how it ended.
 func (s *server) wait() error {
 	s.once.Do(func() { s.err = s.cmd.Wait() })
 	err := s.err
-	s.err = nil // expected, says the caller
+	s.err = nil // the caller expects it
 	return err
 }
 
@@ -142,7 +142,7 @@ func qemuIO(t testing.TB, path, command string) {
 	}
 }
 
-// otherUser is somebody else where the test may become somebody else.
+// otherUser is another user if the test can become one, and otherwise its own.
 func otherUser() *syscall.Credential {
 	if os.Getuid() == 0 {
 		return &syscall.Credential{Uid: 65534, Gid: 65534}

@@ -12,41 +12,40 @@ import (
 	"strconv"
 )
 
-// ErrDiffers is returned for two images of which a guest would not read the same.
+// ErrDiffers: a guest would not read the same from two images.
 var ErrDiffers = errors.New("images differ")
 
 // A Layer is one image of a chain.
 type Layer struct {
 	Path string
-	Key  Secret // that opens it; none if it is plain
+	Key  Secret // the zero value if the image is not encrypted
 }
 
-// MergeSpec says which images are merged into a new one.
+// MergeSpec describes a merge of images into a new one.
 type MergeSpec struct {
-	// Layers are what the new image is to hold, the newest first: each stands on the next. The last may stand on anything;
-	// what that holds is not read.
+	// Layers are merged into the new image, the newest first: each is based on the next. The parents of the last are not read.
 	Layers []Layer
-	// Base is the chain that the new image stands on, the nearest first, and is named by Image.BackingFile. It must be what the
-	// last of Layers stands on, further down or not, and encrypted like the new image, or plain like it. Empty: the new image
-	// stands on nothing.
+	// Base is the chain that the new image is based on, the nearest first; Image.BackingFile names the first. The last of Layers
+	// must be based on it, directly or not. It must be encrypted if the new image is, and not encrypted if that is not. Empty:
+	// the new image has no parent.
 	Base     []Layer
-	Image    ImageSpec              // is encrypted with the key of the tools
-	Cache    string                 // QEMU's cache mode, as of an IOMode
-	Progress func(fraction float64) // may be nil
+	Image    ImageSpec              // encrypted with the key of the tools
+	Cache    string                 // QEMU's cache mode, see IOMode
+	Progress func(fraction float64) // gets 0 to 1; may be nil
 }
 
-// topSuffix ends the name of an image that is there while another is being made.
+// topSuffix ends the name of an empty overlay that exists during a merge.
 const topSuffix = ".top"
 
-// Merge makes a new image which, on its base, holds what the layers hold together. None of them is changed. The bytes are
-// with the kernel when it returns, not on the disk. After an error something may be left beside Image.Path.
+// Merge makes a new image that, with its base, holds what the layers hold together. It changes none of them. When it returns, the
+// kernel has the data, but the disk may not. After an error, files may be left: Image.Path, and that name with ".top".
 //
-// It is "qemu-img commit" into an image that is empty and stands, for this one run, beneath the layers; an empty overlay
-// stands on them, because the topmost image is opened for writing. "qemu-img rebase" would change an image in place, and in
-// QEMU 7.2 never ends on a disk that has grown; "qemu-img convert -B" takes the topmost layer alone.
+// It is "qemu-img commit" into an empty image, which for this one run is below the layers; an empty overlay is above them, because
+// qemu-img opens the topmost image for writing. "qemu-img rebase" would change an image in place, and with QEMU 7.2 never ends on
+// a disk that has grown; "qemu-img convert -B" reads the topmost layer only.
 func (t Tools) Merge(ctx context.Context, m MergeSpec) error {
 	top := ImageSpec{Path: m.Image.Path + topSuffix, SizeBytes: m.Image.SizeBytes, BackingFile: filepath.Base(m.Image.Path)}
-	// The overlay never holds anything, so there is nothing to encrypt.
+	// The overlay stays empty, so there is nothing to encrypt.
 	if err := cmp.Or(t.Create(ctx, m.Image), t.WithKey(Secret{}).Create(ctx, top)); err != nil {
 		return err
 	}
@@ -62,30 +61,31 @@ func (t Tools) Merge(ctx context.Context, m MergeSpec) error {
 	}
 	nodes := c.nodes(slices.Concat([]Layer{{Path: top.Path}}, m.Layers, []Layer{image}, m.Base))
 	for _, layer := range nodes[1 : 1+len(m.Layers)] {
-		// They are open, read-only for ever, and not written to here. QEMU's commit would keep others from reading them, as it
-		// takes what lies between for half done.
+		// Restore points are read-only, and the merge does not write to them. QEMU's commit would lock them against other
+		// readers, as it assumes that it changes the layers in between.
 		layer.File.Locking = "off"
 	}
 	chain, target := chainNode(nodes), nodes[1+len(m.Layers)]
-	// As an export does: QEMU copies a cluster of which a part is data as a whole, and its zeroes would take room.
+	// As for an export: QEMU copies a cluster that is partly data as a whole, and its zeroes would need space.
 	target.Discard, target.DetectZeroes = "unmap", "unmap"
 	onto := target.ownName()
 	if len(c.keys) == 0 {
-		// Left to find its base by its header, the new image is known by its path.
+		// The new image finds its base by its header; then QEMU's name for it is its path.
 		target.Backing, onto = nil, m.Image.Path
 	}
 	name, err := chain.name()
 	if err != nil {
 		return err
 	}
-	// -d: the overlay is thrown away, so it need not be emptied.
+	// -d: the overlay is removed, so it need not be emptied.
 	if _, err := t.run(ctx, c, "-p", "-d", "-t", m.Cache, "-b", onto, name); err != nil {
 		return err
 	}
 	return t.remove(top.Path)
 }
 
-// Compare reads two chains of images, the nearest first, and returns ErrDiffers when a guest would not read the same of both.
+// Compare reads two chains of images, each the newest image first, and returns ErrDiffers if a guest would not read the same from
+// both.
 func (t Tools) Compare(ctx context.Context, a, b []Layer) error {
 	c := call{verb: "compare", path: b[0].Path, limits: comparing()}
 	defer c.close()
@@ -103,12 +103,12 @@ func (t Tools) Compare(ctx context.Context, a, b []Layer) error {
 	_, err = t.run(ctx, c, "-q", first, second)
 	var failure *ToolError
 	if errors.As(err, &failure) && failure.ExitCode == 1 { // qemu-img(1): 0 identical, 1 different, above it is an error
-		failure.Err = fmt.Errorf("%w: %s is not what %s is", ErrDiffers, b[0].Path, a[0].Path)
+		failure.Err = fmt.Errorf("%w: %s does not read as %s does", ErrDiffers, b[0].Path, a[0].Path)
 	}
 	return err
 }
 
-// nodes describe images, of which the run is handed the keys.
+// nodes describes images and adds their keys to the call.
 func (c *call) nodes(images []Layer) (nodes []*blockNode) {
 	for _, l := range images {
 		nodes = append(nodes, imageNode(l.Path, c.keys.id(l.Key)))
@@ -116,14 +116,14 @@ func (c *call) nodes(images []Layer) (nodes []*blockNode) {
 	return nodes
 }
 
-// mayRead opens images, and looks at each, for a run that may read them.
+// mayRead opens images, checks their headers, and allows the call to read them.
 func (t Tools) mayRead(c *call, images ...Layer) error {
 	files, err := t.openLayers(images)
 	c.read = append(c.read, files...)
 	return err
 }
 
-// mayWrite does so for images that the run may change.
+// mayWrite does the same for images that the call may change.
 func (t Tools) mayWrite(c *call, images ...Layer) error {
 	files, err := t.openLayers(images)
 	c.written = append(c.written, files...)
@@ -140,7 +140,7 @@ func (t Tools) openLayers(images []Layer) (files []*os.File, err error) {
 			return files, err
 		}
 		files = append(files, file)
-		if err := t.WithKey(l.Key).fits(l.Path, info); err != nil {
+		if err := t.WithKey(l.Key).checkKey(l.Path, info); err != nil {
 			return files, err
 		}
 	}
@@ -152,7 +152,7 @@ func (c *call) close() {
 	closeAll(c.written)
 }
 
-// percentages reads what qemu-img prints with -p: "    (12.34/100%)" and a carriage return, again and again.
+// percentages reads the output of qemu-img -p: "    (12.34/100%)" and a carriage return, repeatedly.
 type percentages struct {
 	tell func(fraction float64)
 	line []byte

@@ -17,12 +17,12 @@ import (
 // chainSpec is one image of a chain, and what is written to it.
 type chainSpec struct {
 	size   int64
-	full   bool // stands on nothing
+	full   bool // has no parent
 	writes []string
-	key    string // "" if it is plain
+	key    string // "" if it is not encrypted
 }
 
-// newChain makes images in directories of their own, each on the one before, and returns them, the newest first.
+// newChain makes images in directories of their own, each based on the one before, and returns them, the newest first.
 func newChain(t *testing.T, dir string, specs ...chainSpec) []Layer {
 	t.Helper()
 	var chain []Layer
@@ -76,8 +76,8 @@ func write(t *testing.T, dir string, chain []Layer, commands []string) {
 	}
 }
 
-// awkward is a chain in which everything happens that may happen to a disk: it grows twice, data is zeroed, also beyond the end
-// of what lies beneath, and written anew in parts of clusters.
+// awkward is a chain of a disk to which all happens: it grows twice, data is zeroed, also beyond the end of its parent, and parts
+// of clusters are written again.
 var awkward = []chainSpec{
 	{size: 8 * MiB, full: true, writes: []string{"write -P 1 0 3M", "write -P 2 5M 3M"}},
 	{size: 8 * MiB, writes: []string{"write -P 3 1M 64k", "write -z 2M 512k"}},
@@ -86,8 +86,8 @@ var awkward = []chainSpec{
 	{size: 16 * MiB, writes: []string{"write -P 8 15M 1M"}},
 }
 
-// TestMerge: whatever is merged onto whatever, the new image holds what the old one did, the old ones are untouched, and what
-// lies beneath is not copied.
+// TestMerge: for any layers and any base, the new image reads as the old one, the old images are unchanged, and data of the base is
+// not copied.
 func TestMerge(t *testing.T) {
 	for name, c := range map[string]struct{ from, layers int }{
 		"one middle":            {1, 2},
@@ -104,7 +104,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// mergeAndLook merges the newest images of a chain, and fails the test unless the new one holds what they held.
+// mergeAndLook merges the newest images of a chain, and fails the test unless the new one reads as they did.
 func mergeAndLook(t *testing.T, dir string, tools Tools, chain []Layer, layers int) {
 	t.Helper()
 	before, base := contents(t, chain), chain[layers:]
@@ -146,7 +146,7 @@ func mergeAndLook(t *testing.T, dir string, tools Tools, chain []Layer, layers i
 	}
 }
 
-// TestMergeEncrypted: images of several keys become one of another key, wherever they lie.
+// TestMergeEncrypted: images with several keys are merged into one with another key, in any place of the chain.
 func TestMergeEncrypted(t *testing.T) {
 	specs := slices.Clone(awkward[:4])
 	for i := range specs {
@@ -189,7 +189,7 @@ func contents(t *testing.T, chain []Layer) []string {
 	return list
 }
 
-// TestMergeTakesNoMore: what the base holds is not copied into the new image.
+// TestMergeTakesNoMore: data of the base is not copied into the new image.
 func TestMergeTakesNoMore(t *testing.T) {
 	dir := tempDir(t)
 	chain := newChain(t, dir, chainSpec{size: 64 * MiB, full: true, writes: []string{"write -P 1 0 32M"}},
@@ -204,8 +204,8 @@ func TestMergeTakesNoMore(t *testing.T) {
 	}
 }
 
-// TestMergeStaysSparse: what a backup has received as zeroes takes no more room in the new image than in the old ones, also where
-// only parts of clusters hold data.
+// TestMergeStaysSparse: zeroes that a backup received need no more space in the new image than in the old ones, also if only parts
+// of clusters have data.
 func TestMergeStaysSparse(t *testing.T) {
 	dir := tempDir(t)
 	full := chainSpec{size: 256 * MiB, full: true, writes: []string{"write -z 0 256M"}}
@@ -239,7 +239,7 @@ func TestMergeStaysSparse(t *testing.T) {
 	}
 }
 
-// TestMergeBesideReaders: images that are being served can be merged, and can be served meanwhile.
+// TestMergeBesideReaders: images can be merged while they are served, and served while they are merged.
 func TestMergeBesideReaders(t *testing.T) {
 	dir := tempDir(t)
 	chain := newChain(t, dir, awkward[:3]...)
@@ -290,7 +290,7 @@ func TestCompareDiffers(t *testing.T) {
 	}
 }
 
-// TestMergeFollowsNoHeader: a layer that names another file as its backing has nothing of it read.
+// TestMergeFollowsNoHeader: if a layer names another file as its backing file, that file is not read.
 func TestMergeFollowsNoHeader(t *testing.T) {
 	dir := tempDir(t)
 	chain := newChain(t, dir, awkward[:3]...)

@@ -13,8 +13,8 @@ import (
 	"github.com/sendense/backup-agent/nbd/qcow2"
 )
 
-// open opens a file by a path that checkPath has passed. The last name is never followed if it is a symbolic link, and below
-// one of the Roots no name is. (openat2 would do it in one call, but RestrictSUIDSGID of systemd refuses that to the daemon.)
+// open opens a file by a path that checkPath has accepted. It never follows a symbolic link in the last name, and below one of the
+// Roots it follows none at all. (openat2 would do that in one call, but systemd's RestrictSUIDSGID denies it to the daemon.)
 func (t Tools) open(path string, flags int, mode uint32) (*os.File, error) {
 	flags |= unix.O_NOFOLLOW | unix.O_CLOEXEC
 	root := t.rootOf(path)
@@ -23,7 +23,7 @@ func (t Tools) open(path string, flags int, mode uint32) (*os.File, error) {
 		return opened(fd, path, err)
 	}
 	const dirFlags = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
-	dir, err := unix.Open(root, dirFlags, 0) // the root's own path is the administrator's
+	dir, err := unix.Open(root, dirFlags, 0) // the path of the root itself is trusted
 	names := strings.Split(strings.TrimPrefix(path[len(root):], "/"), "/")
 	for i, name := range names[:len(names)-1] {
 		if err != nil {
@@ -35,7 +35,7 @@ func (t Tools) open(path string, flags int, mode uint32) (*os.File, error) {
 		root = filepath.Join(root, names[i])
 	}
 	if errors.Is(err, unix.ENOTDIR) {
-		return nil, fmt.Errorf("%s is no directory (symbolic links are not followed): %w", root, err)
+		return nil, fmt.Errorf("%s is not a directory (symbolic links are not followed): %w", root, err)
 	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: root, Err: err}
@@ -52,7 +52,7 @@ func opened(fd int, path string, err error) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// rootOf is the innermost of the Roots that holds a path.
+// rootOf returns the innermost of the Roots that contains a path, or "".
 func (t Tools) rootOf(path string) string {
 	innermost := ""
 	for _, root := range t.Roots {
@@ -64,11 +64,11 @@ func (t Tools) rootOf(path string) string {
 	return innermost
 }
 
-// openImage opens an image for reading, and looks at it before any QEMU tool does: it is a regular file, and keeps its data
-// in itself. What qemu-img is allowed to open afterwards is this very file.
+// openImage opens an image for reading and checks it before QEMU sees it: it is a regular file and holds its own data. qemu-img may
+// then open this very file and no other.
 func (t Tools) openImage(path string) (file *os.File, stat fs.FileInfo, info qcow2.Info, err error) {
-	err = as(t.Credential, func() (err error) {
-		// O_NONBLOCK: a FIFO put in the place of an image must not hang us.
+	err = runAs(t.Credential, func() (err error) {
+		// O_NONBLOCK: a FIFO in the place of an image must not block us.
 		if file, err = t.open(path, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
 			return err
 		}

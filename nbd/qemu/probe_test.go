@@ -76,7 +76,7 @@ func TestProbeOfABadImage(t *testing.T) {
 	}
 }
 
-// TestProbeWhenAllConnectionsAreTaken: qemu-nbd lets one client too many wait.
+// TestProbeWhenAllConnectionsAreTaken: qemu-nbd does not answer a client beyond its limit.
 func TestProbeWhenAllConnectionsAreTaken(t *testing.T) {
 	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 8*MiB)
 	s := startServer(t, ServerOptions{Image: path, Export: "vm-disk0", Shared: 2})

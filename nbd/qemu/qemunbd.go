@@ -12,53 +12,52 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// DefaultShared is how many clients one export serves at once. SBC opens 10
-// connections (contract §5); the rest is room for our probe, for an operator's
-// look, and for connections of a dying client that the kernel has yet to
-// report. It is bounded all the same: one client too many waits for ever
-// without a word, and 0, which qemu-nbd takes for no limit, lets every local
-// process open connections until memory ends.
+// DefaultShared is how many connections one export serves at the same time. SBC
+// opens 10 (contract §5); the others are for our probe, for an operator, and for
+// connections of a client that has just died. A connection beyond the limit waits
+// without an answer. There is a limit all the same: 0 means no limit to qemu-nbd,
+// and any local process could then open connections until memory is exhausted.
 const DefaultShared = 16
 
-// MinShared is the least Shared that works: with 1 the second connection of SBC
-// hangs for ever (contract §5).
+// MinShared is the lowest Shared that works: with 1, the second connection of SBC
+// never gets an answer (contract §5).
 const MinShared = 2
 
-// MinRateLimit is the least RateLimit, in bytes per second. SBC writes up to
-// 32 MiB at once and gives up on a request after some minutes.
+// MinRateLimit is the lowest RateLimit, in bytes per second. SBC writes up to
+// 32 MiB in one request, and a request times out after some minutes.
 const MinRateLimit = 1 << 20
 
 // ServerOptions describes one qemu-nbd that serves one qcow2 image on a
-// listening socket it is handed (LISTEN_FDS=1, descriptor 3): qemu-nbd refuses
-// --port, --bind and --socket then.
+// listening socket that it inherits (LISTEN_FDS=1, descriptor 3): qemu-nbd then
+// refuses --port, --bind and --socket.
 type ServerOptions struct {
 	Binary      string // path of qemu-nbd; "qemu-nbd" if empty
 	Image       string // absolute, clean path of a qcow2 image
 	Export      string // see CheckExport
-	Description string // free text every client can read, optional; see ExportInfo
+	Description string // free text that every client can read, optional; see nbd.ExportInfo
 	IO          IOMode
-	Shared      int // clients at once, at least 2; DefaultShared if 0
-	// RateLimit is how many bytes per second may be written, zeroes included; 0
-	// for no limit. qemu-nbd has no way to change it while it runs.
+	Shared      int // connections at the same time, 2 to 1024; DefaultShared if 0
+	// RateLimit is the limit of bytes written per second, zeroes included; 0 for
+	// none. It cannot be changed while qemu-nbd runs.
 	RateLimit int64
 	ReadOnly  bool // for a restore: no client can write, the image lock is shared
 	// RefuseZeroes fails each WRITE_ZEROES with EIO, before it changes anything: a client that asks for zeroes without having
-	// read what it copies then reads, and writes. Zeroes that are written take no room all the same. See refusing.
+	// read its source then reads it and writes. Written zeroes need no space all the same. See refuseZeroes.
 	RefuseZeroes bool
 	Foreground   bool // do not fork once serving; for a supervisor that waits for the process itself
-	// Keys are those of the image and of each that it stands on, in this order; empty if none is encrypted.
+	// Keys are those of the image and of its parents, in this order; empty if none is encrypted.
 	Keys []KeyFile
 }
 
-// A KeyFile is where qemu-nbd finds a key. The zero value is for an image that is plain.
+// A KeyFile is where qemu-nbd finds a key. The zero value is for an image that is not encrypted.
 type KeyFile struct {
 	ID   string // see CheckKeyID
-	Path string // absolute; what the file holds is the key, to the last byte
+	Path string // absolute; the key is the whole content of the file, to the last byte
 }
 
 var keyID = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,63}$`)
 
-// CheckKeyID refuses what QEMU does not take for the name of an object.
+// CheckKeyID refuses an id that QEMU does not accept as the name of an object.
 func CheckKeyID(id string) error {
 	if !keyID.MatchString(id) {
 		return fmt.Errorf("key %q: want 1 to 64 letters, digits, dots, underscores or dashes, and a letter first", id)
@@ -79,12 +78,12 @@ func (o ServerOptions) Args() ([]string, error) {
 	}
 	args := []string{o.Binary}
 	if !o.Foreground {
-		// The parent exits when the export is served, or fails with the reason.
+		// The parent exits when the child serves the export, or fails with the reason.
 		args = append(args, "--fork")
 	}
 	args = append(
 		args,
-		"--persistent", // stay after the last client: SBC closes and comes again
+		"--persistent", // stay after the last client: SBC disconnects and connects again
 		"--export-name="+o.Export,
 		"--shared="+strconv.Itoa(o.Shared),
 		"--cache="+o.IO.Cache,
@@ -97,7 +96,7 @@ func (o ServerOptions) Args() ([]string, error) {
 	case o.ReadOnly:
 		args = append(args, "--read-only")
 	case o.RefuseZeroes:
-		// Zeroes are looked for below what refuses them, see refusing.
+		// Zeroes are detected below the filter that refuses them, see detectZeroes.
 		args = append(args, "--discard=unmap")
 	default:
 		// detect-zeroes=unmap is refused unless discard=unmap.
@@ -117,11 +116,11 @@ func (o ServerOptions) validate() error {
 		return fmt.Errorf("export %s: %w", o.Export, err)
 	}
 	if o.Shared < MinShared || o.Shared > 1024 {
-		return fmt.Errorf("export %s: shared is %d: the backup client needs at least %d connections, and 1024 is the most allowed",
+		return fmt.Errorf("export %s: shared is %d: the backup client needs at least %d connections, and the limit is 1024",
 			o.Export, o.Shared, MinShared)
 	}
 	if o.ReadOnly && o.RefuseZeroes {
-		return fmt.Errorf("export %s: a read-only export refuses every write: there is nothing more to refuse", o.Export)
+		return fmt.Errorf("export %s: ReadOnly and RefuseZeroes exclude each other: a read-only export refuses all writes", o.Export)
 	}
 	if o.RateLimit != 0 && o.RateLimit < MinRateLimit {
 		return fmt.Errorf("export %s: rate limit of %d bytes per second: want 0 for none, or at least %d", o.Export, o.RateLimit, MinRateLimit)

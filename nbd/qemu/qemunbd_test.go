@@ -81,14 +81,14 @@ func TestArgsRefuses(t *testing.T) {
 	}
 }
 
-// strangePaths are names QEMU might take for a protocol, for options, for an
-// option of the command line, or for something escaped.
+// strangePaths are names that QEMU might read as a protocol, as options, as an
+// option of the command line, or as an escape.
 var strangePaths = []string{
 	"plain", "a b", "a:b", "a,b", "a,,b", "it's", `q"q`, `back\slash`, "json:{}", "nbd:localhost:1", "file:x", "-d",
 	"driver=raw,file.filename=x", "$HOME", "%n%s", "%41", "a?b#c", "ünïcödé", "日本語", "{}[]*~;&|", "=",
 }
 
-// TestStrangePaths holds real qemu-nbd and qemu-img to what checkPath says.
+// TestStrangePaths compares checkPath with the real qemu-nbd and qemu-img.
 func TestStrangePaths(t *testing.T) {
 	for _, name := range strangePaths {
 		t.Run(name, func(t *testing.T) {
@@ -148,7 +148,7 @@ func TestEveryModeStarts(t *testing.T) {
 	}
 }
 
-// TestRateLimit writes twice what the limit lets pass in a second. It can only take longer than it must.
+// TestRateLimit writes twice the limit of one second. On a busy machine it takes longer, never less.
 func TestRateLimit(t *testing.T) {
 	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 16*MiB)
 	s := startServer(t, ServerOptions{Image: path, Export: "vm-disk0", RateLimit: 4 * MiB})
@@ -179,8 +179,8 @@ func TestSocketActivationRefusesAPort(t *testing.T) {
 	}
 }
 
-// TestForkedMeansServing: once the parent has exited with 0, a client is
-// answered, and the process that stays holds the socket it was handed.
+// TestForkedMeansServing: after the parent has exited with 0, a client gets an
+// answer, and the process that stays has the inherited socket.
 func TestForkedMeansServing(t *testing.T) {
 	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 8*MiB)
 	args, err := ServerOptions{Image: path, Export: "vm-disk0", IO: BufferedIO}.Args()
@@ -215,7 +215,7 @@ func TestForkedMeansServing(t *testing.T) {
 	}
 }
 
-// TestServed reads back what Args has written, with and without a limit, whatever the path holds.
+// TestServed reads command lines of Args, with and without a limit, for strange paths too.
 func TestServed(t *testing.T) {
 	for _, image := range []string{"/r/vm/b/vm-disk0.qcow2", "/r/a,b,,c/-- x/é.qcow2"} {
 		for _, limit := range []int64{0, 1 << 30} {
@@ -255,7 +255,7 @@ func TestServed(t *testing.T) {
 	}
 }
 
-// TestServedByAnOlderAgent reads back the command lines of agents whose exports took zeroes: an upgrade leaves these running.
+// TestServedByAnOlderAgent reads command lines of agents whose exports accepted zeroes: these run on after an upgrade.
 func TestServedByAnOlderAgent(t *testing.T) {
 	for _, tail := range []string{
 		"--discard=unmap --detect-zeroes=unmap --format=qcow2 -- /r/vm/b/vm-disk0.qcow2",
@@ -273,8 +273,7 @@ func TestServedByAnOlderAgent(t *testing.T) {
 	}
 }
 
-// FuzzServed: of a command line that was made, what it serves is read back as it was; of any other, nothing that could not
-// have been asked for.
+// FuzzServed: from a command line of Args, Served reads what was asked for; from any other, only what could have been asked for.
 func FuzzServed(f *testing.F) {
 	f.Add("/a/b.qcow2", "vm-disk0", int64(0), "--export-name=vm-disk0\x00--\x00/a/b.qcow2")
 	f.Add("/a,b,,c/d.qcow2", "vm-disk10", int64(1<<20), "x\x00--\x00"+throttled+"/a,,b")

@@ -20,7 +20,7 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// command sends one request with command flags, and gives the server's error.
+// command sends one request with command flags, and returns the server's error.
 func command(t testing.TB, c *nbd.Conn, flags, command uint16, at uint64, length uint32) syscall.Errno {
 	t.Helper()
 	message := binary.BigEndian.AppendUint32(nil, 0x25609513) // proto.md, "Request message"
@@ -48,7 +48,7 @@ const (
 	cmdWriteZeroes  = 6
 )
 
-// write writes, and fails the test when that fails.
+// write writes, and fails the test if that fails.
 func (s *server) write(t testing.TB, c *nbd.Conn, at int64, data []byte) {
 	t.Helper()
 	if _, err := c.WriteAt(data, at); err != nil {
@@ -56,7 +56,7 @@ func (s *server) write(t testing.TB, c *nbd.Conn, at int64, data []byte) {
 	}
 }
 
-// holds compares what the export holds.
+// holds compares data of the export.
 func holds(t testing.TB, c *nbd.Conn, at int64, want []byte) {
 	t.Helper()
 	got := make([]byte, len(want))
@@ -82,7 +82,7 @@ func random(seed byte, n int) []byte {
 	return data
 }
 
-// takes is how much room a file takes on its file system.
+// takes returns how much space a file takes on its file system, in bytes.
 func takes(t testing.TB, path string) int64 {
 	t.Helper()
 	var st unix.Stat_t
@@ -98,7 +98,7 @@ type refusingCase struct {
 	make func(t *testing.T, dir string) ServerOptions
 }
 
-// templates are the directories that cases were made in, by name: an encrypted image takes its seconds to make.
+// templates are the directories in which cases were made, by name: to make an encrypted image takes seconds.
 var templates = struct {
 	sync.Mutex
 	made map[string]ServerOptions
@@ -106,7 +106,7 @@ var templates = struct {
 
 var templatesDir = filepath.Join(os.TempDir(), fmt.Sprintf("nbd-test-templates-%d", os.Getpid()))
 
-// options is the case in a directory of its own.
+// options returns a copy of the case in a directory of its own.
 func (c refusingCase) options(t *testing.T, dir string) ServerOptions {
 	t.Helper()
 	templates.Lock()
@@ -146,10 +146,10 @@ func keyFiles(t *testing.T, dir string, texts ...string) (keys []KeyFile) {
 
 const refusingBytes = 128 * MiB
 
-// tables is what the tables of an image take at most, where its clusters are of 1 MiB.
+// tables is the limit of the tables of an image with clusters of 1 MiB, in bytes.
 const tables = 3 * MiB
 
-// overlayOf makes an image that stands on another.
+// overlayOf makes an image that is based on another.
 func overlayOf(t *testing.T, tools Tools, path, parent string) string {
 	t.Helper()
 	if err := tools.Create(testContext(t), ImageSpec{Path: path, SizeBytes: refusingBytes, BackingFile: parent}); err != nil {
@@ -190,7 +190,7 @@ var refusingCases = []refusingCase{
 	}},
 }
 
-// serveRefusing starts a server that refuses zeroes, in the way that a repository is served where it can.
+// serveRefusing starts a server that refuses zeroes, with the fastest IOMode that works.
 func serveRefusing(t *testing.T, o ServerOptions) (*server, *nbd.Conn) {
 	t.Helper()
 	o.RefuseZeroes, o.Export = true, "vm-disk0"

@@ -14,8 +14,8 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// TestZeroesAreRefused: a client that asks for zeroes is told EIO, whatever the size, the place and the flags, and nothing
-// of what the disk held changes. Whatever else it asks for is done.
+// TestZeroesAreRefused: every WRITE_ZEROES gets EIO, for all sizes, offsets and flags, and changes nothing on the disk. All other
+// requests work.
 func TestZeroesAreRefused(t *testing.T) {
 	for _, test := range refusingCases {
 		t.Run(test.name, func(t *testing.T) {
@@ -33,7 +33,7 @@ func TestZeroesAreRefused(t *testing.T) {
 							t.Errorf("%d zeroes at %d, flags %d: %v", length, at, flags, got)
 						}
 					}
-					// A client that wants it fast or not at all is content with any no.
+					// For a client that only accepts fast zeroes, any error will do.
 					if got := command(t, c, cmdFlagFastZero, cmdWriteZeroes, at, length); got == 0 {
 						t.Errorf("%d fast zeroes at %d are done", length, at)
 					}
@@ -49,7 +49,7 @@ func TestZeroesAreRefused(t *testing.T) {
 			if got := command(t, c, 0, cmdTrim, MiB, 2*MiB); got != 0 {
 				t.Errorf("trim: %v", got)
 			}
-			for i := range 4 { // sticky, after everything else too
+			for i := range 4 { // still refused after all the others
 				if got := command(t, c, 0, cmdWriteZeroes, uint64(i)*MiB, MiB); got != syscall.EIO {
 					t.Errorf("zeroes: %v", got)
 				}
@@ -58,7 +58,7 @@ func TestZeroesAreRefused(t *testing.T) {
 	}
 }
 
-// TestWrittenZeroesTakeNoRoom: neither where nothing was nor where data was, and also in the midst of a request of 32 MiB.
+// TestWrittenZeroesTakeNoRoom: neither on an empty disk nor over data, and also inside a request of 32 MiB.
 func TestWrittenZeroesTakeNoRoom(t *testing.T) {
 	for _, test := range refusingCases {
 		t.Run(test.name, func(t *testing.T) {
@@ -81,7 +81,7 @@ func TestWrittenZeroesTakeNoRoom(t *testing.T) {
 				t.Errorf("1 MiB of data in 32 MiB of zeroes takes %d bytes", took)
 			}
 			holds(t, c, 32*MiB, mixed)
-			// A piece is less than a cluster of a full image, which is given back as a whole only.
+			// A piece is smaller than a cluster of a full image, and QEMU frees only whole clusters.
 			s.write(t, c, 32*MiB, zeroes)
 			holds(t, c, 32*MiB, zeroes)
 			if got := takes(t, o.Image) - empty; got > took {
@@ -94,7 +94,7 @@ func TestWrittenZeroesTakeNoRoom(t *testing.T) {
 	}
 }
 
-// TestZeroesOverAParent: what an incremental is told to be zero reads as zero, whatever its parent holds there, and takes no room.
+// TestZeroesOverAParent: zeroes written to an incremental read as zeroes, whatever data the parent has there, and need no space.
 func TestZeroesOverAParent(t *testing.T) {
 	dir := tempDir(t)
 	full := newImage(t, filepath.Join(dir, "full.qcow2"), refusingBytes)
@@ -114,13 +114,13 @@ func TestZeroesOverAParent(t *testing.T) {
 	holds(t, c, 0, old[:begin])
 	holds(t, c, begin, zeroes)
 	holds(t, c, begin+odd, old[begin+odd:])
-	// Of each piece the ends, which are no whole clusters, are written.
+	// The ends of each piece are not whole clusters and are written.
 	if got, most := takes(t, top)-empty, int64(odd/pieceBytes+1)*(128<<10)+MiB; got > most {
 		t.Errorf("%d zeroes over data take %d bytes, more than %d", odd, got, most)
 	}
 }
 
-// TestLibnbd: the library that SBC is built with keeps to the largest request that a server advertises, and SBC's are of 32 MiB.
+// TestLibnbd: libnbd, which SBC is built with, obeys the largest request that a server advertises; those of SBC have 32 MiB.
 func TestLibnbd(t *testing.T) {
 	dir := tempDir(t)
 	s, _ := serveRefusing(t, ServerOptions{Image: newImage(t, filepath.Join(dir, "a.qcow2"), refusingBytes)})
@@ -129,7 +129,7 @@ func TestLibnbd(t *testing.T) {
 	if err := os.WriteFile(source, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// Without the last two options it would ask for zeroes, and give up.
+	// Without the last two options it would ask for zeroes, and fail.
 	command := exec.Command("nbdcopy", "--request-size=33554432", "--requests=3", "--connections=2", "--no-extents", "--sparse=0",
 		source, "nbd://"+s.addr+"/vm-disk0")
 	if out, err := command.CombinedOutput(); err != nil {
@@ -138,7 +138,7 @@ func TestLibnbd(t *testing.T) {
 	holds(t, dial(t, s), 0, data)
 }
 
-// TestThreeWriters: workers that write at multiples of 512 bytes, so that neighbors share clusters, lose nothing of each other.
+// TestThreeWriters: workers write at multiples of 512 bytes, so that neighbors share clusters. No data is lost.
 func TestThreeWriters(t *testing.T) {
 	for _, test := range refusingCases {
 		t.Run(test.name, func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestThreeWriters(t *testing.T) {
 			o := test.options(t, tempDir(t))
 			s, _ := serveRefusing(t, o)
 			want := make([]byte, refusingBytes)
-			for at, i := 0, byte(0); at < len(want); i++ { // runs of data and of zeroes, none of a round size
+			for at, i := 0, byte(0); at < len(want); i++ { // runs of data and of zeroes, all of odd sizes
 				n := min(512*(1+rand.IntN(700)), len(want)-at)
 				if i%3 != 0 {
 					copy(want[at:], random(i, n))
@@ -186,7 +186,7 @@ func TestThreeWriters(t *testing.T) {
 	}
 }
 
-// TestFlushReachesTheImage: what was written before a flush is in the image of a server that is killed after it.
+// TestFlushReachesTheImage: data that was written before a flush is in the image if the server is killed after it.
 func TestFlushReachesTheImage(t *testing.T) {
 	for _, test := range refusingCases {
 		t.Run(test.name, func(t *testing.T) {

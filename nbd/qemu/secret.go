@@ -10,27 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrWrongKey is returned when a key does not open an image: it is not the one that the image was made with.
-var ErrWrongKey = errors.New("the key does not open it")
+// ErrWrongKey: a key does not open an image; the image was made with another key.
+var ErrWrongKey = errors.New("the key does not open the image")
 
-// ErrNotEncrypted is returned for an image that is plain and should not be.
-var ErrNotEncrypted = errors.New("image is not encrypted, and should be")
+// ErrNotEncrypted: there is a key for an image that is not encrypted.
+var ErrNotEncrypted = errors.New("image is not encrypted, but must be")
 
-// ErrKeyNeeded is returned for an image that is encrypted and for which no key was given.
-var ErrKeyNeeded = errors.New("image is encrypted, and there is no key for it")
+// ErrKeyNeeded: there is no key for an image that is encrypted.
+var ErrKeyNeeded = errors.New("image is encrypted, and no key was given")
 
-// Lengths of a key, in bytes. QEMU derives little work for a guesser from it (see iterationTime): it must not be guessable.
+// Lengths of a key, in bytes. QEMU's key derivation hardly slows down guessing (see iterationTime), so a key must be long.
 const (
 	MinSecretBytes = 32
 	MaxSecretBytes = 512
 )
 
-// A Secret is the key of encrypted images. Whatever prints it prints no part of it. The zero value is none.
+// A Secret is the key of encrypted images. It is never printed, not even in part. The zero value is no key.
 type Secret struct{ text string }
 
-// NewSecret takes a key as it stands in a file, and all of that: what opens the images is the file's content to the last
-// byte, so that every other program opens them with the same file. QEMU takes text only. Of text, what a person may lose on
-// the way, a blank or a newline at the end, is refused. No error holds any of it.
+// NewSecret makes a key of the content of a file, to the last byte, so that other programs open the images with the same file. QEMU
+// accepts text only. A newline at the end and blanks are refused, because they are easily lost. No error contains any part of the
+// key.
 func NewSecret(content []byte) (Secret, error) {
 	switch n := len(content); {
 	case n == 0:
@@ -42,22 +42,22 @@ func NewSecret(content []byte) (Secret, error) {
 	}
 	for i, c := range content {
 		if c <= ' ' || c > '~' {
-			return Secret{}, fmt.Errorf("byte %d is no nbd.Printable ASCII character, and QEMU takes text only: write the key as base64", i+1)
+			return Secret{}, fmt.Errorf("byte %d is not a printable ASCII character, and QEMU accepts text only: store the key as base64", i+1)
 		}
 	}
 	return Secret{string(content)}, nil
 }
 
-// IsZero says whether there is none.
+// IsZero reports whether there is no key.
 func (s Secret) IsZero() bool { return s.text == "" }
 
-// String keeps a key out of logs and errors; so does GoString.
+// String returns "(secret)": it keeps a key out of logs and errors, as GoString does.
 func (s Secret) String() string { return "(secret)" }
 
 // GoString is String.
 func (s Secret) GoString() string { return s.String() }
 
-// file is the key in a file that lies in memory and has no name. Whoever is handed it may read it.
+// file returns the key in a file in memory that has no name. A process that inherits it can read it.
 func (s Secret) file() (*os.File, error) {
 	const name = "key"
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
@@ -65,23 +65,23 @@ func (s Secret) file() (*os.File, error) {
 		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("a key cannot be handed over: memfd_create: %w", err)
+		return nil, fmt.Errorf("cannot pass a key to qemu-img: memfd_create: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), name)
 	if _, err := f.WriteAt([]byte(s.text), 0); err != nil {
-		return nil, errors.Join(fmt.Errorf("a key cannot be handed over: %w", err), f.Close())
+		return nil, errors.Join(fmt.Errorf("cannot pass a key to qemu-img: %w", err), f.Close())
 	}
 	return f, nil
 }
 
-// A keyring are the keys that one run of qemu-img is handed, each as a file with no name: no argument and no variable, which
-// others may read, and nothing that somebody would have to remove.
+// A keyring holds the keys for one run of qemu-img. Each is passed as a file without a name: arguments and variables can be read by
+// others, and a file with a name would have to be removed.
 type keyring []Secret
 
 // firstKeyFD is the descriptor of the first key: the first of exec.Cmd's ExtraFiles.
 const firstKeyFD = 3
 
-// id is how qemu-img knows a key, which is added if it is new; "" for none.
+// id returns qemu-img's name for a key, and adds a new key; "" for no key.
 func (k *keyring) id(s Secret) string {
 	if s.IsZero() {
 		return ""
@@ -94,7 +94,7 @@ func (k *keyring) id(s Secret) string {
 	return "key" + strconv.Itoa(i)
 }
 
-// args have qemu-img read the keys.
+// args returns the arguments that make qemu-img read the keys.
 func (k keyring) args() (args []string) {
 	for i, s := range k {
 		args = append(args, "--object", fmt.Sprintf("secret,id=%s,file=/proc/self/fd/%d", k.id(s), firstKeyFD+i))

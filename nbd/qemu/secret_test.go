@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// Two keys, as "base64" writes 48 random bytes.
+// Two keys, as base64 of 48 random bytes.
 const (
 	oneKey   = "Xq0q4cJmVb1ZkHq3sZ5dGd4wq2m1n9o0p8r7s6t5u4v3w2x1y0zAaBbCcDdEeFfG"
 	otherKey = "R2m1n9o0p8r7s6t5u4v3w2x1y0zAaBbCcDdEeFfGXq0q4cJmVb1ZkHq3sZ5dGd4w"
@@ -35,9 +35,9 @@ func TestNewSecret(t *testing.T) {
 		oneKey + "\r\n":                  "newline",
 		oneKey[:MinSecretBytes-1]:        "31 bytes long",
 		strings.Repeat("k", 513):         "513 bytes long",
-		strings.Repeat("k", 31) + "\xff": "byte 32 is no nbd.Printable",
-		"k" + strings.Repeat("\x00", 40): "byte 2 is no nbd.Printable",
-		strings.Repeat("two words ", 5):  "byte 4 is no nbd.Printable",
+		strings.Repeat("k", 31) + "\xff": "byte 32 is not a printable",
+		"k" + strings.Repeat("\x00", 40): "byte 2 is not a printable",
+		strings.Repeat("two words ", 5):  "byte 4 is not a printable",
 	} {
 		_, err := NewSecret([]byte(content))
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -52,7 +52,7 @@ func TestNewSecret(t *testing.T) {
 	}
 }
 
-// TestSecretIsNotPrinted tries the ways in which a value gets into a log or an error by mistake.
+// TestSecretIsNotPrinted tries the ways by which a value can get into a log or an error by mistake.
 func TestSecretIsNotPrinted(t *testing.T) {
 	s := secret(t, oneKey)
 	var log bytes.Buffer
@@ -74,7 +74,7 @@ func encryptedImage(t *testing.T, tools Tools, path, backing string) string {
 	return path
 }
 
-// TestEncrypted: what is made with a key is opened with that, and with nothing else.
+// TestEncrypted: an image that was made with a key can be opened with it, and with no other.
 func TestEncrypted(t *testing.T) {
 	ctx, dir := testContext(t), tempDir(t)
 	if err := os.Chmod(dir, 0o777); err != nil {
@@ -102,7 +102,7 @@ func TestEncrypted(t *testing.T) {
 	}
 }
 
-// TestKeysOfImagesDiffer: two images of one key have nothing in common by which one that is known would open the other.
+// TestKeysOfImagesDiffer: two images with the same key have different master keys, so one does not help to open the other.
 func TestKeysOfImagesDiffer(t *testing.T) {
 	dir, tools := tempDir(t), Tools{}.WithKey(secret(t, oneKey))
 	var headers [][]byte
@@ -119,8 +119,8 @@ func TestKeysOfImagesDiffer(t *testing.T) {
 	}
 }
 
-// TestServeEncrypted: a chain of links with different keys is written to and read, with a limit too, and none of it lies in
-// the files as it was written.
+// TestServeEncrypted: a chain of layers with different keys can be written and read, also with a limit, and no data is in the files
+// as plain text.
 func TestServeEncrypted(t *testing.T) {
 	dir := tempDir(t)
 	var keys []KeyFile
@@ -170,11 +170,11 @@ func TestServeEncrypted(t *testing.T) {
 	}
 }
 
-// TestCreateTriesAgain: QEMU gives up on an encrypted image for a reason that is none.
+// TestCreateTriesAgain: QEMU may fail to make an encrypted image without a real reason.
 func TestCreateTriesAgain(t *testing.T) {
 	ctx, dir := testContext(t), tempDir(t)
 	name, path := filepath.Join(dir, "tool"), filepath.Join(dir, "a.qcow2")
-	// Written by another process, as in TestToolThatMisbehaves. The image is the only file that it may write to.
+	// Written by another process, as in TestToolThatMisbehaves. It may write to the image only.
 	text := `for f; do case $f in *.qcow2) break;; esac; done; test -s "$f" && exit 0; echo begun >"$f"; echo "$1" >&2; echo "` + noProgress + `" >&2; exit 1`
 	command := exec.Command("/bin/sh", "-c", `printf '#!/bin/sh\n%s\n' "$1" >"$2" && chmod 700 "$2"`, "sh", text, name)
 	if output, err := command.CombinedOutput(); err != nil {

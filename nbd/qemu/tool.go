@@ -18,37 +18,37 @@ import (
 )
 
 const (
-	maxToolOutput = 1 << 20 // what qemu-img says in JSON is a few hundred bytes
-	maxToolErrors = 4 << 10 // a corrupt image gives one line per cluster
+	maxToolOutput = 1 << 20 // bytes; the JSON that qemu-img prints has a few hundred
+	maxToolErrors = 4 << 10 // bytes; for a corrupt image qemu-img prints a line per cluster
 	toolWaitDelay = 10 * time.Second
 )
 
-// ErrImageInUse is returned when another process holds the lock of an image.
+// ErrImageInUse: another process holds the lock of an image.
 var ErrImageInUse = errors.New("image is in use by another process")
 
-// Tools runs qemu-img, and makes and reads image files, as one user. Images are untrusted: qemu-img is confined to the one
-// file that it is run for (see package confine).
+// Tools runs qemu-img, and makes and reads image files, as one user. Images are untrusted: each run of qemu-img is confined to the
+// files that it needs (see package confine).
 type Tools struct {
 	QemuImg string // path of qemu-img; "qemu-img" if empty
 	// Roots are directories below which no symbolic link is followed, such as repositories.
 	Roots []string
-	// Credential is whom to run qemu-img and to make files as; nil is the
-	// caller. Another user than oneself needs CAP_SETUID and CAP_SETGID.
+	// Credential is the user that runs qemu-img and owns new files; nil is the
+	// caller. Another user needs CAP_SETUID and CAP_SETGID.
 	Credential *syscall.Credential
-	// Key is what Create encrypts an image with, and what Check and Unlock open one with. Without it images are plain.
+	// Key encrypts the images that Create makes, and opens those of Check and Unlock. Without it images are not encrypted.
 	Key Secret
 
-	programDirs []string // for tests, in which a script stands in the place of qemu-img
+	programDirs []string // for tests, in which a script replaces qemu-img
 }
 
-// WithKey are the tools for images of a key.
+// WithKey returns tools for images with another key; the zero Secret for images that are not encrypted.
 func (t Tools) WithKey(key Secret) Tools {
 	t.Key = key
 	return t
 }
 
-// fits says whether there is a key for an image that is encrypted, and none for one that is not.
-func (t Tools) fits(path string, info qcow2.Info) error {
+// checkKey fails if there is no key for an encrypted image, or a key for one that is not encrypted.
+func (t Tools) checkKey(path string, info qcow2.Info) error {
 	switch {
 	case info.Encrypted && t.Key.IsZero():
 		return fmt.Errorf("image %s: %w", path, ErrKeyNeeded)
@@ -58,17 +58,17 @@ func (t Tools) fits(path string, info qcow2.Info) error {
 	return nil
 }
 
-// Confined says why qemu-img cannot be confined to its image on this host; nil if it can. Tools then run it all the same, without
-// a network and within limits.
+// Confined returns why qemu-img cannot be fully confined to its images on this host; nil if it can. Tools then run it all the same,
+// with the restrictions that work.
 func Confined() error { return confine.Supported() }
 
-// ToolError is a run of qemu-img that failed.
+// ToolError is the error of a run of qemu-img.
 type ToolError struct {
-	Verb     string // "create", "info", "check"
-	Path     string // image
-	ExitCode int    // -1 if it did not exit by itself
-	Stderr   string // its own words, at most 4 KiB, trimmed
-	Err      error  // what Unwrap gives: a context error, ErrImageInUse, exec.ErrNotFound, ...
+	Verb     string // "create", "check", "commit", ...
+	Path     string // of the image
+	ExitCode int    // -1 if it was killed or did not start
+	Stderr   string // what it printed, at most 4 KiB, trimmed
+	Err      error  // returned by Unwrap: a context error, ErrImageInUse, exec.ErrNotFound, ...
 }
 
 func (e *ToolError) Error() string {
@@ -81,21 +81,21 @@ func (e *ToolError) Error() string {
 
 func (e *ToolError) Unwrap() error { return e.Err }
 
-// A call is what one run of qemu-img is allowed.
+// A call is one run of qemu-img and what it may use.
 type call struct {
 	verb, path string
-	image      *os.File   // the file at path, which it may open
-	write      bool       // and change
-	read       []*os.File // more files that it may open
-	written    []*os.File // and change
-	stdout     io.Writer  // is given what it prints, which is not kept then; may be nil
-	keys       keyring    // that it is handed
+	image      *os.File   // the file at path, which it may read
+	write      bool       // whether it may also change image
+	read       []*os.File // more files that it may read
+	written    []*os.File // more files that it may read and change
+	stdout     io.Writer  // gets its output, which run then does not return; may be nil
+	keys       keyring
 	limits     confine.Limits
 }
 
-// run gives what qemu-img printed and its exit status. The error is nil only
-// for status 0; stdout is given in any case, since qemu-img check reports
-// through its status.
+// run returns the output of qemu-img. The error is nil only for exit status 0;
+// otherwise it is a *ToolError, and the output is returned too: qemu-img check
+// reports its findings with a status above 0.
 func (t Tools) run(ctx context.Context, c call, args ...string) ([]byte, error) {
 	binary := t.QemuImg
 	if binary == "" {
@@ -135,7 +135,7 @@ func (t Tools) run(ctx context.Context, c call, args ...string) ([]byte, error) 
 	case ctx.Err() != nil:
 		failure.Err = fmt.Errorf("stopped: %w", context.Cause(ctx))
 	case cmd.ProcessState != nil && outOfTime(cmd.ProcessState):
-		failure.Err = fmt.Errorf("took more than %s of processor time, which no sound image needs: %w", c.limits.CPU, err)
+		failure.Err = fmt.Errorf("used more than %s of processor time, which no intact image needs: %w", c.limits.CPU, err)
 	case errors.Is(err, exec.ErrNotFound), cmd.Process == nil && errors.Is(err, syscall.ENOENT):
 		failure.Err = fmt.Errorf("%s not found: install qemu-utils: %w", binary, err)
 	case strings.Contains(failure.Stderr, "Is another process using the image"):
@@ -146,7 +146,7 @@ func (t Tools) run(ctx context.Context, c call, args ...string) ([]byte, error) 
 	return stdout.kept, failure
 }
 
-// closeAll closes files through which nothing was written.
+// closeAll closes files that were not written through these descriptors.
 func closeAll(files []*os.File) {
 	for _, f := range files {
 		_ = f.Close()
@@ -165,18 +165,18 @@ func (c call) rules(programDirs []string) confine.Rules {
 	return rules
 }
 
-// wrongPassword is what QEMU says of a key that opens no slot of an image (crypto/block-luks.c).
+// wrongPassword is QEMU's message for a key that opens no slot of an image (crypto/block-luks.c).
 const wrongPassword = "Invalid password, cannot unlock any keyslot"
 
-// outOfTime says whether a process was stopped at its limit of processor time.
+// outOfTime reports whether a process was killed at its limit of processor time.
 func outOfTime(state *os.ProcessState) bool {
 	status, ok := state.Sys().(syscall.WaitStatus)
 	return ok && status.Signaled() && status.Signal() == syscall.SIGXCPU
 }
 
-// boundedBuffer keeps the first limit bytes and swallows the rest, so that a
-// talkative child neither fills memory nor blocks. It does not embed the
-// buffer: io.Copy would find its ReadFrom, which knows no limit.
+// boundedBuffer keeps the first limit bytes and discards the rest, so that a
+// child that prints too much neither fills memory nor blocks. It does not embed a
+// bytes.Buffer: io.Copy would use its ReadFrom, which has no limit.
 type boundedBuffer struct {
 	kept  []byte
 	limit int
@@ -190,7 +190,7 @@ func (b *boundedBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// text is what was kept, on one line.
+// text returns what was kept, on one line.
 func (b *boundedBuffer) text() string {
 	lines := strings.FieldsFunc(string(b.kept), func(r rune) bool { return r == '\n' || r == '\r' })
 	text := nbd.Printable([]byte(strings.TrimSpace(strings.Join(lines, "; "))))

@@ -29,7 +29,7 @@ func TestMissingTool(t *testing.T) {
 	}
 }
 
-// TestToolThatMisbehaves puts a script in the place of qemu-img.
+// TestToolThatMisbehaves replaces qemu-img by a script.
 func TestToolThatMisbehaves(t *testing.T) {
 	ctx, dir := testContext(t), tempDir(t)
 	path := newImage(t, filepath.Join(dir, "a.qcow2"), MiB)

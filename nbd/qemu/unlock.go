@@ -2,8 +2,8 @@ package qemu
 
 import "context"
 
-// Unlock proves that the tools' key opens an image, of which it reads no more than the header: ErrWrongKey if it does not,
-// ErrNotEncrypted if there is nothing to open. It may be served meanwhile.
+// Unlock proves that the tools' key opens an image: ErrWrongKey if it does not, ErrNotEncrypted if the image is not encrypted. It
+// reads only the header. The image may be served meanwhile.
 func (t Tools) Unlock(ctx context.Context, path string) error {
 	if err := checkPath(path); err != nil {
 		return err
@@ -13,10 +13,10 @@ func (t Tools) Unlock(ctx context.Context, path string) error {
 		return err
 	}
 	defer image.Close() //nolint:errcheck // only read
-	if err := t.fits(path, info); err != nil || !info.Encrypted {
+	if err := t.checkKey(path, info); err != nil || !info.Encrypted {
 		return err
 	}
-	// "info" does not care for the key. This lists the snapshots within the image, of which there are none.
+	// "info" does not use the key. "snapshot -l" does: it lists the snapshots inside the image, of which there are none.
 	c := call{verb: "snapshot", path: path, image: image, limits: reading()}
 	name, err := aloneNode(path, c.keys.id(t.Key)).name()
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// Version gives the version of QEMU, such as "7.2.22", with what the distribution adds: the first line that qemu-img
-// prints of itself, less the words "qemu-img version".
+// Version returns the version of QEMU, such as "7.2.22", with the distribution's addition: the first line that qemu-img --version
+// prints, without "qemu-img version".
 func (t Tools) Version(ctx context.Context) (string, error) {
 	out, err := t.run(ctx, call{verb: "--version", limits: reading()})
 	if err != nil {
@@ -27,10 +27,10 @@ func ServerVersion(ctx context.Context, binary string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s --version: %w", binary, err)
 	}
-	return versionIn(string(out), binary), nil // it says under which name it was called
+	return versionIn(string(out), binary), nil // it prints the name under which it was called
 }
 
-// versionIn is what follows a name in the first line.
+// versionIn returns what follows a name in the first line.
 func versionIn(text, name string) string {
 	line, _, _ := strings.Cut(text, "\n")
 	return nbd.Printable([]byte(strings.TrimSpace(strings.TrimPrefix(line, name))))

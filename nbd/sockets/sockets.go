@@ -8,12 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // States of the kernel's TCP sockets (include/net/tcp_states.h).
@@ -25,15 +24,15 @@ const (
 // Established counts the TCP connections of this network namespace that are in
 // state ESTABLISHED and have port as their local port: for an export's port,
 // the clients that are still connected. A connection that the client has closed
-// is not counted, also while the server has yet to notice. The kernel cannot
-// tell a client that said goodbye from one that died.
+// is not counted, even if the server has not noticed yet. The kernel cannot tell
+// a client that disconnected from one that died.
 func Established(port uint16) (int, error) {
 	sockets, err := localSockets(port, tcpEstablished)
 	return len(sockets), err
 }
 
-// Clients is Established for every port that has any. To ask for all at once costs no more than to ask for one: for either the
-// kernel looks through its whole table of connections, which is made for half a million of them.
+// Clients returns Established for every port that has clients. That costs no more than to ask for one port: in both cases the kernel
+// searches its whole table of connections, which has room for half a million of them.
 func Clients() (map[uint16]int, error) {
 	sockets, err := localSockets(anyPort, tcpEstablished)
 	if err != nil {
@@ -46,15 +45,15 @@ func Clients() (map[uint16]int, error) {
 	return clients, nil
 }
 
-// Listening reports whether anybody listens on a TCP port, on whatever address.
+// Listening reports whether a process listens on a TCP port, on any address.
 func Listening(port uint16) (bool, error) {
 	sockets, err := localSockets(port, tcpListen)
 	return len(sockets) > 0, err
 }
 
-// Listener names the process that listens on a TCP port, such as
-// "nginx (pid 812)", for an error message. It is "unknown" where nobody listens
-// or the process cannot be seen.
+// Listener returns the process that listens on a TCP port, such as
+// "nginx (pid 812)", for an error message; "unknown" if none listens or the
+// process cannot be seen.
 func Listener(port uint16) string {
 	sockets, err := localSockets(port, tcpListen)
 	if err != nil || len(sockets) == 0 {
@@ -68,8 +67,8 @@ func Listener(port uint16) string {
 	if err != nil {
 		return "unknown"
 	}
-	// A socket unit's listener is held by systemd, and by the service as well:
-	// the one that is not pid 1 says more.
+	// The listening socket of a socket unit is open in systemd and in the
+	// service: the one that is not pid 1 is more useful.
 	answer := "unknown"
 	for _, descriptor := range descriptors {
 		if link, err := os.Readlink(descriptor); err != nil || !links[link] {
@@ -80,7 +79,7 @@ func Listener(port uint16) string {
 		if err != nil {
 			continue
 		}
-		name := strings.Trim(strconv.Quote(strings.TrimSpace(string(comm))), `"`) // a process gives itself any name
+		name := strings.Trim(strconv.Quote(strings.TrimSpace(string(comm))), `"`) // a process can choose any name
 		answer = fmt.Sprintf("%s (pid %s)", name, pid)
 		if pid != "1" {
 			return answer
@@ -89,18 +88,19 @@ func Listener(port uint16) string {
 	return answer
 }
 
-// socket is a TCP socket of the kernel's.
+// socket is a TCP socket as the kernel reports it.
 type socket struct {
-	port  uint16 // the local one
-	inode uint32
+	port    uint16 // the local one
+	inode   uint32
+	address netip.Addr // the local one; not set if it was read from /proc
 }
 
 // anyPort asks for the sockets on every port.
 const anyPort = 0
 
-// localSockets gives the TCP sockets on a local port in one state, over IPv4
-// and IPv6. Netlink costs the same however many sockets the host has; where a
-// sandbox forbids it, the text files are read.
+// localSockets returns the TCP sockets on a local port in one state, over IPv4
+// and IPv6. It asks over netlink, which returns only these; if a sandbox forbids
+// that, it reads the text files of /proc.
 func localSockets(port uint16, state uint8) ([]socket, error) {
 	sockets, err := diagSockets(port, state)
 	if err == nil {
@@ -111,7 +111,7 @@ func localSockets(port uint16, state uint8) ([]socket, error) {
 	case procErr == nil:
 		return sockets, nil
 	case port == anyPort:
-		return nil, fmt.Errorf("sockets cannot be listed: %w", errors.Join(err, procErr))
+		return nil, fmt.Errorf("cannot list the sockets: %w", errors.Join(err, procErr))
 	}
 	return nil, fmt.Errorf("port %d: cannot list its sockets: %w", port, errors.Join(err, procErr))
 }
@@ -169,25 +169,4 @@ func parseProcNet(table []byte, port uint16, state uint8) ([]socket, error) {
 		sockets = append(sockets, s)
 	}
 	return sockets, lines.Err()
-}
-
-// diagSockets asks over netlink (sock_diag(7)). The kernel itself leaves out
-// other ports and states.
-func diagSockets(port uint16, state uint8) ([]socket, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
-	if err != nil {
-		return nil, fmt.Errorf("netlink: %w", err)
-	}
-	defer unix.Close(fd)
-	var sockets []socket
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		request := diagRequest(family, port, state)
-		if err := unix.Sendto(fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-			return nil, fmt.Errorf("netlink: %w", err)
-		}
-		if sockets, err = readDiag(fd, port, state, sockets); err != nil {
-			return nil, err
-		}
-	}
-	return sockets, nil
 }

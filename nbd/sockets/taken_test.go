@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestTaken: what is taken at an address is what somebody listens on there or everywhere, by IPv4 or IPv6.
+// TestTaken: a port is taken at an address if a process listens there or on all addresses, of IPv4 or IPv6.
 func TestTaken(t *testing.T) {
 	at := netip.MustParseAddr("127.0.0.1")
 	for address, want := range map[string]bool{"127.0.0.1:0": true, "0.0.0.0:0": true, "[::]:0": true, "127.0.0.2:0": false, "[::1]:0": false} {
@@ -23,7 +23,7 @@ func TestTaken(t *testing.T) {
 		}
 	}
 	l, port := listen(t, "127.0.0.1:0")
-	client, err := net.Dial("tcp", l.Addr().String()) // its own port is in nobody's way
+	client, err := net.Dial("tcp", l.Addr().String()) // its own port is not taken
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,30 +8,31 @@ import (
 	systemd "github.com/coreos/go-systemd/v22/dbus"
 )
 
-// A Guest says what a command may use that runs a virtual machine.
+// A Guest has the limits of a command that runs a virtual machine.
 type Guest struct {
-	MemoryBytes  uint64        // of all its processes, with what lies in its directories
-	ScratchBytes uint64        // of its /var/tmp, which is in memory and, beside a small /tmp, is all that it can write
-	Tasks        uint64        // processes and threads
-	Lifetime     time.Duration // after which it is killed
+	MemoryBytes  uint64        // memory of all its processes, with the files in its /tmp and /var/tmp
+	ScratchBytes uint64        // size of its /var/tmp, which is in memory; it can write there and to a small /tmp only
+	Tasks        uint64        // number of processes and threads
+	Lifetime     time.Duration // time after which it is killed
 }
 
-// sandbox confines a guest: as an exporter's, but that it may reach this host's loopback, on which NBD is served; may make
-// code at run time, as QEMU does without KVM; and may use KVM where there is. All that it can write is of limited
-// size. Spec.User should be nobody else's, so that it can signal no
-// exporter. DynamicUser= would be, and cannot be had with a /tmp of limited size.
+// sandbox confines a guest. It is that of an exporter, except that a guest may connect to this host's loopback, on which
+// NBD is served; may generate code at run time, as QEMU does without KVM; and may use KVM if the host has it. All that it can write
+// is of limited size. Spec.User should be used by nothing else, so that a guest cannot signal an exporter. DynamicUser= would do
+// that, but does not work with a /tmp of limited size.
 func (g *Guest) sandbox(ofUser bool) []systemd.Property {
 	var props []systemd.Property
 	for _, p := range sandbox() {
 		switch p.Name {
-		// Too tight: what it runs is made of the kernel and its modules, which the filter of system calls keeps from being loaded.
+		// These are too strict. Its virtual machine is built from the kernel and its modules, so it must read them; the system call
+		// filter keeps it from loading any.
 		case "PrivateDevices", "PrivateNetwork", "PrivateTmp", "ProtectKernelModules", "IPAddressDeny", "MemoryDenyWriteExecute", "RestrictAddressFamilies":
 			continue
 		}
 		props = append(props, p)
 	}
 	props = append(props,
-		// With it the command takes more from what it runs.
+		// The command needs it to confine what it runs further.
 		property("SystemCallFilter", callFilter{true, []string{"seccomp"}}),
 		property("IPAddressDeny", anyAddress()),
 		property("IPAddressAllow", localAddresses()),
@@ -45,7 +46,7 @@ func (g *Guest) sandbox(ofUser bool) []systemd.Property {
 		property("NotifyAccess", "main"),
 		property("BindReadOnlyPaths", []bindMount{{notifySocket, notifySocket, false, 0}}),
 	)
-	// Whether there is KVM is not asked: the daemon does not see it, and the service manager lets it pass where there is none.
+	// No check whether KVM exists: the daemon cannot see it, and the service manager ignores the rule if it does not.
 	if group, err := user.LookupGroup("kvm"); err == nil && !ofUser {
 		props = append(props, property("DeviceAllow", []deviceRule{{"/dev/kvm", "rw"}}), property("SupplementaryGroups", []string{group.Name}))
 	}
@@ -54,7 +55,7 @@ func (g *Guest) sandbox(ofUser bool) []systemd.Property {
 
 const notifySocket = "/run/systemd/notify"
 
-// emptyDirs are covered: what is in /run answers whoever connects.
+// emptyDirs are covered by empty directories: sockets in /run would answer any process that connects.
 func (g *Guest) emptyDirs() []emptyDir {
 	if g == nil {
 		return nil
@@ -66,5 +67,5 @@ func (g *Guest) emptyDirs() []emptyDir {
 	}
 }
 
-// deviceRule is the D-Bus type (ss): path and what may be done with it.
+// deviceRule is the D-Bus type (ss): path and access.
 type deviceRule struct{ Path, Access string }

@@ -17,11 +17,11 @@ type execStart struct {
 	IgnoreFailure bool
 }
 
-// literal keeps systemd from expanding variables in arguments, which it does ($HOME) unlike
-// specifiers (%n), in properties that come over D-Bus; "$$" stands for "$" (systemd.service(5)).
-// ExecStartEx has a flag for that, but systemd 252 writes it to the unit's file under a name that it
-// does not read back: after a daemon-reload the unit has no command and counts as broken.
-func literal(argv []string) []string {
+// escapeVariables escapes arguments: systemd expands variables ($HOME) in properties that come over D-Bus, but
+// no specifiers (%n); "$$" stands for "$" (systemd.service(5)). ExecStartEx has a flag for that, but
+// systemd 252 writes it to the unit's file under a name that it does not read back: after a
+// daemon-reload the unit has no command and is broken.
+func escapeVariables(argv []string) []string {
 	escaped := make([]string, len(argv))
 	for i, arg := range argv {
 		escaped[i] = strings.ReplaceAll(arg, "$", "$$")
@@ -29,8 +29,8 @@ func literal(argv []string) []string {
 	return escaped
 }
 
-// Properties are those of the two halves of a pair, for StartTransientUnit. user chooses a user's service manager instead of the
-// system's, and slice holds both halves; empty: systemd's default.
+// Properties returns the properties of the two halves of a pair, for StartTransientUnit. user selects a user's service manager
+// instead of the system's. slice contains both halves; empty: systemd's default.
 func (s Spec) Properties(user bool, slice string) (service, socket []systemd.Property) {
 	service, socket = s.service(user), s.socket()
 	if slice != "" {
@@ -46,15 +46,15 @@ func (s Spec) service(user bool) []systemd.Property {
 		property("Description", s.description()),
 		property("Requires", []string{socket}),
 		property("After", []string{socket}),
-		// The parent's exit is the sign that the command serves, so the job's end is too.
+		// The parent's exit means that the command serves, and so does the end of the job.
 		property("Type", s.kind()),
-		property("ExecStart", []execStart{{s.Argv[0], literal(s.Argv), false}}),
-		// How it ended stays to be read until Remove: RemainAfterExit keeps a service that exited
-		// with success (active, exited), CollectMode=inactive one that failed.
+		property("ExecStart", []execStart{{s.Argv[0], escapeVariables(s.Argv), false}}),
+		// The result can be read until the pair is removed: RemainAfterExit keeps a service that
+		// exited with success (active, exited), CollectMode=inactive one that failed.
 		property("RemainAfterExit", true),
 		property("CollectMode", "inactive"),
-		// No second life, part two: whoever starts it again, it may start once. The counter is lost
-		// at daemon-reload (systemd 252), so this is not enough alone; see socket.
+		// No second start, part two: it may start once, whatever starts it. daemon-reload resets the
+		// counter (systemd 252), so this alone is not enough; see socket.
 		property("StartLimitBurst", uint32(1)),
 		property("StartLimitIntervalUSec", uint64(math.MaxUint64)),
 		property("Restart", "no"),
@@ -81,7 +81,7 @@ func (s Spec) service(user bool) []systemd.Property {
 	return append(props, sandbox()...)
 }
 
-// kind is how a command tells that it serves.
+// kind is the service type: how a command reports that it serves.
 func (s Spec) kind() string {
 	if s.Guest != nil {
 		return "notify"
@@ -89,7 +89,7 @@ func (s Spec) kind() string {
 	return "forking"
 }
 
-// directories gives the command its view of the repository.
+// directories sets which directories the command sees.
 func directories(s Spec) []systemd.Property {
 	var props []systemd.Property
 	if len(s.HiddenDirs) > 0 || s.Guest != nil {
@@ -114,9 +114,9 @@ func (s Spec) socket() []systemd.Property {
 	props := []systemd.Property{
 		property("Description", s.description()),
 		property("Listen", []listen{{"Stream", s.ListenAddress}}),
-		// No second life, part one: a service that failed would let its socket listen again, and the
-		// next client start it anew. Bound to it, the socket goes down in the same moment: systemd
-		// queues its stop while it handles the death, before it looks at the socket again.
+		// No second start, part one: after a service has failed, its socket would listen again, and the
+		// next client would start the service again. A bound socket is stopped in the same moment:
+		// systemd queues its stop while it handles the death, before it handles the socket again.
 		property("BindsTo", []string{s.Name + ServiceSuffix}),
 		property("CollectMode", "inactive"),
 		// A client opens its connections in one burst.
@@ -129,7 +129,7 @@ func (s Spec) socket() []systemd.Property {
 		}
 		return props
 	}
-	// Negotiation is a ping-pong of small packets: with Nagle's algorithm each costs 40 ms.
+	// A handshake exchanges small packets: with Nagle's algorithm each costs 40 ms.
 	props = append(props, property("NoDelay", true), property("IPAccounting", true))
 	if address, err := netip.ParseAddrPort(s.ListenAddress); err == nil && address.Addr().IsLoopback() {
 		props = append(props, property("IPAddressAllow", localAddresses()), property("IPAddressDeny", anyAddress()))

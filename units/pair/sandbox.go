@@ -8,25 +8,25 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// sandbox is what confines the command: "systemd-analyze security" gives it 0.2, and qemu-nbd reads
-// and writes at full speed in it. The order of the two SystemCallFilter lines matters: an allow list,
-// then what is taken from it.
+// sandbox confines the command: "systemd-analyze security" rates it 0.2, and qemu-nbd reads and writes
+// at full speed in it. The order of the two SystemCallFilter lines matters: an allow list, then calls
+// that are removed from it.
 //
-// A user's service manager takes all of it too. It has no privileges, and gets those it needs from
-// the user namespace of PrivateUsers: without that, CapabilityBoundingSet, PrivateDevices,
-// ProtectKernelModules, ProtectKernelLogs, ProtectClock and TemporaryFileSystem fail there. What
-// it ignores, without a word, are IPAddressDeny, DevicePolicy and IPAccounting, which take BPF.
+// A user's service manager accepts all of it too. It has no privileges, and gets those that it needs
+// from the user namespace of PrivateUsers: without that, CapabilityBoundingSet, PrivateDevices,
+// ProtectKernelModules, ProtectKernelLogs, ProtectClock and TemporaryFileSystem fail there. It silently
+// ignores IPAddressDeny, DevicePolicy and IPAccounting, which need BPF.
 func sandbox() []systemd.Property {
 	return []systemd.Property{
 		property("NoNewPrivileges", true),
 		property("CapabilityBoundingSet", uint64(0)),
 		property("AmbientCapabilities", uint64(0)),
 		property("ProtectSystem", "strict"),
-		// tmpfs and not yes: directories below /home can then still be bound.
+		// tmpfs and not yes: so directories below /home can still be bound.
 		property("ProtectHome", "tmpfs"),
 		property("PrivateTmp", true),
 		property("PrivateDevices", true),
-		// All the host's processes share these two, also those with a /dev of their own.
+		// All processes of the host share these two, also those with a /dev of their own.
 		property("InaccessiblePaths", []string{"-/dev/shm", "-/dev/mqueue"}),
 		property("PrivateUsers", true),
 		property("PrivateIPC", true),
@@ -47,7 +47,7 @@ func sandbox() []systemd.Property {
 		property("SystemCallArchitectures", []string{"native"}),
 		property("SystemCallFilter", callFilter{true, []string{"@system-service"}}),
 		property("SystemCallFilter", callFilter{false, []string{"@privileged", "@resources"}}),
-		// EPERM instead of death: QEMU tries calls of @resources and lives without.
+		// EPERM instead of SIGSYS: QEMU tries calls of @resources and works without them.
 		property("SystemCallErrorNumber", int32(syscall.EPERM)),
 		property("RestrictAddressFamilies", callFilter{true, []string{}}),
 		property("RestrictNamespaces", uint64(0)),
@@ -60,7 +60,7 @@ func sandbox() []systemd.Property {
 	}
 }
 
-// callFilter is the D-Bus type (bas): whether the list allows or denies, and the list.
+// callFilter is the D-Bus type (bas): whether the list allows, and the list.
 type callFilter struct {
 	Allow bool
 	List  []string

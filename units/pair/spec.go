@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Defaults of a Spec's time-outs. A stop is long because a process killed while it writes back to a
-// slow store has lost data: the time-out is for a host that shuts down, not for a hurry.
+// Defaults of a Spec's timeouts. The stop timeout is long because a process that is killed while it
+// writes to a slow store loses data: it is for a host that shuts down.
 const (
 	DefaultStartTimeout = 30 * time.Second
 	DefaultStopTimeout  = 15 * time.Minute
@@ -20,21 +20,21 @@ const (
 // Spec describes a pair. Nothing in it is expanded: no specifiers (%), no variables, no shell.
 type Spec struct {
 	// Name is the name of both units without suffix: letters, digits and : - _ . only, at most
-	// MaxNameLen bytes. systemd's escaping is not applied; what does not fit is an error.
+	// MaxNameLen bytes. It is not escaped; another character is an error.
 	Name string
-	// Description is shown by systemctl; Name when empty.
+	// Description is shown by systemctl; if empty, Name.
 	Description string
-	// Argv is the command; Argv[0] is an absolute path. It must take its listening socket as file
-	// descriptor 3 (sd_listen_fds(3)), fork, and let the parent exit with status 0 when it serves;
-	// a Guest does not fork, and says that it serves with sd_notify(3).
+	// Argv is the command; Argv[0] is an absolute path. It must use its listening socket as file
+	// descriptor 3 (sd_listen_fds(3)), fork, and let the parent exit with status 0 when it serves.
+	// A Guest does not fork; it reports with sd_notify(3) that it serves.
 	Argv []string
-	// Environment holds additional NAME=value settings. Anybody may read them over D-Bus.
+	// Environment has additional NAME=value settings. All users can read them over D-Bus.
 	Environment []string
 	// ListenAddress is a numeric IP address and a port, such as "127.0.0.1:10100", or the absolute
-	// path of a Unix socket, which its owner, root, and the ListenGroup may connect to.
+	// path of a Unix socket. Root and the group ListenGroup can connect to a Unix socket.
 	ListenAddress, ListenGroup string
-	// Guest is set for a command that runs a virtual machine over data that nobody vouches for. It
-	// gets a sandbox of another shape.
+	// Guest is set for a command that runs a virtual machine on untrusted data. It gets a different
+	// sandbox.
 	Guest *Guest
 	// User and Group run the command; both are left empty for a user's service manager.
 	User, Group string
@@ -42,10 +42,10 @@ type Spec struct {
 	WritableDirs []string
 	// ReadOnlyDirs are bound read-only, at the same absolute path.
 	ReadOnlyDirs []string
-	// HiddenDirs are covered by an empty directory, below which the others are bound.
+	// HiddenDirs are covered by empty directories, in which the others are bound.
 	HiddenDirs []string
-	// Credentials are files that the service manager copies for the command when it starts, where nobody else finds them: see
-	// CredentialPath. What is in them is never told over D-Bus.
+	// Credentials are files that the service manager copies for the command when it starts, to where only the command can read them:
+	// see CredentialPath. D-Bus does not show their content.
 	Credentials []Credential
 	// StartTimeout bounds the time until the command serves. 0: DefaultStartTimeout.
 	StartTimeout time.Duration
@@ -54,21 +54,21 @@ type Spec struct {
 	StopTimeout time.Duration
 }
 
-// A Credential is a file that a command is given a copy of (LoadCredential= of systemd.exec(5)).
+// A Credential is a file of which a command gets a copy (LoadCredential= of systemd.exec(5)).
 type Credential struct {
 	ID     string // letters, digits and . _ - only; a letter or digit first
 	Source string // absolute path; the service manager reads it, as root
 }
 
-// CredentialPath is where the command of a pair finds a credential, if it is the system's service manager that runs it. (In the
-// properties of a transient unit %d is not expanded.)
+// CredentialPath is the path of a credential for the command of a pair, under the system's service manager. (%d is not expanded in
+// the properties of a transient unit.)
 func CredentialPath(name, id string) string {
 	return "/run/credentials/" + name + ServiceSuffix + "/" + id
 }
 
-// MaxNameLen is the longest Spec.Name, in bytes. systemd allows 255 for a unit with its suffix, but
-// PrivateTmp makes a directory called systemd-private-<32 digits>-<unit>-<6 letters>, and a directory
-// has the same limit: a longer name fails with result "resources".
+// MaxNameLen is the limit of Spec.Name, in bytes. systemd allows 255 for a unit with its suffix, but
+// PrivateTmp makes a directory systemd-private-<32 digits>-<unit>-<6 letters>, which has the same
+// limit: a longer name fails with result "resources".
 const MaxNameLen = 255 - len("systemd-private-") - 32 - len("-") - len(ServiceSuffix) - len("-XXXXXX")
 
 const (
@@ -76,7 +76,8 @@ const (
 	SocketSuffix  = ".socket"
 )
 
-// Check refuses what systemd would refuse later, or worse, understand otherwise.
+// Check refuses a Spec that systemd would refuse later or misread. user is set for a user's service
+// manager.
 func (s Spec) Check(user bool) error {
 	if err := CheckName(s.Name); err != nil {
 		return err
@@ -106,7 +107,7 @@ func (s Spec) Check(user bool) error {
 		return fmt.Errorf("unit %s: %w", s.Name, err)
 	}
 	if s.StartTimeout < 0 || s.StopTimeout < 0 {
-		return fmt.Errorf("unit %s: time-outs must not be negative", s.Name)
+		return fmt.Errorf("unit %s: timeouts must not be negative", s.Name)
 	}
 	return nil
 }
@@ -117,11 +118,11 @@ func (s Spec) checkCredentials(user bool) error {
 	for i, c := range s.Credentials {
 		switch {
 		case user:
-			return fmt.Errorf("credential %q: a user's service manager gives none", c.ID)
+			return fmt.Errorf("credential %q: a user's service manager provides no credentials", c.ID)
 		case !credentialID.MatchString(c.ID):
 			return fmt.Errorf("credential %q: want a name of letters, digits, dots, underscores and dashes", c.ID)
 		case slices.ContainsFunc(s.Credentials[:i], func(other Credential) bool { return other.ID == c.ID }):
-			return fmt.Errorf("credential %q: is there twice", c.ID)
+			return fmt.Errorf("credential %q: is listed twice", c.ID)
 		}
 		if err := checkDir(c.Source); err != nil {
 			return fmt.Errorf("credential %q: %w", c.ID, err)
@@ -130,7 +131,7 @@ func (s Spec) checkCredentials(user bool) error {
 	return nil
 }
 
-// maxSocketPath is the longest path of a Unix socket, in bytes (unix(7), less the final zero).
+// maxSocketPath is the limit of the path of a Unix socket, in bytes (unix(7), without the final zero).
 const maxSocketPath = 107
 
 func (s Spec) checkAddress() error {
@@ -147,23 +148,23 @@ func (s Spec) checkAddress() error {
 	return nil
 }
 
-// checkDir wants a clean absolute path other than the root.
+// checkDir refuses all but a clean absolute path other than the root.
 func checkDir(dir string) error {
 	if !filepath.IsAbs(dir) || filepath.Clean(dir) != dir || dir == "/" || strings.ContainsRune(dir, 0) {
-		return fmt.Errorf("directory %q must be a clean absolute path, and not the root", dir)
+		return fmt.Errorf("directory %q must be a clean absolute path other than /", dir)
 	}
 	return nil
 }
 
 func CheckName(name string) error {
 	if len(name) > MaxNameLen {
-		return fmt.Errorf("unit name %.40s... has %d bytes, and at most %d are allowed; shorten it", name, len(name), MaxNameLen)
+		return fmt.Errorf("unit name %.40s... has %d bytes, the limit is %d; shorten it", name, len(name), MaxNameLen)
 	}
 	return CheckUnitName(name+ServiceSuffix, ServiceSuffix)
 }
 
-// CheckUnitName allows what systemd allows in a plain unit (unit-name.c), less "\" and "@": the one
-// is its escape and the other makes a template.
+// CheckUnitName accepts the name of a unit with the given suffix, such as ".slice". It allows what
+// systemd allows (unit-name.c), except "\", systemd's escape, and "@", which makes a template.
 func CheckUnitName(name, suffix string) error {
 	stem, ok := strings.CutSuffix(name, suffix)
 	if !ok || stem == "" {

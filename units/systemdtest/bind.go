@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// source is a host directory to be shared, held open so that later mounts cannot hide it.
+// source is a host file or directory to share, held open so that later mounts cannot hide it.
 type source struct {
 	path string
 	fd   int
@@ -56,9 +56,9 @@ func (s source) bindTo(target string) error {
 	return nil
 }
 
-// hostSubmounts returns the host's other file systems, such as a separate /usr or /home, outermost
-// first: an overlay over / does not show what is mounted below /. What the machine makes itself and
-// file systems of the kernel are left out.
+// hostSubmounts returns the mount points of the host's other file systems, such as a separate /usr or
+// /home, outermost first: an overlay over / does not show them. File systems that the machine makes
+// itself and those of the kernel are left out.
 func hostSubmounts() []string {
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

@@ -12,20 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Cgroups below the one of the machine's name.
+// Cgroups below the cgroup that has the machine's name.
 const (
 	// machineGroup is the root of the machine's own cgroup namespace.
 	machineGroup = "machine"
 	// commandsGroup, below it, holds the commands of Machine.Command. systemd does not know it and
 	// leaves it alone.
 	commandsGroup = "systemdtest"
-	// entryGroup holds their stand-ins. They are outside of the machine's PID namespace and would
-	// read as PID 0 in its cgroups, which systemctl status takes for an I/O error.
+	// entryGroup holds their stand-ins. They are outside the machine's PID namespace and would show
+	// as PID 0 in its cgroups, which systemctl status reports as an I/O error.
 	entryGroup = "entry"
 )
 
-// cgroupMount returns where cgroup v2 is mounted: /sys/fs/cgroup, or a place below it on a hybrid
-// host. It is empty when cgroup v2 is not mounted.
+// cgroupMount returns where cgroup v2 is mounted: /sys/fs/cgroup, or a directory below it on a hybrid
+// host; "" if cgroup v2 is not mounted.
 func cgroupMount() string {
 	mount, _ := findCgroupMount()
 	return mount
@@ -47,8 +47,8 @@ func findCgroupMount() (point, root string) {
 	return "", ""
 }
 
-// cgroupParent returns the directory of the caller's own cgroup: a machine below it stays within
-// the caller's limits, and a host's systemd that ends the caller's unit ends the machine too.
+// cgroupParent returns the directory of the caller's own cgroup: a machine below it is within the
+// caller's limits, and when the host's systemd ends the caller's unit, it ends the machine too.
 func cgroupParent() (string, error) {
 	mount, root := findCgroupMount()
 	if mount == "" {
@@ -72,7 +72,7 @@ func cgroupParent() (string, error) {
 	return mount, nil
 }
 
-// removeCgroup kills every process in a cgroup and below and removes the directories.
+// removeCgroup kills every process in a cgroup and below it, and removes the directories.
 func removeCgroup(dir string) error {
 	if _, err := os.Stat(dir); err != nil {
 		return nil

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// enter is the role between owner and command: it joins every namespace of the machine and runs the
-// command there as a child, because a PID namespace takes in only children. Arguments: the
-// machine's PID 1 as the host numbers it, the machine's name, the cgroup for the command, the command.
+// enter is the role between owner and command, the stand-in: it joins every namespace of the machine
+// and runs the command there as a child, because only children enter a PID namespace. Arguments: the
+// host's PID of the machine's PID 1, the machine's name, the cgroup for the command, the command.
 func enter() error {
 	if len(os.Args) < 5 {
 		return errors.New("usage: enter PID MACHINE CGROUP COMMAND [ARGUMENT...]")
@@ -47,18 +47,18 @@ func joinMachine(pid int, name string) error {
 	}
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return fmt.Errorf("machine %s: its PID 1 is gone: %w", name, err)
+		return fmt.Errorf("machine %s: its PID 1 has ended: %w", name, err)
 	}
 	defer unix.Close(pidfd)
 	if id, err := readMarker(fmt.Sprintf("/proc/%d/root", pid)); err != nil || id.Name != name {
 		return fmt.Errorf("machine %s: process %d is not its PID 1 (any more): %w", name, pid, err)
 	}
-	// A thread that shares its root and working directory with others may not change its mounts.
+	// A thread that shares its root and working directory with others cannot join a mount namespace.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("unshare file system attributes: %w", err)
 	}
-	// All but the cgroup namespace: from within it, a child cannot be put into a cgroup from outside
-	// (nsdelegate in cgroups(7)). The child joins it by itself.
+	// All but the cgroup namespace: a process in it cannot start a child in a cgroup outside of it
+	// (nsdelegate in cgroups(7)). The child joins it itself.
 	const all = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNET
 	if err := unix.Setns(pidfd, all); err != nil {
 		return fmt.Errorf("join machine %s: %w", name, err)
@@ -89,7 +89,7 @@ func runForwarding(group *os.File, argv []string) (int, error) {
 	_ = theirs.Close()
 	go func() {
 		for s := range signals {
-			// SIGCHLD is about our child and SIGURG the Go scheduler's own.
+			// SIGCHLD is about our child, and SIGURG is used by the Go scheduler.
 			if s != syscall.SIGCHLD && s != syscall.SIGURG {
 				_ = cmd.Process.Signal(s)
 			}
@@ -115,7 +115,7 @@ func socketPair() (ours, theirs *os.File, err error) {
 
 // commandInside is the last role before the command: it binds its own life to that of the stand-in, which
 // os/exec cannot do across a PID namespace (SysProcAttr.Pdeathsig compares the parent's PID, and a
-// parent outside reads as 0), and becomes the command.
+// parent outside shows as 0), and becomes the command.
 func commandInside() error {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
 		return fmt.Errorf("set the parent-death signal: %w", err)
@@ -158,7 +158,7 @@ func joinCgroupNamespace() error {
 	return nil
 }
 
-// exitCode turns the result of Wait into an exit status as a shell has it.
+// exitCode turns the result of Wait into an exit status, as a shell does.
 func exitCode(err error) (int, error) {
 	var exit *exec.ExitError
 	if err == nil {
@@ -173,7 +173,7 @@ func exitCode(err error) (int, error) {
 	return exit.ExitCode(), nil
 }
 
-// machineEnv drops the variables that lead to the host's buses and service manager.
+// machineEnv removes the variables that point to the host's buses and service manager.
 func machineEnv(env []string) []string {
 	var kept []string
 	for _, e := range env {

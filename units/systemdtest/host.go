@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// systemdPaths are the places of systemd's own binary: merged and split /usr.
+// systemdPaths are the paths of systemd's binary: with merged and split /usr.
 var systemdPaths = []string{"/usr/lib/systemd/systemd", "/lib/systemd/systemd"}
 
 // needed are the files without which no machine boots, and the Debian package of each.
@@ -28,10 +28,10 @@ func unitPaths(unit string) []string {
 	return []string{"/usr/lib/systemd/system/" + unit, "/lib/systemd/system/" + unit}
 }
 
-// checkHost says at once, and in words that name the cure, what would fail later in an obscure way.
+// checkHost reports what the host lacks, and what to do, before anything fails in an obscure way.
 func checkHost() error {
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("booting a machine needs root: it mounts file systems and makes namespaces and a cgroup; "+
+		return fmt.Errorf("booting a machine needs root, because it mounts file systems and makes namespaces and a cgroup; "+
 			"run the tests as root, for example with go test -exec sudo (now uid %d)", os.Geteuid())
 	}
 	var missing []string

@@ -18,28 +18,28 @@ import (
 // patience bounds every wait, for a host that is very busy or slow; a boot usually takes a quarter of a second.
 const patience = 2 * time.Minute
 
-// Machine is a running machine. Close it, or end the process: either leaves nothing behind.
+// Machine is a running machine. Close it, or end the process: in both cases nothing is left.
 type Machine struct {
-	// Name is unique on the host; the machine's cgroup and scratch directory bear it.
+	// Name is unique on the host; the machine's cgroup and scratch directory have it.
 	Name string
-	// PID is the machine's PID 1, as the host numbers it.
+	// PID is the host's PID of the machine's PID 1.
 	PID int
 
 	supervisor *exec.Cmd
-	hold       io.Closer // the pipe whose end tells the supervisor to clean up
+	hold       io.Closer // a pipe: when it closes, the supervisor cleans up
 	cgroup     string
 	entry      *os.File // the cgroup of the commands' stand-ins
 	close      sync.Once
 	closeErr   error
 }
 
-// request is what the owner asks of its supervisor, as JSON on its standard input.
+// request is the owner's request to its supervisor, as JSON on standard input.
 type request struct {
 	Options Options
 	Binds   []string
 }
 
-// reply is the supervisor's answer on its standard output: the machine is up, or an error.
+// reply is the supervisor's answer, as JSON on standard output: the machine, or an error.
 type reply struct {
 	Error  string
 	Name   string
@@ -50,7 +50,7 @@ type reply struct {
 // marker is the content of markerFile.
 type marker struct {
 	Name    string
-	Scratch string // on a real disk of the host, at the same path in the machine
+	Scratch string // a directory on a real disk of the host, at the same path in the machine
 }
 
 func readMarker(root string) (marker, error) {
@@ -103,11 +103,11 @@ func Boot(ctx context.Context, o Options) (*Machine, error) {
 
 func (m *Machine) handshake(in io.Writer, out io.Reader, req request) error {
 	if err := json.NewEncoder(in).Encode(req); err != nil {
-		return fmt.Errorf("tell the supervisor: %w", err)
+		return fmt.Errorf("send the request to the supervisor: %w", err)
 	}
 	var rep reply
 	if err := json.NewDecoder(out).Decode(&rep); err != nil {
-		return fmt.Errorf("the supervisor gave no answer: %w", err)
+		return fmt.Errorf("the supervisor did not answer: %w", err)
 	}
 	if rep.Error != "" {
 		return errors.New(rep.Error)
@@ -119,10 +119,10 @@ func (m *Machine) handshake(in io.Writer, out io.Reader, req request) error {
 }
 
 // Command prepares a command to run inside the machine, as root, in all its namespaces. Set the
-// fields of the result as for any command; Dir, when set, is a path of the host that the machine
-// shares. Its process is a stand-in outside: it passes signals on to the command, and ends as the
-// command ends, with 128 and the signal's number when a signal ended it. Killing the stand-in kills
-// the command.
+// fields of the result as for any command; Dir, if set, is a path of the host that the machine shares.
+// Its process is a stand-in outside the machine: it forwards signals to the command and exits with the
+// command's status, or with 128 plus the number of the signal that ended the command. If the stand-in
+// is killed, so is the command.
 func (m *Machine) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, selfExe)
 	group := filepath.Join(m.cgroup, machineGroup, commandsGroup)
@@ -131,7 +131,7 @@ func (m *Machine) Command(ctx context.Context, name string, args ...string) *exe
 	return cmd
 }
 
-// Path returns where the host sees a file of the machine, such as the socket of its system bus.
+// Path returns the host's path of a file of the machine, such as the socket of its system bus.
 func (m *Machine) Path(inside string) string {
 	return filepath.Join(fmt.Sprintf("/proc/%d/root", m.PID), inside)
 }

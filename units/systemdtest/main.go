@@ -11,15 +11,14 @@ import (
 	"testing"
 )
 
-// exitNotStarted is the exit status when the command inside could not be started at all. It is the
-// status with which env(1) and nsenter(1) report the same.
+// exitNotStarted is the exit status if the command could not be started, as of env(1) and nsenter(1).
 const exitNotStarted = 127
 
 // markerFile exists inside a machine and nowhere else: /run is private to it.
 const markerFile = "/run/systemdtest/machine.json"
 
-// Main runs the tests of a package inside a machine with the zero Options and exits the process.
-// Use it as the whole of TestMain.
+// Main runs the tests of a package inside a machine with the zero Options and exits the process. It is
+// all that a TestMain needs.
 func Main(m *testing.M) { MainWith(m, Options{}) }
 
 // MainWith is Main for a machine with the given options.
@@ -45,10 +44,10 @@ func Inside() bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// Run boots a machine, runs one command inside it with this process's standard streams,
-// environment and working directory, ends the machine and returns the command's exit status:
-// 128 and the signal's number when a signal ended it, as a shell has it, and exitNotStarted (127)
-// with an error when it did not start. Signals that ask this process to end are passed on.
+// Run boots a machine, runs one command inside it with this process's standard streams, environment and
+// working directory, ends the machine and returns the command's exit status. If a signal ended the
+// command, that is 128 plus its number; if the command did not start, it is 127, with an error. Run
+// forwards SIGINT, SIGTERM, SIGQUIT and SIGHUP to the command.
 func Run(ctx context.Context, o Options, argv ...string) (code int, err error) {
 	if len(argv) == 0 {
 		return exitNotStarted, errors.New("no command to run in the machine")

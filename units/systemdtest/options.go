@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// DefaultSysusers makes the users and groups that the agent's package makes on a hub.
+// DefaultSysusers has the users and groups that the agent's package creates on a hub.
 const DefaultSysusers = `g sendense - -
 u sendense-nbd - "Sendense NBD exporter" - -
 u sendense-files - "Sendense reader of files" - -
@@ -15,31 +15,30 @@ u sendense-files - "Sendense reader of files" - -
 
 // Options describe a machine. The zero value is what Main uses.
 type Options struct {
-	// Binds are absolute paths of the host that the machine shares, writable, at the same place.
-	// The module around the working directory, the working directory, the executable's directory
-	// and the paths in go test's own flags are always shared.
+	// Binds are absolute paths of the host that the machine shares, writable, at the same path. The
+	// module around the working directory, the working directory, the executable's directory and the
+	// paths in go test's own flags are always shared.
 	Binds []string
 
-	// Root is the directory that the machine's files are taken from, such as a fresh installation
-	// of a distribution; "/" when empty. It must not lie below /tmp. What the machine changes there is
-	// gone when it ends.
+	// Root is the directory with the machine's files, such as a fresh installation of a distribution;
+	// "/" if empty. It must not be below /tmp. All changes are lost when the machine ends.
 	Root string
 
-	// Sysusers holds the users and groups to make inside the machine, in the format of
-	// sysusers.d(5). Empty means DefaultSysusers, and none in a machine with a Root of its own.
+	// Sysusers has the users and groups to create inside the machine, in the format of sysusers.d(5).
+	// Empty: DefaultSysusers, or none if Root is set.
 	Sysusers string
 
-	// HostNetwork leaves the machine in the network namespace of the caller. By default it has one
-	// of its own with nothing but a loopback interface, so that tests which run at the same time
-	// never fight for a port.
+	// HostNetwork keeps the machine in the network namespace of the caller. By default it has one of
+	// its own with only a loopback interface, so that tests that run at the same time do not need the
+	// same port.
 	HostNetwork bool
 
-	// FullBoot boots multi-user.target with the distribution's own units, less those which drive
-	// hardware or the network. It takes seconds. By default only D-Bus and the journal start.
+	// FullBoot boots multi-user.target with the distribution's own units, without those for hardware or
+	// the network. It takes seconds. By default only D-Bus and the journal start.
 	FullBoot bool
 }
 
-// bindPaths returns every path to share: those asked for, and those the go tool needs.
+// bindPaths returns every path to share: Binds, and those that the go tool needs.
 func (o Options) bindPaths() ([]string, error) {
 	paths := append([]string(nil), o.Binds...)
 	cwd, err := os.Getwd()
@@ -51,7 +50,7 @@ func (o Options) bindPaths() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("path of this executable: %w", err)
 	}
-	// The file too, should it lie right in /tmp, which the machine has of its own.
+	// The file too, because it may be in /tmp itself, which is not shared.
 	paths = append(paths, buildDir(exe), exe)
 	paths = append(paths, flagDirs(os.Args[1:])...)
 	if cache, err := os.UserCacheDir(); err == nil {
@@ -60,7 +59,7 @@ func (o Options) bindPaths() ([]string, error) {
 	return tidyPaths(paths)
 }
 
-// moduleRoot returns the nearest folder upwards that holds a go.mod, or dir itself.
+// moduleRoot returns the nearest directory upwards with a go.mod, or dir itself.
 func moduleRoot(dir string) string {
 	for d := dir; ; d = filepath.Dir(d) {
 		if _, err := os.Stat(filepath.Join(d, "go.mod")); err == nil {
@@ -72,8 +71,8 @@ func moduleRoot(dir string) string {
 	}
 }
 
-// buildDir returns the folder of the executable or, for go test and go run, the work folder
-// (go-build123/b001/pkg.test) which also takes coverage data and the test log.
+// buildDir returns the directory of the executable or, for go test and go run, the work directory
+// (go-build123 of go-build123/b001/pkg.test), which also gets coverage data and the test log.
 func buildDir(exe string) string {
 	dir := filepath.Dir(exe)
 	for d := dir; d != filepath.Dir(d); d = filepath.Dir(d) {
@@ -84,7 +83,7 @@ func buildDir(exe string) string {
 	return dir
 }
 
-// flagDirs returns the folders named by go test's flags for output, such as -test.outputdir.
+// flagDirs returns the directories in go test's flags for output, such as -test.outputdir.
 func flagDirs(args []string) []string {
 	var dirs []string
 	for _, arg := range args {
@@ -101,7 +100,7 @@ func flagDirs(args []string) []string {
 	return dirs
 }
 
-// tidyPaths drops what does not exist or is private to the machine, and what another path covers.
+// tidyPaths removes paths that do not exist, that are private to the machine, or that are below another.
 func tidyPaths(paths []string) ([]string, error) {
 	var kept []string
 	for _, path := range paths {
@@ -116,7 +115,7 @@ func tidyPaths(paths []string) ([]string, error) {
 	return outermost(kept), nil
 }
 
-// machineOwn reports whether the machine makes the folder itself, so that it cannot be shared whole.
+// machineOwn reports whether the machine makes the directory itself, so that it cannot be shared.
 func machineOwn(path string) bool {
 	switch path {
 	case "/", "/tmp", "/var/tmp", "/run", "/etc", "/usr", "/var":
@@ -130,7 +129,7 @@ func machineOwn(path string) bool {
 	return false
 }
 
-// outermost drops every path that lies below another one of the list.
+// outermost removes every path that is below another one of the list.
 func outermost(paths []string) []string {
 	var kept []string
 	for i, path := range paths {

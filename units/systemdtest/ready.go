@@ -12,8 +12,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// listenNotify listens where the machine's PID 1 reports (sd_notify(3)). The socket lies in the
-// scratch directory, which host and machine both see.
+// listenNotify listens on the socket to which the machine's PID 1 reports (sd_notify(3)). It is in the
+// scratch directory, which host and machine share.
 func listenNotify(path string) (*net.UnixConn, error) {
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
@@ -22,7 +22,7 @@ func listenNotify(path string) (*net.UnixConn, error) {
 	return conn, nil
 }
 
-// awaitReady waits until PID 1 reports that the boot is done and owns its name on the bus.
+// awaitReady waits until PID 1 reports the end of the boot and owns its name on the bus.
 func awaitReady(conn *net.UnixConn, pid int, o Options) error {
 	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		return err
@@ -40,8 +40,8 @@ func awaitReady(conn *net.UnixConn, pid int, o Options) error {
 	return awaitBus(fmt.Sprintf("/proc/%d/root/run/dbus/system_bus_socket", pid))
 }
 
-// awaitBus waits until systemd has taken its name: it connects to the bus as any client does, a
-// little after the bus itself is up.
+// awaitBus waits until systemd owns its name: it connects to the bus like any client, a little after the
+// bus itself has started.
 func awaitBus(socket string) error {
 	var last error
 	up := waitFor(patience, func() bool {

@@ -7,10 +7,10 @@ import (
 	"runtime"
 )
 
-// selfExe is the running executable, also when its file has been removed meanwhile.
+// selfExe is the running executable, also if its file has been removed.
 const selfExe = "/proc/self/exe"
 
-// Roles that this executable takes on when it runs itself again, told by argv[0].
+// Roles of this executable when it runs itself again: the role is argv[0].
 const (
 	roleSupervisor = "systemdtest-supervisor"
 	roleStage      = "systemdtest-stage"
@@ -19,9 +19,9 @@ const (
 	roleCommandInside = "systemdtest-command"
 )
 
-// init takes over the process before main when it was started in one of the roles. The initial
-// goroutine is locked to the main thread during init: the roles rely on it, because namespaces
-// belong to a thread and PDEATHSIG fires when the parent thread ends.
+// init runs a role, if the process was started in one, instead of main. During init the initial goroutine
+// is locked to the main thread. The roles need that: namespaces belong to a thread, and PDEATHSIG is
+// sent when the parent thread ends.
 func init() {
 	var role func() error
 	switch os.Args[0] {

@@ -23,8 +23,8 @@ const (
 	diskName    = "disk"
 )
 
-// resources are all that a machine has on the host besides its processes. Both are locked (flock)
-// while the supervisor lives, so that a sweep can tell what is in use from what is left over.
+// resources are what a machine has on the host besides its processes. The supervisor holds a lock
+// (flock) on both directories, so that sweep can tell those in use from those that are left over.
 type resources struct {
 	name    string
 	scratch string
@@ -36,7 +36,7 @@ type resources struct {
 // disk is the part of the scratch directory that tests use.
 func (r *resources) disk() string { return filepath.Join(r.scratch, diskName) }
 
-// claim makes and locks a scratch directory and a cgroup of one new name.
+// claim makes and locks a scratch directory and a cgroup with the same new name.
 func claim() (*resources, error) {
 	base, err := scratchBase()
 	if err != nil {
@@ -66,8 +66,8 @@ func claim() (*resources, error) {
 	return r, nil
 }
 
-// makeLocked makes a directory and locks it. Between the two steps a sweep may take it for a
-// leftover and remove it, so it is made again until the locked directory is the one of that name.
+// makeLocked makes a directory and locks it. Between the two steps a sweep may remove it as left over, so
+// it is made again until the locked directory is the one with that name.
 func (r *resources) makeLocked(dir string) error {
 	for {
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
@@ -104,10 +104,10 @@ func sameFile(f *os.File, path string) bool {
 	return errA == nil && errB == nil && os.SameFile(a, b)
 }
 
-// release kills what runs in the cgroup and removes cgroup and scratch directory.
+// release kills the processes in the cgroup, and removes the cgroup and the scratch directory.
 func (r *resources) release() error {
 	if r.stage != nil {
-		// PID 1 takes its whole PID namespace along.
+		// With PID 1, the kernel kills its whole PID namespace.
 		_ = r.stage.Process.Kill()
 	}
 	err := errors.Join(removeCgroup(r.cgroup), os.RemoveAll(r.scratch))
@@ -117,8 +117,8 @@ func (r *resources) release() error {
 	return err
 }
 
-// sweep removes what supervisors left that were killed. It is best effort: what another sweep
-// removes at the same time, or what belongs to another user, is none of our business.
+// sweep removes what killed supervisors left. It ignores errors: another sweep may remove the same at
+// the same time, and other users' files cannot be removed.
 func sweep() {
 	var groups, dirs []string
 	if parent, err := cgroupParent(); err == nil {

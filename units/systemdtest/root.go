@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// changeRoot makes the machine's tree and makes it the root of this mount namespace: the host's
-// files, or those of another base, under an overlay in memory, with the machine's own API file systems
-// and temporary folders.
+// changeRoot builds the machine's tree and makes it the root of this mount namespace: the host's files,
+// or those of another base, below an overlay in memory, with API file systems and temporary directories
+// of the machine's own.
 func changeRoot(base string, binds []string) error {
 	if err := mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}
-	// Sources are opened before anything covers them.
+	// Open the sources before mounts cover them.
 	sources, err := openAll(binds)
 	if err != nil {
 		return err
@@ -25,7 +25,7 @@ func changeRoot(base string, binds []string) error {
 	if base == "" {
 		base, submounts = "/", hostSubmounts()
 	}
-	// Every host has /tmp. The mount lies in our namespace only, so nothing of it shows outside.
+	// Every host has /tmp. The mount is in our namespace only and cannot be seen outside.
 	const work = "/tmp"
 	if err := mount("tmpfs", work, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
 		return err
@@ -58,7 +58,7 @@ func overlay(lower, target, work string) error {
 			return err
 		}
 	}
-	// The upper directory becomes the root directory of the mount, so it must look like the lower.
+	// The upper directory becomes the root directory of the mount, so it needs the mode of the lower.
 	if info, err := os.Stat(lower); err == nil {
 		if err := os.Chmod(upper, info.Mode()); err != nil {
 			return err
@@ -72,7 +72,7 @@ func escapeOverlay(path string) string {
 	return strings.NewReplacer(`\`, `\\`, ":", `\:`, ",", `\,`).Replace(path)
 }
 
-// mountOwn mounts what belongs to the machine alone.
+// mountOwn mounts the file systems of the machine's own.
 func mountOwn(root string) error {
 	const plain = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	for _, m := range []struct {
@@ -81,7 +81,7 @@ func mountOwn(root string) error {
 		options  string
 	}{
 		{"proc", "proc", plain, ""},
-		// Read-only: nothing in the machine may turn the host's hardware or kernel off.
+		// Read-only: nothing in the machine may change the host's hardware or kernel.
 		{"sysfs", "sys", plain | unix.MS_RDONLY, ""},
 		{"cgroup2", "sys/fs/cgroup", plain, ""},
 		{"tmpfs", "run", unix.MS_NOSUID | unix.MS_NODEV, "mode=0755"},
@@ -105,8 +105,8 @@ func mountOwn(root string) error {
 	return fillDev(filepath.Join(root, "dev"))
 }
 
-// newBootID gives the machine a boot of its own in place of the kernel's, as systemd-nspawn does: a machine that is booted
-// on the directories of another is to everybody in it the same host, restarted.
+// newBootID gives the machine a boot id of its own instead of the kernel's, as systemd-nspawn does: a machine that boots on the
+// directories of an earlier one is the same host after a restart.
 func newBootID(root string) error {
 	id, err := os.ReadFile("/proc/sys/kernel/random/uuid")
 	if err != nil {
@@ -158,8 +158,8 @@ func fillDev(dev string) error {
 	return nil
 }
 
-// pivot makes root the root directory and lets go of the old one: pivot_root(".", ".") stacks the
-// old root on the new, see pivot_root(2).
+// pivot makes root the root directory and unmounts the old one: pivot_root(".", ".") mounts the old root
+// on the new, see pivot_root(2).
 func pivot(root string) error {
 	if err := unix.Chdir(root); err != nil {
 		return err
@@ -173,8 +173,8 @@ func pivot(root string) error {
 	if err := unix.Chdir("/"); err != nil {
 		return err
 	}
-	// As systemd does on a host, and leaves to the container manager in a container: without it a
-	// service gets no credentials, and sees no file system that is mounted after its start.
+	// systemd does this on a host, and leaves it to the container manager in a container. Without it a
+	// service gets no credentials, and does not see file systems that are mounted after its start.
 	return mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")
 }
 

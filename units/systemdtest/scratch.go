@@ -10,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// diskVar names a directory on a real disk for hosts where none is found.
+// diskVar is the variable with a directory on a real disk, for hosts where none is found.
 const diskVar = "SYSTEMDTEST_DISK"
 
-// DiskDir makes a directory on a real disk, where O_DIRECT works as it does for images in
-// production (the machine's own files lie in memory). The path is the same inside and outside of
-// the machine. It is removed when the test ends, also when the test is killed. Everybody may enter
-// it; it belongs to the user of the test.
+// DiskDir makes a directory on a real disk, where O_DIRECT works as it does for images in production
+// (the machine's own files are in memory). The path is the same inside and outside the machine. The
+// directory is removed when the test ends, also if the test is killed. All users can enter it; it belongs
+// to the user of the test.
 func DiskDir(t testing.TB) string {
 	t.Helper()
 	m, err := readMarker("/")
@@ -50,7 +50,7 @@ func safeName(name string) string {
 	}, name)
 }
 
-// scratchBases are the directories below which scratch directories are made, best first.
+// scratchBases returns the directories for scratch directories, best first.
 func scratchBases() []string {
 	var bases []string
 	if dir := os.Getenv(diskVar); dir != "" {
@@ -63,19 +63,19 @@ func scratchBases() []string {
 	return append(bases, os.TempDir())
 }
 
-// scratchBase returns the first of them that lies on a file system with O_DIRECT.
+// scratchBase returns the first of them that is on a file system with O_DIRECT.
 func scratchBase() (string, error) {
 	for _, base := range scratchBases() {
 		if err := os.MkdirAll(base, 0o755); err == nil && onDisk(base) {
 			return base, nil
 		}
 	}
-	return "", fmt.Errorf("no directory on a real disk among %s: name one in %s", strings.Join(scratchBases(), ", "), diskVar)
+	return "", fmt.Errorf("no directory on a real disk among %s: set %s to one", strings.Join(scratchBases(), ", "), diskVar)
 }
 
 func onDisk(dir string) bool {
 	var fs unix.Statfs_t
-	// Newer kernels accept O_DIRECT on tmpfs, but it means nothing there.
+	// Newer kernels accept O_DIRECT on tmpfs, but it has no effect there.
 	if unix.Statfs(dir, &fs) != nil || fs.Type == unix.TMPFS_MAGIC || fs.Type == unix.RAMFS_MAGIC {
 		return false
 	}

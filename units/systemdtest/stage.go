@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stageOrders tell the stage what machine to make of itself.
+// stageOrders describe the machine to the stage.
 type stageOrders struct {
 	Marker      marker
 	Binds       []string
@@ -22,15 +22,15 @@ type stageOrders struct {
 	Notify      string
 }
 
-// becomeSystemd is the role that turns into the machine's PID 1. It begins in new mount, PID, IPC,
-// UTS and network namespaces and in the machine's cgroup.
+// becomeSystemd is the role that becomes the machine's PID 1. It starts in new mount, PID, IPC, UTS and
+// network namespaces and in the machine's cgroup.
 func becomeSystemd() error {
 	var orders stageOrders
 	if err := json.Unmarshal([]byte(os.Getenv(stageEnv)), &orders); err != nil {
 		return fmt.Errorf("read the orders: %w", err)
 	}
-	// Only now, from within the machine's cgroup: the cgroup of this moment becomes the root that the
-	// new namespace shows. Like the mounts below, it belongs to this thread, which survives execve.
+	// Only now, in the machine's cgroup: the current cgroup becomes the root of the new namespace. Like
+	// the mounts below, the namespace belongs to this thread, which survives execve.
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 		return fmt.Errorf("unshare the cgroup namespace: %w", err)
 	}
@@ -51,13 +51,13 @@ func becomeSystemd() error {
 	return execSystemd(orders)
 }
 
-// furnish writes the few files by which the machine differs from its host.
+// furnish writes the few files in which the machine differs from its host.
 func furnish(orders stageOrders) error {
 	data, err := json.Marshal(orders.Marker)
 	if err != nil {
 		return err
 	}
-	// A host that is a container image often has no machine ID, and journald does not start without.
+	// A container as host often has no machine ID, and journald does not start without one.
 	machineID := strings.Repeat("0", 32-len(orders.Marker.Name)+len(namePrefix)) + strings.TrimPrefix(orders.Marker.Name, namePrefix)
 	files := map[string]string{
 		markerFile:        string(data),
@@ -85,7 +85,7 @@ func furnish(orders stageOrders) error {
 	return makeUsers(orders.Sysusers)
 }
 
-// makeUsers adds users to the machine's own /etc/passwd and /etc/group.
+// makeUsers adds users and groups to the machine's own /etc/passwd and /etc/group.
 func makeUsers(sysusers string) error {
 	if sysusers == "" {
 		sysusers = DefaultSysusers
@@ -98,12 +98,12 @@ func makeUsers(sysusers string) error {
 	return nil
 }
 
-// execSystemd replaces this process by systemd. It returns only with an error.
+// execSystemd replaces this process by systemd. It only returns after an error.
 func execSystemd(orders stageOrders) error {
 	env := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		// systemd(1): a container manager says what it is; systemd then leaves clocks, modules and
-		// kernel parameters of the host alone, and reports on this socket when the boot is done.
+		// See systemd(1). With a container manager, systemd does not touch the host's clocks, modules and
+		// kernel parameters, and reports the end of the boot on this socket.
 		"container=systemdtest",
 		"NOTIFY_SOCKET=" + orders.Notify,
 	}

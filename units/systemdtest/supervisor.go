@@ -16,13 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stageEnv carries the stage's orders, as JSON, through its environment.
+// stageEnv is the variable with the stage's orders, as JSON.
 const stageEnv = "SYSTEMDTEST_STAGE"
 
 // supervise is the role that owns the machine's cgroup and scratch directory: it boots the machine,
 // waits for the end of its owner or of the machine, and removes everything.
 func supervise() error {
-	// It must live through what ends its owner: a terminal's signals, a closed output pipe.
+	// It must survive what ends its owner: signals of a terminal, a closed output pipe.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGPIPE)
 	in := json.NewDecoder(os.Stdin)
 	var req request
@@ -81,7 +81,7 @@ func (r *resources) boot(req request, ownerGone <-chan struct{}, machineGone cha
 	case <-machineGone:
 		err = errors.New("its PID 1 ended during the boot")
 	case <-ownerGone:
-		err = errors.New("given up by its owner")
+		err = errors.New("its owner ended or gave up")
 	}
 	if err != nil {
 		err = fmt.Errorf("%w%s", err, r.bootLog())
@@ -127,7 +127,7 @@ func (r *resources) startStage(req request) (*exec.Cmd, error) {
 		CgroupFD:    int(group.Fd()),
 	}
 	if err := stage.Start(); err != nil {
-		return nil, fmt.Errorf("start in namespaces of its own (a container needs to be privileged for that): %w", err)
+		return nil, fmt.Errorf("start in new namespaces (in a container, that needs a privileged one): %w", err)
 	}
 	return stage, nil
 }
@@ -145,7 +145,7 @@ func (r *resources) bootLog() string {
 	return "\n" + text
 }
 
-// waitFor calls check every 2 ms until it is true or the time is up.
+// waitFor calls check every 2 ms until it returns true or the limit is reached.
 func waitFor(limit time.Duration, check func() bool) bool {
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if check() {

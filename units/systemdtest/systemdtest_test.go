@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// These tests run outside: they boot machines and look at what is left on the host. With childEnv
-// set, the same binary is the process that gets killed, or a test inside a machine.
+// These tests run outside a machine: they boot machines and check what is left on the host. With
+// childEnv set, the same binary is the process that is killed, or a test inside a machine.
 const childEnv = "SYSTEMDTEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -136,7 +136,7 @@ func TestStandInKilled(t *testing.T) {
 	eventually(t, "the end of all commands whose stand-ins were killed", func() bool { return running() == "0" })
 }
 
-// TestBootID: each machine is another boot, to systemd and the journal too.
+// TestBootID: each machine is another boot, also for systemd and the journal.
 func TestBootID(t *testing.T) {
 	host := strings.TrimSpace(string(must(os.ReadFile("/proc/sys/kernel/random/boot_id"))))
 	one, two := boot(t, Options{}), boot(t, Options{})
@@ -151,7 +151,7 @@ func TestBootID(t *testing.T) {
 	}
 }
 
-// Two machines at once listen on the same port.
+// Two machines can listen on the same port at the same time.
 func TestMachinesAreApart(t *testing.T) {
 	const listen = "--socket-property=ListenStream=127.0.0.1:10100"
 	for range 2 {
@@ -204,7 +204,7 @@ func TestNothingLeft(t *testing.T) {
 	}
 }
 
-// leftovers returns what is on the host of a machine.
+// leftovers returns what the host has of a machine.
 func leftovers(machine string) error {
 	var errs []error
 	for _, base := range append(scratchBases(), must(cgroupParent())) {
@@ -260,7 +260,7 @@ func TestChildEnds(t *testing.T)   { leaveFile(t) }
 func TestChildPanics(t *testing.T) { leaveFile(t); panic("as told") }
 func TestChildHangs(t *testing.T)  { leaveFile(t); select {} }
 
-// When the supervisor itself is killed, the machine dies with it and the next boot cleans up.
+// If the supervisor itself is killed, the machine is killed too, and the next boot cleans up.
 func TestSweep(t *testing.T) {
 	m, err := Boot(t.Context(), Options{})
 	if err != nil {

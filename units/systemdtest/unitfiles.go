@@ -10,12 +10,12 @@ import (
 // unitDir holds the machine's own few units; /run is private to the machine.
 const unitDir = "/run/systemdtest/units"
 
-// defaultTarget is what a machine boots unless Options.FullBoot.
+// defaultTarget is the target that a machine boots unless Options.FullBoot is set.
 const defaultTarget = "systemdtest.target"
 
 // unitSearchPath is where systemd looks for units: those made at run time and by tests, and the
-// machine's own. The distribution's units are left out but for distroUnits: they would start udev,
-// gettys and whatever else is installed.
+// machine's own. Of the distribution's units only distroUnits are included: others would start udev,
+// gettys and all that is installed.
 var unitSearchPath = []string{
 	"/etc/systemd/system.control",
 	"/run/systemd/system.control",
@@ -30,8 +30,8 @@ var distroUnits = []string{
 	"systemd-journald.service", "systemd-journald.socket", "systemd-journald-dev-log.socket",
 }
 
-// maskedUnits do not start in a full boot: they drive hardware, the network or the clock, or they
-// wait for what a machine does not have.
+// maskedUnits do not start in a full boot: they are for hardware, the network or the clock, or they wait
+// for something that a machine does not have.
 var maskedUnits = []string{
 	"systemd-udevd.service", "systemd-udevd-control.socket", "systemd-udevd-kernel.socket",
 	"systemd-udev-trigger.service", "systemd-udev-settle.service", "systemd-modules-load.service",
@@ -48,7 +48,7 @@ func unitFiles(fullBoot bool) map[string]string {
 	}
 	const bare = "[Unit]\nDefaultDependencies=no\n"
 	files := map[string]string{
-		// A service with default dependencies needs sysinit, basic and shutdown to exist.
+		// A service with default dependencies needs the targets sysinit, basic and shutdown.
 		"sysinit.target":  bare + "Wants=systemd-journald.service systemd-journald-dev-log.socket\nAfter=systemd-journald.service\n",
 		"basic.target":    bare + "Requires=sysinit.target\nWants=sockets.target\nAfter=sysinit.target sockets.target\n",
 		"sockets.target":  bare,
@@ -56,7 +56,7 @@ func unitFiles(fullBoot bool) map[string]string {
 		"paths.target":    bare,
 		"shutdown.target": bare + "RefuseManualStart=yes\n",
 		"umount.target":   bare,
-		// A package's unit may order itself after these or want to be started by them.
+		// Units of packages may be ordered after these or be wanted by them.
 		"network.target":         bare,
 		"network-online.target":  bare,
 		"nss-user-lookup.target": bare,
@@ -70,7 +70,7 @@ func unitFiles(fullBoot bool) map[string]string {
 	return byPath
 }
 
-// linkUnits makes the distribution's units visible, or hides some of them in a full boot.
+// linkUnits adds distroUnits, or masks maskedUnits in a full boot.
 func linkUnits(fullBoot bool) error {
 	if fullBoot {
 		return maskUnits()

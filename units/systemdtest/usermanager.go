@@ -11,7 +11,8 @@ import (
 )
 
 // UserManager starts a service manager (systemd --user) for the calling user and returns its runtime
-// directory, to be set as XDG_RUNTIME_DIR. It ends with the test. It works inside a machine only.
+// directory: set XDG_RUNTIME_DIR to it. The manager ends with the test. UserManager works inside a
+// machine only.
 func UserManager(t testing.TB) (runtimeDir string) {
 	t.Helper()
 	u, err := user.Current()
@@ -21,8 +22,8 @@ func UserManager(t testing.TB) (runtimeDir string) {
 	return UserManagerOf(t, u.Username)
 }
 
-// UserManagerOf is UserManager for another user. A user's manager takes commands from that user only,
-// not even from root: run the test's own code as that user (SysProcAttr.Credential) to talk to it.
+// UserManagerOf is UserManager for another user. A user's manager accepts commands only from that user,
+// not from root: run the test's own code as that user (SysProcAttr.Credential) to talk to it.
 func UserManagerOf(t testing.TB, name string) (runtimeDir string) {
 	t.Helper()
 	if !Inside() {
@@ -37,11 +38,11 @@ func UserManagerOf(t testing.TB, name string) (runtimeDir string) {
 		t.Fatalf("systemdtest: runtime directory: %v", err)
 	}
 	unit := "systemdtest-user-" + u.Uid + ".service"
-	// What user@.service does, less PAM: a delegated cgroup, and ready when the manager says so.
+	// As user@.service, without PAM: a delegated cgroup, and ready when the manager reports it.
 	out, err := exec.Command("systemd-run", "--quiet", "--collect", "--unit="+unit,
 		"--property=Type=notify", "--property=Delegate=yes", "--property=KillMode=mixed",
 		"--property=User="+u.Uid, "--setenv=XDG_RUNTIME_DIR="+dir, "--setenv=HOME="+dir,
-		// No generators and no units but a few: quick, and the same on every host.
+		// No generators: fast, and the same on every host.
 		"--setenv=SYSTEMD_ENVIRONMENT_GENERATOR_PATH="+unitDir+"/no-generators",
 		"--setenv=SYSTEMD_GENERATOR_PATH="+unitDir+"/no-generators",
 		firstExisting(systemdPaths), "--user").CombinedOutput()

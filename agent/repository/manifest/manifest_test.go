@@ -55,7 +55,7 @@ func TestValidate(t *testing.T) {
 		change func(*manifest.Manifest)
 		want   string
 	}{
-		"no version":            {func(m *manifest.Manifest) { m.Version = 0 }, "no manifest of an agent"},
+		"no version":            {func(m *manifest.Manifest) { m.Version = 0 }, "not a manifest of an agent"},
 		"newer":                 {func(m *manifest.Manifest) { m.Version = 2 }, "install a newer agent"},
 		"no id":                 {func(m *manifest.Manifest) { m.BackupID = "" }, "backup_id"},
 		"id leads up":           {func(m *manifest.Manifest) { m.BackupID = ".." }, "backup_id"},
@@ -79,7 +79,7 @@ func TestValidate(t *testing.T) {
 		"device key twice":      {func(m *manifest.Manifest) { m.Disks[1].DeviceKey = 2000 }, "disk key"},
 		"disk key twice":        {func(m *manifest.Manifest) { m.Disks[1].Key = 2000 }, "disk_key"},
 		"disk key too large":    {func(m *manifest.Manifest) { m.Disks[1].Key = 1 << 31 }, "disk_key"},
-		"file twice":            {func(m *manifest.Manifest) { m.Disks[1].File = strings.ToUpper(m.Disks[0].File) }, "another disk's"},
+		"file twice":            {func(m *manifest.Manifest) { m.Disks[1].File = strings.ToUpper(m.Disks[0].File) }, "another disk has the same"},
 		"no file":               {func(m *manifest.Manifest) { m.Disks[0].File = "" }, "file"},
 		"file leads up":         {func(m *manifest.Manifest) { m.Disks[0].File = "../x.qcow2" }, "file"},
 		"file is absolute":      {func(m *manifest.Manifest) { m.Disks[0].File = "/etc/shadow" }, "file"},
@@ -102,7 +102,7 @@ func TestValidate(t *testing.T) {
 		"no content":            {func(m *manifest.Manifest) { m.Disks[0].Content = "" }, "content"},
 		"changes in a full":     {func(m *manifest.Manifest) { m.Disks[0].Content = record.Changes }, "full backup"},
 		"change in a full":      {func(m *manifest.Manifest) { m.Disks[0].Change = record.Same }, "full backup"},
-		"whole, with backing":   {func(m *manifest.Manifest) { m.Disks[0].Backing = "../a/b" }, "stands on nothing"},
+		"whole, with backing":   {func(m *manifest.Manifest) { m.Disks[0].Backing = "../a/b" }, "a whole disk has none"},
 		"removed from a full":   {func(m *manifest.Manifest) { m.RemovedDisks = []int{3} }, "removed_disks"},
 	}
 	incremental := map[string]struct {

@@ -10,9 +10,9 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// Backup is the record of the completed backup that the manifest tells of, for a store that has lost it. It takes
-// repository and directory as they are now, absolute: a repository may have been moved since, or got another id. What
-// only mattered while it ran is gone: ports, units, the SNA's process.
+// Backup returns the record of the completed backup that the manifest describes, for a store that has lost it. Repository and directory
+// (absolute) are the current ones, because a repository may have been moved or renamed. The record lacks what only mattered while the
+// backup ran: ports, units, the SNA's process.
 func (m Manifest) Backup(repositoryID, directory string) record.Backup {
 	b := m.record()
 	b.Repository, b.Directory = repositoryID, directory
@@ -22,7 +22,7 @@ func (m Manifest) Backup(repositoryID, directory string) record.Backup {
 	return b
 }
 
-// record is Backup without a place: images are names.
+// record is Backup without repository and directory: images are names.
 func (m Manifest) record() record.Backup {
 	b := record.Backup{
 		ID: m.BackupID, Type: m.Type, Parent: m.Parent, Policy: m.Policy, Tags: m.Tags, RequestID: m.RequestID,
@@ -49,10 +49,10 @@ func (m Manifest) record() record.Backup {
 	return b
 }
 
-// Follow has a record say what the manifest of its restore point says since it was written anew.
+// Follow updates a record after a merge, to agree with the manifest.
 func (m Manifest) Follow(b *record.Backup) {
 	b.Type, b.Parent, b.RemovedDisks, b.Merged = m.Type, m.Parent, m.RemovedDisks, m.Merge
-	b.Verified = nil // that was of other files
+	b.Verified = nil // it was about other files
 	for i := range b.Runs {
 		if d := m.disk(b.Runs[i].DiskID); d != nil {
 			b.Runs[i].Content, b.Runs[i].Change, b.Runs[i].Backing, b.Runs[i].KeyID = d.Content, d.Change, d.Backing, d.KeyID()
@@ -69,10 +69,10 @@ func (m Manifest) disk(id int) *Disk {
 	return nil
 }
 
-// Disagrees names what a record and the manifest say differently, with both; "" for nothing. rewritten says that it is nothing but
-// what changes when a restore point is written anew, so that Follow mends it: the record is older than the manifest. Anything else
-// makes them tell of two different restore points.
-func (m Manifest) Disagrees(b record.Backup) (what string, rewritten bool) {
+// Disagrees returns the first difference between a record and the manifest, with both values; "" for none. merged says that only what a
+// merge changes differs: then the record is older than the manifest, and Follow corrects it. Any other difference means that they
+// describe two different restore points.
+func (m Manifest) Disagrees(b record.Backup) (what string, merged bool) {
 	if what = m.otherPoint(b); what != "" {
 		return what, false
 	}
@@ -101,7 +101,7 @@ func whenMerged(w *record.Merged) string {
 	return w.At.UTC().Format(time.RFC3339)
 }
 
-// otherPoint names what no rewriting changes.
+// otherPoint returns the first difference in what no merge changes.
 func (m Manifest) otherPoint(b record.Backup) string {
 	switch {
 	case b.ID != m.BackupID:

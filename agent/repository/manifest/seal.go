@@ -9,11 +9,11 @@ import (
 	"github.com/sendense/backup-agent/agent/digest"
 )
 
-// A manifest carries the digest of its own text with the digits of that digest left out, so that a flipped bit is found
-// anywhere in it, also where the JSON stays one that could be believed: in a size, a change id, a tag.
+// A manifest contains the digest of its own text without the digits of that digest. So a flipped bit is found anywhere in it, also where
+// the JSON remains valid: in a size, a change id, a tag.
 
-// ErrSeal says that the text of a manifest is not the one that was written.
-var ErrSeal = errors.New("is not what was written: its own digest does not fit it")
+// ErrSeal says that the text of a manifest has changed.
+var ErrSeal = errors.New("has changed since it was written: its own digest does not match")
 
 // seal encodes a manifest with its digest.
 func (m Manifest) seal() ([]byte, error) {
@@ -28,7 +28,7 @@ func (m Manifest) seal() ([]byte, error) {
 	return text, nil
 }
 
-// checkSeal compares a text with the digest that it carries. A manifest of an older agent carries none.
+// checkSeal compares a text with its own digest. A manifest of an older agent has none.
 func (m Manifest) checkSeal(text []byte) error {
 	if m.Digest == "" {
 		return nil
@@ -37,7 +37,7 @@ func (m Manifest) checkSeal(text []byte) error {
 	if at >= 0 && digest.Of(without(text, at)).Value == m.Digest {
 		return nil
 	}
-	return fmt.Errorf("manifest of %.300q: %w: put back a copy; if you changed it yourself, or know it to be right, "+
+	return fmt.Errorf("manifest of %.300q: %w: put back a copy; if you changed it yourself, or know that it is right, "+
 		"remove the line manifest_digest and the comma before it", m.BackupID, ErrSeal)
 }
 

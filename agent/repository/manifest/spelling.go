@@ -8,9 +8,8 @@ import (
 	"slices"
 )
 
-// checkSpelling refuses what package encoding/json lets pass although the schema does not: a field in other letters, an
-// optional one that is null or empty, a time that is not in UTC. What was read must be what would be written, whatever
-// the order and the white space.
+// checkSpelling refuses what encoding/json accepts but the schema does not: a field name in other letters, an optional field that is null
+// or empty, a time that is not in UTC. What was read must be what Encode would write, apart from order and white space.
 func (m Manifest) checkSpelling(text []byte) error {
 	canonical, err := m.encode()
 	if err != nil {
@@ -25,18 +24,18 @@ func (m Manifest) checkSpelling(text []byte) error {
 		return fmt.Errorf("manifest of %s: %w", m.BackupID, err)
 	}
 	if at := difference("", read, want); at != "" {
-		return fmt.Errorf("manifest of %s: %q: is not as version %d has it", m.BackupID, at, Version)
+		return fmt.Errorf("manifest of %s: %q: is not written as version %d requires", m.BackupID, at, Version)
 	}
 	return nil
 }
 
 func decodeAny(text []byte) (v any, err error) {
 	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber() // a float64 does not hold every size
+	d.UseNumber() // a float64 cannot hold every size
 	return v, d.Decode(&v)
 }
 
-// difference names the first place where two JSON values differ, as ".disks[0].file"; it is empty if they do not.
+// difference returns the first place where two JSON values differ, such as ".disks[0].file", or "".
 func difference(at string, read, want any) string {
 	switch read := read.(type) {
 	case map[string]any:
@@ -48,7 +47,7 @@ func difference(at string, read, want any) string {
 			return differentElement(at, read, want)
 		}
 	default:
-		if read == want { // texts, numbers and truths compare; nothing else is left
+		if read == want { // strings, numbers and booleans are comparable
 			return ""
 		}
 	}

@@ -20,7 +20,7 @@ var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$`)
 // upwards.
 func PlainName(name string) bool { return plainName.MatchString(name) }
 
-// validate says why a manifest cannot be one. It looks at nothing but the manifest.
+// validate checks a manifest by itself, without any file.
 func (m Manifest) validate() error {
 	if err := checkVersion(m.Version); err != nil {
 		return err
@@ -47,7 +47,7 @@ func checkVersion(version int) error {
 	case version > Version:
 		return fmt.Errorf("manifest: has version %d, this agent reads version %d: install a newer agent", version, Version)
 	}
-	return fmt.Errorf("manifest: has version %d, want %d: this is no manifest of an agent", version, Version)
+	return fmt.Errorf("manifest: has version %d, want %d: this is not a manifest of an agent", version, Version)
 }
 
 func (m Manifest) checkParent() error {
@@ -59,17 +59,17 @@ func (m Manifest) checkParent() error {
 	case m.Type == record.Full:
 		return nil
 	case !PlainName(m.Parent):
-		return fmt.Errorf("parent %.300q: want the backup_id of the restore point it stands on", m.Parent)
+		return fmt.Errorf("parent %.300q: want the backup_id of the restore point that it is based on", m.Parent)
 	case m.Parent == m.BackupID:
 		return errors.New("parent: is the restore point itself")
 	}
 	return nil
 }
 
-// checkTimes refuses years and a sequence that a database cannot hold. Which time is the later one says nothing: clocks are set back.
+// checkTimes refuses years and a sequence that the database cannot store. The order of the times is not checked: clocks are set back.
 func (m Manifest) checkTimes() error {
 	if m.Sequence > record.MaxSequence {
-		return fmt.Errorf("sequence %d: the most is %d", m.Sequence, int64(record.MaxSequence))
+		return fmt.Errorf("sequence %d: the limit is %d", m.Sequence, int64(record.MaxSequence))
 	}
 	for _, f := range []struct {
 		name string
@@ -91,12 +91,12 @@ func (m Manifest) checkMerge() error {
 	case w.Points < 1:
 		return fmt.Errorf("rewritten: merged %d: want 1 or more", w.Points)
 	case w.Synthetic && m.Type != record.Full:
-		return errors.New("rewritten: synthetic: only a full backup is")
+		return errors.New("rewritten: synthetic: only a full backup can be")
 	}
 	return nil
 }
 
-// checkDisks looks at each disk and that no two are one. Ids and device keys are left to the VM's own rules.
+// checkDisks checks each disk, and that no two are the same. VM.Validate checks ids and device keys.
 func (m Manifest) checkDisks() error {
 	if len(m.Disks) == 0 {
 		return errors.New("disks: there are none")
@@ -108,10 +108,10 @@ func (m Manifest) checkDisks() error {
 		}
 		file := strings.ToLower(d.File) // some file systems fold case
 		if files[file] {
-			return fmt.Errorf("disk %d: file %q: is another disk's too", d.DiskID, d.File)
+			return fmt.Errorf("disk %d: file %q: another disk has the same", d.DiskID, d.File)
 		}
 		if keys[d.Key] {
-			return fmt.Errorf("disk %d: disk_key %d: is another disk's too", d.DiskID, d.Key)
+			return fmt.Errorf("disk %d: disk_key %d: another disk has the same", d.DiskID, d.Key)
 		}
 		files[file], keys[d.Key] = true, true
 	}
@@ -150,7 +150,7 @@ func (m Manifest) checkDisk(d Disk) error {
 	return m.checkContent(d)
 }
 
-// checkContent looks that a disk stands on an image of the parent exactly when it holds changes only.
+// checkContent checks that a disk has a backing image of the parent if, and only if, it holds changes.
 func (m Manifest) checkContent(d Disk) error {
 	switch {
 	case d.Content != record.WholeDisk && d.Content != record.Changes:
@@ -160,7 +160,7 @@ func (m Manifest) checkContent(d Disk) error {
 	case m.Type == record.Incremental && !slices.Contains(changes, d.Change):
 		return fmt.Errorf("change %.300q: want one of %s in an incremental", d.Change, changes)
 	case d.Content == record.WholeDisk && d.Backing != "":
-		return fmt.Errorf("backing %.300q: a whole disk stands on nothing", d.Backing)
+		return fmt.Errorf("backing %.300q: a whole disk has none", d.Backing)
 	case d.Content == record.WholeDisk:
 		return nil
 	}

@@ -11,26 +11,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An inode is one directory, whatever name leads to it. It is the same through a symbolic link and through a bind mount.
+// An inode is one directory, by whatever path. It is the same through a symbolic link and through a bind mount.
 type inode struct{ dev, ino uint64 }
 
-// A location is where a directory lies in its file system. It tells that a bind mount shows what lies within another directory,
-// where the way upwards leads elsewhere.
+// A location is where a directory lies in its file system. It finds a bind mount of a directory that lies within another one, where
+// ".." leads elsewhere.
 type location struct {
-	device string // of the file system, as mountinfo has it; "" = not known
+	device string // of the file system, as in mountinfo; "" if it is not known
 	path   string
 }
 
-// An identity is what tells a directory from others.
+// An identity distinguishes a directory from others.
 type identity struct {
 	inode
 	above    []inode // the directories that it lies in, up to the root
 	location location
 }
 
-// identify finds out what directory a path leads to, by whatever links. A file system that hangs makes it hang.
+// identify finds the directory that a path leads to, through links. It hangs if the file system hangs.
 func identify(path string) (identity, error) {
-	// Opened for reading, so that an automount comes.
+	// Opened for reading, which triggers an automount.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return identity{}, err
@@ -46,7 +46,7 @@ func identityOf(dir *os.File) (identity, error) {
 		return identity{}, err
 	}
 	found := identity{inode: self, location: locationOf(fd)}
-	// As far up as the agent may look: what it may not pass through is no repository of its own.
+	// As far up as the agent has access: a directory without access cannot be one of its repositories.
 	for at, up := self, ".."; len(found.above) < maxDepth; up += "/.." {
 		parent, err := inodeAt(fd, up)
 		if err != nil || parent == at {
@@ -58,7 +58,7 @@ func identityOf(dir *os.File) (identity, error) {
 	return found, nil
 }
 
-// maxDepth is more than any path has parts: PATH_MAX / 2.
+// maxDepth is more than the parts of any path: PATH_MAX / 2.
 const maxDepth = 2048
 
 func inodeAt(fd int, path string) (inode, error) {
@@ -67,8 +67,8 @@ func inodeAt(fd int, path string) (inode, error) {
 	return inode{st.Dev, st.Ino}, err
 }
 
-// locationOf finds a directory in its file system: the kernel tells the mount that it was reached by, and mountinfo what part
-// of its file system that mount shows. Where either is not to be had, the location is not known.
+// locationOf finds a directory in its file system: the kernel tells the mount of an open directory, and mountinfo which part of its file
+// system that mount shows. Without one of them the location is not known.
 func locationOf(fd int) location {
 	own := "/proc/self/fd/" + strconv.Itoa(fd)
 	path, err := os.Readlink(own)
@@ -96,7 +96,7 @@ func mountID(fdinfo string) string {
 	return ""
 }
 
-// locate reads proc_pid_mountinfo(5): of each mount its id, its parent's, the device, the part that it shows, and its place.
+// locate reads proc_pid_mountinfo(5): of each mount its id, the id of its parent, the device, the part that it shows, and its mount point.
 func locate(path, mount, mountinfo string) location {
 	for line := range strings.Lines(mountinfo) {
 		f := strings.Fields(line)
@@ -112,7 +112,7 @@ func locate(path, mount, mountinfo string) location {
 	return location{}
 }
 
-// unescape turns \040, an octal number, into the byte it stands for.
+// unescape decodes octal escapes such as \040.
 func unescape(text string) string {
 	for _, c := range []byte(" \t\n\\") {
 		text = strings.ReplaceAll(text, fmt.Sprintf(`\%03o`, c), string(c))
@@ -120,18 +120,18 @@ func unescape(text string) string {
 	return text
 }
 
-// A relation is how two directories stand to each other.
+// A relation is how two directories lie to each other.
 type relation string
 
 const (
 	apart        relation = ""
 	same         relation = "same"
-	mountedTwice relation = "mounted twice" // the same, and only a trial tells
+	mountedTwice relation = "mounted twice" // the same, which only a trial can find
 	inside       relation = "inside"
 	outside      relation = "outside" // the other lies inside it
 )
 
-// to says how a directory stands to another.
+// to says how a directory lies to another.
 func (a identity) to(b identity) relation {
 	switch {
 	case a.inode == b.inode || a.location.device != "" && a.location == b.location:

@@ -16,13 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Place is a directory that must not be another's too.
+// A Place is a directory that must be different from the others.
 type Place struct {
 	Name string // for people, as `repository "main"`
 	Path string // absolute
 }
 
-// An OverlapError says that two places are one directory, or that one lies inside the other, whatever their paths look like.
+// An Error says that two places are one directory, or that one lies inside the other.
 type Error struct {
 	A, B Place
 	how  relation
@@ -37,18 +37,18 @@ func (e *Error) Error() string {
 	case outside:
 		said = b + " lies inside " + a
 	case mountedTwice:
-		said += ", mounted twice (a file that was made in the one is found in the other)"
+		said += ", mounted twice (a file made in one appears in the other)"
 	}
-	return said + ": give each a directory of its own, and remove nothing: what is seen under both names is there only once"
+	return said + ": give each its own directory, and remove nothing: the files under both names exist only once"
 }
 
-// lookTimeout bounds one look at a directory: a network file system may hang.
+// lookTimeout limits one look at a directory: a network file system may hang.
 const lookTimeout = 3 * time.Second
 
-// looks has those who look at one path at the same time share the answer, so that one that hangs for good holds one goroutine.
+// looks shares the answer among callers that look at one path at the same time, so that a path that hangs blocks only one goroutine.
 var looks singleflight.Group
 
-// look is identify for no longer than lookTimeout.
+// look is identify, limited to lookTimeout.
 func look(path string) (identity, error) {
 	return bounded(path, "does not answer", func() (identity, error) { return identify(path) })
 }
@@ -64,9 +64,9 @@ func bounded[T any](path, late string, f func() (T, error)) (found T, err error)
 	}
 }
 
-// Find compares directories with each other, two at a time. The error holds an *Error for each two that are one, or of
-// which one lies inside the other, through links and bind mounts too. Those that cannot be looked at, as they are not mounted or
-// hang, are named in away and compared with none. It takes a few seconds at most.
+// Find compares each directory with each other. The error holds an *Error for each two that are one, or of which one lies inside the
+// other, also through links and bind mounts. Directories that cannot be examined, because they are not mounted or hang, are listed in
+// away and not compared. Find takes a few seconds at most.
 func Find(places []Place) (away []error, err error) {
 	found, failed := make([]identity, len(places)), make([]error, len(places))
 	var wait sync.WaitGroup
@@ -96,18 +96,18 @@ func Find(places []Place) (away []error, err error) {
 	return away, errors.Join(all...)
 }
 
-// A Guard sees to it that directories stay apart. One that is not mounted when the agent starts, or is mounted again later, is
-// compared with the others before it is used.
+// A Guard keeps directories apart. A directory that is mounted after the agent has started, or mounted again, is compared with the others
+// before it is used.
 type Guard struct {
 	places []Place
 
-	deciding sync.Mutex // held while one is compared with the others and accepted
+	deciding sync.Mutex // held while one is compared with the others, and accepted
 
 	mu       sync.Mutex
-	accepted map[Place]identity // of those that have been looked at, when they were last found apart from all the others
+	accepted map[Place]identity // of directories that were apart from all others when last examined
 }
 
-// NewGuard makes a guard of directories that are compared when they are used, by Check, and of others that are known from now on.
+// NewGuard makes a guard of directories that Check compares when they are used, and of others, which are examined now.
 func NewGuard(checked, others []Place) *Guard {
 	g := &Guard{places: slices.Concat(checked, others), accepted: map[Place]identity{}}
 	for _, p := range others {
@@ -125,7 +125,7 @@ func (g *Guard) Check(own Place, dir *os.File) error {
 	if err := unix.Fstat(int(dir.Fd()), &st); err != nil || g.known(own, inode{st.Dev, st.Ino}) {
 		return err
 	}
-	g.deciding.Lock() // of two that come at the same time, one is first
+	g.deciding.Lock() // of two at the same time, one is first
 	defer g.deciding.Unlock()
 	now, err := identityOf(dir)
 	if err != nil {
@@ -143,7 +143,7 @@ func (g *Guard) Check(own Place, dir *os.File) error {
 	return nil
 }
 
-// compare returns an error unless a directory is apart from what another one is now.
+// compare returns an error unless a directory is apart from another one as it is now.
 func (g *Guard) compare(own, other Place, now identity) error {
 	if g.apartFrom(other, now) {
 		return nil
@@ -154,7 +154,7 @@ func (g *Guard) compare(own, other Place, now identity) error {
 		g.forget(other)
 		return nil
 	case err != nil:
-		return fmt.Errorf("%s may be the directory of %s, which cannot be looked at: %w", own.Path, other.Name, err)
+		return fmt.Errorf("%s may be the directory of %s, which cannot be examined: %w", own.Path, other.Name, err)
 	}
 	if how := now.to(found); how != apart {
 		return &Error{A: own, B: other, how: how}

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// trialPrefix begins the name of a file that tells whether two directories are one. Its dot keeps it out of the catalog.
+// trialPrefix begins the name of a trial file, which shows whether two directories are one. Its dot keeps it out of the catalog.
 const trialPrefix = ".same-"
 
-// oneByTrial says whether two directories of different file systems are one all the same, as one export that was mounted twice is
-// (nosharecache). Inodes do not tell: a replica on ZFS and a snapshot of a volume have those of the original. So where both hold
-// something under the same name and inode, a file is made in the one and looked for in the other. Where that cannot be done, they
-// are taken for two.
+// oneByTrial says whether two directories of different file systems are one all the same, as an NFS export that is mounted twice
+// (nosharecache). Inodes are no proof: a replica on ZFS and a snapshot of a volume have those of the original. So if both have an
+// entry with the same name and inode, a file is made in one and looked for in the other. If that cannot be done, they count as
+// different.
 func oneByTrial(a, b string) bool {
 	one, err := bounded(a+"\x00"+b, "cannot be compared", func() (bool, error) {
 		return alike(a, b) && tried(a, b), nil
@@ -24,7 +24,7 @@ func oneByTrial(a, b string) bool {
 	return err == nil && one
 }
 
-// alike says whether something has the same name and the same inode in both.
+// alike says whether an entry has the same name and the same inode in both.
 func alike(a, b string) bool {
 	entries, err := os.ReadDir(a)
 	if err != nil {
@@ -44,7 +44,7 @@ func alike(a, b string) bool {
 	return false
 }
 
-// removeStale removes what a crash has left of a trial.
+// removeStale removes what a trial has left because of a crash.
 func removeStale(path string) {
 	if info, err := os.Lstat(path); err == nil && info.Size() == 0 && time.Since(info.ModTime()) > time.Minute {
 		_ = os.Remove(path)

@@ -8,12 +8,14 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/sendense/backup-agent/agent/sna/snatest/fault"
 )
 
-// answerStart sends the 200, or what a fault makes of it.
-func (s *Server) answerStart(w http.ResponseWriter, r *http.Request, post *notedPost, request startBody, faults Faults, pid int) {
+// answerStart sends the 200, or what a fault requires.
+func (s *Server) answerStart(w http.ResponseWriter, r *http.Request, post *notedPost, request startBody, faults fault.Faults, pid int) {
 	jobID := request.JobID
-	if faults.Answer == AnswerWrongJob {
+	if faults.Answer == fault.AnswerWrongJob {
 		jobID += "-other"
 	}
 	body, _ := json.Marshal(map[string]any{ // these types always encode
@@ -26,33 +28,33 @@ func (s *Server) answerStart(w http.ResponseWriter, r *http.Request, post *noted
 	body = append(body, '\n')
 
 	switch faults.Answer {
-	case AnswerFail:
+	case fault.AnswerFail:
 		post.answered(refuse(w, faults), pid)
 		return
-	case AnswerHang:
+	case fault.AnswerHang:
 		post.answered("nothing", pid)
 		<-r.Context().Done()
 		panic(http.ErrAbortHandler)
-	case AnswerReset:
+	case fault.AnswerReset:
 		post.answered("reset", pid)
 		reset(w)
 		return
-	case AnswerTruncated:
+	case fault.AnswerTruncated:
 		post.answered("200, truncated", pid)
 		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 		_, _ = w.Write(body[:len(body)/2])
 		panic(http.ErrAbortHandler)
-	case AnswerGarbage:
+	case fault.AnswerGarbage:
 		body = []byte("<html>\x1b[31mIt works!\x00</html>\n")
-	case AnswerHuge:
+	case fault.AnswerHuge:
 		body = []byte(`{"message":"` + strings.Repeat("x", 8<<20) + `"}`)
 	}
 	post.answered("200", pid)
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(body) // fails only when the client has left
+	_, _ = w.Write(body) // fails only if the caller has disconnected
 }
 
-func refuse(w http.ResponseWriter, faults Faults) string {
+func refuse(w http.ResponseWriter, faults fault.Faults) string {
 	status := cmp.Or(faults.Status, http.StatusInternalServerError)
 	return plain(w, status, cmp.Or(faults.Text, "Process start failed: injected"))
 }
@@ -61,10 +63,10 @@ func refuse(w http.ResponseWriter, faults Faults) string {
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		panic(http.ErrAbortHandler) // the client has left
+		panic(http.ErrAbortHandler) // the caller has disconnected
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // without it Close says goodbye in order
+		_ = tcp.SetLinger(0) // without it Close would end the connection normally
 	}
 	_ = conn.Close()
 }

@@ -8,10 +8,13 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/sendense/backup-agent/agent/sna/snatest/client"
+	"github.com/sendense/backup-agent/agent/sna/snatest/fault"
 )
 
-// startBody is the body of a start, with the fields that the SNA looks at. Its
-// decoder ignores others, nbd_host among them.
+// startBody is the body of a start, with the fields that the SNA uses. Its decoder
+// ignores others, such as nbd_host.
 type startBody struct {
 	JobID            string `json:"job_id"`
 	VMName           string `json:"vm_name"`
@@ -22,6 +25,11 @@ type startBody struct {
 	NBDTargets       string `json:"nbd_targets"`
 	BackupType       string `json:"backup_type"`
 	PreviousChangeID string `json:"previous_change_id"`
+}
+
+// request returns the arguments of the client.
+func (b startBody) request() client.Request {
+	return client.Request{JobID: b.JobID, VMName: b.VMName, VMPath: b.VMPath, NBDTargets: b.NBDTargets}
 }
 
 // job is what the SNA remembers.
@@ -51,14 +59,16 @@ func (s *Server) handleStart(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	post := s.notePost(body)
-	waiting := r.Context() // ends when the client leaves, or with the SNA
+	waiting := r.Context() // ends when the caller disconnects, or with the SNA
 	if faults.Late {
 		waiting = s.ctx
 	}
-	if sleep(waiting, faults.Delay) != nil {
+	select {
+	case <-time.After(faults.Delay):
+	case <-waiting.Done():
 		panic(http.ErrAbortHandler)
 	}
-	if faults.Answer == AnswerRefuse {
+	if faults.Answer == fault.AnswerRefuse {
 		post.answered(refuse(w, faults), 0)
 		return
 	}
@@ -118,7 +128,7 @@ func (s *Server) handleHealth(w http.ResponseWriter, _ *http.Request) {
 	})
 }
 
-// handleStatus says "running" for ever: nobody tells the SNA how SBC ended.
+// handleStatus always says "running": nobody tells the SNA how SBC ended.
 func (s *Server) handleStatus(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("job")
 	s.mu.Lock()
@@ -141,7 +151,7 @@ func (s *Server) handleStatus(w http.ResponseWriter, r *http.Request) {
 
 func writeJSON(w http.ResponseWriter, value any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(value) // fails only when the client has left
+	_ = json.NewEncoder(w).Encode(value) // fails only if the caller has disconnected
 }
 
 // plain answers as http.Error does and returns what it said.

@@ -6,6 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+
+	"github.com/sendense/backup-agent/agent/sna/snatest/client"
+	"github.com/sendense/backup-agent/agent/sna/snatest/fault"
+	"github.com/sendense/backup-agent/agent/sna/snatest/vcenter"
 )
 
 // controlRoutes adds what a real SNA does not have:
@@ -19,14 +23,14 @@ import (
 //	POST /sim/v1/forget              as Forget
 //	POST /sim/v1/vm                  a VM, as SetVM
 //	POST /sim/v1/remove-vm?path=...  as RemoveVM
-//	GET  /sim/v1/wait?job=...&for=end|snapshot|POINT   RunState, once it is so
+//	GET  /sim/v1/wait?job=...&for=end|snapshot|POINT   RunState, when it has come to that
 //
 // The state also answers the POSTs that change something.
 func (s *Server) controlRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /sim/v1/state", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.State()) })
 	for name, act := range map[string]func(*http.Request) error{
 		"fault":     s.controlFaults,
-		"hold":      func(r *http.Request) error { return s.holds.hold(r.FormValue("point")) },
+		"hold":      func(r *http.Request) error { return s.holds.Hold(r.FormValue("point")) },
 		"release":   s.controlRelease,
 		"kill":      func(r *http.Request) error { return s.Kill(r.Context(), r.FormValue("job")) },
 		"terminate": func(r *http.Request) error { return s.Terminate(r.Context(), r.FormValue("job")) },
@@ -52,7 +56,7 @@ func (s *Server) controlFaults(r *http.Request) error {
 	if err := decodeControl(r, &body); err != nil {
 		return err
 	}
-	faults, err := ParseFaults(body.Faults...)
+	faults, err := fault.Parse(body.Faults...)
 	if err != nil {
 		return err
 	}
@@ -61,15 +65,15 @@ func (s *Server) controlFaults(r *http.Request) error {
 
 func (s *Server) controlRelease(r *http.Request) error {
 	point := r.FormValue("point")
-	if err := checkPoint(point); err != nil {
+	if err := fault.CheckPoint(point); err != nil {
 		return err
 	}
-	s.holds.release(point)
+	s.holds.Release(point)
 	return nil
 }
 
 func (s *Server) controlVM(r *http.Request) error {
-	var vm VM
+	var vm vcenter.VM
 	if err := decodeControl(r, &vm); err != nil {
 		return err
 	}
@@ -85,20 +89,20 @@ func (s *Server) controlWait(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, run)
 }
 
-func (s *Server) waitFor(ctx context.Context, jobID, what string) (RunState, error) {
+func (s *Server) waitFor(ctx context.Context, jobID, what string) (client.RunState, error) {
 	switch what {
 	case "end":
 		return s.WaitRun(ctx, jobID)
 	case "snapshot":
 		return s.WaitSnapshot(ctx, jobID)
 	}
-	if err := checkPoint(what); err != nil {
-		return RunState{}, fmt.Errorf("wait for %q: neither end nor snapshot: %w", what, err)
+	if err := fault.CheckPoint(what); err != nil {
+		return client.RunState{}, fmt.Errorf("wait for %q: neither end nor snapshot: %w", what, err)
 	}
 	return s.WaitHeld(ctx, jobID, what)
 }
 
-// decodeControl is strict, unlike the SNA: a mistyped test should fail.
+// decodeControl is strict, unlike the SNA: a test with a typing error must fail.
 func decodeControl(r *http.Request, into any) error {
 	decoder := json.NewDecoder(io.LimitReader(r.Body, 1<<20))
 	decoder.DisallowUnknownFields()

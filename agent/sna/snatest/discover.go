@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"path"
 	"strings"
+
+	"github.com/sendense/backup-agent/agent/sna/snatest/vcenter"
 )
 
 type discoverBody struct {
@@ -18,8 +20,8 @@ type discoverBody struct {
 	Filter     string `json:"filter"`
 }
 
-// handleDiscover lists the VMs of one datacenter. No VM in it is an error, no VM
-// that passes the filter is none.
+// handleDiscover lists the VMs of one datacenter. It is an error if there is none, but
+// not if none passes the filter.
 func (s *Server) handleDiscover(w http.ResponseWriter, r *http.Request) {
 	var request discoverBody
 	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&request); err != nil {
@@ -37,7 +39,7 @@ func (s *Server) handleDiscover(w http.ResponseWriter, r *http.Request) {
 	}
 	vms := []map[string]any{}
 	for _, vm := range filtered(all, request.Filter) {
-		vms = append(vms, vm.discovered(request.Datacenter))
+		vms = append(vms, discovered(vm, request.Datacenter))
 	}
 	writeJSON(w, map[string]any{
 		"vcenter": map[string]string{"host": request.VCenter, "datacenter": request.Datacenter},
@@ -45,18 +47,17 @@ func (s *Server) handleDiscover(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (s *Server) discover(request discoverBody) ([]VM, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var found []VM
-	for _, vm := range s.vms {
-		if matched, err := path.Match(request.Datacenter, vm.datacenter()); err != nil {
+func (s *Server) discover(request discoverBody) ([]vcenter.VM, error) {
+	all := s.vcenter.VMs()
+	var found []vcenter.VM
+	for _, vm := range all {
+		if matched, err := path.Match(request.Datacenter, datacenterOf(vm)); err != nil {
 			return nil, err
 		} else if matched {
 			found = append(found, vm)
 		}
 	}
-	if len(s.vms) > 0 && len(found) == 0 {
+	if len(all) > 0 && len(found) == 0 {
 		return nil, fmt.Errorf("failed to find datacenter %s: datacenter '%s' not found", request.Datacenter, request.Datacenter)
 	}
 	if len(found) == 0 {
@@ -66,21 +67,21 @@ func (s *Server) discover(request discoverBody) ([]VM, error) {
 }
 
 // filtered is filterVMs of the SNA: each part of the filter, without the spaces
-// around it, may be anywhere in a name, in any case. Where a VM's path does not
-// end in its name, and a part of the filter is the whole name, the path that is
-// told ends in the name, whether there is such a path or not.
-func filtered(vms []VM, filter string) []VM {
+// around it, may be anywhere in a name, in any case. If a VM's path does not end in
+// its name, and a part of the filter is the whole name, the answered path ends in the
+// name, whether there is such a path or not.
+func filtered(vms []vcenter.VM, filter string) []vcenter.VM {
 	if filter == "" {
 		return vms
 	}
-	var found []VM
+	var found []vcenter.VM
 	for _, vm := range vms {
 		for part := range strings.SplitSeq(filter, ",") {
 			part = strings.TrimSpace(part)
 			if !strings.Contains(strings.ToLower(vm.Name), strings.ToLower(part)) {
 				continue
 			}
-			if lastSegment(vm.Path) != vm.Name && strings.EqualFold(vm.Name, part) {
+			if vcenter.LastSegment(vm.Path) != vm.Name && strings.EqualFold(vm.Name, part) {
 				vm.Path = vm.Path[:strings.LastIndexByte(vm.Path, '/')+1] + vm.Name
 			}
 			found = append(found, vm)
@@ -90,11 +91,11 @@ func filtered(vms []VM, filter string) []VM {
 	return found
 }
 
-func (vm VM) datacenter() string { return strings.SplitN(vm.Path, "/", 3)[1] }
+func datacenterOf(vm vcenter.VM) string { return strings.SplitN(vm.Path, "/", 3)[1] }
 
-// discovered is the VM as discovery shows it: with the names that the SNA's API
-// has, of which it leaves many empty.
-func (vm VM) discovered(datacenter string) map[string]any {
+// discovered is the VM in an answer of discovery, with the fields of the SNA's API, many
+// of which are empty.
+func discovered(vm vcenter.VM, datacenter string) map[string]any {
 	disks := []map[string]any{}
 	for _, disk := range vm.Disks {
 		file := fmt.Sprintf("[%s] %s/%s-%d.vmdk", disk.Datastore, vm.Name, vm.Name, disk.Key)

@@ -5,44 +5,23 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/sendense/backup-agent/agent/sna/snatest/client"
 )
 
-// progressUpdate is what SBC posts to the SNA.
-type progressUpdate struct {
-	Stage            string  `json:"stage"`
-	Status           string  `json:"status"`
-	SyncType         string  `json:"sync_type"`
-	BytesTransferred int64   `json:"bytes_transferred"`
-	TotalBytes       int64   `json:"total_bytes"`
-	ThroughputBPS    int64   `json:"throughput_bps"`
-	Percent          float64 `json:"percent"`
-}
-
-// progressReport is what the SNA makes of the updates of a job. What an update
-// leaves out, or says as 0, stays what it was.
+// progressReport is the SNA's summary of the updates of a job. An update does not change
+// what it leaves out, or has as 0.
 type progressReport struct {
-	progressUpdate
+	client.Progress
 	started time.Time // the first update
 }
 
-// tellSNA reports progress, unless JSON cannot say it.
-func (r *run) tellSNA(update progressUpdate) {
-	if isNumber(update.Percent) {
-		r.server.reportProgress(r.request.JobID, update)
-	}
-}
-
-// stage is SendStageUpdate of SBC.
-func (r *run) stage(name string, percent float64) {
-	r.tellSNA(progressUpdate{Stage: name, Status: "in_progress", Percent: percent})
-}
-
-func (s *Server) reportProgress(jobID string, update progressUpdate) {
+func (s *Server) reportProgress(jobID string, update client.Progress) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	report, known := s.progress[jobID]
-	if !known { // SBC's first word is how the SNA learns of the job
-		report = progressReport{progressUpdate{Stage: "Discover", Status: "Queued"}, time.Now()}
+	if !known { // the SNA learns of the job from SBC's first report
+		report = progressReport{client.Progress{Stage: "Discover", Status: "Queued"}, time.Now()}
 	}
 	setString(&report.Stage, update.Stage)
 	setString(&report.Status, update.Status)
@@ -74,9 +53,9 @@ func setString(field *string, value string) {
 	}
 }
 
-// handleProgressUpdate is where the real SBC reports to.
+// handleProgressUpdate receives reports of the real SBC.
 func (s *Server) handleProgressUpdate(w http.ResponseWriter, r *http.Request) {
-	var update progressUpdate
+	var update client.Progress
 	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&update); err != nil {
 		plain(w, http.StatusBadRequest, "invalid request body: "+err.Error())
 		return
@@ -85,8 +64,8 @@ func (s *Server) handleProgressUpdate(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, map[string]string{"status": "success", "job_id": r.PathValue("job")})
 }
 
-// handleProgress answers 404 until SBC's first report, for ever if there is none.
-// The time of the last update is that of the question.
+// handleProgress answers 404 until SBC's first report. The time of the last update is
+// that of the request.
 func (s *Server) handleProgress(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("job")
 	s.mu.Lock()

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
+
+	"github.com/sendense/backup-agent/agent/sna/snatest/client"
+	"github.com/sendense/backup-agent/agent/sna/snatest/fault"
+	"github.com/sendense/backup-agent/agent/sna/snatest/vcenter"
 )
 
 // Server is a running simulator. Its methods may be called from any goroutine.
@@ -15,23 +18,22 @@ type Server struct {
 	// URL is the base address of the SNA's API, such as http://127.0.0.1:40123.
 	URL string
 
-	options   Options
-	http      *http.Server
-	served    chan struct{} // closed when http.Serve has returned
-	ctx       context.Context
-	cancel    context.CancelCauseFunc
-	runners   sync.WaitGroup
-	holds     holds
-	snapshots snapshots
-	changes   changes
+	options Options
+	http    *http.Server
+	served  chan struct{} // closed when http.Serve has returned
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	runners sync.WaitGroup
+	holds   fault.Points
+	vcenter *vcenter.VCenter
+	host    *client.Host
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced at every change of what follows
 	closed   bool
-	vms      []VM
-	faults   Faults
+	faults   fault.Faults
 	posts    []Post
-	runs     []*run
+	runs     []*client.Client
 	jobs     map[string]job
 	progress map[string]progressReport
 	lastPID  int
@@ -51,6 +53,14 @@ func New(options Options) (*Server, error) {
 		progress: make(map[string]progressReport),
 		lastPID:  4100,
 	}
+	s.vcenter = vcenter.New(vcenter.Options{
+		Dir: options.Dir, ReadInPlace: options.ReadInPlace, NoChangeTracking: options.NoChangeTracking, Quiesce: options.Quiesce,
+	})
+	s.host = &client.Host{
+		VCenter: s.vcenter, Points: &s.holds, TellSNA: s.reportProgress, Changed: s.changedState, Callback: options.Callback,
+		RequestBytes: options.RequestBytes, NoSampling: options.NoSampling, TelemetryInterval: options.TelemetryInterval,
+		RetryDelay: options.RetryDelay, Logger: options.Logger,
+	}
 	for _, vm := range options.VMs {
 		if err := s.SetVM(vm); err != nil {
 			return nil, err
@@ -68,7 +78,7 @@ func New(options Options) (*Server, error) {
 	s.http = &http.Server{
 		Handler:           s.routes(),
 		ReadHeaderTimeout: time.Minute,
-		// Close ends every request under way, hung ones too.
+		// Close ends every request in progress, also hung ones.
 		BaseContext: func(net.Listener) context.Context { return s.ctx },
 	}
 	go func() {
@@ -83,71 +93,29 @@ func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
-	s.cancel(errClosed)
+	s.cancel(client.ErrClosed)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if s.http.Shutdown(ctx) != nil {
-		_ = s.http.Close() // what did not end in time is broken off
+		_ = s.http.Close() // break off what has not ended in time
 	}
 	<-s.served
 	s.runners.Wait()
-	s.snapshots.removeAll()
+	s.vcenter.Close()
 }
 
 // SetVM adds a VM, or replaces the one with the same path: a disk that has grown,
 // a disk more. A snapshot that exists stays as it is.
-func (s *Server) SetVM(vm VM) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	vm, err := vm.complete()
-	if err != nil {
-		return err
-	}
-	s.vms = slices.DeleteFunc(s.vms, func(other VM) bool { return other.Path == vm.Path })
-	s.vms = append(s.vms, vm)
-	return nil
-}
+func (s *Server) SetVM(vm vcenter.VM) error { return s.vcenter.SetVM(vm) }
 
 // RemoveVM takes a VM out of the vCenter. A snapshot that exists stays.
-func (s *Server) RemoveVM(path string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.vms = slices.DeleteFunc(s.vms, func(vm VM) bool { return vm.Path == path })
-}
-
-// findVM looks a VM up by its path, which is a pattern, or by its name when there
-// is no path.
-func (s *Server) findVM(path, name string) (VM, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if path != "" {
-		return find(s.vms, path)
-	}
-	for _, vm := range s.vms {
-		if vm.Name == name {
-			return vm, nil
-		}
-	}
-	return VM{}, fmt.Errorf("vm '%s' %w", name, errNoSuchVM)
-}
-
-// vmAt is the VM with a path.
-func (s *Server) vmAt(path string) (VM, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, vm := range s.vms {
-		if vm.Path == path {
-			return vm, true
-		}
-	}
-	return VM{}, false
-}
+func (s *Server) RemoveVM(path string) { s.vcenter.RemoveVM(path) }
 
 // SetFaults replaces the faults for the POSTs and connections to come, and holds
 // the points in Pause. Points held before stay held.
-func (s *Server) SetFaults(faults Faults) error {
+func (s *Server) SetFaults(faults fault.Faults) error {
 	for _, point := range faults.Pause {
-		if err := s.holds.hold(point); err != nil {
+		if err := s.holds.Hold(point); err != nil {
 			return err
 		}
 	}
@@ -158,21 +126,21 @@ func (s *Server) SetFaults(faults Faults) error {
 }
 
 // Hold makes every run stop at a point until Release: login, snapshot, disk/N,
-// copy/N (half of disk N is written, no request is under way), complete/N,
+// copy/N (half of disk N is written, no request is in progress), complete/N,
 // disconnect/N, remove. It panics on another name.
 func (s *Server) Hold(point string) {
-	if err := s.holds.hold(point); err != nil {
+	if err := s.holds.Hold(point); err != nil {
 		panic(err)
 	}
 }
 
-// Release lets the runs go on that wait at a point, and those to come.
-func (s *Server) Release(point string) { s.holds.release(point) }
+// Release lets the runs continue that wait at a point, and those to come.
+func (s *Server) Release(point string) { s.holds.Release(point) }
 
 // Kill ends every run of a job as SIGKILL ends an SBC: connections break off, the
-// snapshot stays. It returns once the runs have ended.
+// snapshot stays. It returns when the runs have ended.
 func (s *Server) Kill(ctx context.Context, jobID string) error {
-	return s.signal(ctx, jobID, errKilled)
+	return s.signal(ctx, jobID, client.ErrKilled)
 }
 
 // Terminate ends every run of a job as SIGTERM does. Of SBC's two handlers the one
@@ -180,14 +148,14 @@ func (s *Server) Kill(ctx context.Context, jobID string) error {
 // Faults.TermRemoves; before the first connection there is only the latter, and
 // before the nbdkits run there is none.
 func (s *Server) Terminate(ctx context.Context, jobID string) error {
-	return s.signal(ctx, jobID, errTerminated)
+	return s.signal(ctx, jobID, client.ErrTerminated)
 }
 
 func (s *Server) signal(ctx context.Context, jobID string, cause error) error {
 	s.mu.Lock()
 	for _, run := range s.runs {
-		if run.request.JobID == jobID {
-			run.kill(cause)
+		if run.IsOf(jobID) {
+			run.End(cause)
 		}
 	}
 	s.mu.Unlock()
@@ -201,7 +169,7 @@ func (s *Server) signal(ctx context.Context, jobID string, cause error) error {
 	})
 }
 
-// Forget empties the SNA's memory of jobs, as its restart does. SBCs run on.
+// Forget clears the SNA's memory of jobs, as its restart does. SBCs continue.
 func (s *Server) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,39 +179,30 @@ func (s *Server) Forget() {
 }
 
 // fork starts an SBC for an accepted request.
-func (s *Server) fork(request startBody, faults Faults) (pid int, err error) {
-	vm, lookup := s.findVM(request.VMPath, request.VMName)
+func (s *Server) fork(body startBody, faults fault.Faults) (pid int, err error) {
 	ctx, kill := context.WithCancelCause(s.ctx)
-	r := &run{
-		server: s, request: request, vm: vm, lookup: lookup, faults: faults, kill: kill,
-		callback: newCallback(s.options.Callback), tracker: tracker{sentAt: time.Now()},
-	}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		kill(errClosed)
-		return 0, fmt.Errorf("fork sbc: %w", errClosed)
+		kill(client.ErrClosed)
+		return 0, fmt.Errorf("fork sbc: %w", client.ErrClosed)
 	}
 	s.runners.Add(1) // under the lock that Close takes before it waits
 	s.lastPID++
+	r := client.New(s.host, body.request(), faults, s.lastPID, kill)
 	pid = s.lastPID
-	r.state = &RunState{JobID: request.JobID, VM: vm.Path, PID: pid, Phase: "forked", Disks: []DiskState{}}
-	r.log = s.options.Logger.With("job", request.JobID, "pid", pid)
 	s.runs = append(s.runs, r)
-	now := time.Now()
-	s.jobs[request.JobID] = job{request.JobID, request.VMPath, now}
+	s.jobs[body.JobID] = job{body.JobID, body.VMPath, time.Now()}
 	s.notify()
 	s.mu.Unlock()
 
-	if s.options.SnapshotBeforeAnswer && lookup == nil && !faults.LoginFails && !faults.QuiesceFails {
-		if err := r.takeSnapshot(ctx, true); err != nil {
-			r.log.Warn("no early snapshot, sbc will try again", "error", err)
-		}
+	if s.options.SnapshotBeforeAnswer {
+		r.SnapshotEarly(ctx)
 	}
 	go func() {
 		defer s.runners.Done()
 		defer kill(nil)
-		r.live(ctx)
+		r.Run(ctx)
 	}()
 	return pid, nil
 }

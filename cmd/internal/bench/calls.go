@@ -16,6 +16,9 @@ import (
 	jrpc2server "github.com/creachadair/jrpc2/server"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
+	"github.com/sendense/backup-agent/cmd/internal/bench/hub"
+	"github.com/sendense/backup-agent/cmd/internal/bench/rival"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -24,23 +27,23 @@ const (
 	floorSocket  = "rpc-floor.sock"
 )
 
-// measureCalls: requests per second, and the slowest of them, beside the library alone.
-func measureCalls(ctx context.Context, s settings) (p part, err error) {
-	p = part{
-		title: "Requests per second",
-		method: fmt.Sprintf("%d requests of `vm.get` from some clients at once, each with a connection of its own and one request at a time, and the same from a server of the "+
-			"same library (jrpc2) that answers the same with no peer credentials, no table of methods and no database behind it.", callsOfRound),
-		head: []string{"clients", "requests/s", "library alone", "time, agent / library", "p99 ms", "library alone"},
+// measureCalls measures requests per second and the slowest of them, beside the library alone.
+func measureCalls(ctx context.Context, s settings) (p figures.Part, err error) {
+	p = figures.Part{
+		Title: "Requests per second",
+		Method: fmt.Sprintf("%d requests of `vm.get` from several clients at once. Each client has its own connection and sends one request at a time. Beside it, the same from a "+
+			"server of the same library (jrpc2) that gives the same answer without peer credentials, method table and database.", callsOfRound),
+		Head: []string{"clients", "requests/s", "library alone", "time, agent / library", "p99 ms", "library alone"},
 	}
-	h, err := newHub(ctx, s, filepath.Join(s.disk, "calls"))
+	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, "calls"))
 	if err != nil {
 		return p, err
 	}
-	defer func() { err = errors.Join(err, h.close(ctx)) }()
-	if err := h.putVM(ctx, "vm", 2, diskOfStart); err != nil {
+	defer func() { err = errors.Join(err, h.Close(ctx)) }()
+	if err := h.PutVM(ctx, "vm", 2, rival.DiskOfStart); err != nil {
 		return p, err
 	}
-	vm, err := h.client.GetVM(ctx, "vm")
+	vm, err := h.Client.GetVM(ctx, "vm")
 	if err != nil {
 		return p, err
 	}
@@ -58,26 +61,26 @@ func measureCalls(ctx context.Context, s settings) (p part, err error) {
 	return p, nil
 }
 
-func callsOf(ctx context.Context, s settings, clients int, floor string, p *part) error {
+func callsOf(ctx context.Context, s settings, clients int, floor string, p *figures.Part) error {
 	tail := map[string][]float64{}
-	rounds := func(name, socket string) contender {
-		return contender{name, func(ctx context.Context) (time.Duration, error) {
+	rounds := func(name, socket string) figures.Contender {
+		return figures.Contender{Name: name, Run: func(ctx context.Context) (time.Duration, error) {
 			took, p99, err := callMany(ctx, socket, clients)
-			tail[name] = append(tail[name], milliseconds(p99))
+			tail[name] = append(tail[name], figures.Milliseconds(p99))
 			return took, err
 		}}
 	}
-	t, err := takeTurns(ctx, s.rounds, []contender{rounds(ours, rpc.DefaultSocket), rounds("library", floor)})
+	t, err := figures.TakeTurns(ctx, s.rounds, []figures.Contender{rounds(ours, rpc.DefaultSocket), rounds("library", floor)})
 	if err != nil {
 		return err
 	}
-	rate := func(name string) string { return fmt.Sprintf("%.0f", callsOfRound/t.of(name).median*1e3) }
-	p.add(fmt.Sprint(clients), rate(ours), rate("library"), t.ratio(ours, "library").String(),
-		spreadOf(tail[ours]).String(), spreadOf(tail["library"]).String())
+	rate := func(name string) string { return fmt.Sprintf("%.0f", callsOfRound/t.Of(name).Median*1e3) }
+	p.Add(fmt.Sprint(clients), rate(ours), rate("library"), t.Ratio(ours, "library").String(),
+		figures.SpreadOf(tail[ours]).String(), figures.SpreadOf(tail["library"]).String())
 	return nil
 }
 
-// callMany sends the requests of a round, and tells what they took together and how long the slowest in a hundred waited.
+// callMany sends the requests of a round. It returns the time of all of them, and the 99th percentile.
 func callMany(ctx context.Context, socket string, clients int) (took, p99 time.Duration, err error) {
 	connections := make([]*rpc.Client, clients)
 	for i := range connections {
@@ -110,7 +113,7 @@ func callMany(ctx context.Context, socket string, clients int) (took, p99 time.D
 	return took, p99, err
 }
 
-// serveFloor serves vm.get with the library and nothing else.
+// serveFloor serves vm.get with the library alone.
 func serveFloor(ctx context.Context, socket string, vm rpc.VM) (stop func(), err error) {
 	l, err := net.Listen("unix", socket)
 	if err != nil {

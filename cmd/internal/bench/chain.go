@@ -8,62 +8,66 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
+	"github.com/sendense/backup-agent/cmd/internal/bench/host"
+	"github.com/sendense/backup-agent/cmd/internal/bench/hub"
+	"github.com/sendense/backup-agent/cmd/internal/bench/rival"
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// depths of a chain, counted in images, the new one with them.
+// depths of a chain in images, including the new one.
 var depths = []int{2, 10, 30, 60}
 
-// measureChain: what a long chain of restore points costs the start of the next one.
-func measureChain(ctx context.Context, s settings) (p part, err error) {
-	p = part{
-		title: "Depth of a chain",
-		method: "Start of an incremental of one disk at the end of a chain of real restore points, beside bare qemu-nbd on an image with the same parents, and " +
+// measureChain measures how a long chain of restore points slows down the next start.
+func measureChain(ctx context.Context, s settings) (p figures.Part, err error) {
+	p = figures.Part{
+		Title: "Depth of a chain",
+		Method: "Start of an incremental of one disk, based on a chain of real restore points, beside bare qemu-nbd with an image of the same parents, and " +
 			"beside the agent's start of a full backup in the same round.",
-		head: []string{"images", "ms, agent", "ms, bare qemu-nbd", "agent / a full start", "qemu-nbd / itself on one image"},
+		Head: []string{"images", "ms, agent", "ms, bare qemu-nbd", "agent / a full start", "qemu-nbd / itself on one image"},
 	}
-	h, err := newHub(ctx, s, filepath.Join(s.disk, "chain"))
+	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, "chain"))
 	if err != nil {
 		return p, err
 	}
-	defer func() { err = errors.Join(err, h.close(ctx)) }()
+	defer func() { err = errors.Join(err, h.Close(ctx)) }()
 	const size = 16 << 20
-	last, err := h.restorePoint(ctx, "vm", size)
+	last, err := h.RestorePoint(ctx, "vm", size)
 	if err != nil {
 		return p, err
 	}
 	length := 1
 	for _, depth := range depths {
 		for ; length < depth-1; length++ {
-			if last, err = h.complete(ctx, "vm", rpc.Incremental); err != nil {
+			if last, err = h.Complete(ctx, "vm", rpc.Incremental); err != nil {
 				return p, err
 			}
 		}
-		if err := h.hold(); err != nil {
+		if err := h.Hold(); err != nil {
 			return p, err
 		}
-		before, err := phases()
+		before, err := hub.Phases()
 		if err != nil {
 			return p, err
 		}
-		t, err := takeTurns(ctx, s.rounds, []contender{
-			{ours, func(ctx context.Context) (time.Duration, error) { return h.timeStart(ctx, "vm", rpc.Incremental) }},
-			{"full", func(ctx context.Context) (time.Duration, error) { return h.timeStart(ctx, "vm", rpc.Full) }},
-			{"bare", func(ctx context.Context) (time.Duration, error) {
-				return bareStart(ctx, h.dir, "-F", "qcow2", "-b", last)
+		t, err := figures.TakeTurns(ctx, s.rounds, []figures.Contender{
+			{Name: ours, Run: func(ctx context.Context) (time.Duration, error) { return h.TimeStart(ctx, "vm", rpc.Incremental) }},
+			{Name: "full", Run: func(ctx context.Context) (time.Duration, error) { return h.TimeStart(ctx, "vm", rpc.Full) }},
+			{Name: "bare", Run: func(ctx context.Context) (time.Duration, error) {
+				return bareStart(ctx, h.Dir, "-F", "qcow2", "-b", last)
 			}},
-			{"bare alone", func(ctx context.Context) (time.Duration, error) { return bareStart(ctx, h.dir) }},
+			{Name: "bare alone", Run: func(ctx context.Context) (time.Duration, error) { return bareStart(ctx, h.Dir) }},
 		})
 		if err != nil {
 			return p, err
 		}
-		after, err := phases()
+		after, err := hub.Phases()
 		if err != nil {
 			return p, err
 		}
-		p.note += fmt.Sprintf("- %d images, means of the agent's own clock over these starts and the full ones: %s\n", depth, after.since(before))
-		p.add(fmt.Sprint(depth), t.of(ours).String(), t.of("bare").String(), t.ratio(ours, "full").String(), t.ratio("bare", "bare alone").String())
-		if err := h.release(); err != nil {
+		p.Note += fmt.Sprintf("- %d images, means of the agent's own clock over these starts and the full ones: %s\n", depth, after.Since(before))
+		p.Add(fmt.Sprint(depth), t.Of(ours).String(), t.Of("bare").String(), t.Ratio(ours, "full").String(), t.Ratio("bare", "bare alone").String())
+		if err := h.Release(); err != nil {
 			return p, err
 		}
 	}
@@ -74,12 +78,12 @@ func measureChain(ctx context.Context, s settings) (p part, err error) {
 func bareStart(ctx context.Context, dir string, options ...string) (took time.Duration, err error) {
 	image := filepath.Join(dir, "bare.qcow2")
 	args := append([]string{"create", "-q", "-f", "qcow2"}, options...)
-	if err := run(ctx, "qemu-img", append(args, image, "16M")...); err != nil {
+	if err := host.Run(ctx, "qemu-img", append(args, image, "16M")...); err != nil {
 		return 0, err
 	}
-	s := &served{dir: dir, images: []string{image}}
-	defer func() { err = errors.Join(err, s.stop(ctx), os.Remove(image)) }()
+	s := &rival.Served{Dir: dir, Images: []string{image}}
+	defer func() { err = errors.Join(err, s.Stop(ctx), os.Remove(image)) }()
 	began := time.Now()
-	err = bare.start(ctx, s)
+	err = rival.Bare.Start(ctx, s)
 	return time.Since(began), err
 }

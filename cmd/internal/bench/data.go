@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -12,129 +11,96 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
+	"github.com/sendense/backup-agent/cmd/internal/bench/host"
+	"github.com/sendense/backup-agent/cmd/internal/bench/hub"
+	"github.com/sendense/backup-agent/cmd/internal/bench/rawdisk"
+	"github.com/sendense/backup-agent/cmd/internal/bench/rival"
 	"github.com/sendense/backup-agent/rpc"
 )
 
-const block = 1 << 20
-
-// kinds of data, by how many of the blocks are random: of "half" the others are zeroes that are written in the source, of
-// "sparse" they are holes.
-var kinds = []string{"random", "half zeroes", "sparse"}
-
-// parts are of how many blocks of a kind one is random.
-var parts = map[string]int64{"random": 1, "half zeroes": 2, "sparse": 8}
-
-// writeSource makes a raw disk of a kind.
-func writeSource(path, kind string, size int64) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	data, zeroes := make([]byte, block), make([]byte, block)
-	for at := int64(0); at < size; at += block {
-		random := at/block%parts[kind] == 0
-		switch {
-		case !random && kind == "sparse":
-			continue
-		case !random:
-			_, err = f.WriteAt(zeroes, at)
-		default:
-			_, _ = rand.Read(data)
-			_, err = f.WriteAt(data, at)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return errors.Join(f.Truncate(size), f.Sync())
-}
-
-// nbdcopy writes a source to an export, and flushes it. Zeroes are left out: the exports of a backup refuse WRITE_ZEROES, on which
-// nbdcopy, unlike SBC, gives up.
+// nbdcopy copies a source to an export, and flushes it. It skips zeroes: the exports of a backup refuse WRITE_ZEROES, and unlike SBC,
+// nbdcopy then fails.
 func nbdcopy(ctx context.Context, source, uri string, options ...string) (time.Duration, error) {
 	began := time.Now()
-	err := run(ctx, "nbdcopy", append(options, "--destination-is-zero", "--flush", source, uri)...)
+	err := host.Run(ctx, "nbdcopy", append(options, "--destination-is-zero", "--flush", source, uri)...)
 	return time.Since(began), err
 }
 
-// measureFull: how fast a full backup is written, and how much of the disk it takes.
-func measureFull(ctx context.Context, s settings) (p part, err error) {
-	p = part{
-		title: "Writing a full backup",
-		method: fmt.Sprintf("The same client, `nbdcopy --destination-is-zero --flush`, copies what is not zero of a raw disk of %d MiB (in the page cache) to an image on the disk, through the export of a "+
-			"running backup of the agent and through what could serve the image in its place. Beside them `qemu-img convert` and dd with O_DIRECT, which write "+
-			"without NBD. Of the sparse disk an eighth is data. Milliseconds from the connection until all is flushed; agent / other.", s.size>>20),
-		head: []string{"data", "way", "ms", "agent / it"},
+// measureFull measures how fast a full backup is written, and how large it is.
+func measureFull(ctx context.Context, s settings) (p figures.Part, err error) {
+	p = figures.Part{
+		Title: "Writing a full backup",
+		Method: fmt.Sprintf("The same client, `nbdcopy --destination-is-zero --flush`, copies all data that is not zero from a raw disk of %d MiB (in the page cache) to an image on the disk: through an export of "+
+			"a running backup of the agent, and through alternatives. Beside them `qemu-img convert` and dd with O_DIRECT, which write "+
+			"without NBD. One eighth of the sparse disk is data. Milliseconds from the connection until all is flushed; agent / other.", s.size>>20),
+		Head: []string{"data", "way", "ms", "agent / it"},
 	}
-	h, err := newHub(ctx, s, filepath.Join(s.disk, "full"))
+	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, "full"))
 	if err != nil {
 		return p, err
 	}
-	defer func() { err = errors.Join(err, h.close(ctx)) }()
-	if err := errors.Join(h.hold(), h.putVM(ctx, "vm", 1, s.size)); err != nil {
+	defer func() { err = errors.Join(err, h.Close(ctx)) }()
+	if err := errors.Join(h.Hold(), h.PutVM(ctx, "vm", 1, s.size)); err != nil {
 		return p, err
 	}
-	for _, kind := range kinds {
-		source := filepath.Join(h.dir, "source.raw")
-		if err := writeSource(source, kind, s.size); err != nil {
+	for _, kind := range rawdisk.Kinds {
+		source := filepath.Join(h.Dir, "source.raw")
+		if err := rawdisk.WriteSource(source, kind, s.size); err != nil {
 			return p, err
 		}
-		t, err := takeTurns(ctx, s.rounds, fullCopiers(h, source))
+		t, err := figures.TakeTurns(ctx, s.rounds, fullCopiers(h, source, s.size))
 		if err != nil {
 			return p, fmt.Errorf("%s: %w", kind, err)
 		}
-		for _, c := range fullCopiers(h, source) {
+		for _, c := range fullCopiers(h, source, s.size) {
 			ratio := ""
-			if c.name != ours {
-				ratio = t.ratio(ours, c.name).String()
+			if c.Name != ours {
+				ratio = t.Ratio(ours, c.Name).String()
 			}
-			p.add(kind, c.name, t.of(c.name).String(), ratio)
+			p.Add(kind, c.Name, t.Of(c.Name).String(), ratio)
 		}
 	}
 	return p, nil
 }
 
-func fullCopiers(h *hub, source string) []contender {
-	size := h.set.size
+func fullCopiers(h *hub.Hub, source string, size int64) []figures.Contender {
 	agents := func(repository string) func(context.Context) (time.Duration, error) {
 		return func(ctx context.Context) (time.Duration, error) {
 			r := rpc.StartRequest{VMName: "vm", BackupType: rpc.Full, RepositoryID: repository}
-			return h.copied(ctx, r, func(ctx context.Context, uri, _ string) (time.Duration, error) {
+			return copyThrough(ctx, h, r, func(ctx context.Context, uri, _ string) (time.Duration, error) {
 				return nbdcopy(ctx, source, uri)
 			})
 		}
 	}
-	all := []contender{{ours, agents("")}, {"agent, encrypted repository", agents(encryptedRepository)}}
+	all := []figures.Contender{{Name: ours, Run: agents("")}, {Name: "agent, encrypted repository", Run: agents(hub.EncryptedRepository)}}
 	for _, w := range []struct {
 		name  string
-		way   server
+		way   rival.Server
 		image []string // qemu-img's arguments; none for a raw file
 	}{
-		{"qemu-nbd, options of the predecessor", original, []string{"create", "-q", "-f", "qcow2"}},
-		{"qemu-nbd, the agent's options, 64k clusters", bare, []string{"create", "-q", "-f", "qcow2"}},
-		{"qemu-nbd, the agent's options, 1M clusters", bare, []string{"create", "-q", "-f", "qcow2", "-o", "cluster_size=1M"}},
-		{"qemu-storage-daemon, the agent's image", storageDaemon, []string{"create", "-q", "-f", "qcow2", "-o", "cluster_size=1M,extended_l2=on"}},
-		{"nbdkit file, raw", kit, []string{"create", "-q", "-f", "raw"}},
+		{"qemu-nbd, options of the predecessor", rival.Original, []string{"create", "-q", "-f", "qcow2"}},
+		{"qemu-nbd, the agent's options, 64k clusters", rival.Bare, []string{"create", "-q", "-f", "qcow2"}},
+		{"qemu-nbd, the agent's options, 1M clusters", rival.Bare, []string{"create", "-q", "-f", "qcow2", "-o", "cluster_size=1M"}},
+		{"qemu-storage-daemon, the agent's image", rival.StorageDaemon, []string{"create", "-q", "-f", "qcow2", "-o", "cluster_size=1M,extended_l2=on"}},
+		{"nbdkit file, raw", rival.Kit, []string{"create", "-q", "-f", "raw"}},
 	} {
-		all = append(all, contender{w.name, func(ctx context.Context) (time.Duration, error) {
-			return w.way.copied(ctx, h.dir, append(slices.Clone(w.image), "IMAGE", strconv.FormatInt(size, 10)), func(ctx context.Context, uri, _ string) (time.Duration, error) {
+		all = append(all, figures.Contender{Name: w.name, Run: func(ctx context.Context) (time.Duration, error) {
+			return copyServed(ctx, w.way, h.Dir, append(slices.Clone(w.image), "IMAGE", strconv.FormatInt(size, 10)), func(ctx context.Context, uri, _ string) (time.Duration, error) {
 				return nbdcopy(ctx, source, uri)
 			})
 		}})
 	}
 	return append(all,
-		contender{"qemu-img convert, the agent's image", func(ctx context.Context) (time.Duration, error) {
-			return timed(ctx, filepath.Join(h.dir, "convert.qcow2"), func(path string) []string {
+		figures.Contender{Name: "qemu-img convert, the agent's image", Run: func(ctx context.Context) (time.Duration, error) {
+			return timed(ctx, filepath.Join(h.Dir, "convert.qcow2"), func(path string) []string {
 				return []string{
 					"qemu-img", "convert", "-t", "none", "-f", "raw", "-O", "qcow2", "-o", "cluster_size=1M,extended_l2=on", source, path,
 				}
 			})
 		}},
-		contender{"dd O_DIRECT, raw, zeroes too", func(ctx context.Context) (time.Duration, error) {
-			return timed(ctx, filepath.Join(h.dir, "dd.raw"), func(path string) []string {
+		figures.Contender{Name: "dd O_DIRECT, raw, zeroes too", Run: func(ctx context.Context) (time.Duration, error) {
+			return timed(ctx, filepath.Join(h.Dir, "dd.raw"), func(path string) []string {
 				return []string{"dd", "if=" + source, "of=" + path, "bs=1M", "oflag=direct", "conv=fsync", "status=none"}
 			})
 		}},
@@ -145,48 +111,41 @@ func fullCopiers(h *hub, source string) []contender {
 func timed(ctx context.Context, path string, command func(path string) []string) (time.Duration, error) {
 	argv := command(path)
 	began := time.Now()
-	err := run(ctx, argv[0], argv[1:]...)
+	err := host.Run(ctx, argv[0], argv[1:]...)
 	took := time.Since(began)
 	return took, errors.Join(err, os.Remove(path))
 }
 
-// writing writes to an export, whose image lies at the path.
-type writing func(ctx context.Context, uri, image string) (time.Duration, error)
+// writing writes to an export with an image at the path.
+type Writing func(ctx context.Context, uri, image string) (time.Duration, error)
 
-// copied starts a backup, has its one export written to, and cancels it.
-func (h *hub) copied(ctx context.Context, r rpc.StartRequest, write writing) (time.Duration, error) {
-	b, err := h.client.StartBackup(ctx, r)
+// copyThrough starts a backup, writes to its one export, and cancels it.
+func copyThrough(ctx context.Context, h *hub.Hub, r rpc.StartRequest, write Writing) (time.Duration, error) {
+	b, err := h.Client.StartBackup(ctx, r)
 	if err != nil {
 		return 0, err
 	}
 	_, uri, _ := strings.Cut(b.NBDTargetsString, ":")
 	took, err := write(ctx, uri, b.DiskResults[0].QCOW2Path)
-	return took, errors.Join(err, h.cancel(ctx, b.BackupID))
+	return took, errors.Join(err, h.Cancel(ctx, b.BackupID))
 }
 
-// copied makes an image by qemu-img, serves it, has it written to, and removes it.
-func (way server) copied(ctx context.Context, dir string, image []string, write writing) (took time.Duration, err error) {
-	s := &served{dir: dir, images: []string{filepath.Join(dir, "image")}}
+// copyServed makes an image with qemu-img, serves it, writes to it, and removes it.
+func copyServed(ctx context.Context, way rival.Server, dir string, image []string, write Writing) (took time.Duration, err error) {
+	s := &rival.Served{Dir: dir, Images: []string{filepath.Join(dir, "image")}}
 	args := slices.Clone(image)
 	for i, arg := range args {
 		if arg == "IMAGE" {
-			args[i] = s.images[0]
+			args[i] = s.Images[0]
 		}
 	}
-	if err := run(ctx, "qemu-img", args...); err != nil {
+	if err := host.Run(ctx, "qemu-img", args...); err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, os.Remove(s.images[0])) }()
-	if err := way.start(ctx, s); err != nil {
-		return 0, errors.Join(err, s.stop(ctx))
+	defer func() { err = errors.Join(err, os.Remove(s.Images[0])) }()
+	if err := way.Start(ctx, s); err != nil {
+		return 0, errors.Join(err, s.Stop(ctx))
 	}
-	took, err = write(ctx, "nbd://127.0.0.1:"+s.port(0)+"/disk0", s.images[0])
-	return took, errors.Join(err, s.stop(ctx))
-}
-
-// allocated is how much of the disk a file takes.
-func allocated(path string) (int64, error) {
-	var st unix.Stat_t
-	err := unix.Stat(path, &st)
-	return st.Blocks * 512, err
+	took, err = write(ctx, "nbd://127.0.0.1:"+s.Port(0)+"/disk0", s.Images[0])
+	return took, errors.Join(err, s.Stop(ctx))
 }

@@ -12,61 +12,66 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
+	"github.com/sendense/backup-agent/cmd/internal/bench/host"
+	"github.com/sendense/backup-agent/cmd/internal/bench/hub"
+	"github.com/sendense/backup-agent/cmd/internal/bench/rawdisk"
+	"github.com/sendense/backup-agent/cmd/internal/bench/rival"
 	"github.com/sendense/backup-agent/rpc"
 )
 
 // disksAtOnce is how many disks of a VM are copied at once.
 const disksAtOnce = 4
 
-// measureDisks: what the disks of a VM are written at together.
-func measureDisks(ctx context.Context, s settings) (p part, err error) {
-	p = part{
-		title: fmt.Sprintf("Writing %d disks at once", disksAtOnce),
-		method: fmt.Sprintf("As a full backup of one disk, with %d disks of random data, %d MiB together, each copied by a client of its own at the same time. "+
+// measureDisks measures how fast several disks of a VM are written together.
+func measureDisks(ctx context.Context, s settings) (p figures.Part, err error) {
+	p = figures.Part{
+		Title: fmt.Sprintf("Writing %d disks at once", disksAtOnce),
+		Method: fmt.Sprintf("As the full backup of one disk, with %d disks of random data (%d MiB together), each copied by its own client at the same time. "+
 			"Milliseconds until the last is flushed; agent / other.", disksAtOnce, s.size>>20),
-		head: []string{"way", "ms", "agent / it"},
+		Head: []string{"way", "ms", "agent / it"},
 	}
-	h, err := newHub(ctx, s, filepath.Join(s.disk, "disks"))
+	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, "disks"))
 	if err != nil {
 		return p, err
 	}
-	defer func() { err = errors.Join(err, h.close(ctx)) }()
-	size := s.size / disksAtOnce / block * block
-	if err := errors.Join(h.hold(), h.putVM(ctx, "vm", disksAtOnce, size)); err != nil {
+	defer func() { err = errors.Join(err, h.Close(ctx)) }()
+	size := s.size / disksAtOnce / rawdisk.Block * rawdisk.Block
+	if err := errors.Join(h.Hold(), h.PutVM(ctx, "vm", disksAtOnce, size)); err != nil {
 		return p, err
 	}
-	source := filepath.Join(h.dir, "source.raw")
-	if err := writeSource(source, "random", size); err != nil {
+	source := filepath.Join(h.Dir, "source.raw")
+	if err := rawdisk.WriteSource(source, "random", size); err != nil {
 		return p, err
 	}
-	all := []contender{
-		{ours, func(ctx context.Context) (time.Duration, error) { return h.copiedAtOnce(ctx, source) }},
-		{"qemu-nbd, options of the predecessor", func(ctx context.Context) (time.Duration, error) {
-			return original.copiedAtOnce(ctx, h.dir, source, size)
+	all := []figures.Contender{
+		{Name: ours, Run: func(ctx context.Context) (time.Duration, error) { return copyThroughAtOnce(ctx, h, source) }},
+		{Name: "qemu-nbd, options of the predecessor", Run: func(ctx context.Context) (time.Duration, error) {
+			return copyServedAtOnce(ctx, rival.Original, h.Dir, source, size)
 		}},
-		{"qemu-nbd, the agent's options and images", func(ctx context.Context) (time.Duration, error) {
-			return bare.copiedAtOnce(ctx, h.dir, source, size, fullImage...)
+		{Name: "qemu-nbd, the agent's options and images", Run: func(ctx context.Context) (time.Duration, error) {
+			return copyServedAtOnce(ctx, rival.Bare, h.Dir, source, size, rival.FullImage...)
 		}},
-		{"qemu-storage-daemon, the agent's images, one process", func(ctx context.Context) (time.Duration, error) {
-			return storageDaemon.copiedAtOnce(ctx, h.dir, source, size, fullImage...)
+		{Name: "qemu-storage-daemon, the agent's images, one process", Run: func(ctx context.Context) (time.Duration, error) {
+			return copyServedAtOnce(ctx, rival.StorageDaemon, h.Dir, source, size, rival.FullImage...)
 		}},
-		{"dd O_DIRECT, raw", func(ctx context.Context) (time.Duration, error) { return ddAtOnce(ctx, h.dir, source) }},
+		{Name: "dd O_DIRECT, raw", Run: func(ctx context.Context) (time.Duration, error) { return ddAtOnce(ctx, h.Dir, source) }},
 	}
-	t, err := takeTurns(ctx, s.rounds, all)
+	t, err := figures.TakeTurns(ctx, s.rounds, all)
 	if err != nil {
 		return p, err
 	}
 	for _, c := range all {
 		ratio := ""
-		if c.name != ours {
-			ratio = t.ratio(ours, c.name).String()
+		if c.Name != ours {
+			ratio = t.Ratio(ours, c.Name).String()
 		}
-		p.add(c.name, t.of(c.name).String(), ratio)
+		p.Add(c.Name, t.Of(c.Name).String(), ratio)
 	}
 	return p, nil
 }
 
-// atOnce does the same for every disk at the same time, and says what all of it took.
+// atOnce calls f for every disk at the same time, and returns the time for all.
 func atOnce(ctx context.Context, f func(ctx context.Context, disk int) error) (time.Duration, error) {
 	began := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
@@ -77,8 +82,8 @@ func atOnce(ctx context.Context, f func(ctx context.Context, disk int) error) (t
 	return time.Since(began), err
 }
 
-func (h *hub) copiedAtOnce(ctx context.Context, source string) (time.Duration, error) {
-	b, err := h.client.StartBackup(ctx, rpc.StartRequest{VMName: "vm", BackupType: rpc.Full})
+func copyThroughAtOnce(ctx context.Context, h *hub.Hub, source string) (time.Duration, error) {
+	b, err := h.Client.StartBackup(ctx, rpc.StartRequest{VMName: "vm", BackupType: rpc.Full})
 	if err != nil {
 		return 0, err
 	}
@@ -88,33 +93,33 @@ func (h *hub) copiedAtOnce(ctx context.Context, source string) (time.Duration, e
 		_, err := nbdcopy(ctx, source, uri)
 		return err
 	})
-	return took, errors.Join(err, h.cancel(ctx, b.BackupID))
+	return took, errors.Join(err, h.Cancel(ctx, b.BackupID))
 }
 
-func (way server) copiedAtOnce(ctx context.Context, dir, source string, size int64, options ...string) (took time.Duration, err error) {
-	s := &served{dir: filepath.Join(dir, "served")}
-	if err := os.Mkdir(s.dir, 0o755); err != nil {
+func copyServedAtOnce(ctx context.Context, way rival.Server, dir, source string, size int64, options ...string) (took time.Duration, err error) {
+	s := &rival.Served{Dir: filepath.Join(dir, "served")}
+	if err := os.Mkdir(s.Dir, 0o755); err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(s.Dir)) }()
 	for i := range disksAtOnce {
-		s.images = append(s.images, filepath.Join(s.dir, "image"+strconv.Itoa(i)))
+		s.Images = append(s.Images, filepath.Join(s.Dir, "image"+strconv.Itoa(i)))
 	}
-	if err := makeImages(ctx, s.images, size, options...); err != nil {
+	if err := rival.MakeImages(ctx, s.Images, size, options...); err != nil {
 		return 0, err
 	}
-	if err := way.start(ctx, s); err != nil {
-		return 0, errors.Join(err, s.stop(ctx))
+	if err := way.Start(ctx, s); err != nil {
+		return 0, errors.Join(err, s.Stop(ctx))
 	}
 	took, err = atOnce(ctx, func(ctx context.Context, disk int) error {
-		port := s.port(disk)
-		if way.name == storageDaemon.name {
-			port = s.port(0)
+		port := s.Port(disk)
+		if way.Name == rival.StorageDaemon.Name {
+			port = s.Port(0)
 		}
 		_, err := nbdcopy(ctx, source, fmt.Sprintf("nbd://127.0.0.1:%s/disk%d", port, disk))
 		return err
 	})
-	return took, errors.Join(err, s.stop(ctx))
+	return took, errors.Join(err, s.Stop(ctx))
 }
 
 func ddAtOnce(ctx context.Context, dir, source string) (time.Duration, error) {
@@ -123,7 +128,7 @@ func ddAtOnce(ctx context.Context, dir, source string) (time.Duration, error) {
 		paths[i] = filepath.Join(dir, fmt.Sprintf("dd%d.raw", i))
 	}
 	took, err := atOnce(ctx, func(ctx context.Context, disk int) error {
-		return run(ctx, "dd", "if="+source, "of="+paths[disk], "bs=1M", "oflag=direct", "conv=fsync", "status=none")
+		return host.Run(ctx, "dd", "if="+source, "of="+paths[disk], "bs=1M", "oflag=direct", "conv=fsync", "status=none")
 	})
 	for _, path := range paths {
 		err = errors.Join(err, os.Remove(path))

@@ -1,6 +1,5 @@
-// Bench measures the agent beside what a user could pick in its place, on one machine, in one run, taking turns: "make bench"
-// and "make soak". It boots a machine of package systemdtest and runs itself again inside it, with the daemon and an SNA as
-// processes.
+// Bench measures the agent beside its alternatives, on one machine, in one run, in turns: "make bench" and "make soak". It boots a machine
+// of package systemdtest and runs itself again inside it, with the daemon and a simulated SNA as processes.
 package main
 
 import (
@@ -16,10 +15,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
-// settings are what a run is asked for.
+// settings are the options of a run.
 type settings struct {
 	programs string        // directory of sendense-agent and snasim
 	disk     string        // directory on a real disk; everything is made below it
@@ -28,8 +28,8 @@ type settings struct {
 	rounds   int           // turns of each contender
 	size     int64         // bytes of a disk of the data path
 	records  int           // records of the filled database
-	soak     time.Duration // how long the soak takes, in place of the sections
-	check    bool          // hold the stable ratios to their limits, in place of the report
+	soak     time.Duration // how long the soak takes, instead of the sections
+	check    bool          // compare the stable ratios with their limits, instead of the report
 }
 
 func main() {
@@ -55,24 +55,24 @@ func parse(args []string) (settings, error) {
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
 	flags.StringVar(&s.programs, "programs", "bin", "`directory` of sendense-agent and snasim")
 	flags.StringVar(&s.disk, "disk", "/var/tmp", "`directory` on the disk that is measured")
-	flags.StringVar(&s.out, "out", "", "`file` for the report, besides standard output")
-	flags.StringVar(&s.only, "only", "", "`sections` to run, with commas between: "+strings.Join(sectionNames(), ","))
+	flags.StringVar(&s.out, "out", "", "`file` for the report, in addition to standard output")
+	flags.StringVar(&s.only, "only", "", "`sections` to run, separated by commas: "+strings.Join(sectionNames(), ","))
 	flags.IntVar(&s.rounds, "rounds", 9, "turns of each contender")
 	flags.Int64Var(&mib, "mib", 1024, "`MiB` of the disk that is copied")
 	flags.IntVar(&s.records, "records", 100_000, "records of the filled database")
-	flags.DurationVar(&s.soak, "soak", 0, "instead: start, finish and cancel backups for so long, and look for what grows")
-	flags.BoolVar(&s.check, "check", false, "instead: fail when a ratio that is stable is worse than its limit")
+	flags.DurationVar(&s.soak, "soak", 0, "instead: start, finish and cancel backups for so long, and fail if resources leak")
+	flags.BoolVar(&s.check, "check", false, "instead: fail if a stable ratio exceeds its limit")
 	_ = flags.Parse(args) // it exits by itself
 	s.size = mib << 20
 	if flags.NArg() > 0 {
-		return s, fmt.Errorf("argument %q: unknown, all is said with flags", flags.Arg(0))
+		return s, fmt.Errorf("argument %q: unknown; use flags", flags.Arg(0))
 	}
 	if s.rounds < 1 || mib < 8 || s.records < 1 {
 		return s, errors.New("rounds and records must be at least 1, and mib at least 8")
 	}
 	for _, name := range s.sections() {
 		if !slices.Contains(sectionNames(), name) {
-			return s, fmt.Errorf("section %q: there is none of that name; there are %s", name, strings.Join(sectionNames(), ", "))
+			return s, fmt.Errorf("section %q: unknown; the sections are %s", name, strings.Join(sectionNames(), ", "))
 		}
 	}
 	return s, s.absolute()
@@ -99,12 +99,12 @@ func (s *settings) absolute() error {
 	return nil
 }
 
-// exitError is the exit status of the part inside, which has told its reason already.
+// exitError is the exit status of the part inside, which has reported the reason.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// boot runs this program again in a machine of its own, with a directory of the disk.
+// boot runs this program again in its own machine, with a directory of the disk.
 func boot(s settings) (err error) {
 	if err := checkTools(); err != nil {
 		return err
@@ -133,7 +133,7 @@ func boot(s settings) (err error) {
 	return err
 }
 
-// inside runs what was asked for.
+// inside runs the sections, the soak or the check.
 func inside(s settings) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -143,19 +143,19 @@ func inside(s settings) error {
 	case s.check:
 		return check(ctx, s)
 	}
-	report := newReport(s)
+	report := figures.New(s.disk, s.rounds)
 	for _, name := range s.sections() {
 		began := time.Now()
 		part, err := sections[indexOf(name)].run(ctx, s)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		fmt.Printf("%s\n(%s took %s)\n\n", part.text(), name, time.Since(began).Round(time.Second))
-		report.parts = append(report.parts, part)
+		fmt.Printf("%s\n(%s took %s)\n\n", part.Text(), name, time.Since(began).Round(time.Second))
+		report.Parts = append(report.Parts, part)
 		if s.out == "" {
 			continue
 		}
-		if err := os.WriteFile(s.out, []byte(report.text()), 0o644); err != nil { // what is measured is kept, whatever comes next
+		if err := os.WriteFile(s.out, []byte(report.Text()), 0o644); err != nil { // keep the results even if the next section fails
 			return err
 		}
 	}

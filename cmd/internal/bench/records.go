@@ -10,24 +10,27 @@ import (
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
+	"github.com/sendense/backup-agent/cmd/internal/bench/host"
+	"github.com/sendense/backup-agent/cmd/internal/bench/hub"
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// callsOfRecords is how many calls make one figure.
+// callsOfRecords is the number of calls for one figure.
 const callsOfRecords = 200
 
-// measureRecords: whether a long history makes anything slower.
-func measureRecords(ctx context.Context, s settings) (p part, err error) {
-	p = part{
-		title:  fmt.Sprintf("A history of %d backups", s.records),
-		method: "The same daemon and requests with an empty database and with that many ended backups of a hundred VMs, in turns. Milliseconds for one; full / empty.",
-		head:   []string{"request", "ms, empty", "ms, full", "full / empty"},
+// measureRecords measures whether a long history makes requests slower.
+func measureRecords(ctx context.Context, s settings) (p figures.Part, err error) {
+	p = figures.Part{
+		Title:  fmt.Sprintf("A history of %d backups", s.records),
+		Method: "The same daemon and requests, with an empty database and with that many ended backups of a hundred VMs, in turns. Milliseconds for one; full / empty.",
+		Head:   []string{"request", "ms, empty", "ms, full", "full / empty"},
 	}
 	dirs := []string{filepath.Join(s.disk, "records-empty"), filepath.Join(s.disk, "records-full")}
 	if err := fillDatabase(dirs[1], s.records); err != nil {
 		return p, err
 	}
-	took := times{}
+	took := figures.Times{}
 	for round := range s.rounds + 1 {
 		for i, kind := range []string{"empty", "full"} {
 			all, err := recordCalls(ctx, s, dirs[i])
@@ -42,12 +45,12 @@ func measureRecords(ctx context.Context, s settings) (p part, err error) {
 		}
 	}
 	for _, name := range recordCallNames {
-		p.add(name, took.of(name+"empty").String(), took.of(name+"full").String(), took.ratio(name+"full", name+"empty").String())
+		p.Add(name, took.Of(name+"empty").String(), took.Of(name+"full").String(), took.Ratio(name+"full", name+"empty").String())
 	}
 	return p, nil
 }
 
-// fillDatabase makes a database of ended backups. It is made in memory, where a commit costs nothing, and then copied.
+// fillDatabase makes a database of ended backups. It makes it in memory, where a commit is cheap, and then copies it.
 func fillDatabase(dir string, n int) error {
 	for _, sub := range []string{"state", "repository"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
@@ -76,47 +79,47 @@ func fillDatabase(dir string, n int) error {
 	if err := db.Close(); err != nil {
 		return err
 	}
-	return run(context.Background(), "mv", memory, filepath.Join(dir, "state", "agent.db"))
+	return host.Run(context.Background(), "mv", memory, filepath.Join(dir, "state", "agent.db"))
 }
 
 var recordCallNames = []string{
-	"start of the daemon, until it answers", "backup.start and its undoing", "backup.get", "first page of backup.list", "tenth page of backup.list",
+	"start of the daemon, until it answers", "backup.start and its cancellation", "backup.get", "first page of backup.list", "tenth page of backup.list",
 }
 
-// recordCalls starts a daemon and times what is asked of it.
+// recordCalls starts a daemon and measures requests.
 func recordCalls(ctx context.Context, s settings, dir string) (took map[string]time.Duration, err error) {
-	h, err := newHub(ctx, s, dir)
+	h, err := hub.New(ctx, s.programs, dir)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, h.close(ctx)) }()
-	if err := errors.Join(h.hold(), h.putVM(ctx, "new", 1, 1<<20), h.halt()); err != nil {
+	defer func() { err = errors.Join(err, h.Close(ctx)) }()
+	if err := errors.Join(h.Hold(), h.PutVM(ctx, "new", 1, 1<<20), h.Halt()); err != nil {
 		return nil, err
 	}
 	began := time.Now()
-	if err := h.boot(ctx); err != nil {
+	if err := h.Boot(ctx); err != nil {
 		return nil, err
 	}
 	took = map[string]time.Duration{recordCallNames[0]: time.Since(began)}
 	began = time.Now()
-	if _, err := h.timeStart(ctx, "new", rpc.Full); err != nil {
+	if _, err := h.TimeStart(ctx, "new", rpc.Full); err != nil {
 		return nil, err
 	}
 	took[recordCallNames[1]] = time.Since(began)
-	page, err := h.client.ListBackups(ctx, rpc.BackupQuery{Limit: 1})
+	page, err := h.Client.ListBackups(ctx, rpc.BackupQuery{Limit: 1})
 	if err != nil {
 		return nil, err
 	}
-	get := func() error { _, err := h.client.GetBackup(ctx, page.Backups[0].BackupID); return err }
+	get := func() error { _, err := h.Client.GetBackup(ctx, page.Backups[0].BackupID); return err }
 	list := func(cursor string) func() error {
 		return func() error {
-			_, err := h.client.ListBackups(ctx, rpc.BackupQuery{Limit: 1, Cursor: cursor})
+			_, err := h.Client.ListBackups(ctx, rpc.BackupQuery{Limit: 1, Cursor: cursor})
 			return err
 		}
 	}
 	tenth := page.NextCursor
 	for range 8 {
-		next, err := h.client.ListBackups(ctx, rpc.BackupQuery{Limit: 1, Cursor: tenth})
+		next, err := h.Client.ListBackups(ctx, rpc.BackupQuery{Limit: 1, Cursor: tenth})
 		if err != nil {
 			return nil, err
 		}

@@ -6,12 +6,14 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+
+	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
 )
 
 // A section is one kind of measurement.
 type section struct {
 	name string
-	run  func(context.Context, settings) (part, error)
+	run  func(context.Context, settings) (figures.Part, error)
 }
 
 var sections = []section{
@@ -37,7 +39,7 @@ func indexOf(name string) int {
 	return slices.IndexFunc(sections, func(s section) bool { return s.name == name })
 }
 
-// tools are what is measured beside the agent, and the Debian package of each.
+// tools are the programs that are measured beside the agent, with the Debian package of each.
 var tools = map[string]string{
 	"qemu-nbd": "qemu-utils", "qemu-img": "qemu-utils", "qemu-storage-daemon": "qemu-system-common",
 	"nbdkit": "nbdkit", "nbdcopy": "libnbd-bin", "dd": "coreutils",

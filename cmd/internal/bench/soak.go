@@ -9,56 +9,59 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sendense/backup-agent/cmd/internal/bench/host"
+	"github.com/sendense/backup-agent/cmd/internal/bench/hub"
+	"github.com/sendense/backup-agent/cmd/internal/bench/rawdisk"
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// soakVMs are backed up and cancelled by turns, each by a goroutine of its own.
+// soakVMs is how many VMs are backed up and cancelled in turn, each by its own goroutine.
 const soakVMs = 4
 
-// soak starts backups for a while, lets some complete and cancels the others, and fails when the daemon has more goroutines, open
-// files or memory in use at the end than soon after the beginning, or when a unit is left. Its resident memory is told, and not
-// judged: pages of the database, which grows with every record, are part of it, and the runtime gives back when it likes.
+// soak starts backups for a while, completes some and cancels the others. It fails if the daemon has more goroutines, open files or heap
+// at the end than soon after the beginning, or if a unit is left. It reports resident memory without a limit: that includes pages of the
+// database, which grows with every record, and the runtime decides when to return memory.
 func soak(ctx context.Context, s settings) (err error) {
-	h, err := newHub(ctx, s, filepath.Join(s.disk, "soak"))
+	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, "soak"))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, h.close(ctx)) }()
+	defer func() { err = errors.Join(err, h.Close(ctx)) }()
 	for i := range soakVMs {
-		if err := h.putVM(ctx, fmt.Sprint("vm", i), 1+i, 1<<20); err != nil {
+		if err := h.PutVM(ctx, fmt.Sprint("vm", i), 1+i, 1<<20); err != nil {
 			return err
 		}
 	}
-	// A first stretch fills pools and caches.
-	if _, err := h.soakFor(ctx, min(s.soak/10, 30*time.Second)); err != nil {
+	// A first period fills pools and caches.
+	if _, err := soakFor(ctx, h, min(s.soak/10, 30*time.Second)); err != nil {
 		return err
 	}
-	before, err := h.settled(ctx)
+	before, err := settled(ctx, h)
 	if err != nil {
 		return err
 	}
-	counts, err := h.soakFor(ctx, s.soak)
+	counts, err := soakFor(ctx, h, s.soak)
 	if err != nil {
 		return err
 	}
-	after, err := h.settled(ctx)
+	after, err := settled(ctx, h)
 	if err != nil {
 		return err
 	}
-	database, err := allocated(filepath.Join(h.dir, "state", "agent.db"))
+	database, err := rawdisk.Allocated(filepath.Join(h.Dir, "state", "agent.db"))
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%s: %d backups completed, %d cancelled; goroutines %.0f -> %.0f, open files %.0f -> %.0f, heap %.1f -> %.1f MiB, "+
-		"resident %.1f -> %.1f MiB, the database has %.1f MiB\n", s.soak, counts.completed, counts.cancelled, before.goroutines, after.goroutines,
-		before.files, after.files, before.heap, after.heap, before.resident, after.resident, float64(database)/(1<<20))
-	return h.unchanged(before, after)
+		"resident %.1f -> %.1f MiB, the database has %.1f MiB\n", s.soak, counts.completed, counts.cancelled, before.Goroutines, after.Goroutines,
+		before.Files, after.Files, before.Heap, after.Heap, before.Resident, after.Resident, float64(database)/(1<<20))
+	return unchanged(before, after)
 }
 
 type soakCounts struct{ completed, cancelled int }
 
 // soakFor runs all VMs for a time.
-func (h *hub) soakFor(ctx context.Context, d time.Duration) (sum soakCounts, err error) {
+func soakFor(ctx context.Context, h *hub.Hub, d time.Duration) (sum soakCounts, err error) {
 	deadline := time.Now().Add(d)
 	results := make(chan error)
 	counts := make([]soakCounts, soakVMs)
@@ -66,7 +69,7 @@ func (h *hub) soakFor(ctx context.Context, d time.Duration) (sum soakCounts, err
 		go func() {
 			var err error
 			for n := i; err == nil && ctx.Err() == nil && time.Now().Before(deadline); n++ {
-				err = h.cycle(ctx, fmt.Sprint("vm", i), n, &counts[i])
+				err = cycle(ctx, h, fmt.Sprint("vm", i), n, &counts[i])
 			}
 			results <- err
 		}()
@@ -81,18 +84,18 @@ func (h *hub) soakFor(ctx context.Context, d time.Duration) (sum soakCounts, err
 	return sum, errors.Join(err, ctx.Err())
 }
 
-// cycle is one backup: every fourth completes and is deleted, the others are cancelled as soon as they have started.
-func (h *hub) cycle(ctx context.Context, vm string, n int, c *soakCounts) error {
-	b, err := h.client.StartBackup(ctx, rpc.StartRequest{VMName: vm, BackupType: rpc.Full})
+// cycle is one backup: every fourth completes and is deleted, the others are cancelled right after their start.
+func cycle(ctx context.Context, h *hub.Hub, vm string, n int, c *soakCounts) error {
+	b, err := h.Client.StartBackup(ctx, rpc.StartRequest{VMName: vm, BackupType: rpc.Full})
 	if err != nil {
 		return err
 	}
 	if n%4 != 0 {
-		if _, err := h.client.CancelBackup(ctx, b.BackupID); err != nil {
+		if _, err := h.Client.CancelBackup(ctx, b.BackupID); err != nil {
 			return err
 		}
 	}
-	ended, err := h.ended(ctx, b.BackupID)
+	ended, err := h.Ended(ctx, b.BackupID)
 	switch {
 	case err != nil:
 		return err
@@ -101,24 +104,24 @@ func (h *hub) cycle(ctx context.Context, vm string, n int, c *soakCounts) error 
 		return nil
 	case ended.State == rpc.Completed:
 		c.completed++
-		return h.client.DeleteBackup(ctx, rpc.DeleteRequest{BackupID: b.BackupID})
+		return h.Client.DeleteBackup(ctx, rpc.DeleteRequest{BackupID: b.BackupID})
 	}
 	return fmt.Errorf("backup %s is %s: %+v", b.BackupID, ended.State, ended.Failure)
 }
 
-// settled waits until the daemon does nothing any more: the numbers of two looks in a row are the same, and garbage has been
-// collected since, as it is every two minutes.
-func (h *hub) settled(ctx context.Context) (r rest, err error) {
-	var last rest
-	err = eventually(ctx, "the daemon comes to rest", func() bool {
+// settled waits until the daemon is idle: two readings in a row are the same, and garbage has been collected since, which happens at
+// least every two minutes.
+func settled(ctx context.Context, h *hub.Hub) (r hub.Rest, err error) {
+	var last hub.Rest
+	err = host.Eventually(ctx, "the daemon is idle", func() bool {
 		last = r
 		time.Sleep(500 * time.Millisecond)
-		r = rest{}
-		return h.sizes(&r) == nil && r.goroutines == last.goroutines && r.files == last.files
+		r = hub.Rest{}
+		return h.Sizes(&r) == nil && r.Goroutines == last.Goroutines && r.Files == last.Files
 	})
-	for idle := time.Now(); err == nil && r.collected <= float64(idle.Unix()); err = h.sizes(&r) {
-		if time.Since(idle) > 2*patience {
-			return r, errors.New("no garbage is collected")
+	for idle := time.Now(); err == nil && r.Collected <= float64(idle.Unix()); err = h.Sizes(&r) {
+		if time.Since(idle) > 2*host.Patience {
+			return r, errors.New("no garbage collection")
 		}
 		select {
 		case <-time.After(time.Second):
@@ -129,18 +132,17 @@ func (h *hub) settled(ctx context.Context) (r rest, err error) {
 	return r, err
 }
 
-// unchanged fails when something has grown.
-func (h *hub) unchanged(before, after rest) error {
-	// Connections that are idle, and workers that wait a while for more to do, are some goroutines and files more or less. What is
-	// lost with every hundredth backup is more.
+// unchanged fails if something has grown.
+func unchanged(before, after hub.Rest) error {
+	// Idle connections and waiting workers cause a difference of some goroutines and files. A leak in every hundredth backup is larger.
 	const slack = 10
-	// Of a heap as small as this the collector's goal moves by a few MiB.
+	// With such a small heap the collector's goal varies by a few MiB.
 	const heapSlack = 6
-	if after.heap > before.heap+heapSlack {
-		return fmt.Errorf("the heap grew from %.1f to %.1f MiB", before.heap, after.heap)
+	if after.Heap > before.Heap+heapSlack {
+		return fmt.Errorf("the heap grew from %.1f to %.1f MiB", before.Heap, after.Heap)
 	}
-	if after.goroutines > before.goroutines+slack || after.files > before.files+slack {
-		return fmt.Errorf("goroutines grew from %.0f to %.0f, open files from %.0f to %.0f", before.goroutines, after.goroutines, before.files, after.files)
+	if after.Goroutines > before.Goroutines+slack || after.Files > before.Files+slack {
+		return fmt.Errorf("goroutines grew from %.0f to %.0f, open files from %.0f to %.0f", before.Goroutines, after.Goroutines, before.Files, after.Files)
 	}
 	out, err := exec.Command("systemctl", "list-units", "--plain", "--no-legend", "--all", "sendense-nbd-*").Output()
 	if err != nil {

@@ -4,32 +4,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
+	"github.com/sendense/backup-agent/cmd/internal/bench/hub"
+	"github.com/sendense/backup-agent/cmd/internal/bench/rival"
 	"github.com/sendense/backup-agent/rpc"
-	"github.com/sendense/backup-agent/units/pair"
 )
 
 const (
-	ours        = "agent"
-	units1      = "systemd alone"
-	units2      = "qemu-img, then systemd"
-	inTurn      = "systemd, one unit after another, TCP poll"
-	diskOfStart = 1 << 30 // empty, and no byte of it is copied
+	ours   = "agent"
+	units1 = "systemd alone"
+	units2 = "qemu-img, then systemd"
+	inTurn = "systemd, one unit after another, TCP poll"
 )
 
-// measureStart: from the request until every disk is served. The agent has answered then: its record is on the disk, every
-// image made and looked at, every export handshaken, and the SNA asked.
-func measureStart(ctx context.Context, s settings) (part, error) {
-	p := part{
-		title: "Start of a backup",
-		method: "From `backup.start` on the socket to its answer: records, leases, images, units, a handshake with every export, and the SNA's answer. " +
-			"Beside it the same units, sandbox and all, over one open D-Bus connection (systemd alone: nothing recorded or checked, images there before), " +
-			"with the images made first; the same units one after another, each polled until its port is dialled; the same units from a shell script; " +
-			"and ways without sandbox, record or check. Milliseconds; agent / other.",
-		head: []string{"disks", "way", "ms", "agent / it"},
+// measureStart measures from the request until every disk is served. By its answer the agent has written the record to the disk, made and
+// checked every image, done a handshake with every export, and asked the SNA.
+func measureStart(ctx context.Context, s settings) (figures.Part, error) {
+	p := figures.Part{
+		Title: "Start of a backup",
+		Method: "From `backup.start` on the socket to its answer: records, leases, images, units, a handshake with every export, and the SNA's answer. " +
+			"Beside it the same units, including the sandbox, over one open D-Bus connection (systemd alone: nothing recorded or checked, images made before); " +
+			"the same with images made first; the same units one after another, each polled until its port answers; the same units from a shell script; " +
+			"and alternatives without sandbox, record or check. Milliseconds; agent / other.",
+		Head: []string{"disks", "way", "ms", "agent / it"},
 	}
 	for _, disks := range []int{1, 4, 16, 60} {
 		if err := startOf(ctx, s, disks, &p); err != nil {
@@ -39,99 +39,52 @@ func measureStart(ctx context.Context, s settings) (part, error) {
 	return p, nil
 }
 
-func startOf(ctx context.Context, s settings, disks int, p *part) (err error) {
-	h, err := newHub(ctx, s, filepath.Join(s.disk, fmt.Sprint("start-", disks)))
+func startOf(ctx context.Context, s settings, disks int, p *figures.Part) (err error) {
+	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, fmt.Sprint("start-", disks)))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, h.close(ctx)) }()
+	defer func() { err = errors.Join(err, h.Close(ctx)) }()
 	vm := fmt.Sprint("vm", disks)
-	if err := errors.Join(h.hold(), h.putVM(ctx, vm, disks, diskOfStart)); err != nil {
+	if err := errors.Join(h.Hold(), h.PutVM(ctx, vm, disks, rival.DiskOfStart)); err != nil {
 		return err
 	}
-	f, err := newFloor(ctx, h.dir)
+	f, err := rival.NewFloor(ctx, h.Dir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.close()) }()
-	all := []contender{
-		{ours, func(ctx context.Context) (time.Duration, error) { return h.timeStart(ctx, vm, rpc.Full) }},
-		{units1, func(ctx context.Context) (time.Duration, error) { return f.timeStart(ctx, disks, f.start, false) }},
-		{units2, func(ctx context.Context) (time.Duration, error) { return f.timeStart(ctx, disks, f.start, true) }},
-		{inTurn, func(ctx context.Context) (time.Duration, error) { return f.timeStart(ctx, disks, f.startInTurn, true) }},
-		{byShell, func(ctx context.Context) (time.Duration, error) { return f.timeShell(ctx, disks) }},
+	defer func() { err = errors.Join(err, f.Close()) }()
+	all := []figures.Contender{
+		{Name: ours, Run: func(ctx context.Context) (time.Duration, error) { return h.TimeStart(ctx, vm, rpc.Full) }},
+		{Name: units1, Run: func(ctx context.Context) (time.Duration, error) { return f.TimeStart(ctx, disks, f.Start, false) }},
+		{Name: units2, Run: func(ctx context.Context) (time.Duration, error) { return f.TimeStart(ctx, disks, f.Start, true) }},
+		{Name: inTurn, Run: func(ctx context.Context) (time.Duration, error) { return f.TimeStart(ctx, disks, f.StartInTurn, true) }},
+		{Name: rival.ByShell, Run: func(ctx context.Context) (time.Duration, error) { return f.TimeShell(ctx, disks) }},
 	}
-	for _, way := range []server{original, bare, storageDaemon, kit} {
-		all = append(all, contender{way.name, func(ctx context.Context) (time.Duration, error) {
-			return way.timeStart(ctx, f, disks)
+	for _, way := range []rival.Server{rival.Original, rival.Bare, rival.StorageDaemon, rival.Kit} {
+		all = append(all, figures.Contender{Name: way.Name, Run: func(ctx context.Context) (time.Duration, error) {
+			return way.TimeStart(ctx, f, disks)
 		}})
 	}
-	before, err := phases()
+	before, err := hub.Phases()
 	if err != nil {
 		return err
 	}
-	t, err := takeTurns(ctx, s.rounds, all)
+	t, err := figures.TakeTurns(ctx, s.rounds, all)
 	if err != nil {
 		return err
 	}
-	after, err := phases()
+	after, err := hub.Phases()
 	if err != nil {
 		return err
 	}
 	for _, c := range all {
 		ratio := ""
-		if c.name != ours {
-			ratio = t.ratio(ours, c.name).String()
+		if c.Name != ours {
+			ratio = t.Ratio(ours, c.Name).String()
 		}
-		p.add(fmt.Sprint(disks), c.name, t.of(c.name).String(), ratio)
+		p.Add(fmt.Sprint(disks), c.Name, t.Of(c.Name).String(), ratio)
 	}
-	p.note += fmt.Sprintf("- %d disks, means of the agent's own clock: %s\n", disks, after.since(before))
+	p.Note += fmt.Sprintf("- %d disks, means of the agent's own clock: %s\n", disks, after.Since(before))
 	return nil
-}
-
-// timeStart starts a backup, and cancels it.
-func (h *hub) timeStart(ctx context.Context, vm string, kind rpc.BackupType) (time.Duration, error) {
-	began := time.Now()
-	b, err := h.client.StartBackup(ctx, rpc.StartRequest{VMName: vm, BackupType: kind})
-	took := time.Since(began)
-	if err != nil {
-		return took, err
-	}
-	return took, h.cancel(ctx, b.BackupID)
-}
-
-// timeStart starts as many pairs of units as there are disks, and removes them.
-func (f *floor) timeStart(ctx context.Context, disks int, start func(context.Context, []pair.Spec) error, withImages bool) (took time.Duration, err error) {
-	began := time.Now()
-	images, err := f.images(ctx, disks, diskOfStart)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(filepath.Dir(images[0]))) }()
-	if err := f.give(filepath.Dir(images[0])); err != nil {
-		return 0, err
-	}
-	specs, err := f.specs(images)
-	if err != nil {
-		return 0, err
-	}
-	if !withImages {
-		began = time.Now()
-	}
-	err = start(ctx, specs)
-	took = time.Since(began)
-	return took, errors.Join(err, f.remove(ctx, specs))
-}
-
-// timeStart serves new images, and stops. The time that the images take does not count.
-func (way server) timeStart(ctx context.Context, f *floor, disks int) (took time.Duration, err error) {
-	images, err := f.images(ctx, disks, diskOfStart)
-	if err != nil {
-		return 0, err
-	}
-	s := &served{dir: filepath.Dir(images[0]), images: images}
-	defer func() { err = errors.Join(err, s.stop(ctx), os.RemoveAll(s.dir)) }()
-	began := time.Now()
-	err = way.start(ctx, s)
-	return time.Since(began), err
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,11 +11,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
+	"github.com/sendense/backup-agent/cmd/internal/bench/rawdisk"
+	"github.com/sendense/backup-agent/cmd/internal/bench/rival"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// A refusal is a way to serve a backup's image: what becomes of WRITE_ZEROES, and into which pieces a write is cut before it is
-// looked at for zeroes.
+// A refusal is a way to serve a backup's image: whether it refuses WRITE_ZEROES, and into which pieces it cuts a write to detect zeroes.
 type refusal struct {
 	name   string
 	refuse bool
@@ -31,7 +31,7 @@ var (
 	ourWay   = refusal{refusedOurs, true, 0}
 	refusals = []refusal{
 		accepted,
-		{"refused, whole requests", true, sbcRequest},
+		{"refused, whole requests", true, rival.SBCRequest},
 		{"refused, pieces of 1 MiB", true, 1 << 20},
 		{"refused, pieces of 256 KiB", true, 256 << 10},
 		ourWay,
@@ -40,34 +40,28 @@ var (
 	}
 )
 
-const dataBlock = 64 << 10
-
-// zeroCopies are what is copied: disks that fill makes, telling how much of their blocks of 64 KiB holds data, by so many workers.
+// zeroCopies are the copies: of disks that fill makes, by so many workers. fill returns how much of the disk is data, in blocks of 64 KiB.
 var zeroCopies = []struct {
 	name    string
 	workers int
 	ways    []refusal
 	fill    func(path string, size int64) (data int64, err error)
 }{
-	{"random", 3, refusals, writeRandom},
-	{"random", 1, refusals, writeRandom},
-	{"runs of 64 KiB to 4 MiB", 3, refusals, writeRuns},
-	{"sparse, data between the samples", 3, []refusal{accepted, ourWay}, writeBetween},
+	{"random", 3, refusals, rawdisk.WriteRandom},
+	{"random", 1, refusals, rawdisk.WriteRandom},
+	{"runs of 64 KiB to 4 MiB", 3, refusals, rawdisk.WriteRuns},
+	{"sparse, data between the samples", 3, []refusal{accepted, ourWay}, rawdisk.WriteBetween},
 }
 
-func writeRandom(path string, size int64) (int64, error) {
-	return size, writeSource(path, "random", size)
-}
-
-// measureZeroes: what it costs that WRITE_ZEROES is refused.
-func measureZeroes(ctx context.Context, s settings) (p part, err error) {
-	p = part{
-		title: "What refusing WRITE_ZEROES costs",
-		method: fmt.Sprintf("A disk of %d MiB is copied as SBC does: requests of 32 MiB over one of two connections, by as many workers as requests are under way; "+
-			"WRITE_ZEROES where five samples of 8 KiB are zero, and the data where that is refused. One qemu-nbd without sandbox, image and options the "+
-			"agent's. Milliseconds until all is flushed; over the time of the same copy where zeroes are accepted; what was sent; what the image takes on the disk over "+
-			"the blocks of 64 KiB that hold data; and whether the image is what the disk was.", s.size>>20),
-		head: []string{"data", "requests", "WRITE_ZEROES", "ms", "it / accepted", "MiB received", "taken / data", "identical"},
+// measureZeroes measures the cost of refusing WRITE_ZEROES.
+func measureZeroes(ctx context.Context, s settings) (p figures.Part, err error) {
+	p = figures.Part{
+		Title: "What refusing WRITE_ZEROES costs",
+		Method: fmt.Sprintf("A disk of %d MiB is copied as SBC does: requests of 32 MiB over one of two connections, by several workers with one request each; "+
+			"WRITE_ZEROES where five samples of 8 KiB are zero, and the data if that is refused. One qemu-nbd without sandbox, with the agent's image and "+
+			"options. Milliseconds until all is flushed; over the time of the same copy with zeroes accepted; bytes sent; the size of the image over "+
+			"the blocks of 64 KiB with data; and whether the image is identical to the disk.", s.size>>20),
+		Head: []string{"data", "requests", "WRITE_ZEROES", "ms", "it / accepted", "MiB received", "taken / data", "identical"},
 	}
 	dir := filepath.Join(s.disk, "zeroes")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -80,31 +74,31 @@ func measureZeroes(ctx context.Context, s settings) (p part, err error) {
 			return p, err
 		}
 		notes := map[string]*zeroNotes{}
-		var all []contender
+		var all []figures.Contender
 		for _, r := range c.ways {
 			notes[r.name] = &zeroNotes{data: data}
-			all = append(all, contender{r.name, func(ctx context.Context) (time.Duration, error) {
-				return r.measure(ctx, dir, source, s.size, sbc{workers: c.workers}, notes[r.name])
+			all = append(all, figures.Contender{Name: r.name, Run: func(ctx context.Context) (time.Duration, error) {
+				return r.measure(ctx, dir, source, s.size, rival.SBC{Workers: c.workers}, notes[r.name])
 			}})
 		}
-		t, err := takeTurns(ctx, s.rounds, all)
+		t, err := figures.TakeTurns(ctx, s.rounds, all)
 		if err != nil {
 			return p, fmt.Errorf("%s: %w", c.name, err)
 		}
 		for _, r := range c.ways {
 			ratio := ""
 			if r.refuse {
-				ratio = t.ratio(r.name, accepted.name).String()
+				ratio = t.Ratio(r.name, accepted.name).String()
 			}
 			n := notes[r.name]
-			p.add(c.name, strconv.Itoa(c.workers), r.name, t.of(r.name).String(), ratio, strconv.FormatInt(n.received>>20, 10),
-				figure(spreadOf(n.taken).median), n.identical())
+			p.Add(c.name, strconv.Itoa(c.workers), r.name, t.Of(r.name).String(), ratio, strconv.FormatInt(n.received>>20, 10),
+				figures.Figure(figures.SpreadOf(n.taken).Median), n.identical())
 		}
 	}
 	return p, os.RemoveAll(dir)
 }
 
-// zeroNotes is what is noted of the copies of one way.
+// zeroNotes are the results of one way.
 type zeroNotes struct {
 	data, received int64
 	taken          []float64
@@ -119,26 +113,26 @@ func (n *zeroNotes) identical() string {
 }
 
 // measure copies once.
-func (r refusal) measure(ctx context.Context, dir, source string, size int64, client sbc, n *zeroNotes) (time.Duration, error) {
-	way := server{"", func(ctx context.Context, s *served) error {
-		return s.shell(ctx, func(i int, image string) []string { return r.command(s, i, image) })
+func (r refusal) measure(ctx context.Context, dir, source string, size int64, client rival.SBC, n *zeroNotes) (time.Duration, error) {
+	way := rival.Server{Name: "", Start: func(ctx context.Context, s *rival.Served) error {
+		return s.Shell(ctx, func(i int, image string) []string { return r.command(s, i, image) })
 	}}
 	image := []string{"create", "-q", "-f", "qcow2", "-o", "cluster_size=1M,extended_l2=on", "IMAGE", strconv.FormatInt(size, 10)}
-	took, err := way.copied(ctx, dir, image, func(ctx context.Context, uri, image string) (time.Duration, error) {
+	took, err := copyServed(ctx, way, dir, image, func(ctx context.Context, uri, image string) (time.Duration, error) {
 		address, export, _ := strings.Cut(strings.TrimPrefix(uri, "nbd://"), "/")
-		done, err := client.copy(ctx, source, address, export)
+		done, err := client.Copy(ctx, source, address, export)
 		if err != nil {
 			return 0, err
 		}
-		taken, err := allocated(image)
-		n.received = done.received
+		taken, err := rawdisk.Allocated(image)
+		n.received = done.Received
 		n.taken = append(n.taken, float64(taken)/float64(n.data))
-		return done.took, errors.Join(err, n.compare(ctx, source, uri))
+		return done.Took, errors.Join(err, n.compare(ctx, source, uri))
 	})
 	return took, err
 }
 
-// compare looks whether what is served is what was copied.
+// compare checks that the export has the contents of the source.
 func (n *zeroNotes) compare(ctx context.Context, source, uri string) error {
 	err := exec.CommandContext(ctx, "qemu-img", "compare", "-q", "-f", "raw", "-F", "raw", source, uri).Run()
 	var exit *exec.ExitError
@@ -149,8 +143,8 @@ func (n *zeroNotes) compare(ctx context.Context, source, uri string) error {
 	return err
 }
 
-// command is the agent's own, on a port in the place of a socket that it is handed.
-func (r refusal) command(s *served, i int, image string) []string {
+// command is the agent's own, with a port instead of an inherited socket.
+func (r refusal) command(s *rival.Served, i int, image string) []string {
 	args, err := qemu.ServerOptions{
 		Image: image, Export: fmt.Sprintf("disk%d", i), IO: qemu.IOMode{Cache: "none", AIO: "io_uring"}, RefuseZeroes: r.refuse,
 	}.Args()
@@ -161,51 +155,6 @@ func (r refusal) command(s *served, i int, image string) []string {
 	if r.pieces != 0 {
 		args[last] = strings.Replace(args[last], `"max-transfer":196608`, `"max-transfer":`+strconv.Itoa(r.pieces), 1)
 	}
-	more := []string{"--pid-file=" + s.pid(i), "--port=" + s.port(i), "--bind=127.0.0.1", "--", "'" + args[last] + "'"}
+	more := []string{"--pid-file=" + s.PID(i), "--port=" + s.Port(i), "--bind=127.0.0.1", "--", "'" + args[last] + "'"}
 	return append(args[:last-1:last-1], more...)
-}
-
-// writeRuns makes a disk of runs of data of 64 KiB to 4 MiB, as many between each length and its double, with about 3/8 of data; always
-// the same.
-func writeRuns(path string, size int64) (data int64, err error) {
-	return writeBlocks(path, size, func(random *rand.Rand, write func(at, length int64) error) error {
-		run := func(most float64) int64 { return dataBlock * int64(math.Exp(random.Float64()*math.Log(most))) }
-		for at := run(100); at < size; {
-			length := min(run(65), size-at)
-			if err := write(at, length); err != nil {
-				return err
-			}
-			at += length + run(140)
-		}
-		return nil
-	})
-}
-
-// writeBetween makes a disk that looks empty where five samples of a request are taken.
-func writeBetween(path string, size int64) (int64, error) {
-	return writeBlocks(path, size, func(random *rand.Rand, write func(at, length int64) error) error {
-		for at := int64(2 << 20); at+dataBlock < size; at += 8 << 20 {
-			if err := write(at+dataBlock*random.Int64N(16), dataBlock); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-func writeBlocks(path string, size int64, fill func(random *rand.Rand, write func(at, length int64) error) error) (data int64, err error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	random, content := rand.New(rand.NewPCG(1, 2)), rand.NewChaCha8([32]byte{1})
-	err = fill(random, func(at, length int64) error {
-		block := make([]byte, length)
-		_, _ = content.Read(block)
-		data += length
-		_, err := f.WriteAt(block, at)
-		return err
-	})
-	return data, errors.Join(err, f.Truncate(size), f.Sync())
 }

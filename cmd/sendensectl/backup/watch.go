@@ -32,7 +32,7 @@ is one line of JSON.`,
 			return nil
 		},
 		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
-			b, err := follow(ctx, a, c, r, watchView(a))
+			b, err := follow(ctx, a, c, r, watchView(a, r.BackupID == ""))
 			if err != nil {
 				return err
 			}
@@ -45,10 +45,31 @@ is one line of JSON.`,
 	return c
 }
 
-// watchView is the view of a command that only watches.
-func watchView(a *command.App) progress.View {
+// watchView is the view of a command that only watches: all backups, or one.
+func watchView(a *command.App, all bool) progress.View {
 	if a.Output == command.JSON {
 		return progress.NewJSONLines(a.Stdout, a.Stderr)
 	}
-	return progress.New(a.Stderr, a.ProgressEvery)
+	view := progress.New(a.Stderr, a.ProgressEvery)
+	if all {
+		return news{view, map[string]bool{}}
+	}
+	return view
+}
+
+// news is a view of all backups. It leaves out a restore point that is verified or merged, until it is damaged: it was completed long
+// ago, and that is not news.
+type news struct {
+	progress.View
+	shown map[string]bool
+}
+
+func (v news) Show(e rpc.Event) {
+	if b := e.Backup; b != nil {
+		if b.State == rpc.Completed && !b.Damaged() && !v.shown[b.BackupID] {
+			return
+		}
+		v.shown[b.BackupID] = true
+	}
+	v.View.Show(e)
 }

@@ -131,6 +131,26 @@ func TestLines(t *testing.T) {
 	}
 }
 
+// TestWatchAll: a watch of all backups shows a backup that completes, and no restore point that is verified or merged until it is
+// damaged.
+func TestWatchAll(t *testing.T) {
+	verified := stateEvent(rpc.Backup{State: rpc.Completed})
+	damaged := stateEvent(rpc.Backup{State: rpc.Completed, InheritedFrom: []string{"backup-a-0"}})
+	for _, tt := range []struct {
+		events script
+		lines  int
+	}{
+		{script{runningEvent, verified, verified, endEvent}, 2},
+		{script{verified, verified, endEvent}, 0},
+		{script{verified, damaged, damaged, verified, endEvent}, 2},
+	} {
+		code, _, stderr := ctl(t, watched(t, tt.events), "", "backup", "watch")
+		if code != exit.OK || strings.Count(stderr, "backup-a-1: ") != tt.lines {
+			t.Errorf("%d, want %d lines: %q", code, tt.lines, stderr)
+		}
+	}
+}
+
 func TestInterruptedWatching(t *testing.T) {
 	socket := watched(t, script{runningEvent, endEvent}) // for a running backup, this is the end of the agent
 	for _, tt := range []struct {

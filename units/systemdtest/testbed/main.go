@@ -2,9 +2,9 @@
 //
 //	go run ./units/systemdtest/testbed [--bind DIR]... [--root DIR] [--full] [--host-network] -- COMMAND [ARGUMENT...]
 //
-// The command sees the caller's files; what it changes outside of the module's source tree, the
-// working directory and the bound directories is gone when it ends. The exit status is the
-// command's. It needs root.
+// The command sees the caller's files. What it changes outside the module's source tree, the working
+// directory and the bound directories is lost when it ends. The exit status is the command's. It needs
+// root.
 package main
 
 import (
@@ -24,11 +24,11 @@ func main() {
 		options.Binds = append(options.Binds, abs)
 		return err
 	})
-	flag.Func("root", "take the machine's files from this directory, not from /", func(dir string) (err error) {
+	flag.Func("root", "use the files in this directory instead of those in /", func(dir string) (err error) {
 		options.Root, err = filepath.Abs(dir)
 		return err
 	})
-	flag.BoolVar(&options.FullBoot, "full", false, "boot multi-user.target with the distribution's units (seconds, not a quarter of one)")
+	flag.BoolVar(&options.FullBoot, "full", false, "boot multi-user.target with the distribution's units (takes seconds)")
 	flag.BoolVar(&options.HostNetwork, "host-network", false, "keep the caller's network instead of a private loopback")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: testbed [flags] -- COMMAND [ARGUMENT...]")

@@ -46,7 +46,7 @@ func TestOlderDatabasePutBack(t *testing.T) {
 	directory := func(id string) string { return filepath.Join(h.Dir, "repository", "pgtest1", id) }
 	found := func(r doctor.Report) {
 		t.Helper()
-		h.Finds(r, doctor.Error, "records", "main", "about 2 restore points: not on record 1, on record and not there 0, another on record 1", "rebuild --dry-run")
+		h.Finds(r, doctor.Error, "records", "main", "differ in 2 restore points: 1 without a record, 0 missing in the repository, 1 different", "rebuild --dry-run")
 		h.Finds(r, doctor.Error, "records", directory(newest), "not on record", "rebuild")
 		h.Finds(r, doctor.Error, "records", directory(changed), "backup_type", "incremental", "full", "rebuild")
 	}
@@ -115,7 +115,7 @@ func TestDoctorOfUnmounted(t *testing.T) {
 	h.Finds(h.Doctor(), doctor.Error, "records", "main", "is empty: is it mounted?", "mount it")
 	h.Boot()
 	h.Eventually("the daemon has tried", func() bool { return strings.Contains(h.Daemon.Stderr(), "is it mounted?") })
-	h.Finds(h.Doctor(), doctor.Warning, "records", "main", "the daemon cannot compare them", "is empty: is it mounted?", "mounted")
+	h.Finds(h.Doctor(), doctor.Warning, "records", "main", "the daemon cannot compare records and repository", "is empty: is it mounted?", "mounted")
 	hubtest.Must(t, os.Remove(path))
 	hubtest.Must(t, os.Rename(path+".away", path))
 }

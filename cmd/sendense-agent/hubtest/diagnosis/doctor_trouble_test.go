@@ -40,7 +40,7 @@ var hostTroubles = map[string]func(h *hubtest.Hub){
 	"qemu-img missing": func(h *hubtest.Hub) {
 		h = h.Changed("[http]", "[nbd]\nqemu_img = \"/opt/none/qemu-img\"\n[http]")
 		r := h.Doctor()
-		h.Finds(r, doctor.Error, "qemu-img", "/opt/none/qemu-img", "no such program", "install qemu-utils")
+		h.Finds(r, doctor.Error, "qemu-img", "/opt/none/qemu-img", "not found", "install qemu-utils")
 		h.Finds(r, doctor.Error, "data-path", "main", "make an image")
 	},
 	"qemu-nbd is something else": func(h *hubtest.Hub) {
@@ -67,7 +67,7 @@ var hostTroubles = map[string]func(h *hubtest.Hub){
 	"qemu-nbd that keeps room for zeroes": func(h *hubtest.Hub) {
 		other := otherQemuNBD(h, `s/"detect-zeroes":"unmap"/"detect-zeroes":"off"/`)
 		r := h.Changed("[http]", fmt.Sprintf("[nbd]\nqemu_nbd = %q\n[http]", other)).Doctor()
-		h.Finds(r, doctor.Error, "data-path", "main", "write zeroes", "32 MiB of zeroes have the image take", "install another qemu-utils")
+		h.Finds(r, doctor.Error, "data-path", "main", "write zeroes", "32 MiB of zeroes take", "install another qemu-utils")
 	},
 	"zeroes are accepted": func(h *hubtest.Hub) {
 		r := h.Changed("[http]", "[sna]\naccept_write_zeroes = true\n[http]").Doctor()
@@ -89,7 +89,7 @@ var hostTroubles = map[string]func(h *hubtest.Hub){
 	},
 	"repository gone": func(h *hubtest.Hub) {
 		r := h.Changed(h.Dir+"/repository", h.Dir+"/nowhere").Doctor()
-		h.Finds(r, doctor.Error, "repository", "main", h.Dir+"/nowhere does not exist", "mount or make it")
+		h.Finds(r, doctor.Error, "repository", "main", h.Dir+"/nowhere does not exist", "mount it, make it")
 	},
 	"repository read-only": func(h *hubtest.Hub) {
 		dir := tmpfs(h, 0o755, unix.MS_RDONLY, "")
@@ -98,7 +98,7 @@ var hostTroubles = map[string]func(h *hubtest.Hub){
 	"repository nearly full": func(h *hubtest.Hub) {
 		dir := tmpfs(h, 0o755, 0, "size=80M")
 		r := h.Changed(h.Dir+"/repository", dir).Doctor()
-		h.Finds(r, doctor.Error, "space", "main", "space.reserve", "make room")
+		h.Finds(r, doctor.Error, "space", "main", "space.reserve", "free space")
 		h.Finds(r, doctor.OK, "data-path", "main")
 	},
 	"repository without O_DIRECT": func(h *hubtest.Hub) {
@@ -194,7 +194,7 @@ var hostTroubles = map[string]func(h *hubtest.Hub){
 		h.Setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/run/none")
 		r := h.Doctor()
 		h.Finds(r, doctor.Error, "bus", "system", "/run/none", "systemctl status dbus")
-		h.Finds(r, doctor.Skipped, "data-path", "main", "systemd cannot be spoken to")
+		h.Finds(r, doctor.Skipped, "data-path", "main", "systemd does not answer")
 		h.Finds(r, doctor.OK, "ports", "10100-10200")
 	},
 }
