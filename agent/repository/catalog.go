@@ -101,7 +101,7 @@ func (c *catalog) addPoint(root, vm *os.Root, name string) {
 		return
 	}
 	defer dir.Close()
-	m, err := c.repository.read(&place{root: root, vm: vm, dir: dir})
+	m, err := c.repository.owner.read(&place{root: root, vm: vm, dir: dir})
 	switch {
 	case errors.Is(err, ErrNoManifest):
 	case err != nil:

@@ -23,7 +23,7 @@ func (e *Changed) Error() string { return e.Path + " " + e.How }
 func (r *Repository) LookAt(vm, backupID string, d manifest.Disk) error {
 	var changed error
 	err := r.at(vm, backupID, func(p *place) (err error) {
-		changed, err = r.lookAt(p.dir, d)
+		changed, err = r.owner.lookAt(p.dir, d)
 		return err
 	})
 	if err != nil {
@@ -33,7 +33,7 @@ func (r *Repository) LookAt(vm, backupID string, d manifest.Disk) error {
 }
 
 // lookAt returns what has changed, and separately why it could not be checked.
-func (r *Repository) lookAt(dir *os.Root, d manifest.Disk) (changed, err error) {
+func (o *Owner) lookAt(dir *os.Root, d manifest.Disk) (changed, err error) {
 	image, err := dir.Lstat(d.File)
 	if err != nil {
 		return nil, located(dir, err)
@@ -49,7 +49,7 @@ func (r *Repository) lookAt(dir *os.Root, d manifest.Disk) (changed, err error) 
 	if err != nil {
 		return nil, located(dir, err)
 	}
-	how := errors.Join(changedSize(image, d), r.changedRights(image, description), r.changedDirectory(own, description))
+	how := errors.Join(changedSize(image, d), o.changedRights(image, description), changedDirectory(own, description))
 	if how != nil {
 		return &Changed{Path: filepath.Join(dir.Name(), d.File), How: how.Error()}, nil
 	}
@@ -64,21 +64,21 @@ func changedSize(image fs.FileInfo, d manifest.Disk) error {
 }
 
 // changedRights returns an error if somebody else can write an image, or if its exporter cannot read it.
-func (r *Repository) changedRights(image, manifest fs.FileInfo) error {
+func (o *Owner) changedRights(image, manifest fs.FileInfo) error {
 	mode := image.Mode().Perm()
 	switch {
 	case ownerOf(image) != os.Geteuid() && ownerOf(image) != ownerOf(manifest):
 		return fmt.Errorf("belongs to uid %d, its manifest to uid %d: find out why, then change it back with chown", ownerOf(image), ownerOf(manifest))
 	case mode&0o022&^manifest.Mode().Perm() != 0:
 		return fmt.Errorf("can be written by others (mode %04o): find out why, then set it back to 0440", mode)
-	case mode&0o444 == 0 || r.owner != nil && mode&0o044 == 0:
+	case mode&0o444 == 0 || o != nil && mode&0o044 == 0:
 		return fmt.Errorf("cannot be read by its exporter (mode %04o): set it back to 0440", mode)
 	}
 	return nil
 }
 
 // changedDirectory returns an error if somebody else can replace an image.
-func (r *Repository) changedDirectory(dir, manifest fs.FileInfo) error {
+func changedDirectory(dir, manifest fs.FileInfo) error {
 	switch {
 	case ownerOf(dir) != os.Geteuid() && ownerOf(dir) != ownerOf(manifest):
 		return fmt.Errorf("is in a directory of uid %d, its manifest belongs to uid %d: find out why, then change it back with chown",

@@ -107,7 +107,7 @@ func (r *Repository) SealMerge(vm string, m manifest.Manifest, linked []string) 
 			return err
 		}
 		defer old.Close()
-		if err := r.take(merge); err != nil {
+		if err := r.owner.take(merge); err != nil {
 			return err
 		}
 		for _, file := range linked {
@@ -118,7 +118,7 @@ func (r *Repository) SealMerge(vm string, m manifest.Manifest, linked []string) 
 			failpoint.Reach("merge: linked")
 		}
 		p := &place{vm: dir, dir: merge}
-		for _, s := range r.sealing(p, m, text) {
+		for _, s := range r.owner.sealing(p, m, text) {
 			failpoint.Reach("merge: " + s.name)
 			if err := s.do(); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
@@ -129,10 +129,10 @@ func (r *Repository) SealMerge(vm string, m manifest.Manifest, linked []string) 
 }
 
 // sealing lists the steps that publish a directory. It gets its manifest when all else is complete.
-func (r *Repository) sealing(p *place, m manifest.Manifest, text []byte) []step {
-	steps := []step{{"looking for a manifest", func() error { return r.discardForged(p.dir) }}}
+func (o *Owner) sealing(p *place, m manifest.Manifest, text []byte) []step {
+	steps := []step{{"looking for a manifest", func() error { return o.discardForged(p.dir) }}}
 	for _, d := range m.Disks {
-		steps = append(steps, step{"sealing an image", func() error { return r.sealImage(p.dir, d.File) }})
+		steps = append(steps, step{"sealing an image", func() error { return o.sealImage(p.dir, d.File) }})
 	}
 	return append(steps,
 		step{"writing the manifest", func() error { return writeManifest(p.dir, text) }},

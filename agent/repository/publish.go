@@ -35,10 +35,10 @@ func (r *Repository) Publish(vm string, m manifest.Manifest) error {
 		return r.fail(err)
 	}
 	defer p.close()
-	if _, err := r.read(p); err == nil {
+	if _, err := r.owner.read(p); err == nil {
 		return r.fail(syncDir(p.dir)) // a crash may have come between the rename and this
 	}
-	for _, step := range r.publication(p, m, text) {
+	for _, step := range r.owner.publication(p, m, text) {
 		failpoint.Reach("publish: " + step.name)
 		if err := step.do(); err != nil {
 			return r.fail(fmt.Errorf("%s: %w", step.name, err))
@@ -55,15 +55,15 @@ type step struct {
 
 // publication lists the steps that make a directory a restore point. After the first the directory belongs to the agent, and nobody
 // else can change its entries; only then they are examined.
-func (r *Repository) publication(p *place, m manifest.Manifest, text []byte) []step {
+func (o *Owner) publication(p *place, m manifest.Manifest, text []byte) []step {
 	steps := []step{
-		{"taking the directory from the exporters' user", func() error { return r.take(p.dir) }},
-		{"looking for a manifest", func() error { return r.discardForged(p.dir) }},
+		{"taking the directory from the exporters' user", func() error { return o.take(p.dir) }},
+		{"looking for a manifest", func() error { return o.discardForged(p.dir) }},
 	}
 	for _, d := range m.Disks {
 		steps = append(steps, step{
 			fmt.Sprintf("sealing the image of disk %d", d.DiskID),
-			func() error { return r.sealImage(p.dir, d.File) },
+			func() error { return o.sealImage(p.dir, d.File) },
 		})
 	}
 	return append(steps,
@@ -80,15 +80,15 @@ func (r *Repository) publication(p *place, m manifest.Manifest, text []byte) []s
 // take gives a directory to the agent, and lets the exporters' group read it. It sets the mode before the owner, and again after it,
 // because until then the directory was not the agent's. After a crash in between, the exporters' user checks the images again, so it
 // must be able to read them all the time.
-func (r *Repository) take(dir *os.Root) error {
-	if r.owner == nil {
+func (o *Owner) take(dir *os.Root) error {
+	if o == nil {
 		return nil
 	}
 	if err := chmod(dir, 0o750); err != nil {
 		return err
 	}
 	failpoint.Reach("publish: directory readable")
-	if err := chown(dir, os.Geteuid(), r.owner.GID); err != nil {
+	if err := chown(dir, os.Geteuid(), o.GID); err != nil {
 		return err
 	}
 	failpoint.Reach("publish: directory owned")
@@ -96,27 +96,27 @@ func (r *Repository) take(dir *os.Root) error {
 }
 
 // discardForged removes a manifest that the exporters' user made. If the agent made it and cannot read it now, a person must decide.
-func (r *Repository) discardForged(dir *os.Root) error {
+func (o *Owner) discardForged(dir *os.Root) error {
 	info, err := dir.Lstat(manifest.FileName)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return located(dir, err)
-	case !r.forged(info):
+	case !o.forged(info):
 		return fmt.Errorf("%s/%s exists already and cannot be read: look at it, and move it away", dir.Name(), manifest.FileName)
 	}
 	return located(dir, dir.RemoveAll(manifest.FileName))
 }
 
 // forged says whether a manifest belongs to the exporters' user, who never writes one.
-func (r *Repository) forged(info fs.FileInfo) bool {
-	return r.owner != nil && r.owner.UID != os.Geteuid() && ownerOf(info) == r.owner.UID
+func (o *Owner) forged(info fs.FileInfo) bool {
+	return o != nil && o.UID != os.Geteuid() && ownerOf(info) == o.UID
 }
 
 // sealImage makes an image read-only for the exporters' user, whose later exporters may read it as a backing image, and syncs it. The
 // order is that of take.
-func (r *Repository) sealImage(dir *os.Root, name string) error {
+func (o *Owner) sealImage(dir *os.Root, name string) error {
 	f, err := openRegular(dir, name)
 	if err != nil {
 		return err
@@ -126,8 +126,8 @@ func (r *Repository) sealImage(dir *os.Root, name string) error {
 		return err
 	}
 	failpoint.Reach("publish: image readable")
-	if r.owner != nil {
-		if err := f.Chown(os.Geteuid(), r.owner.GID); err != nil {
+	if o != nil {
+		if err := f.Chown(os.Geteuid(), o.GID); err != nil {
 			return err
 		}
 	}

@@ -100,7 +100,7 @@ func runSteps(t *testing.T, r *Repository, vm string, m manifest.Manifest, n int
 	p, err := r.enter(root, vm, m.BackupID)
 	must(t, err)
 	defer p.close()
-	steps := r.publication(p, m, text)
+	steps := r.owner.publication(p, m, text)
 	for _, s := range steps[:n] {
 		must(t, s.do())
 	}

@@ -28,14 +28,14 @@ func (r *Repository) Manifest(vm, backupID string) (m manifest.Manifest, err err
 			return err
 		}
 		defer p.close()
-		m, err = r.read(p)
+		m, err = r.owner.read(p)
 		return err
 	})
 	return m, r.fail(err)
 }
 
 // read reads the manifest of an open directory, and checks that it belongs there.
-func (r *Repository) read(p *place) (manifest.Manifest, error) {
+func (o *Owner) read(p *place) (manifest.Manifest, error) {
 	path := filepath.Join(p.dir.Name(), manifest.FileName)
 	info, err := p.dir.Lstat(manifest.FileName)
 	switch {
@@ -43,8 +43,8 @@ func (r *Repository) read(p *place) (manifest.Manifest, error) {
 		return manifest.Manifest{}, fmt.Errorf("%s: %w", p.dir.Name(), ErrNoManifest)
 	case err != nil:
 		return manifest.Manifest{}, located(p.dir, err)
-	case r.forged(info):
-		return manifest.Manifest{}, fmt.Errorf("%s: belongs to the exporters' user (uid %d), so the agent did not write it", path, r.owner.UID)
+	case o.forged(info):
+		return manifest.Manifest{}, fmt.Errorf("%s: belongs to the exporters' user (uid %d), so the agent did not write it", path, o.UID)
 	}
 	f, err := openRegular(p.dir, manifest.FileName)
 	if err != nil {

@@ -34,7 +34,7 @@ func (r *Repository) remove(vm, backupID string, point bool) error {
 		if err := checkMounts(p.dir); err != nil {
 			return err // while it is still a restore point
 		}
-		if err := r.unpublish(p.dir, point); err != nil {
+		if err := r.owner.unpublish(p.dir, point); err != nil {
 			return err
 		}
 		failpoint.Reach("remove: unpublished")
@@ -74,8 +74,8 @@ func (r *Repository) clear(vm, backupID string, f func(p *place) error) error {
 }
 
 // unpublish prepares a directory for removal: it removes the manifest durably, or refuses to.
-func (r *Repository) unpublish(dir *os.Root, allowed bool) error {
-	published, err := r.published(dir)
+func (o *Owner) unpublish(dir *os.Root, allowed bool) error {
+	published, err := o.published(dir)
 	switch {
 	case err != nil:
 		return err
@@ -95,12 +95,12 @@ func (r *Repository) unpublish(dir *os.Root, allowed bool) error {
 }
 
 // published says whether there is a manifest that the agent may have written, readable or not.
-func (r *Repository) published(dir *os.Root) (bool, error) {
+func (o *Owner) published(dir *os.Root) (bool, error) {
 	info, err := dir.Lstat(manifest.FileName)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	return err == nil && !r.forged(info), located(dir, err)
+	return err == nil && !o.forged(info), located(dir, err)
 }
 
 func makeWritable(dir *os.Root) error {

@@ -34,7 +34,8 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// Owner is the user and group that the directories of backups are given to.
+// Owner is the user and group of the exporters, to whom the directories of backups are given. A nil Owner is the agent itself. Its
+// methods change or examine what belongs to that user in an open directory.
 type Owner struct{ UID, GID int }
 
 // A Repository is one configured directory with backups. It may be unreachable at times, as a network file system is; every method
@@ -90,15 +91,15 @@ func (r *Repository) makeWithin(above, name string) error {
 		return located(parent, err)
 	}
 	failpoint.Reach("mkdir: directory of the backup made")
-	if err := r.give(parent, name); err != nil {
+	if err := r.owner.give(parent, name); err != nil {
 		return err
 	}
 	return errors.Join(syncDir(parent), syncDir(root))
 }
 
 // give gives a directory to the exporters' user.
-func (r *Repository) give(parent *os.Root, name string) error {
-	if r.owner == nil {
+func (o *Owner) give(parent *os.Root, name string) error {
+	if o == nil {
 		return nil
 	}
 	dir, err := enter(parent, name)
@@ -106,7 +107,7 @@ func (r *Repository) give(parent *os.Root, name string) error {
 		return err
 	}
 	defer dir.Close()
-	err = chown(dir, r.owner.UID, r.owner.GID)
+	err = chown(dir, o.UID, o.GID)
 	failpoint.Reach("mkdir: given to the exporters' user")
 	return err
 }

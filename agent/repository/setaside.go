@@ -71,7 +71,7 @@ func (r *Repository) removeAside(vm, backupID string) error {
 }
 
 func (r *Repository) moveAside(p *place, vm, backupID string) error {
-	if err := r.unpublish(p.dir, false); err != nil {
+	if err := r.owner.unpublish(p.dir, false); err != nil {
 		return err
 	}
 	failpoint.Reach("set aside: before its place")

@@ -29,7 +29,7 @@ func (r *Repository) Share(vm string, m manifest.Manifest) error {
 		return r.fail(err)
 	}
 	for _, d := range m.Disks {
-		if err := r.shareImage(p, d.File); err != nil {
+		if err := r.owner.shareImage(p, d.File); err != nil {
 			return r.fail(err)
 		}
 	}
@@ -40,14 +40,14 @@ func (r *Repository) Share(vm string, m manifest.Manifest) error {
 	return r.fail(err)
 }
 
-func (r *Repository) shareImage(p *place, name string) error {
+func (o *Owner) shareImage(p *place, name string) error {
 	f, err := openRegular(p.dir, name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	failpoint.Reach("share: before an image")
-	err = f.Chown(-1, r.owner.GID)
+	err = f.Chown(-1, o.GID)
 	failpoint.Reach("share: image shared")
 	return err
 }
