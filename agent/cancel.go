@@ -31,7 +31,5 @@ func (a *Agent) afterCancel(id, work string, found bool, cause error) (record.Ba
 	if err != nil || found {
 		return b, err
 	}
-	e := fault.New(fault.WrongState, "backup %s: no %s of it is in progress", id, work)
-	e.BackupID = id
-	return b, e
+	return b, fault.New(fault.WrongState, "backup %s: no %s of it is in progress", id, work).OfBackup(id)
 }

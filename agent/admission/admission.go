@@ -79,18 +79,14 @@ func (c *Control) RoomFor(disks int, turn string) error {
 	limits := c.Config.Limits
 	switch {
 	case l.first != turn:
-		e := fault.New(fault.Busy, "%d backups are queued", l.Queued)
-		e.Hint = "use queue, or try again later"
-		return e
+		return fault.New(fault.Busy, "%d backups are queued", l.Queued).WithHint("use queue, or try again later")
 	case limits.MaxBackups > 0 && l.backups >= limits.MaxBackups:
-		e := fault.New(fault.Busy, "the limit of parallel backups is reached: %d are running", l.backups)
-		e.Hint = "use queue, try again later, or raise limits.max_backups"
-		return e
+		return fault.New(fault.Busy, "the limit of parallel backups is reached: %d are running", l.backups).
+			WithHint("use queue, try again later, or raise limits.max_backups")
 	case limits.MaxExports > 0 && l.Exports+disks > limits.MaxExports:
-		e := fault.New(fault.Busy, "%d disks are exported; %d more would exceed the limit of %d",
-			l.Exports, disks, limits.MaxExports)
-		e.Hint = "use queue, try again later, or raise limits.max_exports"
-		return e
+		return fault.New(fault.Busy, "%d disks are exported; %d more would exceed the limit of %d",
+			l.Exports, disks, limits.MaxExports).
+			WithHint("use queue, try again later, or raise limits.max_exports")
 	}
 	return nil
 }

@@ -101,9 +101,8 @@ func (s *Service) enqueue(p store.Preparation) (record.Backup, bool, error) {
 		return record.Backup{}, false, err
 	}
 	if most := s.Config.Limits.MaxQueued; running.Queued >= most {
-		e := fault.New(fault.QueueFull, "the queue is full: %d backups are queued, the limit is %d", running.Queued, most)
-		e.Hint = "try again later, or raise limits.max_queued"
-		return record.Backup{}, false, e
+		return record.Backup{}, false, fault.New(fault.QueueFull, "the queue is full: %d backups are queued, the limit is %d", running.Queued, most).
+			WithHint("try again later, or raise limits.max_queued")
 	}
 	failpoint.Reach("before enqueue")
 	defer failpoint.Reach("after enqueue")

@@ -240,11 +240,9 @@ func previousChangeID(b record.Backup) string {
 func snaError(b record.Backup, err error) error {
 	var refused *sna.RefusedError
 	if errors.As(err, &refused) {
-		e := fault.New(fault.SNARefused, "backup %s: %w", b.ID, err)
-		e.BackupID, e.Hint = b.ID, "the SNA refused the backup, in its own words above; the start is undone"
-		return e
+		return fault.New(fault.SNARefused, "backup %s: %w", b.ID, err).OfBackup(b.ID).
+			WithHint("the SNA refused the backup, in its own words above; the start is undone")
 	}
-	e := fault.New(fault.SNAUnreachable, "backup %s: %w", b.ID, err)
-	e.BackupID, e.Hint = b.ID, "nothing was sent, and the start is undone. Check the tunnel and sna.url"
-	return e
+	return fault.New(fault.SNAUnreachable, "backup %s: %w", b.ID, err).OfBackup(b.ID).
+		WithHint("nothing was sent, and the start is undone. Check the tunnel and sna.url")
 }

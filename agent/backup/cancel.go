@@ -16,9 +16,7 @@ import (
 // request, as CancelVerify.
 func (s *Service) Cancel(ctx context.Context, id string) (record.Backup, error) {
 	if b, err := s.Store.Backup(id); err == nil && b.State.Active() && !b.PublishingAt.IsZero() {
-		e := fault.New(fault.WrongState, "backup %s: too late to cancel, its restore point is being written", id)
-		e.BackupID = id
-		return b, e
+		return b, fault.New(fault.WrongState, "backup %s: too late to cancel, its restore point is being written", id).OfBackup(id)
 	}
 	found, err := s.Merges.Cancel(ctx, id)
 	if !found {

@@ -115,9 +115,7 @@ func (r *run) nextPort(d record.DiskRun) (record.DiskRun, error) {
 	}))
 	failpoint.Reach("after relet")
 	if err != nil {
-		e := fault.New(fault.NoFreePort, "port %d is held by another process (%s): %w", d.Port, sockets.Listener(d.Port), err)
-		e.BackupID, e.DiskID = r.ID, new(d.DiskID)
-		return d, e
+		return d, fault.New(fault.NoFreePort, "port %d is held by another process (%s): %w", d.Port, sockets.Listener(d.Port), err).OfBackup(r.ID).OfDisk(d.DiskID)
 	}
 	return *b.Run(d.DiskID), nil
 }

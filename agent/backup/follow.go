@@ -151,15 +151,12 @@ func (r *run) checkDeadlines(b record.Backup, p *progress) error {
 		if err := r.cameAndWent(b); err != nil {
 			return err
 		}
-		e := fault.New(fault.DeadlinePassed, "backup %s: no client has connected within %s of the request to the SNA", b.ID, first)
-		e.BackupID = b.ID
-		e.Hint = "the SNA accepts a job before it logs in to vCenter. Read its log for the reason (deadlines.first_connection)"
-		return e
+		return fault.New(fault.DeadlinePassed, "backup %s: no client has connected within %s of the request to the SNA", b.ID, first).OfBackup(b.ID).
+			WithHint("the SNA accepts a job before it logs in to vCenter. Read its log for the reason (deadlines.first_connection)")
 	}
 	if whole := limits.WholeRun.Std(); whole > 0 && now.Sub(r.began) > whole {
-		e := fault.New(fault.DeadlinePassed, "backup %s: not done within %s", b.ID, whole)
-		e.BackupID, e.Hint = b.ID, "raise deadlines.whole_run if the VM is large"
-		return e
+		return fault.New(fault.DeadlinePassed, "backup %s: not done within %s", b.ID, whole).OfBackup(b.ID).
+			WithHint("raise deadlines.whole_run if the VM is large")
 	}
 	if err := r.checkSilence(b); err != nil {
 		return err
@@ -203,7 +200,6 @@ func (r *run) checkProgress(b record.Backup, p *progress, now time.Time) error {
 	if now.Sub(p.at) <= limit {
 		return nil
 	}
-	e := fault.New(fault.DeadlinePassed, "backup %s: no export has received data for %s, after %d bytes in total", b.ID, limit, p.trace.received)
-	e.BackupID, e.Hint = b.ID, "read the backup client's log on the SNA (deadlines.no_progress)"
-	return e
+	return fault.New(fault.DeadlinePassed, "backup %s: no export has received data for %s, after %d bytes in total", b.ID, limit, p.trace.received).OfBackup(b.ID).
+		WithHint("read the backup client's log on the SNA (deadlines.no_progress)")
 }

@@ -49,9 +49,8 @@ func (s *Service) checkPolicy(id string) error {
 		}
 		ids = append(ids, p.ID)
 	}
-	e := fault.New(fault.InvalidRequest, "policy_id %q is not configured: want one of %q", id, ids)
-	e.Hint = "add a [[policy]] with that id to the configuration and restart the daemon, or omit policy_id to use the policy of the repository"
-	return e
+	return fault.New(fault.InvalidRequest, "policy_id %q is not configured: want one of %q", id, ids).
+		WithHint("add a [[policy]] with that id to the configuration and restart the daemon, or omit policy_id to use the policy of the repository")
 }
 
 // Start backs up a whole VM: it leases a port per disk, makes the images, starts the exports, and asks the SNA
@@ -115,10 +114,9 @@ func (s *Service) repeated(req Request) (record.Backup, bool, error) {
 		{"backup_type", string(first.Type), string(req.Type)},
 	} {
 		if f.first != f.now && f.now != string(record.Auto) {
-			e := fault.New(fault.InvalidRequest, "request_id %q was already used for backup %s with %s %q; this request has %q",
-				req.RequestID, first.ID, f.field, f.first, f.now)
-			e.BackupID, e.Hint = first.ID, "use a new request_id for a new request"
-			return first, false, e
+			return first, false, fault.New(fault.InvalidRequest, "request_id %q was already used for backup %s with %s %q; this request has %q",
+				req.RequestID, first.ID, f.field, f.first, f.now).OfBackup(first.ID).
+				WithHint("use a new request_id for a new request")
 		}
 	}
 	return first, true, nil
@@ -167,9 +165,8 @@ func (s *Service) validate(ctx context.Context, req Request) (inventory.Refreshe
 		return none, nil, err
 	}
 	if len(vm.Disks) == 0 {
-		e := fault.New(fault.VMHasNoDisks, "vm %q has no disks on record", vm.Name)
-		e.Hint = "run discovery first (vm.discover), or register the disks with vm.put"
-		return none, nil, e
+		return none, nil, fault.New(fault.VMHasNoDisks, "vm %q has no disks on record", vm.Name).
+			WithHint("run discovery first (vm.discover), or register the disks with vm.put")
 	}
 	if err := vm.Validate(); err != nil {
 		return none, nil, fault.New(fault.InvalidRequest, "%w", err)
@@ -299,9 +296,8 @@ func (s *Service) prepareError(err error, vm record.VM, repo *repository.Reposit
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &active):
-		e := fault.New(fault.BackupInProgress, "vm %q already has backup %s, which is %s", vm.Name, active.BackupID, active.State)
-		e.BackupID, e.Hint = active.BackupID, "wait until it ends, or cancel it: a second snapshot would destroy the first"
-		return e
+		return fault.New(fault.BackupInProgress, "vm %q already has backup %s, which is %s", vm.Name, active.BackupID, active.State).OfBackup(active.BackupID).
+			WithHint("wait until it ends, or cancel it: a second snapshot would destroy the first")
 	case errors.As(err, &cooling):
 		e := fault.New(fault.CoolingDown, "%w", cooling)
 		e.Hint = "start again after that time. A second client would remove the snapshot that the first one still reads. While the old client " +

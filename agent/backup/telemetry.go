@@ -17,9 +17,7 @@ func (c *Clients) Telemetry(id string, t record.Telemetry) error {
 	r := c.Backups.run(id)
 	if r == nil {
 		c.stillLives(b)
-		e := fault.New(fault.WrongState, "backup %s is %s", id, b.State)
-		e.BackupID = id
-		return e
+		return fault.New(fault.WrongState, "backup %s is %s", id, b.State).OfBackup(id)
 	}
 	r.meter.mu.Lock()
 	r.meter.telemetry = &t

@@ -57,9 +57,7 @@ func endError(b record.Backup) error {
 	if b.Failure != nil {
 		return failureError(b)
 	}
-	e := fault.New(fault.WrongState, "backup %s was canceled", b.ID)
-	e.BackupID = b.ID
-	return e
+	return fault.New(fault.WrongState, "backup %s was canceled", b.ID).OfBackup(b.ID)
 }
 
 // beginUndo records that a backup is undone and why, and what is known then of its client.

@@ -46,17 +46,15 @@ func (c *Chains) ChooseParent(ctx context.Context, vm record.VM, repo *repositor
 // reason says that it could not be looked at.
 func (c *Chains) unfitParent(ctx context.Context, vm record.VM, repo *repository.Repository, newest record.Backup, found bool) error {
 	if !found {
-		e := fault.New(fault.NoParent, "vm %q has no restore point in repository %s", vm.Name, repo.ID)
-		e.Hint = "make a full backup first, or use the type auto"
-		return e
+		return fault.New(fault.NoParent, "vm %q has no restore point in repository %s", vm.Name, repo.ID).
+			WithHint("make a full backup first, or use the type auto")
 	}
 	if err := otherVM(vm, newest); err != nil {
 		return err // before what else may be wrong with it
 	}
 	if !shareDisk(vm, newest) {
-		e := fault.New(fault.NoParent, "vm %q has no disk in common with its newest restore point %s", vm.Name, newest.ID)
-		e.Hint = "make a full backup, or use the type auto"
-		return e
+		return fault.New(fault.NoParent, "vm %q has no disk in common with its newest restore point %s", vm.Name, newest.ID).
+			WithHint("make a full backup, or use the type auto")
 	}
 	return c.CheckParent(ctx, vm, repo, newest)
 }
@@ -68,9 +66,8 @@ func otherVM(vm record.VM, point record.Backup) error {
 	if differs == "" {
 		return nil
 	}
-	e := fault.New(fault.NoParent, "vm %q: its newest restore point %s is of another VM: %s", vm.Name, point.ID, differs)
-	e.Hint = "make a full backup, or use the type auto: an incremental never uses a restore point of another VM"
-	return e
+	return fault.New(fault.NoParent, "vm %q: its newest restore point %s is of another VM: %s", vm.Name, point.ID, differs).
+		WithHint("make a full backup, or use the type auto: an incremental never uses a restore point of another VM")
 }
 
 // sameEncryption says, as reason NoParent, that a restore point is encrypted and new backups of the repository are not, or the
@@ -82,10 +79,9 @@ func (c *Chains) sameEncryption(repo *repository.Repository, point record.Backup
 		return nil
 	}
 	words := map[bool]string{true: "encrypted", false: "not encrypted"}
-	e := fault.New(fault.NoParent, "restore point %s is %s, but new backups in repository %s are %s", point.ID,
-		words[!now], repo.ID, words[now])
-	e.Hint = "make a full backup, or use the type auto: encryption starts and stops with a full backup"
-	return e
+	return fault.New(fault.NoParent, "restore point %s is %s, but new backups in repository %s are %s", point.ID,
+		words[!now], repo.ID, words[now]).
+		WithHint("make a full backup, or use the type auto: encryption starts and stops with a full backup")
 }
 
 // mayLackData says, as reason NoParent, that a restore point was copied while its exports accepted WRITE_ZEROES, which SBC asks for
@@ -95,10 +91,9 @@ func (c *Chains) mayLackData(point record.Backup) error {
 	if point.ZeroesRefused || c.Exports.AcceptsZeroes() {
 		return nil
 	}
-	e := fault.New(fault.NoParent, "restore point %s may lack data: it was copied while WRITE_ZEROES was accepted, by an older agent or by "+
-		"sna.accept_write_zeroes", point.ID)
-	e.Hint = "make a full backup, or use the type auto: an incremental would lack the same data"
-	return e
+	return fault.New(fault.NoParent, "restore point %s may lack data: it was copied while WRITE_ZEROES was accepted, by an older agent or by "+
+		"sna.accept_write_zeroes", point.ID).
+		WithHint("make a full backup, or use the type auto: an incremental would lack the same data")
 }
 
 // LacksNothing says of a backup whether no data is missing that its client, or that of what it stands on, only sampled. A reload may
@@ -129,9 +124,8 @@ func (c *Chains) CheckParent(ctx context.Context, vm record.VM, repo *repository
 	case !errors.As(err, &damage):
 		return repositories.Fault(fmt.Errorf("restore point %s cannot be checked: %w", newest.ID, err))
 	}
-	e := fault.New(fault.NoParent, "vm %q: its newest restore point %s cannot be a parent: %w", vm.Name, newest.ID, err)
-	e.Hint = "make a full backup: an incremental would inherit the damage"
-	return e
+	return fault.New(fault.NoParent, "vm %q: its newest restore point %s cannot be a parent: %w", vm.Name, newest.ID, err).
+		WithHint("make a full backup: an incremental would inherit the damage")
 }
 
 // shareDisk says whether any disk of the VM is in the restore point with a change id: without one there is nothing from

@@ -19,10 +19,9 @@ func RecordCopy(b record.Backup, d *record.DiskRun) error {
 	another := d.Content == record.Changes && differentDisks(d.ParentChangeID, d.ChangeID)
 	switch {
 	case d.AsChanges && another:
-		e := fault.New(fault.ImageFailed, "backup %s: disk %d: the client copied the changes since %s, but reports the change id %s "+
-			"of another disk, so the copied data is unknown", b.ID, d.DiskID, d.ParentChangeID, d.ChangeID)
-		e.BackupID, e.DiskID, e.Hint = b.ID, new(d.DiskID), "make a full backup: disks of the VM have changed places"
-		return e
+		return fault.New(fault.ImageFailed, "backup %s: disk %d: the client copied the changes since %s, but reports the change id %s "+
+			"of another disk, so the copied data is unknown", b.ID, d.DiskID, d.ParentChangeID, d.ChangeID).OfBackup(b.ID).OfDisk(d.DiskID).
+			WithHint("make a full backup: disks of the VM have changed places")
 	case d.AsChanges:
 		d.Copied, d.CopiedWhy = record.CopiedChanges, "changes since "+d.ParentChangeID
 		return nil

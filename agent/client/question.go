@@ -147,11 +147,9 @@ func DiskUnknown(b record.Backup) error {
 	if b.UnknownDiskAt.IsZero() {
 		return nil
 	}
-	e := fault.New(fault.DiskUnknown, "backup %s: the client has asked about one more disk after it had reported all %d: "+
-		"vCenter has a disk of vm %q that is not on record, so the backup would lack it", b.ID, len(b.Runs), b.VM.Name)
-	e.BackupID = b.ID
-	e.Hint = inventory.LookUpDisks(b.VM) + "; with refresh = prefer or require every backup looks the disks up before it begins"
-	return e
+	return fault.New(fault.DiskUnknown, "backup %s: the client has asked about one more disk after it had reported all %d: "+
+		"vCenter has a disk of vm %q that is not on record, so the backup would lack it", b.ID, len(b.Runs), b.VM.Name).OfBackup(b.ID).
+		WithHint(inventory.LookUpDisks(b.VM) + "; with refresh = prefer or require every backup looks the disks up before it begins")
 }
 
 // OrNamesake adds to the failure of a backup that seems to lack a disk that another one's SBC may have asked: nothing tells them apart

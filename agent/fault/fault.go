@@ -83,6 +83,42 @@ func (e *Error) Failure() *record.Failure {
 	}
 }
 
+// WithHint adds what to do about it.
+func (e *Error) WithHint(hint string) *Error {
+	e.Hint = hint
+	return e
+}
+
+// OfBackup adds the backup concerned.
+func (e *Error) OfBackup(id string) *Error {
+	e.BackupID = id
+	return e
+}
+
+// OfRestore adds the restore concerned.
+func (e *Error) OfRestore(id string) *Error {
+	e.RestoreID = id
+	return e
+}
+
+// OfDisk adds the disk concerned, by its disk id.
+func (e *Error) OfDisk(id int) *Error {
+	e.DiskID = &id
+	return e
+}
+
+// OfUnit adds the unit concerned, with its suffix.
+func (e *Error) OfUnit(name string) *Error {
+	e.Unit = name
+	return e
+}
+
+// WithJournal adds the last lines of the unit's journal.
+func (e *Error) WithJournal(lines []string) *Error {
+	e.Journal = lines
+	return e
+}
+
 // Has says whether this is an error of that reason; a nil one is of none.
 func (e *Error) Has(reason Reason) bool { return e != nil && e.Reason == reason }
 

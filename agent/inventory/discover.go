@@ -159,9 +159,8 @@ func discoverError(err error) error {
 	if errors.As(err, &refused) {
 		return fault.New(fault.SNARefused, "discovery: %w", err)
 	}
-	e := fault.New(fault.SNAUnreachable, "discovery: %w", err)
-	e.Hint = "check the tunnel and sna.url. A large vCenter may need a longer sna.discover_timeout"
-	return e
+	return fault.New(fault.SNAUnreachable, "discovery: %w", err).
+		WithHint("check the tunnel and sna.url. A large vCenter may need a longer sna.discover_timeout")
 }
 
 // login is what the SNA needs in order to log in to a vCenter.

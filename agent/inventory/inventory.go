@@ -97,9 +97,8 @@ func (inv *Inventory) Remove(name string) error {
 	err := inv.Store.RemoveVM(name)
 	var active *store.ActiveError
 	if errors.As(err, &active) {
-		e := fault.New(fault.BackupInProgress, "vm %q has backup %s, which is %s", name, active.BackupID, active.State)
-		e.BackupID, e.Hint = active.BackupID, "wait until it ends, or cancel it"
-		return e
+		return fault.New(fault.BackupInProgress, "vm %q has backup %s, which is %s", name, active.BackupID, active.State).OfBackup(active.BackupID).
+			WithHint("wait until it ends, or cancel it")
 	}
 	return ledger.NotFound(err)
 }

@@ -9,9 +9,8 @@ import (
 
 // StillCancelling is what a caller is told who does not wait for the end.
 func StillCancelling(id string, cause error) error {
-	e := fault.New(fault.Internal, "backup %s: stopped waiting for its end: %w", id, cause)
-	e.BackupID, e.Hint = id, "the cancel continues: ask for the backup later"
-	return e
+	return fault.New(fault.Internal, "backup %s: stopped waiting for its end: %w", id, cause).OfBackup(id).
+		WithHint("the cancel continues: ask for the backup later")
 }
 
 // FailureOf is an error as the record keeps it.

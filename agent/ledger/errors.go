@@ -17,9 +17,8 @@ func NotFound(err error) error {
 	case !errors.As(err, &missing):
 		return fault.From(err)
 	case missing.Kind == store.KindVM:
-		e := fault.New(fault.VMNotFound, "vm %q is not on record", missing.Name)
-		e.Hint = "vm.list shows the VMs on record; add it with vm.put or vm.discover"
-		return e
+		return fault.New(fault.VMNotFound, "vm %q is not on record", missing.Name).
+			WithHint("vm.list shows the VMs on record; add it with vm.put or vm.discover")
 	case missing.Kind == store.KindRestore:
 		return fault.New(fault.RestoreNotFound, "restore %q is not on record", missing.Name)
 	}

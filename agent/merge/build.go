@@ -27,9 +27,8 @@ func (w *Merge) build(p *plan) error {
 	failpoint.Reach("rewrite: before the directory")
 	if err := p.repo.MakeMerge(p.vm, w.ID); err != nil {
 		if errors.Is(err, repository.ErrNoExchange) {
-			e := fault.New(fault.RepositoryFailed, "%w", err)
-			e.BackupID, e.Hint = w.ID, "such as NFS. Let the policy keep expired restore points until their children expire (expired_middle)"
-			return e
+			return fault.New(fault.RepositoryFailed, "%w", err).OfBackup(w.ID).
+				WithHint("such as NFS. Let the policy keep expired restore points until their children expire (expired_middle)")
 		}
 		return repositories.Fault(err)
 	}

@@ -163,9 +163,7 @@ func (s *Service) same(id, onto string, err error) (*Merge, error) {
 	if err != nil || w != nil && w.onto == onto && !w.settling {
 		return w, err
 	}
-	e := fault.New(fault.Busy, "a merge of backup %s is in progress", id)
-	e.BackupID, e.Hint = id, "wait until it ends"
-	return nil, e
+	return nil, fault.New(fault.Busy, "a merge of backup %s is in progress", id).OfBackup(id).WithHint("wait until it ends")
 }
 
 // claim makes sure that one goroutine at a time has to do with the directory beside a restore point's; nil if another
@@ -246,9 +244,7 @@ func (w *Merge) unless(err error) error {
 	case cause == nil:
 		return err
 	case errors.Is(cause, errCancelled):
-		e := fault.New(fault.WrongState, "backup %s: the merge was canceled; the restore point is unchanged", w.ID)
-		e.BackupID = w.ID
-		return e
+		return fault.New(fault.WrongState, "backup %s: the merge was canceled; the restore point is unchanged", w.ID).OfBackup(w.ID)
 	case errors.Is(cause, job.ErrStopping):
 		return job.ErrClosed()
 	default:

@@ -44,9 +44,7 @@ func (w *Merge) plan() (*plan, error) {
 		return nil, err
 	}
 	if point.State != record.Completed {
-		e := fault.New(fault.WrongState, "backup %s is %s: only a completed backup is a restore point", w.ID, point.State)
-		e.BackupID = w.ID
-		return nil, e
+		return nil, fault.New(fault.WrongState, "backup %s is %s: only a completed backup is a restore point", w.ID, point.State).OfBackup(w.ID)
 	}
 	repo, err := a.Repositories.Deletable(point) // it is where its record says
 	if err != nil {
@@ -81,9 +79,8 @@ func damagedChain(id string, err error) error {
 	if !errors.As(err, &damage) {
 		return repositories.Fault(fmt.Errorf("restore point %s cannot be checked: %w", id, err))
 	}
-	e := fault.New(fault.ImageFailed, "backup %s cannot be merged, because its chain is damaged: %w", id, err)
-	e.BackupID, e.Hint = id, "nothing was changed. Restore what can be restored, and make a full backup"
-	return e
+	return fault.New(fault.ImageFailed, "backup %s cannot be merged, because its chain is damaged: %w", id, err).OfBackup(id).
+		WithHint("nothing was changed. Restore what can be restored, and make a full backup")
 }
 
 // manifests are those of a restore point and all it stands on, the newest first.
@@ -221,10 +218,9 @@ func (p *plan) checkRoom(a *Service) error {
 		return repositories.Fault(err)
 	}
 	if reserve := a.Config.Space.Reserve; int64(space.Free) < need+reserve.Bytes() {
-		e := fault.New(fault.NoSpace, "backup %s: the merged images need up to %d MiB; repository %s has %d MiB free, of which %s are reserved (space.reserve)",
-			p.point.ID, need>>20, p.repo.ID, space.Free>>20, reserve)
-		e.BackupID, e.Hint = p.point.ID, "free space in the repository: delete restore points without children"
-		return e
+		return fault.New(fault.NoSpace, "backup %s: the merged images need up to %d MiB; repository %s has %d MiB free, of which %s are reserved (space.reserve)",
+			p.point.ID, need>>20, p.repo.ID, space.Free>>20, reserve).OfBackup(p.point.ID).
+			WithHint("free space in the repository: delete restore points without children")
 	}
 	return nil
 }

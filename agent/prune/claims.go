@@ -42,9 +42,7 @@ func (p *pruning) begin(groups []store.PointGroup, r Request) (release func(), e
 }
 
 func pruneBusy(format string, args ...any) *fault.Error {
-	e := fault.New(fault.Busy, format, args...)
-	e.Hint = "wait until it ends; a dry run shows how far it is"
-	return e
+	return fault.New(fault.Busy, format, args...).WithHint("wait until it ends; a dry run shows how far it is")
 }
 
 // claim takes a VM in a repository, unless another run has it.

@@ -69,9 +69,8 @@ func (s *Service) markDeleting(id string, missingOK bool) (*repository.Repositor
 	case errors.As(err, &pinned):
 		return nil, s.pinnedError(id)
 	case errors.As(err, &served):
-		e := fault.New(fault.BeingRestored, "backup %s is being read by restore %s", id, served.RestoreID)
-		e.BackupID, e.RestoreID, e.Hint = id, served.RestoreID, "stop the restore first (restore.stop), or wait until it expires"
-		return nil, e
+		return nil, fault.New(fault.BeingRestored, "backup %s is being read by restore %s", id, served.RestoreID).OfBackup(id).OfRestore(served.RestoreID).
+			WithHint("stop the restore first (restore.stop), or wait until it expires")
 	case fault.From(ledger.NotFound(err)).Has(fault.BackupNotFound): // somebody else was faster
 		return nil, nil
 	}
@@ -87,10 +86,8 @@ func checkThere(repo *repository.Repository, b record.Backup) error {
 	if err == nil {
 		err = errors.New("there is no such directory")
 	}
-	e := fault.New(fault.RepositoryFailed, "backup %s: %s: %w", b.ID, b.Directory, err)
-	e.BackupID = b.ID
-	e.Hint = "check that the repository is mounted. If the directory is lost, delete the record with missing_ok (--missing-ok)"
-	return e
+	return fault.New(fault.RepositoryFailed, "backup %s: %s: %w", b.ID, b.Directory, err).OfBackup(b.ID).
+		WithHint("check that the repository is mounted. If the directory is lost, delete the record with missing_ok (--missing-ok)")
 }
 
 // pinnedError names what stands on a backup.
@@ -103,9 +100,8 @@ func (s *Service) pinnedError(id string) error {
 	for i, c := range children {
 		names[i] = c.ID
 	}
-	e := fault.New(fault.HasChildren, "backup %s is the parent of %s", id, strings.Join(names, ", "))
-	e.BackupID, e.Hint = id, "delete its children first, the newest first"
-	return e
+	return fault.New(fault.HasChildren, "backup %s is the parent of %s", id, strings.Join(names, ", ")).OfBackup(id).
+		WithHint("delete its children first, the newest first")
 }
 
 // finishDeletion removes what a backup that is being deleted has in its repository, and then its record. It may be called

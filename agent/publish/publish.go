@@ -247,11 +247,9 @@ func (f *Finisher) waitForClients(b record.Backup) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			e := fault.New(fault.DeadlinePassed, "backup %s: disk %d: %d clients are still connected to %s %s after the last disk was reported complete",
-				b.ID, d.DiskID, n, d.ExportName, limit)
-			e.BackupID, e.DiskID = b.ID, new(d.DiskID)
-			e.Hint = "they may still have written, so the copy cannot be trusted (deadlines.disconnect)"
-			return e
+			return fault.New(fault.DeadlinePassed, "backup %s: disk %d: %d clients are still connected to %s %s after the last disk was reported complete",
+				b.ID, d.DiskID, n, d.ExportName, limit).OfBackup(b.ID).OfDisk(d.DiskID).
+				WithHint("they may still have written, so the copy cannot be trusted (deadlines.disconnect)")
 		}
 		if !told && time.Since(began) > time.Minute {
 			told = true
@@ -333,7 +331,6 @@ func (f *Finisher) checkImage(ctx context.Context, repoID string, d record.DiskR
 
 // LostWithHost says that a backup cannot go on, since its exporters went with the host.
 func LostWithHost(b record.Backup) *fault.Error {
-	e := fault.New(fault.ExporterFailed, "backup %s: the host was restarted while the backup was %s, which ended its exporters", b.ID, b.State)
-	e.BackupID, e.Hint = b.ID, "start it again: the copied data may not be on the disk"
-	return e
+	return fault.New(fault.ExporterFailed, "backup %s: the host was restarted while the backup was %s, which ended its exporters", b.ID, b.State).OfBackup(b.ID).
+		WithHint("start it again: the copied data may not be on the disk")
 }

@@ -64,11 +64,10 @@ func giveKey(id string) string {
 
 // WrongKey is what is said of a key that does not open an image which was made under its name.
 func WrongKey(repo *repository.Repository, id, image string) error {
-	e := fault.New(fault.KeyUnavailable, "repository %s: encryption key %q does not open %s: the image was made with another key, or its header is damaged",
-		repo.ID, id, filepath.Join(filepath.Base(filepath.Dir(image)), filepath.Base(image)))
-	e.Hint = fmt.Sprintf("restore the key that was in %s/%s when the backup was made, and restart the daemon. "+
-		"A new key needs a new name; the old one stays in old_keys", config.CredentialStore, id)
-	return e
+	return fault.New(fault.KeyUnavailable, "repository %s: encryption key %q does not open %s: the image was made with another key, or its header is damaged",
+		repo.ID, id, filepath.Join(filepath.Base(filepath.Dir(image)), filepath.Base(image))).
+		WithHint(fmt.Sprintf("restore the key that was in %s/%s when the backup was made, and restart the daemon. "+
+			"A new key needs a new name; the old one stays in old_keys", config.CredentialStore, id))
 }
 
 // IsKeyError says whether an error is about a key, and not about what it opens.

@@ -70,18 +70,16 @@ func RequireMounted(repo *repository.Repository) error {
 // Deletable says why a backup cannot be deleted, whatever stands on it.
 func (s *Set) Deletable(b record.Backup) (*repository.Repository, error) {
 	if b.State.Active() {
-		e := fault.New(fault.WrongState, "backup %s is %s: only a backup that has ended can be deleted", b.ID, b.State)
-		e.BackupID, e.Hint = b.ID, "cancel it, or wait until it ends"
-		return nil, e
+		return nil, fault.New(fault.WrongState, "backup %s is %s: only a backup that has ended can be deleted", b.ID, b.State).OfBackup(b.ID).
+			WithHint("cancel it, or wait until it ends")
 	}
 	repo, err := s.Find(b.Repository)
 	if err != nil {
 		return nil, err
 	}
 	if dir := repo.Dir(nbd.DirName(b.VM.Name), b.ID); b.Directory != "" && b.Directory != dir {
-		e := fault.New(fault.RepositoryFailed, "backup %s is on record in %s, but repository %s has the path %s for it", b.ID, b.Directory, repo.ID, dir)
-		e.BackupID, e.Hint = b.ID, "set the repository's path back. If the repository was moved, rebuild the database (docs/operations.md, Move a repository)"
-		return nil, e
+		return nil, fault.New(fault.RepositoryFailed, "backup %s is on record in %s, but repository %s has the path %s for it", b.ID, b.Directory, repo.ID, dir).OfBackup(b.ID).
+			WithHint("set the repository's path back. If the repository was moved, rebuild the database (docs/operations.md, Move a repository)")
 	}
 	return repo, nil
 }
@@ -113,7 +111,5 @@ func (s *Set) Find(id string) (*repository.Repository, error) {
 			return r, nil
 		}
 	}
-	e := fault.New(fault.RepositoryNotFound, "repository %q is not configured", id)
-	e.Hint = "repository.list shows the configured ones"
-	return nil, e
+	return nil, fault.New(fault.RepositoryNotFound, "repository %q is not configured", id).WithHint("repository.list shows the configured ones")
 }

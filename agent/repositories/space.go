@@ -23,9 +23,8 @@ func CheckSpace(repo *repository.Repository, least config.Size, key string) erro
 	if space.Free >= uint64(least.Bytes()) {
 		return nil
 	}
-	e := fault.New(fault.NoSpace, "repository %s has %d MiB free, less than %s (%s)", repo.ID, space.Free>>20, least, key)
-	e.Hint = "free space in the repository, or use another one"
-	return e
+	return fault.New(fault.NoSpace, "repository %s has %d MiB free, less than %s (%s)", repo.ID, space.Free>>20, least, key).
+		WithHint("free space in the repository, or use another one")
 }
 
 // IsNoSpace says whether an error is about a full disk, also when it comes in the words of a program.
@@ -40,9 +39,7 @@ func Fault(err error) error {
 		return fault.From(err)
 	}
 	if IsNoSpace(err) {
-		e := fault.New(fault.NoSpace, "%w", err)
-		e.Hint = "free space in the repository, or use another one"
-		return e
+		return fault.New(fault.NoSpace, "%w", err).WithHint("free space in the repository, or use another one")
 	}
 	e := fault.New(fault.RepositoryFailed, "%w", err)
 	var shared *overlap.Error

@@ -64,11 +64,9 @@ func (x *restoration) readDigests(r record.Restore, repo *repository.Repository,
 	for _, d := range r.Disks {
 		for _, l := range links[d.DiskID] {
 			if l.Disk.Digest == nil {
-				e := fault.New(fault.WrongState, "restore of backup %s: image %s has no digest to compare with, because an older agent made it",
-					r.BackupID, l.Path())
-				e.BackupID, e.RestoreID, e.DiskID = r.BackupID, r.ID, new(d.DiskID)
-				e.Hint = "restore without --verify-digests (verify_digests)"
-				return damage, e
+				return damage, fault.New(fault.WrongState, "restore of backup %s: image %s has no digest to compare with, because an older agent made it",
+					r.BackupID, l.Path()).OfBackup(r.BackupID).OfRestore(r.ID).OfDisk(d.DiskID).
+					WithHint("restore without --verify-digests (verify_digests)")
 			}
 			p.BytesTotal += l.Disk.Digest.Bytes
 		}

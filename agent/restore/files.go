@@ -38,17 +38,15 @@ func (s *Service) checkFiles(req Request, disks []record.RestoreDisk) error {
 	case !req.Files:
 		return nil
 	case len(disks) != 1:
-		e := fault.New(fault.InvalidRequest, "files are read from one disk, not from %d", len(disks))
-		e.BackupID, e.Hint = req.BackupID, "name one disk in disks"
-		return e
+		return fault.New(fault.InvalidRequest, "files are read from one disk, not from %d", len(disks)).OfBackup(req.BackupID).
+			WithHint("name one disk in disks")
 	case req.Writable:
 		return fault.New(fault.InvalidRequest, "writable and files exclude each other: files are read-only")
 	}
 	_, err := os.Stat(s.Config.Restore.Guestfish)
 	if errors.Is(err, fs.ErrNotExist) {
-		e := fault.New(fault.ReaderMissing, "files cannot be read: %s is not installed on the hub", s.Config.Restore.Guestfish)
-		e.BackupID, e.Hint = req.BackupID, GuestfishHint
-		return e
+		return fault.New(fault.ReaderMissing, "files cannot be read: %s is not installed on the hub", s.Config.Restore.Guestfish).OfBackup(req.BackupID).
+			WithHint(GuestfishHint)
 	}
 	return nil
 }

@@ -237,9 +237,7 @@ func (x *restoration) stop(cause error) error {
 	if err != nil || r.Failure != nil {
 		return cause
 	}
-	e := fault.New(fault.WrongState, "restore %s was stopped: %w", x.ID, cause)
-	e.RestoreID = x.ID
-	return e
+	return fault.New(fault.WrongState, "restore %s was stopped: %w", x.ID, cause).OfRestore(x.ID)
 }
 
 func (x *restoration) removeUnits(r record.Restore) error {

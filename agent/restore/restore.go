@@ -126,9 +126,7 @@ func (s *Service) plan(req Request) (p store.RestorePreparation, err error) {
 		return p, err
 	}
 	if point.State != record.Completed {
-		e := fault.New(fault.WrongState, "backup %s is %s: only a completed backup is a restore point", point.ID, point.State)
-		e.BackupID = point.ID
-		return p, e
+		return p, fault.New(fault.WrongState, "backup %s is %s: only a completed backup is a restore point", point.ID, point.State).OfBackup(point.ID)
 	}
 	repo, err := s.Repositories.Find(point.Repository)
 	if err != nil {
@@ -177,9 +175,8 @@ func (s *Service) plan(req Request) (p store.RestorePreparation, err error) {
 func chooseDisks(point record.Backup, ids []int) ([]record.RestoreDisk, error) {
 	for i, id := range ids {
 		if point.Run(id) == nil {
-			e := fault.New(fault.InvalidRequest, "backup %s has no disk %d", point.ID, id)
-			e.BackupID, e.Hint = point.ID, "backup.get lists its disks"
-			return nil, e
+			return nil, fault.New(fault.InvalidRequest, "backup %s has no disk %d", point.ID, id).OfBackup(point.ID).
+				WithHint("backup.get lists its disks")
 		}
 		if slices.Contains(ids[:i], id) {
 			return nil, fault.New(fault.InvalidRequest, "disk %d is listed twice", id)
@@ -203,9 +200,8 @@ func (s *Service) lifetime(asked time.Duration) (time.Duration, error) {
 	case asked == 0:
 		return s.Config.Restore.Lifetime.Std(), nil
 	case asked < 0 || asked > most:
-		e := fault.New(fault.InvalidRequest, "lifetime %s: want more than 0 and at most %s", asked, most)
-		e.Hint = "the limit is restore.max_lifetime of the configuration"
-		return 0, e
+		return 0, fault.New(fault.InvalidRequest, "lifetime %s: want more than 0 and at most %s", asked, most).
+			WithHint("the limit is restore.max_lifetime of the configuration")
 	}
 	return asked, nil
 }
@@ -235,10 +231,9 @@ func (s *Service) admit(p store.RestorePreparation) (*restoration, error) {
 		return nil, err
 	}
 	if most := s.Admission.MaxExports(); running.Exports+len(p.Restore.Disks) > most {
-		e := fault.New(fault.Busy, "%d disks are exported; %d more would exceed the limit of %d",
-			running.Exports, len(p.Restore.Disks), most)
-		e.Hint = "try again later, stop a restore, or raise limits.max_exports"
-		return nil, e
+		return nil, fault.New(fault.Busy, "%d disks are exported; %d more would exceed the limit of %d",
+			running.Exports, len(p.Restore.Disks), most).
+			WithHint("try again later, stop a restore, or raise limits.max_exports")
 	}
 	failpoint.Reach("before prepare restore")
 	r, err := s.Store.PrepareRestore(p)
@@ -268,17 +263,11 @@ func restoreRefused(err error, p store.RestorePreparation) error {
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &mismatch):
-		e := fault.New(fault.InvalidRequest, "%w", mismatch)
-		e.RestoreID, e.Hint = mismatch.BackupID, "use a new request_id for a new request"
-		return e
+		return fault.New(fault.InvalidRequest, "%w", mismatch).OfRestore(mismatch.BackupID).WithHint("use a new request_id for a new request")
 	case errors.As(err, &full):
-		e := fault.New(fault.Busy, "%w", full)
-		e.Hint = "sendensectl restore list shows them (limits.max_restores)"
-		return e
+		return fault.New(fault.Busy, "%w", full).WithHint("sendensectl restore list shows them (limits.max_restores)")
 	case errors.As(err, &state):
-		e := fault.New(fault.WrongState, "%w", state)
-		e.BackupID = state.BackupID
-		return e
+		return fault.New(fault.WrongState, "%w", state).OfBackup(state.BackupID)
 	case errors.As(err, &steady):
 		return merge.Refused(steady.BackupID, steady)
 	case errors.Is(err, nbd.ErrNoFreePort):
@@ -313,9 +302,7 @@ func (s *Service) Stop(ctx context.Context, id string) (record.Restore, error) {
 	}
 	left, err := s.Records.Restore(id)
 	if err == nil && left.State.Active() {
-		e := fault.New(fault.ShuttingDown, "restore %s is %s and the agent is stopping: stop it again after the restart", id, left.State)
-		e.RestoreID = id
-		return left, e
+		return left, fault.New(fault.ShuttingDown, "restore %s is %s and the agent is stopping: stop it again after the restart", id, left.State).OfRestore(id)
 	}
 	return left, err
 }

@@ -41,9 +41,8 @@ func (v *Verification) ended() error {
 	case cause == nil:
 		return nil
 	case errors.Is(cause, errVerifyCancelled):
-		e := fault.New(fault.WrongState, "backup %s: the verification was canceled", v.request.BackupID)
-		e.BackupID, e.Hint = v.request.BackupID, "results of files that it did not finish are unchanged"
-		return e
+		return fault.New(fault.WrongState, "backup %s: the verification was canceled", v.request.BackupID).OfBackup(v.request.BackupID).
+			WithHint("results of files that it did not finish are unchanged")
 	default:
 		return job.ErrClosed()
 	}

@@ -63,9 +63,8 @@ func (a *Service) Exclusively(id string, f func() error) error {
 	a.verifying.mu.Lock()
 	defer a.verifying.mu.Unlock()
 	if a.verifying.pins[id] > 0 {
-		e := fault.New(fault.BeingVerified, "backup %s is being verified", id)
-		e.BackupID, e.Hint = id, "wait until the verification ends, then try again"
-		return e
+		return fault.New(fault.BeingVerified, "backup %s is being verified", id).OfBackup(id).
+			WithHint("wait until the verification ends, then try again")
 	}
 	if s := a.verifying.next; s != nil && s.backupID == id {
 		s.cancel(errGivenWay)

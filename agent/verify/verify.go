@@ -178,9 +178,7 @@ func (s *Service) Start(req Request) (*Verification, error) {
 func (s *Service) restorePoint(id string) (record.Backup, error) {
 	b, err := s.Records.Backup(id)
 	if err == nil && b.State != record.Completed {
-		e := fault.New(fault.WrongState, "backup %s is %s: only a completed backup is a restore point", id, b.State)
-		e.BackupID = id
-		return b, e
+		return b, fault.New(fault.WrongState, "backup %s is %s: only a completed backup is a restore point", id, b.State).OfBackup(id)
 	}
 	return b, errors.Join(err, exchanging(b))
 }
@@ -190,9 +188,7 @@ func exchanging(b record.Backup) error {
 	if b.Merge == nil || !b.Merge.Committing {
 		return nil
 	}
-	e := fault.New(fault.Busy, "a merge of backup %s is in progress", b.ID)
-	e.BackupID, e.Hint = b.ID, "wait until it ends, then try again"
-	return e
+	return fault.New(fault.Busy, "a merge of backup %s is in progress", b.ID).OfBackup(b.ID).WithHint("wait until it ends, then try again")
 }
 
 // run looks at the chain, from the point asked for down to the one that stands on nothing.
