@@ -77,7 +77,7 @@ func (w *Merge) buildDisk(p *plan, i int, scale func(phase string, from float64)
 	if err != nil {
 		return w.diskError(d.DiskID, err)
 	}
-	old, err := w.links(p, r)
+	old, err := w.layers(p, r)
 	if err != nil {
 		return w.diskError(d.DiskID, err)
 	}
@@ -114,16 +114,16 @@ func (w *Merge) buildDisk(p *plan, i int, scale func(phase string, from float64)
 }
 
 // links are the images that a disk consists of, with what opens each.
-func (w *Merge) links(p *plan, r diskMerge) ([]qemu.Layer, error) {
-	links := make([]qemu.Layer, len(r.images))
+func (w *Merge) layers(p *plan, r diskMerge) ([]qemu.Layer, error) {
+	layers := make([]qemu.Layer, len(r.images))
 	for i, image := range r.images {
 		tools, err := w.service.Repositories.ToolsFor(p.repo, r.known[i].KeyID())
 		if err != nil {
 			return nil, err
 		}
-		links[i] = qemu.Layer{Path: image, Key: tools.Key}
+		layers[i] = qemu.Layer{Path: image, Key: tools.Key}
 	}
-	return links, nil
+	return layers, nil
 }
 
 // proveLayers reads the images that are to be merged: what has become another since its backup must not be taken for good by the

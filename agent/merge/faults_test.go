@@ -20,8 +20,8 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestRewriteFails: whatever ends the making of new images, the chain is what it was, and nothing is left.
-func TestRewriteFails(t *testing.T) {
+// TestMergeFails: whatever ends the making of new images, the chain is what it was, and nothing is left.
+func TestMergeFails(t *testing.T) {
 	t.Run("qemu-img is killed", func(t *testing.T) {
 		w := agenttest.New(t)
 		points := w.LargeChain()
@@ -119,8 +119,8 @@ func TestRewriteFails(t *testing.T) {
 	}
 }
 
-// TestRewriteWaitsForReaders: what is read is not exchanged before the reader has gone.
-func TestRewriteWaitsForReaders(t *testing.T) {
+// TestMergeWaitsForReaders: what is read is not exchanged before the reader has gone.
+func TestMergeWaitsForReaders(t *testing.T) {
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 8<<20)
 	w.Point("vm", record.Full)

@@ -57,13 +57,13 @@ func New(p Parts) *Service {
 // commit: before it the restore point is what it was, after it what it is to be, and nothing lies between.
 // See docs/decisions/0018-retention-and-merge.md.
 type Merge struct {
-	job.Job  // a cancel has the cause errRewriteCancelled
-	service  *Service
-	onto     string
-	settling bool            // it only brings an earlier one to its end
-	turn     uint64          // rewritings of one chain are done in this order
-	chain    map[string]bool // the restore point and all that it stood on when it was claimed
-	Parked   chan struct{}   // closed once somebody has to be waited for: a reader, or an earlier rewriting
+	job.Job   // a cancel has the cause errRewriteCancelled
+	service   *Service
+	newParent string
+	settling  bool            // it only brings an earlier one to its end
+	turn      uint64          // rewritings of one chain are done in this order
+	chain     map[string]bool // the restore point and all that it stood on when it was claimed
+	Parked    chan struct{}   // closed once somebody has to be waited for: a reader, or an earlier rewriting
 
 	mu       sync.Mutex
 	phase    string
@@ -114,7 +114,7 @@ func (s *Service) Progress(id string) (Progress, bool) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return Progress{Onto: w.onto, Phase: w.phase, Fraction: w.fraction, WaitsFor: w.waitsFor}, true
+	return Progress{Onto: w.newParent, Phase: w.phase, Fraction: w.fraction, WaitsFor: w.waitsFor}, true
 }
 
 func (w *Merge) progress(phase string, fraction float64) {
@@ -124,8 +124,8 @@ func (w *Merge) progress(phase string, fraction float64) {
 }
 
 // merge puts a restore point on other ground and waits for the end of that. It goes on whatever becomes of ctx.
-func (s *Service) merge(ctx context.Context, id, onto string) error {
-	w, err := s.Launch(id, onto)
+func (s *Service) merge(ctx context.Context, id, newParent string) error {
+	w, err := s.Launch(id, newParent)
 	if err != nil {
 		return err
 	}
@@ -138,18 +138,18 @@ func (s *Service) merge(ctx context.Context, id, onto string) error {
 }
 
 // Launch starts the goroutine, or finds the one that does the same.
-func (s *Service) Launch(id, onto string) (*Merge, error) {
+func (s *Service) Launch(id, newParent string) (*Merge, error) {
 	points, err := s.chainSet(id)
 	if err != nil {
 		return nil, err
 	}
-	w, err := s.claim(id, onto, points, false)
+	w, err := s.claim(id, newParent, points, false)
 	if err != nil || w == nil {
-		return s.same(id, onto, err)
+		return s.same(id, newParent, err)
 	}
 	err = s.Jobs.Spawn(func() {
 		defer s.drop(w)
-		w.Answer(w.live())
+		w.Answer(w.run())
 	})
 	if err != nil {
 		s.drop(w)
@@ -158,9 +158,9 @@ func (s *Service) Launch(id, onto string) (*Merge, error) {
 	return w, nil
 }
 
-func (s *Service) same(id, onto string, err error) (*Merge, error) {
+func (s *Service) same(id, newParent string, err error) (*Merge, error) {
 	w := s.Active.Get(id)
-	if err != nil || w != nil && w.onto == onto && !w.settling {
+	if err != nil || w != nil && w.newParent == newParent && !w.settling {
 		return w, err
 	}
 	e := fault.New(fault.Busy, "a merge of backup %s is in progress", id)
@@ -170,11 +170,11 @@ func (s *Service) same(id, onto string, err error) (*Merge, error) {
 
 // claim makes sure that one goroutine at a time has to do with the directory beside a restore point's; nil if another
 // has.
-func (s *Service) claim(id, onto string, points map[string]bool, settling bool) (*Merge, error) {
+func (s *Service) claim(id, newParent string, points map[string]bool, settling bool) (*Merge, error) {
 	w, _, err := s.Active.Claim(id, func() *Merge {
 		s.turns++
 		w := &Merge{
-			service: s, onto: onto, settling: settling, phase: phaseWaiting, turn: s.turns, chain: points, Parked: make(chan struct{}),
+			service: s, newParent: newParent, settling: settling, phase: phaseWaiting, turn: s.turns, chain: points, Parked: make(chan struct{}),
 		}
 		w.Start(s.Jobs, s.Log, id, logkey.BackupID)
 		return w
@@ -188,28 +188,28 @@ func (s *Service) drop(w *Merge) {
 	close(w.Done)
 }
 
-// live is the life of a rewriting: its turn in the chain, the copy, the wait for readers, the exchange.
-func (w *Merge) live() error {
+// run is the life of a rewriting: its turn in the chain, the copy, the wait for readers, the exchange.
+func (w *Merge) run() error {
 	a := w.service
 	if err := w.awaitTurn(); err != nil {
-		return w.unless(err)
+		return w.causeOr(err)
 	}
 	start := time.Now()
 	p, err := w.copy(start)
 	if p == nil {
-		return w.unless(err)
+		return w.causeOr(err)
 	}
 	if err == nil {
-		err = w.swap(p)
+		err = w.finish(p)
 	}
 	if err == nil {
 		a.Metrics.Rewrites.WithLabelValues("done").Inc()
-		a.Log.Info("merge completed", logkey.BackupID, w.ID, logkey.Onto, w.onto, "took", time.Since(start))
+		a.Log.Info("merge completed", logkey.BackupID, w.ID, logkey.Onto, w.newParent, "took", time.Since(start))
 		return nil
 	}
 	a.Metrics.Rewrites.WithLabelValues("failed").Inc()
-	err = w.unless(err)
-	a.Log.Error("merge failed; the restore point is unchanged", logkey.BackupID, w.ID, logkey.Onto, w.onto, logkey.Error, err)
+	err = w.causeOr(err)
+	a.Log.Error("merge failed; the restore point is unchanged", logkey.BackupID, w.ID, logkey.Onto, w.newParent, logkey.Error, err)
 	if left := a.settle(w.ID); left != nil {
 		a.Log.Error("the leftovers of a merge cannot be removed yet", logkey.BackupID, w.ID, logkey.Error, left)
 	}
@@ -230,18 +230,18 @@ func (w *Merge) copy(start time.Time) (*plan, error) {
 	}
 	failpoint.Reach("rewrite: before the record")
 	_, err = a.Records.Change(w.ID, func(b *record.Backup) error {
-		b.Merge = &record.Merge{NewParent: w.onto, StartedAt: start}
+		b.Merge = &record.Merge{NewParent: w.newParent, StartedAt: start}
 		return nil
 	})
 	if err != nil {
 		return nil, Refused(w.ID, err)
 	}
-	a.Log.Info("merge started", logkey.BackupID, w.ID, logkey.Onto, w.onto, logkey.VM, p.point.VM.Name)
+	a.Log.Info("merge started", logkey.BackupID, w.ID, logkey.Onto, w.newParent, logkey.VM, p.point.VM.Name)
 	return p, w.build(p)
 }
 
-// unless is the cause for which the rewriting ends, if it was ended, and otherwise the error.
-func (w *Merge) unless(err error) error {
+// causeOr is the cause for which the rewriting ends, if it was ended, and otherwise the error.
+func (w *Merge) causeOr(err error) error {
 	switch cause := context.Cause(w.Ctx); {
 	case cause == nil:
 		return err
@@ -259,19 +259,19 @@ func (w *Merge) unless(err error) error {
 // Refused translates what the store says into what the caller is told.
 func Refused(id string, err error) error {
 	var (
-		read      *store.ReadError
-		rewriting *store.MergingError
-		state     *store.StateError
-		parent    *store.ParentError
-		damaged   *store.DamagedError
+		read    *store.ReadError
+		merging *store.MergingError
+		state   *store.StateError
+		parent  *store.ParentError
+		damaged *store.DamagedError
 	)
 	var e *fault.Error
 	switch {
 	case errors.As(err, &read):
 		e = fault.New(fault.BeingRestored, "%w", read)
 		e.Hint = "wait until it ends, or stop it"
-	case errors.As(err, &rewriting):
-		e = fault.New(fault.Busy, "%w", rewriting)
+	case errors.As(err, &merging):
+		e = fault.New(fault.Busy, "%w", merging)
 	case errors.As(err, &state):
 		e = fault.New(fault.WrongState, "backup %s is %s: only a completed backup is a restore point", id, state.State)
 	case errors.As(err, &parent):
@@ -287,7 +287,7 @@ func Refused(id string, err error) error {
 
 // exchange writes down that the directories are being exchanged, after which nobody begins to read the restore point, and does it.
 // The error is a store.ReadError when somebody reads it.
-func (w *Merge) exchange(p *plan) error {
+func (w *Merge) commit(p *plan) error {
 	failpoint.Reach("rewrite: before nobody may read")
 	_, err := w.service.Records.Change(w.ID, func(b *record.Backup) error {
 		b.Merge.Committing = true

@@ -63,7 +63,7 @@ func (w *Merge) plan() (*plan, error) {
 	if err != nil {
 		return nil, damagedChain(w.ID, err)
 	}
-	if err := p.choose(manifests, w.onto); err != nil {
+	if err := p.choose(manifests, w.newParent); err != nil {
 		return nil, damagedChain(w.ID, err)
 	}
 	return p, p.checkRoom(a)
@@ -102,29 +102,29 @@ func (w *Merge) manifests(p *plan) ([]manifest.Manifest, error) {
 }
 
 // choose says what each disk is made of, and what the manifest will be.
-func (p *plan) choose(points []manifest.Manifest, onto string) error {
+func (p *plan) choose(points []manifest.Manifest, newParent string) error {
 	m := points[0]
-	if m.Parent == onto {
+	if m.Parent == newParent {
 		return fault.New(fault.WrongState, "backup %s already has that parent", m.BackupID)
 	}
-	ground := len(points) // in chain, of what it will stand on
+	parentAt := len(points) // in chain, of what it will stand on
 	for i := range points {
-		if points[i].BackupID == onto {
-			ground = i
+		if points[i].BackupID == newParent {
+			parentAt = i
 		}
 	}
-	m.Parent, m.Type, m.RemovedDisks = onto, record.Incremental, nil
-	merged := ground - 1
+	m.Parent, m.Type, m.RemovedDisks = newParent, record.Incremental, nil
+	merged := parentAt - 1
 	before := record.Merged{}
 	if m.Merge != nil {
 		before = *m.Merge
 	}
 	m.Merge = &record.Merged{At: time.Now().UTC(), Points: before.Points + merged}
 	below := manifest.Manifest{}
-	if onto == "" {
+	if newParent == "" {
 		m.Type, m.Merge.Synthetic = record.Full, true
 	} else {
-		below = points[ground]
+		below = points[parentAt]
 		m.RemovedDisks = removedFrom(below, m)
 	}
 	m.Disks = append([]manifest.Disk(nil), m.Disks...)
@@ -133,7 +133,7 @@ func (p *plan) choose(points []manifest.Manifest, onto string) error {
 		if err != nil {
 			return err
 		}
-		p.disks = append(p.disks, split(&m.Disks[i], images, content, ground))
+		p.disks = append(p.disks, split(&m.Disks[i], images, content, parentAt))
 		setChange(&m.Disks[i], p.disks[i], below)
 	}
 	p.manifest = m
@@ -161,10 +161,10 @@ func (p *plan) images(points []manifest.Manifest, d manifest.Disk) (paths []stri
 
 // split says which images of a disk are merged, and which the new one stands on. A disk whose chain ends above the ground stands
 // on nothing.
-func split(d *manifest.Disk, images []string, disks []manifest.Disk, ground int) (r diskMerge) {
-	ground = min(ground, len(images))
-	r.images, r.known, r.merged = images, disks, ground
-	for _, layer := range r.known[:ground] {
+func split(d *manifest.Disk, images []string, disks []manifest.Disk, parentAt int) (r diskMerge) {
+	parentAt = min(parentAt, len(images))
+	r.images, r.known, r.merged = images, disks, parentAt
+	for _, layer := range r.known[:parentAt] {
 		r.weight += layer.AllocatedBytes
 	}
 	d.Backing, d.Content = "", record.WholeDisk

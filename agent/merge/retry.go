@@ -13,10 +13,10 @@ import (
 func (s *Service) RetryWhileSwapping(f func() error) error {
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		err := f()
-		var rewriting *store.MergingError
+		var merging *store.MergingError
 		var parent *store.ParentError
 		var damaged *store.DamagedError
-		moved := errors.As(err, &rewriting) || errors.As(err, &parent) || errors.As(err, &damaged)
+		moved := errors.As(err, &merging) || errors.As(err, &parent) || errors.As(err, &damaged)
 		if !moved || time.Now().After(deadline) || !job.Pause(s.Jobs.Work, 100*time.Millisecond) {
 			return err
 		}

@@ -65,9 +65,9 @@ const readerPatience = time.Hour
 
 // swap exchanges the directories, once nobody reads or verifies the restore point, and has the record follow. While it waits, the
 // new images give way to backups that need their room.
-func (w *Merge) swap(p *plan) error {
+func (w *Merge) finish(p *plan) error {
 	stop := w.watchRoom(p)
-	err := w.exchangeUnread(p)
+	err := w.commitUnread(p)
 	stop()
 	if err != nil {
 		return err
@@ -80,9 +80,9 @@ func (w *Merge) swap(p *plan) error {
 	return nil
 }
 
-func (w *Merge) exchangeUnread(p *plan) error {
+func (w *Merge) commitUnread(p *plan) error {
 	for deadline := time.Now().Add(readerPatience); ; {
-		err := w.service.Verifications.Exclusively(w.ID, func() error { return w.exchange(p) })
+		err := w.service.Verifications.Exclusively(w.ID, func() error { return w.commit(p) })
 		if err == nil {
 			return nil
 		}

@@ -62,9 +62,9 @@ func (s *Service) markDeleting(id string, missingOK bool) (*repository.Repositor
 	})
 	var pinned *store.PinnedError
 	var served *store.ServedError
-	var rewriting *store.MergingError
+	var merging *store.MergingError
 	switch {
-	case errors.As(err, &rewriting):
+	case errors.As(err, &merging):
 		return nil, merge.Refused(id, err)
 	case errors.As(err, &pinned):
 		return nil, s.pinnedError(id)

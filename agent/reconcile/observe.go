@@ -14,7 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-func (r *Reconciler) emptyWorld() observed {
+func (r *Reconciler) newObserved() observed {
 	return observed{
 		slice: r.Config.Agent.Slice, bootID: r.BootID, records: map[string]record.Backup{}, removed: map[string]string{},
 		restores: map[string]record.Restore{},
@@ -52,26 +52,26 @@ func (r *Reconciler) observeDirectories(w *observed) error {
 	for _, b := range deleting {
 		w.records[b.ID] = b
 	}
-	return errors.Join(err, r.observeScratch(w), r.observeRewrites(w))
+	return errors.Join(err, r.observeScratch(w), r.observeMerges(w))
 }
 
-// observeRewrites finds the rewritings that were cut short, and what others have left.
-func (r *Reconciler) observeRewrites(w *observed) error {
+// observeMerges finds the rewritings that were cut short, and what others have left.
+func (r *Reconciler) observeMerges(w *observed) error {
 	for _, repo := range r.Repositories.All {
 		list, err := repo.Merges()
 		if err != nil {
 			r.Log.Warn("cannot list a repository", logkey.Error, err)
 		}
 		for _, u := range list {
-			w.merges = append(w.merges, directory{
+			w.mergeDirs = append(w.mergeDirs, directory{
 				repository: repo.ID, vm: u.VM, backupID: u.BackupID, path: repo.MergeDir(u.VM, u.BackupID),
 			})
 		}
 	}
 	marked, err := r.Store.Merges()
 	live := r.Merges.Active.List()
-	w.rewrites = slices.DeleteFunc(marked, func(b record.Backup) bool { return live[b.ID] != nil })
-	w.merges = slices.DeleteFunc(w.merges, func(d directory) bool { return live[d.backupID] != nil })
+	w.cutMerges = slices.DeleteFunc(marked, func(b record.Backup) bool { return live[b.ID] != nil })
+	w.mergeDirs = slices.DeleteFunc(w.mergeDirs, func(d directory) bool { return live[d.backupID] != nil })
 	return err
 }
 
@@ -92,7 +92,7 @@ func (r *Reconciler) observeRecords(w *observed) error {
 			names[l.BackupID] = true
 		}
 	}
-	for _, d := range slices.Concat(w.directories, w.merges) {
+	for _, d := range slices.Concat(w.directories, w.mergeDirs) {
 		names[d.backupID] = true
 	}
 	for id := range names {

@@ -25,8 +25,8 @@ type observed struct {
 	leases      []record.Lease
 	units       []units.Unit    // that carry our prefix; nil if they were not looked at
 	directories []directory     // without a manifest; nil if they were not looked at
-	rewrites    []record.Backup // the restore points whose rewriting was cut short
-	merges      []directory     // what was to take a restore point\'s place, or whose place was taken
+	cutMerges   []record.Backup // the restore points whose rewriting was cut short
+	mergeDirs   []directory     // what was to take a restore point\'s place, or whose place was taken
 }
 
 // A directory stands in a repository where one of a backup would, and holds no manifest.
@@ -68,14 +68,14 @@ const (
 	returnLease     action = "return lease"     // no active backup has it
 	removeDirectory action = "remove directory" // it is of a backup that was undone or deleted
 	resumeDeletion  action = "resume deletion"  // it was cut short
-	settleRewrite   action = "settle rewrite"   // of a restore point: it was cut short, or has left something
+	settleMerge     action = "settle merge"     // of a restore point: it was cut short, or has left something
 	removeScratch   action = "remove scratch"   // the overlays of a restore that has ended
 )
 
 // plan says what is to be done, in this order: a port is given back after the unit that serves it has gone. It only
 // computes. Once all of it is done, there is nothing to plan.
 func plan(w observed) []step {
-	return slices.Concat(planBackups(w), planUnits(w), planLeases(w), planDirectories(w), planRewrites(w), planScratch(w))
+	return slices.Concat(planBackups(w), planUnits(w), planLeases(w), planDirectories(w), planMerges(w), planScratch(w))
 }
 
 // planBackups says what becomes of the backups that were active when the last agent ended.
@@ -216,21 +216,21 @@ func planDeletions(w observed) []step {
 	return steps
 }
 
-// planRewrites brings the rewriting of restore points to its end. What is beside a restore point on record goes in any case: the
+// planMerges brings the rewriting of restore points to its end. What is beside a restore point on record goes in any case: the
 // restore point itself is whole, before the exchange and after it.
-func planRewrites(w observed) []step {
+func planMerges(w observed) []step {
 	var steps []step
 	marked := map[string]bool{}
-	for _, b := range w.rewrites {
+	for _, b := range w.cutMerges {
 		marked[b.ID] = true
-		steps = append(steps, step{action: settleRewrite, backupID: b.ID, reason: "its merge was interrupted"})
+		steps = append(steps, step{action: settleMerge, backupID: b.ID, reason: "its merge was interrupted"})
 	}
-	for _, d := range w.merges {
+	for _, d := range w.mergeDirs {
 		b, known := w.records[d.backupID]
 		if !known || marked[d.backupID] || b.State != record.Completed || b.Repository != d.repository || record.DirectoryOf(b) != d.vm {
 			continue
 		}
-		steps = append(steps, step{action: settleRewrite, backupID: b.ID, directory: d, reason: "its merge left a directory"})
+		steps = append(steps, step{action: settleMerge, backupID: b.ID, directory: d, reason: "its merge left a directory"})
 	}
 	return steps
 }

@@ -62,7 +62,7 @@ const listTimeout = 2 * time.Minute
 
 // TakeUp takes up every backup that was active when the last agent ended.
 func (r *Reconciler) TakeUp() error {
-	w := r.emptyWorld()
+	w := r.newObserved()
 	if err := r.observeRecords(&w); err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (r *Reconciler) WatchDirectories() {
 // reconcile looks at a part of the world, makes a plan, and follows it. told remembers what was left alone, so that it is
 // told once.
 func (r *Reconciler) reconcile(look func(*observed) error, told map[string]string) error {
-	w := r.emptyWorld()
+	w := r.newObserved()
 	if err := look(&w); err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (r *Reconciler) tellStep(ctx context.Context, s step) {
 		attrs = append(attrs, logkey.Unit, s.unit)
 	case returnLease:
 		attrs = append(attrs, logkey.Port, s.lease.Port)
-	case removeDirectory, settleRewrite:
+	case removeDirectory, settleMerge:
 		attrs = append(attrs, logkey.Directory, s.directory.path)
 	}
 	r.Log.Log(ctx, level, "reconcile step", attrs...)
@@ -184,7 +184,7 @@ func (r *Reconciler) do(ctx context.Context, s step) error {
 		return r.clearDirectory(s)
 	case resumeDeletion:
 		return r.Policies.ResumeDeletion(s.backupID)
-	case settleRewrite:
+	case settleMerge:
 		return r.Merges.SettleLeft(s.backupID)
 	case removeScratch:
 		return r.Restores.SweepScratch(s.restoreID)

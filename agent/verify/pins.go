@@ -36,7 +36,7 @@ func (s *Service) pinChain(point record.Backup) ([]record.Backup, error) {
 		if fault.From(err).Has(fault.BackupNotFound) {
 			break // its child's manifest names it
 		}
-		if err := errors.Join(err, exchanging(parent)); err != nil {
+		if err := errors.Join(err, checkNotMerging(parent)); err != nil {
 			return nil, err
 		}
 		points, point = append(points, parent), parent
@@ -68,7 +68,7 @@ func (a *Service) Exclusively(id string, f func() error) error {
 		return e
 	}
 	if s := a.verifying.next; s != nil && s.backupID == id {
-		s.cancel(errGivenWay)
+		s.cancel(errPreempted)
 	}
 	return f()
 }

@@ -16,8 +16,8 @@ const (
 	verifyRetry = time.Hour
 )
 
-// errGivenWay is the cause of a verification that ends because its restore point is being deleted.
-var errGivenWay = errors.New("the restore point is being deleted")
+// errPreempted is the cause of a verification that ends because its restore point is being deleted.
+var errPreempted = errors.New("the restore point is being deleted")
 
 // scheduled is the verification that the schedule has at work.
 type scheduled struct {

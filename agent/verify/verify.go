@@ -182,11 +182,11 @@ func (s *Service) restorePoint(id string) (record.Backup, error) {
 		e.BackupID = id
 		return b, e
 	}
-	return b, errors.Join(err, exchanging(b))
+	return b, errors.Join(err, checkNotMerging(b))
 }
 
-// exchanging refuses to look at a restore point whose directory is being exchanged for another.
-func exchanging(b record.Backup) error {
+// checkNotMerging refuses to look at a restore point whose directory is being exchanged for another.
+func checkNotMerging(b record.Backup) error {
 	if b.Merge == nil || !b.Merge.Committing {
 		return nil
 	}
