@@ -10,8 +10,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// TestSyntheticFull: an incremental becomes a full backup, whatever has happened to its VM, and is what it was; what it stood on
-// can go, and what stands on it stays.
+// TestSyntheticFull: an incremental becomes a full backup with unchanged content, whatever has happened to its VM. What it was based
+// on can be deleted; its children stay.
 func TestSyntheticFull(t *testing.T) {
 	w := agenttest.New(t)
 	points := w.Life("vm")
@@ -40,7 +40,7 @@ func TestSyntheticFull(t *testing.T) {
 	}
 }
 
-// TestMergeProvesLayers: a bit that has flipped in an image is not carried into a new one, whose digest would call it good.
+// TestMergeProvesLayers: a merge refuses an image with a flipped bit. The digest of the new image would call that bit valid.
 func TestMergeProvesLayers(t *testing.T) {
 	w := agenttest.New(t)
 	points := w.LargeChain()
