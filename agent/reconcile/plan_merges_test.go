@@ -7,8 +7,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// TestPlanMerges: what is beside a restore point of ours goes, and a rewriting that was cut short comes to its end; what nobody
-// knows stays.
+// TestPlanMerges: an interrupted merge is settled, and a directory of a merge beside a restore point on record is removed. A directory
+// without such a record stays.
 func TestPlanMerges(t *testing.T) {
 	point := record.Backup{ID: "b", State: record.Completed, Repository: "main", Directory: "/r/vm/b"}
 	beside := directory{repository: "main", vm: "vm", backupID: "b", path: "/r/vm/.merge-b"}
