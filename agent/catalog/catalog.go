@@ -1,5 +1,5 @@
 // Package catalog compares the catalog, which is the database, with the manifests in each repository, and tells what differs. It corrects
-// nothing: that is package rebuild's.
+// nothing: package rebuild does.
 package catalog
 
 import (
@@ -25,7 +25,7 @@ type Parts struct {
 	Log   *slog.Logger
 }
 
-// A Watcher compares catalog and repositories now and then. Its methods may be called from any goroutine.
+// A Watcher compares the catalog with the repositories at intervals. Its methods may be called from any goroutine.
 type Watcher struct {
 	Parts
 	States States
@@ -34,9 +34,9 @@ type Watcher struct {
 // New returns a Watcher that has compared nothing yet.
 func New(p Parts) *Watcher { return &Watcher{Parts: p} }
 
-// How often catalog and repository are compared. A comparison reads every manifest: of 100 000 restore points it takes 17 minutes, of
-// which a network file system hardly takes notice. One that found something, or could not be made, is made again sooner, so that what
-// has been mended is known.
+// How often catalog and repository are compared. A comparison reads every manifest: for 100 000 restore points it takes 17 minutes, and
+// is hardly a load for a network file system. After a comparison that found differences or failed, the next one comes sooner, so that a
+// repair shows soon.
 const (
 	catalogInterval    = 6 * time.Hour
 	catalogDiffers     = time.Hour
@@ -44,23 +44,23 @@ const (
 	manifestsPerSecond = 100
 )
 
-// rebuildHint is what is done about what differs.
+// rebuildHint is what to do about differences.
 const rebuildHint = "stop the daemon and run 'sendense-agent rebuild --dry-run', which shows what it would import; then run it without --dry-run"
 
-// A CatalogState is what is known of how the catalog and a repository agree.
+// A State is what is known of how the catalog and a repository agree.
 type State struct {
 	rebuild.Comparison
-	Error string // why the last comparison could not be made; "" = it was, or none has ended yet
+	Error string // why the last comparison failed; "" = it did not, or none has ended yet
 }
 
 // States are the states of all repositories, by id.
 type States struct {
 	mu    sync.Mutex
 	known map[string]State
-	again map[string]chan struct{} // cap 1: something happened that a comparison found missing
+	again map[string]chan struct{} // cap 1: a record was removed that may have been a difference
 }
 
-// wakes is what has the repository compared before its time.
+// wakes is the channel that starts the next comparison of a repository early.
 func (c *States) wakes(repository string) chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,24 +73,26 @@ func (c *States) wakes(repository string) chan struct{} {
 	return c.again[repository]
 }
 
-// Settled has a repository compared again if anything was missing there: a record was removed, which may have been what differed.
-// Whoever did as the doctor said sees at once that it is done.
+// Settled starts a comparison of a repository early if a restore point was missing there: a record was removed, which may have been the
+// difference. An operator who did what the doctor said sees the effect at once.
 func (c *States) Settled(repository string) {
 	if c.Of(repository).Missing == 0 {
 		return
 	}
 	select {
 	case c.wakes(repository) <- struct{}{}:
-	default: // it is going to be
+	default: // a comparison is requested already
 	}
 }
 
+// Of returns the state of one repository.
 func (c *States) Of(repository string) State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.known[repository]
 }
 
+// put sets the state of one repository, and returns the one before.
 func (c *States) put(repository string, s State) (before State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -101,11 +103,11 @@ func (c *States) put(repository string, s State) (before State) {
 	return before
 }
 
-// State is what is known of how the catalog and a repository agree. It looks at no repository.
+// State is what is known of how the catalog and a repository agree. It does not access the repository.
 func (w *Watcher) State(repository string) State { return w.States.Of(repository) }
 
-// Watch compares what lies in a repository with the catalog, now and then: an older database that was put back knows nothing
-// of what was made since. A repository that hangs holds up nobody, not even the agent's end.
+// Watch compares a repository with the catalog at intervals, until the agent ends: an older database that was put back has no record of
+// newer restore points. A repository that hangs blocks nothing, not even the end of the agent.
 func (w *Watcher) Watch(r *repository.Repository) {
 	pace := rate.NewLimiter(manifestsPerSecond, manifestsPerSecond)
 	for {
@@ -137,7 +139,7 @@ func (w *Watcher) Watch(r *repository.Repository) {
 	}
 }
 
-// compared keeps and tells what a comparison has found, and says when the next one is made.
+// compared keeps and logs the result of a comparison, and returns when the next one is due.
 func (w *Watcher) compared(r *repository.Repository, found rebuild.Comparison, err error) time.Duration {
 	if err != nil {
 		s := w.States.Of(r.ID)
@@ -157,7 +159,7 @@ func (w *Watcher) compared(r *repository.Repository, found rebuild.Comparison, e
 		w.Log.Log(context.Background(), level, "repository and catalog agree", logkey.Repository, r.ID, "restore_points", found.Points)
 		return catalogInterval
 	}
-	found.At = before.At // it was just as it is
+	found.At = before.At // the time is not a difference
 	if !reflect.DeepEqual(before.Comparison, found) {
 		for _, d := range found.Named {
 			w.Log.Warn("catalog and repository differ about a restore point", logkey.Repository, r.ID, logkey.BackupID, d.BackupID,

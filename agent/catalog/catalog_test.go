@@ -18,7 +18,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestComparedWhileAtWork: whatever the agent is doing, no moment of it is taken for a difference.
+// TestComparedWhileAtWork: a comparison finds no difference at any moment of the agent's work.
 func TestComparedWhileAtWork(t *testing.T) {
 	w := agenttest.New(t)
 	repo := repository.New("main", w.Config.Repositories[0].Path, nil)
@@ -55,7 +55,7 @@ func TestComparedWhileAtWork(t *testing.T) {
 	}
 }
 
-// TestCatalogOfRepositoryAway: a repository that is not mounted has no restore point missing, and is no reason to wait at the end.
+// TestCatalogOfRepositoryAway: in a repository that is not mounted no restore point counts as missing. The agent does not wait for it at its end.
 func TestCatalogOfRepositoryAway(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("a", 1<<20)
@@ -82,7 +82,7 @@ func TestCatalogOfRepositoryAway(t *testing.T) {
 	agenttest.Must(t, os.Rename(path+".away", path))
 }
 
-// TestCatalogMetrics: what differs is counted, by repository and kind.
+// TestCatalogMetrics: differences are counted by repository and kind.
 func TestCatalogMetrics(t *testing.T) {
 	var spare string
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
@@ -93,7 +93,7 @@ func TestCatalogMetrics(t *testing.T) {
 	w.PutVM("a", 1<<20)
 	b := w.Wait(w.StartBackup("a").ID)
 	w.Stop()
-	agenttest.Must(t, os.CopyFS(filepath.Join(spare, "a"), os.DirFS(filepath.Dir(b.Directory)))) // a copy, which has no record
+	agenttest.Must(t, os.CopyFS(filepath.Join(spare, "a"), os.DirFS(filepath.Dir(b.Directory)))) // a copy without a record
 	away := filepath.Join(w.Dir, "away")
 	agenttest.Must(t, os.Rename(b.Directory, away))
 	w.Start()
@@ -114,8 +114,8 @@ func TestCatalogMetrics(t *testing.T) {
 	agenttest.Must(t, os.Rename(away, b.Directory))
 }
 
-// TestCatalogOfRecordRemoved: a record whose directory is gone for good is taken off as the doctor says, and no difference is told
-// any more, long before the next comparison is due.
+// TestCatalogOfRecordRemoved: a record whose directory is lost is removed as the doctor says. The difference is gone long before the next
+// comparison is due.
 func TestCatalogOfRecordRemoved(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("a", 1<<20)

@@ -22,7 +22,7 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// build makes the new images and the directory that holds them, and brings all to the disk.
+// build makes the new images and the directory that holds them, and syncs everything.
 func (w *Merge) build(p *plan) error {
 	failpoint.Reach("rewrite: before the directory")
 	if err := p.repo.MakeMerge(p.vm, w.ID); err != nil {
@@ -57,7 +57,7 @@ func (w *Merge) build(p *plan) error {
 	return nil
 }
 
-// buildDisk makes the image of one disk, and proves that it holds what the old one holds.
+// buildDisk makes the image of one disk, and proves that its content is that of the old one.
 func (w *Merge) buildDisk(p *plan, i int, scale func(phase string, from float64) func(float64)) error {
 	d, r := &p.manifest.Disks[i], p.disks[i]
 	if r.untouched() {
@@ -67,7 +67,7 @@ func (w *Merge) buildDisk(p *plan, i int, scale func(phase string, from float64)
 	if err := w.proveLayers(p, r); err != nil {
 		return err
 	}
-	// What is encrypted stays so, with the key of new images, and what is plain stays plain: no chain holds both.
+	// An encrypted image stays encrypted, with the key of new images. A plain image stays plain. No chain has both.
 	key := ""
 	if d.Encryption != nil {
 		key = cmp.Or(w.service.Repositories.NewKey(p.repo), d.KeyID())
@@ -76,7 +76,7 @@ func (w *Merge) buildDisk(p *plan, i int, scale func(phase string, from float64)
 	if err != nil {
 		return w.diskError(d.DiskID, err)
 	}
-	old, err := w.links(p, r)
+	old, err := w.layers(p, r)
 	if err != nil {
 		return w.diskError(d.DiskID, err)
 	}
@@ -112,26 +112,26 @@ func (w *Merge) buildDisk(p *plan, i int, scale func(phase string, from float64)
 	return nil
 }
 
-// links are the images that a disk consists of, with what opens each.
-func (w *Merge) links(p *plan, r diskMerge) ([]qemu.Layer, error) {
-	links := make([]qemu.Layer, len(r.images))
+// layers are the images of a disk, each with its key.
+func (w *Merge) layers(p *plan, r diskMerge) ([]qemu.Layer, error) {
+	layers := make([]qemu.Layer, len(r.images))
 	for i, image := range r.images {
 		tools, err := w.service.Repositories.ToolsFor(p.repo, r.known[i].KeyID())
 		if err != nil {
 			return nil, err
 		}
-		links[i] = qemu.Layer{Path: image, Key: tools.Key}
+		layers[i] = qemu.Layer{Path: image, Key: tools.Key}
 	}
-	return links, nil
+	return layers, nil
 }
 
-// proveLayers reads the images that are to be merged: what has become another since its backup must not be taken for good by the
-// digest of the new image.
+// proveLayers reads the images that will be merged, and compares them with their digests: an image that has changed since its backup
+// must not be re-digested as valid.
 func (w *Merge) proveLayers(p *plan, r diskMerge) error {
 	for i, layer := range r.images[:r.merged] {
 		was := r.known[i].Digest
 		if was == nil {
-			continue // of an older agent
+			continue // an older agent made it
 		}
 		id, file := filepath.Base(filepath.Dir(layer)), filepath.Base(layer)
 		now, err := w.service.Repositories.Digest(w.Ctx, p.repo, record.Backup{ID: id, VM: p.point.VM}, file, digest.Options{})
@@ -145,13 +145,13 @@ func (w *Merge) proveLayers(p *plan, r diskMerge) error {
 	return nil
 }
 
-// readBack reads a new image from the disk, as the end of a backup does.
+// readBack reads a new image from the disk, as a backup does at its end.
 func (w *Merge) readBack(p *plan, file string) (*digest.Digest, error) {
 	sum, err := w.service.Repositories.DigestMerge(w.Ctx, p.repo, p.vm, w.ID, file)
 	return &sum, err
 }
 
-// mergedDisk is a disk whose image is another than it was: of what is known of the file itself, nothing is taken over.
+// mergedDisk is a disk with its new image. It takes over nothing that describes the old image file itself.
 func mergedDisk(d manifest.Disk, check manifest.Check, info qcow2.Info) manifest.Disk {
 	return manifest.Disk{
 		DiskID: d.DiskID, UnitNumber: d.UnitNumber, DeviceKey: d.DeviceKey, Key: d.Key, Label: d.Label,
@@ -162,7 +162,7 @@ func mergedDisk(d manifest.Disk, check manifest.Check, info qcow2.Info) manifest
 	}
 }
 
-// inspectImage checks the metadata of an image that nobody has open, and gives back the clusters that it leaked.
+// inspectImage checks the metadata of an image that no process has open, and frees leaked clusters.
 func inspectImage(ctx context.Context, tools qemu.Tools, path string) (manifest.Check, qcow2.Info, error) {
 	check := manifest.Check{Result: manifest.CheckClean}
 	found, err := tools.Check(ctx, path)
@@ -189,10 +189,10 @@ func (w *Merge) diskError(diskID int, err error) error {
 	return e
 }
 
-// roomInterval is how often it is looked whether a rewriting leaves the room that running backups need.
+// roomInterval is how often watchRoom checks that a merge leaves the space that running backups need.
 const roomInterval = 2 * time.Second
 
-// watchRoom ends the rewriting when the repository runs full: it can be done another time, and a backup cannot.
+// watchRoom cancels the merge when the repository runs full. A merge can be repeated later; a backup cannot.
 func (w *Merge) watchRoom(p *plan) (stop func()) {
 	ctx, cancel := context.WithCancel(w.Ctx)
 	done := make(chan struct{})

@@ -20,8 +20,8 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestRewriteFails: whatever ends the making of new images, the chain is what it was, and nothing is left.
-func TestRewriteFails(t *testing.T) {
+// TestMergeFails: whatever stops the copy of a merge, the chain is unchanged, and nothing is left.
+func TestMergeFails(t *testing.T) {
 	t.Run("qemu-img is killed", func(t *testing.T) {
 		w := agenttest.New(t)
 		points := w.LargeChain()
@@ -105,7 +105,7 @@ func TestRewriteFails(t *testing.T) {
 			agenttest.Must(t, err)
 			agenttest.Must(t, unix.Fallocate(int(ballast.Fd()), 0, 0, int64(space.Free)-floor/2-1<<20))
 			agenttest.Must(t, ballast.Close())
-			if floor == 0 { // otherwise it is ended as it stands
+			if floor == 0 { // otherwise the merge is canceled while qemu-img is stopped
 				agenttest.Must(t, syscall.Kill(pid, syscall.SIGCONT))
 			}
 			err = <-done
@@ -119,8 +119,8 @@ func TestRewriteFails(t *testing.T) {
 	}
 }
 
-// TestRewriteWaitsForReaders: what is read is not exchanged before the reader has gone.
-func TestRewriteWaitsForReaders(t *testing.T) {
+// TestMergeWaitsForReaders: a merge of a restore point that is being read is committed only when the reader has ended.
+func TestMergeWaitsForReaders(t *testing.T) {
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 8<<20)
 	w.Point("vm", record.Full)
@@ -141,7 +141,7 @@ func TestRewriteWaitsForReaders(t *testing.T) {
 	agenttest.Must(t, <-done)
 	w.Whole(last)
 
-	// A backup stands on what it was begun on, and gets to its end.
+	// A merge waits for a backup that is based on its restore point. The backup keeps its parent and completes.
 	agenttest.Scribble(t, sources[0], 3<<20)
 	next := agenttest.Instant{Backup: w.Point("vm", record.Incremental), Disks: agenttest.Freeze(t, sources)}
 	agenttest.Scribble(t, sources[0], 4<<20)

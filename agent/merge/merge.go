@@ -1,5 +1,5 @@
-// Package merge merges restore points: one takes in what those below it hold, so that they can go, or becomes a synthetic full backup. It
-// does not decide which: see package prune.
+// Package merge merges restore points. A restore point takes in what those below it hold, so that they can be deleted, or becomes a
+// synthetic full backup. Package prune decides which are merged.
 package merge
 
 import (
@@ -42,56 +42,56 @@ type Parts struct {
 type Service struct {
 	Parts
 	Active *job.Set[*Merge]    // one for every restore point that is being merged
-	slot   *semaphore.Weighted // of 1, held while images are made, and never while a merge waits
-	turns  uint64              // given so far; used in claim alone
+	slot   *semaphore.Weighted // of 1; held while a merge makes images, never while it waits
+	turns  uint64              // given so far; only claim uses it
 }
 
-// New returns a Service that has nothing to do yet.
+// New returns a Service without merges.
 func New(p Parts) *Service {
 	return &Service{Parts: p, Active: job.NewSet[*Merge](p.Jobs), slot: semaphore.NewWeighted(1)}
 }
 
-// A rewriting is the one goroutine that puts a restore point on other ground: an ancestor further down, so that those between
-// can go, or nothing, as a full backup. New images are made in a directory beside the restore point's, checked, compared with
-// the old ones, and brought to the disk. Then the two directories are exchanged, in one step of the file system, which is the
-// commit: before it the restore point is what it was, after it what it is to be, and nothing lies between.
+// A Merge is the job that gives a restore point a new parent: an ancestor further down, so that those between can be deleted, or
+// none, which makes a full backup. The job makes new images in a directory beside that of the restore point, checks them, compares
+// them with the old images, and syncs them. Then one step of the file system exchanges the two directories. This is the commit of
+// the merge: before it the restore point is unchanged, after it the restore point is merged. There is no state between.
 // See docs/decisions/0018-retention-and-merge.md.
 type Merge struct {
-	job.Job  // a cancel has the cause errRewriteCancelled
-	service  *Service
-	onto     string
-	settling bool            // it only brings an earlier one to its end
-	turn     uint64          // rewritings of one chain are done in this order
-	chain    map[string]bool // the restore point and all that it stood on when it was claimed
-	Parked   chan struct{}   // closed once somebody has to be waited for: a reader, or an earlier rewriting
+	job.Job   // a cancel has the cause errCancelled
+	service   *Service
+	newParent string
+	settling  bool            // it only completes or cleans up an interrupted merge
+	turn      uint64          // merges of one chain are done in this order
+	chain     map[string]bool // the restore point and all that it was based on when it was claimed
+	Parked    chan struct{}   // closed when the job first waits for a reader or an earlier merge
 
 	mu       sync.Mutex
 	phase    string
 	fraction float64
-	waitsFor string // who reads the restore point, while phase is rewriteWaiting
+	waitsFor string // what the job waits for, while phase is phaseWaiting
 }
 
-// The phases of a rewriting.
+// The phases of a merge.
 const (
-	phaseWaiting   = "waiting" // for another one, or for whoever reads the restore point
+	phaseWaiting   = "waiting" // for another merge, or for readers of the restore point
 	phaseMerging   = "merging"
 	phaseComparing = "comparing"
 	phaseSwapping  = "swapping"
 )
 
-// errCancelled is the cause of a rewriting that somebody asked to cancel.
+// errCancelled is the cause of a merge that was canceled by request.
 var errCancelled = errors.New("cancelled by request")
 
-// Progress is how far a restore point's rewriting has come.
+// Progress is the progress of one merge.
 type Progress struct {
-	Onto     string // the restore point it will stand on; "" = on nothing
+	Onto     string // the new parent; "" = none, a full backup
 	Phase    string
 	Fraction float64 // 0 to 1, estimated
-	WaitsFor string  // who reads the restore point, or what is done first; "" = nobody is waited for
+	WaitsFor string  // a reader of the restore point, or an earlier merge; "" = it does not wait
 }
 
-// SyntheticFull makes a full backup of an incremental and all that it stands on: what it holds stays as it is, and it stands on
-// nothing any more. It returns when that is done. To consolidate a full backup is no error, and does nothing.
+// SyntheticFull makes an incremental a full backup: it merges it with all that it is based on. Its content is unchanged, and it has
+// no parent any more. SyntheticFull returns when the merge ends. For a full backup it does nothing and returns no error.
 func (s *Service) SyntheticFull(ctx context.Context, id string) (record.Backup, error) {
 	b, err := s.Records.Backup(id)
 	if err != nil {
@@ -106,7 +106,7 @@ func (s *Service) SyntheticFull(ctx context.Context, id string) (record.Backup, 
 	return s.Records.Backup(id)
 }
 
-// Progress tells how far the rewriting of a restore point has come; false if there is none under way.
+// Progress returns the progress of the merge of a restore point; false if none is in progress.
 func (s *Service) Progress(id string) (Progress, bool) {
 	w := s.Active.Get(id)
 	if w == nil || w.settling {
@@ -114,7 +114,7 @@ func (s *Service) Progress(id string) (Progress, bool) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return Progress{Onto: w.onto, Phase: w.phase, Fraction: w.fraction, WaitsFor: w.waitsFor}, true
+	return Progress{Onto: w.newParent, Phase: w.phase, Fraction: w.fraction, WaitsFor: w.waitsFor}, true
 }
 
 func (w *Merge) progress(phase string, fraction float64) {
@@ -123,9 +123,9 @@ func (w *Merge) progress(phase string, fraction float64) {
 	w.phase, w.fraction, w.waitsFor = phase, max(fraction, w.fraction), ""
 }
 
-// merge puts a restore point on other ground and waits for the end of that. It goes on whatever becomes of ctx.
-func (s *Service) merge(ctx context.Context, id, onto string) error {
-	w, err := s.Launch(id, onto)
+// merge gives a restore point a new parent, and waits until that is done. The job continues when ctx ends.
+func (s *Service) merge(ctx context.Context, id, newParent string) error {
+	w, err := s.Launch(id, newParent)
 	if err != nil {
 		return err
 	}
@@ -137,19 +137,19 @@ func (s *Service) merge(ctx context.Context, id, onto string) error {
 	}
 }
 
-// Launch starts the goroutine, or finds the one that does the same.
-func (s *Service) Launch(id, onto string) (*Merge, error) {
+// Launch starts the job, or finds the one that does the same.
+func (s *Service) Launch(id, newParent string) (*Merge, error) {
 	points, err := s.chainSet(id)
 	if err != nil {
 		return nil, err
 	}
-	w, err := s.claim(id, onto, points, false)
+	w, err := s.claim(id, newParent, points, false)
 	if err != nil || w == nil {
-		return s.same(id, onto, err)
+		return s.same(id, newParent, err)
 	}
 	err = s.Jobs.Spawn(func() {
 		defer s.drop(w)
-		w.Answer(w.live())
+		w.Answer(w.run())
 	})
 	if err != nil {
 		s.drop(w)
@@ -158,21 +158,22 @@ func (s *Service) Launch(id, onto string) (*Merge, error) {
 	return w, nil
 }
 
-func (s *Service) same(id, onto string, err error) (*Merge, error) {
+// same returns the active job of a restore point if it has that new parent.
+func (s *Service) same(id, newParent string, err error) (*Merge, error) {
 	w := s.Active.Get(id)
-	if err != nil || w != nil && w.onto == onto && !w.settling {
+	if err != nil || w != nil && w.newParent == newParent && !w.settling {
 		return w, err
 	}
 	return nil, fault.New(fault.Busy, "a merge of backup %s is in progress", id).OfBackup(id).WithHint("wait until it ends")
 }
 
-// claim makes sure that one goroutine at a time has to do with the directory beside a restore point's; nil if another
-// has.
-func (s *Service) claim(id, onto string, points map[string]bool, settling bool) (*Merge, error) {
+// claim makes sure that one job at a time uses the directory beside that of a restore point. It returns nil if another job has
+// claimed it.
+func (s *Service) claim(id, newParent string, points map[string]bool, settling bool) (*Merge, error) {
 	w, _, err := s.Active.Claim(id, func() *Merge {
 		s.turns++
 		w := &Merge{
-			service: s, onto: onto, settling: settling, phase: phaseWaiting, turn: s.turns, chain: points, Parked: make(chan struct{}),
+			service: s, newParent: newParent, settling: settling, phase: phaseWaiting, turn: s.turns, chain: points, Parked: make(chan struct{}),
 		}
 		w.Start(s.Jobs, s.Log, id, logkey.BackupID)
 		return w
@@ -186,36 +187,36 @@ func (s *Service) drop(w *Merge) {
 	close(w.Done)
 }
 
-// live is the life of a rewriting: its turn in the chain, the copy, the wait for readers, the exchange.
-func (w *Merge) live() error {
+// run is the whole job: it waits for earlier merges of the chain, copies, waits for readers, and commits.
+func (w *Merge) run() error {
 	a := w.service
 	if err := w.awaitTurn(); err != nil {
-		return w.unless(err)
+		return w.causeOr(err)
 	}
 	start := time.Now()
 	p, err := w.copy(start)
 	if p == nil {
-		return w.unless(err)
+		return w.causeOr(err)
 	}
 	if err == nil {
-		err = w.swap(p)
+		err = w.finish(p)
 	}
 	if err == nil {
 		a.Metrics.Rewrites.WithLabelValues("done").Inc()
-		a.Log.Info("merge completed", logkey.BackupID, w.ID, logkey.Onto, w.onto, "took", time.Since(start))
+		a.Log.Info("merge completed", logkey.BackupID, w.ID, logkey.Onto, w.newParent, "took", time.Since(start))
 		return nil
 	}
 	a.Metrics.Rewrites.WithLabelValues("failed").Inc()
-	err = w.unless(err)
-	a.Log.Error("merge failed; the restore point is unchanged", logkey.BackupID, w.ID, logkey.Onto, w.onto, logkey.Error, err)
+	err = w.causeOr(err)
+	a.Log.Error("merge failed; the restore point is unchanged", logkey.BackupID, w.ID, logkey.Onto, w.newParent, logkey.Error, err)
 	if left := a.settle(w.ID); left != nil {
 		a.Log.Error("the leftovers of a merge cannot be removed yet", logkey.BackupID, w.ID, logkey.Error, left)
 	}
 	return err
 }
 
-// copy makes the new images. One rewriting at a time copies: two would only take each other's disk. The plan is nil when nothing
-// was begun.
+// copy makes the new images. One merge at a time copies: two would only compete for the disk. The plan is nil when copy has made and
+// recorded nothing.
 func (w *Merge) copy(start time.Time) (*plan, error) {
 	a := w.service
 	if err := a.slot.Acquire(w.Ctx, 1); err != nil {
@@ -228,18 +229,18 @@ func (w *Merge) copy(start time.Time) (*plan, error) {
 	}
 	failpoint.Reach("rewrite: before the record")
 	_, err = a.Records.Change(w.ID, func(b *record.Backup) error {
-		b.Merge = &record.Merge{NewParent: w.onto, StartedAt: start}
+		b.Merge = &record.Merge{NewParent: w.newParent, StartedAt: start}
 		return nil
 	})
 	if err != nil {
 		return nil, Refused(w.ID, err)
 	}
-	a.Log.Info("merge started", logkey.BackupID, w.ID, logkey.Onto, w.onto, logkey.VM, p.point.VM.Name)
+	a.Log.Info("merge started", logkey.BackupID, w.ID, logkey.Onto, w.newParent, logkey.VM, p.point.VM.Name)
 	return p, w.build(p)
 }
 
-// unless is the cause for which the rewriting ends, if it was ended, and otherwise the error.
-func (w *Merge) unless(err error) error {
+// causeOr returns the cause for which the job was canceled, or else err.
+func (w *Merge) causeOr(err error) error {
 	switch cause := context.Cause(w.Ctx); {
 	case cause == nil:
 		return err
@@ -252,22 +253,22 @@ func (w *Merge) unless(err error) error {
 	}
 }
 
-// Refused translates what the store says into what the caller is told.
+// Refused translates an error of the store into the error for the caller.
 func Refused(id string, err error) error {
 	var (
-		read      *store.ReadError
-		rewriting *store.MergingError
-		state     *store.StateError
-		parent    *store.ParentError
-		damaged   *store.DamagedError
+		read    *store.ReadError
+		merging *store.MergingError
+		state   *store.StateError
+		parent  *store.ParentError
+		damaged *store.DamagedError
 	)
 	var e *fault.Error
 	switch {
 	case errors.As(err, &read):
 		e = fault.New(fault.BeingRestored, "%w", read)
 		e.Hint = "wait until it ends, or stop it"
-	case errors.As(err, &rewriting):
-		e = fault.New(fault.Busy, "%w", rewriting)
+	case errors.As(err, &merging):
+		e = fault.New(fault.Busy, "%w", merging)
 	case errors.As(err, &state):
 		e = fault.New(fault.WrongState, "backup %s is %s: only a completed backup is a restore point", id, state.State)
 	case errors.As(err, &parent):
@@ -281,9 +282,9 @@ func Refused(id string, err error) error {
 	return e
 }
 
-// exchange writes down that the directories are being exchanged, after which nobody begins to read the restore point, and does it.
-// The error is a store.ReadError when somebody reads it.
-func (w *Merge) exchange(p *plan) error {
+// commit is the commit of the merge. It records that the commit begins, so that no new reader starts, and exchanges the directories.
+// The error is a store.ReadError when the restore point is being read.
+func (w *Merge) commit(p *plan) error {
 	failpoint.Reach("rewrite: before nobody may read")
 	_, err := w.service.Records.Change(w.ID, func(b *record.Backup) error {
 		b.Merge.Committing = true
@@ -306,7 +307,7 @@ func (w *Merge) exchange(p *plan) error {
 	return nil
 }
 
-// Cancel ends the rewriting of a restore point, and says whether there was one. It may be done when it is cancelled.
+// Cancel cancels the merge of a restore point, and reports whether there was one. The merge may complete before the cancel takes effect.
 func (s *Service) Cancel(ctx context.Context, id string) (bool, error) {
 	w := s.Active.Get(id)
 	if w == nil || w.settling {

@@ -10,9 +10,9 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// TestConsolidate: an incremental becomes a full backup, whatever has happened to its VM, and is what it was; what it stood on
-// can go, and what stands on it stays.
-func TestConsolidate(t *testing.T) {
+// TestSyntheticFull: an incremental becomes a full backup with unchanged content, whatever has happened to its VM. What it was based
+// on can be deleted; its children stay.
+func TestSyntheticFull(t *testing.T) {
 	w := agenttest.New(t)
 	points := w.Life("vm")
 	b, err := w.Agent.Merges.SyntheticFull(t.Context(), points[3].ID)
@@ -40,8 +40,8 @@ func TestConsolidate(t *testing.T) {
 	}
 }
 
-// TestRewriteProvesLayers: a bit that has flipped in an image is not carried into a new one, whose digest would call it good.
-func TestRewriteProvesLayers(t *testing.T) {
+// TestMergeProvesLayers: a merge refuses an image with a flipped bit. The digest of the new image would call that bit valid.
+func TestMergeProvesLayers(t *testing.T) {
 	w := agenttest.New(t)
 	points := w.LargeChain()
 	agenttest.FlipLast(t, points[0].Runs[0].Image)

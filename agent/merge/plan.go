@@ -17,26 +17,26 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// A rewritePlan is what is known before anything is made.
+// A plan is what is known before the merge makes anything.
 type plan struct {
 	point    record.Backup
 	repo     *repository.Repository
-	vm       string // directory
+	vm       string // its directory
 	mode     qemu.IOMode
-	manifest manifest.Manifest // as it will be
-	disks    []diskMerge       // in its order
-	linked   []string          // images that stay as they are
+	manifest manifest.Manifest // of the merged restore point
+	disks    []diskMerge       // in the order of the manifest
+	linked   []string          // images that stay unchanged
 }
 
-// A diskRewrite says of which images the new one of a disk is made.
+// A diskMerge says which images of a disk are merged.
 type diskMerge struct {
-	images []string        // that it consists of, the newest first
-	known  []manifest.Disk // what the manifests say of each
-	merged int             // so many are merged; the new one stands on the others
-	weight int64           // bytes that those that are merged take
+	images []string        // of the disk, the newest first
+	known  []manifest.Disk // the entry of each in its manifest
+	merged int             // the first so many are merged; the new image is based on the others
+	weight int64           // allocated bytes of those that are merged
 }
 
-// plan proves the chain of a restore point, and finds out what its images are to be.
+// plan proves the chain of a restore point, and decides what its new images are.
 func (w *Merge) plan() (*plan, error) {
 	a := w.service
 	point, err := a.Records.Backup(w.ID)
@@ -46,7 +46,7 @@ func (w *Merge) plan() (*plan, error) {
 	if point.State != record.Completed {
 		return nil, fault.New(fault.WrongState, "backup %s is %s: only a completed backup is a restore point", w.ID, point.State).OfBackup(w.ID)
 	}
-	repo, err := a.Repositories.Deletable(point) // it is where its record says
+	repo, err := a.Repositories.Deletable(point) // checks that it is where its record says
 	if err != nil {
 		return nil, err
 	}
@@ -61,13 +61,13 @@ func (w *Merge) plan() (*plan, error) {
 	if err != nil {
 		return nil, damagedChain(w.ID, err)
 	}
-	if err := p.choose(manifests, w.onto); err != nil {
+	if err := p.choose(manifests, w.newParent); err != nil {
 		return nil, damagedChain(w.ID, err)
 	}
 	return p, p.checkRoom(a)
 }
 
-// damagedChain is what is told of a restore point that cannot be written anew because of what it is made of.
+// damagedChain is the error for a restore point that cannot be merged because of its chain.
 func damagedChain(id string, err error) error {
 	if repositories.IsKeyError(err) {
 		e := *fault.From(err)
@@ -83,7 +83,7 @@ func damagedChain(id string, err error) error {
 		WithHint("nothing was changed. Restore what can be restored, and make a full backup")
 }
 
-// manifests are those of a restore point and all it stands on, the newest first.
+// manifests are those of a restore point and all it is based on, the newest first.
 func (w *Merge) manifests(p *plan) ([]manifest.Manifest, error) {
 	points, err := w.service.Chains.Points(p.point)
 	if err != nil {
@@ -98,30 +98,30 @@ func (w *Merge) manifests(p *plan) ([]manifest.Manifest, error) {
 	return list, nil
 }
 
-// choose says what each disk is made of, and what the manifest will be.
-func (p *plan) choose(points []manifest.Manifest, onto string) error {
+// choose decides which images of each disk are merged, and what the new manifest is.
+func (p *plan) choose(points []manifest.Manifest, newParent string) error {
 	m := points[0]
-	if m.Parent == onto {
+	if m.Parent == newParent {
 		return fault.New(fault.WrongState, "backup %s already has that parent", m.BackupID)
 	}
-	ground := len(points) // in chain, of what it will stand on
+	parentAt := len(points) // index of the new parent in points; their number if there is none
 	for i := range points {
-		if points[i].BackupID == onto {
-			ground = i
+		if points[i].BackupID == newParent {
+			parentAt = i
 		}
 	}
-	m.Parent, m.Type, m.RemovedDisks = onto, record.Incremental, nil
-	merged := ground - 1
+	m.Parent, m.Type, m.RemovedDisks = newParent, record.Incremental, nil
+	merged := parentAt - 1
 	before := record.Merged{}
 	if m.Merge != nil {
 		before = *m.Merge
 	}
 	m.Merge = &record.Merged{At: time.Now().UTC(), Points: before.Points + merged}
 	below := manifest.Manifest{}
-	if onto == "" {
+	if newParent == "" {
 		m.Type, m.Merge.Synthetic = record.Full, true
 	} else {
-		below = points[ground]
+		below = points[parentAt]
 		m.RemovedDisks = removedFrom(below, m)
 	}
 	m.Disks = append([]manifest.Disk(nil), m.Disks...)
@@ -130,14 +130,14 @@ func (p *plan) choose(points []manifest.Manifest, onto string) error {
 		if err != nil {
 			return err
 		}
-		p.disks = append(p.disks, split(&m.Disks[i], images, content, ground))
+		p.disks = append(p.disks, split(&m.Disks[i], images, content, parentAt))
 		setChange(&m.Disks[i], p.disks[i], below)
 	}
 	p.manifest = m
 	return nil
 }
 
-// images are those that a disk consists of, the newest first, and what the manifests say of each.
+// images are those of a disk, the newest first, with the entry of each in its manifest.
 func (p *plan) images(points []manifest.Manifest, d manifest.Disk) (paths []string, disks []manifest.Disk, err error) {
 	for i := range points {
 		paths = append(paths, filepath.Join(p.repo.Dir(p.vm, points[i].BackupID), d.File))
@@ -156,12 +156,12 @@ func (p *plan) images(points []manifest.Manifest, d manifest.Disk) (paths []stri
 	return nil, nil, chain.Damagef("the chain of disk %d does not end", d.DiskID)
 }
 
-// split says which images of a disk are merged, and which the new one stands on. A disk whose chain ends above the ground stands
-// on nothing.
-func split(d *manifest.Disk, images []string, disks []manifest.Disk, ground int) (r diskMerge) {
-	ground = min(ground, len(images))
-	r.images, r.known, r.merged = images, disks, ground
-	for _, layer := range r.known[:ground] {
+// split decides which images of a disk are merged, and which the new one is based on. If the chain of a disk ends above the new
+// parent, the new image is based on none.
+func split(d *manifest.Disk, images []string, disks []manifest.Disk, parentAt int) (r diskMerge) {
+	parentAt = min(parentAt, len(images))
+	r.images, r.known, r.merged = images, disks, parentAt
+	for _, layer := range r.known[:parentAt] {
 		r.weight += layer.AllocatedBytes
 	}
 	d.Backing, d.Content = "", record.WholeDisk
@@ -172,7 +172,7 @@ func split(d *manifest.Disk, images []string, disks []manifest.Disk, ground int)
 	return r
 }
 
-// setChange says how a disk differs in shape from that of what it stands on now.
+// setChange sets how a disk differs from that of the new parent.
 func setChange(d *manifest.Disk, r diskMerge, below manifest.Manifest) {
 	from, found := chain.Pick(below.Disks, func(x manifest.Disk) bool { return x.Key == d.Key })
 	switch {
@@ -189,7 +189,7 @@ func setChange(d *manifest.Disk, r diskMerge, below manifest.Manifest) {
 	}
 }
 
-// removedFrom lists the disks that a restore point has and another has not.
+// removedFrom lists the disks of below that m does not have.
 func removedFrom(below, m manifest.Manifest) (gone []int) {
 	for _, d := range below.Disks {
 		if _, found := chain.Pick(m.Disks, func(x manifest.Disk) bool { return x.Key == d.Key }); !found {
@@ -199,13 +199,13 @@ func removedFrom(below, m manifest.Manifest) (gone []int) {
 	return gone
 }
 
-// alone says whether the image of a disk will hold all of it.
+// alone reports whether the new image of a disk holds the whole disk.
 func (r diskMerge) alone() bool { return r.merged == len(r.images) }
 
-// untouched says whether the image of a disk stays as it is: it holds the whole disk already.
+// untouched reports whether the image of a disk stays unchanged, because it holds the whole disk already.
 func (r diskMerge) untouched() bool { return r.alone() && r.merged == 1 }
 
-// checkRoom fails when the new images might leave less room than backups need to start.
+// checkRoom fails if the new images might leave less space than backups need to start.
 func (p *plan) checkRoom(a *Service) error {
 	var need int64
 	for _, d := range p.disks {

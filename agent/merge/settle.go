@@ -6,8 +6,8 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// settle brings a rewriting to its end, whatever has cut it short: the manifest that stands says whether it is done. It may be
-// called again. Whoever calls it has claimed the restore point.
+// settle completes or cleans up a merge, whatever interrupted it. The manifest in place tells whether the merge was committed. settle
+// may be called again. The caller has claimed the restore point.
 func (s *Service) settle(id string) error {
 	b, err := s.Store.Backup(id)
 	if err != nil {
@@ -21,9 +21,9 @@ func (s *Service) settle(id string) error {
 	if b.Merge != nil {
 		m, err := repo.Manifest(vm, id)
 		if err != nil {
-			return err // nobody knows; it is in a repository that is away
+			return err // unknown: its repository may not be mounted
 		}
-		if err := repo.SyncVM(vm); err != nil { // a crash may have come between the exchange and this
+		if err := repo.SyncVM(vm); err != nil { // a crash may have come between the commit and its sync
 			return err
 		}
 		done := m.Parent == b.Merge.NewParent
@@ -41,7 +41,7 @@ func (s *Service) settle(id string) error {
 	return repo.RemoveMerge(vm, id)
 }
 
-// SettleLeft is settle for what an earlier agent has left, unless somebody works on that restore point.
+// SettleLeft settles the merge that an earlier agent left, unless a job has claimed that restore point.
 func (s *Service) SettleLeft(id string) error {
 	w, err := s.claim(id, "", nil, true)
 	if err != nil || w == nil {

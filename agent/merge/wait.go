@@ -11,15 +11,15 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// A rewriting waits for three things, in this order, and holds of each only what those before it gave:
+// A merge waits for three things, in this order:
 //
-//   - its turn in the chain. Rewritings of which one reads what the other exchanges are done in the order in which they were asked
-//     for. Each waits for earlier ones only, so that no two wait for each other and nobody is passed over for ever.
-//   - the slot of all copies (Agent.merging). Who holds it waits for nobody.
-//   - the readers of the restore point, with its images made. A restore may be open for days: whoever is of another chain goes on
-//     meanwhile.
+//   - earlier merges of the chain. If one merge reads what another one exchanges, they are done first in, first out. A merge waits
+//     only for earlier ones, so no two wait for each other, and none waits for ever.
+//   - the slot for copies (Service.slot). The merge that holds it waits for nothing.
+//   - the readers of the restore point, after its images are made. The merge does not hold the slot then: a restore may be open for
+//     days, and merges of other chains continue.
 
-// chainSet is a restore point and all that it stands on, as far as it is on record.
+// chainSet is a restore point and all that it is based on, as far as they are on record.
 func (s *Service) chainSet(id string) (map[string]bool, error) {
 	set := map[string]bool{}
 	for next := id; next != "" && !set[next]; {
@@ -35,8 +35,8 @@ func (s *Service) chainSet(id string) (map[string]bool, error) {
 	return set, nil
 }
 
-// earlier is a rewriting of the same chain that was asked for before this one and has not ended; nil for none. What a restore
-// point stands on only becomes less while others are rewritten, so the chain as it was claimed holds all that may matter.
+// earlier returns a merge of the same chain that was requested before this one and has not ended; nil for none. Other merges only
+// shorten the chain of a restore point, so the chain as it was claimed has all that matters.
 func (w *Merge) earlier() *Merge {
 	for id, other := range w.service.Active.List() {
 		if !other.settling && other.turn < w.turn && (w.chain[id] || other.chain[w.ID]) {
@@ -46,7 +46,7 @@ func (w *Merge) earlier() *Merge {
 	return nil
 }
 
-// awaitTurn waits until no earlier rewriting of the chain is under way.
+// awaitTurn waits until no earlier merge of the chain is in progress.
 func (w *Merge) awaitTurn() error {
 	for other := w.earlier(); other != nil; other = w.earlier() {
 		w.park(0, fmt.Sprintf("the merge of backup %s in the same chain", other.ID))
@@ -60,19 +60,19 @@ func (w *Merge) awaitTurn() error {
 	return nil
 }
 
-// readerPatience is how long a finished rewriting waits for those that read the restore point. A restore may be served for days.
+// readerPatience is how long a merge with finished images waits for readers of the restore point. A restore may be served for days.
 const readerPatience = time.Hour
 
-// swap exchanges the directories, once nobody reads or verifies the restore point, and has the record follow. While it waits, the
-// new images give way to backups that need their room.
-func (w *Merge) swap(p *plan) error {
+// finish commits the merge when no restore and no verification reads the restore point, and then updates the record. If a backup
+// needs the space while finish waits, the merge is canceled and its new images are removed.
+func (w *Merge) finish(p *plan) error {
 	stop := w.watchRoom(p)
-	err := w.exchangeUnread(p)
+	err := w.commitUnread(p)
 	stop()
 	if err != nil {
 		return err
 	}
-	// From here on it only goes forward: the next agent finds the manifest.
+	// The merge is committed and cannot go back: after a crash the next agent finds the new manifest.
 	err = w.UntilDone("a completed merge cannot be recorded", func() error { return w.service.settle(w.ID) })
 	if err != nil {
 		return job.ErrStopping
@@ -80,9 +80,10 @@ func (w *Merge) swap(p *plan) error {
 	return nil
 }
 
-func (w *Merge) exchangeUnread(p *plan) error {
+// commitUnread commits the merge, and waits for readers first.
+func (w *Merge) commitUnread(p *plan) error {
 	for deadline := time.Now().Add(readerPatience); ; {
-		err := w.service.Verifications.Exclusively(w.ID, func() error { return w.exchange(p) })
+		err := w.service.Verifications.Exclusively(w.ID, func() error { return w.commit(p) })
 		if err == nil {
 			return nil
 		}
@@ -100,7 +101,7 @@ func (w *Merge) exchangeUnread(p *plan) error {
 	}
 }
 
-// readerOf says whom an exchange has to wait for; "" when it failed for another reason.
+// readerOf names the reader that a commit waits for; "" if the commit failed for another reason.
 func readerOf(err error) string {
 	var read *store.ReadError
 	switch {
@@ -112,7 +113,7 @@ func readerOf(err error) string {
 	return ""
 }
 
-// park notes that somebody has to be waited for.
+// park notes what the job waits for.
 func (w *Merge) park(fraction float64, whom string) {
 	w.mu.Lock()
 	first := w.waitsFor != whom
@@ -122,13 +123,13 @@ func (w *Merge) park(fraction float64, whom string) {
 		w.service.Log.Info("a merge waits", logkey.BackupID, w.ID, logkey.Reason, whom)
 	}
 	select {
-	case <-w.Parked: // only this goroutine closes it
+	case <-w.Parked: // only this job closes it
 	default:
 		close(w.Parked)
 	}
 }
 
-// WaitingFor is who is waited for; "" for nobody.
+// WaitingFor is what the job waits for; "" for nothing.
 func (w *Merge) WaitingFor() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/agent/retention"
 )
 
-// TestReaderHoldsUpNoOther: a restore of one VM keeps its own chain from being exchanged, and nothing else: other VMs are
-// consolidated and pruned meanwhile.
+// TestReaderHoldsUpNoOther: a restore of one VM delays the merges of its own chain and no others. Other VMs are merged and pruned
+// meanwhile.
 func TestReaderHoldsUpNoOther(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1, ExpiredMiddle: config.MergeMiddle}))
 	a, b, c := w.ThreePoints("a"), w.ThreePoints("b"), w.ThreePoints("c")
@@ -22,7 +22,7 @@ func TestReaderHoldsUpNoOther(t *testing.T) {
 	last := w.Consolidation(a[2].ID)
 	w.WaitsFor(a[2].ID, "restore "+r.ID)
 
-	middle := w.Consolidation(a[1].ID) // of the same chain: after the other
+	middle := w.Consolidation(a[1].ID) // of the same chain: it waits for the other
 	w.WaitsFor(a[1].ID, a[2].ID)
 	agenttest.Must(t, <-w.Consolidation(b[1].ID))
 	if report := w.Prune(prune.Request{VMName: "c"}); report.Removed != 2 || report.Merged != 1 {
@@ -49,7 +49,7 @@ func TestReaderHoldsUpNoOther(t *testing.T) {
 	}
 }
 
-// TestPruneComesBack: what somebody begins to read while a run is under way waits. The run does all else, and comes back to it.
+// TestPruneComesBack: a restore begins while a prune is in progress. The prune does everything else first, then what waited for the restore.
 func TestPruneComesBack(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1, ExpiredMiddle: config.MergeMiddle}))
 	a, b := w.ThreePoints("a"), w.ThreePoints("b")
@@ -66,8 +66,8 @@ func TestPruneComesBack(t *testing.T) {
 	w.Whole(a[2], b[2])
 }
 
-// TestPruneLeavesReaders: a run does not wait for a reader that stays. It names what waits; the merge goes on by itself, and the next
-// run removes what it was for.
+// TestPruneLeavesReaders: a prune does not wait for a reader that stays. It names what waits. The merge continues without the prune,
+// and the next prune removes the expired restore points.
 func TestPruneLeavesReaders(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1, ExpiredMiddle: config.MergeMiddle}))
 	a := w.ThreePoints("a")

@@ -7,18 +7,18 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// pruning says to which restore points the policies are being applied. A run claims one VM in one repository at a time, so that
-// what takes long with one VM keeps no other from being pruned.
+// pruning tells to which restore points the policies are being applied. A prune claims one VM in one repository at a time, so that a
+// slow VM does not delay the others.
 type pruning struct {
 	mu         sync.Mutex
-	everything bool // a run over all of them is under way
+	everything bool // a prune of every VM and repository is in progress
 	groups     map[store.PointGroup]bool
 }
 
-// everything says whether a request is about every restore point.
+// everything reports whether a request is for every VM and repository.
 func (r Request) everything() bool { return r.VMName == "" && r.Repository == "" }
 
-// begin refuses a request that another one meets already.
+// begin refuses a request if a prune that does the same is in progress.
 func (p *pruning) begin(groups []store.PointGroup, r Request) (release func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,7 +45,7 @@ func pruneBusy(format string, args ...any) *fault.Error {
 	return fault.New(fault.Busy, format, args...).WithHint("wait until it ends; a dry run shows how far it is")
 }
 
-// claim takes a VM in a repository, unless another run has it.
+// claim claims a VM in a repository, unless another prune has claimed it.
 func (p *pruning) claim(g store.PointGroup) (release func(), free bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

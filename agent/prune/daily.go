@@ -9,16 +9,16 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// pruneLook is how often it is looked whether the time of day has come: the clock may be set, and the host may sleep.
+// pruneLook is how often RunDaily checks whether a prune is due. The clock may be set, and the host may sleep, so one timer is not enough.
 const pruneLook = 30 * time.Second
 
-// RunDaily applies the policies every day at the time that the configuration names. A time that nobody was there for is made up
-// for, once.
+// RunDaily applies the policies every day at the configured time. If the agent was down at that time, RunDaily applies them once when
+// it is back.
 func (s *Service) RunDaily() {
 	hour, minute, ok := s.Config.Prune.Daily()
 	zone, err := s.Config.Prune.Zone()
 	if !ok || err != nil {
-		return // as configured; a bad one was refused
+		return // not scheduled; an invalid configuration was refused before
 	}
 	began := time.Now()
 	for job.Pause(s.Jobs.Work, pruneLook) {
@@ -27,8 +27,8 @@ func (s *Service) RunDaily() {
 			s.Log.Error("the policies cannot be applied", logkey.Error, err)
 			continue
 		}
-		if last.IsZero() || record.Future(last, time.Now()) { // never, or by a clock that was wrong
-			last = began // the first time is the next one
+		if last.IsZero() || record.Future(last, time.Now()) { // never, or recorded with a wrong clock
+			last = began // the first prune is at the next configured time
 		}
 		if !pruneDue(last, time.Now().In(zone), hour, minute) {
 			continue
@@ -36,7 +36,7 @@ func (s *Service) RunDaily() {
 		s.Log.Info("the policies are applied", logkey.Reason, "it is past "+s.Config.Prune.At)
 		if _, err := s.Prune(s.Jobs.Work, Request{Scheduled: true}); err != nil && s.Jobs.Work.Err() == nil && !fault.From(err).Has(fault.Busy) {
 			s.Log.Error("the policies could not be applied", logkey.Error, err)
-			// Not again before the next day: whatever is wrong, it is told by now.
+			// Do not try again before the next day: the error is in the log.
 			if err := s.Store.SetPruned(time.Now()); err != nil {
 				s.Log.Error("the time of the run cannot be recorded", logkey.Error, err)
 			}
@@ -44,8 +44,8 @@ func (s *Service) RunDaily() {
 	}
 }
 
-// pruneDue says whether a time of day has come since the policies were last applied. Where the clocks leave it out, its hour
-// later counts, as time.Date has it; where it comes twice, the first.
+// pruneDue reports whether the time of day has passed since the policies were last applied. On a day without that time, the time one
+// hour later counts, as with time.Date. On a day that has it twice, the first counts.
 func pruneDue(last, now time.Time, hour, minute int) bool {
 	due := time.Date(now.Year(), now.Month(), now.Day(), hour, minute, 0, 0, now.Location())
 	if due.After(now) {

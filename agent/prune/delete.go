@@ -17,10 +17,10 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// Delete removes a backup that has ended: its restore point, what was set aside of it, and its record. It returns when
-// that is done. That it is being deleted is on record first, so that a crash, or a repository that is away, only delays the
-// rest. One that others stand on stays: HasChildren. A restore point whose directory is not there stays on record, since its
-// repository may not be mounted, unless missingOK. To delete what was deleted already is no error.
+// Delete deletes a backup that has ended: its restore point, the images that were set aside, and its record. It returns when that is
+// done. Delete records first that the backup is being deleted, so that a crash or a repository that is not mounted only delays the
+// rest. It refuses a backup with children: HasChildren. It also refuses a restore point whose directory is missing, because its
+// repository may not be mounted, unless missingOK. For a backup that was deleted before it returns no error.
 func (s *Service) Delete(ctx context.Context, id string, missingOK bool) error {
 	repo, err := s.markDeleting(id, missingOK)
 	if err != nil || repo == nil {
@@ -38,7 +38,7 @@ func (s *Service) Delete(ctx context.Context, id string, missingOK bool) error {
 	}
 }
 
-// markDeleting writes down that a backup goes, and returns the repository it is in; nil if it is gone already.
+// markDeleting records that a backup is being deleted, and returns its repository; nil if the backup was deleted before.
 func (s *Service) markDeleting(id string, missingOK bool) (*repository.Repository, error) {
 	b, err := s.Records.Backup(id)
 	if fault.From(err).Has(fault.BackupNotFound) {
@@ -62,22 +62,22 @@ func (s *Service) markDeleting(id string, missingOK bool) (*repository.Repositor
 	})
 	var pinned *store.PinnedError
 	var served *store.ServedError
-	var rewriting *store.MergingError
+	var merging *store.MergingError
 	switch {
-	case errors.As(err, &rewriting):
+	case errors.As(err, &merging):
 		return nil, merge.Refused(id, err)
 	case errors.As(err, &pinned):
 		return nil, s.pinnedError(id)
 	case errors.As(err, &served):
 		return nil, fault.New(fault.BeingRestored, "backup %s is being read by restore %s", id, served.RestoreID).OfBackup(id).OfRestore(served.RestoreID).
 			WithHint("stop the restore first (restore.stop), or wait until it expires")
-	case fault.From(ledger.NotFound(err)).Has(fault.BackupNotFound): // somebody else was faster
+	case fault.From(ledger.NotFound(err)).Has(fault.BackupNotFound): // another request deleted it
 		return nil, nil
 	}
 	return repo, fault.From(err).OrNil()
 }
 
-// checkThere returns an error when the directory of a restore point is not where it must be.
+// checkThere fails if the directory of a restore point is missing.
 func checkThere(repo *repository.Repository, b record.Backup) error {
 	there, err := repo.Exists(nbd.DirName(b.VM.Name), b.ID)
 	if err == nil && (there || b.State != record.Completed) {
@@ -90,7 +90,7 @@ func checkThere(repo *repository.Repository, b record.Backup) error {
 		WithHint("check that the repository is mounted. If the directory is lost, delete the record with missing_ok (--missing-ok)")
 }
 
-// pinnedError names what stands on a backup.
+// pinnedError names the children of a backup.
 func (s *Service) pinnedError(id string) error {
 	children, err := s.Store.Children(id)
 	if err != nil {
@@ -104,8 +104,8 @@ func (s *Service) pinnedError(id string) error {
 		WithHint("delete its children first, the newest first")
 }
 
-// finishDeletion removes what a backup that is being deleted has in its repository, and then its record. It may be called
-// again, and from several goroutines at once.
+// finishDeletion removes the files of a backup that is being deleted, and then its record. It may be called again, and from several
+// goroutines at once.
 func (s *Service) finishDeletion(repo *repository.Repository, id string) error {
 	_, err, _ := s.deletions.Do(id, func() (any, error) { return nil, s.deleteNow(repo, id) })
 	return err
@@ -119,7 +119,7 @@ func (s *Service) deleteNow(repo *repository.Repository, id string) error {
 	if err != nil {
 		return fault.From(err)
 	}
-	if err := s.Store.SecondCopy(); err != nil { // what is removed is not a restore point again, whichever page of the database is lost
+	if err := s.Store.SecondCopy(); err != nil { // a removed backup does not become a restore point again, whichever page of the database is lost
 		return fault.From(err)
 	}
 	if err := removeAll(repo, b); err != nil {
@@ -138,11 +138,11 @@ func (s *Service) deleteNow(repo *repository.Repository, id string) error {
 	return nil
 }
 
-// removeAll removes what a backup has in its repository. A directory that it did not make stays, unless it is empty.
+// removeAll removes the files of a backup. A directory that the backup did not make stays, unless it is empty.
 func removeAll(repo *repository.Repository, b record.Backup) error {
 	vm := nbd.DirName(b.VM.Name)
 	if _, err := repo.Exists(vm, b.ID); err != nil {
-		return err // an unreachable repository looks like one in which nothing is left
+		return err // a repository that cannot be reached looks like one without files
 	}
 	remove := repo.RemovePoint
 	if !b.DirectoryMade {
@@ -154,7 +154,7 @@ func removeAll(repo *repository.Repository, b record.Backup) error {
 	return errors.Join(err, repo.RemoveAside(vm, b.ID))
 }
 
-// ResumeDeletion goes on with a deletion that a crash or an unreachable repository has cut short.
+// ResumeDeletion continues a deletion that a crash or an unreachable repository interrupted.
 func (s *Service) ResumeDeletion(id string) error {
 	b, err := s.Records.Backup(id)
 	if fault.From(err).Has(fault.BackupNotFound) {
@@ -170,6 +170,6 @@ func (s *Service) ResumeDeletion(id string) error {
 	return s.finishDeletion(repo, id)
 }
 
-// ReconcileInterval is how often the agent looks whether records and world agree, beside being told: a repository that was
-// away when a backup was undone gives back what is left in it when it returns.
+// ReconcileInterval is how often the agent reconciles without an event. The files of an undone backup, in a repository that was not
+// mounted, are removed when the repository is back.
 const ReconcileInterval = 10 * time.Minute

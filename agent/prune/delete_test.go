@@ -16,8 +16,8 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestDeleteChain: a restore point that others stand on stays; from the newest down all can be deleted, and the next backup
-// is a full one.
+// TestDeleteChain: a restore point with children cannot be deleted. From the newest down all can be deleted, and the next backup is a
+// full backup.
 func TestDeleteChain(t *testing.T) {
 	w := agenttest.New(t)
 	vm, sources := w.PutVM("vm", 16<<20, 16<<20)
@@ -33,7 +33,7 @@ func TestDeleteChain(t *testing.T) {
 	agenttest.WantError(t, w.Delete("backup-vm-1"), fault.BackupNotFound, "backup-vm-1")
 	agenttest.Must(t, w.Delete(third.ID))
 	w.Gone(third)
-	agenttest.Must(t, w.Delete(third.ID)) // nothing is left to do
+	agenttest.Must(t, w.Delete(third.ID)) // it was deleted before
 	agenttest.Must(t, w.Delete(second.ID))
 	w.Gone(second)
 	w.ComparePoint(full, frozen)
@@ -64,7 +64,7 @@ func TestDeleteActive(t *testing.T) {
 	w.Gone(b)
 }
 
-// TestDeleteFailed: of a failed backup there is the record, and what was set aside.
+// TestDeleteFailed: a deletion of a failed backup removes its record and the images that were set aside.
 func TestDeleteFailed(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Agent.FailedImages = config.SetAsideImages })
 	w.PutVM("vm", 16<<20)
@@ -80,8 +80,8 @@ func TestDeleteFailed(t *testing.T) {
 	}
 }
 
-// TestDeleteUnmounted: a repository that is not mounted looks like one in which everything is deleted already. The record
-// must not go then.
+// TestDeleteUnmounted: a repository that is not mounted looks like one in which everything is deleted already. The record must stay
+// then.
 func TestDeleteUnmounted(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 16<<20)
@@ -107,12 +107,12 @@ func TestDeleteUnmounted(t *testing.T) {
 	w.Gone(b)
 }
 
-// TestDeleteInterrupted: a deletion that was cut short by a repository out of reach is brought to its end by the next agent.
+// TestDeleteInterrupted: the next agent completes a deletion that an unreachable repository interrupted.
 func TestDeleteInterrupted(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 16<<20)
 	b := w.Point("vm", record.Full)
-	agenttest.Must(t, unix.Mount(os.DevNull, b.Runs[0].Image, "", unix.MS_BIND, "")) // what something is mounted on cannot be removed
+	agenttest.Must(t, unix.Mount(os.DevNull, b.Runs[0].Image, "", unix.MS_BIND, "")) // a mount point cannot be removed
 	err := w.Delete(b.ID)
 	agenttest.Must(t, unix.Unmount(b.Runs[0].Image, 0))
 	agenttest.WantError(t, err, fault.RepositoryFailed, "not removed yet")

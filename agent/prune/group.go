@@ -18,21 +18,21 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// A pruner applies a plan.
+// A group applies the policies to the restore points of one VM in one repository.
 type group struct {
 	service   *Service
 	group     store.PointGroup
 	plan      retention.Plan
-	repo      *repository.Repository // nil if it is not configured any more
+	repo      *repository.Repository // nil if it is no longer configured
 	order     []string
 	rows      map[string]*Point
-	merges    []retention.Merging // that are planned, or were done
-	deletions []string            // as well
-	later     []laterMerge        // that wait for somebody
-	postponed int                 // restore points that stay until the next run
-	grown     int64               // bytes that merges added to what stays
-	held      *record.HeldPrune   // nil unless the plan removes too much for a scheduled run
-	left      bool                // to a person, for that reason
+	merges    []retention.Merging // of a dry run those that are planned, else those that are done
+	deletions []string            // in the same way
+	later     []laterMerge        // merges that wait for a reader or another merge
+	postponed int                 // expired restore points that stay until the next prune
+	grown     int64               // bytes by which merges made the kept restore points larger
+	held      *record.HeldPrune   // nil unless the plan removes too much for a scheduled prune
+	left      bool                // the prune is held and waits for a confirmation
 }
 
 func (p *group) add(d retention.Decision, b record.Backup) {
@@ -47,7 +47,7 @@ func (p *group) add(d retention.Decision, b record.Backup) {
 	}
 }
 
-// usage is what the directory of a restore point takes; 0 of a repository that is away.
+// usage is how many bytes the directory of a restore point takes; 0 if its repository is not mounted.
 func (p *group) usage(id string) int64 {
 	if p.repo == nil {
 		return 0
@@ -56,16 +56,16 @@ func (p *group) usage(id string) int64 {
 	return bytes
 }
 
-// A laterMerge is one that waits, for a reader or for another rewriting of its chain.
+// A laterMerge is a merge that waits for a reader or for another merge of its chain.
 type laterMerge struct {
 	retention.Merging
 	job *merge.Merge
 }
 
-// prunePatience is how long a run waits, once all else is done, for those who read what it would change.
+// prunePatience is how long a prune, when all else is done, waits for the readers that its merges wait for.
 const prunePatience = 30 * time.Second
 
-// apply does what is planned, and waits for nobody. What a failed step was for stays, and the rest is done.
+// apply follows the plan, and does not wait for readers. After a merge that fails, its expired restore points stay, and the rest is done.
 func (p *group) apply(ctx context.Context) {
 	for _, w := range p.plan.Merges {
 		failpoint.Reach("prune: before a merge")
@@ -75,7 +75,7 @@ func (p *group) apply(ctx context.Context) {
 	p.remove(ctx)
 }
 
-// merge puts a restore point on other ground. When somebody has to be waited for, the work goes on by itself.
+// merge merges one restore point. If the merge has to wait, its job continues on its own.
 func (p *group) merge(ctx context.Context, w retention.Merging) {
 	job, err := p.service.Merges.Launch(w.ID, w.NewParent)
 	if err != nil {
@@ -92,6 +92,7 @@ func (p *group) merge(ctx context.Context, w retention.Merging) {
 	}
 }
 
+// merged notes the result of a merge.
 func (p *group) merged(w retention.Merging, err error) {
 	if err != nil {
 		p.fail(w, fault.From(err))
@@ -101,7 +102,7 @@ func (p *group) merged(w retention.Merging, err error) {
 	p.grown += p.usage(w.ID) - p.rows[w.ID].Bytes
 }
 
-// remove deletes what is expired and does not wait for a merge.
+// remove deletes the expired restore points that do not wait for a merge.
 func (p *group) remove(ctx context.Context) {
 	for _, id := range p.plan.Deletions {
 		row := p.rows[id]
@@ -121,7 +122,7 @@ func (p *group) remove(ctx context.Context) {
 	}
 }
 
-// comeBack does what had to wait, as far as those whom it waited for have ended until the deadline. The rest is for the next run.
+// comeBack waits for the merges that wait, until the deadline, and removes what they allow. The next prune does the rest.
 func (p *group) comeBack(ctx context.Context, deadline time.Time) {
 	if len(p.later) == 0 {
 		return
@@ -145,7 +146,7 @@ func (p *group) comeBack(ctx context.Context, deadline time.Time) {
 	}
 }
 
-// waitsFor says for whom the removal of a restore point waits; "" for nobody.
+// waitsFor says what the removal of a restore point waits for; "" for nothing.
 func (p *group) waitsFor(row *Point) string {
 	for _, l := range p.later {
 		if slices.Contains(row.Into, l.ID) {
@@ -155,7 +156,7 @@ func (p *group) waitsFor(row *Point) string {
 	return ""
 }
 
-// fail notes what cannot go because a restore point could not be put on other ground.
+// fail notes which expired restore points stay because a merge failed.
 func (p *group) fail(w retention.Merging, err *fault.Error) {
 	for _, id := range p.plan.Deletions {
 		if row := p.rows[id]; row.Failure == nil && slices.Contains(row.Into, w.ID) {
@@ -164,7 +165,7 @@ func (p *group) fail(w retention.Merging, err *fault.Error) {
 	}
 }
 
-// postpone turns what should go and is there, and did not fail, into what waits, with the reason.
+// postpone marks the expired restore points that were not removed, and did not fail, as waiting, with the reason.
 func (p *group) postpone() {
 	if p.left {
 		return
@@ -181,7 +182,7 @@ func (p *group) postpone() {
 	}
 }
 
-// tell adds what has become of the group to the report.
+// tell adds the results of the group to the report.
 func (p *group) tell(report *Report, r Request) {
 	if p.held != nil {
 		report.Held = append(report.Held, *p.held)

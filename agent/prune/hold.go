@@ -10,9 +10,8 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// holdPrune leaves a prune to a person, because it would remove so much at once that a mistake would cost most of a VM's restore
-// points: a clock that is wrong now, or a policy that is not what was meant. It stays on record, so that whoever looks after a
-// restart is told, too.
+// holdPrune holds a prune until a person confirms it. The prune would remove so much at once that a wrong clock or a mistake in a
+// policy would cost most of the restore points of a VM. The held prune is on record, so that it survives a restart.
 func (s *Service) holdPrune(h record.HeldPrune) error {
 	s.Metrics.PruneHolds.Inc()
 	s.Log.Warn("a prune is held: it would remove more at once than prune.hold_above_percent", logkey.VM, h.VMName, logkey.Repository, h.Repository,
@@ -27,7 +26,7 @@ func (s *Service) holdPrune(h record.HeldPrune) error {
 	return err
 }
 
-// HeldPrunes are the scheduled prunes that wait for a person. Where nothing is pruned by schedule any more, nothing waits.
+// HeldPrunes lists the held prunes. Without a schedule in the configuration there are none.
 func (s *Service) HeldPrunes() ([]record.HeldPrune, error) {
 	if _, _, scheduled := s.Config.Prune.Daily(); !scheduled {
 		return nil, nil

@@ -1,5 +1,5 @@
-// Package prune applies the retention policies: it deletes the restore points that no policy keeps, and merges those in the midst of a
-// chain. It also deletes a backup on request. Which restore points a policy keeps is package retention's.
+// Package prune applies the retention policies: it deletes the restore points that no policy keeps, and merges those in the middle of a
+// chain. It also deletes a backup on request. Package retention decides which restore points a policy keeps.
 package prune
 
 import (
@@ -52,46 +52,46 @@ type Service struct {
 	deletions singleflight.Group // by backup id
 }
 
-// New returns a Service that has nothing to do yet.
+// New returns a Service.
 func New(p Parts) *Service { return &Service{Parts: p} }
 
-// Request asks that the policies be applied.
+// Request asks for a prune.
 type Request struct {
 	VMName     string // "" = every VM
 	Repository string // "" = every repository
-	DryRun     bool   // only say what would be done
-	All        bool   // tell of what is kept, too
-	Scheduled  bool   // nobody looks: what would remove too much at once is held
+	DryRun     bool   // only report what a prune would do
+	All        bool   // also report what is kept
+	Scheduled  bool   // no person started it: a prune that would remove too much at once is held
 }
 
-// A PruneReport is what was done, or would be.
+// A Report is what a prune did; of a dry run, what it would do.
 type Report struct {
 	Points     []Point            // by VM and repository, the newest first
 	Kept       int                // restore points that stay, waiting ones included
-	Removed    int                // that were removed, or would be
-	Merged     int                // restore points that took in what others held, or would
-	Failed     int                // that should have been removed and were not
-	FreedBytes int64              // room that the removed ones took, less what others grew by; of a dry run the most that it may be
-	Held       []record.HeldPrune // what a scheduled run has left to a person; of a dry run what it would
+	Removed    int                // restore points that were removed, or would be
+	Merged     int                // restore points that others were merged into, or would be
+	Failed     int                // restore points that should have been removed and were not
+	FreedBytes int64              // bytes of the removed ones, less what others grew by; of a dry run the upper limit
+	Held       []record.HeldPrune // prunes that are held; of a dry run those that a scheduled prune would hold
 }
 
-// Point is what becomes of one restore point, and why.
+// Point is what a prune does with one restore point, and why.
 type Point struct {
 	BackupID, VMName, Repository string
 	Policy                       string // that it belongs to; "" = none
 	CreatedAt                    time.Time
 	Action                       retention.Action
 	Reasons                      []string
-	Into                         []string // of a merge: what takes in what it holds
-	Misdated                     string   // why its date cannot be right; "" = nothing speaks against it
+	Into                         []string // of a merge: the restore points it is merged into
+	Misdated                     string   // why its date cannot be right; "" = it can
 	Bytes                        int64    // that its directory takes on the disk
 	Removed                      bool
 	Failure                      *fault.Error // why it could not be removed
 }
 
-// Prune applies the policies: what they keep no longer is removed, as docs/decisions/0018-retention-and-merge.md says. One at a time does it
-// to the restore points of a VM in a repository, and one at a time to everything. The error is for a request that cannot be met
-// at all; what fails with one restore point is in the report, and the rest is done. It goes on whatever becomes of ctx.
+// Prune applies the policies: it removes what they no longer keep (docs/decisions/0018-retention-and-merge.md). One prune of the same VM
+// in the same repository runs at a time, and one prune of everything. The error is for a request that fails as a whole. A failure with
+// one restore point is in the report, and the rest is done. The prune continues when ctx ends.
 func (s *Service) Prune(ctx context.Context, r Request) (Report, error) {
 	groups, err := s.pruneGroups(r)
 	if err != nil {
@@ -124,7 +124,7 @@ func (s *Service) Prune(ctx context.Context, r Request) (Report, error) {
 	}
 }
 
-// pruneGroups are the VMs in repositories that a request is about.
+// pruneGroups lists the VMs, each in one repository, that a request is for.
 func (s *Service) pruneGroups(r Request) ([]store.PointGroup, error) {
 	if r.Repository != "" {
 		if _, err := s.Repositories.Find(r.Repository); err != nil {
@@ -136,7 +136,7 @@ func (s *Service) pruneGroups(r Request) ([]store.PointGroup, error) {
 		return nil, fault.From(err)
 	}
 	groups := slices.DeleteFunc(all, func(g store.PointGroup) bool {
-		_, err := s.Repositories.Find(g.Repository) // of one that is not configured any more nothing is touched
+		_, err := s.Repositories.Find(g.Repository) // nothing is changed in a repository that is no longer configured
 		return err != nil || r.VMName != "" && g.VM != r.VMName || r.Repository != "" && g.Repository != r.Repository
 	})
 	if r.VMName != "" && len(groups) == 0 {
@@ -147,7 +147,7 @@ func (s *Service) pruneGroups(r Request) ([]store.PointGroup, error) {
 	return groups, nil
 }
 
-// prune applies the policies to some groups. A run over everything is written down.
+// prune applies the policies to some groups. It records the time of a prune of everything.
 func (s *Service) prune(ctx context.Context, groups []store.PointGroup, r Request) (Report, error) {
 	start := time.Now()
 	pruners, err := s.pruneAll(ctx, groups, r)
@@ -178,8 +178,8 @@ func (s *Service) prune(ctx context.Context, groups []store.PointGroup, r Reques
 	return report, nil
 }
 
-// pruneAll applies the policies to one group after another. What has to wait for somebody is left for later, so that a restore
-// of one VM keeps the others from nothing; it is tried again when the others are done.
+// pruneAll applies the policies to one group after another. Merges that have to wait are left for the end, so that a restore of one VM
+// does not delay the others.
 func (s *Service) pruneAll(ctx context.Context, groups []store.PointGroup, r Request) (pruners []*group, err error) {
 	for _, g := range groups {
 		p, err := s.pruneGroup(ctx, g, r)
@@ -221,14 +221,14 @@ func (s *Service) pruneGroup(ctx context.Context, g store.PointGroup, r Request)
 		p.merges, p.deletions = plan.Merges, plan.Deletions
 	case r.Scheduled && plan.Held:
 		p.left, err = true, s.holdPrune(*p.held)
-	case free: // otherwise another request does the same at this moment
+	case free: // otherwise another request is doing the same
 		p.apply(ctx)
 		err = s.Store.ReleasePrune(g)
 	}
 	return p, errors.Join(err, context.Cause(ctx))
 }
 
-// pruneSet is what the policies are applied to.
+// pruneSet is the input of the policies for one group.
 func (s *Service) pruneSet(g store.PointGroup) (retention.Set, map[string]record.Backup, error) {
 	zone, err := s.Config.Prune.Zone()
 	if err != nil {
@@ -257,7 +257,7 @@ func (s *Service) pruneSet(g store.PointGroup) (retention.Set, map[string]record
 	return set, points, s.holdRead(g, &set, points)
 }
 
-// policyOf is the policy that a restore point belongs to: the one that was asked for, or else its repository's.
+// policyOf is the policy of a restore point: the one of its request, or else that of its repository.
 func (s *Service) policyOf(b record.Backup) string {
 	if b.Policy != "" {
 		return b.Policy
@@ -270,7 +270,7 @@ func (s *Service) policyOf(b record.Backup) string {
 	return ""
 }
 
-// damagedPoint says what was found wrong with a restore point, or what it stands on, so that it counts for no rule of a policy; "" for nothing.
+// damagedPoint says what damage a restore point has, or which damaged one it is based on, so that it counts for no rule; "" for none.
 func damagedPoint(b record.Backup) string {
 	if found := b.Damage(); len(found) > 0 {
 		return found[0].Problem
@@ -281,7 +281,7 @@ func damagedPoint(b record.Backup) string {
 	return ""
 }
 
-// holdRead notes what is read now: it cannot be removed.
+// holdRead notes which restore points are in use by restores and active backups: they cannot be removed.
 func (s *Service) holdRead(g store.PointGroup, set *retention.Set, points map[string]record.Backup) error {
 	restores, err := s.Store.ActiveRestores()
 	if err != nil {
@@ -304,7 +304,7 @@ func (s *Service) holdRead(g store.PointGroup, set *retention.Set, points map[st
 	return nil
 }
 
-// hold notes a restore point and all it stands on.
+// hold notes that a restore point, and all it is based on, cannot be removed, and why.
 func hold(held map[string]string, points map[string]record.Backup, b record.Backup, why string) {
 	for range len(points) + 1 {
 		if b.ID == "" {
@@ -315,7 +315,7 @@ func hold(held map[string]string, points map[string]record.Backup, b record.Back
 	}
 }
 
-// policies are those of the configuration as package retention has them.
+// policies converts the policies of the configuration to those of package retention.
 func policies(list []config.Policy) map[string]retention.Policy {
 	byID := map[string]retention.Policy{}
 	for _, p := range list {

@@ -20,9 +20,8 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestPruneMerges: an expired restore point in the middle of a chain is merged into what stands on it, and goes; the first of a
-// chain, too. A dry run says so and does nothing. What is kept is what its VM was at that instant, byte for byte, and the next
-// incremental stands on it.
+// TestPruneMerges: an expired restore point in the middle or at the start of a chain is merged into its child, and removed. A dry run
+// says so and does nothing. What is kept holds its VM at that instant, byte for byte, and the next incremental is based on it.
 func TestPruneMerges(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 2, ExpiredMiddle: config.MergeMiddle}))
 	points := w.Life("vm")
@@ -47,8 +46,7 @@ func TestPruneMerges(t *testing.T) {
 	w.Whole(points[3:]...)
 }
 
-// TestPruneKeepsChains: where the policy does not merge, an expired restore point stays until what stands on it goes; a chain
-// goes as a whole.
+// TestPruneKeepsChains: without merges an expired restore point stays until its children expire. A chain is removed as a whole.
 func TestPruneKeepsChains(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1}))
 	_, sources := w.PutVM("vm", 8<<20)
@@ -67,8 +65,8 @@ func TestPruneKeepsChains(t *testing.T) {
 	w.Whole(points[2:]...)
 }
 
-// TestPruneOfADamagedChain: what stands on a damaged restore point counts for no rule, so that the newest good one and its chain are not
-// given up for it; it is left to a person.
+// TestPruneOfADamagedChain: restore points based on a damaged one count for no rule, so that the newest good one and its chain are kept.
+// A person decides about the damaged ones.
 func TestPruneOfADamagedChain(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1}))
 	_, sources := w.PutVM("vm", 8<<20)
@@ -90,7 +88,7 @@ func TestPruneOfADamagedChain(t *testing.T) {
 	w.Whole(points[:2]...)
 }
 
-// TestPruneHeeds: what is young, what has no policy, and what is read stays.
+// TestPruneHeeds: a restore point stays while it is young, has no policy, or is being read.
 func TestPruneHeeds(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1}), func(c *config.Config, _ *snatest.Options) {
 		c.Policies = append(c.Policies, config.Policy{ID: "locked", KeepLast: 1, MinAge: config.AgeOf(24 * time.Hour)})
@@ -116,7 +114,7 @@ func TestPruneHeeds(t *testing.T) {
 	}
 }
 
-// TestUnknownPolicy: a backup for a policy that is not there is refused, and nothing is begun.
+// TestUnknownPolicy: a backup with an unknown policy is refused, and nothing is started.
 func TestUnknownPolicy(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1}))
 	w.PutVM("vm", 4<<20)
@@ -130,8 +128,7 @@ func TestUnknownPolicy(t *testing.T) {
 	}
 }
 
-// TestPruneFollowsNoLink: whatever stands in a repository in the place of a directory or beside an image, nothing outside it is
-// removed.
+// TestPruneFollowsNoLink: a prune removes nothing outside of the repository, whatever is in the place of a directory or beside an image.
 func TestPruneFollowsNoLink(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1}))
 	w.PutVM("vm", 4<<20)
@@ -140,10 +137,10 @@ func TestPruneFollowsNoLink(t *testing.T) {
 	agenttest.Must(t, os.Mkdir(outside, 0o755))
 	precious := filepath.Join(outside, "precious")
 	agenttest.Must(t, os.WriteFile(precious, []byte("x"), 0o600))
-	// Within a directory that goes: links of both kinds, to a file and to a directory.
+	// Links of both kinds, to a file and to a directory, in a directory that is removed.
 	agenttest.Must(t, os.Symlink(outside, filepath.Join(first.Directory, "dir")))
 	agenttest.Must(t, os.Symlink(precious, filepath.Join(first.Directory, "file")))
-	// In the place of one that goes.
+	// A link in the place of a directory that is removed.
 	aside := filepath.Join(outside, "aside")
 	agenttest.Must(t, os.Rename(second.Directory, aside))
 	agenttest.Must(t, os.Symlink(aside, second.Directory))
@@ -166,7 +163,7 @@ func TestPruneFollowsNoLink(t *testing.T) {
 	}
 }
 
-// TestPruneReport: what is told of a restore point is enough to know what goes and why.
+// TestPruneReport: the report tells which restore points are removed and why.
 func TestPruneReport(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1, KeepDaily: 1}))
 	w.PutVM("vm", 4<<20)

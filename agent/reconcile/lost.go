@@ -26,15 +26,15 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// A lostBackup is one that went with a lost database, as its exporters tell of it.
+// A lostBackup is one whose record was lost with the database. Its data comes from its exporters.
 type lostBackup struct {
 	backup record.Backup
 	leases []record.Lease
 }
 
-// AdoptLost looks, when the database stands for one that was lost, or that may have lost its last transaction, for exporters that
-// still run, and puts their backups on record as undoing: they cannot become restore points any more, for what the SNA was told and what SBC reported is gone. As
-// long as they serve, SBC goes on copying for nothing, and their ports cannot be leased.
+// AdoptLost looks for exporters that still run, if the database was rebuilt or may have lost its last transaction. It puts their
+// backups on record as undoing: they cannot become restore points, because the replies of the SNA and the reports of SBC are lost. As
+// long as these exporters serve, SBC copies for nothing, and their ports cannot be leased.
 func (r *Reconciler) AdoptLost(ctx context.Context) error {
 	if rebuilt, err := r.Store.Rebuilt(); err != nil || !rebuilt {
 		return err
@@ -61,8 +61,8 @@ func (r *Reconciler) AdoptLost(ctx context.Context) error {
 	return r.Store.ClearRebuilt()
 }
 
-// adopt puts one lost backup on record. Where that cannot be done, as when its restore point is complete, its exporters are
-// removed. Those of an active backup that its record names are its own, and stay.
+// adopt puts one lost backup on record. If that fails, for example because its restore point is complete, adopt removes its exporters.
+// Exporters that the record of an active backup names stay.
 func (r *Reconciler) adopt(ctx context.Context, l lostBackup) error {
 	vm, err := r.vmOf(filepath.Base(filepath.Dir(l.backup.Directory)))
 	if err != nil {
@@ -98,8 +98,7 @@ func (r *Reconciler) adopt(ctx context.Context, l lostBackup) error {
 	return nil
 }
 
-// vmOf is the VM whose backups lie in a directory of that name. Of one that is not on record the directory's name is all
-// that is known.
+// vmOf is the VM whose backups are in a directory of that name. If no VM on record has it, vmOf returns the name of the directory.
 func (r *Reconciler) vmOf(directory string) (string, error) {
 	for after := ""; ; {
 		page, next, err := r.Store.VMs(after, store.MaxPage)
@@ -117,9 +116,9 @@ func (r *Reconciler) vmOf(directory string) (string, error) {
 	}
 }
 
-// planLost says which backups the loaded units belong to, and which units are left alone because nothing proves that they
-// are ours. What does is more than a name, as there is no record: the slice, and a qemu-nbd that serves an image where the
-// backup's own would lie, under the name that it would have.
+// planLost finds the backups that the loaded units belong to, and the units that are left alone because nothing proves that they are
+// ours. Without a record a name is not enough. The proof is the slice, and a qemu-nbd that serves an image in the place of an image of
+// that backup.
 func planLost(loaded []units.Unit, slice string, repositories []*repository.Repository) (lost []lostBackup, left []step) {
 	found := map[string]*lostBackup{}
 	for _, u := range loaded {
@@ -151,7 +150,7 @@ func planLost(loaded []units.Unit, slice string, repositories []*repository.Repo
 func newLost(id, repo, directory string, since time.Time) record.Backup {
 	return record.Backup{
 		ID: id, Type: record.Full, Repository: repo, State: record.Undoing, Directory: directory, DirectoryMade: true,
-		CreatedAt: since, UpdatedAt: since, CalledAt: since, // at the earliest: SBC may be on its way
+		CreatedAt: since, UpdatedAt: since, CalledAt: since, // the earliest time: SBC may still be running
 		Failure: &record.Failure{
 			Reason:  string(fault.Internal),
 			Message: "backup " + id + " was running when the agent's database was lost",
@@ -160,7 +159,7 @@ func newLost(id, repo, directory string, since time.Time) record.Backup {
 	}
 }
 
-// unitOfDisk takes the name of a unit apart: backup, disk and nonce.
+// unitOfDisk parses the name of a unit: backup, disk and nonce.
 var unitOfDisk = regexp.MustCompile(`^` + regexp.QuoteMeta(export.UnitPrefix) + `(backup-.+)-disk([0-9]{1,4})-([0-9a-f]{8})$`)
 
 // lostRun is the run of one disk that a unit serves.
@@ -192,7 +191,7 @@ func lostRun(u units.Unit, slice string) (record.DiskRun, record.Lease, error) {
 	return run, record.Lease{Port: run.Port, BackupID: name[1], DiskID: disk, Nonce: name[3], LeasedAt: u.StartedAt}, nil
 }
 
-// repositoryOf is the repository in which an image lies, where an image of the backup would.
+// repositoryOf is the repository of an image, if the image is in the place of an image of the backup.
 func repositoryOf(image, backupID string, repositories []*repository.Repository) (*repository.Repository, error) {
 	directory := filepath.Dir(image)
 	for _, repo := range repositories {

@@ -14,14 +14,15 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-func (r *Reconciler) emptyWorld() observed {
+// newObserved returns an observation without any findings.
+func (r *Reconciler) newObserved() observed {
 	return observed{
 		slice: r.Config.Agent.Slice, bootID: r.BootID, records: map[string]record.Backup{}, removed: map[string]string{},
 		restores: map[string]record.Restore{},
 	}
 }
 
-// observeUnits lists the units that carry our prefix. They come before the records: whatever is started has its record.
+// observeUnits lists the units with our prefix. It runs before the records are read: every unit has its record before it is started.
 func (r *Reconciler) observeUnits(w *observed) error {
 	ctx, cancel := context.WithTimeout(r.Jobs.Work, listTimeout)
 	defer cancel()
@@ -33,8 +34,8 @@ func (r *Reconciler) observeUnits(w *observed) error {
 	return err
 }
 
-// observeDirectories lists what stands in the repositories without a manifest, and the deletions that were cut short. A
-// repository that cannot be looked through is told of, and left for the next time.
+// observeDirectories lists the directories without a manifest in the repositories, and the interrupted deletions. A repository that
+// cannot be listed is logged, and left for the next time.
 func (r *Reconciler) observeDirectories(w *observed) error {
 	w.directories = []directory{}
 	for _, repo := range r.Repositories.All {
@@ -52,31 +53,30 @@ func (r *Reconciler) observeDirectories(w *observed) error {
 	for _, b := range deleting {
 		w.records[b.ID] = b
 	}
-	return errors.Join(err, r.observeScratch(w), r.observeRewrites(w))
+	return errors.Join(err, r.observeScratch(w), r.observeMerges(w))
 }
 
-// observeRewrites finds the rewritings that were cut short, and what others have left.
-func (r *Reconciler) observeRewrites(w *observed) error {
+// observeMerges finds the interrupted merges, and the directories that merges left.
+func (r *Reconciler) observeMerges(w *observed) error {
 	for _, repo := range r.Repositories.All {
 		list, err := repo.Merges()
 		if err != nil {
 			r.Log.Warn("cannot list a repository", logkey.Error, err)
 		}
 		for _, u := range list {
-			w.merges = append(w.merges, directory{
+			w.mergeDirs = append(w.mergeDirs, directory{
 				repository: repo.ID, vm: u.VM, backupID: u.BackupID, path: repo.MergeDir(u.VM, u.BackupID),
 			})
 		}
 	}
 	marked, err := r.Store.Merges()
 	live := r.Merges.Active.List()
-	w.rewrites = slices.DeleteFunc(marked, func(b record.Backup) bool { return live[b.ID] != nil })
-	w.merges = slices.DeleteFunc(w.merges, func(d directory) bool { return live[d.backupID] != nil })
+	w.cutMerges = slices.DeleteFunc(marked, func(b record.Backup) bool { return live[b.ID] != nil })
+	w.mergeDirs = slices.DeleteFunc(w.mergeDirs, func(d directory) bool { return live[d.backupID] != nil })
 	return err
 }
 
-// observeRecords reads the records of everything that was found, and finds the active backups that have no run. None can be
-// launched meanwhile.
+// observeRecords reads the records of everything that was found, and finds the active backups without a job.
 func (r *Reconciler) observeRecords(w *observed) error {
 	if err := r.observeRestores(w); err != nil {
 		return err
@@ -92,7 +92,7 @@ func (r *Reconciler) observeRecords(w *observed) error {
 			names[l.BackupID] = true
 		}
 	}
-	for _, d := range slices.Concat(w.directories, w.merges) {
+	for _, d := range slices.Concat(w.directories, w.mergeDirs) {
 		names[d.backupID] = true
 	}
 	for id := range names {
@@ -113,13 +113,13 @@ func (r *Reconciler) observeRecords(w *observed) error {
 	return err
 }
 
-// idle are the active backups that no run moves along: those that an earlier agent has left.
+// idle lists the active backups without a job: those that an earlier agent left. No backup can be launched meanwhile.
 func (r *Reconciler) idle() (idle []record.Backup, err error) {
 	if err := r.Admission.Turn.Acquire(r.Jobs.Work, 1); err != nil {
 		return nil, job.ErrClosed()
 	}
 	defer r.Admission.Turn.Release(1)
-	live := r.Backups.Active.List() // before the records: a run outlasts its record's being active
+	live := r.Backups.Active.List() // before the records: a job ends after its record stops being active
 	active, err := r.Store.Active()
 	for _, b := range active {
 		if live[b.ID] == nil {

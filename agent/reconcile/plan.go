@@ -12,42 +12,41 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// A world is what an agent finds: what its database says, and what is really there. Nothing is planned about what was not
-// looked at.
+// observed is what the agent finds: what its database says, and what exists. Nothing is planned for what was not observed.
 type observed struct {
 	slice       string                    // of our exporters
-	bootID      string                    // of the host; "" if it is not known
-	idle        []record.Backup           // the active backups that no run moves along
-	records     map[string]record.Backup  // every record that the rest of the world names
-	removed     map[string]string         // and the directories of those that are not on record because they were deleted
-	restores    map[string]record.Restore // every restore on record that the rest of the world names
-	scratch     []record.Restore          // the restores that have ended, and whose overlays may be there
+	bootID      string                    // of the host; "" if unknown
+	idle        []record.Backup           // the active backups without a job
+	records     map[string]record.Backup  // every backup on record that the rest names
+	removed     map[string]string         // the directories of backups that were deleted, by id
+	restores    map[string]record.Restore // every restore on record, by id
+	scratch     []record.Restore          // the restores that have ended and whose overlays may exist
 	leases      []record.Lease
-	units       []units.Unit    // that carry our prefix; nil if they were not looked at
-	directories []directory     // without a manifest; nil if they were not looked at
-	rewrites    []record.Backup // the restore points whose rewriting was cut short
-	merges      []directory     // what was to take a restore point\'s place, or whose place was taken
+	units       []units.Unit    // with our prefix; nil if not observed
+	directories []directory     // without a manifest; nil if not observed
+	cutMerges   []record.Backup // the restore points whose merge was interrupted
+	mergeDirs   []directory     // left by merges: new directories before the commit, old ones after it
 }
 
-// A directory stands in a repository where one of a backup would, and holds no manifest.
+// A directory is in a repository, in the place of a directory of a backup. Either it has no manifest, or a merge left it.
 type directory struct {
 	repository, vm, backupID string
 	path                     string // absolute
 	empty                    bool
 }
 
-// A step is one thing that brings the world and the records together again.
+// A step is one action that reconciles the records with what exists.
 type step struct {
 	action    action
 	backupID  string
-	restoreID string       // in its place, of what belongs to a restore
+	restoreID string       // instead of backupID, for a step about a restore
 	unit      string       // of removeUnit and leaveUnit
 	lease     record.Lease // of returnLease
 	directory directory    // of removeDirectory
 	reason    string
 }
 
-// owner is whom a step is about.
+// owner is the backup or restore that a step is about.
 func (s step) owner() string {
 	if s.restoreID != "" {
 		return "restore " + s.restoreID
@@ -63,22 +62,22 @@ const (
 	unresolve    = action(record.FateUnresolve)
 	resumeBackup = action(record.FateResume)
 
-	removeUnit      action = "remove unit"      // a pair of ours that serves no lease
-	leaveUnit       action = "leave unit"       // a pair that looks like ours, and is not known to be
-	returnLease     action = "return lease"     // no active backup has it
-	removeDirectory action = "remove directory" // it is of a backup that was undone or deleted
-	resumeDeletion  action = "resume deletion"  // it was cut short
-	settleRewrite   action = "settle rewrite"   // of a restore point: it was cut short, or has left something
+	removeUnit      action = "remove unit"      // an orphan: a pair of ours that serves no active backup or restore
+	leaveUnit       action = "leave unit"       // a pair that looks like ours, without proof
+	returnLease     action = "return lease"     // no active backup or restore has it
+	removeDirectory action = "remove directory" // of a backup that was undone or deleted
+	resumeDeletion  action = "resume deletion"  // it was interrupted
+	settleMerge     action = "settle merge"     // it was interrupted, or left a directory
 	removeScratch   action = "remove scratch"   // the overlays of a restore that has ended
 )
 
-// plan says what is to be done, in this order: a port is given back after the unit that serves it has gone. It only
-// computes. Once all of it is done, there is nothing to plan.
+// plan computes the steps, in this order: a port is returned after the unit that serves it is removed. It changes nothing. When all
+// steps are done, the next plan is empty, except for units that are left alone.
 func plan(w observed) []step {
-	return slices.Concat(planBackups(w), planUnits(w), planLeases(w), planDirectories(w), planRewrites(w), planScratch(w))
+	return slices.Concat(planBackups(w), planUnits(w), planLeases(w), planDirectories(w), planMerges(w), planScratch(w))
 }
 
-// planBackups says what becomes of the backups that were active when the last agent ended.
+// planBackups plans for the backups that were active when the last agent ended.
 func planBackups(w observed) []step {
 	steps := make([]step, 0, len(w.idle))
 	for _, b := range w.idle {
@@ -88,9 +87,9 @@ func planBackups(w observed) []step {
 	return steps
 }
 
-// planUnits says what becomes of the units that carry our prefix. A pair is ours when a record names it, and its service
-// was started as that record says: InvocationID is systemd's own name for one life of a unit. A pair of ours that serves no
-// active backup or restore is removed. One that no record names is left alone: it may be anybody's.
+// planUnits plans for the units with our prefix. A pair is ours if a record names it and its service has the InvocationID of that
+// record: systemd gives a unit a new one at each start. A pair of ours that serves no active backup or restore is an orphan, and is
+// removed. A pair that no record names is left alone: it may not be ours.
 func planUnits(w observed) []step {
 	var steps []step
 	for _, u := range w.units {
@@ -118,12 +117,12 @@ func planUnits(w observed) []step {
 	return steps
 }
 
-// A unitOwner is what the records say of whose a unit is by its name.
+// A unitOwner is the backup or restore that a unit belongs to by its name, as the records have it.
 type unitOwner struct {
 	kind, state   string
 	known, active bool
-	names         bool   // the unit
-	invocation    string // of its service; "" if it is not known
+	names         bool   // its record names the unit
+	invocation    string // of the unit's service; "" if unknown
 }
 
 func (w observed) backupOwner(id, unit string) unitOwner {
@@ -144,8 +143,8 @@ func (w observed) restoreOwner(id, unit string) unitOwner {
 	return o
 }
 
-// planLeases gives back the ports that no active backup has. The database never lets that happen; if it did, the port
-// would be lost for ever. Without a look at the units nothing is given back, since one of them may serve the port.
+// planLeases returns the leases that no active backup or restore has. The database does not let that happen; if it did, the port would
+// be lost for ever. If the units were not observed, nothing is returned, because one of them may serve the port.
 func planLeases(w observed) []step {
 	if w.units == nil {
 		return nil
@@ -174,14 +173,14 @@ func planLeases(w observed) []step {
 	return steps
 }
 
-// holds says whether a lease is one of a backup's.
+// holds reports whether a lease belongs to a backup.
 func holds(b record.Backup, l record.Lease) bool {
 	d := b.Run(l.DiskID)
 	return d != nil && d.Port == l.Port && strings.Contains(d.Unit, l.Nonce)
 }
 
-// planDirectories says which directories go, and which deletions go on. A directory whose backup was never on record, or
-// did not make it, or had another one, is left alone.
+// planDirectories plans which directories are removed, and which deletions are resumed. A directory is left alone if its backup was
+// never on record, did not make it, or had another one.
 func planDirectories(w observed) []step {
 	if w.directories == nil {
 		return nil
@@ -216,21 +215,21 @@ func planDeletions(w observed) []step {
 	return steps
 }
 
-// planRewrites brings the rewriting of restore points to its end. What is beside a restore point on record goes in any case: the
-// restore point itself is whole, before the exchange and after it.
-func planRewrites(w observed) []step {
+// planMerges plans to settle the interrupted merges. A directory of a merge beside a restore point on record is always removed: the
+// restore point is complete, before the commit of the merge and after it.
+func planMerges(w observed) []step {
 	var steps []step
 	marked := map[string]bool{}
-	for _, b := range w.rewrites {
+	for _, b := range w.cutMerges {
 		marked[b.ID] = true
-		steps = append(steps, step{action: settleRewrite, backupID: b.ID, reason: "its merge was interrupted"})
+		steps = append(steps, step{action: settleMerge, backupID: b.ID, reason: "its merge was interrupted"})
 	}
-	for _, d := range w.merges {
+	for _, d := range w.mergeDirs {
 		b, known := w.records[d.backupID]
 		if !known || marked[d.backupID] || b.State != record.Completed || b.Repository != d.repository || record.DirectoryOf(b) != d.vm {
 			continue
 		}
-		steps = append(steps, step{action: settleRewrite, backupID: b.ID, directory: d, reason: "its merge left a directory"})
+		steps = append(steps, step{action: settleMerge, backupID: b.ID, directory: d, reason: "its merge left a directory"})
 	}
 	return steps
 }

@@ -78,7 +78,7 @@ func TestPlanUnits(t *testing.T) {
 	}
 }
 
-// TestPlanOfNothingSeen: about what was not looked at nothing is concluded.
+// TestPlanOfNothingSeen: nothing is planned for what was not observed.
 func TestPlanOfNothingSeen(t *testing.T) {
 	w := observed{
 		records: map[string]record.Backup{"a": {ID: "a", State: record.Deleting}},
@@ -89,7 +89,7 @@ func TestPlanOfNothingSeen(t *testing.T) {
 	}
 }
 
-// fated is the step for one active backup.
+// fated is the step for one active backup without a job.
 func fated(b record.Backup, bootID string) step {
 	return planBackups(observed{idle: []record.Backup{b}, bootID: bootID})[0]
 }

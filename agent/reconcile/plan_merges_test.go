@@ -7,9 +7,9 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// TestPlanRewrites: what is beside a restore point of ours goes, and a rewriting that was cut short comes to its end; what nobody
-// knows stays.
-func TestPlanRewrites(t *testing.T) {
+// TestPlanMerges: an interrupted merge is settled, and a directory of a merge beside a restore point on record is removed. A directory
+// without such a record stays.
+func TestPlanMerges(t *testing.T) {
 	point := record.Backup{ID: "b", State: record.Completed, Repository: "main", Directory: "/r/vm/b"}
 	beside := directory{repository: "main", vm: "vm", backupID: "b", path: "/r/vm/.merge-b"}
 	marked := point
@@ -20,19 +20,19 @@ func TestPlanRewrites(t *testing.T) {
 		world observed
 		steps int
 	}{
-		"cut short before a directory":   {observed{rewrites: []record.Backup{marked}}, 1},
-		"cut short with a directory":     {observed{rewrites: []record.Backup{marked}, merges: []directory{beside}, records: map[string]record.Backup{"b": marked}}, 1},
-		"left by one whose mark is lost": {observed{merges: []directory{beside}, records: map[string]record.Backup{"b": point}}, 1},
-		"of nobody":                      {observed{merges: []directory{beside}}, 0},
-		"of another repository":          {observed{merges: []directory{beside}, records: map[string]record.Backup{"b": elsewhere}}, 0},
-		"of a backup that failed":        {observed{merges: []directory{beside}, records: map[string]record.Backup{"b": failed}}, 0},
+		"cut short before a directory":   {observed{cutMerges: []record.Backup{marked}}, 1},
+		"cut short with a directory":     {observed{cutMerges: []record.Backup{marked}, mergeDirs: []directory{beside}, records: map[string]record.Backup{"b": marked}}, 1},
+		"left by one whose mark is lost": {observed{mergeDirs: []directory{beside}, records: map[string]record.Backup{"b": point}}, 1},
+		"of nobody":                      {observed{mergeDirs: []directory{beside}}, 0},
+		"of another repository":          {observed{mergeDirs: []directory{beside}, records: map[string]record.Backup{"b": elsewhere}}, 0},
+		"of a backup that failed":        {observed{mergeDirs: []directory{beside}, records: map[string]record.Backup{"b": failed}}, 0},
 	} {
 		steps := plan(c.world)
 		if len(steps) != c.steps {
 			t.Errorf("%s: %+v", name, steps)
 		}
 		for _, s := range steps {
-			if s.action != settleRewrite || s.backupID != "b" || s.reason == "" {
+			if s.action != settleMerge || s.backupID != "b" || s.reason == "" {
 				t.Errorf("%s: %+v", name, s)
 			}
 		}

@@ -20,16 +20,16 @@ const (
 	modelRepo  = "main"
 )
 
-// A modelWorld is what plans are followed in: the database, systemd and the repositories, as values.
+// A modelWorld is what plans are applied to: the database, systemd and the repositories, as values.
 type modelWorld struct {
 	observed
-	live    map[string]bool // backups that have a run
+	live    map[string]bool // backups that have a job
 	foreign map[string]bool // units and directories that must survive
 }
 
-// TestPlanSettles: whatever is found, following the plan leads to where nothing is left to do but to leave alone what is
-// not ours. Nobody else's unit or directory is touched on the way, no exporter of an active backup stops, and every lease
-// belongs to an active backup in the end. A crash in the midst of it changes none of that.
+// TestPlanSettles: whatever is found, after the plan is applied the next plan only leaves alone what is not ours. No foreign unit or
+// directory is changed, no exporter of an active backup stops, and in the end every lease belongs to an active backup. A crash while
+// the plan is applied changes none of that.
 func TestPlanSettles(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := drawWorld(t)
@@ -49,7 +49,7 @@ func TestPlanSettles(t *testing.T) {
 	})
 }
 
-// what is the part of the world that outlives an agent.
+// what is the part of the model that survives an agent.
 func (m *modelWorld) what() []any {
 	var names []string
 	for _, u := range m.units {
@@ -77,7 +77,7 @@ func (m *modelWorld) observe() observed {
 	return w
 }
 
-// follow does to the model what the agent does to the world.
+// follow applies steps to the model, as the agent applies them.
 func (m *modelWorld) follow(t *rapid.T, steps []step) {
 	for _, s := range steps {
 		if s.reason == "" {
@@ -112,7 +112,7 @@ func (m *modelWorld) removeDirectory(gone directory) {
 	m.directories = slices.DeleteFunc(m.directories, func(d directory) bool { return d.path == gone.path })
 }
 
-// settled fails the test unless all is as it must be when a plan has been followed.
+// settled fails the test unless the model is as it must be after a plan is applied.
 func (m *modelWorld) settled(t *rapid.T, before *modelWorld) {
 	for _, s := range plan(m.observe()) {
 		if s.action != leaveUnit {
@@ -154,7 +154,7 @@ func (m *modelWorld) settled(t *rapid.T, before *modelWorld) {
 	}
 }
 
-// drawWorld makes a world in which anything may have happened.
+// drawWorld draws a model in which anything may have happened.
 func drawWorld(t *rapid.T) *modelWorld {
 	m := &modelWorld{
 		observed: observed{
@@ -192,7 +192,7 @@ func (m *modelWorld) drawBackup(t *rapid.T, id string, port uint16) {
 	m.drawDirectory(t, b)
 }
 
-// drawUnit has a unit of the name of one of ours, or nearly.
+// drawUnit draws a unit whose name is one of ours, or similar.
 func (m *modelWorld) drawUnit(t *rapid.T, d record.DiskRun) {
 	u := units.Unit{Name: d.Unit, ActiveState: "active", Slice: modelSlice, InvocationID: "ours"}
 	foreign := true
@@ -231,7 +231,7 @@ func (m *modelWorld) drawDirectory(t *rapid.T, b record.Backup) {
 	m.foreign[d.path] = foreign
 }
 
-// drawForeign adds what belongs to no record.
+// drawForeign adds units and directories without a record.
 func (m *modelWorld) drawForeign(t *rapid.T) {
 	if rapid.Bool().Draw(t, "unit of nobody") {
 		u := units.Unit{Name: export.UnitName("backup-nobody-1", 0, "00000000"), ActiveState: "active", Slice: modelSlice}

@@ -1,6 +1,6 @@
-// Package reconcile brings records and reality together: at the agent's start, and whenever units or directories may have been left
-// behind. A planner computes steps from what was observed, each with its reason; an applier takes them through the services that own
-// what they change.
+// Package reconcile reconciles the records with what exists: at the start of the agent, and whenever orphans or directories may be
+// left. A planner computes steps from what was observed, each with its reason. An applier takes the steps through the services that own
+// what they change. It does not decide what becomes of an interrupted backup: see record.FateOf.
 package reconcile
 
 import (
@@ -47,32 +47,32 @@ type Parts struct {
 	Log          *slog.Logger
 	Metrics      *metrics.Counters
 	Watchers     *events.Watchers
-	UnitsChanged job.Signal // units that no job cares for may have changed
-	BootID       string     // of the host; "" if the kernel does not tell
+	UnitsChanged job.Signal // units without a job may have changed
+	BootID       string     // of the host; "" if unknown
 }
 
-// A Reconciler looks and acts. Each of its methods is called from one goroutine at a time.
+// A Reconciler observes, plans and applies. Each of its methods is called from one goroutine at a time.
 type Reconciler struct{ Parts }
 
 // New returns a Reconciler.
 func New(p Parts) *Reconciler { return &Reconciler{p} }
 
-// listTimeout bounds one look for units that serve nothing.
+// listTimeout limits one list of the units, and the removal of one.
 const listTimeout = 2 * time.Minute
 
-// TakeUp takes up every backup that was active when the last agent ended.
+// TakeUp continues or undoes every backup that was active when the last agent ended.
 func (r *Reconciler) TakeUp() error {
-	w := r.emptyWorld()
+	w := r.newObserved()
 	if err := r.observeRecords(&w); err != nil {
 		return err
 	}
 	return r.apply(r.Jobs.Work, plan(w))
 }
 
-// WatchUnits removes the units of ours that serve no active backup. It looks whenever the bus tells of one that no run
-// cares for, whenever events may have been missed, and after the end of each backup.
+// WatchUnits removes orphans. It looks for them when the bus reports a unit without a job, when events may have been missed, after the
+// end of each backup, and every ReconcileInterval.
 func (r *Reconciler) WatchUnits() {
-	told := map[string]string{} // why each unit is left alone
+	told := map[string]string{} // why each unit is left alone, as logged
 	for {
 		err := r.reconcile(func(w *observed) error { return r.observeUnits(w) }, told)
 		if err != nil && r.Jobs.Work.Err() == nil {
@@ -87,8 +87,8 @@ func (r *Reconciler) WatchUnits() {
 	}
 }
 
-// WatchDirectories removes, now and then, what undone and deleted backups have left in the repositories. It has a
-// goroutine of its own, as a repository may hang.
+// WatchDirectories removes, every ReconcileInterval, what undone and deleted backups left in the repositories. It has its own goroutine,
+// because a repository may hang.
 func (r *Reconciler) WatchDirectories() {
 	for {
 		if err := r.reconcile(r.observeDirectories, nil); err != nil && r.Jobs.Work.Err() == nil {
@@ -100,10 +100,9 @@ func (r *Reconciler) WatchDirectories() {
 	}
 }
 
-// reconcile looks at a part of the world, makes a plan, and follows it. told remembers what was left alone, so that it is
-// told once.
+// reconcile observes a part, makes a plan, and applies it. told remembers which units were left alone, so that each is logged once.
 func (r *Reconciler) reconcile(look func(*observed) error, told map[string]string) error {
-	w := r.emptyWorld()
+	w := r.newObserved()
 	if err := look(&w); err != nil {
 		return err
 	}
@@ -125,7 +124,7 @@ func (r *Reconciler) reconcile(look func(*observed) error, told map[string]strin
 	return r.apply(r.Jobs.Work, steps)
 }
 
-// apply follows a plan. After a step that fails, the rest of what was planned for the same backup waits for the next time.
+// apply takes the steps of a plan. After a step that fails, the other steps for the same backup or restore wait for the next plan.
 func (r *Reconciler) apply(ctx context.Context, steps []step) error {
 	failed := map[string]error{}
 	for _, s := range steps {
@@ -146,7 +145,7 @@ func (r *Reconciler) apply(ctx context.Context, steps []step) error {
 	return errors.Join(all...)
 }
 
-// tellStep logs a step. What only goes on is no cause for worry.
+// tellStep logs a step. A step that only resumes something is not a warning.
 func (r *Reconciler) tellStep(ctx context.Context, s step) {
 	level, attrs := slog.LevelWarn, []any{"action", string(s.action), logkey.Reason, s.reason}
 	if s.restoreID != "" {
@@ -161,13 +160,13 @@ func (r *Reconciler) tellStep(ctx context.Context, s step) {
 		attrs = append(attrs, logkey.Unit, s.unit)
 	case returnLease:
 		attrs = append(attrs, logkey.Port, s.lease.Port)
-	case removeDirectory, settleRewrite:
+	case removeDirectory, settleMerge:
 		attrs = append(attrs, logkey.Directory, s.directory.path)
 	}
 	r.Log.Log(ctx, level, "reconcile step", attrs...)
 }
 
-// do takes one step. Each may be taken again.
+// do takes one step. Each step may be taken again.
 func (r *Reconciler) do(ctx context.Context, s step) error {
 	switch s.action {
 	case removeUnit:
@@ -184,7 +183,7 @@ func (r *Reconciler) do(ctx context.Context, s step) error {
 		return r.clearDirectory(s)
 	case resumeDeletion:
 		return r.Policies.ResumeDeletion(s.backupID)
-	case settleRewrite:
+	case settleMerge:
 		return r.Merges.SettleLeft(s.backupID)
 	case removeScratch:
 		return r.Restores.SweepScratch(s.restoreID)
@@ -192,7 +191,7 @@ func (r *Reconciler) do(ctx context.Context, s step) error {
 	return r.takeUp(s)
 }
 
-// takeUp launches the run of an active backup that has none.
+// takeUp launches the job of an active backup that has none.
 func (r *Reconciler) takeUp(s step) error {
 	b, err := r.Store.Backup(s.backupID)
 	if err != nil {
@@ -206,7 +205,7 @@ func (r *Reconciler) takeUp(s step) error {
 		lost := job.FailureOf(publish.LostWithHost(b))
 		b, err = r.Records.Advance(s.backupID, record.Undoing, func(b *record.Backup) { b.Failure = lost })
 	case unresolve:
-		r.Metrics.SNACalls.WithLabelValues("unknown").Inc() // the agent that asked did not live to count it
+		r.Metrics.SNACalls.WithLabelValues("unknown").Inc() // the agent that asked ended before it counted the call
 		b, err = r.Records.Advance(s.backupID, record.Unresolved, nil)
 	}
 	if err != nil {
@@ -216,7 +215,7 @@ func (r *Reconciler) takeUp(s step) error {
 	return err
 }
 
-// clearDirectory removes what an undone or deleted backup has left, or sets it aside if that was wanted.
+// clearDirectory removes what an undone or deleted backup left, or sets it aside if so requested.
 func (r *Reconciler) clearDirectory(s step) error {
 	b, err := r.Store.Backup(s.backupID)
 	if err == nil {

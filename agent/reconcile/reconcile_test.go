@@ -20,8 +20,8 @@ import (
 	"github.com/sendense/backup-agent/units/pair"
 )
 
-// TestOrphans: an exporter whose backup has ended is removed when the agent comes back. A unit of somebody else that looks
-// like one of ours survives.
+// TestOrphans: an exporter whose backup has ended is removed when the agent is back. A foreign unit that looks like one of ours
+// survives.
 func TestOrphans(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 8<<20)
@@ -45,7 +45,7 @@ func TestOrphans(t *testing.T) {
 		}
 	}
 	w.Eventually("it is counted", func() bool { return w.Scrape()[`sendense_agent_orphan_units_removed_total`] == 1 })
-	w.WantSeries(w.Scrape(), agenttest.Series{`sendense_agent_orphan_units`: 1}) // the one of somebody else
+	w.WantSeries(w.Scrape(), agenttest.Series{`sendense_agent_orphan_units`: 1}) // the foreign one
 	if u, err := w.Units.Get(t.Context(), foreign); err != nil || !u.Running() {
 		t.Errorf("the unit of somebody else is %s/%s: %v", u.ActiveState, u.SubState, err)
 	}
@@ -55,8 +55,8 @@ func TestOrphans(t *testing.T) {
 	w.RemoveAll(filepath.Join(repo, "vm"))
 }
 
-// TestUnitComesBack: a unit of a backup that has ended is removed as soon as the bus tells that it is there, each time. The
-// first time the agent may look by itself, since a backup has just ended; there is nothing but the bus to tell it later.
+// TestUnitComesBack: a unit of a backup that has ended is removed as soon as the bus reports it, each time. The first time the agent
+// may look without an event, because a backup has just ended. Later only the bus reports the unit.
 func TestUnitComesBack(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.NBD.QemuImg = "/bin/false" })
 	w.PutVM("vm", 8<<20)
@@ -73,7 +73,7 @@ func TestUnitComesBack(t *testing.T) {
 		_, err := w.Units.Start(t.Context(), spec)
 		var start *units.StartError
 		removed := errors.As(err, &start) && start.JobResult == "canceled" || errors.Is(err, units.ErrNotFound)
-		if err != nil && !removed { // while it started, that is
+		if err != nil && !removed { // a removal while it starts is fine
 			t.Fatal(err)
 		}
 		w.Eventually("the unit is removed again", func() bool {
@@ -83,8 +83,8 @@ func TestUnitComesBack(t *testing.T) {
 	}
 }
 
-// TestUnitOfTheSameName: while the agent is down somebody takes an exporter away and starts a unit of his own under its name. The
-// backup fails, and the unit survives that too.
+// TestUnitOfTheSameName: while the agent is down, an exporter is removed and a foreign unit is started under its name. The backup fails,
+// and the foreign unit survives.
 func TestUnitOfTheSameName(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 8<<20, 8<<20)
@@ -111,7 +111,7 @@ func TestUnitOfTheSameName(t *testing.T) {
 	agenttest.Must(t, w.Units.Remove(t.Context(), name))
 }
 
-// TestStrayLease: a lease that no backup has is given back.
+// TestStrayLease: a lease that no backup has is returned.
 func TestStrayLease(t *testing.T) {
 	w := agenttest.New(t)
 	w.Stop()

@@ -17,7 +17,7 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// divide tells the units of restores from those of backups.
+// divide separates the units of restores from those of backups.
 func divide(loaded []units.Unit) (restores, backups []units.Unit) {
 	for _, u := range loaded {
 		if export.IsRestore(u.Name) {
@@ -40,6 +40,7 @@ func planScratch(w observed) []step {
 	return steps
 }
 
+// servedBy is the disk of a restore that a unit serves; nil if the record does not name the unit.
 func servedBy(r record.Restore, unit string) *record.RestoreDisk {
 	for i := range r.Disks {
 		if r.Disks[i].Unit == unit {
@@ -52,16 +53,16 @@ func servedBy(r record.Restore, unit string) *record.RestoreDisk {
 	return nil
 }
 
-// observeRestores reads the records of the restores that units and leases name.
+// observeRestores reads the records of all restores.
 func (a *Reconciler) observeRestores(w *observed) error {
-	list, err := a.Store.Restores() // of which there are never many
+	list, err := a.Store.Restores() // there are never many
 	for _, r := range list {
 		w.restores[r.ID] = r
 	}
 	return err
 }
 
-// observeScratch finds the restores that have ended, and whose overlays may be there.
+// observeScratch finds the restores that have ended and whose overlays may exist.
 func (a *Reconciler) observeScratch(w *observed) error {
 	list, err := a.Store.Restores()
 	for _, r := range list {
@@ -72,11 +73,11 @@ func (a *Reconciler) observeScratch(w *observed) error {
 	return err
 }
 
-// unitOfRestore takes the name of a unit apart: restore, disk.
+// unitOfRestore parses the name of a unit: restore and disk.
 var unitOfRestore = regexp.MustCompile(`^` + regexp.QuoteMeta(export.UnitPrefix) + `(restore-.+)-disk([0-9]{1,4})(-files)?-[0-9a-f]{8}$`)
 
-// dropLostRestores ends the restores that went with a lost database: nothing tells how long they were to be served, and
-// nothing is lost with them that is not in the restore points. Then no overlay is in use any more.
+// dropLostRestores ends the restores whose records were lost with the database. Their expiry is unknown, and all their data is still in
+// the restore points. After that no overlay is in use, and the overlays are removed.
 func (a *Reconciler) dropLostRestores(ctx context.Context, loaded []units.Unit) error {
 	for _, u := range loaded {
 		if err := lostRestore(u, a.Config.Agent.Slice, a.Repositories.All); err != nil {
@@ -116,9 +117,8 @@ func (a *Reconciler) dropLostRestores(ctx context.Context, loaded []units.Unit) 
 	return nil
 }
 
-// lostRestore says why a unit is not known to be the exporter of a restore. What proves it is more than a name, as there is
-// no record: the slice, and a qemu-nbd that serves an image in one of our repositories under the name that such an export
-// has.
+// lostRestore fails if nothing proves that a unit is the exporter of a restore. Without a record a name is not enough. The proof is the
+// slice, and a qemu-nbd that serves an image of one of our repositories under the export name of that restore.
 func lostRestore(u units.Unit, slice string, repositories []*repository.Repository) error {
 	name := unitOfRestore.FindStringSubmatch(u.Name)
 	image, exportName, ok := qemu.Served(u.Argv)

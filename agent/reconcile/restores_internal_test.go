@@ -19,7 +19,7 @@ func restoreIn(state record.RestoreState) record.Restore {
 	}}
 }
 
-// TestPlanOfRestores: a unit goes when it is proven to be of a restore that has ended; a lease when no active restore has it.
+// TestPlanOfRestores: a unit is removed if it belongs to a restore that has ended. A lease is returned if no active restore has it.
 func TestPlanOfRestores(t *testing.T) {
 	ours := units.Unit{Name: restoreUnit, ActiveState: "active", Slice: oursSlice, InvocationID: "1"}
 	with := func(change func(*units.Unit)) units.Unit {
@@ -32,7 +32,7 @@ func TestPlanOfRestores(t *testing.T) {
 		unit     units.Unit
 		restores []record.Restore
 		want     action // of the unit; "" for none
-		returned bool   // whether the lease is given back
+		returned bool   // whether the lease is returned
 	}{
 		"served":         {ours, []record.Restore{restoreIn(record.RestoreServing)}, "", false},
 		"being stopped":  {ours, []record.Restore{restoreIn(record.RestoreStopping)}, "", false},
@@ -70,7 +70,7 @@ func TestPlanOfRestores(t *testing.T) {
 	}
 }
 
-// TestLostRestore: without a record it takes more than a name to stop a unit.
+// TestLostRestore: without a record a name is not enough to stop a unit.
 func TestLostRestore(t *testing.T) {
 	const export = "restore-vm-1-disk0"
 	argv := []string{"/usr/bin/qemu-nbd", "--export-name=" + export, "--", "/r/vm/backup-vm-1/vm-disk0.qcow2"}

@@ -8,11 +8,11 @@ import (
 	"github.com/sendense/backup-agent/agent/job"
 )
 
-// errVerifyCancelled is the cause of a verification that somebody asked to cancel.
+// errVerifyCancelled is the cause of a verification that was canceled by request.
 var errVerifyCancelled = errors.New("cancelled by request")
 
-// Cancel ends the verifications of a restore point that were asked for, for everybody who waits for them, and says whether
-// there were any. It returns when nothing of the chain is pinned by them any more.
+// Cancel cancels the requested verifications of a restore point for all who wait for them, and reports whether there were any. It
+// returns when they no longer pin the chain.
 func (s *Service) Cancel(ctx context.Context, id string) (bool, error) {
 	s.verifying.mu.Lock()
 	var found []*Verification
@@ -35,7 +35,7 @@ func (s *Service) Cancel(ctx context.Context, id string) (bool, error) {
 	return len(found) > 0, nil
 }
 
-// ended is the error of a verification that was ended before it came to its end.
+// ended is the error of a verification that was canceled; nil if it was not.
 func (v *Verification) ended() error {
 	switch cause := context.Cause(v.ctx); {
 	case cause == nil:

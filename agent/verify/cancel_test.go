@@ -12,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/agent/verify"
 )
 
-// TestVerifyCancelled: a verification that would take hours ends in seconds for all who wait for it, marks nothing, and holds nothing;
-// what is asked for then is another one.
+// TestVerifyCancelled: a cancel ends a verification that would take hours within seconds, for all who wait for it. The verification
+// records nothing and pins nothing. The next request starts a new one.
 func TestVerifyCancelled(t *testing.T) {
 	w := agenttest.New(t)
 	points := w.Chain()
@@ -45,7 +45,7 @@ func TestVerifyCancelled(t *testing.T) {
 	if after := marks(); !reflect.DeepEqual(after, before) {
 		t.Errorf("on record: %+v, was %+v", after, before)
 	}
-	_, err = w.Agent.Backups.Cancel(ctx, top.ID) // there is none any more
+	_, err = w.Agent.Backups.Cancel(ctx, top.ID) // none is in progress any more
 	agenttest.WantError(t, err, fault.WrongState, "only an active backup can be canceled")
 	agenttest.WantVerified(t, w.Verify(top, true), record.VerifiedOK, nil)
 	agenttest.Must(t, w.Delete(top.ID))

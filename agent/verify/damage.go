@@ -6,7 +6,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// tellDamage tells whoever watches, and the log, of the restore points whose damage has changed with that of one that they stand on.
+// tellDamage sends an event and logs a line for each restore point that is based on p, after damage of p was found or is gone. was
+// lists those that were damaged by p before.
 func (s *Service) tellDamage(p record.Backup, was []string) {
 	is, err := s.Store.DamagedBy(p.ID)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/sendense/backup-agent/agent/restore"
 )
 
-// harms are what can be found of an image without reading it, and does not keep QEMU from reading it; each by what makes it and what
-// undoes it.
+// harms are kinds of damage that are found without reading the image, and that QEMU serves all the same. Each has a function that makes
+// it and one that undoes it.
 var harms = map[string]struct {
 	make, undo func(t *testing.T, b record.Backup)
 	words      string
@@ -66,7 +66,7 @@ var harms = map[string]struct {
 	},
 }
 
-// keep makes a copy of an image beside it, with owner and mode.
+// keep copies an image, with owner and mode, to a file beside it.
 func keep(t *testing.T, image string) {
 	t.Helper()
 	if out, err := exec.Command("cp", "--archive", image, image+".whole").CombinedOutput(); err != nil {
@@ -74,8 +74,9 @@ func keep(t *testing.T, image string) {
 	}
 }
 
-// TestRestoreOfWhatIsDamaged: what no verification has seen is found before anything is served, of the restore point that is asked for
-// and of what it stands on, and is on record from then on, of all that stands on it. Whoever asks for what is left gets it, and is told.
+// TestRestoreOfWhatIsDamaged: a restore finds damage that no verification has found, in its restore point and in what that is based on,
+// before it serves anything. The damage is then on record, also for all that is based on it. A restore despite damage is served, and
+// names the damage.
 func TestRestoreOfWhatIsDamaged(t *testing.T) {
 	for name, harm := range harms {
 		t.Run(name, func(t *testing.T) {
@@ -119,8 +120,8 @@ func TestRestoreOfWhatIsDamaged(t *testing.T) {
 	}
 }
 
-// TestRestoreVerifiesDigests: what only reading shows is served, unless the restore reads it first; then it is named, on record, and not
-// served.
+// TestRestoreVerifiesDigests: a restore serves damage that only reading shows, unless it verifies digests first. Then the damage is
+// named and on record, and the restore is refused.
 func TestRestoreVerifiesDigests(t *testing.T) {
 	w := agenttest.New(t)
 	points := w.Chain()
@@ -148,7 +149,7 @@ func TestRestoreVerifiesDigests(t *testing.T) {
 	if b, err := w.Agent.Records.Backup(points[0].ID); err != nil || len(b.Damage()) != 1 || !b.Damage()[0].Deep {
 		t.Errorf("on record is %+v, error %v", b.Verified, err)
 	}
-	r = w.Serve(restore.Request{BackupID: top.ID, Disks: []int{1}, VerifyDigests: true}) // the other disk does not stand on it
+	r = w.Serve(restore.Request{BackupID: top.ID, Disks: []int{1}, VerifyDigests: true}) // the other disk is not based on it
 	if !r.DigestsVerified {
 		t.Errorf("%+v", r)
 	}
@@ -167,8 +168,8 @@ func TestRestoreVerifiesDigests(t *testing.T) {
 	w.Clean()
 }
 
-// TestDamageIsTold: whoever watches hears of each restore point that is damaged now, by itself or by what it stands on, and of each
-// that is not any more.
+// TestDamageIsTold: watchers get an event for each restore point that becomes damaged, by itself or by what it is based on, and for each
+// that is not damaged any more.
 func TestDamageIsTold(t *testing.T) {
 	w := agenttest.New(t)
 	points := w.Chain()
@@ -183,7 +184,7 @@ func TestDamageIsTold(t *testing.T) {
 		for len(heard) < len(points) {
 			select {
 			case e := <-stream:
-				if delete(heard, e.Backup.ID); e.Backup.Damaged() == damaged { // it was verified before the one beneath it
+				if delete(heard, e.Backup.ID); e.Backup.Damaged() == damaged { // it was verified before its parent
 					heard[e.Backup.ID] = true
 				}
 			case <-time.After(time.Minute):

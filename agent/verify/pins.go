@@ -9,13 +9,13 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// verifying is what is being verified now. It is in memory only: a verification does not outlive its agent, and nobody else
-// deletes restore points.
+// verifying is what is being verified now. It is in memory only: a verification ends with its agent, and only the agent deletes
+// restore points.
 type verifying struct {
-	mu   sync.Mutex // held while a restore point is pinned, and while one is marked to be deleted
+	mu   sync.Mutex // held while a restore point is being pinned, and while Exclusively runs
 	pins map[string]int
 	jobs map[verifyKey]*Verification
-	next *scheduled // the restore point that the schedule has at work; nil for none
+	next *scheduled // the restore point that the schedule verifies now; nil for none
 }
 
 type verifyKey struct {
@@ -23,10 +23,10 @@ type verifyKey struct {
 	deep     bool
 }
 
-// pinChain keeps a restore point and all it stands on from being deleted, and returns them, the newest first. What they stand on
-// may be missing on record: then the chain is as long as it is known. The caller holds verifying.mu.
+// pinChain pins a restore point and all it is based on, so that they cannot be deleted, and returns them, the newest first. The chain
+// ends at a parent that is not on record. The caller holds verifying.mu.
 func (s *Service) pinChain(point record.Backup) ([]record.Backup, error) {
-	point, err := s.restorePoint(point.ID) // as it is now
+	point, err := s.restorePoint(point.ID) // its current record
 	if err != nil {
 		return nil, err
 	}
@@ -34,9 +34,9 @@ func (s *Service) pinChain(point record.Backup) ([]record.Backup, error) {
 	for point.Parent != "" && len(points) < chain.MaxChain {
 		parent, err := s.Records.Backup(point.Parent)
 		if fault.From(err).Has(fault.BackupNotFound) {
-			break // its child's manifest names it
+			break // the report on its child names it
 		}
-		if err := errors.Join(err, exchanging(parent)); err != nil {
+		if err := errors.Join(err, checkNotMerging(parent)); err != nil {
 			return nil, err
 		}
 		points, point = append(points, parent), parent
@@ -57,8 +57,8 @@ func (s *Service) unpin(points []record.Backup) {
 	}
 }
 
-// Exclusively does something that makes a restore point, or a file of it, another, while nobody verifies it. Where somebody
-// has asked for a verification, it is refused: BeingVerified. One of the schedule's own gives way.
+// Exclusively calls f, which changes or deletes a restore point, while no verification reads it. If a requested verification is in
+// progress, it fails: BeingVerified. A verification of the schedule is preempted.
 func (a *Service) Exclusively(id string, f func() error) error {
 	a.verifying.mu.Lock()
 	defer a.verifying.mu.Unlock()
@@ -67,7 +67,7 @@ func (a *Service) Exclusively(id string, f func() error) error {
 			WithHint("wait until the verification ends, then try again")
 	}
 	if s := a.verifying.next; s != nil && s.backupID == id {
-		s.cancel(errGivenWay)
+		s.cancel(errPreempted)
 	}
 	return f()
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// recordVerification writes down what was found of one restore point, and returns whether that is on record. What could not be
-// looked at leaves the record as it was: it is still due.
+// recordVerification records what was found in one restore point, and reports whether it is on record. If a file could not be checked
+// and none is damaged, the record is unchanged: the restore point is still due.
 func (s *Service) recordVerification(p record.Backup, deep bool, files []FileReport) bool {
 	now, result := time.Now(), resultOfFiles(files)
 	s.Metrics.Verified(deep, result)
@@ -27,8 +27,8 @@ func (s *Service) recordVerification(p record.Backup, deep bool, files []FileRep
 	})
 }
 
-// putVerification writes down what is known of the files of a restore point. Where it is damaged now and was not, or the other way
-// round, so is all that stands on it: whoever watches is told of each.
+// putVerification records what is known of the files of a restore point. If it became damaged, or is not damaged any more, the same
+// holds for all that is based on it: an event is sent for each.
 func (s *Service) putVerification(p record.Backup, merge func(*record.Verification) *record.Verification) bool {
 	was, err := s.Store.DamagedBy(p.ID)
 	if err != nil {
@@ -37,7 +37,7 @@ func (s *Service) putVerification(p record.Backup, merge func(*record.Verificati
 	changed := false
 	failpoint.Reach("verify: before record")
 	_, err = s.Records.Update(p.ID, func(b *record.Backup) error {
-		if b.State != record.Completed { // it is no restore point any more
+		if b.State != record.Completed { // it is not a restore point any more
 			return nil
 		}
 		before := b.Verified
@@ -55,7 +55,7 @@ func (s *Service) putVerification(p record.Backup, merge func(*record.Verificati
 	return err == nil
 }
 
-// onlyUndigested says whether all that could be looked at was.
+// onlyUndigested reports whether every file was checked, although digests may be missing.
 func onlyUndigested(files []FileReport) bool {
 	for _, f := range files {
 		if f.Status == FileUnreadable || f.Status == FileSkipped {
@@ -65,8 +65,8 @@ func onlyUndigested(files []FileReport) bool {
 	return true
 }
 
-// mergeVerification is what is known after a look at the files of a restore point. Damage that only reading can show is gone
-// only when reading does not show it any more.
+// mergeVerification is what is known after a verification of a restore point. Damage that only a deep verification can find stays on
+// record until a deep verification no longer finds it.
 func mergeVerification(before *record.Verification, now time.Time, deep bool, files []FileReport) *record.Verification {
 	after := record.Verification{At: now}
 	if before != nil && !deep {
@@ -103,8 +103,8 @@ func (s *Service) logVerification(p record.Backup, deep bool, result string, fil
 	s.Log.Info("restore point verified", logkey.BackupID, p.ID, logkey.VM, p.VM.Name, "deep", deep, "result", result)
 }
 
-// RecordDamage writes down that the content of an image is not what was written, which was found by reading it alone: of the restore
-// point's other files nothing new is known.
+// RecordDamage records that the content of one image is damaged. Only that image was read: nothing new is known of the other files of
+// the restore point.
 func (s *Service) RecordDamage(p record.Backup, f FileReport) {
 	now := time.Now()
 	s.logVerification(p, true, record.VerifiedDamaged, []FileReport{f})

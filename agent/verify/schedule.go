@@ -11,27 +11,28 @@ import (
 )
 
 const (
-	// verifyPause is how often it is looked whether a verification is due, and how long one that could not be done waits.
+	// verifyPause is how often the schedule checks whether a verification is due.
 	verifyPause = time.Minute
+	// verifyRetry is when a verification that failed is tried again.
 	verifyRetry = time.Hour
 )
 
-// errGivenWay is the cause of a verification that ends because its restore point is being deleted.
-var errGivenWay = errors.New("the restore point is being deleted")
+// errPreempted is the cause of a verification of the schedule that ends because its restore point is being deleted or merged.
+var errPreempted = errors.New("the restore point is being deleted")
 
-// scheduled is the verification that the schedule has at work.
+// scheduled is the verification of the schedule that is in progress.
 type scheduled struct {
 	backupID string
 	cancel   context.CancelCauseFunc
 }
 
-// RunSchedule verifies the restore points, one at a time, each when it is due: the one first that was verified longest ago.
-// What the schedule is stands in the configuration, how far it has come in the records, so that it survives a restart.
+// RunSchedule verifies the restore points, one at a time, when they are due. The one that was verified longest ago is first. The
+// configuration has the intervals, and the records have the times of the verifications, so the schedule survives a restart.
 func (s *Service) RunSchedule() {
 	if s.Config.Verify.Shortest() == 0 {
 		return
 	}
-	tried := map[string]time.Time{} // those that could not be looked at
+	tried := map[string]time.Time{} // when a verification last failed, by id
 	for {
 		worked := false
 		for _, deep := range []bool{true, false} {
@@ -57,8 +58,8 @@ func (s *Service) RunSchedule() {
 	}
 }
 
-// dueToVerify is the restore point that was verified longest ago, if that is too long ago. A date in the future is none: a clock
-// that was wrong once must not put a verification off for years.
+// dueToVerify is the restore point that was verified longest ago, if it is due. A time in the future is ignored: a clock that was
+// wrong once must not delay a verification for years.
 func (s *Service) dueToVerify(deep bool, tried map[string]time.Time) (record.Backup, bool) {
 	interval := s.VerifyInterval(deep)
 	if interval == 0 {
@@ -73,6 +74,7 @@ func (s *Service) dueToVerify(deep bool, tried map[string]time.Time) (record.Bac
 	return p, found && now.Sub(record.Believed(p.VerifiedAt(deep), now)) >= interval
 }
 
+// VerifyInterval is how often each restore point is verified; 0 for never.
 func (s *Service) VerifyInterval(deep bool) time.Duration {
 	if deep {
 		return s.Config.Verify.DeepInterval.Std()
@@ -80,8 +82,8 @@ func (s *Service) VerifyInterval(deep bool) time.Duration {
 	return s.Config.Verify.Interval.Std()
 }
 
-// verifyDue verifies the files of one restore point; what it stands on has its own turn. It returns whether what was found is on
-// record.
+// verifyDue verifies the files of one restore point, not those of what it is based on: they are due by themselves. It reports whether
+// the result is on record.
 func (s *Service) verifyDue(p record.Backup, deep bool) bool {
 	ctx, cancel := context.WithCancelCause(s.Jobs.Work)
 	defer cancel(nil)
@@ -105,7 +107,7 @@ func (s *Service) verifyDue(p record.Backup, deep bool) bool {
 // VerifyMetadata verifies the metadata of the files of one restore point, and records what it finds.
 func (s *Service) VerifyMetadata(ctx context.Context, p record.Backup) { s.verifyOne(ctx, p, false) }
 
-// verifyOne verifies the files of one restore point, and reports whether what it found is on record.
+// verifyOne verifies the files of one restore point, and reports whether the result is on record.
 func (s *Service) verifyOne(ctx context.Context, p record.Backup, deep bool) bool {
 	walk := &verifyWalk{service: s, ctx: ctx, deep: deep, limit: s.limit, tell: func(Progress) {}}
 	files := walk.point(p)

@@ -7,8 +7,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// TestVerifySchedule: every restore point is verified by itself, again and again, before a restart and after it; damage is found,
-// told to Prometheus, and gone when the file is put back.
+// TestVerifySchedule: the schedule verifies every restore point again and again, before a restart and after it. It finds damage, the
+// metrics show it, and it is gone when the file is put back.
 func TestVerifySchedule(t *testing.T) {
 	w := agenttest.New(t, agenttest.Scheduled(0))
 	points := w.Chain()
@@ -21,7 +21,7 @@ func TestVerifySchedule(t *testing.T) {
 	agenttest.Flip(t, image, at, 5)
 	damaged := func(v record.Verification) bool { return len(v.Damage) == 1 && v.Damage[0].Deep }
 	w.Known(points[0].ID, "the damage to be found", damaged)
-	w.Eventually("the damage to be told", func() bool { return w.Scrape()["sendense_verify_damaged_restore_points"] == 3 }) // all that stands on it, too
+	w.Eventually("the damage to be told", func() bool { return w.Scrape()["sendense_verify_damaged_restore_points"] == 3 }) // also all that is based on it
 	w.Stop()
 	w.Start()
 	w.Known(points[0].ID, "the damage after a restart", damaged)
@@ -40,7 +40,7 @@ func TestVerifySchedule(t *testing.T) {
 	}
 }
 
-// TestVerifyScheduleGivesWay: a deletion does not wait for a verification that nobody has asked for.
+// TestVerifyScheduleGivesWay: a deletion does not wait for a verification of the schedule.
 func TestVerifyScheduleGivesWay(t *testing.T) {
 	w := agenttest.New(t, agenttest.Scheduled(1<<20))
 	w.PutVM("vm", 64<<20)

@@ -1,5 +1,5 @@
-// Package verify looks whether restore points are still what was written, on request and by schedule, and puts what it finds on record.
-// It mends nothing.
+// Package verify checks that restore points are still what was written, on request and by schedule, and records what it finds. It
+// repairs nothing.
 package verify
 
 import (
@@ -44,10 +44,10 @@ type Parts struct {
 type Service struct {
 	Parts
 	verifying verifying
-	limit     *rate.Limiter // of what all verifications read together that ask for no limit of their own
+	limit     *rate.Limiter // shared by all verifications that have no limit of their own
 }
 
-// New returns a Service that has nothing to do yet.
+// New returns a Service without verifications.
 func New(p Parts) *Service {
 	return &Service{
 		Parts: p, verifying: verifying{pins: map[string]int{}, jobs: map[verifyKey]*Verification{}},
@@ -55,56 +55,56 @@ func New(p Parts) *Service {
 	}
 }
 
-// Request asks whether a restore point, and all it stands on, is still what was written.
+// Request asks for the verification of a restore point and all it is based on.
 type Request struct {
 	BackupID  string
 	Deep      bool  // read every byte and compare it with the digests in the manifests
 	RateLimit int64 // bytes per second; 0 = verify.rate_limit of the configuration
 }
 
-// FileStatus is what was found of one file.
+// FileStatus is the result for one file.
 type FileStatus string
 
-// What can be found of a file.
+// The results for a file.
 const (
 	FileOK         FileStatus = "ok"
 	FileDamaged    FileStatus = "damaged"    // it is not what was written
-	FileUnreadable FileStatus = "unreadable" // it could not be looked at, so nothing is known
-	FileUndigested FileStatus = "undigested" // it was read, and its manifest has no digest to compare with
+	FileUnreadable FileStatus = "unreadable" // it could not be read, so its state is unknown
+	FileUndigested FileStatus = "undigested" // it was read, but its manifest has no digest to compare with
 	FileSkipped    FileStatus = "skipped"    // cannot be checked without its manifest
 )
 
-// A FileReport is what was found of one file of a chain.
+// A FileReport is what was found in one file of a chain.
 type FileReport struct {
 	BackupID string
 	DiskID   *int // of an image; nil for a manifest
 	Path     string
-	Bytes    int64 // its size; 0 if that is not known
+	Bytes    int64 // its size; 0 if unknown
 	Status   FileStatus
 	Problem  string // what is wrong; "" for ok
 	Hint     string // what to do about it
 	deep     bool   // only reading the whole file shows the problem
 }
 
-// A VerifyReport is what was found of a chain.
+// A Report is what was found in a chain.
 type Report struct {
 	BackupID           string
 	Deep               bool
 	Result             string
 	StartedAt, EndedAt time.Time
-	ReadBytes          int64        // of images, read for their digests
-	Files              []FileReport // the restore point's first, then those of what it stands on
+	ReadBytes          int64        // bytes of images, read for their digests
+	Files              []FileReport // those of the restore point first, then those of what it is based on
 }
 
-// Progress is how far a verification has come. Without Deep there are files, and no bytes.
+// Progress is the progress of a verification. Without Deep it counts files, and no bytes.
 type Progress struct {
 	BackupID              string
-	File                  string // path of the file that is looked at
+	File                  string // path of the file that is being checked
 	FilesDone, FilesTotal int
 	BytesDone, BytesTotal int64
 }
 
-// A Verification is one that is under way.
+// A Verification is one that is in progress, or has ended.
 type Verification struct {
 	service  *Service
 	ctx      context.Context // ends with the agent, or has the cause errVerifyCancelled
@@ -117,7 +117,7 @@ type Verification struct {
 	progress atomic.Pointer[Progress]
 }
 
-// Wait waits for the end. The verification goes on, whatever becomes of ctx.
+// Wait waits for the end. The verification continues when ctx ends.
 func (v *Verification) Wait(ctx context.Context) (Report, error) {
 	select {
 	case <-v.done:
@@ -127,14 +127,14 @@ func (v *Verification) Wait(ctx context.Context) (Report, error) {
 	}
 }
 
-// Progress tells how far it has come.
+// Progress returns its progress.
 func (v *Verification) Progress() Progress { return *v.progress.Load() }
 
 // Done is closed at the end.
 func (v *Verification) Done() <-chan struct{} { return v.done }
 
-// Start begins to verify a restore point and all it stands on, or joins those who wait for the same. Nothing of the chain can
-// be deleted until its end.
+// Start starts the verification of a restore point and all it is based on, or returns the one that does the same. Until its end
+// nothing of the chain can be deleted.
 func (s *Service) Start(req Request) (*Verification, error) {
 	if req.RateLimit < 0 {
 		return nil, fault.New(fault.InvalidRequest, "rate_limit %d: want bytes per second, or 0 for the configured limit", req.RateLimit)
@@ -157,7 +157,7 @@ func (s *Service) Start(req Request) (*Verification, error) {
 	}
 	total := 0
 	for _, p := range v.points {
-		total += 1 + len(p.Runs) // the manifest, and the images
+		total += 1 + len(p.Runs) // the manifest and the images
 	}
 	v.progress.Store(&Progress{BackupID: req.BackupID, FilesTotal: total})
 	limit := s.limit
@@ -174,24 +174,24 @@ func (s *Service) Start(req Request) (*Verification, error) {
 	return v, nil
 }
 
-// restorePoint is the record of a backup that is one.
+// restorePoint returns the record of a backup that is a restore point.
 func (s *Service) restorePoint(id string) (record.Backup, error) {
 	b, err := s.Records.Backup(id)
 	if err == nil && b.State != record.Completed {
 		return b, fault.New(fault.WrongState, "backup %s is %s: only a completed backup is a restore point", id, b.State).OfBackup(id)
 	}
-	return b, errors.Join(err, exchanging(b))
+	return b, errors.Join(err, checkNotMerging(b))
 }
 
-// exchanging refuses to look at a restore point whose directory is being exchanged for another.
-func exchanging(b record.Backup) error {
+// checkNotMerging fails while a merge of the restore point commits.
+func checkNotMerging(b record.Backup) error {
 	if b.Merge == nil || !b.Merge.Committing {
 		return nil
 	}
 	return fault.New(fault.Busy, "a merge of backup %s is in progress", b.ID).OfBackup(b.ID).WithHint("wait until it ends, then try again")
 }
 
-// run looks at the chain, from the point asked for down to the one that stands on nothing.
+// run verifies the chain, from the requested restore point down to the full backup.
 func (v *Verification) run(limit *rate.Limiter) {
 	a := v.service
 	v.report = Report{BackupID: v.request.BackupID, Deep: v.request.Deep, StartedAt: time.Now()}
@@ -200,7 +200,7 @@ func (v *Verification) run(limit *rate.Limiter) {
 	for _, p := range v.points {
 		files := walk.point(p)
 		if v.ctx.Err() != nil {
-			break // what could not be looked at for that is not unreadable
+			break // files that the cancel prevented from being checked are not unreadable
 		}
 		v.report.Files = append(v.report.Files, files...)
 		a.recordVerification(p, v.request.Deep, files)
@@ -209,7 +209,7 @@ func (v *Verification) run(limit *rate.Limiter) {
 	v.err = v.ended()
 	v.cancel(nil)
 	a.verifying.mu.Lock()
-	if key := (verifyKey{v.request.BackupID, v.request.Deep}); a.verifying.jobs[key] == v { // and not one that was begun since a cancel
+	if key := (verifyKey{v.request.BackupID, v.request.Deep}); a.verifying.jobs[key] == v { // and not one that was started after a cancel
 		delete(a.verifying.jobs, key)
 	}
 	a.verifying.mu.Unlock()
@@ -222,7 +222,7 @@ func (v *Verification) tell(p Progress) {
 	v.progress.Store(&p)
 }
 
-// resultOfFiles is the worst that was found.
+// resultOfFiles is the worst result of the files.
 func resultOfFiles(files []FileReport) string {
 	result := record.VerifiedOK
 	for _, f := range files {
@@ -236,7 +236,7 @@ func resultOfFiles(files []FileReport) string {
 	return result
 }
 
-// manifestOf reads the manifest of a point, and says what is wrong with it as a report.
+// manifestOf reads the manifest of a restore point, and reports what is wrong with it.
 func (s *Service) manifestOf(repo *repository.Repository, p record.Backup) (manifest.Manifest, FileReport) {
 	f := FileReport{BackupID: p.ID, Path: repositories.DirOf(repo, p) + "/" + manifest.FileName, Status: FileOK}
 	m, err := s.Chains.ReadPoint(repo, p)
@@ -247,7 +247,7 @@ func (s *Service) manifestOf(repo *repository.Repository, p record.Backup) (mani
 	return m, f
 }
 
-// Found fills in what is wrong; nil is nothing.
+// Found sets the status, problem and hint for err; nil changes nothing.
 func (f *FileReport) Found(err error) {
 	var damage *chain.Damage
 	switch {
@@ -259,12 +259,12 @@ func (f *FileReport) Found(err error) {
 	default:
 		f.Status = FileUnreadable
 		f.Hint = "its state is unknown. Check that the repository is mounted and its disks work, then verify again"
-		if e := fault.From(err); e.Hint != "" { // as of a key that is missing
+		if e := fault.From(err); e.Hint != "" { // such as for a missing key
 			f.Hint = e.Hint
 		}
 	}
 	f.Problem = err.Error()
-	for _, prefix := range []string{"image " + f.Path + ": ", "image " + f.Path + " ", f.Path + " "} { // which the report names
+	for _, prefix := range []string{"image " + f.Path + ": ", "image " + f.Path + " ", f.Path + " "} { // the report has the path already
 		f.Problem = strings.TrimPrefix(f.Problem, prefix)
 	}
 }

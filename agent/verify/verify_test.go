@@ -21,7 +21,7 @@ import (
 	"github.com/sendense/backup-agent/agent/verify"
 )
 
-// filesOf are the files of restore points.
+// filesOf lists the files of restore points.
 func filesOf(points ...record.Backup) (files []string) {
 	for _, b := range points {
 		files = append(files, filepath.Join(b.Directory, "manifest.json"))
@@ -29,15 +29,15 @@ func filesOf(points ...record.Backup) (files []string) {
 	return append(files, agenttest.ImagesOf(points...)...)
 }
 
-// TestFlippedBit: whatever bit of whatever file of a chain flips, a deep verification finds it and names the file, and no other;
-// when it is put back all is well again.
+// TestFlippedBit: any bit flips in any file of a chain. A deep verification finds it and names that file only. After the bit is put
+// back, the chain is ok again.
 func TestFlippedBit(t *testing.T) {
 	w := agenttest.New(t)
 	points := w.Chain()
 	top := points[2]
 	agenttest.WantVerified(t, w.Verify(top, true), record.VerifiedOK, nil)
 	files := filesOf(points...)
-	fewer(t, "25") // each reads the whole chain
+	fewer(t, "25") // each check reads the whole chain
 	rapid.Check(t, func(t *rapid.T) {
 		file := rapid.SampledFrom(files).Draw(t, "file")
 		info, err := os.Stat(file)
@@ -77,7 +77,7 @@ func TestFlippedBit(t *testing.T) {
 	}
 }
 
-// fewer has rapid check less often, in this test.
+// fewer reduces the number of checks of rapid in this test.
 func fewer(t *testing.T, checks string) {
 	t.Helper()
 	was := flag.Lookup("rapid.checks").Value.String()
@@ -95,7 +95,7 @@ func sizeOf(t testing.TB, files ...string) (n int64) {
 	return n
 }
 
-// TestShallow: what is missing, cut short, put on something else, or contradicts itself is found without reading the data.
+// TestShallow: a verification of the metadata finds files that are missing, truncated, based on another file, or contradict themselves.
 func TestShallow(t *testing.T) {
 	for name, c := range map[string]struct {
 		harm func(t testing.TB, points []record.Backup) // of disk 0
@@ -124,7 +124,7 @@ func TestShallow(t *testing.T) {
 			func(p []record.Backup) (string, string) { return p[0].Runs[0].Image, "" }, false,
 		},
 		"metadata contradict themselves": {
-			// The refcount table's offset, in the header, leads elsewhere.
+			// The offset of the refcount table, in the header, is wrong.
 			func(t testing.TB, p []record.Backup) { agenttest.Flip(t, p[0].Runs[0].Image, 54, 0) },
 			func(p []record.Backup) (string, string) { return p[0].Runs[0].Image, "" }, false,
 		},
@@ -165,7 +165,7 @@ func TestShallow(t *testing.T) {
 	}
 }
 
-// TestRepositoryAway: what cannot be looked at is not damaged, and stays due.
+// TestRepositoryAway: files that cannot be read are not damaged, and their restore point stays due.
 func TestRepositoryAway(t *testing.T) {
 	w := agenttest.New(t)
 	points := w.Chain()
@@ -184,7 +184,7 @@ func TestRepositoryAway(t *testing.T) {
 	agenttest.WantVerified(t, w.Verify(points[2], true), record.VerifiedOK, nil)
 }
 
-// undigest makes a manifest one of an agent that knew no digests.
+// undigest makes a manifest as of an older agent, without digests.
 func undigest(t testing.TB, b record.Backup) {
 	t.Helper()
 	path := filepath.Join(b.Directory, "manifest.json")
@@ -197,7 +197,7 @@ func undigest(t testing.TB, b record.Backup) {
 	agenttest.Must(t, os.Chmod(path, 0o440))
 }
 
-// TestManifestOfAnOlderAgent: without digests the rest is verified, and what is missing is told.
+// TestManifestOfAnOlderAgent: without digests everything else is verified, and the report names what has no digest.
 func TestManifestOfAnOlderAgent(t *testing.T) {
 	w := agenttest.New(t)
 	points := w.Chain()
@@ -212,28 +212,28 @@ func TestManifestOfAnOlderAgent(t *testing.T) {
 	}
 }
 
-// TestDamagedIsNotBuiltUpon: what reading found is not forgotten by a look that does not read; nothing is built upon it; a restore
-// is refused. A file that is put back is whole again.
+// TestDamagedIsNotBuiltUpon: a verification of the metadata does not clear damage that a deep one found. No backup is based on it, and
+// a restore is refused. A file that is put back is ok again.
 func TestDamagedIsNotBuiltUpon(t *testing.T) {
 	w := agenttest.New(t)
 	points := w.Chain()
 	image := points[0].Runs[0].Image
 	at := agenttest.DataOffset(t, image)
 	agenttest.Flip(t, image, at, 3)
-	agenttest.WantVerified(t, w.Verify(points[2], false), record.VerifiedOK, nil) // a bit of the data: its metadata are well
+	agenttest.WantVerified(t, w.Verify(points[2], false), record.VerifiedOK, nil) // a bit of the data flipped: the metadata are ok
 	agenttest.WantVerified(t, w.Verify(points[2], true), record.VerifiedDamaged, map[string]verify.FileStatus{image: verify.FileDamaged})
-	agenttest.WantVerified(t, w.Verify(points[2], false), record.VerifiedDamaged, map[string]verify.FileStatus{image: verify.FileDamaged}) // as is on record
+	agenttest.WantVerified(t, w.Verify(points[2], false), record.VerifiedDamaged, map[string]verify.FileStatus{image: verify.FileDamaged}) // the damage is on record
 	w.WantSeries(w.Scrape(), agenttest.Series{
-		"sendense_verify_damaged_restore_points":                                       3, // with those that stand on it
+		"sendense_verify_damaged_restore_points":                                       3, // with those that are based on it
 		`sendense_verify_restore_points_total{depth="deep",result="damaged"}`:          1,
 		`sendense_verify_restore_points_total{depth="shallow",result="damaged"}`:       1,
-		`sendense_verify_last_ok{repository="main",vm="vm"}`:                           0,  // of the newest point, by what it stands on
-		`sendense_backup_last_success_timestamp_seconds{repository="main",vm="vm"}`:    -1, // there is no good one
+		`sendense_verify_last_ok{repository="main",vm="vm"}`:                           0,  // of the newest restore point, by what it is based on
+		`sendense_backup_last_success_timestamp_seconds{repository="main",vm="vm"}`:    -1, // no good one exists
 		`sendense_verify_read_bytes_total`:                                             float64(sizeOf(t, agenttest.ImagesOf(points...)...)),
 		`sendense_verify_last_timestamp_seconds{depth="none",repository="",vm="none"}`: -1,
 	})
 	w.Stop()
-	w.Start() // it is on record
+	w.Start() // the damage is on record
 
 	_, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "vm", Type: record.Incremental, Repository: "main"})
 	agenttest.WantError(t, err, fault.NoParent, "found damaged")
@@ -265,7 +265,7 @@ func TestDamagedIsNotBuiltUpon(t *testing.T) {
 	}
 }
 
-// TestVerifyPins: what is verified cannot be deleted, whoever waits for the result; what the schedule verifies can.
+// TestVerifyPins: a restore point cannot be deleted during a requested verification. It can during one of the schedule.
 func TestVerifyPins(t *testing.T) {
 	w := agenttest.New(t)
 	points := w.Chain()
@@ -291,7 +291,7 @@ func TestVerifyPins(t *testing.T) {
 	agenttest.Must(t, w.Delete(top.ID))
 }
 
-// TestVerifyRefused: what is no restore point is not verified, and the error says so.
+// TestVerifyRefused: a backup that is not a restore point is not verified, and the error says so.
 func TestVerifyRefused(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 8<<20)
@@ -307,8 +307,8 @@ func TestVerifyRefused(t *testing.T) {
 	w.Wait(b.ID)
 }
 
-// TestShallowRemembers: a look at what costs little finds nothing wrong with content, and calls no restore point well of which the
-// content is known to be damaged. It stays on record until it is read again.
+// TestShallowRemembers: a verification of the metadata does not find damaged content, and does not call a restore point ok whose content
+// is known to be damaged. The damage stays on record until a deep verification.
 func TestShallowRemembers(t *testing.T) {
 	w := agenttest.New(t)
 	points := w.Chain()

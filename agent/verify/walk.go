@@ -19,7 +19,7 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// A verifyWalk looks at the files of restore points, one after the other, and goes on whatever it finds.
+// A verifyWalk checks the files of restore points, one after the other, and continues whatever it finds.
 type verifyWalk struct {
 	service  *Service
 	ctx      context.Context
@@ -30,7 +30,7 @@ type verifyWalk struct {
 	read     int64 // bytes
 }
 
-// count finds out how much there is to do, as far as that can be told.
+// count estimates how much there is to check.
 func (w *verifyWalk) count(points []record.Backup) {
 	for _, p := range points {
 		w.progress.FilesTotal += 1 + len(p.Runs)
@@ -47,7 +47,7 @@ func (w *verifyWalk) count(points []record.Backup) {
 	w.tell(w.progress)
 }
 
-// point looks at the manifest and the images of one restore point.
+// point checks the manifest and the images of one restore point.
 func (w *verifyWalk) point(p record.Backup) []FileReport {
 	repo, err := w.service.Repositories.Find(p.Repository)
 	if err != nil {
@@ -75,7 +75,7 @@ func (w *verifyWalk) point(p record.Backup) []FileReport {
 	return files
 }
 
-// skip reports the images of a restore point whose manifest cannot be read: what of them is missing can be told all the same.
+// skip reports the images of a restore point whose manifest cannot be read. It still finds missing images.
 func (w *verifyWalk) skip(repo *repository.Repository, p record.Backup, manifest FileReport) (files []FileReport) {
 	for _, d := range p.Runs {
 		f := FileReport{
@@ -94,8 +94,7 @@ func (w *verifyWalk) skip(repo *repository.Repository, p record.Backup, manifest
 	return files
 }
 
-// below is the manifest of what a restore point stands on; nil where there is none, or it cannot be read, which is told of the
-// other point.
+// below is the manifest of the parent; nil if there is none, or if it cannot be read, which the report on the parent tells.
 func (w *verifyWalk) below(repo *repository.Repository, p record.Backup) *manifest.Manifest {
 	if p.Parent == "" {
 		return nil
@@ -107,7 +106,7 @@ func (w *verifyWalk) below(repo *repository.Repository, p record.Backup) *manife
 	return &m
 }
 
-// image looks at one image: what it says of itself, its metadata, its links, and when deep all of its bytes.
+// image checks one image: its header, its metadata, its backing file, and if deep all of its bytes.
 func (w *verifyWalk) image(repo *repository.Repository, p record.Backup, d manifest.Disk, below *manifest.Manifest) FileReport {
 	f := FileReport{BackupID: p.ID, DiskID: new(d.DiskID), Path: filepath.Join(repositories.DirOf(repo, p), d.File), Status: FileOK}
 	w.begin(f.Path)
@@ -143,8 +142,8 @@ func (w *verifyWalk) image(repo *repository.Repository, p record.Backup, d manif
 	return f
 }
 
-// remembered has a look at what costs little not call a file well of which the content was found damaged: only reading can show that
-// this is gone.
+// remembered reports damage on record that only a deep verification can find, so that a verification of the metadata does not call the
+// file ok.
 func (w *verifyWalk) remembered(p record.Backup, f *FileReport) {
 	for _, d := range p.Damage() {
 		if w.deep || !d.Deep || d.File != f.file() {
@@ -157,7 +156,7 @@ func (w *verifyWalk) remembered(p record.Backup, f *FileReport) {
 	}
 }
 
-// compare reads an image whole.
+// compare reads a whole image and compares it with its digest.
 func (w *verifyWalk) compare(repo *repository.Repository, p record.Backup, d manifest.Disk, f *FileReport) {
 	done := w.progress.BytesDone
 	now, err := w.service.Repositories.Digest(w.ctx, repo, p, d.File, digest.Options{Limit: w.limit, Progress: func(n int64) {
@@ -182,12 +181,13 @@ func (w *verifyWalk) compare(repo *repository.Repository, p record.Backup, d man
 	}
 }
 
+// begin tells which file is being checked.
 func (w *verifyWalk) begin(path string) {
 	w.progress.File = path
 	w.tell(w.progress)
 }
 
-// end counts a file of so many bytes.
+// end counts a file that is checked, with its size.
 func (w *verifyWalk) end(bytes int64) {
 	w.progress.FilesDone++
 	if w.deep {
