@@ -21,7 +21,7 @@ import (
 
 // admit puts a backup on record and launches its run: with leases for all its disks where there is room, in the queue where
 // there is none and the caller would rather wait. Who waits is served in order, so nobody passes while others do.
-func (s *Service) admit(p store.Preparation, queue bool) (record.Backup, *run, error) {
+func (s *Service) admit(p store.Preparation, queue bool) (record.Backup, *backupJob, error) {
 	start := time.Now()
 	if err := s.Admission.Turn.Acquire(s.Jobs.Work, 1); err != nil {
 		return record.Backup{}, nil, job.ErrClosed()
@@ -42,11 +42,11 @@ func (s *Service) admit(p store.Preparation, queue bool) (record.Backup, *run, e
 	if b.State == record.Preparing {
 		s.Metrics.Phase(metrics.PhasePrepare, start)
 	}
-	r, err := s.Launch(b)
+	j, err := s.Launch(b)
 	if err != nil {
 		return b, nil, s.abandon(b, err)
 	}
-	return b, r, nil
+	return b, j, nil
 }
 
 // undoStray undoes a backup that is on record although its start has failed: nobody else would move it along.
@@ -57,12 +57,12 @@ func (s *Service) undoStray(vm string, cause error) {
 		return
 	}
 	for _, b := range active {
-		if b.VM.Name != vm || s.run(b.ID) != nil {
+		if b.VM.Name != vm || s.jobOf(b.ID) != nil {
 			continue
 		}
-		r := newRun(s, b)
-		r.doom = fault.New(fault.Internal, "backup %s: its record could not be written: %w", b.ID, cause)
-		_ = s.startRun(r) // refused when the agent stops: the next one undoes it
+		j := newJob(s, b)
+		j.startErr = fault.New(fault.Internal, "backup %s: its record could not be written: %w", b.ID, cause)
+		_ = s.startJob(j) // refused when the agent stops: the next one undoes it
 	}
 }
 
@@ -110,44 +110,44 @@ func (s *Service) enqueue(p store.Preparation) (record.Backup, bool, error) {
 	return s.Store.Enqueue(p)
 }
 
-// turnInterval is how often a queued backup looks whether its turn has come, beside being told that another has ended:
+// queueInterval is how often a queued backup looks whether its turn has come, beside being told that another has ended:
 // ports that cool down, or are held by other processes, come free without a word.
-const turnInterval = 5 * time.Second
+const queueInterval = 5 * time.Second
 
-// waitForTurn waits until a queued backup is the first and there is room, and leases its ports then. What its disks are is
+// waitInQueue waits until a queued backup is the first and there is room, and leases its ports then. What its disks are is
 // looked up when the turn has come: hours may lie between that and the request.
-func (r *run) waitForTurn(b record.Backup) (record.Backup, error) {
+func (j *backupJob) waitInQueue(b record.Backup) (record.Backup, error) {
 	fresh := false
 	for {
-		err := r.service.hasTurn(b)
+		err := j.service.checkTurn(b)
 		if err == nil && !fresh {
-			if b, err = r.service.refreshQueued(r.Ctx, b); err != nil {
+			if b, err = j.service.refreshQueued(j.Ctx, b); err != nil {
 				return b, err
 			}
 			fresh = true
 		}
 		if err == nil {
-			err = r.service.verifyQueued(r.Ctx, b)
+			err = j.service.verifyQueued(j.Ctx, b)
 		}
 		admitted := b
 		if err == nil {
-			admitted, err = r.service.takeTurn(b)
+			admitted, err = j.service.dequeue(b)
 		}
 		if err == nil {
-			r.service.Metrics.Phase(metrics.PhaseQueue, b.CreatedAt)
+			j.service.Metrics.Phase(metrics.PhaseQueue, b.CreatedAt)
 			return admitted, nil
 		}
 		if !admission.NoRoom(err) && !fault.Unwritable(err) { // nothing has begun, and both pass
 			return b, err
 		}
-		if err := r.Sleep(turnInterval); err != nil {
+		if err := j.Sleep(queueInterval); err != nil {
 			return b, err
 		}
 	}
 }
 
-// hasTurn says what keeps a queued backup from running now; nil if nothing does.
-func (s *Service) hasTurn(b record.Backup) error {
+// checkTurn says what keeps a queued backup from running now; nil if nothing does.
+func (s *Service) checkTurn(b record.Backup) error {
 	if len(b.VM.Disks) > s.Admission.MaxExports() { // the configuration has changed meanwhile
 		return fault.New(fault.NoFreePort, "backup %s: %d disks exceed the limit of %d exports", b.ID, len(b.VM.Disks), s.Admission.MaxExports())
 	}
@@ -193,9 +193,9 @@ func (s *Service) verifyQueued(ctx context.Context, b record.Backup) error {
 	return s.Chains.CheckParent(ctx, b.VM, repo, parent)
 }
 
-// takeTurn leases the ports of a queued backup, if there is room.
-func (s *Service) takeTurn(b record.Backup) (record.Backup, error) {
-	if err := s.hasTurn(b); err != nil { // the VM may have more disks by now
+// dequeue leases the ports of a queued backup, if there is room.
+func (s *Service) dequeue(b record.Backup) (record.Backup, error) {
+	if err := s.checkTurn(b); err != nil { // the VM may have more disks by now
 		return b, err
 	}
 	repo, err := s.Repositories.Find(b.Repository)

@@ -30,14 +30,14 @@ func (s *Service) Cancel(ctx context.Context, id string) (record.Backup, error) 
 		}
 		return s.Records.Backup(id)
 	}
-	r, err := s.settledRun(ctx, id)
+	j, err := s.waitJob(ctx, id)
 	if err != nil {
 		return record.Backup{}, job.StillCancelling(id, err)
 	}
-	if r != nil {
-		r.Cancel(errCancelled)
+	if j != nil {
+		j.Cancel(errCancelled)
 		select {
-		case <-r.Done:
+		case <-j.Done:
 		case <-ctx.Done():
 			return record.Backup{}, job.StillCancelling(id, ctx.Err())
 		}

@@ -63,8 +63,8 @@ func (c *Clients) ChangeID(vmName string, diskID int) (ChangeIDAnswer, error) {
 		c.unknownDisk(id)
 	}
 	if q.Backup != nil && !q.Exact {
-		if r := c.Backups.run(q.Backup.ID); r != nil {
-			r.asked.Store(true)
+		if j := c.Backups.jobOf(q.Backup.ID); j != nil {
+			j.asked.Store(true)
 		}
 	}
 	switch {
@@ -96,7 +96,7 @@ func (c *Clients) changeIDOf(answer ChangeIDAnswer, q client.Question) (ChangeID
 	}
 	if q.Exact && !d.AsChanges {
 		failpoint.Reach("before changes are asked for")
-		_, err := c.changeOfRun(q.Backup.ID, func(b *record.Backup) error {
+		_, err := c.changeUntilRecorded(q.Backup.ID, func(b *record.Backup) error {
 			d := b.Run(q.Disk)
 			if !client.Underway(b.State) || d == nil {
 				return fault.New(fault.WrongState, "backup %s is %s: nothing can be copied", b.ID, b.State)
@@ -116,7 +116,7 @@ func (c *Clients) changeIDOf(answer ChangeIDAnswer, q client.Question) (ChangeID
 
 // unknownDisk records that SBC has asked about a disk that has no export, and ends the run.
 func (c *Clients) unknownDisk(id string) {
-	b, err := c.changeOfRun(id, func(b *record.Backup) error {
+	b, err := c.changeUntilRecorded(id, func(b *record.Backup) error {
 		if !client.MayAsk(*b) || !b.AllComplete() {
 			return fault.New(fault.WrongState, "backup %s is %s", id, b.State)
 		}
@@ -130,7 +130,7 @@ func (c *Clients) unknownDisk(id string) {
 		return
 	}
 	failpoint.Reach("unknown disk recorded")
-	if r := c.Backups.run(id); r != nil {
-		r.Cancel(c.Questions.OrNamesake(b, client.DiskUnknown(b)))
+	if j := c.Backups.jobOf(id); j != nil {
+		j.Cancel(c.Questions.OrNamesake(b, client.DiskUnknown(b)))
 	}
 }

@@ -23,13 +23,13 @@ func (c *Clients) Complete(_ context.Context, id string, diskID int, changeID st
 	if len(changeID) > maxChangeIDBytes {
 		return record.Backup{}, fault.New(fault.InvalidRequest, "change_id is %d bytes long, the limit is %d", len(changeID), maxChangeIDBytes)
 	}
-	if r := c.Backups.run(id); r != nil {
-		r.reporting.Add(1)
-		defer r.reporting.Add(-1)
+	if j := c.Backups.jobOf(id); j != nil {
+		j.reporting.Add(1)
+		defer j.reporting.Add(-1)
 	} else if b, err := c.Store.Backup(id); err == nil {
-		c.stillLives(b)
+		c.extendCooldown(b)
 	}
-	b, err := c.changeOfRun(id, func(b *record.Backup) error {
+	b, err := c.changeUntilRecorded(id, func(b *record.Backup) error {
 		d := b.Run(diskID)
 		switch {
 		case d == nil:
@@ -51,9 +51,9 @@ func (c *Clients) Complete(_ context.Context, id string, diskID int, changeID st
 		}
 		return b, ledger.NotFound(err)
 	}
-	if r := c.Backups.run(id); r != nil {
-		r.asked.Store(false)
-		r.Nudge()
+	if j := c.Backups.jobOf(id); j != nil {
+		j.asked.Store(false)
+		j.Nudge()
 	}
 	return b, nil
 }
@@ -69,13 +69,13 @@ func reported(b *record.Backup) int {
 	return n
 }
 
-// changeOfRun is change, repeated until it is recorded while the backup has a run.
-func (c *Clients) changeOfRun(id string, f func(*record.Backup) error) (b record.Backup, err error) {
-	r := c.Backups.run(id)
-	if r == nil {
+// changeUntilRecorded is change, repeated until it is recorded while the backup has a run.
+func (c *Clients) changeUntilRecorded(id string, f func(*record.Backup) error) (b record.Backup, err error) {
+	j := c.Backups.jobOf(id)
+	if j == nil {
 		return c.Records.Change(id, f)
 	}
-	err = r.UntilRecorded(func() (err error) {
+	err = j.UntilRecorded(func() (err error) {
 		b, err = c.Records.Change(id, f)
 		return err
 	})

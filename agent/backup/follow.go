@@ -23,17 +23,17 @@ func untilPoll() time.Duration {
 }
 
 // follow waits until every disk has been reported complete. It fails when an exporter or SBC ends before, or a deadline passes.
-func (r *run) follow() error {
+func (j *backupJob) follow() error {
 	var p progress
 	var b record.Backup
 	var err error
-	defer r.inquiry.Begin(r.Ctx)()
-	for r.changed.Store(true); ; {
-		if r.changed.Swap(false) {
-			if b, err = r.service.Store.Backup(r.ID); err != nil {
-				r.service.Log.Error("the record cannot be read", logkey.BackupID, r.ID, logkey.Error, err)
-				r.changed.Store(true)
-				if err := r.Sleep(untilPoll()); err != nil {
+	defer j.inquiry.Begin(j.Ctx)()
+	for j.changed.Store(true); ; {
+		if j.changed.Swap(false) {
+			if b, err = j.service.Store.Backup(j.ID); err != nil {
+				j.service.Log.Error("the record cannot be read", logkey.BackupID, j.ID, logkey.Error, err)
+				j.changed.Store(true)
+				if err := j.Sleep(untilPoll()); err != nil {
 					return err
 				}
 				continue
@@ -42,45 +42,45 @@ func (r *run) follow() error {
 		if b.State == record.Finishing {
 			return nil
 		}
-		if r.Look.Swap(false) {
-			if err := r.checkExporters(b); err != nil {
+		if j.Look.Swap(false) {
+			if err := j.checkExporters(b); err != nil {
 				return err
 			}
 		}
 		if b.AllComplete() && b.State == record.Running {
 			return nil
 		}
-		if b, err = r.checkClient(r.heed(b)); err != nil {
+		if b, err = j.checkClient(j.resolveByReport(b)); err != nil {
 			return err
 		}
-		if err := r.checkDeadlines(b, &p); err != nil {
+		if err := j.checkDeadlines(b, &p); err != nil {
 			return err
 		}
-		if err := r.Sleep(untilPoll()); err != nil {
+		if err := j.Sleep(untilPoll()); err != nil {
 			return err
 		}
 	}
 }
 
 // checkExporters fails when an exporter is no longer what was started: gone, ended, or another one.
-func (r *run) checkExporters(b record.Backup) error {
-	ctx, cancel := context.WithTimeout(r.Ctx, export.BusTimeout)
+func (j *backupJob) checkExporters(b record.Backup) error {
+	ctx, cancel := context.WithTimeout(j.Ctx, export.BusTimeout)
 	defer cancel()
-	loaded, err := export.ByName(r.service.Units.ListBrief(ctx, export.UnitsOf(b.ID)))
+	loaded, err := export.ByName(j.service.Units.ListBrief(ctx, export.UnitsOf(b.ID)))
 	if err != nil {
-		if r.Ctx.Err() != nil {
-			return r.Sleep(0)
+		if j.Ctx.Err() != nil {
+			return j.Sleep(0)
 		}
 		// The bus is away; it announces itself when it is back.
-		r.service.Log.Warn("cannot read the state of the exporters", logkey.BackupID, r.ID, logkey.Error, err)
-		r.Look.Store(true)
+		j.service.Log.Warn("cannot read the state of the exporters", logkey.BackupID, j.ID, logkey.Error, err)
+		j.Look.Store(true)
 		return nil
 	}
 	for _, d := range b.Runs {
 		u, there := loaded[d.Unit]
 		if result, how := ending(d, u, there); how != "" {
-			r.service.Metrics.ExporterCrashed(result)
-			return r.service.Exports.ExporterGone(r.Ctx, r.ID, d, how)
+			j.service.Metrics.ExporterCrashed(result)
+			return j.service.Exports.ExporterGone(j.Ctx, j.ID, d, how)
 		}
 	}
 	return nil
@@ -145,10 +145,10 @@ func traceOf(b record.Backup, disks []record.DiskProgress) trace {
 
 // checkDeadlines counts from a time of this process, which a clock that is set does not move. After a restart of the agent a
 // deadline begins anew: late is better than a good run thrown away.
-func (r *run) checkDeadlines(b record.Backup, p *progress) error {
-	now, limits := time.Now(), r.service.Config.Deadlines
-	if first := limits.FirstConnection.Std(); b.SeenAt.IsZero() && first > 0 && now.Sub(r.began) > first {
-		if err := r.cameAndWent(b); err != nil {
+func (j *backupJob) checkDeadlines(b record.Backup, p *progress) error {
+	now, limits := time.Now(), j.service.Config.Deadlines
+	if first := limits.FirstConnection.Std(); b.SeenAt.IsZero() && first > 0 && now.Sub(j.began) > first {
+		if err := j.cameAndWent(b); err != nil {
 			return err
 		}
 		e := fault.New(fault.DeadlinePassed, "backup %s: no client has connected within %s of the request to the SNA", b.ID, first)
@@ -156,28 +156,28 @@ func (r *run) checkDeadlines(b record.Backup, p *progress) error {
 		e.Hint = "the SNA accepts a job before it logs in to vCenter. Read its log for the reason (deadlines.first_connection)"
 		return e
 	}
-	if whole := limits.WholeRun.Std(); whole > 0 && now.Sub(r.began) > whole {
+	if whole := limits.WholeRun.Std(); whole > 0 && now.Sub(j.began) > whole {
 		e := fault.New(fault.DeadlinePassed, "backup %s: not done within %s", b.ID, whole)
 		e.BackupID, e.Hint = b.ID, "raise deadlines.whole_run if the VM is large"
 		return e
 	}
-	if err := r.checkSilence(b); err != nil {
+	if err := j.checkSilence(b); err != nil {
 		return err
 	}
-	if err := r.checkRoom(b); err != nil {
+	if err := j.checkRoom(b); err != nil {
 		return err
 	}
-	return r.checkProgress(b, p, now)
+	return j.checkProgress(b, p, now)
 }
 
 // checkRoom fails a run whose repository has filled up: qemu-nbd survives that and says nothing, and SBC gives up without
 // a word to anybody.
-func (r *run) checkRoom(b record.Backup) error {
-	repo, err := r.service.Repositories.Find(b.Repository)
+func (j *backupJob) checkRoom(b record.Backup) error {
+	repo, err := j.service.Repositories.Find(b.Repository)
 	if err != nil {
 		return nil // the end will tell; the exporters write on meanwhile
 	}
-	err = repositories.CheckSpace(repo, r.service.Config.Space.Floor, "space.floor")
+	err = repositories.CheckSpace(repo, j.service.Config.Space.Floor, "space.floor")
 	if e := fault.From(err); e.Has(fault.NoSpace) {
 		e.Message, e.BackupID = fmt.Sprintf("backup %s: %s", b.ID, e.Message), b.ID
 		return e
@@ -185,15 +185,15 @@ func (r *run) checkRoom(b record.Backup) error {
 	return nil // a repository that does not answer for a moment is no reason to throw a copy away
 }
 
-func (r *run) checkProgress(b record.Backup, p *progress, now time.Time) error {
-	limit := r.service.Config.Deadlines.NoProgress.Std()
+func (j *backupJob) checkProgress(b record.Backup, p *progress, now time.Time) error {
+	limit := j.service.Config.Deadlines.NoProgress.Std()
 	if limit <= 0 || b.SeenAt.IsZero() || now.Sub(p.lookedAt) < min(limit/10, 30*time.Second) {
 		return nil
 	}
 	p.lookedAt = now
-	ctx, cancel := context.WithTimeout(r.Ctx, export.BusTimeout)
+	ctx, cancel := context.WithTimeout(j.Ctx, export.BusTimeout)
 	defer cancel()
-	disks, err := r.service.sample(ctx, b)
+	disks, err := j.service.sample(ctx, b)
 	if err != nil {
 		return nil // nothing is known, so nothing is concluded
 	}

@@ -42,26 +42,26 @@ func (s *Service) Progress(ctx context.Context, id string) (record.Progress, err
 }
 
 func (s *Service) ProgressOf(ctx context.Context, b record.Backup) (record.Progress, error) {
-	r := s.run(b.ID)
-	if r == nil || (b.State != record.Running && b.State != record.Unresolved) {
+	j := s.jobOf(b.ID)
+	if j == nil || (b.State != record.Running && b.State != record.Unresolved) {
 		return Summarize(b, Recorded(b)), nil
 	}
-	if r.meter.stale() {
+	if j.meter.stale() {
 		disks, err := s.sampleSoon(ctx, b)
 		if err != nil {
 			return record.Progress{}, fault.From(err)
 		}
-		r.meter.mu.Lock()
-		r.meter.take(disks, time.Now())
-		r.meter.mu.Unlock()
+		j.meter.mu.Lock()
+		j.meter.take(disks, time.Now())
+		j.meter.mu.Unlock()
 	}
-	r.meter.mu.Lock()
-	defer r.meter.mu.Unlock()
-	p := Summarize(b, r.meter.disks)
-	p.BytesPerSecond = r.meter.rate()
-	_, last := r.inquiry.Answer()
+	j.meter.mu.Lock()
+	defer j.meter.mu.Unlock()
+	p := Summarize(b, j.meter.disks)
+	p.BytesPerSecond = j.meter.rate()
+	_, last := j.inquiry.Answer()
 	p.ClientReport = last.String()
-	if t := r.meter.telemetry; t != nil {
+	if t := j.meter.telemetry; t != nil {
 		told := *t
 		p.Telemetry = &told
 	}

@@ -72,28 +72,28 @@ func (s *Service) Start(ctx context.Context, req Request) (record.Backup, error)
 	}
 	s.Metrics.Phase(metrics.PhaseValidate, start)
 	var b record.Backup
-	var r *run
+	var j *backupJob
 	err = s.Merges.RetryWhileSwapping(func() (err error) {
-		b, r, err = s.prepare(s.Jobs.Work, fresh, repo, req)
+		b, j, err = s.prepare(s.Jobs.Work, fresh, repo, req)
 		return err
 	})
 	if err != nil {
 		return record.Backup{}, s.prepareError(err, fresh.VM, repo)
 	}
-	if r == nil { // the same request came a moment ago
+	if j == nil { // the same request came a moment ago
 		return s.firstAnswer(ctx, b, nil)
 	}
-	return s.await(ctx, r)
+	return s.await(ctx, j)
 }
 
 // await waits for the answer to a start.
-func (s *Service) await(ctx context.Context, r *run) (record.Backup, error) {
+func (s *Service) await(ctx context.Context, j *backupJob) (record.Backup, error) {
 	select {
-	case <-r.Answered:
-		if r.Err != nil {
-			return record.Backup{}, r.Err
+	case <-j.Answered:
+		if j.Err != nil {
+			return record.Backup{}, j.Err
 		}
-		return s.Records.Backup(r.ID)
+		return s.Records.Backup(j.ID)
 	case <-ctx.Done():
 		return record.Backup{}, ctx.Err()
 	}
@@ -129,12 +129,12 @@ func (s *Service) firstAnswer(ctx context.Context, b record.Backup, err error) (
 	if err != nil {
 		return record.Backup{}, err
 	}
-	r, err := s.settledRun(ctx, b.ID)
+	j, err := s.waitJob(ctx, b.ID)
 	if err != nil {
 		return b, err
 	}
-	if r != nil {
-		return s.await(ctx, r)
+	if j != nil {
+		return s.await(ctx, j)
 	}
 	if b, err = s.Records.Backup(b.ID); err != nil {
 		return b, err
@@ -228,7 +228,7 @@ func validateLabels(req Request) error {
 
 // prepare puts the backup on record, with the leases of all its ports or in the queue, and launches its run; no run is
 // returned for a request that was made before.
-func (s *Service) prepare(ctx context.Context, fresh inventory.Refreshed, repo *repository.Repository, req Request) (record.Backup, *run, error) {
+func (s *Service) prepare(ctx context.Context, fresh inventory.Refreshed, repo *repository.Repository, req Request) (record.Backup, *backupJob, error) {
 	vm := fresh.VM
 	kind, parent, why, err := s.Chains.ChooseParent(ctx, vm, repo, req.Type)
 	if err == nil && parent == nil {
@@ -290,7 +290,7 @@ func (s *Service) prepareError(err error, vm record.VM, repo *repository.Reposit
 		active   *store.ActiveError
 		cooling  *store.CoolingError
 		mismatch *store.RequestMismatchError
-		steady   *store.MergingError
+		merging   *store.MergingError
 		parent   *store.ParentError
 		damaged  *store.DamagedError
 		ours     *fault.Error
@@ -312,8 +312,8 @@ func (s *Service) prepareError(err error, vm record.VM, repo *repository.Reposit
 		return e
 	case errors.As(err, &mismatch):
 		return fault.New(fault.InvalidRequest, "%w", err)
-	case errors.As(err, &steady):
-		return merge.Refused(steady.BackupID, steady)
+	case errors.As(err, &merging):
+		return merge.Refused(merging.BackupID, merging)
 	case errors.As(err, &parent):
 		return fault.New(fault.NoParent, "vm %q: %w", vm.Name, parent)
 	case errors.As(err, &damaged): // it was found out since the parent was chosen

@@ -14,16 +14,16 @@ func (c *Clients) Telemetry(id string, t record.Telemetry) error {
 	if err != nil {
 		return err
 	}
-	r := c.Backups.run(id)
-	if r == nil {
-		c.stillLives(b)
+	j := c.Backups.jobOf(id)
+	if j == nil {
+		c.extendCooldown(b)
 		e := fault.New(fault.WrongState, "backup %s is %s", id, b.State)
 		e.BackupID = id
 		return e
 	}
-	r.meter.mu.Lock()
-	r.meter.telemetry = &t
-	r.meter.mu.Unlock()
+	j.meter.mu.Lock()
+	j.meter.telemetry = &t
+	j.meter.mu.Unlock()
 	if t.Error != "" {
 		c.Log.Warn("the backup client reports an error", logkey.BackupID, id, logkey.Error, errors.New(t.Error))
 	}

@@ -15,14 +15,14 @@ import (
 
 // undo takes back what a backup has done: units, images, leases. It goes on until the units are gone, because a port
 // whose export still serves must not be leased again. What is returned is for the caller of the start.
-func (r *run) undo(cause error) error {
-	a := r.service
-	b, err := r.beginUndo(cause)
+func (j *backupJob) undo(cause error) error {
+	s := j.service
+	b, err := j.beginUndo(cause)
 	if err != nil {
 		return cause
 	}
 	failpoint.Reach("undo: before units")
-	if err := r.UntilDone("exporters cannot be stopped", func() error { return r.service.Exports.RemovePairs(r.service.Jobs.Hard, b.Runs) }); err != nil {
+	if err := j.UntilDone("exporters cannot be stopped", func() error { return j.service.Exports.RemovePairs(j.service.Jobs.Hard, b.Runs) }); err != nil {
 		return cause
 	}
 	failpoint.Reach("undo: units removed")
@@ -30,15 +30,15 @@ func (r *run) undo(cause error) error {
 	if b.Failure != nil {
 		end = record.Failed
 	}
-	left := a.ClearImages(b)
+	remaining := s.ClearImages(b)
 	failpoint.Reach("undo: images removed")
-	err = r.UntilRecorded(func() (err error) {
-		b, err = a.Records.Advance(r.ID, end, func(b *record.Backup) {
-			if left != nil && b.Failure != nil {
-				b.Failure.Message += "; its images could not be removed yet: " + left.Error()
+	err = j.UntilRecorded(func() (err error) {
+		b, err = s.Records.Advance(j.ID, end, func(b *record.Backup) {
+			if remaining != nil && b.Failure != nil {
+				b.Failure.Message += "; its images could not be removed yet: " + remaining.Error()
 			}
 			if clientMayLive(*b) {
-				b.CooldownUntil = time.Now().Add(a.Config.SNA.Cooldown.Std())
+				b.CooldownUntil = time.Now().Add(s.Config.SNA.Cooldown.Std())
 			}
 		})
 		return err
@@ -47,7 +47,7 @@ func (r *run) undo(cause error) error {
 		return cause
 	}
 	if !b.CooldownUntil.IsZero() {
-		a.Ports.Cooldowns.Add(b, a.Config.SNA.Cooldown.Std())
+		s.Ports.Cooldowns.Add(b, s.Config.SNA.Cooldown.Std())
 	}
 	return endError(b)
 }
@@ -63,16 +63,16 @@ func endError(b record.Backup) error {
 }
 
 // beginUndo records that a backup is undone and why, and what is known then of its client.
-func (r *run) beginUndo(cause error) (b record.Backup, err error) {
-	said, _ := r.inquiry.Answer()
-	received := r.receivedSoFar()
-	err = r.UntilRecorded(func() (err error) {
+func (j *backupJob) beginUndo(cause error) (b record.Backup, err error) {
+	said, _ := j.inquiry.Answer()
+	received := j.receivedSoFar()
+	err = j.UntilRecorded(func() (err error) {
 		stays := false
-		if b, err = r.service.Store.Backup(r.ID); err == nil {
+		if b, err = j.service.Store.Backup(j.ID); err == nil {
 			_, clients, err := export.Busiest(b)
 			stays = err == nil && clients > 0
 		}
-		b, err = r.service.Records.Change(r.ID, func(b *record.Backup) error {
+		b, err = j.service.Records.Change(j.ID, func(b *record.Backup) error {
 			if b.State != record.Undoing && !errors.Is(cause, errCancelled) {
 				b.Failure = job.FailureOf(cause)
 			}
@@ -91,14 +91,14 @@ func (r *run) beginUndo(cause error) (b record.Backup, err error) {
 
 // receivedSoFar is what each disk has received, by its id, as long as the exporters that count it are there. Nothing is undone later for
 // want of it: of disks whose exporters do not tell, the record keeps what it says.
-func (r *run) receivedSoFar() map[int]uint64 {
-	b, err := r.service.Store.Backup(r.ID)
+func (j *backupJob) receivedSoFar() map[int]uint64 {
+	b, err := j.service.Store.Backup(j.ID)
 	if err != nil {
 		return nil
 	}
-	disks, err := r.service.sampleSoon(r.service.Jobs.Hard, b)
+	disks, err := j.service.sampleSoon(j.service.Jobs.Hard, b)
 	if err != nil {
-		r.service.Log.Debug("the received bytes of the disks are not recorded", logkey.BackupID, r.ID, logkey.Error, err)
+		j.service.Log.Debug("the received bytes of the disks are not recorded", logkey.BackupID, j.ID, logkey.Error, err)
 		return nil
 	}
 	received := make(map[int]uint64, len(disks))

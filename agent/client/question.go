@@ -44,7 +44,7 @@ func (q *Questions) Asking(vmName string) ([]record.Backup, error) {
 		if named[i].Parent == "" || err != nil {
 			continue // the order of the record has to do
 		}
-		walk(&named[i], &parent)
+		sortDisks(&named[i], &parent)
 	}
 	return named, nil
 }
@@ -61,7 +61,7 @@ func Underway(s record.State) bool {
 
 // walk puts the disks into the order in which SBC is expected to walk them: that of the snapshot's hardware, which is the order
 // in which the parent's disks were reported. Disks that it did not have come last, as vCenter appends them.
-func walk(b, parent *record.Backup) {
+func sortDisks(b, parent *record.Backup) {
 	order := func(d record.DiskRun) int {
 		if from := chain.OfKey(parent, d.Key); from != nil && from.Order > 0 {
 			return from.Order

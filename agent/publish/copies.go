@@ -29,9 +29,9 @@ func (f *Finisher) recordCopies() (b record.Backup, err error) {
 	return b, err
 }
 
-// standAlone has the image of a disk that was replaced stand on nothing, and records that it does. SBC has copied such a disk
+// flatten has the image of a disk that was replaced stand on nothing, and records that it does. SBC has copied such a disk
 // whole, so there is nothing to read from below; should there be, it is copied.
-func (f *Finisher) standAlone(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
+func (f *Finisher) flatten(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
 	b, err := f.service.Store.Backup(f.ID)
 	if err != nil {
 		return d, err

@@ -30,7 +30,7 @@ func (f *Finisher) endExporter(ctx context.Context, d record.DiskRun) (record.Di
 			return d, err
 		}
 	}
-	before, err := f.quiet(ctx, d)
+	before, err := f.waitIdle(ctx, d)
 	if err != nil {
 		return d, err
 	}
@@ -99,7 +99,7 @@ func (f *Finisher) flush(ctx context.Context, d record.DiskRun) error {
 
 // quiet gives the unit as it is when nobody is connected to it any more. A client that is there then is somebody else, and to
 // stop the exporter would be to stop it by force.
-func (f *Finisher) quiet(ctx context.Context, d record.DiskRun) (units.Unit, error) {
+func (f *Finisher) waitIdle(ctx context.Context, d record.DiskRun) (units.Unit, error) {
 	for deadline := time.Now().Add(export.BusTimeout); ; {
 		n, err := sockets.Established(d.Port)
 		if err != nil {

@@ -70,22 +70,22 @@ type Finisher struct {
 }
 
 // NewFinisher returns the finisher of a backup, which works within its job.
-func (s *Service) NewFinisher(l *job.Job) *Finisher { return &Finisher{Job: l, service: s} }
+func (s *Service) NewFinisher(j *job.Job) *Finisher { return &Finisher{Job: j, service: s} }
 
 // Finish turns what was copied into a restore point: every client has gone of its own accord, everything is flushed, every
 // exporter ended cleanly, every image is sound and on the disk. Each step finds what an earlier agent has done of it.
 func (f *Finisher) Finish() error {
-	a := f.service
+	s := f.service
 	f.reported.Store(new(time.Now()))
 	var b record.Backup
 	err := f.UntilRecorded(func() (err error) {
-		b, err = a.Records.Advance(f.ID, record.Finishing, nil)
+		b, err = s.Records.Advance(f.ID, record.Finishing, nil)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	repo, err := a.Repositories.Find(b.Repository)
+	repo, err := s.Repositories.Find(b.Repository)
 	if err != nil {
 		return err
 	}
@@ -96,11 +96,11 @@ func (f *Finisher) Finish() error {
 	if published {
 		return f.completed()
 	}
-	if b.HostRestarted(a.BootID) && !ended(b) {
+	if b.HostRestarted(s.BootID) && !ended(b) {
 		return LostWithHost(b)
 	}
 	if err := client.DiskUnknown(b); err != nil {
-		return a.Questions.OrNamesake(b, err)
+		return s.Questions.OrNamesake(b, err)
 	}
 	if err := f.waitForClients(b); err != nil {
 		return err
@@ -117,7 +117,7 @@ func (f *Finisher) Finish() error {
 	}
 	// From here on it is too late to cancel: the manifest may stand although its writing gave an error.
 	err = f.UntilRecorded(func() error {
-		_, err := a.Records.Change(f.ID, func(b *record.Backup) error {
+		_, err := s.Records.Change(f.ID, func(b *record.Backup) error {
 			if err := client.DiskUnknown(*b); err != nil {
 				return err
 			}
@@ -127,7 +127,7 @@ func (f *Finisher) Finish() error {
 		return err
 	})
 	if err != nil {
-		return a.Questions.OrNamesake(b, err)
+		return s.Questions.OrNamesake(b, err)
 	}
 	failpoint.Reach("before publish")
 	return f.publish(repo, b, manifest)
@@ -280,7 +280,7 @@ func (f *Finisher) finishDisk(ctx context.Context, repo string, disk record.Disk
 	}
 	failpoint.Reach("exporter removed")
 	if d.Content == record.WholeDisk && d.Backing != "" {
-		if d, err = f.standAlone(ctx, d); err != nil {
+		if d, err = f.flatten(ctx, d); err != nil {
 			return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, err)
 		}
 	}

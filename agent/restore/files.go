@@ -65,17 +65,17 @@ func (s *Service) nameReader(r *record.Restore, l record.Lease) {
 }
 
 // startReader starts the reader of a disk that is served, and returns the name of its life when it can be asked.
-func (x *restoration) startReader(r record.Restore, d record.RestoreDisk) (string, error) {
-	u, err := x.service.Units.Start(x.Ctx, x.readerSpec(r, d))
+func (j *restoreJob) startReader(r record.Restore, d record.RestoreDisk) (string, error) {
+	u, err := j.service.Units.Start(j.Ctx, j.readerSpec(r, d))
 	if err != nil {
-		return "", x.readerError(d.DiskID, r.Files.Unit, fmt.Errorf("reader of the files: %w", err))
+		return "", j.readerError(d.DiskID, r.Files.Unit, fmt.Errorf("reader of the files: %w", err))
 	}
 	return u.InvocationID, nil
 }
 
-func (x *restoration) readerError(disk int, unit string, err error) error {
-	e := export.UnitError(fault.ReaderFailed, "restore "+x.ID, disk, unit, err)
-	e.RestoreID = x.ID
+func (j *restoreJob) readerError(disk int, unit string, err error) error {
+	e := export.UnitError(fault.ReaderFailed, "restore "+j.ID, disk, unit, err)
+	e.RestoreID = j.ID
 	if e.Hint == "" {
 		e.Hint = "read the journal of the unit; " + GuestfishHint
 	}
@@ -83,18 +83,18 @@ func (x *restoration) readerError(disk int, unit string, err error) error {
 }
 
 // readerSpec is the unit pair of a reader: it sees no repository, no state, and nothing that listens, but for the export.
-func (x *restoration) readerSpec(r record.Restore, d record.RestoreDisk) pair.Spec {
-	cfg := x.service.Config
+func (j *restoreJob) readerSpec(r record.Restore, d record.RestoreDisk) pair.Spec {
+	cfg := j.service.Config
 	spec := pair.Spec{
 		Name:        r.Files.Unit,
 		Description: fmt.Sprintf("Reader of the files of disk %d of backup %s for restore %s", d.DiskID, r.BackupID, r.ID),
 		Argv: []string{
-			x.service.Program, ReadFiles, "--guestfish=" + cfg.Restore.Guestfish, "--export=" + d.URL, "--dir=/var/tmp", "--idle=" + readerIdle.String(),
+			j.service.Program, ReadFiles, "--guestfish=" + cfg.Restore.Guestfish, "--export=" + d.URL, "--dir=/var/tmp", "--idle=" + readerIdle.String(),
 		},
 		User:          cfg.Restore.ReaderUser,
 		ListenAddress: r.Files.Socket,
 		ListenGroup:   cfg.Agent.SocketGroup,
-		ReadOnlyDirs:  []string{x.service.Program}, // wherever it lies
+		ReadOnlyDirs:  []string{j.service.Program}, // wherever it lies
 		StartTimeout:  readerStart,
 		StopTimeout:   readerStop,
 		Guest: &pair.Guest{
@@ -104,14 +104,14 @@ func (x *restoration) readerSpec(r record.Restore, d record.RestoreDisk) pair.Sp
 	if cfg.Agent.Bus == config.BusUser {
 		spec.User, spec.ListenGroup = "", ""
 	}
-	for _, repo := range x.service.Repositories.All {
+	for _, repo := range j.service.Repositories.All {
 		spec.HiddenDirs = append(spec.HiddenDirs, repo.Path)
 	}
 	return spec
 }
 
 // checkReader ends a restore whose files nobody reads any more, and fails one whose reader died.
-func (x *restoration) checkReader(ctx context.Context, r record.Restore, loaded map[string]units.Unit) error {
+func (j *restoreJob) checkReader(ctx context.Context, r record.Restore, loaded map[string]units.Unit) error {
 	f := r.Files
 	if f == nil {
 		return nil
@@ -130,9 +130,9 @@ func (x *restoration) checkReader(ctx context.Context, r record.Restore, loaded 
 	default:
 		how = fmt.Errorf("it ended while files were being read: result %s, exit status %d", export.ResultOf(u), u.ExecMainStatus)
 	}
-	e := fault.From(x.readerError(r.Disks[0].DiskID, f.Unit, fmt.Errorf("reader of the files: %w", how)))
+	e := fault.From(j.readerError(r.Disks[0].DiskID, f.Unit, fmt.Errorf("reader of the files: %w", how)))
 	var err error
-	if e.Journal, err = x.service.Units.Journal(ctx, f.Unit, export.JournalLines); err != nil {
+	if e.Journal, err = j.service.Units.Journal(ctx, f.Unit, export.JournalLines); err != nil {
 		e.Journal = []string{"(the journal cannot be read: " + err.Error() + ")"}
 	}
 	return e

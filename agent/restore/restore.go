@@ -53,11 +53,11 @@ type Parts struct {
 // A Service serves restore points. Its methods may be called from any goroutine.
 type Service struct {
 	Parts
-	active *job.Set[*restoration] // one for every active restore
+	active *job.Set[*restoreJob] // one for every active restore
 }
 
 // New returns a Service that has nothing to do yet.
-func New(p Parts) *Service { return &Service{Parts: p, active: job.NewSet[*restoration](p.Jobs)} }
+func New(p Parts) *Service { return &Service{Parts: p, active: job.NewSet[*restoreJob](p.Jobs)} }
 
 // Request asks that a restore point be served.
 type Request struct {
@@ -80,9 +80,9 @@ func (s *Service) Start(ctx context.Context, req Request) (record.Restore, error
 	if err != nil {
 		return record.Restore{}, err
 	}
-	var r *restoration
+	var j *restoreJob
 	err = s.Merges.RetryWhileSwapping(func() (err error) {
-		r, err = s.admit(p)
+		j, err = s.admit(p)
 		return err
 	})
 	var again *store.RestoreRequestedError
@@ -92,16 +92,16 @@ func (s *Service) Start(ctx context.Context, req Request) (record.Restore, error
 	if err != nil {
 		return record.Restore{}, restoreRefused(err, p)
 	}
-	return s.await(ctx, r)
+	return s.await(ctx, j)
 }
 
-func (s *Service) await(ctx context.Context, r *restoration) (record.Restore, error) {
+func (s *Service) await(ctx context.Context, j *restoreJob) (record.Restore, error) {
 	select {
-	case <-r.Answered:
-		if r.Err != nil {
-			return record.Restore{}, r.Err
+	case <-j.Answered:
+		if j.Err != nil {
+			return record.Restore{}, j.Err
 		}
-		return s.Records.Restore(r.ID)
+		return s.Records.Restore(j.ID)
 	case <-ctx.Done():
 		return record.Restore{}, ctx.Err()
 	}
@@ -109,12 +109,12 @@ func (s *Service) await(ctx context.Context, r *restoration) (record.Restore, er
 
 // again answers a request that repeats an earlier one: with what came of that. It waits for it, if it is being started.
 func (s *Service) again(ctx context.Context, first record.Restore) (record.Restore, error) {
-	r, err := s.settled(ctx, first.ID)
+	j, err := s.waitJob(ctx, first.ID)
 	if err != nil {
 		return record.Restore{}, err
 	}
-	if r != nil {
-		return s.await(ctx, r)
+	if j != nil {
+		return s.await(ctx, j)
 	}
 	return s.Records.Restore(first.ID)
 }
@@ -225,7 +225,7 @@ func nameExports(r *record.Restore, repo *repository.Repository, point record.Ba
 }
 
 // admit puts a restore on record and launches the goroutine that moves it along, if there is room.
-func (s *Service) admit(p store.RestorePreparation) (*restoration, error) {
+func (s *Service) admit(p store.RestorePreparation) (*restoreJob, error) {
 	if err := s.Admission.Turn.Acquire(s.Jobs.Work, 1); err != nil {
 		return nil, job.ErrClosed()
 	}
@@ -261,7 +261,7 @@ func restoreRefused(err error, p store.RestorePreparation) error {
 		state *store.StateError
 		ours  *fault.Error
 
-		steady *store.MergingError
+		merging *store.MergingError
 	)
 	var mismatch *store.RequestMismatchError
 	switch {
@@ -279,8 +279,8 @@ func restoreRefused(err error, p store.RestorePreparation) error {
 		e := fault.New(fault.WrongState, "%w", state)
 		e.BackupID = state.BackupID
 		return e
-	case errors.As(err, &steady):
-		return merge.Refused(steady.BackupID, steady)
+	case errors.As(err, &merging):
+		return merge.Refused(merging.BackupID, merging)
 	case errors.Is(err, nbd.ErrNoFreePort):
 		return fault.New(fault.NoFreePort, "restore of backup %s needs %d NBD ports: %w", p.Restore.BackupID, len(p.Restore.Disks), err)
 	}
@@ -299,14 +299,14 @@ func (s *Service) List(activeOnly bool) ([]record.Restore, error) {
 // Stop ends a restore, whoever is connected, and returns when nothing is left of it. To stop one that has ended is no
 // error.
 func (s *Service) Stop(ctx context.Context, id string) (record.Restore, error) {
-	r, err := s.settled(ctx, id)
+	j, err := s.waitJob(ctx, id)
 	if err != nil {
 		return record.Restore{}, err
 	}
-	if r != nil {
-		r.Cancel(errRestoreStopped)
+	if j != nil {
+		j.Cancel(errRestoreStopped)
 		select {
-		case <-r.Done:
+		case <-j.Done:
 		case <-ctx.Done():
 			return record.Restore{}, ctx.Err()
 		}
@@ -321,7 +321,7 @@ func (s *Service) Stop(ctx context.Context, id string) (record.Restore, error) {
 }
 
 // settled is the goroutine of a restore that may be on record since this very moment; nil if it has none.
-func (s *Service) settled(ctx context.Context, id string) (*restoration, error) {
+func (s *Service) waitJob(ctx context.Context, id string) (*restoreJob, error) {
 	if err := s.Admission.Turn.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}

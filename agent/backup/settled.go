@@ -3,6 +3,6 @@ package backup
 // settled says of a backup of which every disk is reported whether the time is over in which its SBC would have asked about one
 // more.
 func (s *Service) settled(id string) bool {
-	r := s.run(id)
-	return r != nil && r.finisher.QuestionDue() <= 0
+	j := s.jobOf(id)
+	return j != nil && j.finisher.QuestionDue() <= 0
 }
