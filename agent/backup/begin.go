@@ -19,10 +19,10 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// ErrResumed is the cause of an undoing that goes on where an earlier agent left it.
+// ErrResumed is the cause of an undo that an earlier agent started and this one continues.
 var ErrResumed = errors.New("undo resumed")
 
-// begin brings a new backup to the point where the SNA has it. A backup that an earlier agent began is past that.
+// begin moves a new backup to the point where the SNA has it. It does nothing for a backup that is already past that point.
 func (j *backupJob) begin() error {
 	b, err := j.service.Store.Backup(j.ID)
 	switch {
@@ -46,7 +46,7 @@ func (j *backupJob) begin() error {
 	return j.call(b)
 }
 
-// export makes the image of every disk and serves it. At the end the record holds what is served where.
+// export makes the image of every disk and serves it. It records what is served on which port.
 func (j *backupJob) export(b record.Backup) (record.Backup, error) {
 	s := j.service
 	repo, err := s.Repositories.Find(b.Repository)
@@ -111,9 +111,9 @@ func targetsOf(host string, runs []record.DiskRun) (string, error) {
 	return nbd.TargetsString(targets)
 }
 
-// call asks the SNA, once. That it is about to be asked is on the disk before the request leaves, so that no agent will
-// ever ask again; and in two transactions, so that no page of the database can be lost that alone knows of it. A lost answer
-// is no failure: the exports stay, and the run follows what comes.
+// call asks the SNA, once. The record says so on the disk before the request leaves, so that no later agent asks again. The write
+// is two transactions, so that the loss of a single database page cannot lose the fact. A lost answer is no failure: the exports
+// stay, and the job follows what happens.
 func (j *backupJob) call(b record.Backup) error {
 	s := j.service
 	request, err := s.snaRequest(b)
@@ -157,13 +157,13 @@ func (j *backupJob) call(b record.Backup) error {
 	})
 }
 
-// notStarted records that no SBC is on its way, and says why.
+// notStarted records that the SNA started no SBC, and returns why.
 func (j *backupJob) notStarted(b record.Backup, cause error) error {
 	if err := j.recordNotStarted(); err != nil {
 		return err
 	}
 	if cancelled := context.Cause(j.Ctx); cancelled != nil {
-		return cancelled // it was called off before it reached the SNA
+		return cancelled // it was canceled before it reached the SNA
 	}
 	return snaError(b, cause)
 }
@@ -178,7 +178,8 @@ func (j *backupJob) recordNotStarted() error {
 	})
 }
 
-// unresolved records that nobody knows whether the request arrived, unless a callback has shown by now that it did.
+// unresolved records that the request may or may not have arrived. If a callback has already shown that it arrived, it changes
+// nothing.
 func (j *backupJob) unresolved(cause error) error {
 	var b record.Backup
 	err := j.UntilRecorded(func() (err error) {
@@ -203,7 +204,7 @@ func (j *backupJob) unresolved(cause error) error {
 	return nil
 }
 
-// snaRequest is what the SNA is sent for a backup.
+// snaRequest is the request to the SNA for a backup.
 func (s *Service) snaRequest(b record.Backup) (sna.StartRequest, error) {
 	request := sna.StartRequest{
 		JobID: b.ID, VMName: b.VM.Name, VMPath: b.VM.InventoryPath,
@@ -225,8 +226,8 @@ func (s *Service) snaRequest(b record.Backup) (sna.StartRequest, error) {
 	return request, nil
 }
 
-// previousChangeID is what an incremental is started with: the change id of the first disk that has one. The SNA wants
-// one that is not empty; SBC asks for itself what it copies from (see ChangeID).
+// previousChangeID is the change id that an incremental is started with: that of the first disk that has one. The SNA requires one.
+// SBC asks for the change id of each disk itself (see ChangeID).
 func previousChangeID(b record.Backup) string {
 	for _, d := range b.Runs {
 		if d.ParentChangeID != "" {
@@ -236,7 +237,7 @@ func previousChangeID(b record.Backup) string {
 	return ""
 }
 
-// snaError translates what the SNA client says into what the caller is told; the SNA's own words are part of it.
+// snaError translates an error of the SNA client for the caller. It includes the SNA's own words.
 func snaError(b record.Backup, err error) error {
 	var refused *sna.RefusedError
 	if errors.As(err, &refused) {

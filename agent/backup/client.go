@@ -15,12 +15,12 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// checkClient looks who is connected to which export, and fails when SBC is gone. Connections are looked at before it is asked
-// whether a report is being recorded, and whether one was: SBC closes them once its report is answered.
+// checkClient reads who is connected to which export, and fails if SBC is gone. It reads the connections first, then whether a
+// report is being or was recorded: SBC closes its connections once its report is answered.
 func (j *backupJob) checkClient(b record.Backup) (record.Backup, error) {
 	clients, err := j.service.Exports.Connections.Since(j.began)
 	if err != nil {
-		return b, nil // nothing is known, so nothing is concluded; a callback tells of SBC as well
+		return b, nil // nothing is known, so nothing is concluded; a callback also shows that SBC is there
 	}
 	b = j.noteConnected(b, clients)
 	if b.SeenAt.IsZero() {
@@ -32,12 +32,12 @@ func (j *backupJob) checkClient(b record.Backup) (record.Backup, error) {
 		return b, nil
 	}
 	if j.changed.Load() || limit <= 0 {
-		return b, nil // the record is read again first
+		return b, nil // read the record again first
 	}
 	now := time.Now()
 	j.presence.Note(b, clients, now)
 	if j.presence.Alone(now) {
-		j.inquiry.Ask(j.service.SNA, j.ID, client.AskEvery(limit)) // so that a failure can say what SBC reported
+		j.inquiry.Ask(j.service.SNA, j.ID, client.AskEvery(limit)) // so that an error can say what SBC reported
 	}
 	disk, gone := j.presence.Gone(b, now, limit)
 	if !gone {
@@ -47,11 +47,11 @@ func (j *backupJob) checkClient(b record.Backup) (record.Backup, error) {
 	return b, j.orUnknownDisk(b.VM, client.GoneError(j.markTouched(b), disk, now.Sub(j.presence.At), last))
 }
 
-// touchedBytes is more than what our own handshake and that of a client cost on the wire.
+// touchedBytes is more than the handshakes of the agent and of a client take on the wire.
 const touchedBytes = 64 << 10
 
-// touched marks the disks that have received something from a client that came and went between two looks, or while the agent was
-// away, so that no failure says that nobody connected to them.
+// markTouched marks the disks that have received data from a client that connected and left between two checks, or while the agent
+// was stopped. So no error says that no client ever connected to them.
 func (j *backupJob) markTouched(b record.Backup) record.Backup {
 	ctx, cancel := context.WithTimeout(j.Ctx, export.BusTimeout)
 	defer cancel()
@@ -66,7 +66,7 @@ func (j *backupJob) markTouched(b record.Backup) record.Backup {
 	return b
 }
 
-// meet records which disks have a client for the first time: whatever became of the answer to the request, it did arrive.
+// noteConnected records which disks have a client for the first time. A connection proves that the request to the SNA arrived.
 func (j *backupJob) noteConnected(b record.Backup, clients map[uint16]int) record.Backup {
 	found := false
 	for _, d := range b.Runs {
@@ -88,7 +88,7 @@ func (j *backupJob) noteConnected(b record.Backup, clients map[uint16]int) recor
 	return now
 }
 
-// cameAndWent is the failure of a run whose client nobody saw, though a disk has received something from it; nil for any other.
+// cameAndWent is the error of a backup whose client was never seen, although a disk received data from it. It is nil for any other.
 func (j *backupJob) cameAndWent(b record.Backup) error {
 	b = j.markTouched(b)
 	if !slices.ContainsFunc(b.Runs, func(d record.DiskRun) bool { return d.Connected }) {
@@ -98,8 +98,8 @@ func (j *backupJob) cameAndWent(b record.Backup) error {
 	return client.GoneError(b, -1, time.Since(j.began), last)
 }
 
-// orUnknownDisk adds to the failure of a run whose SBC has ended between two disks, or before the first, what else may have ended it:
-// it asks about a disk, then looks for its export, and ends when there is none.
+// orUnknownDisk adds a second possible cause to the error of a backup whose SBC ended between two disks or before the first: SBC
+// asks about a disk, looks for its export, and ends if there is none.
 func (j *backupJob) orUnknownDisk(vm record.VM, err error) error {
 	e := fault.From(err)
 	if j.asked.Load() && e.DiskID == nil {
@@ -109,7 +109,8 @@ func (j *backupJob) orUnknownDisk(vm record.VM, err error) error {
 	return e
 }
 
-// resolveByReport takes what the SNA knows of a job for what it is: evidence that the request arrived. That it knows nothing is none.
+// resolveByReport sets an unresolved backup to running if the SNA knows a report of its job: that proves that the request arrived.
+// If the SNA knows nothing, that proves nothing.
 func (j *backupJob) resolveByReport(b record.Backup) record.Backup {
 	if b.State != record.Unresolved {
 		return b
@@ -130,8 +131,8 @@ func (j *backupJob) resolveByReport(b record.Backup) record.Backup {
 	return now
 }
 
-// checkSilence fails a run whose SBC has not connected and tells the SNA nothing new: one that has ended tells nobody. Where the
-// outcome of the request is unknown, silence proves nothing: only deadlines.first_connection counts.
+// checkSilence fails a backup whose SBC has not connected and reports nothing new to the SNA: an SBC that ends does not say so. If
+// the outcome of the request is unknown, silence proves nothing, and only deadlines.first_connection counts.
 func (j *backupJob) checkSilence(b record.Backup) error {
 	if !b.SeenAt.IsZero() {
 		return nil
@@ -141,7 +142,7 @@ func (j *backupJob) checkSilence(b record.Backup) error {
 	if said.Reported {
 		limit = j.service.Config.Deadlines.NextReport.Std()
 	}
-	j.inquiry.Ask(j.service.SNA, j.ID, client.AskEvery(cmp.Or(limit, time.Minute))) // without a deadline too: backup.get shows it
+	j.inquiry.Ask(j.service.SNA, j.ID, client.AskEvery(cmp.Or(limit, time.Minute))) // also without a deadline: backup.get shows it
 	if b.State != record.Running {
 		return nil
 	}
@@ -154,12 +155,12 @@ func (j *backupJob) checkSilence(b record.Backup) error {
 	return j.orUnknownDisk(b.VM, client.SilentError(b, said, last))
 }
 
-// slowStart is how long the SBC of a VM may be silent because that of its newest restore point took so long to connect: twice that
-// time. It keeps a VM whose snapshots are slow from failing, without a longer wait for any other.
+// slowStart is how long SBC may be silent because the VM's snapshots are slow: twice the time that the SBC of its newest restore
+// point took to connect. So a slow VM does not fail, and no other VM waits longer.
 func (s *Service) slowStart(b record.Backup) time.Duration {
 	point, found, err := s.Store.LatestCompleted(b.VM.Name, b.Repository)
 	if err != nil || !found || point.CalledAt.IsZero() || point.SeenAt.IsZero() {
 		return 0
 	}
-	return 2 * point.SeenAt.Sub(point.CalledAt) // a clock that was set between makes no harm: first_connection counts too
+	return 2 * point.SeenAt.Sub(point.CalledAt) // a change of the clock does no harm: first_connection counts too
 }

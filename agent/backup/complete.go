@@ -10,15 +10,14 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// maxChangeIDBytes bounds what SBC may report: VMware's change ids are about 50 bytes.
+// maxChangeIDBytes limits the change id in a report. VMware's change ids are about 50 bytes long.
 const maxChangeIDBytes = 1024
 
-// Complete records that SBC reported a disk complete, with the change id of its snapshot. It returns once that is
-// on the disk, and does not wait for what follows: SBC disconnects only after its report is answered. The same report
-// twice is no error; another change id for the same disk is.
+// Complete records that SBC reported a disk complete, with the change id of its snapshot. It returns once that is on the disk, and
+// does not wait for what follows: SBC disconnects only after its report is answered. Repeating a report is no error; another change
+// id for the same disk is.
 //
-// While the database cannot be written the report waits: SBC sets no time limit, and gives the whole copy up when it is
-// answered with an error.
+// While the database cannot be written, the report waits: SBC sets no time limit, and discards the whole copy if it gets an error.
 func (c *Clients) Complete(_ context.Context, id string, diskID int, changeID string) (record.Backup, error) {
 	if len(changeID) > maxChangeIDBytes {
 		return record.Backup{}, fault.New(fault.InvalidRequest, "change_id is %d bytes long, the limit is %d", len(changeID), maxChangeIDBytes)
@@ -58,7 +57,7 @@ func (c *Clients) Complete(_ context.Context, id string, diskID int, changeID st
 	return b, nil
 }
 
-// reported is how many disks have been reported.
+// reported is the number of disks that were reported complete.
 func reported(b *record.Backup) int {
 	n := 0
 	for _, d := range b.Runs {
@@ -69,7 +68,7 @@ func reported(b *record.Backup) int {
 	return n
 }
 
-// changeUntilRecorded is change, repeated until it is recorded while the backup has a run.
+// changeUntilRecorded changes a record. While the backup has a job, it repeats the change until it is recorded.
 func (c *Clients) changeUntilRecorded(id string, f func(*record.Backup) error) (b record.Backup, err error) {
 	j := c.Backups.jobOf(id)
 	if j == nil {

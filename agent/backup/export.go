@@ -27,13 +27,13 @@ type exportPlan struct {
 	repo      *repository.Repository
 	mode      qemu.IOMode
 	backup    record.Backup
-	ancestors []record.Backup // the restore points that an incremental stands on, the newest first
+	ancestors []record.Backup // the restore points that an incremental is based on, the newest first
 
-	refuseZeroes bool // the same for all disks, whatever is configured meanwhile
+	refuseZeroes bool // the same for all disks, even if the configuration changes
 }
 
-// exportDisk makes the image of one disk, looks that it is what was asked for, serves it, and looks that what is served
-// is the right export of the right size.
+// exportDisk makes and checks the image of one disk and serves it. Then it checks that it serves the right export, of the right
+// size.
 func (j *backupJob) exportDisk(ctx context.Context, p exportPlan, d record.DiskRun) (record.DiskRun, error) {
 	start, took := time.Now(), j.service.Metrics.PhaseOfDisk
 	if err := j.makeImage(ctx, p.repo, d); err != nil {
@@ -61,7 +61,7 @@ func (j *backupJob) exportDisk(ctx context.Context, p exportPlan, d record.DiskR
 	return d, nil
 }
 
-// makeImage creates the image and inspects it before anybody may write to it.
+// makeImage creates the image and inspects it before any client can write to it.
 func (j *backupJob) makeImage(ctx context.Context, repo *repository.Repository, d record.DiskRun) error {
 	ctx, cancel := context.WithTimeout(ctx, j.service.Config.NBD.StopTimeout.Std())
 	defer cancel()
@@ -102,7 +102,7 @@ func (j *backupJob) startExporter(ctx context.Context, p exportPlan, d record.Di
 	return u, d, export.DiskError(j.Ctx, j.ID, fault.ExporterFailed, d, err)
 }
 
-// nextPort swaps the lease of a disk whose port is held by another process.
+// nextPort replaces the lease of a disk whose port is held by another process.
 func (j *backupJob) nextPort(d record.DiskRun) (record.DiskRun, error) {
 	s := j.service
 	s.Ports.Foreign.Note(d.Port)

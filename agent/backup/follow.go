@@ -15,14 +15,14 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// untilPoll is the time until the next look. All runs look at the same moment: a hundred of them wake the process as often as
-// one does.
+// untilPoll is the time until the next poll. All jobs poll at the same moment, so a hundred of them wake the process as often as
+// one.
 func untilPoll() time.Duration {
 	now := time.Now()
 	return now.Truncate(export.PollInterval).Add(export.PollInterval).Sub(now)
 }
 
-// follow waits until every disk has been reported complete. It fails when an exporter or SBC ends before, or a deadline passes.
+// follow waits until every disk is reported complete. It fails if an exporter or SBC ends earlier, or a deadline passes.
 func (j *backupJob) follow() error {
 	var p progress
 	var b record.Backup
@@ -62,7 +62,7 @@ func (j *backupJob) follow() error {
 	}
 }
 
-// checkExporters fails when an exporter is no longer what was started: gone, ended, or another one.
+// checkExporters fails if an exporter is gone, has ended or was replaced.
 func (j *backupJob) checkExporters(b record.Backup) error {
 	ctx, cancel := context.WithTimeout(j.Ctx, export.BusTimeout)
 	defer cancel()
@@ -71,7 +71,7 @@ func (j *backupJob) checkExporters(b record.Backup) error {
 		if j.Ctx.Err() != nil {
 			return j.Sleep(0)
 		}
-		// The bus is away; it announces itself when it is back.
+		// The bus is not reachable. It sends an event when it is back.
 		j.service.Log.Warn("cannot read the state of the exporters", logkey.BackupID, j.ID, logkey.Error, err)
 		j.Look.Store(true)
 		return nil
@@ -86,7 +86,7 @@ func (j *backupJob) checkExporters(b record.Backup) error {
 	return nil
 }
 
-// ending says how an exporter that should run has ended; nothing while it runs.
+// ending says how an exporter that should run has ended. Both results are empty while it runs.
 func ending(d record.DiskRun, u units.Unit, there bool) (result, how string) {
 	switch {
 	case !there:
@@ -99,7 +99,7 @@ func ending(d record.DiskRun, u units.Unit, there bool) (result, how string) {
 	return "", ""
 }
 
-// seen records a sign of life: whatever became of the answer, the request did arrive.
+// seen records a sign of SBC. It proves that the request to the SNA arrived, even if its answer was lost.
 func seen(b *record.Backup) error {
 	if b.SeenAt.IsZero() {
 		b.SeenAt = time.Now()
@@ -110,15 +110,15 @@ func seen(b *record.Backup) error {
 	return nil
 }
 
-// progress remembers when the exports last took anything in.
+// progress is when the exports last received data.
 type progress struct {
 	trace    trace
 	at       time.Time
 	lookedAt time.Time
 }
 
-// trace is what a copy leaves behind as it goes on: bytes on the wire and, because a user's service manager does not count
-// those, the growth and the last change of the images.
+// trace is what a copy changes while it is in progress: the bytes received and, because a user's service manager does not count
+// those, the size and the time of the last change of the images.
 type trace struct {
 	received  uint64
 	blocks    int64
@@ -131,7 +131,7 @@ func traceOf(b record.Backup, disks []record.DiskProgress) trace {
 		t.received += disks[i].ReceivedBytes
 		info, err := os.Stat(d.Image)
 		if err != nil {
-			continue // its exporter tells what has become of it
+			continue // the check of its exporter says what happened to it
 		}
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {
 			t.blocks += st.Blocks
@@ -143,8 +143,8 @@ func traceOf(b record.Backup, disks []record.DiskProgress) trace {
 	return t
 }
 
-// checkDeadlines counts from a time of this process, which a clock that is set does not move. After a restart of the agent a
-// deadline begins anew: late is better than a good run thrown away.
+// checkDeadlines measures from a time of this process, so a change of the clock has no effect. After a restart of the agent each
+// deadline starts again: a late failure is better than the loss of a good backup.
 func (j *backupJob) checkDeadlines(b record.Backup, p *progress) error {
 	now, limits := time.Now(), j.service.Config.Deadlines
 	if first := limits.FirstConnection.Std(); b.SeenAt.IsZero() && first > 0 && now.Sub(j.began) > first {
@@ -170,19 +170,18 @@ func (j *backupJob) checkDeadlines(b record.Backup, p *progress) error {
 	return j.checkProgress(b, p, now)
 }
 
-// checkRoom fails a run whose repository has filled up: qemu-nbd survives that and says nothing, and SBC gives up without
-// a word to anybody.
+// checkRoom fails a backup whose repository is full: qemu-nbd survives that without a message, and SBC ends without one.
 func (j *backupJob) checkRoom(b record.Backup) error {
 	repo, err := j.service.Repositories.Find(b.Repository)
 	if err != nil {
-		return nil // the end will tell; the exporters write on meanwhile
+		return nil // the end of the backup finds out; the exporters continue
 	}
 	err = repositories.CheckSpace(repo, j.service.Config.Space.Floor, "space.floor")
 	if e := fault.From(err); e.Has(fault.NoSpace) {
 		e.Message, e.BackupID = fmt.Sprintf("backup %s: %s", b.ID, e.Message), b.ID
 		return e
 	}
-	return nil // a repository that does not answer for a moment is no reason to throw a copy away
+	return nil // a repository that does not answer for a moment is no reason to discard a copy
 }
 
 func (j *backupJob) checkProgress(b record.Backup, p *progress, now time.Time) error {

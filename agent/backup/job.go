@@ -13,25 +13,25 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// A run is the one goroutine that moves an active backup along. Everything else only writes a fact into the record or
-// cancels the run, and wakes it; so whichever of end, cancel and failure the run sees first is the only outcome.
+// A backupJob is the one goroutine that moves an active backup along. Everything else only writes a fact into the record or cancels
+// the job, and wakes it. So there is one outcome: the end, the cancel or the failure that the job sees first.
 type backupJob struct {
-	job.Job // a cancel has the cause errCancelled
-	service *Service
-	vm      string
-	began   time.Time // when this agent took the run up, or asked the SNA: what deadlines count from
-	meter   meter
-	inquiry client.Inquiry
-	startErr    error       // why nothing is done for the backup but to undo it; nil for any other
-	changed atomic.Bool // the record may be another than the one that was read last
+	job.Job  // a cancel has the cause errCancelled
+	service  *Service
+	vm       string
+	began    time.Time // when this agent started the job, or asked the SNA: deadlines count from it
+	meter    meter
+	inquiry  client.Inquiry
+	startErr error       // why the start failed and the job only undoes the backup; nil if it did not
+	changed  atomic.Bool // the record may have changed since it was last read
 
 	finisher  *publish.Finisher
 	presence  client.Presence
-	asked     atomic.Bool  // SBC has asked about its next disk, as it does before it connects
-	reporting atomic.Int32 // reports of SBC that are being recorded: it waits for the answer, so it lives
+	asked     atomic.Bool  // SBC asked about its next disk, as it does before it connects
+	reporting atomic.Int32 // reports of SBC that are being recorded: it waits for the answer, so it is not gone
 }
 
-// errCancelled is the cause of a run that somebody asked to cancel.
+// errCancelled is the cause of a backup that was canceled by request.
 var errCancelled = errors.New("cancelled by request")
 
 func newJob(s *Service, b record.Backup) *backupJob {
@@ -41,7 +41,7 @@ func newJob(s *Service, b record.Backup) *backupJob {
 	return j
 }
 
-// live is the life of a backup, from whatever state its record is in to its end.
+// run moves a backup from the state in its record to its end.
 func (j *backupJob) run() {
 	defer close(j.Done)
 	defer j.Cancel(nil)
@@ -65,8 +65,8 @@ func (j *backupJob) run() {
 	j.Answer(err)
 }
 
-// left says whether the run ends without an end of the backup: the agent stops while the SNA works, and the exports
-// live on until the next agent takes them up.
+// handedOver says whether the job ends before the backup does: the agent stops while the SNA works, and the exports stay up until
+// the next agent takes over the backup.
 func (j *backupJob) handedOver(err error) bool {
 	if !errors.Is(err, job.ErrStopping) {
 		return false

@@ -1,5 +1,6 @@
-// Package backup is the life of a backup: it starts one, or queues it, serves an image per disk, asks the SNA once, follows the copy, and
-// undoes what failed. Its end as a restore point is package publish's. Clients is what SBC asks and reports on the way.
+// Package backup moves a backup along: it starts or queues one, serves an image per disk, asks the SNA once, follows the copy, and
+// undoes a backup that failed. Clients answers SBC's questions and records its reports. Package publish turns the copy into a
+// restore point.
 package backup
 
 import (
@@ -45,7 +46,7 @@ type Parts struct {
 	Log           *slog.Logger
 	Metrics       *metrics.Counters
 	Watchers      *events.Watchers
-	UnitsChanged  job.Signal // is raised at the end of each backup: its units may have left something
+	UnitsChanged  job.Signal // raised at the end of each backup: some of its units may remain
 	BootID        string     // of the host; "" if the kernel does not tell
 }
 
@@ -55,7 +56,7 @@ type Service struct {
 	Active *job.Set[*backupJob] // one for every active backup
 }
 
-// New returns a Service that has nothing to do yet. The record of each backup that changes wakes its job from now on.
+// New returns a Service without jobs. From now on a change of a backup's record wakes its job.
 func New(p Parts) *Service {
 	s := &Service{Parts: p, Active: job.NewSet[*backupJob](p.Jobs)}
 	p.Records.Touched = func(id string) {
@@ -66,7 +67,7 @@ func New(p Parts) *Service {
 	return s
 }
 
-// Launch starts the goroutine that moves an active backup along.
+// Launch starts the job of an active backup.
 func (s *Service) Launch(b record.Backup) (*backupJob, error) {
 	j := newJob(s, b)
 	return j, s.startJob(j)
@@ -76,23 +77,23 @@ func (s *Service) startJob(j *backupJob) error {
 	return s.Active.Launch(j.ID, j, j.run, s.jobEnded)
 }
 
-// jobEnded tells the others that a backup has ended: there may be room now for one that waits.
+// jobEnded wakes the others when a backup has ended: there may be room for one in the queue.
 func (s *Service) jobEnded() {
 	s.NudgeAll()
 	s.UnitsChanged.Raise()
 }
 
-// NudgeAll wakes every run: there may be room for one that waits in the queue.
+// NudgeAll wakes every job: there may be room for one in the queue.
 func (s *Service) NudgeAll() {
 	for _, j := range s.Active.List() {
 		j.Nudge()
 	}
 }
 
-// run returns the run of an active backup, or nil.
+// jobOf returns the job of an active backup, or nil.
 func (s *Service) jobOf(id string) *backupJob { return s.Active.Get(id) }
 
-// waitJob is run for a backup that may be on record since this very moment, and whose run is about to be launched.
+// waitJob is jobOf for a backup that may just have been put on record: it waits until the start in progress has launched the job.
 func (s *Service) waitJob(ctx context.Context, id string) (*backupJob, error) {
 	if j := s.jobOf(id); j != nil {
 		return j, nil
@@ -104,7 +105,7 @@ func (s *Service) waitJob(ctx context.Context, id string) (*backupJob, error) {
 	return s.jobOf(id), nil
 }
 
-// UnitEvent wakes the runs that an event concerns, and says whether there is one.
+// UnitEvent wakes the jobs that an event concerns, and says whether there is one.
 func (s *Service) UnitEvent(e units.Event) (owned bool) {
 	for _, j := range s.Active.List() {
 		owned = j.UnitEvent(e, export.UnitsOf(j.ID)) || owned
@@ -112,8 +113,8 @@ func (s *Service) UnitEvent(e units.Event) (owned bool) {
 	return owned
 }
 
-// Stalled says why an active backup does not go on at the moment, although nothing is lost: a step of it fails and is tried again, as
-// while the database cannot be written; "" when none does.
+// Stalled says why an active backup makes no progress at the moment although nothing is lost: a step fails and is repeated, for
+// example while the database cannot be written. It is "" if no step does.
 func (s *Service) Stalled(id string) string {
 	if j := s.jobOf(id); j != nil {
 		if why := j.Stalled.Load(); why != nil {

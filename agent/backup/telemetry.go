@@ -8,7 +8,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// Telemetry keeps what SBC says of itself, as a hint beside our own figures.
+// Telemetry keeps what SBC reports about itself, in addition to the agent's own figures.
 func (c *Clients) Telemetry(id string, t record.Telemetry) error {
 	b, err := c.Records.Backup(id)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// undo takes back what a backup has done: units, images, leases. It goes on until the units are gone, because a port
-// whose export still serves must not be leased again. What is returned is for the caller of the start.
+// undo removes what a backup made: units, images, leases. It repeats until the units are gone, because a port must not be leased
+// again while its export is served. It returns the error for the caller of the start.
 func (j *backupJob) undo(cause error) error {
 	s := j.service
 	b, err := j.beginUndo(cause)
@@ -52,7 +52,7 @@ func (j *backupJob) undo(cause error) error {
 	return endError(b)
 }
 
-// endError is what the caller of a start is told when the backup has been undone.
+// endError is the error for the caller of a start whose backup was undone.
 func endError(b record.Backup) error {
 	if b.Failure != nil {
 		return failureError(b)
@@ -62,7 +62,7 @@ func endError(b record.Backup) error {
 	return e
 }
 
-// beginUndo records that a backup is undone and why, and what is known then of its client.
+// beginUndo records that a backup is being undone and why, and what is known about its client at that time.
 func (j *backupJob) beginUndo(cause error) (b record.Backup, err error) {
 	said, _ := j.inquiry.Answer()
 	received := j.receivedSoFar()
@@ -89,8 +89,8 @@ func (j *backupJob) beginUndo(cause error) (b record.Backup, err error) {
 	return b, err
 }
 
-// receivedSoFar is what each disk has received, by its id, as long as the exporters that count it are there. Nothing is undone later for
-// want of it: of disks whose exporters do not tell, the record keeps what it says.
+// receivedSoFar is what each disk has received, by disk id, read while the exporters still exist. The undo does not wait for it: if
+// the exporters do not answer, the record keeps its values.
 func (j *backupJob) receivedSoFar() map[int]uint64 {
 	b, err := j.service.Store.Backup(j.ID)
 	if err != nil {
@@ -108,18 +108,18 @@ func (j *backupJob) receivedSoFar() map[int]uint64 {
 	return received
 }
 
-// clientMayLive says whether SBC may still be running when its exports have been stopped: the request left, nobody knows that it was
-// not acted upon, and SBC is not at its end. That it was connected, or has left, makes no difference: one that has lost its exports
-// lives on for minutes, and for hours in an incremental of many changes, and then removes its snapshot (decision 23).
+// clientMayLive says whether SBC may still be running after its exports were stopped: the request left, the SNA may have acted on
+// it, and SBC has not finished. Whether it was connected or has disconnected makes no difference: after the loss of its exports it
+// continues for minutes, or for hours in an incremental with many changes, and then removes its snapshot (decision 23).
 func clientMayLive(b record.Backup) bool {
 	return mayHaveBegun(b) && (!b.AllComplete() || b.SnapshotMayRemain)
 }
 
-// mayHaveBegun says whether the request left and nobody knows that it was not acted upon.
+// mayHaveBegun says whether the request left and the SNA may have acted on it.
 func mayHaveBegun(b record.Backup) bool { return !b.CalledAt.IsZero() && !b.NotStarted }
 
-// ClearImages removes the images of an undone backup, or sets them aside when it failed after something was copied and
-// the configuration says so.
+// ClearImages removes the images of an undone backup. It sets them aside if the backup failed after data was copied and the
+// configuration says so.
 func (s *Service) ClearImages(b record.Backup) error {
 	repo, err := s.Repositories.Find(b.Repository)
 	if err != nil {
@@ -127,7 +127,7 @@ func (s *Service) ClearImages(b record.Backup) error {
 	}
 	vm := record.DirectoryOf(b)
 	if !b.DirectoryMade {
-		return repo.RemoveEmptyDir(vm, b.ID) // what is in it, if anything, is somebody else's
+		return repo.RemoveEmptyDir(vm, b.ID) // the backup did not make what is in it
 	}
 	if s.Config.Agent.FailedImages == config.SetAsideImages && b.Failure != nil && !b.SeenAt.IsZero() {
 		var path string
@@ -144,7 +144,7 @@ func (s *Service) ClearImages(b record.Backup) error {
 	return err
 }
 
-// failureError is the error that a record's failure was made from.
+// failureError is the error from which a record's failure was made.
 func failureError(b record.Backup) error {
 	f := b.Failure
 	return &fault.Error{
