@@ -14,13 +14,13 @@ import (
 	"github.com/sendense/backup-agent/agent/verify"
 )
 
-// Progress is how far the reading of a restore's images has come, before they are served.
+// Progress is how much of a restore's images has been read before they are served.
 type Progress struct {
-	File                  string // path of the image that is read
+	File                  string // path of the image that is being read
 	BytesDone, BytesTotal int64
 }
 
-// Progress tells how far the reading of a restore's images has come; false if nothing is being read.
+// Progress returns how much of a restore's images has been read; false if none is being read.
 func (s *Service) Progress(id string) (Progress, bool) {
 	j := s.active.Get(id)
 	if j == nil {
@@ -33,8 +33,8 @@ func (s *Service) Progress(id string) (Progress, bool) {
 	return *p, true
 }
 
-// prove looks at all that a restore is to read, and puts on record what is wrong with it. It fails when there is damage and the restore
-// was not asked for in spite of it.
+// prove checks everything that a restore is to read, and records the damage. It fails if there is damage and the request does not
+// say despite_damage.
 func (j *restoreJob) prove(r record.Restore, repo *repository.Repository) (map[int][]chain.Link, record.Restore, error) {
 	links, damage, err := j.service.verifyDisks(j.Ctx, repo, r)
 	if err == nil && len(damage) > 0 && !r.DespiteDamage {
@@ -57,8 +57,8 @@ func (j *restoreJob) prove(r record.Restore, repo *repository.Repository) (map[i
 	return links, r, err
 }
 
-// readDigests reads every image that the restore is to read, and compares it with the digest of its manifest. It is not slowed down by
-// verify.rate_limit: somebody waits, and the copy that follows reads as much. What is found is added to the damage that is known.
+// readDigests reads every image of the restore and compares it with the digest in its manifest. verify.rate_limit does not apply: a
+// caller waits, and the copy that follows reads as much. It adds what it finds to the known damage.
 func (j *restoreJob) readDigests(r record.Restore, repo *repository.Repository, links map[int][]chain.Link, damage []record.RestoreDamage) ([]record.RestoreDamage, error) {
 	var p Progress
 	for _, d := range r.Disks {
@@ -91,7 +91,7 @@ func (j *restoreJob) readDigests(r record.Restore, repo *repository.Repository, 
 			if !r.DespiteDamage {
 				return damage, refuseDamage(r, []record.RestoreDamage{found})
 			}
-			if !slices.ContainsFunc(damage, func(d record.RestoreDamage) bool { return d.Path == found.Path }) { // it may be known
+			if !slices.ContainsFunc(damage, func(d record.RestoreDamage) bool { return d.Path == found.Path }) { // it may be known already
 				damage = append(damage, found)
 			}
 		}
@@ -99,7 +99,7 @@ func (j *restoreJob) readDigests(r record.Restore, repo *repository.Repository, 
 	return damage, nil
 }
 
-// readImage reads one image, and says how it differs from what was written; nil if it does not.
+// readImage reads one image, and returns how it differs from what was written; nil if it does not.
 func (j *restoreJob) readImage(repo *repository.Repository, l chain.Link, p *Progress) (differs, err error) {
 	tell := func(n int64) {
 		p.File = l.Path()

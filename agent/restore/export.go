@@ -25,8 +25,8 @@ import (
 	"github.com/sendense/backup-agent/units/pair"
 )
 
-// nameImage says which file a disk is served from: the restore point's own image, or an overlay on it. The repository may
-// be mounted elsewhere than when the backup was made.
+// nameImage sets the file from which a disk is served: the restore point's own image, or an overlay on it. The repository may be
+// mounted at another path than when the backup was made.
 func nameImage(r *record.Restore, d *record.RestoreDisk, repo *repository.Repository, point record.Backup) {
 	image := filepath.Join(repositories.DirOf(repo, point), filepath.Base(point.Run(d.DiskID).Image))
 	d.Image = image
@@ -34,12 +34,12 @@ func nameImage(r *record.Restore, d *record.RestoreDisk, repo *repository.Reposi
 		return
 	}
 	d.Image = filepath.Join(r.Directory, d.ExportName+".qcow2")
-	if relative, err := filepath.Rel(r.Directory, image); err == nil { // both lie in the repository
+	if relative, err := filepath.Rel(r.Directory, image); err == nil { // both are in the repository
 		d.Backing = relative
 	}
 }
 
-// export serves every disk of a restore. At the end the record holds what is served where.
+// export serves every disk of a restore. It records what is served on which port.
 func (j *restoreJob) export(r record.Restore) (record.Restore, error) {
 	s := j.service
 	repo, err := s.Repositories.Find(r.Repository)
@@ -51,7 +51,7 @@ func (j *restoreJob) export(r record.Restore) (record.Restore, error) {
 	}
 	mode, err := repo.IOMode()
 	if err != nil {
-		mode = qemu.BufferedIO // it cannot be written, as it need not be
+		mode = qemu.BufferedIO // the repository is read-only, which is enough here
 	}
 	links, r, err := j.prove(r, repo)
 	if err != nil {
@@ -87,14 +87,14 @@ func (j *restoreJob) export(r record.Restore) (record.Restore, error) {
 		r.Targets = targets
 		copy(r.Disks, served)
 		r.Files = reader
-		if r.VerifyDigests { // its time begins when it is served: the reading may have taken longer than that
+		if r.VerifyDigests { // its lifetime begins when it is served: reading may have taken longer than its lifetime
 			since := time.Since(r.CreatedAt)
 			r.ExpiresAt, r.LatestAt = r.ExpiresAt.Add(since), r.LatestAt.Add(since)
 		}
 	})
 }
 
-// unless is the cause for which the restore ends, if it ends, and otherwise the error.
+// causeOr returns the cause of the job's end if it has been canceled, and err otherwise.
 func (j *restoreJob) causeOr(err error) error {
 	if j.Ctx.Err() != nil {
 		return context.Cause(j.Ctx)
@@ -102,7 +102,8 @@ func (j *restoreJob) causeOr(err error) error {
 	return err
 }
 
-// makeScratch makes the directory of the overlays of a writable restore. That it may be there is on record before it is.
+// makeScratch makes the directory for the overlays of a writable restore. It records that the directory may exist before it makes
+// it.
 func (j *restoreJob) makeScratch(r record.Restore, repo *repository.Repository) (record.Restore, error) {
 	if !r.Writable {
 		return r, nil
@@ -121,7 +122,7 @@ func (j *restoreJob) makeScratch(r record.Restore, repo *repository.Repository) 
 	return r, nil
 }
 
-// restoreTargets tells where the disks are served: in the record of each, and in one string for all.
+// restoreTargets records in each disk where it is served, and returns one string for all of them.
 func restoreTargets(host string, disks []record.RestoreDisk) (string, error) {
 	targets := make([]nbd.Target, len(disks))
 	for i, d := range disks {
@@ -131,16 +132,16 @@ func restoreTargets(host string, disks []record.RestoreDisk) (string, error) {
 	return nbd.TargetsString(targets)
 }
 
-// exportPlan is what the export of a disk of a restore needs to know.
+// exportPlan is what exportDisk needs to serve a disk of a restore.
 type exportPlan struct {
 	repo    *repository.Repository
 	mode    qemu.IOMode
 	restore record.Restore
-	links   []chain.Link // the images that the disk consists of, the newest first
+	links   []chain.Link // the images of the disk, the newest first
 }
 
-// exportDisk serves one disk, and looks that what is served is the right export, of the right size, and cannot be written
-// unless it may.
+// exportDisk serves one disk. Then it checks that it serves the right export, of the right size, and that only a writable restore
+// can be written.
 func (j *restoreJob) exportDisk(ctx context.Context, p exportPlan, d record.RestoreDisk) (record.RestoreDisk, error) {
 	if p.restore.Writable {
 		if err := j.makeOverlay(ctx, p, d); err != nil {
@@ -172,12 +173,12 @@ func (j *restoreJob) exportDisk(ctx context.Context, p exportPlan, d record.Rest
 	return d, nil
 }
 
-// scratchKey is the id of the key of the overlays: they hold a guest's data, as the restore point does.
+// scratchKey is the id of the key of the overlays: like the restore point, they hold data of a guest.
 func (j *restoreJob) scratchKey(p exportPlan) string {
 	return cmp.Or(j.service.Repositories.NewKey(p.repo), p.links[0].Key)
 }
 
-// makeOverlay makes the image that takes in what clients write to a disk.
+// makeOverlay makes the image that receives what clients write to a disk.
 func (j *restoreJob) makeOverlay(ctx context.Context, p exportPlan, d record.RestoreDisk) error {
 	ctx, cancel := context.WithTimeout(ctx, j.service.Config.NBD.StopTimeout.Std())
 	defer cancel()
@@ -191,7 +192,7 @@ func (j *restoreJob) makeOverlay(ctx context.Context, p exportPlan, d record.Res
 	return err
 }
 
-// nextPort swaps the lease of a disk whose port is held by another process.
+// nextPort replaces the lease of a disk whose port is held by another process.
 func (j *restoreJob) nextPort(d record.RestoreDisk) (record.RestoreDisk, error) {
 	s := j.service
 	s.Ports.Foreign.Note(d.Port)
@@ -208,8 +209,8 @@ func (j *restoreJob) nextPort(d record.RestoreDisk) (record.RestoreDisk, error) 
 	return *r.Disk(d.DiskID), nil
 }
 
-// exporterSpec is the unit pair of one disk: qemu-nbd, seeing of the repository what the disk consists of, and able to
-// write nothing of it but the overlays of this restore.
+// exporterSpec is the unit pair of one disk. Its qemu-nbd sees only those directories of the repository that hold images of the
+// disk, and can write only the overlays of this restore.
 func (j *restoreJob) exporterSpec(p exportPlan, d record.RestoreDisk) (pair.Spec, error) {
 	var ids, dirs []string
 	e := export.Exporter{
@@ -232,7 +233,7 @@ func (j *restoreJob) exporterSpec(p exportPlan, d record.RestoreDisk) (pair.Spec
 	return e.Spec(j.service.Config)
 }
 
-// diskError makes an error about one disk, with its unit and the unit's last journal lines where there are any.
+// diskError makes an error about one disk. It names the unit and has the unit's last journal lines, if there are any.
 func (j *restoreJob) diskError(reason fault.Reason, d record.RestoreDisk, err error) error {
 	if j.Ctx.Err() != nil {
 		return context.Cause(j.Ctx)

@@ -21,7 +21,7 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// UnitEvent is tellRuns for restores.
+// UnitEvent wakes the jobs of the restores that an event concerns, and says whether there is one.
 func (s *Service) UnitEvent(e units.Event) (owned bool) {
 	for _, j := range s.active.List() {
 		owned = j.UnitEvent(e, export.UnitsOf(j.ID)) || owned
@@ -29,26 +29,26 @@ func (s *Service) UnitEvent(e units.Event) (owned bool) {
 	return owned
 }
 
-// A restoreJob is the one goroutine that moves an active restore along, as a run does that of a backup.
+// A restoreJob is the one goroutine that moves an active restore along.
 type restoreJob struct {
 	job.Job
 	service *Service
-	reading atomic.Pointer[Progress] // nil unless images are read for their digests
+	reading atomic.Pointer[Progress] // nil unless images are being read for their digests
 }
 
-// The causes that are no failure of a restore.
+// The causes of an end that is no failure.
 var (
 	errRestoreStopped = errors.New("stopped by request")
 	errExpired        = errors.New("it expired")
 	errUnread         = errors.New("no client reads its files")
 )
 
-// wanted says whether an end is no failure.
+// noFailure says whether the cause of an end is no failure.
 func noFailure(cause error) bool {
 	return errors.Is(cause, errRestoreStopped) || errors.Is(cause, errExpired) || errors.Is(cause, errUnread)
 }
 
-// launch starts the goroutine that moves an active restore along. One that cannot be launched ends.
+// launch starts the job of an active restore. If that fails, the restore ends.
 func (s *Service) launch(r record.Restore) (*restoreJob, error) {
 	j := &restoreJob{service: s}
 	j.Start(s.Jobs, s.Log, r.ID, logkey.RestoreID)
@@ -58,7 +58,7 @@ func (s *Service) launch(r record.Restore) (*restoreJob, error) {
 	return j, nil
 }
 
-// abandon ends a restore that was prepared and of which nothing was begun.
+// abandon ends a restore that was prepared but not started.
 func (s *Service) abandon(r record.Restore) error {
 	for _, to := range []record.RestoreState{record.RestoreStopping, record.RestoreFailed} {
 		if _, err := s.Records.AdvanceRestore(r.ID, to, func(r *record.Restore) { r.Failure = job.FailureOf(job.ErrClosed()) }); err != nil {
@@ -68,7 +68,7 @@ func (s *Service) abandon(r record.Restore) error {
 	return nil
 }
 
-// live is the life of a restore, from whatever state its record is in to its end.
+// run moves a restore from the state in its record to its end.
 func (j *restoreJob) run() {
 	defer close(j.Done)
 	defer j.Cancel(nil)
@@ -83,13 +83,13 @@ func (j *restoreJob) run() {
 	j.Answer(j.stop(err))
 }
 
-// left says whether the restore is left to the next agent: it is being served, and whoever reads it reads on.
+// handedOver says whether the next agent continues the restore: it is being served, and its clients read on.
 func (j *restoreJob) handedOver() bool {
 	r, err := j.service.Store.Restore(j.ID)
 	return err == nil && r.State == record.RestoreServing
 }
 
-// serve brings a restore to where it is served and watches it until it is to end, which the error says why.
+// serve exports the disks of a restore and watches it until it is to end. The error is the cause of the end.
 func (j *restoreJob) serve() error {
 	r, err := j.service.Store.Restore(j.ID)
 	switch {
@@ -122,8 +122,8 @@ func (j *restoreJob) serve() error {
 	}
 }
 
-// checkTime returns errExpired when a restore's time is over, and otherwise how long it may be until the next look. Expiry
-// is a time of day, as somebody was told; whoever is connected at that time is not cut off before the latest.
+// checkTime returns errExpired if a restore has expired, and otherwise the time until the next check. The expiry is a time of day,
+// as the caller was told. Clients that are connected at that time are not disconnected before LatestAt.
 func (j *restoreJob) checkTime(r record.Restore) (time.Duration, error) {
 	now := time.Now()
 	switch {
@@ -144,7 +144,7 @@ func (j *restoreJob) checkTime(r record.Restore) (time.Duration, error) {
 	return 0, errExpired
 }
 
-// checkRoom ends a restore whose overlays grow into what backups need: what is written there is thrown away in any case.
+// checkRoom ends a restore whose overlays take space that backups need. Data in the overlays is discarded in any case.
 func (j *restoreJob) checkRoom(r record.Restore) error {
 	if !r.Writable {
 		return nil
@@ -157,10 +157,10 @@ func (j *restoreJob) checkRoom(r record.Restore) error {
 		e.Message, e.RestoreID = fmt.Sprintf("restore %s: %s, so the restore ends and its written data is discarded", r.ID, e.Message), r.ID
 		return e
 	}
-	return nil // a repository that does not answer for a moment is no reason to end it
+	return nil // a repository that does not answer for a moment is no reason to end the restore
 }
 
-// checkExporters fails when an exporter is no longer what was started: gone, ended, or another one.
+// checkExporters fails if an exporter is gone, has ended or was replaced.
 func (j *restoreJob) checkExporters(r record.Restore) error {
 	ctx, cancel := context.WithTimeout(j.Ctx, export.BusTimeout)
 	defer cancel()
@@ -170,7 +170,7 @@ func (j *restoreJob) checkExporters(r record.Restore) error {
 			return context.Cause(j.Ctx)
 		}
 		j.service.Log.Warn("cannot read the state of the exporters", logkey.RestoreID, j.ID, logkey.Error, err)
-		j.Look.Store(true) // the bus is away
+		j.Look.Store(true) // the bus is not reachable
 		return nil
 	}
 	for _, d := range r.Disks {
@@ -201,8 +201,8 @@ func (j *restoreJob) exporterGone(ctx context.Context, d record.RestoreDisk, how
 	return e
 }
 
-// stop takes back what a restore has done: units, overlays, leases. It goes on until the units are gone, because a port
-// whose export still serves must not be leased again. What is returned is for the caller of the start.
+// stop removes what a restore made: units, overlays, leases. It repeats until the units are gone, because a port must not be leased
+// again while its export is served. It returns the error for the caller of the start.
 func (j *restoreJob) stop(cause error) error {
 	s := j.service
 	var r record.Restore
@@ -245,7 +245,7 @@ func (j *restoreJob) stop(cause error) error {
 func (j *restoreJob) removeUnits(r record.Restore) error {
 	group, ctx := errgroup.WithContext(j.service.Jobs.Hard)
 	group.SetLimit(export.MaxParallelDisks)
-	if r.Files != nil { // first: it reads the others
+	if r.Files != nil { // first, because it reads an export
 		if err := j.service.Units.Remove(ctx, r.Files.Unit); err != nil {
 			return err
 		}
@@ -256,7 +256,7 @@ func (j *restoreJob) removeUnits(r record.Restore) error {
 	return group.Wait()
 }
 
-// clearScratch removes the overlays of a restore, if there are any. What cannot be removed now is swept later.
+// clearScratch removes the overlays of a restore, if there are any. What cannot be removed now is removed later by SweepScratch.
 func (s *Service) clearScratch(r record.Restore) error {
 	if !r.ScratchMade {
 		return nil
