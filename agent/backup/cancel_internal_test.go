@@ -16,8 +16,8 @@ import (
 	"github.com/sendense/backup-agent/agent/verify"
 )
 
-// TestCancelNotWaitedFor: a caller who does not wait is told that the backup is cancelled all the same, whatever keeps it from
-// ending: a database that refuses writes, or a start that holds the admission.
+// TestCancelNotWaitedFor: a caller that does not wait is told that the backup is being canceled, whatever delays its end: a
+// database that refuses writes, or a start that holds the admission.
 func TestCancelNotWaitedFor(t *testing.T) {
 	s, err := store.Open(filepath.Join(t.TempDir(), "agent.db"), store.Options{})
 	if err != nil {
@@ -50,6 +50,6 @@ func TestCancelNotWaitedFor(t *testing.T) {
 		}
 	}
 	if cause := context.Cause(work); !errors.Is(cause, errCancelled) {
-		t.Errorf("the run goes on: %v", cause)
+		t.Errorf("the job continues: %v", cause)
 	}
 }
