@@ -19,9 +19,9 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// admit puts a backup on record and launches its run: with leases for all its disks where there is room, in the queue where
-// there is none and the caller would rather wait. Who waits is served in order, so nobody passes while others do.
-func (s *Service) admit(p store.Preparation, queue bool) (record.Backup, *run, error) {
+// admit puts a backup on record and launches its job. It leases ports for all disks if there is room. Otherwise the backup is
+// queued, if the caller asked for that. The queue is first in, first out.
+func (s *Service) admit(p store.Preparation, queue bool) (record.Backup, *backupJob, error) {
 	start := time.Now()
 	if err := s.Admission.Turn.Acquire(s.Jobs.Work, 1); err != nil {
 		return record.Backup{}, nil, job.ErrClosed()
@@ -42,14 +42,14 @@ func (s *Service) admit(p store.Preparation, queue bool) (record.Backup, *run, e
 	if b.State == record.Preparing {
 		s.Metrics.Phase(metrics.PhasePrepare, start)
 	}
-	r, err := s.Launch(b)
+	j, err := s.Launch(b)
 	if err != nil {
 		return b, nil, s.abandon(b, err)
 	}
-	return b, r, nil
+	return b, j, nil
 }
 
-// undoStray undoes a backup that is on record although its start has failed: nobody else would move it along.
+// undoStray undoes a backup that is on record although its start failed. No other job moves it along.
 func (s *Service) undoStray(vm string, cause error) {
 	active, err := s.Store.Active()
 	if err != nil {
@@ -57,16 +57,16 @@ func (s *Service) undoStray(vm string, cause error) {
 		return
 	}
 	for _, b := range active {
-		if b.VM.Name != vm || s.run(b.ID) != nil {
+		if b.VM.Name != vm || s.jobOf(b.ID) != nil {
 			continue
 		}
-		r := newRun(s, b)
-		r.doom = fault.New(fault.Internal, "backup %s: its record could not be written: %w", b.ID, cause)
-		_ = s.startRun(r) // refused when the agent stops: the next one undoes it
+		j := newJob(s, b)
+		j.startErr = fault.New(fault.Internal, "backup %s: its record could not be written: %w", b.ID, cause)
+		_ = s.startJob(j) // refused when the agent stops: the next one undoes it
 	}
 }
 
-// record writes the record of a new backup, preparing or queued. The caller holds admission.
+// record writes the record of a new backup, as preparing or queued. The caller holds Admission.Turn.
 func (s *Service) record(p store.Preparation, queue bool) (b record.Backup, existing bool, err error) {
 	full := s.Admission.RoomFor(len(p.Backup.VM.Disks), "")
 	if full == nil {
@@ -76,14 +76,14 @@ func (s *Service) record(p store.Preparation, queue bool) (b record.Backup, exis
 		}
 		full = err
 	}
-	if !queue || !admission.NoRoom(full) || len(p.Backup.VM.Disks) > s.Admission.MaxExports() { // the last would wait for ever
+	if !queue || !admission.NoRoom(full) || len(p.Backup.VM.Disks) > s.Admission.MaxExports() { // it would never fit
 		return record.Backup{}, false, full
 	}
 	return s.enqueue(p)
 }
 
-// prepareNow leases all ports and writes the record. When every port seems taken, the memory of ports held by other
-// processes may be out of date: it is dropped and the ports are looked at once more.
+// prepareNow leases all ports and writes the record. If every port seems taken, the list of foreign ports may be out of date:
+// prepareNow clears it and tries once more.
 func (s *Service) prepareNow(p store.Preparation) (record.Backup, bool, error) {
 	failpoint.Reach("before prepare")
 	b, existing, err := s.Store.Prepare(p)
@@ -109,45 +109,45 @@ func (s *Service) enqueue(p store.Preparation) (record.Backup, bool, error) {
 	return s.Store.Enqueue(p)
 }
 
-// turnInterval is how often a queued backup looks whether its turn has come, beside being told that another has ended:
-// ports that cool down, or are held by other processes, come free without a word.
-const turnInterval = 5 * time.Second
+// queueInterval is how often a queued backup checks whether it can start. The end of another backup wakes it too, but ports that
+// cool down or are held by other processes come free without an event.
+const queueInterval = 5 * time.Second
 
-// waitForTurn waits until a queued backup is the first and there is room, and leases its ports then. What its disks are is
-// looked up when the turn has come: hours may lie between that and the request.
-func (r *run) waitForTurn(b record.Backup) (record.Backup, error) {
+// waitInQueue waits until a queued backup is first and there is room, then leases its ports. It looks up the VM's disks at that
+// time, because hours may have passed since the request.
+func (j *backupJob) waitInQueue(b record.Backup) (record.Backup, error) {
 	fresh := false
 	for {
-		err := r.service.hasTurn(b)
+		err := j.service.checkTurn(b)
 		if err == nil && !fresh {
-			if b, err = r.service.refreshQueued(r.Ctx, b); err != nil {
+			if b, err = j.service.refreshQueued(j.Ctx, b); err != nil {
 				return b, err
 			}
 			fresh = true
 		}
 		if err == nil {
-			err = r.service.verifyQueued(r.Ctx, b)
+			err = j.service.verifyQueued(j.Ctx, b)
 		}
 		admitted := b
 		if err == nil {
-			admitted, err = r.service.takeTurn(b)
+			admitted, err = j.service.dequeue(b)
 		}
 		if err == nil {
-			r.service.Metrics.Phase(metrics.PhaseQueue, b.CreatedAt)
+			j.service.Metrics.Phase(metrics.PhaseQueue, b.CreatedAt)
 			return admitted, nil
 		}
-		if !admission.NoRoom(err) && !fault.Unwritable(err) { // nothing has begun, and both pass
+		if !admission.NoRoom(err) && !fault.Unwritable(err) { // nothing has started yet, and both are temporary
 			return b, err
 		}
-		if err := r.Sleep(turnInterval); err != nil {
+		if err := j.Sleep(queueInterval); err != nil {
 			return b, err
 		}
 	}
 }
 
-// hasTurn says what keeps a queued backup from running now; nil if nothing does.
-func (s *Service) hasTurn(b record.Backup) error {
-	if len(b.VM.Disks) > s.Admission.MaxExports() { // the configuration has changed meanwhile
+// checkTurn returns what keeps a queued backup from starting now; nil if nothing does.
+func (s *Service) checkTurn(b record.Backup) error {
+	if len(b.VM.Disks) > s.Admission.MaxExports() { // the configuration has changed since
 		return fault.New(fault.NoFreePort, "backup %s: %d disks exceed the limit of %d exports", b.ID, len(b.VM.Disks), s.Admission.MaxExports())
 	}
 	if err := s.Admission.Turn.Acquire(s.Jobs.Work, 1); err != nil {
@@ -157,7 +157,7 @@ func (s *Service) hasTurn(b record.Backup) error {
 	return s.Admission.RoomFor(len(b.VM.Disks), b.ID)
 }
 
-// refreshQueued brings the VM of a queued backup up to date, as a start does.
+// refreshQueued updates the VM of a queued backup, as a start does.
 func (s *Service) refreshQueued(ctx context.Context, b record.Backup) (record.Backup, error) {
 	vm, err := s.Inventory.Fresh(ctx, b.VM.Name)
 	if err != nil {
@@ -175,8 +175,8 @@ func (s *Service) refreshQueued(ctx context.Context, b record.Backup) (record.Ba
 	})
 }
 
-// verifyQueued proves once more that what a queued backup stands on is fit: that was looked at when it was asked for, and
-// exporters are about to open it.
+// verifyQueued checks the parent of a queued backup again: the check at the request may be old, and exporters are about to open the
+// parent.
 func (s *Service) verifyQueued(ctx context.Context, b record.Backup) error {
 	if b.Parent == "" {
 		return nil
@@ -192,9 +192,9 @@ func (s *Service) verifyQueued(ctx context.Context, b record.Backup) error {
 	return s.Chains.CheckParent(ctx, b.VM, repo, parent)
 }
 
-// takeTurn leases the ports of a queued backup, if there is room.
-func (s *Service) takeTurn(b record.Backup) (record.Backup, error) {
-	if err := s.hasTurn(b); err != nil { // the VM may have more disks by now
+// dequeue leases the ports of a queued backup, if there is room.
+func (s *Service) dequeue(b record.Backup) (record.Backup, error) {
+	if err := s.checkTurn(b); err != nil { // the VM may have more disks now
 		return b, err
 	}
 	repo, err := s.Repositories.Find(b.Repository)

@@ -12,8 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestQueue fills the one place there is, queues three more, cancels one of them, and looks that the others are served in
-// order.
+// TestQueue: with a limit of one backup, three more are queued and one of them is canceled. The others are served in order.
 func TestQueue(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups = 1 })
 	w.SNA.Hold("copy/0")
@@ -56,7 +55,7 @@ func TestQueue(t *testing.T) {
 	}
 }
 
-// TestQueueAcrossRestart: what waits for its turn still waits after a restart, and gets it.
+// TestQueueAcrossRestart: a queued backup is still queued after a restart, and starts later.
 func TestQueueAcrossRestart(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.NBD.FirstPort, c.NBD.LastPort = 10100, 10101 })
 	_, sources := w.PutVM("second", 1<<20, 2<<20)
@@ -82,7 +81,7 @@ func TestQueueRefuses(t *testing.T) {
 	})
 	w.PutVM("wide", 1<<20, 1<<20, 1<<20)
 	_, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "wide", Type: record.Full, Repository: "main", Queue: true})
-	agenttest.WantError(t, err, fault.NoFreePort, "3 needed") // it would wait for ever
+	agenttest.WantError(t, err, fault.NoFreePort, "3 needed") // it would never fit
 	w.PutVM("a", 1<<20, 1<<20)
 	w.PutVM("b", 1<<20)
 	w.SNA.Hold("copy/0")
@@ -122,7 +121,7 @@ func TestSafeToAskTwice(t *testing.T) {
 	agenttest.WantError(t, err, fault.InvalidRequest, "nightly-1")
 }
 
-// TestFailedStartAskedTwice: the first answer was an error, so the second one is the same.
+// TestFailedStartAskedTwice: the first answer was an error, so the second one is the same error.
 func TestFailedStartAskedTwice(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 1<<20)
@@ -144,7 +143,7 @@ func TestReserve(t *testing.T) {
 	agenttest.WantError(t, err, fault.NoSpace, "space.reserve")
 }
 
-// TestRepositoryFillsUp: SBC hears of it and says nothing, so the agent has to notice.
+// TestRepositoryFillsUp: SBC gets the error and does not report it, so the agent has to notice.
 func TestRepositoryFillsUp(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Space = config.Space{Reserve: config.SizeOf(8 << 20), Floor: config.SizeOf(4 << 20)}
@@ -162,7 +161,7 @@ func TestRepositoryFillsUp(t *testing.T) {
 	}
 }
 
-// TestQueuedDisksChange: what is backed up is the VM as it is when its turn has come, not as it was when it was asked for.
+// TestQueuedDisksChange: a queued backup holds the VM as it is when the backup starts, not as it was at the request.
 func TestQueuedDisksChange(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups = 1 })
 	w.PutVM("first", 1<<20)

@@ -19,48 +19,48 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// ErrResumed is the cause of an undoing that goes on where an earlier agent left it.
+// ErrResumed is the cause of an undo that an earlier agent started and this one continues.
 var ErrResumed = errors.New("undo resumed")
 
-// begin brings a new backup to the point where the SNA has it. A backup that an earlier agent began is past that.
-func (r *run) begin() error {
-	b, err := r.service.Store.Backup(r.ID)
+// begin moves a new backup to the point where the SNA has it. It does nothing for a backup that is already past that point.
+func (j *backupJob) begin() error {
+	b, err := j.service.Store.Backup(j.ID)
 	switch {
 	case err != nil:
-		return fault.New(fault.Internal, "backup %s: %w", r.ID, err)
+		return fault.New(fault.Internal, "backup %s: %w", j.ID, err)
 	case b.State == record.Undoing:
 		return ErrResumed
 	case b.State == record.Queued:
-		r.Answer(nil)
-		if b, err = r.waitForTurn(b); err != nil {
+		j.Answer(nil)
+		if b, err = j.waitInQueue(b); err != nil {
 			return err
 		}
 	case b.State != record.Preparing:
 		return nil
 	}
 	start := time.Now()
-	if b, err = r.export(b); err != nil {
+	if b, err = j.export(b); err != nil {
 		return err
 	}
-	r.service.Metrics.Phase(metrics.PhaseExport, start)
-	return r.call(b)
+	j.service.Metrics.Phase(metrics.PhaseExport, start)
+	return j.call(b)
 }
 
-// export makes the image of every disk and serves it. At the end the record holds what is served where.
-func (r *run) export(b record.Backup) (record.Backup, error) {
-	a := r.service
-	repo, err := a.Repositories.Find(b.Repository)
+// export makes the image of every disk and serves it. It records what is served on which port.
+func (j *backupJob) export(b record.Backup) (record.Backup, error) {
+	s := j.service
+	repo, err := s.Repositories.Find(b.Repository)
 	if err != nil {
 		return b, err
 	}
-	if b, err = a.Records.Advance(b.ID, record.Exporting, func(b *record.Backup) { b.BootID = a.BootID }); err != nil {
+	if b, err = s.Records.Advance(b.ID, record.Exporting, func(b *record.Backup) { b.BootID = s.BootID }); err != nil {
 		return b, err
 	}
 	mode, err := repo.IOMode()
 	if err != nil {
 		return b, repositories.Fault(err)
 	}
-	ancestors, err := a.Chains.Ancestors(b)
+	ancestors, err := s.Chains.Ancestors(b)
 	if err != nil {
 		return b, fault.New(fault.Internal, "backup %s: %w", b.ID, err)
 	}
@@ -69,34 +69,34 @@ func (r *run) export(b record.Backup) (record.Backup, error) {
 		return b, repositories.Fault(err)
 	}
 	failpoint.Reach("directory made")
-	b, err = a.Records.Change(b.ID, func(b *record.Backup) error {
+	b, err = s.Records.Change(b.ID, func(b *record.Backup) error {
 		b.DirectoryMade = true
 		return nil
 	})
 	if err != nil {
 		return b, err
 	}
-	plan := exportPlan{repo: repo, mode: mode, backup: b, ancestors: ancestors, refuseZeroes: !a.Exports.AcceptsZeroes()}
+	plan := exportPlan{repo: repo, mode: mode, backup: b, ancestors: ancestors, refuseZeroes: !s.Exports.AcceptsZeroes()}
 	served := make([]record.DiskRun, len(b.Runs))
-	group, ctx := errgroup.WithContext(r.Ctx)
+	group, ctx := errgroup.WithContext(j.Ctx)
 	group.SetLimit(export.MaxParallelDisks)
 	for i := range b.Runs {
 		group.Go(func() (err error) {
-			served[i], err = r.exportDisk(ctx, plan, b.Runs[i])
+			served[i], err = j.exportDisk(ctx, plan, b.Runs[i])
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
-		if r.Ctx.Err() != nil {
-			return b, context.Cause(r.Ctx)
+		if j.Ctx.Err() != nil {
+			return b, context.Cause(j.Ctx)
 		}
 		return b, err
 	}
-	targets, err := targetsOf(a.Config.SNA.NBDHost, served)
+	targets, err := targetsOf(s.Config.SNA.NBDHost, served)
 	if err != nil {
 		return b, fault.New(fault.Internal, "backup %s: %w", b.ID, err)
 	}
-	return a.Records.Change(b.ID, func(b *record.Backup) error {
+	return s.Records.Change(b.ID, func(b *record.Backup) error {
 		b.Targets, b.ZeroesRefused = targets, chain.LacksNothing(plan.refuseZeroes, ancestors)
 		copy(b.Runs, served)
 		return nil
@@ -111,42 +111,42 @@ func targetsOf(host string, runs []record.DiskRun) (string, error) {
 	return nbd.TargetsString(targets)
 }
 
-// call asks the SNA, once. That it is about to be asked is on the disk before the request leaves, so that no agent will
-// ever ask again; and in two transactions, so that no page of the database can be lost that alone knows of it. A lost answer
-// is no failure: the exports stay, and the run follows what comes.
-func (r *run) call(b record.Backup) error {
-	a := r.service
-	request, err := a.snaRequest(b)
+// call asks the SNA, once. The record says so on the disk before the request leaves, so that no later agent asks again. The write
+// is two transactions, so that the loss of a single database page cannot lose the fact. A lost answer is no failure: the exports
+// stay, and the job follows what happens.
+func (j *backupJob) call(b record.Backup) error {
+	s := j.service
+	request, err := s.snaRequest(b)
 	if err != nil {
 		return err
 	}
-	if err := context.Cause(r.Ctx); err != nil {
+	if err := context.Cause(j.Ctx); err != nil {
 		return err
 	}
-	b, err = a.Records.Advance(b.ID, record.Calling, func(b *record.Backup) { b.CalledAt = time.Now() })
+	b, err = s.Records.Advance(b.ID, record.Calling, func(b *record.Backup) { b.CalledAt = time.Now() })
 	if err != nil {
 		return err
 	}
-	if err := a.Store.SecondCopy(); err != nil {
-		if notStarted := r.recordNotStarted(); notStarted != nil {
+	if err := s.Store.SecondCopy(); err != nil {
+		if notStarted := j.recordNotStarted(); notStarted != nil {
 			return notStarted
 		}
 		return fault.From(fmt.Errorf("backup %s: nothing was sent to the SNA: %w", b.ID, err))
 	}
-	r.began = time.Now()
+	j.began = time.Now()
 	failpoint.Reach("before call")
-	response, err := a.SNA.Start(r.Ctx, request)
+	response, err := s.SNA.Start(j.Ctx, request)
 	failpoint.Reach("after call")
-	a.Metrics.Called(r.began, err)
+	s.Metrics.Called(j.began, err)
 	var unknown *sna.OutcomeUnknownError
 	if errors.As(err, &unknown) {
-		return r.unresolved(err)
+		return j.unresolved(err)
 	}
 	if err != nil {
-		return r.notStarted(b, err)
+		return j.notStarted(b, err)
 	}
-	return r.UntilRecorded(func() error {
-		_, err := a.Records.Change(b.ID, func(b *record.Backup) error {
+	return j.UntilRecorded(func() error {
+		_, err := s.Records.Change(b.ID, func(b *record.Backup) error {
 			b.SNAPID, b.AcceptedAt = response.PID, time.Now()
 			if b.State == record.Calling {
 				b.State = record.Running
@@ -157,20 +157,20 @@ func (r *run) call(b record.Backup) error {
 	})
 }
 
-// notStarted records that no SBC is on its way, and says why.
-func (r *run) notStarted(b record.Backup, cause error) error {
-	if err := r.recordNotStarted(); err != nil {
+// notStarted records that the SNA started no SBC, and returns why.
+func (j *backupJob) notStarted(b record.Backup, cause error) error {
+	if err := j.recordNotStarted(); err != nil {
 		return err
 	}
-	if cancelled := context.Cause(r.Ctx); cancelled != nil {
-		return cancelled // it was called off before it reached the SNA
+	if cancelled := context.Cause(j.Ctx); cancelled != nil {
+		return cancelled // it was canceled before it reached the SNA
 	}
 	return snaError(b, cause)
 }
 
-func (r *run) recordNotStarted() error {
-	return r.UntilRecorded(func() error {
-		_, err := r.service.Records.Change(r.ID, func(b *record.Backup) error {
+func (j *backupJob) recordNotStarted() error {
+	return j.UntilRecorded(func() error {
+		_, err := j.service.Records.Change(j.ID, func(b *record.Backup) error {
 			b.NotStarted = true
 			return nil
 		})
@@ -178,11 +178,12 @@ func (r *run) recordNotStarted() error {
 	})
 }
 
-// unresolved records that nobody knows whether the request arrived, unless a callback has shown by now that it did.
-func (r *run) unresolved(cause error) error {
+// unresolved records that the request may or may not have arrived. If a callback has already shown that it arrived, it changes
+// nothing.
+func (j *backupJob) unresolved(cause error) error {
 	var b record.Backup
-	err := r.UntilRecorded(func() (err error) {
-		b, err = r.service.Records.Change(r.ID, func(b *record.Backup) error {
+	err := j.UntilRecorded(func() (err error) {
+		b, err = j.service.Records.Change(j.ID, func(b *record.Backup) error {
 			if b.State == record.Calling {
 				b.State = record.Unresolved
 			}
@@ -194,16 +195,16 @@ func (r *run) unresolved(cause error) error {
 		return err
 	}
 	if b.State == record.Unresolved {
-		e := fault.New(fault.SNAOutcomeUnknown, "backup %s: the SNA did not answer; it may or may not have started the backup: %w", r.ID, cause)
-		e.BackupID = r.ID
+		e := fault.New(fault.SNAOutcomeUnknown, "backup %s: the SNA did not answer; it may or may not have started the backup: %w", j.ID, cause)
+		e.BackupID = j.ID
 		e.Hint = "the exports stay up and the SNA is not asked again. The backup continues if its client connects, " +
 			"and fails at the first-connection deadline if none does. To end it now, cancel it"
-		r.Answer(e)
+		j.Answer(e)
 	}
 	return nil
 }
 
-// snaRequest is what the SNA is sent for a backup.
+// snaRequest is the request to the SNA for a backup.
 func (s *Service) snaRequest(b record.Backup) (sna.StartRequest, error) {
 	request := sna.StartRequest{
 		JobID: b.ID, VMName: b.VM.Name, VMPath: b.VM.InventoryPath,
@@ -225,8 +226,8 @@ func (s *Service) snaRequest(b record.Backup) (sna.StartRequest, error) {
 	return request, nil
 }
 
-// previousChangeID is what an incremental is started with: the change id of the first disk that has one. The SNA wants
-// one that is not empty; SBC asks for itself what it copies from (see ChangeID).
+// previousChangeID is the change id that an incremental is started with: that of the first disk that has one. The SNA requires one.
+// SBC asks for the change id of each disk itself (see ChangeID).
 func previousChangeID(b record.Backup) string {
 	for _, d := range b.Runs {
 		if d.ParentChangeID != "" {
@@ -236,7 +237,7 @@ func previousChangeID(b record.Backup) string {
 	return ""
 }
 
-// snaError translates what the SNA client says into what the caller is told; the SNA's own words are part of it.
+// snaError translates an error of the SNA client for the caller. It includes the SNA's own words.
 func snaError(b record.Backup, err error) error {
 	var refused *sna.RefusedError
 	if errors.As(err, &refused) {

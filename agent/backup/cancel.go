@@ -8,12 +8,12 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// Cancel cancels an active backup: its exports are stopped, which is the only way to stop SBC, and everything is undone. It
-// returns when that is done, or when ctx ends, which stops nothing. To cancel a backup that is already cancelled is no error; one
-// that has ended otherwise is in the wrong state.
+// Cancel cancels an active backup: it stops the exports, which is the only way to stop SBC, and undoes everything. It returns when
+// that is done. If ctx ends earlier, the cancel continues. Canceling a canceled backup is no error. A backup that ended otherwise
+// is in the wrong state.
 //
-// Deprecated for restore points: of one that is being merged it does as CancelMerge, otherwise, of one that is being verified by
-// request, as CancelVerify.
+// Deprecated for restore points: for one that is being merged it does the same as CancelMerge; otherwise, for one that is being verified
+// on request, the same as CancelVerify.
 func (s *Service) Cancel(ctx context.Context, id string) (record.Backup, error) {
 	if b, err := s.Store.Backup(id); err == nil && b.State.Active() && !b.PublishingAt.IsZero() {
 		return b, fault.New(fault.WrongState, "backup %s: too late to cancel, its restore point is being written", id).OfBackup(id)
@@ -28,14 +28,14 @@ func (s *Service) Cancel(ctx context.Context, id string) (record.Backup, error) 
 		}
 		return s.Records.Backup(id)
 	}
-	r, err := s.settledRun(ctx, id)
+	j, err := s.waitJob(ctx, id)
 	if err != nil {
 		return record.Backup{}, job.StillCancelling(id, err)
 	}
-	if r != nil {
-		r.Cancel(errCancelled)
+	if j != nil {
+		j.Cancel(errCancelled)
 		select {
-		case <-r.Done:
+		case <-j.Done:
 		case <-ctx.Done():
 			return record.Backup{}, job.StillCancelling(id, ctx.Err())
 		}

@@ -16,8 +16,8 @@ import (
 	"github.com/sendense/backup-agent/agent/verify"
 )
 
-// TestCancelNotWaitedFor: a caller who does not wait is told that the backup is cancelled all the same, whatever keeps it from
-// ending: a database that refuses writes, or a start that holds the admission.
+// TestCancelNotWaitedFor: a caller that does not wait is told that the backup is being canceled, whatever delays its end: a
+// database that refuses writes, or a start that holds the admission.
 func TestCancelNotWaitedFor(t *testing.T) {
 	s, err := store.Open(filepath.Join(t.TempDir(), "agent.db"), store.Options{})
 	if err != nil {
@@ -36,7 +36,7 @@ func TestCancelNotWaitedFor(t *testing.T) {
 		Store: s, Records: records, Jobs: jobs, Admission: admission.New(admission.Parts{}), Merges: merges, Verifications: verifications,
 	})
 	work, cancel := context.WithCancelCause(t.Context())
-	a.Active.All["endless"] = &run{service: a, Job: job.Job{ID: "endless", Cancel: cancel, Done: make(chan struct{})}}
+	a.Active.All["endless"] = &backupJob{service: a, Job: job.Job{ID: "endless", Cancel: cancel, Done: make(chan struct{})}}
 	if !a.Admission.Turn.TryAcquire(1) {
 		t.Fatal("somebody is being admitted")
 	}
@@ -50,6 +50,6 @@ func TestCancelNotWaitedFor(t *testing.T) {
 		}
 	}
 	if cause := context.Cause(work); !errors.Is(cause, errCancelled) {
-		t.Errorf("the run goes on: %v", cause)
+		t.Errorf("the job continues: %v", cause)
 	}
 }

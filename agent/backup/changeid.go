@@ -27,23 +27,23 @@ type ClientParts struct {
 	Log       *slog.Logger
 }
 
-// Clients answers what SBC asks, and records what it reports. Its methods may be called from any goroutine.
+// Clients answers SBC's questions and records its reports. Its methods may be called from any goroutine.
 type Clients struct{ ClientParts }
 
 // NewClients returns a Clients.
 func NewClients(p ClientParts) *Clients { return &Clients{p} }
 
-// ChangeIDAnswer is what SBC is told when it asks from which change id to copy; an empty ChangeID means a full copy.
+// ChangeIDAnswer is the answer to SBC's question from which change id to copy. An empty ChangeID means a full copy.
 type ChangeIDAnswer struct {
 	VMName, ChangeID, BackupID, Message string
 	DiskID                              int
 }
 
-// ChangeID answers SBC's question from which change id it may copy a disk. SBC decides by the answer alone. It names the VM by
-// the last segment of its inventory path, says nothing of the job, and asks about "disk 0" for every disk until it has connected
-// (contract §5), so whose question it is has to be told by what is going on: see attribute. A wrong guess costs a copy of the
-// whole disk: before it connects SBC compares the UUID in the answer with the disk's own, and what it asks after that names the
-// disk. A full backup gets no change id, or it would hold the changes only.
+// ChangeID answers SBC's question from which change id it may copy a disk. SBC decides by the answer alone. It names the VM by the
+// last segment of its inventory path, does not name the job, and asks about "disk 0" for every disk until it has connected
+// (contract §5). So client.Attribute finds out which backup asks, from what is in progress. A wrong guess costs a copy of the whole
+// disk: before it connects, SBC compares the UUID in the answer with that of the disk, and its questions after that name the disk.
+// A full backup gets no change id, because with one it would hold only the changes.
 func (c *Clients) ChangeID(vmName string, diskID int) (ChangeIDAnswer, error) {
 	answer := ChangeIDAnswer{VMName: vmName, DiskID: diskID}
 	if vmName == "" {
@@ -63,8 +63,8 @@ func (c *Clients) ChangeID(vmName string, diskID int) (ChangeIDAnswer, error) {
 		c.unknownDisk(id)
 	}
 	if q.Backup != nil && !q.Exact {
-		if r := c.Backups.run(q.Backup.ID); r != nil {
-			r.asked.Store(true)
+		if j := c.Backups.jobOf(q.Backup.ID); j != nil {
+			j.asked.Store(true)
 		}
 	}
 	switch {
@@ -82,21 +82,21 @@ func (c *Clients) ChangeID(vmName string, diskID int) (ChangeIDAnswer, error) {
 	return answer, nil
 }
 
-// changeIDOf answers a question of an incremental. That SBC is going to copy changes is on record before it is told from where:
-// without it the disk counts as copied whole.
+// changeIDOf answers a question of an incremental. It records that SBC copies changes before SBC gets the answer. Without that
+// record the disk counts as copied whole.
 func (c *Clients) changeIDOf(answer ChangeIDAnswer, q client.Question) (ChangeIDAnswer, error) {
 	answer.BackupID = q.Backup.ID
 	d := q.Backup.Run(q.Disk)
 	if d == nil || d.ParentChangeID == "" {
 		answer.Message = "this disk is not in the parent: copy everything"
 		if q.Exact {
-			answer.ChangeID = client.UnreadableID // it was about to copy changes
+			answer.ChangeID = client.UnreadableID // it would have copied changes
 		}
 		return answer, nil
 	}
 	if q.Exact && !d.AsChanges {
 		failpoint.Reach("before changes are asked for")
-		_, err := c.changeOfRun(q.Backup.ID, func(b *record.Backup) error {
+		_, err := c.changeUntilRecorded(q.Backup.ID, func(b *record.Backup) error {
 			d := b.Run(q.Disk)
 			if !client.Underway(b.State) || d == nil {
 				return fault.New(fault.WrongState, "backup %s is %s: nothing can be copied", b.ID, b.State)
@@ -114,9 +114,9 @@ func (c *Clients) changeIDOf(answer ChangeIDAnswer, q client.Question) (ChangeID
 	return answer, nil
 }
 
-// unknownDisk records that SBC has asked about a disk that has no export, and ends the run.
+// unknownDisk records that SBC asked about a disk that has no export, and ends the job.
 func (c *Clients) unknownDisk(id string) {
-	b, err := c.changeOfRun(id, func(b *record.Backup) error {
+	b, err := c.changeUntilRecorded(id, func(b *record.Backup) error {
 		if !client.MayAsk(*b) || !b.AllComplete() {
 			return fault.New(fault.WrongState, "backup %s is %s", id, b.State)
 		}
@@ -130,7 +130,7 @@ func (c *Clients) unknownDisk(id string) {
 		return
 	}
 	failpoint.Reach("unknown disk recorded")
-	if r := c.Backups.run(id); r != nil {
-		r.Cancel(c.Questions.OrNamesake(b, client.DiskUnknown(b)))
+	if j := c.Backups.jobOf(id); j != nil {
+		j.Cancel(c.Questions.OrNamesake(b, client.DiskUnknown(b)))
 	}
 }

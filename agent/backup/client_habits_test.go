@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestSnapshotRefused: the client has said that it makes one, and ended.
+// TestSnapshotRefused: the client reported that it makes a snapshot, and ended.
 func TestSnapshotRefused(t *testing.T) {
 	w := silentWorld(t)
 	w.PutVM("vm", 1<<20)
@@ -24,7 +24,7 @@ func TestSnapshotRefused(t *testing.T) {
 	}
 }
 
-// TestSnapshotThatCannotBeRead: the client has made it, and left it.
+// TestSnapshotThatCannotBeRead: the client made a snapshot and left it.
 func TestSnapshotThatCannotBeRead(t *testing.T) {
 	w := silentWorld(t)
 	w.PutVM("vm", 1<<20)
@@ -35,7 +35,8 @@ func TestSnapshotThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestIncrementalConnections: one whose connections end before its report, or one of which stays until its process ends: neither is a client that is gone.
+// TestIncrementalConnections: a client whose connections end before its report, or keep one open until its process ends, is not
+// gone.
 func TestIncrementalConnections(t *testing.T) {
 	for _, lost := range []snatest.LostHandle{snatest.LostAtOnce, snatest.LostUntilEnd} {
 		t.Run(string(lost), func(t *testing.T) {
@@ -64,8 +65,8 @@ func TestIncrementalConnections(t *testing.T) {
 	}
 }
 
-// TestUnknownDiskBeforeOthers: the client asks about each disk of the snapshot, and ends at one that has no export. The failure names
-// that cause too, whichever place the disk has.
+// TestUnknownDiskBeforeOthers: the client asks about each disk of the snapshot, and ends at one that has no export. The error names
+// that cause too, wherever the disk is in the order.
 func TestUnknownDiskBeforeOthers(t *testing.T) {
 	for place, reason := range []fault.Reason{fault.ClientSilent, fault.ClientGone} {
 		t.Run(string(reason), func(t *testing.T) {

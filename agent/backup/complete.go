@@ -10,26 +10,25 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// maxChangeIDBytes bounds what SBC may report: VMware's change ids are about 50 bytes.
+// maxChangeIDBytes limits the change id in a report. VMware's change ids are about 50 bytes long.
 const maxChangeIDBytes = 1024
 
-// Complete records that SBC reported a disk complete, with the change id of its snapshot. It returns once that is
-// on the disk, and does not wait for what follows: SBC disconnects only after its report is answered. The same report
-// twice is no error; another change id for the same disk is.
+// Complete records that SBC reported a disk complete, with the change id of its snapshot. It returns once that is on the disk, and
+// does not wait for what follows: SBC disconnects only after its report is answered. Repeating a report is no error; another change
+// id for the same disk is.
 //
-// While the database cannot be written the report waits: SBC sets no time limit, and gives the whole copy up when it is
-// answered with an error.
+// While the database cannot be written, the report waits: SBC sets no time limit, and discards the whole copy if it gets an error.
 func (c *Clients) Complete(_ context.Context, id string, diskID int, changeID string) (record.Backup, error) {
 	if len(changeID) > maxChangeIDBytes {
 		return record.Backup{}, fault.New(fault.InvalidRequest, "change_id is %d bytes long, the limit is %d", len(changeID), maxChangeIDBytes)
 	}
-	if r := c.Backups.run(id); r != nil {
-		r.reporting.Add(1)
-		defer r.reporting.Add(-1)
+	if j := c.Backups.jobOf(id); j != nil {
+		j.reporting.Add(1)
+		defer j.reporting.Add(-1)
 	} else if b, err := c.Store.Backup(id); err == nil {
-		c.stillLives(b)
+		c.extendCooldown(b)
 	}
-	b, err := c.changeOfRun(id, func(b *record.Backup) error {
+	b, err := c.changeUntilRecorded(id, func(b *record.Backup) error {
 		d := b.Run(diskID)
 		switch {
 		case d == nil:
@@ -51,14 +50,14 @@ func (c *Clients) Complete(_ context.Context, id string, diskID int, changeID st
 		}
 		return b, ledger.NotFound(err)
 	}
-	if r := c.Backups.run(id); r != nil {
-		r.asked.Store(false)
-		r.Nudge()
+	if j := c.Backups.jobOf(id); j != nil {
+		j.asked.Store(false)
+		j.Nudge()
 	}
 	return b, nil
 }
 
-// reported is how many disks have been reported.
+// reported is the number of disks that were reported complete.
 func reported(b *record.Backup) int {
 	n := 0
 	for _, d := range b.Runs {
@@ -69,13 +68,13 @@ func reported(b *record.Backup) int {
 	return n
 }
 
-// changeOfRun is change, repeated until it is recorded while the backup has a run.
-func (c *Clients) changeOfRun(id string, f func(*record.Backup) error) (b record.Backup, err error) {
-	r := c.Backups.run(id)
-	if r == nil {
+// changeUntilRecorded changes a record. While the backup has a job, it repeats the change until it is recorded.
+func (c *Clients) changeUntilRecorded(id string, f func(*record.Backup) error) (b record.Backup, err error) {
+	j := c.Backups.jobOf(id)
+	if j == nil {
 		return c.Records.Change(id, f)
 	}
-	err = r.UntilRecorded(func() (err error) {
+	err = j.UntilRecorded(func() (err error) {
 		b, err = c.Records.Change(id, f)
 		return err
 	})

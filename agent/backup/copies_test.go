@@ -16,8 +16,8 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// TestOnlyChangesOfEveryDisk: of every disk of an incremental the changes are received and no more, whatever order vCenter has the
-// disks in, and after a restart in the midst of it. Manifest and record say so.
+// TestOnlyChangesOfEveryDisk: an incremental receives only the changes of every disk, in any order of vCenter's disks, and also
+// after a restart during the copy. Manifest and record say so.
 func TestOnlyChangesOfEveryDisk(t *testing.T) {
 	w := agenttest.New(t)
 	vm, sources := w.ThreeDisks("vm")
@@ -57,13 +57,13 @@ func TestOnlyChangesOfEveryDisk(t *testing.T) {
 	_ = vm
 }
 
-// TestOrderNotKnown: where nothing tells the order in which the disks are walked, the first guess costs a copy of a whole disk, and
-// no data.
+// TestOrderNotKnown: if the order in which the disks are copied is unknown, the first guess costs a copy of a whole disk, and no
+// data.
 func TestOrderNotKnown(t *testing.T) {
 	w := agenttest.New(t)
 	vm, sources := w.PutVM("vm", 16<<20, 32<<20, 24<<20)
 	w.Point("vm", record.Full)
-	w.Reorder(vm, sources, 2, 0, 1) // as if the parent had told nothing
+	w.Reorder(vm, sources, 2, 0, 1) // as if the parent did not tell the order
 	for i := range sources {
 		agenttest.Scribble(t, sources[i], 2<<20)
 	}
@@ -83,8 +83,8 @@ func TestOrderNotKnown(t *testing.T) {
 	}
 }
 
-// TestReplacedDisk: a disk whose change id is of another disk gets a full image, which stands on nothing, encrypted or not. What
-// comes after it stands on that.
+// TestReplacedDisk: a disk whose change id is of another disk gets a full image without a backing file, encrypted or not. The next
+// backup is based on it.
 func TestReplacedDisk(t *testing.T) {
 	agenttest.GiveKeys(t, map[string]string{"k1": agenttest.FirstKey})
 	for name, configure := range map[string]func(*config.Config, *snatest.Options){
@@ -131,9 +131,9 @@ func TestReplacedDisk(t *testing.T) {
 	}
 }
 
-// TestDisksChangePlaces: two disks that change places are each copied whole and stand on nothing. Where the order in which they are
-// walked has the client ask vCenter for the changes of one since the change id of the other, vCenter refuses, and the client ends; if
-// vCenter had not, the report of the disk would fail the backup.
+// TestDisksChangePlaces: two disks that change places are each copied whole and have no backing file. Depending on the order, the
+// client asks vCenter for the changes of one disk since the change id of the other; then vCenter refuses and the client ends. If
+// vCenter did not refuse, the report of the disk would fail the backup.
 func TestDisksChangePlaces(t *testing.T) {
 	for name, order := range map[string][]int{"in order": {0, 1}, "the other first": {1, 0}} {
 		t.Run(name, func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestDisksChangePlaces(t *testing.T) {
 	}
 }
 
-// TestSharedUUID: two disks of one VM that share the UUID of their change ids, as copies may, are told apart by their number.
+// TestSharedUUID: two disks of one VM that share the UUID of their change ids, as copies may, are distinguished by their number.
 func TestSharedUUID(t *testing.T) {
 	w := agenttest.New(t)
 	vm, sources := w.PutVM("vm", 8<<20, 8<<20)
@@ -188,8 +188,8 @@ func TestSharedUUID(t *testing.T) {
 	}
 }
 
-// TestUnknownDisk: a disk that vCenter has and the record has not fails the backup, full or incremental, wherever the disk comes,
-// also when the agent is restarted before the client can ask about it.
+// TestUnknownDisk: a disk that vCenter has and the record does not have fails the backup, full or incremental, wherever the disk is
+// in the order, and also if the agent is restarted before the client can ask about it.
 func TestUnknownDisk(t *testing.T) {
 	for name, restart := range map[string]bool{"": false, "restarted": true} {
 		t.Run(name, func(t *testing.T) {
@@ -227,8 +227,8 @@ func TestUnknownDisk(t *testing.T) {
 	}
 }
 
-// TestSameLastSegment: two VMs whose paths end alike are told apart by what is going on. The incrementals of both hold the changes
-// only, and a disk that one of them lacks fails that one.
+// TestSameLastSegment: two VMs whose paths end alike are distinguished by what is in progress. The incrementals of both hold only
+// the changes. A disk that is not on record fails the backup of its own VM only.
 func TestSameLastSegment(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Deadlines.LastQuestion = config.DurationOf(3 * time.Second)
@@ -268,7 +268,7 @@ func TestSameLastSegment(t *testing.T) {
 
 	known := vms[1]
 	known.Disks = known.Disks[:2]
-	_, err := w.Agent.Inventory.Put(known) // vCenter has one more
+	_, err := w.Agent.Inventory.Put(known) // vCenter has one disk more
 	agenttest.Must(t, err)
 	w.SNA.Hold("complete/2")
 	one = start("one", "complete/2")

@@ -19,8 +19,8 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// TestDataPathIsTold: a repository that QEMU cannot write in the fastest way is told of when the agent starts, with the reason,
-// and the manifest says how an image was laid out and written.
+// TestDataPathIsTold: when the agent starts, it names each repository that QEMU cannot write in the fastest way, with the reason.
+// The manifest says how an image was laid out and written.
 func TestDataPathIsTold(t *testing.T) {
 	var told agenttest.LockedBuffer
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
@@ -28,7 +28,7 @@ func TestDataPathIsTold(t *testing.T) {
 		agenttest.Must(t, os.Mkdir(slow, 0o755))
 		agenttest.Must(t, unix.Mount("ramfs", slow, "ramfs", 0, "")) // it refuses O_DIRECT
 		t.Cleanup(func() { _ = unix.Unmount(slow, unix.MNT_DETACH) })
-		c.Space = config.Space{} // it tells of no room at all
+		c.Space = config.Space{} // it does not report free space
 		c.Repositories = append(c.Repositories, config.Repository{ID: "slow", Path: slow})
 	})
 	w.Stop()

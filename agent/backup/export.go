@@ -27,45 +27,45 @@ type exportPlan struct {
 	repo      *repository.Repository
 	mode      qemu.IOMode
 	backup    record.Backup
-	ancestors []record.Backup // the restore points that an incremental stands on, the newest first
+	ancestors []record.Backup // the restore points that an incremental is based on, the newest first
 
-	refuseZeroes bool // the same for all disks, whatever is configured meanwhile
+	refuseZeroes bool // the same for all disks, even if the configuration changes
 }
 
-// exportDisk makes the image of one disk, looks that it is what was asked for, serves it, and looks that what is served
-// is the right export of the right size.
-func (r *run) exportDisk(ctx context.Context, p exportPlan, d record.DiskRun) (record.DiskRun, error) {
-	start, took := time.Now(), r.service.Metrics.PhaseOfDisk
-	if err := r.makeImage(ctx, p.repo, d); err != nil {
-		return d, export.DiskError(r.Ctx, r.ID, fault.ImageFailed, d, err)
+// exportDisk makes and checks the image of one disk and serves it. Then it checks that it serves the right export, of the right
+// size.
+func (j *backupJob) exportDisk(ctx context.Context, p exportPlan, d record.DiskRun) (record.DiskRun, error) {
+	start, took := time.Now(), j.service.Metrics.PhaseOfDisk
+	if err := j.makeImage(ctx, p.repo, d); err != nil {
+		return d, export.DiskError(j.Ctx, j.ID, fault.ImageFailed, d, err)
 	}
 	took(metrics.PhaseImage, start)
 	failpoint.Reach("image made")
 	start = time.Now()
-	u, d, err := r.startExporter(ctx, p, d)
+	u, d, err := j.startExporter(ctx, p, d)
 	failpoint.Reach("exporter started")
 	if err != nil {
 		return d, err
 	}
 	took(metrics.PhaseUnit, start)
 	start = time.Now()
-	info, err := r.service.Exports.Probe(ctx, d.Port, d.ExportName, d.Unit, d.CapacityBytes)
+	info, err := j.service.Exports.Probe(ctx, d.Port, d.ExportName, d.Unit, d.CapacityBytes)
 	if err != nil {
-		return d, export.DiskError(r.Ctx, r.ID, fault.ExporterFailed, d, err)
+		return d, export.DiskError(j.Ctx, j.ID, fault.ExporterFailed, d, err)
 	}
 	if info.ReadOnly() {
-		return d, export.DiskError(r.Ctx, r.ID, fault.ExporterFailed, d, fmt.Errorf("export %s cannot be written", d.ExportName))
+		return d, export.DiskError(j.Ctx, j.ID, fault.ExporterFailed, d, fmt.Errorf("export %s cannot be written", d.ExportName))
 	}
 	took(metrics.PhaseHandshake, start)
 	d.InvocationID, d.PID, d.IO = u.InvocationID, u.MainPID, p.mode.String()
 	return d, nil
 }
 
-// makeImage creates the image and inspects it before anybody may write to it.
-func (r *run) makeImage(ctx context.Context, repo *repository.Repository, d record.DiskRun) error {
-	ctx, cancel := context.WithTimeout(ctx, r.service.Config.NBD.StopTimeout.Std())
+// makeImage creates the image and inspects it before any client can write to it.
+func (j *backupJob) makeImage(ctx context.Context, repo *repository.Repository, d record.DiskRun) error {
+	ctx, cancel := context.WithTimeout(ctx, j.service.Config.NBD.StopTimeout.Std())
 	defer cancel()
-	tools, err := r.service.Repositories.ToolsFor(repo, d.KeyID)
+	tools, err := j.service.Repositories.ToolsFor(repo, d.KeyID)
 	if err != nil {
 		return err
 	}
@@ -86,51 +86,51 @@ func (r *run) makeImage(ctx context.Context, repo *repository.Repository, d reco
 }
 
 // startExporter starts the pair of units of one disk.
-func (r *run) startExporter(ctx context.Context, p exportPlan, d record.DiskRun) (units.Unit, record.DiskRun, error) {
-	u, err := r.service.Exports.StartOnFreePort(ctx,
-		func() (pair.Spec, error) { return r.exporterSpec(p, d) },
+func (j *backupJob) startExporter(ctx context.Context, p exportPlan, d record.DiskRun) (units.Unit, record.DiskRun, error) {
+	u, err := j.service.Exports.StartOnFreePort(ctx,
+		func() (pair.Spec, error) { return j.exporterSpec(p, d) },
 		func() (err error) {
-			d, err = r.nextPort(d)
+			d, err = j.nextPort(d)
 			return err
 		})
 	switch {
 	case err == nil || fault.From(err).Has(fault.NoFreePort):
 		return u, d, err
 	case errors.Is(err, export.ErrForeignPorts):
-		return u, d, export.DiskError(r.Ctx, r.ID, fault.NoFreePort, d, err)
+		return u, d, export.DiskError(j.Ctx, j.ID, fault.NoFreePort, d, err)
 	}
-	return u, d, export.DiskError(r.Ctx, r.ID, fault.ExporterFailed, d, err)
+	return u, d, export.DiskError(j.Ctx, j.ID, fault.ExporterFailed, d, err)
 }
 
-// nextPort swaps the lease of a disk whose port is held by another process.
-func (r *run) nextPort(d record.DiskRun) (record.DiskRun, error) {
-	a := r.service
-	a.Ports.Foreign.Note(d.Port)
-	a.Log.Warn("port is held by another process", logkey.Port, d.Port, logkey.Holder, sockets.Listener(d.Port), logkey.BackupID, r.ID, logkey.Disk, d.DiskID)
+// nextPort replaces the lease of a disk whose port is held by another process.
+func (j *backupJob) nextPort(d record.DiskRun) (record.DiskRun, error) {
+	s := j.service
+	s.Ports.Foreign.Note(d.Port)
+	s.Log.Warn("port is held by another process", logkey.Port, d.Port, logkey.Holder, sockets.Listener(d.Port), logkey.BackupID, j.ID, logkey.Disk, d.DiskID)
 	failpoint.Reach("before relet")
-	b, err := a.Records.Update(r.ID, export.Unchanged, store.WithNewPort(d.DiskID, a.Ports.Choose, func(b *record.Backup, l record.Lease) {
+	b, err := s.Records.Update(j.ID, export.Unchanged, store.WithNewPort(d.DiskID, s.Ports.Choose, func(b *record.Backup, l record.Lease) {
 		run := b.Run(l.DiskID)
 		run.Port, run.Unit = l.Port, export.UnitName(b.ID, l.DiskID, l.Nonce)
 		failpoint.Reach("committing relet")
 	}))
 	failpoint.Reach("after relet")
 	if err != nil {
-		return d, fault.New(fault.NoFreePort, "port %d is held by another process (%s): %w", d.Port, sockets.Listener(d.Port), err).OfBackup(r.ID).OfDisk(d.DiskID)
+		return d, fault.New(fault.NoFreePort, "port %d is held by another process (%s): %w", d.Port, sockets.Listener(d.Port), err).OfBackup(j.ID).OfDisk(d.DiskID)
 	}
 	return *b.Run(d.DiskID), nil
 }
 
 // exporterSpec is the unit pair of one disk.
-func (r *run) exporterSpec(p exportPlan, d record.DiskRun) (pair.Spec, error) {
-	keys, err := r.service.Repositories.KeyFiles(p.repo, chain.LinkKeys(d, p.ancestors))
+func (j *backupJob) exporterSpec(p exportPlan, d record.DiskRun) (pair.Spec, error) {
+	keys, err := j.service.Repositories.KeyFiles(p.repo, chain.LinkKeys(d, p.ancestors))
 	if err != nil {
 		return pair.Spec{}, err
 	}
 	return export.Exporter{
 		Unit:        d.Unit,
 		Description: fmt.Sprintf("NBD export %s of backup %s", d.ExportName, p.backup.ID),
-		Image:       d.Image, Export: d.ExportName, Address: r.service.Exports.Address(d.Port),
+		Image:       d.Image, Export: d.ExportName, Address: j.service.Exports.Address(d.Port),
 		IO: p.mode, RateLimit: p.backup.RateLimit, RefuseZeroes: p.refuseZeroes,
 		Repository: p.repo.Path, Directory: p.backup.Directory, Ancestors: repositories.DirsOf(p.repo, p.ancestors), Keys: keys,
-	}.Spec(r.service.Config)
+	}.Spec(j.service.Config)
 }

@@ -15,25 +15,25 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// untilPoll is the time until the next look. All runs look at the same moment: a hundred of them wake the process as often as
-// one does.
+// untilPoll is the time until the next poll. All jobs poll at the same moment, so a hundred of them wake the process as often as
+// one.
 func untilPoll() time.Duration {
 	now := time.Now()
 	return now.Truncate(export.PollInterval).Add(export.PollInterval).Sub(now)
 }
 
-// follow waits until every disk has been reported complete. It fails when an exporter or SBC ends before, or a deadline passes.
-func (r *run) follow() error {
+// follow waits until every disk is reported complete. It fails if an exporter or SBC ends earlier, or a deadline passes.
+func (j *backupJob) follow() error {
 	var p progress
 	var b record.Backup
 	var err error
-	defer r.inquiry.Begin(r.Ctx)()
-	for r.changed.Store(true); ; {
-		if r.changed.Swap(false) {
-			if b, err = r.service.Store.Backup(r.ID); err != nil {
-				r.service.Log.Error("the record cannot be read", logkey.BackupID, r.ID, logkey.Error, err)
-				r.changed.Store(true)
-				if err := r.Sleep(untilPoll()); err != nil {
+	defer j.inquiry.Begin(j.Ctx)()
+	for j.changed.Store(true); ; {
+		if j.changed.Swap(false) {
+			if b, err = j.service.Store.Backup(j.ID); err != nil {
+				j.service.Log.Error("the record cannot be read", logkey.BackupID, j.ID, logkey.Error, err)
+				j.changed.Store(true)
+				if err := j.Sleep(untilPoll()); err != nil {
 					return err
 				}
 				continue
@@ -42,51 +42,51 @@ func (r *run) follow() error {
 		if b.State == record.Finishing {
 			return nil
 		}
-		if r.Look.Swap(false) {
-			if err := r.checkExporters(b); err != nil {
+		if j.Look.Swap(false) {
+			if err := j.checkExporters(b); err != nil {
 				return err
 			}
 		}
 		if b.AllComplete() && b.State == record.Running {
 			return nil
 		}
-		if b, err = r.checkClient(r.heed(b)); err != nil {
+		if b, err = j.checkClient(j.resolveByReport(b)); err != nil {
 			return err
 		}
-		if err := r.checkDeadlines(b, &p); err != nil {
+		if err := j.checkDeadlines(b, &p); err != nil {
 			return err
 		}
-		if err := r.Sleep(untilPoll()); err != nil {
+		if err := j.Sleep(untilPoll()); err != nil {
 			return err
 		}
 	}
 }
 
-// checkExporters fails when an exporter is no longer what was started: gone, ended, or another one.
-func (r *run) checkExporters(b record.Backup) error {
-	ctx, cancel := context.WithTimeout(r.Ctx, export.BusTimeout)
+// checkExporters fails if an exporter is gone, has ended or was replaced.
+func (j *backupJob) checkExporters(b record.Backup) error {
+	ctx, cancel := context.WithTimeout(j.Ctx, export.BusTimeout)
 	defer cancel()
-	loaded, err := export.ByName(r.service.Units.ListBrief(ctx, export.UnitsOf(b.ID)))
+	loaded, err := export.ByName(j.service.Units.ListBrief(ctx, export.UnitsOf(b.ID)))
 	if err != nil {
-		if r.Ctx.Err() != nil {
-			return r.Sleep(0)
+		if j.Ctx.Err() != nil {
+			return j.Sleep(0)
 		}
-		// The bus is away; it announces itself when it is back.
-		r.service.Log.Warn("cannot read the state of the exporters", logkey.BackupID, r.ID, logkey.Error, err)
-		r.Look.Store(true)
+		// The bus is not reachable. It sends an event when it is back.
+		j.service.Log.Warn("cannot read the state of the exporters", logkey.BackupID, j.ID, logkey.Error, err)
+		j.Look.Store(true)
 		return nil
 	}
 	for _, d := range b.Runs {
 		u, there := loaded[d.Unit]
 		if result, how := ending(d, u, there); how != "" {
-			r.service.Metrics.ExporterCrashed(result)
-			return r.service.Exports.ExporterGone(r.Ctx, r.ID, d, how)
+			j.service.Metrics.ExporterCrashed(result)
+			return j.service.Exports.ExporterGone(j.Ctx, j.ID, d, how)
 		}
 	}
 	return nil
 }
 
-// ending says how an exporter that should run has ended; nothing while it runs.
+// ending says how an exporter that should run has ended. Both results are empty while it runs.
 func ending(d record.DiskRun, u units.Unit, there bool) (result, how string) {
 	switch {
 	case !there:
@@ -99,7 +99,7 @@ func ending(d record.DiskRun, u units.Unit, there bool) (result, how string) {
 	return "", ""
 }
 
-// seen records a sign of life: whatever became of the answer, the request did arrive.
+// seen records a sign of SBC. It proves that the request to the SNA arrived, even if its answer was lost.
 func seen(b *record.Backup) error {
 	if b.SeenAt.IsZero() {
 		b.SeenAt = time.Now()
@@ -110,15 +110,15 @@ func seen(b *record.Backup) error {
 	return nil
 }
 
-// progress remembers when the exports last took anything in.
+// progress is when the exports last received data.
 type progress struct {
 	trace    trace
 	at       time.Time
 	lookedAt time.Time
 }
 
-// trace is what a copy leaves behind as it goes on: bytes on the wire and, because a user's service manager does not count
-// those, the growth and the last change of the images.
+// trace is what a copy changes while it is in progress: the bytes received and, because a user's service manager does not count
+// those, the size and the time of the last change of the images.
 type trace struct {
 	received  uint64
 	blocks    int64
@@ -131,7 +131,7 @@ func traceOf(b record.Backup, disks []record.DiskProgress) trace {
 		t.received += disks[i].ReceivedBytes
 		info, err := os.Stat(d.Image)
 		if err != nil {
-			continue // its exporter tells what has become of it
+			continue // the check of its exporter says what happened to it
 		}
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {
 			t.blocks += st.Blocks
@@ -143,54 +143,53 @@ func traceOf(b record.Backup, disks []record.DiskProgress) trace {
 	return t
 }
 
-// checkDeadlines counts from a time of this process, which a clock that is set does not move. After a restart of the agent a
-// deadline begins anew: late is better than a good run thrown away.
-func (r *run) checkDeadlines(b record.Backup, p *progress) error {
-	now, limits := time.Now(), r.service.Config.Deadlines
-	if first := limits.FirstConnection.Std(); b.SeenAt.IsZero() && first > 0 && now.Sub(r.began) > first {
-		if err := r.cameAndWent(b); err != nil {
+// checkDeadlines measures from a time of this process, so a change of the clock has no effect. After a restart of the agent each
+// deadline starts again: a late failure is better than the loss of a good backup.
+func (j *backupJob) checkDeadlines(b record.Backup, p *progress) error {
+	now, limits := time.Now(), j.service.Config.Deadlines
+	if first := limits.FirstConnection.Std(); b.SeenAt.IsZero() && first > 0 && now.Sub(j.began) > first {
+		if err := j.cameAndWent(b); err != nil {
 			return err
 		}
 		return fault.New(fault.DeadlinePassed, "backup %s: no client has connected within %s of the request to the SNA", b.ID, first).OfBackup(b.ID).
 			WithHint("the SNA accepts a job before it logs in to vCenter. Read its log for the reason (deadlines.first_connection)")
 	}
-	if whole := limits.WholeRun.Std(); whole > 0 && now.Sub(r.began) > whole {
+	if whole := limits.WholeRun.Std(); whole > 0 && now.Sub(j.began) > whole {
 		return fault.New(fault.DeadlinePassed, "backup %s: not done within %s", b.ID, whole).OfBackup(b.ID).
 			WithHint("raise deadlines.whole_run if the VM is large")
 	}
-	if err := r.checkSilence(b); err != nil {
+	if err := j.checkSilence(b); err != nil {
 		return err
 	}
-	if err := r.checkRoom(b); err != nil {
+	if err := j.checkRoom(b); err != nil {
 		return err
 	}
-	return r.checkProgress(b, p, now)
+	return j.checkProgress(b, p, now)
 }
 
-// checkRoom fails a run whose repository has filled up: qemu-nbd survives that and says nothing, and SBC gives up without
-// a word to anybody.
-func (r *run) checkRoom(b record.Backup) error {
-	repo, err := r.service.Repositories.Find(b.Repository)
+// checkRoom fails a backup whose repository is full: qemu-nbd survives that without a message, and SBC ends without one.
+func (j *backupJob) checkRoom(b record.Backup) error {
+	repo, err := j.service.Repositories.Find(b.Repository)
 	if err != nil {
-		return nil // the end will tell; the exporters write on meanwhile
+		return nil // the end of the backup finds out; the exporters continue
 	}
-	err = repositories.CheckSpace(repo, r.service.Config.Space.Floor, "space.floor")
+	err = repositories.CheckSpace(repo, j.service.Config.Space.Floor, "space.floor")
 	if e := fault.From(err); e.Has(fault.NoSpace) {
 		e.Message, e.BackupID = fmt.Sprintf("backup %s: %s", b.ID, e.Message), b.ID
 		return e
 	}
-	return nil // a repository that does not answer for a moment is no reason to throw a copy away
+	return nil // a repository that does not answer for a moment is no reason to discard a copy
 }
 
-func (r *run) checkProgress(b record.Backup, p *progress, now time.Time) error {
-	limit := r.service.Config.Deadlines.NoProgress.Std()
+func (j *backupJob) checkProgress(b record.Backup, p *progress, now time.Time) error {
+	limit := j.service.Config.Deadlines.NoProgress.Std()
 	if limit <= 0 || b.SeenAt.IsZero() || now.Sub(p.lookedAt) < min(limit/10, 30*time.Second) {
 		return nil
 	}
 	p.lookedAt = now
-	ctx, cancel := context.WithTimeout(r.Ctx, export.BusTimeout)
+	ctx, cancel := context.WithTimeout(j.Ctx, export.BusTimeout)
 	defer cancel()
-	disks, err := r.service.sample(ctx, b)
+	disks, err := j.service.sample(ctx, b)
 	if err != nil {
 		return nil // nothing is known, so nothing is concluded
 	}

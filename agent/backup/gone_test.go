@@ -18,7 +18,8 @@ func goneWorld(t *testing.T) *agenttest.World {
 	})
 }
 
-// TestClientKilledInMidCopy: the failure names the disk that it left, what is not complete, and what it never touched.
+// TestClientKilledInMidCopy: the error names the disk that the client left, the disks that are not complete, and those that it
+// never connected to.
 func TestClientKilledInMidCopy(t *testing.T) {
 	w := goneWorld(t)
 	w.PutVM("vm", 8<<20, 8<<20, 8<<20)
@@ -39,7 +40,8 @@ func TestClientKilledInMidCopy(t *testing.T) {
 	}
 }
 
-// TestClientThatDiesAtOnce: it came and went between two looks. What its disk received tells that it was there.
+// TestClientThatDiesAtOnce: the client connected and left between two checks. The data that its disk received shows that it was
+// there.
 func TestClientThatDiesAtOnce(t *testing.T) {
 	w := goneWorld(t)
 	w.PutVM("vm", 8<<20, 8<<20)
@@ -50,7 +52,7 @@ func TestClientThatDiesAtOnce(t *testing.T) {
 	}
 }
 
-// TestClientKilledBetweenDisks: then nobody is connected to anything, and that alone tells.
+// TestClientKilledBetweenDisks: no client is connected to any export, and that alone shows it.
 func TestClientKilledBetweenDisks(t *testing.T) {
 	w := goneWorld(t)
 	w.PutVM("vm", 8<<20, 8<<20)
@@ -65,7 +67,7 @@ func TestClientKilledBetweenDisks(t *testing.T) {
 	}
 }
 
-// TestClientLeavesWithoutAReport: a disk whose copy ended without a word, with the next one copied.
+// TestClientLeavesWithoutAReport: the copy of one disk ended without a report, and the next one was copied.
 func TestClientLeavesWithoutAReport(t *testing.T) {
 	w := goneWorld(t)
 	w.PutVM("vm", 8<<20, 8<<20)
@@ -73,7 +75,7 @@ func TestClientLeavesWithoutAReport(t *testing.T) {
 	w.IsGone(w.StartBackup("vm").ID, "connections to disk 0", "not complete: disk 0 (key 2000)", "larger in vCenter than on record")
 }
 
-// TestClientKilledWhileTheAgentIsAway: what the agent has seen of it is on record, and what it has not is learned.
+// TestClientKilledWhileTheAgentIsAway: what the agent saw of the client is on record, and it finds out the rest.
 func TestClientKilledWhileTheAgentIsAway(t *testing.T) {
 	for point, words := range map[string]string{
 		"copy/1":     "connections to disk 1",
@@ -98,7 +100,8 @@ func TestClientKilledWhileTheAgentIsAway(t *testing.T) {
 	}
 }
 
-// TestClientConnectedWhileTheAgentWasAway: nobody saw it at disk 1. That nobody is connected tells all the same.
+// TestClientConnectedWhileTheAgentWasAway: the agent did not see the client at disk 1. The missing connections show the end of the
+// client all the same.
 func TestClientConnectedWhileTheAgentWasAway(t *testing.T) {
 	w := goneWorld(t)
 	w.PutVM("vm", 8<<20, 8<<20)
@@ -116,7 +119,7 @@ func TestClientConnectedWhileTheAgentWasAway(t *testing.T) {
 	w.IsGone(b.ID, "no client has been connected")
 }
 
-// TestClientKilledAfterItsLastReport: nothing of the copy is missing.
+// TestClientKilledAfterItsLastReport: the copy is complete.
 func TestClientKilledAfterItsLastReport(t *testing.T) {
 	w := goneWorld(t)
 	_, sources := w.PutVM("vm", 8<<20, 8<<20)
@@ -128,8 +131,8 @@ func TestClientKilledAfterItsLastReport(t *testing.T) {
 	w.Completes(b, sources)
 }
 
-// TestClientIsSlow: a client that takes its time between two disks, or before its report, is not gone; and a restart of the agent
-// has the time begin anew.
+// TestClientIsSlow: a client that pauses between two disks, or before its report, is not gone. A restart of the agent starts the
+// deadline again.
 func TestClientIsSlow(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		w := goneWorld(t)
@@ -154,7 +157,7 @@ func TestClientIsSlow(t *testing.T) {
 	}
 }
 
-// TestClientGoneSwitchedOff: then only the other deadlines count.
+// TestClientGoneSwitchedOff: only the other deadlines count.
 func TestClientGoneSwitchedOff(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Deadlines.ClientGone, c.Deadlines.NoProgress = config.DurationOf(0), config.DurationOf(4*time.Second)

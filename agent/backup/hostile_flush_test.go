@@ -16,8 +16,8 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// The store refuses the writes of qemu-nbd's last moment (NFS, thin pool, copy-on-write file system): it says so on stderr,
-// exits with status 0, and leaves an image that has leaked clusters and no other fault.
+// The storage refuses the last writes of qemu-nbd (NFS, thin pool, copy-on-write file system). qemu-nbd says so on stderr, exits
+// with status 0, and leaves an image that has leaked clusters and no other fault.
 func TestFlushFailsAtExit(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.NBD.QemuNBD = "/usr/local/bin/eio-qemu-nbd"
@@ -41,8 +41,8 @@ exec /usr/bin/qemu-nbd "$@"
 	}
 }
 
-// Clusters that are counted as used and are not, because somebody was killed before he could give them back, are waste and no
-// damage: they are given back, and the manifest says how many.
+// Clusters that are counted as used and are not, because a process was killed before it could free them, are waste, not damage:
+// they are freed, and the manifest says how many.
 func TestLeakedClustersAreGivenBack(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.NBD.QemuNBD = "/usr/local/bin/leaky-qemu-nbd"

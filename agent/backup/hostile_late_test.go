@@ -58,7 +58,7 @@ func TestEqualRequestsAtOnce(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	agenttest.Must(t, err)
 	addr := l.Addr().String()
-	l.Close() // nobody is there: every start fails
+	l.Close() // the SNA is not reachable: every start fails
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.SNA.URL = "http://" + addr })
 	w.PutVM("vm", 1<<20)
 	for i := range 12 {

@@ -20,7 +20,7 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// replace moves a file or directory away for as long as f runs, and has put make something in its place.
+// replace moves a file or directory away while f runs, and calls put to make something else in its place.
 func replace(t testing.TB, path string, put func() error, f func()) {
 	t.Helper()
 	agenttest.Must(t, os.Rename(path, path+".away"))
@@ -29,8 +29,8 @@ func replace(t testing.TB, path string, put func() error, f func()) {
 	agenttest.Must(t, errors.Join(os.RemoveAll(path), os.Rename(path+".away", path)))
 }
 
-// TestHostileRepository: whatever stands in the place of a restore point, no incremental is built upon it, nobody waits for
-// it, and nothing behind it is touched.
+// TestHostileRepository: whatever replaces a restore point, no incremental is based on it, no caller waits for it, and nothing that
+// it links to is changed.
 func TestHostileRepository(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 8<<20)
@@ -66,12 +66,12 @@ func TestHostileRepository(t *testing.T) {
 	if after, err := os.ReadFile(other.Runs[0].Image); err != nil || string(after) != string(before) {
 		t.Errorf("the other VM's image was changed: %v", err)
 	}
-	if b := w.Point("vm", record.Incremental); b.Parent != mine.ID { // everything is back in its place
+	if b := w.Point("vm", record.Incremental); b.Parent != mine.ID { // everything is restored
 		t.Errorf("stands on %s", b.Parent)
 	}
 }
 
-// TestParentDamagedInTheQueue: a chain is looked at before it is opened, not only before the backup was queued.
+// TestParentDamagedInTheQueue: a chain is checked before it is opened, not only before the backup is queued.
 func TestParentDamagedInTheQueue(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups = 1 })
 	w.PutVM("vm", 8<<20)
@@ -95,7 +95,7 @@ func TestParentDamagedInTheQueue(t *testing.T) {
 	}
 }
 
-// TestHostileBackingAtTheEnd: what is published stands on what was made, and on nothing else.
+// TestHostileBackingAtTheEnd: a published image is based on what was made, and on nothing else.
 func TestHostileBackingAtTheEnd(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 8<<20)
@@ -113,13 +113,13 @@ func TestHostileBackingAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestExporterFollowsNowhere starts the real exporter on images that the agent would never give it: what an image names is not
-// there for it.
+// TestExporterFollowsNowhere starts the real exporter on images that the agent would never give it. It cannot see the files that
+// they name.
 func TestExporterFollowsNowhere(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("other", 8<<20)
 	other := w.Point("other", record.Full)
-	agenttest.Must(t, errors.Join(os.Chmod(other.Directory, 0o755), os.Chmod(other.Runs[0].Image, 0o644))) // no permission stands in the way
+	agenttest.Must(t, errors.Join(os.Chmod(other.Directory, 0o755), os.Chmod(other.Runs[0].Image, 0o644))) // permissions do not prevent it
 	repo := w.Config.Repositories[0].Path
 	dir := filepath.Join(repo, "vm", "backup-vm-1")
 	agenttest.Must(t, os.MkdirAll(dir, 0o755))

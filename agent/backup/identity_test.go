@@ -17,12 +17,12 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// TestIncrementalOfAnotherVM: under one name there may be another VM one day. An incremental never stands on a restore point of
-// that; auto makes a full backup and says why.
+// TestIncrementalOfAnotherVM: a name may later belong to another VM. An incremental is never based on a restore point of another
+// VM; auto makes a full backup and says why.
 func TestIncrementalOfAnotherVM(t *testing.T) {
 	for name, c := range map[string]struct {
 		change  func(vm *record.VM)
-		another string // "" if it is the same VM still
+		another string // "" if it is still the same VM
 	}{
 		"another path":    {func(vm *record.VM) { vm.InventoryPath = "/DC1/vm/new/vm" }, "inventory path"},
 		"another vCenter": {func(vm *record.VM) { vm.VCenter = "other" }, "vCenter"},
@@ -56,7 +56,7 @@ func TestIncrementalOfAnotherVM(t *testing.T) {
 	}
 }
 
-// TestQueuedOfAnotherVM: the VM may be made anew while its incremental is queued.
+// TestQueuedOfAnotherVM: the VM may be replaced while its incremental is queued.
 func TestQueuedOfAnotherVM(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups = 1 })
 	w.PutVM("first", 1<<20)
@@ -81,7 +81,7 @@ func TestQueuedOfAnotherVM(t *testing.T) {
 	}
 }
 
-// TestIdentityOutlivesTheDatabase: what a VM was is in the manifests.
+// TestIdentityOutlivesTheDatabase: the manifests hold the identity of the VM.
 func TestIdentityOutlivesTheDatabase(t *testing.T) {
 	w := agenttest.New(t)
 	vm, _ := w.PutVM("vm", 1<<20)

@@ -15,8 +15,8 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestChain makes a full backup, an incremental, one after a disk was added, and one after a disk grew and another was
-// removed, and compares every point with the disks as they were at its time.
+// TestChain makes a full backup, an incremental, one after a disk was added, and one after a disk grew and another was removed. It
+// compares every restore point with the disks as they were at that time.
 func TestChain(t *testing.T) {
 	w := agenttest.New(t)
 	vm, sources := w.PutVM("vm", 64<<20, 32<<20)
@@ -74,7 +74,7 @@ func TestIncrementalWithoutParent(t *testing.T) {
 	agenttest.WantError(t, err, fault.NoParent, "no restore point in repository other")
 }
 
-// TestFailedBackupIsNoParent: what failed or was cancelled is never stood upon.
+// TestFailedBackupIsNoParent: no backup is based on one that failed or was canceled.
 func TestFailedBackupIsNoParent(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.SNA.Cooldown = config.DurationOf(0) })
 	w.PutVM("vm", 1<<20)
@@ -147,8 +147,8 @@ func TestChangeIDAnswers(t *testing.T) {
 	}
 }
 
-// TestParentDeletedMeanwhile: a restore point that is deleted while a backup is about to stand on it is not stood upon: the backup
-// finds other ground, or the deletion comes too late.
+// TestParentDeletedMeanwhile: no backup is based on a restore point that is deleted while the backup starts. The backup chooses
+// another parent, or the deletion is refused.
 func TestParentDeletedMeanwhile(t *testing.T) {
 	w := agenttest.New(t)
 	vm, sources := w.PutVM("vm", 4<<20)

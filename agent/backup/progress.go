@@ -11,14 +11,13 @@ import (
 	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
-// sampleAge is how old a sample of the counters may be and still be used: watchers share it, so that many of them cost
-// systemd no more than one.
+// sampleAge is how old a sample of the counters may be. Watchers share a sample, so many of them cost systemd no more than one.
 const sampleAge = 500 * time.Millisecond
 
-// rateWindow is how far back a rate looks.
+// rateWindow is the time over which a rate is measured.
 const rateWindow = 10 * time.Second
 
-// A meter remembers what the exports of a run have received, and what SBC said of itself.
+// A meter holds what the exports of a backup have received, and what SBC reported about itself.
 type meter struct {
 	mu        sync.Mutex
 	disks     []record.DiskProgress
@@ -32,7 +31,7 @@ type reading struct {
 	received uint64
 }
 
-// Progress tells how far a backup has come. One that does not run has what its record says.
+// Progress returns the progress of a backup. Without a job it is what the record says.
 func (s *Service) Progress(ctx context.Context, id string) (record.Progress, error) {
 	b, err := s.Records.Backup(id)
 	if err != nil {
@@ -41,27 +40,28 @@ func (s *Service) Progress(ctx context.Context, id string) (record.Progress, err
 	return s.ProgressOf(ctx, b)
 }
 
+// ProgressOf is Progress for a record that the caller has read.
 func (s *Service) ProgressOf(ctx context.Context, b record.Backup) (record.Progress, error) {
-	r := s.run(b.ID)
-	if r == nil || (b.State != record.Running && b.State != record.Unresolved) {
+	j := s.jobOf(b.ID)
+	if j == nil || (b.State != record.Running && b.State != record.Unresolved) {
 		return Summarize(b, Recorded(b)), nil
 	}
-	if r.meter.stale() {
+	if j.meter.stale() {
 		disks, err := s.sampleSoon(ctx, b)
 		if err != nil {
 			return record.Progress{}, fault.From(err)
 		}
-		r.meter.mu.Lock()
-		r.meter.take(disks, time.Now())
-		r.meter.mu.Unlock()
+		j.meter.mu.Lock()
+		j.meter.take(disks, time.Now())
+		j.meter.mu.Unlock()
 	}
-	r.meter.mu.Lock()
-	defer r.meter.mu.Unlock()
-	p := Summarize(b, r.meter.disks)
-	p.BytesPerSecond = r.meter.rate()
-	_, last := r.inquiry.Answer()
+	j.meter.mu.Lock()
+	defer j.meter.mu.Unlock()
+	p := Summarize(b, j.meter.disks)
+	p.BytesPerSecond = j.meter.rate()
+	_, last := j.inquiry.Answer()
 	p.ClientReport = last.String()
-	if t := r.meter.telemetry; t != nil {
+	if t := j.meter.telemetry; t != nil {
 		told := *t
 		p.Telemetry = &told
 	}
@@ -71,8 +71,8 @@ func (s *Service) ProgressOf(ctx context.Context, b record.Backup) (record.Progr
 	return p, nil
 }
 
-// eta is the time left after the time elapsed, by the part that is done; 0 where it is not known. While nothing at all comes
-// in it is not: a copy that stands still would be told to end in a few seconds for hours.
+// eta is the estimated time left: the elapsed time, scaled by the part that is done. It is 0 if it is not known. If no data arrives
+// it is not known, because a stalled copy would show a few seconds for hours.
 func eta(p record.Progress, elapsed time.Duration) time.Duration {
 	if p.BytesPerSecond <= 0 || p.Fraction <= 0 || p.Fraction >= 1 {
 		return 0
@@ -84,10 +84,10 @@ func eta(p record.Progress, elapsed time.Duration) time.Duration {
 	return time.Duration(left) * time.Second
 }
 
-// maxETA is the longest time left that is worth telling: what is computed as longer rests on too little.
+// maxETA is the longest time left that is shown. A longer estimate is based on too little data.
 const maxETA = 30 * 24 * time.Hour
 
-// sampleSoon is sample for whoever would not wait for a bus that is away.
+// sampleSoon is sample with a timeout, so that a missing bus does not block the caller.
 func (s *Service) sampleSoon(ctx context.Context, b record.Backup) ([]record.DiskProgress, error) {
 	ctx, cancel := context.WithTimeout(ctx, export.BusTimeout)
 	defer cancel()
@@ -116,7 +116,7 @@ func (s *Service) sample(ctx context.Context, b record.Backup) ([]record.DiskPro
 	return disks, nil
 }
 
-// Recorded is the progress of the disks as the record tells it.
+// Recorded is the progress of the disks according to the record.
 func Recorded(b record.Backup) []record.DiskProgress {
 	disks := make([]record.DiskProgress, len(b.Runs))
 	for i, d := range b.Runs {
@@ -127,14 +127,14 @@ func Recorded(b record.Backup) []record.DiskProgress {
 	return disks
 }
 
-// stale says whether the last sample is too old to be used.
+// stale says whether the last sample is too old.
 func (m *meter) stale() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return time.Since(m.at) > sampleAge
 }
 
-// take remembers a sample. The caller holds mu.
+// take stores a sample. The caller holds mu.
 func (m *meter) take(disks []record.DiskProgress, now time.Time) {
 	m.disks, m.at = disks, now
 	var sum uint64
@@ -159,6 +159,7 @@ func (m *meter) rate() float64 {
 	return float64(last.received-first.received) / last.at.Sub(first.at).Seconds()
 }
 
+// Summarize adds up the progress of the disks. It counts a complete disk with its capacity.
 func Summarize(b record.Backup, disks []record.DiskProgress) record.Progress {
 	p := record.Progress{Disks: disks, TotalBytes: b.VM.TotalBytes()}
 	var done int64

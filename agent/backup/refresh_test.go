@@ -52,7 +52,7 @@ func TestDiscover(t *testing.T) {
 	agenttest.WantError(t, err, fault.InvalidRequest, `vcenter "other" is not configured: want one of the configured names: main`)
 }
 
-// TestRefresh: the disks that the VM has now are backed up, not those it had when it was put on record.
+// TestRefresh: the backup holds the disks that the VM has now, not those that it had when it was put on record.
 func TestRefresh(t *testing.T) {
 	w := agenttest.New(t, withVCenter(t))
 	vm, sources := w.PutVM("vm", 1<<20, 2<<20)

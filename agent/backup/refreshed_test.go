@@ -15,8 +15,8 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestRefreshFailureIsOnRecord: a backup that holds the disks on record because they could not be looked up says so, also when it
-// was queued, and its manifest too. The next one whose disks are looked up says nothing.
+// TestRefreshFailureIsOnRecord: a backup of the disks on record, made because vCenter could not be asked, says so in record and
+// manifest, also if it was queued. The next one whose disks are looked up says nothing.
 func TestRefreshFailureIsOnRecord(t *testing.T) {
 	w := agenttest.New(t, withVCenter(t))
 	vm, _ := w.PutVM("vm", 1<<20)
@@ -38,7 +38,7 @@ func TestRefreshFailureIsOnRecord(t *testing.T) {
 	}
 }
 
-// TestLookUp: a VM is found whatever it is called on record and in vCenter.
+// TestLookUp: a VM is found under any name that it has on record and in vCenter.
 func TestLookUp(t *testing.T) {
 	for _, path := range []string{"/DC1/vm/otherwise", "/DC1/vm/one, two", "/DC1/vm/ blank ", "/DC1/vm/web[1]", "/DC1/vm/slash%2fed/"} {
 		t.Run(path, func(t *testing.T) {
@@ -67,11 +67,12 @@ func TestPathIsNoPattern(t *testing.T) {
 			t.Errorf("the SNA was sent the path %s", post.Body["vm_path"])
 		}
 	}
-	dots, sources := w.PutVM("...", 1<<20) // which means: all that is below
+	dots, sources := w.PutVM("...", 1<<20) // as a pattern it means: everything below
 	w.Completes(w.StartBackup(dots.Name), sources)
 }
 
-// TestStoredVMsAreLookedUp: a VM that discovery has stored is looked up before each of its backups, unless its record says how.
+// TestStoredVMsAreLookedUp: a VM that discovery has stored is looked up before each of its backups, unless its record says
+// otherwise.
 func TestStoredVMsAreLookedUp(t *testing.T) {
 	w := agenttest.New(t, withVCenter(t))
 	w.PutVM("vm", 1<<20)
@@ -98,13 +99,13 @@ func TestStoredVMsAreLookedUp(t *testing.T) {
 	}
 }
 
-// TestDisksOfTheVMChange: whatever becomes of the disks of a VM between two backups, the next one holds what the VM is, or there is
-// none. With the disks looked up it is made; without, only a disk that was replaced can be told.
+// TestDisksOfTheVMChange: however the disks of a VM change between two backups, the next backup holds the VM as it is, or fails. If
+// the disks are looked up, it is made. If not, only a replaced disk can be detected.
 func TestDisksOfTheVMChange(t *testing.T) {
 	for name, c := range map[string]struct {
 		change  func(w *agenttest.World, vm *record.VM, sources *[]string)
 		changes []record.Change // of the disks of the backup whose disks are looked up
-		alone   bool            // it is made without, too
+		alone   bool            // it is also made without the lookup
 	}{
 		"added": {
 			func(w *agenttest.World, vm *record.VM, sources *[]string) {

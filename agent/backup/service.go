@@ -1,5 +1,6 @@
-// Package backup is the life of a backup: it starts one, or queues it, serves an image per disk, asks the SNA once, follows the copy, and
-// undoes what failed. Its end as a restore point is package publish's. Clients is what SBC asks and reports on the way.
+// Package backup moves a backup along: it starts or queues one, serves an image per disk, asks the SNA once, follows the copy, and
+// undoes a backup that failed. Clients answers SBC's questions and records its reports. Package publish turns the copy into a
+// restore point.
 package backup
 
 import (
@@ -45,78 +46,78 @@ type Parts struct {
 	Log           *slog.Logger
 	Metrics       *metrics.Counters
 	Watchers      *events.Watchers
-	UnitsChanged  job.Signal // is raised at the end of each backup: its units may have left something
+	UnitsChanged  job.Signal // raised at the end of each backup: some of its units may remain
 	BootID        string     // of the host; "" if the kernel does not tell
 }
 
 // A Service runs backups. Its methods may be called from any goroutine.
 type Service struct {
 	Parts
-	Active *job.Set[*run] // one for every active backup
+	Active *job.Set[*backupJob] // one for every active backup
 }
 
-// New returns a Service that has nothing to do yet. The record of each backup that changes wakes its job from now on.
+// New returns a Service without jobs. From now on a change of a backup's record wakes its job.
 func New(p Parts) *Service {
-	s := &Service{Parts: p, Active: job.NewSet[*run](p.Jobs)}
+	s := &Service{Parts: p, Active: job.NewSet[*backupJob](p.Jobs)}
 	p.Records.Touched = func(id string) {
-		if r := s.run(id); r != nil {
-			r.changed.Store(true)
+		if j := s.jobOf(id); j != nil {
+			j.changed.Store(true)
 		}
 	}
 	return s
 }
 
-// Launch starts the goroutine that moves an active backup along.
-func (s *Service) Launch(b record.Backup) (*run, error) {
-	r := newRun(s, b)
-	return r, s.startRun(r)
+// Launch starts the job of an active backup.
+func (s *Service) Launch(b record.Backup) (*backupJob, error) {
+	j := newJob(s, b)
+	return j, s.startJob(j)
 }
 
-func (s *Service) startRun(r *run) error {
-	return s.Active.Launch(r.ID, r, r.live, s.retired)
+func (s *Service) startJob(j *backupJob) error {
+	return s.Active.Launch(j.ID, j, j.run, s.jobEnded)
 }
 
-// retired tells the others that a backup has ended: there may be room now for one that waits.
-func (s *Service) retired() {
+// jobEnded wakes the others when a backup has ended: there may be room for one in the queue.
+func (s *Service) jobEnded() {
 	s.NudgeAll()
 	s.UnitsChanged.Raise()
 }
 
-// NudgeAll wakes every run: there may be room for one that waits in the queue.
+// NudgeAll wakes every job: there may be room for one in the queue.
 func (s *Service) NudgeAll() {
-	for _, r := range s.Active.List() {
-		r.Nudge()
+	for _, j := range s.Active.List() {
+		j.Nudge()
 	}
 }
 
-// run returns the run of an active backup, or nil.
-func (s *Service) run(id string) *run { return s.Active.Get(id) }
+// jobOf returns the job of an active backup, or nil.
+func (s *Service) jobOf(id string) *backupJob { return s.Active.Get(id) }
 
-// settledRun is run for a backup that may be on record since this very moment, and whose run is about to be launched.
-func (s *Service) settledRun(ctx context.Context, id string) (*run, error) {
-	if r := s.run(id); r != nil {
-		return r, nil
+// waitJob is jobOf for a backup that may just have been put on record: it waits until the start in progress has launched the job.
+func (s *Service) waitJob(ctx context.Context, id string) (*backupJob, error) {
+	if j := s.jobOf(id); j != nil {
+		return j, nil
 	}
 	if err := s.Admission.Turn.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
 	defer s.Admission.Turn.Release(1)
-	return s.run(id), nil
+	return s.jobOf(id), nil
 }
 
-// UnitEvent wakes the runs that an event concerns, and says whether there is one.
+// UnitEvent wakes the jobs that an event concerns, and says whether there is one.
 func (s *Service) UnitEvent(e units.Event) (owned bool) {
-	for _, r := range s.Active.List() {
-		owned = r.UnitEvent(e, export.UnitsOf(r.ID)) || owned
+	for _, j := range s.Active.List() {
+		owned = j.UnitEvent(e, export.UnitsOf(j.ID)) || owned
 	}
 	return owned
 }
 
-// Stalled says why an active backup does not go on at the moment, although nothing is lost: a step of it fails and is tried again, as
-// while the database cannot be written; "" when none does.
+// Stalled says why an active backup makes no progress at the moment although nothing is lost: a step fails and is repeated, for
+// example while the database cannot be written. It is "" if no step does.
 func (s *Service) Stalled(id string) string {
-	if r := s.run(id); r != nil {
-		if why := r.Stalled.Load(); why != nil {
+	if j := s.jobOf(id); j != nil {
+		if why := j.Stalled.Load(); why != nil {
 			return *why
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// silence is the deadline of a client that says nothing new in these tests.
+// silence is the deadline for a client that reports nothing new in these tests.
 const silence = 3 * time.Second
 
 func silentWorld(t *testing.T, configure ...func(*config.Config, *snatest.Options)) *agenttest.World {
@@ -23,7 +23,7 @@ func silentWorld(t *testing.T, configure ...func(*config.Config, *snatest.Option
 	})...)
 }
 
-// TestClientThatCannotLogIn: the SNA has accepted, and its client tells nobody. It made no snapshot.
+// TestClientThatCannotLogIn: the SNA has accepted the request, and its client reports nothing. It made no snapshot.
 func TestClientThatCannotLogIn(t *testing.T) {
 	w := silentWorld(t)
 	w.PutVM("vm", 1<<20)
@@ -41,7 +41,7 @@ func TestClientThatCannotLogIn(t *testing.T) {
 	}
 }
 
-// TestClientThatDoesNotComeToRead: it has made its snapshot, and says no more.
+// TestClientThatDoesNotComeToRead: the client has made its snapshot, and reports nothing after that.
 func TestClientThatDoesNotComeToRead(t *testing.T) {
 	w := silentWorld(t)
 	w.PutVM("vm", 1<<20)
@@ -58,7 +58,7 @@ func TestClientThatDoesNotComeToRead(t *testing.T) {
 	w.SNA.Release("disk/0")
 }
 
-// TestClientThatIsSlowToBegin: each new word gives it the time anew.
+// TestClientThatIsSlowToBegin: each new report starts the deadline again.
 func TestClientThatIsSlowToBegin(t *testing.T) {
 	w := silentWorld(t)
 	_, sources := w.PutVM("vm", 1<<20)
@@ -68,13 +68,13 @@ func TestClientThatIsSlowToBegin(t *testing.T) {
 	for _, point := range []string{"login", "disk/0"} {
 		_, err := w.SNA.WaitHeld(t.Context(), b.ID, point)
 		agenttest.Must(t, err)
-		time.Sleep(silence - time.Second) // together it is longer than the deadline
+		time.Sleep(silence - time.Second) // the sum is longer than the deadline
 		w.SNA.Release(point)
 	}
 	w.Completes(b, sources)
 }
 
-// TestVMWhoseSnapshotsAreSlow: what its newest restore point needed counts twice.
+// TestVMWhoseSnapshotsAreSlow: the client may take twice the time that the newest restore point needed.
 func TestVMWhoseSnapshotsAreSlow(t *testing.T) {
 	w := silentWorld(t)
 	w.Stop()
@@ -93,7 +93,7 @@ func TestVMWhoseSnapshotsAreSlow(t *testing.T) {
 	}
 }
 
-// TestSNAThatDoesNotTellOfProgress: an older SNA without the call, or one that does not answer it, proves nothing of the client.
+// TestSNAThatDoesNotTellOfProgress: an older SNA without the call, or one that does not answer it, proves nothing about the client.
 func TestSNAThatDoesNotTellOfProgress(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"no such call": http.NotFound,
@@ -113,8 +113,8 @@ func TestSNAThatDoesNotTellOfProgress(t *testing.T) {
 	}
 }
 
-// TestLostAnswerAndProgress: that the SNA knows the job is evidence that the request arrived; that it does not is none, before the
-// deadline of the first connection.
+// TestLostAnswerAndProgress: if the SNA knows the job, the request arrived. If it does not, that proves nothing before the deadline
+// of the first connection.
 func TestLostAnswerAndProgress(t *testing.T) {
 	w := silentWorld(t)
 	_, sources := w.PutVM("vm", 1<<20)
@@ -139,7 +139,7 @@ func TestLostAnswerAndProgress(t *testing.T) {
 	}
 }
 
-// TestClientThatReportsAfterTheEnd: a client that still sends something keeps its VM from the next one.
+// TestClientThatReportsAfterTheEnd: while a client still sends something, no new backup of its VM starts.
 func TestClientThatReportsAfterTheEnd(t *testing.T) {
 	const cooldown = 8 * time.Second
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.SNA.Cooldown = config.DurationOf(cooldown) })
@@ -152,7 +152,7 @@ func TestClientThatReportsAfterTheEnd(t *testing.T) {
 	agenttest.Must(t, err)
 	w.SNA.Release("copy/0")
 	first := b.CooldownUntil
-	for range 2 { // also by an agent that was not there when it began
+	for range 2 { // also with an agent that started later
 		time.Sleep(cooldown/4 + time.Second)
 		_ = w.Agent.Clients.Telemetry(b.ID, record.Telemetry{Status: "running"})
 		now, err := w.Agent.Records.Backup(b.ID)

@@ -24,7 +24,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// A narrowDir has 150 MiB free, counted in 4 KiB, and likes to be read in 1 MiB, as FUSE file systems do.
+// A narrowDir has 150 MiB free, counted in blocks of 4 KiB, and prefers reads of 1 MiB, as FUSE file systems do.
 type narrowDir struct{ *fs.LoopbackNode }
 
 func (narrowDir) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
@@ -33,7 +33,7 @@ func (narrowDir) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
 	return fs.OK
 }
 
-// mountOver shows what is below a directory through a file system of the test's own.
+// mountOver mounts a file system of the test over a directory and shows the directory's content through it.
 func mountOver(t *testing.T, path string, node func(*fs.LoopbackNode) fs.InodeEmbedder) {
 	t.Helper()
 	below := path + ".below"
@@ -47,7 +47,7 @@ func mountOver(t *testing.T, path string, node func(*fs.LoopbackNode) fs.InodeEm
 	t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
 }
 
-// TestSpaceOnFUSE: 150 MiB are not taken for 37.5 GiB, so that a backup is refused before it begins and not when the disk is full.
+// TestSpaceOnFUSE: 150 MiB are not read as 37.5 GiB, so a backup is refused before it starts and not when the disk is full.
 func TestSpaceOnFUSE(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Space = config.Space{Reserve: config.SizeOf(1 << 30)}
@@ -68,7 +68,7 @@ func TestSpaceOnFUSE(t *testing.T) {
 	}
 }
 
-// A hungDir answers nothing about itself, as a dead server does, until it is released.
+// A hungDir does not answer questions about itself, like a dead server, until it is released.
 type hungDir struct {
 	*fs.LoopbackNode
 	released chan struct{}
@@ -84,8 +84,7 @@ func (d hungDir) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno 
 	return d.LoopbackNode.Statfs(ctx, out)
 }
 
-// TestRepositoryHangs: one repository that hangs keeps the agent from nothing that has to do with the others, not from its start and
-// not from telling how it is.
+// TestRepositoryHangs: one repository that hangs does not block the start of the agent, its status, or work in other repositories.
 func TestRepositoryHangs(t *testing.T) {
 	released := make(chan struct{})
 	began := time.Now()

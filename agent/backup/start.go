@@ -32,12 +32,12 @@ type Request struct {
 	Policy     string
 	Tags       map[string]string
 	RequestID  string
-	Queue      bool  // wait for a turn when there is no room now, instead of being refused
-	RateLimit  int64 // bytes per second that each export may take in; 0 = the repository's own limit
+	Queue      bool  // queue the backup if there is no room now, instead of refusing it
+	RateLimit  int64 // bytes per second that each export may receive; 0 = the repository's own limit
 }
 
-// checkPolicy refuses a start for a policy that is not there. Where no policy is configured at all, a policy_id is the caller's own
-// mark, as it has been before there were policies.
+// checkPolicy refuses a start for a policy that does not exist. If no policy is configured, a policy_id is only the caller's own
+// label, as it was before there were policies.
 func (s *Service) checkPolicy(id string) error {
 	if id == "" || len(s.Config.Policies) == 0 {
 		return nil
@@ -53,9 +53,9 @@ func (s *Service) checkPolicy(id string) error {
 		WithHint("add a [[policy]] with that id to the configuration and restart the daemon, or omit policy_id to use the policy of the repository")
 }
 
-// Start backs up a whole VM: it leases a port per disk, makes the images, starts the exports, and asks the SNA
-// exactly once. It returns when the SNA has answered, or when everything is undone. The backup goes on, or is undone,
-// whatever becomes of ctx; its end is seen with Backup.
+// Start backs up a whole VM: it leases a port per disk, makes the images, starts the exports, and asks the SNA exactly once. It
+// returns when the SNA has answered, or when everything is undone. The backup or its undo continues if ctx ends. The record
+// shows the outcome.
 func (s *Service) Start(ctx context.Context, req Request) (record.Backup, error) {
 	if err := validateLabels(req); err != nil {
 		return record.Backup{}, err
@@ -63,7 +63,7 @@ func (s *Service) Start(ctx context.Context, req Request) (record.Backup, error)
 	if b, found, err := s.repeated(req); err != nil || found {
 		return s.firstAnswer(ctx, b, err)
 	}
-	// A caller that hangs up changes nothing: what follows is on the agent's own time.
+	// A caller that hangs up changes nothing: from here the agent uses its own context.
 	start := time.Now()
 	fresh, repo, err := s.validate(s.Jobs.Work, req)
 	if err != nil {
@@ -71,34 +71,34 @@ func (s *Service) Start(ctx context.Context, req Request) (record.Backup, error)
 	}
 	s.Metrics.Phase(metrics.PhaseValidate, start)
 	var b record.Backup
-	var r *run
+	var j *backupJob
 	err = s.Merges.RetryWhileSwapping(func() (err error) {
-		b, r, err = s.prepare(s.Jobs.Work, fresh, repo, req)
+		b, j, err = s.prepare(s.Jobs.Work, fresh, repo, req)
 		return err
 	})
 	if err != nil {
 		return record.Backup{}, s.prepareError(err, fresh.VM, repo)
 	}
-	if r == nil { // the same request came a moment ago
+	if j == nil { // the same request came just before
 		return s.firstAnswer(ctx, b, nil)
 	}
-	return s.await(ctx, r)
+	return s.await(ctx, j)
 }
 
 // await waits for the answer to a start.
-func (s *Service) await(ctx context.Context, r *run) (record.Backup, error) {
+func (s *Service) await(ctx context.Context, j *backupJob) (record.Backup, error) {
 	select {
-	case <-r.Answered:
-		if r.Err != nil {
-			return record.Backup{}, r.Err
+	case <-j.Answered:
+		if j.Err != nil {
+			return record.Backup{}, j.Err
 		}
-		return s.Records.Backup(r.ID)
+		return s.Records.Backup(j.ID)
 	case <-ctx.Done():
 		return record.Backup{}, ctx.Err()
 	}
 }
 
-// repeated finds the backup that a request with the same id has made before. Type auto is whatever it became.
+// repeated finds the backup that an earlier request with the same id made. Type auto matches the type that was chosen then.
 func (s *Service) repeated(req Request) (record.Backup, bool, error) {
 	if req.RequestID == "" {
 		return record.Backup{}, false, nil
@@ -122,17 +122,17 @@ func (s *Service) repeated(req Request) (record.Backup, bool, error) {
 	return first, true, nil
 }
 
-// firstAnswer is what the first of several equal requests was, or is going to be, answered with.
+// firstAnswer returns what the first of several equal requests got, or will get, as its answer.
 func (s *Service) firstAnswer(ctx context.Context, b record.Backup, err error) (record.Backup, error) {
 	if err != nil {
 		return record.Backup{}, err
 	}
-	r, err := s.settledRun(ctx, b.ID)
+	j, err := s.waitJob(ctx, b.ID)
 	if err != nil {
 		return b, err
 	}
-	if r != nil {
-		return s.await(ctx, r)
+	if j != nil {
+		return s.await(ctx, j)
 	}
 	if b, err = s.Records.Backup(b.ID); err != nil {
 		return b, err
@@ -143,7 +143,7 @@ func (s *Service) firstAnswer(ctx context.Context, b record.Backup, err error) (
 	return b, nil
 }
 
-// validate checks everything that can be known before anything is touched.
+// validate checks everything that can be known before anything changes.
 func (s *Service) validate(ctx context.Context, req Request) (inventory.Refreshed, *repository.Repository, error) {
 	var none inventory.Refreshed
 	switch req.Type {
@@ -191,7 +191,7 @@ func (s *Service) validate(ctx context.Context, req Request) (inventory.Refreshe
 	return vm, repo, nil
 }
 
-// Bounds of the labels a caller may put on a backup; they are kept with its record for ever.
+// Limits of the labels that a caller may put on a backup. They stay in its record.
 const (
 	maxTags     = 64
 	maxTagBytes = 1024
@@ -223,9 +223,9 @@ func validateLabels(req Request) error {
 	return nil
 }
 
-// prepare puts the backup on record, with the leases of all its ports or in the queue, and launches its run; no run is
-// returned for a request that was made before.
-func (s *Service) prepare(ctx context.Context, fresh inventory.Refreshed, repo *repository.Repository, req Request) (record.Backup, *run, error) {
+// prepare puts the backup on record, with leases of all its ports or in the queue, and launches its job. It returns no job for a
+// request that was made before.
+func (s *Service) prepare(ctx context.Context, fresh inventory.Refreshed, repo *repository.Repository, req Request) (record.Backup, *backupJob, error) {
 	vm := fresh.VM
 	kind, parent, why, err := s.Chains.ChooseParent(ctx, vm, repo, req.Type)
 	if err == nil && parent == nil {
@@ -254,7 +254,7 @@ func (s *Service) prepare(ctx context.Context, fresh inventory.Refreshed, repo *
 	return s.admit(p, req.Queue)
 }
 
-// plan says where a backup's images lie, and how each disk is going to be exported.
+// plan sets where the images of a backup are, and how each disk is exported.
 func (s *Service) plan(b *record.Backup, repo *repository.Repository, parent *record.Backup, leases []record.Lease) {
 	b.Directory = repo.Dir(nbd.DirName(b.VM.Name), b.ID)
 	b.Runs = make([]record.DiskRun, len(b.VM.Disks))
@@ -270,7 +270,7 @@ func (s *Service) plan(b *record.Backup, repo *repository.Repository, parent *re
 	}
 }
 
-// planDisk says how one disk of a backup is going to be exported.
+// planDisk says how one disk of a backup is exported.
 func planDisk(b *record.Backup, d record.Disk, l record.Lease) record.DiskRun {
 	exportName := nbd.ExportName(b.VM.Name, d.ID)
 	return record.DiskRun{
@@ -281,13 +281,13 @@ func planDisk(b *record.Backup, d record.Disk, l record.Lease) record.DiskRun {
 	}
 }
 
-// prepareError translates what the store says into what the caller is told.
+// prepareError translates an error of the store for the caller.
 func (s *Service) prepareError(err error, vm record.VM, repo *repository.Repository) error {
 	var (
 		active   *store.ActiveError
 		cooling  *store.CoolingError
 		mismatch *store.RequestMismatchError
-		steady   *store.MergingError
+		merging  *store.MergingError
 		parent   *store.ParentError
 		damaged  *store.DamagedError
 		ours     *fault.Error
@@ -308,11 +308,11 @@ func (s *Service) prepareError(err error, vm record.VM, repo *repository.Reposit
 		return e
 	case errors.As(err, &mismatch):
 		return fault.New(fault.InvalidRequest, "%w", err)
-	case errors.As(err, &steady):
-		return merge.Refused(steady.BackupID, steady)
+	case errors.As(err, &merging):
+		return merge.Refused(merging.BackupID, merging)
 	case errors.As(err, &parent):
 		return fault.New(fault.NoParent, "vm %q: %w", vm.Name, parent)
-	case errors.As(err, &damaged): // it was found out since the parent was chosen
+	case errors.As(err, &damaged): // it was found after the parent was chosen
 		return fault.New(fault.NoParent, "vm %q: %w", vm.Name, damaged)
 	case errors.Is(err, nbd.ErrNoFreePort):
 		return fault.New(fault.NoFreePort, "vm %q needs %d NBD ports: %w", vm.Name, len(vm.Disks), err)

@@ -100,7 +100,7 @@ func TestStartRefused(t *testing.T) {
 	}
 }
 
-// TestSNAFails has the SNA misbehave in every way that ends a start, and looks that each is undone without trace.
+// TestSNAFails makes the SNA fail in every way that ends a start. Each start is undone completely.
 func TestSNAFails(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -135,8 +135,8 @@ func TestSNAUnreachable(t *testing.T) {
 	w.Clean()
 }
 
-// TestAnswerLost is about requests that may have arrived: they are never sent again, the exports stay, and the backup
-// goes on when SBC appears, or fails at the deadline when it does not.
+// TestAnswerLost is about requests that may have arrived. They are never sent again, and the exports stay. The backup continues if
+// SBC connects, and fails at the deadline if it does not.
 func TestAnswerLost(t *testing.T) {
 	short := func(c *config.Config, _ *snatest.Options) {
 		c.SNA.StartTimeout = config.DurationOf(500 * time.Millisecond)
@@ -279,7 +279,7 @@ func TestExporterDiesInMidCopy(t *testing.T) {
 	w.SNA.Release("copy/0")
 }
 
-// TestCancel: nothing is left of a cancelled backup but the cool-down. Its client was connected, and may live on for minutes.
+// TestCancel: only the cool-down remains of a canceled backup. Its client was connected, and may run for minutes.
 func TestCancel(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.SNA.Cooldown = config.DurationOf(3 * time.Second) })
 	_, sources := w.PutVM("vm", 8<<20, 8<<20)
@@ -304,7 +304,7 @@ func TestCancel(t *testing.T) {
 	}
 	_, err = w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "vm", Type: record.Full, Repository: "main"})
 	agenttest.WantError(t, err, fault.CoolingDown, "cool-down until")
-	time.Sleep(time.Until(b.CooldownUntil) + 100*time.Millisecond) // it is a time that is waited for
+	time.Sleep(time.Until(b.CooldownUntil) + 100*time.Millisecond) // the test waits for a time of day
 	b = w.Completes(w.StartBackup("vm"), sources)
 	if b.SnapshotMayRemain {
 		t.Error("a completed backup says that its snapshot may be left")
@@ -313,7 +313,7 @@ func TestCancel(t *testing.T) {
 	agenttest.WantError(t, err, fault.WrongState, "completed")
 }
 
-// TestAgentRestart restarts the agent in mid-copy: the client's connections do not break, and the backup completes.
+// TestAgentRestart restarts the agent during a copy: the client's connections stay open, and the backup completes.
 func TestAgentRestart(t *testing.T) {
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 8<<20, 8<<20)

@@ -8,20 +8,20 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// Telemetry keeps what SBC says of itself, as a hint beside our own figures.
+// Telemetry keeps what SBC reports about itself, in addition to the agent's own figures.
 func (c *Clients) Telemetry(id string, t record.Telemetry) error {
 	b, err := c.Records.Backup(id)
 	if err != nil {
 		return err
 	}
-	r := c.Backups.run(id)
-	if r == nil {
-		c.stillLives(b)
+	j := c.Backups.jobOf(id)
+	if j == nil {
+		c.extendCooldown(b)
 		return fault.New(fault.WrongState, "backup %s is %s", id, b.State).OfBackup(id)
 	}
-	r.meter.mu.Lock()
-	r.meter.telemetry = &t
-	r.meter.mu.Unlock()
+	j.meter.mu.Lock()
+	j.meter.telemetry = &t
+	j.meter.mu.Unlock()
 	if t.Error != "" {
 		c.Log.Warn("the backup client reports an error", logkey.BackupID, id, logkey.Error, errors.New(t.Error))
 	}

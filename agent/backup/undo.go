@@ -13,16 +13,16 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// undo takes back what a backup has done: units, images, leases. It goes on until the units are gone, because a port
-// whose export still serves must not be leased again. What is returned is for the caller of the start.
-func (r *run) undo(cause error) error {
-	a := r.service
-	b, err := r.beginUndo(cause)
+// undo removes what a backup made: units, images, leases. It repeats until the units are gone, because a port must not be leased
+// again while its export is served. It returns the error for the caller of the start.
+func (j *backupJob) undo(cause error) error {
+	s := j.service
+	b, err := j.beginUndo(cause)
 	if err != nil {
 		return cause
 	}
 	failpoint.Reach("undo: before units")
-	if err := r.UntilDone("exporters cannot be stopped", func() error { return r.service.Exports.RemovePairs(r.service.Jobs.Hard, b.Runs) }); err != nil {
+	if err := j.UntilDone("exporters cannot be stopped", func() error { return j.service.Exports.RemovePairs(j.service.Jobs.Hard, b.Runs) }); err != nil {
 		return cause
 	}
 	failpoint.Reach("undo: units removed")
@@ -30,15 +30,15 @@ func (r *run) undo(cause error) error {
 	if b.Failure != nil {
 		end = record.Failed
 	}
-	left := a.ClearImages(b)
+	remaining := s.ClearImages(b)
 	failpoint.Reach("undo: images removed")
-	err = r.UntilRecorded(func() (err error) {
-		b, err = a.Records.Advance(r.ID, end, func(b *record.Backup) {
-			if left != nil && b.Failure != nil {
-				b.Failure.Message += "; its images could not be removed yet: " + left.Error()
+	err = j.UntilRecorded(func() (err error) {
+		b, err = s.Records.Advance(j.ID, end, func(b *record.Backup) {
+			if remaining != nil && b.Failure != nil {
+				b.Failure.Message += "; its images could not be removed yet: " + remaining.Error()
 			}
 			if clientMayLive(*b) {
-				b.CooldownUntil = time.Now().Add(a.Config.SNA.Cooldown.Std())
+				b.CooldownUntil = time.Now().Add(s.Config.SNA.Cooldown.Std())
 			}
 		})
 		return err
@@ -47,12 +47,12 @@ func (r *run) undo(cause error) error {
 		return cause
 	}
 	if !b.CooldownUntil.IsZero() {
-		a.Ports.Cooldowns.Add(b, a.Config.SNA.Cooldown.Std())
+		s.Ports.Cooldowns.Add(b, s.Config.SNA.Cooldown.Std())
 	}
 	return endError(b)
 }
 
-// endError is what the caller of a start is told when the backup has been undone.
+// endError is the error for the caller of a start whose backup was undone.
 func endError(b record.Backup) error {
 	if b.Failure != nil {
 		return failureError(b)
@@ -60,17 +60,17 @@ func endError(b record.Backup) error {
 	return fault.New(fault.WrongState, "backup %s was canceled", b.ID).OfBackup(b.ID)
 }
 
-// beginUndo records that a backup is undone and why, and what is known then of its client.
-func (r *run) beginUndo(cause error) (b record.Backup, err error) {
-	said, _ := r.inquiry.Answer()
-	received := r.receivedSoFar()
-	err = r.UntilRecorded(func() (err error) {
+// beginUndo records that a backup is being undone and why, and what is known about its client at that time.
+func (j *backupJob) beginUndo(cause error) (b record.Backup, err error) {
+	said, _ := j.inquiry.Answer()
+	received := j.receivedSoFar()
+	err = j.UntilRecorded(func() (err error) {
 		stays := false
-		if b, err = r.service.Store.Backup(r.ID); err == nil {
+		if b, err = j.service.Store.Backup(j.ID); err == nil {
 			_, clients, err := export.Busiest(b)
 			stays = err == nil && clients > 0
 		}
-		b, err = r.service.Records.Change(r.ID, func(b *record.Backup) error {
+		b, err = j.service.Records.Change(j.ID, func(b *record.Backup) error {
 			if b.State != record.Undoing && !errors.Is(cause, errCancelled) {
 				b.Failure = job.FailureOf(cause)
 			}
@@ -87,16 +87,16 @@ func (r *run) beginUndo(cause error) (b record.Backup, err error) {
 	return b, err
 }
 
-// receivedSoFar is what each disk has received, by its id, as long as the exporters that count it are there. Nothing is undone later for
-// want of it: of disks whose exporters do not tell, the record keeps what it says.
-func (r *run) receivedSoFar() map[int]uint64 {
-	b, err := r.service.Store.Backup(r.ID)
+// receivedSoFar is what each disk has received, by disk id, read while the exporters still exist. The undo does not wait for it: if
+// the exporters do not answer, the record keeps its values.
+func (j *backupJob) receivedSoFar() map[int]uint64 {
+	b, err := j.service.Store.Backup(j.ID)
 	if err != nil {
 		return nil
 	}
-	disks, err := r.service.sampleSoon(r.service.Jobs.Hard, b)
+	disks, err := j.service.sampleSoon(j.service.Jobs.Hard, b)
 	if err != nil {
-		r.service.Log.Debug("the received bytes of the disks are not recorded", logkey.BackupID, r.ID, logkey.Error, err)
+		j.service.Log.Debug("the received bytes of the disks are not recorded", logkey.BackupID, j.ID, logkey.Error, err)
 		return nil
 	}
 	received := make(map[int]uint64, len(disks))
@@ -106,18 +106,18 @@ func (r *run) receivedSoFar() map[int]uint64 {
 	return received
 }
 
-// clientMayLive says whether SBC may still be running when its exports have been stopped: the request left, nobody knows that it was
-// not acted upon, and SBC is not at its end. That it was connected, or has left, makes no difference: one that has lost its exports
-// lives on for minutes, and for hours in an incremental of many changes, and then removes its snapshot (decision 23).
+// clientMayLive says whether SBC may still be running after its exports were stopped: the request left, the SNA may have acted on
+// it, and SBC has not finished. Whether it was connected or has disconnected makes no difference: after the loss of its exports it
+// continues for minutes, or for hours in an incremental with many changes, and then removes its snapshot (decision 23).
 func clientMayLive(b record.Backup) bool {
 	return mayHaveBegun(b) && (!b.AllComplete() || b.SnapshotMayRemain)
 }
 
-// mayHaveBegun says whether the request left and nobody knows that it was not acted upon.
+// mayHaveBegun says whether the request left and the SNA may have acted on it.
 func mayHaveBegun(b record.Backup) bool { return !b.CalledAt.IsZero() && !b.NotStarted }
 
-// ClearImages removes the images of an undone backup, or sets them aside when it failed after something was copied and
-// the configuration says so.
+// ClearImages removes the images of an undone backup. It sets them aside if the backup failed after data was copied and the
+// configuration says so.
 func (s *Service) ClearImages(b record.Backup) error {
 	repo, err := s.Repositories.Find(b.Repository)
 	if err != nil {
@@ -125,7 +125,7 @@ func (s *Service) ClearImages(b record.Backup) error {
 	}
 	vm := record.DirectoryOf(b)
 	if !b.DirectoryMade {
-		return repo.RemoveEmptyDir(vm, b.ID) // what is in it, if anything, is somebody else's
+		return repo.RemoveEmptyDir(vm, b.ID) // the backup did not make what is in it
 	}
 	if s.Config.Agent.FailedImages == config.SetAsideImages && b.Failure != nil && !b.SeenAt.IsZero() {
 		var path string
@@ -142,7 +142,7 @@ func (s *Service) ClearImages(b record.Backup) error {
 	return err
 }
 
-// failureError is the error that a record's failure was made from.
+// failureError is the error from which a record's failure was made.
 func failureError(b record.Backup) error {
 	f := b.Failure
 	return &fault.Error{

@@ -22,7 +22,7 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// betweenSamples makes a disk whose data lies where SBC does not look: blocks of all sizes between the five samples of each chunk.
+// betweenSamples makes a disk whose data is where SBC does not read: blocks of all sizes between the five samples of each chunk.
 func betweenSamples(t testing.TB, path string) {
 	t.Helper()
 	f, err := os.Create(path)
@@ -39,8 +39,8 @@ func betweenSamples(t testing.TB, path string) {
 	}
 }
 
-// TestSampledZeroes: a client that asks for zeroes where it has looked at samples only loses nothing, and what is zero takes no
-// room, however the images are written.
+// TestSampledZeroes: a client that sends zeroes after it read only samples loses no data, and zeroes take no space, in every way to
+// write an image.
 func TestSampledZeroes(t *testing.T) {
 	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
 	for name, configure := range map[string]func(*config.Config, *snatest.Options){
@@ -57,7 +57,7 @@ func TestSampledZeroes(t *testing.T) {
 				if c.Refused == 0 || c.Accepted != 0 || !c.Identical {
 					t.Errorf("%s: %d requests for zeroes refused, %d accepted, identical %v", kind, c.Refused, c.Accepted, c.Identical)
 				}
-				// Of 100 MiB, 12 runs of 3.2 MiB hold data; an incremental has to cover the runs of its parent besides.
+				// Of 100 MiB, 12 runs of 3.2 MiB hold data. An incremental also has to cover the runs of its parent.
 				if c.Taken > 16<<20 {
 					t.Errorf("%s: the image takes %d bytes", kind, c.Taken)
 				}
@@ -72,8 +72,8 @@ func TestSampledZeroes(t *testing.T) {
 	}
 }
 
-// TestZeroesAreAccepted where the configuration says so, and the agent's status warns of it. The disk is one of which the
-// sampling client then loses something.
+// TestZeroesAreAccepted: if the configuration says so, zeroes are accepted, and the agent's status warns. The sampling client then
+// loses data of this disk.
 func TestZeroesAreAccepted(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.SNA.AcceptWriteZeroes = true })
 	_, sources := w.PutVM("vm", agenttest.SampledBytes)
@@ -88,7 +88,7 @@ func TestZeroesAreAccepted(t *testing.T) {
 	}
 }
 
-// TestNothingStandsOnAcceptedZeroes: what was copied while zeroes were accepted may lack data, and an incremental would lack it too.
+// TestNothingStandsOnAcceptedZeroes: a backup that accepted zeroes may lack data, and an incremental based on it would lack it too.
 func TestNothingStandsOnAcceptedZeroes(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.SNA.AcceptWriteZeroes = true })
 	_, sources := w.PutVM("vm", agenttest.SampledBytes)
@@ -119,7 +119,7 @@ func TestNothingStandsOnAcceptedZeroes(t *testing.T) {
 // TestZeroesCannotBeRefused: a QEMU that may not use the driver that refuses zeroes serves nothing, and the error says what to do.
 func TestZeroesCannotBeRefused(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
-		// The real one, asked for a driver that it does not have.
+		// The real QEMU, asked for a driver that it does not have.
 		c.NBD.QemuNBD = "/usr/local/bin/qemu-nbd-without"
 		agenttest.Must(t, os.WriteFile(c.NBD.QemuNBD, []byte(`#!/bin/sh
 n=$#; i=0

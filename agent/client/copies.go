@@ -8,10 +8,10 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// RecordCopy tells how a disk was copied. SBC copies changes only after it has asked from where while it was connected, which is
-// on record since before it was answered; otherwise it has copied the disk from beginning to end. The change id that it has
-// reported belongs to the disk that it has read: when its UUID is not that of the parent's disk, the disk was replaced, or its
-// change tracking began anew, and the image shall not stand on one of another disk.
+// RecordCopy records how a disk was copied. SBC copies changes only if it asked for a change id while it was connected; the record
+// says so before SBC gets the answer. Otherwise it has copied the whole disk. The reported change id belongs to the disk that SBC
+// read. If its UUID differs from that of the parent's disk, the disk was replaced or its change tracking was reset, and the image
+// must not be based on that of another disk.
 func RecordCopy(b record.Backup, d *record.DiskRun) error {
 	if d.Copied != "" {
 		return nil
@@ -44,8 +44,8 @@ func RecordCopy(b record.Backup, d *record.DiskRun) error {
 	return nil
 }
 
-// differentDisks says whether two change ids are of different disks. Of what is no change id of VMware, "UUID/number", nothing
-// is known.
+// differentDisks says whether two change ids belong to different disks. If one is not a change id of VMware, "UUID/number", it is
+// false.
 func differentDisks(one, other string) bool {
 	a, _, known := strings.Cut(one, "/")
 	b, _, alsoKnown := strings.Cut(other, "/")

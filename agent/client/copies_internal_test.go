@@ -8,7 +8,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// TestRecordCopy: how each disk was copied, and what its image is to be.
+// TestRecordCopy: how each disk was copied, and what its image becomes.
 func TestRecordCopy(t *testing.T) {
 	overlay := record.DiskRun{Content: record.Changes, Change: record.Same, Backing: "../p/x.qcow2", ParentChangeID: "52 AA/3", ChangeID: "52 aa/4", Complete: true}
 	with := func(f func(*record.DiskRun)) record.DiskRun {

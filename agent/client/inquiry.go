@@ -10,8 +10,8 @@ import (
 	"github.com/sendense/backup-agent/agent/sna"
 )
 
-// How often the SNA is asked what SBC last reported, which is more often where a short deadline hangs on it, and how long it may take
-// to answer.
+// The interval between questions to the SNA about SBC's last report, which is shorter for a short deadline, and the time limit of an
+// answer.
 const (
 	askInterval = 3 * time.Second
 	askTimeout  = 5 * time.Second
@@ -20,7 +20,7 @@ const (
 // AskEvery is how often the SNA is asked for a deadline of d.
 func AskEvery(d time.Duration) time.Duration { return min(d/10, askInterval) }
 
-// An inquiry asks the SNA what SBC last reported to it, beside the run's loop, which never waits for the answer.
+// An Inquiry asks the SNA what SBC last reported. It works beside the loop of the job, which never waits for the answer.
 type Inquiry struct {
 	ctx  context.Context
 	wait sync.WaitGroup
@@ -29,10 +29,10 @@ type Inquiry struct {
 	busy  bool
 	asked time.Time // when the SNA was last asked
 	now   Report    // what it answers
-	last  Word      // what SBC last reported, also when the SNA has forgotten it since
+	last  Word      // what SBC last reported, even if the SNA has forgotten it since
 }
 
-// A clientWord is what SBC reported of itself. The SNA's own times are left out: it stamps each answer with the present.
+// A Word is what SBC reported about itself. The SNA's own times are left out: it stamps each answer with the current time.
 type Word struct {
 	Phase, Status string
 	Percent       float64
@@ -46,17 +46,17 @@ func (w Word) String() string {
 	return fmt.Sprintf("%s, %.0f %%", w.Phase, w.Percent)
 }
 
-// A snaReport is an answer of the SNA, and how long it has been the same one. Times are those of the questions.
+// A Report is an answer of the SNA, and since when it has been the same. Times are those of the questions.
 type Report struct {
 	Reported    bool // false: SBC has reported nothing
 	word        Word
 	since, told time.Time // of the first and the last time; zero: there was no answer yet
 }
 
-// Same is how long the SNA is known to have answered so. While it does not answer, that does not grow.
+// Same is how long the SNA is known to have given the same answer. It does not grow while the SNA does not answer.
 func (s Report) Same() time.Duration { return s.told.Sub(s.since) }
 
-// Begin allows questions until the function that it returns is called, which waits for the last one.
+// Begin allows questions until the caller calls end, which waits for the last answer.
 func (q *Inquiry) Begin(ctx context.Context) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	q.mu.Lock()
@@ -68,7 +68,7 @@ func (q *Inquiry) Begin(ctx context.Context) (end func()) {
 	}
 }
 
-// Ask asks unless a question is on its way, or was a moment ago.
+// Ask asks the SNA, unless a question is in progress or the last one was less than every ago.
 func (q *Inquiry) Ask(client *sna.Client, jobID string, every time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -88,7 +88,7 @@ func (q *Inquiry) Ask(client *sna.Client, jobID string, every time.Duration) {
 	})
 }
 
-// take notes an answer. An SNA that does not answer, does not know the call or answers what cannot be read proves nothing. The
+// take stores an answer. If the SNA does not answer, does not know the call, or its answer cannot be read, that proves nothing. The
 // caller holds mu.
 func (q *Inquiry) take(asked time.Time, p sna.JobProgress, err error) {
 	answer := Report{Reported: err == nil, since: asked, told: asked}
@@ -105,7 +105,7 @@ func (q *Inquiry) take(asked time.Time, p sna.JobProgress, err error) {
 	q.now = answer
 }
 
-// Answer is what the SNA last answered, and what SBC last reported.
+// Answer returns the SNA's last answer and SBC's last report.
 func (q *Inquiry) Answer() (Report, Word) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

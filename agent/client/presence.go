@@ -11,19 +11,20 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// goneAfter is how long nobody must be connected to a disk that is neither complete nor untouched before SBC is gone. SBC connects
-// to a disk once. In a full copy it holds a connection until its report is answered. In an incremental the connection that it copies
-// over ends just before the report, and an older one, which it has forgotten, at any time: a report takes milliseconds, and one
-// that waits for us is known.
+// goneAfter is how long a disk must be without a connection before SBC is gone. The disk was connected to and is not complete. SBC
+// connects to a disk once. In a full copy it keeps a connection until its report is answered. In an incremental the connection that
+// it copies over ends just before the report, and an older one, which it has forgotten, ends at any time. A report takes
+// milliseconds, and the agent knows of a report that waits.
 const goneAfter = 10 * time.Second
 
-// A presence is what a run has seen of SBC's connections, by the clock of the process. It is learned anew after a restart.
+// A Presence is what a job has seen of SBC's connections, by the clock of the process. After a restart the job observes them again.
 type Presence struct {
-	At       time.Time         // when somebody was last connected to an export, or reported a disk
-	complete int               // how many disks were complete at the last look
-	left     map[int]time.Time // by disk: since when nobody is connected to it, though somebody was
+	At       time.Time         // when a client was last connected to an export, or reported a disk
+	complete int               // how many disks were complete at the last check
+	left     map[int]time.Time // by disk: since when no client is connected to it, after one was
 }
 
+// Note records the connections and complete disks that a check found at a time.
 func (p *Presence) Note(b record.Backup, clients map[uint16]int, now time.Time) {
 	complete, connected := 0, false
 	for _, d := range b.Runs {
@@ -53,7 +54,7 @@ func (p *Presence) Alone(now time.Time) bool {
 	return len(p.left) > 0 || now.Sub(p.At) > export.PollInterval
 }
 
-// Gone says whether SBC is gone, and which disk it has left, or -1 when it was between two disks.
+// Gone says whether SBC is gone, and which disk it has left; -1 if it was between two disks.
 func (p *Presence) Gone(b record.Backup, now time.Time, limit time.Duration) (disk int, gone bool) {
 	if b.AllComplete() {
 		return -1, false
@@ -71,6 +72,7 @@ func (p *Presence) Gone(b record.Backup, now time.Time, limit time.Duration) (di
 	return disk, between
 }
 
+// GoneError is the error of a backup whose SBC is gone: after it left the given disk, or between two disks if that is -1.
 func GoneError(b record.Backup, disk int, alone time.Duration, last Word) error {
 	alone = alone.Round(time.Second)
 	text := fmt.Sprintf("no client has been connected to any export for %s", alone)

@@ -11,14 +11,14 @@ import (
 	"github.com/sendense/backup-agent/agent/sna"
 )
 
-// A glance is what one look at the connections and the record finds.
+// A glance is what one check of the connections and the record finds.
 type glance struct {
 	at       time.Duration
 	clients  string // disks that have a client, such as "0", "01"
 	complete string // disks that are complete
 }
 
-// TestPresence goes through what a real SBC does. Only what it never does means that it is gone.
+// TestPresence covers what a real SBC does. Only what it never does means that it is gone.
 func TestPresence(t *testing.T) {
 	const limit = 45 * time.Second
 	s := time.Second
@@ -69,7 +69,7 @@ func TestPresence(t *testing.T) {
 	}
 }
 
-// TestInquiry: an answer that is the same goes on; one that proves nothing neither goes on nor begins anew.
+// TestInquiry: the same answer again continues its time. An answer that proves nothing neither continues it nor starts it again.
 func TestInquiry(t *testing.T) {
 	start := time.Now()
 	phase := func(name string, percent float64) sna.JobProgress {
@@ -77,7 +77,7 @@ func TestInquiry(t *testing.T) {
 	}
 	away := errors.New("connection refused")
 	for name, tt := range map[string]struct {
-		answers []any // one a second: what SBC said, or an error
+		answers []any // one a second: SBC's report, or an error
 		same    int   // seconds
 		last    string
 	}{
@@ -109,7 +109,7 @@ func TestInquiry(t *testing.T) {
 	}
 }
 
-// TestLookUpDisks: what a hint says can be typed.
+// TestLookUpDisks: the command in a hint can be typed as it is.
 func TestLookUpDisks(t *testing.T) {
 	for _, test := range []struct {
 		vm   record.VM
@@ -125,7 +125,7 @@ func TestLookUpDisks(t *testing.T) {
 	}
 }
 
-// TestMoreReaders: the more disks, the longer the client may say nothing once it has its snapshot, and only then.
+// TestMoreReaders: the more disks, the longer the client may be silent, but only once it has its snapshot.
 func TestMoreReaders(t *testing.T) {
 	for _, test := range []struct {
 		word  Word

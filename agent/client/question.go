@@ -1,6 +1,6 @@
-// Package client is what can be known of the backup client (SBC), which says little: whose question one of its questions is, whether it
-// is still there, what it last reported to the SNA, and how it copied a disk. It draws conclusions; what becomes of a backup is decided
-// elsewhere.
+// Package client finds out what can be known about the backup client (SBC), which says little: which backup a question belongs to,
+// whether SBC is still there, what it last reported to the SNA, and how it copied a disk. It draws conclusions; package backup and
+// package publish act on them.
 package client
 
 import (
@@ -22,17 +22,17 @@ type Parts struct {
 	Log   *slog.Logger
 }
 
-// Questions finds the backups whose client may ask with a name.
+// Questions finds the backups whose client may ask with a given VM name.
 type Questions struct{ Parts }
 
 // New returns a Questions.
 func New(p Parts) *Questions { return &Questions{p} }
 
-// UnreadableID is a change id that SBC cannot read. Before it has connected it copies the disk whole then, as with an empty one;
-// after it has connected it gives up, where an empty one would be passed on to vCenter.
+// UnreadableID is a change id that SBC cannot read. Before SBC has connected, it then copies the whole disk, as with an empty one.
+// After it has connected, it ends; an empty change id it would pass on to vCenter.
 const UnreadableID = "none"
 
-// Asking lists the backups whose SBC may ask with this name.
+// Asking lists the backups whose SBC may ask with this VM name.
 func (q *Questions) Asking(vmName string) ([]record.Backup, error) {
 	active, err := q.Store.Active()
 	if err != nil {
@@ -42,26 +42,27 @@ func (q *Questions) Asking(vmName string) ([]record.Backup, error) {
 	for i := range named {
 		parent, err := q.Store.Backup(named[i].Parent)
 		if named[i].Parent == "" || err != nil {
-			continue // the order of the record has to do
+			continue // the order of the record is used
 		}
-		walk(&named[i], &parent)
+		sortDisks(&named[i], &parent)
 	}
 	return named, nil
 }
 
-// MayAsk says whether SBC may be at work for a backup: also when all was reported, until its restore point is being written.
+// MayAsk says whether SBC may still work for a backup. It may also after all disks are reported, until the restore point is
+// written.
 func MayAsk(b record.Backup) bool {
 	return Underway(b.State) || b.State == record.Finishing && b.PublishingAt.IsZero()
 }
 
-// Underway says whether SBC may be at work on a disk of a backup in this state.
+// Underway says whether SBC may be copying a disk of a backup in this state.
 func Underway(s record.State) bool {
 	return s == record.Calling || s == record.Unresolved || s == record.Running
 }
 
-// walk puts the disks into the order in which SBC is expected to walk them: that of the snapshot's hardware, which is the order
-// in which the parent's disks were reported. Disks that it did not have come last, as vCenter appends them.
-func walk(b, parent *record.Backup) {
+// sortDisks sorts the disks in the order in which SBC is expected to copy them: that of the snapshot's hardware, which is the order
+// in which the parent's disks were reported. Disks that the parent did not have come last, as vCenter appends them.
+func sortDisks(b, parent *record.Backup) {
 	order := func(d record.DiskRun) int {
 		if from := chain.OfKey(parent, d.Key); from != nil && from.Order > 0 {
 			return from.Order
@@ -72,24 +73,24 @@ func walk(b, parent *record.Backup) {
 	slices.SortStableFunc(b.Runs, func(x, y record.DiskRun) int { return cmp.Compare(order(x), order(y)) })
 }
 
-// A question is what SBC asks, as far as can be told.
+// A Question is what is known about a question of SBC.
 type Question struct {
-	Backup *record.Backup // whose SBC it is; nil if that cannot be told
+	Backup *record.Backup // the backup whose SBC asks; nil if it is not known
 	Disk   int            // disk id; -1 for one that the backup does not have
-	Exact  bool           // it has connected: it will copy the changes since the answer
-	Over   []string       // the backups that it may be of, and of which every disk is complete
+	Exact  bool           // SBC is connected: it will copy the changes since the change id in the answer
+	Over   []string       // the backups whose SBC may ask although every disk is complete
 }
 
-// Attribute tells by what is going on whose question it is, and about which disk. The backups have their disks in the order in
-// which SBC walks them. SBC is one process that copies disk after disk, and asks about disk 0 twice before it connects to the
-// export of the next disk, then once more with the right number while it is connected:
+// Attribute finds out, from what is in progress, which backup a question belongs to and which disk it is about. The disks of each
+// backup are in the order in which SBC copies them. SBC is one process that copies disk after disk. It asks about disk 0 twice
+// before it connects to the export of the next disk, then once more with the right number while it is connected:
 //
-//	a disk that is not complete has a client  it is being copied, and only an exact question about it can come
-//	no such disk has one                      the next question is about the first of them, and asks for disk 0
-//	every disk is complete                    a question is about a disk that has no export
+//	an incomplete disk has a client   it is being copied, and only an exact question about it can follow
+//	no incomplete disk has a client   the next question is about the first of them, and names disk 0
+//	every disk is complete            a question is about a disk that has no export
 //
-// clients is how many each port has, nil if that is not known: then a question counts as exact.
-// settled says of a backup that is complete whether its SBC has ended; the time for its last question is over.
+// clients is the number of clients of each port, nil if it is not known: then a question counts as exact.
+// settled says for a complete backup whether it is too late for its SBC's last question.
 func Attribute(named []record.Backup, diskID int, clients map[uint16]int, settled func(id string) bool) Question {
 	connected := func(d record.DiskRun) bool { return !d.Complete && (clients == nil || clients[d.Port] > 0) }
 	var exact, next, over []Question
@@ -105,11 +106,11 @@ func Attribute(named []record.Backup, diskID int, clients map[uint16]int, settle
 			exact = append(exact, Question{Backup: b, Disk: diskID, Exact: true})
 		case diskID == 0 && (len(named) == 1 || !slices.ContainsFunc(b.Runs, connected)):
 			next = append(next, Question{Backup: b, Disk: firstOpen(*b)})
-		case len(named) == 1: // not SBC as it is known
+		case len(named) == 1: // not the known behavior of SBC
 			next = append(next, Question{Backup: b, Disk: diskID})
 		}
 	}
-	if len(exact) > 1 { // each asks this once
+	if len(exact) > 1 { // each SBC asks this once
 		exact = slices.DeleteFunc(exact, func(q Question) bool { return q.Backup.Run(q.Disk).AsChanges })
 	}
 	all := slices.Concat(exact, next, over)
@@ -117,14 +118,15 @@ func Attribute(named []record.Backup, diskID int, clients map[uint16]int, settle
 		return all[0]
 	}
 	var unsure Question
-	for _, q := range over { // better a good backup that fails than a disk that is missing without a word
+	for _, q := range over { // a good backup that fails is better than a disk that is missing without an error
 		unsure.Over = append(unsure.Over, q.Over...)
 	}
 	return unsure
 }
 
-// confusable says of a question before the client connects whether what it asks after that could be taken for a question of
-// another backup, whose disk of the same number has a client too that has asked nothing: then it had better copy the disk whole.
+// confusable says whether a question before the client connects could cause a mistake later: its next question could be taken for
+// one of another backup, whose disk of the same number has a client that has not asked yet. Then the client must copy the whole
+// disk.
 func confusable(q Question, named []record.Backup, connected func(record.DiskRun) bool) bool {
 	return q.Backup != nil && !q.Exact && slices.ContainsFunc(named, func(b record.Backup) bool {
 		d := b.Run(q.Disk)
@@ -132,7 +134,7 @@ func confusable(q Question, named []record.Backup, connected func(record.DiskRun
 	})
 }
 
-// firstOpen is the first disk that is not complete, by its id.
+// firstOpen is the id of the first disk that is not complete.
 func firstOpen(b record.Backup) int {
 	for _, d := range b.Runs {
 		if !d.Complete {
@@ -142,7 +144,7 @@ func firstOpen(b record.Backup) int {
 	return -1
 }
 
-// DiskUnknown is why a backup fails whose SBC asked about a disk that has no export; nil for any other.
+// DiskUnknown is the error of a backup whose SBC asked about a disk that has no export; nil for any other.
 func DiskUnknown(b record.Backup) error {
 	if b.UnknownDiskAt.IsZero() {
 		return nil
@@ -152,8 +154,8 @@ func DiskUnknown(b record.Backup) error {
 		WithHint(inventory.LookUpDisks(b.VM) + "; with refresh = prefer or require every backup looks the disks up before it begins")
 }
 
-// OrNamesake adds to the failure of a backup that seems to lack a disk that another one's SBC may have asked: nothing tells them apart
-// (decision 25).
+// OrNamesake adds a second possible cause to the error of a backup that seems to lack a disk: the SBC of another backup asked.
+// Nothing tells the two apart (decision 25).
 func (q *Questions) OrNamesake(b record.Backup, err error) error {
 	e := fault.From(err)
 	if !e.Has(fault.DiskUnknown) {
@@ -166,7 +168,7 @@ func (q *Questions) OrNamesake(b record.Backup, err error) error {
 	return e
 }
 
-// namesake is another backup that is under way and whose SBC asks with the same name (decision 25); "" if there is none.
+// namesake is another backup in progress whose SBC asks with the same VM name (decision 25); "" if there is none.
 func (q *Questions) namesake(b record.Backup) string {
 	named, err := q.Asking(record.ClientName(b.VM))
 	if err != nil {

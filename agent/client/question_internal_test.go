@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// asker is a backup of a test: its disks, in the order in which they are walked, have the ids 0, 1, … and ports of their own.
+// asker is a backup of a test. Its disks have the ids 0, 1, … in the order in which they are copied, and ports of their own.
 func asker(id string, kind record.Type, complete ...bool) record.Backup {
 	b := record.Backup{ID: id, Type: kind, State: record.Running}
 	for i, done := range complete {
@@ -69,14 +69,14 @@ func TestAttribute(t *testing.T) {
 	}
 }
 
-// TestAttributeNeverTakesAnothersDisk: whatever SBC processes do, whatever is known of the clients: what one is told once it has
-// connected is the change id of the disk that it is connected to, or nothing that it can read; and a full backup is told nothing.
-// What is told before may be of another disk: SBC compares UUIDs then, and here every disk has one of its own.
+// TestAttributeNeverTakesAnothersDisk: whatever SBC processes do and whatever is known of the clients, a connected client gets the
+// change id of the disk that it is connected to, or one that it cannot read. A full backup gets none. An answer before the
+// connection may be of another disk: SBC then compares UUIDs, and here every disk has its own.
 func TestAttributeNeverTakesAnothersDisk(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 3).Draw(t, "backups")
 		named, clients := make([]record.Backup, n), map[uint16]int{}
-		at := make([]int, n) // how far each SBC is; the number of its disks at its end
+		at := make([]int, n) // the disk that each SBC copies; the number of its disks when it has ended
 		connected := make([]bool, n)
 		for i := range named {
 			kind := rapid.SampledFrom([]record.Type{record.Full, record.Incremental}).Draw(t, "type")
@@ -88,7 +88,7 @@ func TestAttributeNeverTakesAnothersDisk(t *testing.T) {
 			if at[i] == len(named[i].Runs) {
 				continue
 			}
-			// An SBC that copies a disk whole is connected as well; one of a full backup never asks then.
+			// An SBC that copies a disk whole is connected too; one of a full backup never asks then.
 			connected[i] = rapid.Bool().Draw(t, "connected")
 			if connected[i] {
 				named[i].Runs[at[i]].AsChanges = kind == record.Incremental && rapid.Bool().Draw(t, "has asked")
@@ -96,7 +96,7 @@ func TestAttributeNeverTakesAnothersDisk(t *testing.T) {
 			}
 		}
 		walked := make([]record.Backup, n)
-		for i, b := range named { // the order in which the disks are walked may be another than is thought
+		for i, b := range named { // the disks may be copied in another order than expected
 			walked[i] = b
 			walked[i].Runs = rapid.Permutation(b.Runs).Draw(t, "order")
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// MoreReaders is how much longer SBC may be silent because of its disks: once the snapshot is there it starts one nbdkit per disk, one after
-// another, and waits up to readerTime for each (contract §5). The deadline has room for a few.
+// MoreReaders is how much longer SBC may be silent because of its number of disks. Once the snapshot is made, SBC starts one nbdkit
+// per disk, one after another, and waits up to readerTime for each (contract §5). The deadline covers the first few.
 func MoreReaders(b record.Backup, said Report) time.Duration {
 	const readerTime, few = 10 * time.Second, 4
 	if said.word.Phase != phaseSnapshot || said.word.Percent < snapshotMade {
@@ -18,12 +18,13 @@ func MoreReaders(b record.Backup, said Report) time.Duration {
 	return time.Duration(max(len(b.Runs)-few, 0)) * readerTime
 }
 
-// What SBC reports while the snapshot is made: the phase, and the percentage once it is there (decision 23).
+// What SBC reports while the snapshot is made: the phase, and the percentage once it is made (decision 23).
 const (
 	phaseSnapshot = "Creating Snapshot"
 	snapshotMade  = 15
 )
 
+// SilentError is the error of a backup whose SBC has not connected and reports nothing new.
 func SilentError(b record.Backup, said Report, last Word) error {
 	silence := said.Same().Round(time.Second)
 	var e *fault.Error
@@ -49,7 +50,7 @@ func SilentError(b record.Backup, said Report, last Word) error {
 	return e
 }
 
-// snapshotHint says where a snapshot may be left. SBC names it after the job (decision 23).
+// snapshotHint names the snapshot that may be left. SBC names it after the job (decision 23).
 func snapshotHint(b record.Backup) string {
 	return "Snapshot " + b.SnapshotName() + " may be left on the VM"
 }

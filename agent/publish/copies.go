@@ -10,8 +10,8 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// recordCopies puts on record how each disk was copied, and which disk is another one than that of the parent. It is done once:
-// what is on record stays.
+// recordCopies records how each disk was copied, and which disk differs from that of the parent. It does so once: a value on record
+// stays.
 func (f *Finisher) recordCopies() (b record.Backup, err error) {
 	failpoint.Reach("before copies are recorded")
 	err = f.UntilRecorded(func() (err error) {
@@ -29,9 +29,9 @@ func (f *Finisher) recordCopies() (b record.Backup, err error) {
 	return b, err
 }
 
-// standAlone has the image of a disk that was replaced stand on nothing, and records that it does. SBC has copied such a disk
-// whole, so there is nothing to read from below; should there be, it is copied.
-func (f *Finisher) standAlone(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
+// flatten makes the image of a replaced disk independent of the parent, and records that it has no backing file. SBC copies such a
+// disk whole, so nothing should remain to be read from the parent. If something does, it is copied.
+func (f *Finisher) flatten(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
 	b, err := f.service.Store.Backup(f.ID)
 	if err != nil {
 		return d, err
@@ -62,8 +62,8 @@ func (f *Finisher) standAlone(ctx context.Context, d record.DiskRun) (record.Dis
 	return *b.Run(d.DiskID), nil
 }
 
-// waitForQuestion waits until SBC would have asked about a disk that is not on record, if vCenter had one. What the end of the
-// backup takes anyway is part of that time.
+// waitForQuestion waits until SBC would have asked about a disk that is not on record, if vCenter had one. The other steps at the
+// end of the backup count as part of that time.
 func (f *Finisher) waitForQuestion() error {
 	for {
 		left := f.QuestionDue()
@@ -76,8 +76,8 @@ func (f *Finisher) waitForQuestion() error {
 	}
 }
 
-// QuestionDue is how long SBC may still ask about one more disk. It counts from when every disk was known to be reported, and
-// SBC could ask: what it asks while no agent runs waits for the next one.
+// QuestionDue is how much longer SBC may ask about one more disk. It counts from when every disk was known to be reported and SBC
+// could ask: a question while no agent runs waits for the next agent.
 func (f *Finisher) QuestionDue() time.Duration {
 	limit := f.service.Config.Deadlines.LastQuestion.Std()
 	reported, opened := f.reported.Load(), f.service.Opened.Load()

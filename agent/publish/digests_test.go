@@ -9,7 +9,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// TestDigestsInTheManifest: the manifest of every restore point holds the digest of every image, as the file is.
+// TestDigestsInTheManifest: the manifest of every restore point holds the digest of every image file.
 func TestDigestsInTheManifest(t *testing.T) {
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 32<<20, 16<<20)

@@ -15,12 +15,12 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// endExporter ends the exporter of a disk so that nothing it was given is lost, and records how it ended.
+// endExporter ends the exporter of a disk without loss of data, and records how it ended.
 //
-// SBC never flushes, so qemu-nbd still holds back metadata that the data cannot be found without. It writes that when it
-// ends, and exits with status 0 even when the disk refuses it: the image is then sound and lacks what was copied. So a
-// flush of our own comes first, whose answer tells. And because nobody may write after it, the exporter's counter of
-// received bytes is compared from before its end to after it.
+// SBC never flushes, so qemu-nbd still holds back metadata without which the data cannot be found. It writes that metadata when it ends,
+// and exits with status 0 even if the write fails: the image is then sound but lacks copied data. So the agent flushes first, and the
+// answer shows a failure. No client may write after that, so the exporter's counter of received bytes must be the same before and after
+// its end.
 func (f *Finisher) endExporter(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
 	limit := f.service.Config.NBD.StopTimeout.Std()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("qemu-nbd did not finish writing within %s (nbd.stop_timeout)", limit))
@@ -30,7 +30,7 @@ func (f *Finisher) endExporter(ctx context.Context, d record.DiskRun) (record.Di
 			return d, err
 		}
 	}
-	before, err := f.quiet(ctx, d)
+	before, err := f.waitIdle(ctx, d)
 	if err != nil {
 		return d, err
 	}
@@ -68,7 +68,7 @@ func (f *Finisher) recordEnd(d record.DiskRun, u units.Unit) (record.DiskRun, er
 	return d, err
 }
 
-// flush has the exporter bring all it was given to the disk, and records that it did.
+// flush makes the exporter write everything it received to the disk, and records that it did.
 func (f *Finisher) flush(ctx context.Context, d record.DiskRun) error {
 	u, err := f.service.Units.Get(ctx, d.Unit)
 	if errors.Is(err, units.ErrNotFound) {
@@ -97,9 +97,9 @@ func (f *Finisher) flush(ctx context.Context, d record.DiskRun) error {
 	})
 }
 
-// quiet gives the unit as it is when nobody is connected to it any more. A client that is there then is somebody else, and to
-// stop the exporter would be to stop it by force.
-func (f *Finisher) quiet(ctx context.Context, d record.DiskRun) (units.Unit, error) {
+// waitIdle waits until no client is connected to an exporter, and returns its unit. A client that stays connected is not the one
+// that copied, and to stop the exporter then would need force.
+func (f *Finisher) waitIdle(ctx context.Context, d record.DiskRun) (units.Unit, error) {
 	for deadline := time.Now().Add(export.BusTimeout); ; {
 		n, err := sockets.Established(d.Port)
 		if err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestKilledJustBeforeTheEnd: everything was copied and reported, and then an exporter is killed: what it held back is
+// TestKilledJustBeforeTheEnd: everything is copied and reported, and then an exporter is killed. The data that it held back is
 // lost, so there is no restore point.
 func TestKilledJustBeforeTheEnd(t *testing.T) {
 	w := agenttest.New(t)
@@ -21,8 +21,8 @@ func TestKilledJustBeforeTheEnd(t *testing.T) {
 	w.FailsWhile("disconnect/1", func(b record.Backup) { agenttest.Kill(t, b.Runs[0].PID) }, fault.ExporterFailed)
 }
 
-// TestClientLingers: SBC has reported everything and stays connected past the wait: whatever it would still write is
-// unknown.
+// TestClientLingers: SBC has reported everything and stays connected past the deadline. It may still write, so there is no restore
+// point.
 func TestClientLingers(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Deadlines.Disconnect = config.DurationOf(300 * time.Millisecond)
@@ -37,7 +37,7 @@ func TestClientLingers(t *testing.T) {
 	w.Clean()
 }
 
-// TestClientComesLate: a client that lingers within the wait harms nothing.
+// TestClientComesLate: a client that disconnects late, but before the deadline, does no harm.
 func TestClientComesLate(t *testing.T) {
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 8<<20)
@@ -48,7 +48,7 @@ func TestClientComesLate(t *testing.T) {
 	w.Completes(b, sources)
 }
 
-// TestDiskNeverReported: a run that goes silent with a disk not reported fails at the deadline of progress.
+// TestDiskNeverReported: a backup that receives nothing more and has a disk that is not reported fails at deadlines.no_progress.
 func TestDiskNeverReported(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Deadlines.NoProgress = config.DurationOf(time.Second)
@@ -61,7 +61,7 @@ func TestDiskNeverReported(t *testing.T) {
 	}
 }
 
-// TestWholeRunDeadline: a run that goes on for too long fails, although it makes progress.
+// TestWholeRunDeadline: a backup that takes too long fails, although it makes progress.
 func TestWholeRunDeadline(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Deadlines.WholeRun = config.DurationOf(500 * time.Millisecond)
@@ -75,7 +75,7 @@ func TestWholeRunDeadline(t *testing.T) {
 	}
 }
 
-// TestImageDamagedBehindTheBack: qemu-img check is asked, and believed.
+// TestImageDamagedBehindTheBack: the result of qemu-img check decides.
 func TestImageDamagedBehindTheBack(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 8<<20)
@@ -88,12 +88,12 @@ func TestImageDamagedBehindTheBack(t *testing.T) {
 	}, fault.ImageFailed)
 }
 
-// TestSetAside keeps the images of a failed backup where somebody may look at them, and nowhere else.
+// TestSetAside keeps the images of a failed backup in the directory for them, and nowhere else.
 func TestSetAside(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Agent.FailedImages = config.SetAsideImages })
 	w.PutVM("vm", 8<<20)
 	b := w.FailsWhile("copy/0", func(b record.Backup) {
-		w.WaitFor(b.ID, func(b record.Backup) bool { return !b.SeenAt.IsZero() }) // of what nobody has written to nothing is kept
+		w.WaitFor(b.ID, func(b record.Backup) bool { return !b.SeenAt.IsZero() }) // images without written data are not kept
 		agenttest.Kill(t, b.Runs[0].PID)
 	}, fault.ExporterFailed)
 	kept := filepath.Join(w.Config.Repositories[0].Path, ".failed", "vm", b.ID, "vm-disk0.qcow2")
@@ -102,7 +102,7 @@ func TestSetAside(t *testing.T) {
 	}
 }
 
-// TestRestartWhileFinishing: the agent stops while a client lingers, and the next one brings the backup to its end.
+// TestRestartWhileFinishing: the agent stops while a client is still connected, and the next agent completes the backup.
 func TestRestartWhileFinishing(t *testing.T) {
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 8<<20)

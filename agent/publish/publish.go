@@ -1,6 +1,6 @@
-// Package publish turns what a backup has copied into a restore point: every client has gone by itself, everything is flushed, every
-// exporter ended cleanly, every image is sound and on the disk, and the manifest is written last. A backup that fails is undone by
-// package backup.
+// Package publish turns a copy into a restore point. Every client has disconnected by itself, all data is flushed, every exporter
+// has ended cleanly, every image is sound and on the disk, and the manifest is written last. Package backup undoes a backup that
+// fails.
 package publish
 
 import (
@@ -56,36 +56,36 @@ type Parts struct {
 // A Service publishes restore points. Its methods may be called from any goroutine.
 type Service struct {
 	Parts
-	Opened atomic.Pointer[time.Time] // since when clients are answered; nil before
+	Opened atomic.Pointer[time.Time] // since when the agent answers clients; nil before
 }
 
 // New returns a Service.
 func New(p Parts) *Service { return &Service{Parts: p} }
 
-// A finisher turns what a backup has copied into a restore point.
+// A Finisher turns the copy of one backup into a restore point.
 type Finisher struct {
 	*job.Job
 	service  *Service
-	reported atomic.Pointer[time.Time] // since when this agent knows that every disk is reported; nil until then
+	reported atomic.Pointer[time.Time] // since when this agent knows that every disk is reported; nil before
 }
 
-// NewFinisher returns the finisher of a backup, which works within its job.
-func (s *Service) NewFinisher(l *job.Job) *Finisher { return &Finisher{Job: l, service: s} }
+// NewFinisher returns the Finisher of a backup. It works within the backup's job.
+func (s *Service) NewFinisher(j *job.Job) *Finisher { return &Finisher{Job: j, service: s} }
 
-// Finish turns what was copied into a restore point: every client has gone of its own accord, everything is flushed, every
-// exporter ended cleanly, every image is sound and on the disk. Each step finds what an earlier agent has done of it.
+// Finish turns the copy into a restore point: every client has disconnected by itself, all data is flushed, every exporter has
+// ended cleanly, every image is sound and on the disk. Each step continues what an earlier agent has done of it.
 func (f *Finisher) Finish() error {
-	a := f.service
+	s := f.service
 	f.reported.Store(new(time.Now()))
 	var b record.Backup
 	err := f.UntilRecorded(func() (err error) {
-		b, err = a.Records.Advance(f.ID, record.Finishing, nil)
+		b, err = s.Records.Advance(f.ID, record.Finishing, nil)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	repo, err := a.Repositories.Find(b.Repository)
+	repo, err := s.Repositories.Find(b.Repository)
 	if err != nil {
 		return err
 	}
@@ -96,11 +96,11 @@ func (f *Finisher) Finish() error {
 	if published {
 		return f.completed()
 	}
-	if b.HostRestarted(a.BootID) && !ended(b) {
+	if b.HostRestarted(s.BootID) && !ended(b) {
 		return LostWithHost(b)
 	}
 	if err := client.DiskUnknown(b); err != nil {
-		return a.Questions.OrNamesake(b, err)
+		return s.Questions.OrNamesake(b, err)
 	}
 	if err := f.waitForClients(b); err != nil {
 		return err
@@ -115,9 +115,9 @@ func (f *Finisher) Finish() error {
 	if err := f.waitForQuestion(); err != nil {
 		return err
 	}
-	// From here on it is too late to cancel: the manifest may stand although its writing gave an error.
+	// From here on it is too late to cancel: the manifest may exist even if its write returned an error.
 	err = f.UntilRecorded(func() error {
-		_, err := a.Records.Change(f.ID, func(b *record.Backup) error {
+		_, err := s.Records.Change(f.ID, func(b *record.Backup) error {
 			if err := client.DiskUnknown(*b); err != nil {
 				return err
 			}
@@ -127,14 +127,14 @@ func (f *Finisher) Finish() error {
 		return err
 	})
 	if err != nil {
-		return a.Questions.OrNamesake(b, err)
+		return s.Questions.OrNamesake(b, err)
 	}
 	failpoint.Reach("before publish")
 	return f.publish(repo, b, manifest)
 }
 
-// publish writes the manifest, whose rename is the commit. Only when it is known not to stand has publishing failed:
-// otherwise it is tried again, until the directory and the manifest are known to be on the disk.
+// publish writes the manifest; its rename is the commit. publish fails only if the manifest is known not to exist. Otherwise it
+// repeats until the directory and the manifest are known to be on the disk.
 func (f *Finisher) publish(repo *repository.Repository, b record.Backup, m manifest.Manifest) error {
 	vm := nbd.DirName(b.VM.Name)
 	for {
@@ -153,10 +153,10 @@ func (f *Finisher) publish(repo *repository.Repository, b record.Backup, m manif
 	}
 }
 
-// repositoryInterval is how often a repository that is away is looked for.
+// repositoryInterval is how often the agent tries again while a repository is missing.
 const repositoryInterval = 2 * time.Second
 
-// published says whether the manifest of a backup stands. While the repository is away nobody knows, so it waits.
+// published says whether the manifest of a backup exists. While the repository is missing this is not known, so published waits.
 func (f *Finisher) published(repo *repository.Repository, b record.Backup) (bool, error) {
 	for {
 		_, err := repo.Manifest(nbd.DirName(b.VM.Name), b.ID)
@@ -177,7 +177,7 @@ func (f *Finisher) published(repo *repository.Repository, b record.Backup) (bool
 	}
 }
 
-// manifestStands says whether there is, or may be, a manifest: only a directory that is there without one has none.
+// manifestStands says whether the manifest exists or may exist. It is false only if the directory exists and has no manifest.
 func manifestStands(repo *repository.Repository, b record.Backup) bool {
 	_, err := repo.Manifest(nbd.DirName(b.VM.Name), b.ID)
 	if !errors.Is(err, repository.ErrNoManifest) {
@@ -192,7 +192,7 @@ func ended(b record.Backup) bool {
 	return !slices.ContainsFunc(b.Runs, func(d record.DiskRun) bool { return d.Result == "" })
 }
 
-// completed records the end of a backup whose manifest stands: from there on it only goes forward, whatever happens.
+// completed records the end of a backup whose manifest exists. From here the backup can only complete.
 func (f *Finisher) completed() error {
 	err := f.UntilDone("the end of a backup cannot be recorded", func() error {
 		b, err := f.service.Store.Backup(f.ID)
@@ -233,8 +233,8 @@ func (f *Finisher) inspect(b record.Backup) (manifest.Manifest, error) {
 	return f.service.manifest(b, disks)
 }
 
-// waitForClients waits until no client is connected to any export. SBC reports a disk complete before it disconnects, and in an
-// incremental it may forget a connection, which then ends with its process, after the snapshot is removed (decision 23).
+// waitForClients waits until no client is connected to any export. SBC reports a disk complete before it disconnects. In an
+// incremental it may forget a connection; that one ends with its process, after the snapshot is removed (decision 23).
 func (f *Finisher) waitForClients(b record.Backup) error {
 	limit := f.service.Config.Deadlines.Disconnect.Std()
 	began, told := time.Now(), false
@@ -262,7 +262,7 @@ func (f *Finisher) waitForClients(b record.Backup) error {
 	}
 }
 
-// finishDisk ends one exporter, records how it ended before anything of it goes, and checks the image.
+// finishDisk ends one exporter, records how it ended before its unit is removed, and checks the image.
 func (f *Finisher) finishDisk(ctx context.Context, repo string, disk record.Disk, d record.DiskRun) (m manifest.Disk, err error) {
 	if d.Result == "" {
 		if d, err = f.endExporter(ctx, d); err != nil {
@@ -278,7 +278,7 @@ func (f *Finisher) finishDisk(ctx context.Context, repo string, disk record.Disk
 	}
 	failpoint.Reach("exporter removed")
 	if d.Content == record.WholeDisk && d.Backing != "" {
-		if d, err = f.standAlone(ctx, d); err != nil {
+		if d, err = f.flatten(ctx, d); err != nil {
 			return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, err)
 		}
 	}
@@ -302,8 +302,8 @@ func (f *Finisher) finishDisk(ctx context.Context, repo string, disk record.Disk
 	return m, nil
 }
 
-// checkImage checks the metadata of an image. Clusters that are allocated and not used are waste, not damage: they are
-// given back, and the manifest says so.
+// checkImage checks the metadata of an image. Clusters that are allocated but not used are waste, not damage: they are freed, and
+// the manifest says so.
 func (f *Finisher) checkImage(ctx context.Context, repoID string, d record.DiskRun) (manifest.Check, error) {
 	repo, err := f.service.Repositories.Find(repoID)
 	if err != nil {
@@ -329,7 +329,7 @@ func (f *Finisher) checkImage(ctx context.Context, repoID string, d record.DiskR
 	return manifest.Check{Result: manifest.CheckRepaired, LeaksRepaired: fixed.LeaksFixed}, err
 }
 
-// LostWithHost says that a backup cannot go on, since its exporters went with the host.
+// LostWithHost is the error of a backup that cannot continue because a restart of the host ended its exporters.
 func LostWithHost(b record.Backup) *fault.Error {
 	return fault.New(fault.ExporterFailed, "backup %s: the host was restarted while the backup was %s, which ended its exporters", b.ID, b.State).OfBackup(b.ID).
 		WithHint("start it again: the copied data may not be on the disk")

@@ -9,8 +9,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// readBack reads a finished image from the disk, and returns the digest that goes into the manifest: from then on a bit that
-// flips is found. It ends with the run, as when the backup is cancelled.
+// readBack reads a finished image from the disk and returns its digest for the manifest, so that a later bit flip is found. It
+// stops with the job, for example when the backup is canceled.
 func (f *Finisher) readBack(ctx context.Context, d record.DiskRun) (*digest.Digest, error) {
 	b, err := f.service.Store.Backup(f.ID)
 	if err != nil {

@@ -17,10 +17,10 @@ import (
 	"github.com/sendense/backup-agent/agent/verify"
 )
 
-// verifyDisks looks at each disk of a restore, with all the images it stands on, before QEMU follows a backing file: an image can name
-// any file as its backing. Only what is to be read is looked at, so that a disk can be had although another is damaged. It returns the
-// images that each disk consists of, the newest first, and what is wrong with them. The error is for what cannot be served: because it
-// is damaged, unless the restore is to be in spite of that, or because what would be read is not what was made.
+// verifyDisks checks each disk of a restore, with all images that it is based on, before QEMU follows a backing file: an image can
+// name any file as its backing file. It checks only what is to be read, so that a disk can be restored although another is damaged.
+// It returns the images of each disk, the newest first, and their damage. It returns an error if a disk cannot be served: it is
+// damaged and the request does not say despite_damage, or its content would not be what was backed up.
 func (s *Service) verifyDisks(ctx context.Context, repo *repository.Repository, r record.Restore) (map[int][]chain.Link, []record.RestoreDamage, error) {
 	if err := repositories.RequireMounted(repo); err != nil {
 		return nil, nil, repositories.Fault(err)
@@ -52,7 +52,7 @@ func (s *Service) verifyDisks(ctx context.Context, repo *repository.Repository, 
 	for i, d := range r.Disks {
 		byDisk[d.DiskID] = links[i]
 		for _, found := range damage[i] {
-			if found.DiskID != nil || !slices.ContainsFunc(all, func(x record.RestoreDamage) bool { return x.Path == found.Path }) { // one manifest is of all disks
+			if found.DiskID != nil || !slices.ContainsFunc(all, func(x record.RestoreDamage) bool { return x.Path == found.Path }) { // the disks share one manifest
 				all = append(all, found)
 			}
 		}
@@ -60,7 +60,7 @@ func (s *Service) verifyDisks(ctx context.Context, repo *repository.Repository, 
 	return byDisk, all, nil
 }
 
-// restoreDamage is what the caller is told of a disk that cannot be restored, whatever is asked for; nil for nil.
+// restoreDamage is the error for a disk that cannot be restored, whatever the request; nil for nil.
 func restoreDamage(err error, r record.Restore, diskID int) error {
 	if err == nil {
 		return nil
@@ -84,7 +84,7 @@ func restoreDamage(err error, r record.Restore, diskID int) error {
 	return e
 }
 
-// refuseDamage is what the caller is told when there is damage and the restore was not asked for in spite of it.
+// refuseDamage is the error for a restore with damage whose request does not say despite_damage.
 func refuseDamage(r record.Restore, damage []record.RestoreDamage) error {
 	first := damage[0]
 	disk := ""
@@ -102,7 +102,7 @@ func refuseDamage(r record.Restore, damage []record.RestoreDamage) error {
 	return e
 }
 
-// checkLinks looks at every image of a disk, and returns what is wrong with those that can be read all the same.
+// checkLinks checks every image of a disk, and returns the damage of those that can still be read.
 func (s *Service) checkLinks(ctx context.Context, repo *repository.Repository, links []chain.Link, diskID int) (list []record.RestoreDamage, err error) {
 	for _, l := range links {
 		found := chain.DamageOf(l)
@@ -133,8 +133,8 @@ func (s *Service) checkLinks(ctx context.Context, repo *repository.Repository, l
 	return list, nil
 }
 
-// suspect has a restore point verified when damage was found of one of its files that is not on record yet, so that it is before anybody
-// is told. The restore that has found it keeps the point from being deleted.
+// suspect has a restore point verified if new damage of one of its files was found, so that the damage is on record before the
+// caller gets an answer. The restore keeps the restore point from being deleted.
 func (s *Service) suspect(ctx context.Context, p record.Backup, file string, found error) {
 	var damage *chain.Damage
 	if !errors.As(found, &damage) || chain.KnownDamage(p.Damage(), file) {

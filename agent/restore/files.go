@@ -20,19 +20,19 @@ import (
 // ReadFiles is the command of the agent's executable that reads files (cmd/sendense-agent/readfiles.go).
 const ReadFiles = "read-files"
 
-// What the reader of a disk's files may use. Its appliance has 768 MiB, of which little is used, and is made anew in the
-// scratch space, where it takes 400 MiB: nothing that one reader writes is ever read by another.
+// Limits of the reader of a disk's files. Its appliance has 768 MiB of memory and uses little of it. It is built again for each
+// reader, in the scratch space, where it takes 400 MiB: no reader reads what another one wrote.
 const (
 	readerMemory  = 2 << 30
 	readerScratch = 1 << 30
 	readerTasks   = 128
 	readerIdle    = time.Minute
-	// readerStart bounds the start of the appliance, which is tried with KVM and then without (cmd/sendense-agent/filereader).
+	// readerStart limits the start of the appliance, which is tried with KVM and then without (cmd/sendense-agent/filereader).
 	readerStart = 20 * time.Minute
 	readerStop  = 10 * time.Second
 )
 
-// checkFiles looks whether files can be read as it is asked.
+// checkFiles checks whether files can be read as requested.
 func (s *Service) checkFiles(req Request, disks []record.RestoreDisk) error {
 	switch {
 	case !req.Files:
@@ -51,10 +51,10 @@ func (s *Service) checkFiles(req Request, disks []record.RestoreDisk) error {
 	return nil
 }
 
-// GuestfishHint says what to do where guestfish is missing.
+// GuestfishHint says what to do if guestfish is missing.
 const GuestfishHint = "install the package libguestfs-tools (Debian also: libguestfs-xfs, and a linux-image; Red Hat: guestfs-tools), or set restore.guestfish"
 
-// nameReader says where the files of a restore will be read.
+// nameReader sets the socket and the unit of the reader of a restore's files.
 func (s *Service) nameReader(r *record.Restore, l record.Lease) {
 	r.Files = &record.RestoreFiles{
 		Socket: filepath.Join(filepath.Dir(s.Config.Agent.Socket), "files-"+l.Nonce+".sock"),
@@ -62,37 +62,38 @@ func (s *Service) nameReader(r *record.Restore, l record.Lease) {
 	}
 }
 
-// startReader starts the reader of a disk that is served, and returns the name of its life when it can be asked.
-func (x *restoration) startReader(r record.Restore, d record.RestoreDisk) (string, error) {
-	u, err := x.service.Units.Start(x.Ctx, x.readerSpec(r, d))
+// startReader starts the reader of a served disk. When the reader can be asked, it returns the invocation id of its unit.
+func (j *restoreJob) startReader(r record.Restore, d record.RestoreDisk) (string, error) {
+	u, err := j.service.Units.Start(j.Ctx, j.readerSpec(r, d))
 	if err != nil {
-		return "", x.readerError(d.DiskID, r.Files.Unit, fmt.Errorf("reader of the files: %w", err))
+		return "", j.readerError(d.DiskID, r.Files.Unit, fmt.Errorf("reader of the files: %w", err))
 	}
 	return u.InvocationID, nil
 }
 
-func (x *restoration) readerError(disk int, unit string, err error) error {
-	e := export.UnitError(fault.ReaderFailed, "restore "+x.ID, disk, unit, err)
-	e.RestoreID = x.ID
+func (j *restoreJob) readerError(disk int, unit string, err error) error {
+	e := export.UnitError(fault.ReaderFailed, "restore "+j.ID, disk, unit, err)
+	e.RestoreID = j.ID
 	if e.Hint == "" {
 		e.Hint = "read the journal of the unit; " + GuestfishHint
 	}
 	return e
 }
 
-// readerSpec is the unit pair of a reader: it sees no repository, no state, and nothing that listens, but for the export.
-func (x *restoration) readerSpec(r record.Restore, d record.RestoreDisk) pair.Spec {
-	cfg := x.service.Config
+// readerSpec is the unit pair of a reader. The reader sees no repository, no state of the agent, and no listening socket except the
+// export.
+func (j *restoreJob) readerSpec(r record.Restore, d record.RestoreDisk) pair.Spec {
+	cfg := j.service.Config
 	spec := pair.Spec{
 		Name:        r.Files.Unit,
 		Description: fmt.Sprintf("Reader of the files of disk %d of backup %s for restore %s", d.DiskID, r.BackupID, r.ID),
 		Argv: []string{
-			x.service.Program, ReadFiles, "--guestfish=" + cfg.Restore.Guestfish, "--export=" + d.URL, "--dir=/var/tmp", "--idle=" + readerIdle.String(),
+			j.service.Program, ReadFiles, "--guestfish=" + cfg.Restore.Guestfish, "--export=" + d.URL, "--dir=/var/tmp", "--idle=" + readerIdle.String(),
 		},
 		User:          cfg.Restore.ReaderUser,
 		ListenAddress: r.Files.Socket,
 		ListenGroup:   cfg.Agent.SocketGroup,
-		ReadOnlyDirs:  []string{x.service.Program}, // wherever it lies
+		ReadOnlyDirs:  []string{j.service.Program}, // at any path
 		StartTimeout:  readerStart,
 		StopTimeout:   readerStop,
 		Guest: &pair.Guest{
@@ -102,14 +103,14 @@ func (x *restoration) readerSpec(r record.Restore, d record.RestoreDisk) pair.Sp
 	if cfg.Agent.Bus == config.BusUser {
 		spec.User, spec.ListenGroup = "", ""
 	}
-	for _, repo := range x.service.Repositories.All {
+	for _, repo := range j.service.Repositories.All {
 		spec.HiddenDirs = append(spec.HiddenDirs, repo.Path)
 	}
 	return spec
 }
 
-// checkReader ends a restore whose files nobody reads any more, and fails one whose reader died.
-func (x *restoration) checkReader(ctx context.Context, r record.Restore, loaded map[string]units.Unit) error {
+// checkReader ends a restore whose files no client reads any more, and fails one whose reader died.
+func (j *restoreJob) checkReader(ctx context.Context, r record.Restore, loaded map[string]units.Unit) error {
 	f := r.Files
 	if f == nil {
 		return nil
@@ -128,9 +129,9 @@ func (x *restoration) checkReader(ctx context.Context, r record.Restore, loaded 
 	default:
 		how = fmt.Errorf("it ended while files were being read: result %s, exit status %d", export.ResultOf(u), u.ExecMainStatus)
 	}
-	e := fault.From(x.readerError(r.Disks[0].DiskID, f.Unit, fmt.Errorf("reader of the files: %w", how)))
+	e := fault.From(j.readerError(r.Disks[0].DiskID, f.Unit, fmt.Errorf("reader of the files: %w", how)))
 	var err error
-	if e.Journal, err = x.service.Units.Journal(ctx, f.Unit, export.JournalLines); err != nil {
+	if e.Journal, err = j.service.Units.Journal(ctx, f.Unit, export.JournalLines); err != nil {
 		e.Journal = []string{"(the journal cannot be read: " + err.Error() + ")"}
 	}
 	return e

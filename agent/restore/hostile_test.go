@@ -19,8 +19,8 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// TestRestoreOfWhatIsNotWhatWasMade: of a chain in which anything was put in the place of what was made, nothing is served; a
-// disk that does not stand on it is.
+// TestRestoreOfWhatIsNotWhatWasMade: if any file of a chain was replaced, nothing of the chain is served. A disk that is not based
+// on it is.
 func TestRestoreOfWhatIsNotWhatWasMade(t *testing.T) {
 	for name, harm := range map[string]func(t *testing.T, image string){
 		"an ancestor reads the host's files": func(t *testing.T, image string) { agenttest.Rebase(t, image, "/etc/shadow", "raw") },
@@ -49,7 +49,7 @@ func TestRestoreOfWhatIsNotWhatWasMade(t *testing.T) {
 			frozen := agenttest.Freeze(t, sources)
 			harm(t, full.Runs[0].Image)
 			_, err := w.Agent.Restores.Start(t.Context(), restore.Request{BackupID: point.ID, DespiteDamage: true})
-			agenttest.WantError(t, err, fault.Damaged, "disk 0 is damaged") // nobody knows what would be read
+			agenttest.WantError(t, err, fault.Damaged, "disk 0 is damaged") // its content would be unknown
 			_, err = w.Agent.Restores.Start(t.Context(), restore.Request{BackupID: point.ID})
 			e := agenttest.WantError(t, err, fault.Damaged, "disk 0 is damaged")
 			if e.DiskID == nil || *e.DiskID != 0 || e.BackupID != point.ID || !strings.Contains(e.Message, full.Runs[0].Image) {
@@ -72,7 +72,7 @@ func fifo(t *testing.T, path string) {
 	}
 }
 
-// TestRestoreOfLostManifest: without a manifest nothing says what an image must be.
+// TestRestoreOfLostManifest: without a manifest it is unknown what an image must be.
 func TestRestoreOfLostManifest(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 16<<20)
@@ -89,8 +89,7 @@ func TestRestoreOfLostManifest(t *testing.T) {
 	agenttest.Must(t, os.Rename(path+".away", path))
 }
 
-// TestRestoreTakenUp: whatever state a killed agent has left a restore in, the next one brings it to an end of which
-// nothing is left.
+// TestRestoreTakenUp: in whatever state a killed agent left a restore, the next agent ends it and removes everything.
 func TestRestoreTakenUp(t *testing.T) {
 	for _, left := range [][]record.RestoreState{
 		{}, {record.RestoreExporting}, {record.RestoreExporting, record.RestoreServing}, {record.RestoreStopping},
@@ -131,7 +130,7 @@ func TestRestoreTakenUp(t *testing.T) {
 	}
 }
 
-// TestRestoreStoppedWhileItBegins: whenever a restore is stopped, or the agent, nothing is left of it.
+// TestRestoreStoppedWhileItBegins: whenever a restore or the agent is stopped, nothing of the restore is left.
 func TestRestoreStoppedWhileItBegins(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 16<<20, 16<<20)
@@ -162,7 +161,7 @@ func TestRestoreStoppedWhileItBegins(t *testing.T) {
 	}
 }
 
-// TestRestoreGivesWay: what is written to a restore is given up before a backup lacks the room.
+// TestRestoreGivesWay: a writable restore ends before a backup lacks space.
 func TestRestoreGivesWay(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Repositories = append(c.Repositories, config.Repository{ID: "small", Path: c.Repositories[0].Path + "-small"})
@@ -174,7 +173,7 @@ func TestRestoreGivesWay(t *testing.T) {
 	agenttest.Must(t, err)
 	w.Wait(b.ID)
 	r := w.Serve(restore.Request{BackupID: b.ID, Writable: true})
-	_, _ = exec.Command("qemu-io", "-f", "raw", "-c", "write -P 0x5a 4M 96M", r.Disks[0].URL).CombinedOutput() // it may be cut off
+	_, _ = exec.Command("qemu-io", "-f", "raw", "-c", "write -P 0x5a 4M 96M", r.Disks[0].URL).CombinedOutput() // it may be disconnected
 	ended := w.WaitRestore(r.ID)
 	if ended.State != record.RestoreFailed || ended.Failure == nil || ended.Failure.Reason != string(fault.NoSpace) {
 		t.Errorf("got %+v, failure %+v", ended, ended.Failure)
@@ -182,7 +181,7 @@ func TestRestoreGivesWay(t *testing.T) {
 	w.Clean()
 }
 
-// TestRestoreUnderTheNameOfAnother: units that are named as those of restores, and are not, are left alone.
+// TestRestoreUnderTheNameOfAnother: units that have names like those of restores, but are none, are not changed.
 func TestRestoreUnderTheNameOfAnother(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 16<<20)

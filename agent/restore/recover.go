@@ -10,8 +10,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// Recover takes up every restore that was active when the last agent ended. One that was not served yet ends:
-// whoever asked for it has had no answer.
+// Recover takes over every restore that was active when the last agent ended. It ends a restore that was not served yet, because
+// its caller got no answer.
 func (s *Service) Recover() error {
 	active, err := s.Store.ActiveRestores()
 	if err != nil {
@@ -32,7 +32,7 @@ func (s *Service) Recover() error {
 	return nil
 }
 
-// RestoreHolds says whether a lease is one of an active restore's.
+// RestoreHolds says whether a lease belongs to an active restore.
 func RestoreHolds(r record.Restore, l record.Lease) bool {
 	d := r.Disk(l.DiskID)
 	return r.State.Active() && d != nil && d.Port == l.Port && strings.Contains(d.Unit, l.Nonce)

@@ -16,7 +16,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestRestoreAskedTwice: a repeated request starts nothing, also while the first one is being started, after a restart, and after the
+// TestRestoreAskedTwice: a repeated request starts nothing: while the first one is being started, after a restart, and after the
 // restore has ended.
 func TestRestoreAskedTwice(t *testing.T) {
 	w := agenttest.New(t)
@@ -63,7 +63,7 @@ func TestRestoreAskedTwice(t *testing.T) {
 	}
 }
 
-// TestWatchRestores: every state is told, of restores and of nothing else, and a failure says why; and all of it is counted.
+// TestWatchRestores: watchers get every state of restores, and nothing else. A failure says why. The metrics count all of it.
 func TestWatchRestores(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("pgtest1", 8<<20)
@@ -77,7 +77,7 @@ func TestWatchRestores(t *testing.T) {
 	w.WantSeries(w.Scrape(), agenttest.Series{
 		`sendense_restore_active_info{kind="disks",state="serving",vm="pgtest1"}`: 1, "sendense_restore_overdue": 0,
 	})
-	agenttest.Must(t, w.Units.Remove(ctx, r.Disks[0].Unit)) // somebody does that
+	agenttest.Must(t, w.Units.Remove(ctx, r.Disks[0].Unit)) // an operator may do that
 	var got []string
 	for e := range stream {
 		if e.Restore == nil || e.Restore.ID != r.ID {
@@ -101,7 +101,7 @@ func TestWatchRestores(t *testing.T) {
 	})
 }
 
-// TestFilesRefused: what cannot be read is refused before anything is started, and says what to do.
+// TestFilesRefused: a request for files that cannot be read is refused before anything starts, and the error says what to do.
 func TestFilesRefused(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Restore.Guestfish = filepath.Join(t.TempDir(), "guestfish")

@@ -1,5 +1,5 @@
-// Package restore serves restore points over NBD, read-only or on scratch overlays, and reads single files of them. It changes no restore
-// point.
+// Package restore serves restore points over NBD, read-only or on scratch overlays, and reads single files from them. It changes no
+// restore point.
 package restore
 
 import (
@@ -53,36 +53,36 @@ type Parts struct {
 // A Service serves restore points. Its methods may be called from any goroutine.
 type Service struct {
 	Parts
-	active *job.Set[*restoration] // one for every active restore
+	active *job.Set[*restoreJob] // one for every active restore
 }
 
-// New returns a Service that has nothing to do yet.
-func New(p Parts) *Service { return &Service{Parts: p, active: job.NewSet[*restoration](p.Jobs)} }
+// New returns a Service without jobs.
+func New(p Parts) *Service { return &Service{Parts: p, active: job.NewSet[*restoreJob](p.Jobs)} }
 
-// Request asks that a restore point be served.
+// Request asks to serve a restore point.
 type Request struct {
 	BackupID string
 	Disks    []int         // disk ids; none = every disk of the restore point
-	Writable bool          // clients write into scratch overlays, which are thrown away at the end
+	Writable bool          // clients write into scratch overlays, which are removed at the end
 	Lifetime time.Duration // 0 = as configured
-	Files    bool          // single files of the one disk are read; it ends when nobody reads any more
+	Files    bool          // single files of one disk are read; the restore ends when no client reads any more
 
-	DespiteDamage bool // serve what is left of what is damaged
-	VerifyDigests bool // first read every image whole, and compare it with its digest
+	DespiteDamage bool // serve what can still be read of a damaged restore point
+	VerifyDigests bool // first read every image completely and compare it with its digest
 
-	RequestID string // the caller's own mark: a repeated one gets the first answer
+	RequestID string // the caller's own label: a repeated one gets the first answer
 }
 
-// Start serves a restore point over NBD: an export per disk, all of one instant. It returns when every export has
-// answered a handshake, or when everything is undone. The restore goes on, or is undone, whatever becomes of ctx.
+// Start serves a restore point over NBD, with one export per disk. It returns when every export has answered a handshake, or when
+// everything is undone. The restore or its undo continues if ctx ends.
 func (s *Service) Start(ctx context.Context, req Request) (record.Restore, error) {
 	p, err := s.plan(req)
 	if err != nil {
 		return record.Restore{}, err
 	}
-	var r *restoration
+	var j *restoreJob
 	err = s.Merges.RetryWhileSwapping(func() (err error) {
-		r, err = s.admit(p)
+		j, err = s.admit(p)
 		return err
 	})
 	var again *store.RestoreRequestedError
@@ -92,34 +92,34 @@ func (s *Service) Start(ctx context.Context, req Request) (record.Restore, error
 	if err != nil {
 		return record.Restore{}, restoreRefused(err, p)
 	}
-	return s.await(ctx, r)
+	return s.await(ctx, j)
 }
 
-func (s *Service) await(ctx context.Context, r *restoration) (record.Restore, error) {
+func (s *Service) await(ctx context.Context, j *restoreJob) (record.Restore, error) {
 	select {
-	case <-r.Answered:
-		if r.Err != nil {
-			return record.Restore{}, r.Err
+	case <-j.Answered:
+		if j.Err != nil {
+			return record.Restore{}, j.Err
 		}
-		return s.Records.Restore(r.ID)
+		return s.Records.Restore(j.ID)
 	case <-ctx.Done():
 		return record.Restore{}, ctx.Err()
 	}
 }
 
-// again answers a request that repeats an earlier one: with what came of that. It waits for it, if it is being started.
+// again answers a repeated request with the outcome of the first one. If that is still being started, it waits.
 func (s *Service) again(ctx context.Context, first record.Restore) (record.Restore, error) {
-	r, err := s.settled(ctx, first.ID)
+	j, err := s.waitJob(ctx, first.ID)
 	if err != nil {
 		return record.Restore{}, err
 	}
-	if r != nil {
-		return s.await(ctx, r)
+	if j != nil {
+		return s.await(ctx, j)
 	}
 	return s.Records.Restore(first.ID)
 }
 
-// plan checks everything that can be known before anything is touched.
+// plan checks everything that can be known before anything changes.
 func (s *Service) plan(req Request) (p store.RestorePreparation, err error) {
 	point, err := s.Records.Backup(req.BackupID)
 	if err != nil {
@@ -171,7 +171,7 @@ func (s *Service) plan(req Request) (p store.RestorePreparation, err error) {
 	}, nil
 }
 
-// chooseDisks are the disks of a restore point that are asked for, in its order.
+// chooseDisks returns the requested disks of a restore point, in the order of the restore point.
 func chooseDisks(point record.Backup, ids []int) ([]record.RestoreDisk, error) {
 	for i, id := range ids {
 		if point.Run(id) == nil {
@@ -206,8 +206,8 @@ func (s *Service) lifetime(asked time.Duration) (time.Duration, error) {
 	return asked, nil
 }
 
-// nameExports says what each disk is served as. The names of exports hold the id of the restore, so that no client of a
-// backup, and none of an earlier restore, takes one for its own.
+// nameExports sets the names of exports and units. The name of an export includes the id of the restore, so that no client of a
+// backup or of an earlier restore takes it for its own.
 func nameExports(r *record.Restore, repo *repository.Repository, point record.Backup, leases []record.Lease) {
 	if r.Writable {
 		r.Directory = repo.ScratchDir(r.ID)
@@ -220,8 +220,8 @@ func nameExports(r *record.Restore, repo *repository.Repository, point record.Ba
 	}
 }
 
-// admit puts a restore on record and launches the goroutine that moves it along, if there is room.
-func (s *Service) admit(p store.RestorePreparation) (*restoration, error) {
+// admit puts a restore on record and launches its job, if there is room.
+func (s *Service) admit(p store.RestorePreparation) (*restoreJob, error) {
 	if err := s.Admission.Turn.Acquire(s.Jobs.Work, 1); err != nil {
 		return nil, job.ErrClosed()
 	}
@@ -239,7 +239,7 @@ func (s *Service) admit(p store.RestorePreparation) (*restoration, error) {
 	r, err := s.Store.PrepareRestore(p)
 	failpoint.Reach("after prepare restore")
 	if errors.Is(err, nbd.ErrNoFreePort) && s.Ports.Foreign.Count() > 0 {
-		s.Ports.Foreign.Forget() // it may be out of date
+		s.Ports.Foreign.Forget() // the list may be out of date
 		r, err = s.Store.PrepareRestore(p)
 	}
 	if err != nil {
@@ -249,14 +249,14 @@ func (s *Service) admit(p store.RestorePreparation) (*restoration, error) {
 	return s.launch(r)
 }
 
-// restoreRefused translates what the store says into what the caller is told.
+// restoreRefused translates an error of the store for the caller.
 func restoreRefused(err error, p store.RestorePreparation) error {
 	var (
 		full  *store.RestoresError
 		state *store.StateError
 		ours  *fault.Error
 
-		steady *store.MergingError
+		merging *store.MergingError
 	)
 	var mismatch *store.RequestMismatchError
 	switch {
@@ -268,15 +268,15 @@ func restoreRefused(err error, p store.RestorePreparation) error {
 		return fault.New(fault.Busy, "%w", full).WithHint("sendensectl restore list shows them (limits.max_restores)")
 	case errors.As(err, &state):
 		return fault.New(fault.WrongState, "%w", state).OfBackup(state.BackupID)
-	case errors.As(err, &steady):
-		return merge.Refused(steady.BackupID, steady)
+	case errors.As(err, &merging):
+		return merge.Refused(merging.BackupID, merging)
 	case errors.Is(err, nbd.ErrNoFreePort):
 		return fault.New(fault.NoFreePort, "restore of backup %s needs %d NBD ports: %w", p.Restore.BackupID, len(p.Restore.Disks), err)
 	}
 	return fault.New(fault.Internal, "restore of backup %s: %w", p.Restore.BackupID, ledger.NotFound(err))
 }
 
-// List lists the restores on record, the newest first: those that are active and the last that have ended.
+// List lists the restores on record, the newest first: the active ones and the last ones that have ended.
 func (s *Service) List(activeOnly bool) ([]record.Restore, error) {
 	list, err := s.Store.Restores()
 	if activeOnly {
@@ -285,17 +285,17 @@ func (s *Service) List(activeOnly bool) ([]record.Restore, error) {
 	return list, ledger.NotFound(err)
 }
 
-// Stop ends a restore, whoever is connected, and returns when nothing is left of it. To stop one that has ended is no
-// error.
+// Stop ends a restore, even if clients are connected, and returns when everything is removed. Stopping a restore that has ended is
+// no error.
 func (s *Service) Stop(ctx context.Context, id string) (record.Restore, error) {
-	r, err := s.settled(ctx, id)
+	j, err := s.waitJob(ctx, id)
 	if err != nil {
 		return record.Restore{}, err
 	}
-	if r != nil {
-		r.Cancel(errRestoreStopped)
+	if j != nil {
+		j.Cancel(errRestoreStopped)
 		select {
-		case <-r.Done:
+		case <-j.Done:
 		case <-ctx.Done():
 			return record.Restore{}, ctx.Err()
 		}
@@ -307,8 +307,9 @@ func (s *Service) Stop(ctx context.Context, id string) (record.Restore, error) {
 	return left, err
 }
 
-// settled is the goroutine of a restore that may be on record since this very moment; nil if it has none.
-func (s *Service) settled(ctx context.Context, id string) (*restoration, error) {
+// waitJob returns the job of a restore that may just have been put on record: it waits until the start in progress has launched it.
+// It is nil if the restore has no job.
+func (s *Service) waitJob(ctx context.Context, id string) (*restoreJob, error) {
 	if err := s.Admission.Turn.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}

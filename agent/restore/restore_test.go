@@ -19,10 +19,10 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// TestRestoreOfEveryPoint: each restore point of a chain, with disks added and grown, is served as the VM was at its instant.
+// TestRestoreOfEveryPoint: each restore point of a chain, with disks added and grown, is served as the VM was at that time.
 func TestRestoreOfEveryPoint(t *testing.T) {
 	w := agenttest.New(t)
-	vm, sources := w.PutVM("Böse VM", 48<<20, 32<<20) // its directory is not its name
+	vm, sources := w.PutVM("Böse VM", 48<<20, 32<<20) // its directory has another name
 	full := w.Point(vm.Name, record.Full)
 	frozenFull := agenttest.Freeze(t, sources)
 
@@ -68,7 +68,7 @@ func TestRestoreOfEveryPoint(t *testing.T) {
 		if ended := w.StopRestore(r.ID); ended.State != record.RestoreEnded || ended.Failure != nil || ended.EndedAt.IsZero() {
 			t.Errorf("got %+v", ended)
 		}
-		w.StopRestore(r.ID) // nothing is left to do
+		w.StopRestore(r.ID) // already ended
 	}
 	w.Clean()
 	if agenttest.Digest(t, agenttest.ImagesOf(full, added, grown)...) != before {
@@ -76,7 +76,7 @@ func TestRestoreOfEveryPoint(t *testing.T) {
 	}
 }
 
-// TestRestoreIsReadOnly: what a client writes is refused, and what a writable restore takes in is gone at its end.
+// TestRestoreIsReadOnly: writes of a client are refused. What a writable restore receives is removed at its end.
 func TestRestoreIsReadOnly(t *testing.T) {
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 16<<20, 16<<20)
@@ -118,7 +118,8 @@ func TestRestoreIsReadOnly(t *testing.T) {
 	}
 }
 
-// TestRestoreHoldsItsPoint: what is served, and what that stands on, cannot be deleted; a backup of the VM runs beside it.
+// TestRestoreHoldsItsPoint: a restore point that is served, and those that it is based on, cannot be deleted. A backup of the VM
+// runs in parallel.
 func TestRestoreHoldsItsPoint(t *testing.T) {
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 16<<20)
@@ -176,8 +177,7 @@ func TestRestoreRefused(t *testing.T) {
 	w.Wait(running.ID)
 }
 
-// TestRestoreSurvivesTheAgent: a client that reads goes on reading while the agent is away, and the next agent takes the
-// restore up.
+// TestRestoreSurvivesTheAgent: a client reads on while the agent is stopped, and the next agent takes over the restore.
 func TestRestoreSurvivesTheAgent(t *testing.T) {
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 16<<20, 16<<20)
@@ -203,8 +203,8 @@ func TestRestoreSurvivesTheAgent(t *testing.T) {
 	w.Clean()
 }
 
-// TestRestoreExpires: at the end of its time a restore ends by itself, also when the agent was away then; whoever is
-// connected is not cut off before the latest time.
+// TestRestoreExpires: a restore ends by itself when it expires, also if the agent was stopped at that time. A connected client is
+// not disconnected before LatestAt.
 func TestRestoreExpires(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Restore.MaxLifetime = config.DurationOf(time.Hour) })
 	w.PutVM("vm", 16<<20)
@@ -220,7 +220,7 @@ func TestRestoreExpires(t *testing.T) {
 	agenttest.Must(t, err)
 	defer client.Close()
 	short := w.Serve(restore.Request{BackupID: point.ID, Lifetime: time.Second})
-	w.WaitRestore(short.ID) // by now the first one's time is over too
+	w.WaitRestore(short.ID) // the first one has expired too
 	w.Stop()
 	w.Start()
 	agenttest.Must(t, client.Flush())
@@ -234,7 +234,7 @@ func TestRestoreExpires(t *testing.T) {
 	w.Clean()
 }
 
-// TestRestoreHasALatestEnd: nobody holds a restore for ever.
+// TestRestoreHasALatestEnd: no client can keep a restore up past LatestAt.
 func TestRestoreHasALatestEnd(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Restore.Lifetime, c.Restore.MaxLifetime = config.DurationOf(time.Second), config.DurationOf(time.Second)
@@ -252,7 +252,7 @@ func TestRestoreHasALatestEnd(t *testing.T) {
 	}
 }
 
-// TestRestoreLosesAnExporter: one disk that is gone ends the restore, and says why: the others alone are no VM.
+// TestRestoreLosesAnExporter: the loss of one disk ends the restore, and the error says why: the other disks alone are no VM.
 func TestRestoreLosesAnExporter(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 16<<20, 16<<20)

@@ -7,17 +7,17 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// putOffEvery is how often, at the most, a cool-down is put off: SBC reports every 5 seconds.
-const putOffEvery = 30 * time.Second
+// extendEvery is the shortest time between two extensions of a cool-down: SBC reports every 5 seconds.
+const extendEvery = 30 * time.Second
 
-// stillLives takes a message of the SBC of a backup that has failed or was cancelled: it still reads its snapshot, so the cool-down
-// begins anew. One whose cool-down is over is told in the log, for a newer client may be destroying its snapshot.
-func (c *Clients) stillLives(b record.Backup) {
+// extendCooldown handles a message of the SBC of a failed or canceled backup: SBC still reads its snapshot, so the cool-down starts
+// again. If the cool-down is already over, it logs that too, because a newer client may remove the snapshot.
+func (c *Clients) extendCooldown(b record.Backup) {
 	cooldown := c.Config.SNA.Cooldown.Std()
 	if b.State != record.Failed && b.State != record.Cancelled || b.CooldownUntil.IsZero() || cooldown <= 0 {
 		return
 	}
-	if !c.Ports.Cooldowns.PutOff(b, cooldown, min(putOffEvery, cooldown/4)) {
+	if !c.Ports.Cooldowns.PutOff(b, cooldown, min(extendEvery, cooldown/4)) {
 		return
 	}
 	_, err := c.Records.Change(b.ID, func(b *record.Backup) error {

@@ -1,8 +1,0 @@
-package backup
-
-// settled says of a backup of which every disk is reported whether the time is over in which its SBC would have asked about one
-// more.
-func (s *Service) settled(id string) bool {
-	r := s.run(id)
-	return r != nil && r.finisher.QuestionDue() <= 0
-}

@@ -1,0 +1,80 @@
+package backup
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/client"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/job"
+	"github.com/sendense/backup-agent/agent/logkey"
+	"github.com/sendense/backup-agent/agent/publish"
+	"github.com/sendense/backup-agent/agent/record"
+)
+
+// A backupJob is the one goroutine that moves an active backup along. Everything else only writes a fact into the record or cancels
+// the job, and wakes it. So there is one outcome: the end, the cancel or the failure that the job sees first.
+type backupJob struct {
+	job.Job  // a cancel has the cause errCancelled
+	service  *Service
+	vm       string
+	began    time.Time // when this agent started the job, or asked the SNA: deadlines count from it
+	meter    meter
+	inquiry  client.Inquiry
+	startErr error       // why the start failed and the job only undoes the backup; nil if it did not
+	changed  atomic.Bool // the record may have changed since it was last read
+
+	finisher  *publish.Finisher
+	presence  client.Presence
+	asked     atomic.Bool  // SBC asked about its next disk, as it does before it connects
+	reporting atomic.Int32 // reports of SBC that are being recorded: it waits for the answer, so it is not gone
+}
+
+// errCancelled is the cause of a backup that was canceled by request.
+var errCancelled = errors.New("cancelled by request")
+
+func newJob(s *Service, b record.Backup) *backupJob {
+	j := &backupJob{service: s, vm: b.VM.Name, began: time.Now()}
+	j.Start(s.Jobs, s.Log, b.ID, logkey.BackupID)
+	j.finisher = s.Publish.NewFinisher(&j.Job)
+	return j
+}
+
+// run moves a backup from the state in its record to its end.
+func (j *backupJob) run() {
+	defer close(j.Done)
+	defer j.Cancel(nil)
+	err := j.startErr
+	if err == nil {
+		err = j.begin()
+	}
+	if err == nil {
+		j.Answer(nil)
+		err = j.follow()
+	}
+	if err == nil {
+		err = j.finisher.Finish()
+	}
+	switch {
+	case err != nil && j.handedOver(err):
+		err = fault.New(fault.ShuttingDown, "backup %s continues while the agent restarts: ask for it after the restart", j.ID)
+	case err != nil:
+		err = j.undo(err)
+	}
+	j.Answer(err)
+}
+
+// handedOver says whether the job ends before the backup does: the agent stops while the SNA works, and the exports stay up until
+// the next agent takes over the backup.
+func (j *backupJob) handedOver(err error) bool {
+	if !errors.Is(err, job.ErrStopping) {
+		return false
+	}
+	b, err := j.service.Store.Backup(j.ID)
+	if err != nil {
+		return false
+	}
+	fate, _ := record.FateOf(b, "")
+	return fate != record.FateUndo
+}
