@@ -1,3 +1,5 @@
+// Package agent puts the agent together from its services, opens and closes them, and answers questions about the whole: status, exports,
+// metrics, events. It makes no backup itself, and it does not know the RPC.
 package agent
 
 import (
@@ -39,21 +41,21 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// Options are the parts an Agent is made of. The caller opens them before and closes them after.
+// Options are the parts of an Agent. The caller opens them before New and closes them after Close.
 type Options struct {
 	Config   *config.Config
 	Store    *store.Store
 	Units    *units.Manager
 	SNA      *sna.Client
-	Logger   *slog.Logger // slog.Default() if nil
+	Logger   *slog.Logger // nil: slog.Default()
 	Version  string
-	Metrics  prometheus.Registerer // nil: there are none
-	LogLevel *slog.LevelVar        // of Logger, for SetLogLevel; nil: one that nobody heeds
+	Metrics  prometheus.Registerer // nil: no metrics
+	LogLevel *slog.LevelVar        // of Logger, for SetLogLevel; nil: SetLogLevel changes nothing
 
-	AcceptZeroes *atomic.Bool // sna.accept_write_zeroes, of the exports that are made from now on; nil: as in Config
+	AcceptZeroes *atomic.Bool // sna.accept_write_zeroes for new exports; nil: as in Config
 }
 
-// An Agent backs up VMs. It is made of services, each with one kind of work; what it does itself is to open and close them, and to answer
+// An Agent backs up VMs. It consists of services, each for one kind of work. The Agent itself only opens and closes them, and answers
 // questions about the whole. Its methods may be called from any goroutine.
 type Agent struct {
 	Records       *ledger.Ledger
@@ -86,7 +88,8 @@ type Agent struct {
 	statuses     singleflight.Group // of repositories, by path
 }
 
-// New returns an agent, which does nothing until Open is called.
+// New returns an agent. The agent does nothing until Open is called. New fails if the exporters' user does not exist, or if the metrics
+// are already registered.
 func New(o Options) (*Agent, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -119,7 +122,7 @@ func New(o Options) (*Agent, error) {
 	return a, nil
 }
 
-// wire makes the services, from the lowest to the highest: each works with those before it.
+// wire makes the services, from the lowest to the highest. Each uses those made before it.
 func (a *Agent) wire(o Options, tools qemu.Tools, owner *repository.Owner, program string) {
 	cfg, db, log, boot := o.Config, o.Store, o.Logger, bootID()
 	a.Records = ledger.New(ledger.Parts{Store: db, Log: log, Metrics: a.metrics, Watchers: a.watchers})
@@ -167,8 +170,8 @@ func (a *Agent) wire(o Options, tools qemu.Tools, owner *repository.Owner, progr
 	})
 }
 
-// Open takes up the backups that were active when the agent last ended, and begins to watch the units. It must be
-// called once, before any other method.
+// Open adopts the backups and restores that were active when the agent last stopped, and starts to watch the units. Call it once, before
+// any other method.
 func (a *Agent) Open(ctx context.Context) error {
 	if err := qemu.Confined(); err != nil {
 		a.log.Warn("qemu-img is confined only by the rights of its user: "+
@@ -179,7 +182,7 @@ func (a *Agent) Open(ctx context.Context) error {
 		return err
 	}
 	for _, r := range a.Repositories.All {
-		go a.Repositories.DetectIO(r) // not waited for: one that hangs must not keep the agent from its end
+		go a.Repositories.DetectIO(r) // not waited for: a repository that hangs must not block Close
 	}
 	a.Records.LogFuturePoints()
 	stream := a.units.Watch(a.jobs.Work, export.UnitPrefix)
@@ -199,15 +202,15 @@ func (a *Agent) Open(ctx context.Context) error {
 		a.jobs.Spawn(a.Verifications.RunSchedule), a.jobs.Spawn(a.Policies.RunDaily))
 }
 
-// Close ends the agent and leaves the exports of running backups to themselves: they are taken up by the next one. A
-// backup that has not reached the SNA yet is undone. Close returns when all is at rest, or with ctx's error when ctx ends
-// before: then something still hangs, and the parts must not be closed under it.
+// Close stops the agent. Exports of running backups stay: the next agent adopts them. A backup that has not yet reached the SNA is
+// undone. Close returns nil when all goroutines have ended, or the error of ctx when ctx ends first. In that case something still hangs,
+// and the caller must not close the parts.
 func (a *Agent) Close(ctx context.Context) error {
 	return a.jobs.Close(ctx)
 }
 
-// watchUnits passes on what systemd says about the units. Runs look for themselves: an event only says that it is time. What
-// comes of units that no run cares for, as of a backup that has ended, is for the reconciler.
+// watchUnits passes the events of systemd on. An event only wakes the job that owns the unit; the job reads the unit itself. Units
+// without a job, such as those of a backup that has ended, are left to the reconciler.
 func (a *Agent) watchUnits(stream <-chan units.Event) {
 	for e := range stream {
 		owned := a.Backups.UnitEvent(e)

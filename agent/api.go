@@ -8,59 +8,59 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// RepositoryStatus is a configured repository as it is now.
+// RepositoryStatus is the present state of a configured repository.
 type RepositoryStatus struct {
 	ID         string
 	Path       string
 	FreeBytes  uint64 // available to the agent, from statfs
 	TotalBytes uint64
-	Cache, AIO string // QEMU's modes that were found to work there
-	Error      string // why it cannot be used; "" = usable
+	Cache, AIO string // QEMU's I/O modes that work there; "" = not detected
+	Error      string // why the repository cannot be used; "" = usable
 
-	RestorePoints int // on record, of all times
+	RestorePoints int // on record
 
-	EncryptionKey string // id of the key of new images; "" = they are plain
+	EncryptionKey string // id of the key of new images; "" = they are not encrypted
 
-	Catalog catalog.State // how catalog and repository agreed when they were last compared
+	Catalog catalog.State // result of the last comparison of catalog and repository
 }
 
-// Export is one disk that is being served, as lease and unit say.
+// Export is one disk that is being served, by its lease and its unit.
 type Export struct {
-	BackupID, VMName string // the backup that is written, or the one that a restore reads
+	BackupID, VMName string // the backup that is written, or the restore point that a restore reads
 	RestoreID        string // "" for the export of a backup
 	DiskID           int
 	Port             uint16
 	ExportName       string
 	Unit             string
-	UnitState        string // systemd's ActiveState/SubState of the exporter
+	UnitState        string // systemd's ActiveState/SubState of the exporter, or "not loaded"
 	PID              int
 	ReceivedBytes    uint64 // bytes on the wire since the export was ready
 	SentBytes        uint64
-	Clients          int // connections that are open now
+	Clients          int // open connections
 }
 
-// Status is the agent at a glance.
+// Status is an overview of the agent.
 type Status struct {
 	Version        string
 	StartedAt      time.Time
 	BusConnected   bool
 	SNAURL         string
 	VCenters       []string // names in the configuration, sorted
-	Warnings       []string // what the configuration risks, for a person
+	Warnings       []string // risks of the configuration, as text for a person
 	ActiveBackups  int
 	ActiveRestores int
 	VMs            int
 	PortsTotal     int
 	PortsLeased    int
 	PortsCooling   int
-	PortsForeign   int // held by processes that are not ours
+	PortsForeign   int // held by other processes
 	Repositories   []RepositoryStatus
 	State          StateStatus
 
-	HeldPrunes   []record.HeldPrune // daily runs that wait for a person
-	FuturePoints int                // restore points that are dated in the future
+	HeldPrunes   []record.HeldPrune // daily prunes that wait for a person
+	FuturePoints int                // restore points dated in the future
 	FutureIDs    []string           // some of them
 }
 
-// Config is the configuration that the agent works with. It must not be changed.
+// Config returns the configuration of the agent. The caller must not change it.
 func (a *Agent) Config() *config.Config { return a.config }

@@ -10,9 +10,9 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// BenchmarkTakeUp is the start of an agent that finds 100 exports in mid copy, until it can tell of every export that it is
-// alive. "listings" is the same in units of what one listing of the 100 units over D-Bus takes, measured in between: a number
-// that a busy machine does not change.
+// BenchmarkTakeUp measures the start of an agent that finds 100 running exports, until it can report every export as alive. "listings" is
+// the same time divided by the time of one D-Bus listing of the 100 units, measured in between. A busy machine does not change that
+// number.
 func BenchmarkTakeUp(b *testing.B) {
 	w := agenttest.New(b)
 	const vms, disks = 10, 10

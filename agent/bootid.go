@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-// bootID is the kernel's name for the time since the host was started; "" if it does not tell.
+// bootID returns the kernel's id of the present boot; "" if it cannot be read.
 func bootID() string {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

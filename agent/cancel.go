@@ -7,22 +7,22 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// CancelVerify stops the verifications of a restore point that were asked for, for all callers that wait for them. What they did
-// not finish is on record as before. It returns when they have ended, or when ctx ends, which stops nothing. Without a
-// verification in progress that is the wrong state.
+// CancelVerify stops the requested verifications of a restore point, for all callers that wait for them. Results of files that were not
+// read yet stay as they were. It returns when the verifications have ended, or when ctx ends, which stops nothing. It fails with reason
+// WrongState if no verification is in progress.
 func (a *Agent) CancelVerify(ctx context.Context, id string) (record.Backup, error) {
 	found, err := a.Verifications.Cancel(ctx, id)
 	return a.afterCancel(id, "verification", found, err)
 }
 
-// CancelMerge stops the merge of a restore point, which stays as it is, unless the merge was just committed. It returns when the
-// merge has ended, or when ctx ends, which stops nothing. Without a merge in progress that is the wrong state.
+// CancelMerge stops the merge of a restore point. The restore point is unchanged, unless the merge was just committed. It returns when
+// the merge has ended, or when ctx ends, which stops nothing. It fails with reason WrongState if no merge is in progress.
 func (a *Agent) CancelMerge(ctx context.Context, id string) (record.Backup, error) {
 	found, err := a.Merges.Cancel(ctx, id)
 	return a.afterCancel(id, "merge", found, err)
 }
 
-// afterCancel is the restore point whose work was canceled, or the error when there was none to cancel.
+// afterCancel returns the restore point whose work was canceled, or an error if no work was in progress.
 func (a *Agent) afterCancel(id, work string, found bool, cause error) (record.Backup, error) {
 	if cause != nil {
 		return record.Backup{}, cause

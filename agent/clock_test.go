@@ -34,8 +34,8 @@ func warns(t *testing.T, log *agenttest.LockedBuffer, words ...string) {
 
 const fiveYears = 5 * 365 * 24 * time.Hour
 
-// TestClockWasAhead: one backup was made while the clock was five years ahead. It costs no other restore point its place; it is no
-// age and no verification; it is named wherever somebody looks; and the next incremental stands on what was made last.
+// TestClockWasAhead: one backup was made while the clock was five years ahead. It removes no other restore point, counts for no age and
+// no verification, and is named wherever a person looks. The next incremental is based on the restore point that was made last.
 func TestClockWasAhead(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepWithin: config.AgeOf(30 * 24 * time.Hour)}), agenttest.Scheduled(0))
 	_, sources := w.PutVM("vm", 16<<20)
@@ -90,8 +90,8 @@ func TestClockWasAhead(t *testing.T) {
 	w.Whole(append(points, next)...)
 }
 
-// TestClockWasAheadForAll: a VM all of whose restore points are dated in the future has no last success, so that it is late by when
-// it was put on record; the one that was made last is still what the next stands on.
+// TestClockWasAheadForAll: all restore points of a VM are dated in the future, so the VM has no last success and is late since it was put
+// on record. The next incremental is based on the restore point that was made last.
 func TestClockWasAheadForAll(t *testing.T) {
 	w := agenttest.New(t, agenttest.Scheduled(0))
 	w.PutVM("vm", 4<<20)
@@ -108,11 +108,11 @@ func TestClockWasAheadForAll(t *testing.T) {
 	}
 }
 
-// TestPruneIsHeld: a daily run that would remove most of a VM's restore points removes none and says so until a person has it
-// done, across a restart of the daemon, too; it does what is to be done for another VM.
+// TestPruneIsHeld: a daily prune that would remove most of a VM's restore points removes none. It is held, across a restart of the daemon
+// too, until a person runs it. The prune of another VM is not affected.
 func TestPruneIsHeld(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 2}), func(c *config.Config, _ *snatest.Options) {
-		c.Prune.At = time.Now().Add(12 * time.Hour).Format("15:04") // the test is the schedule
+		c.Prune.At = time.Now().Add(12 * time.Hour).Format("15:04") // not during the test: the test starts every run
 	})
 	w.PutVM("vm", 1<<20)
 	w.PutVM("few", 1<<20)
@@ -143,7 +143,7 @@ func TestPruneIsHeld(t *testing.T) {
 	if dry := w.Prune(prune.Request{DryRun: true}); len(dry.Held) != 1 || dry.Held[0].Removed != 3 || dry.Held[0].Points != 5 || dry.Removed != 4 {
 		t.Errorf("the dry run says %+v", dry)
 	}
-	held(0) // a dry run leaves nothing
+	held(0) // a dry run holds nothing
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	stream, err := w.Agent.Watch(ctx, events.Query{VMName: "vm", Prunes: true})
@@ -162,7 +162,7 @@ func TestPruneIsHeld(t *testing.T) {
 	wantEvent(<-stream)
 	late, err := w.Agent.Watch(ctx, events.Query{Prunes: true})
 	agenttest.Must(t, err)
-	wantEvent(<-late) // as things stand when the watch begins
+	wantEvent(<-late) // the state when the watch begins
 	w.WantSeries(w.Scrape(), agenttest.Series{"sendense_prune_holds_total": 1})
 	w.Stop()
 	w.Start()

@@ -12,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestEveryChangeHasAnEvent: whatever changes a record, the last event of the record shows it as it is. The second backup waits in the
-// queue and then gets new ports, as foreign processes hold its first ones; so does the restore.
+// TestEveryChangeHasAnEvent: the last event of each record matches the record, whatever changed it. The second backup waits in the queue.
+// Then other processes hold its first ports, so it gets new ones; so does the restore.
 func TestEveryChangeHasAnEvent(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Limits.MaxBackups = 1

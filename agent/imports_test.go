@@ -15,11 +15,11 @@ import (
 
 var updateImports = flag.Bool("update", false, "write the imports into ARCHITECTURE.md")
 
-// A room is a row of ARCHITECTURE.md's table of packages.
+// A room is a row of the table of packages in ARCHITECTURE.md.
 type room struct {
-	line    int // of the file, from 0
+	line    int // line of the file, from 0
 	names   []string
-	imports []string // as the table has them
+	imports []string // as the table lists them
 	all     bool     // it may import everything below
 }
 
@@ -27,7 +27,7 @@ const everythingBelow = "everything below"
 
 var quotedName = regexp.MustCompile("`([^`]+)`")
 
-// rooms reads the table: a package may import what stands below it, and the last column says what it does import.
+// rooms reads the table. A package may import the packages below it; the last column lists those that it imports.
 func rooms(t *testing.T, lines []string) (rows []room) {
 	inside := false
 	for i, line := range lines {
@@ -53,8 +53,8 @@ func rooms(t *testing.T, lines []string) (rows []room) {
 	return rows
 }
 
-// TestImports holds ARCHITECTURE.md's table of packages against the tree: each package has one row, imports only what stands below its
-// row, and the row lists what it imports. Test files are left out. -update writes the last column.
+// TestImports compares the table of packages in ARCHITECTURE.md with the tree. Each package has one row, imports only packages below its
+// row, and the row lists its imports. Test files do not count. -update writes the last column.
 func TestImports(t *testing.T) {
 	const module = "github.com/sendense/backup-agent/"
 	text, err := os.ReadFile("../ARCHITECTURE.md")

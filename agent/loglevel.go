@@ -8,11 +8,11 @@ import (
 	"github.com/sendense/backup-agent/agent/logkey"
 )
 
-// LogLevel is the least level that is logged now, as the configuration spells it.
+// LogLevel returns the lowest level that is logged, as the configuration spells it.
 func (a *Agent) LogLevel() string { return levelName(a.level.Level()) }
 
-// SetLogLevel changes what is logged from now on, until the agent ends or its configuration is loaded again: debug, info,
-// warn or error.
+// SetLogLevel sets the lowest level that is logged: debug, info, warn or error. It holds until the agent ends or reloads its
+// configuration. Any other name fails with reason InvalidRequest.
 func (a *Agent) SetLogLevel(name string) error {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(name)); err != nil || levelName(level) != name {
@@ -20,7 +20,7 @@ func (a *Agent) SetLogLevel(name string) error {
 	}
 	before := a.LogLevel()
 	a.level.Set(level)
-	a.log.Warn("log level set", logkey.From, before, logkey.To, name) // a warning, so that it is seen at almost every level
+	a.log.Warn("log level set", logkey.From, before, logkey.To, name) // a warning, so that it is logged at almost every level
 	return nil
 }
 

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// register registers what is counted and what is read at a scrape.
+// register registers the counters, and the gauges that are read at each scrape.
 func (a *Agent) register(r prometheus.Registerer) error {
 	m := a.metrics
 	for _, c := range []prometheus.Collector{

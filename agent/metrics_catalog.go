@@ -15,7 +15,7 @@ var (
 		"Time of the last comparison of catalog and repository, as Unix time.", []string{"repository"}, nil)
 )
 
-// scrapeCatalog tells what the last comparisons have found; of a repository that was never compared there is no series.
+// scrapeCatalog reports the last comparison of each repository with the catalog. A repository that was never compared has no series.
 func (a *Agent) scrapeCatalog(context.Context) (list []prometheus.Metric, _ error) {
 	for _, r := range a.Repositories.All {
 		s := a.Catalog.States.Of(r.ID)

@@ -15,7 +15,7 @@ var descPorts = prometheus.NewDesc("sendense_agent_ports",
 	"Ports for exports: leased, cooling (the client of an earlier backup may still be running), foreign (held by another process) and free.",
 	[]string{"state"}, nil)
 
-// What a port of the range is.
+// The states of a port in the range.
 const (
 	portLeased  = "leased"
 	portCooling = "cooling"
@@ -35,9 +35,9 @@ func (a *Agent) scrapePorts(context.Context) ([]prometheus.Metric, error) {
 	return list, nil
 }
 
-// countPorts looks what the ports of the range are used for now. A port is leased before anybody listens on it, and returned
-// after; so one that somebody listens on, and that is leased neither before nor after that look, is another process's. One
-// that another process was found on lately counts as well: it is not tried.
+// countPorts counts the ports of the range by state. A port is leased before its exporter listens on it, and returned after the exporter
+// has ended. So a port with a listener that is leased neither before nor after the look at the listeners belongs to another process. A
+// port on which another process was found lately counts as foreign too: it is not tried.
 func (a *Agent) countPorts() (map[string]int, error) {
 	before, err := a.store.Leases()
 	if err != nil {
@@ -60,12 +60,12 @@ func (a *Agent) countPorts() (map[string]int, error) {
 		return nil, err
 	}
 	count := map[string]int{}
-	leased, ours, rest := portSet(leases), portSet(before), map[uint16]bool{}
+	leased, ours, cooldowns := portSet(leases), portSet(before), map[uint16]bool{}
 	for _, c := range cooling {
-		rest[c.Port] = true
+		cooldowns[c.Port] = true
 	}
 	for port := int(a.Ports.Range.First); port <= int(a.Ports.Range.Last); port++ {
-		count[a.portState(uint16(port), leased, ours, rest, listening)]++
+		count[a.portState(uint16(port), leased, ours, cooldowns, listening)]++
 	}
 	return count, nil
 }

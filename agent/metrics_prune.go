@@ -12,8 +12,8 @@ var (
 		"Restore points dated in the future by a wrong clock. They count for no retention rule and no age.", nil, nil)
 )
 
-// scrapeClock tells what wrong clocks have led to, or may have: a look at the end of one list, however many restore points there
-// are.
+// scrapeClock reports held prunes and restore points dated in the future. It reads the end of one index, however many restore points
+// there are.
 func (a *Agent) scrapeClock() ([]prometheus.Metric, error) {
 	held, err := a.Policies.HeldPrunes()
 	if err != nil {

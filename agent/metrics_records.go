@@ -26,7 +26,7 @@ var (
 	descStoreSize = prometheus.NewDesc("sendense_agent_store_size_bytes", "Size of the database.", nil, nil)
 )
 
-// scrapeDatabase reads what goes on now. The work depends on the active backups, not on how many have ended.
+// scrapeDatabase reports what is active now. Its cost depends on the active backups, not on how many have ended.
 func (a *Agent) scrapeDatabase(context.Context) ([]prometheus.Metric, error) {
 	active, err := a.store.Active()
 	if err != nil {
@@ -49,7 +49,7 @@ func (a *Agent) scrapeDatabase(context.Context) ([]prometheus.Metric, error) {
 	if err != nil {
 		return nil, err
 	}
-	list = append(list, gauge(descPruned, float64(max(pruned.Unix(), 0)))) // the zero time lies before 1970
+	list = append(list, gauge(descPruned, float64(max(pruned.Unix(), 0)))) // the zero time is before 1970
 	clock, err := a.scrapeClock()
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (a *Agent) scrapeDatabase(context.Context) ([]prometheus.Metric, error) {
 	return append(list, restoreGauges(restores, time.Now())...), err
 }
 
-// restoreGauges are the restores that go on. No label carries an id, so that of the same kind there is one series.
+// restoreGauges reports the active restores. No label is an id, so restores of one VM, kind and state share a series.
 func restoreGauges(restores []record.Restore, now time.Time) []prometheus.Metric {
 	type labels struct{ vm, kind, state string }
 	count := map[labels]int{}

@@ -13,9 +13,8 @@ import (
 	"github.com/sendense/backup-agent/agent/repository"
 )
 
-// A scrape collects what is the case at the moment it is asked: from the database, from systemd and from the
-// repositories, each read at the same time as the others and within probeTimeout. What cannot be read is left out, and
-// sendense_agent_scrape_error says so.
+// A scrape collects the gauges when Prometheus asks: from the database, from systemd and from the repositories, all at the same time and
+// each within probe.Timeout. A source that cannot be read is left out, and sendense_agent_scrape_error reports it.
 type scrape struct {
 	agent   *Agent
 	sources []source
@@ -25,11 +24,11 @@ type scrape struct {
 	failing map[string]bool
 }
 
-// A source is one thing that is read for a scrape.
+// A source is one thing that a scrape reads.
 type source struct {
 	name   string
 	read   func(context.Context) ([]prometheus.Metric, error)
-	failed []prometheus.Metric // what is true when it cannot be read
+	failed []prometheus.Metric // reported when the source cannot be read
 }
 
 func newScrape(a *Agent) *scrape {
@@ -52,6 +51,7 @@ func newScrape(a *Agent) *scrape {
 	return s
 }
 
+// Describe implements prometheus.Collector.
 func (s *scrape) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descBuild, descError,
@@ -67,6 +67,7 @@ func (s *scrape) Describe(ch chan<- *prometheus.Desc) {
 	}
 }
 
+// Collect implements prometheus.Collector.
 func (s *scrape) Collect(ch chan<- prometheus.Metric) {
 	ch <- gauge(descBuild, 1, s.agent.version, runtime.Version())
 	var wait sync.WaitGroup
@@ -87,7 +88,7 @@ func (s *scrape) Collect(ch chan<- prometheus.Metric) {
 	wait.Wait()
 }
 
-// tell logs that a source cannot be read, once until it can be again.
+// tell logs that a source cannot be read, once until it can be read again.
 func (s *scrape) tell(name string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

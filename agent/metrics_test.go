@@ -24,7 +24,7 @@ import (
 	"github.com/sendense/backup-agent/units/pair"
 )
 
-// TestMetricsOfABackup scrapes before, in the midst of, and after a backup.
+// TestMetricsOfABackup scrapes before, during and after a backup.
 func TestMetricsOfABackup(t *testing.T) {
 	w := agenttest.New(t)
 	ports := w.Config.NBD.LastPort - w.Config.NBD.FirstPort + 1
@@ -102,7 +102,7 @@ func goVersion() string {
 	return strings.TrimSpace(string(out))
 }
 
-// TestMetricsOfTheSNA counts what becomes of starts, and shows what is not known yet.
+// TestMetricsOfTheSNA counts starts by outcome, and reports a backup with an unknown outcome as unresolved.
 func TestMetricsOfTheSNA(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.SNA.Cooldown = config.DurationOf(time.Hour) })
 	for _, vm := range []string{"refused", "unknown"} {
@@ -141,7 +141,7 @@ func TestMetricsOfTheSNA(t *testing.T) {
 	})
 }
 
-// TestMetricsOfTheQueue shows how many wait, and who as far as metrics.max_vms allows: a queue may be long.
+// TestMetricsOfTheQueue reports how many backups are queued, and names up to metrics.max_vms of them: a queue may be long.
 func TestMetricsOfTheQueue(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups, c.Metrics.MaxVMs = 1, 1 })
 	w.SNA.Hold("copy/0")
@@ -167,14 +167,14 @@ func TestMetricsOfTheQueue(t *testing.T) {
 	})
 }
 
-// TestMetricsOfForeignThings shows a port that another process holds, and units that nobody owns.
+// TestMetricsOfForeignThings reports a port that another process holds, and orphan units.
 func TestMetricsOfForeignThings(t *testing.T) {
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 1<<20)
 	occupied, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", w.Config.NBD.FirstPort))
 	agenttest.Must(t, err)
 	defer occupied.Close()
-	outside, err := net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", w.Config.NBD.LastPort)) // in nobody's way
+	outside, err := net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", w.Config.NBD.LastPort)) // does not disturb exports
 	agenttest.Must(t, err)
 	defer outside.Close()
 	w.WantSeries(w.Scrape(), agenttest.Series{`sendense_agent_ports{state="foreign"}`: 1, `sendense_agent_ports{state="free"}`: 100})
@@ -192,8 +192,7 @@ func TestMetricsOfForeignThings(t *testing.T) {
 	w.WantSeries(w.Scrape(), agenttest.Series{`sendense_agent_orphan_units`: 0})
 }
 
-// TestScrapeWithoutBus stops the message bus: what does not need it is there as ever, in time, and one series says what
-// is missing.
+// TestScrapeWithoutBus stops the message bus. Metrics that do not need it stay, in time, and one series reports what is missing.
 func TestScrapeWithoutBus(t *testing.T) {
 	w := agenttest.New(t)
 	agenttest.Must(t, w.Agent.Ready(t.Context()))
@@ -219,7 +218,7 @@ func TestScrapeWithoutBus(t *testing.T) {
 	agenttest.Must(t, w.Agent.Ready(t.Context()))
 }
 
-// TestScrapeOfRepositories: one is not there, one hangs as a dead NFS server does, and both leave the third alone.
+// TestScrapeOfRepositories: one repository is missing, and one hangs as a dead NFS server does. Both leave the third alone.
 func TestScrapeOfRepositories(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		for _, id := range []string{"gone", "hung"} {
@@ -243,14 +242,14 @@ func hang(t testing.TB, path string) {
 	agenttest.Must(t, os.Mkdir(path, 0o755))
 	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	agenttest.Must(t, err)
-	t.Cleanup(func() { // what hangs fails then
+	t.Cleanup(func() { // then what hangs fails
 		_ = unix.Unmount(path, unix.MNT_DETACH)
 		agenttest.Must(t, unix.Close(fd))
 	})
 	agenttest.Must(t, unix.Mount("hung", path, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fd)))
 }
 
-// TestReady: an agent that stops takes no more backups.
+// TestReady: an agent that is stopping accepts no backups.
 func TestReady(t *testing.T) {
 	w := agenttest.New(t)
 	agenttest.Must(t, w.Agent.Ready(t.Context()))
@@ -262,7 +261,7 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// TestMetricsTwice: two agents cannot share a registry, and are told so instead of crashing.
+// TestMetricsTwice: two agents cannot share a registry. New returns an error and does not panic.
 func TestMetricsTwice(t *testing.T) {
 	cfg := config.Default()
 	cfg.Agent.ExporterUser, cfg.Agent.ExporterGroup = "", ""

@@ -17,8 +17,8 @@ var (
 		"Pairs of units with the name of an exporter that belong to no active backup or restore.", nil, nil)
 )
 
-// scrapeUnits reads the exporters, with one look at systemd. A unit is started after and removed before its lease is
-// returned; so one that no active backup has, neither before nor after that look, is an orphan.
+// scrapeUnits reports the exporters, from one listing of systemd's units. A unit starts after its lease is made and is removed before the
+// lease is returned. So a unit that no active backup or restore has, neither before nor after the listing, is an orphan.
 func (a *Agent) scrapeUnits(ctx context.Context) ([]prometheus.Metric, error) {
 	owners := map[string]exportLabels{}
 	if err := a.addOwners(owners); err != nil {
@@ -31,7 +31,7 @@ func (a *Agent) scrapeUnits(ctx context.Context) ([]prometheus.Metric, error) {
 	if err := a.addOwners(owners); err != nil {
 		return nil, err
 	}
-	received := map[exportLabels]uint64{} // whatever changes meanwhile, no export is there twice
+	received := map[exportLabels]uint64{} // a map: no export is reported twice, even if units change meanwhile
 	running, orphans := 0, 0
 	for _, u := range loaded {
 		owner, ok := owners[u.Name]
@@ -53,10 +53,10 @@ func (a *Agent) scrapeUnits(ctx context.Context) ([]prometheus.Metric, error) {
 	return list, nil
 }
 
-// exportLabels name an export.
+// exportLabels are the labels of an export.
 type exportLabels struct{ vm, disk string }
 
-// addOwners adds the units of every active backup and restore. Those of restores have no labels: what they receive counts for no disk.
+// addOwners adds the units of every active backup and restore. Units of restores have no labels: what they receive counts for no disk.
 func (a *Agent) addOwners(owners map[string]exportLabels) error {
 	active, err := a.store.Active()
 	if err != nil {

@@ -25,8 +25,7 @@ var (
 		"1 if the newest restore point of a VM in a repository, and its chain, have no known damage, else 0.", []string{"vm", "repository"}, nil)
 )
 
-// scrapeVerified tells what is on record about verifications: a look at the beginning of two orders, however many restore
-// points there are.
+// scrapeVerified reports the verifications on record. It reads the beginning of two indexes, however many restore points there are.
 func (a *Agent) scrapeVerified(context.Context) ([]prometheus.Metric, error) {
 	damaged, err := a.store.DamagedPoints()
 	if err != nil {
@@ -49,12 +48,12 @@ func (a *Agent) scrapeVerified(context.Context) ([]prometheus.Metric, error) {
 	return list, nil
 }
 
-// verifiedTime is when a restore point was verified, as Unix time; 0 = at a time in the future, so nobody knows.
+// verifiedTime returns when a restore point was verified, as Unix time; 0 = a date in the future, which is not believed.
 func verifiedTime(b record.Backup, deep bool, now time.Time) float64 {
 	return max(unixTime(record.Believed(b.VerifiedAt(deep), now)), 0)
 }
 
-// verifiedPoint tells of the restore point of a VM that was made last.
+// verifiedPoint reports the verification of the newest restore point of a VM in a repository.
 func verifiedPoint(b record.Backup, repository string, now time.Time) []prometheus.Metric {
 	ok := 1.0
 	if b.Damaged() {

@@ -30,9 +30,8 @@ var (
 		"Time at which a VM was added, as Unix time; 0 = not known, or in the future.", []string{"vm"}, nil)
 )
 
-// scrapeVMs tells of every VM on record, in the order of their names and as many as metrics.max_vms allows, what is expected
-// of it and what its newest restore point in every repository is. Each is one look at an index, however many records there
-// are.
+// scrapeVMs reports of each VM its expected interval and its newest restore point in every repository. It takes VMs in the order of their
+// names, up to metrics.max_vms. Each value is one lookup in an index, however many records there are.
 func (a *Agent) scrapeVMs(ctx context.Context) ([]prometheus.Metric, error) {
 	counts, err := a.store.Counts(time.Now())
 	if err != nil {
@@ -59,7 +58,7 @@ func (a *Agent) scrapeVMs(ctx context.Context) ([]prometheus.Metric, error) {
 	return list, nil
 }
 
-// watchedVMs are the VMs that have series of their own.
+// watchedVMs returns the VMs that have series of their own.
 func (a *Agent) watchedVMs() (vms []record.VM, err error) {
 	for after, most := "", a.config.Metrics.MaxVMs; len(vms) < most; {
 		var page []record.VM
@@ -106,8 +105,8 @@ func (a *Agent) scrapeVM(vm record.VM) ([]prometheus.Metric, error) {
 	return list, nil
 }
 
-// lastSuccess is when a VM was last backed up, as far as it is known. Nobody knows how old a restore point is that a clock dated in
-// the future, and nobody can rely on one that is damaged: the one before it counts. A VM is rather told late than never.
+// lastSuccess returns when a VM was last backed up, if known. Restore points that are damaged or dated in the future do not count: the
+// one before them does. A backup that is reported late is better than one that is never reported late.
 func (a *Agent) lastSuccess(vm, repository string, now time.Time) (ended time.Time, known bool, err error) {
 	b, known, err := a.store.LatestGood(vm, repository, now)
 	if err != nil || !known {
@@ -119,11 +118,11 @@ func (a *Agent) lastSuccess(vm, repository string, now time.Time) (ended time.Ti
 	return b.EndedAt, true, nil
 }
 
-// snapshotLooks bounds how many backups are looked at that ended before their client had begun: they say nothing of a snapshot.
-const snapshotLooks = 10
+// maxSnapshotLookups limits how many backups are read that ended before their client started. Such backups tell nothing about a snapshot.
+const maxSnapshotLookups = 10
 
-// snapshotMayRemain says whether the VM may have the snapshot of an earlier backup. The client of a restore point removes what others
-// have left, before it makes its own. What was made last tells, also where a clock has dated something else in the future.
+// snapshotMayRemain reports whether the VM may still have the snapshot of an earlier backup. A client removes leftover snapshots before
+// it makes its own, so the backup that was made last decides. That holds also when a wrong clock dated another one in the future.
 func (a *Agent) snapshotMayRemain(vmName string, now time.Time) (bool, error) {
 	ahead := now.Add(record.ClockTolerance)
 	last, err := a.lastAtWork(store.Query{VMName: vmName, Until: ahead})
@@ -140,10 +139,10 @@ func (a *Agent) snapshotMayRemain(vmName string, now time.Time) (bool, error) {
 	return last.SnapshotMayRemain, nil
 }
 
-// lastAtWork is the newest of some backups whose client has made a snapshot, as far as it is known; the zero one for none.
+// lastAtWork returns the newest selected backup whose client made a snapshot, as far as known; the zero Backup if there is none.
 func (a *Agent) lastAtWork(q store.Query) (record.Backup, error) {
 	q.Limit = 1
-	for range snapshotLooks {
+	for range maxSnapshotLookups {
 		page, next, err := a.store.Backups(q)
 		if err != nil {
 			return record.Backup{}, err

@@ -26,8 +26,8 @@ func lastSuccess(vm string) string {
 	return fmt.Sprintf(`sendense_backup_last_success_timestamp_seconds{repository="main",vm=%q}`, vm)
 }
 
-// TestMetricsOfVMs: what is expected of each VM, since when it is on record, and what its newest restore point is; and
-// nothing any more of one that is taken off the record.
+// TestMetricsOfVMs: each VM has its expected interval, the time since when it is on record, and its newest restore point. A VM that is
+// removed from the record has no series.
 func TestMetricsOfVMs(t *testing.T) {
 	w := agenttest.New(t)
 	begun := float64(time.Now().Add(-time.Second).Unix())
@@ -57,13 +57,13 @@ func TestMetricsOfVMs(t *testing.T) {
 	})
 }
 
-// TestMetricsOfManyVMs: as many as metrics.max_vms have series of their own, and how many have not is told.
+// TestMetricsOfManyVMs: up to metrics.max_vms VMs have series of their own. The number of the others is reported.
 func TestMetricsOfManyVMs(t *testing.T) {
 	for _, c := range []struct{ most, series int }{{0, 0}, {3, 3}, {1100, 1003}} {
 		w := agenttest.New(t, func(cfg *config.Config, _ *snatest.Options) {
 			cfg.Metrics.MaxVMs, cfg.Metrics.BackupInterval = c.most, config.DurationOf(0)
 		})
-		for i := range 1003 { // more than a page
+		for i := range 1003 { // more than one page
 			_, err := w.Store.PutVM(record.VM{Name: fmt.Sprintf("vm-%04d", i)})
 			agenttest.Must(t, err)
 		}
@@ -73,7 +73,7 @@ func TestMetricsOfManyVMs(t *testing.T) {
 			name := fmt.Sprintf("vm-%04d", i)
 			if at, ok := s[added(name)]; ok {
 				shown++
-				if i != shown-1 || at != 0 { // of these it is not known
+				if i != shown-1 || at != 0 { // not known for these VMs
 					t.Errorf("%s is shown after %d others, as added at %v", name, shown-1, at)
 				}
 			}
@@ -88,7 +88,7 @@ func TestMetricsOfManyVMs(t *testing.T) {
 	}
 }
 
-// TestMetricsOfCrashes: an exporter that nobody asked to end is seen in the metrics, however it ended.
+// TestMetricsOfCrashes: an exporter that the agent did not end is counted as such, however it ended.
 func TestMetricsOfCrashes(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.SNA.Cooldown = config.DurationOf(0) })
 	w.PutVM("vm", 8<<20)
@@ -105,8 +105,8 @@ func TestMetricsOfCrashes(t *testing.T) {
 	})
 }
 
-// TestMetricsOfSnapshots: a VM whose snapshot may be left is one until its next restore point; a backup that never came to a client
-// says nothing of it.
+// TestMetricsOfSnapshots: a VM whose snapshot may remain is reported until its next restore point. A backup that never reached a client
+// says nothing about a snapshot.
 func TestMetricsOfSnapshots(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, o *snatest.Options) {
 		c.SNA.Cooldown, c.Deadlines.ClientGone = config.DurationOf(0), config.DurationOf(2*time.Second)
@@ -133,8 +133,8 @@ func TestMetricsOfSnapshots(t *testing.T) {
 	remains(0)
 }
 
-// TestMetricsOfSnapshotsAndAWrongClock: a restore point that is dated in the future hides no snapshot that a later backup may have
-// left, and one that was made last says that none is left.
+// TestMetricsOfSnapshotsAndAWrongClock: a restore point dated in the future does not hide a snapshot that a later backup may have left. A
+// restore point that was made last reports that none is left.
 func TestMetricsOfSnapshotsAndAWrongClock(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, o *snatest.Options) {
 		c.SNA.Cooldown, c.Deadlines.ClientGone = config.DurationOf(0), config.DurationOf(2*time.Second)

@@ -11,7 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent/agenttest"
 )
 
-// TestPromises: every test that docs/promises.md names as holding a promise exists, and every promise names one.
+// TestPromises: every promise in docs/promises.md names a test, and every test named there exists.
 func TestPromises(t *testing.T) {
 	tests := testsOf(t, "..")
 	text, err := os.ReadFile("../docs/promises.md")
@@ -39,7 +39,7 @@ func TestPromises(t *testing.T) {
 	}
 }
 
-// testsOf lists the names of all tests below a directory.
+// testsOf returns the names of all tests below a directory.
 func testsOf(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)

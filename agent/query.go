@@ -18,14 +18,14 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// RepositoryStatuses tells of every configured repository as it is now.
+// RepositoryStatuses returns the present state of every configured repository, in the order of the configuration.
 func (a *Agent) RepositoryStatuses() []RepositoryStatus {
 	points := a.countPoints()
 	list := make([]RepositoryStatus, len(a.Repositories.All))
 	var wait sync.WaitGroup
 	for i, r := range a.Repositories.All {
 		wait.Go(func() {
-			list[i] = a.patientStatus(r)
+			list[i] = a.statusWithTimeout(r)
 			list[i].RestorePoints = points[r.ID]
 		})
 	}
@@ -33,18 +33,19 @@ func (a *Agent) RepositoryStatuses() []RepositoryStatus {
 	return list
 }
 
-// RepositoryStatus tells of one configured repository.
+// RepositoryStatus returns the present state of one configured repository; the empty id is the default one. It fails with reason
+// RepositoryNotFound if the repository is not configured.
 func (a *Agent) RepositoryStatus(id string) (RepositoryStatus, error) {
 	r, err := a.Repositories.Find(id)
 	if err != nil {
 		return RepositoryStatus{}, err
 	}
-	s := a.patientStatus(r)
+	s := a.statusWithTimeout(r)
 	s.RestorePoints = a.countPoints()[r.ID]
 	return s, nil
 }
 
-// countPoints is how many restore points each repository has on record.
+// countPoints returns how many restore points each repository has on record.
 func (a *Agent) countPoints() map[string]int {
 	points, err := a.store.Points()
 	if err != nil {
@@ -53,8 +54,8 @@ func (a *Agent) countPoints() map[string]int {
 	return points
 }
 
-// patientStatus is repositoryStatus for no longer than probeTimeout: a network file system may hang.
-func (a *Agent) patientStatus(r *repository.Repository) RepositoryStatus {
+// statusWithTimeout is repositoryStatus with the timeout probe.Timeout: a network file system may hang.
+func (a *Agent) statusWithTimeout(r *repository.Repository) RepositoryStatus {
 	s, err := probe.Do(context.Background(), &a.statuses, r.Path, func(context.Context) (RepositoryStatus, error) { return a.repositoryStatus(r), nil })
 	if err != nil {
 		s = RepositoryStatus{ID: r.ID, Path: r.Path, EncryptionKey: a.Repositories.NewKey(r), Catalog: a.Catalog.States.Of(r.ID), Error: err.Error()}
@@ -82,7 +83,7 @@ func (a *Agent) repositoryStatus(r *repository.Repository) RepositoryStatus {
 	return s
 }
 
-// ListExports lists every disk that is being served.
+// ListExports lists every disk that is being served: first those of backups, then those of restores.
 func (a *Agent) ListExports(ctx context.Context) ([]Export, error) {
 	active, err := a.store.Active()
 	if err != nil {
@@ -122,7 +123,7 @@ func (a *Agent) ListExports(ctx context.Context) ([]Export, error) {
 	return list, nil
 }
 
-// observe fills in how the unit of an export does.
+// observe fills in the state of the unit.
 func (e *Export) observe(u units.Unit, there bool, clients int) {
 	e.Unit += ".service"
 	if e.UnitState = "not loaded"; !there {
@@ -132,10 +133,10 @@ func (e *Export) observe(u units.Unit, there bool, clients int) {
 	e.Clients = clients
 }
 
-// WarnZeroes tells what sna.accept_write_zeroes risks.
+// WarnZeroes is the warning about sna.accept_write_zeroes.
 const WarnZeroes = "sna.accept_write_zeroes is set: full backups lose data if the node's client asks for zeroes that it has not read"
 
-// Status tells how the agent does.
+// Status returns an overview of the agent. What cannot be read is zero; the log has the error.
 func (a *Agent) Status(ctx context.Context) Status {
 	s := Status{
 		Version: a.version, StartedAt: a.startedAt, SNAURL: a.config.SNA.URL, BusConnected: a.busAnswers(ctx),
@@ -161,7 +162,7 @@ func (a *Agent) Status(ctx context.Context) Status {
 	return s
 }
 
-// clock tells what wrong clocks have led to.
+// clock fills in held prunes and restore points dated in the future.
 func (s *Status) clock(a *Agent) {
 	var points []record.Backup
 	held, err := a.Policies.HeldPrunes()
@@ -177,10 +178,10 @@ func (s *Status) clock(a *Agent) {
 	}
 }
 
-// busAnswers says whether systemd can be spoken to.
+// busAnswers reports whether systemd answers within 2 seconds.
 func (a *Agent) busAnswers(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	_, err := a.units.List(ctx, export.UnitPrefix+"none-") // no unit of ours is called so: there is nothing to read
+	_, err := a.units.List(ctx, export.UnitPrefix+"none-") // no unit has this prefix, so the list is empty
 	return err == nil
 }

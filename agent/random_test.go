@@ -25,8 +25,8 @@ var (
 	steps = flag.Int("steps", 100, "steps of TestRandomLife")
 )
 
-// life drives backups of a few VMs through whatever may happen to them, in random order.
-type life struct {
+// A driver runs backups of a few VMs and makes random things happen to them.
+type driver struct {
 	*agenttest.World
 	random  *rand.Rand
 	sources map[string][]string
@@ -34,20 +34,19 @@ type life struct {
 	log     []string
 }
 
-// expected are the reasons with which a request may be refused while all this goes on.
+// expected are the reasons with which a request may fail meanwhile.
 var expected = []fault.Reason{
 	fault.BackupInProgress, fault.CoolingDown, fault.WrongState, fault.NoParent, fault.NoFreePort, fault.Busy, fault.QueueFull,
 	fault.SNARefused, fault.SNAOutcomeUnknown, fault.ExporterFailed,
 }
 
-// TestRandomLife checks the invariants of ARCHITECTURE.md after each of many random events on real parts. -seed repeats
-// a run.
+// TestRandomLife checks the invariants of ARCHITECTURE.md after each of many random events, on real parts. -seed repeats a test.
 func TestRandomLife(t *testing.T) {
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("repeat with -seed %d -steps %d", *seed, *steps)
-	l := &life{
+	l := &driver{
 		World: agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 			c.Limits.MaxBackups = 2
 			c.SNA.StartTimeout = config.DurationOf(2 * time.Second)
@@ -78,8 +77,8 @@ func TestRandomLife(t *testing.T) {
 	l.settle()
 }
 
-// step lets one thing happen.
-func (l *life) step() {
+// step makes one thing happen.
+func (l *driver) step() {
 	vm := []string{"one", "two", "three"}[l.random.IntN(3)]
 	stream := []struct {
 		name   string
@@ -104,7 +103,7 @@ func (l *life) step() {
 	e.happen()
 }
 
-func (l *life) begin(vm string, kind record.Type) {
+func (l *driver) begin(vm string, kind record.Type) {
 	_, err := l.Agent.Backups.Start(l.Context(), backup.Request{
 		VMName: vm, Type: kind, Repository: "main", Queue: l.random.IntN(2) == 0,
 	})
@@ -114,7 +113,7 @@ func (l *life) begin(vm string, kind record.Type) {
 	}
 }
 
-func (l *life) active(vm string) (record.Backup, bool) {
+func (l *driver) active(vm string) (record.Backup, bool) {
 	active, err := l.Store.Active()
 	agenttest.Must(l.TB, err)
 	for _, b := range active {
@@ -125,18 +124,18 @@ func (l *life) active(vm string) (record.Backup, bool) {
 	return record.Backup{}, false
 }
 
-func (l *life) cancel(vm string) {
+func (l *driver) cancel(vm string) {
 	if b, ok := l.active(vm); ok {
 		b, err := l.Agent.Backups.Cancel(l.Context(), b.ID)
 		var e *fault.Error
-		tooLate := errors.As(err, &e) && e.Reason == fault.WrongState // it has ended, or its manifest is being written
+		tooLate := errors.As(err, &e) && e.Reason == fault.WrongState // it has ended, or the agent is writing its manifest
 		if err != nil && !tooLate || !b.State.Terminal() && (!tooLate || b.PublishingAt.IsZero()) {
 			l.Errorf("cancel of %s, which is %s: %v", b.ID, b.State, err)
 		}
 	}
 }
 
-func (l *life) killExporter(vm string) {
+func (l *driver) killExporter(vm string) {
 	if b, ok := l.active(vm); ok && len(b.Runs) > 0 {
 		if d := b.Runs[l.random.IntN(len(b.Runs))]; d.PID != 0 && d.Result == "" {
 			if p, err := os.FindProcess(d.PID); err == nil {
@@ -146,8 +145,8 @@ func (l *life) killExporter(vm string) {
 	}
 }
 
-// waitFor3s gives a backup some time to end.
-func (l *life) waitFor3s(vm string) {
+// waitFor3s gives a backup up to 3 seconds to end.
+func (l *driver) waitFor3s(vm string) {
 	for until := time.Now().Add(3 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		if _, ok := l.active(vm); !ok {
 			return
@@ -155,7 +154,7 @@ func (l *life) waitFor3s(vm string) {
 	}
 }
 
-func (l *life) faults() {
+func (l *driver) faults() {
 	all := []snatest.Faults{
 		{},
 		{},
@@ -171,15 +170,15 @@ func (l *life) faults() {
 	agenttest.Must(l.TB, l.SNA.SetFaults(all[l.random.IntN(len(all))]))
 }
 
-func (l *life) release() {
+func (l *driver) release() {
 	if l.held {
 		l.SNA.Release("copy/0")
 		l.held = false
 	}
 }
 
-// invariants are what must hold at any moment.
-func (l *life) invariants() {
+// invariants checks what must hold at any moment.
+func (l *driver) invariants() {
 	l.Helper()
 	for id, n := range l.SNA.State().PostsPerJob {
 		if n != 1 {
@@ -203,7 +202,7 @@ func (l *life) invariants() {
 	}
 }
 
-func (l *life) leaseReturned(old record.Lease) {
+func (l *driver) leaseReturned(old record.Lease) {
 	leases, err := l.Store.Leases()
 	agenttest.Must(l.TB, err)
 	if slices.Contains(leases, old) {
@@ -211,9 +210,9 @@ func (l *life) leaseReturned(old record.Lease) {
 	}
 }
 
-// settle lets everything come to its end, and proves every restore point sound: its manifest and its chain are whole, and
-// its exporters ended cleanly.
-func (l *life) settle() {
+// settle waits until everything has ended, and checks every restore point: its manifest and its chain are undamaged, and its exporters
+// ended cleanly.
+func (l *driver) settle() {
 	agenttest.Must(l.TB, l.SNA.SetFaults(snatest.Faults{}))
 	for cursor := ""; ; {
 		list, next, err := l.Agent.Records.List(ledger.ListQuery{Cursor: cursor})
@@ -237,7 +236,7 @@ func (l *life) settle() {
 	l.Logf("%d backups: %s", len(list), fmt.Sprint(outcomes))
 }
 
-func (l *life) sound(b record.Backup) {
+func (l *driver) sound(b record.Backup) {
 	for _, d := range b.Runs {
 		if d.Result != "success" || !d.Complete || d.ChangeID == "" {
 			l.Errorf("restore point %s, disk %d: result %q, complete %v, change id %q", b.ID, d.DiskID, d.Result, d.Complete, d.ChangeID)

@@ -10,8 +10,8 @@ import (
 	"github.com/sendense/backup-agent/agent/probe"
 )
 
-// Ready says why the agent cannot back up now: it stops, the database does not answer or cannot be written, or systemd cannot be
-// spoken to. It returns within a few seconds, whatever hangs.
+// Ready returns why the agent cannot back up now: it is stopping, the database cannot be read or written, or systemd does not answer. It
+// returns nil if the agent is ready. It returns within a few seconds, even if something hangs.
 func (a *Agent) Ready(ctx context.Context) error {
 	if a.jobs.IsClosed() {
 		return job.ErrStopping
@@ -25,7 +25,7 @@ func (a *Agent) Ready(ctx context.Context) error {
 		return fmt.Errorf("the database cannot be written: %w", err)
 	}
 	if _, err := probe.Do(ctx, &a.Records.Probes, "service manager", func(ctx context.Context) (any, error) {
-		return a.units.List(ctx, export.UnitPrefix+"none-") // no unit of ours is called so: the manager is asked once, and for nothing
+		return a.units.List(ctx, export.UnitPrefix+"none-") // no unit has this prefix, so the list is empty
 	}); err != nil {
 		return fmt.Errorf("the service manager does not answer: %w", err)
 	}

@@ -9,12 +9,12 @@ import (
 	"github.com/sendense/backup-agent/agent/logkey"
 )
 
-// StateStatus is the directory of the database as it is now.
+// StateStatus is the present state of the directory of the database.
 type StateStatus struct {
 	Directory string
-	FreeBytes int64    // what may still be written to its file system; 0 when that is not known
-	Error     string   // why nothing can be put on record; "" = it can
-	Hint      string   // what to do about that
+	FreeBytes int64    // that may still be written to its file system; 0 = not known
+	Error     string   // why the database cannot be written; "" = it can
+	Hint      string   // what to do about Error
 	SetAside  []string // damaged databases that are kept there
 }
 
@@ -43,7 +43,7 @@ var (
 		"Damaged databases that are kept beside the database until you remove them.", nil, nil)
 )
 
-// scrapeState tells of the state directory.
+// scrapeState reports the state directory.
 func (a *Agent) scrapeState(ctx context.Context) ([]prometheus.Metric, error) {
 	s := a.stateStatus(ctx)
 	writable := 1.0

@@ -18,8 +18,8 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestStateDirectoryFull: what a full state directory refuses is said as what it is, with the directory and the room in it, and the
-// agent is not ready. When there is room again, everything works without a restart.
+// TestStateDirectoryFull: if the state directory is full, every error says so and names the directory and its free space, and the agent
+// is not ready. When there is space again, everything works without a restart.
 func TestStateDirectoryFull(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Agent.StateDirectory = filepath.Join(filepath.Dir(c.Agent.StateDirectory), "small")
@@ -53,7 +53,7 @@ func TestStateDirectoryFull(t *testing.T) {
 		t.Errorf("the SNA was asked %d times", now-begun)
 	}
 	err = nil
-	for n := 0; err == nil; n++ { // until the pages that the file has are used up
+	for n := 0; err == nil; n++ { // until the free pages of the file are used up
 		_, err = w.Agent.Inventory.Put(record.VM{
 			Name: fmt.Sprint("other", n), InventoryPath: "/DC1/vm/" + strings.Repeat("x", 200),
 			Disks: []record.Disk{{UnitNumber: 0, DeviceKey: 2000, CapacityBytes: 1 << 20}},
@@ -76,7 +76,7 @@ func TestStateDirectoryFull(t *testing.T) {
 	}
 }
 
-// TestDamagedDatabaseIsNamed: a damaged database that is kept is named until it is removed.
+// TestDamagedDatabaseIsNamed: the status names a damaged database that was set aside until it is removed.
 func TestDamagedDatabaseIsNamed(t *testing.T) {
 	w := agenttest.New(t)
 	kept := filepath.Join(w.Config.Agent.StateDirectory, "agent.db.damaged-20260101T000000Z")

@@ -16,15 +16,15 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// A ChainPoint is a restore point, and what it takes on the disk.
+// A ChainPoint is a restore point with its use of the disk.
 type ChainPoint struct {
 	Backup         record.Backup
-	AllocatedBytes int64  // of its images, now
-	Problem        string // why an image cannot be found, or that its parent is not on record
+	AllocatedBytes int64  // disk space that its images use now
+	Problem        string // an image that cannot be read, or a parent that is not on record; "" = none
 }
 
-// Chain lists the restore points of a VM, of one repository or of all, the first made first, whatever their dates. A VM that is not on record may have
-// some all the same.
+// Chain lists the restore points of a VM in one repository, or in all if the id is empty. The one made first comes first, whatever their
+// dates. A VM that is not on record may still have restore points. If it has none, Chain fails with reason VMNotFound.
 func (a *Agent) Chain(vm, repositoryID string) ([]ChainPoint, error) {
 	if vm == "" {
 		return nil, fault.New(fault.InvalidRequest, "vm_name is missing")
@@ -69,12 +69,12 @@ func (a *Agent) pointsOf(vm, repositoryID string) (points []record.Backup, err e
 			break
 		}
 	}
-	slices.Reverse(points) // before, those of one sequence are as their dates have them
+	slices.Reverse(points) // oldest first: points of equal sequence keep the order of their dates
 	slices.SortStableFunc(points, func(x, y record.Backup) int { return cmp.Compare(x.Sequence, y.Sequence) })
 	return points, nil
 }
 
-// measure finds out what the images of a restore point take.
+// measure reads how much disk space the images of a restore point use.
 func (a *Agent) measure(b record.Backup) ChainPoint {
 	p := ChainPoint{Backup: b}
 	repo, err := a.Repositories.Find(b.Repository)
@@ -97,5 +97,5 @@ func allocated(repo *repository.Repository, b record.Backup, file string) (int64
 	if err != nil {
 		return 0, err
 	}
-	return info.Sys().(*syscall.Stat_t).Blocks * 512, nil // Linux counts in 512 bytes, whatever the file system
+	return info.Sys().(*syscall.Stat_t).Blocks * 512, nil // Linux counts blocks of 512 bytes on every file system
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
-// TestUserBus backs up through the service manager of a user, where everything runs as that user.
+// TestUserBus makes a backup through the service manager of a user, where everything runs as that user.
 func TestUserBus(t *testing.T) {
 	t.Setenv("XDG_RUNTIME_DIR", systemdtest.UserManager(t))
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {

@@ -10,12 +10,12 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// Watch tells of every change of the backups selected, and once a second how far those that run have come. First it
-// tells how each active one, or the one asked for, stands now. The channel is closed when ctx or the agent ends. A reader
-// that is too slow loses events, harms nobody, and is told how many it lost.
+// Watch sends every change of the selected backups or restores, and the progress of running backups once a second. The first events are
+// the present state of each active record, or of the record asked for. The channel is closed when ctx or the agent ends. A reader that is
+// too slow loses events, blocks nobody, and is told how many it lost.
 func (a *Agent) Watch(ctx context.Context, q events.Query) (<-chan events.Event, error) {
 	w := &events.Watcher{Query: q, Events: make(chan events.Event, events.WatchQueue)}
-	a.watchers.Add(w) // before the present state is read, so that no change falls in between
+	a.watchers.Add(w) // before the present state is read, so that no change is lost
 	present, err := a.present(q)
 	if err != nil {
 		a.watchers.Remove(w)
@@ -39,7 +39,7 @@ func (a *Agent) Watch(ctx context.Context, q events.Query) (<-chan events.Event,
 	return out, nil
 }
 
-// present is how what a watcher asks for stands now.
+// present returns the present state of what a watcher selects.
 func (a *Agent) present(q events.Query) ([]events.Event, error) {
 	if q.Restores {
 		return a.presentRestores(q)
@@ -88,7 +88,7 @@ func (a *Agent) presentRestores(q events.Query) ([]events.Event, error) {
 	return list, nil
 }
 
-// pump passes a watcher's events on, and samples the progress of what it watches.
+// pump passes on the events of a watcher, and samples progress.
 func (a *Agent) pump(ctx context.Context, w *events.Watcher, out chan<- events.Event) {
 	tick := time.NewTicker(events.ProgressInterval)
 	defer tick.Stop()
@@ -125,7 +125,7 @@ func deliver(ctx, work context.Context, out chan<- events.Event, e events.Event)
 	return false
 }
 
-// progressEvents are the progress of every running backup that a watcher wants.
+// progressEvents returns the progress of every running backup that a watcher selects.
 func (a *Agent) progressEvents(ctx context.Context, w *events.Watcher) []events.Event {
 	active, err := a.store.Active()
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// TestWatch: a watcher is told every state, in order and once, and progress in between; one that never reads is in
-// nobody's way; the channel closes when the watcher leaves.
+// TestWatch: a watcher gets every state once and in order, with progress in between. A watcher that never reads blocks nobody. The
+// channel closes when the watcher leaves.
 func TestWatch(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 8<<20)
@@ -53,7 +53,7 @@ func TestWatch(t *testing.T) {
 		select {
 		case _, open := <-stream:
 			if !open {
-				<-lazy // it has been waiting all the time
+				<-lazy // its first event has been ready all the time
 				return
 			}
 		case <-deadline:

@@ -1,4 +1,4 @@
-// Package admission says whether there is room for one more backup or restore: limits, ports and cool-downs. It leases nothing itself.
+// Package admission reports whether there is room for one more backup or restore: limits, ports and cool-downs. It leases nothing itself.
 package admission
 
 import (
@@ -14,33 +14,35 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// Parts are what a Control works with.
+// Parts are what a Control uses.
 type Parts struct {
 	Config *config.Config
 	Store  *store.Store
 	Ports  *export.Ports
 }
 
-// A Control admits backups and restores, one at a time: who asks for room and takes it holds Turn from the one to the other.
+// A Control admits backups and restores, one at a time. A caller holds Turn from the question whether there is room until it has taken
+// the room.
 type Control struct {
 	Parts
-	Turn *semaphore.Weighted // of 1
+	Turn *semaphore.Weighted // 1 slot
 }
 
 // New returns a Control.
 func New(p Parts) *Control { return &Control{Parts: p, Turn: semaphore.NewWeighted(1)} }
 
-// NoRoom says whether an error will pass when other backups end.
+// NoRoom reports whether an error can pass when other backups end: a limit is reached, or no port is free.
 func NoRoom(err error) bool {
 	return fault.From(err).Has(fault.Busy) || errors.Is(err, nbd.ErrNoFreePort)
 }
 
-// Load is what is going on now.
+// Load is what is active and queued now. Exports counts the disks of backups and restores that are not queued.
 type Load struct {
 	backups, Exports, Queued int
-	first                    string // the backup that has waited longest
+	first                    string // id of the backup that is first in the queue; "" = none
 }
 
+// Running returns the present load, from the database.
 func (c *Control) Running() (Load, error) {
 	active, err := c.Store.Active()
 	if err != nil {
@@ -69,8 +71,8 @@ func (c *Control) Running() (Load, error) {
 	return l, err
 }
 
-// RoomFor says what keeps a backup of so many disks from running now; nil if nothing does. turn is the id of a backup that
-// is queued, "" for a new one. The caller holds admission.
+// RoomFor returns why a backup with that many disks cannot run now, as reason Busy; nil if it can. turn is the id of a queued backup, or
+// "" for a new one. The caller holds Turn.
 func (c *Control) RoomFor(disks int, turn string) error {
 	l, err := c.Running()
 	if err != nil {
@@ -91,7 +93,7 @@ func (c *Control) RoomFor(disks int, turn string) error {
 	return nil
 }
 
-// MaxExports is how many disks may be exported at the same time.
+// MaxExports returns how many disks may be exported at the same time: limits.max_exports, but not more than there are ports.
 func (c *Control) MaxExports() int {
 	if n := c.Config.Limits.MaxExports; n > 0 {
 		return min(n, c.Ports.Range.Len())

@@ -8,11 +8,11 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// CheckCooldown says what the wall clock cannot: that a VM still cools down although the clock was set forward. After a clock that was
-// set back, it has what the database holds end in time.
+// CheckCooldown returns a *store.CoolingError if a VM still cools down by the monotonic clock, although the wall clock was set forward.
+// If the wall clock was set back, CheckCooldown limits the cool-downs in the database to sna.cooldown from now.
 func (c *Control) CheckCooldown(vm record.VM) error {
 	if r, ok := c.Ports.Cooldowns.Of(vm); ok {
-		// The clock of the moment says when that is.
+		// The end by the present wall clock.
 		return &store.CoolingError{VM: r.Vm.Name, BackupID: r.BackupID, Until: time.Now().Add(time.Until(r.Until))}
 	}
 	failpoint.Reach("before cooldowns are bounded")

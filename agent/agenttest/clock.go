@@ -12,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
-// Redated has the clock have been wrong when restore points were made, as far as their manifests tell, and the database been lost
-// since: what the agent knows is what a rebuild makes of the manifests.
+// Redated shifts the dates of restore points by the given time, as if the clock had been wrong when they were made. It rewrites their
+// manifests, rebuilds the database from the manifests, and restarts the agent.
 func (w *World) Redated(by time.Duration, points ...record.Backup) {
 	w.Helper()
 	manifests := make([]manifest.Manifest, len(points))
@@ -40,7 +40,7 @@ func (w *World) Redated(by time.Duration, points ...record.Backup) {
 	w.Start()
 }
 
-// DoctorSays is what the doctor finds in one of its checks.
+// DoctorSays returns the findings of one check of the doctor.
 func (w *World) DoctorSays(check string) (list []doctor.Finding) {
 	w.Helper()
 	for _, f := range doctor.Live(w.Context(), w.Agent).Findings {

@@ -9,8 +9,8 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// ThreeDisks is a VM with three disks on two controllers, which vCenter has in another order than the record: the disk of the
-// second controller comes first.
+// ThreeDisks makes a VM with three disks on two controllers. vCenter lists them in another order than the record: the disk of the second
+// controller comes first.
 func (w *World) ThreeDisks(name string) (record.VM, []string) {
 	w.Helper()
 	vm, sources := w.PutVM(name, 16<<20, 32<<20, 24<<20)
@@ -20,7 +20,7 @@ func (w *World) ThreeDisks(name string) (record.VM, []string) {
 	return vm, sources
 }
 
-// Reorder gives vCenter the disks of a VM in another order than the record.
+// Reorder makes vCenter list the disks of a VM in another order than the record.
 func (w *World) Reorder(vm record.VM, sources []string, order ...int) {
 	w.Helper()
 	simulated := snatest.VM{Name: vm.Name, Path: vm.InventoryPath}
@@ -31,7 +31,7 @@ func (w *World) Reorder(vm record.VM, sources []string, order ...int) {
 	Must(w.TB, w.SNA.SetVM(simulated))
 }
 
-// ReplaceDisk gives vCenter another disk of the same size in the place of one.
+// ReplaceDisk replaces disk i of a VM in vCenter by another disk of the same size.
 func (w *World) ReplaceDisk(vm record.VM, sources []string, i int) {
 	w.Helper()
 	simulated := snatest.VM{Name: vm.Name, Path: vm.InventoryPath}
@@ -44,7 +44,7 @@ func (w *World) ReplaceDisk(vm record.VM, sources []string, i int) {
 	Must(w.TB, w.SNA.SetVM(simulated))
 }
 
-// RestartDuring restarts the agent while SBC stands still at a point. What SBC asks meanwhile waits, as at a socket unit.
+// RestartDuring restarts the agent while SBC is held at a point. Requests of SBC wait meanwhile, as they do at a socket unit.
 func (w *World) RestartDuring(id, point string) {
 	w.Helper()
 	_, err := w.SNA.WaitHeld(w.Context(), id, point)
@@ -58,7 +58,7 @@ func (w *World) RestartDuring(id, point string) {
 	w.hub.Store(&waiting)
 	w.Stop()
 	w.SNA.Release(point)
-	time.Sleep(100 * time.Millisecond) // the question comes while there is no agent
+	time.Sleep(100 * time.Millisecond) // the request arrives while no agent runs
 	w.Start()
 	close(started)
 }

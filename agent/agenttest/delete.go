@@ -7,9 +7,10 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
+// Delete deletes a backup.
 func (w *World) Delete(id string) error { return w.Agent.Policies.Delete(w.Context(), id, false) }
 
-// Gone checks that nothing is left of a deleted backup but its id, which is never given again.
+// Gone checks that nothing is left of a deleted backup except its id, which is never used again.
 func (w *World) Gone(b record.Backup) {
 	w.Helper()
 	_, err := w.Agent.Records.Backup(b.ID)

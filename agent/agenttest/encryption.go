@@ -13,11 +13,12 @@ import (
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
-// GiveKeys puts keys where systemd puts the daemon's credentials, and returns a way to change them.
+// GiveKeys writes keys, by id, where systemd puts the daemon's credentials. It returns a function that changes a key; empty content
+// removes it.
 func GiveKeys(t testing.TB, keys map[string]string) func(id, content string) {
 	t.Helper()
 	dir := systemdtest.DiskDir(t)
-	Must(t, os.Chmod(dir, 0o700)) // as systemd's is
+	Must(t, os.Chmod(dir, 0o700)) // as systemd does
 	t.Setenv("CREDENTIALS_DIRECTORY", dir)
 	give := func(id, content string) {
 		t.Helper()
@@ -33,7 +34,7 @@ func GiveKeys(t testing.TB, keys map[string]string) func(id, content string) {
 	return give
 }
 
-// Encrypted has the repository encrypt with a key; the others are of older restore points.
+// Encrypted configures the repository to encrypt with a key. old are the keys of older restore points.
 func Encrypted(key string, old ...string) func(*config.Config, *snatest.Options) {
 	return func(c *config.Config, _ *snatest.Options) {
 		c.Repositories[0].EncryptionKey, c.Repositories[0].OldKeys = key, old
@@ -48,14 +49,14 @@ func (w *World) Rotate(key string, old ...string) {
 	w.Start()
 }
 
-// HoldsNothingOf fails the test when the beginning of a source stands in any file below a directory.
+// HoldsNothingOf fails the test if a file below a directory contains data from the first MiB of a source.
 func (w *World) HoldsNothingOf(dir string, sources ...string) {
 	w.Helper()
 	var samples [][]byte
 	for _, s := range sources {
 		content, err := os.ReadFile(s)
 		Must(w.TB, err)
-		for at := 0; at < 1<<20; at += 64 << 10 { // a piece of every cluster
+		for at := 0; at < 1<<20; at += 64 << 10 { // a sample of every cluster
 			samples = append(samples, content[at:at+32])
 		}
 	}
@@ -79,6 +80,8 @@ func (w *World) HoldsNothingOf(dir string, sources ...string) {
 	}
 }
 
+// WantKeyError fails the test unless err is about key-1 of repository main, has words in its message, says what to do, and contains
+// nothing of the key.
 func (w *World) WantKeyError(what string, err error, words string) {
 	w.Helper()
 	e := fault.From(err)

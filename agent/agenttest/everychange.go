@@ -10,15 +10,15 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// A Listener keeps what the last event of each backup and restore told, and which ports the earlier ones told of.
+// A Listener keeps the last event of each backup and restore, and the ports in all events.
 type Listener struct {
 	mu       sync.Mutex
 	backups  map[string]record.Backup
 	restores map[string]record.Restore
-	ports    map[string]map[uint16]bool // by id, while exports are made
+	ports    map[string]map[uint16]bool // by id, from events while exports are being made
 }
 
-// Listen keeps what the agent tells of from now on.
+// Listen records the agent's events from now on.
 func (w *World) Listen() *Listener {
 	w.Helper()
 	l := &Listener{backups: map[string]record.Backup{}, restores: map[string]record.Restore{}, ports: map[string]map[uint16]bool{}}
@@ -63,7 +63,7 @@ func (l *Listener) served(id string, port uint16) {
 	l.ports[id][port] = true
 }
 
-// Exchanged fails the test unless the events told of each exchange of a port of so many disks.
+// Exchanged fails the test unless the events reported every exchange of a port. disks is the number of disks of the backup or restore.
 func (l *Listener) Exchanged(w *World, id string, disks, exchanges int) {
 	w.Helper()
 	l.mu.Lock()
@@ -73,7 +73,7 @@ func (l *Listener) Exchanged(w *World, id string, disks, exchanges int) {
 	}
 }
 
-// Knows waits until the last event of every backup and restore shows it as it is on record.
+// Knows waits until the last event of every backup and restore matches its record.
 func (l *Listener) Knows(w *World) {
 	w.Helper()
 	diff := ""

@@ -25,7 +25,7 @@ func (w *World) LargeChain() (points []Instant) {
 	return append(points, Instant{Backup: w.Point("vm", record.Incremental), Disks: Freeze(w.TB, sources)})
 }
 
-// Consolidation is one that is under way.
+// Consolidation starts the merge of a restore point into a synthetic full. The channel gets its error at the end.
 func (w *World) Consolidation(id string) <-chan error {
 	done := make(chan error, 1)
 	go func() {
@@ -35,7 +35,7 @@ func (w *World) Consolidation(id string) <-chan error {
 	return done
 }
 
-// UntilPhase waits until a merge is in a phase.
+// UntilPhase waits until a merge is in a phase and has done at least a fraction (0 to 1) of it.
 func (w *World) UntilPhase(id, phase string, fraction float64) {
 	w.Helper()
 	w.Eventually("merge of "+id+" is "+phase, func() bool {
@@ -44,7 +44,7 @@ func (w *World) UntilPhase(id, phase string, fraction float64) {
 	})
 }
 
-// Fails waits for the end of a consolidation that cannot succeed, and looks that everything is as it was.
+// Fails waits for the end of a merge that cannot succeed. It checks the error, and that everything is unchanged.
 func (w *World) Fails(done <-chan error, reason fault.Reason, words string, points []Instant) {
 	w.Helper()
 	var e *fault.Error
@@ -54,6 +54,7 @@ func (w *World) Fails(done <-chan error, reason fault.Reason, words string, poin
 	w.AsBefore(points)
 }
 
+// AsBefore fails the test unless nothing is left of a merge and the chain is unchanged.
 func (w *World) AsBefore(points []Instant) {
 	w.Helper()
 	last := points[len(points)-1]
@@ -72,7 +73,7 @@ func (w *World) AsBefore(points []Instant) {
 	w.Whole(points...)
 }
 
-// ProcessOf finds a qemu-img that does something in a directory; 0 if there is none.
+// ProcessOf returns the PID of a qemu-img that runs verb in a directory; 0 if there is none.
 func ProcessOf(verb, dir string) int {
 	list, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range list {

@@ -9,7 +9,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// FailsWhile runs a backup up to a point, does harm there, lets it go on, and expects it to fail.
+// FailsWhile runs a backup of the VM vm up to a point, calls harm, continues the backup, and checks that it fails with a reason.
 func (w *World) FailsWhile(point string, harm func(b record.Backup), reason fault.Reason) record.Backup {
 	w.Helper()
 	w.SNA.Hold(point)
@@ -34,6 +34,7 @@ func (w *World) FailsWhile(point string, harm func(b record.Backup), reason faul
 	return b
 }
 
+// Kill kills a process.
 func Kill(t testing.TB, pid int) {
 	t.Helper()
 	p, err := os.FindProcess(pid)

@@ -8,10 +8,10 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// ClientGone is the deadline of a client that is gone in these tests: seconds here are the minute of production.
+// ClientGone is the deadline for a client that is gone in tests. In production it is a minute.
 const ClientGone = 3 * time.Second
 
-// IsGone waits for the end of a backup whose client is gone, and returns it. All words must be in the failure or its hint.
+// IsGone waits for the end of a backup whose client is gone, and returns it. The failure or its hint must contain all words.
 func (w *World) IsGone(id string, words ...string) record.Backup {
 	w.Helper()
 	began := time.Now()

@@ -1,3 +1,5 @@
+// Package agenttest runs an agent for tests, on a real systemd, D-Bus, qemu-nbd and bbolt, with a simulated SNA. It has the steps and
+// checks that the tests of several packages share. Only tests import it.
 package agenttest
 
 import (
@@ -30,10 +32,10 @@ import (
 	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
-// Main is the TestMain of a package whose tests need a hub: it boots systemd for them.
+// Main is the TestMain of a package whose tests need a World. It boots systemd for them.
 func Main(m *testing.M) { systemdtest.Main(m) }
 
-// World is a hub with everything on it: the agent on a real systemd, D-Bus, qemu-nbd and bbolt, and an SNA at the wire.
+// A World is a hub: the agent on a real systemd, D-Bus, qemu-nbd and bbolt, and a simulated SNA that it calls over HTTP.
 type World struct {
 	testing.TB
 	Dir    string
@@ -43,11 +45,11 @@ type World struct {
 	Units  *units.Manager
 	Agent  *agent.Agent
 	gather *prometheus.Registry // the metrics of the agent
-	Logger *slog.Logger         // of the agent; the test's log if nil
+	Logger *slog.Logger         // of the agent; nil: the test's log
 	hub    atomic.Pointer[http.Handler]
 }
 
-// New boots a hub. configure may change the configuration and the SNA before anything starts.
+// New boots a hub and stops it when the test ends. configure may change the configuration and the SNA before anything starts.
 func New(t testing.TB, configure ...func(*config.Config, *snatest.Options)) *World {
 	t.Helper()
 	w := &World{TB: t, Dir: systemdtest.DiskDir(t)}
@@ -57,7 +59,7 @@ func New(t testing.TB, configure ...func(*config.Config, *snatest.Options)) *Wor
 	t.Cleanup(callbacks.Close)
 	options := snatest.Options{
 		Callback: callbacks.URL, OldContract: true, SnapshotBeforeAnswer: true, Dir: w.Dir, Logger: testLogger(t),
-		RetryDelay: 100 * time.Millisecond, // a tenth of the real one: SBC outlives its exports by 0.7 s
+		RetryDelay: 100 * time.Millisecond, // a tenth of the real delay: SBC outlives its exports by 0.7 s
 	}
 	w.Config = config.Default()
 	w.Config.Agent.StateDirectory = filepath.Join(w.Dir, "state")
@@ -107,7 +109,7 @@ func (w *World) Start() {
 	Must(w.TB, w.Agent.Open(w.Context()))
 }
 
-// Stop closes the agent and leaves the exports to themselves, as the daemon does.
+// Stop closes the agent, as the daemon does. Exports continue.
 func (w *World) Stop() {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -117,14 +119,14 @@ func (w *World) Stop() {
 	Must(w.TB, w.Store.Close())
 }
 
-// end checks what must hold after every test: what is active can be cancelled, and then nothing is left.
+// end checks what must hold after every test: active backups and restores can be ended, and nothing is left behind.
 func (w *World) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	active, err := w.Store.Active()
 	Must(w.TB, err)
 	for _, b := range active {
-		_, _ = w.Agent.Backups.Cancel(ctx, b.ID) // it may end by itself meanwhile, or be too late to cancel
+		_, _ = w.Agent.Backups.Cancel(ctx, b.ID) // it may have ended meanwhile, or it may be too late to cancel
 		w.Wait(b.ID)
 	}
 	restores, err := w.Store.ActiveRestores()
@@ -138,7 +140,7 @@ func (w *World) end() {
 	w.Stop()
 }
 
-// Clean fails the test when a unit, a lease, or a directory of a backup that did not complete is there.
+// Clean fails the test if a unit, a lease, or a directory of a backup that did not complete is left.
 func (w *World) Clean() {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -168,8 +170,8 @@ func (w *World) Clean() {
 	}
 }
 
-// PutVM makes a VM with a disk of each size, registers it with the SNA and the agent, and returns it with the paths of
-// the disks' sources. Disk i has unit number and key of the i-th place on SCSI controllers.
+// PutVM makes a VM with a disk of each size, adds it to the SNA and the agent, and returns it with the paths of the disks' sources. Disk
+// i has the unit number and the key of the i-th place on SCSI controllers.
 func (w *World) PutVM(name string, sizes ...int64) (record.VM, []string) {
 	w.Helper()
 	vm := record.VM{Name: name, ContextID: "ctx-1", InventoryPath: "/DC1/vm/" + pathSafe(name)}
@@ -193,15 +195,15 @@ func (w *World) PutVM(name string, sizes ...int64) (record.VM, []string) {
 	return vm, sources
 }
 
-// pathSafe keeps a name to one segment of an inventory path: vCenter escapes the slash there.
+// pathSafe escapes a name as one segment of an inventory path, as vCenter does.
 func pathSafe(name string) string {
 	if strings.Trim(name, ".") == "" {
-		return strings.ReplaceAll(name, ".", "%2e") // "." and ".." can be no part of a path that SBC finds
+		return strings.ReplaceAll(name, ".", "%2e") // SBC finds no path with "." or ".." in it
 	}
 	return strings.ReplaceAll(name, "/", "%2f")
 }
 
-// WriteSource makes a disk: some data at its beginning and end, the rest sparse.
+// WriteSource makes a disk with data at its beginning and end; the rest is sparse.
 func WriteSource(t testing.TB, path string, size int64) {
 	t.Helper()
 	f, err := os.Create(path)
@@ -216,7 +218,7 @@ func WriteSource(t testing.TB, path string, size int64) {
 	Must(t, err)
 }
 
-// StartBackup starts a full backup and fails the test when that fails.
+// StartBackup starts a full backup in repository main, and fails the test if that fails.
 func (w *World) StartBackup(vm string) record.Backup {
 	w.Helper()
 	b, err := w.Agent.Backups.Start(w.Context(), backup.Request{VMName: vm, Type: record.Full, Repository: "main"})
@@ -224,12 +226,13 @@ func (w *World) StartBackup(vm string) record.Backup {
 	return b
 }
 
-// Wait waits until a backup has ended.
+// Wait waits until a backup has ended, and returns its record.
 func (w *World) Wait(id string) record.Backup {
 	w.Helper()
 	return w.WaitFor(id, func(b record.Backup) bool { return b.State.Terminal() })
 }
 
+// WaitFor waits until done is true for the record of a backup, and returns the record.
 func (w *World) WaitFor(id string, done func(record.Backup) bool) (b record.Backup) {
 	w.Helper()
 	w.Eventually("backup "+id+" continues", func() bool {
@@ -241,7 +244,7 @@ func (w *World) WaitFor(id string, done func(record.Backup) bool) (b record.Back
 	return b
 }
 
-// Eventually waits until something holds.
+// Eventually waits until holds returns true. It fails the test after three minutes.
 func (w *World) Eventually(what string, holds func() bool) {
 	w.Helper()
 	for deadline := time.Now().Add(3 * time.Minute); !holds(); time.Sleep(20 * time.Millisecond) {
@@ -251,7 +254,7 @@ func (w *World) Eventually(what string, holds func() bool) {
 	}
 }
 
-// Compare fails the test unless an image holds what the source does.
+// Compare fails the test if an image differs from its source.
 func (w *World) Compare(source, image string) {
 	w.Helper()
 	out, err := exec.Command("qemu-img", "compare", "-f", "raw", "-F", "qcow2", source, image).CombinedOutput()
@@ -260,9 +263,10 @@ func (w *World) Compare(source, image string) {
 	}
 }
 
-// Posts is how often the SNA was asked to start a job.
+// Posts returns how often the SNA was asked to start a job.
 func (w *World) Posts(id string) int { return w.SNA.State().PostsPerJob[id] }
 
+// Must fails the test if err is not nil.
 func Must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -275,12 +279,12 @@ func testLogger(t testing.TB) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// MountTmpfs makes a small or read-only file system for the time of the test.
+// MountTmpfs mounts a small or read-only file system until the test ends. options are those of mount: "ro" or, for example, "size=1m".
 func MountTmpfs(t testing.TB, path, options string) {
 	t.Helper()
 	Must(t, os.Mkdir(path, 0o755))
 	Must(t, unix.Mount("tmpfs", path, "tmpfs", 0, ""))
-	t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) }) // it goes with the machine otherwise
+	t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) }) // if this fails, it stays until the machine stops
 	Must(t, unix.Mount("tmpfs", path, "tmpfs", unix.MS_REMOUNT|remountFlags(options), strings.TrimPrefix(options, "ro")))
 }
 
@@ -291,6 +295,7 @@ func remountFlags(options string) uintptr {
 	return 0
 }
 
+// RemoveAll removes a path with all below it.
 func (w *World) RemoveAll(path string) {
 	w.Helper()
 	Must(w.TB, os.RemoveAll(path))

@@ -6,6 +6,7 @@ import (
 	"testing"
 )
 
+// Itoa returns n in decimal; n must be positive.
 func Itoa(n int) string {
 	s := ""
 	for ; n > 0; n /= 10 {
@@ -14,7 +15,7 @@ func Itoa(n int) string {
 	return s
 }
 
-// Rebase has an image name another backing file.
+// Rebase makes an image name another backing file.
 func Rebase(t testing.TB, image, backing, format string) {
 	t.Helper()
 	Must(t, os.Chmod(image, 0o600))

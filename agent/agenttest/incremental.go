@@ -12,7 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// start asks for a backup of a type and waits for its restore point.
+// Point makes a backup of a type in repository main, and returns its restore point.
 func (w *World) Point(vm string, kind record.Type) record.Backup {
 	w.Helper()
 	b, err := w.Agent.Backups.Start(w.Context(), backup.Request{VMName: vm, Type: kind, Repository: "main"})
@@ -24,7 +24,7 @@ func (w *World) Point(vm string, kind record.Type) record.Backup {
 	return b
 }
 
-// Freeze copies the sources as they are now, so that a restore point can be compared later.
+// Freeze copies the sources as they are now, so that a restore point can be compared with them later.
 func Freeze(t testing.TB, sources []string) []string {
 	t.Helper()
 	frozen := make([]string, len(sources))
@@ -38,7 +38,7 @@ func Freeze(t testing.TB, sources []string) []string {
 	return frozen
 }
 
-// Scribble overwrites 64 KiB of a disk.
+// Scribble overwrites 64 KiB of a disk with random data.
 func Scribble(t testing.TB, path string, offset int64) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
@@ -50,6 +50,7 @@ func Scribble(t testing.TB, path string, offset int64) {
 	Must(t, err)
 }
 
+// ComparePoint fails the test if an image of a restore point differs from its frozen source.
 func (w *World) ComparePoint(b record.Backup, frozen []string) {
 	w.Helper()
 	for i, d := range b.Runs {
@@ -57,7 +58,7 @@ func (w *World) ComparePoint(b record.Backup, frozen []string) {
 	}
 }
 
-// AddDisk gives a VM one more disk.
+// AddDisk adds a disk to a VM.
 func (w *World) AddDisk(vm record.VM, sources []string, size int64) (record.VM, []string) {
 	w.Helper()
 	i := len(vm.Disks)
@@ -69,7 +70,7 @@ func (w *World) AddDisk(vm record.VM, sources []string, size int64) (record.VM, 
 	return vm, sources
 }
 
-// PutAgain puts a changed VM on record, at the SNA and with the agent.
+// PutAgain puts a changed VM on record, at the SNA and in the agent.
 func (w *World) PutAgain(vm record.VM, sources []string) {
 	w.Helper()
 	simulated := snatest.VM{Name: vm.Name, Path: vm.InventoryPath}
@@ -81,7 +82,7 @@ func (w *World) PutAgain(vm record.VM, sources []string) {
 	Must(w.TB, err)
 }
 
-// LastChangeID is the change id of the newest restore point before a backup.
+// LastChangeID returns the change id of the first disk in the parent of a backup.
 func (w *World) LastChangeID(vm, before string) string {
 	w.Helper()
 	b, err := w.Agent.Records.Backup(before)

@@ -11,14 +11,13 @@ import (
 	"github.com/sendense/backup-agent/agent/verify"
 )
 
-// An instant is a restore point, and the disks of its VM as they were then.
+// An Instant is a restore point, with copies of the disks of its VM as they were then.
 type Instant struct {
 	record.Backup
 	Disks []string
 }
 
-// Life makes a chain of five restore points of a VM to which everything happens: data changes on every disk, a disk is added, one
-// grows, and one is removed.
+// Life makes a chain of five restore points. Data changes on every disk, a disk is added, one grows, and one is removed.
 func (w *World) Life(name string) (points []Instant) {
 	w.Helper()
 	vm, sources := w.PutVM(name, 48<<20, 32<<20)
@@ -47,7 +46,7 @@ func (w *World) Life(name string) (points []Instant) {
 	return points
 }
 
-// Whole fails the test unless every restore point on record is what its VM was at that instant.
+// Whole fails the test unless every restore point has the content that its VM had then.
 func (w *World) Whole(points ...Instant) {
 	w.Helper()
 	for _, i := range points {
@@ -72,7 +71,7 @@ func (w *World) Whole(points ...Instant) {
 	Must(w.TB, w.Store.Check(w.Context()))
 }
 
-// Verified fails the test unless every file of a chain is found, by its digest, to be what it was made.
+// Verified fails the test unless a deep verification finds every file of a chain undamaged.
 func (w *World) Verified(id string) {
 	w.Helper()
 	v, err := w.Agent.Verifications.Start(verify.Request{BackupID: id, Deep: true})
@@ -84,7 +83,7 @@ func (w *World) Verified(id string) {
 	}
 }
 
-// FlipLast flips a bit near the end of an image, where data is: the clusters of metadata lie before it.
+// FlipLast flips a bit near the end of an image. That is in data: the clusters of metadata are before it.
 func FlipLast(t *testing.T, path string) {
 	t.Helper()
 	image, err := os.OpenFile(path, os.O_RDWR, 0)

@@ -11,10 +11,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 )
 
-// Series are the samples of one scrape by name and labels, as Prometheus writes them.
+// Series are the samples of one scrape, by name and labels as Prometheus writes them.
 type Series map[string]float64
 
-// Scrape asks the agent for its metrics as Prometheus does, and looks that they follow its conventions.
+// Scrape reads the agent's metrics as Prometheus does, and checks that they follow its conventions.
 func (w *World) Scrape() Series {
 	w.Helper()
 	answer := httptest.NewRecorder()
@@ -22,7 +22,7 @@ func (w *World) Scrape() Series {
 	if answer.Code != http.StatusOK {
 		w.Fatalf("scrape: %d %s", answer.Code, answer.Body)
 	}
-	problems, err := promlint.New(bytes.NewReader(answer.Body.Bytes())).Lint() // what "promtool check metrics" does
+	problems, err := promlint.New(bytes.NewReader(answer.Body.Bytes())).Lint() // as "promtool check metrics" does
 	Must(w.TB, err)
 	for _, p := range problems {
 		w.Errorf("%s: %s", p.Metric, p.Text)
@@ -40,7 +40,7 @@ func (w *World) Scrape() Series {
 	return s
 }
 
-// WantSeries fails the test unless the series have these values; a negative one stands for "is not there".
+// WantSeries fails the test unless the series have these values. A negative value means that the series must not exist.
 func (w *World) WantSeries(s Series, want Series) {
 	w.Helper()
 	for name, value := range want {

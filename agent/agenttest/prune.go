@@ -9,7 +9,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// WithPolicy gives the repository a policy.
+// WithPolicy configures a policy for the repository.
 func WithPolicy(p config.Policy) func(*config.Config, *snatest.Options) {
 	return func(c *config.Config, _ *snatest.Options) {
 		p.ID = "gold"
@@ -18,7 +18,7 @@ func WithPolicy(p config.Policy) func(*config.Config, *snatest.Options) {
 	}
 }
 
-// Prune applies the policies, or says what it would do.
+// Prune applies the policies, or lists what it would do, as the request says.
 func (w *World) Prune(r prune.Request) prune.Report {
 	w.Helper()
 	report, err := w.Agent.Policies.Prune(w.Context(), r)
@@ -29,7 +29,7 @@ func (w *World) Prune(r prune.Request) prune.Report {
 	return report
 }
 
-// Actions are what a report says of the points of a chain, in its order.
+// Actions returns the action of a report for each point of a chain, in its order; "-" for none.
 func Actions(r prune.Report, points []Instant) string {
 	var list []string
 	for _, i := range points {
@@ -44,7 +44,7 @@ func Actions(r prune.Report, points []Instant) string {
 	return strings.Join(list, " ")
 }
 
-// There lists those of a chain that have a directory.
+// There returns, for each point of a chain, "there" if it has a directory, else "-".
 func (w *World) There(points []Instant) string {
 	var list []string
 	for _, i := range points {

@@ -8,7 +8,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// EndOnRecord makes a backup failed in the database of an agent that is stopped, as if it had died half way.
+// EndOnRecord sets a backup to failed in the database of a stopped agent, as if the agent had died half way.
 func (w *World) EndOnRecord(id string) {
 	w.Helper()
 	s, err := store.Open(filepath.Join(w.Config.Agent.StateDirectory, "agent.db"), store.Options{})

@@ -16,7 +16,7 @@ import (
 	"github.com/sendense/backup-agent/agent/restore"
 )
 
-// Serve starts a restore and fails the test when that fails.
+// Serve starts a restore and fails the test if that fails.
 func (w *World) Serve(req restore.Request) record.Restore {
 	w.Helper()
 	r, err := w.Agent.Restores.Start(w.Context(), req)
@@ -27,6 +27,7 @@ func (w *World) Serve(req restore.Request) record.Restore {
 	return r
 }
 
+// StopRestore stops a restore and returns its record.
 func (w *World) StopRestore(id string) record.Restore {
 	w.Helper()
 	r, err := w.Agent.Restores.Stop(w.Context(), id)
@@ -34,7 +35,7 @@ func (w *World) StopRestore(id string) record.Restore {
 	return r
 }
 
-// WaitRestore waits until a restore has ended.
+// WaitRestore waits until a restore has ended, and returns its record.
 func (w *World) WaitRestore(id string) (r record.Restore) {
 	w.Helper()
 	w.Eventually("restore "+id+" continues", func() bool {
@@ -46,7 +47,7 @@ func (w *World) WaitRestore(id string) (r record.Restore) {
 	return r
 }
 
-// CompareServed fails the test unless every disk of a restore, read over NBD, is what its source was.
+// CompareServed fails the test unless every disk of a restore, read over NBD, equals its frozen source.
 func (w *World) CompareServed(r record.Restore, frozen []string) {
 	w.Helper()
 	if len(r.Disks) != len(frozen) {
@@ -72,6 +73,7 @@ func (w *World) CompareServed(r record.Restore, frozen []string) {
 	}
 }
 
+// Digest returns the SHA-256 of the content of files, one after another.
 func Digest(t testing.TB, paths ...string) string {
 	t.Helper()
 	h := sha256.New()
@@ -84,6 +86,7 @@ func Digest(t testing.TB, paths ...string) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
+// ImagesOf returns the paths of all images of restore points.
 func ImagesOf(points ...record.Backup) (paths []string) {
 	for _, b := range points {
 		for _, d := range b.Runs {
@@ -93,17 +96,16 @@ func ImagesOf(points ...record.Backup) (paths []string) {
 	return paths
 }
 
-// Write tries to write 64 KiB into an export.
+// Write tries to write 64 KiB to an export. It returns the output of qemu-io.
 func Write(url string, offset int64) (string, error) {
 	out, err := exec.Command("qemu-io", "-f", "raw", "-c", fmt.Sprintf("write -P 0x5a %d 64k", offset), "-c", "flush", url).CombinedOutput()
-	if err == nil && strings.Contains(string(out), "rror") { // qemu-io exits with 0 after some
+	if err == nil && strings.Contains(string(out), "rror") { // qemu-io exits with 0 after some errors
 		err = errors.New("qemu-io")
 	}
 	return string(out), err
 }
 
-// Confined looks from within the exporters of a restore: of what lies in the repository they can write nothing but their own
-// overlays.
+// Confined checks, from inside the exporters of a restore, that in the repository they can write only their own overlays.
 func (w *World) Confined(r record.Restore, points ...record.Backup) {
 	w.Helper()
 	repo := w.Config.Repositories[0].Path

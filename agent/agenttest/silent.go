@@ -11,7 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// FailsWith waits for the end of a backup that fails for a reason; all words must be in the failure or its hint.
+// FailsWith waits for the end of a backup that fails with a reason, and returns it. The failure or its hint must contain all words.
 func (w *World) FailsWith(id string, reason fault.Reason, words ...string) record.Backup {
 	w.Helper()
 	b := w.Wait(id)
@@ -27,7 +27,7 @@ func (w *World) FailsWith(id string, reason fault.Reason, words ...string) recor
 	return b
 }
 
-// WithoutProgress puts something before the SNA that answers its call for the progress of a job otherwise.
+// WithoutProgress puts a proxy before the SNA and restarts the agent. The proxy answers requests for the progress of a job with answer.
 func (w *World) WithoutProgress(answer http.HandlerFunc) {
 	target, err := url.Parse(w.SNA.URL)
 	Must(w.TB, err)

@@ -9,7 +9,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// Completes waits for the end of a backup, and fails the test unless its images are what the sources are.
+// Completes waits for the end of a backup, and fails the test unless it completed, its images equal their sources, and the SNA was asked
+// once.
 func (w *World) Completes(b record.Backup, sources []string) record.Backup {
 	w.Helper()
 	b = w.Wait(b.ID)
@@ -28,6 +29,7 @@ func (w *World) Completes(b record.Backup, sources []string) record.Backup {
 	return b
 }
 
+// WantError fails the test unless err is a *fault.Error with a reason, and with words in its message. It returns the error.
 func WantError(t testing.TB, err error, reason fault.Reason, words string) *fault.Error {
 	t.Helper()
 	var e *fault.Error

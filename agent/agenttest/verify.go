@@ -21,7 +21,7 @@ func (w *World) Verify(b record.Backup, deep bool) verify.Report {
 	return report
 }
 
-// WantVerified fails the test unless a report has the result, names the files with something else than ok, and no other.
+// WantVerified fails the test unless a report has the result, and every file has the status in files, or FileOK if it is not in files.
 func WantVerified(t testing.TB, r verify.Report, result string, files map[string]verify.FileStatus) {
 	t.Helper()
 	if r.Result != result {
@@ -56,7 +56,7 @@ func Flip(t testing.TB, path string, offset int64, bit uint) {
 	Must(t, err)
 }
 
-// Chain makes a full backup and two incrementals on it, of a VM with two disks.
+// Chain makes a full backup and two incrementals of a VM with two disks.
 func (w *World) Chain() (points []record.Backup) {
 	w.Helper()
 	_, sources := w.PutVM("vm", 16<<20, 8<<20)
@@ -67,7 +67,7 @@ func (w *World) Chain() (points []record.Backup) {
 	return points
 }
 
-// DataOffset is a place in an image that holds the guest's data.
+// DataOffset returns an offset in an image that holds data of the guest.
 func DataOffset(t testing.TB, image string) int64 {
 	t.Helper()
 	out, err := exec.Command("qemu-img", "map", "-f", "qcow2", "--output=json", image).Output()

@@ -12,7 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/restore"
 )
 
-// ThreePoints makes a full backup of a VM and two incrementals.
+// ThreePoints makes a full backup and two incrementals of a VM.
 func (w *World) ThreePoints(name string) (points []Instant) {
 	w.Helper()
 	_, sources := w.PutVM(name, 4<<20)
@@ -23,7 +23,7 @@ func (w *World) ThreePoints(name string) (points []Instant) {
 	return points
 }
 
-// WaitsFor waits until a merge waits for somebody.
+// WaitsFor waits until a merge waits for something. whom is a part of its name.
 func (w *World) WaitsFor(id, whom string) {
 	w.Helper()
 	w.Eventually("merge of "+id+" waits for "+whom, func() bool {
@@ -32,7 +32,7 @@ func (w *World) WaitsFor(id, whom string) {
 	})
 }
 
-// Cancelled ends a merge, and fails the test unless its caller is told so.
+// Cancelled cancels a merge, and fails the test unless its caller gets that error.
 func (w *World) Cancelled(id string, done <-chan error) {
 	w.Helper()
 	_, err := w.Agent.Backups.Cancel(w.Context(), id)
@@ -43,7 +43,8 @@ func (w *World) Cancelled(id string, done <-chan error) {
 	}
 }
 
-// PruneAndRead applies the policies to a and b, and begins to read what is kept of a while its merge is being made.
+// PruneAndRead applies the policies, and starts a restore from a while its merge is in progress. It returns when the merge waits for the
+// restore.
 func (w *World) PruneAndRead(a []Instant) (done <-chan prune.Report, restoreID string) {
 	w.Helper()
 	reports := make(chan prune.Report, 1)

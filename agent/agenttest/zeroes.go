@@ -18,12 +18,13 @@ import (
 )
 
 const (
+	// SampledBytes is the size of the disk that copySampled copies.
 	SampledBytes = 96<<20 + 512
-	SampledChunk = 32 << 20 // largest request of SBC
+	SampledChunk = 32 << 20 // bytes of the largest request of SBC
 )
 
-// copySampled copies a source as SBC does in a full copy (contract §5): three workers at multiples of 512 bytes, zeroes where five
-// samples are zero, and the data where that is refused. It returns how many requests for zeroes were accepted and refused.
+// copySampled copies a source as SBC does in a full copy (contract §5): three workers at multiples of 512 bytes. Where five samples are
+// zero, it sends WRITE_ZEROES, and the data if that is refused. It returns how many requests for zeroes were accepted and refused.
 func copySampled(t testing.TB, source, addr, exportName string) (accepted, refused int) {
 	t.Helper()
 	f, err := os.Open(source)
@@ -40,7 +41,7 @@ func copySampled(t testing.TB, source, addr, exportName string) (accepted, refus
 			end = SampledBytes
 		}
 		workers.Go(func() {
-			defer c.Conn.Close() // without a word, as SBC
+			defer c.Conn.Close() // without a disconnect request, as SBC
 			data := make([]byte, SampledChunk)
 			for at := begin; at < end; at += SampledChunk {
 				data = data[:min(SampledChunk, end-at)]
@@ -74,7 +75,7 @@ func copySampled(t testing.TB, source, addr, exportName string) (accepted, refus
 	return accepted, refused
 }
 
-// looksZero looks at five samples of 8 KiB.
+// looksZero reports whether five samples of 8 KiB are zero.
 func looksZero(f io.ReaderAt, at, length int64) bool {
 	const sample = 8 << 10
 	if length < 4<<20 {
@@ -89,7 +90,7 @@ func looksZero(f io.ReaderAt, at, length int64) bool {
 	return true
 }
 
-// A sampledCopy is what became of a disk that was copied as SBC does.
+// A sampledCopy is the result of a copy by CopySampledBackup.
 type sampledCopy struct {
 	Backup            record.Backup
 	Accepted, Refused int
@@ -97,7 +98,7 @@ type sampledCopy struct {
 	Taken             int64
 }
 
-// CopySampledBackup starts a backup and copies the source of its one disk as SBC does, while the simulated client waits.
+// CopySampledBackup starts a backup and copies the source of its one disk as SBC does. The simulated client waits meanwhile.
 func (w *World) CopySampledBackup(req backup.Request, source string) (c sampledCopy) {
 	w.Helper()
 	w.SNA.Hold("disk/0")

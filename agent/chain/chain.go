@@ -1,5 +1,5 @@
-// Package chain is what a restore point is based on: it loads a chain of restore points, proves that each is what was made, tells damage
-// from a failure to look, and chooses the parent of a new backup. It changes nothing.
+// Package chain knows what a restore point is based on. It loads a chain of restore points, proves that each is unchanged, tells damage
+// from a failure to read, and chooses the parent of a new backup. It changes nothing.
 package chain
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// Parts are what Chains works with.
+// Parts are what Chains uses.
 type Parts struct {
 	Store        *store.Store
 	Repositories *repositories.Set
@@ -37,27 +37,30 @@ type Chains struct{ Parts }
 // New returns a Chains.
 func New(p Parts) *Chains { return &Chains{p} }
 
-// MaxChain bounds how many restore points may stand on one another; each is one more file that QEMU opens.
+// MaxChain limits the restore points in a chain. QEMU opens one more file for each.
 const MaxChain = 500
 
-// A damageError is a finding: what was read is not what was made. Any other error says that nothing could be read.
+// Damage is an error that reports a finding: what was read is not what was written. Any other error reports that nothing could be read.
 type Damage struct {
 	Err error
 
-	// readable says that the file is the one that was made, as far as its name, its manifest and its header tell, and QEMU can read it:
-	// whoever asks for it in spite of the damage gets what is left. Of any other nobody knows what would be read.
+	// Readable reports that the file is the one that was written, by its name, its manifest and its header, and that QEMU can read it. A
+	// caller that accepts damage gets what is left of the file. If Readable is false, nobody knows what would be read.
 	Readable bool
 }
 
+// Error implements error.
 func (e *Damage) Error() string { return e.Err.Error() }
 
+// Unwrap returns the cause.
 func (e *Damage) Unwrap() error { return e.Err }
 
+// Damagef returns a *Damage with a formatted message. Its cause is what %w names.
 func Damagef(format string, args ...any) error {
 	return &Damage{Err: fmt.Errorf(format, args...)}
 }
 
-// readableDamage is damagef for a file that can be read all the same.
+// readableDamage is Damagef for a file that can be read in spite of its damage.
 func readableDamage(format string, args ...any) error {
 	return &Damage{Err: fmt.Errorf(format, args...), Readable: true}
 }
@@ -67,7 +70,8 @@ func isDamage(err error) bool {
 	return errors.As(err, &damage)
 }
 
-// Points lists a restore point and all it stands on, the newest first.
+// Points lists a restore point and all that it is based on, the newest first. It returns a *Damage if a parent is not on record, or if
+// the chain is longer than MaxChain.
 func (c *Chains) Points(point record.Backup) ([]record.Backup, error) {
 	list := []record.Backup{point}
 	for point.Parent != "" {
@@ -86,7 +90,7 @@ func (c *Chains) Points(point record.Backup) ([]record.Backup, error) {
 	return list, nil
 }
 
-// Ancestors are all that an incremental stands on, the newest first.
+// Ancestors lists all that a restore point is based on, the newest first. A full backup has none.
 func (c *Chains) Ancestors(b record.Backup) ([]record.Backup, error) {
 	points, err := c.Points(b)
 	if err != nil {
@@ -95,8 +99,8 @@ func (c *Chains) Ancestors(b record.Backup) ([]record.Backup, error) {
 	return points[1:], nil
 }
 
-// Finding tells a finding from a failure to look. What a program says of a file it could read is a finding; what the
-// system says in the place of the file's content is none.
+// Finding tells damage from a failure to read: it returns a *Damage or err itself; nil for nil. What a program reports about a file that
+// it could read is damage. An error of the system, returned in place of the content, is not.
 func Finding(err error) error {
 	if err == nil {
 		return nil
@@ -108,7 +112,7 @@ func Finding(err error) error {
 	}
 	for _, found := range []error{
 		qemu.ErrCorrupt, qcow2.ErrNotQcow2, qcow2.ErrExternalData, repository.ErrNoManifest, fs.ErrNotExist,
-		syscall.ELOOP, // a link in the place of an image: it is never followed
+		syscall.ELOOP, // a symbolic link in place of an image: it is never followed
 	} {
 		if errors.Is(err, found) && !(errors.As(err, &tool) && tool.ExitCode < 0) {
 			return &Damage{Err: err}

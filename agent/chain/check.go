@@ -17,11 +17,11 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// Whatever reads a chain, be it a restore, a verification, an incremental that is to stand on it or a merge, looks at its manifests by
-// readPoint and at its images by checkImage, and goes by the damage on record (knownDamaged, damageOf). See
-// docs/decisions/0030-inherited-damage.md.
+// Every reader of a chain (restore, verification, incremental, merge) reads manifests with ReadPoint and checks images with CheckImage.
+// It also respects the damage on record (knownDamaged, DamageOf). See docs/decisions/0030-inherited-damage.md.
 
-// readPoint reads the manifest of a restore point, looks that it is of that point, and lets the exporters' group read it.
+// ReadPoint reads the manifest of a restore point, checks that it names the parent that is on record, and makes the files readable for
+// the exporters' group. The error is a *Damage if the manifest is not what was written.
 func (c *Chains) ReadPoint(repo *repository.Repository, p record.Backup) (manifest.Manifest, error) {
 	if err := repositories.RequireMounted(repo); err != nil {
 		return manifest.Manifest{}, &unseenError{err}
@@ -40,9 +40,9 @@ func (c *Chains) ReadPoint(repo *repository.Repository, p record.Backup) (manife
 	return m, nil
 }
 
-// CheckImage compares an image with its manifest in all that costs next to nothing: size, owner and mode of the file, what its header
-// says, and whether the file is long enough for what is in it. Every image is looked at before QEMU follows a backing file, for an image
-// can name any file as its backing: what it names must be what was made.
+// CheckImage compares an image with its manifest in all that is cheap: size, owner and mode of the file, its header, and whether the file
+// is long enough for its content. Every image is checked before QEMU follows a backing file. An image can name any file as its backing,
+// so the name must be the one that was written.
 func (c *Chains) CheckImage(repo *repository.Repository, p record.Backup, d manifest.Disk) error {
 	path := filepath.Join(repositories.DirOf(repo, p), d.File)
 	var changed *repository.Changed
@@ -55,7 +55,7 @@ func (c *Chains) CheckImage(repo *repository.Repository, p record.Backup, d mani
 		if err := Finding(short); looked == nil || !isDamage(err) {
 			return err
 		}
-		return Damagef("%w; %w", looked, short) // its size says more than what is left of it
+		return Damagef("%w; %w", looked, short) // the wrong size explains more than the missing end
 	}
 	switch {
 	case info.VirtualBytes != d.CapacityBytes:
@@ -76,8 +76,8 @@ func (c *Chains) CheckImage(repo *repository.Repository, p record.Backup, d mani
 	return Finding(short)
 }
 
-// CheckContent checks the metadata of an image and, of one that is encrypted, proves that the key opens it, which nothing but that
-// tells.
+// CheckContent checks the metadata of an image. If the image is encrypted, it also proves that the key opens it: nothing else can prove
+// that.
 func (c *Chains) CheckContent(ctx context.Context, repo *repository.Repository, p record.Backup, d manifest.Disk) error {
 	return c.withKey(repo, p, d, func(tools qemu.Tools, path string) error {
 		_, err := tools.Check(ctx, path)
@@ -85,7 +85,7 @@ func (c *Chains) CheckContent(ctx context.Context, repo *repository.Repository, 
 	})
 }
 
-// CheckKey proves that the key of an image opens it; of one that is plain there is nothing to prove.
+// CheckKey proves that the key of an image opens it. An image that is not encrypted passes.
 func (c *Chains) CheckKey(ctx context.Context, repo *repository.Repository, p record.Backup, d manifest.Disk) error {
 	if d.KeyID() == "" {
 		return nil
@@ -106,7 +106,7 @@ func (c *Chains) withKey(repo *repository.Repository, p record.Backup, d manifes
 	return Finding(err)
 }
 
-// StandsOnFile looks that the image that another stands on is one of the parent's.
+// StandsOnFile checks that the image that another is based on is one of the parent's. It returns a *Damage if it is not.
 func StandsOnFile(d manifest.Disk, below *manifest.Manifest) error {
 	if d.Backing == "" || below == nil {
 		return nil
@@ -119,8 +119,8 @@ func StandsOnFile(d manifest.Disk, below *manifest.Manifest) error {
 	return Damagef("is based on %s, which is not an image of its parent", d.Backing)
 }
 
-// Prove proves that a restore point and all it stands on are what their manifests say, and of the point itself that its images
-// pass their check. Whoever calls it builds on the chain, so any damage is too much.
+// Prove proves that a restore point and all that it is based on match their manifests, and that the images of the point itself pass their
+// check. The caller builds on the chain, so any damage is an error.
 func (c *Chains) Prove(ctx context.Context, repo *repository.Repository, point record.Backup) error {
 	points, err := c.Points(point)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
+// KnownDamage reports whether a file is in a list of damaged files.
 func KnownDamage(list []record.FileDamage, file string) bool {
 	for _, d := range list {
 		if d.File == file {
@@ -15,7 +16,7 @@ func KnownDamage(list []record.FileDamage, file string) bool {
 	return false
 }
 
-// knownDamaged says, as a finding, that a restore point is on record as damaged.
+// knownDamaged returns a *Damage if a restore point is on record as damaged.
 func knownDamaged(p record.Backup) error {
 	damage := p.Damage()
 	if len(damage) == 0 {

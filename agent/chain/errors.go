@@ -1,6 +1,7 @@
 package chain
 
-// An unseenError says that nothing could be looked at, whatever its cause.
+// An unseenError reports that nothing could be read, whatever the cause. errors.Is and errors.As do not find the cause.
 type unseenError struct{ err error }
 
+// Error implements error.
 func (e *unseenError) Error() string { return e.err.Error() }

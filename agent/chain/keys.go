@@ -12,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// LinkKeys are the ids of the keys of the images that a disk of a backup consists of, the newest first. That they are what the
-// records say was proved when the parent was chosen.
+// LinkKeys returns the ids of the keys of the layers of a disk, the newest first; "" for a layer that is not encrypted. It trusts the
+// records: they were proved when the parent was chosen.
 func LinkKeys(d record.DiskRun, ancestors []record.Backup) []string {
 	ids := []string{d.KeyID}
 	for _, p := range ancestors {
@@ -31,8 +31,8 @@ func LinkKeys(d record.DiskRun, ancestors []record.Backup) []string {
 	return ids
 }
 
-// ProveKey proves, before a full backup, that the key of new images opens what was made under its name: two keys of one name
-// could not be told apart later. An incremental proves it by what it stands on.
+// ProveKey proves, before a full backup, that the key of new images opens the newest restore point that was made with a key of that name.
+// Two keys of one name could not be told apart later. An incremental proves the key by its parent.
 func (c *Chains) ProveKey(ctx context.Context, vm record.VM, repo *repository.Repository) error {
 	id := c.Repositories.NewKey(repo)
 	newest, found, err := c.Store.LatestCompleted(vm.Name, repo.ID)
@@ -47,5 +47,5 @@ func (c *Chains) ProveKey(ctx context.Context, vm record.VM, repo *repository.Re
 	if err := tools.Unlock(ctx, image); errors.Is(err, qemu.ErrWrongKey) {
 		return repositories.WrongKey(repo, id, image)
 	}
-	return nil // what else is wrong with an old restore point keeps nobody from a full backup
+	return nil // any other problem of an old restore point does not prevent a full backup
 }

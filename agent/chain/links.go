@@ -8,7 +8,7 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// Links are the images that a disk of a backup consists of, the newest first, with what opens each.
+// Links returns the layers of a disk of a backup, the newest first, each with its key. It returns a *Damage if a layer is not on record.
 func (c *Chains) Links(b record.Backup, d record.DiskRun) ([]qemu.Layer, error) {
 	repo, err := c.Repositories.Find(b.Repository)
 	if err != nil {

@@ -11,16 +11,17 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
-// A Link is one of the images that a disk consists of.
+// A Link is one layer of a disk: an image with its restore point and its entry in the manifest.
 type Link struct {
-	Dir, Key string // key is the id of its key; "" if it is plain
+	Dir, Key string // Dir is the directory of the image; Key is the id of its key, "" if it is not encrypted
 	Point    record.Backup
 	Disk     manifest.Disk
 }
 
+// Path returns the path of the image.
 func (l Link) Path() string { return filepath.Join(l.Dir, l.Disk.File) }
 
-// A Point is a restore point in a chain; its manifest is read once, if it is needed.
+// A Point is a restore point in a chain. Its manifest is read at most once.
 type Point struct {
 	chains   *Chains
 	repo     *repository.Repository
@@ -30,7 +31,7 @@ type Point struct {
 	err      error
 }
 
-// Point returns a restore point in a chain.
+// Point returns a restore point in a chain. It reads nothing yet.
 func (c *Chains) Point(repo *repository.Repository, b record.Backup) *Point {
 	return &Point{chains: c, repo: repo, backup: b}
 }
@@ -40,8 +41,8 @@ func (p *Point) read() (manifest.Manifest, error) {
 	return p.manifest, p.err
 }
 
-// Load walks from the image of a disk down to the one that stands on nothing, by the manifests alone. suspect is told of a manifest
-// that cannot be read.
+// Load returns the layers of a disk, the newest first, from the manifests alone. points are the chain, the newest first. If a manifest
+// cannot be read, Load calls suspect with it. On an error, Load returns the layers that it found so far.
 func (c *Chains) Load(points []*Point, diskID int, suspect func(p record.Backup, file string, err error)) (links []Link, err error) {
 	is := func(d manifest.Disk) bool { return d.DiskID == diskID }
 	for i, p := range points {
@@ -67,12 +68,12 @@ func (c *Chains) Load(points []*Point, diskID int, suspect func(p record.Backup,
 	return links, Damagef("its chain of images does not end")
 }
 
+// Damaged returns the damage of a layer as a restore records it.
 func (l Link) Damaged(problem string) record.RestoreDamage {
 	return record.RestoreDamage{BackupID: l.Point.ID, Path: l.Path(), Problem: problem}
 }
 
-// DamageOf is what is on record of an image, and of the manifest that it is read by. It stays until a verification finds the file
-// whole.
+// DamageOf returns the damage on record of a layer and of its manifest. It stays on record until a verification finds the file undamaged.
 func DamageOf(l Link) (list []record.RestoreDamage) {
 	for _, d := range l.Point.Damage() {
 		if d.File == l.Disk.File || d.File == manifest.FileName {
@@ -84,6 +85,7 @@ func DamageOf(l Link) (list []record.RestoreDamage) {
 	return list
 }
 
+// Pick returns the first disk for which is returns true.
 func Pick(disks []manifest.Disk, is func(manifest.Disk) bool) (manifest.Disk, bool) {
 	for _, d := range disks {
 		if is(d) {

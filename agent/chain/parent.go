@@ -14,9 +14,9 @@ import (
 	"github.com/sendense/backup-agent/agent/repository"
 )
 
-// ChooseParent finds the restore point that a backup stands on, and proves it fit. It returns the type that the backup
-// will have: a full one has no parent, and auto becomes either. why says why auto became a full one of a VM that has restore
-// points.
+// ChooseParent chooses the parent of a backup and proves that it is fit. kind is the type that the backup gets: a full backup has no
+// parent, and auto becomes full or incremental. why is the reason why auto became full although the VM has restore points. An incremental
+// without a fit parent fails with reason NoParent.
 func (c *Chains) ChooseParent(ctx context.Context, vm record.VM, repo *repository.Repository, want record.Type) (kind record.Type, parent *record.Backup, why string, err error) {
 	if want == record.Full {
 		return record.Full, nil, "", nil
@@ -42,15 +42,15 @@ func (c *Chains) ChooseParent(ctx context.Context, vm record.VM, repo *repositor
 	return record.Full, nil, why, nil
 }
 
-// unfitParent says why the newest restore point of a VM cannot be built upon, as reason NoParent; nil if it can. Any other
-// reason says that it could not be looked at.
+// unfitParent returns why the newest restore point of a VM cannot be a parent, as reason NoParent; nil if it can. Any other reason means
+// that it could not be checked.
 func (c *Chains) unfitParent(ctx context.Context, vm record.VM, repo *repository.Repository, newest record.Backup, found bool) error {
 	if !found {
 		return fault.New(fault.NoParent, "vm %q has no restore point in repository %s", vm.Name, repo.ID).
 			WithHint("make a full backup first, or use the type auto")
 	}
 	if err := otherVM(vm, newest); err != nil {
-		return err // before what else may be wrong with it
+		return err // this matters most, so it is checked first
 	}
 	if !shareDisk(vm, newest) {
 		return fault.New(fault.NoParent, "vm %q has no disk in common with its newest restore point %s", vm.Name, newest.ID).
@@ -59,8 +59,8 @@ func (c *Chains) unfitParent(ctx context.Context, vm record.VM, repo *repository
 	return c.CheckParent(ctx, vm, repo, newest)
 }
 
-// otherVM says, as reason NoParent, that a restore point is of another VM, although that has the same name on record: the VM was
-// made anew, or its record names another one now.
+// otherVM returns an error of reason NoParent if a restore point is of another VM with the same name. That happens when the VM was
+// created again, or when its record was changed to another VM.
 func otherVM(vm record.VM, point record.Backup) error {
 	differs := vm.Differs(point.VM)
 	if differs == "" {
@@ -70,8 +70,8 @@ func otherVM(vm record.VM, point record.Backup) error {
 		WithHint("make a full backup, or use the type auto: an incremental never uses a restore point of another VM")
 }
 
-// sameEncryption says, as reason NoParent, that a restore point is encrypted and new backups of the repository are not, or the
-// other way round. No chain holds both: of a backup that is encrypted nothing lies in the repository as it was, and what is not
+// sameEncryption returns an error of reason NoParent if a restore point is encrypted and new backups of the repository are not, or the
+// other way round. A chain never mixes both. So no plain data of an encrypted backup is in the repository, and a backup that is not
 // encrypted needs no key.
 func (c *Chains) sameEncryption(repo *repository.Repository, point record.Backup) error {
 	now := c.Repositories.NewKey(repo) != ""
@@ -84,9 +84,10 @@ func (c *Chains) sameEncryption(repo *repository.Repository, point record.Backup
 		WithHint("make a full backup, or use the type auto: encryption starts and stops with a full backup")
 }
 
-// mayLackData says, as reason NoParent, that a restore point was copied while its exports accepted WRITE_ZEROES, which SBC asks for
-// where it has only looked at samples (contract §5): an incremental would inherit what is missing. One that refused stands on
-// none that did not, so it speaks for its whole chain. Where zeroes are accepted now, the client is known to be exact.
+// mayLackData returns an error of reason NoParent if a restore point was copied while its exports accepted WRITE_ZEROES. SBC sends
+// WRITE_ZEROES where it has only read samples (contract §5), and an incremental would inherit what is missing. A backup that refused
+// zeroes is never based on one that accepted them, so it vouches for its whole chain. If zeroes are accepted now, the client is known to
+// read everything.
 func (c *Chains) mayLackData(point record.Backup) error {
 	if point.ZeroesRefused || c.Exports.AcceptsZeroes() {
 		return nil
@@ -96,14 +97,13 @@ func (c *Chains) mayLackData(point record.Backup) error {
 		WithHint("make a full backup, or use the type auto: an incremental would lack the same data")
 }
 
-// LacksNothing says of a backup whether no data is missing that its client, or that of what it stands on, only sampled. A reload may
-// have changed what is accepted since the parent was chosen: what that may lack, this one lacks too.
+// LacksNothing reports whether a backup is complete: neither its client nor those of its ancestors only sampled data. A reload may have
+// changed what is accepted since the parent was chosen. What the parent may lack, the backup may lack too.
 func LacksNothing(refused bool, ancestors []record.Backup) bool {
 	return refused && (len(ancestors) == 0 || ancestors[0].ZeroesRefused)
 }
 
-// CheckParent says why a restore point of a VM cannot be built upon, in the terms of unfitParent: it, or what it stands on, is
-// not what was made.
+// CheckParent returns why a restore point of a VM cannot be a parent, with the reasons of unfitParent. It also proves the whole chain.
 func (c *Chains) CheckParent(ctx context.Context, vm record.VM, repo *repository.Repository, newest record.Backup) error {
 	if err := otherVM(vm, newest); err != nil {
 		return err
@@ -128,8 +128,7 @@ func (c *Chains) CheckParent(ctx context.Context, vm record.VM, repo *repository
 		WithHint("make a full backup: an incremental would inherit the damage")
 }
 
-// shareDisk says whether any disk of the VM is in the restore point with a change id: without one there is nothing from
-// which changes could be copied.
+// shareDisk reports whether a disk of the VM is in the restore point with a change id. Without a change id, changes cannot be copied.
 func shareDisk(vm record.VM, point record.Backup) bool {
 	for _, d := range vm.Disks {
 		if from := OfKey(&point, d.Key()); from != nil && from.ChangeID != "" && from.CapacityBytes <= d.CapacityBytes {
@@ -139,7 +138,7 @@ func shareDisk(vm record.VM, point record.Backup) bool {
 	return false
 }
 
-// StandOn fills in what the image of a disk stands on in an incremental.
+// StandOn fills in what the image of a disk is based on in an incremental, and how the disk changed since the parent.
 func StandOn(d *record.DiskRun, parent *record.Backup) {
 	from := OfKey(parent, d.Key)
 	switch {
@@ -155,14 +154,14 @@ func StandOn(d *record.DiskRun, parent *record.Backup) {
 		d.Change = record.Same
 	}
 	if from.ChangeID == "" {
-		return // nothing tells what changed, so it is copied whole
+		return // changes are not known, so the disk is copied whole
 	}
 	d.Content = record.Changes
 	d.Backing = filepath.Join("..", parent.ID, filepath.Base(from.Image))
 	d.ParentChangeID = from.ChangeID
 }
 
-// RemovedDisks lists the disks of the parent that the VM has no more.
+// RemovedDisks lists the ids of the parent's disks that the VM no longer has.
 func RemovedDisks(vm record.VM, parent *record.Backup) []int {
 	var gone []int
 	for _, from := range parent.Runs {
@@ -182,7 +181,7 @@ func hasKey(vm record.VM, key int) bool {
 	return false
 }
 
-// OfKey finds the run of a disk by its key, by which VMware knows a disk for as long as it is attached.
+// OfKey returns the disk of a backup with a device key, or nil. VMware keeps the key as long as the disk is attached.
 func OfKey(b *record.Backup, key int) *record.DiskRun {
 	for i := range b.Runs {
 		if b.Runs[i].Key == key {

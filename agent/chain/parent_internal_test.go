@@ -6,7 +6,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// TestLacksNothing: refusing zeroes now makes nothing whole of what stands on a backup that accepted them.
+// TestLacksNothing: a backup that refuses zeroes is still incomplete if it is based on one that accepted them.
 func TestLacksNothing(t *testing.T) {
 	exact, lacking := record.Backup{ZeroesRefused: true}, record.Backup{}
 	for name, c := range map[string]struct {

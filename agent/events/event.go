@@ -4,33 +4,33 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// Kind says what an Event tells.
+// Kind is what an Event reports.
 type Kind string
 
 // The kinds of events.
 const (
-	State    Kind = "state"    // the record changed; also the first event of every backup that is watched
+	State    Kind = "state"    // the record changed; also the first event of every active record that is watched
 	Progress Kind = "progress" // once a second while a backup runs
-	Dropped  Kind = "dropped"  // the watcher was too slow: events are missing before the next one
+	Dropped  Kind = "dropped"  // the watcher was too slow: events are missing here
 
-	PruneHeld Kind = "prune_held" // a daily prune waits for a person; also first, of each that does
+	PruneHeld Kind = "prune_held" // a daily prune waits for a person; also first, for each held prune
 )
 
-// Event is one thing a watcher is told.
+// Event is one message to a watcher.
 type Event struct {
 	Kind     Kind
-	Backup   record.Backup     // of EventState and EventProgress
-	Restore  *record.Restore   // in place of Backup, of a watch of restores
-	Progress *record.Progress  // of EventProgress
-	Dropped  int               // of EventDropped: how many events are missing
-	Held     *record.HeldPrune // of EventPruneHeld
+	Backup   record.Backup     // of State and Progress
+	Restore  *record.Restore   // in place of Backup, if restores are watched
+	Progress *record.Progress  // of Progress
+	Dropped  int               // of Dropped: how many events are missing
+	Held     *record.HeldPrune // of PruneHeld
 }
 
-// Query selects what a watcher is told; the zero value is everything.
+// Query selects the events for a watcher. The zero value selects those of all backups. An empty field selects everything.
 type Query struct {
 	BackupID  string
 	VMName    string
-	Restores  bool // restores are watched, and no backups
+	Restores  bool // watch restores instead of backups
 	RestoreID string
-	Prunes    bool // beside backups, daily prunes that are held
+	Prunes    bool // watch held prunes too
 }

@@ -1,5 +1,5 @@
-// Package events passes on what happens to backups, restores and policies to those who watch. It stores nothing: a watcher that is too
-// slow loses events and is told how many.
+// Package events passes on what happens to backups, restores and policies to watchers. It stores nothing: a watcher that is too slow
+// loses events and is told how many.
 package events
 
 import (
@@ -9,20 +9,20 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// WatchQueue is how many events a watcher may lag behind before it loses some.
+// WatchQueue is how many events a watcher may lag behind before it loses events.
 const WatchQueue = 256
 
-// ProgressInterval is how often watchers are told how far backups have come.
+// ProgressInterval is how often watchers get the progress of backups.
 const ProgressInterval = time.Second
 
-// A watcher is one reader of events.
+// A Watcher is one reader of events.
 type Watcher struct {
 	Query   Query
 	Events  chan Event
-	dropped int // events lost since the last one that was taken; under watchers.mu
+	dropped int // events lost since the last one that was queued; under Watchers.mu
 }
 
-// hears says whether an event is for this watcher.
+// hears reports whether an event is for this watcher.
 func (w *Watcher) hears(e Event) bool {
 	if h := e.Held; h != nil {
 		return w.Query.Prunes && (w.Query.VMName == "" || w.Query.VMName == h.VMName)
@@ -34,11 +34,12 @@ func (w *Watcher) hears(e Event) bool {
 	return w.Query.Restores && (w.Query.RestoreID == "" || w.Query.RestoreID == r.ID) && (w.Query.VMName == "" || w.Query.VMName == r.VMName)
 }
 
+// Wants reports whether the watcher selects a backup.
 func (w *Watcher) Wants(b record.Backup) bool {
 	return !w.Query.Restores && (w.Query.BackupID == "" || w.Query.BackupID == b.ID) && (w.Query.VMName == "" || w.Query.VMName == b.VM.Name)
 }
 
-// send never waits: a slow watcher loses events and is told how many.
+// send queues an event and never blocks. If the queue is full, the event is lost, and the watcher is told so before the next one.
 func (w *Watcher) send(e Event) {
 	if w.dropped > 0 {
 		select {
@@ -56,13 +57,13 @@ func (w *Watcher) send(e Event) {
 	}
 }
 
-// Watchers are all readers of events.
+// Watchers are all readers of events. The zero value is ready for use.
 type Watchers struct {
 	mu  sync.Mutex
 	all map[*Watcher]struct{}
 }
 
-// Tell passes an event on to all who want it.
+// Tell sends an event to all watchers that select it. It never blocks.
 func (ws *Watchers) Tell(e Event) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -73,8 +74,8 @@ func (ws *Watchers) Tell(e Event) {
 	}
 }
 
-// Owed is what a watcher is to be told when it has caught up and events were lost since: nothing may follow that would
-// tell it.
+// Owed returns a Dropped event if the watcher has read its whole queue and lost events since. Without it, the watcher would learn of the
+// loss only with the next event.
 func (ws *Watchers) Owed(w *Watcher) (Event, bool) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -86,6 +87,7 @@ func (ws *Watchers) Owed(w *Watcher) (Event, bool) {
 	return e, true
 }
 
+// Add adds a watcher.
 func (ws *Watchers) Add(w *Watcher) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -95,6 +97,7 @@ func (ws *Watchers) Add(w *Watcher) {
 	ws.all[w] = struct{}{}
 }
 
+// Remove removes a watcher. Its channel stays open.
 func (ws *Watchers) Remove(w *Watcher) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

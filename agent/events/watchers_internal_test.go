@@ -6,7 +6,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// TestSlowWatcher: a watcher that does not read harms nobody. What does not fit is dropped, and it is told how much.
+// TestSlowWatcher: a watcher that does not read blocks nobody. It loses the events that do not fit, and is told how many.
 func TestSlowWatcher(t *testing.T) {
 	var all Watchers
 	slow := &Watcher{Events: make(chan Event, WatchQueue)}

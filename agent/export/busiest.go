@@ -5,7 +5,7 @@ import (
 	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
-// Busiest finds the export, of those whose end is not on record, that has the most clients.
+// Busiest returns the export with the most clients, of those that have no result on record. clients is 0 if none has a client.
 func Busiest(b record.Backup) (most record.DiskRun, clients int, err error) {
 	for _, d := range b.Runs {
 		if d.Result != "" {

@@ -7,15 +7,15 @@ import (
 	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
-// Connections is who was connected to which port at the last look. Every run looks once a second, and one look tells of all ports.
+// Connections caches how many clients each port has. Every job asks once a second, and one look at the host's sockets serves all ports.
 type Connections struct {
 	mu    sync.Mutex
 	at    time.Time
 	ports map[uint16]int
 }
 
-// Since returns how many clients each port had at a moment that belongs to the same look of all runs, and no earlier than the
-// time given: who was connected before that is of no interest, the port was another's then. The map is only read.
+// Since returns how many clients each port had at one look. The look is no older than t, because before t the port may have been
+// another's. Callers that ask within half of PollInterval share one look. The caller must not change the map.
 func (c *Connections) Since(t time.Time) (map[uint16]int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

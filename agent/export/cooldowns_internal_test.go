@@ -8,7 +8,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-func TestResting(t *testing.T) {
+func TestCooldowns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r Cooldowns
 		a := record.VM{Name: "a", InventoryPath: "/DC1/vm/a"}

@@ -13,14 +13,14 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// maxForeignPorts bounds how many ports held by other processes one disk may run into.
+// maxForeignPorts limits how many ports held by other processes are tried for one disk.
 const maxForeignPorts = 16
 
-// ErrForeignPorts says that other processes hold whatever port is tried.
+// ErrForeignPorts reports that other processes hold every port that was tried.
 var ErrForeignPorts = fmt.Errorf("the last %d ports are all held by other processes", maxForeignPorts)
 
-// DiskError makes an error about one disk of a backup, with its unit and the unit's last journal lines where there are any. It is the
-// cause of ctx's end, once ctx has ended.
+// DiskError returns an error about one disk of a backup, with its unit and the unit's last journal lines, if any. If ctx has ended, it
+// returns the cause of that instead.
 func DiskError(ctx context.Context, backupID string, reason fault.Reason, d record.DiskRun, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -30,11 +30,12 @@ func DiskError(ctx context.Context, backupID string, reason fault.Reason, d reco
 	return e
 }
 
-// RefusalHint is what to do where a QEMU cannot refuse WRITE_ZEROES.
+// RefusalHint is what to do if this QEMU cannot refuse WRITE_ZEROES.
 const RefusalHint = "set nbd.qemu_nbd to a qemu-nbd that has the block driver " + qemu.BlkdebugDriver + " (those of Debian and Ubuntu do), or, if the node's client " +
 	"reads everything that it reports as zero, set sna.accept_write_zeroes. With any other client, restore points would lack data"
 
-// UnitError makes an error about one disk of a backup or restore.
+// UnitError returns an error about one disk of a backup or restore. of names the backup or restore in the message. The reason becomes
+// NoSpace or KeyUnavailable if that is the cause.
 func UnitError(reason fault.Reason, of string, diskID int, unit string, err error) *fault.Error {
 	if repositories.IsKeyError(err) {
 		e := *fault.From(err)
@@ -42,7 +43,7 @@ func UnitError(reason fault.Reason, of string, diskID int, unit string, err erro
 		return &e
 	}
 	if repositories.IsNoSpace(err) {
-		reason = fault.NoSpace // errorf knows it from a full state directory
+		reason = fault.NoSpace // fault.New tells it from a full state directory
 	}
 	e := fault.New(reason, "%s: disk %d: %w", of, diskID, err)
 	e.DiskID = new(diskID)

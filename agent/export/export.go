@@ -15,8 +15,9 @@ import (
 	"github.com/sendense/backup-agent/units/pair"
 )
 
-// ImageSpec says what image a disk gets. Large clusters make a full copy fast; on an overlay they would copy 1 MiB from
-// the backing image for every 64 KiB that changed. An overlay is as large as the disk is now, whatever its parent is.
+// ImageSpec returns the image for a disk. Large clusters make a full copy fast. An overlay gets small ones: with large ones QEMU would
+// copy 1 MiB from the backing image for every 64 KiB that changed. An overlay is as large as the disk is now, whatever the size of its
+// parent.
 func ImageSpec(d record.DiskRun) qemu.ImageSpec {
 	spec := qemu.ImageSpec{Path: d.Image, SizeBytes: d.CapacityBytes, BackingFile: d.Backing}
 	if d.Backing == "" {
@@ -25,8 +26,8 @@ func ImageSpec(d record.DiskRun) qemu.ImageSpec {
 	return spec
 }
 
-// StartOnFreePort starts the pair of units that spec describes. A port that another process holds is noted, and next leases
-// another one in its place.
+// StartOnFreePort starts the pair of units that spec returns. If another process holds the port, it calls next, which leases another
+// port, and tries again. After maxForeignPorts tries it returns ErrForeignPorts.
 func (m *Manager) StartOnFreePort(ctx context.Context, spec func() (pair.Spec, error), next func() error) (units.Unit, error) {
 	for range maxForeignPorts {
 		s, err := spec()
@@ -40,7 +41,7 @@ func (m *Manager) StartOnFreePort(ctx context.Context, spec func() (pair.Spec, e
 		}
 		var start *units.StartError
 		if errors.As(err, &start) && start.Cleanup != nil {
-			return u, err // the lease names what is left, so it must stay
+			return u, err // the lease names the leftover unit, so it must stay
 		}
 		if err := next(); err != nil {
 			return u, err
@@ -49,7 +50,7 @@ func (m *Manager) StartOnFreePort(ctx context.Context, spec func() (pair.Spec, e
 	return units.Unit{}, ErrForeignPorts
 }
 
-// Probe looks that what a port serves is the export of that unit, as large as it must be.
+// Probe checks that a port serves the export of that unit, and that the export has size bytes. It waits for nbd.start_timeout at most.
 func (m *Manager) Probe(ctx context.Context, port uint16, exportName, unit string, size int64) (nbd.ExportInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.Config.NBD.StartTimeout.Std())
 	defer cancel()
@@ -65,10 +66,10 @@ func (m *Manager) Probe(ctx context.Context, port uint16, exportName, unit strin
 	return info, nil
 }
 
-// Unchanged leaves a record to the options of its change.
+// Unchanged changes nothing. It is for updates that only carry options.
 func Unchanged[T any](*T) error { return nil }
 
-// Address is where an export listens.
+// Address returns host and port where an export listens.
 func (m *Manager) Address(port uint16) string {
 	return net.JoinHostPort(m.Config.NBD.Host, strconv.Itoa(int(port)))
 }

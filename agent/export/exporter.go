@@ -9,23 +9,22 @@ import (
 	"github.com/sendense/backup-agent/units/pair"
 )
 
-// An Exporter is a qemu-nbd that serves one image.
+// An Exporter describes a qemu-nbd that serves one image.
 type Exporter struct {
-	Unit, Description string // of the unit pair; Unit has no suffix
+	Unit, Description string // of the pair of units; Unit has no suffix
 	Image, Export     string
 	Address           string // where it listens
 	IO                qemu.IOMode
 	RateLimit         int64                   // bytes per second; 0 = none
-	Repository        string                  // hidden from it, but for the following
-	Directory         string                  // that it may write to; "": none
-	Ancestors         []string                // that it may read
-	Keys              []repositories.ImageKey // of the image and of each that it stands on, in this order; none if all are plain
+	Repository        string                  // hidden from qemu-nbd, except for the next two
+	Directory         string                  // writable for qemu-nbd; "" = none
+	Ancestors         []string                // readable for qemu-nbd
+	Keys              []repositories.ImageKey // of the layers of the image, the newest first; empty if none is encrypted
 	ReadOnly          bool
 	RefuseZeroes      bool // see qemu.ServerOptions
 }
 
-// Spec is the unit pair of an exporter, seeing of the repository nothing but the directory of its backup and what that
-// stands on.
+// Spec returns the pair of units of an exporter. In the repository it sees only the directory of its backup and those of its ancestors.
 func (e Exporter) Spec(cfg *config.Config) (pair.Spec, error) {
 	keys, credentials := e.keys()
 	argv, err := qemu.ServerOptions{
@@ -55,7 +54,7 @@ func (e Exporter) Spec(cfg *config.Config) (pair.Spec, error) {
 	return spec, nil
 }
 
-// keys says where qemu-nbd finds the key of each image, and which files systemd copies there: each once.
+// keys returns where qemu-nbd finds the key of each layer, and which files systemd copies there, each once.
 func (e Exporter) keys() (keys []qemu.KeyFile, credentials []pair.Credential) {
 	for i, k := range e.Keys {
 		if k == (repositories.ImageKey{}) {

@@ -1,5 +1,5 @@
-// Package export serves images over NBD: it makes the spec of an exporter, starts its pair of units on a free port, proves that the port
-// serves what it should, and removes the pair. It knows no states: when an export begins and ends is up to backups and restores.
+// Package export serves images over NBD. It makes the spec of an exporter, starts its pair of units on a free port, proves that the port
+// serves the right image, and removes the pair. It knows no states: backups and restores decide when an export starts and ends.
 package export
 
 import (
@@ -15,12 +15,12 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// Parts are what a Manager works with.
+// Parts are what a Manager uses.
 type Parts struct {
 	Config       *config.Config
 	Units        *units.Manager
 	Log          *slog.Logger
-	AcceptZeroes *atomic.Bool // sna.accept_write_zeroes, of the exports that are started from now on
+	AcceptZeroes *atomic.Bool // sna.accept_write_zeroes for new exports
 }
 
 // A Manager starts, lists and removes exporters. Its methods may be called from any goroutine.
@@ -32,12 +32,11 @@ type Manager struct {
 // New returns a Manager.
 func New(p Parts) *Manager { return &Manager{Parts: p} }
 
-// MaxParallelDisks bounds how many disks are worked on at once: systemd gains nothing from more than 16 unit starts in
-// flight.
+// MaxParallelDisks limits how many disks are worked on at once. systemd gains nothing from more than 16 unit starts in flight.
 const MaxParallelDisks = 16
 
-// ResultOf says how an exporter ended. To systemd a death by SIGTERM is a success; here it is none, because qemu-nbd
-// catches that signal and exits once everything is written.
+// ResultOf returns how an exporter ended. systemd counts a death by SIGTERM as success. Here it is a failure: qemu-nbd catches SIGTERM,
+// writes everything and exits.
 func ResultOf(u units.Unit) string {
 	if u.Result == record.ResultClean && !u.Clean() {
 		return fmt.Sprintf("signal %d", u.ExecMainStatus)
@@ -45,14 +44,14 @@ func ResultOf(u units.Unit) string {
 	return u.Result
 }
 
-// PollInterval is how often a run looks at what tells it nothing by itself: connections, counters, deadlines.
+// PollInterval is how often a job checks what sends no events: connections, counters, deadlines.
 const PollInterval = time.Second
 
-// BusTimeout bounds one look at the units: while the bus is away, calls wait for it.
+// BusTimeout limits one query of the units, so that a missing bus does not block the caller.
 const BusTimeout = 5 * time.Second
 
-// List are the units of a backup, or of every backup if the id is "", by name. To ask for all at once is a fraction of
-// the work that it is for systemd to be asked for each.
+// List returns the units of a backup, by name; of every backup if the id is empty. One query for all units is much cheaper for systemd
+// than one per unit.
 func (m *Manager) List(ctx context.Context, backupID string) (map[string]units.Unit, error) {
 	prefix := UnitPrefix
 	if backupID != "" {
@@ -61,6 +60,7 @@ func (m *Manager) List(ctx context.Context, backupID string) (map[string]units.U
 	return ByName(m.Units.List(ctx, prefix))
 }
 
+// ByName makes a map from a list of units and passes an error through.
 func ByName(list []units.Unit, err error) (map[string]units.Unit, error) {
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func ByName(list []units.Unit, err error) (map[string]units.Unit, error) {
 	return loaded, nil
 }
 
-// ExporterGone is the error about the exporter of a backup's disk that has ended, with the last lines of its journal.
+// ExporterGone returns the error about an exporter that has ended, with the last lines of its journal. how says how it ended.
 func (m *Manager) ExporterGone(ctx context.Context, backupID string, d record.DiskRun, how string) error {
 	e := fault.New(fault.ExporterFailed, "backup %s: disk %d: exporter of %s: %s", backupID, d.DiskID, d.ExportName, how)
 	e.BackupID, e.DiskID, e.Unit = backupID, new(d.DiskID), d.Unit+".service"
@@ -85,8 +85,8 @@ func (m *Manager) ExporterGone(ctx context.Context, backupID string, d record.Di
 	return e
 }
 
-// JournalLines is how many of a unit's last lines an error carries.
+// JournalLines is how many of a unit's last journal lines an error carries.
 const JournalLines = 20
 
-// AcceptsZeroes is sna.accept_write_zeroes as it is now.
+// AcceptsZeroes returns the present value of sna.accept_write_zeroes.
 func (m *Manager) AcceptsZeroes() bool { return m.AcceptZeroes.Load() }

@@ -7,6 +7,7 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
+// Flush connects to an export and asks it to write everything to the disk. It stops when ctx ends.
 func Flush(ctx context.Context, address, exportName string) error {
 	c, err := nbd.Dial(ctx, address, exportName)
 	if err != nil {
@@ -18,7 +19,7 @@ func Flush(ctx context.Context, address, exportName string) error {
 			return err
 		}
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) }) // the flush fails then, and says why
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Now()) }) // makes the flush fail with a timeout
 	defer stop()
 	if err := c.Flush(); err != nil {
 		return err

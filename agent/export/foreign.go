@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// foreignMemory is how long a port that another process was found on is passed over.
+// foreignMemory is how long a port is skipped after another process was found on it.
 const foreignMemory = 10 * time.Minute
 
-// ForeignPorts remembers the ports that turned out to be held by processes that are not ours.
+// ForeignPorts remembers the ports that other processes were found on.
 type ForeignPorts struct {
 	mu    sync.Mutex
 	until map[uint16]time.Time
 }
 
-// Note records that the port is held, from now on for foreignMemory.
+// Note records that another process holds the port. It is skipped for foreignMemory.
 func (f *ForeignPorts) Note(port uint16) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -24,7 +24,7 @@ func (f *ForeignPorts) Note(port uint16) {
 	f.until[port] = time.Now().Add(foreignMemory)
 }
 
-// Has says whether the port was found held lately.
+// Has reports whether another process was found on the port within foreignMemory.
 func (f *ForeignPorts) Has(port uint16) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -36,7 +36,7 @@ func (f *ForeignPorts) Has(port uint16) bool {
 	return ok
 }
 
-// Count is the number of ports that were found held lately.
+// Count returns how many ports other processes were found on within foreignMemory.
 func (f *ForeignPorts) Count() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -49,7 +49,7 @@ func (f *ForeignPorts) Count() int {
 	return n
 }
 
-// Forget drops everything, so that ports which have come free since are tried again.
+// Forget drops all ports, so that those that are free again are tried.
 func (f *ForeignPorts) Forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -13,8 +13,8 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// Remove removes the units of a disk. A service of that name which is somebody else's by now stays: who has taken our
-// exporter away and put something in its place has no less a right to it than if it had another name.
+// Remove removes the units of a disk. If a service of that name is not the agent's, it logs a warning and leaves the service alone:
+// someone replaced the exporter, and the agent must not remove what is not its own.
 func (m *Manager) Remove(ctx context.Context, name, invocationID, image string) error {
 	u, err := m.Units.Get(ctx, name)
 	if err != nil && !errors.Is(err, units.ErrNotFound) {
@@ -27,8 +27,8 @@ func (m *Manager) Remove(ctx context.Context, name, invocationID, image string) 
 	return m.Units.Remove(ctx, name)
 }
 
-// notOurs says why a unit that bears the name of an exporter is somebody else's. One that holds our socket, or serves our image,
-// is ours, whoever started it again.
+// notOurs returns why a unit with the name of an exporter is not the agent's; nil if it is. A unit that holds the agent's socket or
+// serves the agent's image is the agent's, no matter who restarted it.
 func notOurs(u units.Unit, slice, invocationID, image string) error {
 	served, _, _ := qemu.Served(u.Argv)
 	switch {
@@ -42,7 +42,7 @@ func notOurs(u units.Unit, slice, invocationID, image string) error {
 	return nil
 }
 
-// RemovePairs removes the units of all disks of a backup.
+// RemovePairs removes the units of all disks of a backup, MaxParallelDisks at once.
 func (m *Manager) RemovePairs(ctx context.Context, runs []record.DiskRun) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(MaxParallelDisks)

@@ -1,5 +1,5 @@
-// Package fault is the error of a request as a caller sees it: a reason, which is stable and from which the RPC derives its codes, a
-// message, a hint, and what the error is about. It knows no wire format. Errors that no caller sees need not be one.
+// Package fault is the error of a request as a caller sees it: a stable reason, from which the RPC derives its codes, a message, a hint,
+// and the object concerned. It knows no wire format. Errors that no caller sees need not be of this type.
 package fault
 
 import (
@@ -12,8 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// Reason is the stable word for why a request failed. API codes and HTTP statuses are derived from it in one table of
-// package rpc.
+// Reason is the stable word for why a request failed. One table of package rpc derives API codes and HTTP statuses from it.
 type Reason string
 
 // The reasons.
@@ -21,59 +20,61 @@ const (
 	InvalidRequest     Reason = "invalid_request"      // 400: a field is missing, malformed or out of range
 	DiskIDGiven        Reason = "disk_id_not_allowed"  // 400: a start that asks for one disk
 	VMNotFound         Reason = "vm_not_found"         // 404
-	VMHasNoDisks       Reason = "vm_has_no_disks"      // 404: run discovery first
+	VMHasNoDisks       Reason = "vm_has_no_disks"      // 404: discover the VM first
 	RepositoryNotFound Reason = "repository_not_found" // 404
 	BackupNotFound     Reason = "backup_not_found"     // 404
 	BackupInProgress   Reason = "backup_in_progress"   // 409: the VM has an active backup
 	WrongState         Reason = "wrong_state"          // 409: the backup is not in a state that allows this
-	CoolingDown        Reason = "cooling_down"         // 409: the client of an earlier run may still be running
+	CoolingDown        Reason = "cooling_down"         // 409: the client of an earlier backup may still be running
 	DiskUnknown        Reason = "disk_unknown"         // 409: vCenter has a disk of the VM that is not on record
-	NoParent           Reason = "no_parent"            // 409: an incremental without a restore point to stand on
-	HasChildren        Reason = "has_children"         // 409: other backups stand on it
+	NoParent           Reason = "no_parent"            // 409: an incremental has no restore point to be based on
+	HasChildren        Reason = "has_children"         // 409: other backups are based on it
 	RestoreNotFound    Reason = "restore_not_found"    // 404
-	Damaged            Reason = "damaged"              // 409: what is to be restored is not what was written
+	Damaged            Reason = "damaged"              // 409: the data to restore is not what was written
 	BeingRestored      Reason = "being_restored"       // 409: a restore reads it
-	BeingVerified      Reason = "being_verified"       // 409: somebody has asked for a verification that reads it
+	BeingVerified      Reason = "being_verified"       // 409: a requested verification reads it
 	NotAllowed         Reason = "not_allowed"          // 403
 	NoFreePort         Reason = "no_free_port"         // 503
-	Busy               Reason = "busy"                 // 503: as many backups or exports run as may
+	Busy               Reason = "busy"                 // 503: a limit of parallel backups or exports is reached
 	QueueFull          Reason = "queue_full"           // 503
 	ExporterFailed     Reason = "exporter_failed"      // 500: qemu-nbd could not be started or died
-	ImageFailed        Reason = "image_failed"         // 500: an image could not be created or is not what was asked for
+	ImageFailed        Reason = "image_failed"         // 500: an image could not be created, or is not as requested
 	RepositoryFailed   Reason = "repository_failed"    // 500: the repository cannot be written
-	KeyUnavailable     Reason = "key_unavailable"      // 500: a key of encrypted images is missing, unusable, or another one
+	KeyUnavailable     Reason = "key_unavailable"      // 500: a key of encrypted images is missing, unusable or wrong
 	NoSpace            Reason = "no_space"             // 507: in the repository
-	StateUnwritable    Reason = "state_unwritable"     // 507: nothing can be put on record: the state directory is full, read-only, or fails
+	StateUnwritable    Reason = "state_unwritable"     // 507: the database cannot be written: the state directory is full, read-only or fails
 	SNAUnreachable     Reason = "sna_unreachable"      // 500: nothing was sent
-	SNARefused         Reason = "sna_refused"          // 500: the SNA answered with an error, in its own words
+	SNARefused         Reason = "sna_refused"          // 500: the SNA answered with an error
 	SNAOutcomeUnknown  Reason = "sna_outcome_unknown"  // 500: the request may have arrived; it is not sent again
-	DeadlinePassed     Reason = "deadline_passed"      // 500: a configured deadline of the run
-	ClientSilent       Reason = "client_silent"        // 500: SBC has not connected, and reports nothing new to the SNA
-	ClientGone         Reason = "client_gone"          // 500: SBC has left before every disk was complete
+	DeadlinePassed     Reason = "deadline_passed"      // 500: the backup exceeded a configured deadline
+	ClientSilent       Reason = "client_silent"        // 500: SBC did not connect, and reports nothing new to the SNA
+	ClientGone         Reason = "client_gone"          // 500: SBC left before every disk was complete
 	ShuttingDown       Reason = "shutting_down"        // 503
-	ReaderFailed       Reason = "reader_failed"        // 500: what reads files out of a disk could not be started or died
-	ReaderMissing      Reason = "reader_missing"       // 501: what reads files out of a disk is not installed
+	ReaderFailed       Reason = "reader_failed"        // 500: the file reader could not be started or died
+	ReaderMissing      Reason = "reader_missing"       // 501: the file reader is not installed
 	Internal           Reason = "internal"             // 500
 )
 
-// Error is every error that the Agent's methods return to a caller. Message is for a person and names the object.
+// Error is every error that the agent returns to a caller. Message is for a person and names the object.
 type Error struct {
 	Reason    Reason
 	Message   string
 	Hint      string   // what to do about it; may be empty
-	BackupID  string   // the backup concerned, when there is a record of it
-	RestoreID string   // the restore concerned, when there is a record of it
-	DiskID    *int     // the disk concerned, when it is one disk
+	BackupID  string   // the backup concerned, if it is on record
+	RestoreID string   // the restore concerned, if it is on record
+	DiskID    *int     // the disk concerned, if it is one disk
 	Unit      string   // the unit concerned, with suffix
 	Journal   []string // the unit's last journal lines
 	Err       error    // the cause; may be nil
 }
 
+// Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Failure is the error as a record keeps it; nil for nil.
+// Failure returns the error as a record stores it; nil for nil.
 func (e *Error) Failure() *record.Failure {
 	if e == nil {
 		return nil
@@ -119,11 +120,11 @@ func (e *Error) WithJournal(lines []string) *Error {
 	return e
 }
 
-// Has says whether this is an error of that reason; a nil one is of none.
+// Has reports whether the error has that reason. A nil error has none.
 func (e *Error) Has(reason Reason) bool { return e != nil && e.Reason == reason }
 
-// New makes an *Error whose message is formatted and whose cause is what %w names. One that is caused by a database that cannot be
-// written has that reason and its hint, whatever was being done.
+// New returns an *Error with a formatted message. Its cause is what %w names. If the cause is a database that cannot be written, the
+// reason is StateUnwritable, with its hint, and not the given one.
 func New(reason Reason, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	e := &Error{Reason: reason, Message: err.Error(), Err: errors.Unwrap(err)}
@@ -133,13 +134,13 @@ func New(reason Reason, format string, args ...any) *Error {
 	return e
 }
 
-// Unwritable says whether the cause of an error is that the database cannot be written.
+// Unwritable reports whether the cause of an error is a database that cannot be written.
 func Unwritable(err error) bool {
 	var state *store.UnwritableError
 	return errors.As(err, &state)
 }
 
-// stateHint says what to do about a state directory that cannot be written.
+// stateHint returns what to do about a state directory that cannot be written.
 func stateHint(e *store.UnwritableError) string {
 	directory, goesOn := e.Directory(), "; copies continue, and their reports are recorded as soon as possible"
 	free := ""
@@ -155,7 +156,7 @@ func stateHint(e *store.UnwritableError) string {
 	return "check the disk of " + directory + free + " and the kernel's log" + goesOn
 }
 
-// OrNil is the error as an error that is nil when there is none.
+// OrNil returns the error as an interface that is nil if e is nil.
 func (e *Error) OrNil() error {
 	if e == nil {
 		return nil
@@ -163,7 +164,7 @@ func (e *Error) OrNil() error {
 	return e
 }
 
-// From returns the *Error within err, or err as an Internal one; nil for nil.
+// From returns the *Error within err. If there is none, it returns err with reason Internal; nil for nil.
 func From(err error) *Error {
 	if err == nil {
 		return nil

@@ -18,25 +18,26 @@ import (
 
 // DiscoverRequest asks the SNA for the VMs of a vCenter.
 type DiscoverRequest struct {
-	VCenter string // a name of the configuration
+	VCenter string // a vCenter name of the configuration
 	Filter  string // the SNA's name filter; "" = all
 	Store   bool   // put every VM found on record
 }
 
-// DiscoveredVM is a VM that the SNA reported, and whether it could be put on record.
+// DiscoveredVM is a VM that the SNA reported, and whether it was put on record.
 type DiscoveredVM struct {
 	VM     record.VM
 	Stored bool
-	Error  string // why it was not stored; "" = nothing wrong
+	Error  string // why the VM was not stored or cannot be backed up; "" = no error
 }
 
 // Refreshed is a VM that is about to be backed up.
 type Refreshed struct {
 	record.VM
-	RefreshError string // why its disks could not be looked up, and are those on record; "" = they need not be, or were
+	RefreshError string // why the disks on record are used instead of those in vCenter; "" = the lookup succeeded or was not needed
 }
 
-// Fresh returns the record of a VM, brought up to date by the SNA where the record asks for that.
+// Fresh returns the record of a VM. If the record asks for it, Fresh first updates the disks from vCenter by way of the SNA. If that
+// fails, it returns the disks on record with RefreshError, or an error if the record requires the update.
 func (inv *Inventory) Fresh(ctx context.Context, name string) (Refreshed, error) {
 	vm, err := inv.Get(name)
 	if err != nil || vm.Refresh == record.NoRefresh {
@@ -56,7 +57,7 @@ func (inv *Inventory) Fresh(ctx context.Context, name string) (Refreshed, error)
 	return Refreshed{vm, err.Error()}, nil
 }
 
-// rediscover looks up one VM by its inventory path, and puts what it finds on record.
+// rediscover looks up one VM by its inventory path and puts its disks on record.
 func (inv *Inventory) rediscover(ctx context.Context, vm record.VM) (record.VM, error) {
 	found, err := inv.lookUp(ctx, vm)
 	switch {
@@ -70,8 +71,8 @@ func (inv *Inventory) rediscover(ctx context.Context, vm record.VM) (record.VM, 
 	return vm, err
 }
 
-// lookUp finds a VM by its inventory path. The SNA filters by names, in which it looks for the last segment of the path; what it
-// finds in that way it may give another path (contract §4), so the whole inventory is looked through when the VM is not there.
+// lookUp finds a VM by its inventory path. The SNA filters by name: it looks for the last segment of the path. With a filter it may
+// report another path for the VM (contract §4). So if the VM is not found, lookUp searches the whole inventory.
 func (inv *Inventory) lookUp(ctx context.Context, vm record.VM) (DiscoveredVM, error) {
 	filters := []string{""}
 	if name := record.ClientName(vm); !strings.Contains(name, ",") && strings.TrimSpace(name) == name { // the SNA splits and trims it
@@ -91,7 +92,7 @@ func (inv *Inventory) lookUp(ctx context.Context, vm record.VM) (DiscoveredVM, e
 	return DiscoveredVM{}, fault.New(fault.VMNotFound, "vCenter %s has no VM with the inventory path %s", vm.VCenter, vm.InventoryPath)
 }
 
-// Discover asks the SNA which VMs a vCenter has, and puts them on record when asked to.
+// Discover asks the SNA for the VMs of a vCenter, and puts them on record if the request says so.
 func (inv *Inventory) Discover(ctx context.Context, r DiscoverRequest) ([]DiscoveredVM, error) {
 	if r.VCenter == "" {
 		return nil, fault.New(fault.InvalidRequest, "vcenter is missing: %s", inv.vcenterNames())
@@ -113,7 +114,7 @@ func (inv *Inventory) Discover(ctx context.Context, r DiscoverRequest) ([]Discov
 	return vms, nil
 }
 
-// discovered makes a record of what the SNA said of one VM. What cannot be one is told, not dropped.
+// discovered makes a record of a VM that the SNA reported. If it cannot be one, Error says why; the VM is not dropped.
 func (inv *Inventory) discovered(r DiscoverRequest, f sna.DiscoveredVM) DiscoveredVM {
 	d := DiscoveredVM{VM: record.VM{
 		Name: f.Name, ContextID: f.ID, UUID: f.ID, InventoryPath: f.Path, VCenter: r.VCenter, Refresh: record.PreferRefresh,
@@ -163,10 +164,10 @@ func discoverError(err error) error {
 		WithHint("check the tunnel and sna.url. A large vCenter may need a longer sna.discover_timeout")
 }
 
-// login is what the SNA needs in order to log in to a vCenter.
+// login is what the SNA needs to log in to a vCenter.
 type login struct{ Host, User, Password, Datacenter string }
 
-// Login returns the login of a configured vCenter; the password is read from its credential each time.
+// Login returns the login of a configured vCenter. It reads the password from its credential each time.
 func (inv *Inventory) Login(name string) (login, error) {
 	vc, ok := inv.Config.VCenters[name]
 	if !ok {
@@ -183,7 +184,7 @@ func (inv *Inventory) vcenterUnknown(name string) error {
 	return fault.New(fault.InvalidRequest, "vcenter %q is not configured: %s", name, inv.vcenterNames())
 }
 
-// vcenterNames says which names are wanted.
+// vcenterNames returns the configured vCenter names, as the end of an error message.
 func (inv *Inventory) vcenterNames() string {
 	if len(inv.Config.VCenters) == 0 {
 		return "the configuration has no vCenters: add a [vcenter.NAME] table"

@@ -1,4 +1,4 @@
-// Package inventory keeps the records of VMs, and brings them up to date from vCenter by way of the SNA. It starts no backup.
+// Package inventory keeps the records of VMs, and updates them from vCenter by way of the SNA. It starts no backup.
 package inventory
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// Parts are what an Inventory works with.
+// Parts are what an Inventory uses.
 type Parts struct {
 	Config  *config.Config
 	Store   *store.Store
@@ -25,13 +25,13 @@ type Parts struct {
 	Metrics *metrics.Counters
 }
 
-// An Inventory is the VMs on record. Its methods may be called from any goroutine.
+// An Inventory is the set of VMs on record. Its methods may be called from any goroutine.
 type Inventory struct{ Parts }
 
 // New returns an Inventory.
 func New(p Parts) *Inventory { return &Inventory{p} }
 
-// Put puts a VM on record, or replaces the record of that name. A backup that runs goes on with what it began with.
+// Put puts a VM on record, or replaces the record of that name. A running backup keeps the record that it started with.
 func (inv *Inventory) Put(vm record.VM) (created bool, err error) {
 	if err := inv.validVM(vm); err != nil {
 		return false, err
@@ -44,8 +44,8 @@ func (inv *Inventory) Put(vm record.VM) (created bool, err error) {
 	return created, nil
 }
 
-// Check says what PutVM would do with a VM, and does nothing: refuse it, make a record, replace one, or put in its place
-// what is there already.
+// Check reports what Put would do with a VM, and changes nothing. Put would refuse it (err), create a record (created), or replace one,
+// perhaps with the same content (unchanged).
 func (inv *Inventory) Check(vm record.VM) (created, unchanged bool, err error) {
 	if err := inv.validVM(vm); err != nil {
 		return false, false, err
@@ -58,7 +58,7 @@ func (inv *Inventory) Check(vm record.VM) (created, unchanged bool, err error) {
 	case err != nil:
 		return false, false, fault.From(err)
 	}
-	vm.AddedAt = old.AddedAt // nobody puts it there but the agent, and it stays
+	vm.AddedAt = old.AddedAt // set by the agent, not by the caller
 	return false, reflect.DeepEqual(old, vm), nil
 }
 
@@ -77,13 +77,14 @@ func (inv *Inventory) validVM(vm record.VM) error {
 	return nil
 }
 
-// Get returns the record of a VM.
+// Get returns the record of a VM. It fails with reason VMNotFound.
 func (inv *Inventory) Get(name string) (record.VM, error) {
 	vm, err := inv.Store.VM(name)
 	return vm, ledger.NotFound(err)
 }
 
-// List lists records by name, after the name given; next is where the following page begins, "" at the end.
+// List lists up to limit records by name, after the given name. limit is 1 to 1000; 0 = 100. next starts the following page; "" at the
+// end.
 func (inv *Inventory) List(after string, limit int) (vms []record.VM, next string, err error) {
 	if limit, err = ledger.PageSize(limit); err != nil {
 		return nil, "", err
@@ -92,7 +93,7 @@ func (inv *Inventory) List(after string, limit int) (vms []record.VM, next strin
 	return vms, next, ledger.NotFound(err)
 }
 
-// Remove removes the record of a VM that has no active backup. Its backups stay.
+// Remove removes the record of a VM. It fails with reason BackupInProgress if the VM has an active backup. Its restore points stay.
 func (inv *Inventory) Remove(name string) error {
 	err := inv.Store.RemoveVM(name)
 	var active *store.ActiveError

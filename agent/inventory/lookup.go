@@ -6,7 +6,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// LookUpDisks says how the disks of a VM come to be on record as vCenter has them: a command that can be typed as it is.
+// LookUpDisks returns how to put the disks of a VM on record as vCenter has them: a command that can be copied and run.
 func LookUpDisks(vm record.VM) string {
 	if vm.VCenter == "" {
 		return "put all of its disks on record with vm.put"
@@ -14,7 +14,7 @@ func LookUpDisks(vm record.VM) string {
 	return "run sendensectl vm discover " + shellWord(vm.VCenter) + " --filter " + shellWord(record.ClientName(vm)) + " --store"
 }
 
-// shellWord quotes a word for a shell where it has to be.
+// shellWord quotes a word for a shell if needed.
 func shellWord(word string) string {
 	if word != "" && strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-") == "" {
 		return word

@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// CheckVM foretells what PutVM does, and does nothing.
+// TestCheckVM: Check reports what Put does, and changes nothing.
 func TestCheckVM(t *testing.T) {
 	w := agenttest.New(t)
 	check := func(vm record.VM, created, unchanged bool) {
@@ -31,7 +31,7 @@ func TestCheckVM(t *testing.T) {
 	vm.VCenter = "nosuch"
 	_, _, err = w.Agent.Inventory.Check(vm)
 	agenttest.WantError(t, err, fault.InvalidRequest, `vcenter "nosuch" is not configured: the configuration has no vCenters`)
-	for _, path := range []string{"vm", "DC1/vm/vm", "VirtualMachine:vm-42"} { // SBC finds a VM by these that has another path on record
+	for _, path := range []string{"vm", "DC1/vm/vm", "VirtualMachine:vm-42"} { // with these paths, SBC may find a VM that has another path on record
 		_, _, err = w.Agent.Inventory.Check(record.VM{Name: "vm", InventoryPath: path})
 		agenttest.WantError(t, err, fault.InvalidRequest, path+`: want the whole path, beginning with "/"`)
 	}

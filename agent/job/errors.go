@@ -7,13 +7,13 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// StillCancelling is what a caller is told who does not wait for the end.
+// StillCancelling returns the error for a caller that stops waiting for the end of a cancel.
 func StillCancelling(id string, cause error) error {
 	return fault.New(fault.Internal, "backup %s: stopped waiting for its end: %w", id, cause).OfBackup(id).
 		WithHint("the cancel continues: ask for the backup later")
 }
 
-// FailureOf is an error as the record keeps it.
+// FailureOf returns an error as a record stores it.
 func FailureOf(err error) *record.Failure {
 	if errors.Is(err, ErrStopping) {
 		err = fault.New(fault.ShuttingDown, "the agent was stopped before the SNA was asked")

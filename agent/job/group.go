@@ -9,19 +9,19 @@ import (
 	"github.com/sendense/backup-agent/agent/fault"
 )
 
-// ErrStopping is the cause of every job's end when the agent stops. A job undoes nothing that the SNA works on.
+// ErrStopping is the cause of every job's end when the agent stops. A job then undoes nothing that the SNA works on.
 var ErrStopping = errors.New("the agent is stopping")
 
-// ErrClosed is the answer to a request that comes while the agent stops.
+// ErrClosed returns the error for a request that arrives while the agent stops.
 func ErrClosed() *fault.Error {
 	return fault.New(fault.ShuttingDown, "the agent is stopping: try again after the restart")
 }
 
-// A jobGroup owns the agent's goroutines: none starts after Close, and Close waits for all of them.
+// A Group owns the agent's goroutines: none starts after Close, and Close waits for all of them.
 type Group struct {
-	Work     context.Context // of ordinary work; its end tells a job to stop where it stands
+	Work     context.Context // for ordinary work; ends when Close begins: a job stops where it is
 	stopWork context.CancelCauseFunc
-	Hard     context.Context // of work that must reach its end, as an undo; it ends when Close has waited long enough
+	Hard     context.Context // for work that must finish, such as an undo; ends when Close stops waiting
 	stopHard context.CancelFunc
 
 	mu     sync.Mutex
@@ -29,6 +29,7 @@ type Group struct {
 	wait   sync.WaitGroup
 }
 
+// NewGroup returns an open Group.
 func NewGroup() *Group {
 	g := &Group{}
 	g.Work, g.stopWork = context.WithCancelCause(context.Background())
@@ -36,14 +37,14 @@ func NewGroup() *Group {
 	return g
 }
 
-// IsClosed reports whether close has been called.
+// IsClosed reports whether Close has been called.
 func (g *Group) IsClosed() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.closed
 }
 
-// Spawn runs f in a goroutine that close waits for. The error is errClosed, after close.
+// Spawn runs f in a goroutine that Close waits for. After Close it returns ErrClosed.
 func (g *Group) Spawn(f func()) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -54,8 +55,8 @@ func (g *Group) Spawn(f func()) error {
 	return nil
 }
 
-// Close tells all goroutines to stop and waits for them. It returns ctx's error when ctx ends first: a goroutine still hangs, and
-// what it uses must not be closed.
+// Close tells all goroutines to stop and waits for them. It returns the error of ctx when ctx ends first: then a goroutine still hangs,
+// and what it uses must not be closed.
 func (g *Group) Close(ctx context.Context) error {
 	g.mu.Lock()
 	g.closed = true
@@ -81,7 +82,7 @@ func (g *Group) Close(ctx context.Context) error {
 	}
 }
 
-// Pause waits for d. It returns false when ctx ends first.
+// Pause waits for d and returns true. It returns false if ctx ends first.
 func Pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -93,22 +94,23 @@ func Pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// A jobSet holds the jobs of one kind that are in progress, by the id of their record.
+// A Set holds the jobs of one kind that are in progress, by the id of their record.
 type Set[T any] struct {
 	group *Group
-	All   map[string]T // under group.mu
+	All   map[string]T // guarded by the mutex of the group
 }
 
+// NewSet returns an empty Set.
 func NewSet[T any](g *Group) *Set[T] { return &Set[T]{group: g, All: map[string]T{}} }
 
-// Get returns a job, or the zero value.
+// Get returns a job, or the zero value if there is none.
 func (s *Set[T]) Get(id string) T {
 	s.group.mu.Lock()
 	defer s.group.mu.Unlock()
 	return s.All[id]
 }
 
-// List returns all jobs, by id.
+// List returns a copy of the map of all jobs, by id.
 func (s *Set[T]) List() map[string]T {
 	s.group.mu.Lock()
 	defer s.group.mu.Unlock()
@@ -119,9 +121,9 @@ func (s *Set[T]) List() map[string]T {
 	return all
 }
 
-// Launch adds a job and runs live in a goroutine that the group owns. The job is forgotten at its end, after which retired is called.
-// The error is errClosed, after the group was closed.
-func (s *Set[T]) Launch(id string, job T, live, retired func()) error {
+// Launch adds a job and calls run in a goroutine that the group owns. When run returns, the set forgets the job and calls ended. After
+// Close it returns ErrClosed.
+func (s *Set[T]) Launch(id string, job T, run, ended func()) error {
 	s.group.mu.Lock()
 	defer s.group.mu.Unlock()
 	if s.group.closed {
@@ -129,15 +131,15 @@ func (s *Set[T]) Launch(id string, job T, live, retired func()) error {
 	}
 	s.All[id] = job
 	s.group.wait.Go(func() {
-		live()
+		run()
 		s.Forget(id)
-		retired()
+		ended()
 	})
 	return nil
 }
 
-// Claim adds the job that make returns, unless there is one of that id: then claimed is false. The caller forgets it. The error is
-// errClosed, after the group was closed.
+// Claim adds the job that make returns, and claimed is true. If there already is a job of that id, claimed is false. The caller calls
+// Forget at the end. After Close it returns ErrClosed.
 func (s *Set[T]) Claim(id string, make func() T) (job T, claimed bool, err error) {
 	s.group.mu.Lock()
 	defer s.group.mu.Unlock()
@@ -158,11 +160,13 @@ func (s *Set[T]) Forget(id string) {
 	delete(s.All, id)
 }
 
-// A signal wakes one goroutine. Signals that come before it looks are one.
+// A Signal wakes one goroutine. Signals raised before it looks count as one.
 type Signal chan struct{}
 
+// NewSignal returns a Signal that is not raised.
 func NewSignal() Signal { return make(Signal, 1) }
 
+// Raise wakes the goroutine that receives from the signal. It never blocks.
 func (s Signal) Raise() {
 	select {
 	case s <- struct{}{}:

@@ -1,6 +1,6 @@
-// Package job owns the agent's goroutines. A Job is the one goroutine that moves a record along: others only write a fact into the
-// record or cancel the job, and wake it, so there is one outcome, whatever races. A Group owns all goroutines; a Set holds the jobs of
-// one kind. The package does not know what a job does.
+// Package job owns the agent's goroutines. A Job is the one goroutine that moves a record along. Others only write a fact into the record
+// or cancel the job, and wake it, so there is one outcome in every race. A Group owns all goroutines; a Set holds the jobs of one kind.
+// The package does not know what a job does.
 package job
 
 import (
@@ -16,26 +16,26 @@ import (
 	"github.com/sendense/backup-agent/units"
 )
 
-// A life is what the goroutine that moves a backup or a restore along has in common with any other: others only write a
-// fact into the record or cancel it, and wake it.
+// A Job is what the goroutines of backups and restores have in common. Call Start before anything else.
 type Job struct {
 	group  *Group
 	log    *slog.Logger
 	ID     string          // of the backup or restore
-	logKey string          // under which the id stands in the log
-	Ctx    context.Context // ends by a cancel or with the agent (errStopping)
+	logKey string          // key of the id in the log
+	Ctx    context.Context // ends by a cancel, or when the agent stops (ErrStopping)
 	Cancel context.CancelCauseFunc
-	wake   chan struct{} // something changed: look again
+	wake   chan struct{} // something changed: check again
 	Look   atomic.Bool   // the units may have changed
-	Done   chan struct{} // closed when it has ended
+	Done   chan struct{} // closed when the job has ended
 
-	Stalled atomic.Pointer[string] // why it does not go on: a step of it fails and is tried again; nil when none does
+	Stalled atomic.Pointer[string] // the error of a step that fails and is retried; nil if none fails
 
 	mu       sync.Mutex
-	Answered chan struct{} // closed once err holds the answer to the start
+	Answered chan struct{} // closed when Err holds the answer to the start
 	Err      error
 }
 
+// Start prepares the job of a record. It starts no goroutine.
 func (l *Job) Start(g *Group, log *slog.Logger, id, logKey string) {
 	l.group, l.log, l.ID, l.logKey = g, log, id, logKey
 	l.wake, l.Done, l.Answered = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
@@ -43,7 +43,7 @@ func (l *Job) Start(g *Group, log *slog.Logger, id, logKey string) {
 	l.Look.Store(true)
 }
 
-// Answer gives the caller of the start its answer. Only the first one counts.
+// Answer gives the caller of the start its answer. Only the first answer counts.
 func (l *Job) Answer(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -55,13 +55,13 @@ func (l *Job) Answer(err error) {
 	}
 }
 
-// lookAtUnits wakes it and has it look at its units.
-func (l *Job) lookAtUnits() {
+// recheckUnits wakes the job and makes it check its units.
+func (l *Job) recheckUnits() {
 	l.Look.Store(true)
 	l.Nudge()
 }
 
-// Nudge wakes it.
+// Nudge wakes the job. It never blocks.
 func (l *Job) Nudge() {
 	select {
 	case l.wake <- struct{}{}:
@@ -69,19 +69,19 @@ func (l *Job) Nudge() {
 	}
 }
 
-// UnitEvent wakes the job when an event concerns one of its units, whose names begin with prefix, and reports whether it does. The
-// start of a unit of its own wakes nobody.
+// UnitEvent wakes the job if an event concerns one of its units, whose names begin with prefix, and reports whether it does. Start events
+// do not wake it.
 func (l *Job) UnitEvent(e units.Event, prefix string) (owned bool) {
 	if e.Kind != units.EventResync && !strings.HasPrefix(e.Name, prefix) {
 		return false
 	}
 	if e.Kind != units.EventStarted {
-		l.lookAtUnits()
+		l.recheckUnits()
 	}
 	return true
 }
 
-// Sleep waits for a nudge, the time given or the end, whose cause it returns.
+// Sleep waits for a nudge or for d, and returns nil. If the job's context ends first, it returns the cause.
 func (l *Job) Sleep(d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -95,7 +95,8 @@ func (l *Job) Sleep(d time.Duration) error {
 	}
 }
 
-// UntilDone repeats a step, ever more slowly, until it succeeds or the agent must end.
+// UntilDone repeats a step until it succeeds. It waits 100 ms after the first failure, then longer, up to 10 s. It gives up with the
+// cause of Group.Hard when the agent must end. what is the error in the log.
 func (l *Job) UntilDone(what string, step func() error) error {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		err := step()
@@ -113,9 +114,9 @@ func (l *Job) UntilDone(what string, step func() error) error {
 	}
 }
 
-// UntilRecorded repeats a change of the record until it is on the disk, or the agent must end: a database that cannot be
-// written for a moment is no reason to lose a copy, or to leave one half undone. A change that is not allowed is not tried
-// again.
+// UntilRecorded repeats a change of the record until it is on the disk. A database that cannot be written for a moment must not lose a
+// copy or leave one half undone. A change that is not allowed is not repeated; its error is returned. If the agent must end first, the
+// error is ErrStopping.
 func (l *Job) UntilRecorded(change func() error) error {
 	var refused error
 	err := l.UntilDone("the record cannot be written", func() error {
@@ -127,7 +128,7 @@ func (l *Job) UntilRecorded(change func() error) error {
 		return err
 	})
 	if err != nil {
-		return ErrStopping // the next agent goes on from what is on record
+		return ErrStopping // the next agent continues from the record
 	}
 	return refused
 }

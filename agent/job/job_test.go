@@ -9,8 +9,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// TestUntilRecorded: a database that refuses a write for a moment is asked again; a change that is not allowed is not; and
-// the end of the agent ends the asking.
+// TestUntilRecorded: a change that the database cannot write for a moment is repeated. A change that is not allowed is not. When the
+// agent ends, so do the attempts.
 func TestUntilRecorded(t *testing.T) {
 	hard, stop := context.WithCancel(t.Context())
 	r := &Job{group: &Group{Hard: hard}, log: slog.New(slog.DiscardHandler), ID: "b"}

@@ -8,10 +8,10 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// DamagedPoints is how many restore points are known to be damaged, be it by what they stand on.
+// DamagedPoints returns how many restore points are known to be damaged, themselves or by what they are based on.
 func (l *Ledger) DamagedPoints() (int, error) { return l.Store.DamagedPoints() }
 
-// LogFuturePoints says at the start which restore points are dated in the future.
+// LogFuturePoints logs, at the start, the restore points dated in the future.
 func (l *Ledger) LogFuturePoints() {
 	points, total, err := l.FuturePoints()
 	if err != nil {
@@ -27,10 +27,10 @@ func (l *Ledger) LogFuturePoints() {
 	}
 }
 
-// maxNamed is how many restore points of the future are named where they are not listed.
+// maxNamed limits how many restore points dated in the future are named.
 const maxNamed = 20
 
-// FuturePoints are restore points that a clock dated in the future, not more than are worth naming, and how many there are.
+// FuturePoints returns up to maxNamed restore points dated in the future, and how many there are in total.
 func (l *Ledger) FuturePoints() (points []record.Backup, total int, err error) {
 	points, total, err = l.Store.FuturePoints(time.Now(), maxNamed)
 	return points, total, fault.From(err).OrNil()

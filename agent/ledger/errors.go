@@ -8,7 +8,8 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// NotFound translates the store's errors for a caller; nil stays nil.
+// NotFound translates an error of the store for a caller: a missing record gets the reason VMNotFound, RestoreNotFound or BackupNotFound.
+// nil stays nil.
 func NotFound(err error) error {
 	var missing *store.NotFoundError
 	switch {
@@ -25,6 +26,7 @@ func NotFound(err error) error {
 	return fault.New(fault.BackupNotFound, "backup %q is not on record", missing.Name)
 }
 
+// NotAllowed reports whether a change failed because it is not allowed, so that repeating it is useless.
 func NotAllowed(err error) bool {
 	var (
 		ours       *fault.Error

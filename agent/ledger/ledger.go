@@ -1,5 +1,5 @@
 // Package ledger is the one place where the record of a backup or restore changes: a transaction, then the log line, the metric and the
-// event. It decides nothing: which change is made, and whether it is allowed, is up to the callers and to package record.
+// event. It decides nothing. The callers and package record decide which change is made, and whether it is allowed.
 package ledger
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// Parts are what a Ledger works with.
+// Parts are what a Ledger uses.
 type Parts struct {
 	Store    *store.Store
 	Log      *slog.Logger
@@ -27,14 +27,14 @@ type Parts struct {
 // A Ledger reads and changes records. Its methods may be called from any goroutine.
 type Ledger struct {
 	Parts
-	Touched func(id string)    // is told that the record of a backup may have changed; set before the first change
-	Probes  singleflight.Group // of looks at the database
+	Touched func(id string)    // called when the record of a backup may have changed; set it before the first change
+	Probes  singleflight.Group // queries of the database that are in progress
 }
 
-// New returns a Ledger that tells nobody but the watchers.
+// New returns a Ledger that only tells the watchers.
 func New(p Parts) *Ledger { return &Ledger{Parts: p, Touched: func(string) {}} }
 
-// Change changes the record of a backup.
+// Change changes the record of a backup. It is Update with the id in the error message.
 func (l *Ledger) Change(id string, f func(*record.Backup) error) (record.Backup, error) {
 	b, err := l.Update(id, f)
 	if err != nil {
@@ -43,8 +43,8 @@ func (l *Ledger) Change(id string, f func(*record.Backup) error) (record.Backup,
 	return b, nil
 }
 
-// Update is the one place where the record of a backup changes, and with it its state: a transaction, then the log line, the metric
-// and the event.
+// Update is the one place where the record of a backup, and with it its state, changes: a transaction, then the log line, the metric and
+// the event. It returns the record after the change.
 func (l *Ledger) Update(id string, f func(*record.Backup) error, options ...store.Option) (record.Backup, error) {
 	start := time.Now()
 	before, after, err := l.Store.Update(id, start, func(b *record.Backup) error {
@@ -54,7 +54,7 @@ func (l *Ledger) Update(id string, f func(*record.Backup) error, options ...stor
 		failpoint.Reach("committing " + string(b.State))
 		return nil
 	}, options...)
-	l.Touched(id) // after an error too: the change may stand all the same
+	l.Touched(id) // after an error too: the change may be on the disk all the same
 	if err != nil {
 		return after, err
 	}
@@ -66,7 +66,7 @@ func (l *Ledger) Update(id string, f func(*record.Backup) error, options ...stor
 	return after, nil
 }
 
-// Advance brings a backup to a state; f, which may be nil, changes more of its record in the same transaction.
+// Advance brings a backup to a state. f changes more of the record in the same transaction; it may be nil.
 func (l *Ledger) Advance(id string, to record.State, f func(*record.Backup)) (record.Backup, error) {
 	return l.Change(id, func(b *record.Backup) error {
 		if f != nil {
@@ -77,13 +77,13 @@ func (l *Ledger) Advance(id string, to record.State, f func(*record.Backup)) (re
 	})
 }
 
-// Backup returns the record of a backup.
+// Backup returns the record of a backup. It fails with reason BackupNotFound.
 func (l *Ledger) Backup(id string) (record.Backup, error) {
 	b, err := l.Store.Backup(id)
 	return b, NotFound(err)
 }
 
-// ChangeRestore changes the record of a restore.
+// ChangeRestore changes the record of a restore. It is UpdateRestore with the id in the error message.
 func (l *Ledger) ChangeRestore(id string, f func(*record.Restore) error) (record.Restore, error) {
 	r, err := l.UpdateRestore(id, f)
 	if err != nil {
@@ -113,7 +113,7 @@ func (l *Ledger) UpdateRestore(id string, f func(*record.Restore) error, options
 	return after, nil
 }
 
-// AdvanceRestore brings a restore to a state; f, which may be nil, changes more of its record in the same transaction.
+// AdvanceRestore brings a restore to a state. f changes more of the record in the same transaction; it may be nil.
 func (l *Ledger) AdvanceRestore(id string, to record.RestoreState, f func(*record.Restore)) (record.Restore, error) {
 	return l.ChangeRestore(id, func(r *record.Restore) error {
 		if f != nil {
@@ -124,7 +124,7 @@ func (l *Ledger) AdvanceRestore(id string, to record.RestoreState, f func(*recor
 	})
 }
 
-// Restore returns the record of a restore.
+// Restore returns the record of a restore. It fails with reason RestoreNotFound.
 func (l *Ledger) Restore(id string) (record.Restore, error) {
 	r, err := l.Store.Restore(id)
 	return r, NotFound(err)

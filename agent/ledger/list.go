@@ -8,15 +8,16 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// ListQuery selects backups, newest first by their dates. Limit is 1 to 1000; 0 = 100.
+// ListQuery selects backups, the newest first by their dates. Limit is 1 to 1000; 0 = 100.
 type ListQuery = store.Query
 
-// Pages of a list.
+// Sizes of a page of a list.
 const (
 	defaultPage = 100
 	maxPage     = 1000
 )
 
+// PageSize returns the size of a page for a requested limit of 1 to 1000; 0 = 100. Any other limit fails with reason InvalidRequest.
 func PageSize(limit int) (int, error) {
 	switch {
 	case limit == 0:
@@ -27,8 +28,8 @@ func PageSize(limit int) (int, error) {
 	return limit, nil
 }
 
-// List lists records, newest first; next is the cursor of the following page, "" at the end. Of one repository's
-// backups a page may be short although there is a next one.
+// List lists records, the newest first. next is the cursor of the following page; "" at the end. If the query selects a repository, a
+// page may be short although another one follows. A bad cursor, time or limit fails with reason InvalidRequest.
 func (l *Ledger) List(q ListQuery) (list []record.Backup, next string, err error) {
 	if q.Limit, err = PageSize(q.Limit); err != nil {
 		return nil, "", err

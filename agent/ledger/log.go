@@ -8,7 +8,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// LogCreated logs the first state of a backup, which is no transition: it comes from nowhere.
+// LogCreated logs the first state of a backup, which has no state before it.
 func (l *Ledger) LogCreated(b record.Backup) {
 	l.Log.Info("backup "+string(b.State), logkey.BackupID, b.ID, logkey.VM, b.VM.Name, logkey.To, string(b.State),
 		logkey.Type, string(b.Type), logkey.Repository, b.Repository, logkey.Disks, len(b.VM.Disks))

@@ -7,11 +7,11 @@ import (
 	"github.com/sendense/backup-agent/agent/probe"
 )
 
-// CheckWritable refuses to begin a backup of which the end could not be put on record: it would be the client's work for nothing while
-// the room does not come back, although the first transactions of it may still find pages in the file.
+// CheckWritable returns an error if the end of a backup could not be put on record now. Then no backup may start, although its first
+// transactions might still find free pages in the database: the client's work would be lost if the space does not come back.
 func (l *Ledger) CheckWritable(ctx context.Context) error {
 	if err := l.Writable(ctx); err != nil {
-		if cause := context.Cause(ctx); cause != nil { // the agent stops: a queued backup waits for the next one
+		if cause := context.Cause(ctx); cause != nil { // the agent stops: a queued backup waits for the next agent
 			return cause
 		}
 		return fault.New(fault.Internal, "no backup can start, because the database cannot be written: %w", err)
@@ -19,7 +19,8 @@ func (l *Ledger) CheckWritable(ctx context.Context) error {
 	return nil
 }
 
-// Writable says why no transaction can be written now. However often it is asked, one is written every few seconds at most.
+// Writable returns why no transaction can be written now; nil if it can. It writes one transaction every few seconds at most, however
+// often it is called.
 func (l *Ledger) Writable(ctx context.Context) error {
 	_, err := probe.Do(ctx, &l.Probes, "state directory "+l.Store.Directory(), func(context.Context) (struct{}, error) {
 		return struct{}{}, l.Store.Writable()

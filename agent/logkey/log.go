@@ -1,4 +1,4 @@
-// Package logkey names the attributes of log lines. It is only names: what is logged is up to the packages that do.
+// Package logkey names the attributes of log lines. The packages that log decide what they log.
 package logkey
 
 // Keys of the log's attributes.

@@ -1,5 +1,5 @@
-// Package metrics counts what happens, for Prometheus. What is the case at a moment is not kept here: package agent reads it at each
-// scrape. docs/metrics.md lists them all.
+// Package metrics counts what happens, for Prometheus. It keeps no present states: package agent reads them at each scrape.
+// docs/metrics.md lists all metrics.
 package metrics
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna"
 )
 
-// Counters counts what happens. What is the case at a moment is not kept here: see scrape. docs/metrics.md describes them.
+// Counters counts what happens. Each field is one metric; its help text describes it.
 type Counters struct {
 	Ended      *prometheus.CounterVec
 	Failures   *prometheus.CounterVec
@@ -42,18 +42,18 @@ type Counters struct {
 
 // The phases of a start.
 const (
-	PhaseValidate = "validate" // what is known before anything is touched; the SNA may be asked for the VM's disks
-	PhaseQueue    = "queue"    // from the request to its turn, of a backup that was queued
+	PhaseValidate = "validate" // checks before anything is changed; the SNA may be asked for the VM's disks
+	PhaseQueue    = "queue"    // time in the queue, of a backup that was queued
 	PhasePrepare  = "prepare"  // the record and the leases
 	PhaseExport   = "export"   // images and exporters
-	phaseCall     = "call"     // the request to the SNA, whatever became of it
+	phaseCall     = "call"     // the request to the SNA, whatever its outcome
 )
 
-// The parts of phaseExport, for each disk: several disks are worked on at the same time.
+// The parts of PhaseExport, for each disk. Several disks are worked on at the same time.
 const (
 	PhaseImage     = "image"     // qemu-img
 	PhaseUnit      = "unit"      // the pair of units, until qemu-nbd has started
-	PhaseHandshake = "handshake" // until the export is seen to be the right one
+	PhaseHandshake = "handshake" // until the agent has checked that the export is the right one
 )
 
 var (
@@ -62,6 +62,7 @@ var (
 	writeBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}
 )
 
+// New returns Counters with their series at 0. The caller registers them.
 func New() *Counters {
 	m := &Counters{
 		Ended: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -114,7 +115,7 @@ func New() *Counters {
 	return m
 }
 
-// initialize brings every series into being with 0, so that the first increase of each is seen as one.
+// initialize creates every series with 0, so that Prometheus sees its first increase.
 func (m *Counters) initialize() {
 	for _, kind := range []record.Type{record.Full, record.Incremental} {
 		for _, result := range []record.State{record.Completed, record.Failed, record.Cancelled} {
@@ -159,7 +160,7 @@ func (m *Counters) initialize() {
 	}
 }
 
-// Transition counts a backup that has ended.
+// Transition counts a backup that has ended. It ignores all other changes.
 func (m *Counters) Transition(before, after record.Backup) {
 	if !before.State.Active() || after.State.Active() {
 		return
@@ -176,10 +177,11 @@ func (m *Counters) Transition(before, after record.Backup) {
 
 // The kinds of restores.
 const (
-	restoreOfDisks = "disks" // exports that others read
+	restoreOfDisks = "disks" // exports that clients read
 	restoreOfFiles = "files" // single files of one disk
 )
 
+// KindOfRestore returns the label of a restore's kind: "disks" or "files".
 func KindOfRestore(r record.Restore) string {
 	if r.Files != nil {
 		return restoreOfFiles
@@ -187,7 +189,7 @@ func KindOfRestore(r record.Restore) string {
 	return restoreOfDisks
 }
 
-// RestoreTransition counts a restore that has ended.
+// RestoreTransition counts a restore that has ended. It ignores all other changes.
 func (m *Counters) RestoreTransition(before, after record.Restore) {
 	if !before.State.Active() || after.State.Active() {
 		return
@@ -198,25 +200,25 @@ func (m *Counters) RestoreTransition(before, after record.Restore) {
 	}
 }
 
-// Phase records how long a phase of a start took that began at the time given.
+// Phase records the duration of a phase of a start that began at since.
 func (m *Counters) Phase(phase string, since time.Time) {
 	m.StartPhase.WithLabelValues(phase).Observe(time.Since(since).Seconds())
 }
 
-// PhaseOfDisk records how long a part of an export took.
+// PhaseOfDisk records the duration of a part of PhaseExport that began at since.
 func (m *Counters) PhaseOfDisk(phase string, since time.Time) {
 	m.DiskPhase.WithLabelValues(phase).Observe(time.Since(since).Seconds())
 }
 
-// ExporterEnded counts the end of an exporter that was asked to end.
+// ExporterEnded counts the end of an exporter that the agent ended. result is what export.ResultOf returns.
 func (m *Counters) ExporterEnded(result string) {
 	if strings.HasPrefix(result, "signal ") {
-		result = "signal" // one series for all of them
+		result = "signal" // one series for all signals
 	}
 	m.ExportersEnded.WithLabelValues(result).Inc()
 }
 
-// ExporterCrashed counts the end of an exporter that nobody asked to end, however orderly it was.
+// ExporterCrashed counts the end of an exporter that the agent did not end, even if it exited cleanly.
 func (m *Counters) ExporterCrashed(result string) {
 	if result == record.ResultClean {
 		result = record.ResultStopped
@@ -224,10 +226,10 @@ func (m *Counters) ExporterCrashed(result string) {
 	m.ExporterEnded(result)
 }
 
-// Transaction records how long a transaction took that was asked for at the time given.
+// Transaction records the duration of a transaction that was requested at since.
 func (m *Counters) Transaction(since time.Time) { m.Transactions.Observe(time.Since(since).Seconds()) }
 
-// Called records the one request to the SNA, which left at the time given, by what became of it.
+// Called counts the start request to the SNA by its outcome, and records its duration. It was sent at since.
 func (m *Counters) Called(since time.Time, err error) {
 	m.Phase(phaseCall, since)
 	var (

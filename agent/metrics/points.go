@@ -4,7 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// afterBackups makes the metrics of what is done with restore points once they are there: restores, policies, verifications.
+// afterBackups makes the metrics of restores, policies and verifications.
 func (m *Counters) afterBackups() {
 	m.RestoresEnded = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sendense_restore_ended_total",

@@ -1,5 +1,6 @@
 package metrics
 
+// DepthOf returns the label of a verification's depth: "shallow" or "deep".
 func DepthOf(deep bool) string {
 	if deep {
 		return "deep"

@@ -1,4 +1,4 @@
-// Package probe bounds a look at what may hang, such as statfs on a dead NFS server. It retries nothing.
+// Package probe puts a timeout on a query that may hang, such as statfs on a dead NFS server. It retries nothing.
 package probe
 
 import (
@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Timeout bounds one look at what may hang. It leaves a scrape well below Prometheus' usual ten seconds.
+// Timeout limits one query. It leaves a scrape well below Prometheus' usual ten seconds.
 const Timeout = 3 * time.Second
 
-// Do runs f and waits for it, but no longer than probeTimeout. Who asks for the same name meanwhile gets the same
-// answer: many that ask cost no more than one, and what hangs for good (statfs on a dead NFS server cannot be
-// interrupted) holds one goroutine, however often it is asked for. f must not need the caller to be there still.
+// Do runs f and waits for it, but no longer than Timeout. Callers with the same name share one run of f, so many callers cost no more
+// than one. If f hangs forever (statfs on a dead NFS server cannot be interrupted), it holds one goroutine, however often Do is called. f
+// continues when its caller leaves, so it must not use anything of the caller.
 func Do[T any](ctx context.Context, flights *singleflight.Group, name string, f func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()

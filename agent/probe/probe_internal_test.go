@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// TestProbeThatHangs: however many ask, and however often, one waits; each of the others is told in time.
+// TestProbeThatHangs: only one goroutine waits, however many callers ask and however often. Every caller gets its answer in time.
 func TestProbeThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var flights singleflight.Group
@@ -21,7 +21,7 @@ func TestProbeThatHangs(t *testing.T) {
 		ask := func() (string, error) {
 			return Do(t.Context(), &flights, "nas", func(context.Context) (string, error) {
 				begun.Add(1)
-				<-release // deaf to its context, as statfs is
+				<-release // ignores its context, as statfs does
 				return "back", nil
 			})
 		}
@@ -48,7 +48,7 @@ func TestProbeThatHangs(t *testing.T) {
 	})
 }
 
-// TestProbeOutlivesCaller: a caller that leaves takes no answer from the others.
+// TestProbeOutlivesCaller: when a caller leaves, the others still get the answer.
 func TestProbeOutlivesCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var flights singleflight.Group

@@ -11,7 +11,7 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// ImageTools run qemu-img as the exporters' user. Below a repository they follow no symbolic link.
+// ImageTools returns the tools that run qemu-img as the exporters' user. They follow no symbolic link below a repository.
 func ImageTools(cfg *config.Config, account *syscall.Credential) qemu.Tools {
 	tools := qemu.Tools{QemuImg: cfg.NBD.QemuImg, Credential: account}
 	for _, r := range cfg.Repositories {
@@ -20,14 +20,14 @@ func ImageTools(cfg *config.Config, account *syscall.Credential) qemu.Tools {
 	return tools
 }
 
-// ExporterAccount is the user whom everything runs as that touches image data: for processes and files, and for
-// directories. Both are nil when it is the agent's own.
+// ExporterAccount returns the account of everything that touches image data: for processes and files, and for directories. Both are nil
+// if it is the agent's own user. It fails if the configured user or group does not exist.
 func ExporterAccount(cfg *config.Config) (*syscall.Credential, *repository.Owner, error) {
 	e, err := lookupExporter(cfg.Agent.ExporterUser, cfg.Agent.ExporterGroup)
 	return e.credential(), e.owner(), err
 }
 
-// exporterUser is whom everything runs as that touches image data. The zero value is the agent's own user.
+// exporterUser is the account of everything that touches image data. The zero value is the agent's own user.
 type exporterUser struct {
 	user, group string
 	uid, gid    int

@@ -10,15 +10,15 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/overlap"
 )
 
-// Apart compares the repositories of a configuration, and the directory of the database, with each other: none may be another one,
-// or lie inside it, through links and mounts too. Those that cannot be looked at now are named in away; the agent compares
-// them when they are used. See docs/decisions/0032-one-directory-one-repository.md.
+// Apart checks that no repository and no state directory of a configuration is or contains another one, also through links and mounts.
+// away names those that cannot be read now; the agent checks them when they are used. See
+// docs/decisions/0032-one-directory-one-repository.md.
 func Apart(cfg *config.Config) (away []error, err error) {
 	places := []overlap.Place{}
 	for _, r := range cfg.Repositories {
 		places = append(places, repository.New(r.ID, r.Path, nil).Place())
 	}
-	if _, err := os.Stat(cfg.Agent.StateDirectory); !errors.Is(err, fs.ErrNotExist) { // systemd makes it
+	if _, err := os.Stat(cfg.Agent.StateDirectory); !errors.Is(err, fs.ErrNotExist) { // if it is missing, systemd makes it later
 		places = append(places, stateDirectory(cfg))
 	}
 	return overlap.Find(places)

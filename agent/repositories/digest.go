@@ -9,7 +9,7 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// Digest reads an image of a backup when it is its turn.
+// Digest reads an image of a backup whole. It waits for one of maxReads slots first.
 func (s *Set) Digest(ctx context.Context, repo *repository.Repository, b record.Backup, file string, o digest.Options) (digest.Digest, error) {
 	if err := s.reads.Acquire(ctx, 1); err != nil {
 		return digest.Digest{}, context.Cause(ctx)
@@ -18,7 +18,7 @@ func (s *Set) Digest(ctx context.Context, repo *repository.Repository, b record.
 	return repo.Digest(ctx, nbd.DirName(b.VM.Name), b.ID, file, o)
 }
 
-// DigestMerge reads an image that a merge has made.
+// DigestMerge reads an image that a merge has made. It waits for one of maxReads slots first.
 func (s *Set) DigestMerge(ctx context.Context, repo *repository.Repository, vm, id, file string) (digest.Digest, error) {
 	if err := s.reads.Acquire(ctx, 1); err != nil {
 		return digest.Digest{}, err

@@ -19,8 +19,8 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// TestEncryptedChain: full and incremental, with a key and then another, are restored byte for byte; nothing of the guest stands
-// in the repository.
+// TestEncryptedChain: a full backup and incrementals, with one key and then another, are restored byte for byte. The repository contains
+// no plain data of the guest.
 func TestEncryptedChain(t *testing.T) {
 	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey, "key-2": agenttest.SecondKey})
 	w := agenttest.New(t, agenttest.Encrypted("key-1"))
@@ -28,7 +28,7 @@ func TestEncryptedChain(t *testing.T) {
 	points := []record.Backup{w.Point(vm.Name, record.Full)}
 	frozen := [][]string{agenttest.Freeze(t, sources)}
 	more := func() {
-		agenttest.Scribble(t, sources[0], int64(len(points))<<16) // within what is looked for
+		agenttest.Scribble(t, sources[0], int64(len(points))<<16) // within the samples that are searched for
 		points = append(points, w.Point(vm.Name, record.Incremental))
 		frozen = append(frozen, agenttest.Freeze(t, sources))
 	}
@@ -53,8 +53,8 @@ func TestEncryptedChain(t *testing.T) {
 	w.Verified(points[2].ID)
 }
 
-// TestEncryptedMerged: restore points of several keys are merged and consolidated, stay what they were, and are encrypted with
-// the key of new images; nothing of the guest stands in the repository. Without a key that is needed nothing is changed.
+// TestEncryptedMerged: restore points of several keys are merged, also into a synthetic full. They keep their content and are encrypted
+// with the key of new images. The repository contains no plain data of the guest. If a key is missing, nothing changes.
 func TestEncryptedMerged(t *testing.T) {
 	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey, "key-2": agenttest.SecondKey})
 	w := agenttest.New(t, agenttest.Encrypted("key-1"))
@@ -87,13 +87,13 @@ func TestEncryptedMerged(t *testing.T) {
 	for _, i := range []int{1, 0} {
 		agenttest.Must(t, w.Agent.Policies.Delete(t.Context(), points[i].ID, false))
 	}
-	w.Rotate("key-2") // the old one is needed no longer
+	w.Rotate("key-2") // the old key is no longer needed
 	w.Whole(points[2:]...)
 	w.Verified(points[3].ID)
 }
 
-// TestEncryptedPruned: an expired restore point in the middle of an encrypted chain is merged; where backups are encrypted no
-// longer, the chain stays what it is.
+// TestEncryptedPruned: an expired restore point in the middle of an encrypted chain is merged. If new backups are no longer encrypted,
+// the chain is unchanged.
 func TestEncryptedPruned(t *testing.T) {
 	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1, ExpiredMiddle: config.MergeMiddle}), agenttest.Encrypted("key-1"))
@@ -114,8 +114,8 @@ func TestEncryptedPruned(t *testing.T) {
 	w.HoldsNothingOf(w.Config.Repositories[0].Path, points[2].Disks...)
 }
 
-// TestPlainStaysPlain: what was not encrypted is not when it is consolidated, whatever new backups are: those that stand on it are
-// plain too.
+// TestPlainStaysPlain: a synthetic full of a chain that is not encrypted is not encrypted either, even if new backups are: its children
+// are not encrypted.
 func TestPlainStaysPlain(t *testing.T) {
 	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
 	w := agenttest.New(t)
@@ -135,7 +135,7 @@ func TestPlainStaysPlain(t *testing.T) {
 	w.Verified(points[2].ID)
 }
 
-// TestEncryptedVerified: a bit that flips in an encrypted image is found and named; that a key is away is no damage.
+// TestEncryptedVerified: a flipped bit in an encrypted image is found and named. A missing key is not damage.
 func TestEncryptedVerified(t *testing.T) {
 	give := agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
 	w := agenttest.New(t, agenttest.Encrypted("key-1"))
@@ -166,7 +166,7 @@ func TestEncryptedVerified(t *testing.T) {
 	}
 }
 
-// TestEncryptedScratch: what a writable restore takes in is encrypted too.
+// TestEncryptedScratch: what clients write to a writable restore is encrypted too.
 func TestEncryptedScratch(t *testing.T) {
 	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
 	w := agenttest.New(t, agenttest.Encrypted("key-1"))
@@ -183,7 +183,7 @@ func TestEncryptedScratch(t *testing.T) {
 	}
 }
 
-// TestEncryptionBeginsWithAFull: no chain holds images that are encrypted beside some that are not.
+// TestEncryptionBeginsWithAFull: no chain mixes encrypted images and others.
 func TestEncryptionBeginsWithAFull(t *testing.T) {
 	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
 	w := agenttest.New(t)
@@ -207,8 +207,8 @@ func TestEncryptionBeginsWithAFull(t *testing.T) {
 	}
 }
 
-// TestKeyUnusable: without its key nothing is begun, and whoever asks is told of which repository which key is meant, and what
-// to do. The SNA hears nothing.
+// TestKeyUnusable: without its key nothing starts. The error names the repository and the key, and says what to do. The SNA gets no
+// request.
 func TestKeyUnusable(t *testing.T) {
 	give := agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
 	w := agenttest.New(t, agenttest.Encrypted("key-1"))
@@ -227,7 +227,7 @@ func TestKeyUnusable(t *testing.T) {
 			_, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: vm.Name, Type: kind, Repository: "main"})
 			w.WantKeyError(c.what+", "+string(kind), err, c.want)
 		}
-		if c.content != agenttest.SecondKey { // of a VM that has no restore point nothing tells that it is another one
+		if c.content != agenttest.SecondKey { // a VM without a restore point cannot reveal a wrong key
 			_, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: other.Name, Type: record.Full, Repository: "main"})
 			w.WantKeyError(c.what+", new VM", err, c.want)
 		}
@@ -248,8 +248,8 @@ func TestKeyUnusable(t *testing.T) {
 	}
 }
 
-// TestKeyMissingAtTheEnd: a key that goes while a backup runs fails it where its image is checked: a restore point that nobody
-// could open is none.
+// TestKeyMissingAtTheEnd: if a key disappears while a backup runs, the check of its image fails the backup. A restore point that nobody
+// can open is none.
 func TestKeyMissingAtTheEnd(t *testing.T) {
 	give := agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
 	w := agenttest.New(t, agenttest.Encrypted("key-1"))
@@ -263,7 +263,8 @@ func TestKeyMissingAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestImageExchangedForAPlainOne: who can write to the repository cannot have a plain image taken for an encrypted one.
+// TestImageExchangedForAPlainOne: a plain image in place of an encrypted one is not accepted, even from someone who can write to the
+// repository.
 func TestImageExchangedForAPlainOne(t *testing.T) {
 	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
 	w := agenttest.New(t, agenttest.Encrypted("key-1"))
@@ -283,7 +284,7 @@ func TestImageExchangedForAPlainOne(t *testing.T) {
 	}
 }
 
-// TestKeyIsNotTold looks for the key wherever somebody could find it while a backup and a restore run.
+// TestKeyIsNotTold searches for the key wherever it could leak while a backup and a restore run.
 func TestKeyIsNotTold(t *testing.T) {
 	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
 	w := agenttest.New(t, agenttest.Encrypted("key-1"))

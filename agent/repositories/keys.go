@@ -16,30 +16,30 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// An ImageKey is the key of one image; the zero value is for one that is plain.
+// An ImageKey is the key of one image. The zero value is for an image that is not encrypted.
 type ImageKey struct{ ID, File string }
 
-// ReadKey reads a key from a file. No error holds any of it.
+// ReadKey reads a key from a file. Its errors never contain any part of the key.
 func ReadKey(path string) (qemu.Secret, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return qemu.Secret{}, err
 	}
 	defer f.Close()                                                      //nolint:errcheck // only read
-	content, err := io.ReadAll(io.LimitReader(f, qemu.MaxSecretBytes+2)) // one too many, and a newline
+	content, err := io.ReadAll(io.LimitReader(f, qemu.MaxSecretBytes+2)) // one byte too many, and a newline
 	if err != nil {
 		return qemu.Secret{}, err
 	}
 	return qemu.NewSecret(content)
 }
 
-// NewKey is the id of the key that new images of a repository are encrypted with; "" if they are plain.
+// NewKey returns the id of the key for new images of a repository; "" if they are not encrypted.
 func (s *Set) NewKey(repo *repository.Repository) string {
 	r, _ := s.Config.Repository(repo.ID)
 	return r.EncryptionKey
 }
 
-// key reads a key of a repository, each time anew: it is in memory no longer than it is used.
+// key reads a key of a repository from its file each time, so that it is in memory only while it is used.
 func (s *Set) key(repo *repository.Repository, id string) (secret qemu.Secret, file string, err error) {
 	file, err = s.Config.KeyFile(repo.ID, id)
 	if err == nil {
@@ -56,13 +56,13 @@ func (s *Set) key(repo *repository.Repository, id string) (secret qemu.Secret, f
 	return secret, file, e
 }
 
-// giveKey says how the daemon gets a key.
+// giveKey returns the hint how to give the daemon a key.
 func giveKey(id string) string {
 	return fmt.Sprintf("put the key into %s/%s, readable only by root, then run 'systemctl daemon-reload' and "+
 		"'systemctl restart sendense-agent'; 'sendense-agent doctor' checks every key", config.CredentialStore, id)
 }
 
-// WrongKey is what is said of a key that does not open an image which was made under its name.
+// WrongKey returns the error about a key that does not open an image made with a key of the same name.
 func WrongKey(repo *repository.Repository, id, image string) error {
 	return fault.New(fault.KeyUnavailable, "repository %s: encryption key %q does not open %s: the image was made with another key, or its header is damaged",
 		repo.ID, id, filepath.Join(filepath.Base(filepath.Dir(image)), filepath.Base(image))).
@@ -70,13 +70,13 @@ func WrongKey(repo *repository.Repository, id, image string) error {
 			"A new key needs a new name; the old one stays in old_keys", config.CredentialStore, id))
 }
 
-// IsKeyError says whether an error is about a key, and not about what it opens.
+// IsKeyError reports whether an error is about a key, and not about the image that it opens.
 func IsKeyError(err error) bool {
 	var e *fault.Error
 	return errors.As(err, &e) && e.Has(fault.KeyUnavailable)
 }
 
-// ForPoint says for which restore point a key is wanted.
+// ForPoint adds to a key error which restore point needs the key.
 func ForPoint(err error, backupID string) error {
 	e := *fault.From(err)
 	e.Message = fmt.Sprintf("restore point %s cannot be opened: %s", backupID, e.Message)
@@ -84,7 +84,8 @@ func ForPoint(err error, backupID string) error {
 	return &e
 }
 
-// ToolsFor are the tools for images that are encrypted with a key; of the id "", for plain ones.
+// ToolsFor returns the tools for images that are encrypted with a key; for images that are not encrypted if the id is empty. It fails
+// with reason KeyUnavailable if the key cannot be used.
 func (s *Set) ToolsFor(repo *repository.Repository, id string) (qemu.Tools, error) {
 	if id == "" {
 		return s.Tools, nil
@@ -93,7 +94,7 @@ func (s *Set) ToolsFor(repo *repository.Repository, id string) (qemu.Tools, erro
 	return s.Tools.WithKey(secret), err
 }
 
-// LogUnusableKeys says at the start what will be refused later.
+// LogUnusableKeys logs, at the start, every configured key that cannot be used.
 func (s *Set) LogUnusableKeys() {
 	for _, repo := range s.All {
 		r, _ := s.Config.Repository(repo.ID)
@@ -105,7 +106,8 @@ func (s *Set) LogUnusableKeys() {
 	}
 }
 
-// KeyFiles finds the keys of a chain of images, for the program that serves it. There are none when all are plain.
+// KeyFiles returns the keys of the layers of an image, in the order of ids, for the program that serves it. It returns none if no layer
+// is encrypted.
 func (s *Set) KeyFiles(repo *repository.Repository, ids []string) ([]ImageKey, error) {
 	keys, encrypted := make([]ImageKey, len(ids)), false
 	for i, id := range ids {
@@ -124,7 +126,7 @@ func (s *Set) KeyFiles(repo *repository.Repository, ids []string) ([]ImageKey, e
 	return keys, nil
 }
 
-// CheckNewKey looks that there is a key for what is about to be written to a repository.
+// CheckNewKey checks that the key for new images of a repository can be used.
 func (s *Set) CheckNewKey(repo *repository.Repository) error {
 	id := s.NewKey(repo)
 	if id == "" {
@@ -134,7 +136,7 @@ func (s *Set) CheckNewKey(repo *repository.Repository) error {
 	return err
 }
 
-// Encryption is what a manifest says of an image with a key; nil for one that is plain.
+// Encryption returns what a manifest says about an image with a key; nil for an image that is not encrypted.
 func Encryption(keyID string) *manifest.Encryption {
 	if keyID == "" {
 		return nil

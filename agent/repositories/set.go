@@ -1,6 +1,6 @@
-// Package repositories is the set of configured repositories, with what all access to them shares: the keys, the exporters' account,
-// QEMU's tools, the free space that must remain, and the slots of those who read images whole. What lies in one repository is package
-// repository's.
+// Package repositories is the set of configured repositories, with what all of them share: the keys, the exporters' account, QEMU's
+// tools, the free space that must remain, and the slots for reading whole images. The content of one repository belongs to package
+// repository.
 package repositories
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// Parts are what a Set works with.
+// Parts are what a Set uses.
 type Parts struct {
 	Config *config.Config
 	Tools  qemu.Tools
@@ -29,11 +29,11 @@ type Parts struct {
 type Set struct {
 	Parts
 	All   []*repository.Repository // in the order of the configuration
-	reads *semaphore.Weighted      // of maxReads, one for each image that is being read whole
+	reads *semaphore.Weighted      // maxReads slots, one for each image that is being read whole
 }
 
-// New returns the repositories of the configuration. None of them is looked at. owner is the user and group of the directories of
-// backups; nil for the agent's own.
+// New returns the configured repositories. It reads none of them. owner is the user and group of the directories of backups; nil for the
+// agent's own.
 func New(p Parts, owner *repository.Owner) *Set {
 	s := &Set{Parts: p, reads: semaphore.NewWeighted(maxReads)}
 	for _, r := range p.Config.Repositories {
@@ -43,7 +43,7 @@ func New(p Parts, owner *repository.Owner) *Set {
 	return s
 }
 
-// DirsOf are the directories that restore points lie in.
+// DirsOf returns the directories of restore points, in their order.
 func DirsOf(repo *repository.Repository, points []record.Backup) []string {
 	dirs := make([]string, len(points))
 	for i, p := range points {
@@ -52,13 +52,13 @@ func DirsOf(repo *repository.Repository, points []record.Backup) []string {
 	return dirs
 }
 
-// DirOf is where the images of a backup lie in a repository as it is configured now: its path may be another one than when
+// DirOf returns the directory of the images of a backup, by the present path of the repository. The path may have been another one when
 // the backup was made.
 func DirOf(repo *repository.Repository, b record.Backup) string {
 	return repo.Dir(nbd.DirName(b.VM.Name), b.ID)
 }
 
-// RequireMounted fails when a repository is away: the mount point of a network file system that is not mounted is empty.
+// RequireMounted fails if a repository is not mounted: an empty directory is taken for the mount point of a network file system.
 func RequireMounted(repo *repository.Repository) error {
 	entries, err := os.ReadDir(repo.Path)
 	if err == nil && len(entries) == 0 {
@@ -67,7 +67,7 @@ func RequireMounted(repo *repository.Repository) error {
 	return err
 }
 
-// Deletable says why a backup cannot be deleted, whatever stands on it.
+// Deletable returns the repository of a backup, or why the backup cannot be deleted. It does not check for children.
 func (s *Set) Deletable(b record.Backup) (*repository.Repository, error) {
 	if b.State.Active() {
 		return nil, fault.New(fault.WrongState, "backup %s is %s: only a backup that has ended can be deleted", b.ID, b.State).OfBackup(b.ID).
@@ -84,11 +84,11 @@ func (s *Set) Deletable(b record.Backup) (*repository.Repository, error) {
 	return repo, nil
 }
 
-// maxReads bounds how many images are read whole at once, whatever backups they are of: each read has 8 MiB in memory, and
-// more of them make no disk faster.
+// maxReads limits how many images are read whole at once, over all backups. Each read needs 8 MiB of memory, and more reads make no disk
+// faster.
 const maxReads = 4
 
-// RateLimit is what the configuration says of a repository, in bytes per second.
+// RateLimit returns the configured rate limit of a repository in bytes per second; 0 = none.
 func (s *Set) RateLimit(id string) int64 {
 	for _, r := range s.Config.Repositories {
 		if r.ID == id {
@@ -98,7 +98,8 @@ func (s *Set) RateLimit(id string) int64 {
 	return 0
 }
 
-// Find returns a configured repository; the empty id is the default one.
+// Find returns a configured repository; the empty id is the default one. It fails with reason RepositoryNotFound, or InvalidRequest if
+// there is no default.
 func (s *Set) Find(id string) (*repository.Repository, error) {
 	if id == "" {
 		id = s.Config.DefaultRepository

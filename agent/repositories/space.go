@@ -13,8 +13,8 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/overlap"
 )
 
-// CheckSpace fails when the file system of a repository has less than the least free that the key of the configuration
-// says.
+// CheckSpace fails with reason NoSpace if the file system of a repository has less free space than least. key is the setting that least
+// comes from, for the message.
 func CheckSpace(repo *repository.Repository, least config.Size, key string) error {
 	space, err := repo.Space()
 	if err != nil {
@@ -27,13 +27,13 @@ func CheckSpace(repo *repository.Repository, least config.Size, key string) erro
 		WithHint("free space in the repository, or use another one")
 }
 
-// IsNoSpace says whether an error is about a full disk, also when it comes in the words of a program.
+// IsNoSpace reports whether an error is about a full disk, also if it is the output of a program.
 func IsNoSpace(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) ||
 		strings.Contains(err.Error(), "No space left on device") || strings.Contains(err.Error(), "Disk quota exceeded")
 }
 
-// Fault translates an error of a repository for a caller.
+// Fault translates an error of a repository for a caller, with a hint.
 func Fault(err error) error {
 	if fault.Unwritable(err) {
 		return fault.From(err)
@@ -56,8 +56,8 @@ func Fault(err error) error {
 	return e
 }
 
-// DetectIO finds out, before the first backup needs it, how images of a repository are read and written, and says so once. One
-// that is away now is looked at when a backup needs it.
+// DetectIO detects, before the first backup needs it, how images of a repository are read and written, and logs it once. A repository
+// that is away now is checked again when a backup needs it.
 func (s *Set) DetectIO(r *repository.Repository) {
 	mode, reason, err := r.DetectIO()
 	switch {
