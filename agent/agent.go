@@ -171,7 +171,7 @@ func (a *Agent) wire(o Options, tools qemu.Tools, owner *repository.Owner, progr
 // called once, before any other method.
 func (a *Agent) Open(ctx context.Context) error {
 	if err := qemu.Confined(); err != nil {
-		a.log.Warn("qemu-img is not confined as it should be, only by the rights of its user: "+
+		a.log.Warn("qemu-img is confined only by the rights of its user: "+
 			"use a kernel with Landlock and seccomp, and a unit that allows their system calls", logkey.Error, err)
 	}
 	a.Repositories.LogUnusableKeys()

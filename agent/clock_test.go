@@ -58,7 +58,7 @@ func TestClockWasAhead(t *testing.T) {
 	if done := w.Prune(prune.Request{}); done.Removed != 0 || done.Kept != 3 {
 		t.Errorf("pruned: %+v", done)
 	}
-	warns(t, &log, "a restore point counts for no rule", ahead.ID)
+	warns(t, &log, "a restore point counts for no retention rule", ahead.ID)
 	const of = `{repository="main",vm="vm"}`
 	rebuilt, err := w.Agent.Records.Backup(points[2].ID)
 	agenttest.Must(t, err)

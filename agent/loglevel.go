@@ -16,7 +16,7 @@ func (a *Agent) LogLevel() string { return levelName(a.level.Level()) }
 func (a *Agent) SetLogLevel(name string) error {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(name)); err != nil || levelName(level) != name {
-		return fault.New(fault.InvalidRequest, "level: want debug, info, warn or error, not %.40q", name)
+		return fault.New(fault.InvalidRequest, "level %.40q: want debug, info, warn or error", name)
 	}
 	before := a.LogLevel()
 	a.level.Set(level)

@@ -10,9 +10,9 @@ import (
 
 var (
 	descCatalogDifferences = prometheus.NewDesc("sendense_catalog_differences",
-		"Restore points about which catalog and repository disagreed when they were last compared, by kind.", []string{"repository", "kind"}, nil)
+		"Restore points on which catalog and repository disagreed at the last comparison, by kind.", []string{"repository", "kind"}, nil)
 	descCatalogCompared = prometheus.NewDesc("sendense_catalog_compared_timestamp_seconds",
-		"Time at which catalog and repository were last compared, as Unix time.", []string{"repository"}, nil)
+		"Time of the last comparison of catalog and repository, as Unix time.", []string{"repository"}, nil)
 )
 
 // scrapeCatalog tells what the last comparisons have found; of a repository that was never compared there is no series.

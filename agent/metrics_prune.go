@@ -6,10 +6,10 @@ import (
 
 var (
 	descPruneHeld = prometheus.NewDesc("sendense_prune_held_restore_points",
-		"Restore points of a VM in a repository that the daily run would remove, and leaves to a person, because they are too many at once.",
+		"Restore points of a VM in a repository that a held prune would remove.",
 		[]string{"vm", "repository"}, nil)
 	descFuturePoints = prometheus.NewDesc("sendense_agent_future_restore_points",
-		"Restore points that are dated in the future, because a clock was wrong: they count for no rule and for no age.", nil, nil)
+		"Restore points dated in the future by a wrong clock. They count for no retention rule and no age.", nil, nil)
 )
 
 // scrapeClock tells what wrong clocks have led to, or may have: a look at the end of one list, however many restore points there

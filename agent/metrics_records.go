@@ -15,14 +15,14 @@ var (
 	descRestoreInfo = prometheus.NewDesc("sendense_restore_active_info",
 		"Restores of a VM that have not ended, by kind (disks, files) and state.", []string{"vm", "kind", "state"}, nil)
 	descRestoreOverdue = prometheus.NewDesc("sendense_restore_overdue",
-		"Restores whose time is over and that go on, because somebody is connected.", nil, nil)
+		"Expired restores that continue because a client is connected.", nil, nil)
 	descActive = prometheus.NewDesc("sendense_backup_active",
 		"Backups that have not ended, by state; queued is the length of the queue.", []string{"state"}, nil)
 	descActiveInfo = prometheus.NewDesc("sendense_backup_active_info",
 		"Always 1; the labels are VM, type, repository and state of a backup that has not ended.",
 		[]string{"vm", "type", "repository", "state"}, nil)
 	descPruned = prometheus.NewDesc("sendense_prune_last_run_timestamp_seconds",
-		"When the policies were last applied to everything; 0 while that has not happened.", nil, nil)
+		"Time at which the policies were last applied to all restore points, as Unix time; 0 = never.", nil, nil)
 	descStoreSize = prometheus.NewDesc("sendense_agent_store_size_bytes", "Size of the database.", nil, nil)
 )
 

@@ -103,14 +103,14 @@ var (
 	descRepositorySize = prometheus.NewDesc("sendense_agent_repository_size_bytes",
 		"Size of the file system of a repository.", []string{"repository"}, nil)
 	descRepositoryUsable = prometheus.NewDesc("sendense_agent_repository_usable",
-		"Whether a repository answers in time and takes images (1) or not (0).", []string{"repository"}, nil)
+		"Whether a repository answers in time and can be written (1) or not (0).", []string{"repository"}, nil)
 	descRepositoryEncrypted = prometheus.NewDesc("sendense_agent_repository_encrypted",
-		"Whether what is written to a repository is encrypted (1) or not (0), by its configuration.", []string{"repository"}, nil)
+		"Whether new images in a repository are encrypted (1) or not (0), by its configuration.", []string{"repository"}, nil)
 
 	descBuild = prometheus.NewDesc("sendense_agent_build_info",
 		"Always 1; the labels are the version of the agent and of Go.", []string{"version", "goversion"}, nil)
 	descError = prometheus.NewDesc("sendense_agent_scrape_error",
-		"Whether a source of the metrics could not be read in time (1), so that its metrics are missing.", []string{"source"}, nil)
+		"1 if a source of the metrics could not be read in time; its metrics are missing.", []string{"source"}, nil)
 )
 
 func (a *Agent) encryptedGauge(r *repository.Repository) prometheus.Metric {

@@ -12,9 +12,9 @@ import (
 var (
 	descExports  = prometheus.NewDesc("sendense_agent_exports", "Disks that are being served.", nil, nil)
 	descReceived = prometheus.NewDesc("sendense_agent_export_received_bytes_total",
-		"Bytes received on the wire by the export of a disk; begins anew with every backup.", []string{"vm", "disk_id"}, nil)
+		"Bytes received on the wire by the export of a disk; starts at 0 with each backup.", []string{"vm", "disk_id"}, nil)
 	descOrphans = prometheus.NewDesc("sendense_agent_orphan_units",
-		"Pairs of units that are named as exporters and belong to no active backup or restore.", nil, nil)
+		"Pairs of units with the name of an exporter that belong to no active backup or restore.", nil, nil)
 )
 
 // scrapeUnits reads the exporters, with one look at systemd. A unit is started after and removed before its lease is

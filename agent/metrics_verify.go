@@ -12,17 +12,17 @@ import (
 
 var (
 	descDamaged = prometheus.NewDesc("sendense_verify_damaged_restore_points",
-		"Restore points that are damaged: a file of theirs, or of what they stand on, is not what was written.", nil, nil)
+		"Restore points that are damaged: one of their files, or of a restore point they are based on, differs from what was written.", nil, nil)
 	descVerifyInterval = prometheus.NewDesc("sendense_verify_interval_seconds",
-		"How often every restore point is to be verified, by depth (shallow, deep); where never, there is no such series.", []string{"depth"}, nil)
+		"Interval of scheduled verification, by depth (shallow, deep); no series if never.", []string{"depth"}, nil)
 	descVerifyOldest = prometheus.NewDesc("sendense_verify_oldest_timestamp_seconds",
-		"Time at which the restore point was verified that was verified longest ago, by depth, as Unix time; 0: that of one lies in the future, and is none.",
+		"Time of the verification that is longest ago, by depth, as Unix time; 0 = a time lies in the future.",
 		[]string{"depth"}, nil)
 	descVerifyLast = prometheus.NewDesc("sendense_verify_last_timestamp_seconds",
-		"Time at which the newest restore point of a VM in a repository was last verified, by depth, as Unix time; the end of its backup counts; 0: it lies in the future, and is none.",
+		"Time at which the newest restore point of a VM in a repository was last verified, by depth, as Unix time; the end of its backup counts; 0 = it lies in the future.",
 		[]string{"vm", "repository", "depth"}, nil)
 	descVerifyOK = prometheus.NewDesc("sendense_verify_last_ok",
-		"1 if no damage is known of the newest restore point of a VM in a repository, and of what it stands on, 0 if there is.", []string{"vm", "repository"}, nil)
+		"1 if the newest restore point of a VM in a repository, and its chain, have no known damage, else 0.", []string{"vm", "repository"}, nil)
 )
 
 // scrapeVerified tells what is on record about verifications: a look at the beginning of two orders, however many restore

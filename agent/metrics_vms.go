@@ -14,20 +14,20 @@ import (
 var (
 	descVMs        = prometheus.NewDesc("sendense_agent_vms", "VMs on record.", nil, nil)
 	descVMsOmitted = prometheus.NewDesc("sendense_agent_vms_omitted",
-		"VMs on record without series of their own, because there are too many.", nil, nil)
+		"VMs on record without series of their own (metrics.max_vms).", nil, nil)
 	descLastSuccess = prometheus.NewDesc("sendense_backup_last_success_timestamp_seconds",
-		"Time at which the newest restore point of a VM in a repository was completed that is neither dated in the future nor known to be damaged, as Unix time.", []string{"vm", "repository"}, nil)
+		"Time at which the newest restore point of a VM in a repository was completed, as Unix time; damaged ones and dates in the future do not count.", []string{"vm", "repository"}, nil)
 	descLastReceived = prometheus.NewDesc("sendense_backup_last_success_received_bytes",
 		"Bytes received on the wire for the newest restore point of a VM in a repository.", []string{"vm", "repository"}, nil)
 	descLastSize = prometheus.NewDesc("sendense_backup_last_success_size_bytes",
 		"Size of all disks in the newest restore point of a VM in a repository.", []string{"vm", "repository"}, nil)
 	descSnapshot = prometheus.NewDesc("sendense_backup_snapshot_may_remain",
-		"1 when the VM may still have the snapshot of a backup that ended in the midst of its client's work, 0 after a later restore point.",
+		"1 if a failed backup may have left its snapshot on the VM; 0 after a later restore point.",
 		[]string{"vm"}, nil)
 	descVMInterval = prometheus.NewDesc("sendense_agent_vm_backup_interval_seconds",
-		"How often a restore point of a VM is expected; of a VM from which none are expected there is no such series.", []string{"vm"}, nil)
+		"Interval at which a restore point of a VM is expected; no series if none is expected.", []string{"vm"}, nil)
 	descVMAdded = prometheus.NewDesc("sendense_agent_vm_added_timestamp_seconds",
-		"Time at which a VM was put on record, as Unix time; 0: it is not known, or lies in the future.", []string{"vm"}, nil)
+		"Time at which a VM was added, as Unix time; 0 = not known, or in the future.", []string{"vm"}, nil)
 )
 
 // scrapeVMs tells of every VM on record, in the order of their names and as many as metrics.max_vms allows, what is expected

@@ -154,7 +154,7 @@ func (a *Agent) Status(ctx context.Context) Status {
 	s.ActiveBackups, s.ActiveRestores, s.VMs = counts.Active, counts.Restores, counts.VMs
 	ports, err := a.countPorts()
 	if err != nil {
-		a.log.Error("what the ports are used for cannot be told", logkey.Error, err)
+		a.log.Error("cannot count the ports by use", logkey.Error, err)
 		return s
 	}
 	s.PortsLeased, s.PortsCooling, s.PortsForeign = ports[portLeased], ports[portCooling], ports[portForeign]
@@ -170,7 +170,7 @@ func (s *Status) clock(a *Agent) {
 		points, s.FuturePoints, err = a.Records.FuturePoints()
 	}
 	if err != nil {
-		a.log.Error("which restore points are dated in the future, and which prunes are held, cannot be told", logkey.Error, err)
+		a.log.Error("cannot list restore points dated in the future and held prunes", logkey.Error, err)
 	}
 	for _, b := range points {
 		s.FutureIDs = append(s.FutureIDs, b.ID)

@@ -22,12 +22,12 @@ func (a *Agent) Ready(ctx context.Context) error {
 		return fmt.Errorf("the database cannot be read: %w", err)
 	}
 	if err := a.Records.Writable(ctx); err != nil {
-		return fmt.Errorf("nothing can be put on record: %w", err)
+		return fmt.Errorf("the database cannot be written: %w", err)
 	}
 	if _, err := probe.Do(ctx, &a.Records.Probes, "service manager", func(ctx context.Context) (any, error) {
 		return a.units.List(ctx, export.UnitPrefix+"none-") // no unit of ours is called so: the manager is asked once, and for nothing
 	}); err != nil {
-		return fmt.Errorf("the service manager cannot be spoken to: %w", err)
+		return fmt.Errorf("the service manager does not answer: %w", err)
 	}
 	return nil
 }

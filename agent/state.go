@@ -40,7 +40,7 @@ var (
 	descStateFree = prometheus.NewDesc("sendense_agent_state_free_bytes",
 		"Bytes that may still be written to the file system of the database.", nil, nil)
 	descSetAside = prometheus.NewDesc("sendense_agent_store_set_aside",
-		"Damaged databases that are kept beside the database, until somebody removes them.", nil, nil)
+		"Damaged databases that are kept beside the database until you remove them.", nil, nil)
 )
 
 // scrapeState tells of the state directory.

@@ -27,7 +27,7 @@ type ChainPoint struct {
 // some all the same.
 func (a *Agent) Chain(vm, repositoryID string) ([]ChainPoint, error) {
 	if vm == "" {
-		return nil, fault.New(fault.InvalidRequest, "vm_name: is missing")
+		return nil, fault.New(fault.InvalidRequest, "vm_name is missing")
 	}
 	if repositoryID != "" {
 		if _, err := a.Repositories.Find(repositoryID); err != nil {

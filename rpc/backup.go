@@ -161,8 +161,8 @@ type Backup struct {
 	SnapshotMayRemain bool   `json:"snapshot_may_remain,omitempty"`
 	SnapshotName      string `json:"snapshot_name,omitempty"`
 
-	Rewritten *Rewritten `json:"rewritten,omitempty"` // its last merge
-	Rewrite   *Rewrite   `json:"rewrite,omitempty"`   // its merge in progress; only in the answer to backup.get
+	Merged *Merged `json:"rewritten,omitempty"` // its last merge
+	Merge  *Merge  `json:"rewrite,omitempty"`   // its merge in progress; only in the answer to backup.get
 
 	// Stalled says why the backup makes no progress at the moment: a step fails and is tried again, for example while the agent's
 	// database cannot be written. Nothing is lost. Only in the answer to backup.get.

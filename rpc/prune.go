@@ -58,18 +58,3 @@ type HeldPrune struct {
 	PointCount   int       `json:"point_count"`   // all restore points of the VM in the repository
 	Since        time.Time `json:"since"`         // when it was first held; in a dry run: now
 }
-
-// Rewrite is the merge of a restore point that is in progress.
-type Rewrite struct {
-	Onto     string  `json:"onto,omitempty"`      // the restore point it will be based on; "" is none: it becomes a synthetic full
-	Phase    string  `json:"phase"`               // waiting, merging, comparing or swapping (the commit)
-	Fraction float64 `json:"fraction"`            // 0 to 1, estimated
-	WaitsFor string  `json:"waits_for,omitempty"` // while the phase is waiting: what reads the restore point, or what is done first
-}
-
-// Rewritten is the last merge of a restore point. The content of the restore point is unchanged.
-type Rewritten struct {
-	At        time.Time `json:"at"`
-	Synthetic bool      `json:"synthetic,omitempty"` // it is a synthetic full: a full backup made of an incremental and its chain
-	Merged    int       `json:"merged"`              // restore points that were merged into it, of all times
-}

@@ -45,7 +45,7 @@ func (m *Manager) ListBrief(ctx context.Context, prefix string) (list []Unit, er
 type halves struct{ service, socket systemd.UnitStatus }
 
 func (l *link) list(ctx context.Context, prefix string, brief bool) ([]Unit, error) {
-	// The characters of a name have no meaning in a glob pattern (checkName).
+	// The characters of a name have no meaning in a glob pattern (pair.CheckName).
 	loaded, err := l.match(ctx, prefix+"*"+pair.ServiceSuffix, prefix+"*"+pair.SocketSuffix)
 	if err != nil {
 		return nil, fmt.Errorf("list units %s*: %w", prefix, err)

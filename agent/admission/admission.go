@@ -79,17 +79,17 @@ func (c *Control) RoomFor(disks int, turn string) error {
 	limits := c.Config.Limits
 	switch {
 	case l.first != turn:
-		e := fault.New(fault.Busy, "%d backups wait for their turn", l.Queued)
-		e.Hint = "ask to be queued, or try again later"
+		e := fault.New(fault.Busy, "%d backups are queued", l.Queued)
+		e.Hint = "use queue, or try again later"
 		return e
 	case limits.MaxBackups > 0 && l.backups >= limits.MaxBackups:
-		e := fault.New(fault.Busy, "%d backups run, as many as may", l.backups)
-		e.Hint = "ask to be queued, try again later, or raise limits.max_backups"
+		e := fault.New(fault.Busy, "the limit of parallel backups is reached: %d are running", l.backups)
+		e.Hint = "use queue, try again later, or raise limits.max_backups"
 		return e
 	case limits.MaxExports > 0 && l.Exports+disks > limits.MaxExports:
-		e := fault.New(fault.Busy, "%d disks are being exported, and with %d more there would be more than the %d that may",
+		e := fault.New(fault.Busy, "%d disks are exported; %d more would exceed the limit of %d",
 			l.Exports, disks, limits.MaxExports)
-		e.Hint = "ask to be queued, try again later, or raise limits.max_exports"
+		e.Hint = "use queue, try again later, or raise limits.max_exports"
 		return e
 	}
 	return nil

@@ -67,7 +67,7 @@ func (w *World) HoldsNothingOf(dir string, sources ...string) {
 		content, err := os.ReadFile(path)
 		for _, s := range samples {
 			if bytes.Contains(content, s) {
-				w.Errorf("%s holds what stands on the disk", path)
+				w.Errorf("%s holds what is based on the disk", path)
 				break
 			}
 		}

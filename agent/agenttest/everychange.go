@@ -69,7 +69,7 @@ func (l *Listener) Exchanged(w *World, id string, disks, exchanges int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.ports[id]) < disks+exchanges {
-		w.Errorf("%s: the events tell of the ports %v, want %d exchanges", id, l.ports[id], exchanges)
+		w.Errorf("%s: the events report the ports %v, want %d exchanges", id, l.ports[id], exchanges)
 	}
 }
 

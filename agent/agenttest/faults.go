@@ -35,10 +35,10 @@ func (w *World) Consolidation(id string) <-chan error {
 	return done
 }
 
-// UntilPhase waits until a rewriting is in a phase.
+// UntilPhase waits until a merge is in a phase.
 func (w *World) UntilPhase(id, phase string, fraction float64) {
 	w.Helper()
-	w.Eventually("rewriting of "+id+" is "+phase, func() bool {
+	w.Eventually("merge of "+id+" is "+phase, func() bool {
 		p, ok := w.Agent.Merges.Progress(id)
 		return ok && p.Phase == phase && p.Fraction >= fraction
 	})

@@ -232,7 +232,7 @@ func (w *World) Wait(id string) record.Backup {
 
 func (w *World) WaitFor(id string, done func(record.Backup) bool) (b record.Backup) {
 	w.Helper()
-	w.Eventually("backup "+id+" goes on", func() bool {
+	w.Eventually("backup "+id+" continues", func() bool {
 		var err error
 		b, err = w.Agent.Records.Backup(id)
 		Must(w.TB, err)

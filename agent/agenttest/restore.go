@@ -37,7 +37,7 @@ func (w *World) StopRestore(id string) record.Restore {
 // WaitRestore waits until a restore has ended.
 func (w *World) WaitRestore(id string) (r record.Restore) {
 	w.Helper()
-	w.Eventually("restore "+id+" goes on", func() bool {
+	w.Eventually("restore "+id+" continues", func() bool {
 		var err error
 		r, err = w.Agent.Records.Restore(id)
 		Must(w.TB, err)

@@ -23,23 +23,23 @@ func (w *World) ThreePoints(name string) (points []Instant) {
 	return points
 }
 
-// WaitsFor waits until a rewriting waits for somebody.
+// WaitsFor waits until a merge waits for somebody.
 func (w *World) WaitsFor(id, whom string) {
 	w.Helper()
-	w.Eventually("rewriting of "+id+" waits for "+whom, func() bool {
+	w.Eventually("merge of "+id+" waits for "+whom, func() bool {
 		p, ok := w.Agent.Merges.Progress(id)
 		return ok && p.Phase == "waiting" && strings.Contains(p.WaitsFor, whom)
 	})
 }
 
-// Cancelled ends a rewriting, and fails the test unless its caller is told so.
+// Cancelled ends a merge, and fails the test unless its caller is told so.
 func (w *World) Cancelled(id string, done <-chan error) {
 	w.Helper()
 	_, err := w.Agent.Backups.Cancel(w.Context(), id)
 	Must(w.TB, err)
 	var e *fault.Error
 	if err := <-done; !errors.As(err, &e) || e.Reason != fault.WrongState || !strings.Contains(err.Error(), "cancelled") {
-		w.Errorf("the rewriting of %s ended with %v", id, err)
+		w.Errorf("the merge of %s ended with %v", id, err)
 	}
 }
 

@@ -53,7 +53,7 @@ func (s *Service) admit(p store.Preparation, queue bool) (record.Backup, *run, e
 func (s *Service) undoStray(vm string, cause error) {
 	active, err := s.Store.Active()
 	if err != nil {
-		s.Log.Error("what is on record of a start that failed is not known: the next start of the agent undoes it", logkey.VM, vm, logkey.Error, err)
+		s.Log.Error("cannot read the record of a failed start; the agent undoes the backup at its next start", logkey.VM, vm, logkey.Error, err)
 		return
 	}
 	for _, b := range active {
@@ -61,7 +61,7 @@ func (s *Service) undoStray(vm string, cause error) {
 			continue
 		}
 		r := newRun(s, b)
-		r.doom = fault.New(fault.Internal, "backup %s: it could not be put on record: %w", b.ID, cause)
+		r.doom = fault.New(fault.Internal, "backup %s: its record could not be written: %w", b.ID, cause)
 		_ = s.startRun(r) // refused when the agent stops: the next one undoes it
 	}
 }
@@ -101,7 +101,7 @@ func (s *Service) enqueue(p store.Preparation) (record.Backup, bool, error) {
 		return record.Backup{}, false, err
 	}
 	if most := s.Config.Limits.MaxQueued; running.Queued >= most {
-		e := fault.New(fault.QueueFull, "%d backups wait for their turn already, the most is %d", running.Queued, most)
+		e := fault.New(fault.QueueFull, "the queue is full: %d backups are queued, the limit is %d", running.Queued, most)
 		e.Hint = "try again later, or raise limits.max_queued"
 		return record.Backup{}, false, e
 	}
@@ -149,7 +149,7 @@ func (r *run) waitForTurn(b record.Backup) (record.Backup, error) {
 // hasTurn says what keeps a queued backup from running now; nil if nothing does.
 func (s *Service) hasTurn(b record.Backup) error {
 	if len(b.VM.Disks) > s.Admission.MaxExports() { // the configuration has changed meanwhile
-		return fault.New(fault.NoFreePort, "backup %s: %d disks are more than the %d that may be exported", b.ID, len(b.VM.Disks), s.Admission.MaxExports())
+		return fault.New(fault.NoFreePort, "backup %s: %d disks exceed the limit of %d exports", b.ID, len(b.VM.Disks), s.Admission.MaxExports())
 	}
 	if err := s.Admission.Turn.Acquire(s.Jobs.Work, 1); err != nil {
 		return job.ErrStopping
@@ -168,7 +168,7 @@ func (s *Service) refreshQueued(ctx context.Context, b record.Backup) (record.Ba
 		return b, err
 	}
 	if len(vm.Disks) == 0 {
-		return b, fault.New(fault.VMHasNoDisks, "vm %q has no disks on record any more", vm.Name)
+		return b, fault.New(fault.VMHasNoDisks, "vm %q no longer has disks on record", vm.Name)
 	}
 	return s.Records.Change(b.ID, func(b *record.Backup) error {
 		b.VM, b.RefreshError = vm.VM, vm.RefreshError

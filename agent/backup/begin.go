@@ -20,7 +20,7 @@ import (
 )
 
 // ErrResumed is the cause of an undoing that goes on where an earlier agent left it.
-var ErrResumed = errors.New("undoing goes on")
+var ErrResumed = errors.New("undo resumed")
 
 // begin brings a new backup to the point where the SNA has it. A backup that an earlier agent began is past that.
 func (r *run) begin() error {
@@ -194,10 +194,10 @@ func (r *run) unresolved(cause error) error {
 		return err
 	}
 	if b.State == record.Unresolved {
-		e := fault.New(fault.SNAOutcomeUnknown, "backup %s: whether the SNA has begun is not known: %w", r.ID, cause)
+		e := fault.New(fault.SNAOutcomeUnknown, "backup %s: the SNA did not answer; it may or may not have started the backup: %w", r.ID, cause)
 		e.BackupID = r.ID
-		e.Hint = "the exports stay up and the SNA is not asked again: the backup goes on if its client appears, " +
-			"and fails when none has by the first-connection deadline; cancel it to end it now"
+		e.Hint = "the exports stay up and the SNA is not asked again. The backup continues if its client connects, " +
+			"and fails at the first-connection deadline if none does. To end it now, cancel it"
 		r.Answer(e)
 	}
 	return nil
@@ -218,7 +218,7 @@ func (s *Service) snaRequest(b record.Backup) (sna.StartRequest, error) {
 		return request, err
 	}
 	if b.VM.InventoryPath == "" {
-		return request, fault.New(fault.InvalidRequest, "vm %q has no inventory path, by which vCenter %s would find it: set it with vm.put",
+		return request, fault.New(fault.InvalidRequest, "vm %q has no inventory path, so vCenter %s cannot find it: set it with vm.put",
 			b.VM.Name, b.VM.VCenter)
 	}
 	request.VCenterHost, request.VCenterUser, request.VCenterPassword = vc.Host, vc.User, vc.Password
@@ -241,10 +241,10 @@ func snaError(b record.Backup, err error) error {
 	var refused *sna.RefusedError
 	if errors.As(err, &refused) {
 		e := fault.New(fault.SNARefused, "backup %s: %w", b.ID, err)
-		e.BackupID, e.Hint = b.ID, "nothing was backed up and everything is undone; the words are the SNA's own"
+		e.BackupID, e.Hint = b.ID, "the SNA refused the backup, in its own words above; the start is undone"
 		return e
 	}
 	e := fault.New(fault.SNAUnreachable, "backup %s: %w", b.ID, err)
-	e.BackupID, e.Hint = b.ID, "nothing was sent and everything is undone; is the tunnel up, and is sna.url right?"
+	e.BackupID, e.Hint = b.ID, "nothing was sent, and the start is undone. Check the tunnel and sna.url"
 	return e
 }

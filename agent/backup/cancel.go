@@ -16,7 +16,7 @@ import (
 // request, as CancelVerify.
 func (s *Service) Cancel(ctx context.Context, id string) (record.Backup, error) {
 	if b, err := s.Store.Backup(id); err == nil && b.State.Active() && !b.PublishingAt.IsZero() {
-		e := fault.New(fault.WrongState, "backup %s: its restore point is being written, so it is too late to cancel", id)
+		e := fault.New(fault.WrongState, "backup %s: too late to cancel, its restore point is being written", id)
 		e.BackupID = id
 		return b, e
 	}
@@ -49,10 +49,10 @@ func (s *Service) Cancel(ctx context.Context, id string) (record.Backup, error) 
 	if b.State == record.Cancelled {
 		return b, nil
 	}
-	e := fault.New(fault.WrongState, "backup %s is %s: only an active backup can be cancelled", id, b.State)
+	e := fault.New(fault.WrongState, "backup %s is %s: only an active backup can be canceled", id, b.State)
 	e.BackupID = id
 	if b.State.Active() {
-		e = fault.New(fault.ShuttingDown, "backup %s is %s and the agent is stopping: cancel it again when the agent is back", id, b.State)
+		e = fault.New(fault.ShuttingDown, "backup %s is %s and the agent is stopping: cancel it again after the restart", id, b.State)
 	}
 	return b, e
 }

@@ -55,7 +55,7 @@ func (c *Clients) ChangeID(vmName string, diskID int) (ChangeIDAnswer, error) {
 	}
 	clients, err := sockets.Clients()
 	if err != nil {
-		c.Log.Warn("the clients of the exports are not known", logkey.VM, vmName, logkey.Error, err)
+		c.Log.Warn("cannot read the clients of the exports", logkey.VM, vmName, logkey.Error, err)
 		clients = nil
 	}
 	q := client.Attribute(named, diskID, clients, c.Backups.settled)
@@ -69,13 +69,13 @@ func (c *Clients) ChangeID(vmName string, diskID int) (ChangeIDAnswer, error) {
 	}
 	switch {
 	case len(named) == 0:
-		answer.Message = "no backup of this VM is under way: copy everything"
+		answer.Message = "no backup of this VM is in progress: copy everything"
 	case len(q.Over) > 0:
-		answer.ChangeID, answer.Message = client.UnreadableID, "every disk on record is complete: there is no export for another one"
+		answer.ChangeID, answer.Message = client.UnreadableID, "all disks on record are complete: there is no export for another disk"
 	case q.Backup == nil:
-		answer.ChangeID, answer.Message = client.UnreadableID, "several VMs of this name are being backed up: copy everything"
+		answer.ChangeID, answer.Message = client.UnreadableID, "several backups of VMs with this name are in progress: copy everything"
 	case q.Backup.Type != record.Incremental:
-		answer.BackupID, answer.Message = q.Backup.ID, "this backup is a full one: copy everything"
+		answer.BackupID, answer.Message = q.Backup.ID, "this is a full backup: copy everything"
 	default:
 		return c.changeIDOf(answer, q)
 	}
@@ -126,7 +126,7 @@ func (c *Clients) unknownDisk(id string) {
 		return nil
 	})
 	if err != nil {
-		c.Log.Warn("a question about an unknown disk comes too late", logkey.BackupID, id, logkey.Error, err)
+		c.Log.Warn("a question about an unknown disk came too late", logkey.BackupID, id, logkey.Error, err)
 		return
 	}
 	failpoint.Reach("unknown disk recorded")

@@ -82,7 +82,7 @@ func (r *run) meet(b record.Backup, clients map[uint16]int) record.Backup {
 		return seen(b)
 	})
 	if err != nil {
-		r.service.Log.Error("a sign of life cannot be recorded, it is looked for again", logkey.BackupID, r.ID, logkey.Error, err)
+		r.service.Log.Error("cannot record that the client is connected; it is tried again", logkey.BackupID, r.ID, logkey.Error, err)
 		return b
 	}
 	return now
@@ -103,7 +103,7 @@ func (r *run) cameAndWent(b record.Backup) error {
 func (r *run) orUnknownDisk(vm record.VM, err error) error {
 	e := fault.From(err)
 	if r.asked.Load() && e.DiskID == nil {
-		e.Hint = "the client has asked about its next disk and did not connect: vCenter may have a disk of the VM that is not on record (" +
+		e.Hint = "the client asked about its next disk and did not connect. vCenter may have a disk of the VM that is not on record (" +
 			inventory.LookUpDisks(vm) + "), or the tunnel of the exports is down. " + strings.ToUpper(e.Hint[:1]) + e.Hint[1:]
 	}
 	return e
@@ -124,7 +124,7 @@ func (r *run) heed(b record.Backup) record.Backup {
 		return nil
 	})
 	if err != nil {
-		r.service.Log.Error("the SNA knows the job, which cannot be recorded yet", logkey.BackupID, r.ID, logkey.Error, err)
+		r.service.Log.Error("the SNA knows the job, but this cannot be recorded yet", logkey.BackupID, r.ID, logkey.Error, err)
 		return b
 	}
 	return now

@@ -21,7 +21,7 @@ const maxChangeIDBytes = 1024
 // answered with an error.
 func (c *Clients) Complete(_ context.Context, id string, diskID int, changeID string) (record.Backup, error) {
 	if len(changeID) > maxChangeIDBytes {
-		return record.Backup{}, fault.New(fault.InvalidRequest, "change_id is %d bytes long, the most is %d", len(changeID), maxChangeIDBytes)
+		return record.Backup{}, fault.New(fault.InvalidRequest, "change_id is %d bytes long, the limit is %d", len(changeID), maxChangeIDBytes)
 	}
 	if r := c.Backups.run(id); r != nil {
 		r.reporting.Add(1)
@@ -37,7 +37,7 @@ func (c *Clients) Complete(_ context.Context, id string, diskID int, changeID st
 		case d.Complete && d.ChangeID == changeID:
 			return nil
 		case d.Complete:
-			return fault.New(fault.WrongState, "backup %s: disk %d is complete with another change id already", id, diskID)
+			return fault.New(fault.WrongState, "backup %s: disk %d is already complete with another change id", id, diskID)
 		case b.State != record.Calling && b.State != record.Unresolved && b.State != record.Running:
 			return fault.New(fault.WrongState, "backup %s is %s: no disk can be completed", id, b.State)
 		}

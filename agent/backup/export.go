@@ -79,7 +79,7 @@ func (r *run) makeImage(ctx context.Context, repo *repository.Repository, d reco
 		return err
 	}
 	if made.VirtualBytes != d.CapacityBytes || made.BackingFile != d.Backing || made.Encrypted != (d.KeyID != "") {
-		return fmt.Errorf("image %s is not what was made: %d bytes, backing file %q, encrypted %v",
+		return fmt.Errorf("image %s differs from what was requested: %d bytes, backing file %q, encrypted %v",
 			d.Image, made.VirtualBytes, made.BackingFile, made.Encrypted)
 	}
 	return nil

@@ -72,7 +72,7 @@ func (r *run) checkExporters(b record.Backup) error {
 			return r.Sleep(0)
 		}
 		// The bus is away; it announces itself when it is back.
-		r.service.Log.Warn("exporters cannot be looked at", logkey.BackupID, r.ID, logkey.Error, err)
+		r.service.Log.Warn("cannot read the state of the exporters", logkey.BackupID, r.ID, logkey.Error, err)
 		r.Look.Store(true)
 		return nil
 	}
@@ -92,9 +92,9 @@ func ending(d record.DiskRun, u units.Unit, there bool) (result, how string) {
 	case !there:
 		return record.ResultGone, "its unit is gone"
 	case u.InvocationID != d.InvocationID:
-		return record.ResultGone, "its unit is another one by now"
+		return record.ResultGone, "its unit was replaced"
 	case !u.Running():
-		return export.ResultOf(u), fmt.Sprintf("it ended in the midst of the run: result %s, exit status %d", export.ResultOf(u), u.ExecMainStatus)
+		return export.ResultOf(u), fmt.Sprintf("it ended during the backup: result %s, exit status %d", export.ResultOf(u), u.ExecMainStatus)
 	}
 	return "", ""
 }
@@ -153,7 +153,7 @@ func (r *run) checkDeadlines(b record.Backup, p *progress) error {
 		}
 		e := fault.New(fault.DeadlinePassed, "backup %s: no client has connected within %s of the request to the SNA", b.ID, first)
 		e.BackupID = b.ID
-		e.Hint = "the SNA accepts a job before it logs in to vCenter: look at its log for the reason (deadlines.first_connection)"
+		e.Hint = "the SNA accepts a job before it logs in to vCenter. Read its log for the reason (deadlines.first_connection)"
 		return e
 	}
 	if whole := limits.WholeRun.Std(); whole > 0 && now.Sub(r.began) > whole {
@@ -203,7 +203,7 @@ func (r *run) checkProgress(b record.Backup, p *progress, now time.Time) error {
 	if now.Sub(p.at) <= limit {
 		return nil
 	}
-	e := fault.New(fault.DeadlinePassed, "backup %s: no export has received anything for %s, after %d bytes in all", b.ID, limit, p.trace.received)
-	e.BackupID, e.Hint = b.ID, "look at the backup client's log on the SNA (deadlines.no_progress)"
+	e := fault.New(fault.DeadlinePassed, "backup %s: no export has received data for %s, after %d bytes in total", b.ID, limit, p.trace.received)
+	e.BackupID, e.Hint = b.ID, "read the backup client's log on the SNA (deadlines.no_progress)"
 	return e
 }

@@ -109,7 +109,7 @@ func TestDamagedParent(t *testing.T) {
 			w.PutVM("vm", 8<<20)
 			damage(t, w.Point("vm", record.Full))
 			_, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "vm", Type: record.Incremental, Repository: "main"})
-			agenttest.WantError(t, err, fault.NoParent, "cannot be built upon")
+			agenttest.WantError(t, err, fault.NoParent, "cannot be a parent")
 			if b := w.Point("vm", record.Auto); b.Type != record.Full {
 				t.Errorf("auto made a backup of type %s", b.Type)
 			}

@@ -58,7 +58,7 @@ func (r *run) live() {
 	}
 	switch {
 	case err != nil && r.left(err):
-		err = fault.New(fault.ShuttingDown, "backup %s goes on, but the agent is stopping: ask for it when the agent is back", r.ID)
+		err = fault.New(fault.ShuttingDown, "backup %s continues while the agent restarts: ask for it after the restart", r.ID)
 	case err != nil:
 		err = r.undo(err)
 	}

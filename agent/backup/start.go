@@ -49,8 +49,8 @@ func (s *Service) checkPolicy(id string) error {
 		}
 		ids = append(ids, p.ID)
 	}
-	e := fault.New(fault.InvalidRequest, "policy_id %q: no such policy is configured: want one of %q", id, ids)
-	e.Hint = "add a [[policy]] of that id to the configuration and restart the daemon, or leave policy_id out for that of the repository"
+	e := fault.New(fault.InvalidRequest, "policy_id %q is not configured: want one of %q", id, ids)
+	e.Hint = "add a [[policy]] with that id to the configuration and restart the daemon, or omit policy_id to use the policy of the repository"
 	return e
 }
 
@@ -115,7 +115,7 @@ func (s *Service) repeated(req Request) (record.Backup, bool, error) {
 		{"backup_type", string(first.Type), string(req.Type)},
 	} {
 		if f.first != f.now && f.now != string(record.Auto) {
-			e := fault.New(fault.InvalidRequest, "request_id %q was used before for backup %s with %s %q, now it is %q",
+			e := fault.New(fault.InvalidRequest, "request_id %q was already used for backup %s with %s %q; this request has %q",
 				req.RequestID, first.ID, f.field, f.first, f.now)
 			e.BackupID, e.Hint = first.ID, "use a new request_id for a new request"
 			return first, false, e
@@ -205,14 +205,14 @@ func validateLabels(req Request) error {
 		return fault.New(fault.InvalidRequest, "%w", err)
 	}
 	if len(req.Tags) > maxTags {
-		return fault.New(fault.InvalidRequest, "tags: %d given, the most is %d", len(req.Tags), maxTags)
+		return fault.New(fault.InvalidRequest, "tags: %d given, the limit is %d", len(req.Tags), maxTags)
 	}
 	for k, v := range req.Tags {
 		if err := record.ValidName("tag name", k); err != nil {
 			return fault.New(fault.InvalidRequest, "tags: %w", err)
 		}
 		if len(v) > maxTagBytes {
-			return fault.New(fault.InvalidRequest, "tag %q: value is %d bytes long, the most is %d", k, len(v), maxTagBytes)
+			return fault.New(fault.InvalidRequest, "tag %q: value is %d bytes long, the limit is %d", k, len(v), maxTagBytes)
 		}
 	}
 	for _, f := range []struct{ what, text string }{{"policy_id", req.Policy}, {"request_id", req.RequestID}} {
@@ -300,12 +300,12 @@ func (s *Service) prepareError(err error, vm record.VM, repo *repository.Reposit
 		return ours
 	case errors.As(err, &active):
 		e := fault.New(fault.BackupInProgress, "vm %q already has backup %s, which is %s", vm.Name, active.BackupID, active.State)
-		e.BackupID, e.Hint = active.BackupID, "wait for it to end, or cancel it: a second snapshot would destroy the first"
+		e.BackupID, e.Hint = active.BackupID, "wait until it ends, or cancel it: a second snapshot would destroy the first"
 		return e
 	case errors.As(err, &cooling):
 		e := fault.New(fault.CoolingDown, "%w", cooling)
-		e.Hint = "start again after that time: a second client would remove the snapshot that the first one still reads. While the old client " +
-			"reports, the cool-down begins anew: end its process on the SNA if it does not end (sna.cooldown)"
+		e.Hint = "start again after that time. A second client would remove the snapshot that the first one still reads. While the old client " +
+			"reports, the cool-down starts again: end its process on the SNA if it does not end (sna.cooldown)"
 		if cooling.BackupID != store.UnknownBackup {
 			e.BackupID = cooling.BackupID
 		}

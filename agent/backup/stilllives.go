@@ -25,9 +25,9 @@ func (c *Clients) stillLives(b record.Backup) {
 		return nil
 	})
 	if err != nil {
-		c.Log.Warn("the client of a backup that has ended still runs, and its cool-down cannot be put off: "+
-			"end the process on the SNA, or its snapshot and that of a newer backup may harm each other", logkey.BackupID, b.ID, logkey.VM, b.VM.Name, logkey.Error, err)
+		c.Log.Warn("the client of an ended backup is still running, and its cool-down cannot be extended: "+
+			"end the process on the SNA, or it and a newer backup may remove each other's snapshots", logkey.BackupID, b.ID, logkey.VM, b.VM.Name, logkey.Error, err)
 		return
 	}
-	c.Log.Info("the client of a backup that has ended still runs: the cool-down begins anew", logkey.BackupID, b.ID, logkey.VM, b.VM.Name)
+	c.Log.Info("the client of an ended backup is still running: the cool-down starts again", logkey.BackupID, b.ID, logkey.VM, b.VM.Name)
 }

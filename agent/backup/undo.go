@@ -57,7 +57,7 @@ func endError(b record.Backup) error {
 	if b.Failure != nil {
 		return failureError(b)
 	}
-	e := fault.New(fault.WrongState, "backup %s was cancelled", b.ID)
+	e := fault.New(fault.WrongState, "backup %s was canceled", b.ID)
 	e.BackupID = b.ID
 	return e
 }
@@ -98,7 +98,7 @@ func (r *run) receivedSoFar() map[int]uint64 {
 	}
 	disks, err := r.service.sampleSoon(r.service.Jobs.Hard, b)
 	if err != nil {
-		r.service.Log.Debug("what the disks have received is not recorded", logkey.BackupID, r.ID, logkey.Error, err)
+		r.service.Log.Debug("the received bytes of the disks are not recorded", logkey.BackupID, r.ID, logkey.Error, err)
 		return nil
 	}
 	received := make(map[int]uint64, len(disks))
@@ -132,14 +132,14 @@ func (s *Service) ClearImages(b record.Backup) error {
 	if s.Config.Agent.FailedImages == config.SetAsideImages && b.Failure != nil && !b.SeenAt.IsZero() {
 		var path string
 		if path, err = repo.SetAside(vm, b.ID); err == nil {
-			s.Log.Info("images of a failed backup are set aside", logkey.BackupID, b.ID, logkey.Directory, path)
+			s.Log.Info("images of a failed backup were set aside", logkey.BackupID, b.ID, logkey.Directory, path)
 			return nil
 		}
 	} else {
 		err = repo.RemoveDir(vm, b.ID)
 	}
 	if err != nil {
-		s.Log.Error("images of an undone backup are left behind", logkey.BackupID, b.ID, logkey.Directory, b.Directory, logkey.Error, err)
+		s.Log.Error("images of an undone backup could not be removed", logkey.BackupID, b.ID, logkey.Directory, b.Directory, logkey.Error, err)
 	}
 	return err
 }

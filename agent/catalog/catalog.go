@@ -45,7 +45,7 @@ const (
 )
 
 // rebuildHint is what is done about what differs.
-const rebuildHint = "stop the daemon and run 'sendense-agent rebuild --dry-run', which says what it would take in; then without --dry-run"
+const rebuildHint = "stop the daemon and run 'sendense-agent rebuild --dry-run', which shows what it would import; then run it without --dry-run"
 
 // A CatalogState is what is known of how the catalog and a repository agree.
 type State struct {
@@ -142,7 +142,7 @@ func (w *Watcher) compared(r *repository.Repository, found rebuild.Comparison, e
 	if err != nil {
 		s := w.States.Of(r.ID)
 		if s.Error != err.Error() {
-			w.Log.Warn("what lies in a repository cannot be compared with the catalog", logkey.Repository, r.ID, logkey.Error, err)
+			w.Log.Warn("cannot compare a repository with the catalog", logkey.Repository, r.ID, logkey.Error, err)
 		}
 		s.Error = err.Error()
 		w.States.put(r.ID, s)

@@ -72,7 +72,7 @@ func (c *Chains) Points(point record.Backup) ([]record.Backup, error) {
 	list := []record.Backup{point}
 	for point.Parent != "" {
 		if len(list) == MaxChain {
-			return nil, Damagef("more than %d restore points stand on one another: make a full backup", MaxChain)
+			return nil, Damagef("the chain has more than %d restore points: make a full backup", MaxChain)
 		}
 		parent, err := c.Store.Backup(point.Parent)
 		if fault.From(ledger.NotFound(err)).Has(fault.BackupNotFound) {

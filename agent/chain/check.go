@@ -29,13 +29,13 @@ func (c *Chains) ReadPoint(repo *repository.Repository, p record.Backup) (manife
 	vm := nbd.DirName(p.VM.Name)
 	m, err := repo.Manifest(vm, p.ID)
 	if err == nil && m.Parent != p.Parent {
-		err = Damagef("%s says that it stands on %q, the record says %q", filepath.Join(repositories.DirOf(repo, p), manifest.FileName), m.Parent, p.Parent)
+		err = Damagef("%s names the parent %q, the record %q", filepath.Join(repositories.DirOf(repo, p), manifest.FileName), m.Parent, p.Parent)
 	}
 	if err != nil {
 		return m, Finding(err)
 	}
 	if err := repo.Share(vm, m); err != nil {
-		c.Log.Warn("a restore point cannot be shared with the exporters' user", logkey.BackupID, p.ID, logkey.Error, err)
+		c.Log.Warn("cannot make a restore point readable for the exporters' user", logkey.BackupID, p.ID, logkey.Error, err)
 	}
 	return m, nil
 }
@@ -61,9 +61,9 @@ func (c *Chains) CheckImage(repo *repository.Repository, p record.Backup, d mani
 	case info.VirtualBytes != d.CapacityBytes:
 		return Damagef("image %s has %d bytes, its manifest says %d", path, info.VirtualBytes, d.CapacityBytes)
 	case info.BackingFile != d.Backing:
-		return Damagef("image %s stands on %q, its manifest says %q", path, info.BackingFile, d.Backing)
+		return Damagef("image %s is based on %q, its manifest says %q", path, info.BackingFile, d.Backing)
 	case info.BackingFile != "" && info.BackingFormat != qemu.ImageFormat:
-		return Damagef("image %s stands on %q as an image of format %q: want %s", path, info.BackingFile, info.BackingFormat, qemu.ImageFormat)
+		return Damagef("image %s is based on %q with format %q: want %s", path, info.BackingFile, info.BackingFormat, qemu.ImageFormat)
 	case info.Encrypted != (d.KeyID() != ""):
 		return Damagef("image %s is encrypted: %v, its manifest says %v", path, info.Encrypted, d.KeyID() != "")
 	}
@@ -116,7 +116,7 @@ func StandsOnFile(d manifest.Disk, below *manifest.Manifest) error {
 			return nil
 		}
 	}
-	return Damagef("stands on %s, which is none of its parent's images", d.Backing)
+	return Damagef("is based on %s, which is not an image of its parent", d.Backing)
 }
 
 // Prove proves that a restore point and all it stands on are what their manifests say, and of the point itself that its images

@@ -31,7 +31,7 @@ func (c *Chains) Links(b record.Backup, d record.DiskRun) ([]qemu.Layer, error) 
 		}
 		file := filepath.Base(d.Backing)
 		if i == len(ancestors) || runOfImage(ancestors[i], file) == nil {
-			return nil, Damagef("image %s stands on %s, which is not on record", path, d.Backing)
+			return nil, Damagef("image %s is based on %s, which is not on record", path, d.Backing)
 		}
 		path, d = filepath.Join(repositories.DirOf(repo, ancestors[i]), file), *runOfImage(ancestors[i], file)
 	}

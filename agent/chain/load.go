@@ -52,7 +52,7 @@ func (c *Chains) Load(points []*Point, diskID int, suspect func(p record.Backup,
 		}
 		d, found := Pick(m.Disks, is)
 		if !found {
-			return links, Damagef("backup %s: its manifest lacks the image that disk %d is to be read from", p.backup.ID, diskID)
+			return links, Damagef("backup %s: its manifest lacks the image of disk %d", p.backup.ID, diskID)
 		}
 		l := Link{Dir: repositories.DirOf(p.repo, p.backup), Key: d.KeyID(), Point: p.backup, Disk: d}
 		links = append(links, l)
@@ -60,7 +60,7 @@ func (c *Chains) Load(points []*Point, diskID int, suspect func(p record.Backup,
 			return links, nil
 		}
 		if i+1 == len(points) || path.Dir(d.Backing) != "../"+points[i+1].backup.ID {
-			return links, Damagef("image %s stands on %s, which is not of its parent", l.Path(), d.Backing)
+			return links, Damagef("image %s is based on %s, which does not belong to its parent", l.Path(), d.Backing)
 		}
 		is = func(below manifest.Disk) bool { return below.File == path.Base(d.Backing) }
 	}

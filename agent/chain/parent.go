@@ -26,7 +26,7 @@ func (c *Chains) ChooseParent(ctx context.Context, vm record.VM, repo *repositor
 		return "", nil, "", fault.From(err)
 	}
 	if found && record.Future(newest.CreatedAt, time.Now()) {
-		c.Log.Warn("the restore point that was made last is dated in the future: it is the parent all the same", logkey.BackupID, newest.ID,
+		c.Log.Warn("the newest restore point is dated in the future; it is used as the parent", logkey.BackupID, newest.ID,
 			logkey.VM, vm.Name, "created_at", newest.CreatedAt)
 	}
 	unfit := c.unfitParent(ctx, vm, repo, newest, found)
@@ -36,7 +36,7 @@ func (c *Chains) ChooseParent(ctx context.Context, vm record.VM, repo *repositor
 	case want == record.Incremental || !fault.From(unfit).Has(fault.NoParent):
 		return "", nil, "", unfit
 	case found:
-		c.Log.Warn("a full backup is made where there was an incremental before", logkey.VM, vm.Name, logkey.Error, unfit)
+		c.Log.Warn("auto makes a full backup instead of an incremental", logkey.VM, vm.Name, logkey.Error, unfit)
 		why = unfit.Error()
 	}
 	return record.Full, nil, why, nil
@@ -47,7 +47,7 @@ func (c *Chains) ChooseParent(ctx context.Context, vm record.VM, repo *repositor
 func (c *Chains) unfitParent(ctx context.Context, vm record.VM, repo *repository.Repository, newest record.Backup, found bool) error {
 	if !found {
 		e := fault.New(fault.NoParent, "vm %q has no restore point in repository %s", vm.Name, repo.ID)
-		e.Hint = "make a full backup first, or ask for the type auto"
+		e.Hint = "make a full backup first, or use the type auto"
 		return e
 	}
 	if err := otherVM(vm, newest); err != nil {
@@ -55,7 +55,7 @@ func (c *Chains) unfitParent(ctx context.Context, vm record.VM, repo *repository
 	}
 	if !shareDisk(vm, newest) {
 		e := fault.New(fault.NoParent, "vm %q has no disk in common with its newest restore point %s", vm.Name, newest.ID)
-		e.Hint = "make a full backup, or ask for the type auto"
+		e.Hint = "make a full backup, or use the type auto"
 		return e
 	}
 	return c.CheckParent(ctx, vm, repo, newest)
@@ -69,7 +69,7 @@ func otherVM(vm record.VM, point record.Backup) error {
 		return nil
 	}
 	e := fault.New(fault.NoParent, "vm %q: its newest restore point %s is of another VM: %s", vm.Name, point.ID, differs)
-	e.Hint = "make a full backup, or ask for the type auto: an incremental never stands on another VM"
+	e.Hint = "make a full backup, or use the type auto: an incremental never uses a restore point of another VM"
 	return e
 }
 
@@ -82,9 +82,9 @@ func (c *Chains) sameEncryption(repo *repository.Repository, point record.Backup
 		return nil
 	}
 	words := map[bool]string{true: "encrypted", false: "not encrypted"}
-	e := fault.New(fault.NoParent, "restore point %s is %s, and what is written to repository %s now is %s", point.ID,
+	e := fault.New(fault.NoParent, "restore point %s is %s, but new backups in repository %s are %s", point.ID,
 		words[!now], repo.ID, words[now])
-	e.Hint = "make a full backup, or ask for the type auto: encryption begins, and ends, with a full backup"
+	e.Hint = "make a full backup, or use the type auto: encryption starts and stops with a full backup"
 	return e
 }
 
@@ -97,7 +97,7 @@ func (c *Chains) mayLackData(point record.Backup) error {
 	}
 	e := fault.New(fault.NoParent, "restore point %s may lack data: it was copied while WRITE_ZEROES was accepted, by an older agent or by "+
 		"sna.accept_write_zeroes", point.ID)
-	e.Hint = "make a full backup, or ask for the type auto: an incremental would lack the same data"
+	e.Hint = "make a full backup, or use the type auto: an incremental would lack the same data"
 	return e
 }
 
@@ -127,9 +127,9 @@ func (c *Chains) CheckParent(ctx context.Context, vm record.VM, repo *repository
 	case repositories.IsKeyError(err):
 		return repositories.ForPoint(err, newest.ID)
 	case !errors.As(err, &damage):
-		return repositories.Fault(fmt.Errorf("restore point %s cannot be looked at: %w", newest.ID, err))
+		return repositories.Fault(fmt.Errorf("restore point %s cannot be checked: %w", newest.ID, err))
 	}
-	e := fault.New(fault.NoParent, "vm %q: its newest restore point %s cannot be built upon: %w", vm.Name, newest.ID, err)
+	e := fault.New(fault.NoParent, "vm %q: its newest restore point %s cannot be a parent: %w", vm.Name, newest.ID, err)
 	e.Hint = "make a full backup: an incremental would inherit the damage"
 	return e
 }

@@ -19,8 +19,8 @@ func RecordCopy(b record.Backup, d *record.DiskRun) error {
 	another := d.Content == record.Changes && differentDisks(d.ParentChangeID, d.ChangeID)
 	switch {
 	case d.AsChanges && another:
-		e := fault.New(fault.ImageFailed, "backup %s: disk %d: the client has copied what changed since %s, and reports the change id %s, "+
-			"which is of another disk: what it copied is not known", b.ID, d.DiskID, d.ParentChangeID, d.ChangeID)
+		e := fault.New(fault.ImageFailed, "backup %s: disk %d: the client copied the changes since %s, but reports the change id %s "+
+			"of another disk, so the copied data is unknown", b.ID, d.DiskID, d.ParentChangeID, d.ChangeID)
 		e.BackupID, e.DiskID, e.Hint = b.ID, new(d.DiskID), "make a full backup: disks of the VM have changed places"
 		return e
 	case d.AsChanges:
@@ -28,14 +28,14 @@ func RecordCopy(b record.Backup, d *record.DiskRun) error {
 		return nil
 	case another:
 		d.Change, d.Content = record.Replaced, record.WholeDisk
-		d.CopiedWhy = fmt.Sprintf("the disk is another one, or its change tracking began anew: its change id is %s, that of the parent's disk is %s",
+		d.CopiedWhy = fmt.Sprintf("the disk was replaced, or its change tracking was reset: its change id is %s, that of the parent's disk is %s",
 			d.ChangeID, d.ParentChangeID)
 	case b.Type == record.Full:
 		d.CopiedWhy = "full backup"
 	case d.Change == record.Added:
 		d.CopiedWhy = "the disk was added"
 	case d.Change == record.Replaced:
-		d.CopiedWhy = "the disk is another one: it is smaller than the parent's"
+		d.CopiedWhy = "the disk was replaced: it is smaller than the parent's"
 	case d.ParentChangeID == "":
 		d.CopiedWhy = "the parent has no change id of the disk"
 	default:

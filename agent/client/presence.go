@@ -75,7 +75,7 @@ func GoneError(b record.Backup, disk int, alone time.Duration, last Word) error 
 	alone = alone.Round(time.Second)
 	text := fmt.Sprintf("no client has been connected to any export for %s", alone)
 	if disk >= 0 {
-		text = fmt.Sprintf("the client has closed its connections to disk %d before it reported the disk complete", disk)
+		text = fmt.Sprintf("the client closed its connections to disk %d before it reported the disk complete", disk)
 	}
 	var missing, untouched []string
 	for _, d := range b.Runs {
@@ -97,10 +97,10 @@ func GoneError(b record.Backup, disk int, alone time.Duration, last Word) error 
 	if disk >= 0 {
 		e.DiskID = &disk
 	}
-	e.Hint = "the SNA's log has the client's words: it was killed, gave up, or lost the tunnel. " + snapshotHint(b)
+	e.Hint = "read the client's output in the SNA's log: it was killed, gave up, or lost the tunnel. " + snapshotHint(b)
 	switch {
 	case disk < 0 && len(untouched) > 0:
-		e.Hint += ". A disk that was never connected to may be no disk of the VM any more: " + inventory.LookUpDisks(b.VM)
+		e.Hint += ". A disk that was never connected to may no longer be a disk of the VM: " + inventory.LookUpDisks(b.VM)
 	case disk >= 0 && (b.VM.Refresh == record.NoRefresh || b.RefreshError != ""):
 		e.Hint += ". The client also gives up on a disk that is larger in vCenter than on record: " + inventory.LookUpDisks(b.VM)
 	}

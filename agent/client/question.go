@@ -172,7 +172,7 @@ func (q *Questions) OrNamesake(b record.Backup, err error) error {
 func (q *Questions) namesake(b record.Backup) string {
 	named, err := q.Asking(record.ClientName(b.VM))
 	if err != nil {
-		q.Log.Warn("whether another VM of this name is being backed up is not known", logkey.BackupID, b.ID, logkey.Error, err)
+		q.Log.Warn("cannot tell whether another VM with this name is being backed up", logkey.BackupID, b.ID, logkey.Error, err)
 	}
 	for _, other := range named {
 		if other.ID != b.ID {

@@ -29,20 +29,20 @@ func SilentError(b record.Backup, said Report, last Word) error {
 	var e *fault.Error
 	switch {
 	case !said.Reported && last != (Word{}):
-		e = fault.New(fault.ClientSilent, "backup %s: no client has connected, and for %s the SNA has known nothing of the job; before that it said: %s",
+		e = fault.New(fault.ClientSilent, "backup %s: no client has connected, and for %s the SNA has not known the job; its last report was: %s",
 			b.ID, silence, last)
-		e.Hint = "the SNA was restarted meanwhile, which ends most clients: look at its log, then start again. " + snapshotHint(b)
+		e.Hint = "the SNA was restarted, which ends most clients. Read its log, then start again. " + snapshotHint(b)
 	case !said.Reported:
 		e = fault.New(fault.ClientSilent, "backup %s: no client has connected, and for %s the client has reported nothing to the SNA", b.ID, silence)
-		e.Hint = "a wrong vCenter password, an unknown VM path or a vCenter that is unreachable are the usual reasons; the SNA's log has the " +
-			"client's words. Raise deadlines.first_report if the vCenter only was slow"
+		e.Hint = "the usual reasons are a wrong vCenter password, an unknown VM path or an unreachable vCenter. The SNA's log has the " +
+			"client's output. Raise deadlines.first_report if the vCenter is only slow"
 	case said.word.Phase == phaseSnapshot && said.word.Percent < snapshotMade:
-		e = fault.New(fault.ClientSilent, "backup %s: no client has connected, and for %s the client has said: %s", b.ID, silence, said.word)
-		e.Hint = "the vCenter refused the quiesced snapshot, is slow to make it, or still removes one that an earlier backup left: look at the " +
+		e = fault.New(fault.ClientSilent, "backup %s: no client has connected, and for %s the client has reported: %s", b.ID, silence, said.word)
+		e.Hint = "the vCenter refused the quiesced snapshot, makes it slowly, or still removes the snapshot of an earlier backup. Check the " +
 			"VM's tasks in the vCenter. Raise deadlines.next_report if this VM's snapshots take longer"
 	default:
-		e = fault.New(fault.ClientSilent, "backup %s: no client has connected, and for %s the client has said: %s", b.ID, silence, said.word)
-		e.Hint = fmt.Sprintf("the snapshot was made, and the client did not come to read it: look at the SNA's log for nbdkit and VDDK, and for "+
+		e = fault.New(fault.ClientSilent, "backup %s: no client has connected, and for %s the client has reported: %s", b.ID, silence, said.word)
+		e.Hint = fmt.Sprintf("the snapshot was made, but the client did not connect. Check the SNA's log for nbdkit and VDDK, and "+
 			"the tunnel of the exports (deadlines.next_report). %s", snapshotHint(b))
 	}
 	e.BackupID = b.ID

@@ -25,7 +25,7 @@ func must(t interface {
 	}
 }
 
-// mount makes a directory on a file system of its own kind: tmpfs knows holes, and on older kernels no O_DIRECT.
+// mount mounts a file system of a kind: tmpfs has holes, and on older kernels no O_DIRECT.
 func mount(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -44,8 +44,8 @@ func ofFile(t *testing.T, path string, o Options) Digest {
 	return d
 }
 
-// TestIsBLAKE3: the digest is the one that everybody else computes. The values are those of BLAKE3's test_vectors.json, whose
-// input counts from 0 to 250 over and over.
+// TestIsBLAKE3: other programs compute the same digest. The values are those of BLAKE3's test_vectors.json, whose input repeats the
+// bytes 0 to 250.
 func TestIsBLAKE3(t *testing.T) {
 	for size, want := range map[int]string{
 		0:      "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262",
@@ -65,7 +65,7 @@ func TestIsBLAKE3(t *testing.T) {
 	}
 }
 
-// TestHolesAreZeroes: whatever of a file is a hole, and whatever file system it lies on, it has the digest of its bytes.
+// TestHolesAreZeroes: the digest is that of the bytes, whatever of the file is a hole, and on every file system.
 func TestHolesAreZeroes(t *testing.T) {
 	dirs := []string{t.TempDir(), mount(t)}
 	rapid.Check(t, func(t *rapid.T) {
@@ -109,7 +109,7 @@ func TestHolesAreZeroes(t *testing.T) {
 	})
 }
 
-// TestHolesAreNotRead: holes cost no read, and no time of a disk.
+// TestHolesAreNotRead: holes are not read from the disk.
 func TestHolesAreNotRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "image")
 	f, err := os.Create(path)
@@ -126,7 +126,7 @@ func TestHolesAreNotRead(t *testing.T) {
 	}
 }
 
-// readByUs is what this process has read, be it from a disk or a cache.
+// readByUs is how much this process has read, from a disk or a cache.
 func readByUs(t *testing.T) (n int64) {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/io")
@@ -137,7 +137,7 @@ func readByUs(t *testing.T) (n int64) {
 	return v[0]
 }
 
-// TestPageCacheIsLeftAlone: the hub's memory is not filled with images.
+// TestPageCacheIsLeftAlone: images do not fill the page cache.
 func TestPageCacheIsLeftAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "image")
 	content := make([]byte, 32<<20)
@@ -170,7 +170,7 @@ func resident(t *testing.T, f *os.File, size int) (n int) {
 	return n
 }
 
-// TestFlippedBit: one bit anywhere is another digest.
+// TestFlippedBit: a changed bit anywhere changes the digest.
 func TestFlippedBit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "image")
 	content := make([]byte, 1<<20)
@@ -194,7 +194,7 @@ func TestFlippedBit(t *testing.T) {
 	}
 }
 
-// TestLimit: what is read takes the time that the limit gives, and holes take none of it.
+// TestLimit: data is read at the limit, and holes do not count.
 func TestLimit(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "image")
 	must(t, os.WriteFile(path, make([]byte, 12<<20), 0o600))
@@ -206,7 +206,7 @@ func TestLimit(t *testing.T) {
 	}
 }
 
-// TestEnded: a read that is ended ends, in the middle of a file and while it waits for its turn, and says why.
+// TestEnded: a read ends with its context, in the middle of a file and while it waits for the limiter, and says why.
 func TestEnded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "image")
 	must(t, os.WriteFile(path, make([]byte, 64<<20), 0o600))
@@ -223,7 +223,7 @@ func TestEnded(t *testing.T) {
 	}
 }
 
-// TestChangesMeanwhile: what changes while it is read has no digest.
+// TestChangesMeanwhile: a file that changes while it is read has no digest.
 func TestChangesMeanwhile(t *testing.T) {
 	for name, change := range map[string]func(path string) error{
 		"shrinks": func(path string) error { return os.Truncate(path, 100) },

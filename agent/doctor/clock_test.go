@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestDatesAndPrunes: what the daemon tells of wrong clocks becomes findings with what to do; a daemon that tells nothing is no
-// finding of its own.
+// TestDatesAndPrunes: what the daemon reports about wrong clocks becomes findings that say what to do. A daemon that does not answer is
+// not a finding here.
 func TestDatesAndPrunes(t *testing.T) {
 	for _, tt := range []struct {
 		name          string

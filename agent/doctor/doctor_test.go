@@ -89,7 +89,7 @@ bad line
 	}
 }
 
-// Any text that a file or a program may hold is harmless.
+// Any text of a file or a program is harmless.
 func FuzzParsers(f *testing.F) {
 	f.Add("nas:/a /srv/nas\\04 nfs defaults 0 0", "10100-10200", "7.2")
 	f.Fuzz(func(t *testing.T, fstab, reserved, version string) {
@@ -133,7 +133,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// What hangs is a finding, and holds up nothing else.
+// What hangs is a finding, and does not delay the other checks.
 func TestCheckThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dead := make(chan struct{})

@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// TestDatabaseHeader: a header page that is gone, and a damaged database that is kept, are warnings that say what to do.
+// TestDatabaseHeader: a damaged header page and a damaged database that is kept are warnings that say what to do.
 func TestDatabaseHeader(t *testing.T) {
 	h := &host{config: config.Default()}
 	h.config.Agent.StateDirectory = filepath.Join(t.TempDir(), "state")

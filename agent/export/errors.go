@@ -17,7 +17,7 @@ import (
 const maxForeignPorts = 16
 
 // ErrForeignPorts says that other processes hold whatever port is tried.
-var ErrForeignPorts = fmt.Errorf("the last %d ports tried are all held by other processes", maxForeignPorts)
+var ErrForeignPorts = fmt.Errorf("the last %d ports are all held by other processes", maxForeignPorts)
 
 // DiskError makes an error about one disk of a backup, with its unit and the unit's last journal lines where there are any. It is the
 // cause of ctx's end, once ctx has ended.
@@ -32,7 +32,7 @@ func DiskError(ctx context.Context, backupID string, reason fault.Reason, d reco
 
 // RefusalHint is what to do where a QEMU cannot refuse WRITE_ZEROES.
 const RefusalHint = "set nbd.qemu_nbd to a qemu-nbd that has the block driver " + qemu.BlkdebugDriver + " (those of Debian and Ubuntu do), or, if the node's client " +
-	"reads all that it calls zero, set sna.accept_write_zeroes: with any other client, data would be missing from the restore points"
+	"reads everything that it reports as zero, set sna.accept_write_zeroes. With any other client, restore points would lack data"
 
 // UnitError makes an error about one disk of a backup or restore.
 func UnitError(reason fault.Reason, of string, diskID int, unit string, err error) *fault.Error {
@@ -54,7 +54,7 @@ func UnitError(reason fault.Reason, of string, diskID int, unit string, err erro
 		e.Journal = start.Journal
 	}
 	if qemu.CannotRefuse(strings.Join(e.Journal, "\n")) {
-		e.Message = fmt.Sprintf("%s: disk %d: this QEMU cannot refuse WRITE_ZEROES, as it may not use its driver %s: %v", of, diskID, qemu.BlkdebugDriver, err)
+		e.Message = fmt.Sprintf("%s: disk %d: this QEMU cannot refuse WRITE_ZEROES, because it cannot use its driver %s: %v", of, diskID, qemu.BlkdebugDriver, err)
 		e.Hint = RefusalHint
 	}
 	return e

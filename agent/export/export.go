@@ -58,7 +58,7 @@ func (m *Manager) Probe(ctx context.Context, port uint16, exportName, unit strin
 	case err != nil:
 		return info, err
 	case info.Description != unit:
-		return info, fmt.Errorf("port %d is served by %q, not by this run's exporter", port, info.Description)
+		return info, fmt.Errorf("port %d is served by %q, not by this exporter", port, info.Description)
 	case info.SizeBytes != uint64(size):
 		return info, fmt.Errorf("export %s serves %d bytes, the disk has %d", exportName, info.SizeBytes, size)
 	}

@@ -21,7 +21,7 @@ func (m *Manager) Remove(ctx context.Context, name, invocationID, image string) 
 		return err
 	}
 	if why := notOurs(u, m.Config.Agent.Slice, invocationID, image); err == nil && why != nil {
-		m.Log.Warn("a unit that looks like an exporter is left alone", logkey.Unit, name, logkey.Reason, why)
+		m.Log.Warn("a unit with the name of an exporter is not ours; it is left alone", logkey.Unit, name, logkey.Reason, why)
 		return nil
 	}
 	return m.Units.Remove(ctx, name)

@@ -105,18 +105,18 @@ func Unwritable(err error) bool {
 
 // stateHint says what to do about a state directory that cannot be written.
 func stateHint(e *store.UnwritableError) string {
-	directory, goesOn := e.Directory(), "; copies go on, and what they report is recorded when that is possible again"
+	directory, goesOn := e.Directory(), "; copies continue, and their reports are recorded as soon as possible"
 	free := ""
 	if e.Free >= 0 {
 		free = fmt.Sprintf(" (%d KiB are free)", e.Free>>10)
 	}
 	switch {
 	case errors.Is(e, unix.ENOSPC) || errors.Is(e, unix.EDQUOT):
-		return "make room on the file system of " + directory + free + goesOn
+		return "free space on the file system of " + directory + free + goesOn
 	case errors.Is(e, unix.EROFS):
-		return "the file system of " + directory + " is read-only: look in the kernel's log for why, and mount it writable" + goesOn
+		return "the file system of " + directory + " is read-only: read the kernel's log for the reason, and mount it writable" + goesOn
 	}
-	return "look at the disk of " + directory + free + ", and at the kernel's log" + goesOn
+	return "check the disk of " + directory + free + " and the kernel's log" + goesOn
 }
 
 // OrNil is the error as an error that is nil when there is none.

@@ -49,10 +49,10 @@ func (inv *Inventory) Fresh(ctx context.Context, name string) (Refreshed, error)
 	inv.Metrics.RefreshFailures.Inc()
 	if vm.Refresh == record.RequireRefresh {
 		e := fault.From(err)
-		e.Message = fmt.Sprintf("vm %q: its disks cannot be looked up, and its record demands that: %s", name, e.Message)
+		e.Message = fmt.Sprintf("vm %q: its disks cannot be looked up, which its record requires: %s", name, e.Message)
 		return Refreshed{VM: vm}, e
 	}
-	inv.Log.Warn("disks cannot be looked up, those on record are backed up", logkey.VM, name, logkey.Error, err)
+	inv.Log.Warn("disks cannot be looked up; the disks on record are backed up", logkey.VM, name, logkey.Error, err)
 	return Refreshed{vm, err.Error()}, nil
 }
 
@@ -160,7 +160,7 @@ func discoverError(err error) error {
 		return fault.New(fault.SNARefused, "discovery: %w", err)
 	}
 	e := fault.New(fault.SNAUnreachable, "discovery: %w", err)
-	e.Hint = "is the tunnel up, and is sna.url right? a large vCenter may need a longer sna.discover_timeout"
+	e.Hint = "check the tunnel and sna.url. A large vCenter may need a longer sna.discover_timeout"
 	return e
 }
 
@@ -187,7 +187,7 @@ func (inv *Inventory) vcenterUnknown(name string) error {
 // vcenterNames says which names are wanted.
 func (inv *Inventory) vcenterNames() string {
 	if len(inv.Config.VCenters) == 0 {
-		return "the configuration has no vCenters, add a [vcenter.NAME] table"
+		return "the configuration has no vCenters: add a [vcenter.NAME] table"
 	}
 	return "want one of the configured names: " + strings.Join(slices.Sorted(maps.Keys(inv.Config.VCenters)), ", ")
 }

@@ -98,7 +98,7 @@ func (inv *Inventory) Remove(name string) error {
 	var active *store.ActiveError
 	if errors.As(err, &active) {
 		e := fault.New(fault.BackupInProgress, "vm %q has backup %s, which is %s", name, active.BackupID, active.State)
-		e.BackupID, e.Hint = active.BackupID, "wait for it to end, or cancel it"
+		e.BackupID, e.Hint = active.BackupID, "wait until it ends, or cancel it"
 		return e
 	}
 	return ledger.NotFound(err)

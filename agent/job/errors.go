@@ -9,8 +9,8 @@ import (
 
 // StillCancelling is what a caller is told who does not wait for the end.
 func StillCancelling(id string, cause error) error {
-	e := fault.New(fault.Internal, "backup %s: its end was not waited for: %w", id, cause)
-	e.BackupID, e.Hint = id, "it is being cancelled all the same: ask for it later"
+	e := fault.New(fault.Internal, "backup %s: stopped waiting for its end: %w", id, cause)
+	e.BackupID, e.Hint = id, "the cancel continues: ask for the backup later"
 	return e
 }
 

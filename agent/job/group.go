@@ -14,7 +14,7 @@ var ErrStopping = errors.New("the agent is stopping")
 
 // ErrClosed is the answer to a request that comes while the agent stops.
 func ErrClosed() *fault.Error {
-	return fault.New(fault.ShuttingDown, "the agent is stopping: ask again when it is back")
+	return fault.New(fault.ShuttingDown, "the agent is stopping: try again after the restart")
 }
 
 // A jobGroup owns the agent's goroutines: none starts after Close, and Close waits for all of them.

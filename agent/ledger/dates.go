@@ -15,11 +15,11 @@ func (l *Ledger) DamagedPoints() (int, error) { return l.Store.DamagedPoints() }
 func (l *Ledger) LogFuturePoints() {
 	points, total, err := l.FuturePoints()
 	if err != nil {
-		l.Log.Error("the dates of the restore points cannot be looked at", logkey.Error, err)
+		l.Log.Error("cannot read the dates of the restore points", logkey.Error, err)
 		return
 	}
 	for _, b := range points {
-		l.Log.Warn("a restore point is dated in the future, because a clock was wrong, or is: it counts for no retention rule and no age",
+		l.Log.Warn("a restore point is dated in the future by a wrong clock: it counts for no retention rule and no age",
 			logkey.BackupID, b.ID, logkey.VM, b.VM.Name, logkey.Repository, b.Repository, "created_at", b.CreatedAt)
 	}
 	if more := total - len(points); more > 0 {

@@ -18,7 +18,7 @@ func NotFound(err error) error {
 		return fault.From(err)
 	case missing.Kind == store.KindVM:
 		e := fault.New(fault.VMNotFound, "vm %q is not on record", missing.Name)
-		e.Hint = "vm.list names the ones that are; register it with vm.put or vm.discover"
+		e.Hint = "vm.list shows the VMs on record; add it with vm.put or vm.discover"
 		return e
 	case missing.Kind == store.KindRestore:
 		return fault.New(fault.RestoreNotFound, "restore %q is not on record", missing.Name)

@@ -14,7 +14,7 @@ func (l *Ledger) CheckWritable(ctx context.Context) error {
 		if cause := context.Cause(ctx); cause != nil { // the agent stops: a queued backup waits for the next one
 			return cause
 		}
-		return fault.New(fault.Internal, "no backup begins, because nothing can be put on record: %w", err)
+		return fault.New(fault.Internal, "no backup can start, because the database cannot be written: %w", err)
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func (w *Merge) build(p *plan) error {
 	if err := p.repo.MakeMerge(p.vm, w.ID); err != nil {
 		if errors.Is(err, repository.ErrNoExchange) {
 			e := fault.New(fault.RepositoryFailed, "%w", err)
-			e.BackupID, e.Hint = w.ID, "such as NFS; let the policy keep expired restore points until what stands on them goes (expired_middle)"
+			e.BackupID, e.Hint = w.ID, "such as NFS. Let the policy keep expired restore points until their children expire (expired_middle)"
 			return e
 		}
 		return repositories.Fault(err)
@@ -93,7 +93,7 @@ func (w *Merge) buildDisk(p *plan, i int, scale func(phase string, from float64)
 	}
 	check, info, err := inspectImage(w.Ctx, tools, image)
 	if err == nil && (info.VirtualBytes != d.CapacityBytes || info.BackingFile != d.Backing || info.Encrypted != (key != "")) {
-		err = fmt.Errorf("image %s is not what was to be made: %d bytes, backing file %q, encrypted %v",
+		err = fmt.Errorf("image %s differs from what was requested: %d bytes, backing file %q, encrypted %v",
 			image, info.VirtualBytes, info.BackingFile, info.Encrypted)
 	}
 	if err != nil {
@@ -184,7 +184,7 @@ func (w *Merge) diskError(diskID int, err error) error {
 	}
 	e := fault.New(fault.ImageFailed, "backup %s: disk %d: the new image: %w", w.ID, diskID, err)
 	if repositories.IsNoSpace(err) {
-		e.Reason, e.Hint = fault.NoSpace, "make room in the repository: delete what nothing stands on"
+		e.Reason, e.Hint = fault.NoSpace, "free space in the repository: delete restore points without children"
 	}
 	e.BackupID, e.DiskID = w.ID, new(diskID)
 	return e

@@ -163,8 +163,8 @@ func (s *Service) same(id, onto string, err error) (*Merge, error) {
 	if err != nil || w != nil && w.onto == onto && !w.settling {
 		return w, err
 	}
-	e := fault.New(fault.Busy, "backup %s is being written anew", id)
-	e.BackupID, e.Hint = id, "wait for the end of that"
+	e := fault.New(fault.Busy, "a merge of backup %s is in progress", id)
+	e.BackupID, e.Hint = id, "wait until it ends"
 	return nil, e
 }
 
@@ -204,14 +204,14 @@ func (w *Merge) live() error {
 	}
 	if err == nil {
 		a.Metrics.Rewrites.WithLabelValues("done").Inc()
-		a.Log.Info("restore point was written anew", logkey.BackupID, w.ID, logkey.Onto, w.onto, "took", time.Since(start))
+		a.Log.Info("merge completed", logkey.BackupID, w.ID, logkey.Onto, w.onto, "took", time.Since(start))
 		return nil
 	}
 	a.Metrics.Rewrites.WithLabelValues("failed").Inc()
 	err = w.unless(err)
-	a.Log.Error("restore point cannot be written anew, and stays what it was", logkey.BackupID, w.ID, logkey.Onto, w.onto, logkey.Error, err)
+	a.Log.Error("merge failed; the restore point is unchanged", logkey.BackupID, w.ID, logkey.Onto, w.onto, logkey.Error, err)
 	if left := a.settle(w.ID); left != nil {
-		a.Log.Error("what is left of it cannot be removed yet", logkey.BackupID, w.ID, logkey.Error, left)
+		a.Log.Error("the leftovers of a merge cannot be removed yet", logkey.BackupID, w.ID, logkey.Error, left)
 	}
 	return err
 }
@@ -236,7 +236,7 @@ func (w *Merge) copy(start time.Time) (*plan, error) {
 	if err != nil {
 		return nil, Refused(w.ID, err)
 	}
-	a.Log.Info("restore point is written anew", logkey.BackupID, w.ID, logkey.Onto, w.onto, logkey.VM, p.point.VM.Name)
+	a.Log.Info("merge started", logkey.BackupID, w.ID, logkey.Onto, w.onto, logkey.VM, p.point.VM.Name)
 	return p, w.build(p)
 }
 
@@ -246,7 +246,7 @@ func (w *Merge) unless(err error) error {
 	case cause == nil:
 		return err
 	case errors.Is(cause, errCancelled):
-		e := fault.New(fault.WrongState, "backup %s: its rewriting was cancelled, and it is what it was", w.ID)
+		e := fault.New(fault.WrongState, "backup %s: the merge was canceled; the restore point is unchanged", w.ID)
 		e.BackupID = w.ID
 		return e
 	case errors.Is(cause, job.ErrStopping):
@@ -269,13 +269,13 @@ func Refused(id string, err error) error {
 	switch {
 	case errors.As(err, &read):
 		e = fault.New(fault.BeingRestored, "%w", read)
-		e.Hint = "wait for the end of that, or stop it"
+		e.Hint = "wait until it ends, or stop it"
 	case errors.As(err, &rewriting):
 		e = fault.New(fault.Busy, "%w", rewriting)
 	case errors.As(err, &state):
-		e = fault.New(fault.WrongState, "backup %s is %s: only one that is completed is a restore point", id, state.State)
+		e = fault.New(fault.WrongState, "backup %s is %s: only a completed backup is a restore point", id, state.State)
 	case errors.As(err, &parent):
-		e = fault.New(fault.WrongState, "backup %s cannot be put on other ground: %w", id, parent)
+		e = fault.New(fault.WrongState, "backup %s cannot be merged: %w", id, parent)
 	case errors.As(err, &damaged):
 		return damagedChain(id, &chain.Damage{Err: damaged})
 	default:

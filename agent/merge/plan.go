@@ -44,7 +44,7 @@ func (w *Merge) plan() (*plan, error) {
 		return nil, err
 	}
 	if point.State != record.Completed {
-		e := fault.New(fault.WrongState, "backup %s is %s: only one that is completed is a restore point", w.ID, point.State)
+		e := fault.New(fault.WrongState, "backup %s is %s: only a completed backup is a restore point", w.ID, point.State)
 		e.BackupID = w.ID
 		return nil, e
 	}
@@ -73,16 +73,16 @@ func (w *Merge) plan() (*plan, error) {
 func damagedChain(id string, err error) error {
 	if repositories.IsKeyError(err) {
 		e := *fault.From(err)
-		e.Message = fmt.Sprintf("backup %s cannot be written anew: %s", id, e.Message)
+		e.Message = fmt.Sprintf("backup %s cannot be merged: %s", id, e.Message)
 		e.BackupID = id
 		return &e
 	}
 	var damage *chain.Damage
 	if !errors.As(err, &damage) {
-		return repositories.Fault(fmt.Errorf("restore point %s cannot be looked at: %w", id, err))
+		return repositories.Fault(fmt.Errorf("restore point %s cannot be checked: %w", id, err))
 	}
-	e := fault.New(fault.ImageFailed, "backup %s cannot be written anew, as it or what it stands on is damaged: %w", id, err)
-	e.BackupID, e.Hint = id, "nothing was changed; restore from it what can be restored, and make a full backup"
+	e := fault.New(fault.ImageFailed, "backup %s cannot be merged, because its chain is damaged: %w", id, err)
+	e.BackupID, e.Hint = id, "nothing was changed. Restore what can be restored, and make a full backup"
 	return e
 }
 
@@ -105,7 +105,7 @@ func (w *Merge) manifests(p *plan) ([]manifest.Manifest, error) {
 func (p *plan) choose(points []manifest.Manifest, onto string) error {
 	m := points[0]
 	if m.Parent == onto {
-		return fault.New(fault.WrongState, "backup %s stands there already", m.BackupID)
+		return fault.New(fault.WrongState, "backup %s already has that parent", m.BackupID)
 	}
 	ground := len(points) // in chain, of what it will stand on
 	for i := range points {
@@ -153,7 +153,7 @@ func (p *plan) images(points []manifest.Manifest, d manifest.Disk) (paths []stri
 			d, found = chain.Pick(points[i+1].Disks, func(below manifest.Disk) bool { return below.File == file })
 		}
 		if !found {
-			return nil, nil, chain.Damagef("image %s stands on %s, which is not of its parent", paths[i], file)
+			return nil, nil, chain.Damagef("image %s is based on %s, which does not belong to its parent", paths[i], file)
 		}
 	}
 	return nil, nil, chain.Damagef("the chain of disk %d does not end", d.DiskID)
@@ -221,9 +221,9 @@ func (p *plan) checkRoom(a *Service) error {
 		return repositories.Fault(err)
 	}
 	if reserve := a.Config.Space.Reserve; int64(space.Free) < need+reserve.Bytes() {
-		e := fault.New(fault.NoSpace, "backup %s: its new images may take %d MiB, and repository %s has %d MiB free, of which %s stay (space.reserve)",
+		e := fault.New(fault.NoSpace, "backup %s: the merged images need up to %d MiB; repository %s has %d MiB free, of which %s are reserved (space.reserve)",
 			p.point.ID, need>>20, p.repo.ID, space.Free>>20, reserve)
-		e.BackupID, e.Hint = p.point.ID, "make room in the repository: delete what nothing stands on"
+		e.BackupID, e.Hint = p.point.ID, "free space in the repository: delete restore points without children"
 		return e
 	}
 	return nil

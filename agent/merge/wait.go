@@ -49,7 +49,7 @@ func (w *Merge) earlier() *Merge {
 // awaitTurn waits until no earlier rewriting of the chain is under way.
 func (w *Merge) awaitTurn() error {
 	for other := w.earlier(); other != nil; other = w.earlier() {
-		w.park(0, fmt.Sprintf("the rewriting of backup %s, which is of the same chain", other.ID))
+		w.park(0, fmt.Sprintf("the merge of backup %s in the same chain", other.ID))
 		select {
 		case <-other.Done:
 		case <-w.Ctx.Done():
@@ -73,7 +73,7 @@ func (w *Merge) swap(p *plan) error {
 		return err
 	}
 	// From here on it only goes forward: the next agent finds the manifest.
-	err = w.UntilDone("a restore point that was written anew cannot be recorded", func() error { return w.service.settle(w.ID) })
+	err = w.UntilDone("a completed merge cannot be recorded", func() error { return w.service.settle(w.ID) })
 	if err != nil {
 		return job.ErrStopping
 	}
@@ -119,7 +119,7 @@ func (w *Merge) park(fraction float64, whom string) {
 	w.phase, w.fraction, w.waitsFor = phaseWaiting, max(fraction, w.fraction), whom
 	w.mu.Unlock()
 	if first {
-		w.service.Log.Info("a restore point that is written anew waits", logkey.BackupID, w.ID, logkey.Reason, whom)
+		w.service.Log.Info("a merge waits", logkey.BackupID, w.ID, logkey.Reason, whom)
 	}
 	select {
 	case <-w.Parked: // only this goroutine closes it

@@ -74,38 +74,38 @@ func New() *Counters {
 		}, []string{"reason"}),
 		Duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sendense_backup_duration_seconds",
-			Help:    "Time from the request to the SNA to the end of the backup, of those for which the SNA was asked.",
+			Help:    "Time from the request to the SNA until the end of the backup.",
 			Buckets: copyBuckets,
 		}, []string{"type", "result"}),
 		StartPhase: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sendense_backup_start_phase_duration_seconds",
-			Help:    "Time that the phases of a start took: validate, queue, prepare, export, call.",
+			Help:    "Duration of the phases of a start: validate, queue, prepare, export, call.",
 			Buckets: phaseBuckets,
 		}, []string{"phase"}),
 		DiskPhase: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sendense_backup_disk_start_phase_duration_seconds",
-			Help:    "Time that the parts of the phase export took for each disk: image, unit, handshake.",
+			Help:    "Duration of the parts of the phase export for each disk: image, unit, handshake.",
 			Buckets: phaseBuckets,
 		}, []string{"phase"}),
 		ExportersEnded: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sendense_agent_exporters_ended_total",
-			Help: "Exporters that have ended, by systemd's Result: success when it was asked to and lost nothing.",
+			Help: "Exporters that have ended, by systemd's Result; success = the agent ended it, and no data was lost.",
 		}, []string{"result"}),
 		Orphans: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sendense_agent_orphan_units_removed_total",
-			Help: "Pairs of units of ours that served no active backup and were removed.",
+			Help: "Orphan units that were removed.",
 		}),
 		SNACalls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sendense_agent_sna_calls_total",
-			Help: "Starts that the SNA was asked for, by outcome (accepted, refused, unreachable: nothing was sent, unknown).",
+			Help: "Start requests to the SNA, by outcome (accepted, refused, unreachable: nothing was sent, unknown).",
 		}, []string{"outcome"}),
 		RefreshFailures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sendense_agent_vm_refresh_failures_total",
-			Help: "Times that the disks of a VM were to be looked up in vCenter before its backup and could not be.",
+			Help: "Failed lookups of a VM's disks in vCenter before a backup.",
 		}),
 		Transactions: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "sendense_agent_store_transaction_duration_seconds",
-			Help:    "Time of the database transactions that change the record of a backup, with the wait for other writers.",
+			Help:    "Duration of database transactions that change the record of a backup, including the wait for other writers.",
 			Buckets: writeBuckets,
 		}),
 	}

@@ -16,34 +16,34 @@ func (m *Counters) afterBackups() {
 	}, []string{"reason"})
 	m.Rewrites = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sendense_rewrites_total",
-		Help: "Restore points that were to be written anew, to take in what they stood on, by result (done, failed).",
+		Help: "Merges of restore points, by result (done, failed).",
 	}, []string{"result"})
 	m.PruneRuns = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sendense_prune_runs_total",
-		Help: "Times that the policies were applied, by result: done, or failed where anything could not be removed.",
+		Help: "Prune runs, by result; failed = a restore point could not be removed.",
 	}, []string{"result"})
 	m.PruneRemoved = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sendense_prune_removed_total",
-		Help: "Restore points that were removed because no policy keeps them.",
+		Help: "Restore points removed because no policy keeps them.",
 	})
 	m.PruneFreed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sendense_prune_freed_bytes_total",
-		Help: "Room that became free by that, less what merges took.",
+		Help: "Bytes freed by prune runs, minus the growth by merges.",
 	})
 	m.PruneFailures = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sendense_prune_failures_total",
-		Help: "Restore points that no policy keeps and that could not be removed, each time that it was tried.",
+		Help: "Failed removals of expired restore points.",
 	})
 	m.PruneHolds = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sendense_prune_holds_total",
-		Help: "Times that a daily run left a VM to a person, because it would have removed too many of its restore points at once.",
+		Help: "Held prunes: a daily run would have removed too many restore points of a VM at once.",
 	})
 	m.VerifyRead = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sendense_verify_read_bytes_total",
-		Help: "Bytes of images that were read to compare them with their digests, holes counted.",
+		Help: "Bytes of images read to compare digests, including holes.",
 	})
 	m.Verifications = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sendense_verify_restore_points_total",
-		Help: "Restore points that were verified, by depth (shallow, deep) and result (ok, damaged, incomplete: not all could be looked at or compared).",
+		Help: "Verified restore points, by depth (shallow, deep) and result (ok, damaged, incomplete: not all could be read or compared).",
 	}, []string{"depth", "result"})
 }

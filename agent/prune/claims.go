@@ -24,7 +24,7 @@ func (p *pruning) begin(groups []store.PointGroup, r Request) (release func(), e
 	defer p.mu.Unlock()
 	if r.everything() {
 		if p.everything {
-			return nil, pruneBusy("the policies are being applied already")
+			return nil, pruneBusy("the policies are already being applied")
 		}
 		p.everything = true
 		return func() {
@@ -35,7 +35,7 @@ func (p *pruning) begin(groups []store.PointGroup, r Request) (release func(), e
 	}
 	for _, g := range groups {
 		if r.VMName != "" && p.groups[g] {
-			return nil, pruneBusy("the policies are being applied already to vm %q in repository %s", g.VM, g.Repository)
+			return nil, pruneBusy("the policies are already being applied to vm %q in repository %s", g.VM, g.Repository)
 		}
 	}
 	return func() {}, nil
@@ -43,7 +43,7 @@ func (p *pruning) begin(groups []store.PointGroup, r Request) (release func(), e
 
 func pruneBusy(format string, args ...any) *fault.Error {
 	e := fault.New(fault.Busy, format, args...)
-	e.Hint = "wait for the end of that; a dry run tells how far it has come"
+	e.Hint = "wait until it ends; a dry run shows how far it is"
 	return e
 }
 

@@ -38,7 +38,7 @@ func (s *Service) RunDaily() {
 			s.Log.Error("the policies could not be applied", logkey.Error, err)
 			// Not again before the next day: whatever is wrong, it is told by now.
 			if err := s.Store.SetPruned(time.Now()); err != nil {
-				s.Log.Error("that cannot be written down", logkey.Error, err)
+				s.Log.Error("the time of the run cannot be recorded", logkey.Error, err)
 			}
 		}
 	}

@@ -89,7 +89,7 @@ func checkThere(repo *repository.Repository, b record.Backup) error {
 	}
 	e := fault.New(fault.RepositoryFailed, "backup %s: %s: %w", b.ID, b.Directory, err)
 	e.BackupID = b.ID
-	e.Hint = "is the repository mounted? If its directory is gone for good, delete the record with missing_ok (--missing-ok)"
+	e.Hint = "check that the repository is mounted. If the directory is lost, delete the record with missing_ok (--missing-ok)"
 	return e
 }
 
@@ -103,8 +103,8 @@ func (s *Service) pinnedError(id string) error {
 	for i, c := range children {
 		names[i] = c.ID
 	}
-	e := fault.New(fault.HasChildren, "backup %s is what %s stands on", id, strings.Join(names, ", "))
-	e.BackupID, e.Hint = id, "delete first what stands on it, the newest first"
+	e := fault.New(fault.HasChildren, "backup %s is the parent of %s", id, strings.Join(names, ", "))
+	e.BackupID, e.Hint = id, "delete its children first, the newest first"
 	return e
 }
 
@@ -127,9 +127,9 @@ func (s *Service) deleteNow(repo *repository.Repository, id string) error {
 		return fault.From(err)
 	}
 	if err := removeAll(repo, b); err != nil {
-		e := fault.New(fault.RepositoryFailed, "backup %s is no restore point any more, but is not removed yet: %w", id, err)
-		e.BackupID, e.Hint = id, "it is tried again every "+ReconcileInterval.String()+", or delete it again when the cause is gone"
-		s.Log.Error("a deleted backup cannot be removed yet", logkey.BackupID, id, logkey.Directory, b.Directory, logkey.Error, err)
+		e := fault.New(fault.RepositoryFailed, "backup %s is no longer a restore point, but its files are not removed yet: %w", id, err)
+		e.BackupID, e.Hint = id, "the agent tries again every "+ReconcileInterval.String()+", or delete it again after removing the cause"
+		s.Log.Error("the files of a deleted backup cannot be removed yet", logkey.BackupID, id, logkey.Directory, b.Directory, logkey.Error, err)
 		return e
 	}
 	failpoint.Reach("delete: files removed")

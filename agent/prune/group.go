@@ -174,7 +174,7 @@ func (p *group) postpone() {
 		if row.Removed || row.Failure != nil {
 			continue
 		}
-		why := cmp.Or(p.waitsFor(row), "another request applies the policies to this VM")
+		why := cmp.Or(p.waitsFor(row), "another request is applying the policies to this VM")
 		row.Action, row.Into, row.Reasons = retention.Wait, nil, append(row.Reasons, why)
 		p.postponed++
 		p.service.Log.Warn("an expired restore point waits for the next run", logkey.BackupID, id, logkey.Reason, why)
@@ -201,7 +201,7 @@ func (p *group) tell(report *Report, r Request) {
 			report.Kept++
 		}
 		if row.Misdated != "" && !r.DryRun {
-			p.service.Log.Warn("a restore point counts for no rule, because a wrong clock dated it", logkey.BackupID, id, logkey.VM, row.VMName,
+			p.service.Log.Warn("a restore point counts for no retention rule, because a wrong clock dated it", logkey.BackupID, id, logkey.VM, row.VMName,
 				logkey.Repository, row.Repository, "created_at", row.CreatedAt, logkey.Reason, row.Misdated)
 		}
 		if r.All || row.Action != retention.Keep || row.Misdated != "" {

@@ -17,7 +17,7 @@ func (s *Service) holdPrune(h record.HeldPrune) error {
 	s.Metrics.PruneHolds.Inc()
 	s.Log.Warn("a prune is held: it would remove more at once than prune.hold_above_percent", logkey.VM, h.VMName, logkey.Repository, h.Repository,
 		"removed", h.Removed, "points", h.Points, "percent", s.Config.Prune.HoldAbovePercent,
-		logkey.Hint, fmt.Sprintf("look at 'sendensectl backup prune %[1]q --dry-run'; if that is right, run 'sendensectl backup prune %[1]q --repository %[2]s --yes'", h.VMName, h.Repository))
+		logkey.Hint, fmt.Sprintf("check with 'sendensectl backup prune %[1]q --dry-run'; if it is right, run 'sendensectl backup prune %[1]q --repository %[2]s --yes'", h.VMName, h.Repository))
 	err := s.Store.HoldPrune(store.Hold{
 		PointGroup: store.PointGroup{Repository: h.Repository, VM: h.VMName}, Removed: h.Removed, Points: h.Points, Since: h.Since,
 	})

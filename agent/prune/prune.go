@@ -251,7 +251,7 @@ func (s *Service) pruneSet(g store.PointGroup) (retention.Set, map[string]record
 	}
 	for _, b := range list {
 		if b.Merge != nil {
-			hold(set.Held, points, b, fmt.Sprintf("backup %s is being written anew", b.ID))
+			hold(set.Held, points, b, fmt.Sprintf("a merge of backup %s is in progress", b.ID))
 		}
 	}
 	return set, points, s.holdRead(g, &set, points)
@@ -276,7 +276,7 @@ func damagedPoint(b record.Backup) string {
 		return found[0].Problem
 	}
 	if len(b.DamageBelow) > 0 {
-		return fmt.Sprintf("stands on %s, which is damaged", b.DamageBelow[0])
+		return fmt.Sprintf("based on %s, which is damaged", b.DamageBelow[0])
 	}
 	return ""
 }
@@ -289,7 +289,7 @@ func (s *Service) holdRead(g store.PointGroup, set *retention.Set, points map[st
 	}
 	for _, r := range restores {
 		for _, id := range r.Points {
-			set.Held[id] = fmt.Sprintf("restore %s reads it", r.ID)
+			set.Held[id] = fmt.Sprintf("in use by restore %s", r.ID)
 		}
 	}
 	active, err := s.Store.Active()
@@ -298,7 +298,7 @@ func (s *Service) holdRead(g store.PointGroup, set *retention.Set, points map[st
 	}
 	for _, b := range active {
 		if b.VM.Name == g.VM && b.Repository == g.Repository {
-			hold(set.Held, points, points[b.Parent], fmt.Sprintf("backup %s is made upon it", b.ID))
+			hold(set.Held, points, points[b.Parent], fmt.Sprintf("parent of the active backup %s", b.ID))
 		}
 	}
 	return nil

@@ -23,7 +23,7 @@ import (
 // received bytes is compared from before its end to after it.
 func (f *Finisher) endExporter(ctx context.Context, d record.DiskRun) (record.DiskRun, error) {
 	limit := f.service.Config.NBD.StopTimeout.Std()
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not everything is written within %s (nbd.stop_timeout)", limit))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("qemu-nbd did not finish writing within %s (nbd.stop_timeout)", limit))
 	defer cancel()
 	if !d.Flushed {
 		if err := f.flush(ctx, d); err != nil {
@@ -40,14 +40,14 @@ func (f *Finisher) endExporter(ctx context.Context, d record.DiskRun) (record.Di
 	switch {
 	case errors.Is(err, units.ErrNotFound):
 		f.service.Metrics.ExporterCrashed(record.ResultGone)
-		return d, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "its unit is gone and nothing tells how it ended")
+		return d, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "its unit is gone, and with it the result")
 	case err != nil:
 		return d, export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, errors.Join(err, context.Cause(ctx)))
 	case u.InvocationID != d.InvocationID:
 		f.service.Metrics.ExporterCrashed(record.ResultGone)
-		return d, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "its unit is another one by now")
+		return d, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "its unit was replaced")
 	case before.Running() && u.Accounted && u.ReceivedBytes != before.ReceivedBytes:
-		return d, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "a client connected to it while it ended, so what the image holds is unknown")
+		return d, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "a client connected while it ended, so the content of the image is unknown")
 	}
 	return f.recordEnd(d, u)
 }
@@ -73,18 +73,18 @@ func (f *Finisher) flush(ctx context.Context, d record.DiskRun) error {
 	u, err := f.service.Units.Get(ctx, d.Unit)
 	if errors.Is(err, units.ErrNotFound) {
 		f.service.Metrics.ExporterCrashed(record.ResultGone)
-		return f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "its unit is gone and nothing tells how it ended")
+		return f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "its unit is gone, and with it the result")
 	}
 	if err != nil {
 		return export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, err)
 	}
 	if !u.Running() {
 		f.service.Metrics.ExporterCrashed(export.ResultOf(u))
-		return f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "it ended before what was written was known to be on the disk: "+export.ResultOf(u))
+		return f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "it ended before the written data was flushed: "+export.ResultOf(u))
 	}
 	failpoint.Reach("before flush")
 	if err := export.Flush(ctx, f.service.Exports.Address(d.Port), d.ExportName); err != nil {
-		e := export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, fmt.Errorf("what was written to %s cannot be brought to the disk: %w", d.ExportName, err))
+		e := export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, fmt.Errorf("data written to %s cannot be flushed: %w", d.ExportName, err))
 		return e
 	}
 	failpoint.Reach("flushed")
@@ -109,7 +109,7 @@ func (f *Finisher) quiet(ctx context.Context, d record.DiskRun) (units.Unit, err
 			break
 		}
 		if time.Now().After(deadline) {
-			return units.Unit{}, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, fmt.Sprintf("%d clients are connected to it when it is to end, so what the image holds is unknown", n))
+			return units.Unit{}, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, fmt.Sprintf("%d clients are still connected at its end, so the content of the image is unknown", n))
 		}
 		if !job.Pause(ctx, 2*time.Millisecond) {
 			return units.Unit{}, export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, context.Cause(ctx))

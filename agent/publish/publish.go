@@ -146,7 +146,7 @@ func (f *Finisher) publish(repo *repository.Repository, b record.Backup, m manif
 		if !manifestStands(repo, b) {
 			return repositories.Fault(err)
 		}
-		f.service.Log.Error("restore point is not known to be on the disk", logkey.BackupID, b.ID, logkey.Error, err)
+		f.service.Log.Error("the restore point may not be on the disk yet; the write is repeated", logkey.BackupID, b.ID, logkey.Error, err)
 		if !job.Pause(f.service.Jobs.Work, repositoryInterval) {
 			return job.ErrStopping
 		}
@@ -166,7 +166,7 @@ func (f *Finisher) published(repo *repository.Repository, b record.Backup) (bool
 		if !manifestStands(repo, b) {
 			return false, nil
 		}
-		f.service.Log.Error("repository is waited for", logkey.BackupID, b.ID, logkey.Error, err)
+		f.service.Log.Error("waiting for the repository", logkey.BackupID, b.ID, logkey.Error, err)
 		ctx := f.Ctx
 		if !b.PublishingAt.IsZero() {
 			ctx = f.service.Jobs.Work // too late to cancel
@@ -250,12 +250,12 @@ func (f *Finisher) waitForClients(b record.Backup) error {
 			e := fault.New(fault.DeadlinePassed, "backup %s: disk %d: %d clients are still connected to %s %s after the last disk was reported complete",
 				b.ID, d.DiskID, n, d.ExportName, limit)
 			e.BackupID, e.DiskID = b.ID, new(d.DiskID)
-			e.Hint = "what they would still have written is unknown, so the copy cannot be trusted (deadlines.disconnect)"
+			e.Hint = "they may still have written, so the copy cannot be trusted (deadlines.disconnect)"
 			return e
 		}
 		if !told && time.Since(began) > time.Minute {
 			told = true
-			f.service.Log.Info("every disk is complete; the backup waits for the client to close its connections",
+			f.service.Log.Info("all disks are complete; waiting for the client to close its connections",
 				logkey.BackupID, b.ID, logkey.Disk, d.DiskID, logkey.Port, d.Port)
 		}
 		if err := f.Sleep(50 * time.Millisecond); err != nil {
@@ -294,7 +294,7 @@ func (f *Finisher) finishDisk(ctx context.Context, repo string, disk record.Disk
 		return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, err)
 	}
 	if info.VirtualBytes != d.CapacityBytes || info.BackingFile != d.Backing || info.Encrypted != (d.KeyID != "") || info.Corrupt || info.Dirty {
-		return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, fmt.Errorf("image %s is not what was served: %d bytes, backing file %q, encrypted %v, dirty %v, corrupt %v",
+		return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, fmt.Errorf("image %s differs from what was served: %d bytes, backing file %q, encrypted %v, dirty %v, corrupt %v",
 			d.Image, info.VirtualBytes, info.BackingFile, info.Encrypted, info.Dirty, info.Corrupt))
 	}
 	m = manifestDisk(disk, d, info, check)
@@ -333,7 +333,7 @@ func (f *Finisher) checkImage(ctx context.Context, repoID string, d record.DiskR
 
 // LostWithHost says that a backup cannot go on, since its exporters went with the host.
 func LostWithHost(b record.Backup) *fault.Error {
-	e := fault.New(fault.ExporterFailed, "backup %s: the host was restarted while it was %s, and its exporters ended with it", b.ID, b.State)
-	e.BackupID, e.Hint = b.ID, "start it again: what was copied cannot be trusted to be on the disk"
+	e := fault.New(fault.ExporterFailed, "backup %s: the host was restarted while the backup was %s, which ended its exporters", b.ID, b.State)
+	e.BackupID, e.Hint = b.ID, "start it again: the copied data may not be on the disk"
 	return e
 }

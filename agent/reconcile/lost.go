@@ -49,7 +49,7 @@ func (r *Reconciler) AdoptLost(ctx context.Context) error {
 	}
 	lost, left := planLost(loaded, r.Config.Agent.Slice, r.Repositories.All)
 	for _, s := range left {
-		r.Log.Warn("a unit that looks like an exporter is left alone", logkey.Unit, s.unit, logkey.Reason, s.reason)
+		r.Log.Warn("a unit with the name of an exporter is not ours; it is left alone", logkey.Unit, s.unit, logkey.Reason, s.reason)
 	}
 	for _, l := range lost {
 		if err := r.adopt(ctx, l); err != nil {
@@ -77,7 +77,7 @@ func (r *Reconciler) adopt(ctx context.Context, l lostBackup) error {
 		failpoint.Reach("after adopt")
 		if why == nil {
 			r.Watchers.Tell(events.Event{Kind: events.State, Backup: l.backup})
-			r.Log.Error("a backup went with the lost database, and is undone", logkey.BackupID, l.backup.ID, logkey.VM, vm)
+			r.Log.Error("a backup was lost with the database, and is undone", logkey.BackupID, l.backup.ID, logkey.VM, vm)
 			return nil
 		}
 	}
@@ -85,7 +85,7 @@ func (r *Reconciler) adopt(ctx context.Context, l lostBackup) error {
 		if known.State.Active() && runOf(known, d.Unit) != nil {
 			continue
 		}
-		r.Log.Warn("an exporter that serves nothing is removed", logkey.Unit, d.Unit, logkey.Reason, why)
+		r.Log.Warn("an orphan exporter is removed", logkey.Unit, d.Unit, logkey.Reason, why)
 		failpoint.Reach("lost backup: before unit")
 		err := r.Units.Remove(ctx, d.Unit)
 		failpoint.Reach("lost backup: unit removed")
@@ -154,8 +154,8 @@ func newLost(id, repo, directory string, since time.Time) record.Backup {
 		CreatedAt: since, UpdatedAt: since, CalledAt: since, // at the earliest: SBC may be on its way
 		Failure: &record.Failure{
 			Reason:  string(fault.Internal),
-			Message: "backup " + id + " was running when the agent's database was lost, and its record with it",
-			Hint:    "start it again; the daemon's journal says what became of the database",
+			Message: "backup " + id + " was running when the agent's database was lost",
+			Hint:    "start it again; the daemon's journal says what happened to the database",
 		},
 	}
 }
@@ -168,14 +168,14 @@ func lostRun(u units.Unit, slice string) (record.DiskRun, record.Lease, error) {
 	var run record.DiskRun
 	name := unitOfDisk.FindStringSubmatch(u.Name)
 	if name == nil {
-		return run, record.Lease{}, errors.New("its name is not one that the agent gives")
+		return run, record.Lease{}, errors.New("the agent gives no such name")
 	}
 	if u.Slice != slice {
 		return run, record.Lease{}, fmt.Errorf("it is in slice %q, not %s", u.Slice, slice)
 	}
 	image, exportName, ok := qemu.Served(u.Argv)
 	if !ok {
-		return run, record.Lease{}, errors.New("it does not run what the agent runs")
+		return run, record.Lease{}, errors.New("its command is not one of the agent's")
 	}
 	_, text, err := net.SplitHostPort(u.ListenAddress)
 	if err != nil {
@@ -201,5 +201,5 @@ func repositoryOf(image, backupID string, repositories []*repository.Repository)
 			return repo, nil
 		}
 	}
-	return nil, fmt.Errorf("its image %s is not where one of backup %s would be", image, backupID)
+	return nil, fmt.Errorf("its image %s is not where images of backup %s are", image, backupID)
 }

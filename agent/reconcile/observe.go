@@ -40,7 +40,7 @@ func (r *Reconciler) observeDirectories(w *observed) error {
 	for _, repo := range r.Repositories.All {
 		list, err := repo.Unpublished()
 		if err != nil {
-			r.Log.Warn("repository cannot be looked through", logkey.Error, err)
+			r.Log.Warn("cannot list a repository", logkey.Error, err)
 		}
 		for _, u := range list {
 			w.directories = append(w.directories, directory{
@@ -60,7 +60,7 @@ func (r *Reconciler) observeRewrites(w *observed) error {
 	for _, repo := range r.Repositories.All {
 		list, err := repo.Merges()
 		if err != nil {
-			r.Log.Warn("repository cannot be looked through", logkey.Error, err)
+			r.Log.Warn("cannot list a repository", logkey.Error, err)
 		}
 		for _, u := range list {
 			w.merges = append(w.merges, directory{

@@ -209,7 +209,7 @@ func planDeletions(w observed) []step {
 	var steps []step
 	for id, b := range w.records {
 		if b.State == record.Deleting {
-			steps = append(steps, step{action: resumeDeletion, backupID: id, reason: "its deletion was cut short"})
+			steps = append(steps, step{action: resumeDeletion, backupID: id, reason: "its deletion was interrupted"})
 		}
 	}
 	slices.SortFunc(steps, func(x, y step) int { return cmp.Compare(x.backupID, y.backupID) })
@@ -223,14 +223,14 @@ func planRewrites(w observed) []step {
 	marked := map[string]bool{}
 	for _, b := range w.rewrites {
 		marked[b.ID] = true
-		steps = append(steps, step{action: settleRewrite, backupID: b.ID, reason: "its rewriting was cut short"})
+		steps = append(steps, step{action: settleRewrite, backupID: b.ID, reason: "its merge was interrupted"})
 	}
 	for _, d := range w.merges {
 		b, known := w.records[d.backupID]
 		if !known || marked[d.backupID] || b.State != record.Completed || b.Repository != d.repository || record.DirectoryOf(b) != d.vm {
 			continue
 		}
-		steps = append(steps, step{action: settleRewrite, backupID: b.ID, directory: d, reason: "its rewriting has left a directory"})
+		steps = append(steps, step{action: settleRewrite, backupID: b.ID, directory: d, reason: "its merge left a directory"})
 	}
 	return steps
 }

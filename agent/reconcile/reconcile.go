@@ -76,7 +76,7 @@ func (r *Reconciler) WatchUnits() {
 	for {
 		err := r.reconcile(func(w *observed) error { return r.observeUnits(w) }, told)
 		if err != nil && r.Jobs.Work.Err() == nil {
-			r.Log.Error("units and records do not agree yet", logkey.Error, err)
+			r.Log.Error("cannot bring units and records into agreement yet", logkey.Error, err)
 		}
 		select {
 		case <-r.UnitsChanged:
@@ -92,7 +92,7 @@ func (r *Reconciler) WatchUnits() {
 func (r *Reconciler) WatchDirectories() {
 	for {
 		if err := r.reconcile(r.observeDirectories, nil); err != nil && r.Jobs.Work.Err() == nil {
-			r.Log.Error("repositories and records do not agree yet", logkey.Error, err)
+			r.Log.Error("cannot bring repositories and records into agreement yet", logkey.Error, err)
 		}
 		if !job.Pause(r.Jobs.Work, prune.ReconcileInterval) {
 			return
@@ -117,7 +117,7 @@ func (r *Reconciler) reconcile(look func(*observed) error, told map[string]strin
 			continue
 		}
 		if left[s.unit] = s.reason; told[s.unit] != s.reason {
-			r.Log.Warn("a unit that looks like an exporter is left alone", logkey.Unit, s.unit, logkey.Reason, s.reason)
+			r.Log.Warn("a unit with the name of an exporter is not ours; it is left alone", logkey.Unit, s.unit, logkey.Reason, s.reason)
 		}
 	}
 	clear(told)
@@ -135,7 +135,7 @@ func (r *Reconciler) apply(ctx context.Context, steps []step) error {
 		r.tellStep(ctx, s)
 		failpoint.Reach("reconcile: before " + string(s.action))
 		if err := r.do(ctx, s); err != nil {
-			failed[s.owner()] = fmt.Errorf("%s of %s, as %s: %w", s.action, s.owner(), s.reason, err)
+			failed[s.owner()] = fmt.Errorf("%s of %s (%s): %w", s.action, s.owner(), s.reason, err)
 		}
 		failpoint.Reach("reconcile: after " + string(s.action))
 	}
@@ -164,7 +164,7 @@ func (r *Reconciler) tellStep(ctx context.Context, s step) {
 	case removeDirectory, settleRewrite:
 		attrs = append(attrs, logkey.Directory, s.directory.path)
 	}
-	r.Log.Log(ctx, level, "records and world are brought together", attrs...)
+	r.Log.Log(ctx, level, "reconcile step", attrs...)
 }
 
 // do takes one step. Each may be taken again.

@@ -100,7 +100,7 @@ func TestUnitOfTheSameName(t *testing.T) {
 		t.Fatalf("systemd-run: %v: %s", err, out)
 	}
 	w.Start()
-	if b = w.Wait(b.ID); b.State != record.Failed || !strings.Contains(b.Failure.Message, "another one by now") {
+	if b = w.Wait(b.ID); b.State != record.Failed || !strings.Contains(b.Failure.Message, "was replaced") {
 		t.Errorf("it is %s: %+v", b.State, b.Failure)
 	}
 	u, err := w.Units.Get(t.Context(), name)

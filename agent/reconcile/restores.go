@@ -80,7 +80,7 @@ var unitOfRestore = regexp.MustCompile(`^` + regexp.QuoteMeta(export.UnitPrefix)
 func (a *Reconciler) dropLostRestores(ctx context.Context, loaded []units.Unit) error {
 	for _, u := range loaded {
 		if err := lostRestore(u, a.Config.Agent.Slice, a.Repositories.All); err != nil {
-			a.Log.Warn("a unit that looks like an exporter is left alone", logkey.Unit, u.Name, logkey.Reason, err)
+			a.Log.Warn("a unit with the name of an exporter is not ours; it is left alone", logkey.Unit, u.Name, logkey.Reason, err)
 			continue
 		}
 		if r, err := a.Store.Restore(export.OwnerOf(u.Name)); err == nil && r.State.Active() && servedBy(r, u.Name) != nil {
@@ -96,7 +96,7 @@ func (a *Reconciler) dropLostRestores(ctx context.Context, loaded []units.Unit) 
 	for _, repo := range a.Repositories.All {
 		list, err := repo.Scratch()
 		if err != nil {
-			a.Log.Warn("repository cannot be looked through", logkey.Error, err)
+			a.Log.Warn("cannot list a repository", logkey.Error, err)
 		}
 		for _, id := range list {
 			if _, err := a.Store.Restore(id); err == nil || !strings.HasPrefix(id, "restore-") {
@@ -110,7 +110,7 @@ func (a *Reconciler) dropLostRestores(ctx context.Context, loaded []units.Unit) 
 			failpoint.Reach("lost restore: overlays removed")
 		}
 		if err := repo.CloseScratch(); err != nil {
-			a.Log.Warn("repository cannot be looked through", logkey.Error, err)
+			a.Log.Warn("cannot list a repository", logkey.Error, err)
 		}
 	}
 	return nil
@@ -124,21 +124,21 @@ func lostRestore(u units.Unit, slice string, repositories []*repository.Reposito
 	image, exportName, ok := qemu.Served(u.Argv)
 	switch {
 	case name == nil:
-		return errors.New("its name is not one that the agent gives")
+		return errors.New("the agent gives no such name")
 	case u.Slice != slice:
 		return fmt.Errorf("it is in slice %q, not %s", u.Slice, slice)
 	case name[3] != "":
 		if len(u.Argv) < 2 || u.Argv[1] != restore.ReadFiles {
-			return errors.New("it does not run what the agent runs")
+			return errors.New("its command is not one of the agent's")
 		}
 		return nil
 	case !ok || exportName != name[1]+"-disk"+name[2]:
-		return errors.New("it does not run what the agent runs")
+		return errors.New("its command is not one of the agent's")
 	}
 	for _, repo := range repositories {
 		if strings.HasPrefix(image, repo.Path+"/") {
 			return nil
 		}
 	}
-	return fmt.Errorf("its image %s lies in none of the repositories", image)
+	return fmt.Errorf("its image %s is in none of the repositories", image)
 }

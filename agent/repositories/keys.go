@@ -51,23 +51,23 @@ func (s *Set) key(repo *repository.Repository, id string) (secret qemu.Secret, f
 	e := fault.New(fault.KeyUnavailable, "repository %s: encryption key %q cannot be used: %w", repo.ID, id, err)
 	e.Hint = giveKey(id)
 	if errors.Is(err, fs.ErrNotExist) {
-		e.Message = fmt.Sprintf("repository %s: encryption key %q is missing: the daemon was not given it (%s)", repo.ID, id, file)
+		e.Message = fmt.Sprintf("repository %s: encryption key %q is missing: the daemon did not get it (%s)", repo.ID, id, file)
 	}
 	return secret, file, e
 }
 
 // giveKey says how the daemon gets a key.
 func giveKey(id string) string {
-	return fmt.Sprintf("put the key into %s/%s, which only root may read, then run 'systemctl daemon-reload' and "+
-		"'systemctl restart sendense-agent'; 'sendense-agent doctor' looks at every key", config.CredentialStore, id)
+	return fmt.Sprintf("put the key into %s/%s, readable only by root, then run 'systemctl daemon-reload' and "+
+		"'systemctl restart sendense-agent'; 'sendense-agent doctor' checks every key", config.CredentialStore, id)
 }
 
 // WrongKey is what is said of a key that does not open an image which was made under its name.
 func WrongKey(repo *repository.Repository, id, image string) error {
-	e := fault.New(fault.KeyUnavailable, "repository %s: encryption key %q does not open %s: it is not the key that the image was made with, or the image is damaged at its beginning",
+	e := fault.New(fault.KeyUnavailable, "repository %s: encryption key %q does not open %s: the image was made with another key, or its header is damaged",
 		repo.ID, id, filepath.Join(filepath.Base(filepath.Dir(image)), filepath.Base(image)))
-	e.Hint = fmt.Sprintf("put the key that was in %s/%s when the backup was made back, and restart the daemon; "+
-		"a new key needs a new name, and the old one stays in old_keys", config.CredentialStore, id)
+	e.Hint = fmt.Sprintf("restore the key that was in %s/%s when the backup was made, and restart the daemon. "+
+		"A new key needs a new name; the old one stays in old_keys", config.CredentialStore, id)
 	return e
 }
 
@@ -100,7 +100,7 @@ func (s *Set) LogUnusableKeys() {
 		r, _ := s.Config.Repository(repo.ID)
 		for _, id := range r.Keys() {
 			if _, _, err := s.key(repo, id); err != nil {
-				s.Log.Error("backups cannot be encrypted or restored", logkey.Repository, repo.ID, logkey.Error, err, logkey.Hint, fault.From(err).Hint)
+				s.Log.Error("an encryption key cannot be used: backups cannot be encrypted or restored", logkey.Repository, repo.ID, logkey.Error, err, logkey.Hint, fault.From(err).Hint)
 			}
 		}
 	}

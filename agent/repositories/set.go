@@ -71,7 +71,7 @@ func RequireMounted(repo *repository.Repository) error {
 func (s *Set) Deletable(b record.Backup) (*repository.Repository, error) {
 	if b.State.Active() {
 		e := fault.New(fault.WrongState, "backup %s is %s: only a backup that has ended can be deleted", b.ID, b.State)
-		e.BackupID, e.Hint = b.ID, "cancel it, or wait for its end"
+		e.BackupID, e.Hint = b.ID, "cancel it, or wait until it ends"
 		return nil, e
 	}
 	repo, err := s.Find(b.Repository)
@@ -79,8 +79,8 @@ func (s *Set) Deletable(b record.Backup) (*repository.Repository, error) {
 		return nil, err
 	}
 	if dir := repo.Dir(nbd.DirName(b.VM.Name), b.ID); b.Directory != "" && b.Directory != dir {
-		e := fault.New(fault.RepositoryFailed, "backup %s is on record in %s, and repository %s would have it in %s", b.ID, b.Directory, repo.ID, dir)
-		e.BackupID, e.Hint = b.ID, "set the repository's path back to what it was; if the repository was moved, make the database anew (docs/operations.md, Move a repository)"
+		e := fault.New(fault.RepositoryFailed, "backup %s is on record in %s, but repository %s has the path %s for it", b.ID, b.Directory, repo.ID, dir)
+		e.BackupID, e.Hint = b.ID, "set the repository's path back. If the repository was moved, rebuild the database (docs/operations.md, Move a repository)"
 		return nil, e
 	}
 	return repo, nil
@@ -114,6 +114,6 @@ func (s *Set) Find(id string) (*repository.Repository, error) {
 		}
 	}
 	e := fault.New(fault.RepositoryNotFound, "repository %q is not configured", id)
-	e.Hint = "repository.list names the ones that are"
+	e.Hint = "repository.list shows the configured ones"
 	return nil, e
 }

@@ -23,8 +23,8 @@ func CheckSpace(repo *repository.Repository, least config.Size, key string) erro
 	if space.Free >= uint64(least.Bytes()) {
 		return nil
 	}
-	e := fault.New(fault.NoSpace, "repository %s has %d MiB free, less than the %s of %s", repo.ID, space.Free>>20, least, key)
-	e.Hint = "make room in the repository, or use another one"
+	e := fault.New(fault.NoSpace, "repository %s has %d MiB free, less than %s (%s)", repo.ID, space.Free>>20, least, key)
+	e.Hint = "free space in the repository, or use another one"
 	return e
 }
 
@@ -41,13 +41,13 @@ func Fault(err error) error {
 	}
 	if IsNoSpace(err) {
 		e := fault.New(fault.NoSpace, "%w", err)
-		e.Hint = "make room in the repository, or use another one"
+		e.Hint = "free space in the repository, or use another one"
 		return e
 	}
 	e := fault.New(fault.RepositoryFailed, "%w", err)
 	var shared *overlap.Error
 	if errors.As(err, &shared) {
-		e.Hint = "correct the path of one of the two, or what is mounted there; then restart the daemon"
+		e.Hint = "correct one of the two paths or mounts, then restart the daemon"
 		return e
 	}
 	if errors.Is(err, unix.EROFS) {
@@ -67,8 +67,8 @@ func (s *Set) DetectIO(r *repository.Repository) {
 	case err != nil:
 		s.Log.Warn("repository cannot be written", logkey.Repository, r.ID, logkey.Error, err)
 	case reason != "":
-		s.Log.Warn("repository is written in a slower way than QEMU could", logkey.Repository, r.ID, logkey.Cache, mode.Cache, logkey.AIO, mode.AIO, logkey.Reason, reason)
+		s.Log.Warn("repository does not support QEMU's fastest I/O mode", logkey.Repository, r.ID, logkey.Cache, mode.Cache, logkey.AIO, mode.AIO, logkey.Reason, reason)
 	default:
-		s.Log.Info("repository is written in the fastest way", logkey.Repository, r.ID, logkey.Cache, mode.Cache, logkey.AIO, mode.AIO)
+		s.Log.Info("repository supports QEMU's fastest I/O mode", logkey.Repository, r.ID, logkey.Cache, mode.Cache, logkey.AIO, mode.AIO)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
-// TestManifestChangedByHand: who knows what he does can take the digest out, as the error says.
+// TestManifestChangedByHand: a person can remove the digest, as the error says.
 func TestManifestChangedByHand(t *testing.T) {
 	r := newRepository(t, nil)
 	m := manifesttest.Full("vm", 1_700_000_000)

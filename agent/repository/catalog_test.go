@@ -47,7 +47,7 @@ func TestPoints(t *testing.T) {
 	}
 }
 
-// TestPointsProblems: each damage is named, with all that stands on it, and nothing else is lost by it.
+// TestPointsProblems: each problem is reported, with all restore points that are based on it. Nothing else is lost.
 func TestPointsProblems(t *testing.T) {
 	full := manifesttest.Full("vm", 1_700_000_000)
 	child := manifesttest.Incremental(full, 1_700_000_100)

@@ -9,8 +9,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/overlap"
 )
 
-// TestKeepApart: a repository that was away when the agent started is compared before anything is done with it, and who came first
-// goes on.
+// TestKeepApart: a repository that was away when the agent started is compared before it is used. The one that was used first continues.
 func TestKeepApart(t *testing.T) {
 	dir := t.TempDir()
 	main, slow := New("main", dir+"/main", nil), New("slow", dir+"/slow", nil)
@@ -65,7 +64,7 @@ func TestKeepApart(t *testing.T) {
 	refused(around, "agent.state_directory", "lies inside")
 }
 
-// TestComparedAtOnce: of two that are one directory and come at the same time, one is used and the other refused.
+// TestComparedAtOnce: of two repositories in one directory that are used at the same time, one is accepted and the other refused.
 func TestComparedAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	must(t, errors.Join(os.Mkdir(dir+"/main", 0o755), os.Symlink(dir+"/main", dir+"/slow")))

@@ -14,7 +14,7 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// nobody is the exporters' user of the tests: not the agent's.
+// nobody is the exporters' user of the tests, which is not the agent's.
 var nobody = &Owner{UID: 65534, GID: 65534}
 
 func must(t testing.TB, err error) {
@@ -24,7 +24,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// wantError fails the test unless err says all of what is wanted.
+// wantError fails the test unless err contains all words.
 func wantError(t testing.TB, err error, words ...string) {
 	t.Helper()
 	if err == nil {
@@ -54,7 +54,7 @@ func newRepository(t testing.TB, owner *Owner) *Repository {
 	return New("main", path, owner)
 }
 
-// makeBackup makes the directory and the images of a backup as exporters leave them.
+// makeBackup makes the directory and the images of a backup, as exporters do.
 func makeBackup(t testing.TB, r *Repository, m manifest.Manifest) (vm, dir string) {
 	t.Helper()
 	vm = nbd.DirName(m.VM.Name)
@@ -78,7 +78,7 @@ func publish(t testing.TB, r *Repository, m manifest.Manifest) (vm, dir string) 
 	return vm, dir
 }
 
-// asUser runs f with another user's rights to files. Only this thread has them.
+// asUser runs f with the file permissions of another user, in this thread only.
 func asUser(t testing.TB, owner *Owner, f func()) {
 	t.Helper()
 	runtime.LockOSThread()

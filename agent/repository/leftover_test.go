@@ -8,7 +8,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
-// TestLeftovers: only what stands where a backup's directory would, without a manifest, is named; only an empty one goes.
+// TestLeftovers: only directories in the place of a backup's, without a manifest, are listed; only an empty one is removed.
 func TestLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	r := New("main", dir, nil)

@@ -12,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
-// TestLookAt: what could have been written by somebody else, is not of its size, or cannot be read by its exporter, is told; what a file
-// system does not keep, and what a copy of the whole repository changes, is not.
+// TestLookAt: an image that somebody else could have written, that has another size, or that its exporter cannot read is reported. What a
+// file system does not store, and what changes when the whole repository is copied, is not.
 func TestLookAt(t *testing.T) {
 	const other = 4001
 	type files struct{ dir, image, manifest string }

@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
-// merge puts images of new content into the directory that is to take a restore point's place, as qemu-img does.
+// merge writes images with new content into the directory of a merge, as qemu-img does.
 func merge(t *testing.T, r *Repository, m manifest.Manifest, files ...string) {
 	t.Helper()
 	must(t, r.MakeMerge("vm", m.BackupID))
@@ -22,8 +22,8 @@ func merge(t *testing.T, r *Repository, m manifest.Manifest, files ...string) {
 	}
 }
 
-// TestMergeTakesThePlace: the new directory takes the old one's place as a restore point like any other, with the images that
-// stay; the old one is left for removal, and goes.
+// TestMergeTakesThePlace: the new directory replaces the old one as an ordinary restore point, with the unchanged images. The old one stays
+// until it is removed.
 func TestMergeTakesThePlace(t *testing.T) {
 	r, m := newRepository(t, nobody), manifesttest.Full("vm", 1_700_000_000)
 	publish(t, r, m)
@@ -61,7 +61,7 @@ func TestMergeTakesThePlace(t *testing.T) {
 	}
 }
 
-// TestMergeFollowsNoLink: a link in the place of any directory or image that a merge has to do with is refused.
+// TestMergeFollowsNoLink: a link instead of any directory or image of a merge is refused.
 func TestMergeFollowsNoLink(t *testing.T) {
 	m := manifesttest.Full("vm", 1_700_000_000)
 	for name, attack := range map[string]func(t *testing.T, r *Repository, outside string){
@@ -98,8 +98,8 @@ func TestMergeFollowsNoLink(t *testing.T) {
 	}
 }
 
-// TestRemoveFollowsNoLink: nothing outside the repository is removed, whatever is in a directory that goes, and whatever takes
-// its place in the meantime.
+// TestRemoveFollowsNoLink: nothing outside the repository is removed, whatever is in a removed directory, and whatever replaces it
+// meanwhile.
 func TestRemoveFollowsNoLink(t *testing.T) {
 	outside := t.TempDir()
 	precious := filepath.Join(outside, "precious")
@@ -144,7 +144,7 @@ func TestRemoveFollowsNoLink(t *testing.T) {
 	}
 }
 
-// exchangeWhile removes a restore point while somebody exchanges its directory, and one in it, for links, as fast as can be.
+// exchangeWhile removes a restore point while another goroutine replaces its directory, and one in it, with links, as fast as possible.
 func exchangeWhile(t *testing.T, outside string, m manifest.Manifest) {
 	t.Helper()
 	r := New("main", t.TempDir(), nil)

@@ -14,7 +14,7 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// owners are the two ways an agent runs: with a user of its own for the exporters, and without.
+// owners are the two modes of the agent: with a separate user for the exporters, and without.
 var owners = map[string]*Owner{"exporters' user": nobody, "own user": nil}
 
 func TestPublish(t *testing.T) {
@@ -35,8 +35,7 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-// TestPublishRepeated: a crash may come after any step, and Publish then does the rest. Until the commit nothing is a
-// restore point, and what is there can be undone.
+// TestPublishRepeated: after a crash at any step Publish does the rest. Until the commit there is no restore point, and all can be undone.
 func TestPublishRepeated(t *testing.T) {
 	for name, owner := range owners {
 		t.Run(name, func(t *testing.T) {
@@ -62,7 +61,7 @@ func TestPublishRepeated(t *testing.T) {
 	}
 }
 
-// TestUndoUnpublished: what a crash left of a publication can be removed or set aside.
+// TestUndoUnpublished: an unfinished publication can be removed or set aside after a crash.
 func TestUndoUnpublished(t *testing.T) {
 	for name, owner := range owners {
 		t.Run(name, func(t *testing.T) {
@@ -132,7 +131,7 @@ func wantSealed(t *testing.T, r *Repository, dir string, m manifest.Manifest) {
 	wantMode(t, filepath.Join(dir, manifest.FileName), uid, os.Getegid(), 0o440)
 }
 
-// TestSealed: to the exporters' user a restore point is there to be read.
+// TestSealed: the exporters' user can read a restore point, and cannot change it.
 func TestSealed(t *testing.T) {
 	r := newRepository(t, nobody)
 	m := manifesttest.Full("vm", 1_700_000_000)
@@ -163,7 +162,7 @@ func TestSealed(t *testing.T) {
 	})
 }
 
-// TestForgedManifest: until it is published the directory is the exporters' user's, who may put anything there.
+// TestForgedManifest: until it is published the directory belongs to the exporters' user, who may write anything there.
 func TestForgedManifest(t *testing.T) {
 	m := manifesttest.Full("vm", 1_700_000_000)
 	text, err := m.Encode()

@@ -67,7 +67,7 @@ func TestRemoveDir(t *testing.T) {
 	}
 }
 
-// TestRemoveUnreadable: a manifest that cannot be read may be the manifest of a restore point.
+// TestRemoveUnreadable: an unreadable manifest may belong to a restore point.
 func TestRemoveUnreadable(t *testing.T) {
 	r := newRepository(t, nobody)
 	m := manifesttest.Full("vm", 1_700_000_000)
@@ -77,7 +77,7 @@ func TestRemoveUnreadable(t *testing.T) {
 	must(t, r.RemovePoint("vm", m.BackupID))
 }
 
-// TestRemoveAfterCrash: a restore point goes manifest first, and the rest goes with the next call.
+// TestRemoveAfterCrash: the manifest of a restore point is removed first, and the next call removes the rest.
 func TestRemoveAfterCrash(t *testing.T) {
 	r := newRepository(t, nobody)
 	m := manifesttest.Full("vm", 1_700_000_000)
@@ -90,7 +90,7 @@ func TestRemoveAfterCrash(t *testing.T) {
 	}
 }
 
-// TestWithoutRoot: an agent of an ordinary user makes, publishes, removes and sets aside, also what is read-only.
+// TestWithoutRoot: an agent without root makes, publishes, removes and sets aside directories, also read-only ones.
 func TestWithoutRoot(t *testing.T) {
 	r := newRepository(t, nil)
 	must(t, os.Chown(r.Path, nobody.UID, nobody.GID))
@@ -132,7 +132,7 @@ func TestNothingToRemove(t *testing.T) {
 	}
 }
 
-// TestMakeWhileRemoving: the last backup of a VM goes while its next begins.
+// TestMakeWhileRemoving: the last backup of a VM is removed while the next one begins.
 func TestMakeWhileRemoving(t *testing.T) {
 	r := newRepository(t, nobody)
 	var group sync.WaitGroup

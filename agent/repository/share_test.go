@@ -8,7 +8,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
-// TestShare: the exporters' group has another number than when the restore point was made, and must be able to read it.
+// TestShare: the number of the exporters' group has changed since the restore point was made, and the group must be able to read it.
 func TestShare(t *testing.T) {
 	then := newRepository(t, nobody)
 	m := manifesttest.Full("vm", 1_700_000_000)
@@ -36,7 +36,7 @@ func TestShare(t *testing.T) {
 	must(t, read())
 }
 
-// TestShareLink: what stands in an image's place is not followed.
+// TestShareLink: a link instead of an image is not followed.
 func TestShareLink(t *testing.T) {
 	r := newRepository(t, nobody)
 	m := manifesttest.Full("vm", 1_700_000_000)

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestSpaceOf: statfs counts in f_frsize, and f_bsize takes its place only where a kernel tells no other.
+// TestSpaceOf: statfs counts in f_frsize; f_bsize is used only if the kernel gives no f_frsize.
 func TestSpaceOf(t *testing.T) {
 	const mib = 1 << 20
 	for name, c := range map[string]struct {

@@ -12,8 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
-// TestLinksAreNotFollowed: whatever stands in the place of a directory or a manifest, nothing behind it is read, made,
-// changed or removed.
+// TestLinksAreNotFollowed: if a link replaces a directory or a manifest, nothing behind it is read, made, changed or removed.
 func TestLinksAreNotFollowed(t *testing.T) {
 	m := manifesttest.Full("vm", 1_700_000_000)
 	attacks := map[string]func(t *testing.T, r *Repository, target string){
@@ -68,7 +67,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 	}
 }
 
-// TestManifestIsAFile: a manifest that is something else is refused, and nobody waits for it.
+// TestManifestIsAFile: a manifest that is not a regular file is refused without blocking.
 func TestManifestIsAFile(t *testing.T) {
 	m := manifesttest.Full("vm", 1_700_000_000)
 	for name, put := range map[string]func(path string) error{
@@ -97,7 +96,7 @@ func TestManifestIsAFile(t *testing.T) {
 	}
 }
 
-// TestLinksWithinAreRemovedAsLinks: what a backup's directory holds goes, and not what it leads to.
+// TestLinksWithinAreRemovedAsLinks: the contents of a backup's directory are removed, and not the targets of links.
 func TestLinksWithinAreRemovedAsLinks(t *testing.T) {
 	outside := filepath.Join(t.TempDir(), "precious")
 	must(t, os.Mkdir(outside, 0o755))
@@ -111,7 +110,7 @@ func TestLinksWithinAreRemovedAsLinks(t *testing.T) {
 	}
 }
 
-// tree lists what lies below a path, with modes and owners.
+// tree lists everything below a path, with modes and owners.
 func tree(t *testing.T, path string) string {
 	t.Helper()
 	list := ""

@@ -73,13 +73,13 @@ func restoreDamage(err error, r record.Restore, diskID int) error {
 	}
 	var damage *chain.Damage
 	if !errors.As(err, &damage) {
-		return repositories.Fault(fmt.Errorf("restore of backup %s: disk %d cannot be looked at: %w", r.BackupID, diskID, err))
+		return repositories.Fault(fmt.Errorf("restore of backup %s: disk %d cannot be checked: %w", r.BackupID, diskID, err))
 	}
 	e := fault.New(fault.Damaged, "restore of backup %s: disk %d is damaged: %w", r.BackupID, diskID, err)
 	e.BackupID, e.RestoreID, e.DiskID = r.BackupID, r.ID, new(diskID)
-	e.Hint = "nothing of it is served; its other disks may be whole, and so may older restore points"
+	e.Hint = "this disk is not served. Other disks and older restore points may be intact"
 	if r.DespiteDamage {
-		e.Hint = "this cannot be served in spite of the damage, because nobody knows what would be read; its other disks may be whole, and so may older restore points"
+		e.Hint = "this disk cannot be served despite the damage, because its content would be arbitrary. Other disks and older restore points may be intact"
 	}
 	return e
 }
@@ -97,8 +97,8 @@ func refuseDamage(r record.Restore, damage []record.RestoreDamage) error {
 	}
 	e := fault.New(fault.Damaged, "restore of backup %s: %s%s: %s%s", r.BackupID, disk, first.Path, first.Problem, more)
 	e.BackupID, e.RestoreID, e.DiskID = r.BackupID, r.ID, first.DiskID
-	e.Hint = "put the file back from a copy and verify the backup again, with --deep (deep), or take an older restore point; with --despite-damage " +
-		"(despite_damage) what is left is served all the same"
+	e.Hint = "restore the file from a copy and verify the backup again with --deep (deep), or use an older restore point. With --despite-damage " +
+		"(despite_damage) the remaining data is served"
 	return e
 }
 

@@ -50,7 +50,7 @@ func (x *restoration) prove(r record.Restore, repo *repository.Repository) (map[
 	r, err = x.service.Records.ChangeRestore(x.ID, func(r *record.Restore) error {
 		r.Damage, r.DigestsVerified = damage, r.VerifyDigests && len(damage) == 0
 		for _, d := range damage {
-			r.Warnings = append(r.Warnings, d.Path+": "+d.Problem+": what is restored may be wrong")
+			r.Warnings = append(r.Warnings, d.Path+": "+d.Problem+": restored data may be wrong")
 		}
 		return nil
 	})
@@ -64,10 +64,10 @@ func (x *restoration) readDigests(r record.Restore, repo *repository.Repository,
 	for _, d := range r.Disks {
 		for _, l := range links[d.DiskID] {
 			if l.Disk.Digest == nil {
-				e := fault.New(fault.WrongState, "restore of backup %s: image %s has no digest, so it cannot be compared with one: an older agent made it",
+				e := fault.New(fault.WrongState, "restore of backup %s: image %s has no digest to compare with, because an older agent made it",
 					r.BackupID, l.Path())
 				e.BackupID, e.RestoreID, e.DiskID = r.BackupID, r.ID, new(d.DiskID)
-				e.Hint = "restore it without --verify-digests (verify_digests)"
+				e.Hint = "restore without --verify-digests (verify_digests)"
 				return damage, e
 			}
 			p.BytesTotal += l.Disk.Digest.Bytes

@@ -163,7 +163,7 @@ func (x *restoration) exportDisk(ctx context.Context, p exportPlan, d record.Res
 	}
 	info, err := x.service.Exports.Probe(ctx, d.Port, d.ExportName, d.Unit, d.CapacityBytes)
 	if err == nil && info.ReadOnly() == p.restore.Writable {
-		err = fmt.Errorf("export %s is read-only: %v, and should be: %v", d.ExportName, info.ReadOnly(), !p.restore.Writable)
+		err = fmt.Errorf("export %s is read-only: %v, want %v", d.ExportName, info.ReadOnly(), !p.restore.Writable)
 	}
 	if err != nil {
 		return d, x.diskError(fault.ExporterFailed, d, err)

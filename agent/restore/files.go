@@ -38,15 +38,15 @@ func (s *Service) checkFiles(req Request, disks []record.RestoreDisk) error {
 	case !req.Files:
 		return nil
 	case len(disks) != 1:
-		e := fault.New(fault.InvalidRequest, "files are read from one disk, and %d are asked for", len(disks))
-		e.BackupID, e.Hint = req.BackupID, "name the disk in disks"
+		e := fault.New(fault.InvalidRequest, "files are read from one disk, not from %d", len(disks))
+		e.BackupID, e.Hint = req.BackupID, "name one disk in disks"
 		return e
 	case req.Writable:
-		return fault.New(fault.InvalidRequest, "files are only read: writable and files exclude each other")
+		return fault.New(fault.InvalidRequest, "writable and files exclude each other: files are read-only")
 	}
 	_, err := os.Stat(s.Config.Restore.Guestfish)
 	if errors.Is(err, fs.ErrNotExist) {
-		e := fault.New(fault.ReaderMissing, "files cannot be read: there is no %s on the hub", s.Config.Restore.Guestfish)
+		e := fault.New(fault.ReaderMissing, "files cannot be read: %s is not installed on the hub", s.Config.Restore.Guestfish)
 		e.BackupID, e.Hint = req.BackupID, GuestfishHint
 		return e
 	}
@@ -77,7 +77,7 @@ func (x *restoration) readerError(disk int, unit string, err error) error {
 	e := export.UnitError(fault.ReaderFailed, "restore "+x.ID, disk, unit, err)
 	e.RestoreID = x.ID
 	if e.Hint == "" {
-		e.Hint = "the journal of the unit tells more; " + GuestfishHint
+		e.Hint = "read the journal of the unit; " + GuestfishHint
 	}
 	return e
 }
@@ -122,13 +122,13 @@ func (x *restoration) checkReader(ctx context.Context, r record.Restore, loaded 
 	case !there:
 		how = errors.New("its unit is gone")
 	case u.InvocationID != f.InvocationID:
-		how = errors.New("its unit is another one by now")
+		how = errors.New("its unit was replaced")
 	case u.Running():
 		return nil
 	case u.Clean():
 		return errUnread
 	default:
-		how = fmt.Errorf("it ended while it was needed: result %s, exit status %d", export.ResultOf(u), u.ExecMainStatus)
+		how = fmt.Errorf("it ended while files were being read: result %s, exit status %d", export.ResultOf(u), u.ExecMainStatus)
 	}
 	e := fault.From(x.readerError(r.Disks[0].DiskID, f.Unit, fmt.Errorf("reader of the files: %w", how)))
 	var err error

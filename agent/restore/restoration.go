@@ -39,8 +39,8 @@ type restoration struct {
 // The causes that are no failure of a restore.
 var (
 	errRestoreStopped = errors.New("stopped by request")
-	errExpired        = errors.New("its time is over")
-	errUnread         = errors.New("nobody reads its files any more")
+	errExpired        = errors.New("it expired")
+	errUnread         = errors.New("no client reads its files")
 )
 
 // wanted says whether an end is no failure.
@@ -74,7 +74,7 @@ func (x *restoration) live() {
 	defer x.Cancel(nil)
 	err := x.serve()
 	if errors.Is(err, job.ErrStopping) && x.left() {
-		x.Answer(fault.New(fault.ShuttingDown, "restore %s goes on, but the agent is stopping: ask for it when the agent is back", x.ID))
+		x.Answer(fault.New(fault.ShuttingDown, "restore %s continues while the agent restarts: ask for it after the restart", x.ID))
 		return
 	}
 	if errors.Is(err, job.ErrStopping) {
@@ -135,7 +135,7 @@ func (x *restoration) checkTime(r record.Restore) (time.Duration, error) {
 	for _, d := range r.Disks {
 		n, err := sockets.Established(d.Port)
 		if err != nil {
-			x.service.Log.Warn("the clients of a restore cannot be counted", logkey.RestoreID, x.ID, logkey.Port, d.Port, logkey.Error, err)
+			x.service.Log.Warn("cannot count the clients of a restore", logkey.RestoreID, x.ID, logkey.Port, d.Port, logkey.Error, err)
 		}
 		if err != nil || n > 0 {
 			return export.PollInterval, nil
@@ -154,7 +154,7 @@ func (x *restoration) checkRoom(r record.Restore) error {
 		return err
 	}
 	if e := fault.From(repositories.CheckSpace(repo, x.service.Config.Space.Reserve, "space.reserve")); e.Has(fault.NoSpace) {
-		e.Message, e.RestoreID = fmt.Sprintf("restore %s: %s, so what was written to it is given up", r.ID, e.Message), r.ID
+		e.Message, e.RestoreID = fmt.Sprintf("restore %s: %s, so the restore ends and its written data is discarded", r.ID, e.Message), r.ID
 		return e
 	}
 	return nil // a repository that does not answer for a moment is no reason to end it
@@ -169,7 +169,7 @@ func (x *restoration) checkExporters(r record.Restore) error {
 		if x.Ctx.Err() != nil {
 			return context.Cause(x.Ctx)
 		}
-		x.service.Log.Warn("exporters cannot be looked at", logkey.RestoreID, x.ID, logkey.Error, err)
+		x.service.Log.Warn("cannot read the state of the exporters", logkey.RestoreID, x.ID, logkey.Error, err)
 		x.Look.Store(true) // the bus is away
 		return nil
 	}
@@ -180,9 +180,9 @@ func (x *restoration) checkExporters(r record.Restore) error {
 		case !there:
 			how = "its unit is gone"
 		case u.InvocationID != d.InvocationID:
-			how = "its unit is another one by now"
+			how = "its unit was replaced"
 		case !u.Running():
-			how = fmt.Sprintf("it ended while it served: result %s, exit status %d", export.ResultOf(u), u.ExecMainStatus)
+			how = fmt.Sprintf("it ended during the restore: result %s, exit status %d", export.ResultOf(u), u.ExecMainStatus)
 		default:
 			continue
 		}
@@ -269,7 +269,7 @@ func (s *Service) clearScratch(r record.Restore) error {
 		err = repo.RemoveScratch(r.ID)
 	}
 	if err != nil {
-		s.Log.Error("overlays of a restore are left behind", logkey.RestoreID, r.ID, logkey.Directory, r.Directory, logkey.Error, err)
+		s.Log.Error("overlays of a restore could not be removed", logkey.RestoreID, r.ID, logkey.Directory, r.Directory, logkey.Error, err)
 	}
 	return err
 }

@@ -126,7 +126,7 @@ func (s *Service) plan(req Request) (p store.RestorePreparation, err error) {
 		return p, err
 	}
 	if point.State != record.Completed {
-		e := fault.New(fault.WrongState, "backup %s is %s: only one that is completed is a restore point", point.ID, point.State)
+		e := fault.New(fault.WrongState, "backup %s is %s: only a completed backup is a restore point", point.ID, point.State)
 		e.BackupID = point.ID
 		return p, e
 	}
@@ -178,11 +178,11 @@ func chooseDisks(point record.Backup, ids []int) ([]record.RestoreDisk, error) {
 	for i, id := range ids {
 		if point.Run(id) == nil {
 			e := fault.New(fault.InvalidRequest, "backup %s has no disk %d", point.ID, id)
-			e.BackupID, e.Hint = point.ID, "backup.get names the ones that it has"
+			e.BackupID, e.Hint = point.ID, "backup.get lists its disks"
 			return nil, e
 		}
 		if slices.Contains(ids[:i], id) {
-			return nil, fault.New(fault.InvalidRequest, "disks: %d is there twice", id)
+			return nil, fault.New(fault.InvalidRequest, "disk %d is listed twice", id)
 		}
 	}
 	var disks []record.RestoreDisk
@@ -203,8 +203,8 @@ func (s *Service) lifetime(asked time.Duration) (time.Duration, error) {
 	case asked == 0:
 		return s.Config.Restore.Lifetime.Std(), nil
 	case asked < 0 || asked > most:
-		e := fault.New(fault.InvalidRequest, "lifetime %s: want more than 0, and at most %s", asked, most)
-		e.Hint = "the most is restore.max_lifetime of the configuration"
+		e := fault.New(fault.InvalidRequest, "lifetime %s: want more than 0 and at most %s", asked, most)
+		e.Hint = "the limit is restore.max_lifetime of the configuration"
 		return 0, e
 	}
 	return asked, nil
@@ -235,7 +235,7 @@ func (s *Service) admit(p store.RestorePreparation) (*restoration, error) {
 		return nil, err
 	}
 	if most := s.Admission.MaxExports(); running.Exports+len(p.Restore.Disks) > most {
-		e := fault.New(fault.Busy, "%d disks are being exported, and with %d more there would be more than the %d that may",
+		e := fault.New(fault.Busy, "%d disks are exported; %d more would exceed the limit of %d",
 			running.Exports, len(p.Restore.Disks), most)
 		e.Hint = "try again later, stop a restore, or raise limits.max_exports"
 		return nil, e
@@ -269,11 +269,11 @@ func restoreRefused(err error, p store.RestorePreparation) error {
 		return ours
 	case errors.As(err, &mismatch):
 		e := fault.New(fault.InvalidRequest, "%w", mismatch)
-		e.RestoreID, e.Hint = mismatch.BackupID, "give each request a request_id of its own"
+		e.RestoreID, e.Hint = mismatch.BackupID, "use a new request_id for a new request"
 		return e
 	case errors.As(err, &full):
 		e := fault.New(fault.Busy, "%w", full)
-		e.Hint = "sendensectl restore list names them (limits.max_restores)"
+		e.Hint = "sendensectl restore list shows them (limits.max_restores)"
 		return e
 	case errors.As(err, &state):
 		e := fault.New(fault.WrongState, "%w", state)
@@ -313,7 +313,7 @@ func (s *Service) Stop(ctx context.Context, id string) (record.Restore, error) {
 	}
 	left, err := s.Records.Restore(id)
 	if err == nil && left.State.Active() {
-		e := fault.New(fault.ShuttingDown, "restore %s is %s and the agent is stopping: stop it again when the agent is back", id, left.State)
+		e := fault.New(fault.ShuttingDown, "restore %s is %s and the agent is stopping: stop it again after the restart", id, left.State)
 		e.RestoreID = id
 		return left, e
 	}

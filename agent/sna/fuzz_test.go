@@ -39,7 +39,7 @@ func FuzzCleanText(f *testing.F) {
 			t.Errorf("%d bytes", len(got))
 		}
 		// A secret made of the replacement's own letters, spaces or dots can
-		// come about anew; any other must be gone.
+		// appear again; any other must be gone.
 		if printable(secret) && !strings.ContainsAny(secret, redacted+" .") && strings.Contains(got, secret) {
 			t.Errorf("%q shows %q", got, secret)
 		}

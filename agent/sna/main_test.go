@@ -16,10 +16,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds every wait, for a machine that is very busy: what takes longer hangs.
+// patience limits every wait; it is long enough for a very busy machine.
 const patience = 5 * time.Minute
 
-// within bounds every test's calls.
+// within limits the calls of a test.
 func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)

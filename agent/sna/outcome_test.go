@@ -35,7 +35,7 @@ func resetAfter(text string) func(*net.TCPConn) {
 	}
 }
 
-// silence waits until the client has gone.
+// silence waits until the client disconnects.
 func silence(conn *net.TCPConn) { _, _ = conn.Read(make([]byte, 1)) }
 
 func drip(conn *net.TCPConn) {
@@ -153,8 +153,8 @@ func checkOutcome(t *testing.T, err error, status int) {
 	}
 }
 
-// A server that ends its connections after every answer, or promises to keep
-// them and does not, must not make net/http send anything twice.
+// A server that closes its connections after every answer, or promises to keep
+// them open and does not, must not make net/http send anything twice.
 func TestStartsInARowUseOneConnectionEach(t *testing.T) {
 	server := serveRaw(t, func(conn *net.TCPConn) {
 		_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: %d\r\n\r\n%s", len(okBody), okBody)
@@ -235,7 +235,7 @@ func fullListener(t *testing.T) string {
 	return ""
 }
 
-// Whenever the caller gives up, "nothing was sent" must be the truth.
+// Whenever the caller gives up, "nothing was sent" must be true.
 func TestUnreachableMeansThatNothingWasSent(t *testing.T) {
 	for range 150 {
 		server := serveRaw(t, answer("200 OK", okBody))

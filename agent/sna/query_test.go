@@ -65,7 +65,7 @@ func TestQueries(t *testing.T) {
 	}
 }
 
-// TestProgressThatProvesNothing: only the SNA's own words say that SBC has not reported. A router without the call, another
+// TestProgressThatProvesNothing: only the SNA's own text says that SBC has not reported. A router without the call, another
 // job's answer and an unreadable one say nothing of this job.
 func TestProgressThatProvesNothing(t *testing.T) {
 	for name, handler := range map[string]func(http.ResponseWriter, *http.Request){
@@ -87,7 +87,7 @@ func TestProgressThatProvesNothing(t *testing.T) {
 	}
 }
 
-// TestProgressIsFitForATerminal: what a client says is shown to a person.
+// TestProgressIsFitForATerminal: texts of a client are shown to a person.
 func TestProgressIsFitForATerminal(t *testing.T) {
 	client := serveMux(t, map[string]func(http.ResponseWriter, *http.Request){
 		"/prefix/api/v1/progress/backup-a-1": body(`{"job_id":"backup-a-1","phase":"Creating\u001b[31m  Snapshot\n","status":"in_\u0007progress"}`),

@@ -78,7 +78,7 @@ func TestStartSendsBothContractsInOneBody(t *testing.T) {
 	}
 }
 
-// TestStartNamesOneVM: what SBC would take for a pattern stands for itself. Go's path.Match is what its finder matches with.
+// TestStartNamesOneVM: characters of a pattern are escaped. SBC's finder matches with Go's path.Match.
 func TestStartNamesOneVM(t *testing.T) {
 	var bodies []map[string]any
 	server := recordedSNA(t, &bodies)

@@ -41,8 +41,8 @@ func (v *Verification) ended() error {
 	case cause == nil:
 		return nil
 	case errors.Is(cause, errVerifyCancelled):
-		e := fault.New(fault.WrongState, "backup %s: its verification was cancelled", v.request.BackupID)
-		e.BackupID, e.Hint = v.request.BackupID, "what it had not looked at to the end is on record as it was before"
+		e := fault.New(fault.WrongState, "backup %s: the verification was canceled", v.request.BackupID)
+		e.BackupID, e.Hint = v.request.BackupID, "results of files that it did not finish are unchanged"
 		return e
 	default:
 		return job.ErrClosed()

@@ -40,13 +40,13 @@ func TestVerifyCancelled(t *testing.T) {
 	}
 	for _, v := range []*verify.Verification{first, joined} {
 		_, err := v.Wait(ctx)
-		agenttest.WantError(t, err, fault.WrongState, "its verification was cancelled")
+		agenttest.WantError(t, err, fault.WrongState, "the verification was canceled")
 	}
 	if after := marks(); !reflect.DeepEqual(after, before) {
 		t.Errorf("on record: %+v, was %+v", after, before)
 	}
 	_, err = w.Agent.Backups.Cancel(ctx, top.ID) // there is none any more
-	agenttest.WantError(t, err, fault.WrongState, "only an active backup can be cancelled")
+	agenttest.WantError(t, err, fault.WrongState, "only an active backup can be canceled")
 	agenttest.WantVerified(t, w.Verify(top, true), record.VerifiedOK, nil)
 	agenttest.Must(t, w.Delete(top.ID))
 }

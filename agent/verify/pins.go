@@ -64,7 +64,7 @@ func (a *Service) Exclusively(id string, f func() error) error {
 	defer a.verifying.mu.Unlock()
 	if a.verifying.pins[id] > 0 {
 		e := fault.New(fault.BeingVerified, "backup %s is being verified", id)
-		e.BackupID, e.Hint = id, "wait for the end of the verification, and try again"
+		e.BackupID, e.Hint = id, "wait until the verification ends, then try again"
 		return e
 	}
 	if s := a.verifying.next; s != nil && s.backupID == id {

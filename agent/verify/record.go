@@ -47,7 +47,7 @@ func (s *Service) putVerification(p record.Backup, merge func(*record.Verificati
 	})
 	failpoint.Reach("verify: recorded")
 	if err != nil && !fault.From(ledger.NotFound(err)).Has(fault.BackupNotFound) {
-		s.Log.Error("what a verification has found cannot be put on record", logkey.BackupID, p.ID, logkey.Error, err)
+		s.Log.Error("the result of a verification cannot be recorded", logkey.BackupID, p.ID, logkey.Error, err)
 	}
 	if err == nil && changed {
 		s.tellDamage(p, was)
@@ -97,7 +97,7 @@ func (s *Service) logVerification(p record.Backup, deep bool, result string, fil
 		case FileDamaged:
 			s.Log.Error("a file of a restore point is damaged", logkey.BackupID, p.ID, logkey.VM, p.VM.Name, logkey.File, f.Path, logkey.Error, f.Problem)
 		case FileUnreadable:
-			s.Log.Warn("a file of a restore point cannot be looked at", logkey.BackupID, p.ID, logkey.VM, p.VM.Name, logkey.File, f.Path, logkey.Error, f.Problem)
+			s.Log.Warn("a file of a restore point cannot be read", logkey.BackupID, p.ID, logkey.VM, p.VM.Name, logkey.File, f.Path, logkey.Error, f.Problem)
 		}
 	}
 	s.Log.Info("restore point verified", logkey.BackupID, p.ID, logkey.VM, p.VM.Name, "deep", deep, "result", result)

@@ -67,7 +67,7 @@ func (s *Service) dueToVerify(deep bool, tried map[string]time.Time) (record.Bac
 	now := time.Now()
 	p, found, err := s.Store.LongestUnverified(deep, now, func(id string) bool { return time.Since(tried[id]) < verifyRetry })
 	if err != nil {
-		s.Log.Error("what is to be verified cannot be found out", logkey.Error, err)
+		s.Log.Error("cannot find the next restore point to verify", logkey.Error, err)
 		return p, false
 	}
 	return p, found && now.Sub(record.Believed(p.VerifiedAt(deep), now)) >= interval

@@ -71,7 +71,7 @@ const (
 	FileDamaged    FileStatus = "damaged"    // it is not what was written
 	FileUnreadable FileStatus = "unreadable" // it could not be looked at, so nothing is known
 	FileUndigested FileStatus = "undigested" // it was read, and its manifest has no digest to compare with
-	FileSkipped    FileStatus = "skipped"    // without its manifest nobody knows what it should be
+	FileSkipped    FileStatus = "skipped"    // cannot be checked without its manifest
 )
 
 // A FileReport is what was found of one file of a chain.
@@ -137,7 +137,7 @@ func (v *Verification) Done() <-chan struct{} { return v.done }
 // be deleted until its end.
 func (s *Service) Start(req Request) (*Verification, error) {
 	if req.RateLimit < 0 {
-		return nil, fault.New(fault.InvalidRequest, "rate_limit %d: want bytes per second, or 0 for what is configured", req.RateLimit)
+		return nil, fault.New(fault.InvalidRequest, "rate_limit %d: want bytes per second, or 0 for the configured limit", req.RateLimit)
 	}
 	point, err := s.restorePoint(req.BackupID)
 	if err != nil {
@@ -178,7 +178,7 @@ func (s *Service) Start(req Request) (*Verification, error) {
 func (s *Service) restorePoint(id string) (record.Backup, error) {
 	b, err := s.Records.Backup(id)
 	if err == nil && b.State != record.Completed {
-		e := fault.New(fault.WrongState, "backup %s is %s: only one that is completed is a restore point", id, b.State)
+		e := fault.New(fault.WrongState, "backup %s is %s: only a completed backup is a restore point", id, b.State)
 		e.BackupID = id
 		return b, e
 	}
@@ -190,8 +190,8 @@ func exchanging(b record.Backup) error {
 	if b.Merge == nil || !b.Merge.Committing {
 		return nil
 	}
-	e := fault.New(fault.Busy, "backup %s is being written anew", b.ID)
-	e.BackupID, e.Hint = b.ID, "wait for the end of that, and try again"
+	e := fault.New(fault.Busy, "a merge of backup %s is in progress", b.ID)
+	e.BackupID, e.Hint = b.ID, "wait until it ends, then try again"
 	return e
 }
 
@@ -246,7 +246,7 @@ func (s *Service) manifestOf(repo *repository.Repository, p record.Backup) (mani
 	m, err := s.Chains.ReadPoint(repo, p)
 	f.Found(err)
 	if f.Status == FileDamaged && !errors.Is(err, manifest.ErrSeal) {
-		f.Hint = "put it back from a copy of the repository; without it this restore point, and what stands on it, cannot be used"
+		f.Hint = "restore the file from a copy of the repository. Without it, this restore point and its children cannot be used"
 	}
 	return m, f
 }
@@ -259,10 +259,10 @@ func (f *FileReport) Found(err error) {
 		return
 	case errors.As(err, &damage):
 		f.Status = FileDamaged
-		f.Hint = "put it back from a copy; make a full backup now, since incrementals are no longer built upon it"
+		f.Hint = "restore the file from a copy, and make a full backup now: no new incremental uses this chain"
 	default:
 		f.Status = FileUnreadable
-		f.Hint = "nothing is known about it: see that the repository is mounted and its disks are well, and verify again"
+		f.Hint = "its state is unknown. Check that the repository is mounted and its disks work, then verify again"
 		if e := fault.From(err); e.Hint != "" { // as of a key that is missing
 			f.Hint = e.Hint
 		}

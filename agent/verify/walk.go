@@ -64,7 +64,7 @@ func (w *verifyWalk) point(p record.Backup) []FileReport {
 	if p.Parent != "" {
 		if _, err := w.service.Records.Backup(p.Parent); fault.From(err).Has(fault.BackupNotFound) {
 			f.Found(chain.Damagef("its parent %s is not on record", p.Parent))
-			f.Hint = "if the parent is in the repository, run 'sendense-agent rebuild'; without it this restore point cannot be restored"
+			f.Hint = "if the parent is in the repository, run 'sendense-agent rebuild'. Without its parent this restore point cannot be restored"
 		}
 	}
 	files := []FileReport{f}
@@ -80,7 +80,7 @@ func (w *verifyWalk) skip(repo *repository.Repository, p record.Backup, manifest
 	for _, d := range p.Runs {
 		f := FileReport{
 			BackupID: p.ID, DiskID: new(d.DiskID), Path: filepath.Join(repositories.DirOf(repo, p), filepath.Base(d.Image)),
-			Status: FileSkipped, Problem: "without its manifest nobody knows what it should be",
+			Status: FileSkipped, Problem: "cannot be checked without its manifest",
 		}
 		if info, err := os.Lstat(f.Path); err == nil {
 			f.Bytes = info.Size()
@@ -152,7 +152,7 @@ func (w *verifyWalk) remembered(p record.Backup, f *FileReport) {
 		}
 		f.Found(chain.Damagef("%s", d.Problem))
 		f.deep = true
-		f.Hint = "this was found when it was read whole; put it back from a copy, and verify with --deep, which reads it again"
+		f.Hint = "a deep verification found this. Restore the file from a copy, then verify with --deep"
 		return
 	}
 }
@@ -172,7 +172,7 @@ func (w *verifyWalk) compare(repo *repository.Repository, p record.Backup, d man
 		f.Found(chain.Finding(err))
 	case d.Digest == nil:
 		f.Status = FileUndigested
-		f.Problem = "its manifest has no digest: it was made by an older agent"
+		f.Problem = "its manifest has no digest, because an older agent made it"
 		f.Hint = "only its metadata can be checked; the next full backup has digests"
 	default:
 		if err := d.Digest.Compare(now); err != nil {

@@ -30,7 +30,7 @@ func TestHintsNameCommands(t *testing.T) {
 	}
 	socket := commandtest.FakeAgent(t, handler.Map{
 		rpc.MethodVMGet: handler.New(func(context.Context, rpc.VMRef) (rpc.VM, error) {
-			return rpc.VM{}, commandtest.WireError(rpc.NewError(rpc.ReasonVMNotFound, `vm "vm.list" is not on record`).WithHint("vm.list names the ones that are; register it with vm.put or vm.discover"))
+			return rpc.VM{}, commandtest.WireError(rpc.NewError(rpc.ReasonVMNotFound, `vm "vm.list" is not on record`).WithHint("vm.list shows the VMs on record; add it with vm.put or vm.discover"))
 		}),
 	})
 	const want = `sendensectl: vm "vm.list" is not on record

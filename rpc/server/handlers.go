@@ -9,6 +9,7 @@ import (
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/doctor"
 	"github.com/sendense/backup-agent/agent/inventory"
+	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/rpc/internal/translate"
 )
@@ -32,6 +33,9 @@ func (h handlers) backupStart(ctx context.Context, params json.RawMessage) (rpc.
 func (h handlers) backupGet(ctx context.Context, p rpc.BackupRef) (rpc.Backup, error) {
 	return translate.BackupWithProgress(ctx, h.agent, p.BackupID)
 }
+
+// backupRecord is the last state for a watch of one backup.
+func (h handlers) backupRecord(id string) (record.Backup, error) { return h.agent.Records.Backup(id) }
 
 func (h handlers) backupList(_ context.Context, p rpc.BackupQuery) (rpc.BackupPage, error) {
 	list, next, err := h.agent.Records.List(translate.ListQuery(p))
@@ -137,6 +141,11 @@ func (h handlers) restoreGet(_ context.Context, p rpc.RestoreRef) (rpc.Restore, 
 	w := translate.Restore(r)
 	w.Progress = translate.RestoreProgress(h.agent.Restores.Progress(p.RestoreID))
 	return w, err
+}
+
+// restoreRecord is the last state for a watch of one restore.
+func (h handlers) restoreRecord(id string) (record.Restore, error) {
+	return h.agent.Records.Restore(id)
 }
 
 func (h handlers) restoreList(_ context.Context, p rpc.RestoreQuery) (rpc.RestoreList, error) {

@@ -60,7 +60,7 @@ func (h handlers) backupMethods() []method {
 		typed(rpc.MethodBackupChangeID, operate, "tell a backup client since which change id to copy a disk; the agent learns from the question what the client does", h.backupChangeID),
 		verifyRow(h.agent),
 		typed(rpc.MethodBackupChain, read, "list the restore points of a VM with their parents and the disk space they use", h.backupChain),
-		watchRow(backups(h.agent.Watch, h.agent.Records.Backup)),
+		watchRow(backups(h.agent.Watch, h.backupRecord)),
 		unwatchRow(rpc.MethodBackupUnwatch),
 	}
 }
@@ -93,7 +93,7 @@ func (h handlers) restoreMethods() []method {
 		typed(rpc.MethodRestoreGet, read, "show a restore", h.restoreGet),
 		typed(rpc.MethodRestoreList, read, "list the active restores and the last ones that have ended, the newest first", h.restoreList),
 		typed(rpc.MethodRestoreStop, operate, "end a restore, even if clients are connected", h.restoreStop),
-		watchRestoresRow(restores(h.agent.Watch, h.agent.Records.Restore)),
+		watchRestoresRow(restores(h.agent.Watch, h.restoreRecord)),
 		unwatchRow(rpc.MethodRestoreUnwatch),
 	}
 }

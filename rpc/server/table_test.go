@@ -52,7 +52,7 @@ func TestEveryMethodOfTheClientIsInTheTable(t *testing.T) {
 }
 
 func TestEveryReasonOfTheAgentHasACode(t *testing.T) {
-	all := constants(t, "../../agent/errors.go", func(s *ast.ValueSpec) bool {
+	all := constants(t, "../../agent/fault/fault.go", func(s *ast.ValueSpec) bool {
 		name, ok := s.Type.(*ast.Ident)
 		return ok && name.Name == "Reason"
 	})

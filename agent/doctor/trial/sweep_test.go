@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A name of a doctor that still runs is no leftover, nor is a name that no doctor gave.
+// A name of a running doctor is not stale, and neither is a name of something else.
 func TestIsStale(t *testing.T) {
 	for name, want := range map[string]bool{
 		fmt.Sprintf("%s%d-ab", Prefix, os.Getpid()): false,

@@ -39,7 +39,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// TestTimesAreUTC: the zone of the machine is nobody's business.
+// TestTimesAreUTC: times are written in UTC, whatever the zone of the machine.
 func TestTimesAreUTC(t *testing.T) {
 	m := manifesttest.Full("vm", 1_700_000_000)
 	m.CreatedAt = m.CreatedAt.In(time.FixedZone("", 3600))
@@ -137,7 +137,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestNamesAreText: JSON has no way to write other bytes, and would put something else in their place.
+// TestNamesAreText: JSON cannot contain other bytes, and would replace them.
 func TestNamesAreText(t *testing.T) {
 	m := manifesttest.Full("vm", 1_700_000_000)
 	m.VM.Name = "a\xff"
@@ -145,7 +145,7 @@ func TestNamesAreText(t *testing.T) {
 	wantError(t, err, "vm name")
 }
 
-// wantRefused: what is not written is not read either.
+// wantRefused: Encode and Decode refuse the same.
 func wantRefused(t *testing.T, m manifest.Manifest, want string) {
 	t.Helper()
 	_, err := m.Encode()
@@ -196,7 +196,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// TestOrderAndSpace: programs and people that rewrite a manifest, without its digest, may order and indent it as they like.
+// TestOrderAndSpace: order and white space of a manifest without digest do not matter.
 func TestOrderAndSpace(t *testing.T) {
 	m := manifesttest.Full("vm", 1_700_000_000)
 	text, err := m.EncodeUnsealed()

@@ -10,8 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
-// TestBackup: the record that is made of a manifest is what the record of the backup was, but for what only mattered
-// while it ran.
+// TestBackup: the record from a manifest is the record of the backup, except for what only mattered while it ran.
 func TestBackup(t *testing.T) {
 	parent := manifesttest.Full("vm", 1_700_000_000)
 	m := manifesttest.Incremental(parent, 1_700_000_100)

@@ -21,7 +21,7 @@ import (
 
 const schemaPath = "../../../docs/manifest.schema.json"
 
-// object is what the test reads of the schema of a struct.
+// object is the part of a struct's schema that the test reads.
 type object struct {
 	AdditionalProperties bool                       `json:"additionalProperties"`
 	Required             []string                   `json:"required"`
@@ -29,7 +29,7 @@ type object struct {
 	Defs                 map[string]json.RawMessage `json:"$defs"`
 }
 
-// TestSchemaIsTheType: every field of the Go types is in the schema, and described, and the other way round.
+// TestSchemaIsTheType: every field of the Go types is in the schema with a description, and vice versa.
 func TestSchemaIsTheType(t *testing.T) {
 	text, err := os.ReadFile(schemaPath)
 	must(t, err)

@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest/manifesttest"
 )
 
-// TestFlippedBitInManifest: every bit of a manifest is guarded, by its digest or by its form.
+// TestFlippedBitInManifest: a flipped bit anywhere in a manifest is found, by its digest or by its form.
 func TestFlippedBitInManifest(t *testing.T) {
 	m := manifesttest.Full("vm", 1_700_000_000)
 	m.Disks[0].Digest = &digest.Digest{Algorithm: digest.Algorithm, Value: digest.Of(nil).Value, Bytes: 5}
@@ -23,7 +23,7 @@ func TestFlippedBitInManifest(t *testing.T) {
 			flipped[i] ^= 1 << bit
 			_, err := manifest.Decode(flipped)
 			if err == nil {
-				t.Fatalf("bit %d of byte %d is flipped, and nobody sees it:\n%s", bit, i, flipped)
+				t.Fatalf("bit %d of byte %d is flipped, and Decode accepts it:\n%s", bit, i, flipped)
 			}
 			if errors.Is(err, manifest.ErrSeal) {
 				sealed++
@@ -31,6 +31,6 @@ func TestFlippedBitInManifest(t *testing.T) {
 		}
 	}
 	if sealed < len(text) {
-		t.Errorf("only %d of %d flipped bits were found by the digest: it is looked at too late", sealed, 8*len(text))
+		t.Errorf("only %d of %d flipped bits were found by the digest: it is checked too late", sealed, 8*len(text))
 	}
 }

@@ -12,7 +12,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// wantError fails the test unless err says all of what is wanted.
+// wantError fails the test unless err contains all words.
 func wantError(t testing.TB, err error, words ...string) {
 	t.Helper()
 	if err == nil {

@@ -143,7 +143,7 @@ func checkOverlap(t testing.TB, err error, want, main, slow string) {
 	}
 }
 
-// TestAwayIsNotWaitedFor: a directory that hangs is looked at for a bounded time, and named.
+// TestAwayIsNotWaitedFor: a directory that hangs is examined for a limited time, and reported.
 func TestAwayIsNotWaitedFor(t *testing.T) {
 	dir := t.TempDir()
 	hung := dir + "/hung"
@@ -158,7 +158,7 @@ func TestAwayIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// hang mounts a file system that answers nothing until the test ends.
+// hang mounts a file system that does not answer until the test ends.
 func hang(t testing.TB, at string) {
 	t.Helper()
 	must(t, os.Mkdir(at, 0o755))

@@ -144,7 +144,7 @@ func TestAnUnknownChangeIDOfTheSameDiskFailsTheRun(t *testing.T) {
 }
 
 // Two writers keep one counter on two disks under a shared flock; no image pair
-// may hold two different counts.
+// may contain two different counts.
 func TestSnapshotIsOneInstantForAWriterThatLocks(t *testing.T) {
 	ctx := within(t)
 	m := newMachine(t, "raw", 1<<20, 1<<20)
@@ -230,7 +230,9 @@ func TestALargeSparseDiskIsFast(t *testing.T) {
 	server := newServer(t, snatest.Options{VMs: []snatest.VM{m.vm}})
 	start(ctx, t, server, m.request(job1))
 	run := finished(ctx, t, server, job1)
-	if d := run.Disks[0]; d.BytesZeroed != size || d.BytesWritten != 0 || d.SourceBytes != 0 {
+	// Five samples of 8 KiB are read of each chunk; each of three workers may have a shorter one at the end.
+	const samples = (size/snatest.MaxRequestBytes + 3) * 5 * (8 << 10)
+	if d := run.Disks[0]; d.BytesZeroed != size || d.BytesWritten != 0 || d.SourceBytes > samples {
 		t.Errorf("%d bytes are zeroed, %d written, %d read", d.BytesZeroed, d.BytesWritten, d.SourceBytes)
 	}
 }

@@ -287,7 +287,7 @@ func TestCloseEndsRunsThatAreHeld(t *testing.T) {
 	}
 }
 
-// TestLateStart: an SNA that is slower than its client's patience begins all the same.
+// TestLateStart: an SNA that is slower than its caller's time limit still starts the backup.
 func TestLateStart(t *testing.T) {
 	ctx := within(t)
 	m := &machine{vm: snatest.VM{Path: "/DC1/vm/pgtest1"}}

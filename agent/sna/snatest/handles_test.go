@@ -68,7 +68,7 @@ func TestOpenConnections(t *testing.T) {
 	}
 }
 
-// TestALostHandleOfOneDiskOutlivesIt: it goes when another disk makes garbage enough.
+// TestALostHandleOfOneDiskOutlivesIt: it closes when another disk causes a garbage collection.
 func TestALostHandleOfOneDiskOutlivesIt(t *testing.T) {
 	ctx := within(t)
 	m := newMachine(t, "raw", mib, 8*mib)

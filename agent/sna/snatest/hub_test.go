@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// hub is the SHA's side of the calls back.
+// hub is the SHA's side of the callbacks.
 type hub struct {
 	URL string
 

@@ -171,7 +171,7 @@ func TestTerminate(t *testing.T) {
 }
 
 // TestLeftOverSnapshots go with the next SBC of their VM, of whatever job they are,
-// if vCenter lets it: that it does not is no error.
+// if vCenter allows it; a refusal is no error.
 func TestLeftOverSnapshots(t *testing.T) {
 	ctx := within(t)
 	m := newMachine(t, "raw", mib)
@@ -209,7 +209,7 @@ func TestLeftOverSnapshots(t *testing.T) {
 	runs("backup-pgtest1-1760000002", "", "srep-"+replication)
 }
 
-// TestAnSNAThatRestarts forgets its jobs. SBC goes on, and its next word is a new job.
+// TestAnSNAThatRestarts forgets its jobs. SBC continues, and its next report is a new job.
 func TestAnSNAThatRestarts(t *testing.T) {
 	ctx := within(t)
 	m := newMachine(t, "raw", mib)

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds every wait, for a machine that is very busy: what takes longer hangs.
+// patience limits every wait; it is long enough for a very busy machine.
 const patience = 5 * time.Minute
 
 func within(t *testing.T) context.Context {
@@ -41,7 +41,7 @@ func newServer(t *testing.T, options snatest.Options) *snatest.Server {
 	return server
 }
 
-// tool is the path of a program that the tests cannot do without.
+// tool is the path of a program that the tests need.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -125,10 +125,10 @@ func (e *export) end(t *testing.T, signal syscall.Signal) {
 	if err := e.command.Process.Signal(signal); err != nil {
 		t.Error(err)
 	}
-	_ = e.command.Wait() // the state is looked at where it matters
+	_ = e.command.Wait() // the state is checked where it matters
 }
 
-// stop ends the export in order: only then is what was written on the disk.
+// stop ends the export cleanly: only then all data is on the disk.
 func (e *export) stop(t *testing.T) {
 	t.Helper()
 	e.end(t, syscall.SIGTERM)
@@ -137,7 +137,7 @@ func (e *export) stop(t *testing.T) {
 	}
 }
 
-// holds stops the export and compares the image with what it should hold.
+// holds stops the export and compares the image with its expected contents.
 func (e *export) holds(t *testing.T, want []byte) {
 	t.Helper()
 	e.stop(t)
@@ -175,7 +175,7 @@ func newImage(t *testing.T, format string, size int64) string {
 	return path
 }
 
-// content is a disk of data, holes, zeroes and an end on no round number.
+// content is a disk with data, holes, zeroes and an odd size.
 func content(size int64) []byte {
 	all := make([]byte, size)
 	for _, part := range [][2]int64{{0, 4096}, {1 << 20, 1<<20 + 300<<10}, {size - 5*512, size}} {

@@ -172,7 +172,7 @@ func TestADiskThatCannotBeTracked(t *testing.T) {
 }
 
 // TestAReplacedDiskHasAnotherChangeID, although it has the key of the old one; so
-// has every disk of a VM that was made anew under its name.
+// has every disk of a VM that was made again under its name.
 func TestAReplacedDiskHasAnotherChangeID(t *testing.T) {
 	ctx := within(t)
 	m := newMachine(t, "raw", mib)

@@ -32,8 +32,8 @@ func newSparse(t *testing.T, exact bool) *machine {
 	return m
 }
 
-// TestSampling is the habit by which backups lost data, and what it does where
-// the export refuses to write zeroes.
+// TestSampling is the habit by which backups lost data, and its effect if the export
+// refuses to write zeroes.
 func TestSampling(t *testing.T) {
 	for _, test := range []struct {
 		name        string
@@ -66,7 +66,7 @@ func TestSampling(t *testing.T) {
 
 // What is on the wire of a full copy: three workers, a third of the disk each, in
 // chunks of 32 MiB from its start, over the second of two connections; nothing but
-// writes and zeroes, no flag on them, and no farewell.
+// writes and zeroes, without flags, and no NBD_CMD_DISC.
 func TestTheWireOfAFullCopy(t *testing.T) {
 	ctx := within(t)
 	m := newMachine(t, "qcow2", 200*mib+512)
@@ -190,7 +190,7 @@ func TestRetriesReadAgain(t *testing.T) {
 	}
 }
 
-// TestAWorkerThatFailsEndsAlone: the others copy to the end before the run fails.
+// TestAWorkerThatFailsEndsAlone: the others finish their copy before the run fails.
 func TestAWorkerThatFailsEndsAlone(t *testing.T) {
 	ctx := within(t)
 	m := newMachine(t, "raw", 9*mib)
@@ -211,8 +211,8 @@ func TestAWorkerThatFailsEndsAlone(t *testing.T) {
 	}
 }
 
-// TestAnIncrementalTriesEveryExtent of an export that is gone, four times each: so
-// long does SBC live on after a cancel.
+// TestAnIncrementalTriesEveryExtent of a missing export, four times each: SBC continues
+// for so long after a cancellation.
 func TestAnIncrementalTriesEveryExtent(t *testing.T) {
 	ctx := within(t)
 	m := newMachine(t, "raw", 16*mib)

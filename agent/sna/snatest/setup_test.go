@@ -88,7 +88,7 @@ func startAsIs(ctx context.Context, t *testing.T, server *snatest.Server, reques
 	}
 }
 
-// finished waits for the end of a run, which must be a good one.
+// finished waits for the end of a run, which must succeed.
 func finished(ctx context.Context, t *testing.T, server *snatest.Server, jobID string) snatest.RunState {
 	t.Helper()
 	run, err := server.WaitRun(ctx, jobID)

@@ -28,7 +28,7 @@ const (
 	cmdWriteZeroes = 6
 )
 
-// tap stands between SBC and an export, and notes what SBC sends.
+// tap is a proxy between SBC and an export that records what SBC sends.
 type tap struct {
 	port int
 

@@ -11,7 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestTelemetry is what the SHA hears: of a disk below 1 GiB nearly nothing.
+// TestTelemetry is what the SHA receives: almost nothing for a disk below 1 GiB.
 func TestTelemetry(t *testing.T) {
 	for _, test := range []struct {
 		name      string
@@ -49,7 +49,7 @@ func TestTelemetry(t *testing.T) {
 }
 
 // TestTelemetryBelowAGiB while it runs: bytes of a total of 0, a percentage of 0 and
-// less time left than none; and to the SNA no word, for infinity is no JSON.
+// a negative time left; and no report to the SNA, because JSON has no infinity.
 func TestTelemetryBelowAGiB(t *testing.T) {
 	ctx := within(t)
 	m := newMachine(t, "raw", mib)

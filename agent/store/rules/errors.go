@@ -72,7 +72,7 @@ type ServedError struct {
 }
 
 func (e *ServedError) Error() string {
-	return fmt.Sprintf("backup %s: restore %s reads it: stop that restore first", e.BackupID, e.RestoreID)
+	return fmt.Sprintf("backup %s: in use by restore %s: stop that restore first", e.BackupID, e.RestoreID)
 }
 
 // MergingError refuses what is not possible while a merge of a restore point is in progress.

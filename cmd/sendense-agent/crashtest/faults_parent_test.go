@@ -74,7 +74,7 @@ func (c *crash) unfitParent(harm func(rpc.Backup) (mend func())) {
 	c.Helper()
 	mend := harm(c.restorePoint())
 	c.request.BackupType = rpc.Incremental
-	c.refused(rpc.ReasonNoParent, "cannot be built upon")
+	c.refused(rpc.ReasonNoParent, "cannot be a parent")
 	c.request.BackupType = rpc.Auto
 	if b := c.now(c.begins()); b.BackupType != rpc.Full {
 		c.Errorf("auto made a backup of type %s", b.BackupType)

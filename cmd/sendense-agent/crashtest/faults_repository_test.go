@@ -88,7 +88,7 @@ var repositoryFaults = []fault{
 				return 0
 			})
 			c.sna.Release("disconnect/1")
-			c.fails(b.BackupID, rpc.ReasonExporterFailed, "disk 0", "cannot be brought to the disk")
+			c.fails(b.BackupID, rpc.ReasonExporterFailed, "disk 0", "cannot be flushed")
 			uncover()
 		},
 		becomes: "failed",
@@ -114,7 +114,7 @@ var repositoryFaults = []fault{
 			})
 			c.up()
 			id := c.begins()
-			c.says("restore point is not known to be on the disk")
+			c.says("the restore point may not be on the disk yet; the write is repeated")
 			if b := c.now(id); b.State != rpc.Finishing {
 				c.Errorf("the backup is %s", b.State)
 			}

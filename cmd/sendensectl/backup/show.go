@@ -46,7 +46,7 @@ func printBackup(p *output.Printer, b rpc.Backup) {
 	verified, damage := verifiedPairs(b.Verified)
 	b = withProgress(b)
 	p.Pairs("backup", b.BackupID, "vm", b.VMName, "context id", b.VMContextID, "type", string(b.BackupType), "why full", b.FullWhy,
-		"parent", b.ParentBackupID, "merged", mergedText(b.Rewritten), "merge", describe.Merge(b.Rewrite),
+		"parent", b.ParentBackupID, "merged", mergedText(b.Merged), "merge", describe.Merge(b.Merge),
 		"repository", b.RepositoryID, "encryption key", keyOf(b), "policy", b.PolicyID, "request", b.RequestID, "tags", tagList(b.Tags),
 		"state", string(b.State), "stalled", b.Stalled, "received", fmt.Sprintf("%s, the disks hold %s", human.Size(b.BytesTransferred), human.Size(b.TotalBytes)),
 		"progress", progressOf(b), "rate limit", rateOf(b.RateLimit), "directory", b.Directory, "created", createdOf(b),
@@ -202,11 +202,11 @@ func tagList(tags map[string]string) string {
 }
 
 // mergedText describes the last merge into a restore point.
-func mergedText(w *rpc.Rewritten) string {
+func mergedText(w *rpc.Merged) string {
 	if w == nil {
 		return ""
 	}
-	text := fmt.Sprintf("%s, with %s", human.Time(w.At), human.Count(w.Merged, "other restore point"))
+	text := fmt.Sprintf("%s, with %s", human.Time(w.At), human.Count(w.Points, "other restore point"))
 	if w.Synthetic {
 		text += "; a synthetic full backup"
 	}

@@ -68,8 +68,8 @@ func showMerge(ctx context.Context, a *command.App, id string) (stop func()) {
 				fmt.Fprint(a.Stderr, "\r\x1b[K")
 				return
 			}
-			if b, err := c.GetBackup(ctx, id); err == nil && b.Rewrite != nil {
-				fmt.Fprintf(a.Stderr, "\r\x1b[K%s: %s", human.Safe(id), describe.Merge(b.Rewrite))
+			if b, err := c.GetBackup(ctx, id); err == nil && b.Merge != nil {
+				fmt.Fprintf(a.Stderr, "\r\x1b[K%s: %s", human.Safe(id), describe.Merge(b.Merge))
 			}
 		}
 	}()

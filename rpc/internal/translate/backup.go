@@ -132,7 +132,7 @@ func Backup(b record.Backup) rpc.Backup {
 		UnknownDiskAt:    b.UnknownDiskAt.UTC(),
 		InheritedFrom:    b.DamageBelow,
 		CooldownUntil:    b.CooldownUntil.UTC(),
-		Rewritten:        rewritten(b.Merged),
+		Merged:           merged(b.Merged),
 
 		SnapshotMayRemain: b.SnapshotMayRemain,
 	}

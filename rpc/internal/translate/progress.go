@@ -38,7 +38,7 @@ func BackupWithProgress(ctx context.Context, a *agent.Agent, id string) (rpc.Bac
 	b, err := a.Records.Backup(id)
 	w := Backup(b)
 	if err == nil && b.Merge != nil {
-		w.Rewrite = rewrite(a, id)
+		w.Merge = merge(a, id)
 	}
 	if err != nil || b.State.Terminal() {
 		return w, err

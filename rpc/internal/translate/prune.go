@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/prune"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
@@ -36,20 +35,4 @@ func HeldPrunes(list []record.HeldPrune) (w []rpc.HeldPrune) {
 		})
 	}
 	return w
-}
-
-func rewritten(r *record.Merged) *rpc.Rewritten {
-	if r == nil {
-		return nil
-	}
-	return &rpc.Rewritten{At: r.At.UTC(), Synthetic: r.Synthetic, Merged: r.Points}
-}
-
-// rewrite is the progress of a merge; nil if there is none.
-func rewrite(a *agent.Agent, id string) *rpc.Rewrite {
-	p, ok := a.Merges.Progress(id)
-	if !ok {
-		return nil
-	}
-	return &rpc.Rewrite{Onto: p.Onto, Phase: p.Phase, Fraction: p.Fraction, WaitsFor: p.WaitsFor}
 }

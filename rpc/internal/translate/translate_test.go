@@ -94,9 +94,9 @@ func TestNothingIsForgotten(t *testing.T) {
 		wire any
 		but  []string
 	}{
-		"Backup":          {wire: Backup(b), but: []string{".Progress", ".Rewrite", ".Stalled", ".FutureDated"}},
+		"Backup":          {wire: Backup(b), but: []string{".Progress", ".Merge", ".Stalled", ".FutureDated"}},
 		"Progress":        {wire: Progress(filled[record.Progress]())},
-		"Event":           {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Rewrite", ".Backup.Stalled", ".Backup.FutureDated", ".Restore", ".HeldPrune"}},
+		"Event":           {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Merge", ".Backup.Stalled", ".Backup.FutureDated", ".Restore", ".HeldPrune"}},
 		"RestoreEvent":    {wire: Event(1, ofRestore), but: []string{".Backup", ".HeldPrune", ".Restore.Progress"}},
 		"PruneEvent":      {wire: Event(1, ofPrune), but: []string{".Backup", ".Restore"}},
 		"WatchQuery":      {wire: WatchQuery(filled[rpc.WatchRequest]()), but: []string{".Restores", ".RestoreID", ".Prunes"}}, // of restore.watch, and with no backup_id
@@ -107,7 +107,7 @@ func TestNothingIsForgotten(t *testing.T) {
 		"Status":          {wire: Status(filled[agent.Status]())},
 		"Discovered":      {wire: Discovered([]inventory.DiscoveredVM{filled[inventory.DiscoveredVM]()})},
 		"ChangeID":        {wire: ChangeID(filled[backup.ChangeIDAnswer]())},
-		"BackupPage":      {wire: BackupPage([]record.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Rewrite", ".Backups.Stalled", ".Backups.FutureDated"}},
+		"BackupPage":      {wire: BackupPage([]record.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Merge", ".Backups.Stalled", ".Backups.FutureDated"}},
 		"VMPage":          {wire: VMPage([]record.VM{filled[record.VM]()}, "next")},
 		"Restore":         {wire: Restore(filled[record.Restore]()), but: []string{".Progress"}},
 		"Restores":        {wire: Restores([]record.Restore{filled[record.Restore]()}), but: []string{".Restores.Progress"}},

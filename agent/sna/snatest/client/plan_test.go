@@ -49,7 +49,7 @@ func TestAFullCopyCoversTheDisk(t *testing.T) {
 	})
 }
 
-// The third of a disk of 128 MiB begins within a cluster, as was seen on the wire.
+// The third of a disk of 128 MiB begins within a cluster, as seen on the wire.
 func TestNeighborsShareACluster(t *testing.T) {
 	if got := divide(128<<20, fullWorkers)[1].Offset; got != 44739072 {
 		t.Errorf("the second worker begins at %d", got)
@@ -78,7 +78,7 @@ func TestCoalesceFollowsSBC(t *testing.T) {
 	}
 }
 
-// What is changed is copied, once, and nothing else but gaps.
+// Changes are copied once, and besides them only gaps.
 func TestCoalesceCoversWhatChanged(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const size = 64 * 512
@@ -108,7 +108,7 @@ func TestWorkersOfAnIncremental(t *testing.T) {
 	}
 }
 
-// The two halves of a copy are all of it, and neither is empty if it can be.
+// The two halves of a copy are all of it, and none is empty if possible.
 func TestHalves(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var shares [][]vcenter.Extent

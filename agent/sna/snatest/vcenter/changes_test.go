@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// What changed since a change id, written over the old content, is the new.
+// The changes since a change id, written over the old content, give the new content.
 func TestChangesMakeTheOldTheNew(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp("", "")

@@ -29,7 +29,7 @@ func scrape() (scraped, error) {
 func (s scraped) gauge(name string) (float64, error) {
 	family := s[name]
 	if family == nil || len(family.Metric) != 1 {
-		return 0, fmt.Errorf("the daemon does not tell of %s", name)
+		return 0, fmt.Errorf("the daemon does not report %s", name)
 	}
 	m := family.Metric[0]
 	return m.GetGauge().GetValue() + m.GetCounter().GetValue(), nil
@@ -62,7 +62,7 @@ func Phases() (phaseTimes, error) {
 	for _, p := range startPhases {
 		family := all[p.family]
 		if family == nil {
-			return nil, fmt.Errorf("the daemon does not tell of %s", p.family)
+			return nil, fmt.Errorf("the daemon does not report %s", p.family)
 		}
 		for _, m := range family.Metric {
 			if m.Label[0].GetValue() == p.phase {

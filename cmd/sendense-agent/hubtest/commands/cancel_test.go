@@ -24,7 +24,7 @@ func TestCancelMeansOneThing(t *testing.T) {
 	verify, merge := canceler(c.CancelVerify), canceler(c.CancelMerge)
 	refusesCancel(h, verify, id, rpc.ReasonWrongState, "no verification of it is in progress")
 	refusesCancel(h, merge, id, rpc.ReasonWrongState, "no merge of it is in progress")
-	refusesCancel(h, c.CancelBackup, id, rpc.ReasonWrongState, "only an active backup can be cancelled")
+	refusesCancel(h, c.CancelBackup, id, rpc.ReasonWrongState, "only an active backup can be canceled")
 	refusesCancel(h, verify, "nosuch", rpc.ReasonBackupNotFound, "nosuch")
 	refusesCancel(h, merge, "nosuch", rpc.ReasonBackupNotFound, "nosuch")
 
@@ -32,7 +32,7 @@ func TestCancelMeansOneThing(t *testing.T) {
 		done := verifiesSlowly(h, id)
 		refusesCancel(h, merge, id, rpc.ReasonWrongState, "no merge of it is in progress")
 		cancels(h, stop, id, rpc.Completed)
-		stopped(h, done, "its verification was cancelled")
+		stopped(h, done, "the verification was canceled")
 	}
 
 	r, err := c.StartRestore(t.Context(), rpc.RestoreRequest{BackupID: id})
@@ -42,7 +42,7 @@ func TestCancelMeansOneThing(t *testing.T) {
 		refusesCancel(h, verify, id, rpc.ReasonWrongState, "no verification of it is in progress")
 		cancels(h, stop, id, rpc.Completed)
 		stopped(h, done, "cancelled")
-		if b, err := c.GetBackup(t.Context(), id); err != nil || b.ParentBackupID != full || b.Rewrite != nil {
+		if b, err := c.GetBackup(t.Context(), id); err != nil || b.ParentBackupID != full || b.Merge != nil {
 			t.Errorf("after its merge was canceled it is %+v, %v", b, err)
 		}
 	}
@@ -68,7 +68,7 @@ func TestCancelCommands(t *testing.T) {
 	)
 	done := verifiesSlowly(h, id)
 	h.Steps(hubtest.Step(hubtest.Words("backup cancel --verify "+id), 0, id, ""))
-	stopped(h, done, "its verification was cancelled")
+	stopped(h, done, "the verification was canceled")
 
 	r, err := h.Dial().StartRestore(t.Context(), rpc.RestoreRequest{BackupID: id})
 	hubtest.Must(t, err)
@@ -142,7 +142,7 @@ func mergesUntilRead(h *hubtest.Hub, id string) <-chan error {
 	h.Eventually("the merge of "+id+" waits", func() bool {
 		b, err := h.Dial().GetBackup(h.Context(), id)
 		hubtest.Must(h.T, err)
-		return b.Rewrite != nil && strings.Contains(b.Rewrite.WaitsFor, "restore")
+		return b.Merge != nil && strings.Contains(b.Merge.WaitsFor, "restore")
 	})
 	return done
 }

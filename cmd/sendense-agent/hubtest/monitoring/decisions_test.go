@@ -99,6 +99,32 @@ func TestLinksInTheTree(t *testing.T) {
 	}
 }
 
+// TestDependencies: the decision on dependencies has a row for each direct requirement of go.mod, and no other.
+func TestDependencies(t *testing.T) {
+	var listed []string
+	for _, file := range decisions(t) {
+		if !strings.HasSuffix(file, "-dependencies.md") {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(decisionsDir, file))
+		hubtest.Must(t, err)
+		for _, m := range regexp.MustCompile(`(?m)^\| ([a-z.]+\.[a-z]+/[^ ]+) \|`).FindAllStringSubmatch(string(text), -1) {
+			listed = append(listed, m[1])
+		}
+	}
+	text, err := os.ReadFile("../../../../go.mod")
+	hubtest.Must(t, err)
+	var required []string
+	for _, m := range regexp.MustCompile(`(?m)^\t([^ ]+) v[^ ]+$`).FindAllStringSubmatch(string(text), -1) {
+		required = append(required, m[1])
+	}
+	slices.Sort(listed)
+	slices.Sort(required)
+	if len(required) < 10 || !slices.Equal(listed, required) {
+		t.Errorf("go.mod requires\n%s\nand the decision lists\n%s", strings.Join(required, "\n"), strings.Join(listed, "\n"))
+	}
+}
+
 // decisions lists the files of decisions in order.
 func decisions(t *testing.T) (files []string) {
 	t.Helper()

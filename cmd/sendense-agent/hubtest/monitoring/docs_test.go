@@ -14,13 +14,16 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// documents reads README.md and the pages of docs, by path.
+// documents reads the pages for users and contributors, by path.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob("../../../../docs/*.md")
 	hubtest.Must(t, err)
 	pages := map[string]string{}
-	for _, path := range append(paths, "../../../../README.md") {
+	for _, name := range []string{"README.md", "SECURITY.md", "CONTRIBUTING.md"} {
+		paths = append(paths, filepath.Join("../../../..", name))
+	}
+	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		hubtest.Must(t, err)
 		pages[path] = string(text)

@@ -166,7 +166,7 @@ func TestJournalSearches(t *testing.T) {
 func logSource(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
-	for _, dir := range []string{"../../agent", "."} {
+	for _, dir := range []string{"../../../../agent", "../../../../cmd/sendense-agent"} {
 		hubtest.Must(t, filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
 				return err

@@ -133,7 +133,7 @@ func TestVerifyInterrupted(t *testing.T) {
 	h.Steps(hubtest.Step(hubtest.Words("backup delete --yes "+id), 1, "", "is being verified"))
 	// The rest of the image would take months.
 	h.Steps(hubtest.Step(hubtest.Words("backup cancel "+id), 0, "is unchanged", ""))
-	if code, exited := other.Exited(hubtest.Patience); !exited || code != 1 || !strings.Contains(other.Stderr(), "its verification was cancelled") {
+	if code, exited := other.Exited(hubtest.Patience); !exited || code != 1 || !strings.Contains(other.Stderr(), "the verification was canceled") {
 		t.Errorf("%d, %v, %s", code, exited, other.Stderr())
 	}
 	if after := deepAt(h, id); !after.Equal(before) {

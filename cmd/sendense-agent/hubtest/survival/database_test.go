@@ -177,7 +177,7 @@ func TestForeignUnitAfterLoss(t *testing.T) {
 	h.Harm(func([]byte) []byte { return nil })
 	h.Boot()
 	h.Eventually("it is left alone", func() bool {
-		return strings.Contains(h.Daemon.Stderr(), "left alone") && strings.Contains(h.Daemon.Stderr(), "does not run what the agent runs")
+		return strings.Contains(h.Daemon.Stderr(), "left alone") && strings.Contains(h.Daemon.Stderr(), "its command is not one of the agent's")
 	})
 	out, err = exec.Command("systemctl", "stop", unit).CombinedOutput() // it runs: there is something to stop
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // Merge describes the progress of a merge; "" if there is none.
-func Merge(w *rpc.Rewrite) string {
+func Merge(w *rpc.Merge) string {
 	if w == nil {
 		return ""
 	}
