@@ -38,10 +38,10 @@ func TestPlanLost(t *testing.T) {
 		return u
 	}
 	bad := map[string]units.Unit{
-		"no such name":   change(func(u *units.Unit) { u.Name = unit + "0-xyz" }),
+		"no such name":          change(func(u *units.Unit) { u.Name = unit + "0-xyz" }),
 		`it is in slice "x"`:    change(func(u *units.Unit) { u.Slice = "x" }),
 		`it is in slice ""`:     {Name: good.Name, SocketState: "active", ListenAddress: good.ListenAddress},
-		"its command is not":     change(func(u *units.Unit) { u.Argv = []string{"/bin/sleep", "infinity"} }),
+		"its command is not":    change(func(u *units.Unit) { u.Argv = []string{"/bin/sleep", "infinity"} }),
 		"its socket: ":          change(func(u *units.Unit) { u.ListenAddress = "/run/x" }),
 		"its socket listens on": change(func(u *units.Unit) { u.ListenAddress = "127.0.0.1:0" }),
 		"not where one of backup backup-vm-1700000000 would be": lostUnit(t, "/etc/vm-disk0.qcow2", "vm-disk0", good.Name, good.ListenAddress),

@@ -29,7 +29,7 @@ If BACKUP is a restore point, the command stops its merge or verification instea
 					p.Line("stopped; restore point %s is unchanged", b.BackupID)
 					return
 				}
-				p.Line("backup %s is %s", b.BackupID, b.State)
+				p.Line("%s", ended(b))
 			})
 		}),
 	}

@@ -3,7 +3,6 @@ package backup
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +17,7 @@ func outcome(b rpc.Backup) error {
 	if b.State == rpc.Completed {
 		return nil
 	}
-	failed := fmt.Sprintf("backup %s is %s", b.BackupID, b.State)
+	failed := ended(b)
 	if b.Failure == nil {
 		return errors.New(failed)
 	}
@@ -50,4 +49,15 @@ func waitFor(ctx context.Context, a *command.App, c *rpc.Client, id string) erro
 		return err
 	}
 	return outcome(b)
+}
+
+// ended says how a backup ended: "backup B failed".
+func ended(b rpc.Backup) string {
+	switch b.State {
+	case rpc.Failed:
+		return "backup " + b.BackupID + " failed"
+	case rpc.Cancelled:
+		return "backup " + b.BackupID + " was cancelled"
+	}
+	return "backup " + b.BackupID + " is " + string(b.State)
 }

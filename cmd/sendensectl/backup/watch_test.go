@@ -75,10 +75,10 @@ func TestWaiting(t *testing.T) {
 		says string
 	}{
 		{rpc.Backup{State: rpc.Completed}, exit.OK, "backup-a-1: completed"},
-		{rpc.Backup{State: rpc.Cancelled}, exit.Failed, "sendensectl: backup backup-a-1 is cancelled"},
+		{rpc.Backup{State: rpc.Cancelled}, exit.Failed, "sendensectl: backup backup-a-1 was cancelled"},
 		{rpc.Backup{State: rpc.Failed, Failure: &rpc.Failure{
 			Reason: rpc.ReasonExporterFailed, Message: "qemu-nbd was killed", Unit: "u.service", Journal: []string{"last words"},
-		}}, exit.Failed, "sendensectl: backup backup-a-1 is failed: qemu-nbd was killed\n  journal of u.service:\n    last words\n"},
+		}}, exit.Failed, "sendensectl: backup backup-a-1 failed: qemu-nbd was killed\n  journal of u.service:\n    last words\n"},
 	} {
 		for _, args := range [][]string{{"backup", "start", "a", "--wait"}, {"backup", "wait", "backup-a-1"}, {"backup", "watch", "backup-a-1"}} {
 			// The agent is restarted while the backup runs.

@@ -19,7 +19,13 @@ func stopCommand(a *command.App) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.Show(r, func(p *output.Printer) { p.Line("restore %s is %s", r.RestoreID, r.State) })
+			return a.Show(r, func(p *output.Printer) {
+				if r.State == rpc.RestoreEnded {
+					p.Line("restore %s has ended", r.RestoreID)
+					return
+				}
+				p.Line("restore %s is %s", r.RestoreID, r.State)
+			})
 		}),
 	}
 }

@@ -105,7 +105,7 @@ func TestBackupThatFails(t *testing.T) {
 	waiting := hubtest.Start(t, hubtest.Program("sendensectl"), "backup", "wait", id)
 	h.Eventually("sendensectl watches", func() bool { return strings.Contains(waiting.Stderr(), ": running") })
 	h.Steps(hubtest.Step(hubtest.Words("backup cancel "+id), 0, id, ""))
-	if code, exited := waiting.Exited(hubtest.Patience); !exited || code != 1 || !strings.Contains(waiting.Stderr(), "is cancelled") {
+	if code, exited := waiting.Exited(hubtest.Patience); !exited || code != 1 || !strings.Contains(waiting.Stderr(), "was cancelled") {
 		t.Errorf("wait: %v %d %s", exited, code, waiting.Stderr())
 	}
 	h.Release("copy/0")

@@ -110,8 +110,8 @@ func TestRestoreCommands(t *testing.T) {
 		hubtest.Step(hubtest.Words("restore start "+id+" --expires 9999h"), 1, "", "at most 168h"),
 		hubtest.Step(hubtest.Words("restore show nosuch"), 1, "", `"nosuch" is not on record`),
 		hubtest.Step(hubtest.Words("restore stop nosuch"), 1, "", `"nosuch" is not on record`),
-		hubtest.Step(hubtest.Words("restore stop "+r.RestoreID), 0, "is ended", ""),
-		hubtest.Step(hubtest.Words("restore stop "+r.RestoreID), 0, "is ended", ""),
+		hubtest.Step(hubtest.Words("restore stop "+r.RestoreID), 0, "has ended", ""),
+		hubtest.Step(hubtest.Words("restore stop "+r.RestoreID), 0, "has ended", ""),
 		hubtest.Step(hubtest.Words("restore list --active"), 0, "RESTORE", ""),
 		hubtest.Step(hubtest.Words("backup delete --yes "+id), 0, "deleted", ""),
 	)
@@ -176,7 +176,7 @@ func TestRestoreSurvivesTheDaemon(t *testing.T) {
 	hubtest.SameDisk(t, sources[0], r.Disks[0].NBDURL, "raw")
 	h.Steps(
 		hubtest.Step(hubtest.Words("restore show "+r.RestoreID), 0, "serving", ""),
-		hubtest.Step(hubtest.Words("restore stop "+r.RestoreID), 0, "is ended", ""),
+		hubtest.Step(hubtest.Words("restore stop "+r.RestoreID), 0, "has ended", ""),
 	)
 	h.NothingServed()
 }

@@ -59,8 +59,8 @@ var whatIsFine = map[string]string{
 	"hole": strings.Repeat("\x00", 1<<20) + "end", "\x1b[31mred\n": "odd",
 }
 
-// TestSiftToDirectory: nothing is written outside of the copy, over a file or through a link. Everything else is copied.
-func TestSiftToDirectory(t *testing.T) {
+// TestFilterToDirectory: nothing is written outside of the copy, over a file or through a link. Everything else is copied.
+func TestFilterToDirectory(t *testing.T) {
 	dir := t.TempDir()
 	p, err := destination.FindFiles(filepath.Join(dir, "copy"), "/x")
 	if err != nil {
@@ -111,8 +111,8 @@ func find(t *testing.T, dir, name string) (found []string) {
 	return found
 }
 
-// TestSiftToArchive: the archive on the standard output is safe to unpack.
-func TestSiftToArchive(t *testing.T) {
+// TestFilterToArchive: the archive on the standard output is safe to unpack.
+func TestFilterToArchive(t *testing.T) {
 	var out bytes.Buffer
 	f := fileCopy{Path: "/x"}
 	if err := f.toStream(&out, bytes.NewReader(hostileTar(t)), rpc.FileEntry{Mode: rpc.ModeDir}); !errors.Is(err, tarfilter.ErrRefused) {

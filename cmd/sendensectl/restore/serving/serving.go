@@ -28,10 +28,6 @@ const (
 // Start serves a restore point. The agent continues a start after its caller hangs up. So if the user interrupts, Start finds the
 // restore by its request id, and stops it. Otherwise the restore point could not be deleted for minutes.
 func Start(ctx context.Context, a *command.App, c *rpc.Client, r rpc.RestoreRequest) (rpc.Restore, error) {
-	type answer struct {
-		restore rpc.Restore
-		err     error
-	}
 	r.RequestID, r.LifetimeSeconds = "sendensectl-"+rand.Text(), int64(copyLifetime/time.Second)
 	answered := make(chan answer, 1)
 	go func() {
@@ -45,41 +41,47 @@ func Start(ctx context.Context, a *command.App, c *rpc.Client, r rpc.RestoreRequ
 		defer tick.Stop()
 		look = tick.C
 	}
-	for waiting := true; waiting; {
+	for {
 		select {
 		case got := <-answered:
 			view.Close()
 			return got.restore, got.err
 		case <-ctx.Done():
-			waiting = false
+			view.Close()
+			return rpc.Restore{}, abandon(ctx, a, r.RequestID, answered)
 		case <-look:
 			if served, err := find(ctx, a, r.RequestID); err == nil && served.Progress != nil {
 				view.Set(served.Progress.File, served.Progress.BytesDone, served.Progress.BytesTotal)
 			}
 		}
 	}
-	view.Close()
+}
+
+// An answer is the agent's to a start.
+type answer struct {
+	restore rpc.Restore
+	err     error
+}
+
+// abandon stops a restore whose start was interrupted, as soon as the agent has it on record. It returns ErrInterrupted.
+func abandon(ctx context.Context, a *command.App, mark string, answered <-chan answer) error {
 	for deadline := time.After(startWithin); ; {
-		if found, err := find(ctx, a, r.RequestID); err == nil && found.RestoreID != "" {
-			return rpc.Restore{}, stopped(ctx, a, found.RestoreID)
+		if found, err := find(ctx, a, mark); err == nil && found.RestoreID != "" {
+			Stop(ctx, a, found.RestoreID)
+			return exit.ErrInterrupted
 		}
 		select {
 		case got := <-answered: // such as a refusal
 			if got.err == nil {
-				return rpc.Restore{}, stopped(ctx, a, got.restore.RestoreID)
+				Stop(ctx, a, got.restore.RestoreID)
 			}
-			return rpc.Restore{}, exit.ErrInterrupted
+			return exit.ErrInterrupted
 		case <-time.After(50 * time.Millisecond):
 		case <-deadline:
 			fmt.Fprintln(a.Stderr, "the agent may still serve the disk; check with sendensectl restore list --active")
-			return rpc.Restore{}, exit.ErrInterrupted
+			return exit.ErrInterrupted
 		}
 	}
-}
-
-func stopped(ctx context.Context, a *command.App, id string) error {
-	Stop(ctx, a, id)
-	return exit.ErrInterrupted
 }
 
 // find finds an active restore by its request id, on its own connection. It returns an empty one if there is none.
