@@ -1,5 +1,5 @@
 // Package generator writes what the packaged units need to know of the configuration: drop-ins of the daemon's service and of its two
-// sockets, with the directories, credentials and addresses that the configuration names (docs/decisions/0015-generator.md).
+// sockets, with the directories, credentials and addresses that the configuration names (docs/decisions/0015-systemd-generator.md).
 //
 // The command "sendense-agent systemd-generator" calls Write; systemd runs it at boot and at daemon-reload (systemd.generator(7)).
 // Outdated tells when systemd still works with drop-ins of an older configuration. The package starts no unit and asks systemd

@@ -82,7 +82,7 @@ func TestRawJSONRefused(t *testing.T) {
 	const status = `{"jsonrpc":"2.0","method":"agent.status","id":1}`
 	for _, tt := range []struct{ name, input, want string }{
 		{"disk_id", `{"jsonrpc":"2.0","method":"backup.start","params":{"vm_name":"pgtest1","backup_type":"full","disk_id":0},"id":1}`, `"reason":"disk_id_not_allowed","http_status":400`},
-		{"why", `{"jsonrpc":"2.0","method":"backup.start","params":{"vm_name":"pgtest1","backup_type":"full","disk_id":0},"id":1}`, "one snapshot per disk"},
+		{"why", `{"jsonrpc":"2.0","method":"backup.start","params":{"vm_name":"pgtest1","backup_type":"full","disk_id":0},"id":1}`, "snapshots of single disks at different times"},
 		{"notification", `{"jsonrpc":"2.0","method":"agent.status"}`, ""},
 		{"batch", "[" + status + `,{"jsonrpc":"2.0","method":"nope","id":2},{"jsonrpc":"2.0","method":"agent.status"},7]`, `"code":-32601`},
 		{"malformed", `{"jsonrpc":"2.0","method":}`, `"code":-32700`},

@@ -92,7 +92,7 @@ func TestOlderDatabasePutBack(t *testing.T) {
 		hubtest.Must(t, err)
 		return s.CatalogDifferences == 0 && !s.Repositories[0].Catalog.ComparedAt.IsZero()
 	})
-	h.Steps(hubtest.Step(hubtest.Words("status"), 0, "agrees with what lies in the repositories", ""))
+	h.Steps(hubtest.Step(hubtest.Words("status"), 0, "agrees with the repositories", ""))
 	if list := hubtest.Troubles(h.Doctor()); len(list) > 0 {
 		t.Errorf("in the end: %q", list)
 	}

@@ -16,7 +16,7 @@ func TestPruneCommand(t *testing.T) {
 	h := hubtest.New(t, "[[policy]]\nid = \"gold\"\nkeep_last = 2\nexpired_middle = \"merge\"\n")
 	sources := h.AddVM("pgtest1", hubtest.DiskSize)
 	h.Steps(
-		hubtest.Step(hubtest.Words("backup start pgtest1 --policy golf"), 1, "", `policy_id "golf": no such policy is configured`),
+		hubtest.Step(hubtest.Words("backup start pgtest1 --policy golf"), 1, "", `policy_id "golf" is not configured`),
 		hubtest.Step(hubtest.Words("backup prune"), 2, "", "use --yes"),
 		hubtest.Step(hubtest.Words("backup prune nobody --dry-run"), 1, "", `"nobody" is not on record`),
 	)
