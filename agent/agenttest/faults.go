@@ -58,7 +58,7 @@ func (w *World) Fails(done <-chan error, reason fault.Reason, words string, poin
 func (w *World) AsBefore(points []Instant) {
 	w.Helper()
 	last := points[len(points)-1]
-	w.Eventually("nothing is left of the rewriting", func() bool {
+	w.Eventually("nothing is left of the merge", func() bool {
 		b, err := w.Agent.Records.Backup(last.ID)
 		Must(w.TB, err)
 		left, err := filepath.Glob(filepath.Join(filepath.Dir(last.Directory), ".merge-*"))

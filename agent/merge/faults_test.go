@@ -43,7 +43,7 @@ func TestMergeFails(t *testing.T) {
 		if err != nil || b.State != record.Completed {
 			t.Errorf("%+v, %v", b, err)
 		}
-		w.Fails(done, fault.WrongState, "cancelled", points)
+		w.Fails(done, fault.WrongState, "canceled", points)
 	})
 	t.Run("the agent stops", func(t *testing.T) {
 		w := agenttest.New(t)

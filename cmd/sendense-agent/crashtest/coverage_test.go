@@ -109,27 +109,38 @@ func committed() (names []string) {
 	return names
 }
 
-// reconciled lists the points about the steps of a plan, of which agent/plan.go has the constants.
+// reconciled lists the points about the steps of a plan: its actions, and the fates of active backups, which are actions too.
 func reconciled(t *testing.T) (names []string) {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "../../../agent/plan.go", nil, parser.SkipObjectResolution)
+	actions := append(constants(t, "../../../agent/reconcile/plan.go", "action"), constants(t, "../../../agent/record/fate.go", "Fate")...)
+	for _, action := range actions {
+		if action != "leave unit" { // it does nothing
+			names = append(names, "reconcile: before "+action, "reconcile: after "+action)
+		}
+	}
+	return names
+}
+
+// constants lists the values of the constants that a file declares with a type.
+func constants(t *testing.T, path, kind string) (values []string) {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 	must(t, err)
 	ast.Inspect(file, func(n ast.Node) bool {
 		spec, ok := n.(*ast.ValueSpec)
 		if !ok {
 			return true
 		}
-		kind, ok := spec.Type.(*ast.Ident)
-		if ok && kind.Name == "action" && spec.Names[0].Name != "leaveUnit" { // to leave a unit alone is to do nothing
-			action, _ := pointName(t, spec.Values[0])
-			names = append(names, "reconcile: before "+action, "reconcile: after "+action)
+		if name, ok := spec.Type.(*ast.Ident); ok && name.Name == kind {
+			value, _ := pointName(t, spec.Values[0])
+			values = append(values, value)
 		}
 		return true
 	})
-	if len(names) == 0 {
-		t.Error("agent/plan.go has no actions")
+	if len(values) == 0 {
+		t.Errorf("%s has no constants of type %s", path, kind)
 	}
-	return names
+	return values
 }
 
 // A sourcePoint is a call of failpoint.Reach in the source, or of the function that package units is given for it (units.Options.Reached). Where its name is put together, the beginning of it is known.
