@@ -15,10 +15,10 @@ var (
 		"Time of the last comparison of catalog and repository, as Unix time.", []string{"repository"}, nil)
 )
 
-// scrapeCatalog reports the last comparison of each repository with the catalog. A repository that was never compared has no series.
-func (a *Agent) scrapeCatalog(context.Context) (list []prometheus.Metric, _ error) {
-	for _, r := range a.Repositories.All {
-		s := a.Catalog.States.Of(r.ID)
+// catalog reports the last comparison of each repository with the catalog. A repository that was never compared has no series.
+func (sc *scrape) catalog(context.Context) (list []prometheus.Metric, _ error) {
+	for _, r := range sc.agent.Repositories.All {
+		s := sc.agent.Catalog.States.Of(r.ID)
 		if s.At.IsZero() {
 			continue
 		}

@@ -23,8 +23,8 @@ const (
 	portFree    = "free"
 )
 
-func (a *Agent) scrapePorts(context.Context) ([]prometheus.Metric, error) {
-	count, err := a.countPorts()
+func (sc *scrape) ports(context.Context) ([]prometheus.Metric, error) {
+	count, err := sc.agent.countPorts()
 	if err != nil {
 		return nil, err
 	}

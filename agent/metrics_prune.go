@@ -12,19 +12,19 @@ var (
 		"Restore points dated in the future by a wrong clock. They count for no retention rule and no age.", nil, nil)
 )
 
-// scrapeClock reports held prunes and restore points dated in the future. It reads the end of one index, however many restore points
+// clock reports held prunes and restore points dated in the future. It reads the end of one index, however many restore points
 // there are.
-func (a *Agent) scrapeClock() ([]prometheus.Metric, error) {
-	held, err := a.Policies.HeldPrunes()
+func (sc *scrape) clock() ([]prometheus.Metric, error) {
+	held, err := sc.agent.Policies.HeldPrunes()
 	if err != nil {
 		return nil, err
 	}
-	_, future, err := a.Records.FuturePoints()
+	_, future, err := sc.agent.Records.FuturePoints()
 	if err != nil {
 		return nil, err
 	}
 	list := []prometheus.Metric{gauge(descFuturePoints, float64(future))}
-	for _, h := range held[:min(len(held), a.config.Metrics.MaxVMs)] {
+	for _, h := range held[:min(len(held), sc.agent.config.Metrics.MaxVMs)] {
 		list = append(list, gauge(descPruneHeld, float64(h.Removed), h.VMName, h.Repository))
 	}
 	return list, nil

@@ -26,17 +26,17 @@ var (
 	descStoreSize = prometheus.NewDesc("sendense_agent_store_size_bytes", "Size of the database.", nil, nil)
 )
 
-// scrapeDatabase reports what is active now. Its cost depends on the active backups, not on how many have ended.
-func (a *Agent) scrapeDatabase(context.Context) ([]prometheus.Metric, error) {
-	active, err := a.store.Active()
+// database reports what is active now. Its cost depends on the active backups, not on how many have ended.
+func (sc *scrape) database(context.Context) ([]prometheus.Metric, error) {
+	active, err := sc.agent.store.Active()
 	if err != nil {
 		return nil, err
 	}
-	list := []prometheus.Metric{gauge(descStoreSize, float64(a.store.SizeBytes()))}
+	list := []prometheus.Metric{gauge(descStoreSize, float64(sc.agent.store.SizeBytes()))}
 	count := map[record.State]int{}
 	for _, b := range active {
 		count[b.State]++
-		if b.State != record.Queued || count[b.State] <= a.config.Metrics.MaxVMs { // the queue may be long
+		if b.State != record.Queued || count[b.State] <= sc.agent.config.Metrics.MaxVMs { // the queue may be long
 			list = append(list, gauge(descActiveInfo, 1, b.VM.Name, string(b.Type), b.Repository, string(b.State)))
 		}
 	}
@@ -45,17 +45,17 @@ func (a *Agent) scrapeDatabase(context.Context) ([]prometheus.Metric, error) {
 			list = append(list, gauge(descActive, float64(count[state]), string(state)))
 		}
 	}
-	pruned, err := a.store.Pruned()
+	pruned, err := sc.agent.store.Pruned()
 	if err != nil {
 		return nil, err
 	}
 	list = append(list, gauge(descPruned, float64(max(pruned.Unix(), 0)))) // the zero time is before 1970
-	clock, err := a.scrapeClock()
+	clock, err := sc.clock()
 	if err != nil {
 		return nil, err
 	}
 	list = append(list, clock...)
-	restores, err := a.store.ActiveRestores()
+	restores, err := sc.agent.store.ActiveRestores()
 	return append(list, restoreGauges(restores, time.Now())...), err
 }
 

@@ -32,27 +32,28 @@ type source struct {
 }
 
 func newScrape(a *Agent) *scrape {
-	s := &scrape{agent: a, failing: map[string]bool{}, sources: []source{
-		{name: "database", read: a.scrapeDatabase},
-		{name: "state", read: a.scrapeState, failed: []prometheus.Metric{gauge(descStateWritable, 0)}},
-		{name: "ports", read: a.scrapePorts},
-		{name: "vms", read: a.scrapeVMs},
-		{name: "units", read: a.scrapeUnits},
-		{name: "verified", read: a.scrapeVerified},
-		{name: "catalog", read: a.scrapeCatalog},
-	}}
+	s := &scrape{agent: a, failing: map[string]bool{}}
+	s.sources = []source{
+		{name: "database", read: s.database},
+		{name: "state", read: s.state, failed: []prometheus.Metric{gauge(descStateWritable, 0)}},
+		{name: "ports", read: s.ports},
+		{name: "vms", read: s.vms},
+		{name: "units", read: s.units},
+		{name: "verified", read: s.verified},
+		{name: "catalog", read: s.catalog},
+	}
 	for _, r := range a.Repositories.All {
 		s.sources = append(s.sources, source{
 			name:   "repository/" + r.ID,
-			read:   func(context.Context) ([]prometheus.Metric, error) { return a.scrapeRepository(r), nil },
-			failed: []prometheus.Metric{gauge(descRepositoryUsable, 0, r.ID), a.encryptedGauge(r)},
+			read:   func(context.Context) ([]prometheus.Metric, error) { return s.repository(r), nil },
+			failed: []prometheus.Metric{gauge(descRepositoryUsable, 0, r.ID), s.encrypted(r)},
 		})
 	}
 	return s
 }
 
 // Describe implements prometheus.Collector.
-func (s *scrape) Describe(ch chan<- *prometheus.Desc) {
+func (sc *scrape) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descBuild, descError,
 		descActive, descActiveInfo, descRestores, descPruned, descPruneHeld, descFuturePoints, descRestoreInfo, descRestoreOverdue, descPorts, descStoreSize,
@@ -68,17 +69,17 @@ func (s *scrape) Describe(ch chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector.
-func (s *scrape) Collect(ch chan<- prometheus.Metric) {
-	ch <- gauge(descBuild, 1, s.agent.version, runtime.Version())
+func (sc *scrape) Collect(ch chan<- prometheus.Metric) {
+	ch <- gauge(descBuild, 1, sc.agent.version, runtime.Version())
 	var wait sync.WaitGroup
-	for _, from := range s.sources {
+	for _, from := range sc.sources {
 		wait.Go(func() {
-			list, err := probe.Do(context.Background(), &s.flights, from.name, from.read)
+			list, err := probe.Do(context.Background(), &sc.flights, from.name, from.read)
 			failed := 0.0
 			if err != nil {
 				list, failed = from.failed, 1
 			}
-			s.tell(from.name, err)
+			sc.tell(from.name, err)
 			for _, m := range list {
 				ch <- m
 			}
@@ -89,13 +90,13 @@ func (s *scrape) Collect(ch chan<- prometheus.Metric) {
 }
 
 // tell logs that a source cannot be read, once until it can be read again.
-func (s *scrape) tell(name string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err != nil && !s.failing[name] {
-		s.agent.log.Warn("metrics are missing", logkey.Source, name, logkey.Error, err)
+func (sc *scrape) tell(name string, err error) {
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	if err != nil && !sc.failing[name] {
+		sc.agent.log.Warn("metrics are missing", logkey.Source, name, logkey.Error, err)
 	}
-	s.failing[name] = err != nil
+	sc.failing[name] = err != nil
 }
 
 var (
@@ -114,18 +115,18 @@ var (
 		"1 if a source of the metrics could not be read in time; its metrics are missing.", []string{"source"}, nil)
 )
 
-func (a *Agent) encryptedGauge(r *repository.Repository) prometheus.Metric {
+func (sc *scrape) encrypted(r *repository.Repository) prometheus.Metric {
 	encrypted := 0.0
-	if a.Repositories.NewKey(r) != "" {
+	if sc.agent.Repositories.NewKey(r) != "" {
 		encrypted = 1
 	}
 	return gauge(descRepositoryEncrypted, encrypted, r.ID)
 }
 
-func (a *Agent) scrapeRepository(r *repository.Repository) []prometheus.Metric {
-	status := a.repositoryStatus(r)
+func (sc *scrape) repository(r *repository.Repository) []prometheus.Metric {
+	status := sc.agent.repositoryStatus(r)
 	if status.TotalBytes == 0 { // statfs failed
-		return []prometheus.Metric{gauge(descRepositoryUsable, 0, r.ID), a.encryptedGauge(r)}
+		return []prometheus.Metric{gauge(descRepositoryUsable, 0, r.ID), sc.encrypted(r)}
 	}
 	usable := 1.0
 	if status.Error != "" {
@@ -135,7 +136,7 @@ func (a *Agent) scrapeRepository(r *repository.Repository) []prometheus.Metric {
 		gauge(descRepositoryFree, float64(status.FreeBytes), r.ID),
 		gauge(descRepositorySize, float64(status.TotalBytes), r.ID),
 		gauge(descRepositoryUsable, usable, r.ID),
-		a.encryptedGauge(r),
+		sc.encrypted(r),
 	}
 }
 

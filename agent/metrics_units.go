@@ -17,18 +17,18 @@ var (
 		"Pairs of units with the name of an exporter that belong to no active backup or restore.", nil, nil)
 )
 
-// scrapeUnits reports the exporters, from one listing of systemd's units. A unit starts after its lease is made and is removed before the
+// units reports the exporters, from one listing of systemd's units. A unit starts after its lease is made and is removed before the
 // lease is returned. So a unit that no active backup or restore has, neither before nor after the listing, is an orphan.
-func (a *Agent) scrapeUnits(ctx context.Context) ([]prometheus.Metric, error) {
+func (sc *scrape) units(ctx context.Context) ([]prometheus.Metric, error) {
 	owners := map[string]exportLabels{}
-	if err := a.addOwners(owners); err != nil {
+	if err := sc.addOwners(owners); err != nil {
 		return nil, err
 	}
-	loaded, err := a.units.List(ctx, export.UnitPrefix)
+	loaded, err := sc.agent.units.List(ctx, export.UnitPrefix)
 	if err != nil {
 		return nil, err
 	}
-	if err := a.addOwners(owners); err != nil {
+	if err := sc.addOwners(owners); err != nil {
 		return nil, err
 	}
 	received := map[exportLabels]uint64{} // a map: no export is reported twice, even if units change meanwhile
@@ -57,8 +57,8 @@ func (a *Agent) scrapeUnits(ctx context.Context) ([]prometheus.Metric, error) {
 type exportLabels struct{ vm, disk string }
 
 // addOwners adds the units of every active backup and restore. Units of restores have no labels: what they receive counts for no disk.
-func (a *Agent) addOwners(owners map[string]exportLabels) error {
-	active, err := a.store.Active()
+func (sc *scrape) addOwners(owners map[string]exportLabels) error {
+	active, err := sc.agent.store.Active()
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (a *Agent) addOwners(owners map[string]exportLabels) error {
 			owners[d.Unit] = exportLabels{b.VM.Name, strconv.Itoa(d.DiskID)}
 		}
 	}
-	restores, err := a.store.ActiveRestores()
+	restores, err := sc.agent.store.ActiveRestores()
 	if err != nil {
 		return err
 	}

@@ -25,23 +25,23 @@ var (
 		"1 if the newest restore point of a VM in a repository, and its chain, have no known damage, else 0.", []string{"vm", "repository"}, nil)
 )
 
-// scrapeVerified reports the verifications on record. It reads the beginning of two indexes, however many restore points there are.
-func (a *Agent) scrapeVerified(context.Context) ([]prometheus.Metric, error) {
-	damaged, err := a.store.DamagedPoints()
+// verified reports the verifications on record. It reads the beginning of two indexes, however many restore points there are.
+func (sc *scrape) verified(context.Context) ([]prometheus.Metric, error) {
+	damaged, err := sc.agent.store.DamagedPoints()
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
 	list := []prometheus.Metric{gauge(descDamaged, float64(damaged))}
 	for _, deep := range []bool{false, true} {
-		p, found, err := a.store.LongestUnverified(deep, now, nil)
+		p, found, err := sc.agent.store.LongestUnverified(deep, now, nil)
 		if err != nil {
 			return nil, err
 		}
 		if found {
 			list = append(list, gauge(descVerifyOldest, verifiedTime(p, deep, now), metrics.DepthOf(deep)))
 		}
-		if interval := a.Verifications.VerifyInterval(deep); interval > 0 {
+		if interval := sc.agent.Verifications.VerifyInterval(deep); interval > 0 {
 			list = append(list, gauge(descVerifyInterval, interval.Seconds(), metrics.DepthOf(deep)))
 		}
 	}

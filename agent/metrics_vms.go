@@ -30,14 +30,14 @@ var (
 		"Time at which a VM was added, as Unix time; 0 = not known, or in the future.", []string{"vm"}, nil)
 )
 
-// scrapeVMs reports of each VM its expected interval and its newest restore point in every repository. It takes VMs in the order of their
+// vms reports of each VM its expected interval and its newest restore point in every repository. It takes VMs in the order of their
 // names, up to metrics.max_vms. Each value is one lookup in an index, however many records there are.
-func (a *Agent) scrapeVMs(ctx context.Context) ([]prometheus.Metric, error) {
-	counts, err := a.store.Counts(time.Now())
+func (sc *scrape) vms(ctx context.Context) ([]prometheus.Metric, error) {
+	counts, err := sc.agent.store.Counts(time.Now())
 	if err != nil {
 		return nil, err
 	}
-	vms, err := a.watchedVMs()
+	vms, err := sc.watchedVMs()
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (a *Agent) scrapeVMs(ctx context.Context) ([]prometheus.Metric, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		of, err := a.scrapeVM(vm)
+		of, err := sc.vm(vm)
 		if err != nil {
 			return nil, err
 		}
@@ -59,10 +59,10 @@ func (a *Agent) scrapeVMs(ctx context.Context) ([]prometheus.Metric, error) {
 }
 
 // watchedVMs returns the VMs that have series of their own.
-func (a *Agent) watchedVMs() (vms []record.VM, err error) {
-	for after, most := "", a.config.Metrics.MaxVMs; len(vms) < most; {
+func (sc *scrape) watchedVMs() (vms []record.VM, err error) {
+	for after, most := "", sc.agent.config.Metrics.MaxVMs; len(vms) < most; {
 		var page []record.VM
-		if page, after, err = a.store.VMs(after, min(most-len(vms), store.MaxPage)); err != nil {
+		if page, after, err = sc.agent.store.VMs(after, min(most-len(vms), store.MaxPage)); err != nil {
 			return nil, err
 		}
 		if vms = append(vms, page...); after == "" {
@@ -72,19 +72,19 @@ func (a *Agent) watchedVMs() (vms []record.VM, err error) {
 	return vms, nil
 }
 
-func (a *Agent) scrapeVM(vm record.VM) ([]prometheus.Metric, error) {
+func (sc *scrape) vm(vm record.VM) ([]prometheus.Metric, error) {
 	now := time.Now()
 	list := []prometheus.Metric{gauge(descVMAdded, max(unixTime(record.Believed(vm.AddedAt, now)), 0), vm.Name)}
-	if interval := vm.BackupInterval.Or(a.config.Metrics.BackupInterval.Std()); interval > 0 {
+	if interval := vm.BackupInterval.Or(sc.agent.config.Metrics.BackupInterval.Std()); interval > 0 {
 		list = append(list, gauge(descVMInterval, interval.Seconds(), vm.Name))
 	}
-	remains, err := a.snapshotMayRemain(vm.Name, now)
+	remains, err := sc.snapshotMayRemain(vm.Name, now)
 	if err != nil {
 		return nil, err
 	}
 	list = append(list, gauge(descSnapshot, map[bool]float64{true: 1}[remains], vm.Name))
-	for _, r := range a.Repositories.All {
-		b, found, err := a.store.LatestCompleted(vm.Name, r.ID)
+	for _, r := range sc.agent.Repositories.All {
+		b, found, err := sc.agent.store.LatestCompleted(vm.Name, r.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +92,7 @@ func (a *Agent) scrapeVM(vm record.VM) ([]prometheus.Metric, error) {
 			continue
 		}
 		p := backup.Summarize(b, backup.Recorded(b))
-		if ended, known, err := a.lastSuccess(vm.Name, r.ID, now); err != nil {
+		if ended, known, err := sc.lastSuccess(vm.Name, r.ID, now); err != nil {
 			return nil, err
 		} else if known {
 			list = append(list, gauge(descLastSuccess, unixTime(ended), vm.Name, r.ID))
@@ -107,8 +107,8 @@ func (a *Agent) scrapeVM(vm record.VM) ([]prometheus.Metric, error) {
 
 // lastSuccess returns when a VM was last backed up, if known. Restore points that are damaged or dated in the future do not count: the
 // one before them does. A backup that is reported late is better than one that is never reported late.
-func (a *Agent) lastSuccess(vm, repository string, now time.Time) (ended time.Time, known bool, err error) {
-	b, known, err := a.store.LatestGood(vm, repository, now)
+func (sc *scrape) lastSuccess(vm, repository string, now time.Time) (ended time.Time, known bool, err error) {
+	b, known, err := sc.agent.store.LatestGood(vm, repository, now)
 	if err != nil || !known {
 		return time.Time{}, false, err
 	}
@@ -123,13 +123,13 @@ const maxSnapshotLookups = 10
 
 // snapshotMayRemain reports whether the VM may still have the snapshot of an earlier backup. A client removes leftover snapshots before
 // it makes its own, so the backup that was made last decides. That holds also when a wrong clock dated another one in the future.
-func (a *Agent) snapshotMayRemain(vmName string, now time.Time) (bool, error) {
+func (sc *scrape) snapshotMayRemain(vmName string, now time.Time) (bool, error) {
 	ahead := now.Add(record.ClockTolerance)
-	last, err := a.lastAtWork(store.Query{VMName: vmName, Until: ahead})
+	last, err := sc.lastAtWork(store.Query{VMName: vmName, Until: ahead})
 	if err != nil {
 		return false, err
 	}
-	dated, err := a.lastAtWork(store.Query{VMName: vmName, Since: ahead})
+	dated, err := sc.lastAtWork(store.Query{VMName: vmName, Since: ahead})
 	if err != nil {
 		return false, err
 	}
@@ -140,10 +140,10 @@ func (a *Agent) snapshotMayRemain(vmName string, now time.Time) (bool, error) {
 }
 
 // lastAtWork returns the newest selected backup whose client made a snapshot, as far as known; the zero Backup if there is none.
-func (a *Agent) lastAtWork(q store.Query) (record.Backup, error) {
+func (sc *scrape) lastAtWork(q store.Query) (record.Backup, error) {
 	q.Limit = 1
 	for range maxSnapshotLookups {
-		page, next, err := a.store.Backups(q)
+		page, next, err := sc.agent.store.Backups(q)
 		if err != nil {
 			return record.Backup{}, err
 		}

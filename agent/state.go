@@ -43,9 +43,9 @@ var (
 		"Damaged databases that are kept beside the database until you remove them.", nil, nil)
 )
 
-// scrapeState reports the state directory.
-func (a *Agent) scrapeState(ctx context.Context) ([]prometheus.Metric, error) {
-	s := a.stateStatus(ctx)
+// state reports the state directory.
+func (sc *scrape) state(ctx context.Context) ([]prometheus.Metric, error) {
+	s := sc.agent.stateStatus(ctx)
 	writable := 1.0
 	if s.Error != "" {
 		writable = 0
