@@ -122,7 +122,7 @@ func (j *backupJob) nextPort(d record.DiskRun) (record.DiskRun, error) {
 
 // exporterSpec is the unit pair of one disk.
 func (j *backupJob) exporterSpec(p exportPlan, d record.DiskRun) (pair.Spec, error) {
-	keys, err := j.service.Repositories.KeyFiles(p.repo, chain.LinkKeys(d, p.ancestors))
+	keys, err := j.service.Repositories.KeyFiles(p.repo, chain.LayerKeys(d, p.ancestors))
 	if err != nil {
 		return pair.Spec{}, err
 	}

@@ -262,7 +262,7 @@ func (s *Service) plan(b *record.Backup, repo *repository.Repository, parent *re
 		b.Runs[i] = planDisk(b, d, leases[i])
 		b.Runs[i].KeyID = s.Repositories.NewKey(repo)
 		if parent != nil {
-			chain.StandOn(&b.Runs[i], parent)
+			chain.SetBase(&b.Runs[i], parent)
 		}
 	}
 	if parent != nil {

@@ -106,8 +106,8 @@ func (c *Chains) withKey(repo *repository.Repository, p record.Backup, d manifes
 	return Finding(err)
 }
 
-// StandsOnFile checks that the image that another is based on is one of the parent's. It returns a *Damage if it is not.
-func StandsOnFile(d manifest.Disk, below *manifest.Manifest) error {
+// CheckBase checks that the image that another is based on is one of the parent's. It returns a *Damage if it is not.
+func CheckBase(d manifest.Disk, below *manifest.Manifest) error {
 	if d.Backing == "" || below == nil {
 		return nil
 	}
@@ -140,7 +140,7 @@ func (c *Chains) Prove(ctx context.Context, repo *repository.Repository, point r
 		}
 		if above != nil {
 			for _, d := range above.Disks {
-				if err := StandsOnFile(d, &m); err != nil {
+				if err := CheckBase(d, &m); err != nil {
 					return fmt.Errorf("disk %d of %s: %w", d.DiskID, above.BackupID, err)
 				}
 			}

@@ -12,9 +12,9 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// LinkKeys returns the ids of the keys of the layers of a disk, the newest first; "" for a layer that is not encrypted. It trusts the
+// LayerKeys returns the ids of the keys of the layers of a disk, the newest first; "" for a layer that is not encrypted. It trusts the
 // records: they were proved when the parent was chosen.
-func LinkKeys(d record.DiskRun, ancestors []record.Backup) []string {
+func LayerKeys(d record.DiskRun, ancestors []record.Backup) []string {
 	ids := []string{d.KeyID}
 	for _, p := range ancestors {
 		if d.Backing == "" {

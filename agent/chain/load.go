@@ -11,15 +11,15 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 )
 
-// A Link is one layer of a disk: an image with its restore point and its entry in the manifest.
-type Link struct {
+// A Layer is one layer of a disk: an image with its restore point and its entry in the manifest.
+type Layer struct {
 	Dir, Key string // Dir is the directory of the image; Key is the id of its key, "" if it is not encrypted
 	Point    record.Backup
 	Disk     manifest.Disk
 }
 
 // Path returns the path of the image.
-func (l Link) Path() string { return filepath.Join(l.Dir, l.Disk.File) }
+func (l Layer) Path() string { return filepath.Join(l.Dir, l.Disk.File) }
 
 // A Point is a restore point in a chain. Its manifest is read at most once.
 type Point struct {
@@ -43,38 +43,38 @@ func (p *Point) read() (manifest.Manifest, error) {
 
 // Load returns the layers of a disk, the newest first, from the manifests alone. points are the chain, the newest first. If a manifest
 // cannot be read, Load calls suspect with it. On an error, Load returns the layers that it found so far.
-func (c *Chains) Load(points []*Point, diskID int, suspect func(p record.Backup, file string, err error)) (links []Link, err error) {
+func (c *Chains) Load(points []*Point, diskID int, suspect func(p record.Backup, file string, err error)) (layers []Layer, err error) {
 	is := func(d manifest.Disk) bool { return d.DiskID == diskID }
 	for i, p := range points {
 		m, err := p.read()
 		if err != nil {
 			suspect(p.backup, manifest.FileName, err)
-			return links, err
+			return layers, err
 		}
 		d, found := Pick(m.Disks, is)
 		if !found {
-			return links, Damagef("backup %s: its manifest lacks the image of disk %d", p.backup.ID, diskID)
+			return layers, Damagef("backup %s: its manifest lacks the image of disk %d", p.backup.ID, diskID)
 		}
-		l := Link{Dir: repositories.DirOf(p.repo, p.backup), Key: d.KeyID(), Point: p.backup, Disk: d}
-		links = append(links, l)
+		l := Layer{Dir: repositories.DirOf(p.repo, p.backup), Key: d.KeyID(), Point: p.backup, Disk: d}
+		layers = append(layers, l)
 		if d.Backing == "" {
-			return links, nil
+			return layers, nil
 		}
 		if i+1 == len(points) || path.Dir(d.Backing) != "../"+points[i+1].backup.ID {
-			return links, Damagef("image %s is based on %s, which does not belong to its parent", l.Path(), d.Backing)
+			return layers, Damagef("image %s is based on %s, which does not belong to its parent", l.Path(), d.Backing)
 		}
 		is = func(below manifest.Disk) bool { return below.File == path.Base(d.Backing) }
 	}
-	return links, Damagef("its chain of images does not end")
+	return layers, Damagef("its chain of images does not end")
 }
 
 // Damaged returns the damage of a layer as a restore records it.
-func (l Link) Damaged(problem string) record.RestoreDamage {
+func (l Layer) Damaged(problem string) record.RestoreDamage {
 	return record.RestoreDamage{BackupID: l.Point.ID, Path: l.Path(), Problem: problem}
 }
 
 // DamageOf returns the damage on record of a layer and of its manifest. It stays on record until a verification finds the file undamaged.
-func DamageOf(l Link) (list []record.RestoreDamage) {
+func DamageOf(l Layer) (list []record.RestoreDamage) {
 	for _, d := range l.Point.Damage() {
 		if d.File == l.Disk.File || d.File == manifest.FileName {
 			found := l.Damaged("was found damaged at " + l.Point.Verified.At.UTC().Format("2006-01-02T15:04:05Z") + ": " + d.Problem)

@@ -138,8 +138,8 @@ func shareDisk(vm record.VM, point record.Backup) bool {
 	return false
 }
 
-// StandOn fills in what the image of a disk is based on in an incremental, and how the disk changed since the parent.
-func StandOn(d *record.DiskRun, parent *record.Backup) {
+// SetBase fills in what the image of a disk is based on in an incremental, and how the disk changed since the parent.
+func SetBase(d *record.DiskRun, parent *record.Backup) {
 	from := OfKey(parent, d.Key)
 	switch {
 	case from == nil:

@@ -25,5 +25,5 @@ const (
 	Hint       = "hint"
 	File       = "file"
 	Onto       = "onto"
-	StandsOn   = "stands_on"
+	Parent     = "parent"
 )

@@ -202,11 +202,11 @@ func (w *Merge) run() error {
 		err = w.finish(p)
 	}
 	if err == nil {
-		a.Metrics.Rewrites.WithLabelValues("done").Inc()
+		a.Metrics.Merges.WithLabelValues("done").Inc()
 		a.Log.Info("merge completed", logkey.BackupID, w.ID, logkey.Onto, w.newParent, "took", time.Since(start))
 		return nil
 	}
-	a.Metrics.Rewrites.WithLabelValues("failed").Inc()
+	a.Metrics.Merges.WithLabelValues("failed").Inc()
 	err = w.causeOr(err)
 	a.Log.Error("merge failed; the restore point is unchanged", logkey.BackupID, w.ID, logkey.Onto, w.newParent, logkey.Error, err)
 	if left := a.settle(w.ID); left != nil {

@@ -32,7 +32,7 @@ type Counters struct {
 
 	RestoresEnded   *prometheus.CounterVec
 	RestoreFailures *prometheus.CounterVec
-	Rewrites        *prometheus.CounterVec
+	Merges          *prometheus.CounterVec
 	PruneRuns       *prometheus.CounterVec
 	PruneRemoved    prometheus.Counter
 	PruneFreed      prometheus.Counter
@@ -152,7 +152,7 @@ func (m *Counters) initialize() {
 		}
 	}
 	for _, result := range []string{"done", "failed"} {
-		m.Rewrites.WithLabelValues(result)
+		m.Merges.WithLabelValues(result)
 		m.PruneRuns.WithLabelValues(result)
 	}
 	for _, outcome := range []string{"accepted", "refused", "unreachable", "unknown"} {

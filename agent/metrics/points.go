@@ -14,7 +14,7 @@ func (m *Counters) afterBackups() {
 		Name: "sendense_restore_failures_total",
 		Help: "Restores that have failed, by reason, as in the errors of the RPC.",
 	}, []string{"reason"})
-	m.Rewrites = prometheus.NewCounterVec(prometheus.CounterOpts{
+	m.Merges = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sendense_rewrites_total",
 		Help: "Merges of restore points, by result (done, failed).",
 	}, []string{"result"})

@@ -36,13 +36,13 @@ func (f *Finisher) flatten(ctx context.Context, d record.DiskRun) (record.DiskRu
 	if err != nil {
 		return d, err
 	}
-	links, err := f.service.Chains.Links(b, d)
+	layers, err := f.service.Chains.Layers(b, d)
 	if err != nil {
 		return d, err
 	}
 	failpoint.Reach("before an image stands alone")
-	err = f.service.Tools.WithKey(links[0].Key).Flatten(ctx, qemu.FlattenSpec{
-		Image: links[0], Backing: d.Backing, Base: links[1:], SizeBytes: d.CapacityBytes, Cache: qemu.BufferedIO.Cache,
+	err = f.service.Tools.WithKey(layers[0].Key).Flatten(ctx, qemu.FlattenSpec{
+		Image: layers[0], Backing: d.Backing, Base: layers[1:], SizeBytes: d.CapacityBytes, Cache: qemu.BufferedIO.Cache,
 	})
 	if err != nil {
 		return d, err

@@ -21,7 +21,7 @@ import (
 // name any file as its backing file. It checks only what is to be read, so that a disk can be restored although another is damaged.
 // It returns the images of each disk, the newest first, and their damage. It returns an error if a disk cannot be served: it is
 // damaged and the request does not say despite_damage, or its content would not be what was backed up.
-func (s *Service) verifyDisks(ctx context.Context, repo *repository.Repository, r record.Restore) (map[int][]chain.Link, []record.RestoreDamage, error) {
+func (s *Service) verifyDisks(ctx context.Context, repo *repository.Repository, r record.Restore) (map[int][]chain.Layer, []record.RestoreDamage, error) {
 	if err := repositories.RequireMounted(repo); err != nil {
 		return nil, nil, repositories.Fault(err)
 	}
@@ -33,14 +33,14 @@ func (s *Service) verifyDisks(ctx context.Context, repo *repository.Repository, 
 		}
 		points[i] = s.Chains.Point(repo, b)
 	}
-	links := make([][]chain.Link, len(r.Disks))
+	layers := make([][]chain.Layer, len(r.Disks))
 	damage := make([][]record.RestoreDamage, len(r.Disks))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(export.MaxParallelDisks)
 	for i, d := range r.Disks {
 		group.Go(func() (err error) {
-			if links[i], err = s.Chains.Load(points, d.DiskID, func(p record.Backup, file string, err error) { s.suspect(ctx, p, file, err) }); err == nil {
-				damage[i], err = s.checkLinks(ctx, repo, links[i], d.DiskID)
+			if layers[i], err = s.Chains.Load(points, d.DiskID, func(p record.Backup, file string, err error) { s.suspect(ctx, p, file, err) }); err == nil {
+				damage[i], err = s.checkLayers(ctx, repo, layers[i], d.DiskID)
 			}
 			return restoreDamage(err, r, d.DiskID)
 		})
@@ -48,9 +48,9 @@ func (s *Service) verifyDisks(ctx context.Context, repo *repository.Repository, 
 	if err := group.Wait(); err != nil {
 		return nil, nil, err
 	}
-	byDisk, all := map[int][]chain.Link{}, []record.RestoreDamage(nil)
+	byDisk, all := map[int][]chain.Layer{}, []record.RestoreDamage(nil)
 	for i, d := range r.Disks {
-		byDisk[d.DiskID] = links[i]
+		byDisk[d.DiskID] = layers[i]
 		for _, found := range damage[i] {
 			if found.DiskID != nil || !slices.ContainsFunc(all, func(x record.RestoreDamage) bool { return x.Path == found.Path }) { // the disks share one manifest
 				all = append(all, found)
@@ -102,9 +102,9 @@ func refuseDamage(r record.Restore, damage []record.RestoreDamage) error {
 	return e
 }
 
-// checkLinks checks every image of a disk, and returns the damage of those that can still be read.
-func (s *Service) checkLinks(ctx context.Context, repo *repository.Repository, links []chain.Link, diskID int) (list []record.RestoreDamage, err error) {
-	for _, l := range links {
+// checkLayers checks every image of a disk, and returns the damage of those that can still be read.
+func (s *Service) checkLayers(ctx context.Context, repo *repository.Repository, layers []chain.Layer, diskID int) (list []record.RestoreDamage, err error) {
+	for _, l := range layers {
 		found := chain.DamageOf(l)
 		err := s.Chains.CheckImage(repo, l.Point, l.Disk)
 		if err == nil {

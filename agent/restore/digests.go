@@ -35,13 +35,13 @@ func (s *Service) Progress(id string) (Progress, bool) {
 
 // prove checks everything that a restore is to read, and records the damage. It fails if there is damage and the request does not
 // say despite_damage.
-func (j *restoreJob) prove(r record.Restore, repo *repository.Repository) (map[int][]chain.Link, record.Restore, error) {
-	links, damage, err := j.service.verifyDisks(j.Ctx, repo, r)
+func (j *restoreJob) prove(r record.Restore, repo *repository.Repository) (map[int][]chain.Layer, record.Restore, error) {
+	layers, damage, err := j.service.verifyDisks(j.Ctx, repo, r)
 	if err == nil && len(damage) > 0 && !r.DespiteDamage {
 		err = refuseDamage(r, damage)
 	}
 	if err == nil && r.VerifyDigests {
-		damage, err = j.readDigests(r, repo, links, damage)
+		damage, err = j.readDigests(r, repo, layers, damage)
 	}
 	if err != nil {
 		return nil, r, err
@@ -54,15 +54,15 @@ func (j *restoreJob) prove(r record.Restore, repo *repository.Repository) (map[i
 		}
 		return nil
 	})
-	return links, r, err
+	return layers, r, err
 }
 
 // readDigests reads every image of the restore and compares it with the digest in its manifest. verify.rate_limit does not apply: a
 // caller waits, and the copy that follows reads as much. It adds what it finds to the known damage.
-func (j *restoreJob) readDigests(r record.Restore, repo *repository.Repository, links map[int][]chain.Link, damage []record.RestoreDamage) ([]record.RestoreDamage, error) {
+func (j *restoreJob) readDigests(r record.Restore, repo *repository.Repository, layers map[int][]chain.Layer, damage []record.RestoreDamage) ([]record.RestoreDamage, error) {
 	var p Progress
 	for _, d := range r.Disks {
-		for _, l := range links[d.DiskID] {
+		for _, l := range layers[d.DiskID] {
 			if l.Disk.Digest == nil {
 				return damage, fault.New(fault.WrongState, "restore of backup %s: image %s has no digest to compare with, because an older agent made it",
 					r.BackupID, l.Path()).OfBackup(r.BackupID).OfRestore(r.ID).OfDisk(d.DiskID).
@@ -73,7 +73,7 @@ func (j *restoreJob) readDigests(r record.Restore, repo *repository.Repository, 
 	}
 	defer j.reading.Store(nil)
 	for _, d := range r.Disks {
-		for _, l := range links[d.DiskID] {
+		for _, l := range layers[d.DiskID] {
 			differs, err := j.readImage(repo, l, &p)
 			switch {
 			case err != nil && j.Ctx.Err() != nil:
@@ -98,7 +98,7 @@ func (j *restoreJob) readDigests(r record.Restore, repo *repository.Repository, 
 }
 
 // readImage reads one image, and returns how it differs from what was written; nil if it does not.
-func (j *restoreJob) readImage(repo *repository.Repository, l chain.Link, p *Progress) (differs, err error) {
+func (j *restoreJob) readImage(repo *repository.Repository, l chain.Layer, p *Progress) (differs, err error) {
 	tell := func(n int64) {
 		p.File = l.Path()
 		p.BytesDone += n

@@ -53,7 +53,7 @@ func (j *restoreJob) export(r record.Restore) (record.Restore, error) {
 	if err != nil {
 		mode = qemu.BufferedIO // the repository is read-only, which is enough here
 	}
-	links, r, err := j.prove(r, repo)
+	layers, r, err := j.prove(r, repo)
 	if err != nil {
 		return r, j.causeOr(err)
 	}
@@ -66,7 +66,7 @@ func (j *restoreJob) export(r record.Restore) (record.Restore, error) {
 	for i, d := range r.Disks {
 		group.Go(func() error {
 			var err error
-			served[i], err = j.exportDisk(ctx, exportPlan{repo: repo, mode: mode, restore: r, links: links[d.DiskID]}, d)
+			served[i], err = j.exportDisk(ctx, exportPlan{repo: repo, mode: mode, restore: r, layers: layers[d.DiskID]}, d)
 			return err
 		})
 	}
@@ -137,7 +137,7 @@ type exportPlan struct {
 	repo    *repository.Repository
 	mode    qemu.IOMode
 	restore record.Restore
-	links   []chain.Link // the images of the disk, the newest first
+	layers  []chain.Layer // the images of the disk, the newest first
 }
 
 // exportDisk serves one disk. Then it checks that it serves the right export, of the right size, and that only a writable restore
@@ -175,7 +175,7 @@ func (j *restoreJob) exportDisk(ctx context.Context, p exportPlan, d record.Rest
 
 // scratchKey is the id of the key of the overlays: like the restore point, they hold data of a guest.
 func (j *restoreJob) scratchKey(p exportPlan) string {
-	return cmp.Or(j.service.Repositories.NewKey(p.repo), p.links[0].Key)
+	return cmp.Or(j.service.Repositories.NewKey(p.repo), p.layers[0].Key)
 }
 
 // makeOverlay makes the image that receives what clients write to a disk.
@@ -222,7 +222,7 @@ func (j *restoreJob) exporterSpec(p exportPlan, d record.RestoreDisk) (pair.Spec
 	if p.restore.Writable {
 		e.Directory, ids = p.restore.Directory, []string{j.scratchKey(p)}
 	}
-	for _, l := range p.links {
+	for _, l := range p.layers {
 		ids, dirs = append(ids, l.Key), append(dirs, l.Dir)
 	}
 	keys, err := j.service.Repositories.KeyFiles(p.repo, ids)

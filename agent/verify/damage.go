@@ -21,7 +21,7 @@ func (s *Service) tellDamage(p record.Backup, was []string) {
 		s.Watchers.Tell(events.Event{Kind: events.State, Backup: b})
 		switch {
 		case b.Damaged():
-			s.Log.Error("a restore point is based on a damaged one", logkey.BackupID, id, logkey.VM, b.VM.Name, logkey.StandsOn, p.ID)
+			s.Log.Error("a restore point is based on a damaged one", logkey.BackupID, id, logkey.VM, b.VM.Name, logkey.Parent, p.ID)
 		default:
 			s.Log.Info("a restore point is no longer based on a damaged one", logkey.BackupID, id, logkey.VM, b.VM.Name)
 		}

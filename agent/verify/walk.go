@@ -132,7 +132,7 @@ func (w *verifyWalk) image(repo *repository.Repository, p record.Backup, d manif
 	status := f.Status
 	err = w.service.Chains.CheckContent(w.ctx, repo, p, d)
 	if err == nil {
-		err = chain.StandsOnFile(d, below)
+		err = chain.CheckBase(d, below)
 	}
 	f.Found(err)
 	if f.Status == FileOK {

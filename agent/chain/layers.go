@@ -8,8 +8,8 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// Links returns the layers of a disk of a backup, the newest first, each with its key. It returns a *Damage if a layer is not on record.
-func (c *Chains) Links(b record.Backup, d record.DiskRun) ([]qemu.Layer, error) {
+// Layers returns the layers of a disk of a backup, the newest first, each with its key. It returns a *Damage if a layer is not on record.
+func (c *Chains) Layers(b record.Backup, d record.DiskRun) ([]qemu.Layer, error) {
 	repo, err := c.Repositories.Find(b.Repository)
 	if err != nil {
 		return nil, err
@@ -19,15 +19,15 @@ func (c *Chains) Links(b record.Backup, d record.DiskRun) ([]qemu.Layer, error) 
 		return nil, err
 	}
 	path := d.Image
-	var links []qemu.Layer
+	var layers []qemu.Layer
 	for i := 0; ; i++ {
 		tools, err := c.Repositories.ToolsFor(repo, d.KeyID)
 		if err != nil {
 			return nil, err
 		}
-		links = append(links, qemu.Layer{Path: path, Key: tools.Key})
+		layers = append(layers, qemu.Layer{Path: path, Key: tools.Key})
 		if d.Backing == "" {
-			return links, nil
+			return layers, nil
 		}
 		file := filepath.Base(d.Backing)
 		if i == len(ancestors) || runOfImage(ancestors[i], file) == nil {
