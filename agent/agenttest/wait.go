@@ -38,7 +38,7 @@ func (w *World) Cancelled(id string, done <-chan error) {
 	_, err := w.Agent.Backups.Cancel(w.Context(), id)
 	Must(w.TB, err)
 	var e *fault.Error
-	if err := <-done; !errors.As(err, &e) || e.Reason != fault.WrongState || !strings.Contains(err.Error(), "cancelled") {
+	if err := <-done; !errors.As(err, &e) || e.Reason != fault.WrongState || !strings.Contains(err.Error(), "canceled") {
 		w.Errorf("the merge of %s ended with %v", id, err)
 	}
 }

@@ -32,7 +32,7 @@ func TestQueue(t *testing.T) {
 	}
 	w.PutVM("e", 1<<20)
 	_, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "e", Type: record.Full, Repository: "main"})
-	agenttest.WantError(t, err, fault.Busy, "3 backups wait")
+	agenttest.WantError(t, err, fault.Busy, "3 backups are queued")
 	_, err = w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "b", Type: record.Full, Repository: "main", Queue: true})
 	agenttest.WantError(t, err, fault.BackupInProgress, "queued")
 	_, err = w.Agent.Backups.Cancel(t.Context(), ids[2])
@@ -87,7 +87,7 @@ func TestQueueRefuses(t *testing.T) {
 	w.SNA.Hold("copy/0")
 	w.StartBackup("a")
 	_, err = w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "b", Type: record.Full, Repository: "main", Queue: true})
-	agenttest.WantError(t, err, fault.QueueFull, "0 backups wait")
+	agenttest.WantError(t, err, fault.QueueFull, "0 backups are queued")
 	w.SNA.Release("copy/0")
 }
 

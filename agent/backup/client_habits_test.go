@@ -41,7 +41,7 @@ func TestIncrementalConnections(t *testing.T) {
 	for _, lost := range []snatest.LostHandle{snatest.LostAtOnce, snatest.LostUntilEnd} {
 		t.Run(string(lost), func(t *testing.T) {
 			w := agenttest.New(t, func(c *config.Config, o *snatest.Options) {
-				c.Deadlines.ClientGone = config.DurationOf(agenttest.ClientGone)
+				c.Deadlines.ClientGone = config.DurationOf(3 * agenttest.ClientGone)
 			})
 			_, sources := w.PutVM("vm", 8<<20, 8<<20)
 			w.Completes(w.StartBackup("vm"), sources)

@@ -68,7 +68,10 @@ func TestDeleteActive(t *testing.T) {
 func TestDeleteFailed(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Agent.FailedImages = config.SetAsideImages })
 	w.PutVM("vm", 16<<20)
-	b := w.FailsWhile("copy/0", func(b record.Backup) { agenttest.Kill(t, b.Runs[0].PID) }, fault.ExporterFailed)
+	b := w.FailsWhile("copy/0", func(b record.Backup) {
+		w.WaitFor(b.ID, func(b record.Backup) bool { return !b.SeenAt.IsZero() }) // images are set aside only if something was copied
+		agenttest.Kill(t, b.Runs[0].PID)
+	}, fault.ExporterFailed)
 	aside := filepath.Join(w.Config.Repositories[0].Path, ".failed", "vm", b.ID)
 	if _, err := os.Stat(aside); err != nil {
 		t.Fatal(err)

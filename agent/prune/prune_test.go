@@ -82,7 +82,7 @@ func TestPruneOfADamagedChain(t *testing.T) {
 	if got := agenttest.Actions(report, points); got != "wait keep keep keep" || report.Removed != 0 {
 		t.Errorf("%s, %+v", got, report)
 	}
-	if reason := strings.Join(report.Points[0].Reasons, ", "); report.Points[0].BackupID != points[3].ID || !strings.Contains(reason, "stands on "+points[2].ID+", which is damaged") {
+	if reason := strings.Join(report.Points[0].Reasons, ", "); report.Points[0].BackupID != points[3].ID || !strings.Contains(reason, "based on "+points[2].ID+", which is damaged") {
 		t.Errorf("%s is kept, because %s", report.Points[0].BackupID, reason)
 	}
 	w.Whole(points[:2]...)

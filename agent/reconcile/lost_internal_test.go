@@ -44,7 +44,7 @@ func TestPlanLost(t *testing.T) {
 		"its command is not":    change(func(u *units.Unit) { u.Argv = []string{"/bin/sleep", "infinity"} }),
 		"its socket: ":          change(func(u *units.Unit) { u.ListenAddress = "/run/x" }),
 		"its socket listens on": change(func(u *units.Unit) { u.ListenAddress = "127.0.0.1:0" }),
-		"not where one of backup backup-vm-1700000000 would be": lostUnit(t, "/etc/vm-disk0.qcow2", "vm-disk0", good.Name, good.ListenAddress),
+		"not where images of backup backup-vm-1700000000 are": lostUnit(t, "/etc/vm-disk0.qcow2", "vm-disk0", good.Name, good.ListenAddress),
 		"/b/repo/vm/x/":       lostUnit(t, "/b/repo/vm/x/vm-disk0.qcow2", "vm-disk0", good.Name, good.ListenAddress),
 		"/b/repo/.failed/vm/": lostUnit(t, "/b/repo/.failed/vm/"+id+"/vm-disk0.qcow2", "vm-disk0", good.Name, good.ListenAddress),
 		"/b/repository/vm/":   lostUnit(t, "/b/repository/vm/"+id+"/vm-disk0.qcow2", "vm-disk0", good.Name, good.ListenAddress),

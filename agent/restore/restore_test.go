@@ -157,7 +157,7 @@ func TestRestoreRefused(t *testing.T) {
 	}{
 		{restore.Request{BackupID: "backup-vm-1"}, fault.BackupNotFound, "backup-vm-1"},
 		{restore.Request{BackupID: point.ID, Disks: []int{7}}, fault.InvalidRequest, "has no disk 7"},
-		{restore.Request{BackupID: point.ID, Disks: []int{0, 0}}, fault.InvalidRequest, "0 is there twice"},
+		{restore.Request{BackupID: point.ID, Disks: []int{0, 0}}, fault.InvalidRequest, "disk 0 is listed twice"},
 		{restore.Request{BackupID: point.ID, Lifetime: -time.Second}, fault.InvalidRequest, "lifetime"},
 		{restore.Request{BackupID: point.ID, Lifetime: 1000 * time.Hour}, fault.InvalidRequest, "at most 168h"},
 	} {
