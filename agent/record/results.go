@@ -6,5 +6,5 @@ const ResultClean = "success"
 // What stands in the metrics where systemd's result says too little.
 const (
 	ResultGone    = "gone"    // the unit is gone, and its result with it
-	ResultStopped = "stopped" // it ended in good order, in the midst of the run
+	ResultStopped = "stopped" // it ended cleanly, during a backup
 )

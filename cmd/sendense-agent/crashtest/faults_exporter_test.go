@@ -90,7 +90,7 @@ func (c *crash) loseExporter(disk int) {
 	b := c.midCopy()
 	c.robbed[b.BackupID] = true
 	must(c.T, syscall.Kill(b.Disks[disk].QemuNBDPID, syscall.SIGKILL))
-	f := c.fails(b.BackupID, rpc.ReasonExporterFailed, "disk "+strconv.Itoa(disk), "ended in the midst of the run")
+	f := c.fails(b.BackupID, rpc.ReasonExporterFailed, "disk "+strconv.Itoa(disk), "ended during the backup")
 	if f.DiskID == nil || *f.DiskID != disk || f.Unit == "" {
 		c.Errorf("the failure names disk %v and unit %q", f.DiskID, f.Unit)
 	}
