@@ -61,7 +61,7 @@ func TestCommandLine(t *testing.T) {
 		hubtest.Step(hubtest.Words("backup wait "+page.Backups[0].BackupID), 0, page.Backups[0].BackupID, "completed"),
 		hubtest.Step(hubtest.Words("backup watch "+page.Backups[0].BackupID+" -o json"), 0, `"kind":"state"`, ""),
 		hubtest.Step(hubtest.Words("backup delete "+page.Backups[0].BackupID), 2, "", "no terminal for the confirmation"),
-		hubtest.Step(hubtest.Words("backup delete --yes "+page.Backups[1].BackupID), 1, "", page.Backups[0].BackupID+" stands on"),
+		hubtest.Step(hubtest.Words("backup delete --yes "+page.Backups[1].BackupID), 1, "", "is the parent of "+page.Backups[0].BackupID),
 		hubtest.Step(hubtest.Words("backup delete --yes "+page.Backups[0].BackupID), 0, "deleted", ""),
 		hubtest.Step(hubtest.Words("backup delete --yes "+page.Backups[1].BackupID), 0, "deleted", ""),
 		hubtest.Step(hubtest.Words("backup delete --yes "+page.Backups[1].BackupID), 0, "deleted", ""),
