@@ -1,4 +1,4 @@
-package backup_test
+package clienttest_test
 
 import (
 	"os"

@@ -1,0 +1,2 @@
+// Package hostiletest has only tests: backups in a world that is against them.
+package hostiletest
