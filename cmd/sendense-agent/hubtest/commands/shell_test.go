@@ -113,7 +113,7 @@ func TestCompletionInShells(t *testing.T) {
 				{"sendensectl vm show SQL\t", "/DC1/vm/SQL Server 01"},
 				{"sendensectl repos\tsh\tm\t", filepath.Join(h.Dir, "repository")},
 				{"sendensectl backup list --state comp\t", "backup-pgtest1-"},
-				{"sendensectl backup cancel \t", "backup " + running + " is "}, // and not the one that has ended
+				{"sendensectl backup cancel \t", "backup " + running + " was "}, // and not the one that has ended
 			} {
 				s.types(tt.typed + "\r")
 				s.sees(tt.seen)
