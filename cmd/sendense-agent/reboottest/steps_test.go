@@ -55,7 +55,7 @@ func after(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	if lost.State != rpc.Failed || !strings.Contains(lost.Failure.Message, "the host was restarted while it was running") {
+	if lost.State != rpc.Failed || !strings.Contains(lost.Failure.Message, "the host was restarted while the backup was running") {
 		return fmt.Errorf("what ran is %s: %+v", lost.State, lost.Failure)
 	}
 	kept, err := h.ended(finished)

@@ -135,7 +135,7 @@ func TestQueue(t *testing.T) {
 	h := hubtest.New(t, "[limits]", "max_backups = 1")
 	first, second := h.AddVM("pgtest1", hubtest.DiskSize), h.AddVM("pgtest2", hubtest.DiskSize)
 	id := h.Held("pgtest1", "copy/0")
-	h.Steps(hubtest.Step(hubtest.Words("backup start pgtest2"), 1, "", "1 backups run, as many as may"))
+	h.Steps(hubtest.Step(hubtest.Words("backup start pgtest2"), 1, "", "the limit of parallel backups is reached"))
 	c := h.Dial()
 	queued, err := c.StartBackup(t.Context(), rpc.StartRequest{VMName: "pgtest2", BackupType: rpc.Auto, Queue: true})
 	hubtest.Must(t, err)
