@@ -41,7 +41,7 @@ func TestCancelMeansOneThing(t *testing.T) {
 		done := mergesUntilRead(h, id)
 		refusesCancel(h, verify, id, rpc.ReasonWrongState, "no verification of it is in progress")
 		cancels(h, stop, id, rpc.Completed)
-		stopped(h, done, "cancelled")
+		stopped(h, done, "canceled")
 		if b, err := c.GetBackup(t.Context(), id); err != nil || b.ParentBackupID != full || b.Merge != nil {
 			t.Errorf("after its merge was canceled it is %+v, %v", b, err)
 		}
@@ -74,7 +74,7 @@ func TestCancelCommands(t *testing.T) {
 	hubtest.Must(t, err)
 	done = mergesUntilRead(h, id)
 	h.Steps(hubtest.Step(hubtest.Words("backup cancel --merge "+id), 0, id, ""))
-	stopped(h, done, "cancelled")
+	stopped(h, done, "canceled")
 	_, err = h.Dial().StopRestore(t.Context(), r.RestoreID)
 	hubtest.Must(t, err)
 	h.Steps(
