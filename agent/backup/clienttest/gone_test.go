@@ -72,7 +72,11 @@ func TestClientLeavesWithoutAReport(t *testing.T) {
 	w := goneWorld(t)
 	w.PutVM("vm", 8<<20, 8<<20)
 	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{SilentDisks: []int{0}}))
-	w.IsGone(w.StartBackup("vm").ID, "connections to disk 0", "not complete: disk 0 (key 2000)", "larger in vCenter than on record")
+	w.SNA.Hold("copy/0")
+	b := w.StartBackup("vm")
+	w.WaitFor(b.ID, func(b record.Backup) bool { return b.Runs[0].Connected }) // a copy that is over between two looks tells less
+	w.SNA.Release("copy/0")
+	w.IsGone(b.ID, "connections to disk 0", "not complete: disk 0 (key 2000)", "larger in vCenter than on record")
 }
 
 // TestClientKilledWhileTheAgentIsAway: what the agent saw of the client is on record, and it finds out the rest.
