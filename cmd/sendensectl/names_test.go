@@ -34,7 +34,7 @@ func TestHintsNameCommands(t *testing.T) {
 		}),
 	})
 	const want = `sendensectl: vm "vm.list" is not on record
-  sendensectl vm list names the ones that are; register it with sendensectl vm add or sendensectl vm discover
+  sendensectl vm list shows the VMs on record; add it with sendensectl vm add or sendensectl vm discover
 `
 	if code, _, stderr := ctl(t, socket, "", "vm", "show", "vm.list"); code != exit.Failed || stderr != want {
 		t.Errorf("%d %q, want %q", code, stderr, want)
