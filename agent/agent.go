@@ -182,7 +182,9 @@ func (a *Agent) Open(ctx context.Context) error {
 		return err
 	}
 	for _, r := range a.Repositories.All {
-		go a.Repositories.DetectIO(r) // not waited for: a repository that hangs must not block Close
+		if err := a.jobs.Spawn(func() { a.Repositories.DetectIO(a.jobs.Work, r) }); err != nil {
+			return err
+		}
 	}
 	a.Records.LogFuturePoints()
 	stream := a.units.Watch(a.jobs.Work, export.UnitPrefix)

@@ -1,6 +1,7 @@
 package repositories
 
 import (
+	"context"
 	"errors"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/overlap"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // CheckSpace fails with reason NoSpace if the file system of a repository has less free space than least. key is the setting that least
@@ -56,16 +58,30 @@ func Fault(err error) error {
 	return e
 }
 
-// DetectIO detects, before the first backup needs it, how images of a repository are read and written, and logs it once. A repository
-// that is away now is checked again when a backup needs it.
-func (s *Set) DetectIO(r *repository.Repository) {
-	mode, reason, err := r.DetectIO()
-	switch {
-	case err != nil:
-		s.Log.Warn("repository cannot be written", logkey.Repository, r.ID, logkey.Error, err)
-	case reason != "":
-		s.Log.Warn("repository does not support QEMU's fastest I/O mode", logkey.Repository, r.ID, logkey.Cache, mode.Cache, logkey.AIO, mode.AIO, logkey.Reason, reason)
-	default:
-		s.Log.Info("repository supports QEMU's fastest I/O mode", logkey.Repository, r.ID, logkey.Cache, mode.Cache, logkey.AIO, mode.AIO)
+// DetectIO finds out, before the first backup needs it, which I/O mode of QEMU a repository supports, and logs it once. It returns when
+// that is known or ctx ends: a repository that hangs delays nobody. One that is not available now is checked when a backup needs it.
+func (s *Set) DetectIO(ctx context.Context, r *repository.Repository) {
+	type detected struct {
+		mode   qemu.IOMode
+		reason string
+		err    error
+	}
+	found := make(chan detected, 1)
+	go func() {
+		mode, reason, err := r.DetectIO()
+		found <- detected{mode, reason, err}
+	}()
+	select {
+	case <-ctx.Done():
+	case d := <-found:
+		switch {
+		case d.err != nil:
+			s.Log.Warn("repository cannot be written", logkey.Repository, r.ID, logkey.Error, d.err)
+		case d.reason != "":
+			s.Log.Warn("repository does not support QEMU's fastest I/O mode", logkey.Repository, r.ID, logkey.Cache, d.mode.Cache,
+				logkey.AIO, d.mode.AIO, logkey.Reason, d.reason)
+		default:
+			s.Log.Info("repository supports QEMU's fastest I/O mode", logkey.Repository, r.ID, logkey.Cache, d.mode.Cache, logkey.AIO, d.mode.AIO)
+		}
 	}
 }
