@@ -134,3 +134,9 @@ func (c *Clients) unknownDisk(id string) {
 		j.Cancel(c.Questions.OrNamesake(b, client.DiskUnknown(b)))
 	}
 }
+
+// settled says whether it is too late for SBC to ask about one more disk. Every disk of the backup is reported.
+func (s *Service) settled(id string) bool {
+	j := s.jobOf(id)
+	return j != nil && j.finisher.QuestionDue() <= 0
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/ledger"
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/metrics"
 	"github.com/sendense/backup-agent/agent/record"
@@ -108,7 +109,7 @@ func (j *backupJob) nextPort(d record.DiskRun) (record.DiskRun, error) {
 	s.Ports.Foreign.Note(d.Port)
 	s.Log.Warn("port is held by another process", logkey.Port, d.Port, logkey.Holder, sockets.Listener(d.Port), logkey.BackupID, j.ID, logkey.Disk, d.DiskID)
 	failpoint.Reach("before relet")
-	b, err := s.Records.Update(j.ID, export.Unchanged, store.WithNewPort(d.DiskID, s.Ports.Choose, func(b *record.Backup, l record.Lease) {
+	b, err := s.Records.Update(j.ID, ledger.Unchanged, store.WithNewPort(d.DiskID, s.Ports.Choose, func(b *record.Backup, l record.Lease) {
 		run := b.Run(l.DiskID)
 		run.Port, run.Unit = l.Port, export.UnitName(b.ID, l.DiskID, l.Nonce)
 		failpoint.Reach("committing relet")

@@ -66,9 +66,6 @@ func (m *Manager) Probe(ctx context.Context, port uint16, exportName, unit strin
 	return info, nil
 }
 
-// Unchanged changes nothing. It is for updates that only carry options.
-func Unchanged[T any](*T) error { return nil }
-
 // Address returns host and port where an export listens.
 func (m *Manager) Address(port uint16) string {
 	return net.JoinHostPort(m.Config.NBD.Host, strconv.Itoa(int(port)))

@@ -129,3 +129,6 @@ func (l *Ledger) Restore(id string) (record.Restore, error) {
 	r, err := l.Store.Restore(id)
 	return r, NotFound(err)
 }
+
+// Unchanged changes nothing. It is for updates that only carry options.
+func Unchanged[T any](*T) error { return nil }

@@ -14,6 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/ledger"
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
@@ -198,7 +199,7 @@ func (j *restoreJob) nextPort(d record.RestoreDisk) (record.RestoreDisk, error) 
 	s.Ports.Foreign.Note(d.Port)
 	s.Log.Warn("port is held by another process", logkey.Port, d.Port, logkey.Holder, sockets.Listener(d.Port), logkey.RestoreID, j.ID, logkey.Disk, d.DiskID)
 	failpoint.Reach("restore: before relet")
-	r, err := s.Records.UpdateRestore(j.ID, export.Unchanged, store.WithNewRestorePort(d.DiskID, s.Ports.Choose, func(r *record.Restore, l record.Lease) {
+	r, err := s.Records.UpdateRestore(j.ID, ledger.Unchanged, store.WithNewRestorePort(d.DiskID, s.Ports.Choose, func(r *record.Restore, l record.Lease) {
 		r.Disk(l.DiskID).Unit = export.UnitName(r.ID, l.DiskID, l.Nonce)
 		failpoint.Reach("restore: committing relet")
 	}))

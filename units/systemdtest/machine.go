@@ -131,11 +131,6 @@ func (m *Machine) Command(ctx context.Context, name string, args ...string) *exe
 	return cmd
 }
 
-// Path returns the host's path of a file of the machine, such as the socket of its system bus.
-func (m *Machine) Path(inside string) string {
-	return filepath.Join(fmt.Sprintf("/proc/%d/root", m.PID), inside)
-}
-
 // Close kills every process of the machine and removes what it left on the host. It may be called
 // more than once.
 func (m *Machine) Close() error {
