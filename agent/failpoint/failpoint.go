@@ -7,3 +7,6 @@ package failpoint
 
 // Reach marks a point.
 func Reach(string) {}
+
+// Environment returns the settings of the points, for another process of the agent: NAME=value.
+func Environment() []string { return nil }

@@ -52,3 +52,13 @@ func appendLine(path, line string) {
 		panic(err)
 	}
 }
+
+// Environment returns the settings of the points, for another process of the agent: NAME=value.
+func Environment() (list []string) {
+	for _, setting := range os.Environ() {
+		if strings.HasPrefix(setting, "SENDENSE_FAILPOINT") {
+			list = append(list, setting)
+		}
+	}
+	return list
+}

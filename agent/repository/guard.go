@@ -12,20 +12,15 @@ func (r *Repository) Place() overlap.Place {
 	return overlap.Place{Name: fmt.Sprintf("repository %q", r.ID), Path: r.Path}
 }
 
-// KeepApart makes repositories check before they are used that they and some other directories are different, and that none lies
-// inside another.
-func KeepApart(list []*Repository, others ...overlap.Place) {
-	places := make([]overlap.Place, len(list))
-	for i, r := range list {
-		places[i] = r.Place()
-	}
-	guard := overlap.NewGuard(places, others)
-	for _, r := range list {
-		r.guard = guard
-	}
+// A Guard refuses a directory that is not, or may not be, the repository's own.
+type Guard interface {
+	Check(own overlap.Place, dir *os.File) error
 }
 
-// checkApart compares an open repository with the others.
+// Guard sets what checks the directory at each use of the repository. Call it before any other method.
+func (r *Repository) Guard(g Guard) { r.guard = g }
+
+// checkApart lets the guard look at the open repository.
 func (r *Repository) checkApart(root *os.Root) error {
 	if r.guard == nil {
 		return nil

@@ -21,9 +21,9 @@ import (
 // relative paths in its images are right from the beginning, and its dot keeps it out of the catalog.
 const mergePrefix = ".merge-"
 
-// MergeDir is the absolute path of the directory of a merge, which will replace the restore point's.
-func (r *Repository) MergeDir(vm, backupID string) string {
-	return filepath.Join(r.Path, vm, mergePrefix+backupID)
+// MergeDir is the absolute path of the directory of a merge in the repository at a path, which will replace the restore point's.
+func MergeDir(path, vm, backupID string) string {
+	return filepath.Join(path, vm, mergePrefix+backupID)
 }
 
 // DigestMerge reads an image in the directory of a merge, and returns the digest of its file.

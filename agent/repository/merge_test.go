@@ -18,7 +18,7 @@ func merge(t *testing.T, r *Repository, m manifest.Manifest, files ...string) {
 	t.Helper()
 	must(t, r.MakeMerge("vm", m.BackupID))
 	for _, file := range files {
-		must(t, os.WriteFile(filepath.Join(r.MergeDir("vm", m.BackupID), file), []byte("new "+file), 0o600))
+		must(t, os.WriteFile(filepath.Join(MergeDir(r.Path, "vm", m.BackupID), file), []byte("new "+file), 0o600))
 	}
 }
 
@@ -66,15 +66,15 @@ func TestMergeFollowsNoLink(t *testing.T) {
 	m := manifesttest.Full("vm", 1_700_000_000)
 	for name, attack := range map[string]func(t *testing.T, r *Repository, outside string){
 		"of the new directory": func(t *testing.T, r *Repository, outside string) {
-			must(t, os.Rename(r.MergeDir("vm", m.BackupID), filepath.Join(outside, "new")))
-			must(t, os.Symlink(filepath.Join(outside, "new"), r.MergeDir("vm", m.BackupID)))
+			must(t, os.Rename(MergeDir(r.Path, "vm", m.BackupID), filepath.Join(outside, "new")))
+			must(t, os.Symlink(filepath.Join(outside, "new"), MergeDir(r.Path, "vm", m.BackupID)))
 		},
 		"of the old directory": func(t *testing.T, r *Repository, outside string) {
 			must(t, os.Rename(r.Dir("vm", m.BackupID), filepath.Join(outside, "old")))
 			must(t, os.Symlink(filepath.Join(outside, "old"), r.Dir("vm", m.BackupID)))
 		},
 		"of a new image": func(t *testing.T, r *Repository, outside string) {
-			image := filepath.Join(r.MergeDir("vm", m.BackupID), m.Disks[0].File)
+			image := filepath.Join(MergeDir(r.Path, "vm", m.BackupID), m.Disks[0].File)
 			must(t, os.Rename(image, filepath.Join(outside, "image")))
 			must(t, os.Symlink(filepath.Join(outside, "image"), image))
 		},

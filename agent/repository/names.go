@@ -3,6 +3,7 @@ package repository
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -12,6 +13,25 @@ import (
 
 // ErrEmpty says that a repository is completely empty, as a mount point is on which nothing is mounted.
 var ErrEmpty = errors.New("is empty: is it mounted?")
+
+// Empty reports whether the repository is completely empty.
+func (r *Repository) Empty() (bool, error) {
+	root, err := r.open()
+	if err != nil {
+		return false, r.fail(err)
+	}
+	defer root.Close()
+	empty := true
+	err = self(root, func(dir *os.File) error {
+		names, err := dir.Readdirnames(1)
+		empty = len(names) == 0
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		return err
+	})
+	return empty, r.fail(err)
+}
 
 // VMs lists the directories that may belong to VMs, sorted. It reads one directory.
 func (r *Repository) VMs() ([]string, error) {

@@ -30,7 +30,6 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
-	"github.com/sendense/backup-agent/agent/repository/overlap"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
@@ -45,7 +44,7 @@ type Repository struct {
 	Path  string // absolute
 	owner *Owner
 
-	guard *overlap.Guard // nil: it is alone
+	guard Guard // nil: it is alone
 
 	dirs sync.Mutex // held while the directory of a VM is made or removed
 

@@ -13,12 +13,12 @@ import (
 // scratchDir holds the overlays that writable restores write to. Its dot keeps it out of the catalog, and no VM has such a name.
 const scratchDir = ".restore"
 
-// ScratchDir is the absolute path of the directory that holds the overlays of a restore.
-func (r *Repository) ScratchDir(restoreID string) string {
-	return filepath.Join(r.Path, scratchDir, restoreID)
+// ScratchDir is the absolute path of the directory that holds the overlays of a restore, in the repository at a path.
+func ScratchDir(path, restoreID string) string {
+	return filepath.Join(path, scratchDir, restoreID)
 }
 
-// MakeScratch makes that directory, which must not exist yet, and gives it to the exporters' user.
+// MakeScratch makes the directory of a restore, which must not exist yet, and gives it to the exporters' user.
 func (r *Repository) MakeScratch(restoreID string) error {
 	if err := checkNames(restoreID, restoreID); err != nil {
 		return r.fail(err)

@@ -112,3 +112,18 @@ func (k keyring) files() (files []*os.File, err error) {
 	}
 	return files, nil
 }
+
+// Revealed is the text of a key, on its way to the process that uses it. It is printed as "(secret)", but encoded as it is.
+type Revealed string
+
+// Reveal returns the text of the key; "" for no key.
+func (s Secret) Reveal() Revealed { return Revealed(s.text) }
+
+// Secret returns the key.
+func (r Revealed) Secret() Secret { return Secret{string(r)} }
+
+// String returns "(secret)".
+func (r Revealed) String() string { return "(secret)" }
+
+// GoString is String.
+func (r Revealed) GoString() string { return r.String() }

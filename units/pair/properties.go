@@ -51,8 +51,8 @@ func (s Spec) service(user bool) []systemd.Property {
 		property("ExecStart", []execStart{{s.Argv[0], escapeVariables(s.Argv), false}}),
 		// The result can be read until the pair is removed: RemainAfterExit keeps a service that
 		// exited with success (active, exited), CollectMode=inactive one that failed.
-		property("RemainAfterExit", true),
-		property("CollectMode", "inactive"),
+		property("RemainAfterExit", s.Storage == nil),
+		property("CollectMode", s.collectMode()),
 		// No second start, part two: it may start once, whatever starts it. daemon-reload resets the
 		// counter (systemd 252), so this alone is not enough; see socket.
 		property("StartLimitBurst", uint32(1)),
@@ -75,15 +75,26 @@ func (s Spec) service(user bool) []systemd.Property {
 		props = append(props, property("LoadCredential", s.Credentials))
 	}
 	props = append(props, directories(s)...)
-	if s.Guest != nil {
+	switch {
+	case s.Guest != nil:
 		return append(props, s.Guest.sandbox(user)...)
+	case s.Storage != nil:
+		return append(props, s.Storage.sandbox(user)...)
 	}
 	return append(props, sandbox()...)
 }
 
+// collectMode is until when the result of a pair can be read.
+func (s Spec) collectMode() string {
+	if s.Storage != nil {
+		return "inactive-or-failed" // nobody reads it
+	}
+	return "inactive"
+}
+
 // kind is the service type: how a command reports that it serves.
 func (s Spec) kind() string {
-	if s.Guest != nil {
+	if s.Guest != nil || s.Storage != nil {
 		return "notify"
 	}
 	return "forking"
@@ -118,7 +129,7 @@ func (s Spec) socket() []systemd.Property {
 		// next client would start the service again. A bound socket is stopped in the same moment:
 		// systemd queues its stop while it handles the death, before it handles the socket again.
 		property("BindsTo", []string{s.Name + ServiceSuffix}),
-		property("CollectMode", "inactive"),
+		property("CollectMode", s.collectMode()),
 		// A client opens its connections in one burst.
 		property("Backlog", uint32(128)),
 	}

@@ -26,7 +26,7 @@ type Spec struct {
 	Description string
 	// Argv is the command; Argv[0] is an absolute path. It must use its listening socket as file
 	// descriptor 3 (sd_listen_fds(3)), fork, and let the parent exit with status 0 when it serves.
-	// A Guest does not fork; it reports with sd_notify(3) that it serves.
+	// A Guest and a Storage do not fork; they report with sd_notify(3) that they serve.
 	Argv []string
 	// Environment has additional NAME=value settings. All users can read them over D-Bus.
 	Environment []string
@@ -36,6 +36,8 @@ type Spec struct {
 	// Guest is set for a command that runs a virtual machine on untrusted data. It gets a different
 	// sandbox.
 	Guest *Guest
+	// Storage is set for a command that makes the files of a directory. It gets a different sandbox.
+	Storage *Storage
 	// User and Group run the command; both are left empty for a user's service manager.
 	User, Group string
 	// WritableDirs are bound read-write, at the same absolute path.
@@ -105,6 +107,11 @@ func (s Spec) Check(user bool) error {
 	}
 	if err := s.checkCredentials(user); err != nil {
 		return fmt.Errorf("unit %s: %w", s.Name, err)
+	}
+	if s.Storage != nil {
+		if err := checkDir(s.Storage.Dir); err != nil {
+			return fmt.Errorf("unit %s: %w", s.Name, err)
+		}
 	}
 	if s.StartTimeout < 0 || s.StopTimeout < 0 {
 		return fmt.Errorf("unit %s: timeouts must not be negative", s.Name)

@@ -11,48 +11,49 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An inode is one directory, by whatever path. It is the same through a symbolic link and through a bind mount.
-type inode struct{ dev, ino uint64 }
+// An Inode is one directory, by whatever path. It is the same through a symbolic link and through a bind mount.
+type Inode struct{ Dev, Ino uint64 }
 
-// A location is where a directory lies in its file system. It finds a bind mount of a directory that lies within another one, where
+// A Location is where a directory lies in its file system. It finds a bind mount of a directory that lies within another one, where
 // ".." leads elsewhere.
-type location struct {
-	device string // of the file system, as in mountinfo; "" if it is not known
-	path   string
+type Location struct {
+	Device string // of the file system, as in mountinfo; "" if it is not known
+	Path   string
 }
 
-// An identity distinguishes a directory from others.
-type identity struct {
-	inode
-	above    []inode // the directories that it lies in, up to the root
-	location location
+// An Identity distinguishes a directory from others.
+type Identity struct {
+	Inode
+	Above    []Inode // the directories that it lies in, up to the root
+	Location Location
 }
 
-// identify finds the directory that a path leads to, through links. It hangs if the file system hangs.
-func identify(path string) (identity, error) {
+// Identify finds the directory that a path leads to, through links. It hangs if the file system hangs.
+func Identify(path string) (Identity, error) {
 	// Opened for reading, which triggers an automount.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return identity{}, err
+		return Identity{}, err
 	}
 	defer f.Close()
-	return identityOf(f)
+	return IdentityOf(f)
 }
 
-func identityOf(dir *os.File) (identity, error) {
+// IdentityOf describes an open directory.
+func IdentityOf(dir *os.File) (Identity, error) {
 	fd := int(dir.Fd())
 	self, err := inodeAt(fd, ".")
 	if err != nil {
-		return identity{}, err
+		return Identity{}, err
 	}
-	found := identity{inode: self, location: locationOf(fd)}
+	found := Identity{Inode: self, Location: locationOf(fd)}
 	// As far up as the agent has access: a directory without access cannot be one of its repositories.
-	for at, up := self, ".."; len(found.above) < maxDepth; up += "/.." {
+	for at, up := self, ".."; len(found.Above) < maxDepth; up += "/.." {
 		parent, err := inodeAt(fd, up)
 		if err != nil || parent == at {
 			break
 		}
-		found.above = append(found.above, parent)
+		found.Above = append(found.Above, parent)
 		at = parent
 	}
 	return found, nil
@@ -61,27 +62,27 @@ func identityOf(dir *os.File) (identity, error) {
 // maxDepth is more than the parts of any path: PATH_MAX / 2.
 const maxDepth = 2048
 
-func inodeAt(fd int, path string) (inode, error) {
+func inodeAt(fd int, path string) (Inode, error) {
 	var st unix.Stat_t
 	err := unix.Fstatat(fd, path, &st, unix.AT_NO_AUTOMOUNT)
-	return inode{st.Dev, st.Ino}, err
+	return Inode{st.Dev, st.Ino}, err
 }
 
 // locationOf finds a directory in its file system: the kernel tells the mount of an open directory, and mountinfo which part of its file
 // system that mount shows. Without one of them the location is not known.
-func locationOf(fd int) location {
+func locationOf(fd int) Location {
 	own := "/proc/self/fd/" + strconv.Itoa(fd)
 	path, err := os.Readlink(own)
 	if err != nil {
-		return location{}
+		return Location{}
 	}
 	info, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(fd))
 	if err != nil {
-		return location{}
+		return Location{}
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return location{}
+		return Location{}
 	}
 	return locate(path, mountID(string(info)), string(mounts))
 }
@@ -97,7 +98,7 @@ func mountID(fdinfo string) string {
 }
 
 // locate reads proc_pid_mountinfo(5): of each mount its id, the id of its parent, the device, the part that it shows, and its mount point.
-func locate(path, mount, mountinfo string) location {
+func locate(path, mount, mountinfo string) Location {
 	for line := range strings.Lines(mountinfo) {
 		f := strings.Fields(line)
 		if len(f) < 5 || mount == "" || f[0] != mount {
@@ -105,11 +106,11 @@ func locate(path, mount, mountinfo string) location {
 		}
 		below, err := filepath.Rel(unescape(f[4]), path)
 		if err != nil || below == ".." || strings.HasPrefix(below, "../") {
-			return location{}
+			return Location{}
 		}
-		return location{device: f[2], path: filepath.Join(unescape(f[3]), below)}
+		return Location{Device: f[2], Path: filepath.Join(unescape(f[3]), below)}
 	}
-	return location{}
+	return Location{}
 }
 
 // unescape decodes octal escapes such as \040.
@@ -120,31 +121,31 @@ func unescape(text string) string {
 	return text
 }
 
-// A relation is how two directories lie to each other.
-type relation string
+// A Relation is how two directories lie to each other.
+type Relation string
 
 const (
-	apart        relation = ""
-	same         relation = "same"
-	mountedTwice relation = "mounted twice" // the same, which only a trial can find
-	inside       relation = "inside"
-	outside      relation = "outside" // the other lies inside it
+	apart        Relation = ""
+	same         Relation = "same"
+	mountedTwice Relation = "mounted twice" // the same, which only a trial can find
+	inside       Relation = "inside"
+	outside      Relation = "outside" // the other lies inside it
 )
 
 // to says how a directory lies to another.
-func (a identity) to(b identity) relation {
+func (a Identity) to(b Identity) Relation {
 	switch {
-	case a.inode == b.inode || a.location.device != "" && a.location == b.location:
+	case a.Inode == b.Inode || a.Location.Device != "" && a.Location == b.Location:
 		return same
-	case slices.Contains(a.above, b.inode) || a.location.within(b.location):
+	case slices.Contains(a.Above, b.Inode) || a.Location.within(b.Location):
 		return inside
-	case slices.Contains(b.above, a.inode) || b.location.within(a.location):
+	case slices.Contains(b.Above, a.Inode) || b.Location.within(a.Location):
 		return outside
 	}
 	return apart
 }
 
-func (l location) within(other location) bool {
-	return l.device != "" && l.device == other.device && l.path != other.path &&
-		strings.HasPrefix(l.path, strings.TrimSuffix(other.path, "/")+"/")
+func (l Location) within(other Location) bool {
+	return l.Device != "" && l.Device == other.Device && l.Path != other.Path &&
+		strings.HasPrefix(l.Path, strings.TrimSuffix(other.Path, "/")+"/")
 }

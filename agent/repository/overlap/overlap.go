@@ -7,13 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
-	"golang.org/x/sys/unix"
 )
 
 // A Place is a directory that must be different from the others.
@@ -25,13 +23,13 @@ type Place struct {
 // An Error says that two places are one directory, or that one lies inside the other.
 type Error struct {
 	A, B Place
-	how  relation
+	How  Relation
 }
 
 func (e *Error) Error() string {
 	a, b := fmt.Sprintf("%s (%s)", e.A.Name, e.A.Path), fmt.Sprintf("%s (%s)", e.B.Name, e.B.Path)
 	said := a + " and " + b + " are one directory"
-	switch e.how {
+	switch e.How {
 	case inside:
 		said = a + " lies inside " + b
 	case outside:
@@ -48,9 +46,9 @@ const lookTimeout = 3 * time.Second
 // looks shares the answer among callers that look at one path at the same time, so that a path that hangs blocks only one goroutine.
 var looks singleflight.Group
 
-// look is identify, limited to lookTimeout.
-func look(path string) (identity, error) {
-	return bounded(path, "does not answer", func() (identity, error) { return identify(path) })
+// Look is Identify, limited to three seconds. Callers that look at one path at the same time share one look.
+func Look(path string) (Identity, error) {
+	return bounded(path, "does not answer", func() (Identity, error) { return Identify(path) })
 }
 
 func bounded[T any](path, late string, f func() (T, error)) (found T, err error) {
@@ -68,10 +66,10 @@ func bounded[T any](path, late string, f func() (T, error)) (found T, err error)
 // other, also through links and bind mounts. Directories that cannot be examined, because they are not mounted or hang, are listed in
 // away and not compared. Find takes a few seconds at most.
 func Find(places []Place) (away []error, err error) {
-	found, failed := make([]identity, len(places)), make([]error, len(places))
+	found, failed := make([]Identity, len(places)), make([]error, len(places))
 	var wait sync.WaitGroup
 	for i, p := range places {
-		wait.Go(func() { found[i], failed[i] = look(p.Path) })
+		wait.Go(func() { found[i], failed[i] = Look(p.Path) })
 	}
 	wait.Wait()
 	var all []error
@@ -85,52 +83,58 @@ func Find(places []Place) (away []error, err error) {
 				continue
 			}
 			how := found[j].to(found[i])
-			if how == apart && found[i].dev != found[j].dev && oneByTrial(other.Path, p.Path) {
+			if how == apart && found[i].Dev != found[j].Dev && oneByTrial(other.Path, p.Path) {
 				how = mountedTwice
 			}
 			if how != apart {
-				all = append(all, &Error{A: other, B: p, how: how})
+				all = append(all, &Error{A: other, B: p, How: how})
 			}
 		}
 	}
 	return away, errors.Join(all...)
 }
 
+// An Unknown error says that a directory has not been compared with the others yet.
+type Unknown struct{ Identity Identity }
+
+func (e *Unknown) Error() string { return "has not been compared with the other repositories yet" }
+
 // A Guard keeps directories apart. A directory that is mounted after the agent has started, or mounted again, is compared with the others
 // before it is used.
 type Guard struct {
+	// Look finds the directory of a place, within seconds. It is the function Look unless another one is set before the first Decide.
+	Look func(Place) (Identity, error)
+
 	places []Place
 
 	deciding sync.Mutex // held while one is compared with the others, and accepted
 
 	mu       sync.Mutex
-	accepted map[Place]identity // of directories that were apart from all others when last examined
+	accepted map[Place]Identity // of directories that were apart from all others when last examined
 }
 
-// NewGuard makes a guard of directories that Check compares when they are used, and of others, which are examined now.
+// NewGuard makes a guard of directories that Decide compares when they are used, and of others, which are examined now.
 func NewGuard(checked, others []Place) *Guard {
-	g := &Guard{places: slices.Concat(checked, others), accepted: map[Place]identity{}}
+	g := &Guard{
+		places: slices.Concat(checked, others), accepted: map[Place]Identity{},
+		Look: func(p Place) (Identity, error) { return Look(p.Path) },
+	}
 	for _, p := range others {
-		if found, err := look(p.Path); err == nil {
+		if found, err := Look(p.Path); err == nil {
 			g.accepted[p] = found
 		}
 	}
 	return g
 }
 
-// Check compares an open directory with the others that have been used. It touches those only when one of them may be the same,
-// as they may have changed. The one that came first stays usable: a backup that runs there continues.
-func (g *Guard) Check(own Place, dir *os.File) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(dir.Fd()), &st); err != nil || g.known(own, inode{st.Dev, st.Ino}) {
-		return err
+// Decide compares the directory of a place, as it is now, with the others that have been used. It touches those only when one of them
+// may be the same, as they may have changed. The one that came first stays usable: a backup that runs there continues.
+func (g *Guard) Decide(own Place, now Identity) error {
+	if g.known(own, now.Inode) {
+		return nil
 	}
 	g.deciding.Lock() // of two at the same time, one is first
 	defer g.deciding.Unlock()
-	now, err := identityOf(dir)
-	if err != nil {
-		return err
-	}
 	for _, other := range g.places {
 		if other == own {
 			continue
@@ -144,11 +148,11 @@ func (g *Guard) Check(own Place, dir *os.File) error {
 }
 
 // compare returns an error unless a directory is apart from another one as it is now.
-func (g *Guard) compare(own, other Place, now identity) error {
+func (g *Guard) compare(own, other Place, now Identity) error {
 	if g.apartFrom(other, now) {
 		return nil
 	}
-	found, err := look(other.Path)
+	found, err := g.Look(other)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		g.forget(other)
@@ -157,27 +161,27 @@ func (g *Guard) compare(own, other Place, now identity) error {
 		return fmt.Errorf("%s may be the directory of %s, which cannot be examined: %w", own.Path, other.Name, err)
 	}
 	if how := now.to(found); how != apart {
-		return &Error{A: own, B: other, how: how}
+		return &Error{A: own, B: other, How: how}
 	}
 	g.accept(other, found)
 	return nil
 }
 
-func (g *Guard) known(p Place, now inode) bool {
+func (g *Guard) known(p Place, now Inode) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	was, found := g.accepted[p]
-	return found && was.inode == now
+	return found && was.Inode == now
 }
 
-func (g *Guard) apartFrom(other Place, now identity) bool {
+func (g *Guard) apartFrom(other Place, now Identity) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	was, found := g.accepted[other]
 	return !found || now.to(was) == apart
 }
 
-func (g *Guard) accept(p Place, now identity) {
+func (g *Guard) accept(p Place, now Identity) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.accepted[p] = now

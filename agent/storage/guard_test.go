@@ -1,4 +1,4 @@
-package repository
+package storage
 
 import (
 	"errors"
@@ -12,29 +12,29 @@ import (
 // TestKeepApart: a repository that was away when the agent started is compared before it is used. The one that was used first continues.
 func TestKeepApart(t *testing.T) {
 	dir := t.TempDir()
-	main, slow := New("main", dir+"/main", nil), New("slow", dir+"/slow", nil)
+	main, slow := at("main", dir+"/main"), at("slow", dir+"/slow")
 	must(t, os.Mkdir(main.Path, 0o755))
 	KeepApart([]*Repository{main, slow}, overlap.Place{Name: "agent.state_directory", Path: dir + "/state"})
 	works := func(r *Repository) {
 		t.Helper()
-		_, err := r.Scratch()
+		_, err := r.Scratch(t.Context())
 		must(t, err)
-		_, err = r.Space()
+		_, err = r.Space(t.Context())
 		must(t, err)
 	}
 	refused := func(r *Repository, words ...string) {
 		t.Helper()
-		err := r.MakeDir("vm", "vm-1")
+		err := r.MakeDir(t.Context(), "vm", "vm-1")
 		var shared *overlap.Error
 		if !errors.As(err, &shared) {
 			t.Fatalf("not refused: %v", err)
 		}
 		wantError(t, err, words...)
-		_, err = r.Space()
+		_, err = r.Space(t.Context())
 		wantError(t, err, words...)
 	}
 	works(main)
-	if _, err := slow.Scratch(); !errors.Is(err, os.ErrNotExist) {
+	if _, err := slow.Scratch(t.Context()); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a repository that is away: %v", err)
 	}
 
@@ -59,7 +59,7 @@ func TestKeepApart(t *testing.T) {
 
 	// What is no repository is there from the beginning.
 	must(t, errors.Join(os.MkdirAll(dir+"/other/state", 0o755), os.Symlink(dir+"/other/state", dir+"/state")))
-	around := New("around", dir+"/other", nil)
+	around := at("around", dir+"/other")
 	KeepApart([]*Repository{around}, overlap.Place{Name: "agent.state_directory", Path: dir + "/state"})
 	refused(around, "agent.state_directory", "lies inside")
 }
@@ -69,12 +69,12 @@ func TestComparedAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	must(t, errors.Join(os.Mkdir(dir+"/main", 0o755), os.Symlink(dir+"/main", dir+"/slow")))
 	for range 200 {
-		list := []*Repository{New("main", dir+"/main", nil), New("slow", dir+"/slow", nil)}
+		list := []*Repository{at("main", dir+"/main"), at("slow", dir+"/slow")}
 		KeepApart(list)
 		errs := make([]error, len(list))
 		var wait sync.WaitGroup
 		for i, r := range list {
-			wait.Go(func() { _, errs[i] = r.Scratch() })
+			wait.Go(func() { _, errs[i] = r.Scratch(t.Context()) })
 		}
 		wait.Wait()
 		if (errs[0] == nil) == (errs[1] == nil) {

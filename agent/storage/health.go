@@ -1,0 +1,194 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent/logkey"
+)
+
+// A State says whether a repository answers.
+type State string
+
+// The states.
+const (
+	OK    State = "ok"
+	Slow  State = "slow"  // an operation that takes milliseconds took more than slowAfter, within the last slowFor
+	Stuck State = "stuck" // an operation is not answered
+)
+
+const (
+	slowAfter = time.Second
+	slowFor   = time.Minute
+	// probeEvery is how often a repository is asked whether it answers; probeLimit is how long it has for that.
+	probeEvery = 5 * time.Second
+	probeLimit = 5 * time.Second
+	probes     = class(probeLimit)
+)
+
+// Health is what is known of a repository. It costs no access to it.
+type Health struct {
+	State     State
+	Since     time.Time // of Stuck: when the operation that is not answered began
+	Operation string    // of Stuck: that operation
+	Err       error     // why the repository cannot be used, although it answers; nil if it can, or if nothing is known yet
+}
+
+// A StuckError says that a repository does not answer.
+type StuckError struct {
+	Repository string
+	Since      time.Time
+	Operation  string
+}
+
+// Error names the repository, the time and the operation.
+func (e *StuckError) Error() string {
+	return fmt.Sprintf("repository %s does not answer since %s: %s", e.Repository, e.Since.UTC().Format(time.DateTime+" UTC"), e.Operation)
+}
+
+// IsStuck reports whether an error says that a repository does not answer.
+func IsStuck(err error) bool {
+	var e *StuckError
+	return errors.As(err, &e)
+}
+
+// Health returns what is known of the repository.
+func (r *Repository) Health() Health {
+	r.judge()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.stuck != nil:
+		return Health{State: Stuck, Since: r.stuck.Since, Operation: r.stuck.Operation, Err: r.unusable}
+	case time.Since(r.slow) < slowFor || r.oldest() != nil && r.oldest().class.slow(time.Since(r.oldest().began)):
+		return Health{State: Slow, Err: r.unusable}
+	}
+	return Health{State: OK, Err: r.unusable}
+}
+
+// Stuck returns a *StuckError while the repository does not answer; nil if it does.
+func (r *Repository) Stuck() error {
+	if h := r.Health(); h.State == Stuck {
+		return &StuckError{Repository: r.ID, Since: h.Since, Operation: h.Operation}
+	}
+	return nil
+}
+
+// Watch asks the repository now and then whether it answers, until ctx ends. One question at a time is in progress.
+func (r *Repository) Watch(ctx context.Context) {
+	tick := time.NewTicker(probeEvery / 5)
+	defer tick.Stop()
+	answered := make(chan error, 1)
+	asked, asking := time.Time{}, false
+	for {
+		if !asking && time.Since(asked) >= probeEvery {
+			asked, asking = time.Now(), true
+			go func() { answered <- opProbe.tell(ctx, r, none{}) }()
+		}
+		select {
+		case err := <-answered:
+			asking = false
+			if ctx.Err() == nil {
+				r.mu.Lock()
+				r.unusable = err
+				r.mu.Unlock()
+			}
+		case <-tick.C:
+			r.judge()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+var opProbe = declare("answering at all", probes, func(_ context.Context, f *Files, _ none) (none, error) {
+	return none{}, probe(f.spec.Path)
+})
+
+// probe reads one entry of a directory and asks for the free space: on a network file system, both ask the server.
+func probe(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	_, _ = dir.Readdirnames(1) // an empty directory answers too
+	var st unix.Statfs_t
+	return unix.Fstatfs(int(dir.Fd()), &st)
+}
+
+// judge finds out whether an operation has exceeded its limit, and tells everybody of a change.
+func (r *Repository) judge() {
+	r.mu.Lock()
+	was, now := r.stuck, r.overdue()
+	if was != nil && now != nil {
+		now = was // since the first
+	}
+	r.stuck = now
+	var left []context.CancelCauseFunc
+	for _, p := range r.pending {
+		if now != nil && p.cancel != nil {
+			left = append(left, p.cancel)
+			p.cancel = nil
+		}
+	}
+	r.mu.Unlock()
+	for _, cancel := range left {
+		cancel(now)
+	}
+	switch {
+	case was == nil && now != nil:
+		r.log.Error("a repository does not answer", logkey.Repository, r.ID, logkey.Error, now)
+		r.options.OnChange()
+	case was != nil && now == nil:
+		r.log.Warn("a repository answers again", logkey.Repository, r.ID, "after", time.Since(was.Since).Round(time.Second))
+		r.options.OnChange()
+	}
+}
+
+// overdue returns the error for the first operation that has exceeded its limit; nil if there is none. The caller holds mu.
+func (r *Repository) overdue() *StuckError {
+	var first *pending
+	for _, p := range r.pending {
+		if p.class != endless && time.Since(p.began) > time.Duration(p.class) && (first == nil || p.began.Before(first.began)) {
+			first = p
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	return &StuckError{Repository: r.ID, Since: first.began, Operation: first.name}
+}
+
+// oldest returns the oldest operation in progress that should be short; nil if there is none. The caller holds mu.
+func (r *Repository) oldest() *pending {
+	var first *pending
+	for _, p := range r.pending {
+		if p.class != endless && (first == nil || p.began.Before(first.began)) {
+			first = p
+		}
+	}
+	return first
+}
+
+// lateError is the error for a caller that does not wait any longer.
+func (r *Repository) lateError(number uint64) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stuck != nil {
+		return r.stuck
+	}
+	p := r.pending[number]
+	if p == nil {
+		return context.DeadlineExceeded
+	}
+	return &StuckError{Repository: r.ID, Since: p.began, Operation: p.name}
+}
+
+// slow reports whether that is long for an operation which reads little.
+func (c class) slow(took time.Duration) bool { return (c == reads || c == probes) && took > slowAfter }

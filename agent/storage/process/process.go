@@ -1,0 +1,143 @@
+// Package process runs the operations of a repository in a process of its own, in a sandboxed unit: Connector starts it, Main is what it
+// does. Only the process opens files of the repository. It holds no database, no keys but those of a request, and no network.
+//
+// A process on a file system that hangs may be impossible to kill. So the agent never waits for its end. The next process of the
+// repository does: it waits for a lock, because an operation that hung in the old one may still be done when the file system answers.
+package process
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/storage"
+	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/units/pair"
+)
+
+const (
+	// UnitPrefix begins the names of the units.
+	UnitPrefix = "sendense-repository-"
+	// Command is the subcommand of sendense-agent that calls Main.
+	Command = "serve-repository"
+
+	startTimeout = 20 * time.Second
+	stopTimeout  = 5 * time.Second
+	// acceptTimeout is longer than a daemon needs from the start of the unit to its connection.
+	acceptTimeout = time.Minute
+)
+
+// A Connector starts the processes of repositories.
+type Connector struct {
+	Units   *units.Manager
+	Program string   // sendense-agent
+	Runtime string   // directory for sockets and locks, which the agent may write
+	Hidden  []string // what no repository may read: the directory of the database, credentials
+	Log     *slog.Logger
+}
+
+// Connect starts the process of a repository and connects to it. It is a storage.Connect.
+func (c *Connector) Connect(ctx context.Context, s storage.Spec) (storage.Link, error) {
+	lock := filepath.Join(c.Runtime, "repository-"+s.ID+".lock")
+	f, err := os.OpenFile(lock, os.O_CREATE|os.O_RDONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	_ = f.Close()
+	spec, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	nonce := strings.ToLower(rand.Text()[:8])
+	p := pair.Spec{
+		Name:          UnitPrefix + s.ID + "-" + nonce,
+		Description:   "Files of repository " + s.ID,
+		Argv:          []string{c.Program, Command, "--lock=" + lock, "--spec=" + string(spec)},
+		Environment:   failpoint.Environment(),
+		ListenAddress: filepath.Join(c.Runtime, "repository-"+nonce+".sock"),
+		Storage:       &pair.Storage{Dir: s.Path, Hidden: c.Hidden},
+		StartTimeout:  startTimeout,
+		StopTimeout:   stopTimeout,
+	}
+	if _, err := c.Units.Start(ctx, p); err != nil {
+		return nil, err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", p.ListenAddress)
+	if err != nil {
+		return nil, err
+	}
+	return storage.NewLink(conn, nil), nil
+}
+
+// Options for Main.
+type Options struct {
+	Spec string // JSON of a storage.Spec
+	Lock string // file that the process locks before its first operation
+}
+
+// Main does the operations that come over the socket of the unit, from one connection, until it ends.
+func Main(ctx context.Context, o Options) error {
+	var spec storage.Spec
+	if err := json.Unmarshal([]byte(o.Spec), &spec); err != nil {
+		return fmt.Errorf("specification: %w", err)
+	}
+	listeners, err := activation.Listeners()
+	if err != nil {
+		return err
+	}
+	if len(listeners) != 1 || listeners[0] == nil {
+		return errors.New("no socket: only the daemon starts it")
+	}
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		return fmt.Errorf("tell systemd that it is ready: %w", err)
+	}
+	go func() { // ends a wait for the lock or for the connection
+		<-ctx.Done()
+		time.Sleep(stopTimeout / 2)
+		os.Exit(0)
+	}()
+	lock, err := takeLock(o.Lock)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if l, ok := listeners[0].(*net.UnixListener); ok { // a daemon that was killed meanwhile does not come
+		_ = l.SetDeadline(time.Now().Add(acceptTimeout))
+	}
+	conn, err := listeners[0].Accept()
+	if err != nil {
+		return err
+	}
+	_ = listeners[0].Close()
+	return storage.Serve(ctx, conn, storage.NewFiles(spec))
+}
+
+// takeLock waits until no other process serves the repository.
+func takeLock(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: lock: %w", path, err), f.Close())
+	}
+	return f, nil
+}
