@@ -10,7 +10,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/probe"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 )
 
 // A scrape collects the gauges when Prometheus asks: from the database, from systemd and from the repositories, all at the same time and
@@ -115,7 +115,7 @@ var (
 		"1 if a source of the metrics could not be read in time; its metrics are missing.", []string{"source"}, nil)
 )
 
-func (sc *scrape) encrypted(r *repository.Repository) prometheus.Metric {
+func (sc *scrape) encrypted(r *storage.Repository) prometheus.Metric {
 	encrypted := 0.0
 	if sc.agent.Repositories.NewKey(r) != "" {
 		encrypted = 1
@@ -123,7 +123,7 @@ func (sc *scrape) encrypted(r *repository.Repository) prometheus.Metric {
 	return gauge(descRepositoryEncrypted, encrypted, r.ID)
 }
 
-func (sc *scrape) repository(r *repository.Repository) []prometheus.Metric {
+func (sc *scrape) repository(r *storage.Repository) []prometheus.Metric {
 	status := sc.agent.repositoryStatus(r)
 	if status.TotalBytes == 0 { // statfs failed
 		return []prometheus.Metric{gauge(descRepositoryUsable, 0, r.ID), sc.encrypted(r)}

@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/probe"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd/sockets"
 	"github.com/sendense/backup-agent/units"
 )
@@ -55,7 +55,7 @@ func (a *Agent) countPoints() map[string]int {
 }
 
 // statusWithTimeout is repositoryStatus with the timeout probe.Timeout: a network file system may hang.
-func (a *Agent) statusWithTimeout(r *repository.Repository) RepositoryStatus {
+func (a *Agent) statusWithTimeout(r *storage.Repository) RepositoryStatus {
 	s, err := probe.Do(context.Background(), &a.statuses, r.Path, func(context.Context) (RepositoryStatus, error) { return a.repositoryStatus(r), nil })
 	if err != nil {
 		s = RepositoryStatus{ID: r.ID, Path: r.Path, EncryptionKey: a.Repositories.NewKey(r), Catalog: a.Catalog.States.Of(r.ID), Error: err.Error()}
@@ -63,7 +63,7 @@ func (a *Agent) statusWithTimeout(r *repository.Repository) RepositoryStatus {
 	return s
 }
 
-func (a *Agent) repositoryStatus(r *repository.Repository) RepositoryStatus {
+func (a *Agent) repositoryStatus(r *storage.Repository) RepositoryStatus {
 	s := RepositoryStatus{ID: r.ID, Path: r.Path, EncryptionKey: a.Repositories.NewKey(r), Catalog: a.Catalog.States.Of(r.ID)}
 	space, err := r.Space()
 	if err != nil {

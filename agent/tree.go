@@ -12,7 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/ledger"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -92,7 +92,7 @@ func (a *Agent) measure(b record.Backup) ChainPoint {
 	return p
 }
 
-func allocated(repo *repository.Repository, b record.Backup, file string) (int64, error) {
+func allocated(repo *storage.Repository, b record.Backup, file string) (int64, error) {
 	info, err := os.Lstat(filepath.Join(repositories.DirOf(repo, b), file))
 	if err != nil {
 		return 0, err

@@ -10,6 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/storage"
 )
 
 // Redated shifts the dates of restore points by the given time, as if the clock had been wrong when they were made. It rewrites their
@@ -32,7 +33,7 @@ func (w *World) Redated(by time.Duration, points ...record.Backup) {
 	repo := w.Config.Repositories[0]
 	database := filepath.Join(w.Config.Agent.StateDirectory, "agent.db")
 	Must(w.TB, os.Remove(database))
-	report, _, err := rebuild.Replace(database, []*repository.Repository{repository.New(repo.ID, repo.Path, nil)}, 0)
+	report, _, err := rebuild.Replace(database, []*storage.Repository{repository.New(repo.ID, repo.Path, nil)}, 0)
 	Must(w.TB, err)
 	if len(report.Problems) > 0 {
 		w.Fatalf("%+v", report.Problems)

@@ -15,7 +15,7 @@ import (
 	"github.com/sendense/backup-agent/agent/metrics"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/nbd/sockets"
@@ -25,7 +25,7 @@ import (
 
 // exportPlan is what the exports of one backup have in common.
 type exportPlan struct {
-	repo      *repository.Repository
+	repo      *storage.Repository
 	mode      qemu.IOMode
 	backup    record.Backup
 	ancestors []record.Backup // the restore points that an incremental is based on, the newest first
@@ -63,10 +63,10 @@ func (j *backupJob) exportDisk(ctx context.Context, p exportPlan, d record.DiskR
 }
 
 // makeImage creates the image and inspects it before any client can write to it.
-func (j *backupJob) makeImage(ctx context.Context, repo *repository.Repository, d record.DiskRun) error {
+func (j *backupJob) makeImage(ctx context.Context, repo *storage.Repository, d record.DiskRun) error {
 	ctx, cancel := context.WithTimeout(ctx, j.service.Config.NBD.StopTimeout.Std())
 	defer cancel()
-	tools, err := j.service.Repositories.ToolsFor(repo, d.KeyID)
+	tools, err := j.service.Repositories.ImagesFor(repo, d.KeyID)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/sendense/backup-agent/agent/metrics"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
@@ -144,7 +144,7 @@ func (s *Service) firstAnswer(ctx context.Context, b record.Backup, err error) (
 }
 
 // validate checks everything that can be known before anything changes.
-func (s *Service) validate(ctx context.Context, req Request) (inventory.Refreshed, *repository.Repository, error) {
+func (s *Service) validate(ctx context.Context, req Request) (inventory.Refreshed, *storage.Repository, error) {
 	var none inventory.Refreshed
 	switch req.Type {
 	case record.Full, record.Incremental, record.Auto:
@@ -225,7 +225,7 @@ func validateLabels(req Request) error {
 
 // prepare puts the backup on record, with leases of all its ports or in the queue, and launches its job. It returns no job for a
 // request that was made before.
-func (s *Service) prepare(ctx context.Context, fresh inventory.Refreshed, repo *repository.Repository, req Request) (record.Backup, *backupJob, error) {
+func (s *Service) prepare(ctx context.Context, fresh inventory.Refreshed, repo *storage.Repository, req Request) (record.Backup, *backupJob, error) {
 	vm := fresh.VM
 	kind, parent, why, err := s.Chains.ChooseParent(ctx, vm, repo, req.Type)
 	if err == nil && parent == nil {
@@ -255,7 +255,7 @@ func (s *Service) prepare(ctx context.Context, fresh inventory.Refreshed, repo *
 }
 
 // plan sets where the images of a backup are, and how each disk is exported.
-func (s *Service) plan(b *record.Backup, repo *repository.Repository, parent *record.Backup, leases []record.Lease) {
+func (s *Service) plan(b *record.Backup, repo *storage.Repository, parent *record.Backup, leases []record.Lease) {
 	b.Directory = repo.Dir(nbd.DirName(b.VM.Name), b.ID)
 	b.Runs = make([]record.DiskRun, len(b.VM.Disks))
 	for i, d := range b.VM.Disks {
@@ -282,7 +282,7 @@ func planDisk(b *record.Backup, d record.Disk, l record.Lease) record.DiskRun {
 }
 
 // prepareError translates an error of the store for the caller.
-func (s *Service) prepareError(err error, vm record.VM, repo *repository.Repository) error {
+func (s *Service) prepareError(err error, vm record.VM, repo *storage.Repository) error {
 	var (
 		active   *store.ActiveError
 		cooling  *store.CoolingError

@@ -14,7 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent/job"
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/rebuild"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -108,28 +108,14 @@ func (w *Watcher) State(repository string) State { return w.States.Of(repository
 
 // Watch compares a repository with the catalog at intervals, until the agent ends: an older database that was put back has no record of
 // newer restore points. A repository that hangs blocks nothing, not even the end of the agent.
-func (w *Watcher) Watch(r *repository.Repository) {
+func (w *Watcher) Watch(r *storage.Repository) {
 	pace := rate.NewLimiter(manifestsPerSecond, manifestsPerSecond)
 	for {
-		type outcome struct {
-			found rebuild.Comparison
-			err   error
-		}
-		ended := make(chan outcome, 1)
-		go func() {
-			found, err := rebuild.Compare(w.Jobs.Work, w.Store, r, pace.Wait)
-			ended <- outcome{found, err}
-		}()
-		wait := catalogRetry
-		select {
-		case <-w.Jobs.Work.Done():
+		found, err := rebuild.Compare(w.Jobs.Work, w.Store, r, pace.Wait)
+		if w.Jobs.Work.Err() != nil {
 			return
-		case o := <-ended:
-			if w.Jobs.Work.Err() != nil {
-				return
-			}
-			wait = w.compared(r, o.found, o.err)
 		}
+		wait := w.compared(r, found, err)
 		select {
 		case <-w.Jobs.Work.Done():
 			return
@@ -140,7 +126,7 @@ func (w *Watcher) Watch(r *repository.Repository) {
 }
 
 // compared keeps and logs the result of a comparison, and returns when the next one is due.
-func (w *Watcher) compared(r *repository.Repository, found rebuild.Comparison, err error) time.Duration {
+func (w *Watcher) compared(r *storage.Repository, found rebuild.Comparison, err error) time.Duration {
 	if err != nil {
 		s := w.States.Of(r.ID)
 		if s.Error != err.Error() {

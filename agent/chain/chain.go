@@ -27,7 +27,6 @@ type Parts struct {
 	Store        *store.Store
 	Repositories *repositories.Set
 	Exports      *export.Manager
-	Tools        qemu.Tools
 	Log          *slog.Logger
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qcow2"
 	"github.com/sendense/backup-agent/nbd/qemu"
@@ -22,19 +23,19 @@ import (
 
 // ReadPoint reads the manifest of a restore point, checks that it names the parent that is on record, and makes the files readable for
 // the exporters' group. The error is a *Damage if the manifest is not what was written.
-func (c *Chains) ReadPoint(repo *repository.Repository, p record.Backup) (manifest.Manifest, error) {
-	if err := repositories.RequireMounted(repo); err != nil {
+func (c *Chains) ReadPoint(ctx context.Context, repo *storage.Repository, p record.Backup) (manifest.Manifest, error) {
+	if err := repo.Mounted(ctx); err != nil {
 		return manifest.Manifest{}, &unseenError{err}
 	}
 	vm := nbd.DirName(p.VM.Name)
-	m, err := repo.Manifest(vm, p.ID)
+	m, err := repo.Manifest(ctx, vm, p.ID)
 	if err == nil && m.Parent != p.Parent {
 		err = Damagef("%s names the parent %q, the record %q", filepath.Join(repositories.DirOf(repo, p), manifest.FileName), m.Parent, p.Parent)
 	}
 	if err != nil {
 		return m, Finding(err)
 	}
-	if err := repo.Share(vm, m); err != nil {
+	if err := repo.Share(ctx, vm, m); err != nil {
 		c.Log.Warn("cannot make a restore point readable for the exporters' user", logkey.BackupID, p.ID, logkey.Error, err)
 	}
 	return m, nil
@@ -43,14 +44,14 @@ func (c *Chains) ReadPoint(repo *repository.Repository, p record.Backup) (manife
 // CheckImage compares an image with its manifest in all that is cheap: size, owner and mode of the file, its header, and whether the file
 // is long enough for its content. Every image is checked before QEMU follows a backing file. An image can name any file as its backing,
 // so the name must be the one that was written.
-func (c *Chains) CheckImage(repo *repository.Repository, p record.Backup, d manifest.Disk) error {
+func (c *Chains) CheckImage(ctx context.Context, repo *storage.Repository, p record.Backup, d manifest.Disk) error {
 	path := filepath.Join(repositories.DirOf(repo, p), d.File)
 	var changed *repository.Changed
-	looked := repo.LookAt(nbd.DirName(p.VM.Name), p.ID, d)
+	looked := repo.LookAt(ctx, nbd.DirName(p.VM.Name), p.ID, d)
 	if looked != nil && !errors.As(looked, &changed) {
 		return Finding(looked)
 	}
-	info, short := c.Tools.Whole(path)
+	info, short := repo.Images(qemu.Secret{}).Whole(ctx, path)
 	if short != nil && !errors.Is(short, qcow2.ErrCutShort) {
 		if err := Finding(short); looked == nil || !isDamage(err) {
 			return err
@@ -78,28 +79,28 @@ func (c *Chains) CheckImage(repo *repository.Repository, p record.Backup, d mani
 
 // CheckContent checks the metadata of an image. If the image is encrypted, it also proves that the key opens it: nothing else can prove
 // that.
-func (c *Chains) CheckContent(ctx context.Context, repo *repository.Repository, p record.Backup, d manifest.Disk) error {
-	return c.withKey(repo, p, d, func(tools qemu.Tools, path string) error {
-		_, err := tools.Check(ctx, path)
+func (c *Chains) CheckContent(ctx context.Context, repo *storage.Repository, p record.Backup, d manifest.Disk) error {
+	return c.withKey(repo, p, d, func(images storage.Images, path string) error {
+		_, err := images.Check(ctx, path)
 		return err
 	})
 }
 
 // CheckKey proves that the key of an image opens it. An image that is not encrypted passes.
-func (c *Chains) CheckKey(ctx context.Context, repo *repository.Repository, p record.Backup, d manifest.Disk) error {
+func (c *Chains) CheckKey(ctx context.Context, repo *storage.Repository, p record.Backup, d manifest.Disk) error {
 	if d.KeyID() == "" {
 		return nil
 	}
-	return c.withKey(repo, p, d, func(tools qemu.Tools, path string) error { return tools.Unlock(ctx, path) })
+	return c.withKey(repo, p, d, func(images storage.Images, path string) error { return images.Unlock(ctx, path) })
 }
 
-func (c *Chains) withKey(repo *repository.Repository, p record.Backup, d manifest.Disk, f func(tools qemu.Tools, path string) error) error {
+func (c *Chains) withKey(repo *storage.Repository, p record.Backup, d manifest.Disk, f func(images storage.Images, path string) error) error {
 	path := filepath.Join(repositories.DirOf(repo, p), d.File)
-	tools, err := c.Repositories.ToolsFor(repo, d.KeyID())
+	images, err := c.Repositories.ImagesFor(repo, d.KeyID())
 	if err != nil {
 		return err
 	}
-	err = f(tools, path)
+	err = f(images, path)
 	if errors.Is(err, qemu.ErrWrongKey) {
 		return repositories.WrongKey(repo, d.KeyID(), path)
 	}
@@ -121,12 +122,12 @@ func CheckBase(d manifest.Disk, below *manifest.Manifest) error {
 
 // Prove proves that a restore point and all that it is based on match their manifests, and that the images of the point itself pass their
 // check. The caller builds on the chain, so any damage is an error.
-func (c *Chains) Prove(ctx context.Context, repo *repository.Repository, point record.Backup) error {
+func (c *Chains) Prove(ctx context.Context, repo *storage.Repository, point record.Backup) error {
 	points, err := c.Points(point)
 	if err != nil {
 		return err
 	}
-	if err := repositories.RequireMounted(repo); err != nil {
+	if err := repo.Mounted(ctx); err != nil {
 		return err
 	}
 	var above *manifest.Manifest
@@ -134,7 +135,7 @@ func (c *Chains) Prove(ctx context.Context, repo *repository.Repository, point r
 		if err := knownDamaged(p); err != nil {
 			return err
 		}
-		m, err := c.ReadPoint(repo, p)
+		m, err := c.ReadPoint(ctx, repo, p)
 		if err != nil {
 			return err
 		}
@@ -147,7 +148,7 @@ func (c *Chains) Prove(ctx context.Context, repo *repository.Repository, point r
 		}
 		above = &m
 		for _, d := range m.Disks {
-			err := c.CheckImage(repo, p, d)
+			err := c.CheckImage(ctx, repo, p, d)
 			if err == nil && i == 0 {
 				err = c.CheckContent(ctx, repo, p, d)
 			} else if err == nil {

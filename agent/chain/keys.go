@@ -8,7 +8,7 @@ import (
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
@@ -33,13 +33,13 @@ func LayerKeys(d record.DiskRun, ancestors []record.Backup) []string {
 
 // ProveKey proves, before a full backup, that the key of new images opens the newest restore point that was made with a key of that name.
 // Two keys of one name could not be told apart later. An incremental proves the key by its parent.
-func (c *Chains) ProveKey(ctx context.Context, vm record.VM, repo *repository.Repository) error {
+func (c *Chains) ProveKey(ctx context.Context, vm record.VM, repo *storage.Repository) error {
 	id := c.Repositories.NewKey(repo)
 	newest, found, err := c.Store.LatestCompleted(vm.Name, repo.ID)
 	if id == "" || err != nil || !found || newest.Runs[0].KeyID != id {
 		return fault.From(err).OrNil()
 	}
-	tools, err := c.Repositories.ToolsFor(repo, id)
+	tools, err := c.Repositories.ImagesFor(repo, id)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func (c *Chains) Layers(b record.Backup, d record.DiskRun) ([]qemu.Layer, error)
 	path := d.Image
 	var layers []qemu.Layer
 	for i := 0; ; i++ {
-		tools, err := c.Repositories.ToolsFor(repo, d.KeyID)
+		tools, err := c.Repositories.ImagesFor(repo, d.KeyID)
 		if err != nil {
 			return nil, err
 		}

@@ -1,14 +1,15 @@
 package chain
 
 import (
+	"context"
 	"path"
 	"path/filepath"
 	"sync"
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/storage"
 )
 
 // A Layer is one layer of a disk: an image with its restore point and its entry in the manifest.
@@ -24,7 +25,7 @@ func (l Layer) Path() string { return filepath.Join(l.Dir, l.Disk.File) }
 // A Point is a restore point in a chain. Its manifest is read at most once.
 type Point struct {
 	chains   *Chains
-	repo     *repository.Repository
+	repo     *storage.Repository
 	backup   record.Backup
 	once     sync.Once
 	manifest manifest.Manifest
@@ -32,21 +33,21 @@ type Point struct {
 }
 
 // Point returns a restore point in a chain. It reads nothing yet.
-func (c *Chains) Point(repo *repository.Repository, b record.Backup) *Point {
+func (c *Chains) Point(repo *storage.Repository, b record.Backup) *Point {
 	return &Point{chains: c, repo: repo, backup: b}
 }
 
-func (p *Point) read() (manifest.Manifest, error) {
-	p.once.Do(func() { p.manifest, p.err = p.chains.ReadPoint(p.repo, p.backup) })
+func (p *Point) read(ctx context.Context) (manifest.Manifest, error) {
+	p.once.Do(func() { p.manifest, p.err = p.chains.ReadPoint(ctx, p.repo, p.backup) })
 	return p.manifest, p.err
 }
 
 // Load returns the layers of a disk, the newest first, from the manifests alone. points are the chain, the newest first. If a manifest
 // cannot be read, Load calls suspect with it. On an error, Load returns the layers that it found so far.
-func (c *Chains) Load(points []*Point, diskID int, suspect func(p record.Backup, file string, err error)) (layers []Layer, err error) {
+func (c *Chains) Load(ctx context.Context, points []*Point, diskID int, suspect func(p record.Backup, file string, err error)) (layers []Layer, err error) {
 	is := func(d manifest.Disk) bool { return d.DiskID == diskID }
 	for i, p := range points {
-		m, err := p.read()
+		m, err := p.read(ctx)
 		if err != nil {
 			suspect(p.backup, manifest.FileName, err)
 			return layers, err

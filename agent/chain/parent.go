@@ -11,13 +11,13 @@ import (
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 )
 
 // ChooseParent chooses the parent of a backup and proves that it is fit. kind is the type that the backup gets: a full backup has no
 // parent, and auto becomes full or incremental. why is the reason why auto became full although the VM has restore points. An incremental
 // without a fit parent fails with reason NoParent.
-func (c *Chains) ChooseParent(ctx context.Context, vm record.VM, repo *repository.Repository, want record.Type) (kind record.Type, parent *record.Backup, why string, err error) {
+func (c *Chains) ChooseParent(ctx context.Context, vm record.VM, repo *storage.Repository, want record.Type) (kind record.Type, parent *record.Backup, why string, err error) {
 	if want == record.Full {
 		return record.Full, nil, "", nil
 	}
@@ -44,7 +44,7 @@ func (c *Chains) ChooseParent(ctx context.Context, vm record.VM, repo *repositor
 
 // unfitParent returns why the newest restore point of a VM cannot be a parent, as reason NoParent; nil if it can. Any other reason means
 // that it could not be checked.
-func (c *Chains) unfitParent(ctx context.Context, vm record.VM, repo *repository.Repository, newest record.Backup, found bool) error {
+func (c *Chains) unfitParent(ctx context.Context, vm record.VM, repo *storage.Repository, newest record.Backup, found bool) error {
 	if !found {
 		return fault.New(fault.NoParent, "vm %q has no restore point in repository %s", vm.Name, repo.ID).
 			WithHint("make a full backup first, or use the type auto")
@@ -73,7 +73,7 @@ func otherVM(vm record.VM, point record.Backup) error {
 // sameEncryption returns an error of reason NoParent if a restore point is encrypted and new backups of the repository are not, or the
 // other way round. A chain never mixes both. So no plain data of an encrypted backup is in the repository, and a backup that is not
 // encrypted needs no key.
-func (c *Chains) sameEncryption(repo *repository.Repository, point record.Backup) error {
+func (c *Chains) sameEncryption(repo *storage.Repository, point record.Backup) error {
 	now := c.Repositories.NewKey(repo) != ""
 	if point.Encrypted() == now {
 		return nil
@@ -104,7 +104,7 @@ func LacksNothing(refused bool, ancestors []record.Backup) bool {
 }
 
 // CheckParent returns why a restore point of a VM cannot be a parent, with the reasons of unfitParent. It also proves the whole chain.
-func (c *Chains) CheckParent(ctx context.Context, vm record.VM, repo *repository.Repository, newest record.Backup) error {
+func (c *Chains) CheckParent(ctx context.Context, vm record.VM, repo *storage.Repository, newest record.Backup) error {
 	if err := otherVM(vm, newest); err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
@@ -73,7 +74,7 @@ func (h *host) directory(r config.Repository) []Finding {
 	return about.ok(r.Path + " exists and can be written")
 }
 
-func (h *host) space(repo *repository.Repository) []Finding {
+func (h *host) space(repo *storage.Repository) []Finding {
 	about := one("space", repo.ID)
 	room, err := repo.Space()
 	if err != nil {
@@ -115,7 +116,7 @@ func (h *host) ioMode(r config.Repository) []Finding {
 }
 
 // catalogFindings lists what is wrong with the restore points.
-func catalogFindings(repo *repository.Repository, points []repository.Found, problems []repository.Problem, err error) []Finding {
+func catalogFindings(repo *storage.Repository, points []repository.Found, problems []repository.Problem, err error) []Finding {
 	about := one("catalog", repo.ID)
 	switch {
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0, len(problems) > 0 && os.Geteuid() != 0:

@@ -40,6 +40,7 @@ const (
 	ExporterFailed     Reason = "exporter_failed"      // 500: qemu-nbd could not be started or died
 	ImageFailed        Reason = "image_failed"         // 500: an image could not be created, or is not as requested
 	RepositoryFailed   Reason = "repository_failed"    // 500: the repository cannot be written
+	RepositoryStuck    Reason = "repository_stuck"     // 503: the repository does not answer
 	KeyUnavailable     Reason = "key_unavailable"      // 500: a key of encrypted images is missing, unusable or wrong
 	NoSpace            Reason = "no_space"             // 507: in the repository
 	StateUnwritable    Reason = "state_unwritable"     // 507: the database cannot be written: the state directory is full, read-only or fails

@@ -18,6 +18,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd/qcow2"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
@@ -25,7 +26,7 @@ import (
 // build makes the new images and the directory that holds them, and syncs everything.
 func (w *Merge) build(p *plan) error {
 	failpoint.Reach("rewrite: before the directory")
-	if err := p.repo.MakeMerge(p.vm, w.ID); err != nil {
+	if err := p.repo.MakeMerge(w.Ctx, p.vm, w.ID); err != nil {
 		if errors.Is(err, repository.ErrNoExchange) {
 			return fault.New(fault.RepositoryFailed, "%w", err).OfBackup(w.ID).
 				WithHint("such as NFS. Let the policy keep expired restore points until their children expire (expired_middle)")
@@ -50,7 +51,7 @@ func (w *Merge) build(p *plan) error {
 		}
 		done += p.disks[i].weight + 1
 	}
-	if err := p.repo.SealMerge(p.vm, p.manifest, p.linked); err != nil {
+	if err := p.repo.SealMerge(w.Ctx, p.vm, p.manifest, p.linked); err != nil {
 		return repositories.Fault(err)
 	}
 	failpoint.Reach("rewrite: sealed")
@@ -72,7 +73,7 @@ func (w *Merge) buildDisk(p *plan, i int, scale func(phase string, from float64)
 	if d.Encryption != nil {
 		key = cmp.Or(w.service.Repositories.NewKey(p.repo), d.KeyID())
 	}
-	tools, err := w.service.Repositories.ToolsFor(p.repo, key)
+	tools, err := w.service.Repositories.ImagesFor(p.repo, key)
 	if err != nil {
 		return w.diskError(d.DiskID, err)
 	}
@@ -116,7 +117,7 @@ func (w *Merge) buildDisk(p *plan, i int, scale func(phase string, from float64)
 func (w *Merge) layers(p *plan, r diskMerge) ([]qemu.Layer, error) {
 	layers := make([]qemu.Layer, len(r.images))
 	for i, image := range r.images {
-		tools, err := w.service.Repositories.ToolsFor(p.repo, r.known[i].KeyID())
+		tools, err := w.service.Repositories.ImagesFor(p.repo, r.known[i].KeyID())
 		if err != nil {
 			return nil, err
 		}
@@ -134,7 +135,7 @@ func (w *Merge) proveLayers(p *plan, r diskMerge) error {
 			continue // an older agent made it
 		}
 		id, file := filepath.Base(filepath.Dir(layer)), filepath.Base(layer)
-		now, err := w.service.Repositories.Digest(w.Ctx, p.repo, record.Backup{ID: id, VM: p.point.VM}, file, digest.Options{})
+		now, err := w.service.Repositories.Digest(w.Ctx, p.repo, record.Backup{ID: id, VM: p.point.VM}, file, repositories.ReadOptions{})
 		if err != nil {
 			return w.diskError(r.known[i].DiskID, err)
 		}
@@ -163,17 +164,17 @@ func mergedDisk(d manifest.Disk, check manifest.Check, info qcow2.Info) manifest
 }
 
 // inspectImage checks the metadata of an image that no process has open, and frees leaked clusters.
-func inspectImage(ctx context.Context, tools qemu.Tools, path string) (manifest.Check, qcow2.Info, error) {
+func inspectImage(ctx context.Context, images storage.Images, path string) (manifest.Check, qcow2.Info, error) {
 	check := manifest.Check{Result: manifest.CheckClean}
-	found, err := tools.Check(ctx, path)
+	found, err := images.Check(ctx, path)
 	if err == nil && found.Leaks > 0 {
-		found, err = tools.RepairLeaks(ctx, path)
+		found, err = images.RepairLeaks(ctx, path)
 		check = manifest.Check{Result: manifest.CheckRepaired, LeaksRepaired: found.LeaksFixed}
 	}
 	if err != nil {
 		return check, qcow2.Info{}, err
 	}
-	info, err := tools.Info(path)
+	info, err := images.Info(ctx, path)
 	return check, info, err
 }
 
@@ -199,7 +200,7 @@ func (w *Merge) watchRoom(p *plan) (stop func()) {
 	go func() {
 		defer close(done)
 		for job.Pause(ctx, roomInterval) {
-			if err := repositories.CheckSpace(p.repo, w.service.Config.Space.Floor, "space.floor"); fault.From(err).Has(fault.NoSpace) {
+			if err := repositories.CheckSpace(ctx, p.repo, w.service.Config.Space.Floor, "space.floor"); fault.From(err).Has(fault.NoSpace) {
 				w.Cancel(err)
 				return
 			}

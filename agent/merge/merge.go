@@ -300,7 +300,7 @@ func (w *Merge) commit(p *plan) error {
 	}
 	w.progress(phaseSwapping, 1)
 	failpoint.Reach("rewrite: before the exchange")
-	if err := p.repo.CommitMerge(p.vm, p.manifest); err != nil {
+	if err := p.repo.CommitMerge(w.service.Jobs.Work, p.vm, p.manifest); err != nil {
 		return repositories.Fault(err)
 	}
 	failpoint.Reach("rewrite: exchanged")

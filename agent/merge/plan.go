@@ -1,6 +1,7 @@
 package merge
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path"
@@ -11,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
@@ -20,7 +21,7 @@ import (
 // A plan is what is known before the merge makes anything.
 type plan struct {
 	point    record.Backup
-	repo     *repository.Repository
+	repo     *storage.Repository
 	vm       string // its directory
 	mode     qemu.IOMode
 	manifest manifest.Manifest // of the merged restore point
@@ -54,7 +55,7 @@ func (w *Merge) plan() (*plan, error) {
 		return nil, damagedChain(w.ID, err)
 	}
 	p := &plan{point: point, repo: repo, vm: nbd.DirName(point.VM.Name)}
-	if p.mode, err = repo.IOMode(); err != nil {
+	if p.mode, err = repo.IOMode(w.Ctx); err != nil {
 		return nil, repositories.Fault(err)
 	}
 	manifests, err := w.manifests(p)
@@ -64,7 +65,7 @@ func (w *Merge) plan() (*plan, error) {
 	if err := p.choose(manifests, w.newParent); err != nil {
 		return nil, damagedChain(w.ID, err)
 	}
-	return p, p.checkRoom(a)
+	return p, p.checkRoom(w.Ctx, a)
 }
 
 // damagedChain is the error for a restore point that cannot be merged because of its chain.
@@ -91,7 +92,7 @@ func (w *Merge) manifests(p *plan) ([]manifest.Manifest, error) {
 	}
 	list := make([]manifest.Manifest, len(points))
 	for i, point := range points {
-		if list[i], err = p.repo.Manifest(p.vm, point.ID); err != nil {
+		if list[i], err = p.repo.Manifest(w.Ctx, p.vm, point.ID); err != nil {
 			return nil, chain.Finding(err)
 		}
 	}
@@ -206,14 +207,14 @@ func (r diskMerge) alone() bool { return r.merged == len(r.images) }
 func (r diskMerge) untouched() bool { return r.alone() && r.merged == 1 }
 
 // checkRoom fails if the new images might leave less space than backups need to start.
-func (p *plan) checkRoom(a *Service) error {
+func (p *plan) checkRoom(ctx context.Context, a *Service) error {
 	var need int64
 	for _, d := range p.disks {
 		if !d.untouched() {
 			need += d.weight
 		}
 	}
-	space, err := p.repo.Space()
+	space, err := p.repo.Space(ctx)
 	if err != nil {
 		return repositories.Fault(err)
 	}

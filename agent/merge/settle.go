@@ -19,11 +19,11 @@ func (s *Service) settle(id string) error {
 	}
 	vm := nbd.DirName(b.VM.Name)
 	if b.Merge != nil {
-		m, err := repo.Manifest(vm, id)
+		m, err := repo.Manifest(s.Jobs.Work, vm, id)
 		if err != nil {
 			return err // unknown: its repository may not be mounted
 		}
-		if err := repo.SyncVM(vm); err != nil { // a crash may have come between the commit and its sync
+		if err := repo.SyncVM(s.Jobs.Work, vm); err != nil { // a crash may have come between the commit and its sync
 			return err
 		}
 		done := m.Parent == b.Merge.NewParent
@@ -38,7 +38,7 @@ func (s *Service) settle(id string) error {
 		}
 		failpoint.Reach("rewrite: recorded")
 	}
-	return repo.RemoveMerge(vm, id)
+	return repo.RemoveMerge(s.Jobs.Work, vm, id)
 }
 
 // SettleLeft settles the merge that an earlier agent left, unless a job has claimed that restore point.

@@ -12,7 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/merge"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -39,7 +39,7 @@ func (s *Service) Delete(ctx context.Context, id string, missingOK bool) error {
 }
 
 // markDeleting records that a backup is being deleted, and returns its repository; nil if the backup was deleted before.
-func (s *Service) markDeleting(id string, missingOK bool) (*repository.Repository, error) {
+func (s *Service) markDeleting(id string, missingOK bool) (*storage.Repository, error) {
 	b, err := s.Records.Backup(id)
 	if fault.From(err).Has(fault.BackupNotFound) {
 		if removed, err := s.Store.Removed(id); removed || err != nil {
@@ -53,7 +53,7 @@ func (s *Service) markDeleting(id string, missingOK bool) (*repository.Repositor
 	if err != nil || b.State == record.Deleting {
 		return repo, err
 	}
-	if err := checkThere(repo, b); err != nil && !missingOK {
+	if err := checkThere(storage.FailFast(s.Jobs.Work), repo, b); err != nil && !missingOK {
 		return nil, err
 	}
 	err = s.Verifications.Exclusively(id, func() error {
@@ -78,8 +78,8 @@ func (s *Service) markDeleting(id string, missingOK bool) (*repository.Repositor
 }
 
 // checkThere fails if the directory of a restore point is missing.
-func checkThere(repo *repository.Repository, b record.Backup) error {
-	there, err := repo.Exists(nbd.DirName(b.VM.Name), b.ID)
+func checkThere(ctx context.Context, repo *storage.Repository, b record.Backup) error {
+	there, err := repo.Exists(ctx, nbd.DirName(b.VM.Name), b.ID)
 	if err == nil && (there || b.State != record.Completed) {
 		return nil
 	}
@@ -106,12 +106,12 @@ func (s *Service) pinnedError(id string) error {
 
 // finishDeletion removes the files of a backup that is being deleted, and then its record. It may be called again, and from several
 // goroutines at once.
-func (s *Service) finishDeletion(repo *repository.Repository, id string) error {
+func (s *Service) finishDeletion(repo *storage.Repository, id string) error {
 	_, err, _ := s.deletions.Do(id, func() (any, error) { return nil, s.deleteNow(repo, id) })
 	return err
 }
 
-func (s *Service) deleteNow(repo *repository.Repository, id string) error {
+func (s *Service) deleteNow(repo *storage.Repository, id string) error {
 	b, err := s.Store.Backup(id)
 	if fault.From(ledger.NotFound(err)).Has(fault.BackupNotFound) {
 		return nil
@@ -122,7 +122,7 @@ func (s *Service) deleteNow(repo *repository.Repository, id string) error {
 	if err := s.Store.SecondCopy(); err != nil { // a removed backup does not become a restore point again, whichever page of the database is lost
 		return fault.From(err)
 	}
-	if err := removeAll(repo, b); err != nil {
+	if err := removeAll(storage.UntilStuck(s.Jobs.Work), repo, b); err != nil {
 		e := fault.New(fault.RepositoryFailed, "backup %s is no longer a restore point, but its files are not removed yet: %w", id, err)
 		e.BackupID, e.Hint = id, "the agent tries again every "+ReconcileInterval.String()+", or delete it again after removing the cause"
 		s.Log.Error("the files of a deleted backup cannot be removed yet", logkey.BackupID, id, logkey.Directory, b.Directory, logkey.Error, err)
@@ -139,9 +139,9 @@ func (s *Service) deleteNow(repo *repository.Repository, id string) error {
 }
 
 // removeAll removes the files of a backup. A directory that the backup did not make stays, unless it is empty.
-func removeAll(repo *repository.Repository, b record.Backup) error {
+func removeAll(ctx context.Context, repo *storage.Repository, b record.Backup) error {
 	vm := nbd.DirName(b.VM.Name)
-	if _, err := repo.Exists(vm, b.ID); err != nil {
+	if _, err := repo.Exists(ctx, vm, b.ID); err != nil {
 		return err // a repository that cannot be reached looks like one without files
 	}
 	remove := repo.RemovePoint
@@ -149,9 +149,9 @@ func removeAll(repo *repository.Repository, b record.Backup) error {
 		remove = repo.RemoveEmptyDir
 	}
 	failpoint.Reach("delete: before files")
-	err := remove(vm, b.ID)
+	err := remove(ctx, vm, b.ID)
 	failpoint.Reach("delete: before what was set aside")
-	return errors.Join(err, repo.RemoveAside(vm, b.ID))
+	return errors.Join(err, repo.RemoveAside(ctx, vm, b.ID))
 }
 
 // ResumeDeletion continues a deletion that a crash or an unreachable repository interrupted.

@@ -12,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/merge"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/retention"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -23,7 +23,7 @@ type group struct {
 	service   *Service
 	group     store.PointGroup
 	plan      retention.Plan
-	repo      *repository.Repository // nil if it is no longer configured
+	repo      *storage.Repository // nil if it is no longer configured
 	order     []string
 	rows      map[string]*Point
 	merges    []retention.Merging // of a dry run those that are planned, else those that are done
@@ -52,7 +52,7 @@ func (p *group) usage(id string) int64 {
 	if p.repo == nil {
 		return 0
 	}
-	bytes, _ := p.repo.Usage(nbd.DirName(p.group.VM), id)
+	bytes, _ := p.repo.Usage(storage.FailFast(p.service.Jobs.Work), nbd.DirName(p.group.VM), id)
 	return bytes
 }
 

@@ -41,7 +41,11 @@ func (f *Finisher) flatten(ctx context.Context, d record.DiskRun) (record.DiskRu
 		return d, err
 	}
 	failpoint.Reach("before an image stands alone")
-	err = f.service.Tools.WithKey(layers[0].Key).Flatten(ctx, qemu.FlattenSpec{
+	repo, err := f.service.Repositories.Find(b.Repository)
+	if err != nil {
+		return d, err
+	}
+	err = repo.Images(layers[0].Key).Flatten(ctx, qemu.FlattenSpec{
 		Image: layers[0], Backing: d.Backing, Base: layers[1:], SizeBytes: d.CapacityBytes, Cache: qemu.BufferedIO.Cache,
 	})
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -29,6 +28,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
@@ -108,7 +108,7 @@ func (f *Finisher) Finish() error {
 	if b, err = f.recordCopies(); err != nil {
 		return err
 	}
-	manifest, err := f.inspect(b)
+	manifest, err := f.inspect(repo, b)
 	if err != nil {
 		return err
 	}
@@ -135,15 +135,18 @@ func (f *Finisher) Finish() error {
 
 // publish writes the manifest; its rename is the commit. publish fails only if the manifest is known not to exist. Otherwise it
 // repeats until the directory and the manifest are known to be on the disk.
-func (f *Finisher) publish(repo *repository.Repository, b record.Backup, m manifest.Manifest) error {
+func (f *Finisher) publish(repo *storage.Repository, b record.Backup, m manifest.Manifest) error {
 	vm := nbd.DirName(b.VM.Name)
 	for {
-		err := repo.Publish(vm, m)
+		err := repo.Publish(f.service.Jobs.Work, vm, m)
 		if err == nil {
 			failpoint.Reach("published")
 			return f.completed()
 		}
-		if !manifestStands(repo, b) {
+		if f.service.Jobs.Work.Err() != nil {
+			return job.ErrStopping // the next agent finds out
+		}
+		if !manifestStands(f.service.Jobs.Work, repo, b) {
 			return repositories.Fault(err)
 		}
 		f.service.Log.Error("the restore point may not be on the disk yet; the write is repeated", logkey.BackupID, b.ID, logkey.Error, err)
@@ -157,20 +160,23 @@ func (f *Finisher) publish(repo *repository.Repository, b record.Backup, m manif
 const repositoryInterval = 2 * time.Second
 
 // published says whether the manifest of a backup exists. While the repository is missing this is not known, so published waits.
-func (f *Finisher) published(repo *repository.Repository, b record.Backup) (bool, error) {
+func (f *Finisher) published(repo *storage.Repository, b record.Backup) (bool, error) {
 	for {
-		_, err := repo.Manifest(nbd.DirName(b.VM.Name), b.ID)
-		if err == nil {
-			return true, nil
-		}
-		if !manifestStands(repo, b) {
-			return false, nil
-		}
-		f.service.Log.Error("waiting for the repository", logkey.BackupID, b.ID, logkey.Error, err)
 		ctx := f.Ctx
 		if !b.PublishingAt.IsZero() {
 			ctx = f.service.Jobs.Work // too late to cancel
 		}
+		_, err := repo.Manifest(ctx, nbd.DirName(b.VM.Name), b.ID)
+		if err == nil {
+			return true, nil
+		}
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		if !manifestStands(ctx, repo, b) {
+			return false, nil
+		}
+		f.service.Log.Error("waiting for the repository", logkey.BackupID, b.ID, logkey.Error, err)
 		if !job.Pause(ctx, repositoryInterval) {
 			return false, context.Cause(ctx)
 		}
@@ -178,13 +184,13 @@ func (f *Finisher) published(repo *repository.Repository, b record.Backup) (bool
 }
 
 // manifestStands says whether the manifest exists or may exist. It is false only if the directory exists and has no manifest.
-func manifestStands(repo *repository.Repository, b record.Backup) bool {
-	_, err := repo.Manifest(nbd.DirName(b.VM.Name), b.ID)
+func manifestStands(ctx context.Context, repo *storage.Repository, b record.Backup) bool {
+	_, err := repo.Manifest(ctx, nbd.DirName(b.VM.Name), b.ID)
 	if !errors.Is(err, repository.ErrNoManifest) {
 		return true
 	}
-	info, err := os.Lstat(repo.Dir(nbd.DirName(b.VM.Name), b.ID))
-	return err != nil || !info.IsDir()
+	info, err := repo.Stat(ctx, repo.Dir(nbd.DirName(b.VM.Name), b.ID))
+	return err != nil || !info.Directory
 }
 
 // ended says whether the end of every exporter is on record.
@@ -214,13 +220,13 @@ func (f *Finisher) completed() error {
 }
 
 // inspect ends the exporters, checks the images, and describes the restore point.
-func (f *Finisher) inspect(b record.Backup) (manifest.Manifest, error) {
+func (f *Finisher) inspect(repo *storage.Repository, b record.Backup) (manifest.Manifest, error) {
 	disks := make([]manifest.Disk, len(b.Runs))
 	group, ctx := errgroup.WithContext(f.Ctx)
 	group.SetLimit(export.MaxParallelDisks)
 	for i, d := range b.Runs {
 		group.Go(func() (err error) {
-			disks[i], err = f.finishDisk(ctx, b.Repository, b.VM.Disks[i], d)
+			disks[i], err = f.finishDisk(ctx, repo, b.VM.Disks[i], d)
 			return err
 		})
 	}
@@ -263,7 +269,7 @@ func (f *Finisher) waitForClients(b record.Backup) error {
 }
 
 // finishDisk ends one exporter, records how it ended before its unit is removed, and checks the image.
-func (f *Finisher) finishDisk(ctx context.Context, repo string, disk record.Disk, d record.DiskRun) (m manifest.Disk, err error) {
+func (f *Finisher) finishDisk(ctx context.Context, repo *storage.Repository, disk record.Disk, d record.DiskRun) (m manifest.Disk, err error) {
 	if d.Result == "" {
 		if d, err = f.endExporter(ctx, d); err != nil {
 			return m, err
@@ -287,7 +293,7 @@ func (f *Finisher) finishDisk(ctx context.Context, repo string, disk record.Disk
 		return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, err)
 	}
 	failpoint.Reach("image checked")
-	info, err := f.service.Tools.Info(d.Image)
+	info, err := repo.Images(qemu.Secret{}).Info(ctx, d.Image)
 	if err != nil {
 		return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, err)
 	}
@@ -304,12 +310,8 @@ func (f *Finisher) finishDisk(ctx context.Context, repo string, disk record.Disk
 
 // checkImage checks the metadata of an image. Clusters that are allocated but not used are waste, not damage: they are freed, and
 // the manifest says so.
-func (f *Finisher) checkImage(ctx context.Context, repoID string, d record.DiskRun) (manifest.Check, error) {
-	repo, err := f.service.Repositories.Find(repoID)
-	if err != nil {
-		return manifest.Check{}, err
-	}
-	tools, err := f.service.Repositories.ToolsFor(repo, d.KeyID)
+func (f *Finisher) checkImage(ctx context.Context, repo *storage.Repository, d record.DiskRun) (manifest.Check, error) {
+	tools, err := f.service.Repositories.ImagesFor(repo, d.KeyID)
 	if err != nil {
 		return manifest.Check{}, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -68,13 +69,13 @@ type Records interface {
 // have the restore point or only the repository has it. It calls pace, which may be nil, before each manifest; pace may wait. A
 // restore point that is being made, merged or deleted is no difference. An error is about a repository that cannot be read or
 // is empty, about the database, or the end of ctx.
-func Compare(ctx context.Context, db Records, r *repository.Repository, pace func(context.Context) error) (Comparison, error) {
+func Compare(ctx context.Context, db Records, r *storage.Repository, pace func(context.Context) error) (Comparison, error) {
 	c := &comparing{ctx: ctx, db: db, repository: r, pace: pace}
 	recorded, err := c.groups()
 	if err != nil {
 		return Comparison{}, err
 	}
-	vms, err := r.VMs()
+	vms, err := r.VMs(ctx)
 	if err != nil && !(errors.Is(err, repository.ErrEmpty) && len(recorded) == 0) {
 		return Comparison{}, err
 	}
@@ -92,7 +93,7 @@ func Compare(ctx context.Context, db Records, r *repository.Repository, pace fun
 type comparing struct {
 	ctx        context.Context
 	db         Records
-	repository *repository.Repository
+	repository *storage.Repository
 	pace       func(context.Context) error
 	found      Comparison
 }
@@ -110,7 +111,7 @@ func (c *comparing) groups() (map[string][]store.PointGroup, error) {
 }
 
 func (c *comparing) vm(vm string, groups []store.PointGroup) error {
-	names, err := c.repository.Names(vm)
+	names, err := c.repository.Names(c.ctx, vm)
 	if err != nil {
 		return err
 	}
@@ -168,7 +169,7 @@ func (c *comparing) manifest(vm, id string) (manifest.Manifest, error) {
 			return manifest.Manifest{}, err
 		}
 	}
-	return c.repository.Manifest(vm, id)
+	return c.repository.Manifest(c.ctx, vm, id)
 }
 
 // unrecorded compares what is in the repository and not among the restore points on record. The record comes before the
@@ -192,7 +193,7 @@ func (c *comparing) unrecorded(vm, id string) error {
 	case damaged != nil && known.State == record.Completed:
 		return nil // it was completed meanwhile; a verification reads it
 	}
-	if why := contradiction(known, m, c.repository.ID, c.repository.Dir(vm, id)); why != nil && c.stillThere(vm, id) {
+	if why := contradiction(c.ctx, c.repository, known, m, c.repository.Dir(vm, id)); why != nil && c.stillThere(vm, id) {
 		c.add(Unrecorded, vm, id, why.Error())
 	}
 	return nil
@@ -217,7 +218,7 @@ func (c *comparing) nowhere(vm, id string, damaged error) error {
 
 // stillThere says whether there is a manifest now, readable or not.
 func (c *comparing) stillThere(vm, id string) bool {
-	_, err := c.repository.Manifest(vm, id)
+	_, err := c.repository.Manifest(c.ctx, vm, id)
 	return !errors.Is(err, repository.ErrNoManifest)
 }
 
@@ -237,7 +238,7 @@ func (c *comparing) missing(vm string, b record.Backup) error {
 		return c.ctx.Err()
 	}
 	c.found.Points++
-	there, err := c.repository.Exists(vm, b.ID)
+	there, err := c.repository.Exists(c.ctx, vm, b.ID)
 	if err != nil || there { // it was made meanwhile
 		return err
 	}

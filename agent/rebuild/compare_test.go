@@ -16,6 +16,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -31,7 +32,7 @@ func must(t testing.TB, err error) {
 type hub struct {
 	*testing.T
 	dir  string
-	repo *repository.Repository
+	repo *storage.Repository
 	db   *store.Store
 }
 
@@ -141,7 +142,7 @@ func (h *hub) finds(want map[string]string) {
 
 func (h *hub) update() *rebuild.Report {
 	h.Helper()
-	r, err := rebuild.Update(h.db, []*repository.Repository{h.repo})
+	r, err := rebuild.Update(h.db, []*storage.Repository{h.repo})
 	must(h.T, err)
 	must(h.T, h.db.Check(h.Context()))
 	return r

@@ -11,6 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/storage"
 )
 
 // TestContradictions: what is on record as something else is told of, and nobody is told to remove it.
@@ -56,8 +57,8 @@ func TestContradictions(t *testing.T) {
 	must(t, os.CopyFS(copied.Path, os.DirFS(h.repo.Path)))
 	linked := repository.New("linked", filepath.Join(h.dir, "linked"), nil)
 	must(t, os.Symlink(h.repo.Path, linked.Path))
-	for _, r := range []*repository.Repository{copied, linked} {
-		report, err := rebuild.Update(h.db, []*repository.Repository{r})
+	for _, r := range []*storage.Repository{copied, linked} {
+		report, err := rebuild.Update(h.db, []*storage.Repository{r})
 		must(t, err)
 		said := ""
 		for _, p := range report.Problems {
@@ -82,7 +83,7 @@ func TestContradictions(t *testing.T) {
 	if c.Unrecorded != 5 || !strings.Contains(c.Named[len(c.Named)-1].Reason, "on record in repository main") {
 		t.Errorf("of a repository with another id: %+v", c)
 	}
-	report, err := rebuild.Update(h.db, []*repository.Repository{renamed})
+	report, err := rebuild.Update(h.db, []*storage.Repository{renamed})
 	must(t, err)
 	if len(report.AlreadyThere)+len(report.Corrected) != 0 || !strings.Contains(report.Problems[len(report.Problems)-1].Reason, "give the repository its old id") {
 		t.Errorf("a rebuild of it: %+v", report)

@@ -4,6 +4,7 @@ package rebuild
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,14 +14,15 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
 // Update puts on record what the repositories have and the database does not: restore points, and VMs as their newest restore
 // points describe them. A record that is older than its manifest is corrected. Everything else on record stays as it is. An
 // error is about the database and ends the work; everything else that is wrong is a problem in the report.
-func Update(db *store.Store, repositories []*repository.Repository) (*Report, error) {
-	b := &builder{store: db, report: newReport(), newest: map[string]manifest.Manifest{}}
+func Update(ctx context.Context, db *store.Store, repositories []*storage.Repository) (*Report, error) {
+	b := &builder{ctx: ctx, store: db, report: newReport(), newest: map[string]manifest.Manifest{}}
 	for _, r := range repositories {
 		if err := b.addRepository(r); err != nil {
 			return nil, err
@@ -32,14 +34,15 @@ func Update(db *store.Store, repositories []*repository.Repository) (*Report, er
 // A builder puts on record what it finds. An error of its methods is about the database and ends the work; everything else is a
 // problem in the report.
 type builder struct {
+	ctx    context.Context
 	store  *store.Store
 	report *Report
 	newest map[string]manifest.Manifest // by VM name
 }
 
-func (b *builder) addRepository(r *repository.Repository) error {
+func (b *builder) addRepository(r *storage.Repository) error {
 	b.report.Repositories = append(b.report.Repositories, r.ID)
-	points, problems, err := r.Points()
+	points, problems, err := r.Points(b.ctx)
 	if err != nil {
 		b.report.problem(r.Path, err)
 		return nil
@@ -90,7 +93,7 @@ func (b *builder) order(points []repository.Found) {
 }
 
 // addPoint puts a restore point on record, unless it is there.
-func (b *builder) addPoint(r *repository.Repository, p repository.Found) error {
+func (b *builder) addPoint(r *storage.Repository, p repository.Found) error {
 	m := p.Manifest
 	added, err := b.store.Import(m.Backup(r.ID, p.Path))
 	if err != nil {
@@ -99,7 +102,7 @@ func (b *builder) addPoint(r *repository.Repository, p repository.Found) error {
 	to := &b.report.Imported
 	if !added {
 		to = &b.report.AlreadyThere
-		why, corrected, err := b.compare(m, r.ID, p.Path)
+		why, corrected, err := b.compare(m, r, p.Path)
 		switch {
 		case err != nil:
 			return err
@@ -119,7 +122,7 @@ func (b *builder) addPoint(r *repository.Repository, p repository.Found) error {
 
 // compare says why a restore point that was not imported is not what the database has under its id; nil if it is. If the record
 // only lacks a merge, it is corrected.
-func (b *builder) compare(m manifest.Manifest, repositoryID, directory string) (why error, corrected bool, err error) {
+func (b *builder) compare(m manifest.Manifest, r *storage.Repository, directory string) (why error, corrected bool, err error) {
 	removed, err := b.store.Removed(m.BackupID)
 	if err != nil {
 		return nil, false, err
@@ -131,7 +134,7 @@ func (b *builder) compare(m manifest.Manifest, repositoryID, directory string) (
 	if err != nil {
 		return nil, false, err
 	}
-	if why := contradiction(known, m, repositoryID, directory); why != nil || known.State != record.Completed {
+	if why := contradiction(b.ctx, r, known, m, directory); why != nil || known.State != record.Completed {
 		return why, false, nil
 	}
 	what, merged := m.Disagrees(known)

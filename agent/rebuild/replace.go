@@ -1,18 +1,19 @@
 package rebuild
 
 import (
+	"context"
 	"time"
 
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
 // Replace makes a database of what the repositories have and replaces the one at path, which is damaged or missing. The damaged
 // file is kept under the returned name; "" if there was none. The VMs cool down for the given time, and the agent is told to
 // look for exporters of lost backups.
-func Replace(path string, repositories []*repository.Repository, cooldown time.Duration) (report *Report, aside string, err error) {
+func Replace(ctx context.Context, path string, repositories []*storage.Repository, cooldown time.Duration) (report *Report, aside string, err error) {
 	aside, err = store.Replace(path, func(db *store.Store) error {
-		if report, err = Update(db, repositories); err != nil {
+		if report, err = Update(ctx, db, repositories); err != nil {
 			return err
 		}
 		return db.MarkRebuilt(time.Now().Add(cooldown))

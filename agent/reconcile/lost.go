@@ -19,7 +19,7 @@ import (
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
@@ -119,12 +119,12 @@ func (r *Reconciler) vmOf(directory string) (string, error) {
 // planLost finds the backups that the loaded units belong to, and the units that are left alone because nothing proves that they are
 // ours. Without a record a name is not enough. The proof is the slice, and a qemu-nbd that serves an image in the place of an image of
 // that backup.
-func planLost(loaded []units.Unit, slice string, repositories []*repository.Repository) (lost []lostBackup, left []step) {
+func planLost(loaded []units.Unit, slice string, repositories []*storage.Repository) (lost []lostBackup, left []step) {
 	found := map[string]*lostBackup{}
 	for _, u := range loaded {
 		id := export.OwnerOf(u.Name)
 		run, lease, err := lostRun(u, slice)
-		var repo *repository.Repository
+		var repo *storage.Repository
 		if err == nil {
 			repo, err = repositoryOf(run.Image, id, repositories)
 		}
@@ -192,7 +192,7 @@ func lostRun(u units.Unit, slice string) (record.DiskRun, record.Lease, error) {
 }
 
 // repositoryOf is the repository of an image, if the image is in the place of an image of the backup.
-func repositoryOf(image, backupID string, repositories []*repository.Repository) (*repository.Repository, error) {
+func repositoryOf(image, backupID string, repositories []*storage.Repository) (*storage.Repository, error) {
 	directory := filepath.Dir(image)
 	for _, repo := range repositories {
 		vm, found := strings.CutPrefix(filepath.Dir(directory), repo.Path+"/")

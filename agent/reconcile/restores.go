@@ -11,8 +11,8 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/restore"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
@@ -119,7 +119,7 @@ func (a *Reconciler) dropLostRestores(ctx context.Context, loaded []units.Unit) 
 
 // lostRestore fails if nothing proves that a unit is the exporter of a restore. Without a record a name is not enough. The proof is the
 // slice, and a qemu-nbd that serves an image of one of our repositories under the export name of that restore.
-func lostRestore(u units.Unit, slice string, repositories []*repository.Repository) error {
+func lostRestore(u units.Unit, slice string, repositories []*storage.Repository) error {
 	name := unitOfRestore.FindStringSubmatch(u.Name)
 	image, exportName, ok := qemu.Served(u.Argv)
 	switch {

@@ -8,23 +8,12 @@ import (
 
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repository"
-	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// ImageTools returns the tools that run qemu-img as the exporters' user. They follow no symbolic link below a repository.
-func ImageTools(cfg *config.Config, account *syscall.Credential) qemu.Tools {
-	tools := qemu.Tools{QemuImg: cfg.NBD.QemuImg, Credential: account}
-	for _, r := range cfg.Repositories {
-		tools.Roots = append(tools.Roots, r.Path)
-	}
-	return tools
-}
-
-// ExporterAccount returns the account of everything that touches image data: for processes and files, and for directories. Both are nil
-// if it is the agent's own user. It fails if the configured user or group does not exist.
-func ExporterAccount(cfg *config.Config) (*syscall.Credential, *repository.Owner, error) {
+// ExporterAccount returns the account of everything that touches image data. It fails if the configured user or group does not exist.
+func ExporterAccount(cfg *config.Config) (Account, error) {
 	e, err := lookupExporter(cfg.Agent.ExporterUser, cfg.Agent.ExporterGroup)
-	return e.credential(), e.owner(), err
+	return Account{Credential: e.credential(), Owner: e.owner()}, err
 }
 
 // exporterUser is the account of everything that touches image data. The zero value is the agent's own user.

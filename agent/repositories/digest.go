@@ -5,24 +5,30 @@ import (
 
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd"
 )
 
+// ReadOptions for Digest.
+type ReadOptions struct {
+	Limit    storage.ReadLimit
+	Progress func(bytes int64) // gets the bytes that were read since the last call; may be nil
+}
+
 // Digest reads an image of a backup whole. It waits for one of maxReads slots first.
-func (s *Set) Digest(ctx context.Context, repo *repository.Repository, b record.Backup, file string, o digest.Options) (digest.Digest, error) {
+func (s *Set) Digest(ctx context.Context, repo *storage.Repository, b record.Backup, file string, o ReadOptions) (digest.Digest, error) {
 	if err := s.reads.Acquire(ctx, 1); err != nil {
 		return digest.Digest{}, context.Cause(ctx)
 	}
 	defer s.reads.Release(1)
-	return repo.Digest(ctx, nbd.DirName(b.VM.Name), b.ID, file, o)
+	return repo.Digest(ctx, nbd.DirName(b.VM.Name), b.ID, file, o.Limit, o.Progress)
 }
 
 // DigestMerge reads an image that a merge has made. It waits for one of maxReads slots first.
-func (s *Set) DigestMerge(ctx context.Context, repo *repository.Repository, vm, id, file string) (digest.Digest, error) {
+func (s *Set) DigestMerge(ctx context.Context, repo *storage.Repository, vm, id, file string) (digest.Digest, error) {
 	if err := s.reads.Acquire(ctx, 1); err != nil {
 		return digest.Digest{}, err
 	}
 	defer s.reads.Release(1)
-	return repo.DigestMerge(ctx, vm, id, file, digest.Options{})
+	return repo.DigestMerge(ctx, vm, id, file)
 }

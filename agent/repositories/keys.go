@@ -11,8 +11,8 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/logkey"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
@@ -34,13 +34,13 @@ func ReadKey(path string) (qemu.Secret, error) {
 }
 
 // NewKey returns the id of the key for new images of a repository; "" if they are not encrypted.
-func (s *Set) NewKey(repo *repository.Repository) string {
+func (s *Set) NewKey(repo *storage.Repository) string {
 	r, _ := s.Config.Repository(repo.ID)
 	return r.EncryptionKey
 }
 
 // key reads a key of a repository from its file each time, so that it is in memory only while it is used.
-func (s *Set) key(repo *repository.Repository, id string) (secret qemu.Secret, file string, err error) {
+func (s *Set) key(repo *storage.Repository, id string) (secret qemu.Secret, file string, err error) {
 	file, err = s.Config.KeyFile(repo.ID, id)
 	if err == nil {
 		secret, err = ReadKey(file)
@@ -63,7 +63,7 @@ func giveKey(id string) string {
 }
 
 // WrongKey returns the error about a key that does not open an image made with a key of the same name.
-func WrongKey(repo *repository.Repository, id, image string) error {
+func WrongKey(repo *storage.Repository, id, image string) error {
 	return fault.New(fault.KeyUnavailable, "repository %s: encryption key %q does not open %s: the image was made with another key, or its header is damaged",
 		repo.ID, id, filepath.Join(filepath.Base(filepath.Dir(image)), filepath.Base(image))).
 		WithHint(fmt.Sprintf("restore the key that was in %s/%s when the backup was made, and restart the daemon. "+
@@ -84,14 +84,14 @@ func ForPoint(err error, backupID string) error {
 	return &e
 }
 
-// ToolsFor returns the tools for images that are encrypted with a key; for images that are not encrypted if the id is empty. It fails
+// ImagesFor returns the tools for images that are encrypted with a key; for images that are not encrypted if the id is empty. It fails
 // with reason KeyUnavailable if the key cannot be used.
-func (s *Set) ToolsFor(repo *repository.Repository, id string) (qemu.Tools, error) {
+func (s *Set) ImagesFor(repo *storage.Repository, id string) (storage.Images, error) {
 	if id == "" {
-		return s.Tools, nil
+		return repo.Images(qemu.Secret{}), nil
 	}
 	secret, _, err := s.key(repo, id)
-	return s.Tools.WithKey(secret), err
+	return repo.Images(secret), err
 }
 
 // LogUnusableKeys logs, at the start, every configured key that cannot be used.
@@ -108,7 +108,7 @@ func (s *Set) LogUnusableKeys() {
 
 // KeyFiles returns the keys of the layers of an image, in the order of ids, for the program that serves it. It returns none if no layer
 // is encrypted.
-func (s *Set) KeyFiles(repo *repository.Repository, ids []string) ([]ImageKey, error) {
+func (s *Set) KeyFiles(repo *storage.Repository, ids []string) ([]ImageKey, error) {
 	keys, encrypted := make([]ImageKey, len(ids)), false
 	for i, id := range ids {
 		if id == "" {
@@ -127,7 +127,7 @@ func (s *Set) KeyFiles(repo *repository.Repository, ids []string) ([]ImageKey, e
 }
 
 // CheckNewKey checks that the key for new images of a repository can be used.
-func (s *Set) CheckNewKey(repo *repository.Repository) error {
+func (s *Set) CheckNewKey(repo *storage.Repository) error {
 	id := s.NewKey(repo)
 	if id == "" {
 		return nil

@@ -1,12 +1,13 @@
-// Package repositories is the set of configured repositories, with what all of them share: the keys, the exporters' account, QEMU's
-// tools, the free space that must remain, and the slots for reading whole images. The content of one repository belongs to package
+// Package repositories is the set of configured repositories, with what all of them share: the keys, the exporters' account,
+// the free space that must remain, and the slots for reading whole images. The content of one repository belongs to package
 // repository.
 package repositories
 
 import (
-	"fmt"
+	"errors"
 	"log/slog"
-	"os"
+	"syscall"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -14,37 +15,65 @@ import (
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd"
-	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // Parts are what a Set uses.
 type Parts struct {
 	Config *config.Config
-	Tools  qemu.Tools
 	Log    *slog.Logger
+	// Connect starts the process of a repository; nil: its operations run in the calling process.
+	Connect storage.Connect
+	// OnChange is called when a repository becomes stuck, and when it answers again; may be nil.
+	OnChange func()
+	// Observe is called with the time that each operation took; may be nil.
+	Observe func(repositoryID, operation string, took time.Duration)
+}
+
+// An Account is who touches image data: the user that runs qemu-img, and the owner of directories. Both are nil for the agent's own user.
+type Account struct {
+	Credential *syscall.Credential
+	Owner      *repository.Owner
 }
 
 // A Set is the configured repositories. Its methods may be called from any goroutine.
 type Set struct {
 	Parts
-	All   []*repository.Repository // in the order of the configuration
-	reads *semaphore.Weighted      // maxReads slots, one for each image that is being read whole
+	All   []*storage.Repository // in the order of the configuration
+	reads *semaphore.Weighted   // maxReads slots, one for each image that is being read whole
 }
 
-// New returns the configured repositories. It reads none of them. owner is the user and group of the directories of backups; nil for the
-// agent's own.
-func New(p Parts, owner *repository.Owner) *Set {
+// New returns the configured repositories. It reads none of them.
+func New(p Parts, account Account) *Set {
 	s := &Set{Parts: p, reads: semaphore.NewWeighted(maxReads)}
 	for _, r := range p.Config.Repositories {
-		s.All = append(s.All, repository.New(r.ID, r.Path, owner))
+		o := storage.Options{
+			Spec: storage.Spec{
+				ID: r.ID, Path: r.Path, Owner: account.Owner, QemuImg: p.Config.NBD.QemuImg, Credential: account.Credential,
+			},
+			Connect: p.Connect, OnChange: p.OnChange, Logger: p.Log,
+		}
+		if p.Observe != nil {
+			o.Observe = func(operation string, took time.Duration) { p.Observe(r.ID, operation, took) }
+		}
+		s.All = append(s.All, storage.New(o))
 	}
-	repository.KeepApart(s.All, stateDirectory(p.Config))
+	storage.KeepApart(s.All, stateDirectory(p.Config))
 	return s
 }
 
+// Close ends the processes of the repositories. It waits for nothing that hangs.
+func (s *Set) Close() error {
+	var errs []error
+	for _, r := range s.All {
+		errs = append(errs, r.Close())
+	}
+	return errors.Join(errs...)
+}
+
 // DirsOf returns the directories of restore points, in their order.
-func DirsOf(repo *repository.Repository, points []record.Backup) []string {
+func DirsOf(repo *storage.Repository, points []record.Backup) []string {
 	dirs := make([]string, len(points))
 	for i, p := range points {
 		dirs[i] = DirOf(repo, p)
@@ -54,21 +83,12 @@ func DirsOf(repo *repository.Repository, points []record.Backup) []string {
 
 // DirOf returns the directory of the images of a backup, by the present path of the repository. The path may have been another one when
 // the backup was made.
-func DirOf(repo *repository.Repository, b record.Backup) string {
+func DirOf(repo *storage.Repository, b record.Backup) string {
 	return repo.Dir(nbd.DirName(b.VM.Name), b.ID)
 }
 
-// RequireMounted fails if a repository is not mounted: an empty directory is taken for the mount point of a network file system.
-func RequireMounted(repo *repository.Repository) error {
-	entries, err := os.ReadDir(repo.Path)
-	if err == nil && len(entries) == 0 {
-		err = fmt.Errorf("repository %s: %s is empty: is it mounted?", repo.ID, repo.Path)
-	}
-	return err
-}
-
 // Deletable returns the repository of a backup, or why the backup cannot be deleted. It does not check for children.
-func (s *Set) Deletable(b record.Backup) (*repository.Repository, error) {
+func (s *Set) Deletable(b record.Backup) (*storage.Repository, error) {
 	if b.State.Active() {
 		return nil, fault.New(fault.WrongState, "backup %s is %s: only a backup that has ended can be deleted", b.ID, b.State).OfBackup(b.ID).
 			WithHint("cancel it, or wait until it ends")
@@ -100,7 +120,7 @@ func (s *Set) RateLimit(id string) int64 {
 
 // Find returns a configured repository; the empty id is the default one. It fails with reason RepositoryNotFound, or InvalidRequest if
 // there is no default.
-func (s *Set) Find(id string) (*repository.Repository, error) {
+func (s *Set) Find(id string) (*storage.Repository, error) {
 	if id == "" {
 		id = s.Config.DefaultRepository
 	}

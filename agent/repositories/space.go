@@ -10,15 +10,14 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/logkey"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/overlap"
-	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/agent/storage"
 )
 
 // CheckSpace fails with reason NoSpace if the file system of a repository has less free space than least. key is the setting that least
 // comes from, for the message.
-func CheckSpace(repo *repository.Repository, least config.Size, key string) error {
-	space, err := repo.Space()
+func CheckSpace(ctx context.Context, repo *storage.Repository, least config.Size, key string) error {
+	space, err := repo.Space(ctx)
 	if err != nil {
 		return Fault(err)
 	}
@@ -35,10 +34,17 @@ func IsNoSpace(err error) bool {
 		strings.Contains(err.Error(), "No space left on device") || strings.Contains(err.Error(), "Disk quota exceeded")
 }
 
+// stuckHint says what to do about a repository that does not answer.
+const stuckHint = "look at the storage and its mount: 'findmnt', 'dmesg', the network. Nothing else waits for this repository. The agent " +
+	"continues by itself when it answers again"
+
 // Fault translates an error of a repository for a caller, with a hint.
 func Fault(err error) error {
 	if fault.Unwritable(err) {
 		return fault.From(err)
+	}
+	if storage.IsStuck(err) {
+		return fault.New(fault.RepositoryStuck, "%w", err).WithHint(stuckHint)
 	}
 	if IsNoSpace(err) {
 		return fault.New(fault.NoSpace, "%w", err).WithHint("free space in the repository, or use another one")
@@ -58,30 +64,18 @@ func Fault(err error) error {
 	return e
 }
 
-// DetectIO finds out, before the first backup needs it, which I/O mode of QEMU a repository supports, and logs it once. It returns when
-// that is known or ctx ends: a repository that hangs delays nobody. One that is not available now is checked when a backup needs it.
-func (s *Set) DetectIO(ctx context.Context, r *repository.Repository) {
-	type detected struct {
-		mode   qemu.IOMode
-		reason string
-		err    error
-	}
-	found := make(chan detected, 1)
-	go func() {
-		mode, reason, err := r.DetectIO()
-		found <- detected{mode, reason, err}
-	}()
-	select {
-	case <-ctx.Done():
-	case d := <-found:
-		switch {
-		case d.err != nil:
-			s.Log.Warn("repository cannot be written", logkey.Repository, r.ID, logkey.Error, d.err)
-		case d.reason != "":
-			s.Log.Warn("repository does not support QEMU's fastest I/O mode", logkey.Repository, r.ID, logkey.Cache, d.mode.Cache,
-				logkey.AIO, d.mode.AIO, logkey.Reason, d.reason)
-		default:
-			s.Log.Info("repository supports QEMU's fastest I/O mode", logkey.Repository, r.ID, logkey.Cache, d.mode.Cache, logkey.AIO, d.mode.AIO)
-		}
+// DetectIO finds out, before the first backup needs it, which I/O mode of QEMU a repository supports, and logs it once. One that is not
+// available now is checked when a backup needs it.
+func (s *Set) DetectIO(ctx context.Context, r *storage.Repository) {
+	mode, reason, err := r.DetectIO(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		s.Log.Warn("repository cannot be written", logkey.Repository, r.ID, logkey.Error, err)
+	case reason != "":
+		s.Log.Warn("repository does not support QEMU's fastest I/O mode", logkey.Repository, r.ID, logkey.Cache, mode.Cache,
+			logkey.AIO, mode.AIO, logkey.Reason, reason)
+	default:
+		s.Log.Info("repository supports QEMU's fastest I/O mode", logkey.Repository, r.ID, logkey.Cache, mode.Cache, logkey.AIO, mode.AIO)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/verify"
 )
 
@@ -21,8 +21,8 @@ import (
 // name any file as its backing file. It checks only what is to be read, so that a disk can be restored although another is damaged.
 // It returns the images of each disk, the newest first, and their damage. It returns an error if a disk cannot be served: it is
 // damaged and the request does not say despite_damage, or its content would not be what was backed up.
-func (s *Service) verifyDisks(ctx context.Context, repo *repository.Repository, r record.Restore) (map[int][]chain.Layer, []record.RestoreDamage, error) {
-	if err := repositories.RequireMounted(repo); err != nil {
+func (s *Service) verifyDisks(ctx context.Context, repo *storage.Repository, r record.Restore) (map[int][]chain.Layer, []record.RestoreDamage, error) {
+	if err := repo.Mounted(ctx); err != nil {
 		return nil, nil, repositories.Fault(err)
 	}
 	points := make([]*chain.Point, len(r.Points))
@@ -103,7 +103,7 @@ func refuseDamage(r record.Restore, damage []record.RestoreDamage) error {
 }
 
 // checkLayers checks every image of a disk, and returns the damage of those that can still be read.
-func (s *Service) checkLayers(ctx context.Context, repo *repository.Repository, layers []chain.Layer, diskID int) (list []record.RestoreDamage, err error) {
+func (s *Service) checkLayers(ctx context.Context, repo *storage.Repository, layers []chain.Layer, diskID int) (list []record.RestoreDamage, err error) {
 	for _, l := range layers {
 		found := chain.DamageOf(l)
 		err := s.Chains.CheckImage(repo, l.Point, l.Disk)

@@ -10,7 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/verify"
 )
 
@@ -35,7 +35,7 @@ func (s *Service) Progress(id string) (Progress, bool) {
 
 // prove checks everything that a restore is to read, and records the damage. It fails if there is damage and the request does not
 // say despite_damage.
-func (j *restoreJob) prove(r record.Restore, repo *repository.Repository) (map[int][]chain.Layer, record.Restore, error) {
+func (j *restoreJob) prove(r record.Restore, repo *storage.Repository) (map[int][]chain.Layer, record.Restore, error) {
 	layers, damage, err := j.service.verifyDisks(j.Ctx, repo, r)
 	if err == nil && len(damage) > 0 && !r.DespiteDamage {
 		err = refuseDamage(r, damage)
@@ -59,7 +59,7 @@ func (j *restoreJob) prove(r record.Restore, repo *repository.Repository) (map[i
 
 // readDigests reads every image of the restore and compares it with the digest in its manifest. verify.rate_limit does not apply: a
 // caller waits, and the copy that follows reads as much. It adds what it finds to the known damage.
-func (j *restoreJob) readDigests(r record.Restore, repo *repository.Repository, layers map[int][]chain.Layer, damage []record.RestoreDamage) ([]record.RestoreDamage, error) {
+func (j *restoreJob) readDigests(r record.Restore, repo *storage.Repository, layers map[int][]chain.Layer, damage []record.RestoreDamage) ([]record.RestoreDamage, error) {
 	var p Progress
 	for _, d := range r.Disks {
 		for _, l := range layers[d.DiskID] {
@@ -98,7 +98,7 @@ func (j *restoreJob) readDigests(r record.Restore, repo *repository.Repository, 
 }
 
 // readImage reads one image, and returns how it differs from what was written; nil if it does not.
-func (j *restoreJob) readImage(repo *repository.Repository, l chain.Layer, p *Progress) (differs, err error) {
+func (j *restoreJob) readImage(repo *storage.Repository, l chain.Layer, p *Progress) (differs, err error) {
 	tell := func(n int64) {
 		p.File = l.Path()
 		p.BytesDone += n

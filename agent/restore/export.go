@@ -18,7 +18,7 @@ import (
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
@@ -28,7 +28,7 @@ import (
 
 // nameImage sets the file from which a disk is served: the restore point's own image, or an overlay on it. The repository may be
 // mounted at another path than when the backup was made.
-func nameImage(r *record.Restore, d *record.RestoreDisk, repo *repository.Repository, point record.Backup) {
+func nameImage(r *record.Restore, d *record.RestoreDisk, repo *storage.Repository, point record.Backup) {
 	image := filepath.Join(repositories.DirOf(repo, point), filepath.Base(point.Run(d.DiskID).Image))
 	d.Image = image
 	if !r.Writable {
@@ -105,7 +105,7 @@ func (j *restoreJob) causeOr(err error) error {
 
 // makeScratch makes the directory for the overlays of a writable restore. It records that the directory may exist before it makes
 // it.
-func (j *restoreJob) makeScratch(r record.Restore, repo *repository.Repository) (record.Restore, error) {
+func (j *restoreJob) makeScratch(r record.Restore, repo *storage.Repository) (record.Restore, error) {
 	if !r.Writable {
 		return r, nil
 	}
@@ -135,7 +135,7 @@ func restoreTargets(host string, disks []record.RestoreDisk) (string, error) {
 
 // exportPlan is what exportDisk needs to serve a disk of a restore.
 type exportPlan struct {
-	repo    *repository.Repository
+	repo    *storage.Repository
 	mode    qemu.IOMode
 	restore record.Restore
 	layers  []chain.Layer // the images of the disk, the newest first
@@ -183,7 +183,7 @@ func (j *restoreJob) scratchKey(p exportPlan) string {
 func (j *restoreJob) makeOverlay(ctx context.Context, p exportPlan, d record.RestoreDisk) error {
 	ctx, cancel := context.WithTimeout(ctx, j.service.Config.NBD.StopTimeout.Std())
 	defer cancel()
-	tools, err := j.service.Repositories.ToolsFor(p.repo, j.scratchKey(p))
+	tools, err := j.service.Repositories.ImagesFor(p.repo, j.scratchKey(p))
 	if err != nil {
 		return err
 	}

@@ -261,7 +261,7 @@ func (s *Service) clearScratch(r record.Restore) error {
 	}
 	repo, err := s.Repositories.Find(r.Repository)
 	if err == nil {
-		err = repositories.RequireMounted(repo)
+		err = repo.Mounted(ctx)
 	}
 	if err == nil {
 		err = repo.RemoveScratch(r.ID)

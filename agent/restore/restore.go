@@ -23,7 +23,7 @@ import (
 	"github.com/sendense/backup-agent/agent/merge"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/agent/verify"
 	"github.com/sendense/backup-agent/nbd"
@@ -208,7 +208,7 @@ func (s *Service) lifetime(asked time.Duration) (time.Duration, error) {
 
 // nameExports sets the names of exports and units. The name of an export includes the id of the restore, so that no client of a
 // backup or of an earlier restore takes it for its own.
-func nameExports(r *record.Restore, repo *repository.Repository, point record.Backup, leases []record.Lease) {
+func nameExports(r *record.Restore, repo *storage.Repository, point record.Backup, leases []record.Lease) {
 	if r.Writable {
 		r.Directory = repo.ScratchDir(r.ID)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/overlap"
 )
 
-// RequestTimeout limits an operation whose caller waits for an answer of the agent.
+// RequestTimeout limits an operation that reads little, if somebody waits for an answer of the agent.
 const RequestTimeout = 4 * time.Second
 
 // maxPending limits the operations in progress of one repository. Each holds a thread of its process while the file system hangs.
@@ -21,14 +21,14 @@ const connectTimeout = 30 * time.Second
 type patience int
 
 const (
-	failFast   patience = iota + 1 // RequestTimeout, or until the repository is stuck
+	failFast   patience = iota + 1 // until the repository is stuck, or RequestTimeout
 	untilStuck                     // until the repository is stuck
 )
 
 type patienceKey struct{}
 
-// FailFast is for the operations of a request that somebody waits for: they fail with a StuckError after RequestTimeout, and at once while
-// the repository is stuck.
+// FailFast is for the operations of a request that somebody waits for: they fail with a StuckError as soon as the repository is stuck, and
+// those that read little after RequestTimeout.
 func FailFast(ctx context.Context) context.Context {
 	return context.WithValue(ctx, patienceKey{}, failFast)
 }
@@ -75,7 +75,7 @@ func (r *Repository) callOnce(ctx context.Context, name string, c class, argumen
 	if err != nil {
 		return nil, err
 	}
-	if ctx.Value(patienceKey{}) == failFast {
+	if ctx.Value(patienceKey{}) == failFast && c == reads {
 		defer time.AfterFunc(RequestTimeout, func() { cancel(r.lateError(number)) }).Stop()
 	}
 	link, err := r.connected(ctx)

@@ -30,8 +30,14 @@ type looked struct {
 // A reading is a file that is read whole.
 type reading struct {
 	place
-	File           string
+	File  string
+	Limit ReadLimit
+}
+
+// A ReadLimit is how fast files are read.
+type ReadLimit struct {
 	BytesPerSecond int64 // 0: no limit
+	Shared         bool  // by all that are read in the same repository with the same number
 }
 
 type catalog struct {
@@ -111,7 +117,7 @@ var (
 )
 
 func (f *Files) digestOptions(ctx context.Context, a reading) digest.Options {
-	return digest.Options{Limit: digest.Limit(a.BytesPerSecond), Progress: func(n int64) { moved(ctx, Movement{Bytes: n}) }}
+	return digest.Options{Limit: f.limiter(a.Limit), Progress: func(n int64) { moved(ctx, Movement{Bytes: n}) }}
 }
 
 // FileInfo describes a file or directory; a symbolic link is described itself.
@@ -215,9 +221,13 @@ func (r *Repository) RemoveScratch(ctx context.Context, restoreID string) error 
 	return opRemoveScratch.tell(ctx, r, restoreID)
 }
 
-func (r *Repository) CloseScratch(ctx context.Context) error { return opCloseScratch.tell(ctx, r, none{}) }
+func (r *Repository) CloseScratch(ctx context.Context) error {
+	return opCloseScratch.tell(ctx, r, none{})
+}
 
-func (r *Repository) Scratch(ctx context.Context) ([]string, error) { return opScratch.of(ctx, r, none{}) }
+func (r *Repository) Scratch(ctx context.Context) ([]string, error) {
+	return opScratch.of(ctx, r, none{})
+}
 
 func (r *Repository) VMs(ctx context.Context) ([]string, error) { return opVMs.of(ctx, r, none{}) }
 
@@ -274,14 +284,13 @@ func (r *Repository) DetectIO(ctx context.Context) (mode qemu.IOMode, reason str
 	return found.Mode, found.Reason, err
 }
 
-// Digest returns the digest of an image. It reads at most that many bytes a second, 0 for no limit. progress, which may be nil, gets the
-// number of bytes that were read since the last call.
-func (r *Repository) Digest(ctx context.Context, vm, backupID, file string, bytesPerSecond int64, progress func(bytes int64)) (digest.Digest, error) {
-	return opDigest.ask(ctx, r, reading{place{vm, backupID}, file, bytesPerSecond}, inBytes(progress))
+// Digest returns the digest of an image. progress, which may be nil, gets the number of bytes that were read since the last call.
+func (r *Repository) Digest(ctx context.Context, vm, backupID, file string, limit ReadLimit, progress func(bytes int64)) (digest.Digest, error) {
+	return opDigest.ask(ctx, r, reading{place{vm, backupID}, file, limit}, inBytes(progress))
 }
 
 func (r *Repository) DigestMerge(ctx context.Context, vm, backupID, file string) (digest.Digest, error) {
-	return opDigestMerge.of(ctx, r, reading{place{vm, backupID}, file, 0})
+	return opDigestMerge.of(ctx, r, reading{place{vm, backupID}, file, ReadLimit{}})
 }
 
 func inBytes(progress func(int64)) func(Movement) {

@@ -34,7 +34,7 @@ var known = map[string]error{
 	"repository.ErrNoExchange": repository.ErrNoExchange, "repository.ErrEmpty": repository.ErrEmpty,
 	"repository.ErrNoManifest": repository.ErrNoManifest, "repository.ErrRestorePoint": repository.ErrRestorePoint,
 	"manifest.ErrSeal": manifest.ErrSeal,
-	"qemu.ErrCorrupt": qemu.ErrCorrupt, "qemu.ErrDiffers": qemu.ErrDiffers, "qemu.ErrWrongKey": qemu.ErrWrongKey,
+	"qemu.ErrCorrupt":  qemu.ErrCorrupt, "qemu.ErrDiffers": qemu.ErrDiffers, "qemu.ErrWrongKey": qemu.ErrWrongKey,
 	"qemu.ErrNotEncrypted": qemu.ErrNotEncrypted, "qemu.ErrKeyNeeded": qemu.ErrKeyNeeded, "qemu.ErrImageInUse": qemu.ErrImageInUse,
 	"qcow2.ErrCutShort": qcow2.ErrCutShort, "qcow2.ErrNotQcow2": qcow2.ErrNotQcow2, "qcow2.ErrExternalData": qcow2.ErrExternalData,
 	"digest.ErrDiffers": digest.ErrDiffers, "digest.ErrChanged": digest.ErrChanged,

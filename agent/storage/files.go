@@ -7,7 +7,9 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/time/rate"
 
+	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/overlap"
 	"github.com/sendense/backup-agent/nbd/qemu"
@@ -22,6 +24,7 @@ type Files struct {
 
 	mu      sync.Mutex
 	running map[uint64]*running
+	limits  map[int64]*rate.Limiter // those that are shared, by bytes per second
 }
 
 // A running is an operation in progress.
@@ -36,7 +39,7 @@ func NewFiles(s Spec) *Files {
 	f := &Files{
 		spec: s, repo: repository.New(s.ID, s.Path, s.Owner), accepted: &accepted{},
 		tools:   qemu.Tools{QemuImg: s.QemuImg, Roots: []string{s.Path}, Credential: s.Credential},
-		running: map[uint64]*running{},
+		running: map[uint64]*running{}, limits: map[int64]*rate.Limiter{},
 	}
 	f.repo.Guard(f.accepted)
 	return f
@@ -63,6 +66,19 @@ func (f *Files) do(r Request) Response {
 	now.mu.Lock()
 	defer now.mu.Unlock()
 	return Response{Result: result, Error: failure(err), Moved: now.moved}
+}
+
+// limiter returns the limiter of a read; nil for no limit.
+func (f *Files) limiter(l ReadLimit) *rate.Limiter {
+	if !l.Shared || l.BytesPerSecond <= 0 {
+		return digest.Limit(l.BytesPerSecond)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.limits[l.BytesPerSecond] == nil {
+		f.limits[l.BytesPerSecond] = digest.Limit(l.BytesPerSecond)
+	}
+	return f.limits[l.BytesPerSecond]
 }
 
 // cancel tells an operation that nobody waits for it.

@@ -25,9 +25,10 @@ const (
 const (
 	slowAfter = time.Second
 	slowFor   = time.Minute
-	// probeEvery is how often a repository is asked whether it answers; probeLimit is how long it has for that.
-	probeEvery = 5 * time.Second
-	probeLimit = 5 * time.Second
+	// probeEvery is how often a repository is asked whether it answers; probeLimit is how long it has for that. Together they are less than
+	// the five seconds in which every request is answered.
+	probeEvery = time.Second
+	probeLimit = 3 * time.Second
 	probes     = class(probeLimit)
 )
 
@@ -81,7 +82,7 @@ func (r *Repository) Stuck() error {
 
 // Watch asks the repository now and then whether it answers, until ctx ends. One question at a time is in progress.
 func (r *Repository) Watch(ctx context.Context) {
-	tick := time.NewTicker(probeEvery / 5)
+	tick := time.NewTicker(probeEvery / 2)
 	defer tick.Stop()
 	answered := make(chan error, 1)
 	asked, asking := time.Time{}, false

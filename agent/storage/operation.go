@@ -68,7 +68,9 @@ func (o *operation[A, R]) ask(ctx context.Context, r *Repository, a A, moved fun
 	return result, failed
 }
 
-func (o *operation[A, R]) of(ctx context.Context, r *Repository, a A) (R, error) { return o.ask(ctx, r, a, nil) }
+func (o *operation[A, R]) of(ctx context.Context, r *Repository, a A) (R, error) {
+	return o.ask(ctx, r, a, nil)
+}
 
 // tell is of for an operation without a result that matters.
 func (o *operation[A, R]) tell(ctx context.Context, r *Repository, a A) error {

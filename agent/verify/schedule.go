@@ -109,7 +109,7 @@ func (s *Service) VerifyMetadata(ctx context.Context, p record.Backup) { s.verif
 
 // verifyOne verifies the files of one restore point, and reports whether the result is on record.
 func (s *Service) verifyOne(ctx context.Context, p record.Backup, deep bool) bool {
-	walk := &verifyWalk{service: s, ctx: ctx, deep: deep, limit: s.limit, tell: func(Progress) {}}
+	walk := &verifyWalk{service: s, ctx: ctx, deep: deep, limit: s.limit(0), tell: func(Progress) {}}
 	files := walk.point(p)
 	if ctx.Err() != nil {
 		return false

@@ -10,11 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/sendense/backup-agent/agent/chain"
 	"github.com/sendense/backup-agent/agent/config"
-	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/events"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/job"
@@ -22,8 +19,8 @@ import (
 	"github.com/sendense/backup-agent/agent/metrics"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -44,14 +41,12 @@ type Parts struct {
 type Service struct {
 	Parts
 	verifying verifying
-	limit     *rate.Limiter // shared by all verifications that have no limit of their own
 }
 
 // New returns a Service without verifications.
 func New(p Parts) *Service {
 	return &Service{
 		Parts: p, verifying: verifying{pins: map[string]int{}, jobs: map[verifyKey]*Verification{}},
-		limit: digest.Limit(p.Config.Verify.RateLimit.Bytes()),
 	}
 }
 
@@ -160,12 +155,8 @@ func (s *Service) Start(req Request) (*Verification, error) {
 		total += 1 + len(p.Runs) // the manifest and the images
 	}
 	v.progress.Store(&Progress{BackupID: req.BackupID, FilesTotal: total})
-	limit := s.limit
-	if req.RateLimit > 0 {
-		limit = digest.Limit(req.RateLimit)
-	}
 	v.ctx, v.cancel = context.WithCancelCause(s.Jobs.Work)
-	if err := s.Jobs.Spawn(func() { v.run(limit) }); err != nil {
+	if err := s.Jobs.Spawn(v.run); err != nil {
 		v.cancel(nil)
 		s.unpin(v.points)
 		return nil, err
@@ -191,11 +182,19 @@ func checkNotMerging(b record.Backup) error {
 	return fault.New(fault.Busy, "a merge of backup %s is in progress", b.ID).OfBackup(b.ID).WithHint("wait until it ends, then try again")
 }
 
+// limit returns how fast a verification reads. All that have no limit of their own share the configured one, in each repository.
+func (s *Service) limit(own int64) storage.ReadLimit {
+	if own > 0 {
+		return storage.ReadLimit{BytesPerSecond: own}
+	}
+	return storage.ReadLimit{BytesPerSecond: s.Config.Verify.RateLimit.Bytes(), Shared: true}
+}
+
 // run verifies the chain, from the requested restore point down to the full backup.
-func (v *Verification) run(limit *rate.Limiter) {
+func (v *Verification) run() {
 	a := v.service
 	v.report = Report{BackupID: v.request.BackupID, Deep: v.request.Deep, StartedAt: time.Now()}
-	walk := &verifyWalk{service: a, ctx: v.ctx, deep: v.request.Deep, limit: limit, tell: v.tell}
+	walk := &verifyWalk{service: a, ctx: v.ctx, deep: v.request.Deep, limit: v.service.limit(v.request.RateLimit), tell: v.tell}
 	walk.count(v.points)
 	for _, p := range v.points {
 		files := walk.point(p)
@@ -237,9 +236,9 @@ func resultOfFiles(files []FileReport) string {
 }
 
 // manifestOf reads the manifest of a restore point, and reports what is wrong with it.
-func (s *Service) manifestOf(repo *repository.Repository, p record.Backup) (manifest.Manifest, FileReport) {
+func (s *Service) manifestOf(ctx context.Context, repo *storage.Repository, p record.Backup) (manifest.Manifest, FileReport) {
 	f := FileReport{BackupID: p.ID, Path: repositories.DirOf(repo, p) + "/" + manifest.FileName, Status: FileOK}
-	m, err := s.Chains.ReadPoint(repo, p)
+	m, err := s.Chains.ReadPoint(ctx, repo, p)
 	f.Found(err)
 	if f.Status == FileDamaged && !errors.Is(err, manifest.ErrSeal) {
 		f.Hint = "restore the file from a copy of the repository. Without it, this restore point and its children cannot be used"

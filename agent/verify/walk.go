@@ -4,18 +4,14 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 
-	"golang.org/x/time/rate"
-
 	"github.com/sendense/backup-agent/agent/chain"
-	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -24,7 +20,7 @@ type verifyWalk struct {
 	service  *Service
 	ctx      context.Context
 	deep     bool
-	limit    *rate.Limiter
+	limit    storage.ReadLimit
 	tell     func(Progress)
 	progress Progress
 	read     int64 // bytes
@@ -39,8 +35,8 @@ func (w *verifyWalk) count(points []record.Backup) {
 			continue
 		}
 		for _, d := range p.Runs {
-			if info, err := os.Lstat(filepath.Join(repositories.DirOf(repo, p), filepath.Base(d.Image))); err == nil {
-				w.progress.BytesTotal += info.Size()
+			if info, err := repo.Stat(w.ctx, filepath.Join(repositories.DirOf(repo, p), filepath.Base(d.Image))); err == nil {
+				w.progress.BytesTotal += info.Bytes
 			}
 		}
 	}
@@ -56,7 +52,7 @@ func (w *verifyWalk) point(p record.Backup) []FileReport {
 		return []FileReport{f}
 	}
 	w.begin(filepath.Join(repositories.DirOf(repo, p), manifest.FileName))
-	m, f := w.service.manifestOf(repo, p)
+	m, f := w.service.manifestOf(w.ctx, repo, p)
 	w.end(0)
 	if f.Status != FileOK {
 		return append([]FileReport{f}, w.skip(repo, p, f)...)
@@ -76,14 +72,14 @@ func (w *verifyWalk) point(p record.Backup) []FileReport {
 }
 
 // skip reports the images of a restore point whose manifest cannot be read. It still finds missing images.
-func (w *verifyWalk) skip(repo *repository.Repository, p record.Backup, manifest FileReport) (files []FileReport) {
+func (w *verifyWalk) skip(repo *storage.Repository, p record.Backup, manifest FileReport) (files []FileReport) {
 	for _, d := range p.Runs {
 		f := FileReport{
 			BackupID: p.ID, DiskID: new(d.DiskID), Path: filepath.Join(repositories.DirOf(repo, p), filepath.Base(d.Image)),
 			Status: FileSkipped, Problem: "cannot be checked without its manifest",
 		}
-		if info, err := os.Lstat(f.Path); err == nil {
-			f.Bytes = info.Size()
+		if info, err := repo.Stat(w.ctx, f.Path); err == nil {
+			f.Bytes = info.Bytes
 		} else if errors.Is(err, fs.ErrNotExist) && manifest.Status == FileDamaged {
 			f.Found(chain.Damagef("is missing"))
 		}
@@ -95,11 +91,11 @@ func (w *verifyWalk) skip(repo *repository.Repository, p record.Backup, manifest
 }
 
 // below is the manifest of the parent; nil if there is none, or if it cannot be read, which the report on the parent tells.
-func (w *verifyWalk) below(repo *repository.Repository, p record.Backup) *manifest.Manifest {
+func (w *verifyWalk) below(repo *storage.Repository, p record.Backup) *manifest.Manifest {
 	if p.Parent == "" {
 		return nil
 	}
-	m, err := repo.Manifest(nbd.DirName(p.VM.Name), p.Parent)
+	m, err := repo.Manifest(w.ctx, nbd.DirName(p.VM.Name), p.Parent)
 	if err != nil {
 		return nil
 	}
@@ -107,11 +103,11 @@ func (w *verifyWalk) below(repo *repository.Repository, p record.Backup) *manife
 }
 
 // image checks one image: its header, its metadata, its backing file, and if deep all of its bytes.
-func (w *verifyWalk) image(repo *repository.Repository, p record.Backup, d manifest.Disk, below *manifest.Manifest) FileReport {
+func (w *verifyWalk) image(repo *storage.Repository, p record.Backup, d manifest.Disk, below *manifest.Manifest) FileReport {
 	f := FileReport{BackupID: p.ID, DiskID: new(d.DiskID), Path: filepath.Join(repositories.DirOf(repo, p), d.File), Status: FileOK}
 	w.begin(f.Path)
 	defer func() { w.end(f.Bytes) }()
-	info, err := os.Lstat(f.Path)
+	info, err := repo.Stat(w.ctx, f.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		f.Found(chain.Damagef("is missing"))
@@ -120,8 +116,8 @@ func (w *verifyWalk) image(repo *repository.Repository, p record.Backup, d manif
 		f.Found(err)
 		return f
 	}
-	f.Bytes = info.Size()
-	if f.Found(w.service.Chains.CheckImage(repo, p, d)); f.Status != FileOK {
+	f.Bytes = info.Bytes
+	if f.Found(w.service.Chains.CheckImage(w.ctx, repo, p, d)); f.Status != FileOK {
 		return f
 	}
 	if w.deep {
@@ -157,9 +153,9 @@ func (w *verifyWalk) remembered(p record.Backup, f *FileReport) {
 }
 
 // compare reads a whole image and compares it with its digest.
-func (w *verifyWalk) compare(repo *repository.Repository, p record.Backup, d manifest.Disk, f *FileReport) {
+func (w *verifyWalk) compare(repo *storage.Repository, p record.Backup, d manifest.Disk, f *FileReport) {
 	done := w.progress.BytesDone
-	now, err := w.service.Repositories.Digest(w.ctx, repo, p, d.File, digest.Options{Limit: w.limit, Progress: func(n int64) {
+	now, err := w.service.Repositories.Digest(w.ctx, repo, p, d.File, repositories.ReadOptions{Limit: w.limit, Progress: func(n int64) {
 		w.progress.BytesDone += n
 		w.read += n
 		w.service.Metrics.VerifyRead.Add(float64(n))

@@ -17,6 +17,7 @@ import (
 	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -89,7 +90,7 @@ func rebuildCatalog(cfg *config.Config, dryRun bool) (*rebuildReport, error) {
 	return report, nil
 }
 
-func updateOrReplace(path string, repos []*repository.Repository, cooldown time.Duration) (_ *rebuild.Report, aside string, err error) {
+func updateOrReplace(path string, repos []*storage.Repository, cooldown time.Duration) (_ *rebuild.Report, aside string, err error) {
 	db, err := openWhole(path, cooldown)
 	if errors.Is(err, store.ErrDamaged) || errors.Is(err, fs.ErrNotExist) {
 		return rebuild.Replace(path, repos, cooldown)
@@ -106,7 +107,7 @@ func updateOrReplace(path string, repos []*repository.Repository, cooldown time.
 
 // openRepositories opens those of the configuration. It needs the exporters' user, because a manifest that belongs to that user is
 // refused.
-func openRepositories(cfg *config.Config) ([]*repository.Repository, error) {
+func openRepositories(cfg *config.Config) ([]*storage.Repository, error) {
 	var owner *repository.Owner
 	if name := cfg.Agent.ExporterUser; name != "" {
 		u, err := user.Lookup(name)
@@ -120,7 +121,7 @@ func openRepositories(cfg *config.Config) ([]*repository.Repository, error) {
 		}
 		owner = &repository.Owner{UID: uid, GID: gid}
 	}
-	var list []*repository.Repository
+	var list []*storage.Repository
 	for _, r := range cfg.Repositories {
 		list = append(list, repository.New(r.ID, r.Path, owner))
 	}

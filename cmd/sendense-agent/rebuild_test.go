@@ -16,6 +16,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -24,7 +25,7 @@ import (
 type lostHub struct {
 	*testing.T
 	config, database string
-	repositories     []*repository.Repository
+	repositories     []*storage.Repository
 }
 
 func newHub(t *testing.T, repositories ...string) *lostHub {
@@ -50,13 +51,13 @@ func (h *lostHub) publish(vm string, second int64, parent *manifest.Manifest) ma
 	return publishIn(h.T, h.repositories[0], vm, second, parent)
 }
 
-func publishIn(t *testing.T, r *repository.Repository, vm string, second int64, parent *manifest.Manifest) manifest.Manifest {
+func publishIn(t *testing.T, r *storage.Repository, vm string, second int64, parent *manifest.Manifest) manifest.Manifest {
 	t.Helper()
 	return publishMade(t, r, vm, 0, second, parent)
 }
 
 // publishMade makes a restore point with a sequence; 0 is one of an agent that gave none.
-func publishMade(t *testing.T, r *repository.Repository, vm string, sequence uint64, second int64, parent *manifest.Manifest) manifest.Manifest {
+func publishMade(t *testing.T, r *storage.Repository, vm string, sequence uint64, second int64, parent *manifest.Manifest) manifest.Manifest {
 	t.Helper()
 	file := nbd.ExportName(vm, 0) + ".qcow2"
 	disk := manifest.Disk{

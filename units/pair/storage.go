@@ -60,4 +60,3 @@ func (s *Storage) sandbox(ofUser bool) []systemd.Property {
 	}
 	return props
 }
-

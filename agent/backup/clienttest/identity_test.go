@@ -14,6 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -95,7 +96,7 @@ func TestIdentityOutlivesTheDatabase(t *testing.T) {
 	db, err := store.Open(path, store.Options{})
 	agenttest.Must(t, err)
 	repo := repository.New("main", w.Config.Repositories[0].Path, nil)
-	_, err = rebuild.Update(db, []*repository.Repository{repo})
+	_, err = rebuild.Update(db, []*storage.Repository{repo})
 	agenttest.Must(t, err)
 	agenttest.Must(t, db.Close())
 	w.Start()
