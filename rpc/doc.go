@@ -13,5 +13,5 @@
 // Where things are: the names of the methods in methods.go, the reasons of errors and their codes in errors.go, and the
 // values in a file for each noun: backup.go, vm.go, restore.go, verify.go, prune.go, status.go, and so on. The client is
 // client.go, with its methods in client_methods.go and its watches in client_watch.go. What is said on the socket of a
-// restore's files is no JSON-RPC: files.go, files_client.go.
+// restore's files is no JSON-RPC: package guestfiles.
 package rpc

@@ -69,7 +69,7 @@ type Restore struct {
 	Writable     bool          `json:"writable"`
 	Directory    string        `json:"directory,omitempty"` // of a writable restore: absolute path of its overlays
 	State        RestoreState  `json:"state"`
-	FilesSocket  string        `json:"files_socket,omitempty"` // socket of the reader of its files: see [FilesRequest]
+	FilesSocket  string        `json:"files_socket,omitempty"` // socket of the reader of its files: see rpc/guestfiles
 	FilesUnit    string        `json:"files_unit,omitempty"`   // systemd unit of that reader, without suffix
 	RequestID    string        `json:"request_id,omitempty"`
 	Warnings     []string      `json:"warnings,omitempty"` // damage, for a person

@@ -123,7 +123,11 @@ func (j *backupJob) nextPort(d record.DiskRun) (record.DiskRun, error) {
 
 // exporterSpec is the unit pair of one disk.
 func (j *backupJob) exporterSpec(p exportPlan, d record.DiskRun) (pair.Spec, error) {
-	keys, err := j.service.Repositories.KeyFiles(p.repo, chain.LayerKeys(d, p.ancestors))
+	layers, err := chain.Recorded(p.repo, p.backup, d, p.ancestors)
+	if err != nil {
+		return pair.Spec{}, err
+	}
+	keys, err := j.service.Repositories.KeyFiles(p.repo, chain.KeysOf(layers))
 	if err != nil {
 		return pair.Spec{}, err
 	}

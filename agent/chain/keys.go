@@ -12,25 +12,6 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// LayerKeys returns the ids of the keys of the layers of a disk, the newest first; "" for a layer that is not encrypted. It trusts the
-// records: they were proved when the parent was chosen.
-func LayerKeys(d record.DiskRun, ancestors []record.Backup) []string {
-	ids := []string{d.KeyID}
-	for _, p := range ancestors {
-		if d.Backing == "" {
-			break
-		}
-		for _, below := range p.Runs {
-			if filepath.Base(below.Image) == filepath.Base(d.Backing) {
-				d = below
-				break
-			}
-		}
-		ids = append(ids, d.KeyID)
-	}
-	return ids
-}
-
 // ProveKey proves, before a full backup, that the key of new images opens the newest restore point that was made with a key of that name.
 // Two keys of one name could not be told apart later. An incremental proves the key by its parent.
 func (c *Chains) ProveKey(ctx context.Context, vm record.VM, repo *storage.Repository) error {

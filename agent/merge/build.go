@@ -77,7 +77,7 @@ func (w *Merge) buildDisk(p *plan, i int, scale func(phase string, from float64)
 	if err != nil {
 		return w.diskError(d.DiskID, err)
 	}
-	old, err := w.layers(p, r)
+	old, err := w.service.Chains.WithKeys(p.repo, r.layers)
 	if err != nil {
 		return w.diskError(d.DiskID, err)
 	}
@@ -113,34 +113,20 @@ func (w *Merge) buildDisk(p *plan, i int, scale func(phase string, from float64)
 	return nil
 }
 
-// layers are the images of a disk, each with its key.
-func (w *Merge) layers(p *plan, r diskMerge) ([]qemu.Layer, error) {
-	layers := make([]qemu.Layer, len(r.images))
-	for i, image := range r.images {
-		tools, err := w.service.Repositories.ImagesFor(p.repo, r.known[i].KeyID())
-		if err != nil {
-			return nil, err
-		}
-		layers[i] = qemu.Layer{Path: image, Key: tools.Key}
-	}
-	return layers, nil
-}
-
 // proveLayers reads the images that will be merged, and compares them with their digests: an image that has changed since its backup
 // must not be re-digested as valid.
 func (w *Merge) proveLayers(p *plan, r diskMerge) error {
-	for i, layer := range r.images[:r.merged] {
-		was := r.known[i].Digest
+	for _, layer := range r.layers[:r.merged] {
+		was := layer.Disk.Digest
 		if was == nil {
 			continue // an older agent made it
 		}
-		id, file := filepath.Base(filepath.Dir(layer)), filepath.Base(layer)
-		now, err := w.service.Repositories.Digest(w.Ctx, p.repo, record.Backup{ID: id, VM: p.point.VM}, file, repositories.ReadOptions{})
+		now, err := w.service.Repositories.Digest(w.Ctx, p.repo, layer.Point, layer.Disk.File, repositories.ReadOptions{})
 		if err != nil {
-			return w.diskError(r.known[i].DiskID, err)
+			return w.diskError(layer.Disk.DiskID, err)
 		}
 		if err := was.Compare(now); err != nil {
-			return damagedChain(w.ID, chain.Damagef("image %s: %w", layer, err))
+			return damagedChain(w.ID, chain.Damagef("image %s: %w", layer.Path(), err))
 		}
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"path/filepath"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/chain"
@@ -31,10 +30,9 @@ type plan struct {
 
 // A diskMerge says which images of a disk are merged.
 type diskMerge struct {
-	images []string        // of the disk, the newest first
-	known  []manifest.Disk // the entry of each in its manifest
-	merged int             // the first so many are merged; the new image is based on the others
-	weight int64           // allocated bytes of those that are merged
+	layers []chain.Layer // of the disk, the newest first
+	merged int           // the first so many are merged; the new image is based on the others
+	weight int64         // allocated bytes of those that are merged
 }
 
 // plan proves the chain of a restore point, and decides what its new images are.
@@ -58,11 +56,14 @@ func (w *Merge) plan() (*plan, error) {
 	if p.mode, err = repo.IOMode(w.Ctx); err != nil {
 		return nil, repositories.Fault(err)
 	}
-	manifests, err := w.manifests(p)
+	points, manifests, err := w.points(p)
 	if err != nil {
 		return nil, damagedChain(w.ID, err)
 	}
-	if err := p.choose(manifests, w.newParent); err != nil {
+	load := func(diskID int) ([]chain.Layer, error) {
+		return a.Chains.Load(w.Ctx, points, diskID, func(record.Backup, string, error) {})
+	}
+	if err := p.choose(manifests, load, w.newParent); err != nil {
 		return nil, damagedChain(w.ID, err)
 	}
 	return p, p.checkRoom(w.Ctx, a)
@@ -84,23 +85,24 @@ func damagedChain(id string, err error) error {
 		WithHint("nothing was changed. Restore what can be restored, and make a full backup")
 }
 
-// manifests are those of a restore point and all it is based on, the newest first.
-func (w *Merge) manifests(p *plan) ([]manifest.Manifest, error) {
-	points, err := w.service.Chains.Points(p.point)
+// points returns a restore point and all it is based on, the newest first, and their manifests.
+func (w *Merge) points(p *plan) ([]*chain.Point, []manifest.Manifest, error) {
+	records, err := w.service.Chains.Points(p.point)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	list := make([]manifest.Manifest, len(points))
-	for i, point := range points {
-		if list[i], err = p.repo.Manifest(w.Ctx, p.vm, point.ID); err != nil {
-			return nil, chain.Finding(err)
+	points, manifests := make([]*chain.Point, len(records)), make([]manifest.Manifest, len(records))
+	for i, b := range records {
+		points[i] = w.service.Chains.Point(p.repo, b)
+		if manifests[i], err = points[i].Manifest(w.Ctx); err != nil {
+			return nil, nil, err
 		}
 	}
-	return list, nil
+	return points, manifests, nil
 }
 
 // choose decides which images of each disk are merged, and what the new manifest is.
-func (p *plan) choose(points []manifest.Manifest, newParent string) error {
+func (p *plan) choose(points []manifest.Manifest, load func(diskID int) ([]chain.Layer, error), newParent string) error {
 	m := points[0]
 	if m.Parent == newParent {
 		return fault.New(fault.WrongState, "backup %s already has that parent", m.BackupID)
@@ -127,48 +129,28 @@ func (p *plan) choose(points []manifest.Manifest, newParent string) error {
 	}
 	m.Disks = append([]manifest.Disk(nil), m.Disks...)
 	for i := range m.Disks {
-		images, content, err := p.images(points, m.Disks[i])
+		layers, err := load(m.Disks[i].DiskID)
 		if err != nil {
 			return err
 		}
-		p.disks = append(p.disks, split(&m.Disks[i], images, content, parentAt))
+		p.disks = append(p.disks, split(&m.Disks[i], layers, parentAt))
 		setChange(&m.Disks[i], p.disks[i], below)
 	}
 	p.manifest = m
 	return nil
 }
 
-// images are those of a disk, the newest first, with the entry of each in its manifest.
-func (p *plan) images(points []manifest.Manifest, d manifest.Disk) (paths []string, disks []manifest.Disk, err error) {
-	for i := range points {
-		paths = append(paths, filepath.Join(p.repo.Dir(p.vm, points[i].BackupID), d.File))
-		disks = append(disks, d)
-		if d.Backing == "" {
-			return paths, disks, nil
-		}
-		file, found := path.Base(d.Backing), false
-		if i+1 < len(points) {
-			d, found = chain.Pick(points[i+1].Disks, func(below manifest.Disk) bool { return below.File == file })
-		}
-		if !found {
-			return nil, nil, chain.Damagef("image %s is based on %s, which does not belong to its parent", paths[i], file)
-		}
-	}
-	return nil, nil, chain.Damagef("the chain of disk %d does not end", d.DiskID)
-}
-
 // split decides which images of a disk are merged, and which the new one is based on. If the chain of a disk ends above the new
 // parent, the new image is based on none.
-func split(d *manifest.Disk, images []string, disks []manifest.Disk, parentAt int) (r diskMerge) {
-	parentAt = min(parentAt, len(images))
-	r.images, r.known, r.merged = images, disks, parentAt
-	for _, layer := range r.known[:parentAt] {
-		r.weight += layer.AllocatedBytes
+func split(d *manifest.Disk, layers []chain.Layer, parentAt int) diskMerge {
+	r := diskMerge{layers: layers, merged: min(parentAt, len(layers))}
+	for _, layer := range layers[:r.merged] {
+		r.weight += layer.Disk.AllocatedBytes
 	}
 	d.Backing, d.Content = "", record.WholeDisk
-	if base := r.images[r.merged:]; len(base) > 0 {
+	if base := layers[r.merged:]; len(base) > 0 {
 		d.Content = record.Changes
-		d.Backing = path.Join("..", filepath.Base(filepath.Dir(base[0])), filepath.Base(base[0]))
+		d.Backing = path.Join("..", base[0].Point.ID, base[0].Disk.File)
 	}
 	return r
 }
@@ -201,7 +183,7 @@ func removedFrom(below, m manifest.Manifest) (gone []int) {
 }
 
 // alone reports whether the new image of a disk holds the whole disk.
-func (r diskMerge) alone() bool { return r.merged == len(r.images) }
+func (r diskMerge) alone() bool { return r.merged == len(r.layers) }
 
 // untouched reports whether the image of a disk stays unchanged, because it holds the whole disk already.
 func (r diskMerge) untouched() bool { return r.alone() && r.merged == 1 }

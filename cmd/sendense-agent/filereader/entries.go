@@ -9,27 +9,27 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/guestfiles"
 )
 
 // mostEntries limits the list of a directory. A larger directory can be copied.
 const mostEntries = 100_000
 
 // stat returns the entry at a path. Symbolic links are followed within the volume.
-func (g *guest) stat(ctx context.Context, path string) (rpc.FileEntry, error) {
+func (g *guest) stat(ctx context.Context, path string) (guestfiles.Entry, error) {
 	out, err := g.ask(ctx, "statns", path)
 	if err != nil {
-		return rpc.FileEntry{}, err
+		return guestfiles.Entry{}, err
 	}
 	list := parseStats(out)
 	if len(list) != 1 {
-		return rpc.FileEntry{}, fmt.Errorf("%s: cannot be read", path)
+		return guestfiles.Entry{}, fmt.Errorf("%s: cannot be read", path)
 	}
 	return list[0], nil
 }
 
 // entries lists a directory.
-func (g *guest) entries(ctx context.Context, dir string) ([]rpc.FileEntry, error) {
+func (g *guest) entries(ctx context.Context, dir string) ([]guestfiles.Entry, error) {
 	out, err := g.ask(ctx, "ls0", dir, "-")
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (g *guest) entries(ctx context.Context, dir string) ([]rpc.FileEntry, error
 	if len(names) > mostEntries {
 		return nil, fmt.Errorf("%s: has %d entries, and the limit of a list is %d: copy the directory with --to", dir, len(names), mostEntries)
 	}
-	var entries []rpc.FileEntry
+	var entries []guestfiles.Entry
 	for _, some := range batches(names) {
 		more, err := g.lstat(ctx, dir, some)
 		if err != nil {
@@ -71,7 +71,7 @@ func batches(names []string) [][]string {
 }
 
 // lstat returns some entries of a directory, with the targets of symbolic links.
-func (g *guest) lstat(ctx context.Context, dir string, names []string) ([]rpc.FileEntry, error) {
+func (g *guest) lstat(ctx context.Context, dir string, names []string) ([]guestfiles.Entry, error) {
 	command := []string{"lstatns", strings.TrimSuffix(dir, "/") + "/" + names[0]}
 	if len(names) > 1 || !strings.Contains(names[0], "'") {
 		command = []string{"lstatnslist", dir, quoted(names)}
@@ -86,7 +86,7 @@ func (g *guest) lstat(ctx context.Context, dir string, names []string) ([]rpc.Fi
 	}
 	for i := range list {
 		list[i].Name = []byte(names[i])
-		if list[i].Kind() == rpc.ModeLink {
+		if list[i].Kind() == guestfiles.ModeLink {
 			out, err := g.ask(ctx, "readlink", strings.TrimSuffix(dir, "/")+"/"+names[i])
 			if errors.Is(err, errHung) {
 				return nil, err
@@ -113,15 +113,15 @@ func parseNames(out []byte) []string {
 
 // parseStats reads guestfish's output of statns structures: lines like "st_size: 4096", where st_dev begins a structure. All
 // values are numbers, so that a name cannot be mistaken for one. A damaged entry has an inode of -1 and no type.
-func parseStats(out []byte) []rpc.FileEntry {
-	var list []rpc.FileEntry
+func parseStats(out []byte) []guestfiles.Entry {
+	var list []guestfiles.Entry
 	for line := range strings.Lines(string(out)) {
 		key, text, ok := strings.Cut(strings.TrimSpace(line), ": ")
 		if !ok {
 			continue
 		}
 		if key == "st_dev" {
-			list = append(list, rpc.FileEntry{})
+			list = append(list, guestfiles.Entry{})
 		}
 		value, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || len(list) == 0 {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/guestfiles"
 )
 
 func TestVolumeNames(t *testing.T) {
@@ -66,7 +66,7 @@ func FuzzParse(f *testing.F) {
 
 func TestRequestsThatAreNone(t *testing.T) {
 	s := &server{}
-	for _, r := range []rpc.FilesRequest{{}, {Op: "rm"}, {Op: rpc.FilesRead}, {Op: rpc.FilesRead, Path: []byte("etc")}, {Op: rpc.FilesList, Path: []byte("/a\x00b")}} {
+	for _, r := range []guestfiles.Request{{}, {Op: "rm"}, {Op: guestfiles.OpRead}, {Op: guestfiles.OpRead, Path: []byte("etc")}, {Op: guestfiles.OpList, Path: []byte("/a\x00b")}} {
 		if a, err := s.handle(t.Context(), r); err == nil {
 			t.Errorf("%+v: %+v", r, a)
 		}
@@ -79,7 +79,7 @@ func TestRequestsThatAreNone(t *testing.T) {
 
 // TestNothingToLookIn: when no file system can be read, the answer is not that the file does not exist.
 func TestNothingToLookIn(t *testing.T) {
-	swap := volume{Volume: rpc.Volume{Name: "p1", Type: "swap"}}
+	swap := volume{Volume: guestfiles.Volume{Name: "p1", Type: "swap"}}
 	for want, list := range map[string][]volume{"it has p1 (swap)": {swap}, "it has no partition": nil} {
 		s := &server{list: list}
 		if _, _, err := s.find(t.Context(), "", "/etc"); err == nil || !strings.Contains(err.Error(), "no file system that can be read: "+want) {

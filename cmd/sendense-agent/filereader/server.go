@@ -1,6 +1,6 @@
 // Package filereader reads single files of a restore point: it is the program that runs in a sandboxed unit beside a disk's
 // export, lets libguestfs's appliance read the disk, and answers on a Unix socket. What is said on that socket is in package rpc
-// (rpc.FilesRequest). It is not the agent and no JSON-RPC: the agent only starts it, as "sendense-agent read-files".
+// (guestfiles.Request). It is not the agent and no JSON-RPC: the agent only starts it, as "sendense-agent read-files".
 //
 // The disk is untrusted. Its partition tables and file systems are read by the kernel of a virtual machine. An attacker who takes
 // that over is confined by QEMU. An attacker who breaks out of QEMU is a user without rights, files or a network, except for the
@@ -21,7 +21,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/guestfiles"
 )
 
 // Options configure Serve.
@@ -91,22 +91,22 @@ func (s *server) answer(ctx context.Context, conn net.Conn, patience time.Durati
 	if err != nil {
 		return nil // the caller has hung up, or is not a client of ours
 	}
-	var r rpc.FilesRequest
-	var answer rpc.FilesAnswer
+	var r guestfiles.Request
+	var answer guestfiles.Answer
 	if err = json.Unmarshal(line, &r); err == nil {
 		answer, err = s.handle(ctx, r)
 	}
 	if told := tell(conn, answer, err); told != nil || err != nil {
 		return fatal(err)
 	}
-	if r.Op != rpc.FilesRead {
+	if r.Op != guestfiles.OpRead {
 		return nil
 	}
 	err = s.content(ctx, conn, answer)
 	if errors.Is(err, errHungUp) {
 		return err
 	}
-	if tell(conn, rpc.FilesAnswer{}, err) != nil {
+	if tell(conn, guestfiles.Answer{}, err) != nil {
 		return nil
 	}
 	return fatal(err)
@@ -120,52 +120,52 @@ func fatal(err error) error {
 	return nil
 }
 
-func tell(w io.Writer, a rpc.FilesAnswer, err error) error {
+func tell(w io.Writer, a guestfiles.Answer, err error) error {
 	if err != nil {
-		a = rpc.FilesAnswer{Error: err.Error()}
+		a = guestfiles.Answer{Error: err.Error()}
 	}
 	return json.NewEncoder(w).Encode(a)
 }
 
-func (s *server) handle(ctx context.Context, r rpc.FilesRequest) (rpc.FilesAnswer, error) {
+func (s *server) handle(ctx context.Context, r guestfiles.Request) (guestfiles.Answer, error) {
 	switch r.Op {
-	case rpc.FilesVolumes:
-		a := rpc.FilesAnswer{}
+	case guestfiles.OpVolumes:
+		a := guestfiles.Answer{}
 		for _, v := range s.list {
 			a.Volumes = append(a.Volumes, v.Volume)
 		}
 		return a, nil
-	case rpc.FilesList, rpc.FilesRead:
+	case guestfiles.OpList, guestfiles.OpRead:
 	default:
-		return rpc.FilesAnswer{}, fmt.Errorf("op %q: want volumes, list or read", r.Op)
+		return guestfiles.Answer{}, fmt.Errorf("op %q: want volumes, list or read", r.Op)
 	}
 	where := string(r.Path)
 	if !strings.HasPrefix(where, "/") || strings.ContainsRune(where, 0) {
-		return rpc.FilesAnswer{}, fmt.Errorf("path %q: want an absolute path, such as /etc/hosts", where)
+		return guestfiles.Answer{}, fmt.Errorf("path %q: want an absolute path, such as /etc/hosts", where)
 	}
 	v, where, err := s.find(ctx, r.Volume, path.Clean(where))
 	if err != nil {
-		return rpc.FilesAnswer{}, err
+		return guestfiles.Answer{}, err
 	}
 	entry, err := s.guest.stat(ctx, where)
 	if err != nil {
-		return rpc.FilesAnswer{}, err
+		return guestfiles.Answer{}, err
 	}
 	entry.Name = []byte(path.Base(where))
-	a := rpc.FilesAnswer{Volume: v.Name, Path: []byte(where), Entry: &entry}
+	a := guestfiles.Answer{Volume: v.Name, Path: []byte(where), Entry: &entry}
 	switch kind := entry.Kind(); {
-	case r.Op == rpc.FilesList && kind == rpc.ModeDir:
+	case r.Op == guestfiles.OpList && kind == guestfiles.ModeDir:
 		a.Entries, err = s.guest.entries(ctx, where)
-	case r.Op == rpc.FilesRead && kind != rpc.ModeDir && kind != rpc.ModeRegular:
+	case r.Op == guestfiles.OpRead && kind != guestfiles.ModeDir && kind != guestfiles.ModeRegular:
 		err = fmt.Errorf("%s: neither a file nor a directory, so it cannot be read", where)
 	}
 	return a, err
 }
 
 // content sends the content of a file, or a tar archive of a directory.
-func (s *server) content(ctx context.Context, w io.Writer, a rpc.FilesAnswer) error {
+func (s *server) content(ctx context.Context, w io.Writer, a guestfiles.Answer) error {
 	command := []string{"download", string(a.Path), "/dev/stdout"}
-	if a.Entry.Kind() == rpc.ModeDir {
+	if a.Entry.Kind() == guestfiles.ModeDir {
 		command = []string{"tar-out", string(a.Path), "/dev/stdout", "numericowner:true"}
 	}
 	var gone error

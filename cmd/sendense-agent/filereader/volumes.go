@@ -10,12 +10,12 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/guestfiles"
 )
 
 // A volume is a Volume and its name in the appliance.
 type volume struct {
-	rpc.Volume
+	guestfiles.Volume
 	device string
 }
 
@@ -71,7 +71,7 @@ func parseVolumes(text string) []volume {
 			continue
 		}
 		list = append(list, volume{
-			Volume: rpc.Volume{Name: volumeName(device), Type: kind, Readable: !slices.Contains(unreadable, kind)}, device: device,
+			Volume: guestfiles.Volume{Name: volumeName(device), Type: kind, Readable: !slices.Contains(unreadable, kind)}, device: device,
 		})
 	}
 	return list

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sendense/backup-agent/cmd/sendense-agent/hubtest"
 	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/guestfiles"
 )
 
 // booting bounds the start of an appliance in software on a busy machine.
@@ -140,9 +141,9 @@ func session(h *hubtest.Hub, id string) rpc.Restore {
 	return r
 }
 
-func look(h *hubtest.Hub, r rpc.Restore, op, volume, path string) (rpc.FilesAnswer, error) {
+func look(h *hubtest.Hub, r rpc.Restore, op, volume, path string) (guestfiles.Answer, error) {
 	h.Helper()
-	a, s, err := rpc.AskFiles(h.Context(), r.FilesSocket, rpc.FilesRequest{Op: op, Volume: volume, Path: []byte(path)})
+	a, s, err := guestfiles.Ask(h.Context(), r.FilesSocket, guestfiles.Request{Op: op, Volume: volume, Path: []byte(path)})
 	if s != nil {
 		s.Close()
 	}
@@ -151,7 +152,7 @@ func look(h *hubtest.Hub, r rpc.Restore, op, volume, path string) (rpc.FilesAnsw
 
 func read(h *hubtest.Hub, r rpc.Restore, volume, path string) []byte {
 	h.Helper()
-	_, s, err := rpc.AskFiles(h.Context(), r.FilesSocket, rpc.FilesRequest{Op: rpc.FilesRead, Volume: volume, Path: []byte(path)})
+	_, s, err := guestfiles.Ask(h.Context(), r.FilesSocket, guestfiles.Request{Op: guestfiles.OpRead, Volume: volume, Path: []byte(path)})
 	if err != nil {
 		h.Fatalf("%s: %v", path, err)
 	}
@@ -191,7 +192,7 @@ func TestRestoreFiles(t *testing.T) {
 
 func looksAtVolumes(h *hubtest.Hub, r rpc.Restore) {
 	h.Helper()
-	a, err := look(h, r, rpc.FilesVolumes, "", "")
+	a, err := look(h, r, guestfiles.OpVolumes, "", "")
 	hubtest.Must(h.T, err)
 	var got []string
 	for _, v := range a.Volumes {
@@ -205,7 +206,7 @@ func looksAtVolumes(h *hubtest.Hub, r rpc.Restore) {
 
 func looksAtOddities(h *hubtest.Hub, r rpc.Restore) {
 	h.Helper()
-	a, err := look(h, r, rpc.FilesList, "", "/odd") // only one volume has it
+	a, err := look(h, r, guestfiles.OpList, "", "/odd") // only one volume has it
 	hubtest.Must(h.T, err)
 	var names []string
 	for _, e := range a.Entries {
@@ -237,14 +238,14 @@ func looksAtOddities(h *hubtest.Hub, r rpc.Restore) {
 		{"p2", "/odd/shadow", ""},
 		{"p2", "/wild/../../../etc/shadow", ""},
 	} {
-		if a, err := look(h, r, rpc.FilesRead, refused[0], refused[1]); err == nil || !strings.Contains(err.Error()+"\n", refused[2]) {
+		if a, err := look(h, r, guestfiles.OpRead, refused[0], refused[1]); err == nil || !strings.Contains(err.Error()+"\n", refused[2]) {
 			h.Errorf("%q: %+v, %v", refused, a, err)
 		}
 	}
-	if a, err := look(h, r, rpc.FilesList, "p2", "/sparse"); err != nil || a.Entry.SizeBytes != 1<<40 {
+	if a, err := look(h, r, guestfiles.OpList, "p2", "/sparse"); err != nil || a.Entry.SizeBytes != 1<<40 {
 		h.Errorf("%+v, %v", a, err)
 	}
-	if a, err := look(h, r, rpc.FilesList, "p2", "/wild"); err == nil && len(a.Entries) > 0 {
+	if a, err := look(h, r, guestfiles.OpList, "p2", "/wild"); err == nil && len(a.Entries) > 0 {
 		h.Errorf("a name that leads elsewhere is passed on: %+v", a)
 	}
 }
@@ -252,7 +253,7 @@ func looksAtOddities(h *hubtest.Hub, r rpc.Restore) {
 // survivesTheDaemon: the daemon is killed while a file is being read, and comes back while it is still being read.
 func survivesTheDaemon(h *hubtest.Hub, r rpc.Restore, blob []byte) {
 	h.Helper()
-	_, s, err := rpc.AskFiles(h.Context(), r.FilesSocket, rpc.FilesRequest{Op: rpc.FilesRead, Volume: "vg0/root", Path: []byte("/blob")})
+	_, s, err := guestfiles.Ask(h.Context(), r.FilesSocket, guestfiles.Request{Op: guestfiles.OpRead, Volume: "vg0/root", Path: []byte("/blob")})
 	hubtest.Must(h.T, err)
 	defer s.Close()
 	h.Daemon.End(syscall.SIGKILL)

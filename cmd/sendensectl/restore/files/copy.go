@@ -14,6 +14,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore/destination"
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore/tarfilter"
 	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/guestfiles"
 )
 
 // fileCopy is the result of a copy.
@@ -28,7 +29,7 @@ type fileCopy struct {
 
 // copyFiles copies a file, or a directory with everything in it.
 func copyFiles(ctx context.Context, a *command.App, r rpc.Restore, w filesWanted, p *destination.Files) (err error) {
-	answer, stream, err := rpc.AskFiles(ctx, r.FilesSocket, rpc.FilesRequest{Op: rpc.FilesRead, Volume: w.volume, Path: []byte(w.path)})
+	answer, stream, err := guestfiles.Ask(ctx, r.FilesSocket, guestfiles.Request{Op: guestfiles.OpRead, Volume: w.volume, Path: []byte(w.path)})
 	if err != nil {
 		return err
 	}
@@ -79,8 +80,8 @@ func showCopy(a *command.App, f fileCopy) error {
 }
 
 // toStream writes a file unchanged, and a directory as a filtered tar archive.
-func (f *fileCopy) toStream(w io.Writer, from io.Reader, e rpc.FileEntry) error {
-	if e.Kind() != rpc.ModeDir {
+func (f *fileCopy) toStream(w io.Writer, from io.Reader, e guestfiles.Entry) error {
+	if e.Kind() != guestfiles.ModeDir {
 		return f.whole(io.Copy(w, from))(e)
 	}
 	archive := tar.NewWriter(w)
@@ -94,14 +95,14 @@ func (f *fileCopy) toStream(w io.Writer, from io.Reader, e rpc.FileEntry) error 
 }
 
 // toDestination writes a file or a directory.
-func (f *fileCopy) toDestination(p *destination.Files, from io.Reader, e rpc.FileEntry) error {
+func (f *fileCopy) toDestination(p *destination.Files, from io.Reader, e guestfiles.Entry) error {
 	root, err := p.Open()
 	if err != nil {
 		return err
 	}
 	defer root.Close()
 	sink := tarfilter.NewDirectory(root, destination.Copied)
-	if e.Kind() != rpc.ModeDir {
+	if e.Kind() != guestfiles.ModeDir {
 		err = f.whole(sink.WriteFile(e.Mode, e.Modified, from))(e)
 	} else {
 		err = f.Filter(f.Path, from, sink)
@@ -113,9 +114,9 @@ func (f *fileCopy) toDestination(p *destination.Files, from io.Reader, e rpc.Fil
 }
 
 // whole checks that the complete file was copied.
-func (f *fileCopy) whole(n int64, err error) func(rpc.FileEntry) error {
+func (f *fileCopy) whole(n int64, err error) func(guestfiles.Entry) error {
 	f.Files = 1
-	return func(e rpc.FileEntry) error {
+	return func(e guestfiles.Entry) error {
 		if err == nil && n != e.SizeBytes {
 			err = fmt.Errorf("%s has %d bytes, but %d were received", f.Path, e.SizeBytes, n)
 		}

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore/destination"
-	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/guestfiles"
 )
 
 // unprivileged runs a function with the file rights of a user, not of root, on its own thread.
@@ -66,7 +66,7 @@ func TestCopyOfWhatMayNotBeWritten(t *testing.T) {
 				return
 			}
 			f := fileCopy{Path: "/usr/bin"}
-			if err := f.toDestination(p, &b, rpc.FileEntry{Mode: rpc.ModeDir}); err != nil {
+			if err := f.toDestination(p, &b, guestfiles.Entry{Mode: guestfiles.ModeDir}); err != nil {
 				t.Errorf("%o: %v", mode, err)
 			}
 			if err := p.Close(); err != nil {

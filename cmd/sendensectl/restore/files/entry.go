@@ -10,7 +10,7 @@ import (
 
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
-	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/guestfiles"
 )
 
 // listed is an entry of a list of files.
@@ -31,18 +31,18 @@ var kinds = map[uint32]struct {
 	name string
 	mode fs.FileMode
 }{
-	rpc.ModeRegular: {"file", 0},
-	rpc.ModeDir:     {"directory", fs.ModeDir},
-	rpc.ModeLink:    {"link", fs.ModeSymlink},
-	0o020000:        {"character device", fs.ModeDevice | fs.ModeCharDevice},
-	0o060000:        {"block device", fs.ModeDevice},
-	0o010000:        {"fifo", fs.ModeNamedPipe},
-	0o140000:        {"socket", fs.ModeSocket},
+	guestfiles.ModeRegular: {"file", 0},
+	guestfiles.ModeDir:     {"directory", fs.ModeDir},
+	guestfiles.ModeLink:    {"link", fs.ModeSymlink},
+	0o020000:               {"character device", fs.ModeDevice | fs.ModeCharDevice},
+	0o060000:               {"block device", fs.ModeDevice},
+	0o010000:               {"fifo", fs.ModeNamedPipe},
+	0o140000:               {"socket", fs.ModeSocket},
 }
 
 // listedOf makes a list of files, sorted by name.
-func listedOf(entries []rpc.FileEntry) []listed {
-	slices.SortFunc(entries, func(a, b rpc.FileEntry) int { return bytes.Compare(a.Name, b.Name) })
+func listedOf(entries []guestfiles.Entry) []listed {
+	slices.SortFunc(entries, func(a, b guestfiles.Entry) int { return bytes.Compare(a.Name, b.Name) })
 	list := make([]listed, 0, len(entries))
 	for _, e := range entries {
 		kind, known := kinds[e.Kind()]

@@ -19,6 +19,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore/destination"
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore/serving"
 	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/guestfiles"
 )
 
 // filesWanted is a request for files of a disk.
@@ -139,7 +140,7 @@ func explain(ctx context.Context, a *command.App, id string, err error) error {
 		return err // it says what remains
 	case ctx.Err() != nil:
 		return exit.ErrInterrupted
-	case !errors.Is(err, rpc.ErrFilesEnded):
+	case !errors.Is(err, guestfiles.ErrEnded):
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, serving.StopWithin)

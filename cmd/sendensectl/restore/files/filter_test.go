@@ -12,7 +12,7 @@ import (
 
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore/destination"
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore/tarfilter"
-	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/guestfiles"
 )
 
 // hostileTar is an archive as a hostile disk could produce it.
@@ -67,7 +67,7 @@ func TestFilterToDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := fileCopy{Path: "/x"}
-	err = f.toDestination(p, bytes.NewReader(hostileTar(t)), rpc.FileEntry{Mode: rpc.ModeDir})
+	err = f.toDestination(p, bytes.NewReader(hostileTar(t)), guestfiles.Entry{Mode: guestfiles.ModeDir})
 	if !errors.Is(err, tarfilter.ErrRefused) || f.Refused != 9 || f.LeftOut != 2 {
 		t.Errorf("%v: %+v", err, f)
 	}
@@ -115,7 +115,7 @@ func find(t *testing.T, dir, name string) (found []string) {
 func TestFilterToArchive(t *testing.T) {
 	var out bytes.Buffer
 	f := fileCopy{Path: "/x"}
-	if err := f.toStream(&out, bytes.NewReader(hostileTar(t)), rpc.FileEntry{Mode: rpc.ModeDir}); !errors.Is(err, tarfilter.ErrRefused) {
+	if err := f.toStream(&out, bytes.NewReader(hostileTar(t)), guestfiles.Entry{Mode: guestfiles.ModeDir}); !errors.Is(err, tarfilter.ErrRefused) {
 		t.Errorf("%v", err)
 	}
 	r := tar.NewReader(&out)
@@ -151,12 +151,12 @@ func TestCutOff(t *testing.T) {
 		}
 		f := fileCopy{Path: "/etc"}
 		from := io.MultiReader(bytes.NewReader(whole[:n]), broken{})
-		if err := errors.Join(f.toDestination(p, from, rpc.FileEntry{Mode: rpc.ModeDir})); err == nil || errors.Is(err, tarfilter.ErrRefused) {
+		if err := errors.Join(f.toDestination(p, from, guestfiles.Entry{Mode: guestfiles.ModeDir})); err == nil || errors.Is(err, tarfilter.ErrRefused) {
 			t.Errorf("%d: %v", n, err)
 		}
 		f = fileCopy{Path: "/etc"}
 		from = io.MultiReader(bytes.NewReader(whole[:n]), broken{})
-		if err := f.toDestination(p, from, rpc.FileEntry{Mode: rpc.ModeRegular, SizeBytes: int64(n)}); !errors.Is(err, rpc.ErrFilesEnded) {
+		if err := f.toDestination(p, from, guestfiles.Entry{Mode: guestfiles.ModeRegular, SizeBytes: int64(n)}); !errors.Is(err, guestfiles.ErrEnded) {
 			t.Errorf("%d: %v", n, err)
 		}
 		if _, err := os.Lstat(filepath.Join(dir, "etc")); !os.IsNotExist(err) {
@@ -168,7 +168,7 @@ func TestCutOff(t *testing.T) {
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) {
-	return 0, errors.Join(rpc.ErrFilesEnded, io.ErrUnexpectedEOF)
+	return 0, errors.Join(guestfiles.ErrEnded, io.ErrUnexpectedEOF)
 }
 
 // TestFindFiles: nothing that exists is replaced.

@@ -7,7 +7,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/progress"
-	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/rpc/guestfiles"
 )
 
 // A meter counts and shows the received bytes.
@@ -20,9 +20,9 @@ type meter struct {
 	every     time.Duration
 }
 
-func newMeter(a *command.App, r io.Reader, name string, e rpc.FileEntry) *meter {
+func newMeter(a *command.App, r io.Reader, name string, e guestfiles.Entry) *meter {
 	m := &meter{r: r, printedAt: time.Now(), every: a.ProgressEvery}
-	if e.Kind() == rpc.ModeRegular {
+	if e.Kind() == guestfiles.ModeRegular {
 		m.size = e.SizeBytes
 		m.view = progress.NewGauge(a.Stderr, a.ProgressEvery, name, m.size)
 	} else {

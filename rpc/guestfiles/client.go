@@ -1,4 +1,4 @@
-package rpc
+package guestfiles
 
 import (
 	"bufio"
@@ -11,38 +11,38 @@ import (
 	"net"
 )
 
-// longestFilesLine limits an answer: the reader that sends it has read an untrusted disk.
-const longestFilesLine = 64 << 20
+// longestLine limits an answer: the reader that sends it has read an untrusted disk.
+const longestLine = 64 << 20
 
 // mostPiece is the largest piece of content, in bytes.
 const mostPiece = 1 << 20
 
-// AskFiles sends a request to the reader on the socket, and returns the answer. For a "read" it also returns a stream of the
+// Ask sends a request to the reader on the socket, and returns the answer. For a "read" it also returns a stream of the
 // content, which the caller closes; otherwise the stream is nil.
-func AskFiles(ctx context.Context, socket string, r FilesRequest) (FilesAnswer, *FilesStream, error) {
+func Ask(ctx context.Context, socket string, r Request) (Answer, *Stream, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
 	if err != nil {
-		return FilesAnswer{}, nil, fmt.Errorf("reader of the files: %w", err)
+		return Answer{}, nil, fmt.Errorf("reader of the files: %w", err)
 	}
-	s := &FilesStream{conn: conn, r: bufio.NewReaderSize(conn, 64<<10)}
+	s := &Stream{conn: conn, r: bufio.NewReaderSize(conn, 64<<10)}
 	s.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	line, err := json.Marshal(r)
 	if err == nil {
 		_, err = conn.Write(append(line, '\n'))
 	}
-	var answer FilesAnswer
+	var answer Answer
 	if err == nil {
 		answer, err = s.answer()
 	}
-	if err != nil || r.Op != FilesRead {
+	if err != nil || r.Op != OpRead {
 		return answer, nil, errors.Join(s.because(ctx, err), s.Close())
 	}
 	return answer, s, nil
 }
 
-// A FilesStream is the content of a file, or a tar archive.
-type FilesStream struct {
+// A Stream is the content of a file, or a tar archive.
+type Stream struct {
 	conn net.Conn
 	r    *bufio.Reader
 	stop func() bool
@@ -51,7 +51,7 @@ type FilesStream struct {
 }
 
 // Read returns io.EOF only when the content is complete.
-func (s *FilesStream) Read(p []byte) (int, error) {
+func (s *Stream) Read(p []byte) (int, error) {
 	if s.err == nil && s.left == 0 {
 		s.err = s.piece()
 	}
@@ -67,7 +67,7 @@ func (s *FilesStream) Read(p []byte) (int, error) {
 }
 
 // piece starts the next piece.
-func (s *FilesStream) piece() error {
+func (s *Stream) piece() error {
 	var head [4]byte
 	if _, err := io.ReadFull(s.r, head[:]); err != nil {
 		return cutOff(err)
@@ -86,7 +86,7 @@ func (s *FilesStream) piece() error {
 }
 
 // Close ends the connection. The rest of the content is lost.
-func (s *FilesStream) Close() error {
+func (s *Stream) Close() error {
 	s.stop()
 	if err := s.conn.Close(); !errors.Is(err, net.ErrClosed) {
 		return err
@@ -95,14 +95,14 @@ func (s *FilesStream) Close() error {
 }
 
 // answer reads one line.
-func (s *FilesStream) answer() (FilesAnswer, error) {
-	var a FilesAnswer
+func (s *Stream) answer() (Answer, error) {
+	var a Answer
 	var line []byte
 	for {
 		part, err := s.r.ReadSlice('\n')
 		line = append(line, part...)
 		switch {
-		case len(line) > longestFilesLine:
+		case len(line) > longestLine:
 			return a, errors.New("reader of the files: the answer is too long")
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
@@ -120,11 +120,11 @@ func (s *FilesStream) answer() (FilesAnswer, error) {
 	return a, nil
 }
 
-// ErrFilesEnded is the error when the reader ended before the content was complete. The record of the restore says why.
-var ErrFilesEnded = errors.New("the reader of the files ended before everything was sent")
+// ErrEnded is the error when the reader ended before the content was complete. The record of the restore says why.
+var ErrEnded = errors.New("the reader of the files ended before everything was sent")
 
 func cutOff(err error) error {
-	return fmt.Errorf("%w (%w)", ErrFilesEnded, noEOF(err))
+	return fmt.Errorf("%w (%w)", ErrEnded, noEOF(err))
 }
 
 // noEOF makes an early end of the connection an error that no caller takes for the normal end.
@@ -135,7 +135,7 @@ func noEOF(err error) error {
 	return err
 }
 
-func (s *FilesStream) because(ctx context.Context, err error) error {
+func (s *Stream) because(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}

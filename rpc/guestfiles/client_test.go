@@ -1,4 +1,4 @@
-package rpc
+package guestfiles
 
 import (
 	"bytes"
@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// FuzzFilesStream: whatever a reader sends, content counts as complete only if the reader said so.
-func FuzzFilesStream(f *testing.F) {
+// FuzzStream: whatever a reader sends, content counts as complete only if the reader said so.
+func FuzzStream(f *testing.F) {
 	whole := []byte("{\"volume\":\"p1\"}\n\x00\x00\x00\x03abc\x00\x00\x00\x00{}\n")
 	f.Add(whole)
 	f.Add(whole[:20])
@@ -33,7 +33,7 @@ func FuzzFilesStream(f *testing.F) {
 			_, _ = c.Write(sent)
 			_ = c.Close()
 		}()
-		_, s, err := AskFiles(t.Context(), socket, FilesRequest{Op: FilesRead, Path: []byte("/x")})
+		_, s, err := Ask(t.Context(), socket, Request{Op: OpRead, Path: []byte("/x")})
 		if err != nil {
 			return
 		}
