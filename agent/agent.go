@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/sendense/backup-agent/agent/admission"
 	"github.com/sendense/backup-agent/agent/backup"
@@ -31,9 +30,9 @@ import (
 	"github.com/sendense/backup-agent/agent/publish"
 	"github.com/sendense/backup-agent/agent/reconcile"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/restore"
 	"github.com/sendense/backup-agent/agent/sna"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/agent/verify"
 	"github.com/sendense/backup-agent/nbd"
@@ -51,6 +50,9 @@ type Options struct {
 	Version  string
 	Metrics  prometheus.Registerer // nil: no metrics
 	LogLevel *slog.LevelVar        // of Logger, for SetLogLevel; nil: SetLogLevel changes nothing
+
+	// ConnectRepository starts the process of a repository; nil: the agent does the work itself.
+	ConnectRepository storage.Connect
 
 	AcceptZeroes *atomic.Bool // sna.accept_write_zeroes for new exports; nil: as in Config
 }
@@ -72,20 +74,20 @@ type Agent struct {
 	Policies      *prune.Service
 	Catalog       *catalog.Watcher
 
-	config       *config.Config
-	store        *store.Store
-	units        *units.Manager
-	log          *slog.Logger
-	level        *slog.LevelVar
-	version      string
-	startedAt    time.Time
-	metrics      *metrics.Counters
-	watchers     *events.Watchers
-	jobs         *job.Group
-	unitsChanged job.Signal
-	publisher    *publish.Service
-	reconciler   *reconcile.Reconciler
-	statuses     singleflight.Group // of repositories, by path
+	config              *config.Config
+	store               *store.Store
+	units               *units.Manager
+	log                 *slog.Logger
+	level               *slog.LevelVar
+	version             string
+	startedAt           time.Time
+	metrics             *metrics.Counters
+	watchers            *events.Watchers
+	jobs                *job.Group
+	unitsChanged        job.Signal
+	repositoriesChanged job.Signal // one has become stuck, or answers again
+	publisher           *publish.Service
+	reconciler          *reconcile.Reconciler
 }
 
 // New returns an agent. The agent does nothing until Open is called. New fails if the exporters' user does not exist, or if the metrics
@@ -101,7 +103,7 @@ func New(o Options) (*Agent, error) {
 		o.AcceptZeroes = new(atomic.Bool)
 		o.AcceptZeroes.Store(o.Config.SNA.AcceptWriteZeroes)
 	}
-	credential, owner, err := repositories.ExporterAccount(o.Config)
+	account, err := repositories.ExporterAccount(o.Config)
 	if err != nil {
 		return nil, err
 	}
@@ -111,9 +113,9 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		config: o.Config, store: o.Store, units: o.Units, log: o.Logger, level: o.LogLevel, version: o.Version, startedAt: time.Now(),
-		metrics: metrics.New(), watchers: new(events.Watchers), jobs: job.NewGroup(), unitsChanged: job.NewSignal(),
+		metrics: metrics.New(), watchers: new(events.Watchers), jobs: job.NewGroup(), unitsChanged: job.NewSignal(), repositoriesChanged: job.NewSignal(),
 	}
-	a.wire(o, repositories.ImageTools(o.Config, credential), owner, program)
+	a.wire(o, account, program)
 	if o.Metrics != nil {
 		if err := a.register(o.Metrics); err != nil {
 			return nil, err
@@ -123,15 +125,17 @@ func New(o Options) (*Agent, error) {
 }
 
 // wire makes the services, from the lowest to the highest. Each uses those made before it.
-func (a *Agent) wire(o Options, tools qemu.Tools, owner *repository.Owner, program string) {
+func (a *Agent) wire(o Options, account repositories.Account, program string) {
 	cfg, db, log, boot := o.Config, o.Store, o.Logger, bootID()
 	a.Records = ledger.New(ledger.Parts{Store: db, Log: log, Metrics: a.metrics, Watchers: a.watchers})
-	a.Repositories = repositories.New(repositories.Parts{Config: cfg, Tools: tools, Log: log}, owner)
+	a.Repositories = repositories.New(repositories.Parts{
+		Config: cfg, Log: log, Connect: o.ConnectRepository, OnChange: a.repositoriesChanged.Raise, Observe: a.metrics.RepositoryOperation,
+	}, account)
 	a.Exports = export.New(export.Parts{Config: cfg, Units: o.Units, Log: log, AcceptZeroes: o.AcceptZeroes})
 	a.Ports = &export.Ports{Range: nbd.PortRange{First: cfg.NBD.FirstPort, Last: cfg.NBD.LastPort}}
 	admissions := admission.New(admission.Parts{Config: cfg, Store: db, Ports: a.Ports})
 	a.Inventory = inventory.New(inventory.Parts{Config: cfg, Store: db, SNA: o.SNA, Log: log, Metrics: a.metrics})
-	a.Chains = chain.New(chain.Parts{Store: db, Repositories: a.Repositories, Exports: a.Exports, Tools: tools, Log: log})
+	a.Chains = chain.New(chain.Parts{Store: db, Repositories: a.Repositories, Exports: a.Exports, Log: log})
 	questions := client.New(client.Parts{Store: db, Log: log})
 	a.Verifications = verify.New(verify.Parts{
 		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Chains: a.Chains, Jobs: a.jobs, Log: log, Metrics: a.metrics,
@@ -143,7 +147,7 @@ func (a *Agent) wire(o Options, tools qemu.Tools, owner *repository.Owner, progr
 	})
 	a.publisher = publish.New(publish.Parts{
 		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Exports: a.Exports, Chains: a.Chains, Questions: questions,
-		Jobs: a.jobs, Units: o.Units, Tools: tools, Log: log, Metrics: a.metrics, Version: o.Version, BootID: boot,
+		Jobs: a.jobs, Units: o.Units, Tools: qemu.Tools{QemuImg: cfg.NBD.QemuImg, Credential: account.Credential}, Log: log, Metrics: a.metrics, Version: o.Version, BootID: boot,
 	})
 	a.Backups = backup.New(backup.Parts{
 		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Exports: a.Exports, Ports: a.Ports, Admission: admissions,
@@ -166,7 +170,7 @@ func (a *Agent) wire(o Options, tools qemu.Tools, owner *repository.Owner, progr
 	a.reconciler = reconcile.New(reconcile.Parts{
 		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Admission: admissions, Backups: a.Backups, Restores: a.Restores,
 		Merges: a.Merges, Policies: a.Policies, Units: o.Units, Jobs: a.jobs, Log: log, Metrics: a.metrics, Watchers: a.watchers,
-		UnitsChanged: a.unitsChanged, BootID: boot,
+		UnitsChanged: a.unitsChanged, RepositoriesChanged: a.repositoriesChanged, BootID: boot,
 	})
 }
 
@@ -178,6 +182,11 @@ func (a *Agent) Open(ctx context.Context) error {
 			"use a kernel with Landlock and seccomp, and a unit that allows their system calls", logkey.Error, err)
 	}
 	a.Repositories.LogUnusableKeys()
+	for _, r := range a.Repositories.All {
+		if err := a.jobs.Spawn(func() { r.Watch(a.jobs.Work) }); err != nil {
+			return err
+		}
+	}
 	if err := a.reconciler.AdoptLost(ctx); err != nil {
 		return err
 	}
@@ -208,7 +217,7 @@ func (a *Agent) Open(ctx context.Context) error {
 // undone. Close returns nil when all goroutines have ended, or the error of ctx when ctx ends first. In that case something still hangs,
 // and the caller must not close the parts.
 func (a *Agent) Close(ctx context.Context) error {
-	return a.jobs.Close(ctx)
+	return errors.Join(a.jobs.Close(ctx), a.Repositories.Close())
 }
 
 // watchUnits passes the events of systemd on. An event only wakes the job that owns the unit; the job reads the unit itself. Units

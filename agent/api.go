@@ -6,6 +6,7 @@ import (
 	"github.com/sendense/backup-agent/agent/catalog"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/storage"
 )
 
 // RepositoryStatus is the present state of a configured repository.
@@ -16,6 +17,10 @@ type RepositoryStatus struct {
 	TotalBytes uint64
 	Cache, AIO string // QEMU's I/O modes that work there; "" = not detected
 	Error      string // why the repository cannot be used; "" = usable
+
+	State          storage.State // whether it answers
+	StuckSince     time.Time     // since when it does not; zero if it does
+	StuckOperation string        // what is not answered
 
 	RestorePoints int // on record
 

@@ -45,8 +45,8 @@ func newScrape(a *Agent) *scrape {
 	for _, r := range a.Repositories.All {
 		s.sources = append(s.sources, source{
 			name:   "repository/" + r.ID,
-			read:   func(context.Context) ([]prometheus.Metric, error) { return s.repository(r), nil },
-			failed: []prometheus.Metric{gauge(descRepositoryUsable, 0, r.ID), s.encrypted(r)},
+			read:   func(ctx context.Context) ([]prometheus.Metric, error) { return s.repository(ctx, r), nil },
+			failed: []prometheus.Metric{gauge(descRepositoryUp, 0, r.ID), gauge(descRepositoryUsable, 0, r.ID), s.encrypted(r)},
 		})
 	}
 	return s
@@ -62,7 +62,7 @@ func (sc *scrape) Describe(ch chan<- *prometheus.Desc) {
 		descDamaged, descVerifyInterval, descVerifyOldest, descVerifyLast, descVerifyOK,
 		descExports, descReceived, descOrphans,
 		descCatalogDifferences, descCatalogCompared,
-		descRepositoryFree, descRepositorySize, descRepositoryUsable, descRepositoryEncrypted,
+		descRepositoryFree, descRepositorySize, descRepositoryUp, descRepositoryUsable, descRepositoryEncrypted,
 	} {
 		ch <- d
 	}
@@ -104,6 +104,8 @@ var (
 		"Bytes that may still be written to the file system of a repository.", []string{"repository"}, nil)
 	descRepositorySize = prometheus.NewDesc("sendense_agent_repository_size_bytes",
 		"Size of the file system of a repository.", []string{"repository"}, nil)
+	descRepositoryUp = prometheus.NewDesc("sendense_agent_repository_up",
+		"Whether the file system of a repository answers (1) or not (0).", []string{"repository"}, nil)
 	descRepositoryUsable = prometheus.NewDesc("sendense_agent_repository_usable",
 		"Whether a repository answers in time and can be written (1) or not (0).", []string{"repository"}, nil)
 	descRepositoryEncrypted = prometheus.NewDesc("sendense_agent_repository_encrypted",
@@ -123,10 +125,14 @@ func (sc *scrape) encrypted(r *storage.Repository) prometheus.Metric {
 	return gauge(descRepositoryEncrypted, encrypted, r.ID)
 }
 
-func (sc *scrape) repository(r *storage.Repository) []prometheus.Metric {
-	status := sc.agent.repositoryStatus(r)
+func (sc *scrape) repository(ctx context.Context, r *storage.Repository) []prometheus.Metric {
+	status := sc.agent.repositoryStatus(ctx, r)
+	up := 1.0
+	if status.State == storage.Stuck {
+		up = 0
+	}
 	if status.TotalBytes == 0 { // statfs failed
-		return []prometheus.Metric{gauge(descRepositoryUsable, 0, r.ID), sc.encrypted(r)}
+		return []prometheus.Metric{gauge(descRepositoryUp, up, r.ID), gauge(descRepositoryUsable, 0, r.ID), sc.encrypted(r)}
 	}
 	usable := 1.0
 	if status.Error != "" {
@@ -135,6 +141,7 @@ func (sc *scrape) repository(r *storage.Repository) []prometheus.Metric {
 	return []prometheus.Metric{
 		gauge(descRepositoryFree, float64(status.FreeBytes), r.ID),
 		gauge(descRepositorySize, float64(status.TotalBytes), r.ID),
+		gauge(descRepositoryUp, up, r.ID),
 		gauge(descRepositoryUsable, usable, r.ID),
 		sc.encrypted(r),
 	}

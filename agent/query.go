@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -11,7 +12,6 @@ import (
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/ledger"
 	"github.com/sendense/backup-agent/agent/logkey"
-	"github.com/sendense/backup-agent/agent/probe"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd/sockets"
@@ -19,13 +19,13 @@ import (
 )
 
 // RepositoryStatuses returns the present state of every configured repository, in the order of the configuration.
-func (a *Agent) RepositoryStatuses() []RepositoryStatus {
+func (a *Agent) RepositoryStatuses(ctx context.Context) []RepositoryStatus {
 	points := a.countPoints()
 	list := make([]RepositoryStatus, len(a.Repositories.All))
 	var wait sync.WaitGroup
 	for i, r := range a.Repositories.All {
 		wait.Go(func() {
-			list[i] = a.statusWithTimeout(r)
+			list[i] = a.repositoryStatus(ctx, r)
 			list[i].RestorePoints = points[r.ID]
 		})
 	}
@@ -35,12 +35,12 @@ func (a *Agent) RepositoryStatuses() []RepositoryStatus {
 
 // RepositoryStatus returns the present state of one configured repository; the empty id is the default one. It fails with reason
 // RepositoryNotFound if the repository is not configured.
-func (a *Agent) RepositoryStatus(id string) (RepositoryStatus, error) {
+func (a *Agent) RepositoryStatus(ctx context.Context, id string) (RepositoryStatus, error) {
 	r, err := a.Repositories.Find(id)
 	if err != nil {
 		return RepositoryStatus{}, err
 	}
-	s := a.statusWithTimeout(r)
+	s := a.repositoryStatus(ctx, r)
 	s.RestorePoints = a.countPoints()[r.ID]
 	return s, nil
 }
@@ -54,33 +54,34 @@ func (a *Agent) countPoints() map[string]int {
 	return points
 }
 
-// statusWithTimeout is repositoryStatus with the timeout probe.Timeout: a network file system may hang.
-func (a *Agent) statusWithTimeout(r *storage.Repository) RepositoryStatus {
-	s, err := probe.Do(context.Background(), &a.statuses, r.Path, func(context.Context) (RepositoryStatus, error) { return a.repositoryStatus(r), nil })
+// repositoryStatus returns the present state of a repository within seconds, whatever hangs.
+func (a *Agent) repositoryStatus(ctx context.Context, r *storage.Repository) RepositoryStatus {
+	s := RepositoryStatus{ID: r.ID, Path: r.Path, EncryptionKey: a.Repositories.NewKey(r), Catalog: a.Catalog.States.Of(r.ID)}
+	err := a.measureRepository(storage.FailFast(ctx), r, &s)
 	if err != nil {
-		s = RepositoryStatus{ID: r.ID, Path: r.Path, EncryptionKey: a.Repositories.NewKey(r), Catalog: a.Catalog.States.Of(r.ID), Error: err.Error()}
+		s.Error = err.Error()
+	}
+	health := r.Health()
+	s.State = health.State
+	var stuck *storage.StuckError
+	if errors.As(err, &stuck) { // it may not be overdue yet, but somebody has waited for it in vain
+		s.State, s.StuckSince, s.StuckOperation = storage.Stuck, stuck.Since, stuck.Operation
 	}
 	return s
 }
 
-func (a *Agent) repositoryStatus(r *storage.Repository) RepositoryStatus {
-	s := RepositoryStatus{ID: r.ID, Path: r.Path, EncryptionKey: a.Repositories.NewKey(r), Catalog: a.Catalog.States.Of(r.ID)}
-	space, err := r.Space()
+func (a *Agent) measureRepository(ctx context.Context, r *storage.Repository, s *RepositoryStatus) error {
+	space, err := r.Space(ctx)
 	if err != nil {
-		s.Error = err.Error()
-		return s
+		return err
 	}
 	s.FreeBytes, s.TotalBytes = space.Free, space.Total
-	mode, err := r.IOMode()
+	mode, err := r.IOMode(ctx)
 	if err != nil {
-		s.Error = err.Error()
-		return s
+		return err
 	}
 	s.Cache, s.AIO = mode.Cache, mode.AIO
-	if err := a.Repositories.CheckNewKey(r); err != nil {
-		s.Error = err.Error()
-	}
-	return s
+	return a.Repositories.CheckNewKey(r)
 }
 
 // ListExports lists every disk that is being served: first those of backups, then those of restores.
@@ -140,7 +141,7 @@ const WarnZeroes = "sna.accept_write_zeroes is set: full backups lose data if th
 func (a *Agent) Status(ctx context.Context) Status {
 	s := Status{
 		Version: a.version, StartedAt: a.startedAt, SNAURL: a.config.SNA.URL, BusConnected: a.busAnswers(ctx),
-		VCenters: slices.Sorted(maps.Keys(a.config.VCenters)), PortsTotal: a.Ports.Range.Len(), Repositories: a.RepositoryStatuses(),
+		VCenters: slices.Sorted(maps.Keys(a.config.VCenters)), PortsTotal: a.Ports.Range.Len(), Repositories: a.RepositoryStatuses(ctx),
 		State: a.stateStatus(ctx),
 	}
 	if a.Exports.AcceptsZeroes() {

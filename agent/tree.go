@@ -2,11 +2,10 @@ package agent
 
 import (
 	"cmp"
+	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/ledger"
@@ -25,7 +24,7 @@ type ChainPoint struct {
 
 // Chain lists the restore points of a VM in one repository, or in all if the id is empty. The one made first comes first, whatever their
 // dates. A VM that is not on record may still have restore points. If it has none, Chain fails with reason VMNotFound.
-func (a *Agent) Chain(vm, repositoryID string) ([]ChainPoint, error) {
+func (a *Agent) Chain(ctx context.Context, vm, repositoryID string) ([]ChainPoint, error) {
 	if vm == "" {
 		return nil, fault.New(fault.InvalidRequest, "vm_name is missing")
 	}
@@ -49,7 +48,7 @@ func (a *Agent) Chain(vm, repositoryID string) ([]ChainPoint, error) {
 	}
 	points := make([]ChainPoint, len(found))
 	for i, b := range found {
-		points[i] = a.measure(b)
+		points[i] = a.measure(storage.FailFast(ctx), b)
 		if b.Parent != "" && !there[b.Parent] {
 			points[i].Problem = fmt.Sprintf("its parent %s is not on record", b.Parent)
 		}
@@ -75,7 +74,7 @@ func (a *Agent) pointsOf(vm, repositoryID string) (points []record.Backup, err e
 }
 
 // measure reads how much disk space the images of a restore point use.
-func (a *Agent) measure(b record.Backup) ChainPoint {
+func (a *Agent) measure(ctx context.Context, b record.Backup) ChainPoint {
 	p := ChainPoint{Backup: b}
 	repo, err := a.Repositories.Find(b.Repository)
 	if err != nil {
@@ -83,7 +82,7 @@ func (a *Agent) measure(b record.Backup) ChainPoint {
 		return p
 	}
 	for _, d := range b.Runs {
-		n, err := allocated(repo, b, filepath.Base(d.Image))
+		n, err := allocated(ctx, repo, b, filepath.Base(d.Image))
 		if err != nil && p.Problem == "" {
 			p.Problem = err.Error()
 		}
@@ -92,10 +91,7 @@ func (a *Agent) measure(b record.Backup) ChainPoint {
 	return p
 }
 
-func allocated(repo *storage.Repository, b record.Backup, file string) (int64, error) {
-	info, err := os.Lstat(filepath.Join(repositories.DirOf(repo, b), file))
-	if err != nil {
-		return 0, err
-	}
-	return info.Sys().(*syscall.Stat_t).Blocks * 512, nil // Linux counts blocks of 512 bytes on every file system
+func allocated(ctx context.Context, repo *storage.Repository, b record.Backup, file string) (int64, error) {
+	info, err := repo.Stat(ctx, filepath.Join(repositories.DirOf(repo, b), file))
+	return info.AllocatedBytes, err
 }

@@ -20,6 +20,10 @@ type Repository struct {
 	AIO          string `json:"aio,omitempty"`   // QEMU's aio mode that works there
 	Error        string `json:"error,omitempty"` // why it cannot be used; "" if it can
 
+	State          string    `json:"state"`                     // "ok", "slow", or "stuck": it does not answer
+	StuckSince     time.Time `json:"stuck_since,omitzero"`      // since when it does not answer
+	StuckOperation string    `json:"stuck_operation,omitempty"` // what the agent waits for
+
 	// EncryptionKey is the name of the encryption key of new backups; "" if they are not encrypted.
 	EncryptionKey string `json:"encryption_key,omitempty"`
 

@@ -38,6 +38,8 @@ type Counters struct {
 	PruneFreed      prometheus.Counter
 	PruneFailures   prometheus.Counter
 	PruneHolds      prometheus.Counter
+
+	RepositoryOperations *prometheus.HistogramVec
 }
 
 // The phases of a start.

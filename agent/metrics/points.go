@@ -1,6 +1,8 @@
 package metrics
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -38,6 +40,11 @@ func (m *Counters) afterBackups() {
 		Name: "sendense_prune_holds_total",
 		Help: "Held prunes: a daily run would have removed too many restore points of a VM at once.",
 	})
+	m.RepositoryOperations = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "sendense_agent_repository_operation_seconds",
+		Help:    "Duration of operations on a repository, by kind (read, change, whole: of whole images, probe: whether it answers).",
+		Buckets: writeBuckets,
+	}, []string{"repository", "kind"})
 	m.VerifyRead = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sendense_verify_read_bytes_total",
 		Help: "Bytes of images read to compare digests, including holes.",
@@ -46,4 +53,9 @@ func (m *Counters) afterBackups() {
 		Name: "sendense_verify_restore_points_total",
 		Help: "Verified restore points, by depth (shallow, deep) and result (ok, damaged, incomplete: not all could be read or compared).",
 	}, []string{"depth", "result"})
+}
+
+// RepositoryOperation counts an operation on a repository, of one of storage.Kinds.
+func (m *Counters) RepositoryOperation(repositoryID, kind string, took time.Duration) {
+	m.RepositoryOperations.WithLabelValues(repositoryID, kind).Observe(took.Seconds())
 }

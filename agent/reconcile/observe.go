@@ -11,6 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent/ledger"
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -39,7 +40,7 @@ func (r *Reconciler) observeUnits(w *observed) error {
 func (r *Reconciler) observeDirectories(w *observed) error {
 	w.directories = []directory{}
 	for _, repo := range r.Repositories.All {
-		list, err := repo.Unpublished()
+		list, err := repo.Unpublished(storage.UntilStuck(r.Jobs.Work))
 		if err != nil {
 			r.Log.Warn("cannot list a repository", logkey.Error, err)
 		}
@@ -59,7 +60,7 @@ func (r *Reconciler) observeDirectories(w *observed) error {
 // observeMerges finds the interrupted merges, and the directories that merges left.
 func (r *Reconciler) observeMerges(w *observed) error {
 	for _, repo := range r.Repositories.All {
-		list, err := repo.Merges()
+		list, err := repo.Merges(storage.UntilStuck(r.Jobs.Work))
 		if err != nil {
 			r.Log.Warn("cannot list a repository", logkey.Error, err)
 		}

@@ -27,6 +27,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/restore"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/units"
 )
@@ -48,6 +49,7 @@ type Parts struct {
 	Metrics      *metrics.Counters
 	Watchers     *events.Watchers
 	UnitsChanged job.Signal // units without a job may have changed
+	RepositoriesChanged job.Signal // one answers again
 	BootID       string     // of the host; "" if unknown
 }
 
@@ -87,14 +89,17 @@ func (r *Reconciler) WatchUnits() {
 	}
 }
 
-// WatchDirectories removes, every ReconcileInterval, what undone and deleted backups left in the repositories. It has its own goroutine,
+// WatchDirectories removes, every ReconcileInterval and when a repository answers again, what undone and deleted backups left in the repositories. It has its own goroutine,
 // because a repository may hang.
 func (r *Reconciler) WatchDirectories() {
 	for {
 		if err := r.reconcile(r.observeDirectories, nil); err != nil && r.Jobs.Work.Err() == nil {
 			r.Log.Error("cannot bring repositories and records into agreement yet", logkey.Error, err)
 		}
-		if !job.Pause(r.Jobs.Work, prune.ReconcileInterval) {
+		select {
+		case <-r.RepositoriesChanged:
+		case <-time.After(prune.ReconcileInterval):
+		case <-r.Jobs.Work.Done():
 			return
 		}
 	}
@@ -228,5 +233,5 @@ func (r *Reconciler) clearDirectory(s step) error {
 	if err != nil {
 		return err
 	}
-	return repo.RemoveDir(s.directory.vm, s.backupID)
+	return repo.RemoveDir(storage.UntilStuck(r.Jobs.Work), s.directory.vm, s.backupID)
 }

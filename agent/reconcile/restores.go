@@ -94,8 +94,9 @@ func (a *Reconciler) dropLostRestores(ctx context.Context, loaded []units.Unit) 
 		}
 		failpoint.Reach("lost restore: unit removed")
 	}
+	ctx = storage.UntilStuck(ctx)
 	for _, repo := range a.Repositories.All {
-		list, err := repo.Scratch()
+		list, err := repo.Scratch(ctx)
 		if err != nil {
 			a.Log.Warn("cannot list a repository", logkey.Error, err)
 		}
@@ -105,12 +106,12 @@ func (a *Reconciler) dropLostRestores(ctx context.Context, loaded []units.Unit) 
 			}
 			a.Log.Warn("the overlays of a lost restore are removed", logkey.RestoreID, id, logkey.Directory, repo.ScratchDir(id))
 			failpoint.Reach("lost restore: before overlays")
-			if err := repo.RemoveScratch(id); err != nil {
+			if err := repo.RemoveScratch(ctx, id); err != nil {
 				a.Log.Error("the overlays cannot be removed", logkey.RestoreID, id, logkey.Error, err)
 			}
 			failpoint.Reach("lost restore: overlays removed")
 		}
-		if err := repo.CloseScratch(); err != nil {
+		if err := repo.CloseScratch(ctx); err != nil {
 			a.Log.Warn("cannot list a repository", logkey.Error, err)
 		}
 	}

@@ -27,8 +27,8 @@ type Parts struct {
 	Connect storage.Connect
 	// OnChange is called when a repository becomes stuck, and when it answers again; may be nil.
 	OnChange func()
-	// Observe is called with the time that each operation took; may be nil.
-	Observe func(repositoryID, operation string, took time.Duration)
+	// Observe is called with the time that each operation took, and its kind: one of storage.Kinds. It may be nil.
+	Observe func(repositoryID, kind string, took time.Duration)
 }
 
 // An Account is who touches image data: the user that runs qemu-img, and the owner of directories. Both are nil for the agent's own user.
@@ -55,7 +55,7 @@ func New(p Parts, account Account) *Set {
 			Connect: p.Connect, OnChange: p.OnChange, Logger: p.Log,
 		}
 		if p.Observe != nil {
-			o.Observe = func(operation string, took time.Duration) { p.Observe(r.ID, operation, took) }
+			o.Observe = func(kind string, took time.Duration) { p.Observe(r.ID, kind, took) }
 		}
 		s.All = append(s.All, storage.New(o))
 	}

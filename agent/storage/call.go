@@ -149,7 +149,7 @@ func (r *Repository) end(number uint64) {
 		r.slow = time.Now()
 	}
 	r.mu.Unlock()
-	r.options.Observe(p.name, took)
+	r.options.Observe(p.class.kind(), took)
 	r.judge()
 }
 

@@ -191,5 +191,14 @@ func (r *Repository) lateError(number uint64) error {
 	return &StuckError{Repository: r.ID, Since: p.began, Operation: p.name}
 }
 
+// kind is the word for the operations of a class, for metrics.
+func (c class) kind() string {
+	return map[class]string{reads: "read", changes: "change", endless: "whole", probes: "probe"}[c]
+}
+
+// Kinds are the words for the operations that Observe gets: reads of little, changes, whole images or the whole repository, and the
+// questions whether the repository answers.
+var Kinds = []string{reads.kind(), changes.kind(), endless.kind(), probes.kind()}
+
 // slow reports whether that is long for an operation which reads little.
 func (c class) slow(took time.Duration) bool { return (c == reads || c == probes) && took > slowAfter }

@@ -53,8 +53,8 @@ type Options struct {
 	Connect Connect
 	// OnChange is called when the repository becomes stuck, and when it answers again. It must not block. May be nil.
 	OnChange func()
-	// Observe is called with the time that each operation took. May be nil.
-	Observe func(operation string, took time.Duration)
+	// Observe is called with the time that each operation took, and its kind: one of Kinds. May be nil.
+	Observe func(kind string, took time.Duration)
 	Logger  *slog.Logger // nil: slog.Default()
 }
 

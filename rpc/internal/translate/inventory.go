@@ -62,7 +62,7 @@ func Discovered(list []inventory.DiscoveredVM) rpc.DiscoverResponse {
 func Repository(r agent.RepositoryStatus) rpc.Repository {
 	return rpc.Repository{
 		RepositoryID: r.ID, Path: r.Path, FreeBytes: r.FreeBytes, TotalBytes: r.TotalBytes,
-		Cache: r.Cache, AIO: r.AIO, Error: r.Error, RestorePoints: r.RestorePoints, EncryptionKey: r.EncryptionKey,
+		Cache: r.Cache, AIO: r.AIO, Error: r.Error, RestorePoints: r.RestorePoints, State: string(r.State), StuckSince: r.StuckSince, StuckOperation: r.StuckOperation, EncryptionKey: r.EncryptionKey,
 		Catalog: catalogOf(r.Catalog),
 	}
 }
