@@ -50,8 +50,8 @@ func (h *host) exporterUser(context.Context) []Finding {
 	case h.accountErr != nil:
 		return about.error(h.accountErr.Error(), "run systemd-sysusers, which makes the user and group of the package; "+
 			"or set agent.exporter_user and agent.exporter_group to existing ones")
-	case h.credential == nil:
+	case h.account.Credential == nil:
 		return about.ok("the exporters run as the daemon's own user")
 	}
-	return about.ok(fmt.Sprintf("uid %d, gid %d", h.credential.Uid, h.credential.Gid))
+	return about.ok(fmt.Sprintf("uid %d, gid %d", h.account.Credential.Uid, h.account.Credential.Gid))
 }

@@ -29,9 +29,9 @@ func (h *host) dataPath(ctx context.Context, r config.Repository) []Finding {
 		return about.skip("not tried: only root may start system units", "run as root")
 	}
 	trial.Sweep(ctx, h.bus, r)
-	mode, _, _ := qemu.DetectIO(r.Path) // the check before this one tells
+	mode, _, _ := h.repo(r).DetectIO(ctx) // the check before this one tells
 	o := trial.Options{
-		Config: h.config, Bus: h.bus, Owner: h.owner, Repository: r, Mode: mode, Tools: repositories.ImageTools(h.config, h.credential),
+		Config: h.config, Bus: h.bus, Owner: h.account.Owner, Repository: r, Mode: mode, Images: h.repo(r).Images(qemu.Secret{}),
 	}
 	if id := r.EncryptionKey; id != "" {
 		path, _, _ := keySource(id) // the check before this one tells
@@ -39,7 +39,7 @@ func (h *host) dataPath(ctx context.Context, r config.Repository) []Finding {
 		if err != nil {
 			return about.skip("not tried: "+err.Error(), "resolve the findings of encryption")
 		}
-		o.Tools, o.Keys = o.Tools.WithKey(secret), []repositories.ImageKey{{ID: id, File: path}}
+		o.Images, o.Keys = h.repo(r).Images(secret), []repositories.ImageKey{{ID: id, File: path}}
 	}
 	t := trial.New(o)
 	begin := time.Now()

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,7 +17,8 @@ import (
 	"github.com/sendense/backup-agent/agent/catalog"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -68,8 +68,7 @@ type host struct {
 	config  *config.Config
 
 	configErr  error // config holds what could be read, and defaults
-	credential *syscall.Credential
-	owner      *repository.Owner
+	account    repositories.Account
 	accountErr error
 	bus        *units.Manager // nil when busErr is set
 	busErr     error
@@ -78,13 +77,35 @@ type host struct {
 	exports    func(ctx context.Context) ([]uint16, error) // ports of the daemon's exports now
 	askDaemon  func(ctx context.Context) (Daemon, error)   // what the daemon knows about restore points
 	catalog    func(repository string) catalog.State       // nil if no daemon answers
+	live       *repositories.Set                           // of the daemon that does the checks; nil: this is another process
+}
+
+// repo returns a repository: the daemon's own, or one that is used in this process.
+func (h *host) repo(r config.Repository) *storage.Repository {
+	if h.live != nil {
+		if repo, err := h.live.Find(r.ID); err == nil {
+			return repo
+		}
+	}
+	return storage.New(storage.Options{Spec: storage.Spec{
+		ID: r.ID, Path: r.Path, Owner: h.account.Owner, QemuImg: h.config.NBD.QemuImg, Credential: h.account.Credential,
+	}})
+}
+
+// tools run qemu-img on images of the repositories, in this process.
+func (h *host) tools(key qemu.Secret) qemu.Tools {
+	t := qemu.Tools{QemuImg: h.config.NBD.QemuImg, Credential: h.account.Credential, Key: key}
+	for _, r := range h.config.Repositories {
+		t.Roots = append(t.Roots, r.Path)
+	}
+	return t
 }
 
 // Run does every check and returns the findings.
 func Run(ctx context.Context, o Options) Report {
 	h := &host{options: o}
 	h.config, h.configErr = config.Salvage(o.ConfigPath)
-	h.credential, h.owner, h.accountErr = repositories.ExporterAccount(h.config)
+	h.account, h.accountErr = repositories.ExporterAccount(h.config)
 	asking, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	h.bus, h.busErr = units.Open(asking, units.Options{User: h.config.Agent.Bus == config.BusUser, Slice: h.config.Agent.Slice})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/doctor/trial"
 	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
@@ -49,7 +50,7 @@ func (h *host) features(ctx context.Context) []Finding {
 	defer os.RemoveAll(dir) //nolint:errcheck // of files in a directory for temporary ones
 	image := filepath.Join(dir, "trial.qcow2")
 	spec := qemu.ImageSpec{Path: image, SizeBytes: trial.Bytes, ClusterBytes: qemu.FullClusterBytes, ExtendedL2: true}
-	tools := qemu.Tools{QemuImg: h.config.NBD.QemuImg}
+	images := storage.New(storage.Options{Spec: storage.Spec{ID: "trial", Path: dir, QemuImg: h.config.NBD.QemuImg}}).Images(qemu.Secret{})
 	if err := trial.MakeImage(ctx, tools, spec); err != nil {
 		return one("features", h.config.NBD.QemuImg).error("extended_l2: "+err.Error(), "install qemu-utils 5.2 or newer")
 	}

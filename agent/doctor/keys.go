@@ -102,7 +102,7 @@ func (h *host) opens(ctx context.Context, about subject, id string, secret qemu.
 	if image == "" {
 		return about.ok("key " + id + " can be read; there is no restore point to try it with")
 	}
-	err := repositories.ImageTools(h.config, h.credential).WithKey(secret).Unlock(ctx, image)
+	err := h.tools(secret).Unlock(ctx, image)
 	switch {
 	case errors.Is(err, qemu.ErrWrongKey):
 		return about.error(fmt.Sprintf("key %s does not open %s: the image was made with another key", id, image),

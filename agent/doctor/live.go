@@ -16,8 +16,8 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 	version := a.Status(ctx).Version
 	cfg := *a.Config()
 	cfg.SNA.AcceptWriteZeroes = a.Exports.AcceptsZeroes() // a reload may have changed it
-	h := &host{options: Options{Version: version}, config: &cfg}
-	h.credential, h.owner, h.accountErr = repositories.ExporterAccount(h.config)
+	h := &host{options: Options{Version: version}, config: &cfg, live: a.Repositories}
+	h.account, h.accountErr = repositories.ExporterAccount(h.config)
 	h.exports = func(ctx context.Context) (ports []uint16, err error) {
 		list, err := a.ListExports(ctx)
 		for _, e := range list {

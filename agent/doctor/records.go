@@ -96,5 +96,5 @@ func (h *host) compare(ctx context.Context, r config.Repository) (rebuild.Compar
 		return rebuild.Comparison{}, err
 	}
 	defer db.Close() //nolint:errcheck // it is a copy
-	return rebuild.Compare(ctx, db, repository.New(r.ID, r.Path, h.owner), nil)
+	return rebuild.Compare(ctx, db, h.repo(r), nil)
 }

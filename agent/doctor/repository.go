@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/storage"
-	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // leastInodes is how many inodes of a repository should be free.
@@ -24,9 +24,9 @@ func (h *host) repository(ctx context.Context, r config.Repository) []Finding {
 	if worst(found[:1]) == Error {
 		return found
 	}
-	repo := repository.New(r.ID, r.Path, h.owner)
-	found = append(found, h.ioMode(r)...)
-	points, problems, err := repo.Points()
+	repo := h.repo(r)
+	found = append(found, h.ioMode(ctx, r)...)
+	points, problems, err := repo.Points(ctx)
 	found = append(found, catalogFindings(repo, points, problems, err)...)
 	keys := h.keyed(ctx, r, points)
 	if found = append(found, keys...); worst(keys) == Error && r.EncryptionKey != "" {
@@ -37,46 +37,49 @@ func (h *host) repository(ctx context.Context, r config.Repository) []Finding {
 
 // liveRepository does the cheap checks only, for a running agent. It does not wait long for a dead file system.
 func (h *host) liveRepository(ctx context.Context, r config.Repository) []Finding {
-	return check{name: "repository", object: r.ID, timeout: statTimeout, look: func(context.Context) []Finding {
-		found := h.directory(r)
+	return check{name: "repository", object: r.ID, timeout: statTimeout, look: func(ctx context.Context) []Finding {
+		ctx = storage.FailFast(ctx)
+		found := h.directory(ctx, r)
 		if worst(found) == Error {
 			return found
 		}
-		return append(found, h.space(repository.New(r.ID, r.Path, h.owner))...)
+		return append(found, h.space(ctx, h.repo(r))...)
 	}}.run(ctx)
 }
 
 // statTimeout limits the first check of a repository.
 const statTimeout = 10 * time.Second
 
-func (h *host) directory(r config.Repository) []Finding {
+func (h *host) directory(ctx context.Context, r config.Repository) []Finding {
 	about := one("repository", r.ID)
-	info, err := os.Stat(r.Path)
+	mode, access, err := h.repo(r).Root(ctx)
 	switch {
+	case storage.IsStuck(err):
+		return about.error(err.Error(), repositories.StuckHint)
 	case errors.Is(err, fs.ErrNotExist):
 		return about.error(r.Path+" does not exist", "mount it, make it, or correct the path of the repository")
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
 		return about.skip(err.Error(), "run as root")
 	case err != nil:
 		return about.error(err.Error(), "the repository must be a directory that the daemon can write")
-	case !info.IsDir():
+	case !mode.IsDir():
 		return about.error(r.Path+" is not a directory", "correct the path of the repository")
 	}
 	if mount := missingMount(r.Path); mount != "" {
 		return about.error(fmt.Sprintf("%s: %s is in /etc/fstab and is not mounted: backups would be written to the disk below", r.Path, mount), "mount "+mount)
 	}
-	if info.Mode()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
-		return about.error(fmt.Sprintf("%s: mode %04o: everybody can remove and replace files in it", r.Path, info.Mode().Perm()), "chmod o-w "+r.Path)
+	if mode&0o002 != 0 && mode&fs.ModeSticky == 0 {
+		return about.error(fmt.Sprintf("%s: mode %04o: everybody can remove and replace files in it", r.Path, mode.Perm()), "chmod o-w "+r.Path)
 	}
-	if found := mayWrite(about, r.Path); found != nil {
+	if found := mayWrite(about, access); found != nil {
 		return found
 	}
 	return about.ok(r.Path + " exists and can be written")
 }
 
-func (h *host) space(repo *storage.Repository) []Finding {
+func (h *host) space(ctx context.Context, repo *storage.Repository) []Finding {
 	about := one("space", repo.ID)
-	room, err := repo.Space()
+	room, err := repo.Space(ctx)
 	if err != nil {
 		return about.error(err.Error(), "look at the file system of the repository")
 	}
@@ -99,9 +102,9 @@ func (h *host) space(repo *storage.Repository) []Finding {
 }
 
 // ioMode says how images are written here, by the same trial as the agent.
-func (h *host) ioMode(r config.Repository) []Finding {
+func (h *host) ioMode(ctx context.Context, r config.Repository) []Finding {
 	about := one("io", r.ID)
-	mode, reason, err := qemu.DetectIO(r.Path)
+	mode, reason, err := h.repo(r).DetectIO(ctx)
 	switch {
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
 		return about.skip("this user may not write there", "run as root")

@@ -40,7 +40,7 @@ func (h *host) stateDirectory(context.Context) []Finding {
 	case info.Mode()&0o007 != 0:
 		return about.warn(fmt.Sprintf("mode %04o: everybody can read it", info.Mode().Perm()), "chmod 0700 "+path)
 	}
-	if found := mayWrite(about, path); found != nil {
+	if found := mayWrite(about, unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK|unix.X_OK, unix.AT_EACCESS)); found != nil {
 		return found
 	}
 	room, err := repository.SpaceAt(path)
@@ -65,8 +65,7 @@ func (h *host) setAside() (found []Finding) {
 }
 
 // mayWrite returns a finding if a directory cannot be written. Only for root this says something about the daemon.
-func mayWrite(about subject, path string) []Finding {
-	err := unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+func mayWrite(about subject, err error) []Finding {
 	switch {
 	case err == nil:
 		return nil

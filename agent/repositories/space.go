@@ -34,8 +34,8 @@ func IsNoSpace(err error) bool {
 		strings.Contains(err.Error(), "No space left on device") || strings.Contains(err.Error(), "Disk quota exceeded")
 }
 
-// stuckHint says what to do about a repository that does not answer.
-const stuckHint = "look at the storage and its mount: 'findmnt', 'dmesg', the network. Nothing else waits for this repository. The agent " +
+// StuckHint says what to do about a repository that does not answer.
+const StuckHint = "look at the storage and its mount: 'findmnt', 'dmesg', the network. Nothing else waits for this repository. The agent " +
 	"continues by itself when it answers again"
 
 // Fault translates an error of a repository for a caller, with a hint.
@@ -44,7 +44,7 @@ func Fault(err error) error {
 		return fault.From(err)
 	}
 	if storage.IsStuck(err) {
-		return fault.New(fault.RepositoryStuck, "%w", err).WithHint(stuckHint)
+		return fault.New(fault.RepositoryStuck, "%w", err).WithHint(StuckHint)
 	}
 	if IsNoSpace(err) {
 		return fault.New(fault.NoSpace, "%w", err).WithHint("free space in the repository, or use another one")

@@ -2,9 +2,13 @@ package storage
 
 import (
 	"context"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/repository"
@@ -103,6 +107,7 @@ var (
 	opSpace = declare("asking for the free space", reads, func(_ context.Context, f *Files, _ none) (repository.Space, error) { return f.repo.Space() })
 	opEmpty = declare("listing the directory", reads, func(_ context.Context, f *Files, _ none) (bool, error) { return f.repo.Empty() })
 	opStat  = declare("looking at a file", reads, func(_ context.Context, _ *Files, path string) (FileInfo, error) { return stat(path) })
+	opRoot  = declare("looking at its directory", reads, func(_ context.Context, f *Files, _ none) (root, error) { return lookAtRoot(f.spec.Path) })
 	opIO    = declare("finding the I/O mode", changes, func(_ context.Context, f *Files, _ none) (ioMode, error) {
 		mode, reason, err := f.repo.DetectIO()
 		return ioMode{mode, reason}, err
@@ -125,6 +130,21 @@ type FileInfo struct {
 	Bytes, AllocatedBytes int64
 	Directory             bool
 	Device, Inode         uint64
+	ChangedAt             time.Time
+}
+
+// A root describes the directory of the repository, where its path leads to.
+type root struct {
+	Mode   fs.FileMode
+	Access *Failure // why it cannot be written
+}
+
+func lookAtRoot(path string) (root, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return root{}, err
+	}
+	return root{Mode: info.Mode(), Access: failure(unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK|unix.X_OK, unix.AT_EACCESS))}, nil
 }
 
 func stat(path string) (FileInfo, error) {
@@ -133,7 +153,7 @@ func stat(path string) (FileInfo, error) {
 		return FileInfo{}, err
 	}
 	s := info.Sys().(*syscall.Stat_t)
-	return FileInfo{Bytes: s.Size, AllocatedBytes: s.Blocks * 512, Directory: info.IsDir(), Device: s.Dev, Inode: s.Ino}, nil
+	return FileInfo{Bytes: s.Size, AllocatedBytes: s.Blocks * 512, Directory: info.IsDir(), Device: s.Dev, Inode: s.Ino, ChangedAt: info.ModTime()}, nil
 }
 
 // Dir is the absolute path of a backup's directory.
@@ -272,6 +292,13 @@ func (r *Repository) Mounted(ctx context.Context) error {
 // Stat describes a file or directory by its absolute path.
 func (r *Repository) Stat(ctx context.Context, path string) (FileInfo, error) {
 	return opStat.of(ctx, r, path)
+}
+
+// Root returns the mode of the directory of the repository, where its path leads to, and why its process may not write there; nil if it
+// may.
+func (r *Repository) Root(ctx context.Context) (mode fs.FileMode, access, err error) {
+	found, err := opRoot.of(ctx, r, none{})
+	return found.Mode, found.Access.err(), err
 }
 
 func (r *Repository) IOMode(ctx context.Context) (qemu.IOMode, error) {

@@ -14,6 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/rebuild"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -23,7 +24,7 @@ func databasePath(cfg *config.Config) string {
 
 // openDatabase opens the database. A damaged one is set aside, and the catalog is rebuilt from the manifests. A missing one is made the
 // same way, which gives an empty one on a new machine.
-func openDatabase(cfg *config.Config, log *slog.Logger) (*store.Store, error) {
+func openDatabase(ctx context.Context, cfg *config.Config, log *slog.Logger) (*store.Store, error) {
 	path := databasePath(cfg)
 	opened := takeTime("opening the database") // a repair reads all of it, however large it is
 	db, err := openWhole(path, cfg.SNA.Cooldown.Std())
@@ -40,8 +41,13 @@ func openDatabase(cfg *config.Config, log *slog.Logger) (*store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	for _, r := range repositories { // one that hangs is a problem of the report
+		go r.Watch(watching)
+	}
 	stop := takeTime("rebuilding the catalog from the manifests")
-	report, aside, err := rebuild.Replace(path, repositories, cfg.SNA.Cooldown.Std())
+	report, aside, err := rebuild.Replace(storage.UntilStuck(ctx), path, repositories, cfg.SNA.Cooldown.Std())
 	stop()
 	if errors.Is(err, fs.ErrExist) { // another process was faster
 		return openWhole(path, cfg.SNA.Cooldown.Std())

@@ -1,13 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,7 +16,6 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 )
@@ -42,7 +41,7 @@ func rebuildCommand(path *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			report, err := rebuildCatalog(cfg, dryRun)
+			report, err := rebuildCatalog(cmd.Context(), cfg, dryRun)
 			if err != nil {
 				return err
 			}
@@ -61,7 +60,7 @@ func rebuildCommand(path *string) *cobra.Command {
 }
 
 // rebuildCatalog adds to the database what the repositories hold. A damaged database is set aside and replaced.
-func rebuildCatalog(cfg *config.Config, dryRun bool) (*rebuildReport, error) {
+func rebuildCatalog(ctx context.Context, cfg *config.Config, dryRun bool) (*rebuildReport, error) {
 	repos, err := openRepositories(cfg)
 	if err != nil {
 		return nil, err
@@ -79,7 +78,7 @@ func rebuildCatalog(cfg *config.Config, dryRun bool) (*rebuildReport, error) {
 		defer remove()
 		path = copied
 	}
-	found, aside, err := updateOrReplace(path, repos, cfg.SNA.Cooldown.Std())
+	found, aside, err := updateOrReplace(ctx, path, repos, cfg.SNA.Cooldown.Std())
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +92,7 @@ func rebuildCatalog(cfg *config.Config, dryRun bool) (*rebuildReport, error) {
 func updateOrReplace(path string, repos []*storage.Repository, cooldown time.Duration) (_ *rebuild.Report, aside string, err error) {
 	db, err := openWhole(path, cooldown)
 	if errors.Is(err, store.ErrDamaged) || errors.Is(err, fs.ErrNotExist) {
-		return rebuild.Replace(path, repos, cooldown)
+		return rebuild.Replace(ctx, path, repos, cooldown)
 	}
 	if err != nil {
 		return nil, "", err
@@ -101,32 +100,18 @@ func updateOrReplace(path string, repos []*storage.Repository, cooldown time.Dur
 	if r := db.Recovery(); r != nil {
 		aside = r.Aside
 	}
-	report, err := rebuild.Update(db, repos)
+	report, err := rebuild.Update(ctx, db, repos)
 	return report, aside, errors.Join(err, db.Close())
 }
 
-// openRepositories opens those of the configuration. It needs the exporters' user, because a manifest that belongs to that user is
-// refused.
+// openRepositories opens those of the configuration, in this process. It needs the exporters' user, because a manifest that belongs to
+// that user is refused.
 func openRepositories(cfg *config.Config) ([]*storage.Repository, error) {
-	var owner *repository.Owner
-	if name := cfg.Agent.ExporterUser; name != "" {
-		u, err := user.Lookup(name)
-		if err != nil {
-			return nil, fmt.Errorf("agent.exporter_user %q: %w: create it (systemd-sysusers) or set another user", name, err)
-		}
-		uid, uidErr := strconv.Atoi(u.Uid)
-		gid, gidErr := strconv.Atoi(u.Gid)
-		if err := errors.Join(uidErr, gidErr); err != nil {
-			return nil, fmt.Errorf("agent.exporter_user %q: %w", name, err)
-		}
-		owner = &repository.Owner{UID: uid, GID: gid}
+	account, err := repositories.ExporterAccount(cfg)
+	if err != nil {
+		return nil, err
 	}
-	var list []*storage.Repository
-	for _, r := range cfg.Repositories {
-		list = append(list, repository.New(r.ID, r.Path, owner))
-	}
-	repository.KeepApart(list)
-	return list, nil
+	return repositories.New(repositories.Parts{Config: cfg, Log: slog.Default()}, account).All, nil
 }
 
 // copyDatabase makes a copy for a dry run, and returns what removes it. Without a database there is no copy either.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/sna"
+	"github.com/sendense/backup-agent/agent/storage/process"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/rpc/callbacks"
 	"github.com/sendense/backup-agent/rpc/server"
@@ -111,7 +113,7 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, reloads *re
 	if err := startApart(cfg, log); err != nil {
 		return nil, err
 	}
-	if p.store, err = openDatabase(cfg, log); err != nil {
+	if p.store, err = openDatabase(ctx, cfg, log); err != nil {
 		return nil, err
 	}
 	p.units, err = units.Open(ctx, units.Options{User: cfg.Agent.Bus == config.BusUser, Slice: cfg.Agent.Slice, Logger: log, Reached: failpoint.Reach})
@@ -127,8 +129,15 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, reloads *re
 	if err != nil {
 		return nil, err
 	}
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
 	p.agent, err = agent.New(agent.Options{
 		Config: cfg, Store: p.store, Units: p.units, SNA: client, Logger: log, Version: version, Metrics: metrics,
+		ConnectRepository: (&process.Connector{
+			Units: p.units, Program: program, Runtime: filepath.Dir(cfg.Agent.Socket), State: cfg.Agent.StateDirectory,
+		}).Connect,
 		LogLevel: reloads.level, AcceptZeroes: reloads.zeroes,
 	})
 	return p, err

@@ -61,8 +61,8 @@ func (h handlers) backupDelete(ctx context.Context, p rpc.DeleteRequest) (rpc.Ba
 	return rpc.BackupRef{BackupID: p.BackupID}, h.agent.Policies.Delete(ctx, p.BackupID, p.MissingOK)
 }
 
-func (h handlers) backupChain(_ context.Context, p rpc.ChainRequest) (rpc.Chain, error) {
-	points, err := h.agent.Chain(p.VMName, p.RepositoryID)
+func (h handlers) backupChain(ctx context.Context, p rpc.ChainRequest) (rpc.Chain, error) {
+	points, err := h.agent.Chain(ctx, p.VMName, p.RepositoryID)
 	return translate.Chain(p.VMName, points), err
 }
 
@@ -117,12 +117,12 @@ func (h handlers) vmDiscover(ctx context.Context, p rpc.DiscoverRequest) (rpc.Di
 	return translate.Discovered(list), err
 }
 
-func (h handlers) repositoryList(context.Context, rpc.None) (rpc.RepositoryList, error) {
-	return rpc.RepositoryList{Repositories: translate.Repositories(h.agent.RepositoryStatuses())}, nil
+func (h handlers) repositoryList(ctx context.Context, _ rpc.None) (rpc.RepositoryList, error) {
+	return rpc.RepositoryList{Repositories: translate.Repositories(h.agent.RepositoryStatuses(ctx))}, nil
 }
 
-func (h handlers) repositoryGet(_ context.Context, p rpc.RepositoryRef) (rpc.Repository, error) {
-	r, err := h.agent.RepositoryStatus(p.RepositoryID)
+func (h handlers) repositoryGet(ctx context.Context, p rpc.RepositoryRef) (rpc.Repository, error) {
+	r, err := h.agent.RepositoryStatus(ctx, p.RepositoryID)
 	return translate.Repository(r), err
 }
 

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
@@ -24,11 +25,11 @@ const (
 )
 
 // MakeImage makes an image, and checks it.
-func MakeImage(ctx context.Context, tools qemu.Tools, spec qemu.ImageSpec) error {
-	if err := tools.Create(ctx, spec); err != nil {
+func MakeImage(ctx context.Context, images storage.Images, spec qemu.ImageSpec) error {
+	if err := images.Create(ctx, spec); err != nil {
 		return err
 	}
-	info, err := tools.Info(spec.Path)
+	info, err := images.Info(ctx, spec.Path)
 	if err == nil && (!info.ExtendedL2 || info.VirtualBytes != spec.SizeBytes) {
 		err = fmt.Errorf("image %s is not what was asked for", spec.Path)
 	}

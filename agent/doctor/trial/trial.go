@@ -21,6 +21,7 @@ import (
 	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
@@ -40,7 +41,7 @@ type Options struct {
 	Owner      *repository.Owner // of the directory; nil: the agent's user
 	Repository config.Repository
 	Mode       qemu.IOMode
-	Tools      qemu.Tools
+	Images     storage.Images
 	Keys       []repositories.ImageKey // where its backups are encrypted
 }
 
@@ -90,7 +91,7 @@ func (t Trial) makeDir(context.Context) error {
 }
 
 func (t Trial) makeImage(ctx context.Context) error {
-	return MakeImage(ctx, t.Tools, qemu.ImageSpec{
+	return MakeImage(ctx, t.Images, qemu.ImageSpec{
 		Path: t.Image, SizeBytes: Bytes, ClusterBytes: qemu.FullClusterBytes, ExtendedL2: true,
 	})
 }
@@ -182,7 +183,7 @@ func (t Trial) end(ctx context.Context) error {
 }
 
 func (t Trial) check(ctx context.Context) error {
-	_, err := t.Tools.Check(ctx, t.Image)
+	_, err := t.Images.Check(ctx, t.Image)
 	return err
 }
 

@@ -54,7 +54,7 @@ func (t Trial) zeroes(ctx context.Context) error {
 	if err := errors.Join(c.Flush(), c.Disconnect()); err != nil {
 		return err
 	}
-	info, err := t.Tools.Info(t.Image)
+	info, err := t.Images.Info(ctx, t.Image)
 	if err == nil && info.ActualBytes > zeroTaken {
 		err = fmt.Errorf("%d MiB of zeroes take %d MiB in the image", zeroBytes>>20, info.ActualBytes>>20)
 	}

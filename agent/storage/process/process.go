@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -40,18 +39,20 @@ const (
 	acceptTimeout = time.Minute
 )
 
+// secrets are what a process must not read. It gets the key of an image with the request that needs it.
+var secrets = []string{"/run/credentials", "/etc/credstore", "/etc/credstore.encrypted", "/run/credstore", "/run/credstore.encrypted"}
+
 // A Connector starts the processes of repositories.
 type Connector struct {
 	Units   *units.Manager
 	Program string   // sendense-agent
-	Runtime string   // directory for sockets and locks, which the agent may write
-	Hidden  []string // what no repository may read: the directory of the database, credentials
-	Log     *slog.Logger
+	Runtime string // directory of the sockets
+	State   string // directory of the database, in which the agent makes the locks; the processes see nothing else of it
 }
 
 // Connect starts the process of a repository and connects to it. It is a storage.Connect.
 func (c *Connector) Connect(ctx context.Context, s storage.Spec) (storage.Link, error) {
-	lock := filepath.Join(c.Runtime, "repository-"+s.ID+".lock")
+	lock := filepath.Join(c.State, "repository-"+s.ID+".lock")
 	f, err := os.OpenFile(lock, os.O_CREATE|os.O_RDONLY, 0o600)
 	if err != nil {
 		return nil, err
@@ -68,7 +69,9 @@ func (c *Connector) Connect(ctx context.Context, s storage.Spec) (storage.Link, 
 		Argv:          []string{c.Program, Command, "--lock=" + lock, "--spec=" + string(spec)},
 		Environment:   failpoint.Environment(),
 		ListenAddress: filepath.Join(c.Runtime, "repository-"+nonce+".sock"),
-		Storage:       &pair.Storage{Dir: s.Path, Hidden: c.Hidden},
+		HiddenDirs:    []string{c.State},
+		ReadOnlyDirs:  []string{lock},
+		Storage:       &pair.Storage{Dir: s.Path, Hidden: secrets},
 		StartTimeout:  startTimeout,
 		StopTimeout:   stopTimeout,
 	}
