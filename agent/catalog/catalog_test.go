@@ -16,12 +16,13 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
+	"github.com/sendense/backup-agent/agent/storage"
 )
 
 // TestComparedWhileAtWork: a comparison finds no difference at any moment of the agent's work.
 func TestComparedWhileAtWork(t *testing.T) {
 	w := agenttest.New(t)
-	repo := repository.New("main", w.Config.Repositories[0].Path, nil)
+	repo := storage.New(storage.Options{Spec: storage.Spec{ID: "main", Path: w.Config.Repositories[0].Path}})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var looks int

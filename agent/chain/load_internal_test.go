@@ -7,12 +7,12 @@ import (
 	"testing"
 
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
+	"github.com/sendense/backup-agent/agent/storage"
 )
 
 // TestRecorded: the images of a disk are followed from the newest to the one that is based on none. Anything else in their way is damage.
 func TestRecorded(t *testing.T) {
-	repo := repository.New("main", t.TempDir(), nil)
+	repo := storage.New(storage.Options{Spec: storage.Spec{ID: "main", Path: t.TempDir()}})
 	point := func(id string, runs ...record.DiskRun) record.Backup {
 		return record.Backup{ID: id, VM: record.VM{Name: "vm"}, Runs: runs}
 	}

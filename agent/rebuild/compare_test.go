@@ -38,7 +38,7 @@ type hub struct {
 
 func newHub(t *testing.T) *hub {
 	dir := t.TempDir()
-	h := &hub{T: t, dir: dir, repo: repository.New("main", filepath.Join(dir, "main"), nil)}
+	h := &hub{T: t, dir: dir, repo: storage.New(storage.Options{Spec: storage.Spec{ID: "main", Path: filepath.Join(dir, "main")}})}
 	must(t, os.Mkdir(h.repo.Path, 0o755))
 	h.open("agent.db")
 	return h
@@ -74,9 +74,9 @@ func newManifest(vm string, second int64, parent *manifest.Manifest) manifest.Ma
 func (h *hub) publish(m manifest.Manifest) manifest.Manifest {
 	h.Helper()
 	vm := nbd.DirName(m.VM.Name)
-	must(h.T, h.repo.MakeDir(vm, m.BackupID))
+	must(h.T, h.repo.MakeDir(h.Context(), vm, m.BackupID))
 	must(h.T, os.WriteFile(filepath.Join(h.repo.Dir(vm, m.BackupID), m.Disks[0].File), []byte(m.BackupID), 0o600))
-	must(h.T, h.repo.Publish(vm, m))
+	must(h.T, h.repo.Publish(h.Context(), vm, m))
 	return m
 }
 
@@ -107,7 +107,7 @@ func (h *hub) chain(vm string, length int) (chain []manifest.Manifest) {
 func (h *hub) mergedOnDisk(m manifest.Manifest, onto *manifest.Manifest) manifest.Manifest {
 	h.Helper()
 	vm := nbd.DirName(m.VM.Name)
-	must(h.T, h.repo.RemovePoint(vm, m.BackupID))
+	must(h.T, h.repo.RemovePoint(h.Context(), vm, m.BackupID))
 	again := newManifest(m.VM.Name, m.CreatedAt.Unix(), onto)
 	again.Merge = &record.Merged{At: time.Unix(1_800_000_000, 0), Points: 1, Synthetic: onto == nil}
 	return h.publish(again)
@@ -142,7 +142,7 @@ func (h *hub) finds(want map[string]string) {
 
 func (h *hub) update() *rebuild.Report {
 	h.Helper()
-	r, err := rebuild.Update(h.db, []*storage.Repository{h.repo})
+	r, err := rebuild.Update(h.Context(), h.db, []*storage.Repository{h.repo})
 	must(h.T, err)
 	must(h.T, h.db.Check(h.Context()))
 	return r
@@ -160,7 +160,7 @@ func TestOlderDatabase(t *testing.T) {
 
 	// A merge of 1 into 2, a consolidation of the other VM's newest, a new restore point, and a new VM.
 	h.mergedOnDisk(chain[2], &chain[0])
-	must(t, h.repo.RemovePoint("vm", chain[1].BackupID))
+	must(t, h.repo.RemovePoint(t.Context(), "vm", chain[1].BackupID))
 	h.mergedOnDisk(kept[1], nil)
 	fresh := h.publish(newManifest("vm", 1_700_000_100, &chain[3]))
 	other := h.publish(newManifest("other", 1_700_000_000, nil))
@@ -191,13 +191,13 @@ func TestOlderDatabase(t *testing.T) {
 func TestNoDifference(t *testing.T) {
 	h := newHub(t)
 	chain := h.chain("vm", 3)
-	must(t, h.repo.MakeDir("vm", "vm-running"))
-	must(t, h.repo.MakeDir("new", "new-running"))
-	must(t, h.repo.MakeScratch("restore-1"))
-	must(t, h.repo.MakeDir("vm", "vm-failed"))
-	_, err := h.repo.SetAside("vm", "vm-failed")
+	must(t, h.repo.MakeDir(h.Context(), "vm", "vm-running"))
+	must(t, h.repo.MakeDir(h.Context(), "new", "new-running"))
+	must(t, h.repo.MakeScratch(t.Context(), "restore-1"))
+	must(t, h.repo.MakeDir(h.Context(), "vm", "vm-failed"))
+	_, err := h.repo.SetAside(t.Context(), "vm", "vm-failed")
 	must(t, err)
-	must(t, h.repo.MakeMerge("vm", chain[2].BackupID))
+	must(t, h.repo.MakeMerge(t.Context(), "vm", chain[2].BackupID))
 	must(t, os.WriteFile(filepath.Join(h.repo.Path, "vm", "README"), nil, 0o600))
 	must(t, os.Mkdir(filepath.Join(h.repo.Path, "lost+found"), 0o700))
 	h.finds(nil)
@@ -208,7 +208,7 @@ func TestNoDifference(t *testing.T) {
 		return nil
 	})
 	must(t, err)
-	must(t, h.repo.RemoveMerge("vm", chain[2].BackupID))
+	must(t, h.repo.RemoveMerge(t.Context(), "vm", chain[2].BackupID))
 	h.mergedOnDisk(chain[2], &chain[0])
 	h.finds(nil)
 	if r := h.update(); len(r.Corrected)+len(r.Problems) != 0 {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/storage"
 )
@@ -34,7 +33,7 @@ func TestContradictions(t *testing.T) {
 		must(t, err)
 	}
 	strange := h.chain("strange", 1)[0]
-	must(t, h.repo.RemovePoint("strange", strange.BackupID))
+	must(t, h.repo.RemovePoint(t.Context(), "strange", strange.BackupID))
 	strange.Disks[0].ChangeID = "of another snapshot"
 	h.publish(strange)
 	unread := h.publish(newManifest("unread", 1_700_000_000, nil))
@@ -53,12 +52,12 @@ func TestContradictions(t *testing.T) {
 	})
 
 	// The same restore point in a second repository: as a copy, as another one, and as the very same directory.
-	copied := repository.New("copy", filepath.Join(h.dir, "copy"), nil)
+	copied := storage.New(storage.Options{Spec: storage.Spec{ID: "copy", Path: filepath.Join(h.dir, "copy")}})
 	must(t, os.CopyFS(copied.Path, os.DirFS(h.repo.Path)))
-	linked := repository.New("linked", filepath.Join(h.dir, "linked"), nil)
+	linked := storage.New(storage.Options{Spec: storage.Spec{ID: "linked", Path: filepath.Join(h.dir, "linked")}})
 	must(t, os.Symlink(h.repo.Path, linked.Path))
 	for _, r := range []*storage.Repository{copied, linked} {
-		report, err := rebuild.Update(h.db, []*storage.Repository{r})
+		report, err := rebuild.Update(t.Context(), h.db, []*storage.Repository{r})
 		must(t, err)
 		said := ""
 		for _, p := range report.Problems {
@@ -77,13 +76,13 @@ func TestContradictions(t *testing.T) {
 			t.Errorf("%s: somebody is told to remove what may be the only copy:\n%s", r.ID, said)
 		}
 	}
-	renamed := repository.New("renamed", h.repo.Path, nil)
+	renamed := storage.New(storage.Options{Spec: storage.Spec{ID: "renamed", Path: h.repo.Path}})
 	c, err := rebuild.Compare(t.Context(), h.db, renamed, nil)
 	must(t, err)
 	if c.Unrecorded != 5 || !strings.Contains(c.Named[len(c.Named)-1].Reason, "on record in repository main") {
 		t.Errorf("of a repository with another id: %+v", c)
 	}
-	report, err := rebuild.Update(h.db, []*storage.Repository{renamed})
+	report, err := rebuild.Update(t.Context(), h.db, []*storage.Repository{renamed})
 	must(t, err)
 	if len(report.AlreadyThere)+len(report.Corrected) != 0 || !strings.Contains(report.Problems[len(report.Problems)-1].Reason, "give the repository its old id") {
 		t.Errorf("a rebuild of it: %+v", report)

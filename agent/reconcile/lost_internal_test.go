@@ -8,7 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
@@ -29,7 +28,7 @@ func lostUnit(t *testing.T, image, exportName, name, address string) units.Unit 
 
 func TestPlanLost(t *testing.T) {
 	const id, unit = "backup-vm-1700000000", "sendense-nbd-backup-vm-1700000000-disk"
-	repositories := []*storage.Repository{repository.New("a", "/a", nil), repository.New("b", "/b/repo", nil)}
+	repositories := []*storage.Repository{storage.New(storage.Options{Spec: storage.Spec{ID: "a", Path: "/a"}}), storage.New(storage.Options{Spec: storage.Spec{ID: "b", Path: "/b/repo"}})}
 	image := func(disk string) string { return "/b/repo/vm/" + id + "/vm-disk" + disk + ".qcow2" }
 	good := lostUnit(t, image("0"), "vm-disk0", unit+"0-0123abcd", "127.0.0.1:10101")
 	second := lostUnit(t, image("1"), "vm-disk1", unit+"1-89abcdef", "127.0.0.1:10100")

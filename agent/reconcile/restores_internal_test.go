@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/units"
 )
@@ -76,7 +75,7 @@ func TestLostRestore(t *testing.T) {
 	const export = "restore-vm-1-disk0"
 	argv := []string{"/usr/bin/qemu-nbd", "--export-name=" + export, "--", "/r/vm/backup-vm-1/vm-disk0.qcow2"}
 	ours := units.Unit{Name: restoreUnit, Slice: oursSlice, Argv: argv}
-	repositories := []*storage.Repository{repository.New("main", "/r", nil)}
+	repositories := []*storage.Repository{storage.New(storage.Options{Spec: storage.Spec{ID: "main", Path: "/r"}})}
 	if err := lostRestore(ours, oursSlice, repositories); err != nil {
 		t.Error(err)
 	}

@@ -41,6 +41,27 @@ func UntilStuck(ctx context.Context) context.Context {
 	return context.WithValue(ctx, patienceKey{}, untilStuck)
 }
 
+// WhileAnswering returns a context that ends with a StuckError as its cause when the repository is stuck. It is for waits for something
+// else that the storage delays, such as the end of an exporter.
+func (r *Repository) WhileAnswering(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	r.mu.Lock()
+	r.number++
+	number := r.number
+	if r.stuck != nil {
+		cancel(r.stuck)
+	} else {
+		r.waiting[number] = cancel
+	}
+	r.mu.Unlock()
+	return ctx, func() {
+		r.mu.Lock()
+		delete(r.waiting, number)
+		r.mu.Unlock()
+		cancel(nil)
+	}
+}
+
 // A pending is an operation in progress.
 type pending struct {
 	name   string

@@ -138,6 +138,12 @@ func (r *Repository) judge() {
 			p.cancel = nil
 		}
 	}
+	if now != nil {
+		for number, cancel := range r.waiting {
+			left = append(left, cancel)
+			delete(r.waiting, number)
+		}
+	}
 	r.mu.Unlock()
 	for _, cancel := range left {
 		cancel(now)

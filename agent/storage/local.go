@@ -22,7 +22,10 @@ func (l *local) Start(r Request, moved func(Movement)) <-chan Answer {
 func (l *local) Cancel(number uint64)  { l.files.cancel(number) }
 func (l *local) Done() <-chan struct{} { return l.done }
 func (l *local) Close() error {
-	l.once.Do(func() { close(l.done) })
+	l.once.Do(func() {
+		close(l.done)
+		l.files.cancelAll()
+	})
 	return nil
 }
 

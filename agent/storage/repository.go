@@ -75,6 +75,7 @@ type Repository struct {
 	closed   bool
 	number   uint64
 	pending  map[uint64]*pending
+	waiting  map[uint64]context.CancelCauseFunc // see WhileAnswering
 	stuck    *StuckError // nil: it answers
 	slow     time.Time   // when an operation was slow last
 	unusable error       // of the last probe
@@ -95,7 +96,7 @@ func New(o Options) *Repository {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	return &Repository{ID: o.ID, Path: o.Path, options: o, log: o.Logger, pending: map[uint64]*pending{}}
+	return &Repository{ID: o.ID, Path: o.Path, options: o, log: o.Logger, pending: map[uint64]*pending{}, waiting: map[uint64]context.CancelCauseFunc{}}
 }
 
 // Close ends the process of the repository. It waits for nothing that hangs.

@@ -14,7 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
@@ -39,7 +38,7 @@ func newHub(t *testing.T, repositories ...string) *lostHub {
 		path := filepath.Join(dir, "repository-"+id)
 		must(t, os.Mkdir(path, 0o755))
 		text += fmt.Sprintf("[[repository]]\nid = %q\npath = %q\n", id, path)
-		h.repositories = append(h.repositories, repository.New(id, path, nil))
+		h.repositories = append(h.repositories, storage.New(storage.Options{Spec: storage.Spec{ID: id, Path: path}}))
 	}
 	must(t, os.WriteFile(h.config, []byte(text), 0o600))
 	return h

@@ -12,7 +12,6 @@ import (
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/rebuild"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
@@ -95,7 +94,7 @@ func TestIdentityOutlivesTheDatabase(t *testing.T) {
 	agenttest.Must(t, os.Remove(path))
 	db, err := store.Open(path, store.Options{})
 	agenttest.Must(t, err)
-	repo := repository.New("main", w.Config.Repositories[0].Path, nil)
+	repo := storage.New(storage.Options{Spec: storage.Spec{ID: "main", Path: w.Config.Repositories[0].Path}})
 	_, err = rebuild.Update(db, []*storage.Repository{repo})
 	agenttest.Must(t, err)
 	agenttest.Must(t, db.Close())
