@@ -131,8 +131,8 @@ func (a *Agent) wire(o Options, account repositories.Account, program string) {
 	a.Repositories = repositories.New(repositories.Parts{
 		Config: cfg, Log: log, Connect: o.ConnectRepository, OnChange: a.repositoriesChanged.Raise, Observe: a.metrics.RepositoryOperation,
 	}, account)
-	a.Exports = export.New(export.Parts{Config: cfg, Units: o.Units, Log: log, AcceptZeroes: o.AcceptZeroes})
 	a.Ports = &export.Ports{Range: nbd.PortRange{First: cfg.NBD.FirstPort, Last: cfg.NBD.LastPort}}
+	a.Exports = export.New(export.Parts{Config: cfg, Ports: a.Ports, Units: o.Units, Log: log, AcceptZeroes: o.AcceptZeroes})
 	admissions := admission.New(admission.Parts{Config: cfg, Store: db, Ports: a.Ports})
 	a.Inventory = inventory.New(inventory.Parts{Config: cfg, Store: db, SNA: o.SNA, Log: log, Metrics: a.metrics})
 	a.Chains = chain.New(chain.Parts{Store: db, Repositories: a.Repositories, Exports: a.Exports, Log: log})
