@@ -80,7 +80,7 @@ func TestClockWasAhead(t *testing.T) {
 	if next.Parent != points[2].ID || next.Sequence <= points[2].Sequence {
 		t.Errorf("the next one stands on %s, sequence %d after %d", next.Parent, next.Sequence, points[2].Sequence)
 	}
-	listed, err := w.Agent.Chain("vm", "main")
+	listed, err := w.Agent.Chain(t.Context(), "vm", "main")
 	agenttest.Must(t, err)
 	for i, want := range append(points, next) {
 		if listed[i].Backup.ID != want.ID {

@@ -15,6 +15,7 @@ import (
 	"github.com/sendense/backup-agent/agent/metrics"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd"
 )
@@ -204,7 +205,7 @@ func (s *Service) dequeue(b record.Backup) (record.Backup, error) {
 	if err := s.Records.CheckWritable(s.Jobs.Work); err != nil {
 		return b, err
 	}
-	if err := repositories.CheckSpace(repo, s.Config.Space.Reserve, "space.reserve"); err != nil {
+	if err := repositories.CheckSpace(storage.FailFast(s.Jobs.Work), repo, s.Config.Space.Reserve, "space.reserve"); err != nil {
 		return b, err
 	}
 	var parent *record.Backup

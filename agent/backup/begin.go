@@ -52,7 +52,7 @@ func (j *backupJob) export(b record.Backup) (record.Backup, error) {
 	if b, err = s.Records.Advance(b.ID, record.Exporting, func(b *record.Backup) { b.BootID = s.BootID }); err != nil {
 		return b, err
 	}
-	mode, err := repo.IOMode()
+	mode, err := repo.IOMode(j.Ctx)
 	if err != nil {
 		return b, repositories.Fault(err)
 	}
@@ -61,7 +61,7 @@ func (j *backupJob) export(b record.Backup) (record.Backup, error) {
 		return b, fault.New(fault.Internal, "backup %s: %w", b.ID, err)
 	}
 	failpoint.Reach("before directory")
-	if err := repo.MakeDir(nbd.DirName(b.VM.Name), b.ID); err != nil {
+	if err := repo.MakeDir(j.Ctx, nbd.DirName(b.VM.Name), b.ID); err != nil {
 		return b, repositories.Fault(err)
 	}
 	failpoint.Reach("directory made")

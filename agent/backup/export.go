@@ -60,16 +60,16 @@ func (j *backupJob) exportDisk(ctx context.Context, p exportPlan, d record.DiskR
 func (j *backupJob) makeImage(ctx context.Context, repo *storage.Repository, d record.DiskRun) error {
 	ctx, cancel := context.WithTimeout(ctx, j.service.Config.NBD.StopTimeout.Std())
 	defer cancel()
-	tools, err := j.service.Repositories.ImagesFor(repo, d.KeyID)
+	images, err := j.service.Repositories.ImagesFor(repo, d.KeyID)
 	if err != nil {
 		return err
 	}
 	failpoint.Reach("before image")
-	if err := tools.Create(ctx, export.ImageSpec(d)); err != nil {
+	if err := images.Create(ctx, export.ImageSpec(d)); err != nil {
 		return err
 	}
 	failpoint.Reach("image created")
-	made, err := tools.Info(d.Image)
+	made, err := images.Info(ctx, d.Image)
 	if err != nil {
 		return err
 	}

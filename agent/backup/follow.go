@@ -3,8 +3,6 @@ package backup
 import (
 	"context"
 	"fmt"
-	"os"
-	"syscall"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/export"
@@ -12,6 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/agent/storage"
 )
 
 // untilPoll is the time until the next poll. All jobs poll at the same moment, so a hundred of them wake the process as often as
@@ -84,23 +83,25 @@ type progress struct {
 // those, the size and the time of the last change of the images.
 type trace struct {
 	received  uint64
-	blocks    int64
+	allocated int64
 	changedAt time.Time
 }
 
-func traceOf(b record.Backup, disks []record.DiskProgress) trace {
+func (j *backupJob) traceOf(b record.Backup, disks []record.DiskProgress) trace {
 	var t trace
+	repo, err := j.service.Repositories.Find(b.Repository)
+	if err != nil {
+		return t // the end of the backup finds out
+	}
 	for i, d := range b.Runs {
 		t.received += disks[i].ReceivedBytes
-		info, err := os.Stat(d.Image)
+		info, err := repo.Stat(storage.FailFast(j.Ctx), d.Image)
 		if err != nil {
 			continue // the check of its exporter says what happened to it
 		}
-		if st, ok := info.Sys().(*syscall.Stat_t); ok {
-			t.blocks += st.Blocks
-		}
-		if info.ModTime().After(t.changedAt) {
-			t.changedAt = info.ModTime()
+		t.allocated += info.AllocatedBytes
+		if info.ChangedAt.After(t.changedAt) {
+			t.changedAt = info.ChangedAt
 		}
 	}
 	return t
@@ -136,7 +137,7 @@ func (j *backupJob) checkRoom(b record.Backup) error {
 	if err != nil {
 		return nil // the end of the backup finds out; the exporters continue
 	}
-	err = repositories.CheckSpace(repo, j.service.Config.Space.Floor, "space.floor")
+	err = repositories.CheckSpace(storage.FailFast(j.Ctx), repo, j.service.Config.Space.Floor, "space.floor")
 	if e := fault.From(err); e.Has(fault.NoSpace) {
 		e.Message, e.BackupID = fmt.Sprintf("backup %s: %s", b.ID, e.Message), b.ID
 		return e
@@ -156,7 +157,7 @@ func (j *backupJob) checkProgress(b record.Backup, p *progress, now time.Time) e
 	if err != nil {
 		return nil // nothing is known, so nothing is concluded
 	}
-	if now := traceOf(b, disks); now != p.trace || p.at.IsZero() {
+	if now := j.traceOf(b, disks); now != p.trace || p.at.IsZero() {
 		p.trace, p.at = now, time.Now()
 	}
 	if now.Sub(p.at) <= limit {

@@ -155,6 +155,9 @@ func (s *Service) validate(ctx context.Context, req Request) (inventory.Refreshe
 	if err != nil {
 		return none, nil, err
 	}
+	if err := repo.Stuck(); err != nil && !req.Queue {
+		return none, nil, repositories.Fault(err)
+	}
 	vm, err := s.Inventory.Fresh(ctx, req.VMName)
 	if err != nil {
 		return none, nil, err
@@ -180,7 +183,7 @@ func (s *Service) validate(ctx context.Context, req Request) (inventory.Refreshe
 	} else if err != nil {
 		return none, nil, err
 	}
-	if err := repositories.CheckSpace(repo, s.Config.Space.Reserve, "space.reserve"); err != nil {
+	if err := repositories.CheckSpace(storage.FailFast(ctx), repo, s.Config.Space.Reserve, "space.reserve"); err != nil {
 		return none, nil, err
 	}
 	return vm, repo, nil

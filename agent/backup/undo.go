@@ -11,6 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent/job"
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/storage"
 )
 
 // undo removes what a backup made: units, images, leases. It repeats until the units are gone, because a port must not be leased
@@ -123,18 +124,18 @@ func (s *Service) ClearImages(b record.Backup) error {
 	if err != nil {
 		return err
 	}
-	vm := record.DirectoryOf(b)
+	vm, ctx := record.DirectoryOf(b), storage.UntilStuck(s.Jobs.Hard)
 	if !b.DirectoryMade {
-		return repo.RemoveEmptyDir(vm, b.ID) // the backup did not make what is in it
+		return repo.RemoveEmptyDir(ctx, vm, b.ID) // the backup did not make what is in it
 	}
 	if s.Config.Agent.FailedImages == config.SetAsideImages && b.Failure != nil && !b.SeenAt.IsZero() {
 		var path string
-		if path, err = repo.SetAside(vm, b.ID); err == nil {
+		if path, err = repo.SetAside(ctx, vm, b.ID); err == nil {
 			s.Log.Info("images of a failed backup were set aside", logkey.BackupID, b.ID, logkey.Directory, path)
 			return nil
 		}
 	} else {
-		err = repo.RemoveDir(vm, b.ID)
+		err = repo.RemoveDir(ctx, vm, b.ID)
 	}
 	if err != nil {
 		s.Log.Error("images of an undone backup could not be removed", logkey.BackupID, b.ID, logkey.Directory, b.Directory, logkey.Error, err)

@@ -70,7 +70,7 @@ func TestCatalogOfRepositoryAway(t *testing.T) {
 	agenttest.Must(t, os.Mkdir(path, 0o755))
 	w.Start()
 	state := func() catalog.State {
-		r, err := w.Agent.RepositoryStatus("main")
+		r, err := w.Agent.RepositoryStatus(t.Context(), "main")
 		agenttest.Must(t, err)
 		return r.Catalog
 	}
@@ -99,7 +99,7 @@ func TestCatalogMetrics(t *testing.T) {
 	agenttest.Must(t, os.Rename(b.Directory, away))
 	w.Start()
 	w.Eventually("both are compared", func() bool {
-		for _, r := range w.Agent.RepositoryStatuses() {
+		for _, r := range w.Agent.RepositoryStatuses(t.Context()) {
 			if r.Catalog.At.IsZero() {
 				return false
 			}

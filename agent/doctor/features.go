@@ -51,7 +51,7 @@ func (h *host) features(ctx context.Context) []Finding {
 	image := filepath.Join(dir, "trial.qcow2")
 	spec := qemu.ImageSpec{Path: image, SizeBytes: trial.Bytes, ClusterBytes: qemu.FullClusterBytes, ExtendedL2: true}
 	images := storage.New(storage.Options{Spec: storage.Spec{ID: "trial", Path: dir, QemuImg: h.config.NBD.QemuImg}}).Images(qemu.Secret{})
-	if err := trial.MakeImage(ctx, tools, spec); err != nil {
+	if err := trial.MakeImage(ctx, images, spec); err != nil {
 		return one("features", h.config.NBD.QemuImg).error("extended_l2: "+err.Error(), "install qemu-utils 5.2 or newer")
 	}
 	tried := []string{"extended_l2"}

@@ -35,7 +35,7 @@ func (s *Service) verifyDisks(ctx context.Context, repo *storage.Repository, r r
 	damage := make([][]record.RestoreDamage, len(r.Disks))
 	err := export.Each(ctx, len(r.Disks), func(ctx context.Context, i int) (err error) {
 		disk := r.Disks[i].DiskID
-		if layers[i], err = s.Chains.Load(points, disk, func(p record.Backup, file string, err error) { s.suspect(ctx, p, file, err) }); err == nil {
+		if layers[i], err = s.Chains.Load(ctx, points, disk, func(p record.Backup, file string, err error) { s.suspect(ctx, p, file, err) }); err == nil {
 			damage[i], err = s.checkLayers(ctx, repo, layers[i], disk)
 		}
 		return restoreDamage(err, r, disk)
@@ -101,7 +101,7 @@ func refuseDamage(r record.Restore, damage []record.RestoreDamage) error {
 func (s *Service) checkLayers(ctx context.Context, repo *storage.Repository, layers []chain.Layer, diskID int) (list []record.RestoreDamage, err error) {
 	for _, l := range layers {
 		found := chain.DamageOf(l)
-		err := s.Chains.CheckImage(repo, l.Point, l.Disk)
+		err := s.Chains.CheckImage(ctx, repo, l.Point, l.Disk)
 		if err == nil {
 			err = s.Chains.CheckKey(ctx, repo, l.Point, l.Disk)
 		}

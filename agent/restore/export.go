@@ -43,7 +43,7 @@ func (j *restoreJob) export(r record.Restore) (record.Restore, error) {
 	if r, err = s.Records.AdvanceRestore(r.ID, record.RestoreExporting, nil); err != nil {
 		return r, err
 	}
-	mode, err := repo.IOMode()
+	mode, err := repo.IOMode(j.Ctx)
 	if err != nil {
 		mode = qemu.BufferedIO // the repository is read-only, which is enough here
 	}
@@ -100,7 +100,7 @@ func (j *restoreJob) makeScratch(r record.Restore, repo *storage.Repository) (re
 	if err != nil {
 		return r, err
 	}
-	if err := repo.MakeScratch(r.ID); err != nil {
+	if err := repo.MakeScratch(j.Ctx, r.ID); err != nil {
 		return r, repositories.Fault(err)
 	}
 	failpoint.Reach("restore: directory made")
@@ -147,12 +147,12 @@ func (j *restoreJob) scratchKey(p exportPlan) string {
 func (j *restoreJob) makeOverlay(ctx context.Context, p exportPlan, d record.RestoreDisk) error {
 	ctx, cancel := context.WithTimeout(ctx, j.service.Config.NBD.StopTimeout.Std())
 	defer cancel()
-	tools, err := j.service.Repositories.ImagesFor(p.repo, j.scratchKey(p))
+	images, err := j.service.Repositories.ImagesFor(p.repo, j.scratchKey(p))
 	if err != nil {
 		return err
 	}
 	failpoint.Reach("restore: before overlay")
-	err = tools.Create(ctx, qemu.ImageSpec{Path: d.Image, SizeBytes: d.CapacityBytes, BackingFile: d.Backing})
+	err = images.Create(ctx, qemu.ImageSpec{Path: d.Image, SizeBytes: d.CapacityBytes, BackingFile: d.Backing})
 	failpoint.Reach("restore: overlay made")
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd/sockets"
 	"github.com/sendense/backup-agent/units"
 )
@@ -144,7 +145,7 @@ func (j *restoreJob) checkRoom(r record.Restore) error {
 	if err != nil {
 		return err
 	}
-	if e := fault.From(repositories.CheckSpace(repo, j.service.Config.Space.Reserve, "space.reserve")); e.Has(fault.NoSpace) {
+	if e := fault.From(repositories.CheckSpace(storage.FailFast(j.Ctx), repo, j.service.Config.Space.Reserve, "space.reserve")); e.Has(fault.NoSpace) {
 		e.Message, e.RestoreID = fmt.Sprintf("restore %s: %s, so the restore ends and its written data is discarded", r.ID, e.Message), r.ID
 		return e
 	}
@@ -215,10 +216,10 @@ func (s *Service) clearScratch(r record.Restore) error {
 	}
 	repo, err := s.Repositories.Find(r.Repository)
 	if err == nil {
-		err = repo.Mounted(ctx)
+		err = repo.Mounted(storage.UntilStuck(s.Jobs.Hard))
 	}
 	if err == nil {
-		err = repo.RemoveScratch(r.ID)
+		err = repo.RemoveScratch(storage.UntilStuck(s.Jobs.Hard), r.ID)
 	}
 	if err != nil {
 		s.Log.Error("overlays of a restore could not be removed", logkey.RestoreID, r.ID, logkey.Directory, r.Directory, logkey.Error, err)

@@ -127,6 +127,9 @@ func (s *Service) plan(req Request) (p store.RestorePreparation, err error) {
 	if err != nil {
 		return p, err
 	}
+	if err := repo.Stuck(); err != nil {
+		return p, repositories.Fault(err)
+	}
 	if req.RequestID != "" {
 		if err := record.ValidName("request_id", req.RequestID); err != nil {
 			return p, fault.New(fault.InvalidRequest, "%w", err)
@@ -144,7 +147,7 @@ func (s *Service) plan(req Request) (p store.RestorePreparation, err error) {
 		return p, err
 	}
 	if req.Writable {
-		if err := repositories.CheckSpace(repo, s.Config.Space.Reserve, "space.reserve"); err != nil {
+		if err := repositories.CheckSpace(storage.FailFast(s.Jobs.Work), repo, s.Config.Space.Reserve, "space.reserve"); err != nil {
 			return p, err
 		}
 	}

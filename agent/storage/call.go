@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/repository/overlap"
@@ -104,10 +105,14 @@ func (r *Repository) callOnce(ctx context.Context, name string, c class, argumen
 		r.end(number)
 		return nil, err
 	}
+	var progress sync.Mutex // held during a call of moved, and when the caller leaves
+	left := false
 	if moved != nil {
 		tell := moved
 		moved = func(m Movement) {
-			if ctx.Err() == nil { // the caller is still there
+			progress.Lock()
+			defer progress.Unlock()
+			if !left {
 				tell(m)
 			}
 		}
@@ -121,6 +126,9 @@ func (r *Repository) callOnce(ctx context.Context, name string, c class, argumen
 		}
 		return a.Result, a.Error.err()
 	case <-ctx.Done():
+		progress.Lock()
+		left = true
+		progress.Unlock()
 		link.Cancel(number)
 		r.leave(number)
 		go func() {

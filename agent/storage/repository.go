@@ -76,9 +76,9 @@ type Repository struct {
 	number   uint64
 	pending  map[uint64]*pending
 	waiting  map[uint64]context.CancelCauseFunc // see WhileAnswering
-	stuck    *StuckError // nil: it answers
-	slow     time.Time   // when an operation was slow last
-	unusable error       // of the last probe
+	stuck    *StuckError                        // nil: it answers
+	slow     time.Time                          // when an operation was slow last
+	unusable error                              // of the last probe
 }
 
 // New describes a repository; it does not touch the disk.

@@ -89,7 +89,7 @@ func rebuildCatalog(ctx context.Context, cfg *config.Config, dryRun bool) (*rebu
 	return report, nil
 }
 
-func updateOrReplace(path string, repos []*storage.Repository, cooldown time.Duration) (_ *rebuild.Report, aside string, err error) {
+func updateOrReplace(ctx context.Context, path string, repos []*storage.Repository, cooldown time.Duration) (_ *rebuild.Report, aside string, err error) {
 	db, err := openWhole(path, cooldown)
 	if errors.Is(err, store.ErrDamaged) || errors.Is(err, fs.ErrNotExist) {
 		return rebuild.Replace(ctx, path, repos, cooldown)

@@ -95,7 +95,7 @@ func TestIdentityOutlivesTheDatabase(t *testing.T) {
 	db, err := store.Open(path, store.Options{})
 	agenttest.Must(t, err)
 	repo := storage.New(storage.Options{Spec: storage.Spec{ID: "main", Path: w.Config.Repositories[0].Path}})
-	_, err = rebuild.Update(db, []*storage.Repository{repo})
+	_, err = rebuild.Update(t.Context(), db, []*storage.Repository{repo})
 	agenttest.Must(t, err)
 	agenttest.Must(t, db.Close())
 	w.Start()

@@ -55,7 +55,7 @@ func TestSpaceOnFUSE(t *testing.T) {
 		mountOver(t, path, func(n *fs.LoopbackNode) fs.InodeEmbedder { return narrowDir{n} })
 		c.Repositories[0].Path = path
 	})
-	status, err := w.Agent.RepositoryStatus(w.Config.Repositories[0].ID)
+	status, err := w.Agent.RepositoryStatus(t.Context(), w.Config.Repositories[0].ID)
 	agenttest.Must(t, err)
 	if status.FreeBytes != 150<<20 || status.TotalBytes != 300<<20 {
 		t.Errorf("%d of %d bytes are free", status.FreeBytes, status.TotalBytes)
