@@ -74,9 +74,9 @@ func publishMade(t *testing.T, r *storage.Repository, vm string, sequence uint64
 	}
 	m.Disks = []manifest.Disk{disk}
 	dir := nbd.DirName(vm)
-	must(t, r.MakeDir(dir, m.BackupID))
+	must(t, r.MakeDir(t.Context(), dir, m.BackupID))
 	must(t, os.WriteFile(filepath.Join(r.Dir(dir, m.BackupID), file), []byte("image"), 0o600))
-	must(t, r.Publish(dir, m))
+	must(t, r.Publish(t.Context(), dir, m))
 	return m
 }
 
