@@ -127,8 +127,8 @@ func (a *Agent) wire(o Options, tools qemu.Tools, owner *repository.Owner, progr
 	cfg, db, log, boot := o.Config, o.Store, o.Logger, bootID()
 	a.Records = ledger.New(ledger.Parts{Store: db, Log: log, Metrics: a.metrics, Watchers: a.watchers})
 	a.Repositories = repositories.New(repositories.Parts{Config: cfg, Tools: tools, Log: log}, owner)
-	a.Exports = export.New(export.Parts{Config: cfg, Units: o.Units, Log: log, AcceptZeroes: o.AcceptZeroes})
 	a.Ports = &export.Ports{Range: nbd.PortRange{First: cfg.NBD.FirstPort, Last: cfg.NBD.LastPort}}
+	a.Exports = export.New(export.Parts{Config: cfg, Ports: a.Ports, Units: o.Units, Log: log, AcceptZeroes: o.AcceptZeroes})
 	admissions := admission.New(admission.Parts{Config: cfg, Store: db, Ports: a.Ports})
 	a.Inventory = inventory.New(inventory.Parts{Config: cfg, Store: db, SNA: o.SNA, Log: log, Metrics: a.metrics})
 	a.Chains = chain.New(chain.Parts{Store: db, Repositories: a.Repositories, Exports: a.Exports, Tools: tools, Log: log})

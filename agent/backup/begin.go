@@ -6,21 +6,17 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/sendense/backup-agent/agent/chain"
 	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/job"
 	"github.com/sendense/backup-agent/agent/metrics"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/nbd"
 )
-
-// ErrResumed is the cause of an undo that an earlier agent started and this one continues.
-var ErrResumed = errors.New("undo resumed")
 
 // begin moves a new backup to the point where the SNA has it. It does nothing for a backup that is already past that point.
 func (j *backupJob) begin() error {
@@ -29,7 +25,7 @@ func (j *backupJob) begin() error {
 	case err != nil:
 		return fault.New(fault.Internal, "backup %s: %w", j.ID, err)
 	case b.State == record.Undoing:
-		return ErrResumed
+		return job.ErrResumed
 	case b.State == record.Queued:
 		j.Answer(nil)
 		if b, err = j.waitInQueue(b); err != nil {
@@ -78,21 +74,14 @@ func (j *backupJob) export(b record.Backup) (record.Backup, error) {
 	}
 	plan := exportPlan{repo: repo, mode: mode, backup: b, ancestors: ancestors, refuseZeroes: !s.Exports.AcceptsZeroes()}
 	served := make([]record.DiskRun, len(b.Runs))
-	group, ctx := errgroup.WithContext(j.Ctx)
-	group.SetLimit(export.MaxParallelDisks)
-	for i := range b.Runs {
-		group.Go(func() (err error) {
-			served[i], err = j.exportDisk(ctx, plan, b.Runs[i])
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		if j.Ctx.Err() != nil {
-			return b, context.Cause(j.Ctx)
-		}
+	err = export.Each(j.Ctx, len(b.Runs), func(ctx context.Context, i int) (err error) {
+		served[i], err = j.exportDisk(ctx, plan, b.Runs[i])
+		return err
+	})
+	if err != nil {
 		return b, err
 	}
-	targets, err := targetsOf(s.Config.SNA.NBDHost, served)
+	targets, err := export.Targets(s.Config.SNA.NBDHost, export.Disks(served))
 	if err != nil {
 		return b, fault.New(fault.Internal, "backup %s: %w", b.ID, err)
 	}
@@ -101,14 +90,6 @@ func (j *backupJob) export(b record.Backup) (record.Backup, error) {
 		copy(b.Runs, served)
 		return nil
 	})
-}
-
-func targetsOf(host string, runs []record.DiskRun) (string, error) {
-	targets := make([]nbd.Target, len(runs))
-	for i, run := range runs {
-		targets[i] = nbd.Target{DiskKey: run.Key, Host: host, Port: run.Port, Export: run.ExportName}
-	}
-	return nbd.TargetsString(targets)
 }
 
 // call asks the SNA, once. The record says so on the disk before the request leaves, so that no later agent asks again. The write

@@ -33,11 +33,8 @@ func (s *Service) Cancel(ctx context.Context, id string) (record.Backup, error) 
 		return record.Backup{}, job.StillCancelling(id, err)
 	}
 	if j != nil {
-		j.Cancel(errCancelled)
-		select {
-		case <-j.Done:
-		case <-ctx.Done():
-			return record.Backup{}, job.StillCancelling(id, ctx.Err())
+		if err := j.End(ctx, errCancelled); err != nil {
+			return record.Backup{}, job.StillCancelling(id, err)
 		}
 	}
 	b, err := s.Records.Backup(id)

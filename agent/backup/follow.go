@@ -12,7 +12,6 @@ import (
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/units"
 )
 
 // untilPoll is the time until the next poll. All jobs poll at the same moment, so a hundred of them wake the process as often as
@@ -42,10 +41,11 @@ func (j *backupJob) follow() error {
 		if b.State == record.Finishing {
 			return nil
 		}
-		if j.Look.Swap(false) {
-			if err := j.checkExporters(b); err != nil {
-				return err
+		if _, result, err := j.service.Exports.Check(&j.Job, export.Disks(b.Runs)); err != nil {
+			if result != "" {
+				j.service.Metrics.ExporterCrashed(result)
 			}
+			return err
 		}
 		if b.AllComplete() && b.State == record.Running {
 			return nil
@@ -60,43 +60,6 @@ func (j *backupJob) follow() error {
 			return err
 		}
 	}
-}
-
-// checkExporters fails if an exporter is gone, has ended or was replaced.
-func (j *backupJob) checkExporters(b record.Backup) error {
-	ctx, cancel := context.WithTimeout(j.Ctx, export.BusTimeout)
-	defer cancel()
-	loaded, err := export.ByName(j.service.Units.ListBrief(ctx, export.UnitsOf(b.ID)))
-	if err != nil {
-		if j.Ctx.Err() != nil {
-			return j.Sleep(0)
-		}
-		// The bus is not reachable. It sends an event when it is back.
-		j.service.Log.Warn("cannot read the state of the exporters", logkey.BackupID, j.ID, logkey.Error, err)
-		j.Look.Store(true)
-		return nil
-	}
-	for _, d := range b.Runs {
-		u, there := loaded[d.Unit]
-		if result, how := ending(d, u, there); how != "" {
-			j.service.Metrics.ExporterCrashed(result)
-			return j.service.Exports.ExporterGone(j.Ctx, j.ID, d, how)
-		}
-	}
-	return nil
-}
-
-// ending says how an exporter that should run has ended. Both results are empty while it runs.
-func ending(d record.DiskRun, u units.Unit, there bool) (result, how string) {
-	switch {
-	case !there:
-		return record.ResultGone, "its unit is gone"
-	case u.InvocationID != d.InvocationID:
-		return record.ResultGone, "its unit was replaced"
-	case !u.Running():
-		return export.ResultOf(u), fmt.Sprintf("it ended during the backup: result %s, exit status %d", export.ResultOf(u), u.ExecMainStatus)
-	}
-	return "", ""
 }
 
 // seen records a sign of SBC. It proves that the request to the SNA arrived, even if its answer was lost.

@@ -8,7 +8,6 @@ import (
 	"github.com/sendense/backup-agent/agent/client"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/job"
-	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/publish"
 	"github.com/sendense/backup-agent/agent/record"
 )
@@ -36,7 +35,7 @@ var errCancelled = errors.New("cancelled by request")
 
 func newJob(s *Service, b record.Backup) *backupJob {
 	j := &backupJob{service: s, vm: b.VM.Name, began: time.Now()}
-	j.Start(s.Jobs, s.Log, b.ID, logkey.BackupID)
+	j.Start(s.Jobs, s.Log, b.ID, job.Backup)
 	j.finisher = s.Publish.NewFinisher(&j.Job)
 	return j
 }

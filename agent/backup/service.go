@@ -107,10 +107,7 @@ func (s *Service) waitJob(ctx context.Context, id string) (*backupJob, error) {
 
 // UnitEvent wakes the jobs that an event concerns, and says whether there is one.
 func (s *Service) UnitEvent(e units.Event) (owned bool) {
-	for _, j := range s.Active.List() {
-		owned = j.UnitEvent(e, export.UnitsOf(j.ID)) || owned
-	}
-	return owned
+	return job.UnitEvent(s.Active, e, export.UnitsOf)
 }
 
 // Stalled says why an active backup makes no progress at the moment although nothing is lost: a step fails and is repeated, for

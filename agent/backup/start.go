@@ -87,15 +87,10 @@ func (s *Service) Start(ctx context.Context, req Request) (record.Backup, error)
 
 // await waits for the answer to a start.
 func (s *Service) await(ctx context.Context, j *backupJob) (record.Backup, error) {
-	select {
-	case <-j.Answered:
-		if j.Err != nil {
-			return record.Backup{}, j.Err
-		}
-		return s.Records.Backup(j.ID)
-	case <-ctx.Done():
-		return record.Backup{}, ctx.Err()
+	if err := j.Await(ctx); err != nil {
+		return record.Backup{}, err
 	}
+	return s.Records.Backup(j.ID)
 }
 
 // repeated finds the backup that an earlier request with the same id made. Type auto matches the type that was chosen then.

@@ -22,7 +22,7 @@ func (j *backupJob) undo(cause error) error {
 		return cause
 	}
 	failpoint.Reach("undo: before units")
-	if err := j.UntilDone("exporters cannot be stopped", func() error { return j.service.Exports.RemovePairs(j.service.Jobs.Hard, b.Runs) }); err != nil {
+	if err := j.UntilDone("exporters cannot be stopped", func() error { return j.service.Exports.RemovePairs(j.service.Jobs.Hard, export.Disks(b.Runs)) }); err != nil {
 		return cause
 	}
 	failpoint.Reach("undo: units removed")

@@ -1,5 +1,6 @@
 // Package export serves images over NBD. It makes the spec of an exporter, starts its pair of units on a free port, proves that the port
-// serves the right image, and removes the pair. It knows no states: backups and restores decide when an export starts and ends.
+// serves the right image, finds out that it has ended, and removes the pair, for the disks of backups and restores alike. It knows no
+// states: backups and restores decide when an export starts and ends.
 package export
 
 import (
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/config"
-	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/units"
 )
@@ -18,6 +18,7 @@ import (
 // Parts are what a Manager uses.
 type Parts struct {
 	Config       *config.Config
+	Ports        *Ports
 	Units        *units.Manager
 	Log          *slog.Logger
 	AcceptZeroes *atomic.Bool // sna.accept_write_zeroes for new exports
@@ -31,9 +32,6 @@ type Manager struct {
 
 // New returns a Manager.
 func New(p Parts) *Manager { return &Manager{Parts: p} }
-
-// MaxParallelDisks limits how many disks are worked on at once. systemd gains nothing from more than 16 unit starts in flight.
-const MaxParallelDisks = 16
 
 // ResultOf returns how an exporter ended. systemd counts a death by SIGTERM as success. Here it is a failure: qemu-nbd catches SIGTERM,
 // writes everything and exits.
@@ -57,11 +55,11 @@ func (m *Manager) List(ctx context.Context, backupID string) (map[string]units.U
 	if backupID != "" {
 		prefix = UnitsOf(backupID)
 	}
-	return ByName(m.Units.List(ctx, prefix))
+	return byName(m.Units.List(ctx, prefix))
 }
 
-// ByName makes a map from a list of units and passes an error through.
-func ByName(list []units.Unit, err error) (map[string]units.Unit, error) {
+// byName makes a map from a list of units and passes an error through.
+func byName(list []units.Unit, err error) (map[string]units.Unit, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -71,22 +69,6 @@ func ByName(list []units.Unit, err error) (map[string]units.Unit, error) {
 	}
 	return loaded, nil
 }
-
-// ExporterGone returns the error about an exporter that has ended, with the last lines of its journal. how says how it ended.
-func (m *Manager) ExporterGone(ctx context.Context, backupID string, d record.DiskRun, how string) error {
-	e := fault.New(fault.ExporterFailed, "backup %s: disk %d: exporter of %s: %s", backupID, d.DiskID, d.ExportName, how)
-	e.BackupID, e.DiskID, e.Unit = backupID, new(d.DiskID), d.Unit+".service"
-	ctx, cancel := context.WithTimeout(ctx, BusTimeout)
-	defer cancel()
-	var err error
-	if e.Journal, err = m.Units.Journal(ctx, d.Unit, JournalLines); err != nil {
-		e.Journal = []string{"(the journal cannot be read: " + err.Error() + ")"}
-	}
-	return e
-}
-
-// JournalLines is how many of a unit's last journal lines an error carries.
-const JournalLines = 20
 
 // AcceptsZeroes returns the present value of sna.accept_write_zeroes.
 func (m *Manager) AcceptsZeroes() bool { return m.AcceptZeroes.Load() }

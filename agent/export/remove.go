@@ -5,26 +5,28 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
 
-// Remove removes the units of a disk. If a service of that name is not the agent's, it logs a warning and leaves the service alone:
+// RemovePairs removes the units of disks. If a service of that name is not the agent's, it logs a warning and leaves the service alone:
 // someone replaced the exporter, and the agent must not remove what is not its own.
-func (m *Manager) Remove(ctx context.Context, name, invocationID, image string) error {
-	u, err := m.Units.Get(ctx, name)
+func (m *Manager) RemovePairs(ctx context.Context, disks []record.Served) error {
+	return Each(ctx, len(disks), func(ctx context.Context, i int) error { return m.remove(ctx, disks[i]) })
+}
+
+func (m *Manager) remove(ctx context.Context, d record.Served) error {
+	u, err := m.Units.Get(ctx, d.Unit)
 	if err != nil && !errors.Is(err, units.ErrNotFound) {
 		return err
 	}
-	if why := notOurs(u, m.Config.Agent.Slice, invocationID, image); err == nil && why != nil {
-		m.Log.Warn("a unit with the name of an exporter is not ours; it is left alone", logkey.Unit, name, logkey.Reason, why)
+	if why := notOurs(u, m.Config.Agent.Slice, d.InvocationID, d.Image); err == nil && why != nil {
+		m.Log.Warn("a unit with the name of an exporter is not ours; it is left alone", logkey.Unit, d.Unit, logkey.Reason, why)
 		return nil
 	}
-	return m.Units.Remove(ctx, name)
+	return m.Units.Remove(ctx, d.Unit)
 }
 
 // notOurs returns why a unit with the name of an exporter is not the agent's; nil if it is. A unit that holds the agent's socket or
@@ -40,14 +42,4 @@ func notOurs(u units.Unit, slice, invocationID, image string) error {
 		return errors.New("its service was not started by the agent")
 	}
 	return nil
-}
-
-// RemovePairs removes the units of all disks of a backup, MaxParallelDisks at once.
-func (m *Manager) RemovePairs(ctx context.Context, runs []record.DiskRun) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(MaxParallelDisks)
-	for _, d := range runs {
-		group.Go(func() error { return m.Remove(ctx, d.Unit, d.InvocationID, d.Image) })
-	}
-	return group.Wait()
 }

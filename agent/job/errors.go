@@ -7,6 +7,9 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
+// ErrResumed is the cause of an undo that an earlier agent started and this one continues.
+var ErrResumed = errors.New("undo resumed")
+
 // StillCancelling returns the error for a caller that stops waiting for the end of a cancel.
 func StillCancelling(id string, cause error) error {
 	return fault.New(fault.Internal, "backup %s: stopped waiting for its end: %w", id, cause).OfBackup(id).

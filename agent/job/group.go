@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/units"
 )
 
 // ErrStopping is the cause of every job's end when the agent stops. A job then undoes nothing that the SNA works on.
@@ -151,6 +152,17 @@ func (s *Set[T]) Claim(id string, make func() T) (job T, claimed bool, err error
 	}
 	s.All[id] = make()
 	return s.All[id], true, nil
+}
+
+// UnitEvent wakes the jobs of a set that an event concerns, and reports whether there is one. unitsOf returns the prefix of the names of a
+// record's units.
+func UnitEvent[T interface {
+	UnitEvent(e units.Event, prefix string) bool
+}](s *Set[T], e units.Event, unitsOf func(id string) string) (owned bool) {
+	for id, j := range s.List() {
+		owned = j.UnitEvent(e, unitsOf(id)) || owned
+	}
+	return owned
 }
 
 // Forget removes a job from the set.

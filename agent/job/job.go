@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/ledger"
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/units"
@@ -20,8 +21,8 @@ import (
 type Job struct {
 	group  *Group
 	log    *slog.Logger
-	ID     string          // of the backup or restore
-	logKey string          // key of the id in the log
+	ID     string          // of the record
+	kind   Kind            // of the record
 	Ctx    context.Context // ends by a cancel, or when the agent stops (ErrStopping)
 	Cancel context.CancelCauseFunc
 	wake   chan struct{} // something changed: check again
@@ -36,12 +37,24 @@ type Job struct {
 }
 
 // Start prepares the job of a record. It starts no goroutine.
-func (l *Job) Start(g *Group, log *slog.Logger, id, logKey string) {
-	l.group, l.log, l.ID, l.logKey = g, log, id, logKey
+func (l *Job) Start(g *Group, log *slog.Logger, id string, kind Kind) {
+	l.group, l.log, l.ID, l.kind = g, log, id, kind
 	l.wake, l.Done, l.Answered = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 	l.Ctx, l.Cancel = context.WithCancelCause(g.Work)
 	l.Look.Store(true)
 }
+
+// String names the record in messages, such as "backup vm-1".
+func (l *Job) String() string { return l.kind.noun + " " + l.ID }
+
+// Kind returns what the record is.
+func (l *Job) Kind() Kind { return l.kind }
+
+// Of adds the id of the record to an error.
+func (l *Job) Of(e *fault.Error) *fault.Error { return l.kind.of(e, l.ID) }
+
+// LogID returns the attribute that names the record in the log.
+func (l *Job) LogID() slog.Attr { return slog.String(l.kind.logKey, l.ID) }
 
 // Answer gives the caller of the start its answer. Only the first answer counts.
 func (l *Job) Answer(err error) {
@@ -52,6 +65,35 @@ func (l *Job) Answer(err error) {
 	default:
 		l.Err = err
 		close(l.Answered)
+	}
+}
+
+// Await waits for the answer to the start. It returns that, or the error of ctx if ctx ends first.
+func (l *Job) Await(ctx context.Context) error {
+	select {
+	case <-l.Answered:
+		return l.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// CauseOr returns why the job was canceled, or else err.
+func (l *Job) CauseOr(err error) error {
+	if l.Ctx.Err() != nil {
+		return context.Cause(l.Ctx)
+	}
+	return err
+}
+
+// End cancels the job and waits until it has ended. It returns the error of ctx if ctx ends first.
+func (l *Job) End(ctx context.Context, cause error) error {
+	l.Cancel(cause)
+	select {
+	case <-l.Done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -105,7 +147,7 @@ func (l *Job) UntilDone(what string, step func() error) error {
 			return nil
 		}
 		l.Stalled.Store(new(what + ": " + err.Error()))
-		l.log.Error(what, l.logKey, l.ID, logkey.Error, err)
+		l.log.Error(what, l.LogID(), logkey.Error, err)
 		select {
 		case <-time.After(wait):
 		case <-l.group.Hard.Done():

@@ -175,7 +175,7 @@ func (s *Service) claim(id, newParent string, points map[string]bool, settling b
 		w := &Merge{
 			service: s, newParent: newParent, settling: settling, phase: phaseWaiting, turn: s.turns, chain: points, Parked: make(chan struct{}),
 		}
-		w.Start(s.Jobs, s.Log, id, logkey.BackupID)
+		w.Start(s.Jobs, s.Log, id, job.Backup)
 		return w
 	})
 	return w, err
@@ -313,11 +313,8 @@ func (s *Service) Cancel(ctx context.Context, id string) (bool, error) {
 	if w == nil || w.settling {
 		return false, nil
 	}
-	w.Cancel(errCancelled)
-	select {
-	case <-w.Done:
-		return true, nil
-	case <-ctx.Done():
-		return true, job.StillCancelling(id, ctx.Err())
+	if err := w.End(ctx, errCancelled); err != nil {
+		return true, job.StillCancelling(id, err)
 	}
+	return true, nil
 }

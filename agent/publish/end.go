@@ -40,14 +40,14 @@ func (f *Finisher) endExporter(ctx context.Context, d record.DiskRun) (record.Di
 	switch {
 	case errors.Is(err, units.ErrNotFound):
 		f.service.Metrics.ExporterCrashed(record.ResultGone)
-		return d, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "its unit is gone, and with it the result")
+		return d, f.service.Exports.Gone(f.Job, d, "its unit is gone, and with it the result")
 	case err != nil:
-		return d, export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, errors.Join(err, context.Cause(ctx)))
+		return d, export.DiskError(f.Job, fault.ExporterFailed, d, errors.Join(err, context.Cause(ctx)))
 	case u.InvocationID != d.InvocationID:
 		f.service.Metrics.ExporterCrashed(record.ResultGone)
-		return d, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "its unit was replaced")
+		return d, f.service.Exports.Gone(f.Job, d, "its unit was replaced")
 	case before.Running() && u.Accounted && u.ReceivedBytes != before.ReceivedBytes:
-		return d, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "a client connected while it ended, so the content of the image is unknown")
+		return d, f.service.Exports.Gone(f.Job, d, "a client connected while it ended, so the content of the image is unknown")
 	}
 	return f.recordEnd(d, u)
 }
@@ -73,18 +73,18 @@ func (f *Finisher) flush(ctx context.Context, d record.DiskRun) error {
 	u, err := f.service.Units.Get(ctx, d.Unit)
 	if errors.Is(err, units.ErrNotFound) {
 		f.service.Metrics.ExporterCrashed(record.ResultGone)
-		return f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "its unit is gone, and with it the result")
+		return f.service.Exports.Gone(f.Job, d, "its unit is gone, and with it the result")
 	}
 	if err != nil {
-		return export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, err)
+		return export.DiskError(f.Job, fault.ExporterFailed, d, err)
 	}
 	if !u.Running() {
 		f.service.Metrics.ExporterCrashed(export.ResultOf(u))
-		return f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "it ended before the written data was flushed: "+export.ResultOf(u))
+		return f.service.Exports.Gone(f.Job, d, "it ended before the written data was flushed: "+export.ResultOf(u))
 	}
 	failpoint.Reach("before flush")
 	if err := export.Flush(ctx, f.service.Exports.Address(d.Port), d.ExportName); err != nil {
-		e := export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, fmt.Errorf("data written to %s cannot be flushed: %w", d.ExportName, err))
+		e := export.DiskError(f.Job, fault.ExporterFailed, d, fmt.Errorf("data written to %s cannot be flushed: %w", d.ExportName, err))
 		return e
 	}
 	failpoint.Reach("flushed")
@@ -103,21 +103,21 @@ func (f *Finisher) waitIdle(ctx context.Context, d record.DiskRun) (units.Unit, 
 	for deadline := time.Now().Add(export.BusTimeout); ; {
 		n, err := sockets.Established(d.Port)
 		if err != nil {
-			return units.Unit{}, export.DiskError(f.Ctx, f.ID, fault.Internal, d, err)
+			return units.Unit{}, export.DiskError(f.Job, fault.Internal, d, err)
 		}
 		if n == 0 {
 			break
 		}
 		if time.Now().After(deadline) {
-			return units.Unit{}, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, fmt.Sprintf("%d clients are still connected at its end, so the content of the image is unknown", n))
+			return units.Unit{}, f.service.Exports.Gone(f.Job, d, fmt.Sprintf("%d clients are still connected at its end, so the content of the image is unknown", n))
 		}
 		if !job.Pause(ctx, 2*time.Millisecond) {
-			return units.Unit{}, export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, context.Cause(ctx))
+			return units.Unit{}, export.DiskError(f.Job, fault.ExporterFailed, d, context.Cause(ctx))
 		}
 	}
 	u, err := f.service.Units.Get(ctx, d.Unit)
 	if err != nil {
-		return u, export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, err)
+		return u, export.DiskError(f.Job, fault.ExporterFailed, d, err)
 	}
 	return u, nil
 }

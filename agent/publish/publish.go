@@ -13,8 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/sendense/backup-agent/agent/chain"
 	"github.com/sendense/backup-agent/agent/client"
 	"github.com/sendense/backup-agent/agent/config"
@@ -200,7 +198,7 @@ func (f *Finisher) completed() error {
 			return err
 		}
 		failpoint.Reach("completed: before units")
-		if err := f.service.Exports.RemovePairs(f.service.Jobs.Hard, b.Runs); err != nil {
+		if err := f.service.Exports.RemovePairs(f.service.Jobs.Hard, export.Disks(b.Runs)); err != nil {
 			return err
 		}
 		failpoint.Reach("completed: units removed")
@@ -216,18 +214,11 @@ func (f *Finisher) completed() error {
 // inspect ends the exporters, checks the images, and describes the restore point.
 func (f *Finisher) inspect(b record.Backup) (manifest.Manifest, error) {
 	disks := make([]manifest.Disk, len(b.Runs))
-	group, ctx := errgroup.WithContext(f.Ctx)
-	group.SetLimit(export.MaxParallelDisks)
-	for i, d := range b.Runs {
-		group.Go(func() (err error) {
-			disks[i], err = f.finishDisk(ctx, b.Repository, b.VM.Disks[i], d)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		if f.Ctx.Err() != nil {
-			err = context.Cause(f.Ctx)
-		}
+	err := export.Each(f.Ctx, len(b.Runs), func(ctx context.Context, i int) (err error) {
+		disks[i], err = f.finishDisk(ctx, b.Repository, b.VM.Disks[i], b.Runs[i])
+		return err
+	})
+	if err != nil {
 		return manifest.Manifest{}, err
 	}
 	return f.service.manifest(b, disks)
@@ -270,34 +261,34 @@ func (f *Finisher) finishDisk(ctx context.Context, repo string, disk record.Disk
 		}
 	}
 	if d.Result != record.ResultClean {
-		return m, f.service.Exports.ExporterGone(f.Ctx, f.ID, d, "it did not end cleanly: result "+d.Result+", so what was written may be lost")
+		return m, f.service.Exports.Gone(f.Job, d, "it did not end cleanly: result "+d.Result+", so what was written may be lost")
 	}
 	failpoint.Reach("before exporter is removed")
 	if err := f.service.Units.Remove(ctx, d.Unit); err != nil {
-		return m, export.DiskError(f.Ctx, f.ID, fault.ExporterFailed, d, err)
+		return m, export.DiskError(f.Job, fault.ExporterFailed, d, err)
 	}
 	failpoint.Reach("exporter removed")
 	if d.Content == record.WholeDisk && d.Backing != "" {
 		if d, err = f.flatten(ctx, d); err != nil {
-			return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, err)
+			return m, export.DiskError(f.Job, fault.ImageFailed, d, err)
 		}
 	}
 	check, err := f.checkImage(ctx, repo, d)
 	if err != nil {
-		return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, err)
+		return m, export.DiskError(f.Job, fault.ImageFailed, d, err)
 	}
 	failpoint.Reach("image checked")
 	info, err := f.service.Tools.Info(d.Image)
 	if err != nil {
-		return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, err)
+		return m, export.DiskError(f.Job, fault.ImageFailed, d, err)
 	}
 	if info.VirtualBytes != d.CapacityBytes || info.BackingFile != d.Backing || info.Encrypted != (d.KeyID != "") || info.Corrupt || info.Dirty {
-		return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, fmt.Errorf("image %s differs from what was served: %d bytes, backing file %q, encrypted %v, dirty %v, corrupt %v",
+		return m, export.DiskError(f.Job, fault.ImageFailed, d, fmt.Errorf("image %s differs from what was served: %d bytes, backing file %q, encrypted %v, dirty %v, corrupt %v",
 			d.Image, info.VirtualBytes, info.BackingFile, info.Encrypted, info.Dirty, info.Corrupt))
 	}
 	m = manifestDisk(disk, d, info, check)
 	if m.Digest, err = f.readBack(ctx, d); err != nil {
-		return m, export.DiskError(f.Ctx, f.ID, fault.ImageFailed, d, err)
+		return m, export.DiskError(f.Job, fault.ImageFailed, d, err)
 	}
 	return m, nil
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/sendense/backup-agent/agent/chain"
 	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/agent/fault"
@@ -35,17 +33,14 @@ func (s *Service) verifyDisks(ctx context.Context, repo *repository.Repository, 
 	}
 	layers := make([][]chain.Layer, len(r.Disks))
 	damage := make([][]record.RestoreDamage, len(r.Disks))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(export.MaxParallelDisks)
-	for i, d := range r.Disks {
-		group.Go(func() (err error) {
-			if layers[i], err = s.Chains.Load(points, d.DiskID, func(p record.Backup, file string, err error) { s.suspect(ctx, p, file, err) }); err == nil {
-				damage[i], err = s.checkLayers(ctx, repo, layers[i], d.DiskID)
-			}
-			return restoreDamage(err, r, d.DiskID)
-		})
-	}
-	if err := group.Wait(); err != nil {
+	err := export.Each(ctx, len(r.Disks), func(ctx context.Context, i int) (err error) {
+		disk := r.Disks[i].DiskID
+		if layers[i], err = s.Chains.Load(points, disk, func(p record.Backup, file string, err error) { s.suspect(ctx, p, file, err) }); err == nil {
+			damage[i], err = s.checkLayers(ctx, repo, layers[i], disk)
+		}
+		return restoreDamage(err, r, disk)
+	})
+	if err != nil {
 		return nil, nil, err
 	}
 	byDisk, all := map[int][]chain.Layer{}, []record.RestoreDamage(nil)

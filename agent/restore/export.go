@@ -3,27 +3,20 @@ package restore
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/sendense/backup-agent/agent/chain"
 	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/ledger"
-	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
-	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
-	"github.com/sendense/backup-agent/nbd/sockets"
-	"github.com/sendense/backup-agent/units/pair"
 )
 
 // nameImage sets the file from which a disk is served: the restore point's own image, or an overlay on it. The repository may be
@@ -56,31 +49,30 @@ func (j *restoreJob) export(r record.Restore) (record.Restore, error) {
 	}
 	layers, r, err := j.prove(r, repo)
 	if err != nil {
-		return r, j.causeOr(err)
+		return r, j.CauseOr(err)
 	}
 	if r, err = j.makeScratch(r, repo); err != nil {
 		return r, err
 	}
 	served := make([]record.RestoreDisk, len(r.Disks))
-	group, ctx := errgroup.WithContext(j.Ctx)
-	group.SetLimit(export.MaxParallelDisks)
-	for i, d := range r.Disks {
-		group.Go(func() error {
-			var err error
-			served[i], err = j.exportDisk(ctx, exportPlan{repo: repo, mode: mode, restore: r, layers: layers[d.DiskID]}, d)
-			return err
-		})
+	err = export.Each(j.Ctx, len(r.Disks), func(ctx context.Context, i int) (err error) {
+		d := r.Disks[i]
+		served[i], err = j.exportDisk(ctx, exportPlan{repo: repo, mode: mode, restore: r, layers: layers[d.DiskID]}, d)
+		return err
+	})
+	if err != nil {
+		return r, err
 	}
-	if err := group.Wait(); err != nil {
-		return r, j.causeOr(err)
+	for i, d := range served {
+		served[i].URL = export.Target(s.Config.NBD.Host, d.Served()).URL()
 	}
-	targets, err := restoreTargets(s.Config.NBD.Host, served)
+	targets, err := export.Targets(s.Config.NBD.Host, export.Disks(served))
 	if err != nil {
 		return r, fault.New(fault.Internal, "restore %s: %w", r.ID, err)
 	}
 	if r.Files != nil {
 		if r.Files.InvocationID, err = j.startReader(r, served[0]); err != nil {
-			return r, j.causeOr(err)
+			return r, j.CauseOr(err)
 		}
 	}
 	reader := r.Files
@@ -93,14 +85,6 @@ func (j *restoreJob) export(r record.Restore) (record.Restore, error) {
 			r.ExpiresAt, r.LatestAt = r.ExpiresAt.Add(since), r.LatestAt.Add(since)
 		}
 	})
-}
-
-// causeOr returns the cause of the job's end if it has been canceled, and err otherwise.
-func (j *restoreJob) causeOr(err error) error {
-	if j.Ctx.Err() != nil {
-		return context.Cause(j.Ctx)
-	}
-	return err
 }
 
 // makeScratch makes the directory for the overlays of a writable restore. It records that the directory may exist before it makes
@@ -123,16 +107,6 @@ func (j *restoreJob) makeScratch(r record.Restore, repo *repository.Repository) 
 	return r, nil
 }
 
-// restoreTargets records in each disk where it is served, and returns one string for all of them.
-func restoreTargets(host string, disks []record.RestoreDisk) (string, error) {
-	targets := make([]nbd.Target, len(disks))
-	for i, d := range disks {
-		targets[i] = nbd.Target{DiskKey: d.Key, Host: host, Port: d.Port, Export: d.ExportName}
-		disks[i].URL = targets[i].URL()
-	}
-	return nbd.TargetsString(targets)
-}
-
 // exportPlan is what exportDisk needs to serve a disk of a restore.
 type exportPlan struct {
 	repo    *repository.Repository
@@ -146,29 +120,20 @@ type exportPlan struct {
 func (j *restoreJob) exportDisk(ctx context.Context, p exportPlan, d record.RestoreDisk) (record.RestoreDisk, error) {
 	if p.restore.Writable {
 		if err := j.makeOverlay(ctx, p, d); err != nil {
-			return d, j.diskError(fault.ImageFailed, d, err)
+			return d, export.DiskError(&j.Job, fault.ImageFailed, d, err)
 		}
 	}
-	var foreign error
-	u, err := j.service.Exports.StartOnFreePort(ctx,
-		func() (pair.Spec, error) { return j.exporterSpec(p, d) },
-		func() error {
-			d, foreign = j.nextPort(d)
-			return foreign
-		})
-	failpoint.Reach("restore: exporter started")
-	switch {
-	case foreign != nil || errors.Is(err, export.ErrForeignPorts):
-		return d, j.diskError(fault.NoFreePort, d, err)
-	case err != nil:
-		return d, j.diskError(fault.ExporterFailed, d, err)
-	}
-	info, err := j.service.Exports.Probe(ctx, d.Port, d.ExportName, d.Unit, d.CapacityBytes)
-	if err == nil && info.ReadOnly() == p.restore.Writable {
-		err = fmt.Errorf("export %s is read-only: %v, want %v", d.ExportName, info.ReadOnly(), !p.restore.Writable)
-	}
+	e, err := j.exporter(p, d)
 	if err != nil {
-		return d, j.diskError(fault.ExporterFailed, d, err)
+		return d, export.DiskError(&j.Job, fault.ExporterFailed, d, err)
+	}
+	d, u, err := export.Start(ctx, j.service.Exports, &j.Job, e, d, j.relet)
+	failpoint.Reach("restore: exporter started")
+	if err != nil {
+		return d, err
+	}
+	if err := j.service.Exports.Prove(ctx, &j.Job, d, e.ReadOnly); err != nil {
+		return d, err
 	}
 	d.InvocationID, d.PID, d.IO = u.InvocationID, u.MainPID, p.mode.String()
 	return d, nil
@@ -193,11 +158,9 @@ func (j *restoreJob) makeOverlay(ctx context.Context, p exportPlan, d record.Res
 	return err
 }
 
-// nextPort replaces the lease of a disk whose port is held by another process.
-func (j *restoreJob) nextPort(d record.RestoreDisk) (record.RestoreDisk, error) {
+// relet leases another port for a disk.
+func (j *restoreJob) relet(d record.RestoreDisk) (record.RestoreDisk, error) {
 	s := j.service
-	s.Ports.Foreign.Note(d.Port)
-	s.Log.Warn("port is held by another process", logkey.Port, d.Port, logkey.Holder, sockets.Listener(d.Port), logkey.RestoreID, j.ID, logkey.Disk, d.DiskID)
 	failpoint.Reach("restore: before relet")
 	r, err := s.Records.UpdateRestore(j.ID, ledger.Unchanged, store.WithNewRestorePort(d.DiskID, s.Ports.Choose, func(r *record.Restore, l record.Lease) {
 		r.Disk(l.DiskID).Unit = export.UnitName(r.ID, l.DiskID, l.Nonce)
@@ -205,41 +168,26 @@ func (j *restoreJob) nextPort(d record.RestoreDisk) (record.RestoreDisk, error) 
 	}))
 	failpoint.Reach("restore: after relet")
 	if err != nil {
-		return d, fmt.Errorf("port %d is held by another process (%s): %w", d.Port, sockets.Listener(d.Port), err)
+		return d, err
 	}
 	return *r.Disk(d.DiskID), nil
 }
 
-// exporterSpec is the unit pair of one disk. Its qemu-nbd sees only those directories of the repository that hold images of the
-// disk, and can write only the overlays of this restore.
-func (j *restoreJob) exporterSpec(p exportPlan, d record.RestoreDisk) (pair.Spec, error) {
-	var ids, dirs []string
+// exporter is the exporter of one disk. Its qemu-nbd sees only those directories of the repository that hold images of the disk, and
+// can write only the overlays of this restore.
+func (j *restoreJob) exporter(p exportPlan, d record.RestoreDisk) (export.Exporter, error) {
 	e := export.Exporter{
-		Unit:        d.Unit,
 		Description: fmt.Sprintf("NBD export of disk %d of backup %s for restore %s", d.DiskID, p.restore.BackupID, p.restore.ID),
-		Image:       d.Image, Export: d.ExportName, Address: j.service.Exports.Address(d.Port),
-		IO: p.mode, Repository: p.repo.Path, ReadOnly: !p.restore.Writable,
+		IO:          p.mode, Repository: p.repo.Path, ReadOnly: !p.restore.Writable,
 	}
+	keys := chain.KeysOf(p.layers)
 	if p.restore.Writable {
-		e.Directory, ids = p.restore.Directory, []string{j.scratchKey(p)}
+		e.Directory, keys = p.restore.Directory, append([]string{j.scratchKey(p)}, keys...)
 	}
 	for _, l := range p.layers {
-		ids, dirs = append(ids, l.Key), append(dirs, l.Dir)
+		e.Ancestors = append(e.Ancestors, l.Dir)
 	}
-	keys, err := j.service.Repositories.KeyFiles(p.repo, ids)
-	if err != nil {
-		return pair.Spec{}, err
-	}
-	e.Ancestors, e.Keys = dirs, keys
-	return e.Spec(j.service.Config)
-}
-
-// diskError makes an error about one disk. It names the unit and has the unit's last journal lines, if there are any.
-func (j *restoreJob) diskError(reason fault.Reason, d record.RestoreDisk, err error) error {
-	if j.Ctx.Err() != nil {
-		return context.Cause(j.Ctx)
-	}
-	e := export.UnitError(reason, "restore "+j.ID, d.DiskID, d.Unit, err)
-	e.RestoreID = j.ID
-	return e
+	var err error
+	e.Keys, err = j.service.Repositories.KeyFiles(p.repo, keys)
+	return e, err
 }

@@ -1,7 +1,6 @@
 package restore
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -71,9 +70,8 @@ func (j *restoreJob) startReader(r record.Restore, d record.RestoreDisk) (string
 	return u.InvocationID, nil
 }
 
-func (j *restoreJob) readerError(disk int, unit string, err error) error {
-	e := export.UnitError(fault.ReaderFailed, "restore "+j.ID, disk, unit, err)
-	e.RestoreID = j.ID
+func (j *restoreJob) readerError(disk int, unit string, err error) *fault.Error {
+	e := export.UnitError(&j.Job, fault.ReaderFailed, disk, unit, err)
 	if e.Hint == "" {
 		e.Hint = "read the journal of the unit; " + GuestfishHint
 	}
@@ -110,29 +108,19 @@ func (j *restoreJob) readerSpec(r record.Restore, d record.RestoreDisk) pair.Spe
 }
 
 // checkReader ends a restore whose files no client reads any more, and fails one whose reader died.
-func (j *restoreJob) checkReader(ctx context.Context, r record.Restore, loaded map[string]units.Unit) error {
+func (j *restoreJob) checkReader(r record.Restore, loaded map[string]units.Unit) error {
 	f := r.Files
 	if f == nil {
 		return nil
 	}
-	u, there := loaded[f.Unit]
-	var how error
+	_, how := export.Ending(loaded, f.Unit, f.InvocationID, "while files were being read")
+	u := loaded[f.Unit]
 	switch {
-	case !there:
-		how = errors.New("its unit is gone")
-	case u.InvocationID != f.InvocationID:
-		how = errors.New("its unit was replaced")
-	case u.Running():
+	case how == "":
 		return nil
-	case u.Clean():
+	case u.InvocationID == f.InvocationID && u.Clean():
 		return errUnread
-	default:
-		how = fmt.Errorf("it ended while files were being read: result %s, exit status %d", export.ResultOf(u), u.ExecMainStatus)
 	}
-	e := fault.From(j.readerError(r.Disks[0].DiskID, f.Unit, fmt.Errorf("reader of the files: %w", how)))
-	var err error
-	if e.Journal, err = j.service.Units.Journal(ctx, f.Unit, export.JournalLines); err != nil {
-		e.Journal = []string{"(the journal cannot be read: " + err.Error() + ")"}
-	}
-	return e
+	e := j.readerError(r.Disks[0].DiskID, f.Unit, fmt.Errorf("reader of the files: %s", how))
+	return j.service.Exports.WithJournal(j.Ctx, e, f.Unit)
 }

@@ -1,15 +1,11 @@
 package restore
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
-	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/fault"
@@ -23,10 +19,7 @@ import (
 
 // UnitEvent wakes the jobs of the restores that an event concerns, and says whether there is one.
 func (s *Service) UnitEvent(e units.Event) (owned bool) {
-	for _, j := range s.active.List() {
-		owned = j.UnitEvent(e, export.UnitsOf(j.ID)) || owned
-	}
-	return owned
+	return job.UnitEvent(s.active, e, export.UnitsOf)
 }
 
 // A restoreJob is the one goroutine that moves an active restore along.
@@ -51,7 +44,7 @@ func noFailure(cause error) bool {
 // launch starts the job of an active restore. If that fails, the restore ends.
 func (s *Service) launch(r record.Restore) (*restoreJob, error) {
 	j := &restoreJob{service: s}
-	j.Start(s.Jobs, s.Log, r.ID, logkey.RestoreID)
+	j.Start(s.Jobs, s.Log, r.ID, job.Restore)
 	if err := s.active.Launch(r.ID, j, j.run, s.Backups.NudgeAll); err != nil {
 		return nil, errors.Join(err, s.abandon(r))
 	}
@@ -96,7 +89,7 @@ func (j *restoreJob) serve() error {
 	case err != nil:
 		return fault.New(fault.Internal, "restore %s: %w", j.ID, err)
 	case r.State == record.RestoreStopping:
-		return backup.ErrResumed
+		return job.ErrResumed
 	case r.State != record.RestoreServing:
 		if r, err = j.export(r); err != nil {
 			return err
@@ -104,10 +97,8 @@ func (j *restoreJob) serve() error {
 	}
 	j.Answer(nil)
 	for {
-		if j.Look.Swap(false) {
-			if err := j.checkExporters(r); err != nil {
-				return err
-			}
+		if err := j.checkExporters(r); err != nil {
+			return err
 		}
 		wait, err := j.checkTime(r)
 		if err != nil {
@@ -160,45 +151,13 @@ func (j *restoreJob) checkRoom(r record.Restore) error {
 	return nil // a repository that does not answer for a moment is no reason to end the restore
 }
 
-// checkExporters fails if an exporter is gone, has ended or was replaced.
+// checkExporters fails if an exporter or the reader of the files is gone, has ended or was replaced.
 func (j *restoreJob) checkExporters(r record.Restore) error {
-	ctx, cancel := context.WithTimeout(j.Ctx, export.BusTimeout)
-	defer cancel()
-	loaded, err := j.service.Exports.List(ctx, r.ID)
-	if err != nil {
-		if j.Ctx.Err() != nil {
-			return context.Cause(j.Ctx)
-		}
-		j.service.Log.Warn("cannot read the state of the exporters", logkey.RestoreID, j.ID, logkey.Error, err)
-		j.Look.Store(true) // the bus is not reachable
-		return nil
+	loaded, _, err := j.service.Exports.Check(&j.Job, export.Disks(r.Disks))
+	if err != nil || loaded == nil {
+		return err
 	}
-	for _, d := range r.Disks {
-		u, there := loaded[d.Unit]
-		how := ""
-		switch {
-		case !there:
-			how = "its unit is gone"
-		case u.InvocationID != d.InvocationID:
-			how = "its unit was replaced"
-		case !u.Running():
-			how = fmt.Sprintf("it ended during the restore: result %s, exit status %d", export.ResultOf(u), u.ExecMainStatus)
-		default:
-			continue
-		}
-		return j.exporterGone(ctx, d, how)
-	}
-	return j.checkReader(ctx, r, loaded)
-}
-
-func (j *restoreJob) exporterGone(ctx context.Context, d record.RestoreDisk, how string) error {
-	e := export.UnitError(fault.ExporterFailed, "restore "+j.ID, d.DiskID, d.Unit, fmt.Errorf("exporter of %s: %s", d.ExportName, how))
-	e.RestoreID = j.ID
-	var err error
-	if e.Journal, err = j.service.Units.Journal(ctx, d.Unit, export.JournalLines); err != nil {
-		e.Journal = []string{"(the journal cannot be read: " + err.Error() + ")"}
-	}
-	return e
+	return j.checkReader(r, loaded)
 }
 
 // stop removes what a restore made: units, overlays, leases. It repeats until the units are gone, because a port must not be leased
@@ -241,17 +200,12 @@ func (j *restoreJob) stop(cause error) error {
 }
 
 func (j *restoreJob) removeUnits(r record.Restore) error {
-	group, ctx := errgroup.WithContext(j.service.Jobs.Hard)
-	group.SetLimit(export.MaxParallelDisks)
 	if r.Files != nil { // first, because it reads an export
-		if err := j.service.Units.Remove(ctx, r.Files.Unit); err != nil {
+		if err := j.service.Units.Remove(j.service.Jobs.Hard, r.Files.Unit); err != nil {
 			return err
 		}
 	}
-	for _, d := range r.Disks {
-		group.Go(func() error { return j.service.Exports.Remove(ctx, d.Unit, d.InvocationID, d.Image) })
-	}
-	return group.Wait()
+	return j.service.Exports.RemovePairs(j.service.Jobs.Hard, export.Disks(r.Disks))
 }
 
 // clearScratch removes the overlays of a restore, if there are any. What cannot be removed now is removed later by SweepScratch.

@@ -96,15 +96,10 @@ func (s *Service) Start(ctx context.Context, req Request) (record.Restore, error
 }
 
 func (s *Service) await(ctx context.Context, j *restoreJob) (record.Restore, error) {
-	select {
-	case <-j.Answered:
-		if j.Err != nil {
-			return record.Restore{}, j.Err
-		}
-		return s.Records.Restore(j.ID)
-	case <-ctx.Done():
-		return record.Restore{}, ctx.Err()
+	if err := j.Await(ctx); err != nil {
+		return record.Restore{}, err
 	}
+	return s.Records.Restore(j.ID)
 }
 
 // again answers a repeated request with the outcome of the first one. If that is still being started, it waits.
@@ -293,11 +288,8 @@ func (s *Service) Stop(ctx context.Context, id string) (record.Restore, error) {
 		return record.Restore{}, err
 	}
 	if j != nil {
-		j.Cancel(errRestoreStopped)
-		select {
-		case <-j.Done:
-		case <-ctx.Done():
-			return record.Restore{}, ctx.Err()
+		if err := j.End(ctx, errRestoreStopped); err != nil {
+			return record.Restore{}, err
 		}
 	}
 	left, err := s.Records.Restore(id)
