@@ -30,7 +30,7 @@ type exportPlan struct {
 
 // exportDisk makes and checks the image of one disk and serves it. Then it checks that it serves the right export, of the right
 // size.
-func (j *backupJob) exportDisk(ctx context.Context, p exportPlan, d record.DiskRun) (record.DiskRun, error) {
+func (j *Job) exportDisk(ctx context.Context, p exportPlan, d record.DiskRun) (record.DiskRun, error) {
 	start, took := time.Now(), j.service.Metrics.PhaseOfDisk
 	if err := j.makeImage(ctx, p.repo, d); err != nil {
 		return d, export.DiskError(&j.Job, fault.ImageFailed, d, err)
@@ -58,7 +58,7 @@ func (j *backupJob) exportDisk(ctx context.Context, p exportPlan, d record.DiskR
 }
 
 // makeImage creates the image and inspects it before any client can write to it.
-func (j *backupJob) makeImage(ctx context.Context, repo *repository.Repository, d record.DiskRun) error {
+func (j *Job) makeImage(ctx context.Context, repo *repository.Repository, d record.DiskRun) error {
 	ctx, cancel := context.WithTimeout(ctx, j.service.Config.NBD.StopTimeout.Std())
 	defer cancel()
 	tools, err := j.service.Repositories.ToolsFor(repo, d.KeyID)
@@ -82,7 +82,7 @@ func (j *backupJob) makeImage(ctx context.Context, repo *repository.Repository, 
 }
 
 // relet leases another port for a disk.
-func (j *backupJob) relet(d record.DiskRun) (record.DiskRun, error) {
+func (j *Job) relet(d record.DiskRun) (record.DiskRun, error) {
 	failpoint.Reach("before relet")
 	b, err := j.service.Records.Update(j.ID, ledger.Unchanged, store.WithNewPort(d.DiskID, j.service.Ports.Choose, func(b *record.Backup, l record.Lease) {
 		run := b.Run(l.DiskID)
@@ -97,7 +97,7 @@ func (j *backupJob) relet(d record.DiskRun) (record.DiskRun, error) {
 }
 
 // exporter is the exporter of one disk.
-func (j *backupJob) exporter(p exportPlan, d record.DiskRun) (export.Exporter, error) {
+func (j *Job) exporter(p exportPlan, d record.DiskRun) (export.Exporter, error) {
 	layers, err := chain.Recorded(p.repo, p.backup, d, p.ancestors)
 	if err != nil {
 		return export.Exporter{}, err
