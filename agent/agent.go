@@ -14,6 +14,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/admission"
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/callbacks"
 	"github.com/sendense/backup-agent/agent/catalog"
 	"github.com/sendense/backup-agent/agent/chain"
 	"github.com/sendense/backup-agent/agent/client"
@@ -69,7 +70,7 @@ type Agent struct {
 	Verifications *verify.Service
 	Merges        *merge.Service
 	Backups       *backup.Service
-	Clients       *backup.Clients
+	Clients       *callbacks.Service
 	Restores      *restore.Service
 	Policies      *prune.Service
 	Catalog       *catalog.Watcher
@@ -154,7 +155,7 @@ func (a *Agent) wire(o Options, account repositories.Account, program string) {
 		Inventory: a.Inventory, Chains: a.Chains, Verifications: a.Verifications, Merges: a.Merges, Publish: a.publisher, SNA: o.SNA,
 		Units: o.Units, Jobs: a.jobs, Log: log, Metrics: a.metrics, Watchers: a.watchers, UnitsChanged: a.unitsChanged, BootID: boot,
 	})
-	a.Clients = backup.NewClients(backup.ClientParts{
+	a.Clients = callbacks.New(callbacks.Parts{
 		Config: cfg, Store: db, Records: a.Records, Ports: a.Ports, Questions: questions, Backups: a.Backups, Log: log,
 	})
 	a.Restores = restore.New(restore.Parts{

@@ -22,7 +22,7 @@ import (
 
 // admit puts a backup on record and launches its job. It leases ports for all disks if there is room. Otherwise the backup is
 // queued, if the caller asked for that. The queue is first in, first out.
-func (s *Service) admit(p store.Preparation, queue bool) (record.Backup, *backupJob, error) {
+func (s *Service) admit(p store.Preparation, queue bool) (record.Backup, *Job, error) {
 	start := time.Now()
 	if err := s.Admission.Turn.Acquire(s.Jobs.Work, 1); err != nil {
 		return record.Backup{}, nil, job.ErrClosed()
@@ -58,7 +58,7 @@ func (s *Service) undoStray(vm string, cause error) {
 		return
 	}
 	for _, b := range active {
-		if b.VM.Name != vm || s.jobOf(b.ID) != nil {
+		if b.VM.Name != vm || s.Job(b.ID) != nil {
 			continue
 		}
 		j := newJob(s, b)
@@ -116,7 +116,7 @@ const queueInterval = 5 * time.Second
 
 // waitInQueue waits until a queued backup is first and there is room, then leases its ports. It looks up the VM's disks at that
 // time, because hours may have passed since the request.
-func (j *backupJob) waitInQueue(b record.Backup) (record.Backup, error) {
+func (j *Job) waitInQueue(b record.Backup) (record.Backup, error) {
 	fresh := false
 	for {
 		err := j.service.checkTurn(b)

@@ -19,7 +19,7 @@ import (
 )
 
 // begin moves a new backup to the point where the SNA has it. It does nothing for a backup that is already past that point.
-func (j *backupJob) begin() error {
+func (j *Job) begin() error {
 	b, err := j.service.Store.Backup(j.ID)
 	switch {
 	case err != nil:
@@ -43,7 +43,7 @@ func (j *backupJob) begin() error {
 }
 
 // export makes the image of every disk and serves it. It records what is served on which port.
-func (j *backupJob) export(b record.Backup) (record.Backup, error) {
+func (j *Job) export(b record.Backup) (record.Backup, error) {
 	s := j.service
 	repo, err := s.Repositories.Find(b.Repository)
 	if err != nil {
@@ -95,7 +95,7 @@ func (j *backupJob) export(b record.Backup) (record.Backup, error) {
 // call asks the SNA, once. The record says so on the disk before the request leaves, so that no later agent asks again. The write
 // is two transactions, so that the loss of a single database page cannot lose the fact. A lost answer is no failure: the exports
 // stay, and the job follows what happens.
-func (j *backupJob) call(b record.Backup) error {
+func (j *Job) call(b record.Backup) error {
 	s := j.service
 	request, err := s.snaRequest(b)
 	if err != nil {
@@ -139,7 +139,7 @@ func (j *backupJob) call(b record.Backup) error {
 }
 
 // notStarted records that the SNA started no SBC, and returns why.
-func (j *backupJob) notStarted(b record.Backup, cause error) error {
+func (j *Job) notStarted(b record.Backup, cause error) error {
 	if err := j.recordNotStarted(); err != nil {
 		return err
 	}
@@ -149,7 +149,7 @@ func (j *backupJob) notStarted(b record.Backup, cause error) error {
 	return snaError(b, cause)
 }
 
-func (j *backupJob) recordNotStarted() error {
+func (j *Job) recordNotStarted() error {
 	return j.UntilRecorded(func() error {
 		_, err := j.service.Records.Change(j.ID, func(b *record.Backup) error {
 			b.NotStarted = true
@@ -161,7 +161,7 @@ func (j *backupJob) recordNotStarted() error {
 
 // unresolved records that the request may or may not have arrived. If a callback has already shown that it arrived, it changes
 // nothing.
-func (j *backupJob) unresolved(cause error) error {
+func (j *Job) unresolved(cause error) error {
 	var b record.Backup
 	err := j.UntilRecorded(func() (err error) {
 		b, err = j.service.Records.Change(j.ID, func(b *record.Backup) error {

@@ -36,7 +36,7 @@ func TestCancelNotWaitedFor(t *testing.T) {
 		Store: s, Records: records, Jobs: jobs, Admission: admission.New(admission.Parts{}), Merges: merges, Verifications: verifications,
 	})
 	work, cancel := context.WithCancelCause(t.Context())
-	a.Active.All["endless"] = &backupJob{service: a, Job: job.Job{ID: "endless", Cancel: cancel, Done: make(chan struct{})}}
+	a.Active.All["endless"] = &Job{service: a, Job: job.Job{ID: "endless", Cancel: cancel, Done: make(chan struct{})}}
 	if !a.Admission.Turn.TryAcquire(1) {
 		t.Fatal("somebody is being admitted")
 	}

@@ -17,7 +17,7 @@ import (
 
 // checkClient reads who is connected to which export, and fails if SBC is gone. It reads the connections first, then whether a
 // report is being or was recorded: SBC closes its connections once its report is answered.
-func (j *backupJob) checkClient(b record.Backup) (record.Backup, error) {
+func (j *Job) checkClient(b record.Backup) (record.Backup, error) {
 	clients, err := j.service.Exports.Connections.Since(j.began)
 	if err != nil {
 		return b, nil // nothing is known, so nothing is concluded; a callback also shows that SBC is there
@@ -52,7 +52,7 @@ const touchedBytes = 64 << 10
 
 // markTouched marks the disks that have received data from a client that connected and left between two checks, or while the agent
 // was stopped. So no error says that no client ever connected to them.
-func (j *backupJob) markTouched(b record.Backup) record.Backup {
+func (j *Job) markTouched(b record.Backup) record.Backup {
 	ctx, cancel := context.WithTimeout(j.Ctx, export.BusTimeout)
 	defer cancel()
 	disks, err := j.service.sample(ctx, b)
@@ -67,7 +67,7 @@ func (j *backupJob) markTouched(b record.Backup) record.Backup {
 }
 
 // noteConnected records which disks have a client for the first time. A connection proves that the request to the SNA arrived.
-func (j *backupJob) noteConnected(b record.Backup, clients map[uint16]int) record.Backup {
+func (j *Job) noteConnected(b record.Backup, clients map[uint16]int) record.Backup {
 	found := false
 	for _, d := range b.Runs {
 		found = found || clients[d.Port] > 0 && !d.Connected
@@ -79,7 +79,7 @@ func (j *backupJob) noteConnected(b record.Backup, clients map[uint16]int) recor
 		for i := range b.Runs {
 			b.Runs[i].Connected = b.Runs[i].Connected || clients[b.Runs[i].Port] > 0
 		}
-		return seen(b)
+		return client.Seen(b)
 	})
 	if err != nil {
 		j.service.Log.Error("cannot record that the client is connected; it is tried again", logkey.BackupID, j.ID, logkey.Error, err)
@@ -89,7 +89,7 @@ func (j *backupJob) noteConnected(b record.Backup, clients map[uint16]int) recor
 }
 
 // cameAndWent is the error of a backup whose client was never seen, although a disk received data from it. It is nil for any other.
-func (j *backupJob) cameAndWent(b record.Backup) error {
+func (j *Job) cameAndWent(b record.Backup) error {
 	b = j.markTouched(b)
 	if !slices.ContainsFunc(b.Runs, func(d record.DiskRun) bool { return d.Connected }) {
 		return nil
@@ -100,7 +100,7 @@ func (j *backupJob) cameAndWent(b record.Backup) error {
 
 // orUnknownDisk adds a second possible cause to the error of a backup whose SBC ended between two disks or before the first: SBC
 // asks about a disk, looks for its export, and ends if there is none.
-func (j *backupJob) orUnknownDisk(vm record.VM, err error) error {
+func (j *Job) orUnknownDisk(vm record.VM, err error) error {
 	e := fault.From(err)
 	if j.asked.Load() && e.DiskID == nil {
 		e.Hint = "the client asked about its next disk and did not connect. vCenter may have a disk of the VM that is not on record (" +
@@ -111,7 +111,7 @@ func (j *backupJob) orUnknownDisk(vm record.VM, err error) error {
 
 // resolveByReport sets an unresolved backup to running if the SNA knows a report of its job: that proves that the request arrived.
 // If the SNA knows nothing, that proves nothing.
-func (j *backupJob) resolveByReport(b record.Backup) record.Backup {
+func (j *Job) resolveByReport(b record.Backup) record.Backup {
 	if b.State != record.Unresolved {
 		return b
 	}
@@ -133,7 +133,7 @@ func (j *backupJob) resolveByReport(b record.Backup) record.Backup {
 
 // checkSilence fails a backup whose SBC has not connected and reports nothing new to the SNA: an SBC that ends does not say so. If
 // the outcome of the request is unknown, silence proves nothing, and only deadlines.first_connection counts.
-func (j *backupJob) checkSilence(b record.Backup) error {
+func (j *Job) checkSilence(b record.Backup) error {
 	if !b.SeenAt.IsZero() {
 		return nil
 	}

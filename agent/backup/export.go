@@ -30,7 +30,7 @@ type exportPlan struct {
 
 // exportDisk makes and checks the image of one disk and serves it. Then it checks that it serves the right export, of the right
 // size.
-func (j *backupJob) exportDisk(ctx context.Context, p exportPlan, d record.DiskRun) (record.DiskRun, error) {
+func (j *Job) exportDisk(ctx context.Context, p exportPlan, d record.DiskRun) (record.DiskRun, error) {
 	start, took := time.Now(), j.service.Metrics.PhaseOfDisk
 	if err := j.makeImage(ctx, p.repo, d); err != nil {
 		return d, export.DiskError(&j.Job, fault.ImageFailed, d, err)
@@ -43,6 +43,7 @@ func (j *backupJob) exportDisk(ctx context.Context, p exportPlan, d record.DiskR
 		return d, export.DiskError(&j.Job, fault.ExporterFailed, d, err)
 	}
 	d, u, err := export.Start(ctx, j.service.Exports, &j.Job, e, d, j.relet)
+	failpoint.Reach("exporter started")
 	if err != nil {
 		return d, err
 	}
@@ -57,7 +58,7 @@ func (j *backupJob) exportDisk(ctx context.Context, p exportPlan, d record.DiskR
 }
 
 // makeImage creates the image and inspects it before any client can write to it.
-func (j *backupJob) makeImage(ctx context.Context, repo *storage.Repository, d record.DiskRun) error {
+func (j *Job) makeImage(ctx context.Context, repo *storage.Repository, d record.DiskRun) error {
 	ctx, cancel := context.WithTimeout(ctx, j.service.Config.NBD.StopTimeout.Std())
 	defer cancel()
 	images, err := j.service.Repositories.ImagesFor(repo, d.KeyID)
@@ -81,7 +82,8 @@ func (j *backupJob) makeImage(ctx context.Context, repo *storage.Repository, d r
 }
 
 // relet leases another port for a disk.
-func (j *backupJob) relet(d record.DiskRun) (record.DiskRun, error) {
+func (j *Job) relet(d record.DiskRun) (record.DiskRun, error) {
+	failpoint.Reach("before relet")
 	b, err := j.service.Records.Update(j.ID, ledger.Unchanged, store.WithNewPort(d.DiskID, j.service.Ports.Choose, func(b *record.Backup, l record.Lease) {
 		run := b.Run(l.DiskID)
 		run.Port, run.Unit = l.Port, export.UnitName(b.ID, l.DiskID, l.Nonce)
@@ -94,7 +96,7 @@ func (j *backupJob) relet(d record.DiskRun) (record.DiskRun, error) {
 }
 
 // exporter is the exporter of one disk.
-func (j *backupJob) exporter(p exportPlan, d record.DiskRun) (export.Exporter, error) {
+func (j *Job) exporter(p exportPlan, d record.DiskRun) (export.Exporter, error) {
 	layers, err := chain.Recorded(p.repo, p.backup, d, p.ancestors)
 	if err != nil {
 		return export.Exporter{}, err

@@ -21,7 +21,7 @@ func untilPoll() time.Duration {
 }
 
 // follow waits until every disk is reported complete. It fails if an exporter or SBC ends earlier, or a deadline passes.
-func (j *backupJob) follow() error {
+func (j *Job) follow() error {
 	var p progress
 	var b record.Backup
 	var err error
@@ -61,17 +61,6 @@ func (j *backupJob) follow() error {
 	}
 }
 
-// seen records a sign of SBC. It proves that the request to the SNA arrived, even if its answer was lost.
-func seen(b *record.Backup) error {
-	if b.SeenAt.IsZero() {
-		b.SeenAt = time.Now()
-	}
-	if b.State == record.Calling || b.State == record.Unresolved {
-		b.State = record.Running
-	}
-	return nil
-}
-
 // progress is when the exports last received data.
 type progress struct {
 	trace    trace
@@ -87,7 +76,7 @@ type trace struct {
 	changedAt time.Time
 }
 
-func (j *backupJob) traceOf(b record.Backup, disks []record.DiskProgress) trace {
+func (j *Job) traceOf(b record.Backup, disks []record.DiskProgress) trace {
 	var t trace
 	repo, err := j.service.Repositories.Find(b.Repository)
 	if err != nil {
@@ -109,7 +98,7 @@ func (j *backupJob) traceOf(b record.Backup, disks []record.DiskProgress) trace 
 
 // checkDeadlines measures from a time of this process, so a change of the clock has no effect. After a restart of the agent each
 // deadline starts again: a late failure is better than the loss of a good backup.
-func (j *backupJob) checkDeadlines(b record.Backup, p *progress) error {
+func (j *Job) checkDeadlines(b record.Backup, p *progress) error {
 	now, limits := time.Now(), j.service.Config.Deadlines
 	if first := limits.FirstConnection.Std(); b.SeenAt.IsZero() && first > 0 && now.Sub(j.began) > first {
 		if err := j.cameAndWent(b); err != nil {
@@ -132,7 +121,7 @@ func (j *backupJob) checkDeadlines(b record.Backup, p *progress) error {
 }
 
 // checkRoom fails a backup whose repository is full: qemu-nbd survives that without a message, and SBC ends without one.
-func (j *backupJob) checkRoom(b record.Backup) error {
+func (j *Job) checkRoom(b record.Backup) error {
 	repo, err := j.service.Repositories.Find(b.Repository)
 	if err != nil {
 		return nil // the end of the backup finds out; the exporters continue
@@ -145,7 +134,7 @@ func (j *backupJob) checkRoom(b record.Backup) error {
 	return nil // a repository that does not answer for a moment is no reason to discard a copy
 }
 
-func (j *backupJob) checkProgress(b record.Backup, p *progress, now time.Time) error {
+func (j *Job) checkProgress(b record.Backup, p *progress, now time.Time) error {
 	limit := j.service.Config.Deadlines.NoProgress.Std()
 	if limit <= 0 || b.SeenAt.IsZero() || now.Sub(p.lookedAt) < min(limit/10, 30*time.Second) {
 		return nil

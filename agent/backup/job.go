@@ -12,9 +12,9 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// A backupJob is the one goroutine that moves an active backup along. Everything else only writes a fact into the record or cancels
+// A Job is the one goroutine that moves an active backup along. Everything else only writes a fact into the record or cancels
 // the job, and wakes it. So there is one outcome: the end, the cancel or the failure that the job sees first.
-type backupJob struct {
+type Job struct {
 	job.Job  // a cancel has the cause errCancelled
 	service  *Service
 	vm       string
@@ -33,15 +33,40 @@ type backupJob struct {
 // errCancelled is the cause of a backup that was canceled by request.
 var errCancelled = errors.New("cancelled by request")
 
-func newJob(s *Service, b record.Backup) *backupJob {
-	j := &backupJob{service: s, vm: b.VM.Name, began: time.Now()}
+// Asks says that SBC asks about a disk, as it does before it connects.
+func (j *Job) Asks() { j.asked.Store(true) }
+
+// Reporting says that a report of SBC is being recorded, until the caller calls done.
+func (j *Job) Reporting() (done func()) {
+	j.reporting.Add(1)
+	return func() { j.reporting.Add(-1) }
+}
+
+// Reported says that a report of SBC is on record.
+func (j *Job) Reported() {
+	j.asked.Store(false)
+	j.Nudge()
+}
+
+// Settled reports whether it is too late for SBC to ask about one more disk. Every disk of the backup is reported.
+func (j *Job) Settled() bool { return j.finisher.QuestionDue() <= 0 }
+
+// Tell keeps what SBC reports about itself.
+func (j *Job) Tell(t record.Telemetry) {
+	j.meter.mu.Lock()
+	defer j.meter.mu.Unlock()
+	j.meter.telemetry = &t
+}
+
+func newJob(s *Service, b record.Backup) *Job {
+	j := &Job{service: s, vm: b.VM.Name, began: time.Now()}
 	j.Start(s.Jobs, s.Log, b.ID, job.Backup)
 	j.finisher = s.Publish.NewFinisher(&j.Job)
 	return j
 }
 
 // run moves a backup from the state in its record to its end.
-func (j *backupJob) run() {
+func (j *Job) run() {
 	defer close(j.Done)
 	defer j.Cancel(nil)
 	err := j.startErr
@@ -66,7 +91,7 @@ func (j *backupJob) run() {
 
 // handedOver says whether the job ends before the backup does: the agent stops while the SNA works, and the exports stay up until
 // the next agent takes over the backup.
-func (j *backupJob) handedOver(err error) bool {
+func (j *Job) handedOver(err error) bool {
 	if !errors.Is(err, job.ErrStopping) {
 		return false
 	}

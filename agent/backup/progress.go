@@ -42,7 +42,7 @@ func (s *Service) Progress(ctx context.Context, id string) (record.Progress, err
 
 // ProgressOf is Progress for a record that the caller has read.
 func (s *Service) ProgressOf(ctx context.Context, b record.Backup) (record.Progress, error) {
-	j := s.jobOf(b.ID)
+	j := s.Job(b.ID)
 	if j == nil || (b.State != record.Running && b.State != record.Unresolved) {
 		return Summarize(b, Recorded(b)), nil
 	}

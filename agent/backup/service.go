@@ -1,6 +1,5 @@
 // Package backup moves a backup along: it starts or queues one, serves an image per disk, asks the SNA once, follows the copy, and
-// undoes a backup that failed. Clients answers SBC's questions and records its reports. Package publish turns the copy into a
-// restore point.
+// undoes a backup that failed. Package callbacks tells it what SBC asks and reports. Package publish turns the copy into a restore point.
 package backup
 
 import (
@@ -53,14 +52,14 @@ type Parts struct {
 // A Service runs backups. Its methods may be called from any goroutine.
 type Service struct {
 	Parts
-	Active *job.Set[*backupJob] // one for every active backup
+	Active *job.Set[*Job] // one for every active backup
 }
 
 // New returns a Service without jobs. From now on a change of a backup's record wakes its job.
 func New(p Parts) *Service {
-	s := &Service{Parts: p, Active: job.NewSet[*backupJob](p.Jobs)}
+	s := &Service{Parts: p, Active: job.NewSet[*Job](p.Jobs)}
 	p.Records.Touched = func(id string) {
-		if j := s.jobOf(id); j != nil {
+		if j := s.Job(id); j != nil {
 			j.changed.Store(true)
 		}
 	}
@@ -68,12 +67,12 @@ func New(p Parts) *Service {
 }
 
 // Launch starts the job of an active backup.
-func (s *Service) Launch(b record.Backup) (*backupJob, error) {
+func (s *Service) Launch(b record.Backup) (*Job, error) {
 	j := newJob(s, b)
 	return j, s.startJob(j)
 }
 
-func (s *Service) startJob(j *backupJob) error {
+func (s *Service) startJob(j *Job) error {
 	return s.Active.Launch(j.ID, j, j.run, s.jobEnded)
 }
 
@@ -90,19 +89,19 @@ func (s *Service) NudgeAll() {
 	}
 }
 
-// jobOf returns the job of an active backup, or nil.
-func (s *Service) jobOf(id string) *backupJob { return s.Active.Get(id) }
+// Job returns the job of an active backup, or nil.
+func (s *Service) Job(id string) *Job { return s.Active.Get(id) }
 
-// waitJob is jobOf for a backup that may just have been put on record: it waits until the start in progress has launched the job.
-func (s *Service) waitJob(ctx context.Context, id string) (*backupJob, error) {
-	if j := s.jobOf(id); j != nil {
+// waitJob is Job for a backup that may just have been put on record: it waits until the start in progress has launched the job.
+func (s *Service) waitJob(ctx context.Context, id string) (*Job, error) {
+	if j := s.Job(id); j != nil {
 		return j, nil
 	}
 	if err := s.Admission.Turn.Acquire(ctx, 1); err != nil {
 		return nil, err
 	}
 	defer s.Admission.Turn.Release(1)
-	return s.jobOf(id), nil
+	return s.Job(id), nil
 }
 
 // UnitEvent wakes the jobs that an event concerns, and says whether there is one.
@@ -113,7 +112,7 @@ func (s *Service) UnitEvent(e units.Event) (owned bool) {
 // Stalled says why an active backup makes no progress at the moment although nothing is lost: a step fails and is repeated, for
 // example while the database cannot be written. It is "" if no step does.
 func (s *Service) Stalled(id string) string {
-	if j := s.jobOf(id); j != nil {
+	if j := s.Job(id); j != nil {
 		if why := j.Stalled.Load(); why != nil {
 			return *why
 		}

@@ -71,7 +71,7 @@ func (s *Service) Start(ctx context.Context, req Request) (record.Backup, error)
 	}
 	s.Metrics.Phase(metrics.PhaseValidate, start)
 	var b record.Backup
-	var j *backupJob
+	var j *Job
 	err = s.Merges.RetryWhileSwapping(func() (err error) {
 		b, j, err = s.prepare(s.Jobs.Work, fresh, repo, req)
 		return err
@@ -86,7 +86,7 @@ func (s *Service) Start(ctx context.Context, req Request) (record.Backup, error)
 }
 
 // await waits for the answer to a start.
-func (s *Service) await(ctx context.Context, j *backupJob) (record.Backup, error) {
+func (s *Service) await(ctx context.Context, j *Job) (record.Backup, error) {
 	if err := j.Await(ctx); err != nil {
 		return record.Backup{}, err
 	}
@@ -223,7 +223,7 @@ func validateLabels(req Request) error {
 
 // prepare puts the backup on record, with leases of all its ports or in the queue, and launches its job. It returns no job for a
 // request that was made before.
-func (s *Service) prepare(ctx context.Context, fresh inventory.Refreshed, repo *storage.Repository, req Request) (record.Backup, *backupJob, error) {
+func (s *Service) prepare(ctx context.Context, fresh inventory.Refreshed, repo *storage.Repository, req Request) (record.Backup, *Job, error) {
 	vm := fresh.VM
 	kind, parent, why, err := s.Chains.ChooseParent(ctx, vm, repo, req.Type)
 	if err == nil && parent == nil {

@@ -16,7 +16,7 @@ import (
 
 // undo removes what a backup made: units, images, leases. It repeats until the units are gone, because a port must not be leased
 // again while its export is served. It returns the error for the caller of the start.
-func (j *backupJob) undo(cause error) error {
+func (j *Job) undo(cause error) error {
 	s := j.service
 	b, err := j.beginUndo(cause)
 	if err != nil {
@@ -62,7 +62,7 @@ func endError(b record.Backup) error {
 }
 
 // beginUndo records that a backup is being undone and why, and what is known about its client at that time.
-func (j *backupJob) beginUndo(cause error) (b record.Backup, err error) {
+func (j *Job) beginUndo(cause error) (b record.Backup, err error) {
 	said, _ := j.inquiry.Answer()
 	received := j.receivedSoFar()
 	err = j.UntilRecorded(func() (err error) {
@@ -90,7 +90,7 @@ func (j *backupJob) beginUndo(cause error) (b record.Backup, err error) {
 
 // receivedSoFar is what each disk has received, by disk id, read while the exporters still exist. The undo does not wait for it: if
 // the exporters do not answer, the record keeps its values.
-func (j *backupJob) receivedSoFar() map[int]uint64 {
+func (j *Job) receivedSoFar() map[int]uint64 {
 	b, err := j.service.Store.Backup(j.ID)
 	if err != nil {
 		return nil

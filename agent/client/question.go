@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/sendense/backup-agent/agent/chain"
 	"github.com/sendense/backup-agent/agent/fault"
@@ -180,4 +181,15 @@ func (q *Questions) namesake(b record.Backup) string {
 		}
 	}
 	return ""
+}
+
+// Seen records a sign of SBC. It proves that the request to the SNA arrived, even if its answer was lost.
+func Seen(b *record.Backup) error {
+	if b.SeenAt.IsZero() {
+		b.SeenAt = time.Now()
+	}
+	if b.State == record.Calling || b.State == record.Unresolved {
+		b.State = record.Running
+	}
+	return nil
 }

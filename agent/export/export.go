@@ -35,7 +35,6 @@ func Start[D Disk](ctx context.Context, m *Manager, j *job.Job, e Exporter, d D,
 	for range maxForeignPorts {
 		u, err := m.start(ctx, e, d.Served())
 		if err == nil {
-			failpoint.Reach(j.Kind().Point("exporter started"))
 			return d, u, nil
 		}
 		var start *units.StartError
@@ -66,9 +65,7 @@ func nextPort[D Disk](m *Manager, j *job.Job, d D, relet func(D) (D, error)) (D,
 	holder := sockets.Listener(port)
 	m.Ports.Foreign.Note(port)
 	m.Log.Warn("port is held by another process", logkey.Port, port, logkey.Holder, holder, j.LogID(), logkey.Disk, d.Served().DiskID)
-	failpoint.Reach(j.Kind().Point("before relet"))
 	moved, err := relet(d)
-	failpoint.Reach(j.Kind().Point("after relet"))
 	if err != nil {
 		return d, fmt.Errorf("port %d is held by another process (%s): %w", port, holder, err)
 	}

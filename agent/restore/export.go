@@ -128,6 +128,7 @@ func (j *restoreJob) exportDisk(ctx context.Context, p exportPlan, d record.Rest
 		return d, export.DiskError(&j.Job, fault.ExporterFailed, d, err)
 	}
 	d, u, err := export.Start(ctx, j.service.Exports, &j.Job, e, d, j.relet)
+	failpoint.Reach("restore: exporter started")
 	if err != nil {
 		return d, err
 	}
@@ -160,6 +161,7 @@ func (j *restoreJob) makeOverlay(ctx context.Context, p exportPlan, d record.Res
 // relet leases another port for a disk.
 func (j *restoreJob) relet(d record.RestoreDisk) (record.RestoreDisk, error) {
 	s := j.service
+	failpoint.Reach("restore: before relet")
 	r, err := s.Records.UpdateRestore(j.ID, ledger.Unchanged, store.WithNewRestorePort(d.DiskID, s.Ports.Choose, func(r *record.Restore, l record.Lease) {
 		r.Disk(l.DiskID).Unit = export.UnitName(r.ID, l.DiskID, l.Nonce)
 		failpoint.Reach("restore: committing relet")

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/callbacks"
 	"github.com/sendense/backup-agent/agent/ledger"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/rpc"
@@ -200,6 +201,6 @@ func BackupPage(list []record.Backup, next string) rpc.BackupPage {
 }
 
 // ChangeID is the answer to backup.change_id.
-func ChangeID(a backup.ChangeIDAnswer) rpc.ChangeIDResponse {
+func ChangeID(a callbacks.Answer) rpc.ChangeIDResponse {
 	return rpc.ChangeIDResponse{VMName: a.VMName, DiskID: a.DiskID, ChangeID: a.ChangeID, BackupID: a.BackupID, Message: a.Message}
 }

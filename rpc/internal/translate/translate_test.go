@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/agent"
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/callbacks"
 	"github.com/sendense/backup-agent/agent/events"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/inventory"
@@ -106,7 +106,7 @@ func TestNothingIsForgotten(t *testing.T) {
 		"Exports":         {wire: Exports([]agent.Export{filled[agent.Export]()})},
 		"Status":          {wire: Status(filled[agent.Status]())},
 		"Discovered":      {wire: Discovered([]inventory.DiscoveredVM{filled[inventory.DiscoveredVM]()})},
-		"ChangeID":        {wire: ChangeID(filled[backup.ChangeIDAnswer]())},
+		"ChangeID":        {wire: ChangeID(filled[callbacks.Answer]())},
 		"BackupPage":      {wire: BackupPage([]record.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Merge", ".Backups.Stalled", ".Backups.FutureDated"}},
 		"VMPage":          {wire: VMPage([]record.VM{filled[record.VM]()}, "next")},
 		"Restore":         {wire: Restore(filled[record.Restore]()), but: []string{".Progress"}},

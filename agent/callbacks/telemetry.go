@@ -1,4 +1,4 @@
-package backup
+package callbacks
 
 import (
 	"errors"
@@ -9,21 +9,19 @@ import (
 )
 
 // Telemetry keeps what SBC reports about itself, in addition to the agent's own figures.
-func (c *Clients) Telemetry(id string, t record.Telemetry) error {
-	b, err := c.Records.Backup(id)
+func (s *Service) Telemetry(id string, t record.Telemetry) error {
+	b, err := s.Records.Backup(id)
 	if err != nil {
 		return err
 	}
-	j := c.Backups.jobOf(id)
+	j := s.Backups.Job(id)
 	if j == nil {
-		c.extendCooldown(b)
+		s.extendCooldown(b)
 		return fault.New(fault.WrongState, "backup %s is %s", id, b.State).OfBackup(id)
 	}
-	j.meter.mu.Lock()
-	j.meter.telemetry = &t
-	j.meter.mu.Unlock()
+	j.Tell(t)
 	if t.Error != "" {
-		c.Log.Warn("the backup client reports an error", logkey.BackupID, id, logkey.Error, errors.New(t.Error))
+		s.Log.Warn("the backup client reports an error", logkey.BackupID, id, logkey.Error, errors.New(t.Error))
 	}
 	return nil
 }

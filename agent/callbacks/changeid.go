@@ -1,40 +1,19 @@
-package backup
+package callbacks
 
 import (
-	"log/slog"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/client"
-	"github.com/sendense/backup-agent/agent/config"
-	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/ledger"
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
-// ClientParts are what Clients works with.
-type ClientParts struct {
-	Config    *config.Config
-	Store     *store.Store
-	Records   *ledger.Ledger
-	Ports     *export.Ports
-	Questions *client.Questions
-	Backups   *Service
-	Log       *slog.Logger
-}
-
-// Clients answers SBC's questions and records its reports. Its methods may be called from any goroutine.
-type Clients struct{ ClientParts }
-
-// NewClients returns a Clients.
-func NewClients(p ClientParts) *Clients { return &Clients{p} }
-
-// ChangeIDAnswer is the answer to SBC's question from which change id to copy. An empty ChangeID means a full copy.
-type ChangeIDAnswer struct {
+// Answer is the answer to SBC's question from which change id to copy. An empty ChangeID means a full copy.
+type Answer struct {
 	VMName, ChangeID, BackupID, Message string
 	DiskID                              int
 }
@@ -44,27 +23,27 @@ type ChangeIDAnswer struct {
 // (contract §5). So client.Attribute finds out which backup asks, from what is in progress. A wrong guess costs a copy of the whole
 // disk: before it connects, SBC compares the UUID in the answer with that of the disk, and its questions after that name the disk.
 // A full backup gets no change id, because with one it would hold only the changes.
-func (c *Clients) ChangeID(vmName string, diskID int) (ChangeIDAnswer, error) {
-	answer := ChangeIDAnswer{VMName: vmName, DiskID: diskID}
+func (s *Service) ChangeID(vmName string, diskID int) (Answer, error) {
+	answer := Answer{VMName: vmName, DiskID: diskID}
 	if vmName == "" {
 		return answer, fault.New(fault.InvalidRequest, "vm_name is missing")
 	}
-	named, err := c.Questions.Asking(vmName)
+	named, err := s.Questions.Asking(vmName)
 	if err != nil {
 		return answer, err
 	}
 	clients, err := sockets.Clients()
 	if err != nil {
-		c.Log.Warn("cannot read the clients of the exports", logkey.VM, vmName, logkey.Error, err)
+		s.Log.Warn("cannot read the clients of the exports", logkey.VM, vmName, logkey.Error, err)
 		clients = nil
 	}
-	q := client.Attribute(named, diskID, clients, c.Backups.settled)
+	q := client.Attribute(named, diskID, clients, s.settled)
 	for _, id := range q.Over {
-		c.unknownDisk(id)
+		s.unknownDisk(id)
 	}
 	if q.Backup != nil && !q.Exact {
-		if j := c.Backups.jobOf(q.Backup.ID); j != nil {
-			j.asked.Store(true)
+		if j := s.Backups.Job(q.Backup.ID); j != nil {
+			j.Asks()
 		}
 	}
 	switch {
@@ -77,14 +56,14 @@ func (c *Clients) ChangeID(vmName string, diskID int) (ChangeIDAnswer, error) {
 	case q.Backup.Type != record.Incremental:
 		answer.BackupID, answer.Message = q.Backup.ID, "this is a full backup: copy everything"
 	default:
-		return c.changeIDOf(answer, q)
+		return s.changeIDOf(answer, q)
 	}
 	return answer, nil
 }
 
 // changeIDOf answers a question of an incremental. It records that SBC copies changes before SBC gets the answer. Without that
 // record the disk counts as copied whole.
-func (c *Clients) changeIDOf(answer ChangeIDAnswer, q client.Question) (ChangeIDAnswer, error) {
+func (s *Service) changeIDOf(answer Answer, q client.Question) (Answer, error) {
 	answer.BackupID = q.Backup.ID
 	d := q.Backup.Run(q.Disk)
 	if d == nil || d.ParentChangeID == "" {
@@ -96,13 +75,13 @@ func (c *Clients) changeIDOf(answer ChangeIDAnswer, q client.Question) (ChangeID
 	}
 	if q.Exact && !d.AsChanges {
 		failpoint.Reach("before changes are asked for")
-		_, err := c.changeUntilRecorded(q.Backup.ID, func(b *record.Backup) error {
+		_, err := s.changeUntilRecorded(q.Backup.ID, func(b *record.Backup) error {
 			d := b.Run(q.Disk)
 			if !client.Underway(b.State) || d == nil {
 				return fault.New(fault.WrongState, "backup %s is %s: nothing can be copied", b.ID, b.State)
 			}
 			d.AsChanges = true
-			return seen(b)
+			return client.Seen(b)
 		})
 		if err != nil {
 			return answer, fault.From(ledger.NotFound(err))
@@ -115,8 +94,8 @@ func (c *Clients) changeIDOf(answer ChangeIDAnswer, q client.Question) (ChangeID
 }
 
 // unknownDisk records that SBC asked about a disk that has no export, and ends the job.
-func (c *Clients) unknownDisk(id string) {
-	b, err := c.changeUntilRecorded(id, func(b *record.Backup) error {
+func (s *Service) unknownDisk(id string) {
+	b, err := s.changeUntilRecorded(id, func(b *record.Backup) error {
 		if !client.MayAsk(*b) || !b.AllComplete() {
 			return fault.New(fault.WrongState, "backup %s is %s", id, b.State)
 		}
@@ -126,17 +105,17 @@ func (c *Clients) unknownDisk(id string) {
 		return nil
 	})
 	if err != nil {
-		c.Log.Warn("a question about an unknown disk came too late", logkey.BackupID, id, logkey.Error, err)
+		s.Log.Warn("a question about an unknown disk came too late", logkey.BackupID, id, logkey.Error, err)
 		return
 	}
 	failpoint.Reach("unknown disk recorded")
-	if j := c.Backups.jobOf(id); j != nil {
-		j.Cancel(c.Questions.OrNamesake(b, client.DiskUnknown(b)))
+	if j := s.Backups.Job(id); j != nil {
+		j.Cancel(s.Questions.OrNamesake(b, client.DiskUnknown(b)))
 	}
 }
 
-// settled says whether it is too late for SBC to ask about one more disk. Every disk of the backup is reported.
+// settled reports whether it is too late for SBC to ask about one more disk of a backup.
 func (s *Service) settled(id string) bool {
-	j := s.jobOf(id)
-	return j != nil && j.finisher.QuestionDue() <= 0
+	j := s.Backups.Job(id)
+	return j != nil && j.Settled()
 }

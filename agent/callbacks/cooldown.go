@@ -1,4 +1,4 @@
-package backup
+package callbacks
 
 import (
 	"time"
@@ -12,22 +12,22 @@ const extendEvery = 30 * time.Second
 
 // extendCooldown handles a message of the SBC of a failed or canceled backup: SBC still reads its snapshot, so the cool-down starts
 // again. If the cool-down is already over, it logs that too, because a newer client may remove the snapshot.
-func (c *Clients) extendCooldown(b record.Backup) {
-	cooldown := c.Config.SNA.Cooldown.Std()
+func (s *Service) extendCooldown(b record.Backup) {
+	cooldown := s.Config.SNA.Cooldown.Std()
 	if b.State != record.Failed && b.State != record.Cancelled || b.CooldownUntil.IsZero() || cooldown <= 0 {
 		return
 	}
-	if !c.Ports.Cooldowns.PutOff(b, cooldown, min(extendEvery, cooldown/4)) {
+	if !s.Ports.Cooldowns.PutOff(b, cooldown, min(extendEvery, cooldown/4)) {
 		return
 	}
-	_, err := c.Records.Change(b.ID, func(b *record.Backup) error {
+	_, err := s.Records.Change(b.ID, func(b *record.Backup) error {
 		b.CooldownUntil = time.Now().Add(cooldown)
 		return nil
 	})
 	if err != nil {
-		c.Log.Warn("the client of an ended backup is still running, and its cool-down cannot be extended: "+
+		s.Log.Warn("the client of an ended backup is still running, and its cool-down cannot be extended: "+
 			"end the process on the SNA, or it and a newer backup may remove each other's snapshots", logkey.BackupID, b.ID, logkey.VM, b.VM.Name, logkey.Error, err)
 		return
 	}
-	c.Log.Info("the client of an ended backup is still running: the cool-down starts again", logkey.BackupID, b.ID, logkey.VM, b.VM.Name)
+	s.Log.Info("the client of an ended backup is still running: the cool-down starts again", logkey.BackupID, b.ID, logkey.VM, b.VM.Name)
 }

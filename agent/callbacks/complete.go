@@ -1,9 +1,10 @@
-package backup
+package callbacks
 
 import (
 	"context"
 	"errors"
 
+	"github.com/sendense/backup-agent/agent/client"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/job"
 	"github.com/sendense/backup-agent/agent/ledger"
@@ -18,17 +19,16 @@ const maxChangeIDBytes = 1024
 // id for the same disk is.
 //
 // While the database cannot be written, the report waits: SBC sets no time limit, and discards the whole copy if it gets an error.
-func (c *Clients) Complete(_ context.Context, id string, diskID int, changeID string) (record.Backup, error) {
+func (s *Service) Complete(_ context.Context, id string, diskID int, changeID string) (record.Backup, error) {
 	if len(changeID) > maxChangeIDBytes {
 		return record.Backup{}, fault.New(fault.InvalidRequest, "change_id is %d bytes long, the limit is %d", len(changeID), maxChangeIDBytes)
 	}
-	if j := c.Backups.jobOf(id); j != nil {
-		j.reporting.Add(1)
-		defer j.reporting.Add(-1)
-	} else if b, err := c.Store.Backup(id); err == nil {
-		c.extendCooldown(b)
+	if j := s.Backups.Job(id); j != nil {
+		defer j.Reporting()()
+	} else if b, err := s.Store.Backup(id); err == nil {
+		s.extendCooldown(b)
 	}
-	b, err := c.changeUntilRecorded(id, func(b *record.Backup) error {
+	b, err := s.changeUntilRecorded(id, func(b *record.Backup) error {
 		d := b.Run(diskID)
 		switch {
 		case d == nil:
@@ -41,7 +41,7 @@ func (c *Clients) Complete(_ context.Context, id string, diskID int, changeID st
 			return fault.New(fault.WrongState, "backup %s is %s: no disk can be completed", id, b.State)
 		}
 		d.Complete, d.ChangeID, d.Order = true, changeID, 1+reported(b)
-		return seen(b)
+		return client.Seen(b)
 	})
 	if err != nil {
 		var e *fault.Error
@@ -50,9 +50,8 @@ func (c *Clients) Complete(_ context.Context, id string, diskID int, changeID st
 		}
 		return b, ledger.NotFound(err)
 	}
-	if j := c.Backups.jobOf(id); j != nil {
-		j.asked.Store(false)
-		j.Nudge()
+	if j := s.Backups.Job(id); j != nil {
+		j.Reported()
 	}
 	return b, nil
 }
@@ -69,13 +68,13 @@ func reported(b *record.Backup) int {
 }
 
 // changeUntilRecorded changes a record. While the backup has a job, it repeats the change until it is recorded.
-func (c *Clients) changeUntilRecorded(id string, f func(*record.Backup) error) (b record.Backup, err error) {
-	j := c.Backups.jobOf(id)
+func (s *Service) changeUntilRecorded(id string, f func(*record.Backup) error) (b record.Backup, err error) {
+	j := s.Backups.Job(id)
 	if j == nil {
-		return c.Records.Change(id, f)
+		return s.Records.Change(id, f)
 	}
 	err = j.UntilRecorded(func() (err error) {
-		b, err = c.Records.Change(id, f)
+		b, err = s.Records.Change(id, f)
 		return err
 	})
 	if errors.Is(err, job.ErrStopping) {
