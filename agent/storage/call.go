@@ -16,8 +16,10 @@ const RequestTimeout = 4 * time.Second
 // maxPending limits the operations in progress of one repository. Each holds a thread of its process while the file system hangs.
 const maxPending = 64
 
-// connectTimeout limits the start of the process.
-const connectTimeout = 30 * time.Second
+const (
+	connectTimeout = 30 * time.Second // limits the start of the process
+	connectPause   = time.Second      // after a start that failed
+)
 
 type patience int
 
@@ -208,20 +210,22 @@ func (r *Repository) connected(ctx context.Context) (Link, error) {
 
 func (r *Repository) connect(ctx context.Context) (Link, error) {
 	r.mu.Lock()
-	l, closed := r.link, r.closed
+	l, closed, refused, waits := r.link, r.closed, r.refused, time.Since(r.triedAt) < connectPause
 	r.mu.Unlock()
 	switch {
+	case refused != nil && waits:
+		return nil, refused
 	case closed:
 		return nil, errors.New("the agent stops")
 	case l != nil && !isDone(l):
 		return l, nil // it was started meanwhile
 	}
 	l, err := r.options.Connect(ctx, r.options.Spec)
-	if err != nil {
-		return nil, err
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.refused, r.triedAt = err, time.Now(); err != nil {
+		return nil, err
+	}
 	if r.closed {
 		_ = l.Close()
 		return nil, errors.New("the agent stops")

@@ -73,6 +73,8 @@ type Repository struct {
 	mu       sync.Mutex
 	link     Link // nil before the first operation
 	closed   bool
+	refused  error     // why the process could not be started at the last attempt
+	triedAt  time.Time // when that was
 	number   uint64
 	pending  map[uint64]*pending
 	waiting  map[uint64]context.CancelCauseFunc // see WhileAnswering

@@ -82,7 +82,7 @@ func command() *cobra.Command {
 			return nil
 		},
 	})
-	root.AddCommand(rebuildCommand(&path), doctorCommand(&path), readFilesCommand(), manCommand())
+	root.AddCommand(rebuildCommand(&path), doctorCommand(&path), readFilesCommand(), serveRepositoryCommand(), manCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	completeArguments(root)
 	return root
