@@ -40,12 +40,6 @@ func (m *Manager) follow(l *link) {
 	}
 }
 
-func (m *Manager) setDirty(names *nameSet) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.dirty = names
-}
-
 func (m *Manager) handle(l *link, s *dbus.Signal, dirty *nameSet) {
 	switch s.Name {
 	case "org.freedesktop.DBus.Properties.PropertiesChanged":
@@ -77,7 +71,7 @@ func (m *Manager) touch(unit string, dirty *nameSet) {
 	if name == unit {
 		return // neither a service nor a socket
 	}
-	m.wake(name)
+	m.waiters.wake(name)
 	if m.watched(name) && !m.noteSuppressed(name) {
 		dirty.add(name)
 	}
