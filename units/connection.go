@@ -27,7 +27,7 @@ func newConnection(ctx context.Context, user bool, log *slog.Logger) *connection
 // redial tries until it succeeds; it returns nil if the Manager is closed.
 func (c *connection) redial() *link {
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
+		ctx, cancel := context.WithTimeout(c.ctx, answerTimeout)
 		l, err := dial(ctx, c.ctx, c.user)
 		cancel()
 		if err == nil {

@@ -15,6 +15,8 @@ const (
 	maxStarts = 16
 	// cleanupTimeout bounds the cleanup after a call has failed or its context has ended.
 	cleanupTimeout = 30 * time.Second
+	// answerTimeout is how long the bus and the service manager may take to answer before the connection is made again.
+	answerTimeout = time.Minute
 	// recheck is how often a wait reads the state, in case a signal is lost (daemon-reexec).
 	recheck = time.Second
 	// journalLines is how many lines of the journal a StartError has.

@@ -56,10 +56,9 @@ func (m *Manager) handle(l *link, s *dbus.Signal, dirty *nameSet) {
 			m.resync()
 		}
 	case "org.freedesktop.DBus.NameOwnerChanged":
-		// The service manager re-executed itself. Not every version keeps the subscriptions; to
-		// subscribe twice is harmless: it only returns an error.
+		// The service manager re-executed itself. Not every version keeps the subscriptions.
 		if len(s.Body) == 3 && text(s.Body[0]) == managerName && text(s.Body[2]) != "" {
-			_ = l.Subscribe()
+			l.subscribeAgain()
 			m.resync()
 		}
 	}
