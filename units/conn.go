@@ -25,6 +25,7 @@ type link struct {
 	lost    chan struct{}
 	once    sync.Once
 	calls   chan struct{} // holds one element for each call in progress
+	jobs    chan struct{} // likewise for the one call in progress that makes a job
 }
 
 // maxCalls is the limit of calls in progress. The bus daemon allows 128 per connection
@@ -42,6 +43,18 @@ func (l *link) call(ctx context.Context, f func() error) error {
 	}
 }
 
+// job makes one call to systemd that queues a job. go-systemd holds a lock during each, and waits for it without a limit: a call must
+// not wait there for one with a longer limit.
+func (l *link) job(ctx context.Context, f func() error) error {
+	select {
+	case l.jobs <- struct{}{}:
+		defer func() { <-l.jobs }()
+		return l.call(ctx, f)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // dial connects, subscribes to the manager's signals and returns. ctx bounds only this; the
 // connection ends with lifetime (go-systemd closes a connection with the context of its constructor,
 // so that must not be the caller's).
@@ -52,7 +65,7 @@ func dial(ctx, lifetime context.Context, user bool) (*link, error) {
 			stop()
 		}
 	}()
-	l := &link{signals: make(chan *dbus.Signal, 256), lost: make(chan struct{}), calls: make(chan struct{}, maxCalls)}
+	l := &link{signals: make(chan *dbus.Signal, 256), lost: make(chan struct{}), calls: make(chan struct{}, maxCalls), jobs: make(chan struct{}, 1)}
 	conn, err := systemd.NewConnection(func() (*dbus.Conn, error) {
 		sock, err := dialSocket(ctx, lifetime, user)
 		if err != nil {

@@ -71,7 +71,7 @@ func (m *Manager) runStart(ctx context.Context, s pair.Spec) (string, error) {
 		}
 		result := make(chan string, 1) // buffered: go-systemd's dispatcher must never wait for us
 		m.reached("unit: before start")
-		err = l.call(ctx, func() error {
+		err = l.job(ctx, func() error {
 			_, err := l.StartTransientUnitAux(ctx, s.Name+pair.ServiceSuffix, "fail", service, aux, result)
 			return err
 		})

@@ -100,7 +100,7 @@ func (m *Manager) stop(ctx context.Context, l *link, name string) error {
 	for i, unit := range units {
 		result := make(chan string, 1)
 		m.reached("unit: before stop")
-		err := l.call(ctx, func() error {
+		err := l.job(ctx, func() error {
 			_, err := l.StopUnitContext(ctx, unit, "replace", result)
 			return err
 		})

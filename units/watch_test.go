@@ -162,9 +162,10 @@ func TestReconnect(t *testing.T) {
 	}
 }
 
-// Every call ends with its context, also while the bus does not answer.
+// Every call ends with its context, also while the bus does not answer, and beside a call that waits longer.
 func TestBusThatHangs(t *testing.T) {
 	m := open(t)
+	s := shell(t, m, "exec sleep 1000")
 	bus, err := strconv.Atoi(strings.TrimSpace(run(t, "systemctl", "show", "--property=MainPID", "--value", "dbus.service")))
 	if err != nil {
 		t.Fatal(err)
@@ -176,6 +177,12 @@ func TestBusThatHangs(t *testing.T) {
 	}
 	signal(syscall.SIGSTOP)
 	defer signal(syscall.SIGCONT)
+	started := make(chan error, 1)
+	go func() {
+		_, err := m.Start(within(t), s)
+		started <- err
+	}()
+	time.Sleep(50 * time.Millisecond) // its call is in progress
 	calls := map[string]func(ctx context.Context) error{
 		"open": func(ctx context.Context) error {
 			other, err := Open(ctx, Options{})
@@ -207,8 +214,8 @@ func TestBusThatHangs(t *testing.T) {
 		}
 	}
 	signal(syscall.SIGCONT)
-	if _, err := m.Version(within(t)); err != nil {
-		t.Error(err)
+	if err := <-started; err != nil {
+		t.Errorf("start: %v", err)
 	}
 }
 
