@@ -87,7 +87,7 @@ func TestClockWasAhead(t *testing.T) {
 			t.Errorf("point %d of the chain is %s, want %s", i, listed[i].Backup.ID, want.ID)
 		}
 	}
-	w.Whole(append(points, next)...)
+	w.Chains.Whole(append(points, next)...)
 }
 
 // TestClockWasAheadForAll: all restore points of a VM are dated in the future, so the VM has no last success and is late since it was put
@@ -149,8 +149,8 @@ func TestPruneIsHeld(t *testing.T) {
 	stream, err := w.Agent.Watch(ctx, events.Query{VMName: "vm", Prunes: true})
 	agenttest.Must(t, err)
 	run := w.Prune(prune.Request{Scheduled: true})
-	if run.Removed != 1 || run.Kept != 7 || len(run.Held) != 1 || w.There(points) != "there there there there there" || w.There(few) != "- there there" {
-		t.Errorf("%+v; there: %s, %s", run, w.There(points), w.There(few))
+	if run.Removed != 1 || run.Kept != 7 || len(run.Held) != 1 || w.Chains.There(points) != "there there there there there" || w.Chains.There(few) != "- there there" {
+		t.Errorf("%+v; there: %s, %s", run, w.Chains.There(points), w.Chains.There(few))
 	}
 	held(3)
 	wantEvent := func(e events.Event) {
@@ -167,8 +167,8 @@ func TestPruneIsHeld(t *testing.T) {
 	w.Stop()
 	w.Start()
 	held(3)
-	if done := w.Prune(prune.Request{VMName: "vm"}); done.Removed != 3 || len(done.Held) != 0 || w.There(points) != "- - - there there" {
-		t.Errorf("by hand: %+v, there: %s", done, w.There(points))
+	if done := w.Prune(prune.Request{VMName: "vm"}); done.Removed != 3 || len(done.Held) != 0 || w.Chains.There(points) != "- - - there there" {
+		t.Errorf("by hand: %+v, there: %s", done, w.Chains.There(points))
 	}
 	held(0)
 }

@@ -45,7 +45,7 @@ func TestEveryChangeHasAnEvent(t *testing.T) {
 	agenttest.Must(t, err)
 	w.Verify(point, true)
 	l.Knows(w)
-	r := w.StopRestore(w.Serve(restore.Request{BackupID: ids[0], Writable: true}).ID)
+	r := w.Restores.Stop(w.Restores.Serve(restore.Request{BackupID: ids[0], Writable: true}).ID)
 	l.Knows(w)
 	l.Exchanged(w, ids[1], 2, 2)
 	l.Exchanged(w, r.ID, 2, 1)

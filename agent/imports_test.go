@@ -53,10 +53,36 @@ func rooms(t *testing.T, lines []string) (rows []room) {
 	return rows
 }
 
+const module = "github.com/sendense/backup-agent/"
+
+// A goPackage is a package of the tree, without its tests.
+type goPackage struct {
+	ImportPath, Dir  string
+	GoFiles, Imports []string
+}
+
+func goList(t *testing.T) (list []goPackage) {
+	t.Helper()
+	command := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports", "./...")
+	command.Dir = ".."
+	out, err := command.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for packages := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p goPackage
+		if err := packages.Decode(&p); errors.Is(err, io.EOF) {
+			return list
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, p)
+	}
+}
+
 // TestImports compares the table of packages in ARCHITECTURE.md with the tree. Each package has one row, imports only packages below its
 // row, and the row lists its imports. Test files do not count. -update writes the last column.
 func TestImports(t *testing.T) {
-	const module = "github.com/sendense/backup-agent/"
 	text, err := os.ReadFile("../ARCHITECTURE.md")
 	if err != nil {
 		t.Fatal(err)
@@ -73,23 +99,8 @@ func TestImports(t *testing.T) {
 		}
 	}
 	imported := make([][]string, len(rows))
-	list := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
-	list.Dir = ".."
-	out, err := list.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
 	seen := map[string]bool{}
-	for packages := json.NewDecoder(strings.NewReader(string(out))); ; {
-		var p struct {
-			ImportPath string
-			Imports    []string
-		}
-		if err := packages.Decode(&p); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
+	for _, p := range goList(t) {
 		name := strings.TrimPrefix(p.ImportPath, module)
 		row, known := rowOf[name]
 		if !known {

@@ -3,6 +3,7 @@ package units
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -44,15 +45,8 @@ func (m *Manager) awaitGone(ctx context.Context, name string) error {
 // atChanges calls look now, after each change of a pair and once a second, until look is done or
 // fails.
 func (m *Manager) atChanges(ctx context.Context, name string, look func() (done bool, err error)) error {
-	w := &waiter{name: name, wake: make(chan struct{}, 1)}
-	m.mu.Lock()
-	m.waiters[w] = struct{}{}
-	m.mu.Unlock()
-	defer func() {
-		m.mu.Lock()
-		delete(m.waiters, w)
-		m.mu.Unlock()
-	}()
+	w, leave := m.waiters.join(name)
+	defer leave()
 	tick := time.NewTicker(recheck)
 	defer tick.Stop()
 	for {
@@ -70,11 +64,33 @@ func (m *Manager) atChanges(ctx context.Context, name string, look func() (done 
 	}
 }
 
+// waiters are the calls that wait.
+type waiters struct {
+	mu  sync.Mutex
+	all map[*waiter]struct{}
+}
+
+// join adds a waiter, until leave is called.
+func (s *waiters) join(name string) (w *waiter, leave func()) {
+	w = &waiter{name: name, wake: make(chan struct{}, 1)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.all == nil {
+		s.all = make(map[*waiter]struct{})
+	}
+	s.all[w] = struct{}{}
+	return w, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.all, w)
+	}
+}
+
 // wake makes the waiters of a pair, or all of them for "", look again.
-func (m *Manager) wake(name string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for w := range m.waiters {
+func (s *waiters) wake(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for w := range s.all {
 		if name == "" || w.name == name {
 			select {
 			case w.wake <- struct{}{}:

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/godbus/dbus/v5"
@@ -23,8 +24,8 @@ type link struct {
 	signals chan *dbus.Signal
 	lost    chan struct{}
 	once    sync.Once
-	stops   []func() bool
 	calls   chan struct{} // holds one element for each call in progress
+	jobs    chan struct{} // likewise for the one call in progress that makes a job
 }
 
 // maxCalls is the limit of calls in progress. The bus daemon allows 128 per connection
@@ -42,30 +43,54 @@ func (l *link) call(ctx context.Context, f func() error) error {
 	}
 }
 
+// job makes one call to systemd that queues a job. go-systemd holds a lock during each, and waits for it without a limit: a call must
+// not wait there for one with a longer limit.
+func (l *link) job(ctx context.Context, f func() error) error {
+	select {
+	case l.jobs <- struct{}{}:
+		defer func() { <-l.jobs }()
+		return l.call(ctx, f)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // dial connects, subscribes to the manager's signals and returns. ctx bounds only this; the
 // connection ends with lifetime (go-systemd closes a connection with the context of its constructor,
 // so that must not be the caller's).
 func dial(ctx, lifetime context.Context, user bool) (*link, error) {
-	l := &link{signals: make(chan *dbus.Signal, 256), lost: make(chan struct{}), calls: make(chan struct{}, maxCalls)}
+	var stops []func() bool
+	defer func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}()
+	l := &link{signals: make(chan *dbus.Signal, 256), lost: make(chan struct{}), calls: make(chan struct{}, maxCalls), jobs: make(chan struct{}, 1)}
 	conn, err := systemd.NewConnection(func() (*dbus.Conn, error) {
 		sock, err := dialSocket(ctx, lifetime, user)
-		if err == nil {
-			l.socks = append(l.socks, sock)
-			l.stops = append(l.stops, context.AfterFunc(sock.Context(), l.fail))
+		if err != nil {
+			return nil, err
 		}
-		return sock, err
+		l.socks = append(l.socks, sock)
+		context.AfterFunc(sock.Context(), l.fail)
+		// NewConnection makes a call, and bounds it with nothing. A bus that does not answer it must not end our attempts.
+		stops = append(stops, closeAfter(ctx, sock))
+		return sock, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to the %s service manager: %w", busKind(user), err)
 	}
 	l.Conn = conn
-	stop := context.AfterFunc(ctx, conn.Close)
-	defer stop()
 	if err := l.subscribe(user); err != nil {
 		l.close()
 		return nil, fmt.Errorf("subscribe to the %s service manager: %w", busKind(user), err)
 	}
 	return l, nil
+}
+
+// closeAfter closes a connection when ctx ends, unless stop is called before.
+func closeAfter(ctx context.Context, sock *dbus.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { _ = sock.Close() })
 }
 
 func busKind(user bool) string {
@@ -97,8 +122,7 @@ func dialSocket(ctx, lifetime context.Context, user bool) (*dbus.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = sock.Close() })
-	defer stop()
+	defer closeAfter(ctx, sock)()
 	// EXTERNAL with the numeric id: no user lookup needed.
 	err = sock.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Getuid()))})
 	if err == nil && !user { // a direct socket has no bus: no Hello
@@ -128,6 +152,14 @@ func (l *link) subscribe(user bool) error {
 		}
 	}
 	return l.Subscribe()
+}
+
+// subscribeAgain subscribes after the service manager has re-executed itself. If it does not answer, the link counts as lost: the
+// signals of the link wait for this call.
+func (l *link) subscribeAgain() {
+	late := time.AfterFunc(answerTimeout, l.close)
+	defer late.Stop()
+	_ = l.Subscribe() // not every version forgets subscriptions; to subscribe twice returns an error
 }
 
 const (

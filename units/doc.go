@@ -41,6 +41,8 @@
 //     (%n) are not expanded in properties that come over D-Bus.
 //   - With PrivateTmp the limit of a unit name is 199 bytes, not 255; see [pair.MaxNameLen].
 //   - If a socket unit cannot listen, its Result is "resources", whatever the reason.
+//   - systemd guesses the main process of a forking service, and on a busy machine finds none or a wrong one: then MainPID is 0 while
+//     the service runs, or the service counts as exited. Start starts such a pair again; see ErrMainUnknown and [Unit.Running].
 //   - qemu-nbd loses a SIGTERM that arrives right after it began to serve; Terminate and Remove send
 //     it again.
 //   - To read the properties of an unknown unit loads it, and sends signals about that.

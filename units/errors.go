@@ -102,6 +102,7 @@ const (
 	busNoReply      = "org.freedesktop.DBus.Error.NoReply"
 	busDisconnected = "org.freedesktop.DBus.Error.Disconnected"
 	busNoOwner      = "org.freedesktop.DBus.Error.NameHasNoOwner"
+	busTimedOut     = "org.freedesktop.DBus.Error.TimedOut" // the service manager did not come to a new bus in time
 	busNoService    = "org.freedesktop.DBus.Error.ServiceUnknown"
 )
 
@@ -125,7 +126,7 @@ func isDisconnect(err error) bool {
 		return true
 	}
 	switch busErrorName(err) {
-	case busNoReply, busDisconnected, busNoOwner, busNoService:
+	case busNoReply, busDisconnected, busNoOwner, busTimedOut, busNoService:
 		return true
 	}
 	return isNetError(err)

@@ -13,9 +13,8 @@ import (
 // Version returns the version of the service manager, such as "252.39-1~deb12u1".
 func (m *Manager) Version(ctx context.Context) (version string, err error) {
 	err = m.retry(ctx, func(l *link) error {
-		text, err := l.GetManagerProperty("Version") // in the text form of D-Bus, with quotes
-		version = strings.Trim(text, `"`)
-		return err
+		manager := l.socks[0].Object(managerName, managerPath)
+		return manager.CallWithContext(ctx, "org.freedesktop.DBus.Properties.Get", 0, managerInterface, "Version").Store(&version)
 	})
 	return version, err
 }

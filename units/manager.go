@@ -2,8 +2,6 @@ package units
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -17,6 +15,8 @@ const (
 	maxStarts = 16
 	// cleanupTimeout bounds the cleanup after a call has failed or its context has ended.
 	cleanupTimeout = 30 * time.Second
+	// answerTimeout is how long the bus and the service manager may take to answer before the connection is made again.
+	answerTimeout = time.Minute
 	// recheck is how often a wait reads the state, in case a signal is lost (daemon-reexec).
 	recheck = time.Second
 	// journalLines is how many lines of the journal a StartError has.
@@ -39,23 +39,14 @@ type Options struct {
 // Manager starts, watches and stops pairs. Its methods may be called from any goroutine.
 type Manager struct {
 	options Options
-	log     *slog.Logger
 	reached func(point string)
 	starts  chan struct{}
+	cancel  context.CancelFunc
+	work    sync.WaitGroup
 
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-	work   sync.WaitGroup
-
-	mu         sync.Mutex
-	link       *link         // nil while disconnected
-	changed    chan struct{} // closed and replaced when link changes
-	watchers   map[*watcher]struct{}
-	waiters    map[*waiter]struct{}
-	suppressed map[string]*suppression
-	inspected  string   // pair that is being read because of a signal
-	overtaken  bool     // its removal was reported meanwhile: the state that is read may be older
-	dirty      *nameSet // pairs to read again for the watchers; nil while disconnected
+	*connection
+	*watches
+	waiters waiters
 }
 
 // Open connects to the service manager. ctx bounds only that; the connection is kept, and restored if
@@ -66,24 +57,22 @@ func Open(ctx context.Context, o Options) (*Manager, error) {
 			return nil, err
 		}
 	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Reached == nil {
+		o.Reached = func(string) {}
+	}
+	lifetime, cancel := context.WithCancel(context.Background())
 	m := &Manager{
-		options: o, log: o.Logger, reached: o.Reached,
+		options: o, reached: o.Reached, cancel: cancel,
 		starts:     make(chan struct{}, maxStarts),
-		changed:    make(chan struct{}),
-		watchers:   make(map[*watcher]struct{}),
-		waiters:    make(map[*waiter]struct{}),
-		suppressed: make(map[string]*suppression),
+		connection: newConnection(lifetime, o.User, o.Logger),
+		watches:    newWatches(),
 	}
-	if m.log == nil {
-		m.log = slog.Default()
-	}
-	if m.reached == nil {
-		m.reached = func(string) {}
-	}
-	m.ctx, m.cancel = context.WithCancel(context.Background())
-	l, err := dial(ctx, m.ctx, o.User)
+	l, err := dial(ctx, lifetime, o.User)
 	if err != nil {
-		m.cancel()
+		cancel()
 		return nil, err
 	}
 	m.setLink(l)
@@ -114,71 +103,5 @@ func (m *Manager) maintain(l *link) {
 		m.log.Info("connection to the service manager restored", "user", m.options.User)
 		m.setLink(l)
 		m.resync()
-	}
-}
-
-// redial tries until it succeeds; it returns nil if the Manager is closed.
-func (m *Manager) redial() *link {
-	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		ctx, cancel := context.WithTimeout(m.ctx, 5*time.Second)
-		l, err := dial(ctx, m.ctx, m.options.User)
-		cancel()
-		if err == nil {
-			return l
-		}
-		m.log.Debug("cannot connect to the service manager yet", "error", err)
-		select {
-		case <-m.ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
-	}
-}
-
-func (m *Manager) setLink(l *link) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.link = l
-	close(m.changed)
-	m.changed = make(chan struct{})
-}
-
-// connected returns the link; while there is none, it waits.
-func (m *Manager) connected(ctx context.Context) (*link, error) {
-	for {
-		m.mu.Lock()
-		l, changed := m.link, m.changed
-		m.mu.Unlock()
-		if m.ctx.Err() != nil {
-			return nil, ErrClosed
-		}
-		if l != nil {
-			return l, nil
-		}
-		select {
-		case <-changed:
-		case <-m.ctx.Done():
-		case <-ctx.Done():
-			return nil, errors.Join(fmt.Errorf("%w and is not restored yet", ErrDisconnected), ctx.Err())
-		}
-	}
-}
-
-// retry makes a call that may be repeated, and repeats it if the connection broke during it.
-func (m *Manager) retry(ctx context.Context, call func(*link) error) error {
-	for {
-		l, err := m.connected(ctx)
-		if err != nil {
-			return err
-		}
-		err = call(l)
-		if err == nil || !isDisconnect(err) || ctx.Err() != nil {
-			return err
-		}
-		select { // wait until the loss is noticed, or the service manager is on the bus again
-		case <-l.lost:
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-		}
 	}
 }

@@ -40,12 +40,6 @@ func (m *Manager) follow(l *link) {
 	}
 }
 
-func (m *Manager) setDirty(names *nameSet) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.dirty = names
-}
-
 func (m *Manager) handle(l *link, s *dbus.Signal, dirty *nameSet) {
 	switch s.Name {
 	case "org.freedesktop.DBus.Properties.PropertiesChanged":
@@ -62,10 +56,9 @@ func (m *Manager) handle(l *link, s *dbus.Signal, dirty *nameSet) {
 			m.resync()
 		}
 	case "org.freedesktop.DBus.NameOwnerChanged":
-		// The service manager re-executed itself. Not every version keeps the subscriptions; to
-		// subscribe twice is harmless: it only returns an error.
+		// The service manager re-executed itself. Not every version keeps the subscriptions.
 		if len(s.Body) == 3 && text(s.Body[0]) == managerName && text(s.Body[2]) != "" {
-			_ = l.Subscribe()
+			l.subscribeAgain()
 			m.resync()
 		}
 	}
@@ -77,7 +70,7 @@ func (m *Manager) touch(unit string, dirty *nameSet) {
 	if name == unit {
 		return // neither a service nor a socket
 	}
-	m.wake(name)
+	m.waiters.wake(name)
 	if m.watched(name) && !m.noteSuppressed(name) {
 		dirty.add(name)
 	}

@@ -27,20 +27,33 @@ func (m *Manager) Start(ctx context.Context, s pair.Spec) (Unit, error) {
 		return Unit{}, &StartError{Unit: s.Name, Err: ctx.Err()}
 	}
 	defer m.suppress(s.Name)()
-	result, err := m.runStart(ctx, s)
-	if err == nil && result == jobDone {
-		var u Unit
-		m.clearTouched(s.Name)
-		err = m.retry(ctx, func(l *link) (err error) {
-			u, err = l.readRun(ctx, s.Name)
-			return err
-		})
-		if err == nil {
+	for attempt := 1; ; attempt++ {
+		u, result, err := m.startOnce(ctx, s)
+		if err == nil && result == jobDone {
 			m.tell(started(u))
 			return u, nil
 		}
+		failure := m.failStart(ctx, s, result, err)
+		if !errors.Is(err, ErrMainUnknown) || failure.Cleanup != nil || attempt == startAttempts || ctx.Err() != nil {
+			return Unit{}, failure
+		}
+		m.log.Warn("systemd did not find the main process of a unit; the unit is started again", "unit", s.Name)
 	}
-	return Unit{}, m.failStart(ctx, s, result, err)
+}
+
+// startOnce starts a pair and returns the result of its start job. If that is jobDone, systemd knows the main process.
+func (m *Manager) startOnce(ctx context.Context, s pair.Spec) (u Unit, result string, err error) {
+	if result, err = m.runStart(ctx, s); err != nil || result != jobDone {
+		return u, result, err
+	}
+	m.clearTouched(s.Name)
+	err = m.retry(ctx, func(l *link) (err error) {
+		if u, err = l.readRun(ctx, s.Name); err == nil && s.Forks() {
+			err = l.checkMain(ctx, u)
+		}
+		return err
+	})
+	return u, result, err
 }
 
 // jobDone is the result of a job that succeeded. The others: canceled, timeout, failed, dependency,
@@ -58,7 +71,7 @@ func (m *Manager) runStart(ctx context.Context, s pair.Spec) (string, error) {
 		}
 		result := make(chan string, 1) // buffered: go-systemd's dispatcher must never wait for us
 		m.reached("unit: before start")
-		err = l.call(ctx, func() error {
+		err = l.job(ctx, func() error {
 			_, err := l.StartTransientUnitAux(ctx, s.Name+pair.ServiceSuffix, "fail", service, aux, result)
 			return err
 		})
@@ -118,7 +131,7 @@ func (m *Manager) awaitStart(ctx context.Context, l *link, name string, result <
 }
 
 // failStart finds the reason, removes the pair, and returns a StartError.
-func (m *Manager) failStart(ctx context.Context, s pair.Spec, result string, cause error) error {
+func (m *Manager) failStart(ctx context.Context, s pair.Spec, result string, cause error) *StartError {
 	failure := &StartError{Unit: s.Name, Program: s.Argv[0], JobResult: result, Err: cause}
 	if errors.Is(cause, ErrExists) || errors.Is(cause, ErrClosed) {
 		return failure // the unit is not ours, or there is no connection any more

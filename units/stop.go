@@ -20,10 +20,13 @@ func (m *Manager) Terminate(ctx context.Context, name string) (Unit, error) {
 	if err != nil || !u.Running() {
 		return u, err
 	}
-	invocation := u.InvocationID
+	invocation, target := u.InvocationID, systemd.Main
+	if u.MainPID == 0 { // systemd does not know it
+		target = systemd.All
+	}
 	for pause := firstNudge; ; pause = min(2*pause, lastNudge) {
 		m.reached("unit: before SIGTERM")
-		err := m.sendTerm(ctx, name, systemd.Main)
+		err := m.sendTerm(ctx, name, target)
 		m.reached("unit: SIGTERM sent")
 		if err != nil {
 			return u, fmt.Errorf("unit %s: send SIGTERM: %w", name, err)
@@ -97,7 +100,7 @@ func (m *Manager) stop(ctx context.Context, l *link, name string) error {
 	for i, unit := range units {
 		result := make(chan string, 1)
 		m.reached("unit: before stop")
-		err := l.call(ctx, func() error {
+		err := l.job(ctx, func() error {
 			_, err := l.StopUnitContext(ctx, unit, "replace", result)
 			return err
 		})

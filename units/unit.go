@@ -22,7 +22,7 @@ type Unit struct {
 	// Result is "success", or how it failed: exit-code, signal, core-dump, timeout, ...
 	Result         string
 	InvocationID   string // 32 hexadecimal digits, new for each start; empty if never started
-	MainPID        int    // 0 if no process runs
+	MainPID        int    // 0 if no process runs, and also if systemd does not know which process is the main one: see Running
 	ExecMainCode   int    // how the main process ended: 0 not yet, 1 exited, 2 killed, 3 dumped (CLD_ codes)
 	ExecMainStatus int    // its exit status, or the number of the signal
 	StartStatus    int    // the exit status of the command that forked it; 200 and up are systemd.exec(5)'s
@@ -41,13 +41,29 @@ type Unit struct {
 	Accounted                bool
 }
 
-// Running reports whether the service's main process is alive.
-func (u Unit) Running() bool { return u.MainPID != 0 }
+// Running reports whether the service has a process. It does not follow from MainPID: systemd guesses which process of a forking
+// service is the main one, and if it sees none or two, MainPID stays 0 while the service runs (GuessMainPID= in systemd.service(5)).
+// The states change when systemd has seen the end of the processes. Start returns no states, only a main process.
+func (u Unit) Running() bool {
+	switch u.SubState {
+	case "":
+		return u.MainPID != 0
+	case "dead", "exited", "failed":
+		return false
+	}
+	return true
+}
 
-// Ended reports whether the service has run and its main process is gone. If it ended before systemd had found its main process,
-// ExecMainCode stays 0, and RemainAfterExit= keeps it as "exited"; then it is not Clean.
+// Ended reports whether the service has run and has no process any more. If systemd did not know its main process, ExecMainCode stays
+// 0; then it is not Clean.
 func (u Unit) Ended() bool {
-	return u.InvocationID != "" && u.MainPID == 0 && (u.ExecMainCode != 0 || u.SubState == "exited")
+	switch u.SubState {
+	case "exited", "failed":
+		return u.InvocationID != ""
+	case "dead":
+		return u.InvocationID != "" && u.ExecMainCode != 0
+	}
+	return false
 }
 
 // Clean reports whether the main process exited by itself with status 0. That is more than Result
@@ -179,7 +195,7 @@ func (l *link) readRun(ctx context.Context, name string) (Unit, error) {
 		return u, fmt.Errorf("unit %s: read: %w", name, err)
 	}
 	u.readIdentity(id, pid)
-	if !u.Running() || u.InvocationID == "" { // it has already ended, or is unloaded: read all
+	if u.MainPID == 0 || u.InvocationID == "" { // it has already ended, is unloaded, or has no main process: read all
 		return l.read(ctx, name, true, true)
 	}
 	return u, nil

@@ -3,7 +3,6 @@ package units
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 	"time"
 )
@@ -52,9 +51,7 @@ func (m *Manager) Watch(ctx context.Context, prefix string) <-chan Event {
 		close(w.out)
 		return w.out
 	}
-	m.mu.Lock()
-	m.watchers[w] = struct{}{}
-	m.mu.Unlock()
+	leave := m.join(w)
 	ctx, stop := context.WithCancel(ctx)
 	release := context.AfterFunc(m.ctx, stop)
 	run := func() {
@@ -62,9 +59,7 @@ func (m *Manager) Watch(ctx context.Context, prefix string) <-chan Event {
 		defer release()
 		defer stop()
 		w.pump(ctx)
-		m.mu.Lock()
-		delete(m.watchers, w)
-		m.mu.Unlock()
+		leave()
 	}
 	m.work.Go(run)
 	return w.out
@@ -150,36 +145,10 @@ func (w *watcher) pump(ctx context.Context) {
 	}
 }
 
-// tell sends an event to every watcher of its pair.
-func (m *Manager) tell(e Event) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if e.Kind == EventRemoved && e.Name == m.inspected {
-		m.overtaken = true
-	}
-	for w := range m.watchers {
-		if e.Kind == EventResync || strings.HasPrefix(e.Name, w.prefix) {
-			w.push(e)
-		}
-	}
-}
-
 // resync tells all watchers and waiters that signals may have been lost.
 func (m *Manager) resync() {
 	m.tell(Event{Kind: EventResync})
-	m.wake("")
-}
-
-// watched reports whether any watcher watches a pair.
-func (m *Manager) watched(name string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for w := range m.watchers {
-		if strings.HasPrefix(name, w.prefix) {
-			return true
-		}
-	}
-	return false
+	m.waiters.wake("")
 }
 
 // inspect reads a pair that has changed and reports its state to the watchers.
@@ -207,28 +176,6 @@ func (m *Manager) inspect(l *link, name string) {
 	default:
 		m.tell(started(u))
 	}
-}
-
-func (m *Manager) beginInspection(name string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.inspected, m.overtaken = name, false
-}
-
-// endInspection reports whether a call of ours was made meanwhile: then the state that was read may be older than what the call
-// reports, and the pair is read again.
-func (m *Manager) endInspection(name string) (stale bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.inspected = ""
-	if h := m.suppressed[name]; h != nil {
-		h.touched = true
-		return true
-	}
-	if m.overtaken && m.dirty != nil {
-		m.dirty.add(name)
-	}
-	return m.overtaken
 }
 
 // started returns the event for a loaded pair: EventStarted, or EventEnded if it has ended since.

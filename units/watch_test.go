@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -157,6 +159,63 @@ func TestReconnect(t *testing.T) {
 				t.Errorf("event %+v", e)
 			}
 		})
+	}
+}
+
+// Every call ends with its context, also while the bus does not answer, and beside a call that waits longer.
+func TestBusThatHangs(t *testing.T) {
+	m := open(t)
+	s := shell(t, m, "exec sleep 1000")
+	bus, err := strconv.Atoi(strings.TrimSpace(run(t, "systemctl", "show", "--property=MainPID", "--value", "dbus.service")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signal := func(s syscall.Signal) {
+		if err := syscall.Kill(bus, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	defer signal(syscall.SIGCONT)
+	started := make(chan error, 1)
+	go func() {
+		_, err := m.Start(within(t), s)
+		started <- err
+	}()
+	time.Sleep(50 * time.Millisecond) // its call is in progress
+	calls := map[string]func(ctx context.Context) error{
+		"open": func(ctx context.Context) error {
+			other, err := Open(ctx, Options{})
+			if err == nil {
+				_ = other.Close()
+			}
+			return err
+		},
+		"version": func(ctx context.Context) error { _, err := m.Version(ctx); return err },
+		"state":   func(ctx context.Context) error { _, err := m.State(ctx, "dbus.service"); return err },
+		"list":    func(ctx context.Context) error { _, err := m.List(ctx, "test-"); return err },
+		"get":     func(ctx context.Context) error { _, err := m.Get(ctx, "test-x"); return err },
+		"remove":  func(ctx context.Context) error { return m.Remove(ctx, "test-x") },
+	}
+	for name, call := range calls {
+		ended := make(chan error, 1)
+		go func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			ended <- call(ctx)
+		}()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: error %v, want %v", name, err, context.DeadlineExceeded)
+			}
+		case <-time.After(patience):
+			t.Fatalf("%s does not end with its context", name)
+		}
+	}
+	signal(syscall.SIGCONT)
+	if err := <-started; err != nil {
+		t.Errorf("start: %v", err)
 	}
 }
 

@@ -9,9 +9,9 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// ThreeDisks makes a VM with three disks on two controllers. vCenter lists them in another order than the record: the disk of the second
+// Three makes a VM with three disks on two controllers. vCenter lists them in another order than the record: the disk of the second
 // controller comes first.
-func (w *World) ThreeDisks(name string) (record.VM, []string) {
+func (w Disks) Three(name string) (record.VM, []string) {
 	w.Helper()
 	vm, sources := w.PutVM(name, 16<<20, 32<<20, 24<<20)
 	vm.Disks[2].DeviceKey, vm.Disks[2].UnitNumber = 2016, 0
@@ -21,7 +21,7 @@ func (w *World) ThreeDisks(name string) (record.VM, []string) {
 }
 
 // Reorder makes vCenter list the disks of a VM in another order than the record.
-func (w *World) Reorder(vm record.VM, sources []string, order ...int) {
+func (w Disks) Reorder(vm record.VM, sources []string, order ...int) {
 	w.Helper()
 	simulated := snatest.VM{Name: vm.Name, Path: vm.InventoryPath}
 	for _, i := range order {
@@ -31,8 +31,8 @@ func (w *World) Reorder(vm record.VM, sources []string, order ...int) {
 	Must(w.TB, w.SNA.SetVM(simulated))
 }
 
-// ReplaceDisk replaces disk i of a VM in vCenter by another disk of the same size.
-func (w *World) ReplaceDisk(vm record.VM, sources []string, i int) {
+// Replace replaces disk i of a VM in vCenter by another disk of the same size.
+func (w Disks) Replace(vm record.VM, sources []string, i int) {
 	w.Helper()
 	simulated := snatest.VM{Name: vm.Name, Path: vm.InventoryPath}
 	for j, d := range vm.Disks {

@@ -42,7 +42,7 @@ func Encrypted(key string, old ...string) func(*config.Config, *snatest.Options)
 }
 
 // Rotate restarts the agent with other keys.
-func (w *World) Rotate(key string, old ...string) {
+func (w Keys) Rotate(key string, old ...string) {
 	w.Helper()
 	w.Stop()
 	Encrypted(key, old...)(w.Config, nil)
@@ -50,7 +50,7 @@ func (w *World) Rotate(key string, old ...string) {
 }
 
 // HoldsNothingOf fails the test if a file below a directory contains data from the first MiB of a source.
-func (w *World) HoldsNothingOf(dir string, sources ...string) {
+func (w Keys) HoldsNothingOf(dir string, sources ...string) {
 	w.Helper()
 	var samples [][]byte
 	for _, s := range sources {
@@ -80,9 +80,9 @@ func (w *World) HoldsNothingOf(dir string, sources ...string) {
 	}
 }
 
-// WantKeyError fails the test unless err is about key-1 of repository main, has words in its message, says what to do, and contains
+// WantError fails the test unless err is about key-1 of repository main, has words in its message, says what to do, and contains
 // nothing of the key.
-func (w *World) WantKeyError(what string, err error, words string) {
+func (w Keys) WantError(what string, err error, words string) {
 	w.Helper()
 	e := fault.From(err)
 	if e == nil || e.Reason != fault.KeyUnavailable {

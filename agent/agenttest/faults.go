@@ -12,8 +12,8 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// LargeChain makes a full backup and an incremental of a disk that takes a while to copy.
-func (w *World) LargeChain() (points []Instant) {
+// Large makes a full backup and an incremental of a disk that takes a while to copy.
+func (w Chains) Large() (points []Instant) {
 	w.Helper()
 	const size = 96 << 20
 	_, sources := w.PutVM("vm", size)
@@ -25,8 +25,8 @@ func (w *World) LargeChain() (points []Instant) {
 	return append(points, Instant{Backup: w.Point("vm", record.Incremental), Disks: Freeze(w.TB, sources)})
 }
 
-// Consolidation starts the merge of a restore point into a synthetic full. The channel gets its error at the end.
-func (w *World) Consolidation(id string) <-chan error {
+// Start starts the merge of a restore point into a synthetic full. The channel gets its error at the end.
+func (w Merges) Start(id string) <-chan error {
 	done := make(chan error, 1)
 	go func() {
 		_, err := w.Agent.Merges.SyntheticFull(w.Context(), id)
@@ -36,7 +36,7 @@ func (w *World) Consolidation(id string) <-chan error {
 }
 
 // UntilPhase waits until a merge is in a phase and has done at least a fraction (0 to 1) of it.
-func (w *World) UntilPhase(id, phase string, fraction float64) {
+func (w Merges) UntilPhase(id, phase string, fraction float64) {
 	w.Helper()
 	w.Eventually("merge of "+id+" is "+phase, func() bool {
 		p, ok := w.Agent.Merges.Progress(id)
@@ -45,7 +45,7 @@ func (w *World) UntilPhase(id, phase string, fraction float64) {
 }
 
 // Fails waits for the end of a merge that cannot succeed. It checks the error, and that everything is unchanged.
-func (w *World) Fails(done <-chan error, reason fault.Reason, words string, points []Instant) {
+func (w Merges) Fails(done <-chan error, reason fault.Reason, words string, points []Instant) {
 	w.Helper()
 	var e *fault.Error
 	if err := <-done; !errors.As(err, &e) || e.Reason != reason || !strings.Contains(err.Error(), words) {
@@ -55,7 +55,7 @@ func (w *World) Fails(done <-chan error, reason fault.Reason, words string, poin
 }
 
 // AsBefore fails the test unless nothing is left of a merge and the chain is unchanged.
-func (w *World) AsBefore(points []Instant) {
+func (w Merges) AsBefore(points []Instant) {
 	w.Helper()
 	last := points[len(points)-1]
 	w.Eventually("nothing is left of the merge", func() bool {
@@ -70,7 +70,7 @@ func (w *World) AsBefore(points []Instant) {
 	if b.Type != record.Incremental || b.Parent != last.Parent || b.Merged != nil {
 		w.Errorf("it is not what it was: %+v", b)
 	}
-	w.Whole(points...)
+	w.Chains.Whole(points...)
 }
 
 // ProcessOf returns the PID of a qemu-img that runs verb in a directory; 0 if there is none.

@@ -47,12 +47,33 @@ type World struct {
 	gather *prometheus.Registry // the metrics of the agent
 	Logger *slog.Logger         // of the agent; nil: the test's log
 	hub    atomic.Pointer[http.Handler]
+
+	Chains   Chains
+	Disks    Disks
+	Keys     Keys
+	Merges   Merges
+	Restores Restores
 }
+
+// What a World does with one kind of thing.
+type (
+	// Chains makes chains of restore points, and checks their content.
+	Chains struct{ *World }
+	// Disks changes the disks of VMs.
+	Disks struct{ *World }
+	// Keys changes the encryption, and checks it.
+	Keys struct{ *World }
+	// Merges starts merges, waits for them and checks how they end.
+	Merges struct{ *World }
+	// Restores starts restores, waits for them and compares what they serve.
+	Restores struct{ *World }
+)
 
 // New boots a hub and stops it when the test ends. configure may change the configuration and the SNA before anything starts.
 func New(t testing.TB, configure ...func(*config.Config, *snatest.Options)) *World {
 	t.Helper()
 	w := &World{TB: t, Dir: systemdtest.DiskDir(t)}
+	w.Chains, w.Disks, w.Keys, w.Merges, w.Restores = Chains{w}, Disks{w}, Keys{w}, Merges{w}, Restores{w}
 	callbacks := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		(*w.hub.Load()).ServeHTTP(rw, r)
 	}))

@@ -58,8 +58,8 @@ func (w *World) ComparePoint(b record.Backup, frozen []string) {
 	}
 }
 
-// AddDisk adds a disk to a VM.
-func (w *World) AddDisk(vm record.VM, sources []string, size int64) (record.VM, []string) {
+// Add adds a disk to a VM.
+func (w Disks) Add(vm record.VM, sources []string, size int64) (record.VM, []string) {
 	w.Helper()
 	i := len(vm.Disks)
 	source := filepath.Join(w.Dir, "added-"+vm.Name+".raw")
@@ -71,7 +71,7 @@ func (w *World) AddDisk(vm record.VM, sources []string, size int64) (record.VM, 
 }
 
 // PutAgain puts a changed VM on record, at the SNA and in the agent.
-func (w *World) PutAgain(vm record.VM, sources []string) {
+func (w Disks) PutAgain(vm record.VM, sources []string) {
 	w.Helper()
 	simulated := snatest.VM{Name: vm.Name, Path: vm.InventoryPath}
 	for i, d := range vm.Disks {
@@ -83,7 +83,7 @@ func (w *World) PutAgain(vm record.VM, sources []string) {
 }
 
 // LastChangeID returns the change id of the first disk in the parent of a backup.
-func (w *World) LastChangeID(vm, before string) string {
+func (w Disks) LastChangeID(vm, before string) string {
 	w.Helper()
 	b, err := w.Agent.Records.Backup(before)
 	Must(w.TB, err)

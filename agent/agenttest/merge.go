@@ -18,7 +18,7 @@ type Instant struct {
 }
 
 // Life makes a chain of five restore points. Data changes on every disk, a disk is added, one grows, and one is removed.
-func (w *World) Life(name string) (points []Instant) {
+func (w Chains) Life(name string) (points []Instant) {
 	w.Helper()
 	vm, sources := w.PutVM(name, 48<<20, 32<<20)
 	point := func() {
@@ -31,23 +31,23 @@ func (w *World) Life(name string) (points []Instant) {
 	point()
 	Scribble(w.TB, sources[0], 3<<20+32<<10)
 	Scribble(w.TB, sources[0], 20<<20)
-	vm, sources = w.AddDisk(vm, sources, 16<<20)
+	vm, sources = w.Disks.Add(vm, sources, 16<<20)
 	point()
 	Must(w.TB, os.Truncate(sources[1], 40<<20))
 	vm.Disks[1].CapacityBytes = 40 << 20
 	Scribble(w.TB, sources[1], 36<<20)
 	Scribble(w.TB, sources[2], 1<<20)
-	w.PutAgain(vm, sources)
+	w.Disks.PutAgain(vm, sources)
 	point()
 	vm.Disks, sources = slices.Delete(vm.Disks, 0, 1), slices.Delete(sources, 0, 1)
 	Scribble(w.TB, sources[0], 37<<20)
-	w.PutAgain(vm, sources)
+	w.Disks.PutAgain(vm, sources)
 	point()
 	return points
 }
 
 // Whole fails the test unless every restore point has the content that its VM had then.
-func (w *World) Whole(points ...Instant) {
+func (w Chains) Whole(points ...Instant) {
 	w.Helper()
 	for _, i := range points {
 		b, err := w.Agent.Records.Backup(i.ID)
@@ -61,9 +61,9 @@ func (w *World) Whole(points ...Instant) {
 			}
 		}
 		if b.Encrypted() {
-			r := w.Serve(restore.Request{BackupID: b.ID})
-			w.CompareServed(r, i.Disks)
-			w.StopRestore(r.ID)
+			r := w.Restores.Serve(restore.Request{BackupID: b.ID})
+			w.Restores.Compare(r, i.Disks)
+			w.Restores.Stop(r.ID)
 		} else {
 			w.ComparePoint(b, i.Disks)
 		}
@@ -72,7 +72,7 @@ func (w *World) Whole(points ...Instant) {
 }
 
 // Verified fails the test unless a deep verification finds every file of a chain undamaged.
-func (w *World) Verified(id string) {
+func (w Chains) Verified(id string) {
 	w.Helper()
 	v, err := w.Agent.Verifications.Start(verify.Request{BackupID: id, Deep: true})
 	Must(w.TB, err)

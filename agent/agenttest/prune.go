@@ -45,7 +45,7 @@ func Actions(r prune.Report, points []Instant) string {
 }
 
 // There returns, for each point of a chain, "there" if it has a directory, else "-".
-func (w *World) There(points []Instant) string {
+func (w Chains) There(points []Instant) string {
 	var list []string
 	for _, i := range points {
 		text := "-"

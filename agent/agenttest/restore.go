@@ -17,7 +17,7 @@ import (
 )
 
 // Serve starts a restore and fails the test if that fails.
-func (w *World) Serve(req restore.Request) record.Restore {
+func (w Restores) Serve(req restore.Request) record.Restore {
 	w.Helper()
 	r, err := w.Agent.Restores.Start(w.Context(), req)
 	Must(w.TB, err)
@@ -27,16 +27,16 @@ func (w *World) Serve(req restore.Request) record.Restore {
 	return r
 }
 
-// StopRestore stops a restore and returns its record.
-func (w *World) StopRestore(id string) record.Restore {
+// Stop stops a restore and returns its record.
+func (w Restores) Stop(id string) record.Restore {
 	w.Helper()
 	r, err := w.Agent.Restores.Stop(w.Context(), id)
 	Must(w.TB, err)
 	return r
 }
 
-// WaitRestore waits until a restore has ended, and returns its record.
-func (w *World) WaitRestore(id string) (r record.Restore) {
+// Wait waits until a restore has ended, and returns its record.
+func (w Restores) Wait(id string) (r record.Restore) {
 	w.Helper()
 	w.Eventually("restore "+id+" continues", func() bool {
 		var err error
@@ -47,8 +47,8 @@ func (w *World) WaitRestore(id string) (r record.Restore) {
 	return r
 }
 
-// CompareServed fails the test unless every disk of a restore, read over NBD, equals its frozen source.
-func (w *World) CompareServed(r record.Restore, frozen []string) {
+// Compare fails the test unless every disk of a restore, read over NBD, equals its frozen source.
+func (w Restores) Compare(r record.Restore, frozen []string) {
 	w.Helper()
 	if len(r.Disks) != len(frozen) {
 		w.Fatalf("%d disks are served, want %d", len(r.Disks), len(frozen))
@@ -106,7 +106,7 @@ func Write(url string, offset int64) (string, error) {
 }
 
 // Confined checks, from inside the exporters of a restore, that in the repository they can write only their own overlays.
-func (w *World) Confined(r record.Restore, points ...record.Backup) {
+func (w Restores) Confined(r record.Restore, points ...record.Backup) {
 	w.Helper()
 	repo := w.Config.Repositories[0].Path
 	for _, d := range r.Disks {

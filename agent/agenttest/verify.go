@@ -56,8 +56,8 @@ func Flip(t testing.TB, path string, offset int64, bit uint) {
 	Must(t, err)
 }
 
-// Chain makes a full backup and two incrementals of a VM with two disks.
-func (w *World) Chain() (points []record.Backup) {
+// TwoDisks makes a full backup and two incrementals of a VM with two disks.
+func (w Chains) TwoDisks() (points []record.Backup) {
 	w.Helper()
 	_, sources := w.PutVM("vm", 16<<20, 8<<20)
 	for i, kind := range []record.Type{record.Full, record.Incremental, record.Incremental} {

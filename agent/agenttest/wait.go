@@ -13,7 +13,7 @@ import (
 )
 
 // ThreePoints makes a full backup and two incrementals of a VM.
-func (w *World) ThreePoints(name string) (points []Instant) {
+func (w Chains) ThreePoints(name string) (points []Instant) {
 	w.Helper()
 	_, sources := w.PutVM(name, 4<<20)
 	for i, kind := range []record.Type{record.Full, record.Incremental, record.Incremental} {
@@ -24,7 +24,7 @@ func (w *World) ThreePoints(name string) (points []Instant) {
 }
 
 // WaitsFor waits until a merge waits for something. whom is a part of its name.
-func (w *World) WaitsFor(id, whom string) {
+func (w Merges) WaitsFor(id, whom string) {
 	w.Helper()
 	w.Eventually("merge of "+id+" waits for "+whom, func() bool {
 		p, ok := w.Agent.Merges.Progress(id)
@@ -32,8 +32,8 @@ func (w *World) WaitsFor(id, whom string) {
 	})
 }
 
-// Cancelled cancels a merge, and fails the test unless its caller gets that error.
-func (w *World) Cancelled(id string, done <-chan error) {
+// Canceled cancels a merge, and fails the test unless its caller gets that error.
+func (w Merges) Canceled(id string, done <-chan error) {
 	w.Helper()
 	_, err := w.Agent.Backups.Cancel(w.Context(), id)
 	Must(w.TB, err)
@@ -63,6 +63,6 @@ func (w *World) PruneAndRead(a []Instant) (done <-chan prune.Report, restoreID s
 	r, err := w.Agent.Restores.Start(w.Context(), restore.Request{BackupID: a[2].ID})
 	Must(w.TB, err)
 	Must(w.TB, syscall.Kill(pid, syscall.SIGCONT))
-	w.WaitsFor(a[2].ID, "restore "+r.ID)
+	w.Merges.WaitsFor(a[2].ID, "restore "+r.ID)
 	return reports, r.ID
 }

@@ -39,7 +39,7 @@ func TestComparedWhileAtWork(t *testing.T) {
 			looks++
 		}
 	})
-	points := w.Life("a")
+	points := w.Chains.Life("a")
 	_, err := w.Agent.Merges.SyntheticFull(t.Context(), points[1].ID)
 	agenttest.Must(t, err)
 	for i := len(points) - 1; i >= 0; i-- {

@@ -29,7 +29,8 @@ func (h *host) keyed(ctx context.Context, r config.Repository, points []reposito
 		found = about.ok("new backups are encrypted with key " + r.EncryptionKey)
 	}
 	for _, id := range r.Keys() {
-		found = append(found, with(h.key(ctx, about, id, newest[id]), "key", id)...)
+		k := keyCheck{host: h, about: about, id: id, image: newest[id]}
+		found = append(found, with(k.look(ctx), "key", id)...)
 		delete(newest, id)
 	}
 	for _, id := range slices.Sorted(maps.Keys(newest)) {
@@ -70,9 +71,17 @@ func keySource(id string) (path string, stale bool, err error) {
 	return loaded, err == nil && string(next) != string(has), nil
 }
 
-func (h *host) key(ctx context.Context, about subject, id, image string) []Finding {
+// A keyCheck examines one key of a repository.
+type keyCheck struct {
+	host  *host
+	about subject
+	id    string
+	image string // the newest one that was made with the key; empty if there is none
+}
+
+func (k keyCheck) look(ctx context.Context) []Finding {
 	const otherwise = "without this key its restore points are lost: look for a copy; "
-	store := config.CredentialStore + "/" + id
+	about, id, store := k.about, k.id, config.CredentialStore+"/"+k.id
 	path, stale, err := keySource(id)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
@@ -94,15 +103,16 @@ func (h *host) key(ctx context.Context, about subject, id, image string) []Findi
 	if err != nil {
 		return about.error(fmt.Sprintf("key %s: %s %v", id, path, err), "a key is one line of 32 to 512 printable characters with no newline at its end: see docs/operations.md")
 	}
-	return h.opens(ctx, about, id, secret, image)
+	return k.opens(ctx, secret)
 }
 
-// opens tries a key with the newest image that was made with it.
-func (h *host) opens(ctx context.Context, about subject, id string, secret qemu.Secret, image string) []Finding {
+// opens tries the key with its image.
+func (k keyCheck) opens(ctx context.Context, secret qemu.Secret) []Finding {
+	about, id, image := k.about, k.id, k.image
 	if image == "" {
 		return about.ok("key " + id + " can be read; there is no restore point to try it with")
 	}
-	err := h.tools(secret).Unlock(ctx, image)
+	err := k.host.tools(secret).Unlock(ctx, image)
 	switch {
 	case errors.Is(err, qemu.ErrWrongKey):
 		return about.error(fmt.Sprintf("key %s does not open %s: the image was made with another key", id, image),

@@ -158,7 +158,7 @@ func (h *host) listeners(context.Context) []Finding {
 		{"metrics.listen", h.config.Metrics.Listen, h.config.Metrics.Enabled},
 	} {
 		if l.enabled {
-			found = append(found, h.listener(one("listeners", l.key), l.address)...)
+			found = append(found, listener(one("listeners", l.key), l.address, h.daemonErr == nil)...)
 		}
 	}
 	if !h.config.HTTP.Enabled {
@@ -168,7 +168,8 @@ func (h *host) listeners(context.Context) []Finding {
 	return found
 }
 
-func (h *host) listener(about subject, address string) []Finding {
+// listener checks one of them. running says whether the daemon answers.
+func listener(about subject, address string, running bool) []Finding {
 	_, text, err := net.SplitHostPort(address)
 	if err != nil {
 		return about.error(err.Error(), "want ADDRESS:PORT")
@@ -180,7 +181,7 @@ func (h *host) listener(about subject, address string) []Finding {
 	}
 	holder := sockets.Listener(uint16(port))
 	switch {
-	case !busy && h.daemonErr == nil:
+	case !busy && running:
 		return about.error(address+": the daemon runs but does not listen there", "restart the daemon: it may run with an older configuration")
 	case !busy:
 		return about.ok(address + " is free for the daemon")

@@ -51,12 +51,12 @@ func (h *host) stateDirectory(context.Context) []Finding {
 	if free < leastStateBytes {
 		return about.error(fmt.Sprintf("%d MiB are free, the database may need %d MiB", free>>20, leastStateBytes>>20), "free space on its file system")
 	}
-	return append(about.ok(fmt.Sprintf("private and writable, %d MiB free", free>>20)), h.setAside()...)
+	return append(about.ok(fmt.Sprintf("private and writable, %d MiB free", free>>20)), setAside(h.databasePath())...)
 }
 
-// setAside lists the damaged databases that are kept until a person has looked at them.
-func (h *host) setAside() (found []Finding) {
-	list, _ := store.SetAside(h.databasePath()) // an unreadable directory is a finding above
+// setAside lists the damaged databases that are kept beside a database until a person has looked at them.
+func setAside(database string) (found []Finding) {
+	list, _ := store.SetAside(database) // an unreadable directory is a finding above
 	for _, path := range list {
 		found = append(found, one("database", path).warn("a damaged database is kept here",
 			"check the disk; compare the catalog with what you expect (sendensectl vm list, backup list); then remove the file")...)
@@ -90,7 +90,7 @@ func (h *host) database(ctx context.Context) []Finding {
 	var newer *store.NewerSchemaError
 	switch {
 	case errors.As(err, &locked):
-		return h.lockedDatabase(about, locked.Holders)
+		return lockedDatabase(about, locked.Holders, h.daemonErr)
 	case errors.As(err, &newer):
 		return about.error(err.Error(), "install the newer agent again, or set the file aside and run 'sendense-agent rebuild'")
 	case errors.Is(err, store.ErrDamaged):
@@ -116,8 +116,8 @@ func (h *host) database(ctx context.Context) []Finding {
 	return with(about.ok(message), "schema", fmt.Sprint(found.Version))
 }
 
-// lockedDatabase says who has the database open.
-func (h *host) lockedDatabase(about subject, holders []string) []Finding {
+// lockedDatabase says who has the database open. daemonErr says why the daemon does not answer.
+func lockedDatabase(about subject, holders []string, daemonErr error) []Finding {
 	holder := strings.Join(holders, ", ")
 	if holder == "" {
 		holder = "another process"
@@ -127,9 +127,9 @@ func (h *host) lockedDatabase(about subject, holders []string) []Finding {
 	switch {
 	case foreign:
 		found = about.error("locked by "+holder+", which is not the daemon", "end that process: the daemon cannot start")
-	case h.daemonErr == nil:
+	case daemonErr == nil:
 		found = about.ok("in use by the daemon, which answers")
-	case errors.Is(h.daemonErr, fs.ErrPermission):
+	case errors.Is(daemonErr, fs.ErrPermission):
 		found = about.skip("in use by "+holder, "run as root to ask the daemon")
 	default:
 		found = about.warn("locked by "+holder+", and the daemon does not answer", "wait if the daemon starts or a rebuild runs; otherwise look at 'journalctl -u sendense-agent'")

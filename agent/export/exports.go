@@ -34,8 +34,11 @@ type Manager struct {
 func New(p Parts) *Manager { return &Manager{Parts: p} }
 
 // ResultOf returns how an exporter ended. systemd counts a death by SIGTERM as success. Here it is a failure: qemu-nbd catches SIGTERM,
-// writes everything and exits.
+// writes everything and exits. If systemd did not know its main process, it did not see how that ended.
 func ResultOf(u units.Unit) string {
+	if u.Result == record.ResultClean && u.ExecMainCode == 0 {
+		return record.ResultUnknown
+	}
 	if u.Result == record.ResultClean && !u.Clean() {
 		return fmt.Sprintf("signal %d", u.ExecMainStatus)
 	}

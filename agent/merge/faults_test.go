@@ -24,64 +24,64 @@ import (
 func TestMergeFails(t *testing.T) {
 	t.Run("qemu-img is killed", func(t *testing.T) {
 		w := agenttest.New(t)
-		points := w.LargeChain()
-		done := w.Consolidation(points[1].ID)
+		points := w.Chains.Large()
+		done := w.Merges.Start(points[1].ID)
 		var pid int
 		w.Eventually("qemu-img copies", func() bool {
 			pid = agenttest.ProcessOf("commit", w.Dir)
 			return pid != 0
 		})
 		agenttest.Must(t, syscall.Kill(pid, syscall.SIGKILL))
-		w.Fails(done, fault.ImageFailed, "disk 0: the new image: ", points)
+		w.Merges.Fails(done, fault.ImageFailed, "disk 0: the new image: ", points)
 	})
 	t.Run("it is cancelled", func(t *testing.T) {
 		w := agenttest.New(t)
-		points := w.LargeChain()
-		done := w.Consolidation(points[1].ID)
-		w.UntilPhase(points[1].ID, "merging", 0)
+		points := w.Chains.Large()
+		done := w.Merges.Start(points[1].ID)
+		w.Merges.UntilPhase(points[1].ID, "merging", 0)
 		b, err := w.Agent.Backups.Cancel(t.Context(), points[1].ID)
 		if err != nil || b.State != record.Completed {
 			t.Errorf("%+v, %v", b, err)
 		}
-		w.Fails(done, fault.WrongState, "canceled", points)
+		w.Merges.Fails(done, fault.WrongState, "canceled", points)
 	})
 	t.Run("the agent stops", func(t *testing.T) {
 		w := agenttest.New(t)
-		points := w.LargeChain()
-		done := w.Consolidation(points[1].ID)
-		w.UntilPhase(points[1].ID, "merging", 0)
+		points := w.Chains.Large()
+		done := w.Merges.Start(points[1].ID)
+		w.Merges.UntilPhase(points[1].ID, "merging", 0)
 		w.Stop()
 		var e *fault.Error
 		if err := <-done; !errors.As(err, &e) || e.Reason != fault.ShuttingDown {
 			t.Errorf("%v", err)
 		}
 		w.Start()
-		w.AsBefore(points)
+		w.Merges.AsBefore(points)
 	})
 	t.Run("a layer is damaged", func(t *testing.T) {
 		w := agenttest.New(t)
-		points := w.LargeChain()
+		points := w.Chains.Large()
 		image := points[0].Runs[0].Image
 		before, err := os.ReadFile(image)
 		agenttest.Must(t, err)
 		damage := append([]byte(nil), before...)
 		_, _ = rand.Read(damage[1<<20 : 8<<20]) // tables of the image, not its header
 		agenttest.Must(t, os.WriteFile(image, damage, 0o440))
-		err = <-w.Consolidation(points[1].ID)
+		err = <-w.Merges.Start(points[1].ID)
 		var e *fault.Error
 		if !errors.As(err, &e) || e.Reason != fault.ImageFailed {
 			t.Errorf("%v", err)
 		}
 		agenttest.Must(t, os.WriteFile(image, before, 0o440))
-		w.AsBefore(points)
+		w.Merges.AsBefore(points)
 	})
 	t.Run("there is no room, and that is known", func(t *testing.T) {
 		w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Space = config.Space{Reserve: config.SizeOf(64 << 20)} })
-		points := w.LargeChain()
+		points := w.Chains.Large()
 		w.Stop()
 		w.Config.Space.Reserve = config.SizeOf(1 << 50)
 		w.Start()
-		w.Fails(w.Consolidation(points[1].ID), fault.NoSpace, "space.reserve", points)
+		w.Merges.Fails(w.Merges.Start(points[1].ID), fault.NoSpace, "space.reserve", points)
 	})
 	for name, floor := range map[string]int64{"the room runs out": 0, "the room is needed for backups": 200 << 20} {
 		t.Run(name, func(t *testing.T) {
@@ -90,8 +90,8 @@ func TestMergeFails(t *testing.T) {
 				c.Repositories[0].Path = filepath.Join(filepath.Dir(c.Repositories[0].Path), "small")
 				agenttest.MountTmpfs(t, c.Repositories[0].Path, "size=700M")
 			})
-			points := w.LargeChain()
-			done := w.Consolidation(points[1].ID)
+			points := w.Chains.Large()
+			done := w.Merges.Start(points[1].ID)
 			var pid int
 			w.Eventually("qemu-img copies", func() bool {
 				pid = agenttest.ProcessOf("commit", w.Dir)
@@ -114,7 +114,7 @@ func TestMergeFails(t *testing.T) {
 			if !errors.As(err, &e) || e.Reason != fault.NoSpace {
 				t.Errorf("%v", err)
 			}
-			w.AsBefore(points)
+			w.Merges.AsBefore(points)
 		})
 	}
 }
@@ -128,18 +128,18 @@ func TestMergeWaitsForReaders(t *testing.T) {
 	last := agenttest.Instant{Backup: w.Point("vm", record.Incremental), Disks: agenttest.Freeze(t, sources)}
 	r, err := w.Agent.Restores.Start(t.Context(), restore.Request{BackupID: last.ID})
 	agenttest.Must(t, err)
-	done := w.Consolidation(last.ID)
-	w.UntilPhase(last.ID, "waiting", 1)
+	done := w.Merges.Start(last.ID)
+	w.Merges.UntilPhase(last.ID, "waiting", 1)
 	err = w.Agent.Policies.Delete(t.Context(), last.ID, false)
 	var e *fault.Error
 	if !errors.As(err, &e) || e.Reason != fault.Busy && e.Reason != fault.BeingRestored {
 		t.Errorf("it may be deleted meanwhile: %v", err)
 	}
-	w.CompareServed(r, last.Disks)
+	w.Restores.Compare(r, last.Disks)
 	_, err = w.Agent.Restores.Stop(t.Context(), r.ID)
 	agenttest.Must(t, err)
 	agenttest.Must(t, <-done)
-	w.Whole(last)
+	w.Chains.Whole(last)
 
 	// A merge waits for a backup that is based on its restore point. The backup keeps its parent and completes.
 	agenttest.Scribble(t, sources[0], 3<<20)
@@ -150,12 +150,12 @@ func TestMergeWaitsForReaders(t *testing.T) {
 	agenttest.Must(t, err)
 	_, err = w.SNA.WaitHeld(t.Context(), running.ID, "copy/0")
 	agenttest.Must(t, err)
-	done = w.Consolidation(next.ID)
-	w.UntilPhase(next.ID, "waiting", 1)
+	done = w.Merges.Start(next.ID)
+	w.Merges.UntilPhase(next.ID, "waiting", 1)
 	w.SNA.Release("copy/0")
 	agenttest.Must(t, <-done)
 	if b := w.Wait(running.ID); b.State != record.Completed || b.Parent != next.ID {
 		t.Errorf("%+v", b)
 	}
-	w.Whole(last, next)
+	w.Chains.Whole(last, next)
 }

@@ -16,34 +16,34 @@ import (
 // meanwhile.
 func TestReaderHoldsUpNoOther(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1, ExpiredMiddle: config.MergeMiddle}))
-	a, b, c := w.ThreePoints("a"), w.ThreePoints("b"), w.ThreePoints("c")
+	a, b, c := w.Chains.ThreePoints("a"), w.Chains.ThreePoints("b"), w.Chains.ThreePoints("c")
 	r, err := w.Agent.Restores.Start(t.Context(), restore.Request{BackupID: a[2].ID})
 	agenttest.Must(t, err)
-	last := w.Consolidation(a[2].ID)
-	w.WaitsFor(a[2].ID, "restore "+r.ID)
+	last := w.Merges.Start(a[2].ID)
+	w.Merges.WaitsFor(a[2].ID, "restore "+r.ID)
 
-	middle := w.Consolidation(a[1].ID) // of the same chain: it waits for the other
-	w.WaitsFor(a[1].ID, a[2].ID)
-	agenttest.Must(t, <-w.Consolidation(b[1].ID))
+	middle := w.Merges.Start(a[1].ID) // of the same chain: it waits for the other
+	w.Merges.WaitsFor(a[1].ID, a[2].ID)
+	agenttest.Must(t, <-w.Merges.Start(b[1].ID))
 	if report := w.Prune(prune.Request{VMName: "c"}); report.Removed != 2 || report.Merged != 1 {
 		t.Errorf("prune of another VM: %+v", report)
 	}
 	report := w.Prune(prune.Request{All: true})
-	if got := agenttest.Actions(report, a); got != "wait wait keep" || w.There(b) != "- - there" || report.Failed != 0 {
-		t.Errorf("prune of everything: %s, of b: %s, %+v", got, w.There(b), report)
+	if got := agenttest.Actions(report, a); got != "wait wait keep" || w.Chains.There(b) != "- - there" || report.Failed != 0 {
+		t.Errorf("prune of everything: %s, of b: %s, %+v", got, w.Chains.There(b), report)
 	}
-	w.Whole(b[2], c[2])
+	w.Chains.Whole(b[2], c[2])
 
-	w.Cancelled(a[1].ID, middle)
-	w.Cancelled(a[2].ID, last)
-	w.AsBefore(a)
-	last = w.Consolidation(a[2].ID)
-	w.WaitsFor(a[2].ID, "restore "+r.ID)
-	w.CompareServed(r, a[2].Disks)
+	w.Merges.Canceled(a[1].ID, middle)
+	w.Merges.Canceled(a[2].ID, last)
+	w.Merges.AsBefore(a)
+	last = w.Merges.Start(a[2].ID)
+	w.Merges.WaitsFor(a[2].ID, "restore "+r.ID)
+	w.Restores.Compare(r, a[2].Disks)
 	_, err = w.Agent.Restores.Stop(t.Context(), r.ID)
 	agenttest.Must(t, err)
 	agenttest.Must(t, <-last)
-	w.Whole(a...)
+	w.Chains.Whole(a...)
 	if b, err := w.Agent.Records.Backup(a[2].ID); err != nil || b.Type != record.Full {
 		t.Errorf("it is %s, %v", b.Type, err)
 	}
@@ -52,10 +52,10 @@ func TestReaderHoldsUpNoOther(t *testing.T) {
 // TestPruneComesBack: a restore begins while a prune is in progress. The prune does everything else first, then what waited for the restore.
 func TestPruneComesBack(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1, ExpiredMiddle: config.MergeMiddle}))
-	a, b := w.ThreePoints("a"), w.ThreePoints("b")
+	a, b := w.Chains.ThreePoints("a"), w.Chains.ThreePoints("b")
 	done, restore := w.PruneAndRead(a)
-	w.Eventually("the other VM is pruned meanwhile", func() bool { return w.There(b) == "- - there" })
-	if got := w.There(a); got != "there there there" {
+	w.Eventually("the other VM is pruned meanwhile", func() bool { return w.Chains.There(b) == "- - there" })
+	if got := w.Chains.There(a); got != "there there there" {
 		t.Errorf("of a there is %s", got)
 	}
 	_, err := w.Agent.Restores.Stop(t.Context(), restore)
@@ -63,14 +63,14 @@ func TestPruneComesBack(t *testing.T) {
 	if report := <-done; report.Removed != 4 || report.Merged != 2 || report.Failed != 0 || report.Kept != 2 {
 		t.Errorf("%+v", report)
 	}
-	w.Whole(a[2], b[2])
+	w.Chains.Whole(a[2], b[2])
 }
 
 // TestPruneLeavesReaders: a prune does not wait for a reader that stays. It names what waits. The merge continues without the prune,
 // and the next prune removes the expired restore points.
 func TestPruneLeavesReaders(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1, ExpiredMiddle: config.MergeMiddle}))
-	a := w.ThreePoints("a")
+	a := w.Chains.ThreePoints("a")
 	done, restore := w.PruneAndRead(a)
 	report := <-done
 	if got := agenttest.Actions(report, a); got != "wait wait keep" || report.Removed != 0 || report.Failed != 0 || report.Merged != 0 || report.Kept != 3 {
@@ -91,5 +91,5 @@ func TestPruneLeavesReaders(t *testing.T) {
 	if report := w.Prune(prune.Request{}); report.Removed != 2 || report.Kept != 1 {
 		t.Errorf("the next run: %+v", report)
 	}
-	w.Whole(a[2])
+	w.Chains.Whole(a[2])
 }

@@ -145,7 +145,7 @@ func (m *Counters) initialize() {
 	for _, phase := range []string{PhaseImage, PhaseUnit, PhaseHandshake} {
 		m.DiskPhase.WithLabelValues(phase)
 	}
-	for _, result := range []string{record.ResultClean, "exit-code", "signal", "core-dump", "timeout", "oom-kill", "resources", record.ResultGone, record.ResultStopped} {
+	for _, result := range []string{record.ResultClean, "exit-code", "signal", "core-dump", "timeout", "oom-kill", "resources", record.ResultUnknown, record.ResultGone, record.ResultStopped} {
 		m.ExportersEnded.WithLabelValues(result)
 	}
 	for _, depth := range []bool{false, true} {

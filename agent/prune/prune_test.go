@@ -24,26 +24,26 @@ import (
 // says so and does nothing. What is kept holds its VM at that instant, byte for byte, and the next incremental is based on it.
 func TestPruneMerges(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 2, ExpiredMiddle: config.MergeMiddle}))
-	points := w.Life("vm")
+	points := w.Chains.Life("vm")
 	dry := w.Prune(prune.Request{DryRun: true, All: true})
 	if got := agenttest.Actions(dry, points); got != "merge merge merge keep keep" || dry.Removed != 3 || dry.Kept != 2 || dry.Merged != 1 || dry.FreedBytes <= 0 {
 		t.Fatalf("would %s: %+v", got, dry)
 	}
-	if got := w.There(points); got != "there there there there there" {
+	if got := w.Chains.There(points); got != "there there there there there" {
 		t.Fatalf("after a dry run: %s", got)
 	}
 	done := w.Prune(prune.Request{})
-	if got := w.There(points); got != "- - - there there" || done.Removed != 3 || done.Failed != 0 || done.Merged != 1 {
+	if got := w.Chains.There(points); got != "- - - there there" || done.Removed != 3 || done.Failed != 0 || done.Merged != 1 {
 		t.Errorf("there: %s, %+v", got, done)
 	}
-	w.Whole(points[3:]...)
+	w.Chains.Whole(points[3:]...)
 	if again := w.Prune(prune.Request{}); again.Removed+again.Merged+len(again.Points) != 0 || again.Kept != 2 {
 		t.Errorf("there is more to do: %+v", again)
 	}
 	if next := w.Point("vm", record.Incremental); next.Parent != points[4].ID {
 		t.Errorf("the next one stands on %s", next.Parent)
 	}
-	w.Whole(points[3:]...)
+	w.Chains.Whole(points[3:]...)
 }
 
 // TestPruneKeepsChains: without merges an expired restore point stays until its children expire. A chain is removed as a whole.
@@ -59,10 +59,10 @@ func TestPruneKeepsChains(t *testing.T) {
 	if got := agenttest.Actions(report, points); got != "delete delete wait keep" || report.Removed != 2 || report.FreedBytes < 1<<20 {
 		t.Errorf("%s, %+v", got, report)
 	}
-	if got := w.There(points); got != "- - there there" {
+	if got := w.Chains.There(points); got != "- - there there" {
 		t.Errorf("there: %s", got)
 	}
-	w.Whole(points[2:]...)
+	w.Chains.Whole(points[2:]...)
 }
 
 // TestPruneOfADamagedChain: restore points based on a damaged one count for no rule, so that the newest good one and its chain are kept.
@@ -85,7 +85,7 @@ func TestPruneOfADamagedChain(t *testing.T) {
 	if reason := strings.Join(report.Points[0].Reasons, ", "); report.Points[0].BackupID != points[3].ID || !strings.Contains(reason, "based on "+points[2].ID+", which is damaged") {
 		t.Errorf("%s is kept, because %s", report.Points[0].BackupID, reason)
 	}
-	w.Whole(points[:2]...)
+	w.Chains.Whole(points[:2]...)
 }
 
 // TestPruneHeeds: a restore point stays while it is young, has no policy, or is being read.
@@ -109,7 +109,7 @@ func TestPruneHeeds(t *testing.T) {
 	_, err = w.Agent.Restores.Stop(t.Context(), r.ID)
 	agenttest.Must(t, err)
 	w.Prune(prune.Request{})
-	if got := w.There(points); got != "there - there there" {
+	if got := w.Chains.There(points); got != "there - there there" {
 		t.Errorf("there: %s", got)
 	}
 }

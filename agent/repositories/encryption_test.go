@@ -33,7 +33,7 @@ func TestEncryptedChain(t *testing.T) {
 		frozen = append(frozen, agenttest.Freeze(t, sources))
 	}
 	more()
-	w.Rotate("key-2", "key-1")
+	w.Keys.Rotate("key-2", "key-1")
 	more()
 	for i, want := range []string{"key-1", "key-1", "key-2"} {
 		for _, d := range points[i].Runs {
@@ -43,14 +43,14 @@ func TestEncryptedChain(t *testing.T) {
 		}
 	}
 	for _, f := range frozen {
-		w.HoldsNothingOf(w.Config.Repositories[0].Path, f...)
+		w.Keys.HoldsNothingOf(w.Config.Repositories[0].Path, f...)
 	}
 	for i := range points {
-		r := w.Serve(restore.Request{BackupID: points[i].ID})
-		w.CompareServed(r, frozen[i])
-		w.StopRestore(r.ID)
+		r := w.Restores.Serve(restore.Request{BackupID: points[i].ID})
+		w.Restores.Compare(r, frozen[i])
+		w.Restores.Stop(r.ID)
 	}
-	w.Verified(points[2].ID)
+	w.Chains.Verified(points[2].ID)
 }
 
 // TestEncryptedMerged: restore points of several keys are merged, also into a synthetic full. They keep their content and are encrypted
@@ -68,28 +68,28 @@ func TestEncryptedMerged(t *testing.T) {
 	point()
 	point()
 	point()
-	w.Rotate("key-2")
+	w.Keys.Rotate("key-2")
 	_, err := w.Agent.Merges.SyntheticFull(t.Context(), points[2].ID)
-	w.WantKeyError("consolidate without the old key", err, "old_keys")
-	w.Rotate("key-2", "key-1")
-	w.AsBefore(points)
+	w.Keys.WantError("consolidate without the old key", err, "old_keys")
+	w.Keys.Rotate("key-2", "key-1")
+	w.Merges.AsBefore(points)
 	point()
 	b, err := w.Agent.Merges.SyntheticFull(t.Context(), points[2].ID)
 	agenttest.Must(t, err)
 	if b.Runs[0].KeyID != "key-2" || !b.Encrypted() || b.Type != record.Full {
 		t.Errorf("%+v", b)
 	}
-	w.Whole(points...)
-	w.Verified(points[3].ID)
+	w.Chains.Whole(points...)
+	w.Chains.Verified(points[3].ID)
 	for _, i := range points {
-		w.HoldsNothingOf(w.Config.Repositories[0].Path, i.Disks...)
+		w.Keys.HoldsNothingOf(w.Config.Repositories[0].Path, i.Disks...)
 	}
 	for _, i := range []int{1, 0} {
 		agenttest.Must(t, w.Agent.Policies.Delete(t.Context(), points[i].ID, false))
 	}
-	w.Rotate("key-2") // the old key is no longer needed
-	w.Whole(points[2:]...)
-	w.Verified(points[3].ID)
+	w.Keys.Rotate("key-2") // the old key is no longer needed
+	w.Chains.Whole(points[2:]...)
+	w.Chains.Verified(points[3].ID)
 }
 
 // TestEncryptedPruned: an expired restore point in the middle of an encrypted chain is merged. If new backups are no longer encrypted,
@@ -103,15 +103,15 @@ func TestEncryptedPruned(t *testing.T) {
 		agenttest.Scribble(t, sources[0], int64(i)<<16)
 		points = append(points, agenttest.Instant{Backup: w.Point(vm.Name, record.Auto), Disks: agenttest.Freeze(t, sources)})
 	}
-	w.Rotate("", "key-1")
+	w.Keys.Rotate("", "key-1")
 	if report := w.Prune(prune.Request{}); report.Merged != 1 || report.Removed != 2 || report.Failed != 0 {
 		t.Errorf("%+v", report)
 	}
-	w.Whole(points[2])
+	w.Chains.Whole(points[2])
 	if b, err := w.Agent.Records.Backup(points[2].ID); err != nil || b.Runs[0].KeyID != "key-1" {
 		t.Errorf("%+v, %v", b, err)
 	}
-	w.HoldsNothingOf(w.Config.Repositories[0].Path, points[2].Disks...)
+	w.Keys.HoldsNothingOf(w.Config.Repositories[0].Path, points[2].Disks...)
 }
 
 // TestPlainStaysPlain: a synthetic full of a chain that is not encrypted is not encrypted either, even if new backups are: its children
@@ -125,14 +125,14 @@ func TestPlainStaysPlain(t *testing.T) {
 		agenttest.Scribble(t, sources[0], int64(i)<<16)
 		points = append(points, agenttest.Instant{Backup: w.Point(vm.Name, record.Auto), Disks: agenttest.Freeze(t, sources)})
 	}
-	w.Rotate("key-1")
+	w.Keys.Rotate("key-1")
 	b, err := w.Agent.Merges.SyntheticFull(t.Context(), points[1].ID)
 	agenttest.Must(t, err)
 	if b.Encrypted() || b.Type != record.Full {
 		t.Errorf("%+v", b)
 	}
-	w.Whole(points...)
-	w.Verified(points[2].ID)
+	w.Chains.Whole(points...)
+	w.Chains.Verified(points[2].ID)
 }
 
 // TestEncryptedVerified: a flipped bit in an encrypted image is found and named. A missing key is not damage.
@@ -159,7 +159,7 @@ func TestEncryptedVerified(t *testing.T) {
 		t.Errorf("without the key: %v", of)
 	}
 	give("key-1", agenttest.FirstKey)
-	w.Verified(last.ID)
+	w.Chains.Verified(last.ID)
 	agenttest.FlipLast(t, full.Runs[0].Image)
 	if of := found(); of[full.Runs[0].Image] != verify.FileDamaged || of[last.Runs[0].Image] != verify.FileOK {
 		t.Errorf("a flipped bit: %v", of)
@@ -172,7 +172,7 @@ func TestEncryptedScratch(t *testing.T) {
 	w := agenttest.New(t, agenttest.Encrypted("key-1"))
 	vm, _ := w.PutVM("vm", 8<<20)
 	b := w.Point(vm.Name, record.Full)
-	r := w.Serve(restore.Request{BackupID: b.ID, Writable: true})
+	r := w.Restores.Serve(restore.Request{BackupID: b.ID, Writable: true})
 	if out, err := agenttest.Write(r.Disks[0].URL, 4<<20); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -193,7 +193,7 @@ func TestEncryptionBeginsWithAFull(t *testing.T) {
 		if key == "" {
 			old = []string{"key-1"}
 		}
-		w.Rotate(key, old...)
+		w.Keys.Rotate(key, old...)
 		_, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: vm.Name, Type: record.Incremental, Repository: "main"})
 		if e := fault.From(err); e == nil || e.Reason != fault.NoParent {
 			t.Errorf("key %q: an incremental: %v", key, err)
@@ -225,24 +225,24 @@ func TestKeyUnusable(t *testing.T) {
 		give("key-1", c.content)
 		for _, kind := range []record.Type{record.Full, record.Incremental, record.Auto} {
 			_, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: vm.Name, Type: kind, Repository: "main"})
-			w.WantKeyError(c.what+", "+string(kind), err, c.want)
+			w.Keys.WantError(c.what+", "+string(kind), err, c.want)
 		}
 		if c.content != agenttest.SecondKey { // a VM without a restore point cannot reveal a wrong key
 			_, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: other.Name, Type: record.Full, Repository: "main"})
-			w.WantKeyError(c.what+", new VM", err, c.want)
+			w.Keys.WantError(c.what+", new VM", err, c.want)
 		}
 		for _, writable := range []bool{false, true} {
 			_, err := w.Agent.Restores.Start(t.Context(), restore.Request{BackupID: b.ID, Writable: writable})
-			w.WantKeyError(c.what+", restore", err, c.want)
+			w.Keys.WantError(c.what+", restore", err, c.want)
 		}
 		w.Clean()
 	}
 	give("key-1", agenttest.FirstKey)
-	w.Rotate("")
+	w.Keys.Rotate("")
 	_, err := w.Agent.Restores.Start(t.Context(), restore.Request{BackupID: b.ID})
-	w.WantKeyError("not configured", err, "old_keys")
-	w.Rotate("", "key-1")
-	w.CompareServed(w.Serve(restore.Request{BackupID: b.ID}), agenttest.Freeze(t, sources))
+	w.Keys.WantError("not configured", err, "old_keys")
+	w.Keys.Rotate("", "key-1")
+	w.Restores.Compare(w.Restores.Serve(restore.Request{BackupID: b.ID}), agenttest.Freeze(t, sources))
 	if n := len(w.SNA.State().PostsPerJob); n != 1 {
 		t.Errorf("the SNA was asked for %d backups, want 1", n)
 	}
@@ -290,7 +290,7 @@ func TestKeyIsNotTold(t *testing.T) {
 	w := agenttest.New(t, agenttest.Encrypted("key-1"))
 	vm, _ := w.PutVM("vm", 8<<20)
 	b := w.Point(vm.Name, record.Full)
-	r := w.Serve(restore.Request{BackupID: b.ID})
+	r := w.Restores.Serve(restore.Request{BackupID: b.ID})
 	w.SNA.Hold("copy/0")
 	running := w.StartBackup(vm.Name)
 	for _, unit := range []string{r.Disks[0].Unit, running.Runs[0].Unit} {

@@ -59,7 +59,7 @@ func TestRestoreOfWhatIsNotWhatWasMade(t *testing.T) {
 				t.Errorf("got %+v, error %v", r, err)
 			}
 			w.Clean()
-			w.CompareServed(w.Serve(restore.Request{BackupID: point.ID, Disks: []int{1}}), frozen[1:])
+			w.Restores.Compare(w.Restores.Serve(restore.Request{BackupID: point.ID, Disks: []int{1}}), frozen[1:])
 		})
 	}
 }
@@ -121,7 +121,7 @@ func TestRestoreTakenUp(t *testing.T) {
 		}
 		w.Stop()
 		w.Start()
-		ended := w.WaitRestore(r.ID)
+		ended := w.Restores.Wait(r.ID)
 		stopping := len(left) == 1 && left[0] == record.RestoreStopping // by request, as it has no failure
 		if (ended.State == record.RestoreEnded) != stopping || (ended.Failure == nil) != stopping {
 			t.Errorf("after %v: %+v, failure %+v", left, ended, ended.Failure)
@@ -149,13 +149,13 @@ func TestRestoreStoppedWhileItBegins(t *testing.T) {
 			return len(active) == 1
 		})
 		if i%2 == 0 {
-			w.StopRestore(active[0].ID)
+			w.Restores.Stop(active[0].ID)
 			<-started
 		} else {
 			w.Stop()
 			<-started
 			w.Start()
-			w.StopRestore(active[0].ID)
+			w.Restores.Stop(active[0].ID)
 		}
 		w.Clean()
 	}
@@ -172,9 +172,9 @@ func TestRestoreGivesWay(t *testing.T) {
 	b, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "vm", Type: record.Full, Repository: "small"})
 	agenttest.Must(t, err)
 	w.Wait(b.ID)
-	r := w.Serve(restore.Request{BackupID: b.ID, Writable: true})
+	r := w.Restores.Serve(restore.Request{BackupID: b.ID, Writable: true})
 	_, _ = exec.Command("qemu-io", "-f", "raw", "-c", "write -P 0x5a 4M 96M", r.Disks[0].URL).CombinedOutput() // it may be disconnected
-	ended := w.WaitRestore(r.ID)
+	ended := w.Restores.Wait(r.ID)
 	if ended.State != record.RestoreFailed || ended.Failure == nil || ended.Failure.Reason != string(fault.NoSpace) {
 		t.Errorf("got %+v, failure %+v", ended, ended.Failure)
 	}
@@ -185,7 +185,7 @@ func TestRestoreGivesWay(t *testing.T) {
 func TestRestoreUnderTheNameOfAnother(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 16<<20)
-	r := w.Serve(restore.Request{BackupID: w.Point("vm", record.Full).ID})
+	r := w.Restores.Serve(restore.Request{BackupID: w.Point("vm", record.Full).ID})
 	names := []string{"sendense-nbd-restore-vm-1-disk0-0123abcd", "sendense-nbd-" + r.ID + "-disk0-0123abcd", "sendense-nbd-restore"}
 	for _, name := range names {
 		if out, err := exec.Command("systemd-run", "--quiet", "--slice=sendense-nbd.slice", "--unit="+name, "sleep", "infinity").CombinedOutput(); err != nil {
@@ -194,7 +194,7 @@ func TestRestoreUnderTheNameOfAnother(t *testing.T) {
 	}
 	w.Stop()
 	w.Start()
-	w.StopRestore(r.ID)
+	w.Restores.Stop(r.ID)
 	for _, name := range names {
 		if out, err := exec.Command("systemctl", "is-active", name).CombinedOutput(); err != nil {
 			t.Errorf("%s was touched: %s", name, out)

@@ -27,7 +27,7 @@ func TestRestoreOfEveryPoint(t *testing.T) {
 	frozenFull := agenttest.Freeze(t, sources)
 
 	agenttest.Scribble(t, sources[0], 10<<20)
-	vm, sources = w.AddDisk(vm, sources, 16<<20)
+	vm, sources = w.Disks.Add(vm, sources, 16<<20)
 	added := w.Point(vm.Name, record.Incremental)
 	frozenAdded := agenttest.Freeze(t, sources)
 
@@ -35,26 +35,26 @@ func TestRestoreOfEveryPoint(t *testing.T) {
 	agenttest.Scribble(t, sources[1], 39<<20)
 	agenttest.Scribble(t, sources[2], 1<<20)
 	vm.Disks[1].CapacityBytes = 40 << 20
-	w.PutAgain(vm, sources)
+	w.Disks.PutAgain(vm, sources)
 	grown := w.Point(vm.Name, record.Incremental)
 	frozenGrown := agenttest.Freeze(t, sources)
 	before := agenttest.Digest(t, agenttest.ImagesOf(full, added, grown)...)
 
 	served := map[string]record.Restore{}
 	for _, b := range []record.Backup{full, added, grown} {
-		r := w.Serve(restore.Request{BackupID: b.ID})
+		r := w.Restores.Serve(restore.Request{BackupID: b.ID})
 		served[b.ID] = r
 		if r.BackupID != b.ID || r.VMName != vm.Name || r.Points[0] != b.ID || r.ExpiresAt.Before(time.Now()) || r.Targets == "" {
 			t.Errorf("got %+v", r)
 		}
 	}
-	w.CompareServed(served[full.ID], frozenFull)
-	w.CompareServed(served[added.ID], frozenAdded)
-	w.CompareServed(served[grown.ID], frozenGrown)
+	w.Restores.Compare(served[full.ID], frozenFull)
+	w.Restores.Compare(served[added.ID], frozenAdded)
+	w.Restores.Compare(served[grown.ID], frozenGrown)
 	if p := served[grown.ID].Points; !slices.Equal(p, []string{grown.ID, added.ID, full.ID}) {
 		t.Errorf("points %v", p)
 	}
-	w.Confined(served[grown.ID], grown, added, full)
+	w.Restores.Confined(served[grown.ID], grown, added, full)
 
 	exports, err := w.Agent.ListExports(t.Context())
 	if err != nil || len(exports) != 8 || exports[0].RestoreID == "" || exports[0].SentBytes == 0 {
@@ -65,10 +65,10 @@ func TestRestoreOfEveryPoint(t *testing.T) {
 	}
 	w.WantSeries(w.Scrape(), agenttest.Series{"sendense_restore_active": 3, "sendense_agent_exports": 8, "sendense_agent_orphan_units": 0})
 	for _, r := range served {
-		if ended := w.StopRestore(r.ID); ended.State != record.RestoreEnded || ended.Failure != nil || ended.EndedAt.IsZero() {
+		if ended := w.Restores.Stop(r.ID); ended.State != record.RestoreEnded || ended.Failure != nil || ended.EndedAt.IsZero() {
 			t.Errorf("got %+v", ended)
 		}
-		w.StopRestore(r.ID) // already ended
+		w.Restores.Stop(r.ID) // already ended
 	}
 	w.Clean()
 	if agenttest.Digest(t, agenttest.ImagesOf(full, added, grown)...) != before {
@@ -86,11 +86,11 @@ func TestRestoreIsReadOnly(t *testing.T) {
 	frozen := agenttest.Freeze(t, sources)
 	before := agenttest.Digest(t, agenttest.ImagesOf(full, point)...)
 
-	r := w.Serve(restore.Request{BackupID: point.ID})
+	r := w.Restores.Serve(restore.Request{BackupID: point.ID})
 	if out, err := agenttest.Write(r.Disks[0].URL, 0); err == nil {
 		t.Errorf("a read-only export was written: %s", out)
 	}
-	scratch := w.Serve(restore.Request{BackupID: point.ID, Writable: true})
+	scratch := w.Restores.Serve(restore.Request{BackupID: point.ID, Writable: true})
 	for _, d := range scratch.Disks {
 		if out, err := agenttest.Write(d.URL, 4<<20); err != nil {
 			t.Errorf("a writable export was not written: %s", out)
@@ -102,16 +102,16 @@ func TestRestoreIsReadOnly(t *testing.T) {
 			t.Errorf("%s does not lie in %s", d.Image, scratch.Directory)
 		}
 	}
-	w.Confined(scratch, point, full)
-	w.CompareServed(r, frozen)
-	again := w.Serve(restore.Request{BackupID: point.ID, Writable: true, Disks: []int{1}})
-	w.CompareServed(again, frozen[1:])
-	w.StopRestore(scratch.ID)
+	w.Restores.Confined(scratch, point, full)
+	w.Restores.Compare(r, frozen)
+	again := w.Restores.Serve(restore.Request{BackupID: point.ID, Writable: true, Disks: []int{1}})
+	w.Restores.Compare(again, frozen[1:])
+	w.Restores.Stop(scratch.ID)
 	if _, err := os.Stat(scratch.Directory); !os.IsNotExist(err) {
 		t.Errorf("%s is left behind: %v", scratch.Directory, err)
 	}
-	w.StopRestore(r.ID)
-	w.StopRestore(again.ID)
+	w.Restores.Stop(r.ID)
+	w.Restores.Stop(again.ID)
 	w.Clean()
 	if agenttest.Digest(t, agenttest.ImagesOf(full, point)...) != before {
 		t.Error("the images have changed")
@@ -127,7 +127,7 @@ func TestRestoreHoldsItsPoint(t *testing.T) {
 	agenttest.Scribble(t, sources[0], 1<<20)
 	point := w.Point("vm", record.Incremental)
 	frozen := agenttest.Freeze(t, sources)
-	r := w.Serve(restore.Request{BackupID: point.ID})
+	r := w.Restores.Serve(restore.Request{BackupID: point.ID})
 	err := w.Delete(point.ID)
 	agenttest.WantError(t, err, fault.BeingRestored, r.ID)
 	if e := fault.From(err); e.RestoreID != r.ID || e.BackupID != point.ID {
@@ -139,9 +139,9 @@ func TestRestoreHoldsItsPoint(t *testing.T) {
 	if newer.Parent != point.ID {
 		t.Errorf("the backup beside it stands on %s", newer.Parent)
 	}
-	w.CompareServed(r, frozen)
+	w.Restores.Compare(r, frozen)
 	agenttest.Must(t, w.Delete(newer.ID))
-	w.StopRestore(r.ID)
+	w.Restores.Stop(r.ID)
 	agenttest.Must(t, w.Delete(point.ID))
 	w.Gone(point)
 }
@@ -168,7 +168,7 @@ func TestRestoreRefused(t *testing.T) {
 	running := w.StartBackup("vm")
 	_, err := w.Agent.Restores.Start(t.Context(), restore.Request{BackupID: running.ID})
 	agenttest.WantError(t, err, fault.WrongState, "running")
-	w.Serve(restore.Request{BackupID: point.ID})
+	w.Restores.Serve(restore.Request{BackupID: point.ID})
 	_, err = w.Agent.Restores.Start(t.Context(), restore.Request{BackupID: point.ID})
 	agenttest.WantError(t, err, fault.Busy, "the limit is 1")
 	_, err = w.Agent.Restores.Stop(t.Context(), "restore-vm-1")
@@ -182,7 +182,7 @@ func TestRestoreSurvivesTheAgent(t *testing.T) {
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 16<<20, 16<<20)
 	point := w.Point("vm", record.Full)
-	r := w.Serve(restore.Request{BackupID: point.ID, Writable: true})
+	r := w.Restores.Serve(restore.Request{BackupID: point.ID, Writable: true})
 	client, err := nbd.Dial(t.Context(), fmt.Sprintf("127.0.0.1:%d", r.Disks[0].Port), r.Disks[0].ExportName)
 	agenttest.Must(t, err)
 	defer client.Close()
@@ -194,10 +194,10 @@ func TestRestoreSurvivesTheAgent(t *testing.T) {
 	if err != nil || got.State != record.RestoreServing || got.Disks[0].PID != r.Disks[0].PID {
 		t.Errorf("got %+v, error %v", got, err)
 	}
-	w.CompareServed(got, agenttest.Freeze(t, sources))
+	w.Restores.Compare(got, agenttest.Freeze(t, sources))
 	agenttest.WantError(t, w.Delete(point.ID), fault.BeingRestored, r.ID)
 	agenttest.Must(t, client.Disconnect())
-	if ended := w.StopRestore(r.ID); ended.State != record.RestoreEnded {
+	if ended := w.Restores.Stop(r.ID); ended.State != record.RestoreEnded {
 		t.Errorf("got %+v", ended)
 	}
 	w.Clean()
@@ -209,18 +209,18 @@ func TestRestoreExpires(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Restore.MaxLifetime = config.DurationOf(time.Hour) })
 	w.PutVM("vm", 16<<20)
 	point := w.Point("vm", record.Full)
-	r := w.Serve(restore.Request{BackupID: point.ID, Lifetime: 500 * time.Millisecond})
-	if ended := w.WaitRestore(r.ID); ended.State != record.RestoreEnded || ended.EndedAt.Before(r.ExpiresAt) {
+	r := w.Restores.Serve(restore.Request{BackupID: point.ID, Lifetime: 500 * time.Millisecond})
+	if ended := w.Restores.Wait(r.ID); ended.State != record.RestoreEnded || ended.EndedAt.Before(r.ExpiresAt) {
 		t.Errorf("got %+v", ended)
 	}
 	w.Clean()
 
-	held := w.Serve(restore.Request{BackupID: point.ID, Writable: true, Lifetime: 500 * time.Millisecond})
+	held := w.Restores.Serve(restore.Request{BackupID: point.ID, Writable: true, Lifetime: 500 * time.Millisecond})
 	client, err := nbd.Dial(t.Context(), fmt.Sprintf("127.0.0.1:%d", held.Disks[0].Port), held.Disks[0].ExportName)
 	agenttest.Must(t, err)
 	defer client.Close()
-	short := w.Serve(restore.Request{BackupID: point.ID, Lifetime: time.Second})
-	w.WaitRestore(short.ID) // the first one has expired too
+	short := w.Restores.Serve(restore.Request{BackupID: point.ID, Lifetime: time.Second})
+	w.Restores.Wait(short.ID) // the first one has expired too
 	w.Stop()
 	w.Start()
 	agenttest.Must(t, client.Flush())
@@ -228,7 +228,7 @@ func TestRestoreExpires(t *testing.T) {
 		t.Errorf("a client was cut off: %+v, error %v", got, err)
 	}
 	agenttest.Must(t, client.Disconnect())
-	if ended := w.WaitRestore(held.ID); ended.State != record.RestoreEnded || ended.Failure != nil {
+	if ended := w.Restores.Wait(held.ID); ended.State != record.RestoreEnded || ended.Failure != nil {
 		t.Errorf("got %+v", ended)
 	}
 	w.Clean()
@@ -240,11 +240,11 @@ func TestRestoreHasALatestEnd(t *testing.T) {
 		c.Restore.Lifetime, c.Restore.MaxLifetime = config.DurationOf(time.Second), config.DurationOf(time.Second)
 	})
 	w.PutVM("vm", 16<<20)
-	r := w.Serve(restore.Request{BackupID: w.Point("vm", record.Full).ID})
+	r := w.Restores.Serve(restore.Request{BackupID: w.Point("vm", record.Full).ID})
 	client, err := nbd.Dial(t.Context(), fmt.Sprintf("127.0.0.1:%d", r.Disks[0].Port), r.Disks[0].ExportName)
 	agenttest.Must(t, err)
 	defer client.Close()
-	if ended := w.WaitRestore(r.ID); ended.State != record.RestoreEnded {
+	if ended := w.Restores.Wait(r.ID); ended.State != record.RestoreEnded {
 		t.Errorf("got %+v", ended)
 	}
 	if err := client.Flush(); err == nil {
@@ -256,9 +256,9 @@ func TestRestoreHasALatestEnd(t *testing.T) {
 func TestRestoreLosesAnExporter(t *testing.T) {
 	w := agenttest.New(t)
 	w.PutVM("vm", 16<<20, 16<<20)
-	r := w.Serve(restore.Request{BackupID: w.Point("vm", record.Full).ID, Writable: true})
+	r := w.Restores.Serve(restore.Request{BackupID: w.Point("vm", record.Full).ID, Writable: true})
 	agenttest.Kill(t, r.Disks[1].PID)
-	ended := w.WaitRestore(r.ID)
+	ended := w.Restores.Wait(r.ID)
 	if ended.State != record.RestoreFailed || ended.Failure == nil || ended.Failure.DiskID == nil || *ended.Failure.DiskID != 1 ||
 		!strings.Contains(ended.Failure.Message, "signal") {
 		t.Errorf("got %+v, failure %+v", ended, ended.Failure)

@@ -16,7 +16,7 @@ import (
 // records nothing and pins nothing. The next request starts a new one.
 func TestVerifyCancelled(t *testing.T) {
 	w := agenttest.New(t)
-	points := w.Chain()
+	points := w.Chains.TwoDisks()
 	top := points[2]
 	marks := func() (list []*record.Verification) {
 		for _, p := range points {

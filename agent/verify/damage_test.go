@@ -85,7 +85,7 @@ func TestRestoreOfWhatIsDamaged(t *testing.T) {
 			agenttest.Scribble(t, sources[0], 6<<20)
 			full := w.Point("vm", record.Full)
 			top := w.Point("vm", record.Incremental)
-			w.StopRestore(w.Serve(restore.Request{BackupID: top.ID}).ID)
+			w.Restores.Stop(w.Restores.Serve(restore.Request{BackupID: top.ID}).ID)
 			harm.make(t, full)
 			for _, req := range []restore.Request{{BackupID: top.ID}, {BackupID: full.ID}, {BackupID: top.ID, Writable: true}} {
 				_, err := w.Agent.Restores.Start(t.Context(), req)
@@ -105,15 +105,15 @@ func TestRestoreOfWhatIsDamaged(t *testing.T) {
 			_, err = w.Agent.Merges.SyntheticFull(t.Context(), top.ID)
 			agenttest.WantError(t, err, fault.ImageFailed, "damaged")
 
-			r := w.Serve(restore.Request{BackupID: top.ID, DespiteDamage: true})
+			r := w.Restores.Serve(restore.Request{BackupID: top.ID, DespiteDamage: true})
 			if len(r.Damage) != 1 || r.Damage[0].Path != full.Runs[0].Image || r.Damage[0].BackupID != full.ID || !strings.Contains(r.Damage[0].Problem, harm.words) {
 				t.Errorf("the restore tells of %+v", r.Damage)
 			}
-			w.StopRestore(r.ID)
+			w.Restores.Stop(r.ID)
 
 			harm.undo(t, full)
 			agenttest.WantVerified(t, w.Verify(top, false), record.VerifiedOK, nil)
-			if r := w.Serve(restore.Request{BackupID: top.ID, DespiteDamage: true}); r.Damage != nil || r.Warnings != nil {
+			if r := w.Restores.Serve(restore.Request{BackupID: top.ID, DespiteDamage: true}); r.Damage != nil || r.Warnings != nil {
 				t.Errorf("of a chain that is whole again it tells %+v", r.Damage)
 			}
 		})
@@ -124,24 +124,24 @@ func TestRestoreOfWhatIsDamaged(t *testing.T) {
 // named and on record, and the restore is refused.
 func TestRestoreVerifiesDigests(t *testing.T) {
 	w := agenttest.New(t)
-	points := w.Chain()
+	points := w.Chains.TwoDisks()
 	top, image := points[2], points[0].Runs[0].Image
 	began := time.Now()
-	r := w.Serve(restore.Request{BackupID: top.ID, VerifyDigests: true, Lifetime: time.Hour})
+	r := w.Restores.Serve(restore.Request{BackupID: top.ID, VerifyDigests: true, Lifetime: time.Hour})
 	if !r.DigestsVerified || r.Damage != nil {
 		t.Errorf("%+v", r)
 	}
 	if left := r.ExpiresAt.Sub(began); left < time.Hour || left > time.Hour+time.Since(began) {
 		t.Errorf("it is served for %s after it was read", left)
 	}
-	w.StopRestore(r.ID)
+	w.Restores.Stop(r.ID)
 
 	at := agenttest.DataOffset(t, image)
 	agenttest.Flip(t, image, at, 3)
-	if r = w.Serve(restore.Request{BackupID: top.ID}); r.DigestsVerified || r.Damage != nil {
+	if r = w.Restores.Serve(restore.Request{BackupID: top.ID}); r.DigestsVerified || r.Damage != nil {
 		t.Errorf("of what nobody has read it tells %+v", r)
 	}
-	w.StopRestore(r.ID)
+	w.Restores.Stop(r.ID)
 	_, err := w.Agent.Restores.Start(t.Context(), restore.Request{BackupID: top.ID, VerifyDigests: true})
 	if e := agenttest.WantError(t, err, fault.Damaged, "disk 0 is damaged"); !strings.Contains(e.Message, image+": is not what was written") {
 		t.Errorf("%s", e.Message)
@@ -149,16 +149,16 @@ func TestRestoreVerifiesDigests(t *testing.T) {
 	if b, err := w.Agent.Records.Backup(points[0].ID); err != nil || len(b.Damage()) != 1 || !b.Damage()[0].Deep {
 		t.Errorf("on record is %+v, error %v", b.Verified, err)
 	}
-	r = w.Serve(restore.Request{BackupID: top.ID, Disks: []int{1}, VerifyDigests: true}) // the other disk is not based on it
+	r = w.Restores.Serve(restore.Request{BackupID: top.ID, Disks: []int{1}, VerifyDigests: true}) // the other disk is not based on it
 	if !r.DigestsVerified {
 		t.Errorf("%+v", r)
 	}
-	w.StopRestore(r.ID)
-	r = w.Serve(restore.Request{BackupID: top.ID, VerifyDigests: true, DespiteDamage: true})
+	w.Restores.Stop(r.ID)
+	r = w.Restores.Serve(restore.Request{BackupID: top.ID, VerifyDigests: true, DespiteDamage: true})
 	if r.DigestsVerified || len(r.Damage) != 1 || r.Damage[0].Path != image {
 		t.Errorf("%+v", r)
 	}
-	w.StopRestore(r.ID)
+	w.Restores.Stop(r.ID)
 
 	agenttest.Flip(t, image, at, 3)
 	agenttest.WantVerified(t, w.Verify(points[0], true), record.VerifiedOK, nil)
@@ -172,7 +172,7 @@ func TestRestoreVerifiesDigests(t *testing.T) {
 // that is not damaged any more.
 func TestDamageIsTold(t *testing.T) {
 	w := agenttest.New(t)
-	points := w.Chain()
+	points := w.Chains.TwoDisks()
 	stream, err := w.Agent.Watch(t.Context(), events.Query{})
 	agenttest.Must(t, err)
 	image := points[0].Runs[0].Image

@@ -11,7 +11,7 @@ import (
 // metrics show it, and it is gone when the file is put back.
 func TestVerifySchedule(t *testing.T) {
 	w := agenttest.New(t, agenttest.Scheduled(0))
-	points := w.Chain()
+	points := w.Chains.TwoDisks()
 	read := func(v record.Verification) bool { return !v.DeepAt.IsZero() && len(v.Damage) == 0 }
 	for _, p := range points {
 		w.Known(p.ID, "a verification by schedule", read)

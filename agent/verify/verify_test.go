@@ -33,7 +33,7 @@ func filesOf(points ...record.Backup) (files []string) {
 // back, the chain is ok again.
 func TestFlippedBit(t *testing.T) {
 	w := agenttest.New(t)
-	points := w.Chain()
+	points := w.Chains.TwoDisks()
 	top := points[2]
 	agenttest.WantVerified(t, w.Verify(top, true), record.VerifiedOK, nil)
 	files := filesOf(points...)
@@ -142,7 +142,7 @@ func TestShallow(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := agenttest.New(t)
-			points := w.Chain()
+			points := w.Chains.TwoDisks()
 			c.harm(t, points)
 			path, problem := c.want(points)
 			want := map[string]verify.FileStatus{path: verify.FileDamaged}
@@ -168,7 +168,7 @@ func TestShallow(t *testing.T) {
 // TestRepositoryAway: files that cannot be read are not damaged, and their restore point stays due.
 func TestRepositoryAway(t *testing.T) {
 	w := agenttest.New(t)
-	points := w.Chain()
+	points := w.Chains.TwoDisks()
 	repo := w.Config.Repositories[0].Path
 	agenttest.Must(t, os.Rename(repo, repo+".away"))
 	agenttest.Must(t, os.Mkdir(repo, 0o755))
@@ -200,7 +200,7 @@ func undigest(t testing.TB, b record.Backup) {
 // TestManifestOfAnOlderAgent: without digests everything else is verified, and the report names what has no digest.
 func TestManifestOfAnOlderAgent(t *testing.T) {
 	w := agenttest.New(t)
-	points := w.Chain()
+	points := w.Chains.TwoDisks()
 	undigest(t, points[0])
 	agenttest.WantVerified(t, w.Verify(points[2], false), record.VerifiedOK, nil)
 	agenttest.WantVerified(t, w.Verify(points[2], true), record.VerifiedIncomplete, map[string]verify.FileStatus{
@@ -216,7 +216,7 @@ func TestManifestOfAnOlderAgent(t *testing.T) {
 // a restore is refused. A file that is put back is ok again.
 func TestDamagedIsNotBuiltUpon(t *testing.T) {
 	w := agenttest.New(t)
-	points := w.Chain()
+	points := w.Chains.TwoDisks()
 	image := points[0].Runs[0].Image
 	at := agenttest.DataOffset(t, image)
 	agenttest.Flip(t, image, at, 3)
@@ -241,11 +241,11 @@ func TestDamagedIsNotBuiltUpon(t *testing.T) {
 	if e := agenttest.WantError(t, err, fault.Damaged, "found damaged"); !strings.Contains(e.Message, image) {
 		t.Errorf("the refusal does not name %s: %s", image, e.Message)
 	}
-	r := w.Serve(restore.Request{BackupID: points[2].ID, DespiteDamage: true})
+	r := w.Restores.Serve(restore.Request{BackupID: points[2].ID, DespiteDamage: true})
 	if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], image) || len(r.Damage) != 1 || r.Damage[0].Path != image || r.Damage[0].BackupID != points[0].ID {
 		t.Errorf("the restore warns of %q, %+v", r.Warnings, r.Damage)
 	}
-	w.StopRestore(r.ID)
+	w.Restores.Stop(r.ID)
 	list, _, err := w.Agent.Records.List(ledger.ListQuery{Damaged: true})
 	if err != nil || len(list) != 3 || list[0].ID != points[2].ID || !slices.Equal(list[0].DamageBelow, []string{points[0].ID}) || list[2].DamageBelow != nil {
 		t.Errorf("damaged are %+v, error %v", list, err)
@@ -268,7 +268,7 @@ func TestDamagedIsNotBuiltUpon(t *testing.T) {
 // TestVerifyPins: a restore point cannot be deleted during a requested verification. It can during one of the schedule.
 func TestVerifyPins(t *testing.T) {
 	w := agenttest.New(t)
-	points := w.Chain()
+	points := w.Chains.TwoDisks()
 	top := points[2]
 	v, err := w.Agent.Verifications.Start(verify.Request{BackupID: top.ID, Deep: true, RateLimit: 8 << 20})
 	agenttest.Must(t, err)
@@ -311,7 +311,7 @@ func TestVerifyRefused(t *testing.T) {
 // is known to be damaged. The damage stays on record until a deep verification.
 func TestShallowRemembers(t *testing.T) {
 	w := agenttest.New(t)
-	points := w.Chain()
+	points := w.Chains.TwoDisks()
 	image := points[0].Runs[0].Image
 	at := sizeOf(t, image) - 100
 	agenttest.Flip(t, image, at, 3)

@@ -12,15 +12,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-func qemuImgCreate(t *testing.T, args ...string) {
-	t.Helper()
-	args = append([]string{"create", "-q", "-f", "qcow2"}, args...)
-	if output, err := exec.Command("qemu-img", args...).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, output)
-	}
-}
+	"github.com/sendense/backup-agent/nbd/qemu/qemutest"
+)
 
 // patch overwrites a part of an image's header.
 func patch(t *testing.T, path string, offset int64, value any) {
@@ -70,33 +64,33 @@ func whole(path string) (Info, error) {
 func TestInfoIsQemus(t *testing.T) {
 	dir := t.TempDir()
 	for name, make := range map[string]func(path string){
-		"plain": func(path string) { qemuImgCreate(t, path, "20M") },
-		"old":   func(path string) { qemuImgCreate(t, "-o", "compat=0.10", path, "3G") },
+		"plain": func(path string) { qemutest.Create(t, path, "20M") },
+		"old":   func(path string) { qemutest.Create(t, "-o", "compat=0.10", path, "3G") },
 		"old overlay": func(path string) {
-			qemuImgCreate(t, "-o", "compat=0.10", "-u", "-b", "../x/y", "-F", "raw", path, "1M")
+			qemutest.Create(t, "-o", "compat=0.10", "-u", "-b", "../x/y", "-F", "raw", path, "1M")
 		},
-		"small":        func(path string) { qemuImgCreate(t, "-o", "cluster_size=512", path, "1G") },
-		"subclusters":  func(path string) { qemuImgCreate(t, "-o", "cluster_size=2M,extended_l2=on", path, "62T") },
-		"16k":          func(path string) { qemuImgCreate(t, "-o", "cluster_size=16k,extended_l2=on", path, "4T") },
-		"overlay":      func(path string) { qemuImgCreate(t, "-u", "-b", "é b.qcow2", "-F", "qcow2", path, "1G") },
-		"zstd":         func(path string) { qemuImgCreate(t, "-o", "compression_type=zstd,lazy_refcounts=on", path, "1G") },
-		"preallocated": func(path string) { qemuImgCreate(t, "-o", "preallocation=full", path, "2M") },
+		"small":        func(path string) { qemutest.Create(t, "-o", "cluster_size=512", path, "1G") },
+		"subclusters":  func(path string) { qemutest.Create(t, "-o", "cluster_size=2M,extended_l2=on", path, "62T") },
+		"16k":          func(path string) { qemutest.Create(t, "-o", "cluster_size=16k,extended_l2=on", path, "4T") },
+		"overlay":      func(path string) { qemutest.Create(t, "-u", "-b", "é b.qcow2", "-F", "qcow2", path, "1G") },
+		"zstd":         func(path string) { qemutest.Create(t, "-o", "compression_type=zstd,lazy_refcounts=on", path, "1G") },
+		"preallocated": func(path string) { qemutest.Create(t, "-o", "preallocation=full", path, "2M") },
 		"dirty": func(path string) {
-			qemuImgCreate(t, "-o", "lazy_refcounts=on", path, "1M")
+			qemutest.Create(t, "-o", "lazy_refcounts=on", path, "1M")
 			_ = exec.Command("qemu-io", "-f", "qcow2", "-c", "write 0 64k", "-c", "abort", path).Run() // it aborts
 		},
 		"corrupt": func(path string) {
-			qemuImgCreate(t, path, "1M")
+			qemutest.Create(t, path, "1M")
 			patch(t, path, 79, uint8(featureCorrupt))
 		},
 		"grown": func(path string) {
-			qemuImgCreate(t, "-o", "cluster_size=4k", path, "1M")
+			qemutest.Create(t, "-o", "cluster_size=4k", path, "1M")
 			if out, err := exec.Command("qemu-img", "resize", "-q", "-f", "qcow2", path, "100G").CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
 		},
 		"encrypted": func(path string) {
-			qemuImgCreate(t, "--object", "secret,id=k,data=secret", "-o", "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=10", path, "1M")
+			qemutest.Create(t, "--object", "secret,id=k,data=secret", "-o", "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=10", path, "1M")
 		},
 	} {
 		path := filepath.Join(dir, name)
@@ -164,7 +158,7 @@ func TestHeaderThatCannotBe(t *testing.T) {
 		"refcount table beyond the end": {50, []byte{1}, "refcount table"},
 		"long backing name":             {8, []byte{0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 8, 0}, "backing file has 2048 bytes"},
 	} {
-		qemuImgCreate(t, path, "20M")
+		qemutest.Create(t, path, "20M")
 		patch(t, path, c.at, c.bytes)
 		_, err := read(path)
 		if !errors.Is(err, ErrNotQcow2) || !strings.Contains(err.Error(), c.words) {
@@ -182,7 +176,7 @@ func TestHeaderThatCannotBe(t *testing.T) {
 func writtenAs(t *testing.T, options string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x.qcow2")
-	qemuImgCreate(t, "-o", options, path, "16M")
+	qemutest.Create(t, "-o", options, path, "16M")
 	out, err := exec.Command("qemu-io", "-f", "qcow2", "-c", "write -P 7 0 3M", "-c", "write -P 9 15M 64k", path).CombinedOutput()
 	if err != nil || strings.Contains(string(out), "rror") {
 		t.Fatalf("%v: %s", err, out)
@@ -255,9 +249,7 @@ func FuzzParseHeader(f *testing.F) {
 func FuzzExtent(f *testing.F) {
 	image := filepath.Join(f.TempDir(), "x.qcow2")
 	for _, options := range []string{"cluster_size=512", "cluster_size=512,refcount_bits=1", "compat=0.10,cluster_size=512"} {
-		if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, image, "1M").CombinedOutput(); err != nil {
-			f.Fatalf("%v: %s", err, out)
-		}
+		qemutest.Create(f, "-o", options, image, "1M")
 		content, err := os.ReadFile(image)
 		if err != nil {
 			f.Fatal(err)

@@ -8,12 +8,13 @@ import (
 	"testing"
 
 	"github.com/sendense/backup-agent/nbd/qcow2"
+	"github.com/sendense/backup-agent/nbd/qemu/qemutest"
 )
 
 // TestWhole: the header is read also from a truncated file, and the error names the image.
 func TestWhole(t *testing.T) {
 	path := filepath.Join(tempDir(t), "x.qcow2")
-	qemuImgCreate(t, path, "16M")
+	qemutest.Create(t, path, "16M")
 	qemuIO(t, path, "write -P 7 0 3M")
 	plain, err := (Tools{}).Info(path)
 	if err != nil {

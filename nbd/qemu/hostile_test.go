@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/sendense/backup-agent/nbd/qemu/qemutest"
 )
 
 // patch overwrites a part of an image's header.
@@ -51,7 +53,7 @@ func TestHugeTables(t *testing.T) {
 		}, "", "Cannot allocate memory"},
 	} {
 		path := filepath.Join(tempDir(t), "hostile.qcow2")
-		qemuImgCreate(t, "-o", "compat=1.1"+test.options, path, "1G")
+		qemutest.Create(t, "-o", "compat=1.1"+test.options, path, "1G")
 		test.spoil(path)
 		if _, err := (Tools{}).Info(path); (err == nil) != (test.header == "") || err != nil && !strings.Contains(err.Error(), test.header) {
 			t.Errorf("%s: info: %v", name, err)
@@ -84,7 +86,7 @@ func TestConfined(t *testing.T) {
 		{"raw", "nbd+unix:///x?socket=" + secret},
 		{"raw", `json:{"driver":"raw","file":{"driver":"nbd","server":{"type":"inet","host":"127.0.0.1","port":"10809"}}}`},
 	} {
-		qemuImgCreate(t, "-u", "-b", backing.name, "-F", backing.format, path, "1M")
+		qemutest.Create(t, "-u", "-b", backing.name, "-F", backing.format, path, "1M")
 		file, _, _, err := (Tools{}).openImage(path)
 		if err != nil {
 			t.Fatal(err)
@@ -102,7 +104,7 @@ func TestConfined(t *testing.T) {
 		}
 	}
 	// Without the confinement qemu-img follows them, so the test can fail.
-	qemuImgCreate(t, "-u", "-b", other, "-F", "qcow2", path, "1M")
+	qemutest.Create(t, "-u", "-b", other, "-F", "qcow2", path, "1M")
 	if output, err := exec.Command("qemu-img", "info", "--backing-chain", path).CombinedOutput(); err != nil || !strings.Contains(string(output), "image: "+other) {
 		t.Errorf("%v: %s", err, output)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qcow2"
+	"github.com/sendense/backup-agent/nbd/qemu/qemutest"
 )
 
 func TestWhatIsNoImage(t *testing.T) {
@@ -55,14 +55,6 @@ func TestWhatIsNoImage(t *testing.T) {
 	}
 }
 
-func qemuImgCreate(t *testing.T, args ...string) {
-	t.Helper()
-	args = append([]string{"create", "-q", "-f", "qcow2"}, args...)
-	if output, err := exec.Command("qemu-img", args...).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, output)
-	}
-}
-
 // TestHostileBackingFile: a file that an image names is not opened.
 func TestHostileBackingFile(t *testing.T) {
 	ctx, dir := testContext(t), tempDir(t)
@@ -74,7 +66,7 @@ func TestHostileBackingFile(t *testing.T) {
 	for _, backing := range []string{
 		bait, "/nonexistent", "hostile.qcow2", "nbd://127.0.0.1:1/x", `json:{"driver":"file","filename":"` + bait + `"}`,
 	} {
-		qemuImgCreate(t, "-u", "-b", backing, "-F", "raw", path, "1M")
+		qemutest.Create(t, "-u", "-b", backing, "-F", "raw", path, "1M")
 		if info, err := (Tools{}).Info(path); err != nil || info.BackingFile != backing {
 			t.Errorf("%s: %+v, %v", backing, info, err)
 		}
@@ -97,7 +89,7 @@ func TestHostileBackingFile(t *testing.T) {
 func TestExternalDataIsRefused(t *testing.T) {
 	ctx, dir := testContext(t), tempDir(t)
 	path := filepath.Join(dir, "data.qcow2")
-	qemuImgCreate(t, "-o", "data_file="+filepath.Join(dir, "raw"), path, "1M")
+	qemutest.Create(t, "-o", "data_file="+filepath.Join(dir, "raw"), path, "1M")
 	_, infoErr := (Tools{}).Info(path)
 	_, checkErr := (Tools{}).Check(ctx, path)
 	createErr := (Tools{}).Create(ctx, ImageSpec{Path: filepath.Join(dir, "child"), SizeBytes: MiB, BackingFile: "data.qcow2"})

@@ -94,11 +94,14 @@ func (s Spec) collectMode() string {
 
 // kind is the service type: how a command reports that it serves.
 func (s Spec) kind() string {
-	if s.Guest != nil || s.Storage != nil {
-		return "notify"
+	if s.Forks() {
+		return "forking"
 	}
-	return "forking"
+	return "notify"
 }
+
+// Forks reports whether the command serves in a process that its first process leaves behind, and not in the first process itself.
+func (s Spec) Forks() bool { return s.Guest == nil && s.Storage == nil }
 
 // directories sets which directories the command sees.
 func directories(s Spec) []systemd.Property {

@@ -20,7 +20,7 @@ import (
 // after a restart during the copy. Manifest and record say so.
 func TestOnlyChangesOfEveryDisk(t *testing.T) {
 	w := agenttest.New(t)
-	vm, sources := w.ThreeDisks("vm")
+	vm, sources := w.Disks.Three("vm")
 	full := w.Point("vm", record.Full)
 	for i, d := range full.Runs {
 		if d.Copied != record.CopiedWhole || d.CopiedWhy != "full backup" || d.Order != []int{2, 3, 1}[i] {
@@ -63,7 +63,7 @@ func TestOrderNotKnown(t *testing.T) {
 	w := agenttest.New(t)
 	vm, sources := w.PutVM("vm", 16<<20, 32<<20, 24<<20)
 	w.Point("vm", record.Full)
-	w.Reorder(vm, sources, 2, 0, 1) // as if the parent did not tell the order
+	w.Disks.Reorder(vm, sources, 2, 0, 1) // as if the parent did not tell the order
 	for i := range sources {
 		agenttest.Scribble(t, sources[i], 2<<20)
 	}
@@ -97,7 +97,7 @@ func TestReplacedDisk(t *testing.T) {
 			full := w.Point("vm", record.Full)
 			frozen := agenttest.Freeze(t, sources)
 			agenttest.Scribble(t, sources[0], 3<<20)
-			w.ReplaceDisk(vm, sources, 1)
+			w.Disks.Replace(vm, sources, 1)
 			b := w.Point("vm", record.Incremental)
 			d := b.Runs[1]
 			if d.Change != record.Replaced || d.Content != record.WholeDisk || d.Backing != "" || d.Copied != record.CopiedWhole ||
@@ -125,7 +125,7 @@ func TestReplacedDisk(t *testing.T) {
 			}
 			agenttest.WantVerified(t, w.Verify(next, true), record.VerifiedOK, nil)
 			if name == "encrypted" {
-				w.CompareServed(w.Serve(restore.Request{BackupID: b.ID}), second)
+				w.Restores.Compare(w.Restores.Serve(restore.Request{BackupID: b.ID}), second)
 			}
 		})
 	}
@@ -199,7 +199,7 @@ func TestUnknownDisk(t *testing.T) {
 			vm, sources := w.PutVM("vm", 8<<20, 8<<20)
 			full := w.Point("vm", record.Full)
 			known := vm
-			vm, sources = w.AddDisk(vm, sources, 4<<20)
+			vm, sources = w.Disks.Add(vm, sources, 4<<20)
 			_, err := w.Agent.Inventory.Put(known)
 			agenttest.Must(t, err)
 			for _, kind := range []record.Type{record.Full, record.Incremental} {
@@ -217,7 +217,7 @@ func TestUnknownDisk(t *testing.T) {
 					t.Errorf("%s: %s: %+v", kind, b.State, b.Failure)
 				}
 			}
-			w.PutAgain(vm, sources)
+			w.Disks.PutAgain(vm, sources)
 			b := w.Point("vm", record.Incremental)
 			if b.Parent != full.ID || b.Runs[2].CopiedWhy != "the disk was added" {
 				t.Errorf("once it is on record: %+v", b)
@@ -237,7 +237,7 @@ func TestSameLastSegment(t *testing.T) {
 	for i, name := range []string{"one", "two"} {
 		vms[i], sources[i] = w.PutVM(name, 8<<20, 8<<20, 8<<20)
 		vms[i].InventoryPath = "/DC1/vm/of " + name + "/web"
-		w.PutAgain(vms[i], sources[i])
+		w.Disks.PutAgain(vms[i], sources[i])
 		w.Point(name, record.Full)
 		agenttest.Scribble(t, sources[i][0], 2<<20)
 		agenttest.Scribble(t, sources[i][2], 2<<20)

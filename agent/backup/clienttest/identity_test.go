@@ -40,7 +40,7 @@ func TestIncrementalOfAnotherVM(t *testing.T) {
 			agenttest.Must(t, err)
 			full := w.Point("vm", record.Full)
 			c.change(&vm)
-			w.PutAgain(vm, sources)
+			w.Disks.PutAgain(vm, sources)
 			if c.another == "" {
 				if b := w.Point("vm", record.Auto); b.Parent != full.ID || b.FullWhy != "" {
 					t.Errorf("%+v", b)

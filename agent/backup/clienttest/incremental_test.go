@@ -36,7 +36,7 @@ func TestChain(t *testing.T) {
 	}
 	frozenFirst := agenttest.Freeze(t, sources)
 
-	vm, sources = w.AddDisk(vm, sources, 16<<20)
+	vm, sources = w.Disks.Add(vm, sources, 16<<20)
 	agenttest.Scribble(t, sources[1], 1<<20)
 	second := w.Point("vm", record.Incremental)
 	if second.Runs[2].Change != record.Added || second.Runs[2].Backing != "" || second.Runs[0].Change != record.Same {
@@ -49,7 +49,7 @@ func TestChain(t *testing.T) {
 	vm.Disks[0].CapacityBytes = 80 << 20
 	vm.Disks = append(vm.Disks[:1], vm.Disks[2:]...)
 	sources = append(sources[:1:1], sources[2:]...)
-	w.PutAgain(vm, sources)
+	w.Disks.PutAgain(vm, sources)
 	third := w.Point("vm", record.Incremental)
 	if third.Runs[0].Change != record.Grown || len(third.RemovedDisks) != 1 || third.RemovedDisks[0] != 1 {
 		t.Errorf("disks of the incremental after one grew and one went: %+v, removed %v", third.Runs, third.RemovedDisks)
@@ -139,7 +139,7 @@ func TestChangeIDAnswers(t *testing.T) {
 		b, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "vm", Type: c.kind, Repository: "main"})
 		agenttest.Must(t, err)
 		if c.kind == record.Incremental {
-			c.want = w.LastChangeID("vm", b.ID)
+			c.want = w.Disks.LastChangeID("vm", b.ID)
 		}
 		ask(c.want)
 		w.SNA.Release("complete/0")

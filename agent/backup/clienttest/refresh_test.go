@@ -57,9 +57,9 @@ func TestRefresh(t *testing.T) {
 	w := agenttest.New(t, withVCenter(t))
 	vm, sources := w.PutVM("vm", 1<<20, 2<<20)
 	stale := vm
-	vm, sources = w.AddDisk(vm, sources, 4<<20)
+	vm, sources = w.Disks.Add(vm, sources, 4<<20)
 	agenttest.Must(t, os.Truncate(sources[0], 3<<20))
-	w.PutAgain(vm, sources)
+	w.Disks.PutAgain(vm, sources)
 	stale.VCenter, stale.Refresh = "main", record.RequireRefresh
 	_, err := w.Agent.Inventory.Put(stale)
 	agenttest.Must(t, err)

@@ -109,23 +109,23 @@ func TestDisksOfTheVMChange(t *testing.T) {
 	}{
 		"added": {
 			func(w *agenttest.World, vm *record.VM, sources *[]string) {
-				*vm, *sources = w.AddDisk(*vm, *sources, 2<<20)
+				*vm, *sources = w.Disks.Add(*vm, *sources, 2<<20)
 			},
 			[]record.Change{record.Same, record.Same, record.Added},
 			false,
 		},
 		"removed": {func(w *agenttest.World, vm *record.VM, sources *[]string) {
 			vm.Disks, *sources = vm.Disks[1:], (*sources)[1:]
-			w.PutAgain(*vm, *sources)
+			w.Disks.PutAgain(*vm, *sources)
 		}, []record.Change{record.Same}, false},
 		"grown": {func(w *agenttest.World, vm *record.VM, sources *[]string) {
 			agenttest.Must(t, os.Truncate((*sources)[1], 8<<20))
 			vm.Disks[1].CapacityBytes = 8 << 20
 			agenttest.Scribble(t, (*sources)[1], 7<<20)
-			w.PutAgain(*vm, *sources)
+			w.Disks.PutAgain(*vm, *sources)
 		}, []record.Change{record.Same, record.Grown}, false},
 		"replaced": {
-			func(w *agenttest.World, vm *record.VM, sources *[]string) { w.ReplaceDisk(*vm, *sources, 1) },
+			func(w *agenttest.World, vm *record.VM, sources *[]string) { w.Disks.Replace(*vm, *sources, 1) },
 			[]record.Change{record.Same, record.Replaced},
 			true,
 		},

@@ -64,9 +64,9 @@ func TestSampledZeroes(t *testing.T) {
 				if b := w.Wait(c.Backup.ID); b.State != record.Completed {
 					t.Fatalf("%s: %s: %+v", kind, b.State, b.Failure)
 				}
-				r := w.Serve(restore.Request{BackupID: c.Backup.ID})
-				w.CompareServed(r, sources)
-				w.StopRestore(r.ID)
+				r := w.Restores.Serve(restore.Request{BackupID: c.Backup.ID})
+				w.Restores.Compare(r, sources)
+				w.Restores.Stop(r.ID)
 			}
 		})
 	}
@@ -144,7 +144,7 @@ func TestRestoresAcceptZeroes(t *testing.T) {
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 8<<20)
 	b := w.Point("vm", record.Full)
-	r := w.Serve(restore.Request{BackupID: b.ID, Writable: true})
+	r := w.Restores.Serve(restore.Request{BackupID: b.ID, Writable: true})
 	c, err := nbd.Dial(t.Context(), net.JoinHostPort(w.Config.NBD.Host, agenttest.Itoa(int(r.Disks[0].Port))), r.Disks[0].ExportName)
 	agenttest.Must(t, err)
 	agenttest.Must(t, c.WriteZeroes(0, 8<<20))
@@ -154,6 +154,6 @@ func TestRestoresAcceptZeroes(t *testing.T) {
 	if !bytes.Equal(got, make([]byte, len(got))) {
 		t.Error("zeroes that were accepted are not read")
 	}
-	w.StopRestore(r.ID)
+	w.Restores.Stop(r.ID)
 	w.Compare(sources[0], b.Runs[0].Image)
 }

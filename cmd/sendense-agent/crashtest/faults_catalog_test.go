@@ -15,25 +15,25 @@ var olderDatabase = fault{
 	name:    "an older database put back",
 	promise: "told by log and status; a rebuild, however often it is killed, takes in what is not on record and corrects what was written anew",
 	act: func(c *crash) {
-		c.up()
+		c.daemon.up()
 		c.untilState(c.begins(), rpc.Completed)
-		changed := c.incremental("changed")
+		changed := c.points.incremental("changed")
 		c.halt()
-		old, err := os.ReadFile(c.database())
+		old, err := os.ReadFile(c.db.path())
 		must(c.T, err)
 		c.boot()
-		newest := c.incremental("newest")
-		must(c.T, c.consolidates(changed))
+		newest := c.points.incremental("newest")
+		must(c.T, c.points.consolidates(changed))
 		c.halt()
-		must(c.T, os.WriteFile(c.database(), old, 0o600))
+		must(c.T, os.WriteFile(c.db.path(), old, 0o600))
 		c.boot()
-		c.says("catalog and repository differ")
+		c.daemon.says("catalog and repository differ")
 		if s := c.status(); s.CatalogDifferences != 2 {
 			c.Errorf("the status has %+v", s.Repositories)
 		}
 		c.halt()
-		c.killedRebuilds(10)
-		if out, err := c.rebuild().CombinedOutput(); err != nil {
+		c.db.killedRebuilds(10)
+		if out, err := c.db.rebuild().CombinedOutput(); err != nil {
 			c.Fatalf("rebuild: %v\n%s", err, out)
 		}
 		c.boot()
@@ -44,7 +44,7 @@ var olderDatabase = fault{
 		if b := c.now(changed); b.BackupType != rpc.Full || b.ParentBackupID != "" {
 			c.Errorf("what was consolidated is on record as %s on %q", b.BackupType, b.ParentBackupID)
 		}
-		if r := c.verifies(newest); r.Result != rpc.VerifyOK {
+		if r := c.points.verifies(newest); r.Result != rpc.VerifyOK {
 			c.Errorf("%+v", r)
 		}
 	},
@@ -60,9 +60,9 @@ var linkedTwice = fault{
 		mend := c.secondRepository(c.dir + "/slow")
 		must(c.T, os.Symlink(c.dir+"/repository", c.dir+"/slow"))
 		before := c.untouched(b)
-		c.refusesToStart("are one directory")
+		c.daemon.refusesToStart("are one directory")
 		for _, words := range []string{`repository "main" (` + c.dir + "/repository)", `repository "slow" (` + c.dir + "/slow)", "remove nothing"} {
-			c.says(words)
+			c.daemon.says(words)
 		}
 		c.same(before)
 		mend()
@@ -79,7 +79,7 @@ var awayAtStart = fault{
 		b := c.copyWithoutDaemon()
 		c.secondRepository(c.dir + "/slow")
 		c.boot()
-		c.says("cannot be compared with the other repositories now")
+		c.daemon.says("cannot be compared with the other repositories now")
 		must(c.T, os.Symlink(c.dir+"/repository", c.dir+"/slow"))
 		c.release()
 		c.untilState(b.BackupID, rpc.Completed)
@@ -90,7 +90,7 @@ var awayAtStart = fault{
 		must(c.T, os.Mkdir(c.dir+"/slow", 0o755))
 		id := c.begins()
 		c.untilState(id, rpc.Completed)
-		c.deletesAll(id)
+		c.points.deletesAll(id)
 		c.request = first
 	},
 	becomes: "completed",
@@ -107,13 +107,13 @@ func (c *crash) secondRepository(path string) (mend func()) {
 }
 
 // deletesAll leaves nothing of a backup, so that what is looked at in the end is one repository.
-func (c *crash) deletesAll(id string) {
+func (c pointSteps) deletesAll(id string) {
 	c.Helper()
 	must(c.T, c.deletes(id))
 	c.eventually(id+" is gone", func() bool { return c.gone(id) })
 }
 
-func (c *crash) incremental(request string) string {
+func (c pointSteps) incremental(request string) string {
 	c.Helper()
 	ctx, cancel := c.limit()
 	defer cancel()
@@ -135,12 +135,12 @@ func (c *crash) status() (s rpc.AgentStatus) {
 	return s
 }
 
-func (c *crash) rebuild() *exec.Cmd {
+func (c databaseSteps) rebuild() *exec.Cmd {
 	return exec.Command(c.program(), "rebuild", "--config", c.run+"/config.toml")
 }
 
 // killedRebuilds begins rebuilds, and kills each at some moment; one may be done before.
-func (c *crash) killedRebuilds(n int) {
+func (c databaseSteps) killedRebuilds(n int) {
 	c.Helper()
 	for range n {
 		cmd := c.rebuild()

@@ -48,7 +48,7 @@ var clientFaults = []fault{
 			b := c.midCopy()
 			state.failDatabase(opWrite, syscall.ENOSPC)
 			c.release()
-			c.says("the record cannot be written")
+			c.daemon.says("the record cannot be written")
 			time.Sleep(5 * time.Second)
 			if got := c.now(b.BackupID).State; got != rpc.Running {
 				c.Errorf("while the report waits the backup is %s", got)
@@ -67,8 +67,8 @@ func clientKilled(when, point string, away bool, reason rpc.Reason, words ...str
 		promise: "failed in seconds, with what is not complete and what the client last said; cool-down; nothing left",
 		config:  clientDeadlines,
 		act: func(c *crash) {
-			id := c.clientAt(point)
-			c.killClient(id, away)
+			id := c.client.at(point)
+			c.client.kills(id, away)
 			c.fails(id, reason, words...)
 			b := c.now(id)
 			if atWork := point != "login" && point != "snapshot"; b.SnapshotMayRemain != atWork || b.CooldownUntil.IsZero() {
@@ -85,8 +85,8 @@ func clientKilledAfterTheLastReport(when string, away bool) fault {
 		promise: "every disk is there: completed",
 		config:  clientDeadlines,
 		act: func(c *crash) {
-			id := c.clientAt("disconnect/1")
-			c.killClient(id, away)
+			id := c.client.at("disconnect/1")
+			c.client.kills(id, away)
 			c.untilState(id, rpc.Completed)
 		},
 		becomes: "completed",
@@ -100,7 +100,7 @@ func clientSlow(when, point string, meanwhile func(*crash)) fault {
 		promise: "no false alarm: completed",
 		config:  clientDeadlines,
 		act: func(c *crash) {
-			id := c.clientAt(point)
+			id := c.client.at(point)
 			meanwhile(c)
 			c.sna.Release(point)
 			c.untilState(id, rpc.Completed)
@@ -116,7 +116,7 @@ func clientClock(what string, by time.Duration) fault {
 		config:  clientDeadlines,
 		act: func(c *crash) {
 			set := c.clock()
-			id := c.clientAt("disk/1")
+			id := c.client.at("disk/1")
 			set(by)
 			time.Sleep(time.Second) // one look at the least
 			c.sna.Release("disk/1")
@@ -126,11 +126,11 @@ func clientClock(what string, by time.Duration) fault {
 	}
 }
 
-// clientAt brings the daemon up, and the client of the backup to a point of its work.
-func (c *crash) clientAt(point string) (id string) {
+// at brings the daemon up, and the client of the backup to a point of its work.
+func (c clientSteps) at(point string) (id string) {
 	c.Helper()
 	c.sna.Hold(point)
-	c.up()
+	c.daemon.up()
 	id = c.begins()
 	ctx, cancel := c.limit()
 	defer cancel()
@@ -143,8 +143,8 @@ func (c *crash) clientAt(point string) (id string) {
 	return id
 }
 
-// killClient kills it, with the daemon away if that is asked for. The next client is not held anywhere.
-func (c *crash) killClient(id string, away bool) {
+// kills kills it, with the daemon away if that is asked for. The next client is not held anywhere.
+func (c clientSteps) kills(id string, away bool) {
 	c.Helper()
 	if away {
 		c.kill()

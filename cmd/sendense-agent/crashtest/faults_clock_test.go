@@ -26,7 +26,7 @@ var clockFaults = []fault{
 			set := c.clock()
 			c.policy("keep_within = \"30d\"")
 			ahead := c.wrongOnce(set, 5*365*24*time.Hour)
-			report := c.prunes()
+			report := c.points.prunes()
 			if len(report.Points) != 1 || report.Points[0].BackupID != ahead || report.Points[0].Misdated == "" || report.KeptCount != 5 {
 				c.Errorf("the prune did %+v", report)
 			}
@@ -43,7 +43,7 @@ var clockFaults = []fault{
 		promise: "each incremental stands on what its change ids come from; every image is what its disk was",
 		act: func(c *crash) {
 			set := c.clock()
-			c.restorePoint()
+			c.points.make()
 			set(-time.Hour)
 			c.request.BackupType = rpc.Incremental
 			first := c.request
@@ -64,8 +64,8 @@ var clockFaults = []fault{
 		act: func(c *crash) {
 			set := c.clock()
 			must(c.T, c.sna.SetFaults(snatest.Faults{Answer: snatest.AnswerReset, Inert: true}))
-			c.up()
-			id := c.outcomeUnknown()
+			c.daemon.up()
+			id := c.client.outcomeUnknown()
 			c.cancels(id)
 			set(-24 * time.Hour)
 		},
@@ -78,8 +78,8 @@ var clockFaults = []fault{
 		act: func(c *crash) {
 			set := c.clock()
 			must(c.T, c.sna.SetFaults(snatest.Faults{Answer: snatest.AnswerReset, Inert: true}))
-			c.up()
-			id := c.outcomeUnknown()
+			c.daemon.up()
+			id := c.client.outcomeUnknown()
 			c.cancels(id)
 			set(24 * time.Hour)
 			first := c.request
@@ -100,7 +100,7 @@ var datedFaults = []fault{
 			set := c.clock()
 			c.policy("keep_last = 2")
 			behind := c.wrongOnce(set, -20*365*24*time.Hour)
-			report := c.prunes()
+			report := c.points.prunes()
 			if report.RemovedCount != 2 || report.KeptCount != 3 || c.now(behind).State != rpc.Completed {
 				c.Errorf("the prune did %+v", report)
 			}
@@ -115,17 +115,17 @@ var datedFaults = []fault{
 			c.policy("keep_within = \"30d\"")
 			const ahead = 5 * 365 * 24 * time.Hour
 			c.set("prune.at", time.Now().Add(ahead+2*time.Hour).Format(`"15:04"`))
-			c.up()
-			c.fulls(5)
+			c.daemon.up()
+			c.points.fulls(5)
 			set(ahead)
-			c.fulls(1)
+			c.points.fulls(1)
 			set(ahead + 2*time.Hour + time.Minute) // it is past the time of day
 			c.eventually("the prune is held", func() bool {
 				held := c.status().HeldPrunes
 				return len(held) == 1 && held[0].RemovedCount == 5 && held[0].PointCount == 6
 			})
 			set(0)
-			if report := c.prunesNext(); report.RemovedCount != 0 || report.KeptCount != 6 || len(c.status().HeldPrunes) != 0 {
+			if report := c.points.prunesNext(); report.RemovedCount != 0 || report.KeptCount != 6 || len(c.status().HeldPrunes) != 0 {
 				c.Errorf("the prune did %+v", report)
 			}
 			c.begins()
@@ -137,7 +137,7 @@ var datedFaults = []fault{
 		promise: "the restore point is verified again when the clock is right",
 		act: func(c *crash) {
 			set := c.clock()
-			c.up()
+			c.daemon.up()
 			const ahead = 5 * 365 * 24 * time.Hour
 			set(ahead)
 			id := c.begins()
@@ -148,7 +148,7 @@ var datedFaults = []fault{
 					return v != nil && v.DeepAt.Sub(around).Abs() < time.Hour
 				}
 			}
-			if r := c.verifies(id); r.Result != rpc.VerifyOK || !deep(time.Now().Add(ahead))() {
+			if r := c.points.verifies(id); r.Result != rpc.VerifyOK || !deep(time.Now().Add(ahead))() {
 				c.Errorf("%+v, on record %+v", r, c.now(id).Verified)
 			}
 			set(0)
@@ -161,7 +161,7 @@ var datedFaults = []fault{
 }
 
 // prunesNext applies the policies once they are not being applied any more.
-func (c *crash) prunesNext() (report rpc.PruneReport) {
+func (c pointSteps) prunesNext() (report rpc.PruneReport) {
 	c.Helper()
 	ctx, cancel := c.limit()
 	defer cancel()
@@ -184,12 +184,12 @@ func (c *crash) prunesNext() (report rpc.PruneReport) {
 // is an incremental, which must stand on the last of them, and completes.
 func (c *crash) wrongOnce(set func(time.Duration), by time.Duration) (id string) {
 	c.Helper()
-	c.up()
-	c.fulls(2)
+	c.daemon.up()
+	c.points.fulls(2)
 	set(by)
-	id = c.fulls(1)
+	id = c.points.fulls(1)
 	set(0)
-	last := c.fulls(1)
+	last := c.points.fulls(1)
 	c.request.BackupType = rpc.Incremental
 	next := c.begins()
 	c.untilState(next, rpc.Completed)
@@ -200,7 +200,7 @@ func (c *crash) wrongOnce(set func(time.Duration), by time.Duration) (id string)
 }
 
 // fulls makes full backups beside that which is tried, and returns the id of the last.
-func (c *crash) fulls(n int) (id string) {
+func (c pointSteps) fulls(n int) (id string) {
 	c.Helper()
 	ctx, cancel := c.limit()
 	defer cancel()

@@ -41,7 +41,7 @@ var damageFaults = []fault{
 		promise: "it ends at once; nothing is served, nothing is left, and the restore point is not marked",
 		act: func(c *crash) {
 			repository, uncover := c.faulty(c.dir + "/repository")
-			c.up()
+			c.daemon.up()
 			id := c.begins()
 			c.untilState(id, rpc.Completed)
 			repository.failWhen(func(operation, path string) syscall.Errno {
@@ -70,11 +70,11 @@ var damageFaults = []fault{
 				r = list[0]
 				return r.Progress != nil && strings.HasSuffix(r.Progress.File, ".qcow2") && r.Progress.BytesTotal > 0
 			})
-			c.stopsRestore(r.RestoreID)
+			c.restoring.stops(r.RestoreID)
 			if err := <-answer; err == nil {
 				c.Errorf("the start has succeeded")
 			}
-			if now := c.restore(r.RestoreID); now.DigestsVerified || len(now.NBDTargetsString) > 0 {
+			if now := c.restoring.get(r.RestoreID); now.DigestsVerified || len(now.NBDTargetsString) > 0 {
 				c.Errorf("it was served: %+v", now)
 			}
 			if b := c.now(id); b.Damaged() {
@@ -93,7 +93,7 @@ func damageFault(name string, left bool, harm func(c *crash, image string)) faul
 		name:    name,
 		promise: "refused as damaged, with the file's name, and on record; in spite of that served where QEMU can read it, and told; whole when it is put back",
 		act: func(c *crash) {
-			c.up()
+			c.daemon.up()
 			id := c.begins()
 			c.untilState(id, rpc.Completed)
 			images, err := filepath.Glob(filepath.Join(c.dir, "repository", "*", id, "*-disk0.qcow2"))
@@ -103,12 +103,12 @@ func damageFault(name string, left bool, harm func(c *crash, image string)) faul
 			image, kept := images[0], filepath.Join(c.dir, "kept.qcow2")
 			c.copies(image, kept)
 			harm(c, image)
-			_, err = c.serves(id, false)
+			_, err = c.restoring.serves(id, false)
 			c.said(err, rpc.ReasonDamaged, image)
 			if !c.now(id).Damaged() {
 				c.Errorf("it is not on record: %+v", c.now(id).Verified)
 			}
-			r, err := c.servesLeft(id)
+			r, err := c.restoring.servesLeft(id)
 			if !left {
 				c.said(err, rpc.ReasonDamaged, image)
 			} else {
@@ -116,18 +116,18 @@ func damageFault(name string, left bool, harm func(c *crash, image string)) faul
 				if len(r.Damage) != 1 || r.Damage[0].Path != image {
 					c.Errorf("it tells of %+v", r.Damage)
 				}
-				c.stopsRestore(r.RestoreID)
+				c.restoring.stops(r.RestoreID)
 			}
 			must(c.T, os.RemoveAll(image))
 			c.copies(kept, image)
 			must(c.T, os.Remove(kept))
-			if v := c.verifies(id); v.Result != rpc.VerifyOK {
+			if v := c.points.verifies(id); v.Result != rpc.VerifyOK {
 				c.Errorf("%+v", v)
 			}
-			r, err = c.serves(id, false)
+			r, err = c.restoring.serves(id, false)
 			must(c.T, err)
-			c.readsRight(r)
-			c.stopsRestore(r.RestoreID)
+			c.restoring.readsRight(r)
+			c.restoring.stops(r.RestoreID)
 		},
 		becomes: "completed",
 	}
@@ -141,7 +141,7 @@ func (c *crash) copies(from, to string) {
 }
 
 // servesLeft starts a restore in spite of damage.
-func (c *crash) servesLeft(id string) (r rpc.Restore, err error) {
+func (c restoreSteps) servesLeft(id string) (r rpc.Restore, err error) {
 	c.Helper()
 	ctx, cancel := c.limit()
 	defer cancel()

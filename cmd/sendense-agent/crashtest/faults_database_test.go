@@ -18,11 +18,11 @@ var databaseFaults = []fault{
 		promise: "the daemon does not start and names the holder; the copy goes on; completed when it starts again",
 		act: func(c *crash) {
 			b := c.copyWithoutDaemon()
-			db, err := os.OpenFile(c.database(), os.O_RDWR, 0)
+			db, err := os.OpenFile(c.db.path(), os.O_RDWR, 0)
 			must(c.T, err)
 			must(c.T, syscall.Flock(int(db.Fd()), syscall.LOCK_EX))
 			before := c.untouched(b)
-			c.refusesToStart("agent.db: locked by crashtest.test")
+			c.daemon.refusesToStart("agent.db: locked by crashtest.test")
 			c.same(before)
 			must(c.T, db.Close())
 			c.goesOn(b)
@@ -34,12 +34,12 @@ var databaseFaults = []fault{
 		promise: "the daemon does not start and says what to install; nothing is touched; completed with the right one",
 		act: func(c *crash) {
 			b := c.copyWithoutDaemon()
-			version := c.schemaVersion("1000")
+			version := c.db.schemaVersion("1000")
 			before := c.untouched(b)
-			c.refusesToStart("schema version 1000, this agent knows versions up to")
-			c.says("install the newer agent again")
+			c.daemon.refusesToStart("schema version 1000, this agent knows versions up to")
+			c.daemon.says("install the newer agent again")
 			c.same(before)
-			c.schemaVersion(version)
+			c.db.schemaVersion(version)
 			c.goesOn(b)
 		},
 		becomes: "completed",
@@ -52,15 +52,15 @@ var databaseFaults = []fault{
 		act: func(c *crash) {
 			c.sna.Hold("login")
 			c.stopAt("after call")
-			c.up()
+			c.daemon.up()
 			c.until(begin)
 			c.eventually("the SNA was asked", c.reached)
 			c.kill()
-			c.zeroHeader(c.newestHeader())
+			c.db.zeroHeader(c.db.newestHeader())
 			must(c.T, os.Remove(c.sign()))
 			c.environment()
 			c.boot()
-			c.says("the other one is used")
+			c.daemon.says("the other one is used")
 			c.sna.Release("login")
 			c.allEnd()
 			if n := len(c.sna.State().Posts); n != 1 {
@@ -77,11 +77,11 @@ var databaseFaults = []fault{
 			c.boot()
 			b := c.held()
 			c.kill()
-			info, err := os.Stat(c.database())
+			info, err := os.Stat(c.db.path())
 			must(c.T, err)
-			must(c.T, os.Truncate(c.database(), info.Size()/2))
+			must(c.T, os.Truncate(c.db.path(), info.Size()/2))
 			c.boot()
-			c.says("the database is damaged")
+			c.daemon.says("the database is damaged")
 			c.allEnd()
 			c.eventually("the exports of the lost backup are gone", func() bool {
 				left, err := exporterUnits(c.vm.record.VMName)
@@ -104,12 +104,12 @@ func headerFault(name string, page int) fault {
 		act: func(c *crash) {
 			b := c.midCopy()
 			c.halt() // not killed: see headerZeroed
-			c.zeroHeader(page)
-			was, err := os.ReadFile(c.database())
+			c.db.zeroHeader(page)
+			was, err := os.ReadFile(c.db.path())
 			must(c.T, err)
 			c.goesOn(b)
-			c.says("the other one is used")
-			kept, _ := filepath.Glob(c.database() + ".damaged-*")
+			c.daemon.says("the other one is used")
+			kept, _ := filepath.Glob(c.db.path() + ".damaged-*")
 			if len(kept) != 1 {
 				c.Fatalf("kept: %q", kept)
 			}
@@ -124,7 +124,7 @@ func headerFault(name string, page int) fault {
 	}
 }
 
-func (c *crash) database() string { return c.dir + "/state/agent.db" }
+func (c databaseSteps) path() string { return c.dir + "/state/agent.db" }
 
 // copyWithoutDaemon is a backup in mid-copy whose daemon has been killed.
 func (c *crash) copyWithoutDaemon() rpc.Backup {
@@ -152,7 +152,7 @@ type belongings struct {
 
 func (c *crash) untouched(b rpc.Backup) belongings {
 	c.Helper()
-	text, err := os.ReadFile(c.database())
+	text, err := os.ReadFile(c.db.path())
 	must(c.T, err)
 	units, err := exporterUnits(c.vm.record.VMName)
 	must(c.T, err)
@@ -165,7 +165,7 @@ func (c *crash) untouched(b rpc.Backup) belongings {
 
 func (c *crash) same(was belongings) {
 	c.Helper()
-	text, err := os.ReadFile(c.database())
+	text, err := os.ReadFile(c.db.path())
 	must(c.T, err)
 	if !bytes.Equal(text, was.database) {
 		c.Error("the database has changed")
@@ -183,9 +183,9 @@ func (c *crash) same(was belongings) {
 }
 
 // schemaVersion replaces the version that the database says it has, and returns what it was.
-func (c *crash) schemaVersion(to string) (was string) {
+func (c databaseSteps) schemaVersion(to string) (was string) {
 	c.Helper()
-	db, err := bolt.Open(c.database(), 0o600, &bolt.Options{Timeout: patient})
+	db, err := bolt.Open(c.path(), 0o600, &bolt.Options{Timeout: patient})
 	must(c.T, err)
 	must(c.T, db.Update(func(t *bolt.Tx) error {
 		meta, key := t.Bucket([]byte("meta")), []byte("schema")

@@ -39,18 +39,18 @@ var deletionFaults = []fault{
 		name:    "delete: the repository is away",
 		promise: "refused; the restore point stands, and is deleted when its repository is back",
 		act: func(c *crash) {
-			c.up()
+			c.daemon.up()
 			id := c.begins()
 			c.untilState(id, rpc.Completed)
 			repository := c.dir + "/repository"
 			must(c.T, unix.Mount("tmpfs", repository, "tmpfs", 0, "mode=755")) // as it looks when it is not mounted
-			err := c.deletes(id)
+			err := c.points.deletes(id)
 			must(c.T, unix.Unmount(repository, unix.MNT_DETACH))
 			c.said(err, rpc.ReasonRepositoryFailed, id, "mounted?")
-			if r := c.verifies(id); r.Result != rpc.VerifyOK {
+			if r := c.points.verifies(id); r.Result != rpc.VerifyOK {
 				c.Errorf("%+v", r)
 			}
-			c.goes(id)
+			c.points.goes(id)
 		},
 		becomes: "none",
 	},
@@ -64,9 +64,9 @@ func deletionFault(name, operation, file string, errno syscall.Errno) fault {
 		promise: "refused, saying what is not removed; on record as being deleted, and no restore point; it goes when the fault is gone",
 		act: func(c *crash) {
 			repository, uncover := c.faulty(c.dir + "/repository")
-			c.up()
+			c.daemon.up()
 			for _, again := range []func(id string){
-				c.goes,
+				c.points.goes,
 				func(string) {
 					c.halt()
 					c.boot()
@@ -80,15 +80,15 @@ func deletionFault(name, operation, file string, errno syscall.Errno) fault {
 					}
 					return 0
 				})
-				c.said(c.deletes(id), rpc.ReasonRepositoryFailed, id, "not removed yet")
+				c.said(c.points.deletes(id), rpc.ReasonRepositoryFailed, id, "not removed yet")
 				if b := c.now(id); b.State != rpc.Deleting {
 					c.Errorf("the backup is %s", b.State)
 				}
-				_, err := c.serves(id, false)
+				_, err := c.restoring.serves(id, false)
 				c.said(err, rpc.ReasonWrongState, id)
 				repository.heal()
 				again(id)
-				c.eventually(id+" is gone", func() bool { return c.gone(id) })
+				c.eventually(id+" is gone", func() bool { return c.points.gone(id) })
 			}
 			if left := c.manifests(); len(left) > 0 {
 				c.Errorf("left: %v", left)
@@ -103,8 +103,8 @@ func pruneBesideFault(c *crash) {
 	repository, uncover := c.faulty(c.dir + "/repository")
 	other := c.addVM(1)
 	c.policy(keepNewest)
-	c.backUp(rpc.Full, rpc.Full)
-	c.backUpOf(other, rpc.Full, rpc.Full)
+	c.points.backUp(rpc.Full, rpc.Full)
+	c.points.backUpOf(other, rpc.Full, rpc.Full)
 	c.boot()
 	repository.failWhen(func(o, path string) syscall.Errno {
 		if o == opRemove && strings.Contains(path, c.vm.record.VMName) {
@@ -112,7 +112,7 @@ func pruneBesideFault(c *crash) {
 		}
 		return 0
 	})
-	report := c.prunes()
+	report := c.points.prunes()
 	if report.RemovedCount != 1 || report.FailedCount != 1 {
 		c.Errorf("%+v", report)
 	}
@@ -123,9 +123,9 @@ func pruneBesideFault(c *crash) {
 		}
 	}
 	repository.heal()
-	c.prunes() // of what is being deleted already it has nothing to say
+	c.points.prunes() // of what is being deleted already it has nothing to say
 	for _, p := range report.Points {
-		c.goes(p.BackupID)
+		c.points.goes(p.BackupID)
 	}
 	if left := c.manifests(); len(left) != 2 {
 		c.Errorf("left: %v", left)
@@ -136,7 +136,7 @@ func pruneBesideFault(c *crash) {
 func mergeWithoutRoom(c *crash) {
 	repository, uncover := c.faulty(c.dir + "/repository")
 	c.policy(mergeMiddle)
-	c.backUp(rpc.Full, rpc.Incremental, rpc.Incremental)
+	c.points.backUp(rpc.Full, rpc.Incremental, rpc.Incremental)
 	c.boot()
 	before := c.manifests()
 	repository.failWhen(func(o, path string) syscall.Errno {
@@ -145,7 +145,7 @@ func mergeWithoutRoom(c *crash) {
 		}
 		return 0
 	})
-	report := c.prunes()
+	report := c.points.prunes()
 	if report.FailedCount != 1 || report.RemovedCount+report.MergedCount != 0 || report.Points[0].Failure == nil ||
 		report.Points[0].Failure.Reason != rpc.ReasonNoSpace {
 		c.Errorf("%+v", report)
@@ -154,19 +154,19 @@ func mergeWithoutRoom(c *crash) {
 		c.Errorf("left: %v, %v; %v", left, err, c.manifests())
 	}
 	repository.heal()
-	if report := c.prunes(); report.FailedCount != 0 || report.RemovedCount != 1 || report.MergedCount != 1 {
+	if report := c.points.prunes(); report.FailedCount != 0 || report.RemovedCount != 1 || report.MergedCount != 1 {
 		c.Errorf("%+v", report)
 	}
 	uncover()
 	c.halt()
-	c.pointsStand()
+	c.points.stand()
 	c.boot()
 }
 
 func mergeWithoutExchange(c *crash) {
 	repository, uncover := c.faulty(c.dir + "/repository")
 	c.policy(mergeMiddle)
-	c.backUp(rpc.Full, rpc.Incremental, rpc.Incremental)
+	c.points.backUp(rpc.Full, rpc.Incremental, rpc.Incremental)
 	c.boot()
 	before := c.manifests()
 	var tried, copied atomic.Int32
@@ -180,7 +180,7 @@ func mergeWithoutExchange(c *crash) {
 		}
 		return 0
 	})
-	report := c.prunes()
+	report := c.points.prunes()
 	if report.FailedCount != 1 || report.RemovedCount+report.MergedCount != 0 {
 		c.Errorf("%+v", report)
 	}
@@ -195,7 +195,7 @@ func mergeWithoutExchange(c *crash) {
 			c.Errorf("%+v", f)
 		}
 	}
-	c.said(c.consolidates(newest), rpc.ReasonRepositoryFailed, "cannot exchange two directories", "NFS")
+	c.said(c.points.consolidates(newest), rpc.ReasonRepositoryFailed, "cannot exchange two directories", "NFS")
 	if tried.Load() != 2 || copied.Load() > 0 {
 		c.Errorf("exchanges: %d; what was written before: %d", tried.Load(), copied.Load())
 	}
@@ -203,17 +203,17 @@ func mergeWithoutExchange(c *crash) {
 		c.Errorf("left: %v, %v; %v", left, err, c.manifests())
 	}
 	repository.heal()
-	if report := c.prunes(); report.FailedCount != 0 || report.MergedCount != 1 {
+	if report := c.points.prunes(); report.FailedCount != 0 || report.MergedCount != 1 {
 		c.Errorf("%+v", report)
 	}
 	uncover()
 	c.halt()
-	c.pointsStand()
+	c.points.stand()
 	c.boot()
 }
 
 // deletes deletes a backup.
-func (c *crash) deletes(id string) error {
+func (c pointSteps) deletes(id string) error {
 	c.Helper()
 	ctx, cancel := c.limit()
 	defer cancel()
@@ -223,7 +223,7 @@ func (c *crash) deletes(id string) error {
 }
 
 // goes deletes a backup, which must succeed.
-func (c *crash) goes(id string) {
+func (c pointSteps) goes(id string) {
 	c.Helper()
 	if err := c.deletes(id); err != nil {
 		c.Errorf("delete: %v", err)
@@ -231,7 +231,7 @@ func (c *crash) goes(id string) {
 }
 
 // gone says whether a backup is on record no more.
-func (c *crash) gone(id string) bool {
+func (c pointSteps) gone(id string) bool {
 	c.Helper()
 	ctx, cancel := c.limit()
 	defer cancel()
@@ -243,7 +243,7 @@ func (c *crash) gone(id string) bool {
 	return errors.As(err, &said) && said.Data.Reason == rpc.ReasonBackupNotFound
 }
 
-func (c *crash) prunes() (report rpc.PruneReport) {
+func (c pointSteps) prunes() (report rpc.PruneReport) {
 	c.Helper()
 	ctx, cancel := c.limit()
 	defer cancel()

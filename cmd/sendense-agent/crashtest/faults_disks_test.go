@@ -12,7 +12,7 @@ var diskFaults = []fault{
 		name:    "vCenter has a disk that is not on record",
 		promise: "failed with disk_unknown: what lacks a disk is no restore point",
 		act: func(c *crash) {
-			c.up()
+			c.daemon.up()
 			c.fails(c.beginsWithDisk(), rpc.ReasonDiskUnknown, "not on record")
 		},
 		becomes: "failed",
@@ -22,7 +22,7 @@ var diskFaults = []fault{
 		promise: "failed with disk_unknown: the question waits at the callback socket",
 		config:  map[string]string{"deadlines.last_question": `"3s"`},
 		act: func(c *crash) {
-			c.up()
+			c.daemon.up()
 			c.sna.Hold("disconnect/1")
 			id := c.beginsWithDisk()
 			c.untilState(id, rpc.Finishing)
@@ -54,7 +54,7 @@ var diskFaults = []fault{
 		promise: "an incremental is refused with no_parent; auto makes a full backup, and says why",
 		act: func(c *crash) {
 			c.vm.record.UUID = "4210-old"
-			c.restorePoint()
+			c.points.make()
 			c.vm.record.UUID = "4210-new"
 			ctx, cancel := c.limit()
 			defer cancel()

@@ -15,8 +15,8 @@ var exporterFaults = []fault{
 		name:    "exporter dies at its start",
 		promise: "refused with disk, unit and its last words; the other is stopped; the SNA is not asked",
 		act: func(c *crash) {
-			c.exporter(`case "$image" in *disk1.qcow2) echo "no such luck" >&2; exit 1;; esac`)
-			c.up()
+			c.exporters.wrap(`case "$image" in *disk1.qcow2) echo "no such luck" >&2; exit 1;; esac`)
+			c.daemon.up()
 			said := c.refused(rpc.ReasonExporterFailed, "disk 1")
 			if said.DiskID == nil || *said.DiskID != 1 || said.Unit == "" || !strings.Contains(strings.Join(said.Journal, "\n"), "no such luck") {
 				c.Errorf("the error names disk %v, unit %q, journal %q", said.DiskID, said.Unit, said.Journal)
@@ -24,20 +24,20 @@ var exporterFaults = []fault{
 			if n := len(c.sna.State().Posts); n != 0 {
 				c.Errorf("the SNA was asked %d times", n)
 			}
-			c.exporter("")
+			c.exporters.wrap("")
 		},
 		becomes: "failed",
 	},
 	{
 		name:    "exporter dies in mid-copy, with a client",
 		promise: "failed at once, by systemd's signal; names disk and unit; the other is stopped",
-		act:     func(c *crash) { c.loseExporter(0) },
+		act:     func(c *crash) { c.exporters.lose(0) },
 		becomes: "failed",
 	},
 	{
 		name:    "exporter dies in mid-copy, without a client",
 		promise: "failed at once, though nobody was connected to it; names disk and unit; the other is stopped",
-		act:     func(c *crash) { c.loseExporter(1) },
+		act:     func(c *crash) { c.exporters.lose(1) },
 		becomes: "failed",
 	},
 	{
@@ -84,8 +84,8 @@ var exporterFaults = []fault{
 	},
 }
 
-// loseExporter kills the exporter of a disk while the first one is being copied.
-func (c *crash) loseExporter(disk int) {
+// lose kills the exporter of a disk while the first one is being copied.
+func (c exporterSteps) lose(disk int) {
 	c.Helper()
 	b := c.midCopy()
 	c.robbed[b.BackupID] = true
@@ -97,9 +97,9 @@ func (c *crash) loseExporter(disk int) {
 	c.release()
 }
 
-// exporter has the next daemon run lines of shell before each qemu-nbd; $image is what it is to serve, and $node its last argument,
+// wrap has the next daemon run lines of shell before each qemu-nbd; $image is what it is to serve, and $node its last argument,
 // which names that. They may change its arguments.
-func (c *crash) exporter(lines string) {
+func (c exporterSteps) wrap(lines string) {
 	c.Helper()
 	path := "/usr/local/bin/qemu-nbd-" + strconv.Itoa(c.slot)
 	text := "#!/bin/sh\nfor node; do :; done\n" + `image=${node##*'"filename":"'} image=${image%%'"'*}` + "\n" + lines + "\nexec /usr/bin/qemu-nbd \"$@\"\n"

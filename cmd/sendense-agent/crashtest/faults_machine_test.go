@@ -14,7 +14,7 @@ var machineFaults = []fault{
 		act: func(c *crash) {
 			b := c.midCopy()
 			c.systemctl("restart", "dbus.service")
-			c.says("connection to the service manager restored")
+			c.daemon.says("connection to the service manager restored")
 			c.release()
 			c.untilState(b.BackupID, rpc.Completed)
 		},
@@ -41,7 +41,7 @@ var machineFaults = []fault{
 			c.untilState(b.BackupID, rpc.Finishing)
 			c.systemctl("stop", "dbus.socket", "dbus.service")
 			c.sna.Release("disconnect/1")
-			c.says("connection to the service manager lost")
+			c.daemon.says("connection to the service manager lost")
 			c.systemctl("start", "dbus.socket", "dbus.service")
 			c.untilState(b.BackupID, rpc.Completed)
 		},
@@ -55,7 +55,7 @@ var machineFaults = []fault{
 			c.kill()
 			c.systemctl("stop", "dbus.socket", "dbus.service")
 			before := c.untouched(b)
-			c.refusesToStart("connect to the system service manager")
+			c.daemon.refusesToStart("connect to the system service manager")
 			c.same(before)
 			c.systemctl("start", "dbus.socket", "dbus.service")
 			c.goesOn(b)
@@ -93,7 +93,7 @@ var machineFaults = []fault{
 		name:    "systemd re-executed while a backup starts",
 		promise: "the start is answered with success, or refused and everything undone",
 		act: func(c *crash) {
-			c.up()
+			c.daemon.up()
 			answer := c.started()
 			c.systemctl("daemon-reexec")
 			must(c.T, answered(<-answer))

@@ -13,7 +13,7 @@ var parentFaults = []fault{
 		name:    "parent is corrupt",
 		promise: "an incremental is refused with no_parent; auto makes a full backup",
 		act: func(c *crash) {
-			c.unfitParent(func(point rpc.Backup) (mend func()) {
+			c.points.unfitParent(func(point rpc.Backup) (mend func()) {
 				image := point.Disks[0].QCOW2Path
 				whole, err := os.ReadFile(image)
 				must(c.T, err)
@@ -31,7 +31,7 @@ var parentFaults = []fault{
 		name:    "parent is missing",
 		promise: "an incremental is refused with no_parent; auto makes a full backup",
 		act: func(c *crash) {
-			c.unfitParent(func(point rpc.Backup) (mend func()) {
+			c.points.unfitParent(func(point rpc.Backup) (mend func()) {
 				must(c.T, os.Rename(point.Directory, c.dir+"/away"))
 				return func() { must(c.T, os.Rename(c.dir+"/away", point.Directory)) }
 			})
@@ -42,7 +42,7 @@ var parentFaults = []fault{
 		name:    "parent is locked by another qemu",
 		promise: "refused, auto too: what cannot be looked at is neither trusted nor given up; works again when it is free",
 		act: func(c *crash) {
-			point := c.restorePoint()
+			point := c.points.make()
 			unlock := c.lockImage(point.Disks[0].QCOW2Path)
 			for _, kind := range []rpc.BackupType{rpc.Incremental, rpc.Auto} {
 				c.request.BackupType = kind
@@ -57,10 +57,10 @@ var parentFaults = []fault{
 	},
 }
 
-// restorePoint leaves a restore point behind, with the daemon up, and changes on every disk since.
-func (c *crash) restorePoint() rpc.Backup {
+// make leaves a restore point behind, with the daemon up, and changes on every disk since.
+func (c pointSteps) make() rpc.Backup {
 	c.Helper()
-	afterFull(c)
+	afterFull(c.crash)
 	c.boot()
 	ctx, cancel := c.limit()
 	defer cancel()
@@ -70,9 +70,9 @@ func (c *crash) restorePoint() rpc.Backup {
 }
 
 // unfitParent harms the newest restore point, and mends it when the backup has been made.
-func (c *crash) unfitParent(harm func(rpc.Backup) (mend func())) {
+func (c pointSteps) unfitParent(harm func(rpc.Backup) (mend func())) {
 	c.Helper()
-	mend := harm(c.restorePoint())
+	mend := harm(c.make())
 	c.request.BackupType = rpc.Incremental
 	c.refused(rpc.ReasonNoParent, "cannot be a parent")
 	c.request.BackupType = rpc.Auto

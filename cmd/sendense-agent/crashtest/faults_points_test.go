@@ -15,7 +15,7 @@ var pointFaults = []fault{
 		promise: "unreadable, which is no damage; ok when it can be read again",
 		act: func(c *crash) {
 			repository, uncover := c.faulty(c.dir + "/repository")
-			c.up()
+			c.daemon.up()
 			id := c.begins()
 			c.untilState(id, rpc.Completed)
 			repository.failWhen(func(operation, path string) syscall.Errno {
@@ -24,7 +24,7 @@ var pointFaults = []fault{
 				}
 				return 0
 			})
-			r := c.verifies(id)
+			r := c.points.verifies(id)
 			unreadable := ""
 			for _, f := range r.Files {
 				if f.Status == rpc.FileUnreadable {
@@ -38,7 +38,7 @@ var pointFaults = []fault{
 				c.Errorf("on record as damaged: %+v", b.Verified)
 			}
 			repository.heal()
-			if r := c.verifies(id); r.Result != rpc.VerifyOK {
+			if r := c.points.verifies(id); r.Result != rpc.VerifyOK {
 				c.Errorf("%+v", r)
 			}
 			uncover()
@@ -58,7 +58,7 @@ func rewriteFault(name, operation, file string, errno syscall.Errno, reason rpc.
 		promise: "refused with the reason; the old chain stands, and nothing is left; it succeeds when the fault is gone",
 		act: func(c *crash) {
 			repository, uncover := c.faulty(c.dir + "/repository")
-			c.up()
+			c.daemon.up()
 			c.untilState(c.begins(), rpc.Completed)
 			ctx, cancel := c.limit()
 			defer cancel()
@@ -73,17 +73,17 @@ func rewriteFault(name, operation, file string, errno syscall.Errno, reason rpc.
 				return 0
 			})
 			var said *rpc.Error
-			if err := c.consolidates(id); !errors.As(err, &said) || said.Data.Reason != reason {
+			if err := c.points.consolidates(id); !errors.As(err, &said) || said.Data.Reason != reason {
 				c.Errorf("it ended with %v, want %s", err, reason)
 			}
 			if left, err := c.merges(); err != nil || len(left) > 0 || c.now(id).BackupType != rpc.Incremental {
 				c.Errorf("left: %v, %v; it is %s", left, err, c.now(id).BackupType)
 			}
 			repository.heal()
-			if err := c.consolidates(id); err != nil || c.now(id).BackupType != rpc.Full {
+			if err := c.points.consolidates(id); err != nil || c.now(id).BackupType != rpc.Full {
 				c.Errorf("%v; it is %s", err, c.now(id).BackupType)
 			}
-			if r := c.verifies(id); r.Result != rpc.VerifyOK {
+			if r := c.points.verifies(id); r.Result != rpc.VerifyOK {
 				c.Errorf("%+v", r)
 			}
 			uncover()
@@ -93,7 +93,7 @@ func rewriteFault(name, operation, file string, errno syscall.Errno, reason rpc.
 }
 
 // verifies reads a restore point and all it stands on whole.
-func (c *crash) verifies(id string) (r rpc.VerifyReport) {
+func (c pointSteps) verifies(id string) (r rpc.VerifyReport) {
 	c.Helper()
 	ctx, cancel := c.limit()
 	defer cancel()
@@ -104,7 +104,7 @@ func (c *crash) verifies(id string) (r rpc.VerifyReport) {
 	return r
 }
 
-func (c *crash) consolidates(id string) error {
+func (c pointSteps) consolidates(id string) error {
 	ctx, cancel := c.limit()
 	defer cancel()
 	return c.with(ctx, func(client *rpc.Client) error {

@@ -60,14 +60,14 @@ var repositoryFaults = []fault{
 		promise: "the client is told and gives up; failed within seconds, because it left; images gone",
 		config:  roomy,
 		act: func(c *crash) {
-			c.exporter(blkdebug)
-			c.up()
+			c.exporters.wrap(blkdebug)
+			c.daemon.up()
 			id := c.begins()
 			c.fails(id, rpc.ReasonClientGone)
 			if run, _ := c.sna.State().Run(id); !strings.Contains(run.Error, "input/output error") {
 				c.Errorf("the client ended with %q", run.Error)
 			}
-			c.exporter("")
+			c.exporters.wrap("")
 		},
 		becomes: "failed",
 	},
@@ -112,9 +112,9 @@ var repositoryFaults = []fault{
 				}
 				return 0
 			})
-			c.up()
+			c.daemon.up()
 			id := c.begins()
-			c.says("the restore point may not be on the disk yet; the write is repeated")
+			c.daemon.says("the restore point may not be on the disk yet; the write is repeated")
 			if b := c.now(id); b.State != rpc.Finishing {
 				c.Errorf("the backup is %s", b.State)
 			}
@@ -139,7 +139,7 @@ func manifestFault(name, operation string, errno syscall.Errno, reason rpc.Reaso
 				}
 				return 0
 			})
-			c.up()
+			c.daemon.up()
 			id := c.begins()
 			c.robbed[id] = true
 			c.fails(id, reason, words...)
@@ -165,7 +165,7 @@ esac`
 // leakClusters has every image of disk 0 begin with a cluster that is counted as used and is not: the write of the metadata that
 // was to lead to it failed, and its writer was killed before it could give it back.
 func leakClusters(c *crash) {
-	c.exporter(`case "$image" in *disk0.qcow2)
+	c.exporters.wrap(`case "$image" in *disk0.qcow2)
 qemu-io -c 'write -q 0 64k' -c flush -c abort --image-opts "driver=qcow2,file.driver=blkdebug,file.image.driver=file,\
 file.image.filename=$image,file.inject-error.0.event=l1_update,file.inject-error.0.errno=5" >/dev/null 2>&1;;
 esac`)

@@ -15,10 +15,10 @@ var restoreFaults = []fault{
 		promise: "the client is told; it is served on, and what is read when the fault is gone is right",
 		act: func(c *crash) {
 			repository, uncover := c.faulty(c.dir + "/repository")
-			c.up()
+			c.daemon.up()
 			id := c.begins()
 			c.untilState(id, rpc.Completed)
-			r, err := c.serves(id, false)
+			r, err := c.restoring.serves(id, false)
 			must(c.T, err)
 			repository.failWhen(func(operation, path string) syscall.Errno {
 				if operation == opRead && strings.HasSuffix(path, "disk0.qcow2") {
@@ -31,11 +31,11 @@ var restoreFaults = []fault{
 				c.Errorf("the client was told: %s", out)
 			}
 			repository.heal()
-			c.readsRight(r)
-			if now := c.restore(r.RestoreID); now.State != rpc.RestoreServing {
+			c.restoring.readsRight(r)
+			if now := c.restoring.get(r.RestoreID); now.State != rpc.RestoreServing {
 				c.Errorf("it is %s: %+v", now.State, now.Failure)
 			}
-			c.stopsRestore(r.RestoreID)
+			c.restoring.stops(r.RestoreID)
 			uncover()
 		},
 		becomes: "completed",
@@ -45,10 +45,10 @@ var restoreFaults = []fault{
 		promise: "the client is told; the restore point is untouched, and the overlay goes with the restore",
 		act: func(c *crash) {
 			repository, uncover := c.faulty(c.dir + "/repository")
-			c.up()
+			c.daemon.up()
 			id := c.begins()
 			c.untilState(id, rpc.Completed)
-			r, err := c.serves(id, true)
+			r, err := c.restoring.serves(id, true)
 			must(c.T, err)
 			repository.failWhen(func(operation, path string) syscall.Errno {
 				if operation == opWrite && strings.Contains(path, ".restore/") {
@@ -61,8 +61,8 @@ var restoreFaults = []fault{
 				c.Errorf("the client was told: %s", out)
 			}
 			repository.heal()
-			c.stopsRestore(r.RestoreID)
-			if v := c.verifies(id); v.Result != rpc.VerifyOK {
+			c.restoring.stops(r.RestoreID)
+			if v := c.points.verifies(id); v.Result != rpc.VerifyOK {
 				c.Errorf("%+v", v)
 			}
 			uncover()
@@ -73,24 +73,24 @@ var restoreFaults = []fault{
 		name:    "restore: exporter dies while it is read",
 		promise: "failed at once; names disk and unit; the other disk is served no longer",
 		act: func(c *crash) {
-			c.up()
+			c.daemon.up()
 			id := c.begins()
 			c.untilState(id, rpc.Completed)
-			r, err := c.serves(id, false)
+			r, err := c.restoring.serves(id, false)
 			must(c.T, err)
 			must(c.T, syscall.Kill(r.Disks[1].QemuNBDPID, syscall.SIGKILL))
-			c.eventually("the restore fails", func() bool { return c.restore(r.RestoreID).State == rpc.RestoreFailed })
-			f := c.restore(r.RestoreID).Failure
+			c.eventually("the restore fails", func() bool { return c.restoring.get(r.RestoreID).State == rpc.RestoreFailed })
+			f := c.restoring.get(r.RestoreID).Failure
 			if f == nil || f.Reason != rpc.ReasonExporterFailed || f.DiskID == nil || *f.DiskID != 1 || f.Unit == "" {
 				c.Errorf("%+v", f)
 			}
 			if out, err := exec.Command("qemu-img", "info", r.Disks[0].NBDURL).CombinedOutput(); err == nil {
 				c.Errorf("it can be read still: %s", out)
 			}
-			r, err = c.serves(id, false) // another one
+			r, err = c.restoring.serves(id, false) // another one
 			must(c.T, err)
-			c.readsRight(r)
-			c.stopsRestore(r.RestoreID)
+			c.restoring.readsRight(r)
+			c.restoring.stops(r.RestoreID)
 		},
 		becomes: "completed",
 	},
@@ -98,16 +98,16 @@ var restoreFaults = []fault{
 		name:    "restore: exporter dies at its start",
 		promise: "refused with disk, unit and its last words; the other is stopped",
 		act: func(c *crash) {
-			c.up()
+			c.daemon.up()
 			id := c.begins()
 			c.untilState(id, rpc.Completed)
 			c.halt()
-			c.exporter(`case "$image" in *disk1.qcow2) echo "no such luck" >&2; exit 1;; esac`)
+			c.exporters.wrap(`case "$image" in *disk1.qcow2) echo "no such luck" >&2; exit 1;; esac`)
 			c.boot()
-			_, err := c.serves(id, false)
+			_, err := c.restoring.serves(id, false)
 			c.said(err, rpc.ReasonExporterFailed, "disk 1")
 			c.halt()
-			c.exporter("")
+			c.exporters.wrap("")
 			c.boot()
 		},
 		becomes: "completed",
@@ -115,7 +115,7 @@ var restoreFaults = []fault{
 }
 
 // serves starts a restore.
-func (c *crash) serves(id string, writable bool) (r rpc.Restore, err error) {
+func (c restoreSteps) serves(id string, writable bool) (r rpc.Restore, err error) {
 	c.Helper()
 	ctx, cancel := c.limit()
 	defer cancel()
@@ -126,7 +126,7 @@ func (c *crash) serves(id string, writable bool) (r rpc.Restore, err error) {
 	return r, err
 }
 
-func (c *crash) restore(id string) (r rpc.Restore) {
+func (c restoreSteps) get(id string) (r rpc.Restore) {
 	c.Helper()
 	ctx, cancel := c.limit()
 	defer cancel()
@@ -137,8 +137,8 @@ func (c *crash) restore(id string) (r rpc.Restore) {
 	return r
 }
 
-// stopsRestore ends a restore, of which nothing is left.
-func (c *crash) stopsRestore(id string) {
+// stops ends a restore, of which nothing is left.
+func (c restoreSteps) stops(id string) {
 	c.Helper()
 	ctx, cancel := c.limit()
 	defer cancel()
@@ -146,13 +146,13 @@ func (c *crash) stopsRestore(id string) {
 		_, err := client.StopRestore(ctx, id)
 		return err
 	}))
-	if r := c.restore(id); r.State != rpc.RestoreEnded {
+	if r := c.get(id); r.State != rpc.RestoreEnded {
 		c.Errorf("the restore is %s: %+v", r.State, r.Failure)
 	}
 }
 
 // readsRight compares what is served with what the disks were.
-func (c *crash) readsRight(r rpc.Restore) {
+func (c restoreSteps) readsRight(r rpc.Restore) {
 	c.Helper()
 	c.mu.Lock()
 	instants := c.instants[r.BackupID]

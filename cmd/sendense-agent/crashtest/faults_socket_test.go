@@ -13,13 +13,13 @@ var socketFaults = []fault{
 	{
 		name:    "socket directory gone in mid-copy",
 		promise: "the copy goes on, connections too; the daemon says so and makes directory and socket again",
-		act:     func(c *crash) { c.withoutSocket(func() error { return os.RemoveAll(filepath.Dir(c.socket())) }) },
+		act:     func(c *crash) { c.daemon.withoutSocket(func() error { return os.RemoveAll(filepath.Dir(c.socket())) }) },
 		becomes: "completed",
 	},
 	{
 		name:    "socket gone in mid-copy",
 		promise: "the copy goes on, connections too; the daemon says so and makes the socket again",
-		act:     func(c *crash) { c.withoutSocket(func() error { return os.Remove(c.socket()) }) },
+		act:     func(c *crash) { c.daemon.withoutSocket(func() error { return os.Remove(c.socket()) }) },
 		becomes: "completed",
 	},
 	{
@@ -29,7 +29,7 @@ var socketFaults = []fault{
 			b := c.midCopy()
 			must(c.T, os.Remove(c.socket()))
 			must(c.T, os.WriteFile(c.socket(), []byte("a note"), 0o600))
-			c.says("exists and is not a socket")
+			c.daemon.says("exists and is not a socket")
 			if text, err := os.ReadFile(c.socket()); err != nil || string(text) != "a note" {
 				c.Errorf("it holds %q: %v", text, err)
 			}
@@ -43,7 +43,7 @@ var socketFaults = []fault{
 }
 
 // withoutSocket takes the socket away while a client is connected to it.
-func (c *crash) withoutSocket(remove func() error) {
+func (c daemonSteps) withoutSocket(remove func() error) {
 	c.Helper()
 	b := c.midCopy()
 	ctx, cancel := c.limit()
@@ -63,7 +63,7 @@ func (c *crash) withoutSocket(remove func() error) {
 	c.untilState(b.BackupID, rpc.Completed)
 }
 
-func (c *crash) stillServed(ctx context.Context, old *rpc.Client, id string) error {
+func (c daemonSteps) stillServed(ctx context.Context, old *rpc.Client, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, patient)
 	defer cancel()
 	_, err := old.GetBackup(ctx, id)

@@ -27,7 +27,7 @@ var stateFaults = []fault{
 			state.failDatabase(opWrite, syscall.ENOSPC)
 			c.boot()
 			c.release()
-			c.says("the record cannot be written")
+			c.daemon.says("the record cannot be written")
 			state.heal()
 			c.untilState(b.BackupID, rpc.Completed)
 		},
@@ -41,7 +41,7 @@ var stateFaults = []fault{
 		act: func(c *crash) {
 			state, uncover := c.faulty(c.dir + "/state")
 			c.uncover = uncover
-			c.up()
+			c.daemon.up()
 			state.failWhen(func(operation, path string) syscall.Errno {
 				// bbolt's headers, by which a commit is found, are its first two pages.
 				if operation == opSync && path == "agent.db" && state.written.Load() < 2*int64(os.Getpagesize()) {
@@ -70,16 +70,16 @@ func stateFault(name, operation string, errno syscall.Errno) fault {
 			b := c.midCopy()
 			state.failDatabase(operation, errno)
 			c.release()
-			c.says("the record cannot be written")
+			c.daemon.says("the record cannot be written")
 			if got := c.now(b.BackupID).State; got != rpc.Running {
 				c.Errorf("while the database cannot be written the backup is %s", got)
 			}
 			c.eventually("the backup says why it does not go on", func() bool {
 				return strings.Contains(c.now(b.BackupID).Stalled, errno.Error())
 			})
-			c.saysReady(errno.Error())
+			c.daemon.saysReady(errno.Error())
 			state.heal()
-			c.saysReady("")
+			c.daemon.saysReady("")
 			c.untilState(b.BackupID, rpc.Completed)
 			c.uncover = uncover
 		},
@@ -95,15 +95,15 @@ func stateFaultAtStart(name, operation string, errno syscall.Errno) fault {
 		act: func(c *crash) {
 			state, uncover := c.faulty(c.dir + "/state")
 			c.uncover = uncover
-			c.up()
+			c.daemon.up()
 			state.failDatabase(operation, errno)
 			said := c.refused(rpc.ReasonStateUnwritable, errno.Error())
 			if !strings.Contains(said.Hint, c.dir+"/state") {
 				c.Errorf("the hint does not name the directory: %s", said.Hint)
 			}
-			c.saysReady(errno.Error())
+			c.daemon.saysReady(errno.Error())
 			state.heal()
-			c.saysReady("")
+			c.daemon.saysReady("")
 			c.allEnd()
 		},
 		becomes: "none",
@@ -111,7 +111,7 @@ func stateFaultAtStart(name, operation string, errno syscall.Errno) fault {
 }
 
 // saysReady waits until the daemon says that nothing can be put on record, in words that hold those given, or, without any, that it can.
-func (c *crash) saysReady(words string) {
+func (c daemonSteps) saysReady(words string) {
 	c.Helper()
 	c.eventually("readiness follows whether a transaction can be written", func() bool {
 		ctx, cancel := c.limit()

@@ -98,7 +98,7 @@ func TestPromisedFaults(t *testing.T) {
 func (f fault) try(t *testing.T) {
 	began := time.Now()
 	c := newCrash(t, operation{name: f.name})
-	c.withoutHaste()
+	c.daemon.withoutHaste()
 	for key, value := range f.config {
 		c.set(key, value)
 	}
@@ -111,7 +111,7 @@ func (f fault) try(t *testing.T) {
 }
 
 // withoutHaste makes the deadlines long, so that none of them hides what is tried.
-func (c *crash) withoutHaste() {
+func (c daemonSteps) withoutHaste() {
 	c.Helper()
 	for _, key := range []string{"first_connection", "no_progress", "disconnect"} {
 		c.set("deadlines."+key, `"1m"`)
@@ -119,7 +119,7 @@ func (c *crash) withoutHaste() {
 }
 
 // up boots the daemon and puts the VM on record.
-func (c *crash) up() {
+func (c daemonSteps) up() {
 	c.Helper()
 	c.boot()
 	ctx, cancel := c.limit()
@@ -158,7 +158,7 @@ func (c *crash) refused(reason rpc.Reason, words ...string) rpc.ErrorData {
 // midCopy brings the daemon up and the backup to the midst of its first disk.
 func (c *crash) midCopy() rpc.Backup {
 	c.Helper()
-	c.up()
+	c.daemon.up()
 	return c.held()
 }
 
@@ -214,13 +214,13 @@ func (c *crash) fails(id string, reason rpc.Reason, words ...string) rpc.Failure
 }
 
 // says waits until the daemon's log holds the words.
-func (c *crash) says(words string) {
+func (c daemonSteps) says(words string) {
 	c.Helper()
 	c.eventually("the daemon says "+words, func() bool { return strings.Contains(c.log(), words) })
 }
 
 // down starts the daemon, which must refuse to run.
-func (c *crash) refusesToStart(words string) {
+func (c daemonSteps) refusesToStart(words string) {
 	c.Helper()
 	if _, err := systemctl("start", serviceOf(c.slot)); err == nil {
 		c.Fatal("the daemon started")

@@ -29,10 +29,18 @@ func (c *crash) check() {
 	}
 }
 
+// invariants are what must hold of a hub whose daemon is stopped, each a method.
+type invariants struct{ *hub }
+
 func (h *hub) check() map[string]record.Backup {
 	h.Helper()
 	h.healthy()
 	h.postedOnce()
+	return invariants{h}.check()
+}
+
+func (h invariants) check() map[string]record.Backup {
+	h.Helper()
 	h.checkUnits()
 	records := h.checkStore()
 	h.checkRequests(records)
@@ -48,7 +56,7 @@ func (h *hub) check() map[string]record.Backup {
 }
 
 // checkUnits: no exporter is left, and what only looked like one still runs.
-func (h *hub) checkUnits() {
+func (h invariants) checkUnits() {
 	h.Helper()
 	for name := range h.vms {
 		left, err := exporterUnits(name)
@@ -68,7 +76,7 @@ func (h *hub) checkUnits() {
 }
 
 // checkStore: the database is sound, nothing is leased, nothing is active.
-func (h *hub) checkStore() map[string]record.Backup {
+func (h invariants) checkStore() map[string]record.Backup {
 	h.Helper()
 	s, err := store.Open(filepath.Join(h.dir, "state", "agent.db"), store.Options{})
 	must(h.T, err)
@@ -98,7 +106,7 @@ func (h *hub) checkStore() map[string]record.Backup {
 }
 
 // checkRequests: no request has made two backups.
-func (h *hub) checkRequests(records map[string]record.Backup) {
+func (h invariants) checkRequests(records map[string]record.Backup) {
 	h.Helper()
 	made := map[string]string{}
 	for id, b := range records {
@@ -114,7 +122,7 @@ func (h *hub) checkRequests(records map[string]record.Backup) {
 
 // checkRepository: there is a directory for every completed backup, whole and with a manifest that agrees with the record,
 // and nothing else.
-func (h *hub) checkRepository(records map[string]record.Backup) {
+func (h invariants) checkRepository(records map[string]record.Backup) {
 	h.Helper()
 	path := filepath.Join(h.dir, "repository")
 	points, problems, err := repository.New("main", path, nil).Points()
@@ -161,7 +169,7 @@ func disagreement(b record.Backup, p repository.Found) error {
 }
 
 // checkNames: every file below the repository is a restore point's, or lies in what was set aside on purpose.
-func (h *hub) checkNames(path string, records map[string]record.Backup) {
+func (h invariants) checkNames(path string, records map[string]record.Backup) {
 	h.Helper()
 	known := map[string]bool{}
 	for _, b := range records {
@@ -188,7 +196,7 @@ func (h *hub) checkNames(path string, records map[string]record.Backup) {
 }
 
 // checkImages: every image holds what its disk did at the instant of the snapshot.
-func (h *hub) checkImages(b record.Backup) {
+func (h invariants) checkImages(b record.Backup) {
 	h.Helper()
 	h.mu.Lock()
 	instants := h.instants[b.ID]
@@ -207,7 +215,7 @@ func (h *hub) checkImages(b record.Backup) {
 
 // checkThrownAway: a copy that SBC finished, every report of which was answered 200, is not thrown away, unless somebody
 // asked for that or killed an exporter.
-func (h *hub) checkThrownAway(b record.Backup) {
+func (h invariants) checkThrownAway(b record.Backup) {
 	h.Helper()
 	run, ok := h.sna.State().Run(b.ID)
 	if ok && run.Done && run.Error == "" && b.State == record.Failed && !h.robbed[b.ID] {

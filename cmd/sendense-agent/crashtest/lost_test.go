@@ -39,9 +39,9 @@ func loseDatabase(harm func(path string) error) func(*crash) {
 	return func(c *crash) {
 		afterFull(c)
 		inMidCopy(c, "lost")
-		must(c.T, os.Rename(c.database(), c.database()+".old"))
-		must(c.T, harm(c.database()))
-		must(c.T, os.Remove(c.database()+".old"))
+		must(c.T, os.Rename(c.db.path(), c.db.path()+".old"))
+		must(c.T, harm(c.db.path()))
+		must(c.T, os.Remove(c.db.path()+".old"))
 	}
 }
 
@@ -75,7 +75,7 @@ func strayLease(c *crash) {
 	l := record.Lease{Port: uint16(c.firstPort() + 3), BackupID: "backup-nobody-1", Nonce: "00000000"}
 	value, err := json.Marshal(l)
 	must(c.T, err)
-	db, err := bolt.Open(c.database(), 0o600, &bolt.Options{Timeout: patient})
+	db, err := bolt.Open(c.db.path(), 0o600, &bolt.Options{Timeout: patient})
 	must(c.T, err)
 	err = db.Update(func(t *bolt.Tx) error {
 		return t.Bucket([]byte("leases")).Put(binary.BigEndian.AppendUint16(nil, l.Port), value)
@@ -104,7 +104,7 @@ func leasesReturned(ctx context.Context, c *crash) error {
 // otherBoot leaves a backup in mid copy that began before the host was restarted, as far as its record says.
 func otherBoot(c *crash) {
 	b := inMidCopy(c, c.request.RequestID)
-	s, err := store.Open(c.database(), store.Options{})
+	s, err := store.Open(c.db.path(), store.Options{})
 	must(c.T, err)
 	_, _, err = s.Update(b.BackupID, time.Now(), func(b *record.Backup) error {
 		b.BootID = "another"
@@ -116,7 +116,7 @@ func otherBoot(c *crash) {
 // olderSchema leaves a backup in mid copy, and the database as an agent of schema version 1 would have it.
 func olderSchema(c *crash) {
 	inMidCopy(c, c.request.RequestID)
-	db, err := bolt.Open(c.database(), 0o600, &bolt.Options{Timeout: patient})
+	db, err := bolt.Open(c.db.path(), 0o600, &bolt.Options{Timeout: patient})
 	must(c.T, err)
 	err = db.Update(func(t *bolt.Tx) error {
 		return errors.Join(
@@ -138,14 +138,14 @@ func headerZeroed(c *crash) {
 	_, err := heldCopy(ctx, c)
 	must(c.T, err)
 	c.halt()
-	c.zeroHeader(c.newestHeader())
+	c.db.zeroHeader(c.db.newestHeader())
 }
 
 // newestHeader is the page that describes the last transaction. It is read as any file: to map the database into this process, which
 // may have to answer for the file system, would be its end.
-func (c *crash) newestHeader() int {
+func (c databaseSteps) newestHeader() int {
 	c.Helper()
-	file, err := os.Open(c.database())
+	file, err := os.Open(c.path())
 	must(c.T, err)
 	defer file.Close()
 	var numbers [2]uint64
@@ -162,9 +162,9 @@ func (c *crash) newestHeader() int {
 }
 
 // zeroHeader takes one of the two header pages of the database away.
-func (c *crash) zeroHeader(page int) {
+func (c databaseSteps) zeroHeader(page int) {
 	c.Helper()
-	file, err := os.OpenFile(c.database(), os.O_WRONLY, 0)
+	file, err := os.OpenFile(c.path(), os.O_WRONLY, 0)
 	must(c.T, err)
 	_, err = file.WriteAt(make([]byte, os.Getpagesize()), int64(page*os.Getpagesize()))
 	must(c.T, errors.Join(err, file.Close()))

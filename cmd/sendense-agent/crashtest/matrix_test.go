@@ -105,7 +105,7 @@ func newCrash(t *testing.T, op operation) *crash { return newTapedCrash(t, op, n
 
 // newTapedCrash is newCrash with a tape that runs along.
 func newTapedCrash(t *testing.T, op operation, tape *tape) *crash {
-	c := &crash{hub: newTapedHub(t, op.config, tape), operation: op}
+	c := crashOf(newTapedHub(t, op.config, tape), op)
 	c.vm = c.addVM(2)
 	c.request = rpc.StartRequest{
 		VMName: c.vm.record.VMName, BackupType: cmp.Or(op.kind, rpc.Full), RequestID: "victim", Queue: op.queue,
@@ -164,7 +164,7 @@ func (c *crash) crash() {
 	_ = os.Remove(c.sign())
 	c.published = c.manifests()
 	if c.operation.stands {
-		c.pointsStand()
+		c.points.stand()
 	}
 	must(c.T, c.scribble())
 	c.lookAlike(c.vm)

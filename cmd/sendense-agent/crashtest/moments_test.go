@@ -153,18 +153,19 @@ func (i *inspector) comeBack(m moment) {
 		}
 	}
 	i.healthy()
-	i.checkUnits()
-	records := i.checkStore()
-	i.checkRequests(records)
+	hub := invariants{i.hub}
+	hub.checkUnits()
+	records := hub.checkStore()
+	hub.checkRequests(records)
 	if !i.operation.lost { // its records are not those that the manifests were made of
-		i.checkRepository(records)
+		hub.checkRepository(records)
 	}
 	if err := i.checkFacts(m.facts, database{records: records}, true); err != nil {
 		i.Error(err)
 	}
 	for _, b := range records {
 		if b.State == record.Completed {
-			i.checkImages(b)
+			hub.checkImages(b)
 		}
 	}
 }

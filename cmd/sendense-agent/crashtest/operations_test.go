@@ -119,6 +119,31 @@ type crash struct {
 	published []string // the manifests that were there when it was killed
 	uncover   func()   // what is done once the daemon has stopped; may be nil
 	made      int      // full backups beside that of the request
+
+	points    pointSteps
+	restoring restoreSteps
+	db        databaseSteps
+	client    clientSteps
+	exporters exporterSteps
+	daemon    daemonSteps
+}
+
+// What is done in a crash, and what must hold, by what it is about.
+type (
+	pointSteps    struct{ *crash } // restore points
+	restoreSteps  struct{ *crash } // restores
+	databaseSteps struct{ *crash } // the file of the database
+	clientSteps   struct{ *crash } // the backup client and its SNA
+	exporterSteps struct{ *crash } // qemu-nbd
+	daemonSteps   struct{ *crash } // the agent's process and program
+)
+
+// crashOf is a crash of a hub that has not been booted.
+func crashOf(h *hub, op operation) *crash {
+	c := &crash{hub: h, operation: op}
+	c.points, c.restoring, c.db = pointSteps{c}, restoreSteps{c}, databaseSteps{c}
+	c.client, c.exporters, c.daemon = clientSteps{c}, exporterSteps{c}, daemonSteps{c}
+	return c
 }
 
 // begin asks for the backup that the operation is about. A refusal is as good an answer as any.

@@ -33,7 +33,7 @@ func (h *hub) policy(rules string) {
 // afterFulls leaves two full backups behind, the older of which is expired.
 func afterFulls(c *crash) {
 	c.policy(keepNewest)
-	c.backUp(rpc.Full, rpc.Full)
+	c.points.backUp(rpc.Full, rpc.Full)
 }
 
 // afterChain leaves a chain of three restore points behind, in which a disk was added before the last, so that its image stands
@@ -43,19 +43,19 @@ func afterChain(rules string) func(c *crash) {
 		if rules != "" {
 			c.policy(rules)
 		}
-		c.backUp(rpc.Full, rpc.Incremental)
+		c.points.backUp(rpc.Full, rpc.Incremental)
 		c.addDisk(c.vm)
-		c.backUp(rpc.Incremental)
+		c.points.backUp(rpc.Incremental)
 	}
 }
 
 // backUp leaves restore points behind, and changes on every disk since.
-func (c *crash) backUp(kinds ...rpc.BackupType) {
+func (c pointSteps) backUp(kinds ...rpc.BackupType) {
 	c.Helper()
 	c.backUpOf(c.vm, kinds...)
 }
 
-func (c *crash) backUpOf(v *vm, kinds ...rpc.BackupType) {
+func (c pointSteps) backUpOf(v *vm, kinds ...rpc.BackupType) {
 	c.Helper()
 	c.boot()
 	ctx, cancel := c.limit()
@@ -123,9 +123,9 @@ func (h *hub) merges() ([]string, error) {
 	return filepath.Glob(filepath.Join(h.dir, "repository", "*", ".merge-*"))
 }
 
-// pointsStand fails the test unless every restore point is whole, and is what its VM was, as it lies on the disk while no daemon
+// stand fails the test unless every restore point is whole, and is what its VM was, as it lies on the disk while no daemon
 // runs.
-func (c *crash) pointsStand() {
+func (c pointSteps) stand() {
 	c.Helper()
 	points, problems, err := repository.New("main", filepath.Join(c.dir, "repository"), nil).Points()
 	must(c.T, err)

@@ -53,7 +53,7 @@ func restoreThatExpires(ctx context.Context, c *crash) error {
 	if _, err := serveNewest(ctx, c, briefly); err != nil {
 		return answered(err)
 	}
-	return c.restoresEnded(ctx)
+	return c.restoring.allEnded(ctx)
 }
 
 func killRestorer(ctx context.Context, c *crash) error {
@@ -64,11 +64,11 @@ func killRestorer(ctx context.Context, c *crash) error {
 	if err := syscall.Kill(r.Disks[0].QemuNBDPID, syscall.SIGKILL); err != nil {
 		return err
 	}
-	return c.restoresEnded(ctx)
+	return c.restoring.allEnded(ctx)
 }
 
-// restoresEnded waits until every restore has ended.
-func (c *crash) restoresEnded(ctx context.Context) error {
+// allEnded waits until every restore has ended.
+func (c restoreSteps) allEnded(ctx context.Context) error {
 	for {
 		list, err := c.restores(ctx)
 		if err != nil || len(list) == 0 {
@@ -97,7 +97,7 @@ func loseRestore(c *crash) {
 	_, err := serveNewest(ctx, c, longEnough)
 	must(c.T, err)
 	c.kill()
-	must(c.T, os.Remove(c.database()))
+	must(c.T, os.Remove(c.db.path()))
 }
 
 // restoreCutShort leaves a restore whose exporters run, and which is not on record as served.

@@ -17,27 +17,27 @@ func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
 	c := newCrash(t, operation{name: "upgrade"})
-	c.withoutHaste()
-	c.install(daemon())
+	c.daemon.withoutHaste()
+	c.daemon.install(daemon())
 	b := c.midCopy()
-	if got := c.version(); got != oldVersion {
+	if got := c.daemon.version(); got != oldVersion {
 		t.Fatalf("version %q runs, want %q", got, oldVersion)
 	}
-	exporters, connections := c.exporterPIDs(b), c.connections(b)
+	exporters, connections := c.exporters.pids(b), c.exporters.connections(b)
 	if len(connections) == 0 {
 		t.Fatal("no client is connected in mid-copy")
 	}
-	c.install(newerDaemon())
+	c.daemon.install(newerDaemon())
 	_, err := systemctl("restart", serviceOf(c.slot))
 	must(t, err)
 	c.eventually("the new daemon answers", c.hub.answers)
-	if got := c.version(); got != newVersion {
+	if got := c.daemon.version(); got != newVersion {
 		t.Errorf("version %q runs after the upgrade, want %q", got, newVersion)
 	}
-	if now := c.exporterPIDs(b); !slices.Equal(now, exporters) {
+	if now := c.exporters.pids(b); !slices.Equal(now, exporters) {
 		t.Errorf("exporters were %v and are %v", exporters, now)
 	}
-	if now := c.connections(b); !slices.Equal(now, connections) {
+	if now := c.exporters.connections(b); !slices.Equal(now, connections) {
 		t.Errorf("connections were\n%s\nand are\n%s", strings.Join(connections, "\n"), strings.Join(now, "\n"))
 	}
 	c.release()
@@ -47,14 +47,14 @@ func TestUpgrade(t *testing.T) {
 }
 
 // install puts a program in the place of the one that the service starts, in one step.
-func (c *crash) install(program string) {
+func (c daemonSteps) install(program string) {
 	c.Helper()
 	must(c.T, copyFile(program, c.program()+".new"))
 	must(c.T, os.Chmod(c.program()+".new", 0o755))
 	must(c.T, os.Rename(c.program()+".new", c.program()))
 }
 
-func (c *crash) version() string {
+func (c daemonSteps) version() string {
 	c.Helper()
 	ctx, cancel := c.limit()
 	defer cancel()
@@ -66,8 +66,8 @@ func (c *crash) version() string {
 	return status.Version
 }
 
-// exporterPIDs are what systemd says of the exporters.
-func (c *crash) exporterPIDs(b rpc.Backup) (pids []string) {
+// pids are what systemd says of the exporters.
+func (c exporterSteps) pids(b rpc.Backup) (pids []string) {
 	c.Helper()
 	for _, d := range b.Disks {
 		pid, err := systemctl("show", "--property=MainPID", "--value", strings.TrimSuffix(d.Unit, ".service")+".service")
@@ -81,7 +81,7 @@ func (c *crash) exporterPIDs(b rpc.Backup) (pids []string) {
 }
 
 // connections are those of the ports of a backup, both ends, as the kernel numbers them: addresses and inode.
-func (c *crash) connections(b rpc.Backup) (list []string) {
+func (c exporterSteps) connections(b rpc.Backup) (list []string) {
 	c.Helper()
 	text, err := os.ReadFile("/proc/net/tcp")
 	must(c.T, err)
