@@ -179,16 +179,23 @@ func addressInUse(address string, journal []string) bool {
 // abandon removes a pair whose start failed. No client knows it yet, so it needs no clean end: its
 // processes are killed, so that one that hangs does not block us.
 func (m *Manager) abandon(ctx context.Context, name string) error {
-	_ = m.retry(ctx, func(l *link) error {
+	_ = m.Kill(ctx, name) // most often there is no process left
+	return m.Remove(ctx, name)
+}
+
+// Kill sends SIGKILL to all processes of a pair. It does not wait for their end: a process that waits for storage that hangs may end much
+// later. It is no error if the pair has no process or is not loaded.
+func (m *Manager) Kill(ctx context.Context, name string) error {
+	return m.retry(ctx, func(l *link) error {
 		m.reached("unit: before SIGKILL")
 		err := l.call(ctx, func() error {
 			return l.KillUnitWithTarget(ctx, name+pair.ServiceSuffix, systemd.All, int32(syscall.SIGKILL))
 		})
 		m.reached("unit: SIGKILL sent")
-		if isDisconnect(err) {
-			return err
+		switch busErrorName(err) {
+		case busNoSuchProc, busUnixNoProc, busNoSuchUnit:
+			return nil
 		}
-		return nil // most often there is no process left
+		return err
 	})
-	return m.Remove(ctx, name)
 }

@@ -23,7 +23,7 @@ func (j *Job) undo(cause error) error {
 		return cause
 	}
 	failpoint.Reach("undo: before units")
-	if err := j.UntilDone("exporters cannot be stopped", func() error { return j.service.Exports.RemovePairs(j.service.Jobs.Hard, export.Disks(b.Runs)) }); err != nil {
+	if err := j.UntilDone("exporters cannot be stopped", func() error { return j.discard(b) }); err != nil {
 		return cause
 	}
 	failpoint.Reach("undo: units removed")
@@ -51,6 +51,16 @@ func (j *Job) undo(cause error) error {
 		s.Ports.Cooldowns.Add(b, s.Config.SNA.Cooldown.Std())
 	}
 	return endError(b)
+}
+
+// discard removes the exporters of a backup that is undone.
+func (j *Job) discard(b record.Backup) error {
+	s := j.service
+	repo, err := s.Repositories.Find(b.Repository)
+	if err != nil { // it was configured when the backup began
+		return s.Exports.RemovePairs(s.Jobs.Hard, export.Disks(b.Runs))
+	}
+	return s.Exports.Discard(s.Jobs.Hard, repo, export.Disks(b.Runs))
 }
 
 // endError is the error for the caller of a start whose backup was undone.

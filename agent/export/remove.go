@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
@@ -15,6 +17,31 @@ import (
 // someone replaced the exporter, and the agent must not remove what is not its own.
 func (m *Manager) RemovePairs(ctx context.Context, disks []record.Served) error {
 	return Each(ctx, len(disks), func(ctx context.Context, i int) error { return m.remove(ctx, disks[i]) })
+}
+
+// killTimeout limits the calls that kill the exporters of a repository that is stuck.
+const killTimeout = 5 * time.Second
+
+// Discard is RemovePairs for exporters whose data is not needed. While their repository is stuck, their processes cannot end, so Discard
+// kills them and returns: the reconciler removes their units when the repository answers again. Their ports are not used again as long as a process listens on them.
+func (m *Manager) Discard(ctx context.Context, repo *storage.Repository, disks []record.Served) error {
+	answering, stop := repo.WhileAnswering(ctx)
+	defer stop()
+	err := m.RemovePairs(answering, disks)
+	if err == nil || !storage.IsStuck(context.Cause(answering)) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, killTimeout)
+	defer cancel()
+	err = Each(ctx, len(disks), func(ctx context.Context, i int) error { return m.Units.Kill(ctx, disks[i].Unit) })
+	if err != nil {
+		return err
+	}
+	for _, d := range disks {
+		m.Ports.Foreign.Note(d.Port)
+		m.Log.Warn("an exporter is killed, and its unit is left until the repository answers again", logkey.Unit, d.Unit, logkey.Repository, repo.ID)
+	}
+	return nil
 }
 
 func (m *Manager) remove(ctx context.Context, d record.Served) error {

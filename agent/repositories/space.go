@@ -56,8 +56,7 @@ func Fault(err error) error {
 		return e
 	}
 	if errors.Is(err, unix.EROFS) {
-		e.Hint = "the daemon may write to the repositories that were configured when systemd last read its units: run " +
-			"'systemctl daemon-reload', then 'systemctl restart sendense-agent'; if that changes nothing, the file system itself is read-only"
+		e.Hint = "mount the file system writable; the kernel's log may say why it is read-only"
 		return e
 	}
 	e.Hint = "the repository must be mounted and writable by the agent"

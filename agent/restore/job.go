@@ -206,7 +206,11 @@ func (j *restoreJob) removeUnits(r record.Restore) error {
 			return err
 		}
 	}
-	return j.service.Exports.RemovePairs(j.service.Jobs.Hard, export.Disks(r.Disks))
+	repo, err := j.service.Repositories.Find(r.Repository)
+	if err != nil { // it was configured when the restore began
+		return j.service.Exports.RemovePairs(j.service.Jobs.Hard, export.Disks(r.Disks))
+	}
+	return j.service.Exports.Discard(j.service.Jobs.Hard, repo, export.Disks(r.Disks))
 }
 
 // clearScratch removes the overlays of a restore, if there are any. What cannot be removed now is removed later by SweepScratch.

@@ -66,9 +66,7 @@ func dropIns(cfg *config.Config) map[string]string {
 
 func serviceSettings(cfg *config.Config) []string {
 	var lines []string
-	for _, dir := range append([]string{cfg.Agent.StateDirectory}, repositoryPaths(cfg)...) {
-		lines = append(lines, grant(dir))
-	}
+	lines = append(lines, grant(cfg.Agent.StateDirectory))
 	for _, name := range slices.Sorted(maps.Keys(cfg.VCenters)) {
 		credential := cfg.VCenters[name].PasswordCredential
 		// Without the empty one, a missing file keeps the daemon from starting.
@@ -84,14 +82,6 @@ func serviceSettings(cfg *config.Config) []string {
 		lines = append(lines, "Sockets="+httpSocket+"\n") // also starts it, and before the daemon
 	}
 	return lines
-}
-
-func repositoryPaths(cfg *config.Config) []string {
-	paths := make([]string, len(cfg.Repositories))
-	for i, r := range cfg.Repositories {
-		paths[i] = r.Path
-	}
-	return paths
 }
 
 // repositoryKeys lists the keys of all repositories, each once.
@@ -113,8 +103,8 @@ func giveKey(id string) string {
 	return fmt.Sprintf("LoadCredential=%s\n", id)
 }
 
-// grant lets the daemon write below a directory. The dash lets it start without the directory, which a network file system may
-// lack at that time: the daemon then says what is missing.
+// grant lets the daemon write below a directory. The dash lets it start without the directory: the daemon then says what is missing. It
+// is granted no repository: only the process of a repository writes there.
 func grant(dir string) string {
 	for _, covered := range []string{"/home", "/root", "/run/user", "/tmp", "/var/tmp"} {
 		if strings.HasPrefix(dir, covered+"/") { // ProtectHome= and PrivateTmp= put an empty directory there

@@ -20,8 +20,8 @@ func TestGenerator(t *testing.T) {
 		"nothing configured": {
 			"", []string{`ReadWritePaths="-/var/lib/sendense-agent"`}, []string{"IPAddressAllow", "Sockets", "LoadCredential", "BindPaths"},
 		},
-		"repository":         {repository + `"/srv/backup"`, []string{`ReadWritePaths="-/srv/backup"`}, nil},
-		"repository of home": {repository + `"/home/backup"`, []string{`BindPaths="-/home/backup"`}, []string{`"-/home/backup"` + "\nReadWrite"}},
+		"repository":              {repository + `"/srv/backup"`, nil, []string{"/srv/backup"}}, // its own process writes there
+		"state directory of home": {"[agent]\nstate_directory = \"/home/state\"", []string{`BindPaths="-/home/state"`}, []string{`"-/home/state"` + "\nReadWrite"}},
 		"vcenter": {
 			"[vcenter.main]\nhost = \"vc\"\nuser = \"u\"\npassword_credential = \"vcenter-main\"", []string{"LoadCredential=vcenter-main:/etc/credstore/vcenter-main"}, nil,
 		},
@@ -103,31 +103,26 @@ func TestGeneratorWithout(t *testing.T) {
 	}
 }
 
-// systemd reads the paths of repositories back as they are, whatever they hold.
+// systemd reads the path of the state directory back as it is, whatever it holds.
 func TestGeneratorOddPaths(t *testing.T) {
-	odd := []string{`/srv/with space`, `/srv/per%cent`, `/srv/quo"te`, `/srv/back\slash`, `/srv/'single`, `/srv/-dash`, `/srv/co:lon`, `/srv/ümlaut`}
-	var config strings.Builder
-	for i, path := range odd {
-		config.WriteString("[[repository]]\nid = \"r" + string(rune('0'+i)) + "\"\npath = '''" + path + "'''\n")
-	}
-	text := hubtest.Generated(t, config.String())[hubtest.ServiceDropIn]
 	unit := "/run/systemd/system/odd.service"
 	hubtest.Must(t, os.WriteFile(unit, []byte("[Service]\nExecStart=/bin/true\n"), 0o644))
 	hubtest.Must(t, os.MkdirAll(unit+".d", 0o755))
-	hubtest.Must(t, os.WriteFile(unit+".d/50.conf", []byte(text), 0o644))
-	if out, err := exec.Command("systemctl", "daemon-reload").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	out, err := exec.Command("busctl", "--json=short", "get-property", "org.freedesktop.systemd1",
-		"/org/freedesktop/systemd1/unit/odd_2eservice", "org.freedesktop.systemd1.Service", "ReadWritePaths").Output()
-	hubtest.Must(t, err)
-	var got struct{ Data []string }
-	hubtest.Must(t, json.Unmarshal(out, &got))
-	want := []string{"-/var/lib/sendense-agent"}
-	for _, path := range odd {
-		want = append(want, "-"+path)
-	}
-	if strings.Join(got.Data, "\n") != strings.Join(want, "\n") {
-		t.Errorf("got %q, want %q", got.Data, want)
+	for _, path := range []string{
+		`/srv/with space`, `/srv/per%cent`, `/srv/quo"te`, `/srv/back\slash`, `/srv/'single`, `/srv/-dash`, `/srv/co:lon`, `/srv/ümlaut`,
+	} {
+		text := hubtest.Generated(t, "[agent]\nstate_directory = '''"+path+"'''\n")[hubtest.ServiceDropIn]
+		hubtest.Must(t, os.WriteFile(unit+".d/50.conf", []byte(text), 0o644))
+		if out, err := exec.Command("systemctl", "daemon-reload").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		out, err := exec.Command("busctl", "--json=short", "get-property", "org.freedesktop.systemd1",
+			"/org/freedesktop/systemd1/unit/odd_2eservice", "org.freedesktop.systemd1.Service", "ReadWritePaths").Output()
+		hubtest.Must(t, err)
+		var got struct{ Data []string }
+		hubtest.Must(t, json.Unmarshal(out, &got))
+		if len(got.Data) != 1 || got.Data[0] != "-"+path {
+			t.Errorf("got %q, want %q", got.Data, "-"+path)
+		}
 	}
 }
