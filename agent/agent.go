@@ -38,6 +38,7 @@ import (
 	"github.com/sendense/backup-agent/agent/verify"
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/spawn"
 	"github.com/sendense/backup-agent/units"
 )
 
@@ -176,6 +177,10 @@ func (a *Agent) Open(ctx context.Context) error {
 	if err := qemu.Confined(); err != nil {
 		a.log.Warn("qemu-img is confined only by the rights of its user: "+
 			"use a kernel with Landlock and seccomp, and a unit that allows their system calls", logkey.Error, err)
+	}
+	if err := spawn.Supported(); err != nil {
+		a.log.Warn("a repository that hangs can block the agent when it starts a program: "+
+			"use Linux 5.9 or later, and a unit that allows the system calls", logkey.Error, err)
 	}
 	a.Repositories.LogUnusableKeys()
 	if err := a.reconciler.AdoptLost(ctx); err != nil {
