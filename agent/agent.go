@@ -39,6 +39,7 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
+	"github.com/sendense/backup-agent/units/spawn"
 )
 
 // Options are the parts of an Agent. The caller opens them before New and closes them after Close.
@@ -181,6 +182,10 @@ func (a *Agent) Open(ctx context.Context) error {
 	if err := qemu.Confined(); err != nil {
 		a.log.Warn("qemu-img is confined only by the rights of its user: "+
 			"use a kernel with Landlock and seccomp, and a unit that allows their system calls", logkey.Error, err)
+	}
+	if err := spawn.Supported(); err != nil {
+		a.log.Warn("a repository that hangs can block the agent when it starts a program: "+
+			"use Linux 5.9 or later, and a unit that allows the system calls", logkey.Error, err)
 	}
 	a.Repositories.LogUnusableKeys()
 	for _, r := range a.Repositories.All {

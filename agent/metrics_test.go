@@ -210,7 +210,7 @@ func TestScrapeWithoutBus(t *testing.T) {
 	if err := w.Agent.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "service manager") {
 		t.Errorf("ready without a bus: %v", err)
 	}
-	if took := time.Since(begun); took > 10*time.Second { // a scrape and Ready, 3 seconds each
+	if took := time.Since(begun); took > time.Minute { // a scrape and Ready, 3 seconds each
 		t.Errorf("took %s", took)
 	}
 	agenttest.Must(t, unix.Kill(bus, unix.SIGCONT))
@@ -253,7 +253,7 @@ func hang(t testing.TB, path string) {
 func TestReady(t *testing.T) {
 	w := agenttest.New(t)
 	agenttest.Must(t, w.Agent.Ready(t.Context()))
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	agenttest.Must(t, w.Agent.Close(ctx))
 	if err := w.Agent.Ready(t.Context()); err == nil {

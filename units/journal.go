@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sendense/backup-agent/units/pair"
+	"github.com/sendense/backup-agent/units/spawn"
 )
 
 // Journal returns the last n lines, oldest first, that a pair's processes wrote, or that the service
@@ -20,9 +21,9 @@ func (m *Manager) Journal(ctx context.Context, name string, n int) ([]string, er
 		return nil, err
 	}
 	// Best effort: only root may. The journal handles the request after all earlier messages.
-	_ = exec.CommandContext(ctx, "journalctl", "--sync").Run()
+	_ = spawn.Run(ctx, exec.Command("journalctl", "--sync"))
 	args := []string{"--quiet", "--no-pager", "--output=cat", "--lines=" + strconv.Itoa(n)}
-	out, err := exec.CommandContext(ctx, "journalctl", append(args, m.journalMatch(name)...)...).Output()
+	out, err := spawn.Output(ctx, exec.Command("journalctl", append(args, m.journalMatch(name)...)...))
 	if err != nil {
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {

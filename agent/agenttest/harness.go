@@ -133,7 +133,7 @@ func (w *World) Start() {
 // Stop closes the agent, as the daemon does. Exports continue.
 func (w *World) Stop() {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	Must(w.TB, w.Agent.Close(ctx))
 	Must(w.TB, w.Units.Close())

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/units/spawn"
 )
 
 // leastQEMU is the first version with all features that the agent needs. The last of them was extended_l2.
@@ -17,7 +19,16 @@ var leastQEMU = [2]int{5, 2}
 func (h *host) qemuImg(ctx context.Context) []Finding {
 	version, err := qemu.Tools{QemuImg: h.config.NBD.QemuImg}.Version(ctx)
 	about := one("qemu-img", h.config.NBD.QemuImg)
-	return append(qemuVersion(about, version, err), confinement(about, qemu.Confined())...)
+	return slices.Concat(qemuVersion(about, version, err), confinement(about, qemu.Confined()), separation(about, spawn.Supported()))
+}
+
+// separation warns if programs are started with a copy of all descriptors of the daemon.
+func separation(about subject, err error) []Finding {
+	if err == nil {
+		return nil
+	}
+	return about.warn("a repository that hangs can block its start, and with it the daemon: "+err.Error(),
+		"use Linux 5.9 or later, and allow these system calls in the daemon's unit: SystemCallFilter=close_range pidfd_open pidfd_getfd")
 }
 
 // confinement warns if qemu-img, which reads untrusted images, can read more than the image that it is run for.

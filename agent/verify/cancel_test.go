@@ -33,7 +33,7 @@ func TestVerifyCancelled(t *testing.T) {
 	joined, err := w.Agent.Verifications.Start(slow)
 	agenttest.Must(t, err)
 	w.Eventually("it reads", func() bool { return first.Progress().File != "" })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if b, err := w.Agent.Backups.Cancel(ctx, top.ID); err != nil || b.State != record.Completed {
 		t.Errorf("%s, %v", b.State, err)

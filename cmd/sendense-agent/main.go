@@ -10,6 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/cmd/internal/manual"
+	"github.com/sendense/backup-agent/units/spawn"
 )
 
 // version is set by the linker: -X main.version=...
@@ -33,6 +34,10 @@ Files:
   /run/sendense-agent/agent.sock   the socket that sendensectl connects to`
 
 func main() {
+	// Before any file is opened. If the kernel does not support it, the log and the doctor say so.
+	if err := spawn.Reserve(); err != nil && spawn.Supported() == nil {
+		fmt.Fprintln(os.Stderr, "sendense-agent: a repository that hangs can block the start of programs:", err)
+	}
 	if err := command().Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "sendense-agent:", err)
 		os.Exit(1)

@@ -7,23 +7,27 @@
 // It is for short runs of a tool. It does not confine a service: that is the work of systemd, in package units/pair.
 //
 // A transient unit would do the same, but costs 20 to 50 ms each time, more than the runs themselves take. Namespaces are not
-// possible, because the daemon's own unit forbids them. So the executable starts itself again, as a launcher that sets the
-// restrictions and then executes the program: see launch.go.
+// possible, because the daemon's own unit forbids them. So a thread restricts itself, starts the program, which inherits the
+// restrictions, and ends: see package spawn. Limits belong to processes, so prlimit(1) sets them in the new one before it executes the
+// program.
 package confine
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/elastic/go-seccomp-bpf"
 	"github.com/landlock-lsm/go-landlock/landlock"
 	"github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/units/spawn"
 )
 
 // Rules are what a program may do.
@@ -62,29 +66,66 @@ func seccompSupported() error {
 	return nil
 }
 
-// Run is cmd.Run for a confined program. The program inherits the ExtraFiles; it can open them again by /proc/self/fd only if they
+// Run is spawn.Run for a confined program. The program inherits the ExtraFiles; it can open them again by /proc/self/fd only if they
 // have no name in any file system.
-func Run(cmd *exec.Cmd, r Rules) error {
+func Run(ctx context.Context, cmd *exec.Cmd, r Rules) error {
 	if cmd.Err != nil {
 		return cmd.Err
 	}
-	order := order{Limits: r.Limits, Filter: seccompSupported() == nil}
+	limiter, err := exec.LookPath("prlimit")
+	if err != nil {
+		return fmt.Errorf("confine %s: install util-linux: %w", cmd.Path, err)
+	}
+	var thread spawn.Restriction
+	var flags uint32
 	if landlockSupported() == nil {
-		ruleset, flags, err := r.ruleset(cmd.Path)
+		ruleset, rulesetFlags, err := r.ruleset(cmd.Path, limiter)
 		if err != nil {
 			return err
 		}
 		defer ruleset.Close() //nolint:errcheck // nothing was written
-		order.Ruleset, order.Flags = firstExtraFD+len(cmd.ExtraFiles), flags
-		cmd.ExtraFiles = append(slices.Clone(cmd.ExtraFiles), ruleset)
+		thread.Files, flags = []*os.File{ruleset}, rulesetFlags
 	}
-	text, err := json.Marshal(order)
-	if err != nil {
-		return err
+	var filter *unix.SockFprog
+	if seccompSupported() == nil {
+		if filter, err = callFilter(); err != nil {
+			return err
+		}
 	}
-	cmd.Args = append([]string{launcher, string(text), cmd.Path}, cmd.Args...)
-	cmd.Path = "/proc/self/exe" // the same version, also if an upgrade has replaced the file
-	return cmd.Run()
+	thread.Apply = func(fds []int) error { return restrictThread(fds, flags, filter) }
+	cmd.Args = append(r.Limits.command(limiter, cmd.Path), cmd.Args[min(1, len(cmd.Args)):]...)
+	cmd.Path = limiter
+	return spawn.RunRestricted(ctx, cmd, thread)
+}
+
+// restrictThread restricts the calling thread: by a Landlock ruleset, if there is one, and by a filter of system calls. It makes only
+// calls that affect this thread alone.
+func restrictThread(ruleset []int, flags uint32, filter *unix.SockFprog) error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("cannot confine: no_new_privs: %w", err)
+	}
+	if len(ruleset) > 0 {
+		if err := syscall.LandlockRestrictSelf(ruleset[0], flags); err != nil {
+			return fmt.Errorf("cannot confine: landlock: %w", err)
+		}
+	}
+	if filter != nil {
+		if err := install(filter); err != nil {
+			return fmt.Errorf("cannot confine: seccomp: %w", err)
+		}
+	}
+	return nil
+}
+
+// command is the start of a command line: prlimit(1) sets the limits of the process and executes the program.
+func (l Limits) command(limiter, program string) []string {
+	cpu := uint64(math.Ceil(l.CPU.Seconds()))
+	return []string{
+		limiter, "--core=0",
+		fmt.Sprintf("--cpu=%d:%d", cpu, cpu+2), // SIGXCPU at the lower limit, which shows the cause; SIGKILL at the upper
+		fmt.Sprintf("--fsize=%d", l.FileBytes), fmt.Sprintf("--as=%d", l.MemoryBytes),
+		"--", program,
+	}
 }
 
 // libraryDirs and libraryFiles are what every program needs besides its executable.
@@ -93,10 +134,10 @@ var (
 	libraryFiles = []string{"/etc/ld.so.cache", "/dev/urandom"}
 )
 
-func (r Rules) ruleset(binary string) (*os.File, uint32, error) {
+func (r Rules) ruleset(binary, limiter string) (*os.File, uint32, error) {
 	const read, write = landlock.AccessFSSet(syscall.AccessFSReadFile), landlock.AccessFSSet(syscall.AccessFSWriteFile)
 	rules := []landlock.Rule{
-		landlock.ROFiles(binary),
+		landlock.ROFiles(binary, limiter),
 		landlock.RODirs(libraryDirs...).IgnoreIfMissing(),
 		landlock.ROFiles(libraryFiles...).IgnoreIfMissing(),
 		// QEMU tests there whether the kernel has open file description locks; if it cannot, it does not lock images.

@@ -8,10 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sendense/backup-agent/units/spawn"
 )
 
 // patience bounds every wait, for a machine that is very busy: what takes longer hangs.
@@ -26,13 +30,13 @@ func shell(t *testing.T, r Rules, script string, args ...string) (string, error)
 	r.ProgramDirs = []string{"/usr/bin", "/bin"}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/bin/bash", append([]string{"-c", script, "bash"}, args...)...)
+	cmd := exec.Command("/bin/bash", append([]string{"-c", script, "bash"}, args...)...)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if os.Getuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	}
-	err := Run(cmd, r)
+	err := Run(ctx, cmd, r)
 	return output.String(), err
 }
 
@@ -69,6 +73,14 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestMain(m *testing.M) {
+	if err := spawn.Reserve(); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
 }
 
 func TestSupported(t *testing.T) {
@@ -129,7 +141,7 @@ func TestEscape(t *testing.T) {
 		if (err == nil) != must {
 			t.Errorf("%s: %v: %s", what, err, output)
 		}
-		if strings.Contains(output, "cannot confine") || strings.Contains(output, "command not found") {
+		if strings.Contains(fmt.Sprint(err, output), "cannot confine") || strings.Contains(output, "prlimit: failed to execute") || strings.Contains(output, "command not found") {
 			t.Errorf("%s: not tried: %s", what, output)
 		}
 	}
@@ -194,16 +206,78 @@ func TestLimitsAreRoomy(t *testing.T) {
 
 func TestProgramThatIsNotThere(t *testing.T) {
 	for _, path := range []string{"/nonexistent/x", "no-such-program"} {
-		if err := Run(exec.Command(path), Rules{Limits: roomy}); err == nil || !strings.Contains(err.Error(), path) {
+		if err := Run(t.Context(), exec.Command(path), Rules{Limits: roomy}); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%v", err)
 		}
 	}
 }
 
+// TestProcessStaysFree: the threads that restrict themselves end, also while the garbage collector runs, and what the process could do
+// before it can do after.
+func TestProcessStaysFree(t *testing.T) {
+	other := publicFile(t, filepath.Join(publicDir(t), "other"))
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range 25 {
+				if err := Run(t.Context(), exec.Command("/bin/true"), Rules{Limits: roomy}); err != nil {
+					t.Error(err)
+				}
+				runtime.GC()
+			}
+		})
+	}
+	group.Wait()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		threads, filtered := statuses(t)
+		if filtered == 0 && threads <= 30 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d threads, %d of them with a filter", threads, filtered)
+		}
+	}
+	for range 100 { // on whichever thread
+		group.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			content, err := os.ReadFile(other.Name())
+			if err != nil || len(content) == 0 {
+				t.Error(err)
+			}
+			socket, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = socket.Close()
+		})
+	}
+	group.Wait()
+}
+
+// statuses counts the threads of this process, and those of them that have a filter of system calls.
+func statuses(t *testing.T) (threads, filtered int) {
+	t.Helper()
+	tasks, err := filepath.Glob("/proc/self/task/*/status")
+	must(t, err)
+	for _, task := range tasks {
+		status, err := os.ReadFile(task)
+		if err != nil {
+			continue // the thread has ended
+		}
+		threads++
+		if !strings.Contains(string(status), "Seccomp:\t0") {
+			filtered++
+		}
+	}
+	return threads, filtered
+}
+
 // BenchmarkRun measures the cost of the confinement: compare it with BenchmarkBare.
 func BenchmarkRun(b *testing.B) {
 	for b.Loop() {
-		if err := Run(exec.Command("/bin/true"), Rules{Limits: roomy}); err != nil {
+		if err := Run(b.Context(), exec.Command("/bin/true"), Rules{Limits: roomy}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,9 +3,13 @@ package confine
 import (
 	"fmt"
 	"slices"
+	"sync"
+	"unsafe"
 
 	"github.com/elastic/go-seccomp-bpf"
 	"github.com/elastic/go-seccomp-bpf/arch"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 )
 
 // refused are system calls that a program that only reads and writes files does not need.
@@ -25,12 +29,12 @@ var refused = []string{
 	"bpf", "perf_event_open", "userfaultfd",
 }
 
-// filterCalls installs a filter on the calling thread: EPERM for refused calls, for all calls of another ABI (32-bit programs), and
-// for calls that this version does not know. The kernel requires no_new_privs first.
-func filterCalls() error {
+// callFilter returns the filter: EPERM for refused calls, for all calls of another ABI (32-bit programs), and for calls that this
+// version does not know.
+var callFilter = sync.OnceValues(func() (*unix.SockFprog, error) {
 	native, err := arch.GetInfo("")
 	if err != nil {
-		return fmt.Errorf("seccomp: %w", err)
+		return nil, fmt.Errorf("seccomp: %w", err)
 	}
 	allowed := seccomp.SyscallGroup{Action: seccomp.ActionAllow}
 	for name := range native.SyscallNames {
@@ -44,8 +48,26 @@ func filterCalls() error {
 		}
 	}
 	policy := seccomp.Policy{DefaultAction: seccomp.ActionErrno, Syscalls: []seccomp.SyscallGroup{allowed}}
-	if err := seccomp.LoadFilter(seccomp.Filter{Policy: policy}); err != nil {
-		return fmt.Errorf("seccomp: %w", err)
+	instructions, err := policy.Assemble()
+	if err != nil {
+		return nil, fmt.Errorf("seccomp: %w", err)
+	}
+	program, err := bpf.Assemble(instructions)
+	if err != nil {
+		return nil, fmt.Errorf("seccomp: %w", err)
+	}
+	filter := make([]unix.SockFilter, len(program))
+	for i, in := range program {
+		filter[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+	}
+	return &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}, nil
+})
+
+// install applies the filter to the calling thread. The kernel requires no_new_privs first.
+func install(filter *unix.SockFprog) error {
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(filter)))
+	if errno != 0 {
+		return errno
 	}
 	return nil
 }

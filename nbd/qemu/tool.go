@@ -103,7 +103,7 @@ func (t Tools) run(ctx context.Context, c call, args ...string) ([]byte, error) 
 	}
 	stdout := &boundedBuffer{limit: maxToolOutput}
 	stderr := &boundedBuffer{limit: maxToolErrors}
-	cmd := exec.CommandContext(ctx, binary, slices.Concat([]string{c.verb}, c.keys.args(), args)...)
+	cmd := exec.Command(binary, slices.Concat([]string{c.verb}, c.keys.args(), args)...)
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	if c.stdout != nil {
 		cmd.Stdout = c.stdout
@@ -120,7 +120,7 @@ func (t Tools) run(ctx context.Context, c call, args ...string) ([]byte, error) 
 		return nil, &ToolError{Verb: c.verb, Path: c.path, ExitCode: -1, Err: err}
 	}
 	cmd.ExtraFiles = keys
-	err = confine.Run(cmd, c.rules(t.programDirs))
+	err = confine.Run(ctx, cmd, c.rules(t.programDirs))
 	if err == nil && stdout.cut {
 		err = fmt.Errorf("printed more than %d bytes", maxToolOutput)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/units/spawn"
 )
 
 // Version returns the version of QEMU, such as "7.2.22", with the distribution's addition: the first line that qemu-img --version
@@ -21,9 +22,9 @@ func (t Tools) Version(ctx context.Context) (string, error) {
 
 // ServerVersion is Tools.Version for the qemu-nbd at a path.
 func ServerVersion(ctx context.Context, binary string) (string, error) {
-	cmd := exec.CommandContext(ctx, binary, "--version")
+	cmd := exec.Command(binary, "--version")
 	cmd.Dir, cmd.Env, cmd.WaitDelay = "/", []string{"LC_ALL=C"}, toolWaitDelay
-	out, err := cmd.Output()
+	out, err := spawn.Output(ctx, cmd)
 	if err != nil {
 		return "", fmt.Errorf("%s --version: %w", binary, err)
 	}

@@ -72,7 +72,7 @@ func (w *fakeWatch) send(t *testing.T, e events.Event) {
 	select {
 	case w.events <- e:
 	case <-w.ctx.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no watch takes events")
 	}
 }
@@ -82,7 +82,7 @@ func (w *fakeWatch) ends(t *testing.T) {
 	t.Helper()
 	select {
 	case <-w.ctx.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the watch continues")
 	}
 }

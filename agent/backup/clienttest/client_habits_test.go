@@ -13,28 +13,6 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
 
-// TestSnapshotRefused: the client reported that it makes a snapshot, and ended.
-func TestSnapshotRefused(t *testing.T) {
-	w := silentWorld(t)
-	w.PutVM("vm", 1<<20)
-	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{QuiesceFails: true}))
-	b := w.FailsWith(w.StartBackup("vm").ID, fault.ClientSilent, "Creating Snapshot, 10 %", "refused the quiesced snapshot", "next_report")
-	if !b.SnapshotMayRemain {
-		t.Error("a client that was at its snapshot may have left one")
-	}
-}
-
-// TestSnapshotThatCannotBeRead: the client made a snapshot and left it.
-func TestSnapshotThatCannotBeRead(t *testing.T) {
-	w := silentWorld(t)
-	w.PutVM("vm", 1<<20)
-	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{NbdkitFails: true}))
-	b := w.FailsWith(w.StartBackup("vm").ID, fault.ClientSilent, "Creating Snapshot, 15 %", "nbdkit")
-	if !b.SnapshotMayRemain || len(w.SNA.State().Snapshots) != 1 {
-		t.Errorf("marked: %v, snapshots %+v", b.SnapshotMayRemain, w.SNA.State().Snapshots)
-	}
-}
-
 // TestIncrementalConnections: a client whose connections end before its report, or keep one open until its process ends, is not
 // gone.
 func TestIncrementalConnections(t *testing.T) {
@@ -71,7 +49,7 @@ func TestUnknownDiskBeforeOthers(t *testing.T) {
 	for place, reason := range []fault.Reason{fault.ClientSilent, fault.ClientGone} {
 		t.Run(string(reason), func(t *testing.T) {
 			w := agenttest.New(t, func(c *config.Config, o *snatest.Options) {
-				c.Deadlines.NextReport, c.Deadlines.ClientGone = config.DurationOf(silence), config.DurationOf(agenttest.ClientGone)
+				c.Deadlines.NextReport, c.Deadlines.ClientGone = config.DurationOf(agenttest.ClientGone), config.DurationOf(agenttest.ClientGone)
 				o.SnapshotBeforeAnswer = false
 			})
 			record, sources := w.PutVM("vm", 1<<20, 1<<20)

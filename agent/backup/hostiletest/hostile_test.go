@@ -229,12 +229,12 @@ func TestCloseWithoutBus(t *testing.T) {
 	systemctl(t, "stop", "dbus.socket", "dbus.service")
 	defer systemctl(t, "start", "dbus.socket")
 	time.Sleep(3 * time.Second)
-	within(t, "telemetry", 5*time.Second, func() { _ = w.Agent.Clients.Telemetry(b.ID, record.Telemetry{At: time.Now()}) })
+	within(t, "telemetry", time.Minute, func() { _ = w.Agent.Clients.Telemetry(b.ID, record.Telemetry{At: time.Now()}) })
 	closing, stop := context.WithTimeout(context.Background(), 3*time.Second)
 	defer stop()
-	if !within(t, "Close with a context of 3s", 15*time.Second, func() { _ = w.Agent.Close(closing) }) {
+	if !within(t, "Close with a context of 3s", time.Minute, func() { _ = w.Agent.Close(closing) }) {
 		cancel()
-		within(t, "Close once the watcher has gone", 15*time.Second, func() { _ = w.Agent.Close(closing) })
+		within(t, "Close once the watcher has gone", time.Minute, func() { _ = w.Agent.Close(closing) })
 	}
 	systemctl(t, "start", "dbus.socket")
 	_ = w.Units.Close()
@@ -317,7 +317,7 @@ func TestWatchWhileClosing(t *testing.T) {
 			})
 		}
 		close(start)
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		agenttest.Must(t, w.Agent.Close(ctx))
 		cancel()
 		group.Wait()

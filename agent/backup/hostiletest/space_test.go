@@ -99,7 +99,7 @@ func TestRepositoryHangs(t *testing.T) {
 	})
 	t.Cleanup(sync.OnceFunc(func() { close(released) })) // before the agent ends
 	status := w.Agent.Status(t.Context())
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("start and status took %s", took)
 	}
 	if r := status.Repositories; r[0].Error != "" || !strings.Contains(r[1].Error, "does not answer") {

@@ -7,8 +7,8 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendense-agent/hubtest"
 )
 
-// TestConfinedWithinTheSandbox: the daemon's own sandbox, as it is packaged, lets it confine qemu-img. One that does not is told of,
-// and qemu-img works all the same.
+// TestConfinedWithinTheSandbox: the daemon's own sandbox, as it is packaged, lets it confine qemu-img and start it apart from its own
+// descriptors. One that does not is told of, and qemu-img works all the same.
 func TestConfinedWithinTheSandbox(t *testing.T) {
 	h := hubtest.HealthyHub(t)
 	within := func(leaveOut string) doctor.Report {
@@ -23,4 +23,5 @@ func TestConfinedWithinTheSandbox(t *testing.T) {
 		}
 	}
 	h.Finds(within("landlock_restrict_self"), doctor.Warning, "qemu-img", "/usr/bin/qemu-img", "landlock", "SystemCallFilter=")
+	h.Finds(within("pidfd_getfd"), doctor.Warning, "qemu-img", "/usr/bin/qemu-img", "pidfd_getfd", "SystemCallFilter=")
 }

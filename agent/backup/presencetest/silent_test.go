@@ -1,4 +1,4 @@
-package clienttest_test
+package presencetest_test
 
 import (
 	"net/http"
@@ -30,7 +30,7 @@ func TestClientThatCannotLogIn(t *testing.T) {
 	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{LoginFails: true}))
 	began := time.Now()
 	b := w.FailsWith(w.StartBackup("vm").ID, fault.ClientSilent, "has reported nothing", "wrong vCenter password", "unknown VM path", "first_report")
-	if took := time.Since(began); took > silence+10*time.Second {
+	if took := time.Since(began); took > silence+time.Minute {
 		t.Errorf("it was noticed only after %s", took)
 	}
 	if b.SnapshotMayRemain {
@@ -56,6 +56,28 @@ func TestClientThatDoesNotComeToRead(t *testing.T) {
 		t.Error("its snapshot is not said to be left")
 	}
 	w.SNA.Release("disk/0")
+}
+
+// TestSnapshotRefused: the client reported that it makes a snapshot, and ended.
+func TestSnapshotRefused(t *testing.T) {
+	w := silentWorld(t)
+	w.PutVM("vm", 1<<20)
+	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{QuiesceFails: true}))
+	b := w.FailsWith(w.StartBackup("vm").ID, fault.ClientSilent, "Creating Snapshot, 10 %", "refused the quiesced snapshot", "next_report")
+	if !b.SnapshotMayRemain {
+		t.Error("a client that was at its snapshot may have left one")
+	}
+}
+
+// TestSnapshotThatCannotBeRead: the client made a snapshot and left it.
+func TestSnapshotThatCannotBeRead(t *testing.T) {
+	w := silentWorld(t)
+	w.PutVM("vm", 1<<20)
+	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{NbdkitFails: true}))
+	b := w.FailsWith(w.StartBackup("vm").ID, fault.ClientSilent, "Creating Snapshot, 15 %", "nbdkit")
+	if !b.SnapshotMayRemain || len(w.SNA.State().Snapshots) != 1 {
+		t.Errorf("marked: %v, snapshots %+v", b.SnapshotMayRemain, w.SNA.State().Snapshots)
+	}
 }
 
 // TestClientThatIsSlowToBegin: each new report starts the deadline again.
