@@ -57,14 +57,47 @@ func (w *Merge) plan() (*plan, error) {
 	if p.mode, err = repo.IOMode(); err != nil {
 		return nil, repositories.Fault(err)
 	}
-	manifests, err := w.manifests(p)
+	return p, a.fill(p, w.newParent)
+}
+
+// Check returns why a merge cannot be done now, as far as records and manifests tell; nil if nothing is known against it. It reads no
+// image and changes nothing.
+func (s *Service) Check(id, newParent string) error {
+	point, err := s.Records.Backup(id)
 	if err != nil {
-		return nil, damagedChain(w.ID, err)
+		return err
 	}
-	if err := p.choose(manifests, w.newParent); err != nil {
-		return nil, damagedChain(w.ID, err)
+	repo, err := s.Repositories.Deletable(point)
+	if err != nil {
+		return err
 	}
-	return p, p.checkRoom(a)
+	if err := repositories.RequireMounted(repo); err != nil {
+		return repositories.Fault(err)
+	}
+	p := &plan{point: point, repo: repo, vm: nbd.DirName(point.VM.Name)}
+	if err := s.fill(p, newParent); err != nil {
+		return err
+	}
+	for _, d := range p.disks {
+		for _, known := range d.known {
+			if _, err := s.Repositories.ToolsFor(repo, known.KeyID()); err != nil {
+				return damagedChain(id, err)
+			}
+		}
+	}
+	return nil
+}
+
+// fill reads the manifests of the chain and decides what the new images are. It fails if there is no room for them.
+func (s *Service) fill(p *plan, newParent string) error {
+	manifests, err := s.manifests(p)
+	if err == nil {
+		err = p.choose(manifests, newParent)
+	}
+	if err != nil {
+		return damagedChain(p.point.ID, err)
+	}
+	return p.checkRoom(s)
 }
 
 // damagedChain is the error for a restore point that cannot be merged because of its chain.
@@ -84,8 +117,8 @@ func damagedChain(id string, err error) error {
 }
 
 // manifests are those of a restore point and all it is based on, the newest first.
-func (w *Merge) manifests(p *plan) ([]manifest.Manifest, error) {
-	points, err := w.service.Chains.Points(p.point)
+func (s *Service) manifests(p *plan) ([]manifest.Manifest, error) {
+	points, err := s.Chains.Points(p.point)
 	if err != nil {
 		return nil, err
 	}
