@@ -45,6 +45,14 @@ func loseDatabase(harm func(path string) error) func(*crash) {
 	}
 }
 
+// loseDatabaseInMidMerge leaves a restore point between the two renames of the commit of its merge, and no database.
+func loseDatabaseInMidMerge(c *crash) {
+	afterChain("")(c)
+	c.cutShort("merge: old one renamed", consolidateNewest)
+	c.kill()
+	must(c.T, os.Remove(c.database()))
+}
+
 // overwrite leaves the two pages that say where everything is, and noise in all others.
 func overwrite(path string) error {
 	noise, err := os.ReadFile(path + ".old")
