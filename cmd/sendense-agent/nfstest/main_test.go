@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // say begins the lines that the virtual machine has for the test; the kernel writes to the same console.
@@ -21,6 +22,7 @@ func TestMain(m *testing.M) {
 
 // TestNFS keeps a repository on NFS, of versions 3 and 4.1. Each part of the test is a row of parts.
 func TestNFS(t *testing.T) {
+	begun := time.Now()
 	s := newServer(t)
 	m := boot(t, s)
 	passed := map[string]bool{}
@@ -34,6 +36,7 @@ func TestNFS(t *testing.T) {
 		switch word {
 		case "pass":
 			passed[rest] = true
+			t.Logf("passed after %s: %s", time.Since(begun).Round(time.Second), rest)
 		case "fail":
 			t.Error(rest)
 		case "fact":
