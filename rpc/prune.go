@@ -29,7 +29,7 @@ type PruneReport struct {
 	RemovedCount int           `json:"removed_count"`  // restore points that are deleted, or would be
 	Held         []HeldPrune   `json:"held,omitempty"` // held prunes: a person must run them
 	MergedCount  int           `json:"merged_count"`   // restore points into which others were merged, or would be
-	FailedCount  int           `json:"failed_count"`   // restore points that should be deleted, but were not
+	FailedCount  int           `json:"failed_count"`   // restore points that should be deleted, but were not, or cannot be
 	FreedBytes   int64         `json:"freed_bytes"`    // space that was freed; of a dry run an upper bound
 }
 
@@ -46,7 +46,7 @@ type PrunedPoint struct {
 	Into         []string    `json:"into,omitempty"`     // of a merge: the restore points into which it is merged
 	Bytes        int64       `json:"bytes"`              // disk space that it uses
 	Removed      bool        `json:"removed,omitempty"`  // it was deleted
-	Failure      *Failure    `json:"failure,omitempty"`  // why it was not deleted although it should be
+	Failure      *Failure    `json:"failure,omitempty"`  // why it was not deleted, or cannot be, although it should be
 }
 
 // HeldPrune is a part of the daily prune that waits for a person: it would delete too many restore points of a VM in a repository

@@ -104,6 +104,9 @@ func Finding(err error) error {
 	if err == nil {
 		return nil
 	}
+	if errors.Is(err, repository.ErrMidMerge) {
+		return err // it can be read again in a moment
+	}
 	var tool *qemu.ToolError
 	var changed *repository.Changed
 	if errors.As(err, &changed) || errors.Is(err, qcow2.ErrCutShort) {

@@ -3,7 +3,6 @@ package merge
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -16,7 +15,6 @@ import (
 	"github.com/sendense/backup-agent/agent/job"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd/qcow2"
@@ -27,10 +25,6 @@ import (
 func (w *Merge) build(p *plan) error {
 	failpoint.Reach("rewrite: before the directory")
 	if err := p.repo.MakeMerge(w.Ctx, p.vm, w.ID); err != nil {
-		if errors.Is(err, repository.ErrNoExchange) {
-			return fault.New(fault.RepositoryFailed, "%w", err).OfBackup(w.ID).
-				WithHint("such as NFS. Let the policy keep expired restore points until their children expire (expired_middle)")
-		}
 		return repositories.Fault(err)
 	}
 	failpoint.Reach("rewrite: directory made")

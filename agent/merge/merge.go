@@ -53,9 +53,9 @@ func New(p Parts) *Service {
 
 // A Merge is the job that gives a restore point a new parent: an ancestor further down, so that those between can be deleted, or
 // none, which makes a full backup. The job makes new images in a directory beside that of the restore point, checks them, compares
-// them with the old images, and syncs them. Then one step of the file system exchanges the two directories. This is the commit of
-// the merge: before it the restore point is unchanged, after it the restore point is merged. There is no state between.
-// See docs/decisions/0018-retention-and-merge.md.
+// them with the old images, and syncs them. Then one step of the file system exchanges the two directories, or two renames do. This is
+// the commit of the merge: before it the restore point is unchanged, after it the restore point is merged. Between two renames both are
+// complete, and nobody reads them. See docs/decisions/0018-retention-and-merge.md and docs/decisions/0039-commit-without-exchange.md.
 type Merge struct {
 	job.Job   // a cancel has the cause errCancelled
 	service   *Service
@@ -201,17 +201,33 @@ func (w *Merge) run() error {
 	if err == nil {
 		err = w.finish(p)
 	}
+	if err != nil {
+		err = w.failed(err)
+	}
 	if err == nil {
 		a.Metrics.Merges.WithLabelValues("done").Inc()
 		a.Log.Info("merge completed", logkey.BackupID, w.ID, logkey.Onto, w.newParent, "took", time.Since(start))
 		return nil
 	}
 	a.Metrics.Merges.WithLabelValues("failed").Inc()
+	return err
+}
+
+// failed cleans up after a merge that failed. It returns nil if the merge is done after all: a server may have committed it although its
+// answer was lost.
+func (w *Merge) failed(err error) error {
+	a := w.service
 	err = w.causeOr(err)
-	a.Log.Error("merge failed; the restore point is unchanged", logkey.BackupID, w.ID, logkey.Onto, w.newParent, logkey.Error, err)
 	if left := a.settle(w.ID); left != nil {
+		a.Log.Error("merge failed", logkey.BackupID, w.ID, logkey.Onto, w.newParent, logkey.Error, err)
 		a.Log.Error("the leftovers of a merge cannot be removed yet", logkey.BackupID, w.ID, logkey.Error, left)
+		return err
 	}
+	if b, storeErr := a.Store.Backup(w.ID); storeErr == nil && b.State == record.Completed && b.Parent == w.newParent {
+		a.Log.Warn("a merge is done in spite of an error", logkey.BackupID, w.ID, logkey.Onto, w.newParent, logkey.Error, err)
+		return nil
+	}
+	a.Log.Error("merge failed; the restore point is unchanged", logkey.BackupID, w.ID, logkey.Onto, w.newParent, logkey.Error, err)
 	return err
 }
 
@@ -282,8 +298,8 @@ func Refused(id string, err error) error {
 	return e
 }
 
-// commit is the commit of the merge. It records that the commit begins, so that no new reader starts, and exchanges the directories.
-// The error is a store.ReadError when the restore point is being read.
+// commit is the commit of the merge. It records that the commit begins, so that no new reader starts, and replaces the directory. The
+// error is a store.ReadError when the restore point is being read, and ErrMidMerge when the commit is begun and must be completed.
 func (w *Merge) commit(p *plan) error {
 	failpoint.Reach("rewrite: before nobody may read")
 	_, err := w.service.Records.Change(w.ID, func(b *record.Backup) error {

@@ -56,17 +56,50 @@ func (w *Merge) plan() (*plan, error) {
 	if p.mode, err = repo.IOMode(w.Ctx); err != nil {
 		return nil, repositories.Fault(err)
 	}
-	points, manifests, err := w.points(p)
+	return p, a.fill(w.Ctx, p, w.newParent)
+}
+
+// Check returns why a merge cannot be done now, as far as records and manifests tell; nil if nothing is known against it. It reads no
+// image and changes nothing.
+func (s *Service) Check(ctx context.Context, id, newParent string) error {
+	point, err := s.Records.Backup(id)
 	if err != nil {
-		return nil, damagedChain(w.ID, err)
+		return err
+	}
+	repo, err := s.Repositories.Deletable(point)
+	if err != nil {
+		return err
+	}
+	if err := repo.Mounted(ctx); err != nil {
+		return repositories.Fault(err)
+	}
+	p := &plan{point: point, repo: repo, vm: nbd.DirName(point.VM.Name)}
+	if err := s.fill(ctx, p, newParent); err != nil {
+		return err
+	}
+	for _, d := range p.disks {
+		for _, layer := range d.layers {
+			if _, err := s.Repositories.ImagesFor(repo, layer.Key); err != nil {
+				return damagedChain(id, err)
+			}
+		}
+	}
+	return nil
+}
+
+// fill reads the manifests of the chain and decides what the new images are. It fails if there is no room for them.
+func (s *Service) fill(ctx context.Context, p *plan, newParent string) error {
+	points, manifests, err := s.points(ctx, p)
+	if err != nil {
+		return damagedChain(p.point.ID, err)
 	}
 	load := func(diskID int) ([]chain.Layer, error) {
-		return a.Chains.Load(w.Ctx, points, diskID, func(record.Backup, string, error) {})
+		return s.Chains.Load(ctx, points, diskID, func(record.Backup, string, error) {})
 	}
-	if err := p.choose(manifests, load, w.newParent); err != nil {
-		return nil, damagedChain(w.ID, err)
+	if err := p.choose(manifests, load, newParent); err != nil {
+		return damagedChain(p.point.ID, err)
 	}
-	return p, p.checkRoom(w.Ctx, a)
+	return p.checkRoom(ctx, s)
 }
 
 // damagedChain is the error for a restore point that cannot be merged because of its chain.
@@ -86,15 +119,15 @@ func damagedChain(id string, err error) error {
 }
 
 // points returns a restore point and all it is based on, the newest first, and their manifests.
-func (w *Merge) points(p *plan) ([]*chain.Point, []manifest.Manifest, error) {
-	records, err := w.service.Chains.Points(p.point)
+func (s *Service) points(ctx context.Context, p *plan) ([]*chain.Point, []manifest.Manifest, error) {
+	records, err := s.Chains.Points(p.point)
 	if err != nil {
 		return nil, nil, err
 	}
 	points, manifests := make([]*chain.Point, len(records)), make([]manifest.Manifest, len(records))
 	for i, b := range records {
-		points[i] = w.service.Chains.Point(p.repo, b)
-		if manifests[i], err = points[i].Manifest(w.Ctx); err != nil {
+		points[i] = s.Chains.Point(p.repo, b)
+		if manifests[i], err = points[i].Manifest(ctx); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -19,6 +19,9 @@ func (s *Service) settle(id string) error {
 	}
 	vm := nbd.DirName(b.VM.Name)
 	if b.Merge != nil {
+		if err := repo.FinishMerge(s.Jobs.Work, vm, id); err != nil { // a crash may have come in the midst of the commit
+			return err
+		}
 		m, err := repo.Manifest(s.Jobs.Work, vm, id)
 		if err != nil {
 			return err // unknown: its repository may not be mounted

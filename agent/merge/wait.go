@@ -8,6 +8,7 @@ import (
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/job"
 	"github.com/sendense/backup-agent/agent/logkey"
+	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/store"
 )
 
@@ -69,7 +70,7 @@ func (w *Merge) finish(p *plan) error {
 	stop := w.watchRoom(p)
 	err := w.commitUnread(p)
 	stop()
-	if err != nil {
+	if err != nil && !errors.Is(err, repository.ErrMidMerge) {
 		return err
 	}
 	// The merge is committed and cannot go back: after a crash the next agent finds the new manifest.

@@ -75,6 +75,22 @@ func (p *group) apply(ctx context.Context) {
 	p.remove(ctx)
 }
 
+// foresee notes what a prune would do, and which merges are known to fail.
+func (p *group) foresee(ctx context.Context) {
+	for _, w := range p.plan.Merges {
+		if err := p.service.Merges.Check(storage.FailFast(ctx), w.ID, w.NewParent); err != nil {
+			p.fail(w, fault.From(err))
+			continue
+		}
+		p.merges = append(p.merges, w)
+	}
+	for _, id := range p.plan.Deletions {
+		if p.rows[id].Failure == nil {
+			p.deletions = append(p.deletions, id)
+		}
+	}
+}
+
 // merge merges one restore point. If the merge has to wait, its job continues on its own.
 func (p *group) merge(ctx context.Context, w retention.Merging) {
 	job, err := p.service.Merges.Launch(w.ID, w.NewParent)

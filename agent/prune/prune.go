@@ -70,7 +70,7 @@ type Report struct {
 	Kept       int                // restore points that stay, waiting ones included
 	Removed    int                // restore points that were removed, or would be
 	Merged     int                // restore points that others were merged into, or would be
-	Failed     int                // restore points that should have been removed and were not
+	Failed     int                // restore points that should have been removed and were not; of a dry run those that cannot be
 	FreedBytes int64              // bytes of the removed ones, less what others grew by; of a dry run the upper limit
 	Held       []record.HeldPrune // prunes that are held; of a dry run those that a scheduled prune would hold
 }
@@ -218,7 +218,7 @@ func (s *Service) pruneGroup(ctx context.Context, g store.PointGroup, r Request)
 	}
 	switch {
 	case r.DryRun:
-		p.merges, p.deletions = plan.Merges, plan.Deletions
+		p.foresee(ctx)
 	case r.Scheduled && plan.Held:
 		p.left, err = true, s.holdPrune(*p.held)
 	case free: // otherwise another request is doing the same

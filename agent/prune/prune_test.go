@@ -46,6 +46,52 @@ func TestPruneMerges(t *testing.T) {
 	w.Chains.Whole(points[3:]...)
 }
 
+// TestDryRunForeseesFailure: a dry run says which restore points a prune cannot remove, because a merge is not possible, and the prune
+// says the same.
+func TestDryRunForeseesFailure(t *testing.T) {
+	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 2, ExpiredMiddle: config.MergeMiddle}))
+	points := w.Chains.Life("vm")
+	for name, c := range map[string]struct {
+		harm   func() (undo func())
+		reason fault.Reason
+		words  string
+	}{
+		"there is no room": {func() func() {
+			was := w.Config.Space.Reserve
+			w.Config.Space.Reserve = config.SizeOf(1 << 50)
+			return func() { w.Config.Space.Reserve = was }
+		}, fault.NoSpace, "space.reserve"},
+		"a manifest cannot be read": {func() func() {
+			path := filepath.Join(points[1].Directory, "manifest.json")
+			agenttest.Must(t, os.Rename(path, path+".away"))
+			return func() { agenttest.Must(t, os.Rename(path+".away", path)) }
+		}, fault.ImageFailed, "chain is damaged"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			undo := c.harm()
+			reports := map[string]prune.Report{
+				"dry run": w.Prune(prune.Request{DryRun: true, All: true}), "prune": w.Prune(prune.Request{All: true}),
+			}
+			undo()
+			for kind, r := range reports {
+				if r.Failed != 3 || r.Removed+r.Merged != 0 || r.Kept != 5 || r.FreedBytes != 0 {
+					t.Errorf("%s: %+v", kind, r)
+				}
+				for _, p := range r.Points {
+					expired := p.Action == retention.Merge
+					if expired != (p.Failure != nil) || expired && (!p.Failure.Has(c.reason) || !strings.Contains(p.Failure.Error(), c.words)) {
+						t.Errorf("%s: %+v: %v", kind, p, p.Failure)
+					}
+				}
+			}
+			w.Chains.Whole(points...)
+		})
+	}
+	if dry := w.Prune(prune.Request{DryRun: true}); dry.Failed != 0 || dry.Removed != 3 || dry.Merged != 1 {
+		t.Errorf("when all is well again: %+v", dry)
+	}
+}
+
 // TestPruneKeepsChains: without merges an expired restore point stays until its children expire. A chain is removed as a whole.
 func TestPruneKeepsChains(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1}))

@@ -59,6 +59,11 @@ func Fault(err error) error {
 		e.Hint = "mount the file system writable; the kernel's log may say why it is read-only"
 		return e
 	}
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		e.Hint = "the agent must be able to write to the repository and to give files to the exporter user; an NFS server must export it " +
+			"with no_root_squash"
+		return e
+	}
 	e.Hint = "the repository must be mounted and writable by the agent"
 	return e
 }

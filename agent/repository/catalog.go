@@ -88,20 +88,44 @@ func (c *catalog) addVM(root *os.Root, name string) {
 	}
 	first := len(c.points)
 	for _, name := range names {
-		c.addPoint(root, vm, name)
+		c.addPoint(root, vm, name, name)
 	}
+	c.addMidMerge(root, vm)
 	c.checkChains(c.points[first:])
 }
 
-func (c *catalog) addPoint(root, vm *os.Root, name string) {
-	where := filepath.Join(vm.Name(), name)
+// addMidMerge adds the restore points whose merge was interrupted in its commit, as they are when the agent has completed it.
+func (c *catalog) addMidMerge(root, vm *os.Root) {
+	entries, _ := fs.ReadDir(vm.FS(), ".") // directories has told of an error
+	for _, e := range entries {
+		id, old := strings.CutPrefix(e.Name(), oldPrefix)
+		if !old || !manifest.PlainName(id) {
+			continue
+		}
+		mid, err := midMerge(vm, id)
+		name := ""
+		if mid {
+			name, err = midName(vm, id)
+		}
+		switch {
+		case err != nil:
+			c.problem(filepath.Join(vm.Name(), id), err)
+		case mid:
+			c.addPoint(root, vm, id, name)
+		}
+	}
+}
+
+// addPoint adds a restore point, from the directory of that name.
+func (c *catalog) addPoint(root, vm *os.Root, id, name string) {
+	where := filepath.Join(vm.Name(), id)
 	dir, err := enter(vm, name)
 	if err != nil {
 		c.problem(where, err)
 		return
 	}
 	defer dir.Close()
-	m, err := c.repository.owner.read(&place{root: root, vm: vm, dir: dir})
+	m, err := c.repository.owner.readOf(&place{root: root, vm: vm, dir: dir}, id)
 	switch {
 	case errors.Is(err, ErrNoManifest):
 	case err != nil:

@@ -14,12 +14,15 @@ import (
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
-	"github.com/sendense/backup-agent/nbd"
 )
 
 // mergePrefix begins the name of the directory of a merge, which will replace a restore point's. It lies beside that one, so that
-// relative paths in its images are right from the beginning, and its dot keeps it out of the catalog.
-const mergePrefix = ".merge-"
+// relative paths in its images are right from the beginning, and its dot keeps it out of the catalog. oldPrefix begins the name of the
+// restore point that it replaces, where the two cannot be exchanged in one step.
+const (
+	mergePrefix = ".merge-"
+	oldPrefix   = ".old-"
+)
 
 // MergeDir is the absolute path of the directory of a merge in the repository at a path, which will replace the restore point's.
 func MergeDir(path, vm, backupID string) string {
@@ -35,11 +38,7 @@ func (r *Repository) DigestMerge(ctx context.Context, vm, backupID, file string,
 	return d, r.fail(err)
 }
 
-// ErrNoExchange says that a file system cannot exchange two directories in one step, so that no merge is possible there.
-var ErrNoExchange = errors.New("the file system cannot exchange two directories in one step")
-
-// MakeMerge makes the directory of a merge, empty, for the exporters' user, and removes what an earlier attempt has left. It fails
-// with ErrNoExchange if the exchange would fail in the end.
+// MakeMerge makes the directory of a merge, empty, for the exporters' user, and removes what an earlier attempt has left.
 func (r *Repository) MakeMerge(vm, backupID string) error {
 	there, err := r.Exists(vm, backupID)
 	if err == nil && !there {
@@ -51,47 +50,12 @@ func (r *Repository) MakeMerge(vm, backupID string) error {
 	if err := r.RemoveMerge(vm, backupID); err != nil {
 		return err
 	}
-	if err := r.makeWithin(vm, mergePrefix+backupID); err != nil {
-		return r.fail(err)
-	}
-	return r.fail(r.inMerge(vm, backupID, func(_, merge *os.Root) error { return tryExchange(merge) }))
+	return r.fail(r.makeWithin(vm, mergePrefix+backupID))
 }
 
 // inMerge calls f with the directory of the VM and that of the merge.
 func (r *Repository) inMerge(vm, backupID string, f func(dir, merge *os.Root) error) error {
 	return r.within(func(dirs []*os.Root) error { return f(dirs[1], dirs[2]) }, vm, mergePrefix+backupID)
-}
-
-// tryExchange exchanges two empty directories.
-func tryExchange(within *os.Root) error {
-	names := []string{"a", "b"}
-	for _, name := range names {
-		if err := within.Mkdir(name, 0o700); err != nil {
-			return located(within, err)
-		}
-	}
-	err := exchange(within, names[0], names[1])
-	for _, name := range names {
-		if e := within.Remove(name); e != nil {
-			err = errors.Join(err, located(within, e))
-		}
-	}
-	return err
-}
-
-// exchange swaps the names of two entries of a directory, in one step.
-func exchange(dir *os.Root, a, b string) error {
-	return self(dir, func(f *os.File) error {
-		fd := int(f.Fd())
-		err := unix.Renameat2(fd, a, fd, b, unix.RENAME_EXCHANGE)
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOTSUP) {
-			err = fmt.Errorf("%w: %w", ErrNoExchange, err)
-		}
-		if err != nil {
-			return fmt.Errorf("exchange of %s and %s: %w", filepath.Join(dir.Name(), a), filepath.Join(dir.Name(), b), err)
-		}
-		return nil
-	})
 }
 
 // SealMerge makes a restore point of the directory of a merge, as Publish does, and syncs it to the disk. It links the images in linked
@@ -164,37 +128,13 @@ func link(from, to *os.Root, name string) error {
 	return nil
 }
 
-// CommitMerge exchanges a sealed directory with that of the restore point, in one step: a reader finds the old one or the new one, each
-// complete. Then the old one has the name of the merge, and RemoveMerge removes it.
-func (r *Repository) CommitMerge(vm string, m manifest.Manifest) error {
-	return r.fail(r.inMerge(vm, m.BackupID, func(dir, merge *os.Root) error {
-		if want := nbd.DirName(m.VM.Name); filepath.Base(dir.Name()) != want {
-			return fmt.Errorf("manifest of %s: vm %q belongs in directory %s", m.BackupID, m.VM.Name, want)
-		}
-		if _, err := merge.Lstat(manifest.FileName); err != nil {
-			return located(merge, err)
-		}
-		old, err := enter(dir, m.BackupID) // it must be a directory, and no link
-		if err != nil {
-			return err
-		}
-		defer old.Close()
-		failpoint.Reach("merge: before the exchange")
-		if err := exchange(dir, mergePrefix+m.BackupID, m.BackupID); err != nil {
-			return err
-		}
-		failpoint.Reach("merge: exchanged, not synced")
-		return syncDir(dir)
-	}))
-}
-
 // SyncVM syncs the directory of a VM to the disk.
 func (r *Repository) SyncVM(vm string) error {
 	return r.fail(r.within(func(dirs []*os.Root) error { return syncDir(dirs[1]) }, vm))
 }
 
-// RemoveMerge removes the directory of a merge: an unfinished one, or, after the commit, the old restore point. A missing directory is
-// no error.
+// RemoveMerge removes what a merge has left: its directory, and, after the commit, the old restore point. It first completes a commit
+// that was interrupted. Missing directories are no error.
 func (r *Repository) RemoveMerge(vm, backupID string) error {
 	return r.fail(r.removeMerge(vm, backupID))
 }
@@ -203,30 +143,64 @@ func (r *Repository) removeMerge(vm, backupID string) error {
 	if err := checkNames(vm, backupID); err != nil {
 		return err
 	}
-	name := mergePrefix + backupID
 	return r.ifThere(func(dirs []*os.Root) error {
-		if err := makeWritable(dirs[2]); err != nil {
+		dir, removed := dirs[1], false
+		if err := finishCommit(dir, backupID); err != nil {
 			return err
 		}
-		failpoint.Reach("merge: before what is left")
-		if err := removeTree(dirs[1], name); err != nil {
-			return err
+		for _, name := range []string{mergePrefix + backupID, oldPrefix + backupID} {
+			left, err := enter(dir, name)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			err = makeWritable(left)
+			_ = left.Close()
+			if err == nil && !removed {
+				err = syncDir(dir) // the commit is on the disk before the old restore point goes
+			}
+			if err != nil {
+				return err
+			}
+			failpoint.Reach("merge: before what is left")
+			if err := removeTree(dir, name); err != nil {
+				return err
+			}
+			failpoint.Reach("merge: what is left is removed")
+			removed = true
 		}
-		failpoint.Reach("merge: what is left is removed")
-		return syncDir(dirs[1])
-	}, vm, name)
+		if !removed {
+			return nil
+		}
+		return syncDir(dir)
+	}, vm)
 }
 
-// Merges lists the directories of merges: unfinished ones, and old restore points after the commit.
+// Merges lists the restore points beside which a merge has left a directory: an unfinished one, or the old restore point.
 func (r *Repository) Merges() (list []Entry, err error) {
+	seen := map[Entry]bool{}
 	err = r.eachEntry(func(_ *os.Root, e Entry) error {
-		id, ours := strings.CutPrefix(e.BackupID, mergePrefix)
-		if ours && manifest.PlainName(e.VM) && manifest.PlainName(id) {
-			list = append(list, Entry{VM: e.VM, BackupID: id})
+		id, ours := cutMerge(e.BackupID)
+		e = Entry{VM: e.VM, BackupID: id}
+		if ours && !seen[e] && manifest.PlainName(e.VM) && manifest.PlainName(id) {
+			seen[e] = true
+			list = append(list, e)
 		}
 		return nil
 	})
 	return list, err
+}
+
+// cutMerge returns the id of the restore point that a directory of a merge belongs to.
+func cutMerge(name string) (id string, ours bool) {
+	for _, prefix := range []string{mergePrefix, oldPrefix} {
+		if id, ours = strings.CutPrefix(name, prefix); ours {
+			return id, true
+		}
+	}
+	return "", false
 }
 
 // Usage is how many bytes the files in a backup's directory take on the disk, including files that are linked elsewhere, too.

@@ -1,8 +1,10 @@
 package repository
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -22,42 +24,162 @@ func merge(t *testing.T, r *Repository, m manifest.Manifest, files ...string) {
 	}
 }
 
-// TestMergeTakesThePlace: the new directory replaces the old one as an ordinary restore point, with the unchanged images. The old one stays
-// until it is removed.
+// TestMergeTakesThePlace: the new directory replaces the old one as an ordinary restore point, with the unchanged images, whether the
+// file system can exchange directories or not. The old one stays until it is removed.
 func TestMergeTakesThePlace(t *testing.T) {
-	r, m := newRepository(t, nobody), manifesttest.Full("vm", 1_700_000_000)
-	publish(t, r, m)
-	dir := r.Dir("vm", m.BackupID)
-	kept, err := os.ReadFile(filepath.Join(dir, m.Disks[1].File))
-	must(t, err)
-	after := m
-	after.Merge = &record.Merged{At: m.CreatedAt, Synthetic: true, Points: 2}
-	merge(t, r, m, m.Disks[0].File)
-	if got, err := r.Manifest("vm", m.BackupID); err != nil || got.Merge != nil {
-		t.Errorf("before anything is exchanged: %+v, %v", got, err)
+	for name, prepare := range map[string]func(t *testing.T, r *Repository){
+		"by exchange": func(*testing.T, *Repository) {},
+		"by renames":  func(t *testing.T, r *Repository) { onPlainMount(t, r) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, m := newRepository(t, nobody), manifesttest.Full("vm", 1_700_000_000)
+			prepare(t, r)
+			publish(t, r, m)
+			dir := r.Dir("vm", m.BackupID)
+			kept, err := os.ReadFile(filepath.Join(dir, m.Disks[1].File))
+			must(t, err)
+			after := merged(m)
+			merge(t, r, m, m.Disks[0].File)
+			if got, err := r.Manifest("vm", m.BackupID); err != nil || got.Merge != nil {
+				t.Errorf("before anything is exchanged: %+v, %v", got, err)
+			}
+			must(t, r.SealMerge("vm", after, []string{m.Disks[1].File}))
+			must(t, r.CommitMerge("vm", after))
+			got, err := r.Manifest("vm", m.BackupID)
+			if w := got.Merge; err != nil || w == nil || !w.At.Equal(after.Merge.At) || !w.Synthetic || w.Points != 2 {
+				t.Errorf("%+v, %v", got, err)
+			}
+			old := filepath.Join(r.Path, "vm", oldPrefix+m.BackupID)
+			if name == "by exchange" {
+				old = MergeDir(r.Path, "vm", m.BackupID)
+			}
+			wantMode(t, filepath.Join(old, m.Disks[0].File), os.Geteuid(), nobody.GID, 0o440)
+			if list, err := r.Merges(); err != nil || len(list) != 1 || list[0] != (Entry{VM: "vm", BackupID: m.BackupID}) {
+				t.Errorf("%+v, %v", list, err)
+			}
+			must(t, r.RemoveMerge("vm", m.BackupID))
+			must(t, r.RemoveMerge("vm", m.BackupID)) // what is not there is fine
+			for i, want := range []string{"new " + m.Disks[0].File, string(kept)} {
+				path := filepath.Join(dir, m.Disks[i].File)
+				text, err := os.ReadFile(path)
+				info, statErr := os.Stat(path)
+				if err != nil || statErr != nil || string(text) != want || info.Mode().Perm() != 0o440 || ownerOf(info) != os.Geteuid() {
+					t.Errorf("%s holds %q, mode %s: %v", path, text, info.Mode(), err)
+				}
+			}
+			wantPoint(t, r, after)
+		})
 	}
-	must(t, r.SealMerge("vm", after, []string{m.Disks[1].File}))
-	must(t, r.CommitMerge("vm", after))
+}
+
+// merged is the manifest of a restore point after a merge.
+func merged(m manifest.Manifest) manifest.Manifest {
+	m.Merge = &record.Merged{At: m.CreatedAt, Synthetic: true, Points: 2}
+	return m
+}
+
+// wantPoint fails the test unless a restore point is whole, the only one, and all that is in the repository.
+func wantPoint(t *testing.T, r *Repository, m manifest.Manifest) {
+	t.Helper()
 	got, err := r.Manifest("vm", m.BackupID)
-	if w := got.Merge; err != nil || w == nil || !w.At.Equal(after.Merge.At) || !w.Synthetic || w.Points != 2 {
+	if err != nil || (got.Merge != nil) != (m.Merge != nil) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if list, err := r.Merges(); err != nil || len(list) != 1 || list[0] != (Entry{VM: "vm", BackupID: m.BackupID}) {
-		t.Errorf("%+v, %v", list, err)
-	}
-	must(t, r.RemoveMerge("vm", m.BackupID))
-	must(t, r.RemoveMerge("vm", m.BackupID)) // what is not there is fine
-	for i, want := range []string{"new " + m.Disks[0].File, string(kept)} {
-		path := filepath.Join(dir, m.Disks[i].File)
-		text, err := os.ReadFile(path)
-		info, statErr := os.Stat(path)
-		if err != nil || statErr != nil || string(text) != want || info.Mode().Perm() != 0o440 || ownerOf(info) != os.Geteuid() {
-			t.Errorf("%s holds %q, mode %s: %v", path, text, info.Mode(), err)
+	wantFound(t, r)
+	for _, d := range m.Disks {
+		text, err := os.ReadFile(filepath.Join(r.Dir("vm", m.BackupID), d.File))
+		if isNew := strings.HasPrefix(string(text), "new "); err != nil || isNew && m.Merge == nil {
+			t.Errorf("%s holds %q: %v", d.File, text, err)
 		}
 	}
+	if entries, err := os.ReadDir(filepath.Join(r.Path, "vm")); err != nil || len(entries) != 1 {
+		t.Errorf("left: %v, %v", entries, err)
+	}
+}
+
+// wantFound fails the test unless one whole restore point is found.
+func wantFound(t *testing.T, r *Repository) {
+	t.Helper()
 	points, problems, err := r.Points()
-	if err != nil || len(points) != 1 || len(problems) > 0 {
+	if err != nil || len(points) != 1 || !points[0].Whole || len(problems) > 0 || filepath.Base(points[0].Path) != points[0].Manifest.BackupID {
 		t.Errorf("%+v, %v, %v", points, problems, err)
+	}
+}
+
+// TestCommitCutShort cuts the commit of a merge short at each rename, before the rename or after it, and then goes on in each way. The
+// restore point is found, is taken for missing by nobody, and becomes the merged one as soon as its old directory has been renamed.
+func TestCommitCutShort(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		rename    int32
+		lost      bool // the rename is done, and its answer is lost
+		mid, done bool // what is left: the state between, and the merged restore point in the end
+	}{
+		{"before the first", 1, false, false, false},
+		{"after the first", 1, true, true, true},
+		{"before the second", 2, false, true, true},
+		{"after the second", 2, true, false, true},
+	} {
+		for next, goOn := range map[string]func(r *Repository, id string) error{
+			"finish": func(r *Repository, id string) error {
+				return errors.Join(r.FinishMerge("vm", id), r.FinishMerge("vm", id), r.RemoveMerge("vm", id))
+			},
+			"remove": func(r *Repository, id string) error { return r.RemoveMerge("vm", id) },
+			"merge again": func(r *Repository, id string) error {
+				return errors.Join(r.MakeMerge("vm", id), r.RemoveMerge("vm", id))
+			},
+			"delete": func(r *Repository, id string) error { return r.RemovePoint("vm", id) },
+		} {
+			t.Run(c.name+", then "+next, func(t *testing.T) {
+				r, m := newRepository(t, nobody), manifesttest.Full("vm", 1_700_000_000)
+				mount := onPlainMount(t, r)
+				publish(t, r, m)
+				merge(t, r, m, m.Disks[0].File)
+				after := merged(m)
+				must(t, r.SealMerge("vm", after, []string{m.Disks[1].File}))
+				mount.fail(c.rename, c.lost)
+				err := r.CommitMerge("vm", after)
+				if done := c.rename == 2 && c.lost; (err == nil) != done || errors.Is(err, ErrMidMerge) != c.mid {
+					t.Errorf("the commit: %v", err)
+				}
+				if c.mid {
+					wantError(t, r.FinishMerge("vm", m.BackupID), "input/output error")
+					_, err := r.Manifest("vm", m.BackupID)
+					wantIs(t, err, ErrMidMerge)
+				}
+				if there, err := r.Exists("vm", m.BackupID); !there || err != nil {
+					t.Errorf("it is taken for missing: %v", err)
+				}
+				wantFound(t, r)
+				mount.heal()
+				must(t, goOn(r, m.BackupID))
+				switch {
+				case next == "delete":
+					if entries, err := os.ReadDir(r.Path); err != nil || len(entries) > 0 {
+						t.Errorf("left: %v, %v", entries, err)
+					}
+				case c.done:
+					wantPoint(t, r, after)
+				default:
+					wantPoint(t, r, m)
+				}
+			})
+		}
+	}
+}
+
+// TestCommitGoesBack: if somebody has removed the new directory, or its manifest, the old restore point gets its name back.
+func TestCommitGoesBack(t *testing.T) {
+	for _, what := range []string{"", manifest.FileName} {
+		r, m := newRepository(t, nil), manifesttest.Full("vm", 1_700_000_000)
+		publish(t, r, m)
+		merge(t, r, m, m.Disks[0].File)
+		must(t, r.SealMerge("vm", merged(m), []string{m.Disks[1].File}))
+		must(t, os.Rename(r.Dir("vm", m.BackupID), filepath.Join(r.Path, "vm", oldPrefix+m.BackupID)))
+		must(t, os.RemoveAll(filepath.Join(MergeDir(r.Path, "vm", m.BackupID), what)))
+		wantFound(t, r)
+		must(t, r.RemoveMerge("vm", m.BackupID))
+		wantPoint(t, r, m)
 	}
 }
 

@@ -36,6 +36,11 @@ func (r *Repository) Manifest(vm, backupID string) (m manifest.Manifest, err err
 
 // read reads the manifest of an open directory, and checks that it belongs there.
 func (o *Owner) read(p *place) (manifest.Manifest, error) {
+	return o.readOf(p, filepath.Base(p.dir.Name()))
+}
+
+// readOf is read for a directory that has, or will have, the name of a backup.
+func (o *Owner) readOf(p *place, id string) (manifest.Manifest, error) {
 	path := filepath.Join(p.dir.Name(), manifest.FileName)
 	info, err := p.dir.Lstat(manifest.FileName)
 	switch {
@@ -59,7 +64,7 @@ func (o *Owner) read(p *place) (manifest.Manifest, error) {
 	if err != nil {
 		return manifest.Manifest{}, fmt.Errorf("%s: %w", path, err)
 	}
-	if id := filepath.Base(p.dir.Name()); m.BackupID != id {
+	if m.BackupID != id {
 		return manifest.Manifest{}, fmt.Errorf("%s: is the manifest of %s, in the directory of %s: rename the directory back",
 			path, m.BackupID, id)
 	}

@@ -23,10 +23,15 @@ func (r *Repository) RemoveDir(vm, backupID string) error {
 	return r.fail(r.remove(vm, backupID, false))
 }
 
-// RemovePoint is RemoveDir, also for a restore point. It removes the manifest first, so that a half removed one is no restore point any
-// more; call it again to remove the rest. The caller must know that the restore point has no children.
+// RemovePoint is RemoveDir, also for a restore point, and for what a merge has left beside it. It removes the manifest first, so that a
+// half removed one is no restore point any more; call it again to remove the rest. The caller must know that the restore point has no
+// children.
 func (r *Repository) RemovePoint(vm, backupID string) error {
-	return r.fail(r.remove(vm, backupID, true))
+	err := r.removeMerge(vm, backupID)
+	if err == nil {
+		err = r.remove(vm, backupID, true)
+	}
+	return r.fail(err)
 }
 
 func (r *Repository) remove(vm, backupID string, point bool) error {

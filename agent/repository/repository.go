@@ -4,7 +4,8 @@
 //
 //	<repository>/<vm>/<backup id>/<export>.qcow2
 //	<repository>/<vm>/<backup id>/manifest.json
-//	<repository>/<vm>/.merge-<backup id>/         a merge: what will replace the restore point of that id
+//	<repository>/<vm>/.merge-<backup id>/         a merge: what will replace the restore point of that id, or what it was before
+//	<repository>/<vm>/.old-<backup id>/           the same restore point before the merge, where directories cannot be exchanged
 //	<repository>/.failed/<vm>/<backup id>/        what a failed backup left, if it is kept
 //	<repository>/.restore/<restore id>/           what clients write to a writable restore, until it ends
 //

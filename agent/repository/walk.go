@@ -16,16 +16,40 @@ type place struct {
 	root, vm, dir *os.Root
 }
 
-// enter opens the directory of a backup. The error is fs.ErrNotExist if it is missing.
+// enter opens the directory of a backup. The error is fs.ErrNotExist if it is missing, and ErrMidMerge if it has another name because
+// the commit of a merge is not completed.
 func (r *Repository) enter(root *os.Root, vm, backupID string) (*place, error) {
 	if err := checkNames(vm, backupID); err != nil {
 		return nil, err
 	}
 	dirs, err := descend(root, vm, backupID)
+	if errors.Is(err, fs.ErrNotExist) {
+		if mid := checkMidMerge(root, vm, backupID); mid != nil {
+			return nil, mid
+		}
+		dirs, err = descend(root, vm, backupID) // a commit may have been completed meanwhile
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &place{root: root, vm: dirs[0], dir: dirs[1]}, nil
+}
+
+// checkMidMerge returns ErrMidMerge if the commit of a merge is not completed.
+func checkMidMerge(root *os.Root, vm, backupID string) error {
+	dir, err := enter(root, vm)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	mid, err := midMerge(dir, backupID)
+	if mid {
+		err = fmt.Errorf("%s: %w", filepath.Join(dir.Name(), backupID), ErrMidMerge)
+	}
+	return err
 }
 
 // descend enters directories, one below the other, without following symbolic links. It returns them all, open.
@@ -97,7 +121,8 @@ func (r *Repository) at(vm, backupID string, f func(p *place) error) error {
 	return f(p)
 }
 
-// Exists says whether a backup has a directory here. A missing repository is an error.
+// Exists says whether a backup has a directory here, also while the commit of its merge is not completed. A missing repository is an
+// error.
 func (r *Repository) Exists(vm, backupID string) (bool, error) {
 	root, err := r.open()
 	if err != nil {
@@ -105,10 +130,12 @@ func (r *Repository) Exists(vm, backupID string) (bool, error) {
 	}
 	defer root.Close()
 	p, err := r.enter(root, vm, backupID)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return false, nil
-	}
-	if err != nil {
+	case errors.Is(err, ErrMidMerge):
+		return true, nil
+	case err != nil:
 		return false, r.fail(err)
 	}
 	p.close()

@@ -82,6 +82,7 @@ var (
 	opMakeMerge   = act("making the directory of a merge", changes, func(f *Files, a place) error { return f.repo.MakeMerge(a.VM, a.ID) })
 	opSealMerge   = act("completing the directory of a merge", endless, func(f *Files, a sealed) error { return f.repo.SealMerge(a.VM, a.Manifest, a.Linked) })
 	opCommitMerge = act("committing a merge", changes, func(f *Files, a sealed) error { return f.repo.CommitMerge(a.VM, a.Manifest) })
+	opFinishMerge = act("finishing a merge", changes, func(f *Files, a place) error { return f.repo.FinishMerge(a.VM, a.ID) })
 	opSyncVM      = act("syncing the directory of a vm", changes, func(f *Files, vm string) error { return f.repo.SyncVM(vm) })
 	opRemoveMerge = act("removing the directory of a merge", changes, func(f *Files, a place) error { return f.repo.RemoveMerge(a.VM, a.ID) })
 
@@ -225,6 +226,10 @@ func (r *Repository) SealMerge(ctx context.Context, vm string, m manifest.Manife
 
 func (r *Repository) CommitMerge(ctx context.Context, vm string, m manifest.Manifest) error {
 	return opCommitMerge.tell(ctx, r, sealed{VM: vm, Manifest: m})
+}
+
+func (r *Repository) FinishMerge(ctx context.Context, vm, backupID string) error {
+	return opFinishMerge.tell(ctx, r, place{vm, backupID})
 }
 
 func (r *Repository) SyncVM(ctx context.Context, vm string) error { return opSyncVM.tell(ctx, r, vm) }

@@ -31,7 +31,7 @@ type Failure struct {
 
 // known are the errors that callers compare with, by name. A test compares the list with the packages that declare them.
 var known = map[string]error{
-	"repository.ErrNoExchange": repository.ErrNoExchange, "repository.ErrEmpty": repository.ErrEmpty,
+	"repository.ErrEmpty": repository.ErrEmpty, "repository.ErrMidMerge": repository.ErrMidMerge,
 	"repository.ErrNoManifest": repository.ErrNoManifest, "repository.ErrRestorePoint": repository.ErrRestorePoint,
 	"manifest.ErrSeal": manifest.ErrSeal,
 	"qemu.ErrCorrupt":  qemu.ErrCorrupt, "qemu.ErrDiffers": qemu.ErrDiffers, "qemu.ErrWrongKey": qemu.ErrWrongKey,

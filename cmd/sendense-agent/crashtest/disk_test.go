@@ -232,7 +232,7 @@ func (i *inspector) compare(p repository.Found) error {
 	}
 	var problems []error
 	for k, d := range p.Manifest.Disks {
-		image := filepath.Join(p.Path, d.File)
+		image := filepath.Join(directoryOf(p), d.File)
 		out, err := exec.Command("qemu-img", "compare", "-f", "raw", "-F", "qcow2", instants[k], image).CombinedOutput()
 		if err != nil {
 			problems = append(problems, fmt.Errorf("%s has a manifest and is not what its disk was: %s", image, out))

@@ -2,6 +2,7 @@ package crashtest_test
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -29,7 +30,7 @@ var deletionFaults = []fault{
 	},
 	{
 		name:    "prune: a file system that cannot exchange directories, as NFS",
-		promise: "nothing is copied; the report says why, and what to do; a consolidation is refused the same; the chain stands",
+		promise: "merged with two renames; one that fails leaves all as it was, or is repeated until it succeeds, and nothing is damaged",
 		act:     mergeWithoutExchange,
 		becomes: "none",
 	},
@@ -163,53 +164,80 @@ func mergeWithoutRoom(c *crash) {
 	c.boot()
 }
 
+// mergeWithoutExchange merges where two directories cannot be exchanged, and then cuts the commit short with errors, at each of its
+// renames.
 func mergeWithoutExchange(c *crash) {
 	repository, uncover := c.faulty(c.dir + "/repository")
 	c.policy(mergeMiddle)
 	c.points.backUp(rpc.Full, rpc.Incremental, rpc.Incremental)
 	c.boot()
-	before := c.manifests()
-	var tried, copied atomic.Int32
+	var broken atomic.Value // the beginning of the new name of a rename that fails
+	broken.Store("")
+	var failures atomic.Int32
 	repository.failWhen(func(o, path string) syscall.Errno {
-		switch {
+		switch begin := broken.Load().(string); {
 		case o == opExchange:
-			tried.Add(1)
 			return syscall.EINVAL
-		case o == opWrite && strings.Contains(path, ".merge-"):
-			copied.Add(1)
+		case o == opRename && begin != "" && strings.HasPrefix(filepath.Base(path), begin):
+			failures.Add(1)
+			return syscall.EIO
 		}
 		return 0
 	})
-	report := c.points.prunes()
-	if report.FailedCount != 1 || report.RemovedCount+report.MergedCount != 0 {
+	if report := c.points.prunes(); report.FailedCount != 0 || report.RemovedCount != 1 || report.MergedCount != 1 {
 		c.Errorf("%+v", report)
 	}
-	newest := ""
-	for _, p := range report.Points {
-		if p.Failure == nil {
-			continue
-		}
-		newest = strings.Join(p.Into, " ")
-		if f := p.Failure; f.Reason != rpc.ReasonRepositoryFailed || !strings.Contains(f.Message, "cannot exchange two directories") ||
-			!strings.Contains(f.Hint, "expired_middle") {
-			c.Errorf("%+v", f)
-		}
+	newest := c.points.list()[0]
+
+	// The old one keeps its name: the merge fails, and nothing has changed.
+	broken.Store(".old-")
+	c.said(c.points.consolidates(newest), rpc.ReasonRepositoryFailed, "input/output error")
+	if left, err := c.merges(); err != nil || len(left) > 0 || c.now(newest).BackupType != rpc.Incremental {
+		c.Errorf("left: %v, %v; it is %s", left, err, c.now(newest).BackupType)
 	}
-	c.said(c.points.consolidates(newest), rpc.ReasonRepositoryFailed, "cannot exchange two directories", "NFS")
-	if tried.Load() != 2 || copied.Load() > 0 {
-		c.Errorf("exchanges: %d; what was written before: %d", tried.Load(), copied.Load())
+
+	// The new one does not get its name: the merge is committed. Until the fault is gone nobody may read, and nothing is damaged.
+	broken.Store("backup-")
+	before := failures.Load()
+	done := make(chan error, 1)
+	go func() { done <- c.points.consolidates(newest) }()
+	c.eventually("the second rename fails", func() bool { return failures.Load() > before })
+	ctx, cancel := c.limit()
+	defer cancel()
+	c.said(c.with(ctx, func(client *rpc.Client) error {
+		_, err := client.VerifyBackup(ctx, rpc.VerifyRequest{BackupID: newest}, nil)
+		return err
+	}), rpc.ReasonBusy, newest)
+	if left, err := c.merges(); err != nil || len(left) != 2 {
+		c.Errorf("the commit is cut short, and there are %v, %v", left, err)
 	}
-	if left, err := c.merges(); err != nil || len(left) > 0 || len(c.manifests()) != len(before) {
-		c.Errorf("left: %v, %v; %v", left, err, c.manifests())
+	broken.Store("")
+	if err := <-done; err != nil || c.now(newest).BackupType != rpc.Full {
+		c.Errorf("%v; it is %s", err, c.now(newest).BackupType)
+	}
+	for _, id := range c.points.list() {
+		if r := c.points.verifies(id); r.Result != rpc.VerifyOK {
+			c.Errorf("%+v", r)
+		}
 	}
 	repository.heal()
-	if report := c.points.prunes(); report.FailedCount != 0 || report.MergedCount != 1 {
-		c.Errorf("%+v", report)
-	}
 	uncover()
 	c.halt()
 	c.points.stand()
 	c.boot()
+}
+
+// list lists the restore points of the VM, the newest first.
+func (c pointSteps) list() (ids []string) {
+	c.Helper()
+	ctx, cancel := c.limit()
+	defer cancel()
+	list, err := c.backups(ctx, c.vm)
+	must(c.T, err)
+	for _, b := range list {
+		ids = append(ids, b.BackupID)
+	}
+	return ids
 }
 
 // deletes deletes a backup.

@@ -48,7 +48,8 @@ var pointFaults = []fault{
 	rewriteFault("consolidate: ENOSPC", opWrite, ".qcow2", syscall.ENOSPC, rpc.ReasonNoSpace),
 	rewriteFault("consolidate: EIO when a new image is flushed", opSync, ".qcow2", syscall.EIO, rpc.ReasonImageFailed),
 	rewriteFault("consolidate: EIO when the new manifest is synced", opSync, "manifest.json", syscall.EIO, rpc.ReasonRepositoryFailed),
-	rewriteFault("consolidate: EIO when the directories are exchanged", opRename, "", syscall.EIO, rpc.ReasonRepositoryFailed),
+	rewriteFault("consolidate: EIO when the new manifest is named", opRename, ".merge-", syscall.EIO, rpc.ReasonRepositoryFailed),
+	rewriteFault("consolidate: EIO when the directories are exchanged", opExchange, "", syscall.EIO, rpc.ReasonRepositoryFailed),
 }
 
 // rewriteFault fails one operation on what is to take the place of a restore point, or on a file in it.
@@ -67,7 +68,7 @@ func rewriteFault(name, operation, file string, errno syscall.Errno, reason rpc.
 			must(c.T, err)
 			c.untilState(id, rpc.Completed)
 			repository.failWhen(func(o, path string) syscall.Errno {
-				if o == operation && strings.Contains(path, ".merge-") && strings.Contains(path, file) {
+				if o == operation && (o == opExchange || strings.Contains(path, ".merge-")) && strings.Contains(path, file) {
 					return errno
 				}
 				return 0

@@ -64,6 +64,19 @@ func (h *hub) faulty(path string) (d *faultyDir, uncover func()) {
 	return d, uncover
 }
 
+// withoutExchange covers the repository with a file system that cannot exchange two directories, as NFS, until uncover is called.
+func (h *hub) withoutExchange() (uncover func()) {
+	h.Helper()
+	repository, uncover := h.faulty(h.dir + "/repository")
+	repository.failWhen(func(operation, _ string) syscall.Errno {
+		if operation == opExchange {
+			return syscall.EINVAL
+		}
+		return 0
+	})
+	return uncover
+}
+
 // failWhen has operations fail: when f gives anything but 0.
 func (d *faultyDir) failWhen(f func(operation, path string) syscall.Errno) {
 	d.written.Store(math.MaxInt64)
@@ -148,7 +161,7 @@ func (n *faultyNode) Rename(ctx context.Context, name string, parent fs.InodeEmb
 	to := parent.EmbeddedInode().Path(nil) + "/" + newName
 	operations := []string{opRename}
 	if flags&unix.RENAME_EXCHANGE != 0 {
-		operations = append(operations, opExchange)
+		operations = []string{opExchange, opRename}
 	}
 	for _, o := range operations {
 		if errno := n.dir.verdict(o, to); errno != fs.OK {

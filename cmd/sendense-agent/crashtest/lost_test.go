@@ -29,7 +29,7 @@ func inMidCopy(c *crash, request string) rpc.Backup {
 	b, err := heldCopy(ctx, c)
 	must(c.T, err)
 	c.request = mine
-	c.kill()
+	c.daemon.kill()
 	return b
 }
 
@@ -43,6 +43,14 @@ func loseDatabase(harm func(path string) error) func(*crash) {
 		must(c.T, harm(c.db.path()))
 		must(c.T, os.Remove(c.db.path()+".old"))
 	}
+}
+
+// loseDatabaseInMidMerge leaves a restore point between the two renames of the commit of its merge, and no database.
+func loseDatabaseInMidMerge(c *crash) {
+	afterChain("")(c)
+	c.cutShort("merge: old one renamed", consolidateNewest)
+	c.daemon.kill()
+	must(c.T, os.Remove(c.db.path()))
 }
 
 // overwrite leaves the two pages that say where everything is, and noise in all others.

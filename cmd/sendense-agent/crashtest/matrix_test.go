@@ -105,7 +105,13 @@ func newCrash(t *testing.T, op operation) *crash { return newTapedCrash(t, op, n
 
 // newTapedCrash is newCrash with a tape that runs along.
 func newTapedCrash(t *testing.T, op operation, tape *tape) *crash {
+	if tape != nil {
+		tape.NoExchange = op.plain
+	}
 	c := crashOf(newTapedHub(t, op.config, tape), op)
+	if tape == nil && op.plain {
+		c.uncover = c.withoutExchange()
+	}
 	c.vm = c.addVM(2)
 	c.request = rpc.StartRequest{
 		VMName: c.vm.record.VMName, BackupType: cmp.Or(op.kind, rpc.Full), RequestID: "victim", Queue: op.queue,

@@ -22,6 +22,7 @@ type operation struct {
 	queue   bool
 	deletes bool                                      // it deletes what was there before
 	stands  bool                                      // whenever it is cut short, every restore point is whole, before anybody has mended anything
+	plain   bool                                      // the file system of the repository cannot exchange two directories, as NFS
 	lost    bool                                      // the database is lost, and with it what requests there were
 	from    string                                    // before this point it is as the first operation
 	to      string                                    // and after this one too
@@ -48,6 +49,9 @@ var operations = []operation{
 	{name: "prune", deletes: true, stands: true, prepare: afterFulls, act: pruneAll},
 	{name: "merge", deletes: true, stands: true, prepare: afterChain(mergeMiddle), act: pruneAll},
 	{name: "consolidate", stands: true, prepare: afterChain(""), act: consolidateNewest},
+	{name: "merge, no exchange", deletes: true, stands: true, plain: true, prepare: afterChain(mergeMiddle), act: pruneAll},
+	{name: "consolidate, no exchange", stands: true, plain: true, prepare: afterChain(""), act: consolidateNewest},
+	{name: "consolidate, no exchange, database gone", plain: true, lost: true, from: "merge: before the new one is renamed", prepare: loseDatabaseInMidMerge, act: allEnded},
 	{name: "sweep", prepare: withLeftovers, act: swept},
 	{name: "database gone", lost: true, prepare: loseDatabase(func(string) error { return nil }), act: allEnded},
 	{name: "database damaged", lost: true, prepare: loseDatabase(overwrite), act: allEnded},

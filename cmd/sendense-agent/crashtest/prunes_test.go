@@ -3,6 +3,7 @@ package crashtest_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -119,8 +120,20 @@ func consolidateNewest(ctx context.Context, c *crash) error {
 }
 
 // merges lists the directories that are to take the place of restore points, or whose place was taken.
-func (h *hub) merges() ([]string, error) {
-	return filepath.Glob(filepath.Join(h.dir, "repository", "*", ".merge-*"))
+func (h *hub) merges() (left []string, err error) {
+	for _, name := range []string{".merge-*", ".old-*"} {
+		list, globErr := filepath.Glob(filepath.Join(h.dir, "repository", "*", name))
+		left, err = append(left, list...), errors.Join(err, globErr)
+	}
+	return left, err
+}
+
+// directoryOf is where a restore point lies. If the commit of its merge was cut short, that is not yet its own directory.
+func directoryOf(p repository.Found) string {
+	if _, err := os.Lstat(p.Path); errors.Is(err, os.ErrNotExist) {
+		return filepath.Join(filepath.Dir(p.Path), ".merge-"+filepath.Base(p.Path))
+	}
+	return p.Path
 }
 
 // stand fails the test unless every restore point is whole, and is what its VM was, as it lies on the disk while no daemon
@@ -140,7 +153,7 @@ func (c pointSteps) stand() {
 		instants := c.instants[p.Manifest.BackupID]
 		c.mu.Unlock()
 		for i, d := range p.Manifest.Disks {
-			image := filepath.Join(p.Path, d.File)
+			image := filepath.Join(directoryOf(p), d.File)
 			out, err := exec.Command("qemu-img", "compare", "-f", "raw", "-F", "qcow2", instants[i], image).CombinedOutput()
 			if err != nil {
 				c.Errorf("when it was killed, %s was not what its disk was: %s", image, strings.TrimSpace(string(out)))

@@ -87,7 +87,7 @@ func confirmPrune(ctx context.Context, a *command.App, c *rpc.Client, r rpc.Prun
 func printPrune(p *output.Printer, r rpc.PruneReport) {
 	var rows [][]string
 	for _, x := range r.Points {
-		rows = append(rows, []string{x.BackupID, actionText(x), human.Size(x.Bytes), human.ShortTime(x.CreatedAt), x.PolicyID, x.RepositoryID, x.VMName, whyText(x)})
+		rows = append(rows, []string{x.BackupID, actionText(x, r.DryRun), human.Size(x.Bytes), human.ShortTime(x.CreatedAt), x.PolicyID, x.RepositoryID, x.VMName, whyText(x)})
 	}
 	if len(rows) > 0 {
 		p.Table([]output.Column{
@@ -104,7 +104,7 @@ func printPrune(p *output.Printer, r rpc.PruneReport) {
 	}
 	verbs, freed := [3]string{"removed", "kept", "failed"}, human.Size(max(r.FreedBytes, 0))+" freed"
 	if r.DryRun {
-		verbs, freed = [3]string{"to be removed", "to be kept", ""}, "would free up to "+human.Size(max(r.FreedBytes, 0))
+		verbs, freed = [3]string{"to be removed", "to be kept", "cannot be removed"}, "would free up to "+human.Size(max(r.FreedBytes, 0))
 	}
 	text := fmt.Sprintf("%s %s, %d %s", human.Count(r.RemovedCount, "restore point"), verbs[0], r.KeptCount, verbs[1])
 	if r.FailedCount > 0 {
@@ -131,8 +131,10 @@ func printPrune(p *output.Printer, r rpc.PruneReport) {
 }
 
 // actionText is what will be done with a restore point, or was done.
-func actionText(x rpc.PrunedPoint) string {
+func actionText(x rpc.PrunedPoint, dryRun bool) string {
 	switch {
+	case x.Failure != nil && dryRun:
+		return "blocked"
 	case x.Failure != nil:
 		return "failed"
 	case x.Removed && x.Action == rpc.PruneMerge:
@@ -160,5 +162,9 @@ func notPruned(r rpc.PruneReport) error {
 	if r.FailedCount == 0 {
 		return nil
 	}
-	return fmt.Errorf("%s could not be removed; the reasons are above", human.Count(r.FailedCount, "restore point"))
+	text := "%s could not be removed; the reasons are above"
+	if r.DryRun {
+		text = "%s cannot be removed; the reasons are above"
+	}
+	return fmt.Errorf(text, human.Count(r.FailedCount, "restore point"))
 }

@@ -153,7 +153,7 @@ func (n *node) Rename(_ context.Context, name string, newParent fs.InodeEmbedder
 	if !ok || to.recorder != n.recorder {
 		return syscall.EXDEV
 	}
-	if flags == unix.RENAME_EXCHANGE {
+	if flags == unix.RENAME_EXCHANGE && !n.recorder.NoExchange {
 		return n.exchange(name, to, newName)
 	}
 	if flags != 0 {

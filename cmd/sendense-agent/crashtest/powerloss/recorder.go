@@ -68,6 +68,8 @@ type Attrs struct {
 
 // A Recorder keeps what was done to its file systems, in order. Use [Recorder.Mount] to make one.
 type Recorder struct {
+	NoExchange bool // RENAME_EXCHANGE is refused, as by NFS; set it before Mount
+
 	mu    sync.Mutex
 	ops   []Op
 	last  int // inode number
