@@ -31,11 +31,11 @@ func (l *link) checkMain(ctx context.Context, u Unit) error {
 		pids, err := l.processes(ctx, u.Name)
 		switch {
 		case err != nil:
-			return fmt.Errorf("unit %s: list its processes: %w", u.Name, err)
+			return fmt.Errorf("list its processes: %w", err)
 		case len(pids) == 0: // it has ended
 			return nil
 		case !slices.Contains(pids, u.MainPID):
-			return fmt.Errorf("unit %s: %w", u.Name, ErrMainUnknown)
+			return ErrMainUnknown
 		case len(pids) == 1 || time.Now().After(end):
 			return nil
 		}
