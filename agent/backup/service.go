@@ -85,6 +85,7 @@ func (s *Service) jobEnded() {
 
 // NudgeAll wakes every job: there may be room for one in the queue.
 func (s *Service) NudgeAll() {
+	s.Admission.Changed()
 	for _, j := range s.Active.List() {
 		j.Nudge()
 	}
@@ -111,6 +112,16 @@ func (s *Service) UnitEvent(e units.Event) (owned bool) {
 		owned = j.UnitEvent(e, export.UnitsOf(j.ID)) || owned
 	}
 	return owned
+}
+
+// WaitsFor says what a queued backup waits for; "" if it is not queued.
+func (s *Service) WaitsFor(id string) string {
+	if j := s.jobOf(id); j != nil {
+		if why := j.waitsFor.Load(); why != nil {
+			return *why
+		}
+	}
+	return ""
 }
 
 // Stalled says why an active backup makes no progress at the moment although nothing is lost: a step fails and is repeated, for

@@ -134,7 +134,7 @@ func (w *Merge) proveLayers(p *plan, r diskMerge) error {
 			continue // an older agent made it
 		}
 		id, file := filepath.Base(filepath.Dir(layer)), filepath.Base(layer)
-		now, err := w.service.Repositories.Digest(w.Ctx, p.repo, record.Backup{ID: id, VM: p.point.VM}, file, digest.Options{})
+		now, err := w.service.Repositories.Digest(w.Ctx, repositories.Background, p.repo, record.Backup{ID: id, VM: p.point.VM}, file, digest.Options{})
 		if err != nil {
 			return w.diskError(r.known[i].DiskID, err)
 		}

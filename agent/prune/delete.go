@@ -22,7 +22,7 @@ import (
 // rest. It refuses a backup with children: HasChildren. It also refuses a restore point whose directory is missing, because its
 // repository may not be mounted, unless missingOK. For a backup that was deleted before it returns no error.
 func (s *Service) Delete(ctx context.Context, id string, missingOK bool) error {
-	repo, err := s.markDeleting(id, missingOK)
+	repo, err := s.markDeleting(ctx, id, missingOK)
 	if err != nil || repo == nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (s *Service) Delete(ctx context.Context, id string, missingOK bool) error {
 }
 
 // markDeleting records that a backup is being deleted, and returns its repository; nil if the backup was deleted before.
-func (s *Service) markDeleting(id string, missingOK bool) (*repository.Repository, error) {
+func (s *Service) markDeleting(ctx context.Context, id string, missingOK bool) (*repository.Repository, error) {
 	b, err := s.Records.Backup(id)
 	if fault.From(err).Has(fault.BackupNotFound) {
 		if removed, err := s.Store.Removed(id); removed || err != nil {
@@ -53,10 +53,13 @@ func (s *Service) markDeleting(id string, missingOK bool) (*repository.Repositor
 	if err != nil || b.State == record.Deleting {
 		return repo, err
 	}
+	if err := s.Gate.Check(repo.ID); err != nil {
+		return nil, err
+	}
 	if err := checkThere(repo, b); err != nil && !missingOK {
 		return nil, err
 	}
-	err = s.Verifications.Exclusively(id, func() error {
+	err = s.Verifications.Exclusively(ctx, repo.ID, id, func() error {
 		_, err := s.Records.Advance(id, record.Deleting, nil)
 		return err
 	})
@@ -154,7 +157,8 @@ func removeAll(repo *repository.Repository, b record.Backup) error {
 	return errors.Join(err, repo.RemoveAside(vm, b.ID))
 }
 
-// ResumeDeletion continues a deletion that a crash or an unreachable repository interrupted.
+// ResumeDeletion continues a deletion that a crash or an unreachable repository interrupted. It puts that off while the repository is
+// paused or does not answer.
 func (s *Service) ResumeDeletion(id string) error {
 	b, err := s.Records.Backup(id)
 	if fault.From(err).Has(fault.BackupNotFound) {
@@ -165,6 +169,9 @@ func (s *Service) ResumeDeletion(id string) error {
 	}
 	repo, err := s.Repositories.Deletable(b)
 	if err != nil {
+		return err
+	}
+	if closed, err := s.Gate.Closed(repo.ID); err != nil || closed != nil {
 		return err
 	}
 	return s.finishDeletion(repo, id)

@@ -7,6 +7,7 @@ import (
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repositories"
 )
 
 // readBack reads a finished image from the disk and returns its digest for the manifest, so that a later bit flip is found. It
@@ -20,7 +21,7 @@ func (f *Finisher) readBack(ctx context.Context, d record.DiskRun) (*digest.Dige
 	if err != nil {
 		return nil, err
 	}
-	sum, err := f.service.Repositories.Digest(ctx, repo, b, filepath.Base(d.Image), digest.Options{})
+	sum, err := f.service.Repositories.Digest(ctx, repositories.EndOfBackup, repo, b, filepath.Base(d.Image), digest.Options{})
 	failpoint.Reach("image read back")
 	return &sum, err
 }

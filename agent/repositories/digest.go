@@ -9,20 +9,22 @@ import (
 	"github.com/sendense/backup-agent/nbd"
 )
 
-// Digest reads an image of a backup whole. It waits for one of maxReads slots first.
-func (s *Set) Digest(ctx context.Context, repo *repository.Repository, b record.Backup, file string, o digest.Options) (digest.Digest, error) {
-	if err := s.reads.Acquire(ctx, 1); err != nil {
-		return digest.Digest{}, context.Cause(ctx)
+// Digest reads an image of a backup whole. It waits for a slot of the reader first.
+func (s *Set) Digest(ctx context.Context, reader Reader, repo *repository.Repository, b record.Backup, file string, o digest.Options) (digest.Digest, error) {
+	release, err := s.reads.acquire(ctx, repo.ID, reader)
+	if err != nil {
+		return digest.Digest{}, err
 	}
-	defer s.reads.Release(1)
+	defer release()
 	return repo.Digest(ctx, nbd.DirName(b.VM.Name), b.ID, file, o)
 }
 
-// DigestMerge reads an image that a merge has made. It waits for one of maxReads slots first.
+// DigestMerge reads an image that a merge has made. It waits for a slot of Background first.
 func (s *Set) DigestMerge(ctx context.Context, repo *repository.Repository, vm, id, file string) (digest.Digest, error) {
-	if err := s.reads.Acquire(ctx, 1); err != nil {
+	release, err := s.reads.acquire(ctx, repo.ID, Background)
+	if err != nil {
 		return digest.Digest{}, err
 	}
-	defer s.reads.Release(1)
+	defer release()
 	return repo.DigestMerge(ctx, vm, id, file, digest.Options{})
 }

@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"os"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
@@ -29,13 +27,13 @@ type Parts struct {
 type Set struct {
 	Parts
 	All   []*repository.Repository // in the order of the configuration
-	reads *semaphore.Weighted      // maxReads slots, one for each image that is being read whole
+	reads *reads
 }
 
 // New returns the configured repositories. It reads none of them. owner is the user and group of the directories of backups; nil for the
 // agent's own.
 func New(p Parts, owner *repository.Owner) *Set {
-	s := &Set{Parts: p, reads: semaphore.NewWeighted(maxReads)}
+	s := &Set{Parts: p, reads: newReads()}
 	for _, r := range p.Config.Repositories {
 		s.All = append(s.All, repository.New(r.ID, r.Path, owner))
 	}
@@ -83,10 +81,6 @@ func (s *Set) Deletable(b record.Backup) (*repository.Repository, error) {
 	}
 	return repo, nil
 }
-
-// maxReads limits how many images are read whole at once, over all backups. Each read needs 8 MiB of memory, and more reads make no disk
-// faster.
-const maxReads = 4
 
 // RateLimit returns the configured rate limit of a repository in bytes per second; 0 = none.
 func (s *Set) RateLimit(id string) int64 {

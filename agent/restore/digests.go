@@ -10,6 +10,7 @@ import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/verify"
 )
@@ -108,7 +109,7 @@ func (j *restoreJob) readImage(repo *repository.Repository, l chain.Layer, p *Pr
 	tell(0)
 	done := p.BytesDone
 	failpoint.Reach("restore: before a digest")
-	now, err := j.service.Repositories.Digest(j.Ctx, repo, l.Point, l.Disk.File, digest.Options{Progress: tell})
+	now, err := j.service.Repositories.Digest(j.Ctx, repositories.Restoring, repo, l.Point, l.Disk.File, digest.Options{Progress: tell})
 	p.BytesDone = done + l.Disk.Digest.Bytes // holes are not read
 	if err != nil {
 		return nil, chain.Finding(err)

@@ -122,6 +122,12 @@ func printPrune(p *output.Printer, r rpc.PruneReport) {
 		p.Prose("%s dated by a clock that was or is wrong. The prune keeps restore points with such a date, and no rule counts them. "+
 			"Delete the unwanted ones: sendensectl backup delete BACKUP", human.CountAre(misdated, "restore point"))
 	}
+	for _, part := range r.Repositories {
+		if part.Failure != nil {
+			p.Line("")
+			p.Prose("Not complete: %s", part.Failure.Message)
+		}
+	}
 	if r.DryRun {
 		for _, h := range r.Held {
 			p.Line("")
