@@ -161,10 +161,10 @@ type Repository struct {
 
 	RateLimit Size `toml:"rate_limit"` // per second and export, unless a request says otherwise; 0 = none
 
+	MaxBackups int `toml:"max_backups"` // backups that run in it at the same time; 0 = none
+
 	EncryptionKey string   `toml:"encryption_key"` // id of the key of new images, the name of a systemd credential; "" = they are plain
 	OldKeys       []string `toml:"old_keys"`       // ids of the keys of older restore points
-
-	MaxBackups int `toml:"max_backups"` // backups that run in it at the same time; 0 = none
 
 	Policy string `toml:"policy"` // id of the policy of backups whose request names none; "" = they are never pruned
 }
