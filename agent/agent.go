@@ -163,7 +163,7 @@ func (a *Agent) wire(o Options, tools qemu.Tools, owner *repository.Owner, progr
 		Chains: a.Chains, Verifications: a.Verifications, Merges: a.Merges, Backups: a.Backups, Units: o.Units, Jobs: a.jobs, Log: log,
 		Watchers: a.watchers, Program: program,
 	})
-	a.Catalog = catalog.New(catalog.Parts{Store: db, Jobs: a.jobs, Log: log})
+	a.Catalog = catalog.New(catalog.Parts{Store: db, Gate: a.Gate, Jobs: a.jobs, Log: log})
 	a.Policies = prune.New(prune.Parts{
 		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Gate: a.Gate, Inventory: a.Inventory,
 		Verifications: a.Verifications, Merges: a.Merges, Catalog: a.Catalog, Jobs: a.jobs, Log: log, Metrics: a.metrics, Watchers: a.watchers,
