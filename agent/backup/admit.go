@@ -123,6 +123,7 @@ const queueInterval = 5 * time.Second
 // waitInQueue waits until it is the turn of a queued backup and there is room, then leases its ports. It looks up the VM's disks at
 // that time, because hours may have passed since the request. It does not touch the repository while that is paused or does not answer.
 func (j *backupJob) waitInQueue(b record.Backup) (record.Backup, error) {
+	defer j.waitsFor.Store(nil)
 	fresh := false
 	for {
 		err := j.service.checkTurn(b)
@@ -140,7 +141,6 @@ func (j *backupJob) waitInQueue(b record.Backup) (record.Backup, error) {
 			admitted, err = j.service.dequeue(b)
 		}
 		if err == nil {
-			j.waitsFor.Store(nil)
 			j.service.Metrics.Phase(metrics.PhaseQueue, b.CreatedAt)
 			return admitted, nil
 		}

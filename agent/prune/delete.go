@@ -50,11 +50,11 @@ func (s *Service) markDeleting(ctx context.Context, id string, missingOK bool) (
 		return nil, err
 	}
 	repo, err := s.Repositories.Deletable(b)
+	if err == nil {
+		err = s.Gate.Check(repo.ID)
+	}
 	if err != nil || b.State == record.Deleting {
 		return repo, err
-	}
-	if err := s.Gate.Check(repo.ID); err != nil {
-		return nil, err
 	}
 	if err := checkThere(repo, b); err != nil && !missingOK {
 		return nil, err

@@ -161,10 +161,15 @@ func whyText(x rpc.PrunedPoint) string {
 	return why
 }
 
-// notPruned is an error if a restore point could not be removed.
+// notPruned is an error if a restore point could not be removed, or the policies were not applied to a repository.
 func notPruned(r rpc.PruneReport) error {
-	if r.FailedCount == 0 {
-		return nil
+	if r.FailedCount > 0 {
+		return fmt.Errorf("%s could not be removed; the reasons are above", human.Count(r.FailedCount, "restore point"))
 	}
-	return fmt.Errorf("%s could not be removed; the reasons are above", human.Count(r.FailedCount, "restore point"))
+	for _, part := range r.Repositories {
+		if !part.Complete {
+			return fmt.Errorf("repository %s was not pruned completely; the reason is above", part.RepositoryID)
+		}
+	}
+	return nil
 }
