@@ -55,6 +55,8 @@ type Options struct {
 
 	// ConnectRepository starts the process of a repository; nil: the agent does the work itself.
 	ConnectRepository storage.Connect
+	// Stuck says since when a repository does not answer; nil: as its own probes say.
+	Stuck func(repositoryID string) (since time.Time, stuck bool)
 
 	AcceptZeroes *atomic.Bool // sna.accept_write_zeroes for new exports; nil: as in Config
 }
@@ -67,6 +69,7 @@ type Agent struct {
 	Repositories  *repositories.Set
 	Exports       *export.Manager
 	Ports         *export.Ports
+	Gate          *admission.Gate
 	Chains        *chain.Chains
 	Verifications *verify.Service
 	Merges        *merge.Service
@@ -135,17 +138,21 @@ func (a *Agent) wire(o Options, account repositories.Account, program string) {
 	}, account)
 	a.Ports = &export.Ports{Range: nbd.PortRange{First: cfg.NBD.FirstPort, Last: cfg.NBD.LastPort}}
 	a.Exports = export.New(export.Parts{Config: cfg, Ports: a.Ports, Units: o.Units, Log: log, AcceptZeroes: o.AcceptZeroes})
-	admissions := admission.New(admission.Parts{Config: cfg, Store: db, Ports: a.Ports})
+	a.Gate = &admission.Gate{Store: db, Stuck: o.Stuck}
+	if a.Gate.Stuck == nil {
+		a.Gate.Stuck = a.Repositories.StuckSince
+	}
+	admissions := admission.New(admission.Parts{Config: cfg, Store: db, Ports: a.Ports, Gate: a.Gate})
 	a.Inventory = inventory.New(inventory.Parts{Config: cfg, Store: db, SNA: o.SNA, Log: log, Metrics: a.metrics})
 	a.Chains = chain.New(chain.Parts{Store: db, Repositories: a.Repositories, Exports: a.Exports, Log: log})
 	questions := client.New(client.Parts{Store: db, Log: log})
 	a.Verifications = verify.New(verify.Parts{
-		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Chains: a.Chains, Jobs: a.jobs, Log: log, Metrics: a.metrics,
-		Watchers: a.watchers,
+		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Gate: a.Gate, Chains: a.Chains, Jobs: a.jobs, Log: log,
+		Metrics: a.metrics, Watchers: a.watchers,
 	})
 	a.Merges = merge.New(merge.Parts{
-		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Chains: a.Chains, Verifications: a.Verifications, Jobs: a.jobs,
-		Log: log, Metrics: a.metrics,
+		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Gate: a.Gate, Chains: a.Chains, Verifications: a.Verifications,
+		Jobs: a.jobs, Log: log, Metrics: a.metrics,
 	})
 	a.publisher = publish.New(publish.Parts{
 		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Exports: a.Exports, Chains: a.Chains, Questions: questions,
@@ -164,10 +171,10 @@ func (a *Agent) wire(o Options, account repositories.Account, program string) {
 		Chains: a.Chains, Verifications: a.Verifications, Merges: a.Merges, Backups: a.Backups, Units: o.Units, Jobs: a.jobs, Log: log,
 		Watchers: a.watchers, Program: program,
 	})
-	a.Catalog = catalog.New(catalog.Parts{Store: db, Jobs: a.jobs, Log: log})
+	a.Catalog = catalog.New(catalog.Parts{Store: db, Gate: a.Gate, Jobs: a.jobs, Log: log})
 	a.Policies = prune.New(prune.Parts{
-		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Inventory: a.Inventory, Verifications: a.Verifications,
-		Merges: a.Merges, Catalog: a.Catalog, Jobs: a.jobs, Log: log, Metrics: a.metrics, Watchers: a.watchers,
+		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Gate: a.Gate, Inventory: a.Inventory,
+		Verifications: a.Verifications, Merges: a.Merges, Catalog: a.Catalog, Jobs: a.jobs, Log: log, Metrics: a.metrics, Watchers: a.watchers,
 	})
 	a.reconciler = reconcile.New(reconcile.Parts{
 		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Admission: admissions, Backups: a.Backups, Restores: a.Restores,
@@ -210,13 +217,16 @@ func (a *Agent) Open(ctx context.Context) error {
 		return err
 	}
 	for _, r := range a.Repositories.All {
-		if err := a.jobs.Spawn(func() { a.Catalog.Watch(r) }); err != nil {
-			return err
+		for _, watch := range []func(){
+			func() { a.Catalog.Watch(r) }, func() { a.Verifications.RunSchedule(r.ID) }, func() { a.Policies.RunDaily(r.ID) },
+		} {
+			if err := a.jobs.Spawn(watch); err != nil {
+				return err
+			}
 		}
 	}
 	a.publisher.Opened.Store(new(time.Now()))
-	return errors.Join(a.jobs.Spawn(func() { a.watchUnits(stream) }), a.jobs.Spawn(a.reconciler.WatchUnits), a.jobs.Spawn(a.reconciler.WatchDirectories),
-		a.jobs.Spawn(a.Verifications.RunSchedule), a.jobs.Spawn(a.Policies.RunDaily))
+	return errors.Join(a.jobs.Spawn(func() { a.watchUnits(stream) }), a.jobs.Spawn(a.reconciler.WatchUnits), a.jobs.Spawn(a.reconciler.WatchDirectories))
 }
 
 // Close stops the agent. Exports of running backups stay: the next agent adopts them. A backup that has not yet reached the SNA is

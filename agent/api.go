@@ -27,6 +27,9 @@ type RepositoryStatus struct {
 	EncryptionKey string // id of the key of new images; "" = they are not encrypted
 
 	Catalog catalog.State // result of the last comparison of catalog and repository
+
+	Paused   *record.Pause // nil = not paused
+	Activity Activity
 }
 
 // Export is one disk that is being served, by its lease and its unit.

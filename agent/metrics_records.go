@@ -23,6 +23,8 @@ var (
 		[]string{"vm", "type", "repository", "state"}, nil)
 	descPruned = prometheus.NewDesc("sendense_prune_last_run_timestamp_seconds",
 		"Time at which the policies were last applied to all restore points, as Unix time; 0 = never.", nil, nil)
+	descRepositoryPaused = prometheus.NewDesc("sendense_agent_repository_paused",
+		"Whether a repository is paused, so that nothing new starts there (1), or not (0).", []string{"repository"}, nil)
 	descStoreSize = prometheus.NewDesc("sendense_agent_store_size_bytes", "Size of the database.", nil, nil)
 )
 
@@ -50,6 +52,14 @@ func (sc *scrape) database(context.Context) ([]prometheus.Metric, error) {
 		return nil, err
 	}
 	list = append(list, gauge(descPruned, float64(max(pruned.Unix(), 0)))) // the zero time is before 1970
+	pauses := sc.agent.pauses()
+	for _, r := range sc.agent.Repositories.All {
+		paused := 0.0
+		if pauses[r.ID] != nil {
+			paused = 1
+		}
+		list = append(list, gauge(descRepositoryPaused, paused, r.ID))
+	}
 	clock, err := sc.clock()
 	if err != nil {
 		return nil, err

@@ -62,7 +62,7 @@ func (sc *scrape) Describe(ch chan<- *prometheus.Desc) {
 		descDamaged, descVerifyInterval, descVerifyOldest, descVerifyLast, descVerifyOK,
 		descExports, descReceived, descOrphans,
 		descCatalogDifferences, descCatalogCompared,
-		descRepositoryFree, descRepositorySize, descRepositoryUp, descRepositoryUsable, descRepositoryEncrypted,
+		descRepositoryFree, descRepositorySize, descRepositoryUp, descRepositoryUsable, descRepositoryEncrypted, descRepositoryPaused,
 	} {
 		ch <- d
 	}

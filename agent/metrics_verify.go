@@ -8,6 +8,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/metrics"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store"
 )
 
 var (
@@ -34,7 +35,7 @@ func (sc *scrape) verified(context.Context) ([]prometheus.Metric, error) {
 	now := time.Now()
 	list := []prometheus.Metric{gauge(descDamaged, float64(damaged))}
 	for _, deep := range []bool{false, true} {
-		p, found, err := sc.agent.store.LongestUnverified(deep, now, nil)
+		p, found, err := sc.agent.store.LongestUnverified(store.Unverified{Deep: deep, Now: now})
 		if err != nil {
 			return nil, err
 		}

@@ -20,13 +20,17 @@ import (
 
 // RepositoryStatuses returns the present state of every configured repository, in the order of the configuration.
 func (a *Agent) RepositoryStatuses(ctx context.Context) []RepositoryStatus {
-	points := a.countPoints()
+	points, pauses := a.countPoints(), a.pauses()
+	activities, err := a.Activities()
+	if err != nil {
+		a.log.Error("the database cannot be read", logkey.Error, err)
+	}
 	list := make([]RepositoryStatus, len(a.Repositories.All))
 	var wait sync.WaitGroup
 	for i, r := range a.Repositories.All {
 		wait.Go(func() {
 			list[i] = a.repositoryStatus(ctx, r)
-			list[i].RestorePoints = points[r.ID]
+			list[i].RestorePoints, list[i].Paused, list[i].Activity = points[r.ID], pauses[r.ID], activities[r.ID]
 		})
 	}
 	wait.Wait()
@@ -40,8 +44,12 @@ func (a *Agent) RepositoryStatus(ctx context.Context, id string) (RepositoryStat
 	if err != nil {
 		return RepositoryStatus{}, err
 	}
+	activities, err := a.Activities()
+	if err != nil {
+		return RepositoryStatus{}, err
+	}
 	s := a.repositoryStatus(ctx, r)
-	s.RestorePoints = a.countPoints()[r.ID]
+	s.RestorePoints, s.Paused, s.Activity = a.countPoints()[r.ID], a.pauses()[r.ID], activities[r.ID]
 	return s, nil
 }
 

@@ -58,6 +58,21 @@ func (a *Agent) present(q events.Query) ([]events.Event, error) {
 			list = append(list, events.Event{Kind: events.State, Backup: b})
 		}
 	}
+	more, err := a.presentRepositories(q)
+	return append(list, more...), err
+}
+
+// presentRepositories returns the paused repositories and the held prunes that a watcher selects.
+func (a *Agent) presentRepositories(q events.Query) (list []events.Event, err error) {
+	if q.Pauses {
+		pauses, err := a.store.Pauses()
+		if err != nil {
+			return nil, fault.From(err)
+		}
+		for _, p := range pauses {
+			list = append(list, events.Event{Kind: events.RepositoryPaused, Pause: &p})
+		}
+	}
 	if !q.Prunes {
 		return list, nil
 	}

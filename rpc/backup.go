@@ -164,6 +164,9 @@ type Backup struct {
 	Merged *Merged `json:"rewritten,omitempty"` // its last merge
 	Merge  *Merge  `json:"rewrite,omitempty"`   // its merge in progress; only in the answer to backup.get
 
+	// WaitsFor says what a queued backup waits for; "" if it is not queued.
+	WaitsFor string `json:"waits_for,omitempty"`
+
 	// Stalled says why the backup makes no progress at the moment: a step fails and is tried again, for example while the agent's
 	// database cannot be written. Nothing is lost. Only in the answer to backup.get.
 	Stalled string `json:"stalled,omitempty"`

@@ -133,6 +133,17 @@ func (c *Client) GetRepository(ctx context.Context, id string) (Repository, erro
 	return call[Repository](ctx, c, MethodRepositoryGet, RepositoryRef{id})
 }
 
+// PauseRepository pauses a repository for maintenance: nothing new starts there, and what runs ends by itself. The pause survives a
+// restart of the agent. A repository that is paused already stays paused.
+func (c *Client) PauseRepository(ctx context.Context, r PauseRequest) (PauseState, error) {
+	return call[PauseState](ctx, c, MethodRepositoryPause, r)
+}
+
+// ResumeRepository ends the pause of a repository. It is no error if the repository is not paused.
+func (c *Client) ResumeRepository(ctx context.Context, id string) (PauseState, error) {
+	return call[PauseState](ctx, c, MethodRepositoryResume, RepositoryRef{id})
+}
+
 // ListExports returns the disks that are exported now.
 func (c *Client) ListExports(ctx context.Context) (ExportList, error) {
 	return call[ExportList](ctx, c, MethodExportList, None{})

@@ -31,6 +31,16 @@ type PruneReport struct {
 	MergedCount  int           `json:"merged_count"`   // restore points into which others were merged, or would be
 	FailedCount  int           `json:"failed_count"`   // restore points that should be deleted, but were not, or cannot be
 	FreedBytes   int64         `json:"freed_bytes"`    // space that was freed; of a dry run an upper bound
+
+	Repositories []PrunedRepository `json:"repositories,omitempty"` // the part of each repository, in the order of the configuration
+}
+
+// PrunedRepository says whether the policies were applied in one repository. Points and counts of the report hold those of the complete
+// parts, and what was done before a failure.
+type PrunedRepository struct {
+	RepositoryID string   `json:"repository_id"`
+	Complete     bool     `json:"complete"`          // for every VM that was asked for
+	Failure      *Failure `json:"failure,omitempty"` // why not: it is paused, does not answer, or another prune is in progress there
 }
 
 // PrunedPoint is what is done with one restore point, and why.

@@ -30,6 +30,37 @@ type Repository struct {
 	RestorePoints int `json:"restore_points"` // restore points on record
 
 	Catalog Catalog `json:"catalog"` // whether records and repository agree
+
+	Paused   *Pause   `json:"paused,omitempty"` // absent if it is not paused
+	Activity Activity `json:"activity"`         // what is in progress there
+}
+
+// Pause says that nothing new starts in a repository.
+type Pause struct {
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason,omitempty"` // of the person who paused it
+}
+
+// Activity is what is in progress in a repository.
+type Activity struct {
+	Backups       int `json:"backups"` // that are not queued
+	Queued        int `json:"queued"`  // backups that wait in the queue
+	Restores      int `json:"restores"`
+	Merges        int `json:"merges"`
+	Verifications int `json:"verifications"`
+}
+
+// PauseRequest asks to pause a repository.
+type PauseRequest struct {
+	RepositoryID string `json:"repository_id"`
+	Reason       string `json:"reason,omitempty"` // for messages: one line, at most 256 bytes; "" keeps the earlier one
+}
+
+// PauseState is the result of repository.pause and repository.resume.
+type PauseState struct {
+	RepositoryID string   `json:"repository_id"`
+	Paused       *Pause   `json:"paused,omitempty"` // absent if it is not paused
+	Activity     Activity `json:"activity"`         // what is in progress there
 }
 
 // Catalog is the result of the last comparison of the records with what is in the repository.

@@ -5,6 +5,7 @@ type WatchRequest struct {
 	BackupID string `json:"backup_id,omitempty"` // only this backup, until it has ended
 	VMName   string `json:"vm_name,omitempty"`   // only backups of this VM
 	Prunes   bool   `json:"prunes,omitempty"`    // also held prunes; not with backup_id
+	Pauses   bool   `json:"pauses,omitempty"`    // also pauses of repositories; not with backup_id
 }
 
 // RestoreWatchRequest asks for the events of restores: without fields, of all restores.
@@ -28,6 +29,9 @@ const (
 	EventDropped  EventKind = "dropped"  // the client was too slow: events before the next one are lost
 	EventEnd      EventKind = "end"      // the last event: the watched backup or restore has ended, or the agent stops
 
+	EventRepositoryPaused  EventKind = "repository_paused"  // nothing new starts in a repository, only if asked for; at the start of the watch, one event for each
+	EventRepositoryResumed EventKind = "repository_resumed" // the pause of a repository has ended, only if asked for
+
 	EventPruneHeld EventKind = "prune_held" // a held prune waits for a person, only if asked for; at the start of the watch, one event for each
 )
 
@@ -36,11 +40,14 @@ const (
 // watch of one backup or restore also after its last state.
 type Event struct {
 	WatchID  int64     `json:"watch_id"`
-	Kind     EventKind `json:"kind" enum:"state,progress,dropped,end,prune_held"`
+	Kind     EventKind `json:"kind" enum:"state,progress,dropped,end,prune_held,repository_paused,repository_resumed"`
 	Backup   *Backup   `json:"backup,omitempty"`   // of EventState and EventProgress
 	Restore  *Restore  `json:"restore,omitempty"`  // of a watch of restores, instead of backup
 	Progress *Progress `json:"progress,omitempty"` // of EventProgress
 	Dropped  int       `json:"dropped,omitempty"`  // of EventDropped: how many events are lost
 
 	HeldPrune *HeldPrune `json:"held_prune,omitempty"` // of EventPruneHeld
+
+	RepositoryID string `json:"repository_id,omitempty"` // of EventRepositoryPaused and EventRepositoryResumed
+	Pause        *Pause `json:"pause,omitempty"`         // of EventRepositoryPaused
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -47,6 +48,7 @@ type World struct {
 	gather *prometheus.Registry // the metrics of the agent
 	Logger *slog.Logger         // of the agent; nil: the test's log
 	hub    atomic.Pointer[http.Handler]
+	stuck  sync.Map // since when a repository does not answer, by id
 
 	Chains   Chains
 	Disks    Disks
@@ -122,7 +124,7 @@ func (w *World) Start() {
 		logger = testLogger(w.TB)
 	}
 	w.Agent, err = agent.New(agent.Options{
-		Config: w.Config, Store: w.Store, Units: w.Units, SNA: client, Logger: logger, Version: "test", Metrics: w.gather,
+		Config: w.Config, Store: w.Store, Units: w.Units, SNA: client, Logger: logger, Version: "test", Metrics: w.gather, Stuck: w.stuckSince,
 	})
 	Must(w.TB, err)
 	var handler http.Handler = callbacks.Handler(callbacks.Options{Agent: w.Agent, Logger: testLogger(w.TB)})

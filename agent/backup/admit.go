@@ -21,7 +21,7 @@ import (
 )
 
 // admit puts a backup on record and launches its job. It leases ports for all disks if there is room. Otherwise the backup is
-// queued, if the caller asked for that. The queue is first in, first out.
+// queued, if the caller asked for that. Package admission says which backup of the queue is next.
 func (s *Service) admit(p store.Preparation, queue bool) (record.Backup, *Job, error) {
 	start := time.Now()
 	if err := s.Admission.Turn.Acquire(s.Jobs.Work, 1); err != nil {
@@ -69,9 +69,15 @@ func (s *Service) undoStray(vm string, cause error) {
 
 // record writes the record of a new backup, as preparing or queued. The caller holds Admission.Turn.
 func (s *Service) record(p store.Preparation, queue bool) (b record.Backup, existing bool, err error) {
-	full := s.Admission.RoomFor(len(p.Backup.VM.Disks), "")
+	if len(p.Backup.VM.Disks) > s.Ports.Range.Len() {
+		return s.prepareNow(p) // it never fits: the error says so
+	}
+	full := s.Admission.RoomForNew(p.Backup)
 	if full == nil {
 		b, existing, err = s.prepareNow(p)
+		if err == nil && !existing {
+			s.Admission.Started()
+		}
 		if !errors.Is(err, nbd.ErrNoFreePort) || !queue {
 			return b, existing, err
 		}
@@ -97,14 +103,15 @@ func (s *Service) prepareNow(p store.Preparation) (record.Backup, bool, error) {
 }
 
 func (s *Service) enqueue(p store.Preparation) (record.Backup, bool, error) {
-	running, err := s.Admission.Running()
+	_, queued, err := s.Admission.Exports()
 	if err != nil {
 		return record.Backup{}, false, err
 	}
-	if most := s.Config.Limits.MaxQueued; running.Queued >= most {
-		return record.Backup{}, false, fault.New(fault.QueueFull, "the queue is full: %d backups are queued, the limit is %d", running.Queued, most).
+	if most := s.Config.Limits.MaxQueued; queued >= most {
+		return record.Backup{}, false, fault.New(fault.QueueFull, "the queue is full: %d backups are queued, the limit is %d", queued, most).
 			WithHint("try again later, or raise limits.max_queued")
 	}
+	s.Admission.Changed()
 	failpoint.Reach("before enqueue")
 	defer failpoint.Reach("after enqueue")
 	return s.Store.Enqueue(p)
@@ -114,9 +121,10 @@ func (s *Service) enqueue(p store.Preparation) (record.Backup, bool, error) {
 // cool down or are held by other processes come free without an event.
 const queueInterval = 5 * time.Second
 
-// waitInQueue waits until a queued backup is first and there is room, then leases its ports. It looks up the VM's disks at that
-// time, because hours may have passed since the request.
+// waitInQueue waits until it is the turn of a queued backup and there is room, then leases its ports. It looks up the VM's disks at
+// that time, because hours may have passed since the request. It does not touch the repository while that is paused or does not answer.
 func (j *Job) waitInQueue(b record.Backup) (record.Backup, error) {
+	defer j.waitsFor.Store(nil)
 	fresh := false
 	for {
 		err := j.service.checkTurn(b)
@@ -127,7 +135,7 @@ func (j *Job) waitInQueue(b record.Backup) (record.Backup, error) {
 			fresh = true
 		}
 		if err == nil {
-			err = j.service.verifyQueued(j.Ctx, b)
+			err = j.apart(func() error { return j.service.verifyQueued(j.Ctx, b) })
 		}
 		admitted := b
 		if err == nil {
@@ -137,12 +145,30 @@ func (j *Job) waitInQueue(b record.Backup) (record.Backup, error) {
 			j.service.Metrics.Phase(metrics.PhaseQueue, b.CreatedAt)
 			return admitted, nil
 		}
-		if !admission.NoRoom(err) && !fault.Unwritable(err) { // nothing has started yet, and both are temporary
+		if cause := context.Cause(j.Ctx); cause != nil {
+			return b, cause
+		}
+		if err = j.service.orClosed(b, err); !admission.NoRoom(err) && !fault.Unwritable(err) { // nothing has started yet, and both are temporary
 			return b, err
 		}
+		j.waitsFor.Store(new(err.Error()))
 		if err := j.Sleep(queueInterval); err != nil {
 			return b, err
 		}
+	}
+}
+
+// apart calls a function that only reads, and does not wait for its end when the job is canceled: a repository may hang.
+func (j *Job) apart(read func() error) error {
+	done := make(chan error, 1)
+	if err := j.service.Jobs.Spawn(func() { done <- read() }); err != nil {
+		return job.ErrStopping
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-j.Ctx.Done():
+		return context.Cause(j.Ctx)
 	}
 }
 
@@ -155,7 +181,19 @@ func (s *Service) checkTurn(b record.Backup) error {
 		return job.ErrStopping
 	}
 	defer s.Admission.Turn.Release(1)
-	return s.Admission.RoomFor(len(b.VM.Disks), b.ID)
+	return s.Admission.RoomFor(b)
+}
+
+// orClosed returns why the repository of a queued backup is closed, if that is why a step of its start failed, or else err. A repository
+// may stop answering, or be unmounted for maintenance, in the middle of a start.
+func (s *Service) orClosed(b record.Backup, err error) error {
+	if admission.NoRoom(err) {
+		return err
+	}
+	if closed := s.Admission.Gate.Check(b.Repository); admission.IsClosed(closed) {
+		return closed
+	}
+	return err
 }
 
 // refreshQueued updates the VM of a queued backup, as a start does.
@@ -176,15 +214,18 @@ func (s *Service) refreshQueued(ctx context.Context, b record.Backup) (record.Ba
 	})
 }
 
-// verifyQueued checks the parent of a queued backup again: the check at the request may be old, and exporters are about to open the
-// parent.
+// verifyQueued checks the space, and the parent of a queued backup again: the check at the request may be old, or was put off because
+// the repository was paused, and exporters are about to open the parent.
 func (s *Service) verifyQueued(ctx context.Context, b record.Backup) error {
-	if b.Parent == "" {
-		return nil
-	}
 	repo, err := s.Repositories.Find(b.Repository)
 	if err != nil {
 		return err
+	}
+	if err := repositories.CheckSpace(storage.FailFast(ctx), repo, s.Config.Space.Reserve, "space.reserve"); err != nil {
+		return err
+	}
+	if b.Parent == "" {
+		return s.Chains.ProveKey(ctx, b.VM, repo)
 	}
 	parent, err := s.Store.Backup(b.Parent)
 	if err != nil {
@@ -205,9 +246,6 @@ func (s *Service) dequeue(b record.Backup) (record.Backup, error) {
 	if err := s.Records.CheckWritable(s.Jobs.Work); err != nil {
 		return b, err
 	}
-	if err := repositories.CheckSpace(storage.FailFast(s.Jobs.Work), repo, s.Config.Space.Reserve, "space.reserve"); err != nil {
-		return b, err
-	}
 	var parent *record.Backup
 	if b.Parent != "" {
 		p, err := s.Store.Backup(b.Parent)
@@ -221,7 +259,7 @@ func (s *Service) dequeue(b record.Backup) (record.Backup, error) {
 		return b, job.ErrStopping
 	}
 	defer s.Admission.Turn.Release(1)
-	if err := s.Admission.RoomFor(len(b.VM.Disks), b.ID); err != nil {
+	if err := s.Admission.RoomFor(b); err != nil {
 		return b, err
 	}
 	failpoint.Reach("before dequeue")
@@ -233,6 +271,7 @@ func (s *Service) dequeue(b record.Backup) (record.Backup, error) {
 		failpoint.Reach("committing dequeue")
 	}))
 	failpoint.Reach("after dequeue")
+	s.Admission.PutBack(b.ID, errors.Is(err, nbd.ErrNoFreePort)) // its leases are on record, or it has none
 	if err != nil {
 		return b, s.prepareError(err, b.VM, repo)
 	}

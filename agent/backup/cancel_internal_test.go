@@ -30,7 +30,7 @@ func TestCancelNotWaitedFor(t *testing.T) {
 	}()
 	jobs := job.NewGroup()
 	records := ledger.New(ledger.Parts{Store: s})
-	merges := merge.New(merge.Parts{Jobs: jobs})
+	merges := merge.New(merge.Parts{Config: new(config.Config), Jobs: jobs})
 	verifications := verify.New(verify.Parts{Config: new(config.Config), Jobs: jobs})
 	a := New(Parts{
 		Store: s, Records: records, Jobs: jobs, Admission: admission.New(admission.Parts{}), Merges: merges, Verifications: verifications,

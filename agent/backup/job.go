@@ -21,8 +21,9 @@ type Job struct {
 	began    time.Time // when this agent started the job, or asked the SNA: deadlines count from it
 	meter    meter
 	inquiry  client.Inquiry
-	startErr error       // why the start failed and the job only undoes the backup; nil if it did not
-	changed  atomic.Bool // the record may have changed since it was last read
+	waitsFor atomic.Pointer[string] // what it waits for in the queue; nil if it is not queued
+	startErr error                  // why the start failed and the job only undoes the backup; nil if it did not
+	changed  atomic.Bool            // the record may have changed since it was last read
 
 	finisher  *publish.Finisher
 	presence  client.Presence

@@ -84,6 +84,7 @@ func (s *Service) jobEnded() {
 
 // NudgeAll wakes every job: there may be room for one in the queue.
 func (s *Service) NudgeAll() {
+	s.Admission.Changed()
 	for _, j := range s.Active.List() {
 		j.Nudge()
 	}
@@ -107,6 +108,16 @@ func (s *Service) waitJob(ctx context.Context, id string) (*Job, error) {
 // UnitEvent wakes the jobs that an event concerns, and says whether there is one.
 func (s *Service) UnitEvent(e units.Event) (owned bool) {
 	return job.UnitEvent(s.Active, e, export.UnitsOf)
+}
+
+// WaitsFor says what a queued backup waits for; "" if it is not queued.
+func (s *Service) WaitsFor(id string) string {
+	if j := s.Job(id); j != nil {
+		if why := j.waitsFor.Load(); why != nil {
+			return *why
+		}
+	}
+	return ""
 }
 
 // Stalled says why an active backup makes no progress at the moment although nothing is lost: a step fails and is repeated, for

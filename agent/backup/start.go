@@ -7,6 +7,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/admission"
 	"github.com/sendense/backup-agent/agent/chain"
 	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/agent/failpoint"
@@ -183,10 +184,20 @@ func (s *Service) validate(ctx context.Context, req Request) (inventory.Refreshe
 	} else if err != nil {
 		return none, nil, err
 	}
-	if err := repositories.CheckSpace(storage.FailFast(ctx), repo, s.Config.Space.Reserve, "space.reserve"); err != nil {
-		return none, nil, err
+	return vm, repo, s.checkRepository(ctx, repo, req)
+}
+
+// checkRepository checks that a repository is open and has space. A request that may be queued waits for the first, and the second is
+// checked then.
+func (s *Service) checkRepository(ctx context.Context, repo *storage.Repository, req Request) error {
+	err := s.Admission.Gate.Check(repo.ID)
+	if err == nil {
+		return repositories.CheckSpace(storage.FailFast(ctx), repo, s.Config.Space.Reserve, "space.reserve")
 	}
-	return vm, repo, nil
+	if req.Queue && admission.IsClosed(err) {
+		return nil
+	}
+	return err
 }
 
 // Limits of the labels that a caller may put on a backup. They stay in its record.
@@ -225,10 +236,7 @@ func validateLabels(req Request) error {
 // request that was made before.
 func (s *Service) prepare(ctx context.Context, fresh inventory.Refreshed, repo *storage.Repository, req Request) (record.Backup, *Job, error) {
 	vm := fresh.VM
-	kind, parent, why, err := s.Chains.ChooseParent(ctx, vm, repo, req.Type)
-	if err == nil && parent == nil {
-		err = s.Chains.ProveKey(ctx, vm, repo)
-	}
+	kind, parent, why, err := s.chooseParent(ctx, vm, repo, req)
 	if err != nil {
 		return record.Backup{}, nil, err
 	}
@@ -250,6 +258,22 @@ func (s *Service) prepare(ctx context.Context, fresh inventory.Refreshed, repo *
 		p.Backup.Parent = parent.ID
 	}
 	return s.admit(p, req.Queue)
+}
+
+// chooseParent chooses the parent of a backup and proves it. While the repository is closed it only looks at the records: the proof
+// follows when the backup leaves the queue.
+func (s *Service) chooseParent(ctx context.Context, vm record.VM, repo *storage.Repository, req Request) (kind record.Type, parent *record.Backup, why string, err error) {
+	closed, err := s.Admission.Gate.Closed(repo.ID)
+	switch {
+	case err != nil:
+		return "", nil, "", err
+	case closed != nil:
+		return s.Chains.ChooseUnproved(vm, repo, req.Type)
+	}
+	if kind, parent, why, err = s.Chains.ChooseParent(ctx, vm, repo, req.Type); err == nil && parent == nil {
+		err = s.Chains.ProveKey(ctx, vm, repo)
+	}
+	return kind, parent, why, err
 }
 
 // plan sets where the images of a backup are, and how each disk is exported.

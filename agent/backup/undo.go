@@ -31,7 +31,10 @@ func (j *Job) undo(cause error) error {
 	if b.Failure != nil {
 		end = record.Failed
 	}
-	remaining := s.ClearImages(b)
+	var remaining error
+	if len(b.Runs) > 0 { // otherwise it never left the queue and made nothing, and its repository may hang
+		remaining = s.ClearImages(b)
+	}
 	failpoint.Reach("undo: images removed")
 	err = j.UntilRecorded(func() (err error) {
 		b, err = s.Records.Advance(j.ID, end, func(b *record.Backup) {

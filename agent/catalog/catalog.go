@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/sendense/backup-agent/agent/admission"
 	"github.com/sendense/backup-agent/agent/job"
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/rebuild"
@@ -21,6 +22,7 @@ import (
 // Parts are what a Watcher works with.
 type Parts struct {
 	Store *store.Store
+	Gate  *admission.Gate
 	Jobs  *job.Group
 	Log   *slog.Logger
 }
@@ -107,11 +109,16 @@ func (c *States) put(repository string, s State) (before State) {
 func (w *Watcher) State(repository string) State { return w.States.Of(repository) }
 
 // Watch compares a repository with the catalog at intervals, until the agent ends: an older database that was put back has no record of
-// newer restore points. A repository that hangs blocks nothing, not even the end of the agent.
+// newer restore points. A repository that hangs blocks nothing, not even the end of the agent. While one is paused, or does not answer, no
+// comparison starts.
 func (w *Watcher) Watch(r *storage.Repository) {
 	pace := rate.NewLimiter(manifestsPerSecond, manifestsPerSecond)
 	for {
-		found, err := rebuild.Compare(w.Jobs.Work, w.Store, r, pace.Wait)
+		var found rebuild.Comparison
+		err := w.Gate.Check(r.ID)
+		if err == nil {
+			found, err = rebuild.Compare(w.Jobs.Work, w.Store, r, pace.Wait)
+		}
 		if w.Jobs.Work.Err() != nil {
 			return
 		}

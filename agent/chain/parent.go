@@ -18,6 +18,16 @@ import (
 // parent, and auto becomes full or incremental. why is the reason why auto became full although the VM has restore points. An incremental
 // without a fit parent fails with reason NoParent.
 func (c *Chains) ChooseParent(ctx context.Context, vm record.VM, repo *storage.Repository, want record.Type) (kind record.Type, parent *record.Backup, why string, err error) {
+	return c.choose(vm, repo, want, func(newest record.Backup) error { return c.CheckParent(ctx, vm, repo, newest) })
+}
+
+// ChooseUnproved is ChooseParent without a look at the repository: whether the files of the parent are sound is checked later.
+func (c *Chains) ChooseUnproved(vm record.VM, repo *storage.Repository, want record.Type) (kind record.Type, parent *record.Backup, why string, err error) {
+	return c.choose(vm, repo, want, func(newest record.Backup) error { return c.checkOnRecord(vm, repo, newest) })
+}
+
+// choose chooses the parent of a backup; check says why a restore point cannot be one.
+func (c *Chains) choose(vm record.VM, repo *storage.Repository, want record.Type, check func(record.Backup) error) (kind record.Type, parent *record.Backup, why string, err error) {
 	if want == record.Full {
 		return record.Full, nil, "", nil
 	}
@@ -29,7 +39,7 @@ func (c *Chains) ChooseParent(ctx context.Context, vm record.VM, repo *storage.R
 		c.Log.Warn("the newest restore point is dated in the future; it is used as the parent", logkey.BackupID, newest.ID,
 			logkey.VM, vm.Name, "created_at", newest.CreatedAt)
 	}
-	unfit := c.unfitParent(ctx, vm, repo, newest, found)
+	unfit := unfitParent(vm, repo, newest, found, check)
 	switch {
 	case unfit == nil:
 		return record.Incremental, &newest, "", nil
@@ -44,7 +54,7 @@ func (c *Chains) ChooseParent(ctx context.Context, vm record.VM, repo *storage.R
 
 // unfitParent returns why the newest restore point of a VM cannot be a parent, as reason NoParent; nil if it can. Any other reason means
 // that it could not be checked.
-func (c *Chains) unfitParent(ctx context.Context, vm record.VM, repo *storage.Repository, newest record.Backup, found bool) error {
+func unfitParent(vm record.VM, repo *storage.Repository, newest record.Backup, found bool, check func(record.Backup) error) error {
 	if !found {
 		return fault.New(fault.NoParent, "vm %q has no restore point in repository %s", vm.Name, repo.ID).
 			WithHint("make a full backup first, or use the type auto")
@@ -56,7 +66,7 @@ func (c *Chains) unfitParent(ctx context.Context, vm record.VM, repo *storage.Re
 		return fault.New(fault.NoParent, "vm %q has no disk in common with its newest restore point %s", vm.Name, newest.ID).
 			WithHint("make a full backup, or use the type auto")
 	}
-	return c.CheckParent(ctx, vm, repo, newest)
+	return check(newest)
 }
 
 // otherVM returns an error of reason NoParent if a restore point is of another VM with the same name. That happens when the VM was
@@ -105,13 +115,7 @@ func LacksNothing(refused bool, ancestors []record.Backup) bool {
 
 // CheckParent returns why a restore point of a VM cannot be a parent, with the reasons of unfitParent. It also proves the whole chain.
 func (c *Chains) CheckParent(ctx context.Context, vm record.VM, repo *storage.Repository, newest record.Backup) error {
-	if err := otherVM(vm, newest); err != nil {
-		return err
-	}
-	if err := c.sameEncryption(repo, newest); err != nil {
-		return err
-	}
-	if err := c.mayLackData(newest); err != nil {
+	if err := c.checkOnRecord(vm, repo, newest); err != nil {
 		return err
 	}
 	err := c.Prove(ctx, repo, newest)
@@ -126,6 +130,17 @@ func (c *Chains) CheckParent(ctx context.Context, vm record.VM, repo *storage.Re
 	}
 	return fault.New(fault.NoParent, "vm %q: its newest restore point %s cannot be a parent: %w", vm.Name, newest.ID, err).
 		WithHint("make a full backup: an incremental would inherit the damage")
+}
+
+// checkOnRecord returns why a restore point cannot be a parent, as far as its record tells.
+func (c *Chains) checkOnRecord(vm record.VM, repo *storage.Repository, newest record.Backup) error {
+	if err := otherVM(vm, newest); err != nil {
+		return err
+	}
+	if err := c.sameEncryption(repo, newest); err != nil {
+		return err
+	}
+	return c.mayLackData(newest)
 }
 
 // shareDisk reports whether a disk of the VM is in the restore point with a change id. Without a change id, changes cannot be copied.

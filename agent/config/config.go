@@ -119,7 +119,7 @@ type Restore struct {
 type Verify struct {
 	Interval     Duration `toml:"interval"`      // between two verifications of a restore point; 0 = never
 	DeepInterval Duration `toml:"deep_interval"` // between two that read its images completely; 0 = never
-	RateLimit    Size     `toml:"rate_limit"`    // bytes per second that all verifications together read; 0 = no limit
+	RateLimit    Size     `toml:"rate_limit"`    // bytes per second that all verifications in one repository together read; 0 = no limit
 }
 
 // Shortest is the shorter of the intervals; 0 if both are 0.
@@ -160,6 +160,8 @@ type Repository struct {
 	Path string `toml:"path"` // absolute; not inside another repository
 
 	RateLimit Size `toml:"rate_limit"` // per second and export, unless a request says otherwise; 0 = none
+
+	MaxBackups int `toml:"max_backups"` // backups that run in it at the same time; 0 = none
 
 	EncryptionKey string   `toml:"encryption_key"` // id of the key of new images, the name of a systemd credential; "" = they are plain
 	OldKeys       []string `toml:"old_keys"`       // ids of the keys of older restore points

@@ -193,6 +193,7 @@ func (c *Config) validateRepositories(p *problems) {
 		p.path(key+": path", r.Path)
 		p.check(r.RateLimit.Bytes() == 0 || r.RateLimit.Bytes() >= minRateLimit, key+": rate_limit",
 			"%s: want 0B for none, or at least %s", r.RateLimit, SizeOf(minRateLimit))
+		p.check(r.MaxBackups >= 0, key+": max_backups", "%d: want 0 for no limit of its own, or more", r.MaxBackups)
 		r.validateKeys(p, key, c)
 		p.check(r.Path != "/", key+": path", "the root directory cannot be a repository: use a directory of its own")
 		p.check(!overlaps(r.Path, c.Agent.StateDirectory), key+": path",

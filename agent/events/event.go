@@ -13,6 +13,9 @@ const (
 	Progress Kind = "progress" // once a second while a backup runs
 	Dropped  Kind = "dropped"  // the watcher was too slow: events are missing here
 
+	RepositoryPaused  Kind = "repository_paused"  // nothing new starts in a repository; also first, for each paused one
+	RepositoryResumed Kind = "repository_resumed" // its pause has ended
+
 	PruneHeld Kind = "prune_held" // a daily prune waits for a person; also first, for each held prune
 )
 
@@ -24,6 +27,7 @@ type Event struct {
 	Progress *record.Progress  // of Progress
 	Dropped  int               // of Dropped: how many events are missing
 	Held     *record.HeldPrune // of PruneHeld
+	Pause    *record.Pause     // of RepositoryPaused and RepositoryResumed
 }
 
 // Query selects the events for a watcher. The zero value selects those of all backups. An empty field selects everything.
@@ -33,4 +37,5 @@ type Query struct {
 	Restores  bool // watch restores instead of backups
 	RestoreID string
 	Prunes    bool // watch held prunes too
+	Pauses    bool // watch pauses of repositories too
 }

@@ -27,6 +27,9 @@ func (w *Watcher) hears(e Event) bool {
 	if h := e.Held; h != nil {
 		return w.Query.Prunes && (w.Query.VMName == "" || w.Query.VMName == h.VMName)
 	}
+	if e.Pause != nil {
+		return w.Query.Pauses
+	}
 	r := e.Restore
 	if r == nil {
 		return w.Wants(e.Backup)

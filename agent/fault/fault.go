@@ -37,6 +37,7 @@ const (
 	NoFreePort         Reason = "no_free_port"         // 503
 	Busy               Reason = "busy"                 // 503: a limit of parallel backups or exports is reached
 	QueueFull          Reason = "queue_full"           // 503
+	RepositoryPaused   Reason = "repository_paused"    // 503: nothing new starts in the repository
 	ExporterFailed     Reason = "exporter_failed"      // 500: qemu-nbd could not be started or died
 	ImageFailed        Reason = "image_failed"         // 500: an image could not be created, or is not as requested
 	RepositoryFailed   Reason = "repository_failed"    // 500: the repository cannot be written

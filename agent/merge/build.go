@@ -115,7 +115,7 @@ func (w *Merge) proveLayers(p *plan, r diskMerge) error {
 		if was == nil {
 			continue // an older agent made it
 		}
-		now, err := w.service.Repositories.Digest(w.Ctx, p.repo, layer.Point, layer.Disk.File, repositories.ReadOptions{})
+		now, err := w.service.Repositories.Digest(w.Ctx, repositories.Background, p.repo, layer.Point, layer.Disk.File, repositories.ReadOptions{})
 		if err != nil {
 			return w.diskError(layer.Disk.DiskID, err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/sendense/backup-agent/agent/admission"
 	"github.com/sendense/backup-agent/agent/chain"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/failpoint"
@@ -31,6 +32,7 @@ type Parts struct {
 	Store         *store.Store
 	Records       *ledger.Ledger
 	Repositories  *repositories.Set
+	Gate          *admission.Gate
 	Chains        *chain.Chains
 	Verifications *verify.Service
 	Jobs          *job.Group
@@ -41,14 +43,18 @@ type Parts struct {
 // A Service merges restore points. Its methods may be called from any goroutine.
 type Service struct {
 	Parts
-	Active *job.Set[*Merge]    // one for every restore point that is being merged
-	slot   *semaphore.Weighted // of 1; held while a merge makes images, never while it waits
-	turns  uint64              // given so far; only claim uses it
+	Active *job.Set[*Merge]               // one for every restore point that is being merged
+	slots  map[string]*semaphore.Weighted // of 1, by repository; held while a merge makes images, never while it waits
+	turns  uint64                         // given so far; only claim uses it
 }
 
 // New returns a Service without merges.
 func New(p Parts) *Service {
-	return &Service{Parts: p, Active: job.NewSet[*Merge](p.Jobs), slot: semaphore.NewWeighted(1)}
+	s := &Service{Parts: p, Active: job.NewSet[*Merge](p.Jobs), slots: map[string]*semaphore.Weighted{}}
+	for _, r := range p.Config.Repositories {
+		s.slots[r.ID] = semaphore.NewWeighted(1)
+	}
+	return s
 }
 
 // A Merge is the job that gives a restore point a new parent: an ancestor further down, so that those between can be deleted, or
@@ -137,11 +143,16 @@ func (s *Service) merge(ctx context.Context, id, newParent string) error {
 	}
 }
 
-// Launch starts the job, or finds the one that does the same.
+// Launch starts the job, or finds the one that does the same. None starts while the repository is paused or does not answer.
 func (s *Service) Launch(id, newParent string) (*Merge, error) {
 	points, err := s.chainSet(id)
 	if err != nil {
 		return nil, err
+	}
+	if s.Active.Get(id) == nil {
+		if err := s.mayStart(id); err != nil {
+			return nil, err
+		}
 	}
 	w, err := s.claim(id, newParent, points, false)
 	if err != nil || w == nil {
@@ -156,6 +167,18 @@ func (s *Service) Launch(id, newParent string) (*Merge, error) {
 		return nil, err
 	}
 	return w, nil
+}
+
+// mayStart fails if the repository of a restore point is not configured or closed.
+func (s *Service) mayStart(id string) error {
+	b, err := s.Records.Backup(id)
+	if err != nil {
+		return err
+	}
+	if _, err := s.Repositories.Find(b.Repository); err != nil {
+		return err
+	}
+	return s.Gate.Check(b.Repository)
 }
 
 // same returns the active job of a restore point if it has that new parent.
@@ -231,14 +254,19 @@ func (w *Merge) failed(err error) error {
 	return err
 }
 
-// copy makes the new images. One merge at a time copies: two would only compete for the disk. The plan is nil when copy has made and
-// recorded nothing.
+// copy makes the new images. One merge of a repository at a time copies: two would only compete for the disk. The plan is nil when copy
+// has made and recorded nothing.
 func (w *Merge) copy(start time.Time) (*plan, error) {
 	a := w.service
-	if err := a.slot.Acquire(w.Ctx, 1); err != nil {
+	b, err := a.Records.Backup(w.ID)
+	if err != nil {
 		return nil, err
 	}
-	defer a.slot.Release(1)
+	slot := a.slots[b.Repository]
+	if err := slot.Acquire(w.Ctx, 1); err != nil {
+		return nil, err
+	}
+	defer slot.Release(1)
 	p, err := w.plan()
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 //
 //   - earlier merges of the chain. If one merge reads what another one exchanges, they are done first in, first out. A merge waits
 //     only for earlier ones, so no two wait for each other, and none waits for ever.
-//   - the slot for copies (Service.slot). The merge that holds it waits for nothing.
+//   - the slot for copies in its repository (Service.slots). The merge that holds it waits for nothing.
 //   - the readers of the restore point, after its images are made. The merge does not hold the slot then: a restore may be open for
 //     days, and merges of other chains continue.
 
@@ -84,7 +84,7 @@ func (w *Merge) finish(p *plan) error {
 // commitUnread commits the merge, and waits for readers first.
 func (w *Merge) commitUnread(p *plan) error {
 	for deadline := time.Now().Add(readerPatience); ; {
-		err := w.service.Verifications.Exclusively(w.ID, func() error { return w.commit(p) })
+		err := w.service.Verifications.Exclusively(w.Ctx, p.repo.ID, w.ID, func() error { return w.commit(p) })
 		if err == nil {
 			return nil
 		}

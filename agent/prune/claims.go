@@ -10,35 +10,44 @@ import (
 // pruning tells to which restore points the policies are being applied. A prune claims one VM in one repository at a time, so that a
 // slow VM does not delay the others.
 type pruning struct {
-	mu         sync.Mutex
-	everything bool // a prune of every VM and repository is in progress
-	groups     map[store.PointGroup]bool
+	mu     sync.Mutex
+	whole  map[string]bool // repositories to which a prune applies the policies, all VMs
+	groups map[store.PointGroup]bool
 }
 
-// everything reports whether a request is for every VM and repository.
-func (r Request) everything() bool { return r.VMName == "" && r.Repository == "" }
-
-// begin refuses a request if a prune that does the same is in progress.
-func (p *pruning) begin(groups []store.PointGroup, r Request) (release func(), err error) {
+// begin returns the lines that no other prune does already, each with its claim. It refuses a request if others do all of it.
+func (p *pruning) begin(lines []*line, r Request) (free, busy []*line, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r.everything() {
-		if p.everything {
-			return nil, pruneBusy("the policies are already being applied")
+	for _, l := range lines {
+		if r.VMName != "" {
+			for _, g := range l.groups {
+				if p.groups[g] {
+					return nil, nil, pruneBusy("the policies are already being applied to vm %q in repository %s", g.VM, g.Repository)
+				}
+			}
+			free = append(free, l)
+			continue
 		}
-		p.everything = true
-		return func() {
+		if p.whole[l.repository] {
+			busy = append(busy, l)
+			continue
+		}
+		if p.whole == nil {
+			p.whole = map[string]bool{}
+		}
+		p.whole[l.repository] = true
+		l.release = func() {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.everything = false
-		}, nil
-	}
-	for _, g := range groups {
-		if r.VMName != "" && p.groups[g] {
-			return nil, pruneBusy("the policies are already being applied to vm %q in repository %s", g.VM, g.Repository)
+			delete(p.whole, l.repository)
 		}
+		free = append(free, l)
 	}
-	return func() {}, nil
+	if len(free) == 0 && len(busy) > 0 {
+		return nil, nil, pruneBusy("the policies are already being applied")
+	}
+	return free, busy, nil
 }
 
 func pruneBusy(format string, args ...any) *fault.Error {

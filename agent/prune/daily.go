@@ -3,6 +3,7 @@ package prune
 import (
 	"time"
 
+	"github.com/sendense/backup-agent/agent/admission"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/job"
 	"github.com/sendense/backup-agent/agent/logkey"
@@ -12,9 +13,9 @@ import (
 // pruneLook is how often RunDaily checks whether a prune is due. The clock may be set, and the host may sleep, so one timer is not enough.
 const pruneLook = 30 * time.Second
 
-// RunDaily applies the policies every day at the configured time. If the agent was down at that time, RunDaily applies them once when
-// it is back.
-func (s *Service) RunDaily() {
+// RunDaily applies the policies to a repository every day at the configured time. If the agent was down at that time, or the repository
+// was paused or did not answer, RunDaily applies them once when that has passed.
+func (s *Service) RunDaily(repository string) {
 	hour, minute, ok := s.Config.Prune.Daily()
 	zone, err := s.Config.Prune.Zone()
 	if !ok || err != nil {
@@ -22,25 +23,30 @@ func (s *Service) RunDaily() {
 	}
 	began := time.Now()
 	for job.Pause(s.Jobs.Work, pruneLook) {
-		last, err := s.Store.Pruned()
+		last, err := s.applied.of(s, repository)
 		if err != nil {
-			s.Log.Error("the policies cannot be applied", logkey.Error, err)
+			s.Log.Error("the policies cannot be applied", logkey.Repository, repository, logkey.Error, err)
 			continue
 		}
 		if last.IsZero() || record.Future(last, time.Now()) { // never, or recorded with a wrong clock
 			last = began // the first prune is at the next configured time
 		}
-		if !pruneDue(last, time.Now().In(zone), hour, minute) {
-			continue
+		if pruneDue(last, time.Now().In(zone), hour, minute) && s.Gate.Check(repository) == nil {
+			s.runDaily(repository)
 		}
-		s.Log.Info("the policies are applied", logkey.Reason, "it is past "+s.Config.Prune.At)
-		if _, err := s.Prune(s.Jobs.Work, Request{Scheduled: true}); err != nil && s.Jobs.Work.Err() == nil && !fault.From(err).Has(fault.Busy) {
-			s.Log.Error("the policies could not be applied", logkey.Error, err)
-			// Do not try again before the next day: the error is in the log.
-			if err := s.Store.SetPruned(time.Now()); err != nil {
-				s.Log.Error("the time of the run cannot be recorded", logkey.Error, err)
-			}
-		}
+	}
+}
+
+func (s *Service) runDaily(repository string) {
+	s.Log.Info("the policies are applied", logkey.Repository, repository, logkey.Reason, "it is past "+s.Config.Prune.At)
+	_, err := s.Prune(s.Jobs.Work, Request{Repository: repository, Scheduled: true})
+	if err == nil || s.Jobs.Work.Err() != nil || fault.From(err).Has(fault.Busy) || admission.IsClosed(err) {
+		return
+	}
+	s.Log.Error("the policies could not be applied", logkey.Repository, repository, logkey.Error, err)
+	// Do not try again before the next day: the error is in the log.
+	if err := s.applied.note(s, repository, time.Now()); err != nil {
+		s.Log.Error("the time of the run cannot be recorded", logkey.Repository, repository, logkey.Error, err)
 	}
 }
 

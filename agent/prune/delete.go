@@ -22,7 +22,7 @@ import (
 // rest. It refuses a backup with children: HasChildren. It also refuses a restore point whose directory is missing, because its
 // repository may not be mounted, unless missingOK. For a backup that was deleted before it returns no error.
 func (s *Service) Delete(ctx context.Context, id string, missingOK bool) error {
-	repo, err := s.markDeleting(id, missingOK)
+	repo, err := s.markDeleting(ctx, id, missingOK)
 	if err != nil || repo == nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func (s *Service) Delete(ctx context.Context, id string, missingOK bool) error {
 }
 
 // markDeleting records that a backup is being deleted, and returns its repository; nil if the backup was deleted before.
-func (s *Service) markDeleting(id string, missingOK bool) (*storage.Repository, error) {
+func (s *Service) markDeleting(ctx context.Context, id string, missingOK bool) (*storage.Repository, error) {
 	b, err := s.Records.Backup(id)
 	if fault.From(err).Has(fault.BackupNotFound) {
 		if removed, err := s.Store.Removed(id); removed || err != nil {
@@ -50,13 +50,16 @@ func (s *Service) markDeleting(id string, missingOK bool) (*storage.Repository, 
 		return nil, err
 	}
 	repo, err := s.Repositories.Deletable(b)
+	if err == nil {
+		err = s.Gate.Check(repo.ID)
+	}
 	if err != nil || b.State == record.Deleting {
 		return repo, err
 	}
-	if err := checkThere(storage.FailFast(s.Jobs.Work), repo, b); err != nil && !missingOK {
+	if err := checkThere(storage.FailFast(ctx), repo, b); err != nil && !missingOK {
 		return nil, err
 	}
-	err = s.Verifications.Exclusively(id, func() error {
+	err = s.Verifications.Exclusively(ctx, repo.ID, id, func() error {
 		_, err := s.Records.Advance(id, record.Deleting, nil)
 		return err
 	})
@@ -154,7 +157,8 @@ func removeAll(ctx context.Context, repo *storage.Repository, b record.Backup) e
 	return errors.Join(err, repo.RemoveAside(ctx, vm, b.ID))
 }
 
-// ResumeDeletion continues a deletion that a crash or an unreachable repository interrupted.
+// ResumeDeletion continues a deletion that a crash or an unreachable repository interrupted. It puts that off while the repository is
+// paused or does not answer.
 func (s *Service) ResumeDeletion(id string) error {
 	b, err := s.Records.Backup(id)
 	if fault.From(err).Has(fault.BackupNotFound) {
@@ -165,6 +169,9 @@ func (s *Service) ResumeDeletion(id string) error {
 	}
 	repo, err := s.Repositories.Deletable(b)
 	if err != nil {
+		return err
+	}
+	if closed, err := s.Gate.Closed(repo.ID); err != nil || closed != nil {
 		return err
 	}
 	return s.finishDeletion(repo, id)

@@ -12,10 +12,10 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"github.com/sendense/backup-agent/agent/admission"
 	"github.com/sendense/backup-agent/agent/catalog"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/events"
-	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/inventory"
 	"github.com/sendense/backup-agent/agent/job"
@@ -35,6 +35,7 @@ type Parts struct {
 	Store         *store.Store
 	Records       *ledger.Ledger
 	Repositories  *repositories.Set
+	Gate          *admission.Gate
 	Inventory     *inventory.Inventory
 	Verifications *verify.Service
 	Merges        *merge.Service
@@ -49,6 +50,7 @@ type Parts struct {
 type Service struct {
 	Parts
 	pruning   pruning
+	applied   applied
 	deletions singleflight.Group // by backup id
 }
 
@@ -73,6 +75,7 @@ type Report struct {
 	Failed     int                // restore points that should have been removed and were not; of a dry run those that cannot be
 	FreedBytes int64              // bytes of the removed ones, less what others grew by; of a dry run the upper limit
 	Held       []record.HeldPrune // prunes that are held; of a dry run those that a scheduled prune would hold
+	Parts      []Part             // the repositories, in the order of the configuration
 }
 
 // Point is what a prune does with one restore point, and why.
@@ -90,35 +93,31 @@ type Point struct {
 }
 
 // Prune applies the policies: it removes what they no longer keep (docs/decisions/0018-retention-and-merge.md). One prune of the same VM
-// in the same repository runs at a time, and one prune of everything. The error is for a request that fails as a whole. A failure with
-// one restore point is in the report, and the rest is done. The prune continues when ctx ends.
+// in the same repository runs at a time, and one prune of a whole repository. Each repository has its own line: the part of one that is
+// paused, or does not answer, says so, and the others are done. The error is for a request that fails as a whole. A failure with one
+// restore point is in the report, and the rest is done. The prune continues when ctx ends.
 func (s *Service) Prune(ctx context.Context, r Request) (Report, error) {
 	groups, err := s.pruneGroups(r)
 	if err != nil {
 		return Report{}, err
 	}
-	if r.DryRun {
-		return s.prune(s.Jobs.Work, groups, r)
+	lines := s.lines(groups, r)
+	var busy []*line
+	if !r.DryRun {
+		if lines, busy, err = s.pruning.begin(lines, r); err != nil {
+			return Report{}, err
+		}
 	}
-	release, err := s.pruning.begin(groups, r)
-	if err != nil {
-		return Report{}, err
-	}
-	var report Report
-	done := make(chan error, 1)
-	err = s.Jobs.Spawn(func() {
-		defer release()
-		var err error
-		report, err = s.prune(s.Jobs.Work, groups, r)
-		done <- err
-	})
-	if err != nil {
-		release()
+	done := make(chan Report, 1)
+	if err := s.Jobs.Spawn(func() { done <- runLines(lines, busy) }); err != nil {
+		for _, l := range lines {
+			l.release()
+		}
 		return Report{}, err
 	}
 	select {
-	case err := <-done:
-		return report, err
+	case report := <-done:
+		return report, report.err()
 	case <-ctx.Done():
 		return Report{}, ctx.Err()
 	}
@@ -147,42 +146,14 @@ func (s *Service) pruneGroups(r Request) ([]store.PointGroup, error) {
 	return groups, nil
 }
 
-// prune applies the policies to some groups. It records the time of a prune of everything.
-func (s *Service) prune(ctx context.Context, groups []store.PointGroup, r Request) (Report, error) {
-	start := time.Now()
-	pruners, err := s.pruneAll(ctx, groups, r)
-	var report Report
-	postponed := 0
-	for _, p := range pruners {
-		if !r.DryRun && err == nil {
-			p.postpone()
-			postponed += p.postponed
+// pruneAll applies the policies to one group of a line after another. Merges that have to wait are left for the end, so that a restore of
+// one VM does not delay the others. It stops when the repository is closed.
+func (s *Service) pruneAll(ctx context.Context, l *line) (pruners []*group, err error) {
+	for _, g := range l.groups {
+		if err := l.check(); err != nil {
+			return pruners, err
 		}
-		p.tell(&report, r)
-	}
-	if r.DryRun {
-		return report, err
-	}
-	s.Metrics.Pruned(report.Removed, report.Failed, report.FreedBytes, err)
-	if err != nil {
-		return report, err
-	}
-	s.Log.Info("policies were applied", "removed", report.Removed, "kept", report.Kept, "freed_bytes", report.FreedBytes,
-		"failed", report.Failed, "held", len(report.Held), "postponed", postponed, "took", time.Since(start))
-	if r.everything() {
-		if err := s.Store.SetPruned(start); err != nil {
-			return report, fault.From(err)
-		}
-		failpoint.Reach("prune: written down")
-	}
-	return report, nil
-}
-
-// pruneAll applies the policies to one group after another. Merges that have to wait are left for the end, so that a restore of one VM
-// does not delay the others.
-func (s *Service) pruneAll(ctx context.Context, groups []store.PointGroup, r Request) (pruners []*group, err error) {
-	for _, g := range groups {
-		p, err := s.pruneGroup(ctx, g, r)
+		p, err := s.pruneGroup(ctx, g, l.request)
 		if p != nil {
 			pruners = append(pruners, p)
 		}
@@ -190,7 +161,7 @@ func (s *Service) pruneAll(ctx context.Context, groups []store.PointGroup, r Req
 			return pruners, err
 		}
 	}
-	for deadline, i := time.Now().Add(prunePatience), 0; i < len(pruners) && !r.DryRun; i++ {
+	for deadline, i := time.Now().Add(prunePatience), 0; i < len(pruners) && !l.request.DryRun; i++ {
 		pruners[i].comeBack(ctx, deadline)
 	}
 	return pruners, context.Cause(ctx)

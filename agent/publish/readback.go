@@ -21,7 +21,7 @@ func (f *Finisher) readBack(ctx context.Context, d record.DiskRun) (*digest.Dige
 	if err != nil {
 		return nil, err
 	}
-	sum, err := f.service.Repositories.Digest(ctx, repo, b, filepath.Base(d.Image), repositories.ReadOptions{})
+	sum, err := f.service.Repositories.Digest(ctx, repositories.EndOfBackup, repo, b, filepath.Base(d.Image), repositories.ReadOptions{})
 	failpoint.Reach("image read back")
 	return &sum, err
 }

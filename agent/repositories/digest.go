@@ -15,20 +15,22 @@ type ReadOptions struct {
 	Progress func(bytes int64) // gets the bytes that were read since the last call; may be nil
 }
 
-// Digest reads an image of a backup whole. It waits for one of maxReads slots first.
-func (s *Set) Digest(ctx context.Context, repo *storage.Repository, b record.Backup, file string, o ReadOptions) (digest.Digest, error) {
-	if err := s.reads.Acquire(ctx, 1); err != nil {
-		return digest.Digest{}, context.Cause(ctx)
+// Digest reads an image of a backup whole. It waits for a slot of the reader first.
+func (s *Set) Digest(ctx context.Context, reader Reader, repo *storage.Repository, b record.Backup, file string, o ReadOptions) (digest.Digest, error) {
+	release, err := s.reads.acquire(ctx, repo.ID, reader)
+	if err != nil {
+		return digest.Digest{}, err
 	}
-	defer s.reads.Release(1)
+	defer release()
 	return repo.Digest(ctx, nbd.DirName(b.VM.Name), b.ID, file, o.Limit, o.Progress)
 }
 
-// DigestMerge reads an image that a merge has made. It waits for one of maxReads slots first.
+// DigestMerge reads an image that a merge has made. It waits for a slot of Background first.
 func (s *Set) DigestMerge(ctx context.Context, repo *storage.Repository, vm, id, file string) (digest.Digest, error) {
-	if err := s.reads.Acquire(ctx, 1); err != nil {
+	release, err := s.reads.acquire(ctx, repo.ID, Background)
+	if err != nil {
 		return digest.Digest{}, err
 	}
-	defer s.reads.Release(1)
+	defer release()
 	return repo.DigestMerge(ctx, vm, id, file)
 }

@@ -9,8 +9,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
@@ -41,12 +39,12 @@ type Account struct {
 type Set struct {
 	Parts
 	All   []*storage.Repository // in the order of the configuration
-	reads *semaphore.Weighted   // maxReads slots, one for each image that is being read whole
+	reads *reads
 }
 
 // New returns the configured repositories. It reads none of them.
 func New(p Parts, account Account) *Set {
-	s := &Set{Parts: p, reads: semaphore.NewWeighted(maxReads)}
+	s := &Set{Parts: p, reads: newReads()}
 	for _, r := range p.Config.Repositories {
 		o := storage.Options{
 			Spec: storage.Spec{
@@ -70,6 +68,16 @@ func (s *Set) Close() error {
 		errs = append(errs, r.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// StuckSince says since when a repository does not answer, and whether that is so.
+func (s *Set) StuckSince(id string) (since time.Time, stuck bool) {
+	r, err := s.Find(id)
+	if err != nil {
+		return time.Time{}, false
+	}
+	h := r.Health()
+	return h.Since, h.State == storage.Stuck
 }
 
 // DirsOf returns the directories of restore points, in their order.
@@ -103,10 +111,6 @@ func (s *Set) Deletable(b record.Backup) (*storage.Repository, error) {
 	}
 	return repo, nil
 }
-
-// maxReads limits how many images are read whole at once, over all backups. Each read needs 8 MiB of memory, and more reads make no disk
-// faster.
-const maxReads = 4
 
 // RateLimit returns the configured rate limit of a repository in bytes per second; 0 = none.
 func (s *Set) RateLimit(id string) int64 {

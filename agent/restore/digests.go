@@ -109,7 +109,7 @@ func (j *restoreJob) readImage(repo *storage.Repository, l chain.Layer, p *Progr
 	tell(0)
 	done := p.BytesDone
 	failpoint.Reach("restore: before a digest")
-	now, err := j.service.Repositories.Digest(j.Ctx, repo, l.Point, l.Disk.File, repositories.ReadOptions{Progress: tell})
+	now, err := j.service.Repositories.Digest(j.Ctx, repositories.Restoring, repo, l.Point, l.Disk.File, repositories.ReadOptions{Progress: tell})
 	p.BytesDone = done + l.Disk.Digest.Bytes // holes are not read
 	if err != nil {
 		return nil, chain.Finding(err)

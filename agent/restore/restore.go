@@ -127,8 +127,8 @@ func (s *Service) plan(req Request) (p store.RestorePreparation, err error) {
 	if err != nil {
 		return p, err
 	}
-	if err := repo.Stuck(); err != nil {
-		return p, repositories.Fault(err)
+	if err := s.Admission.Gate.Check(repo.ID); err != nil {
+		return p, err
 	}
 	if req.RequestID != "" {
 		if err := record.ValidName("request_id", req.RequestID); err != nil {
@@ -224,13 +224,13 @@ func (s *Service) admit(p store.RestorePreparation) (*restoreJob, error) {
 		return nil, job.ErrClosed()
 	}
 	defer s.Admission.Turn.Release(1)
-	running, err := s.Admission.Running()
+	exports, _, err := s.Admission.Exports()
 	if err != nil {
 		return nil, err
 	}
-	if most := s.Admission.MaxExports(); running.Exports+len(p.Restore.Disks) > most {
+	if most := s.Admission.MaxExports(); exports+len(p.Restore.Disks) > most {
 		return nil, fault.New(fault.Busy, "%d disks are exported; %d more would exceed the limit of %d",
-			running.Exports, len(p.Restore.Disks), most).
+			exports, len(p.Restore.Disks), most).
 			WithHint("try again later, stop a restore, or raise limits.max_exports")
 	}
 	failpoint.Reach("before prepare restore")

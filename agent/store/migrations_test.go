@@ -53,7 +53,7 @@ func checkOldFile(t *testing.T, version int) {
 		t.Errorf("got %+v, found %v, error %v", point, found, err)
 	}
 	for _, deep := range []bool{false, true} {
-		if b, found, err := s.LongestUnverified(deep, time.Now(), nil); err != nil || !found || b.ID != point.ID {
+		if b, found, err := s.LongestUnverified(Unverified{Deep: deep, Now: time.Now()}); err != nil || !found || b.ID != point.ID {
 			t.Errorf("verified longest ago is %+v, found %v, error %v", b, found, err)
 		}
 	}

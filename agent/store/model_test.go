@@ -162,13 +162,9 @@ func (m *model) added(b record.Backup) {
 }
 
 func (m *model) dequeue(t *rapid.T) {
-	next, found, err := m.store.NextQueued()
-	m.want(t, err == nil, "the next in the queue", err)
-	for _, b := range m.records {
-		m.want(t, b.State != record.Queued || found && !next.CreatedAt.After(b.CreatedAt), "the oldest first", nil)
-	}
-	if !found {
-		t.Skip("no queue")
+	next := m.pick(t)
+	if next.State != record.Queued {
+		t.Skip("not queued")
 	}
 	p := preparation(next.VM, m.now)
 	b, err := dequeue(m.store, next.ID, m.now, portsOf(modelFirst, modelLast), p.Complete)

@@ -166,6 +166,7 @@ func asVersion4(t *testing.T, path string) {
 			must(t, lists.DeleteBucket([]byte(name)))
 		}
 		must(t, tx.DeleteBucket(schema.BucketPruneHeld))
+		must(t, tx.DeleteBucket(schema.BucketPaused))
 		must(t, backups.SetSequence(0))
 		return tx.Bucket(schema.BucketMeta).Put(schema.KeySchema, []byte("4"))
 	}))
@@ -216,7 +217,7 @@ func TestMigrateSequences(t *testing.T) {
 			t.Errorf("%s: %s", id, diff)
 		}
 	}
-	if b, found, err := s.LongestUnverified(false, time.Now().AddDate(10, 0, 0), nil); err != nil || !found || b.ID != full.ID {
+	if b, found, err := s.LongestUnverified(Unverified{Now: time.Now().AddDate(10, 0, 0)}); err != nil || !found || b.ID != full.ID {
 		t.Errorf("verified longest ago is %s, found %v, error %v", b.ID, found, err)
 	}
 	done := step(t, s, active, toCompleted...)
@@ -233,17 +234,17 @@ func TestFutureIsNotVerified(t *testing.T) {
 	right := step(t, s, mustPrepare(t, s, vmOf("a", 1), start), toCompleted...)
 	ahead := step(t, s, mustPrepare(t, s, vmOf("b", 1), start.AddDate(5, 0, 0)), toCompleted...)
 	for _, deep := range []bool{false, true} {
-		if b, found, err := s.LongestUnverified(deep, now, nil); err != nil || !found || b.ID != ahead.ID {
+		if b, found, err := s.LongestUnverified(Unverified{Deep: deep, Now: now}); err != nil || !found || b.ID != ahead.ID {
 			t.Errorf("deep %v: %s, found %v, error %v", deep, b.ID, found, err)
 		}
 		pass := func(id string) bool { return id == ahead.ID }
-		if b, found, err := s.LongestUnverified(deep, now, pass); err != nil || !found || b.ID != right.ID {
+		if b, found, err := s.LongestUnverified(Unverified{Deep: deep, Now: now, Pass: pass}); err != nil || !found || b.ID != right.ID {
 			t.Errorf("deep %v: %s, found %v, error %v", deep, b.ID, found, err)
 		}
 	}
 	verify(t, s, ahead.ID, record.Verification{At: now, DeepAt: now})
 	for _, deep := range []bool{false, true} {
-		if b, found, err := s.LongestUnverified(deep, now, nil); err != nil || !found || b.ID != right.ID {
+		if b, found, err := s.LongestUnverified(Unverified{Deep: deep, Now: now}); err != nil || !found || b.ID != right.ID {
 			t.Errorf("deep %v: %s, found %v, error %v", deep, b.ID, found, err)
 		}
 	}

@@ -18,6 +18,7 @@ type (
 	PointGroup       = schema.PointGroup
 	Hold             = schema.Hold
 	Query            = query.Query
+	Unverified       = query.Unverified
 	Counts           = query.Counts
 	CoolingPort      = query.CoolingPort
 	CoolingVM        = query.CoolingVM

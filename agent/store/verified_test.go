@@ -22,7 +22,7 @@ func verify(t *testing.T, s *Store, id string, v record.Verification) {
 // has no place in it.
 func TestLongestUnverified(t *testing.T) {
 	s := openNew(t)
-	if _, found, err := s.LongestUnverified(false, start, nil); found || err != nil {
+	if _, found, err := s.LongestUnverified(Unverified{Now: start}); found || err != nil {
 		t.Fatalf("found %v in an empty database, error %v", found, err)
 	}
 	var points []string
@@ -34,7 +34,7 @@ func TestLongestUnverified(t *testing.T) {
 	order := func(deep bool) (ids []string) {
 		passed := map[string]bool{}
 		for {
-			b, found, err := s.LongestUnverified(deep, start.AddDate(1, 0, 0), func(id string) bool { return passed[id] })
+			b, found, err := s.LongestUnverified(Unverified{Deep: deep, Now: start.AddDate(1, 0, 0), Pass: func(id string) bool { return passed[id] }})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -35,6 +35,20 @@ func (s *Service) Cancel(ctx context.Context, id string) (bool, error) {
 	return len(found) > 0, nil
 }
 
+// Active returns how many verifications are in progress, by repository.
+func (s *Service) Active() map[string]int {
+	s.verifying.mu.Lock()
+	defer s.verifying.mu.Unlock()
+	count := map[string]int{}
+	for _, v := range s.verifying.jobs {
+		count[v.points[0].Repository]++
+	}
+	for repository := range s.verifying.next {
+		count[repository]++
+	}
+	return count
+}
+
 // ended is the error of a verification that was canceled; nil if it was not.
 func (v *Verification) ended() error {
 	switch cause := context.Cause(v.ctx); {

@@ -8,6 +8,7 @@ import (
 	"github.com/sendense/backup-agent/agent/job"
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store"
 )
 
 const (
@@ -26,9 +27,10 @@ type scheduled struct {
 	cancel   context.CancelCauseFunc
 }
 
-// RunSchedule verifies the restore points, one at a time, when they are due. The one that was verified longest ago is first. The
-// configuration has the intervals, and the records have the times of the verifications, so the schedule survives a restart.
-func (s *Service) RunSchedule() {
+// RunSchedule verifies the restore points of a repository, one at a time, when they are due. The one that was verified longest ago is
+// first. The configuration has the intervals, and the records have the times of the verifications, so the schedule survives a restart.
+// Each repository has its own schedule: one that hangs delays no other. While a repository is paused, or does not answer, nothing starts.
+func (s *Service) RunSchedule(repository string) {
 	if s.Config.Verify.Shortest() == 0 {
 		return
 	}
@@ -36,7 +38,7 @@ func (s *Service) RunSchedule() {
 	for {
 		worked := false
 		for _, deep := range []bool{true, false} {
-			p, due := s.dueToVerify(deep, tried)
+			p, due := s.dueToVerify(repository, deep, tried)
 			if !due {
 				continue
 			}
@@ -58,15 +60,18 @@ func (s *Service) RunSchedule() {
 	}
 }
 
-// dueToVerify is the restore point that was verified longest ago, if it is due. A time in the future is ignored: a clock that was
-// wrong once must not delay a verification for years.
-func (s *Service) dueToVerify(deep bool, tried map[string]time.Time) (record.Backup, bool) {
+// dueToVerify is the restore point of a repository that was verified longest ago, if it is due. A time in the future is ignored: a clock
+// that was wrong once must not delay a verification for years.
+func (s *Service) dueToVerify(repository string, deep bool, tried map[string]time.Time) (record.Backup, bool) {
 	interval := s.VerifyInterval(deep)
-	if interval == 0 {
+	if interval == 0 || s.Gate.Check(repository) != nil {
 		return record.Backup{}, false
 	}
 	now := time.Now()
-	p, found, err := s.Store.LongestUnverified(deep, now, func(id string) bool { return time.Since(tried[id]) < verifyRetry })
+	p, found, err := s.Store.LongestUnverified(store.Unverified{
+		Deep: deep, Now: now, Repository: repository, Before: now.Add(-interval),
+		Pass: func(id string) bool { return time.Since(tried[id]) < verifyRetry },
+	})
 	if err != nil {
 		s.Log.Error("cannot find the next restore point to verify", logkey.Error, err)
 		return p, false
@@ -87,18 +92,22 @@ func (s *Service) VerifyInterval(deep bool) time.Duration {
 func (s *Service) verifyDue(p record.Backup, deep bool) bool {
 	ctx, cancel := context.WithCancelCause(s.Jobs.Work)
 	defer cancel(nil)
-	s.verifying.mu.Lock()
-	p, err := s.restorePoint(p.ID)
-	if err == nil {
-		s.verifying.next = &scheduled{p.ID, cancel}
+	release, err := s.verifying.hold(ctx, p.Repository)
+	if err != nil {
+		return false
 	}
-	s.verifying.mu.Unlock()
+	if p, err = s.restorePoint(p.ID); err == nil {
+		s.verifying.mu.Lock()
+		s.verifying.next[p.Repository] = &scheduled{p.ID, cancel}
+		s.verifying.mu.Unlock()
+	}
+	release()
 	if err != nil {
 		return false
 	}
 	defer func() {
 		s.verifying.mu.Lock()
-		s.verifying.next = nil
+		delete(s.verifying.next, p.Repository)
 		s.verifying.mu.Unlock()
 	}()
 	return s.verifyOne(ctx, p, deep)

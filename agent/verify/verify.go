@@ -10,6 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
+	"github.com/sendense/backup-agent/agent/admission"
 	"github.com/sendense/backup-agent/agent/chain"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/events"
@@ -30,6 +33,7 @@ type Parts struct {
 	Store        *store.Store
 	Records      *ledger.Ledger
 	Repositories *repositories.Set
+	Gate         *admission.Gate
 	Chains       *chain.Chains
 	Jobs         *job.Group
 	Log          *slog.Logger
@@ -46,7 +50,8 @@ type Service struct {
 // New returns a Service without verifications.
 func New(p Parts) *Service {
 	return &Service{
-		Parts: p, verifying: verifying{pins: map[string]int{}, jobs: map[verifyKey]*Verification{}},
+		Parts:     p,
+		verifying: verifying{pins: map[string]int{}, jobs: map[verifyKey]*Verification{}, next: map[string]*scheduled{}, change: map[string]*semaphore.Weighted{}},
 	}
 }
 
@@ -141,12 +146,38 @@ func (s *Service) Start(req Request) (*Verification, error) {
 	if _, err := s.Repositories.Find(point.Repository); err != nil {
 		return nil, err
 	}
-	s.verifying.mu.Lock()
-	defer s.verifying.mu.Unlock()
-	if v := s.verifying.jobs[verifyKey{req.BackupID, req.Deep}]; v != nil && v.ctx.Err() == nil {
+	if v := s.same(req); v != nil {
 		return v, nil
 	}
-	v := &Verification{service: s, request: req, done: make(chan struct{})}
+	if err := s.Gate.Check(point.Repository); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(s.Jobs.Work, startPatience, changing(point.Repository))
+	defer cancel()
+	release, err := s.verifying.hold(ctx, point.Repository)
+	if errors.Is(err, job.ErrStopping) {
+		err = job.ErrClosed()
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if v := s.same(req); v != nil { // another request was first
+		return v, nil
+	}
+	return s.begin(req, point)
+}
+
+// startPatience is how long a request waits for a change of a restore point in the same repository.
+const startPatience = 3 * time.Second
+
+func changing(repository string) *fault.Error {
+	return fault.New(fault.Busy, "repository %s: a merge commits, or a backup is being deleted", repository).WithHint("wait until it ends, then try again")
+}
+
+// begin pins the chain of a restore point and starts to verify it. The caller holds the slot of the repository.
+func (s *Service) begin(req Request, point record.Backup) (v *Verification, err error) {
+	v = &Verification{service: s, request: req, done: make(chan struct{})}
 	if v.points, err = s.pinChain(point); err != nil {
 		return nil, err
 	}
@@ -156,13 +187,25 @@ func (s *Service) Start(req Request) (*Verification, error) {
 	}
 	v.progress.Store(&Progress{BackupID: req.BackupID, FilesTotal: total})
 	v.ctx, v.cancel = context.WithCancelCause(s.Jobs.Work)
+	s.verifying.mu.Lock()
+	defer s.verifying.mu.Unlock() // the verification must be among the others before it ends
 	if err := s.Jobs.Spawn(v.run); err != nil {
 		v.cancel(nil)
-		s.unpin(v.points)
+		s.drop(v.points)
 		return nil, err
 	}
 	s.verifying.jobs[verifyKey{req.BackupID, req.Deep}] = v
 	return v, nil
+}
+
+// same returns the verification in progress that does the same; nil for none.
+func (s *Service) same(req Request) *Verification {
+	s.verifying.mu.Lock()
+	defer s.verifying.mu.Unlock()
+	if v := s.verifying.jobs[verifyKey{req.BackupID, req.Deep}]; v != nil && v.ctx.Err() == nil {
+		return v
+	}
+	return nil
 }
 
 // restorePoint returns the record of a backup that is a restore point.

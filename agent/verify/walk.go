@@ -155,7 +155,7 @@ func (w *verifyWalk) remembered(p record.Backup, f *FileReport) {
 // compare reads a whole image and compares it with its digest.
 func (w *verifyWalk) compare(repo *storage.Repository, p record.Backup, d manifest.Disk, f *FileReport) {
 	done := w.progress.BytesDone
-	now, err := w.service.Repositories.Digest(w.ctx, repo, p, d.File, repositories.ReadOptions{Limit: w.limit, Progress: func(n int64) {
+	now, err := w.service.Repositories.Digest(w.ctx, repositories.Background, repo, p, d.File, repositories.ReadOptions{Limit: w.limit, Progress: func(n int64) {
 		w.progress.BytesDone += n
 		w.read += n
 		w.service.Metrics.VerifyRead.Add(float64(n))

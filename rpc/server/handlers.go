@@ -39,7 +39,11 @@ func (h handlers) backupRecord(id string) (record.Backup, error) { return h.agen
 
 func (h handlers) backupList(_ context.Context, p rpc.BackupQuery) (rpc.BackupPage, error) {
 	list, next, err := h.agent.Records.List(translate.ListQuery(p))
-	return translate.BackupPage(list, next), err
+	page := translate.BackupPage(list, next)
+	for i, b := range page.Backups {
+		page.Backups[i].WaitsFor = h.agent.Backups.WaitsFor(b.BackupID)
+	}
+	return page, err
 }
 
 func (h handlers) backupCancel(ctx context.Context, p rpc.BackupRef) (rpc.Backup, error) {
@@ -124,6 +128,27 @@ func (h handlers) repositoryList(ctx context.Context, _ rpc.None) (rpc.Repositor
 func (h handlers) repositoryGet(ctx context.Context, p rpc.RepositoryRef) (rpc.Repository, error) {
 	r, err := h.agent.RepositoryStatus(ctx, p.RepositoryID)
 	return translate.Repository(r), err
+}
+
+func (h handlers) repositoryPause(ctx context.Context, p rpc.PauseRequest) (rpc.PauseState, error) {
+	pause, err := h.agent.PauseRepository(ctx, p.RepositoryID, p.Reason)
+	if err != nil {
+		return rpc.PauseState{}, err
+	}
+	return h.pauseState(pause.Repository, &pause)
+}
+
+func (h handlers) repositoryResume(ctx context.Context, p rpc.RepositoryRef) (rpc.PauseState, error) {
+	id, err := h.agent.ResumeRepository(ctx, p.RepositoryID)
+	if err != nil {
+		return rpc.PauseState{}, err
+	}
+	return h.pauseState(id, nil)
+}
+
+func (h handlers) pauseState(id string, p *record.Pause) (rpc.PauseState, error) {
+	list, err := h.agent.Activities()
+	return translate.PauseState(id, p, list[id]), err
 }
 
 func (h handlers) exportList(ctx context.Context, _ rpc.None) (rpc.ExportList, error) {

@@ -82,6 +82,8 @@ func (h handlers) repositoryMethods() []method {
 	return []method{
 		typed(rpc.MethodRepositoryList, read, "list the repositories with their free space", h.repositoryList),
 		typed(rpc.MethodRepositoryGet, read, "show a repository", h.repositoryGet),
+		typed(rpc.MethodRepositoryPause, operate, "pause a repository for maintenance: nothing new starts there, and what runs ends by itself", h.repositoryPause),
+		typed(rpc.MethodRepositoryResume, operate, "end the pause of a repository", h.repositoryResume),
 		typed(rpc.MethodExportList, read, "list the disks that are exported over NBD", h.exportList),
 	}
 }

@@ -89,7 +89,7 @@ func TestParametersAreReadStrictly(t *testing.T) {
 		{"backup.start", `[{"vm_name":"a","disk_id":1}]`, rpc.ReasonDiskIDGiven, "inconsistent"},
 		{"backup.start", `{"vm_name":"a","backup_type":"auto","queue":"yes"}`, rpc.ReasonInvalidRequest, "queue: want true or false, not a string"},
 		{"backup.start", `{"vm_name":"a","backup_type":"auto","rate_limit":"100MiB"}`, rpc.ReasonInvalidRequest, "rate_limit: want an integer of 64 bits, not a string"},
-		{"backup.watch", `{"vm":"a"}`, rpc.ReasonInvalidRequest, `unknown field "vm": want backup_id, vm_name or prunes`},
+		{"backup.watch", `{"vm":"a"}`, rpc.ReasonInvalidRequest, `unknown field "vm": want backup_id, vm_name, prunes or pauses`},
 		{"backup.unwatch", ``, rpc.ReasonInvalidRequest, "watch_id is missing"},
 		{"backup.complete", `{"backup_id":"b","change_id":"c"}`, rpc.ReasonInvalidRequest, "disk_id is missing"},
 		{"backup.complete", `{"backup_id":"b","change_id":"c","disk_id":"0"}`, rpc.ReasonInvalidRequest, "disk_id: want an integer of 64 bits, not a string"},

@@ -22,23 +22,6 @@ func (r *Reader) Active() ([]record.Backup, error) {
 	return active, nil
 }
 
-// NextQueued returns the backup that has waited longest in the queue, and whether there is one.
-func (r *Reader) NextQueued() (b record.Backup, found bool, err error) {
-	err = r.file.View(func(t *dbfile.Tx) error {
-		name := schema.ListState(record.Queued)
-		list := t.Bucket(schema.BucketLists).Bucket([]byte(name))
-		if list == nil {
-			return nil
-		}
-		k, _ := list.Cursor().First()
-		var err error
-		b, err = schema.Listed(t, name, k)
-		found = err == nil
-		return err
-	})
-	return b, found, err
-}
-
 // Leases returns every lease, ordered by port.
 func (r *Reader) Leases() ([]record.Lease, error) {
 	var leases []record.Lease

@@ -8,16 +8,24 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
-// LongestUnverified is the restore point whose files were checked, or with deep read whole, longest ago, and whether there is
-// one. It leaves out those for whose ids pass returns true; pass may be nil and must only compute. A date in the future at the
-// time now counts as never verified: such restore points come first.
-func (r *Reader) LongestUnverified(deep bool, now time.Time, pass func(id string) bool) (b record.Backup, found bool, err error) {
+// Unverified asks for the restore point whose files were checked longest ago.
+type Unverified struct {
+	Deep       bool // whose files were read whole longest ago
+	Now        time.Time
+	Repository string               // only those in this repository; "" = every one
+	Before     time.Time            // only those that were verified before; zero = every one
+	Pass       func(id string) bool // leaves a restore point out; may be nil, and must only compute
+}
+
+// LongestUnverified is the restore point that is asked for, and whether there is one. A date in the future at the time Now counts as
+// never verified: such restore points come first.
+func (r *Reader) LongestUnverified(u Unverified) (b record.Backup, found bool, err error) {
 	bucket := schema.BucketVerified
-	if deep {
+	if u.Deep {
 		bucket = schema.BucketVerifiedDeep
 	}
 	err = r.file.View(func(t *dbfile.Tx) error {
-		k, err := longestUnverified(t, bucket, now, pass)
+		k, err := u.first(t, bucket)
 		if k == nil || err != nil {
 			return err
 		}
@@ -30,17 +38,17 @@ func (r *Reader) LongestUnverified(deep bool, now time.Time, pass func(id string
 	return b, found, err
 }
 
-// longestUnverified is the first key of an order, when keys in the future come before all others.
-func longestUnverified(t *dbfile.Tx, bucket []byte, now time.Time, pass func(id string) bool) ([]byte, error) {
+// first is the first key of an order, when keys in the future come before all others.
+func (u Unverified) first(t *dbfile.Tx, bucket []byte) ([]byte, error) {
 	c := t.Bucket(bucket).Cursor()
 	for k, _ := c.Last(); k != nil; k, _ = c.Prev() {
 		if len(k) <= schema.TimeBytes {
 			return nil, t.Damaged("%s: entry of %d bytes", bucket, len(k))
 		}
-		if !record.Future(schema.DecodeTime(k), now) {
+		if !record.Future(schema.DecodeTime(k), u.Now) {
 			break
 		}
-		if pass == nil || !pass(string(schema.ListID(k))) {
+		if u.wants(t, schema.ListID(k)) {
 			return k, nil
 		}
 	}
@@ -48,9 +56,27 @@ func longestUnverified(t *dbfile.Tx, bucket []byte, now time.Time, pass func(id 
 		if len(k) <= schema.TimeBytes {
 			return nil, t.Damaged("%s: entry of %d bytes", bucket, len(k))
 		}
-		if pass == nil || !pass(string(schema.ListID(k))) {
+		if !u.Before.IsZero() && schema.DecodeTime(k).After(u.Before) {
+			break
+		}
+		if u.wants(t, schema.ListID(k)) {
 			return k, nil
 		}
 	}
 	return nil, nil
+}
+
+// wants says whether a restore point may be the answer. It reads only the repository of the record.
+func (u Unverified) wants(t *dbfile.Tx, id []byte) bool {
+	if u.Pass != nil && u.Pass(string(id)) {
+		return false
+	}
+	if u.Repository == "" {
+		return true
+	}
+	var b struct {
+		Repository string `json:"repository_id"`
+	}
+	found, err := schema.Get(t, schema.BucketBackups, id, &b)
+	return !found || err != nil || b.Repository == u.Repository // damage is found when the record is loaded
 }

@@ -4,7 +4,7 @@
 //
 // # Schema
 //
-// Version 5 (3 was never used). Times are 8 bytes, big-endian nanoseconds since 1970 UTC; ports are 2 bytes, big-endian; "JSON" is the
+// Version 6 (3 was never used). Times are 8 bytes, big-endian nanoseconds since 1970 UTC; ports are 2 bytes, big-endian; "JSON" is the
 // encoding of the type in package record.
 //
 //	meta
@@ -36,6 +36,8 @@
 //	    <restore id>             -> nothing; their restore points are pinned
 //	prune_held
 //	    <repository>/<vm name>   -> JSON Hold: a held prune; <repository> is quoted as in Go
+//	paused
+//	    <repository id>          -> JSON Pause: nothing new starts in that repository
 //	verified
 //	    <verified> <id>          -> nothing; every restore point by the time when its files were last checked, or by its end
 //	verified_deep
@@ -91,6 +93,7 @@ var (
 	BucketLists        = []byte("lists")
 
 	BucketPruneHeld = []byte("prune_held")
+	BucketPaused    = []byte("paused")
 
 	BucketVerified     = []byte("verified")
 	BucketVerifiedDeep = []byte("verified_deep")
@@ -103,7 +106,7 @@ var (
 var Buckets = [][]byte{
 	BucketMeta, BucketVMs, BucketBackups, BucketRemoved, BucketRequests, BucketActive, BucketLeases,
 	BucketCoolingPorts, BucketCoolingVMs, BucketClaims, BucketLists, BucketRestores, BucketActiveRestores,
-	BucketVerified, BucketVerifiedDeep, BucketPruneHeld,
+	BucketVerified, BucketVerifiedDeep, BucketPruneHeld, BucketPaused,
 }
 
 // The keys of bucketMeta.

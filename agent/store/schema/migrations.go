@@ -67,6 +67,10 @@ var Migrations = []Migration{
 		})
 	}},
 	{5, "order the restore points as they were made, not by their dates", migrateSequences},
+	{6, "make the bucket of paused repositories", func(t *bolt.Tx) error {
+		_, err := t.CreateBucket([]byte("paused"))
+		return err
+	}},
 }
 
 // SchemaVersion reads the version of a file; 0 for a file without buckets.

@@ -21,6 +21,9 @@ func (c *crash) aftermath() string {
 	defer cancel()
 	must(c.T, c.ended(ctx))
 	c.postedOnce()
+	if c.operation.after != nil {
+		must(c.T, c.operation.after(ctx, c))
+	}
 	victim := c.victim(ctx)
 	outcome := "none"
 	if victim != nil {

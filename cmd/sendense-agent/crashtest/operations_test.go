@@ -28,6 +28,7 @@ type operation struct {
 	to      string                                    // and after this one too
 	alone   bool                                      // whether it reaches others than from, and when, is a matter of chance
 	prepare func(c *crash)                            // with a daemon of its own, which it leaves stopped or killed
+	after   func(ctx context.Context, c *crash) error // with the daemon that follows, before the request is repeated; may be nil
 	act     func(ctx context.Context, c *crash) error // what leads to the end of the backup, or to a kill
 }
 
@@ -72,6 +73,7 @@ var operations = []operation{
 	{name: "restore, its overlays left", from: "reconcile: before remove scratch", prepare: overlaysLeft, act: overlaysSwept},
 	{name: "restore, restarted before it served", prepare: restoreCutShort, act: allEnded},
 	{name: "verify", prepare: afterFull, act: verifyNewest},
+	{name: "pause", from: "before pause", prepare: afterFull, act: pauseAndResume, after: resumed},
 	restarted("mkdir: directory of the backup made"),
 	restarted("image made"),
 	restarted("before call"),
@@ -120,6 +122,7 @@ type crash struct {
 	operation operation
 	vm        *vm
 	request   rpc.StartRequest
+	pauses    pauses
 	published []string // the manifests that were there when it was killed
 	uncover   func()   // what is done once the daemon has stopped; may be nil
 	made      int      // full backups beside that of the request

@@ -122,6 +122,12 @@ func printPrune(p *output.Printer, r rpc.PruneReport) {
 		p.Prose("%s dated by a clock that was or is wrong. The prune keeps restore points with such a date, and no rule counts them. "+
 			"Delete the unwanted ones: sendensectl backup delete BACKUP", human.CountAre(misdated, "restore point"))
 	}
+	for _, part := range r.Repositories {
+		if part.Failure != nil {
+			p.Line("")
+			p.Prose("Not complete: %s", part.Failure.Message)
+		}
+	}
 	if r.DryRun {
 		for _, h := range r.Held {
 			p.Line("")
@@ -157,14 +163,19 @@ func whyText(x rpc.PrunedPoint) string {
 	return why
 }
 
-// notPruned is an error if a restore point could not be removed.
+// notPruned is an error if a restore point could not be removed, or the policies were not applied to a repository.
 func notPruned(r rpc.PruneReport) error {
-	if r.FailedCount == 0 {
-		return nil
+	if r.FailedCount > 0 {
+		text := "%s could not be removed; the reasons are above"
+		if r.DryRun {
+			text = "%s cannot be removed; the reasons are above"
+		}
+		return fmt.Errorf(text, human.Count(r.FailedCount, "restore point"))
 	}
-	text := "%s could not be removed; the reasons are above"
-	if r.DryRun {
-		text = "%s cannot be removed; the reasons are above"
+	for _, part := range r.Repositories {
+		if !part.Complete {
+			return fmt.Errorf("repository %s was not pruned completely; the reason is above", part.RepositoryID)
+		}
 	}
-	return fmt.Errorf(text, human.Count(r.FailedCount, "restore point"))
+	return nil
 }

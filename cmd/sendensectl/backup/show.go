@@ -48,7 +48,7 @@ func printBackup(p *output.Printer, b rpc.Backup) {
 	p.Pairs("backup", b.BackupID, "vm", b.VMName, "context id", b.VMContextID, "type", string(b.BackupType), "why full", b.FullWhy,
 		"parent", b.ParentBackupID, "merged", mergedText(b.Merged), "merge", describe.Merge(b.Merge),
 		"repository", b.RepositoryID, "encryption key", keyOf(b), "policy", b.PolicyID, "request", b.RequestID, "tags", tagList(b.Tags),
-		"state", string(b.State), "stalled", b.Stalled, "received", fmt.Sprintf("%s, the disks hold %s", human.Size(b.BytesTransferred), human.Size(b.TotalBytes)),
+		"state", string(b.State), "waits for", b.WaitsFor, "stalled", b.Stalled, "received", fmt.Sprintf("%s, the disks hold %s", human.Size(b.BytesTransferred), human.Size(b.TotalBytes)),
 		"progress", progressOf(b), "rate limit", rateOf(b.RateLimit), "directory", b.Directory, "created", createdOf(b),
 		"disks not looked up", b.RefreshError, "ended", human.Time(b.EndedAt), "took", tookOf(b), "verified", verified, "damaged", damage,
 		"damage from", strings.Join(b.InheritedFrom, ", "), "cool-down until", human.Time(b.CooldownUntil), "snapshot", snapshotOf(b),

@@ -26,8 +26,8 @@ is one line of JSON.`,
 			if len(args) == 1 {
 				r.BackupID = args[0]
 			}
-			if r.BackupID != "" && (r.VMName != "" || r.Prunes) {
-				return errors.New("backup watch: want BACKUP, or --vm and --prunes, not both")
+			if r.BackupID != "" && (r.VMName != "" || r.Prunes || r.Pauses) {
+				return errors.New("backup watch: want BACKUP, or --vm, --prunes and --pauses, not both")
 			}
 			return nil
 		},
@@ -41,6 +41,7 @@ is one line of JSON.`,
 	}
 	c.Flags().StringVar(&r.VMName, "vm", "", "only the backups of the VM with this `NAME`")
 	c.Flags().BoolVar(&r.Prunes, "prunes", false, "also show daily prunes that are held because they would remove too much at once")
+	c.Flags().BoolVar(&r.Pauses, "pauses", false, "also show repositories that are paused, and resumed")
 	a.CompleteFlag(c, "vm", command.VMNames)
 	return c
 }

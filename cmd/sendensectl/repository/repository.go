@@ -1,4 +1,4 @@
-// Package repository has the commands that show repositories. It prints them for status, too.
+// Package repository has the commands that show and pause repositories. It prints them for status, too.
 package repository
 
 import (
@@ -16,7 +16,7 @@ import (
 
 // Command makes "repository" with its verbs.
 func Command(a *command.App) *cobra.Command {
-	return command.WithVerbs("repository", "Show the repositories that hold backups", listCommand(a), showCommand(a))
+	return command.WithVerbs("repository", "Show and pause the repositories that hold backups", listCommand(a), showCommand(a), pauseCommand(a), resumeCommand(a))
 }
 
 func listCommand(a *command.App) *cobra.Command {
@@ -44,11 +44,16 @@ func usedPart(r rpc.Repository) string {
 	return human.Percent(1 - float64(min(r.FreeBytes, r.TotalBytes))/float64(r.TotalBytes))
 }
 
+// usable says whether the repository can be used, and whether it is paused.
 func usable(r rpc.Repository) string {
-	if r.Error != "" {
-		return r.Error
+	state := cmp.Or(r.Error, "usable")
+	if r.Paused == nil {
+		return state
 	}
-	return "usable"
+	if r.Error == "" {
+		return paused(*r.Paused)
+	}
+	return paused(*r.Paused) + "; " + state
 }
 
 // Catalog says whether the catalog agrees with the repositories.
@@ -82,7 +87,7 @@ func showCommand(a *command.App) *cobra.Command {
 			return a.Show(r, func(p *output.Printer) {
 				p.Pairs("repository", r.RepositoryID, "path", r.Path, "state", usable(r), "encryption key", encryption(r), "free", human.Size(r.FreeBytes),
 					"size", human.Size(r.TotalBytes), "used", usedPart(r), "cache mode", r.Cache, "aio mode", r.AIO,
-					"points", human.Count(r.RestorePoints, "restore point"),
+					"points", human.Count(r.RestorePoints, "restore point"), "in progress", activity(r.Activity),
 					"catalog", Catalog(r.Catalog.Unrecorded+r.Catalog.Missing+r.Catalog.Different, r))
 			})
 		}),

@@ -62,9 +62,26 @@ func Discovered(list []inventory.DiscoveredVM) rpc.DiscoverResponse {
 func Repository(r agent.RepositoryStatus) rpc.Repository {
 	return rpc.Repository{
 		RepositoryID: r.ID, Path: r.Path, FreeBytes: r.FreeBytes, TotalBytes: r.TotalBytes,
-		Cache: r.Cache, AIO: r.AIO, Error: r.Error, RestorePoints: r.RestorePoints, State: string(r.State), StuckSince: r.StuckSince, StuckOperation: r.StuckOperation, EncryptionKey: r.EncryptionKey,
-		Catalog: catalogOf(r.Catalog),
+		Cache: r.Cache, AIO: r.AIO, Error: r.Error, RestorePoints: r.RestorePoints, EncryptionKey: r.EncryptionKey,
+		State: string(r.State), StuckSince: r.StuckSince, StuckOperation: r.StuckOperation,
+		Catalog: catalogOf(r.Catalog), Paused: pauseOf(r.Paused), Activity: activityOf(r.Activity),
 	}
+}
+
+func pauseOf(p *record.Pause) *rpc.Pause {
+	if p == nil {
+		return nil
+	}
+	return &rpc.Pause{Since: p.Since.UTC().Truncate(time.Second), Reason: p.Reason}
+}
+
+func activityOf(a agent.Activity) rpc.Activity {
+	return rpc.Activity{Backups: a.Backups, Queued: a.Queued, Restores: a.Restores, Merges: a.Merges, Verifications: a.Verifications}
+}
+
+// PauseState is the answer to repository.pause and repository.resume; p is nil for a repository that is not paused.
+func PauseState(repository string, p *record.Pause, a agent.Activity) rpc.PauseState {
+	return rpc.PauseState{RepositoryID: repository, Paused: pauseOf(p), Activity: activityOf(a)}
 }
 
 func catalogOf(s catalog.State) rpc.Catalog {

@@ -43,7 +43,7 @@ func BackupWithProgress(ctx context.Context, a *agent.Agent, id string) (rpc.Bac
 	if err != nil || b.State.Terminal() {
 		return w, err
 	}
-	w.Stalled = a.Backups.Stalled(id)
+	w.Stalled, w.WaitsFor = a.Backups.Stalled(id), a.Backups.WaitsFor(id)
 	if progress, err := a.Backups.Progress(ctx, id); err == nil {
 		p := Progress(progress)
 		w.Progress = &p
@@ -53,7 +53,8 @@ func BackupWithProgress(ctx context.Context, a *agent.Agent, id string) (rpc.Bac
 
 // WatchQuery is what backup.watch asks for.
 func WatchQuery(r rpc.WatchRequest) events.Query {
-	return events.Query{BackupID: r.BackupID, VMName: r.VMName, Prunes: r.Prunes && r.BackupID == ""}
+	every := r.BackupID == ""
+	return events.Query{BackupID: r.BackupID, VMName: r.VMName, Prunes: r.Prunes && every, Pauses: r.Pauses && every}
 }
 
 // Event is an event on the wire.
@@ -62,6 +63,11 @@ func Event(watchID int64, e events.Event) rpc.Event {
 	switch {
 	case e.Held != nil:
 		w.HeldPrune = &HeldPrunes([]record.HeldPrune{*e.Held})[0]
+	case e.Pause != nil:
+		w.RepositoryID = e.Pause.Repository
+		if e.Kind == events.RepositoryPaused {
+			w.Pause = pauseOf(e.Pause)
+		}
 	case e.Restore != nil:
 		r := Restore(*e.Restore)
 		w.Restore = &r

@@ -24,6 +24,11 @@ func PruneReport(r prune.Report, dryRun bool) rpc.PruneReport {
 			Failure: failure(p.Failure.Failure()),
 		})
 	}
+	for _, p := range r.Parts {
+		w.Repositories = append(w.Repositories, rpc.PrunedRepository{
+			RepositoryID: p.Repository, Complete: p.Failure == nil, Failure: failure(p.Failure.Failure()),
+		})
+	}
 	return w
 }
 

@@ -60,6 +60,9 @@ func (v *Bars) Show(e rpc.Event) {
 	if h := e.HeldPrune; h != nil {
 		v.Say(describe.HeldPrune(*h))
 	}
+	if e.RepositoryID != "" {
+		v.Say(describe.Pause(e))
+	}
 	if e.Backup == nil {
 		return
 	}

@@ -34,6 +34,9 @@ func (l *Lines) Show(e rpc.Event) {
 	if h := e.HeldPrune; h != nil {
 		l.Say(describe.HeldPrune(*h))
 	}
+	if e.RepositoryID != "" {
+		l.Say(describe.Pause(e))
+	}
 	if e.Backup == nil {
 		return
 	}
