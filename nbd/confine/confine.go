@@ -1,8 +1,8 @@
 // Package confine runs a program that reads untrusted files so that it can do nothing else.
 //
-// The program can open the given files, its own executable, prlimit(1) and the system's libraries: a Landlock ruleset refuses all other reads
-// and writes. A seccomp filter refuses sockets and all calls that affect other processes. Limits bound its memory, its processor
-// time and the size of the files that it writes. It cannot gain privileges.
+// The program can open the given files, its own executable, prlimit(1) and the system's libraries: a Landlock ruleset refuses all
+// other reads and writes. A seccomp filter refuses sockets and all calls that affect other processes. Limits bound its memory, its
+// processor time and the size of the files that it writes. It cannot gain privileges.
 //
 // It is for short runs of a tool. It does not confine a service: that is the work of systemd, in package units/pair.
 //
