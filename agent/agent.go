@@ -191,7 +191,7 @@ func (a *Agent) Open(ctx context.Context) error {
 			"use a kernel with Landlock and seccomp, and a unit that allows their system calls", logkey.Error, err)
 	}
 	if err := spawn.Supported(); err != nil {
-		a.log.Warn("a repository that hangs can block the agent when it starts a program: "+
+		a.log.Warn("a repository that hangs can block the start of programs for all repositories: "+
 			"use Linux 5.9 or later, and a unit that allows the system calls", logkey.Error, err)
 	}
 	a.Repositories.LogUnusableKeys()

@@ -27,7 +27,7 @@ func separation(about subject, err error) []Finding {
 	if err == nil {
 		return nil
 	}
-	return about.warn("a repository that hangs can block its start, and with it the daemon: "+err.Error(),
+	return about.warn("a repository that hangs can block its start for all repositories: "+err.Error(),
 		"use Linux 5.9 or later, and allow these system calls in the daemon's unit: SystemCallFilter=close_range pidfd_open pidfd_getfd")
 }
 

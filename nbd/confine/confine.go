@@ -1,8 +1,8 @@
 // Package confine runs a program that reads untrusted files so that it can do nothing else.
 //
-// The program can open the given files, its own executable and the system's libraries: a Landlock ruleset refuses all other reads
-// and writes. A seccomp filter refuses sockets and all calls that affect other processes. Limits bound its memory, its processor
-// time and the size of the files that it writes. It cannot gain privileges.
+// The program can open the given files, its own executable, prlimit(1) and the system's libraries: a Landlock ruleset refuses all
+// other reads and writes. A seccomp filter refuses sockets and all calls that affect other processes. Limits bound its memory, its
+// processor time and the size of the files that it writes. It cannot gain privileges.
 //
 // It is for short runs of a tool. It does not confine a service: that is the work of systemd, in package units/pair.
 //
@@ -72,9 +72,12 @@ func Run(ctx context.Context, cmd *exec.Cmd, r Rules) error {
 	if cmd.Err != nil {
 		return cmd.Err
 	}
+	if _, err := exec.LookPath(cmd.Path); err != nil { // prlimit would only print that
+		return err
+	}
 	limiter, err := exec.LookPath("prlimit")
-	if err != nil {
-		return fmt.Errorf("confine %s: install util-linux: %w", cmd.Path, err)
+	if err != nil { // not wrapped: it is not the program that is missing
+		return fmt.Errorf("confine %s: install util-linux: %v", cmd.Path, err)
 	}
 	var thread spawn.Restriction
 	var flags uint32

@@ -1,13 +1,13 @@
 // Package spawn runs programs from threads that hold none of the process's descriptors.
 //
 // fork copies the table of descriptors, and execve closes all copies that the program does not inherit. A file system is told of each
-// close, and one that hangs does not answer (FUSE: FLUSH, NFS: written data). os/exec then waits inside of the fork: it holds the lock
-// of all forks and a processor of the Go runtime, and the next garbage collection stops the whole process. So one hung repository would
-// stop a daemon that starts a program for another.
+// close, and one that hangs does not answer (FUSE: FLUSH, NFS: written data). Then the new process waits inside of execve, where no
+// signal ends it, and os/exec waits with it: no context ends that. So one repository that hangs would delay each program that a daemon
+// starts for another.
 //
 // Here each start has a thread of its own. In a process that has called Reserve it gets a table of descriptors of its own, without the
-// process's files, and it ends with the start. So it can also restrict itself: the program inherits its Landlock domain and its filter of system calls,
-// and the process is as free as before.
+// process's files, and it ends with the start. So it can also restrict itself: the program inherits its Landlock domain and its filter
+// of system calls, and the process is as free as before.
 //
 // It runs short tools. It supervises no service: that is the work of systemd, in package units. Pdeathsig does not work, because it
 // fires when the thread ends.
