@@ -25,8 +25,8 @@ import (
 // The names alone tell the state, so no journal beside them can be lost or contradict them. In between, both restore points are
 // complete and synced, and the restore point is not missing: it is where .merge-<id> says. finishCommit goes forward from there.
 
-// ErrMidMerge says that the commit of a merge was interrupted between its two renames. Nothing is lost: FinishMerge completes it.
-var ErrMidMerge = errors.New("the commit of its merge was interrupted, and the agent completes it soon; nothing is lost")
+// ErrMidMerge says that the commit of a merge is between its two renames. Nothing is lost: FinishMerge completes it.
+var ErrMidMerge = errors.New("the commit of its merge is not completed; the agent completes it soon, and nothing is lost")
 
 // CommitMerge replaces the directory of a restore point with a sealed one, in one step if the file system can exchange directories, or
 // else in two. Then the old one has a name of the merge, and RemoveMerge removes it. The error is ErrMidMerge if only the first of two
@@ -79,7 +79,7 @@ func exchange(dir *os.Root, a, b string) error {
 	})
 }
 
-// commitByRenames commits a merge in two steps. The first is on the disk before the second is made.
+// commitByRenames commits a merge in two steps.
 func commitByRenames(dir *os.Root, id string) error {
 	failpoint.Reach("merge: before the old one is renamed")
 	renamed := rename(dir, id, oldPrefix+id)
@@ -89,12 +89,7 @@ func commitByRenames(dir *os.Root, id string) error {
 	}
 	// An NFS server may have done what it could not answer.
 	failpoint.Reach("merge: old one renamed, not synced")
-	err = syncDir(dir)
-	failpoint.Reach("merge: old one renamed")
-	if err == nil {
-		err = finishCommit(dir, id)
-	}
-	if err != nil {
+	if err := finishCommit(dir, id); err != nil {
 		return fmt.Errorf("%s: %w: %w", filepath.Join(dir.Name(), id), ErrMidMerge, err)
 	}
 	return nil
@@ -125,6 +120,7 @@ func (r *Repository) FinishMerge(vm, backupID string) error {
 	return r.fail(r.ifThere(func(dirs []*os.Root) error { return finishCommit(dirs[1], backupID) }, vm))
 }
 
+// finishCommit takes the second step. The first is on the disk before.
 func finishCommit(dir *os.Root, id string) error {
 	mid, err := midMerge(dir, id)
 	if err != nil || !mid {
@@ -134,7 +130,10 @@ func finishCommit(dir *os.Root, id string) error {
 	if err != nil {
 		return err
 	}
-	failpoint.Reach("merge: before the new one is renamed")
+	if err := syncDir(dir); err != nil {
+		return err
+	}
+	failpoint.Reach("merge: old one renamed")
 	if err := rename(dir, name, id); err != nil {
 		if there, lookErr := isThere(dir, id); lookErr != nil || !there {
 			return err

@@ -47,6 +47,7 @@ var pointFaults = []fault{
 	},
 	rewriteFault("consolidate: ENOSPC", opWrite, ".qcow2", syscall.ENOSPC, rpc.ReasonNoSpace),
 	rewriteFault("consolidate: EIO when a new image is flushed", opSync, ".qcow2", syscall.EIO, rpc.ReasonImageFailed),
+	rewriteFault("consolidate: ESTALE when a new image is written", opWrite, ".qcow2", syscall.ESTALE, rpc.ReasonImageFailed),
 	rewriteFault("consolidate: EIO when the new manifest is synced", opSync, "manifest.json", syscall.EIO, rpc.ReasonRepositoryFailed),
 	rewriteFault("consolidate: EIO when the new manifest is named", opRename, ".merge-", syscall.EIO, rpc.ReasonRepositoryFailed),
 	rewriteFault("consolidate: EIO when the directories are exchanged", opExchange, "", syscall.EIO, rpc.ReasonRepositoryFailed),

@@ -1,6 +1,7 @@
 package crashtest_test
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -89,6 +90,43 @@ var repositoryFaults = []fault{
 			})
 			c.sna.Release("disconnect/1")
 			c.fails(b.BackupID, rpc.ReasonExporterFailed, "disk 0", "cannot be flushed")
+			uncover()
+		},
+		becomes: "failed",
+	},
+	{
+		name:    "image: ESTALE on each open file in mid copy, as after an NFS server was replaced",
+		promise: "failed within seconds; what it made is removed when the server is back; the restore point before is whole",
+		config:  roomy,
+		act: func(c *crash) {
+			repository, uncover := c.faulty(c.dir + "/repository")
+			c.backUp(rpc.Full)
+			c.request.BackupType = rpc.Incremental
+			b := c.midCopy()
+			c.robbed[b.BackupID] = true
+			repository.failWhen(func(operation, path string) syscall.Errno {
+				if strings.Contains(path, b.BackupID) && operation != opClose {
+					return syscall.ESTALE
+				}
+				return 0
+			})
+			c.release()
+			c.eventually("it has failed, or waits for its repository", func() bool {
+				state := c.now(b.BackupID).State
+				return state == rpc.Undoing || state.Ended()
+			})
+			if state := c.now(b.BackupID).State; state == rpc.Completed {
+				c.Errorf("the backup is %s", state)
+			}
+			repository.heal()
+			c.allEnd()
+			c.eventually("what it made is removed", func() bool {
+				_, err := os.Lstat(b.Directory)
+				return errors.Is(err, os.ErrNotExist)
+			})
+			if r := c.verifies(b.ParentBackupID); r.Result != rpc.VerifyOK {
+				c.Errorf("%+v", r)
+			}
 			uncover()
 		},
 		becomes: "failed",

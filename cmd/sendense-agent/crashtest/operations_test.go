@@ -52,7 +52,7 @@ var operations = []operation{
 	{name: "consolidate", stands: true, prepare: afterChain(""), act: consolidateNewest},
 	{name: "merge, no exchange", deletes: true, stands: true, plain: true, prepare: afterChain(mergeMiddle), act: pruneAll},
 	{name: "consolidate, no exchange", stands: true, plain: true, prepare: afterChain(""), act: consolidateNewest},
-	{name: "consolidate, no exchange, database gone", plain: true, lost: true, from: "merge: before the new one is renamed", prepare: loseDatabaseInMidMerge, act: allEnded},
+	{name: "consolidate, no exchange, database gone", plain: true, lost: true, from: "merge: old one renamed", prepare: loseDatabaseInMidMerge, act: allEnded},
 	{name: "sweep", prepare: withLeftovers, act: swept},
 	{name: "database gone", lost: true, prepare: loseDatabase(func(string) error { return nil }), act: allEnded},
 	{name: "database damaged", lost: true, prepare: loseDatabase(overwrite), act: allEnded},
