@@ -84,7 +84,7 @@ func (a *Agent) measureRepository(ctx context.Context, r *storage.Repository, s 
 		return err
 	}
 	s.FreeBytes, s.TotalBytes = space.Free, space.Total
-	mode, err := r.IOMode(ctx)
+	mode, _, err := r.DetectIO(ctx)
 	if err != nil {
 		return err
 	}

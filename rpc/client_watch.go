@@ -31,15 +31,15 @@ func (c *Client) WatchRestores(ctx context.Context, r RestoreWatchRequest) iter.
 }
 
 func (c *Client) watch(ctx context.Context, method string, r any, yield func(Event, error) bool) {
-	ref, err := c.beginWatch(ctx, method, r)
+	ref, err := beginWatch(c, ctx, method, r)
 	if err != nil {
 		yield(Event{}, err)
 		return
 	}
 	defer c.ch.inboxes.remove(ref.WatchID)
-	over, err := c.events(ctx, c.ch.inboxes.get(ref.WatchID), yield)
+	over, err := events(c, ctx, c.ch.inboxes.get(ref.WatchID), yield)
 	if !over {
-		c.unwatch(ctx, ref)
+		unwatch(c, ctx, ref)
 	}
 	if err != nil {
 		yield(Event{}, err)
@@ -48,7 +48,7 @@ func (c *Client) watch(ctx context.Context, method string, r any, yield func(Eve
 
 // events passes the events of a watch on. It returns whether the watch has ended at the agent, and an error when the loop ends
 // for another reason than the end of what is watched, or of the caller's loop.
-func (c *Client) events(ctx context.Context, in *inbox, yield func(Event, error) bool) (over bool, err error) {
+func events(c *Client, ctx context.Context, in *inbox, yield func(Event, error) bool) (over bool, err error) {
 	ended := false
 	for closed := false; ; {
 		for _, e := range in.take() {
@@ -82,7 +82,7 @@ func (c *Client) events(ctx context.Context, in *inbox, yield func(Event, error)
 }
 
 // beginWatch asks for a watch. If the caller gave up meanwhile, the watch is ended again.
-func (c *Client) beginWatch(ctx context.Context, method string, r any) (WatchRef, error) {
+func beginWatch(c *Client, ctx context.Context, method string, r any) (WatchRef, error) {
 	type answer struct {
 		ref WatchRef
 		err error
@@ -94,7 +94,7 @@ func (c *Client) beginWatch(ctx context.Context, method string, r any) (WatchRef
 		case answers <- answer{ref, err}:
 		case <-ctx.Done():
 			if err == nil {
-				c.unwatch(ctx, ref)
+				unwatch(c, ctx, ref)
 				c.ch.inboxes.remove(ref.WatchID)
 			}
 		}
@@ -108,7 +108,7 @@ func (c *Client) beginWatch(ctx context.Context, method string, r any) (WatchRef
 }
 
 // unwatch ends a watch at the agent. If that fails the connection is gone, and the watch with it.
-func (c *Client) unwatch(ctx context.Context, ref WatchRef) {
+func unwatch(c *Client, ctx context.Context, ref WatchRef) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unwatchTimeout)
 	defer cancel()
 	_ = c.Call(ctx, MethodBackupUnwatch, ref, nil)

@@ -52,7 +52,7 @@ func (j *Job) export(b record.Backup) (record.Backup, error) {
 	if b, err = s.Records.Advance(b.ID, record.Exporting, func(b *record.Backup) { b.BootID = s.BootID }); err != nil {
 		return b, err
 	}
-	mode, err := repo.IOMode(j.Ctx)
+	mode, _, err := repo.DetectIO(j.Ctx)
 	if err != nil {
 		return b, repositories.Fault(err)
 	}

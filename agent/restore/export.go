@@ -43,7 +43,7 @@ func (j *restoreJob) export(r record.Restore) (record.Restore, error) {
 	if r, err = s.Records.AdvanceRestore(r.ID, record.RestoreExporting, nil); err != nil {
 		return r, err
 	}
-	mode, err := repo.IOMode(j.Ctx)
+	mode, _, err := repo.DetectIO(j.Ctx)
 	if err != nil {
 		mode = qemu.BufferedIO // the repository is read-only, which is enough here
 	}

@@ -46,7 +46,7 @@ func UntilStuck(ctx context.Context) context.Context {
 
 // WhileAnswering returns a context that ends with a StuckError as its cause when the repository is stuck. It is for waits for something
 // else that the storage delays, such as the end of an exporter.
-func (r *Repository) WhileAnswering(ctx context.Context) (context.Context, context.CancelFunc) {
+func (r *calls) WhileAnswering(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	r.mu.Lock()
 	r.number++
@@ -92,7 +92,7 @@ func (r *Repository) call(ctx context.Context, name string, c class, arguments [
 	return r.callOnce(ctx, name, c, arguments, moved)
 }
 
-func (r *Repository) callOnce(ctx context.Context, name string, c class, arguments []byte, moved func(Movement)) ([]byte, error) {
+func (r *calls) callOnce(ctx context.Context, name string, c class, arguments []byte, moved func(Movement)) ([]byte, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	number, err := r.begin(ctx, name, c, cancel)
@@ -124,7 +124,7 @@ func (r *Repository) callOnce(ctx context.Context, name string, c class, argumen
 	case a := <-answers:
 		r.end(number)
 		if a.Err != nil {
-			return nil, fmt.Errorf("repository %s: %s: its process has ended: %w", r.ID, name, a.Err)
+			return nil, fmt.Errorf("repository %s: %s: its process has ended: %w", r.options.ID, name, a.Err)
 		}
 		return a.Result, a.Error.err()
 	case <-ctx.Done():
@@ -143,7 +143,7 @@ func (r *Repository) callOnce(ctx context.Context, name string, c class, argumen
 
 // begin puts an operation on the list of those in progress. It fails at once if the repository is stuck and the caller has no patience,
 // or if too many operations wait for it.
-func (r *Repository) begin(ctx context.Context, name string, c class, cancel context.CancelCauseFunc) (uint64, error) {
+func (r *calls) begin(ctx context.Context, name string, c class, cancel context.CancelCauseFunc) (uint64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	impatient := ctx.Value(patienceKey{}) != nil
@@ -151,7 +151,7 @@ func (r *Repository) begin(ctx context.Context, name string, c class, cancel con
 		return 0, r.stuck
 	}
 	if len(r.pending) >= maxPending && c != probes {
-		return 0, &StuckError{Repository: r.ID, Since: r.oldest().began, Operation: fmt.Sprintf("%s, and %d other operations", r.oldest().name, len(r.pending)-1)}
+		return 0, &StuckError{Repository: r.options.ID, Since: r.oldest().began, Operation: fmt.Sprintf("%s, and %d other operations", r.oldest().name, len(r.pending)-1)}
 	}
 	if !impatient {
 		cancel = nil
@@ -162,7 +162,7 @@ func (r *Repository) begin(ctx context.Context, name string, c class, cancel con
 }
 
 // leave notes that the caller of an operation has left.
-func (r *Repository) leave(number uint64) {
+func (r *calls) leave(number uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if p := r.pending[number]; p != nil {
@@ -171,7 +171,7 @@ func (r *Repository) leave(number uint64) {
 }
 
 // end takes an operation from the list.
-func (r *Repository) end(number uint64) {
+func (r *calls) end(number uint64) {
 	r.mu.Lock()
 	p := r.pending[number]
 	delete(r.pending, number)
@@ -185,7 +185,7 @@ func (r *Repository) end(number uint64) {
 }
 
 // connected returns the link to the process, which it starts if it does not run.
-func (r *Repository) connected(ctx context.Context) (Link, error) {
+func (r *calls) connected(ctx context.Context) (Link, error) {
 	r.mu.Lock()
 	l := r.link
 	r.mu.Unlock()
@@ -200,7 +200,7 @@ func (r *Repository) connected(ctx context.Context) (Link, error) {
 	select {
 	case s := <-started:
 		if s.Err != nil {
-			return nil, fmt.Errorf("repository %s: its process cannot be started: %w", r.ID, s.Err)
+			return nil, fmt.Errorf("repository %s: its process cannot be started: %w", r.options.ID, s.Err)
 		}
 		return s.Val.(Link), nil
 	case <-ctx.Done():
@@ -208,7 +208,7 @@ func (r *Repository) connected(ctx context.Context) (Link, error) {
 	}
 }
 
-func (r *Repository) connect(ctx context.Context) (Link, error) {
+func (r *calls) connect(ctx context.Context) (Link, error) {
 	r.mu.Lock()
 	l, closed, refused, waits := r.link, r.closed, r.refused, time.Since(r.triedAt) < connectPause
 	r.mu.Unlock()

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -289,7 +290,7 @@ func (r *Repository) Space(ctx context.Context) (repository.Space, error) {
 func (r *Repository) Mounted(ctx context.Context) error {
 	empty, err := opEmpty.of(ctx, r, none{})
 	if err == nil && empty {
-		err = r.emptyError()
+		err = fmt.Errorf("repository %s: %s %w", r.ID, r.Path, repository.ErrEmpty)
 	}
 	return err
 }
@@ -304,11 +305,6 @@ func (r *Repository) Stat(ctx context.Context, path string) (FileInfo, error) {
 func (r *Repository) Root(ctx context.Context) (mode fs.FileMode, access, err error) {
 	found, err := opRoot.of(ctx, r, none{})
 	return found.Mode, found.Access.err(), err
-}
-
-func (r *Repository) IOMode(ctx context.Context) (qemu.IOMode, error) {
-	found, err := opIO.of(ctx, r, none{})
-	return found.Mode, err
 }
 
 func (r *Repository) DetectIO(ctx context.Context) (mode qemu.IOMode, reason string, err error) {

@@ -59,7 +59,7 @@ func IsStuck(err error) bool {
 }
 
 // Health returns what is known of the repository.
-func (r *Repository) Health() Health {
+func (r *calls) Health() Health {
 	r.judge()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -73,9 +73,9 @@ func (r *Repository) Health() Health {
 }
 
 // Stuck returns a *StuckError while the repository does not answer; nil if it does.
-func (r *Repository) Stuck() error {
+func (r *calls) Stuck() error {
 	if h := r.Health(); h.State == Stuck {
-		return &StuckError{Repository: r.ID, Since: h.Since, Operation: h.Operation}
+		return &StuckError{Repository: r.options.ID, Since: h.Since, Operation: h.Operation}
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func probe(path string) error {
 }
 
 // judge finds out whether an operation has exceeded its limit, and tells everybody of a change.
-func (r *Repository) judge() {
+func (r *calls) judge() {
 	r.mu.Lock()
 	was, now := r.stuck, r.overdue()
 	if was != nil && now != nil {
@@ -150,16 +150,16 @@ func (r *Repository) judge() {
 	}
 	switch {
 	case was == nil && now != nil:
-		r.log.Error("a repository does not answer", logkey.Repository, r.ID, logkey.Error, now)
+		r.log.Error("a repository does not answer", logkey.Repository, r.options.ID, logkey.Error, now)
 		r.options.OnChange()
 	case was != nil && now == nil:
-		r.log.Warn("a repository answers again", logkey.Repository, r.ID, "after", time.Since(was.Since).Round(time.Second))
+		r.log.Warn("a repository answers again", logkey.Repository, r.options.ID, "after", time.Since(was.Since).Round(time.Second))
 		r.options.OnChange()
 	}
 }
 
 // overdue returns the error for the first operation that has exceeded its limit; nil if there is none. The caller holds mu.
-func (r *Repository) overdue() *StuckError {
+func (r *calls) overdue() *StuckError {
 	var first *pending
 	for _, p := range r.pending {
 		if p.class != endless && time.Since(p.began) > time.Duration(p.class) && (first == nil || p.began.Before(first.began)) {
@@ -169,11 +169,11 @@ func (r *Repository) overdue() *StuckError {
 	if first == nil {
 		return nil
 	}
-	return &StuckError{Repository: r.ID, Since: first.began, Operation: first.name}
+	return &StuckError{Repository: r.options.ID, Since: first.began, Operation: first.name}
 }
 
 // oldest returns the oldest operation in progress that should be short; nil if there is none. The caller holds mu.
-func (r *Repository) oldest() *pending {
+func (r *calls) oldest() *pending {
 	var first *pending
 	for _, p := range r.pending {
 		if p.class != endless && (first == nil || p.began.Before(first.began)) {
@@ -184,7 +184,7 @@ func (r *Repository) oldest() *pending {
 }
 
 // lateError is the error for a caller that does not wait any longer.
-func (r *Repository) lateError(number uint64) error {
+func (r *calls) lateError(number uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stuck != nil {
@@ -194,7 +194,7 @@ func (r *Repository) lateError(number uint64) error {
 	if p == nil {
 		return context.DeadlineExceeded
 	}
-	return &StuckError{Repository: r.ID, Since: p.began, Operation: p.name}
+	return &StuckError{Repository: r.options.ID, Since: p.began, Operation: p.name}
 }
 
 // kind is the word for the operations of a class, for metrics.

@@ -64,10 +64,14 @@ type Repository struct {
 	ID   string
 	Path string // absolute
 
-	options Options
-	log     *slog.Logger
-	guard   *overlap.Guard // nil: it is alone
+	*calls
+	guard *overlap.Guard // nil: it is alone
+}
 
+// calls are the operations of a repository in progress, and the link to the process that does them.
+type calls struct {
+	options    Options
+	log        *slog.Logger
 	connecting singleflight.Group
 
 	mu       sync.Mutex
@@ -98,11 +102,13 @@ func New(o Options) *Repository {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	return &Repository{ID: o.ID, Path: o.Path, options: o, log: o.Logger, pending: map[uint64]*pending{}, waiting: map[uint64]context.CancelCauseFunc{}}
+	return &Repository{ID: o.ID, Path: o.Path, calls: &calls{
+		options: o, log: o.Logger, pending: map[uint64]*pending{}, waiting: map[uint64]context.CancelCauseFunc{},
+	}}
 }
 
 // Close ends the process of the repository. It waits for nothing that hangs.
-func (r *Repository) Close() error {
+func (r *calls) Close() error {
 	r.mu.Lock()
 	l := r.link
 	r.link, r.closed = nil, true
@@ -141,10 +147,6 @@ func KeepApart(list []*Repository, others ...overlap.Place) {
 // Identify finds out which directory the path of the repository leads to. It takes RequestTimeout at most.
 func (r *Repository) Identify(ctx context.Context) (overlap.Identity, error) {
 	return opIdentify.of(FailFast(ctx), r, none{})
-}
-
-func (r *Repository) emptyError() error {
-	return fmt.Errorf("repository %s: %s %w", r.ID, r.Path, repository.ErrEmpty)
 }
 
 var (
