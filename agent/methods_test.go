@@ -12,19 +12,13 @@ import (
 // maxMethods is the limit of methods of a type. A type with more does two things.
 const maxMethods = 40
 
-// manyMethods are the types that have more, until they are divided.
-var manyMethods = map[string]bool{"agent/repository.Repository": true}
-
 func TestNoTypeHasTooManyMethods(t *testing.T) {
 	most := 0
 	for _, p := range goList(t) {
 		for name, n := range methodsOf(t, p) {
 			name = strings.TrimPrefix(p.ImportPath, module) + "." + name
-			if n > maxMethods && !manyMethods[name] {
+			if n > maxMethods {
 				t.Errorf("%s has %d methods, the limit is %d: give what belongs together a type of its own", name, n, maxMethods)
-			}
-			if n <= maxMethods && manyMethods[name] {
-				t.Errorf("%s has %d methods: it needs no exception any more", name, n)
 			}
 			most = max(most, n)
 		}

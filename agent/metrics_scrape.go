@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 
@@ -45,7 +46,7 @@ func newScrape(a *Agent) *scrape {
 	for _, r := range a.Repositories.All {
 		s.sources = append(s.sources, source{
 			name:   "repository/" + r.ID,
-			read:   func(ctx context.Context) ([]prometheus.Metric, error) { return s.repository(ctx, r), nil },
+			read:   func(ctx context.Context) ([]prometheus.Metric, error) { return s.repository(ctx, r) },
 			failed: []prometheus.Metric{gauge(descRepositoryUp, 0, r.ID), gauge(descRepositoryUsable, 0, r.ID), s.encrypted(r)},
 		})
 	}
@@ -125,14 +126,13 @@ func (sc *scrape) encrypted(r *storage.Repository) prometheus.Metric {
 	return gauge(descRepositoryEncrypted, encrypted, r.ID)
 }
 
-func (sc *scrape) repository(ctx context.Context, r *storage.Repository) []prometheus.Metric {
+func (sc *scrape) repository(ctx context.Context, r *storage.Repository) ([]prometheus.Metric, error) {
 	status := sc.agent.repositoryStatus(ctx, r)
-	up := 1.0
 	if status.State == storage.Stuck {
-		up = 0
+		return nil, errors.New(status.Error)
 	}
 	if status.TotalBytes == 0 { // statfs failed
-		return []prometheus.Metric{gauge(descRepositoryUp, up, r.ID), gauge(descRepositoryUsable, 0, r.ID), sc.encrypted(r)}
+		return []prometheus.Metric{gauge(descRepositoryUp, 1, r.ID), gauge(descRepositoryUsable, 0, r.ID), sc.encrypted(r)}, nil
 	}
 	usable := 1.0
 	if status.Error != "" {
@@ -141,10 +141,10 @@ func (sc *scrape) repository(ctx context.Context, r *storage.Repository) []prome
 	return []prometheus.Metric{
 		gauge(descRepositoryFree, float64(status.FreeBytes), r.ID),
 		gauge(descRepositorySize, float64(status.TotalBytes), r.ID),
-		gauge(descRepositoryUp, up, r.ID),
+		gauge(descRepositoryUp, 1, r.ID),
 		gauge(descRepositoryUsable, usable, r.ID),
 		sc.encrypted(r),
-	}
+	}, nil
 }
 
 func gauge(d *prometheus.Desc, value float64, labels ...string) prometheus.Metric {

@@ -8,7 +8,7 @@ import (
 )
 
 // Place is the directory of the repository, with a name for people.
-func (r *Repository) Place() overlap.Place {
+func (r *tree) Place() overlap.Place {
 	return overlap.Place{Name: fmt.Sprintf("repository %q", r.ID), Path: r.Path}
 }
 
@@ -21,7 +21,7 @@ type Guard interface {
 func (r *Repository) Guard(g Guard) { r.guard = g }
 
 // checkApart lets the guard look at the open repository.
-func (r *Repository) checkApart(root *os.Root) error {
+func (r *tree) checkApart(root *os.Root) error {
 	if r.guard == nil {
 		return nil
 	}

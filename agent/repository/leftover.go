@@ -58,7 +58,7 @@ func (r *Repository) Unpublished() (list []Entry, err error) {
 }
 
 // eachEntry calls f for each directory within the directory of a VM. It skips hidden VMs, and what is removed meanwhile.
-func (r *Repository) eachEntry(f func(root *os.Root, e Entry) error) error {
+func (r *tree) eachEntry(f func(root *os.Root, e Entry) error) error {
 	return r.fail(r.within(func(dirs []*os.Root) error {
 		root := dirs[0]
 		vms, err := fs.ReadDir(root.FS(), ".")

@@ -54,7 +54,7 @@ func (r *Repository) MakeMerge(vm, backupID string) error {
 }
 
 // inMerge calls f with the directory of the VM and that of the merge.
-func (r *Repository) inMerge(vm, backupID string, f func(dir, merge *os.Root) error) error {
+func (r *tree) inMerge(vm, backupID string, f func(dir, merge *os.Root) error) error {
 	return r.within(func(dirs []*os.Root) error { return f(dirs[1], dirs[2]) }, vm, mergePrefix+backupID)
 }
 
@@ -139,7 +139,7 @@ func (r *Repository) RemoveMerge(vm, backupID string) error {
 	return r.fail(r.removeMerge(vm, backupID))
 }
 
-func (r *Repository) removeMerge(vm, backupID string) error {
+func (r *tree) removeMerge(vm, backupID string) error {
 	if err := checkNames(vm, backupID); err != nil {
 		return err
 	}

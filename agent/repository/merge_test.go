@@ -206,14 +206,14 @@ func TestMergeFollowsNoLink(t *testing.T) {
 			publish(t, r, m)
 			merge(t, r, m, m.Disks[0].File)
 			attack(t, r, outside)
-			before := tree(t, outside)
+			before := listing(t, outside)
 			err := r.SealMerge("vm", m, []string{m.Disks[1].File})
 			if err == nil {
 				err = r.CommitMerge("vm", m)
 			}
 			wantError(t, err, "symbolic link")
 			_ = r.RemoveMerge("vm", m.BackupID)
-			if after := tree(t, outside); after != before {
+			if after := listing(t, outside); after != before {
 				t.Errorf("something changed:\n%s\n%s", before, after)
 			}
 		})
@@ -226,7 +226,7 @@ func TestRemoveFollowsNoLink(t *testing.T) {
 	outside := t.TempDir()
 	precious := filepath.Join(outside, "precious")
 	must(t, os.WriteFile(precious, []byte("x"), 0o640))
-	before := tree(t, outside)
+	before := listing(t, outside)
 	m := manifesttest.Full("vm", 1_700_000_000)
 
 	t.Run("links within", func(t *testing.T) {
@@ -261,7 +261,7 @@ func TestRemoveFollowsNoLink(t *testing.T) {
 			exchangeWhile(t, outside, m)
 		}
 	})
-	if after := tree(t, outside); after != before {
+	if after := listing(t, outside); after != before {
 		t.Errorf("something changed:\n%s\n%s", before, after)
 	}
 }

@@ -34,7 +34,7 @@ func (r *Repository) RemovePoint(vm, backupID string) error {
 	return r.fail(err)
 }
 
-func (r *Repository) remove(vm, backupID string, point bool) error {
+func (r *tree) remove(vm, backupID string, point bool) error {
 	return r.clear(vm, backupID, func(p *place) error {
 		if err := checkMounts(p.dir); err != nil {
 			return err // while it is still a restore point
@@ -52,7 +52,7 @@ func (r *Repository) remove(vm, backupID string, point bool) error {
 }
 
 // clear calls f to remove the directory of a backup, if it exists, and removes the VM's directory if that was the last one.
-func (r *Repository) clear(vm, backupID string, f func(p *place) error) error {
+func (r *tree) clear(vm, backupID string, f func(p *place) error) error {
 	if err := checkNames(vm, backupID); err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func makeWritable(dir *os.Root) error {
 
 // removeEmpty removes the directory of a VM if it is empty, and syncs what was removed from it: the caller reports the removal, and after
 // a power failure nobody would look for it again.
-func (r *Repository) removeEmpty(root *os.Root, vm string) error {
+func (r *tree) removeEmpty(root *os.Root, vm string) error {
 	r.dirs.Lock()
 	defer r.dirs.Unlock()
 	dir, err := enter(root, vm)

@@ -41,22 +41,26 @@ type Owner struct{ UID, GID int }
 // A Repository is one configured directory with backups. It may be unreachable at times, as a network file system is; every method
 // checks that again. Its methods are safe for concurrent use.
 type Repository struct {
-	ID    string
-	Path  string // absolute
-	owner *Owner
-
-	guard Guard // nil: it is alone
-
-	dirs sync.Mutex // held while the directory of a VM is made or removed
+	tree
 
 	mu  sync.Mutex
 	io  *qemu.IOMode // detected once it worked
 	why string       // no better mode works here; "" for the best
 }
 
+// A tree is the directory of a repository: how it is entered, and how directories in it are made and removed.
+type tree struct {
+	ID    string
+	Path  string // absolute
+	owner *Owner
+	guard Guard // nil: it is alone
+
+	dirs sync.Mutex // held while the directory of a VM is made or removed
+}
+
 // New describes a repository; it does not touch the disk. With a nil owner, new directories belong to the agent's user.
 func New(id, path string, owner *Owner) *Repository {
-	return &Repository{ID: id, Path: filepath.Clean(path), owner: owner}
+	return &Repository{tree: tree{ID: id, Path: filepath.Clean(path), owner: owner}}
 }
 
 // Dir is the absolute path of a backup's directory.
@@ -72,7 +76,7 @@ func (r *Repository) MakeDir(vm, backupID string) error {
 }
 
 // makeWithin makes a directory for the exporters' user below one of the agent's own, which it makes if it is missing.
-func (r *Repository) makeWithin(above, name string) error {
+func (r *tree) makeWithin(above, name string) error {
 	r.dirs.Lock()
 	defer r.dirs.Unlock()
 	root, err := r.open()
@@ -132,7 +136,7 @@ func makeDir(root *os.Root, name string, mode fs.FileMode) (*os.Root, error) {
 
 // open opens the repository. Its own path may hold symbolic links: it is the administrator's. A repository whose directory is
 // another one's is not opened.
-func (r *Repository) open() (*os.Root, error) {
+func (r *tree) open() (*os.Root, error) {
 	root, err := os.OpenRoot(r.Path)
 	if err != nil {
 		return nil, err
@@ -145,7 +149,7 @@ func (r *Repository) open() (*os.Root, error) {
 }
 
 // fail names the repository in an error, and leaves nil alone.
-func (r *Repository) fail(err error) error {
+func (r *tree) fail(err error) error {
 	if err == nil {
 		return nil
 	}

@@ -31,7 +31,7 @@ func (r *Repository) RemoveScratch(restoreID string) error {
 	return r.fail(r.removeScratch(restoreID))
 }
 
-func (r *Repository) removeScratch(restoreID string) error {
+func (r *tree) removeScratch(restoreID string) error {
 	if err := checkNames(restoreID, restoreID); err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func (r *Repository) SetAside(vm, backupID string) (path string, err error) {
 	return path, r.fail(err)
 }
 
-func (r *Repository) setAside(vm, backupID string) (string, error) {
+func (r *tree) setAside(vm, backupID string) (string, error) {
 	if err := checkNames(vm, backupID); err != nil {
 		return "", err
 	}
@@ -56,7 +56,7 @@ func (r *Repository) RemoveAside(vm, backupID string) error {
 	return r.fail(r.removeAside(vm, backupID))
 }
 
-func (r *Repository) removeAside(vm, backupID string) error {
+func (r *tree) removeAside(vm, backupID string) error {
 	if err := checkNames(vm, backupID); err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (r *Repository) removeAside(vm, backupID string) error {
 	}, failedDir, vm)
 }
 
-func (r *Repository) moveAside(p *place, vm, backupID string) error {
+func (r *tree) moveAside(p *place, vm, backupID string) error {
 	if err := r.owner.unpublish(p.dir, false); err != nil {
 		return err
 	}

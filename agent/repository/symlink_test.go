@@ -42,7 +42,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 			publish(t, elsewhere, m)
 			r := newRepository(t, nobody)
 			attack(t, r, filepath.Join(elsewhere.Path, "vm"))
-			before := tree(t, r.Path) + tree(t, elsewhere.Path)
+			before := listing(t, r.Path) + listing(t, elsewhere.Path)
 
 			_, manifest := r.Manifest("vm", m.BackupID)
 			_, aside := r.SetAside("vm", m.BackupID)
@@ -60,7 +60,7 @@ func TestLinksAreNotFollowed(t *testing.T) {
 			if len(points) != 0 {
 				t.Errorf("found %v", points)
 			}
-			if after := tree(t, r.Path) + tree(t, elsewhere.Path); after != before {
+			if after := listing(t, r.Path) + listing(t, elsewhere.Path); after != before {
 				t.Errorf("something changed:\n%s\n%s", before, after)
 			}
 		})
@@ -110,8 +110,8 @@ func TestLinksWithinAreRemovedAsLinks(t *testing.T) {
 	}
 }
 
-// tree lists everything below a path, with modes and owners.
-func tree(t *testing.T, path string) string {
+// listing lists everything below a path, with modes and owners.
+func listing(t *testing.T, path string) string {
 	t.Helper()
 	list := ""
 	must(t, filepath.Walk(path, func(path string, info os.FileInfo, err error) error {

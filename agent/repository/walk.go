@@ -18,7 +18,7 @@ type place struct {
 
 // enter opens the directory of a backup. The error is fs.ErrNotExist if it is missing, and ErrMidMerge if it has another name because
 // the commit of a merge is not completed.
-func (r *Repository) enter(root *os.Root, vm, backupID string) (*place, error) {
+func (r *tree) enter(root *os.Root, vm, backupID string) (*place, error) {
 	if err := checkNames(vm, backupID); err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func closeAll(dirs []*os.Root) {
 }
 
 // within calls f with the repository and the named directories, one below the other.
-func (r *Repository) within(f func(dirs []*os.Root) error, names ...string) error {
+func (r *tree) within(f func(dirs []*os.Root) error, names ...string) error {
 	root, err := r.open()
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func (r *Repository) within(f func(dirs []*os.Root) error, names ...string) erro
 
 // ifThere is within, but does nothing if one of the named directories is missing. A missing repository is an error, because it looks
 // like one in which nothing is left.
-func (r *Repository) ifThere(f func(dirs []*os.Root) error, names ...string) error {
+func (r *tree) ifThere(f func(dirs []*os.Root) error, names ...string) error {
 	root, err := r.open()
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func (r *Repository) ifThere(f func(dirs []*os.Root) error, names ...string) err
 }
 
 // at calls f with the directory of a backup.
-func (r *Repository) at(vm, backupID string, f func(p *place) error) error {
+func (r *tree) at(vm, backupID string, f func(p *place) error) error {
 	root, err := r.open()
 	if err != nil {
 		return err

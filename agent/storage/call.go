@@ -75,7 +75,7 @@ type pending struct {
 
 // call asks the process of the repository for an operation. It asks again if the process did not know yet that the directory is apart
 // from the others.
-func (r *Repository) call(ctx context.Context, name string, c class, arguments []byte, moved func(Movement)) ([]byte, error) {
+func call(ctx context.Context, r *Repository, name string, c class, arguments []byte, moved func(Movement)) ([]byte, error) {
 	result, err := r.callOnce(ctx, name, c, arguments, moved)
 	var unknown *overlap.Unknown
 	if !errors.As(err, &unknown) {

@@ -59,7 +59,7 @@ func (o *operation[A, R]) ask(ctx context.Context, r *Repository, a A, moved fun
 	if err != nil {
 		return result, err
 	}
-	text, failed := r.call(ctx, o.name, o.class, arguments, moved)
+	text, failed := call(ctx, r, o.name, o.class, arguments, moved)
 	if len(text) > 0 {
 		if err := decode(o.name, text, &result); err != nil {
 			return result, err

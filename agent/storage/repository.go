@@ -135,18 +135,13 @@ func KeepApart(list []*Repository, others ...overlap.Place) {
 	guard := overlap.NewGuard(places, others)
 	guard.Look = func(p overlap.Place) (overlap.Identity, error) {
 		if r := byPlace[p]; r != nil {
-			return r.Identify(context.Background())
+			return opIdentify.of(FailFast(context.Background()), r, none{})
 		}
 		return overlap.Look(p.Path)
 	}
 	for _, r := range list {
 		r.guard = guard
 	}
-}
-
-// Identify finds out which directory the path of the repository leads to. It takes RequestTimeout at most.
-func (r *Repository) Identify(ctx context.Context) (overlap.Identity, error) {
-	return opIdentify.of(FailFast(ctx), r, none{})
 }
 
 var (
