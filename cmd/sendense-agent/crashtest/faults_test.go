@@ -44,6 +44,7 @@ var faultGroups = []struct {
 	{"deletion", deletionFaults},
 	{"restore", restoreFaults},
 	{"catalog", []fault{olderDatabase, linkedTwice, awayAtStart}},
+	{"hang", hangFaults},
 }
 
 // sampled is how many of each group are tried unless all are asked for: together they take minutes.

@@ -18,6 +18,7 @@ import (
 type faultyDir struct {
 	fail    atomic.Pointer[func(operation, path string) syscall.Errno]
 	written atomic.Int64 // where in its file the last write since failWhen began
+	hangs   atomic.Pointer[hang]
 }
 
 // The operations that can fail. A path is relative to the directory; of a rename it is the new one.
@@ -31,6 +32,7 @@ const (
 	opRemove  = "remove"
 
 	opExchange = "exchange" // a rename that exchanges two names
+	opMake     = "make"     // of a directory or a file; it can hang, not fail
 )
 
 // faulty covers a directory, until uncover is called.
@@ -48,10 +50,14 @@ func (h *hub) faulty(path string) (d *faultyDir, uncover func()) {
 	root, err := fs.NewLoopbackRoot(below)
 	must(h.T, err)
 	d = &faultyDir{}
-	_, err = fs.Mount(path, &faultyNode{root.(*fs.LoopbackNode), d}, &fs.Options{MountOptions: fuse.MountOptions{
+	options := fs.Options{MountOptions: fuse.MountOptions{
 		DirectMountStrict: true, DisableSplice: true, AllowOther: true, Options: []string{"default_permissions"},
-	}})
+	}}
+	node := &faultyNode{root.(*fs.LoopbackNode), d}
+	server, err := fuse.NewServer(&hangingFS{fs.NewNodeFS(node, &options), d}, path, &options.MountOptions)
 	must(h.T, err)
+	go server.Serve()
+	must(h.T, server.WaitMount())
 	covered := true
 	uncover = func() {
 		if covered {
@@ -84,9 +90,15 @@ func (d *faultyDir) failWhen(f func(operation, path string) syscall.Errno) {
 }
 
 // heal has everything succeed again.
-func (d *faultyDir) heal() { d.fail.Store(nil) }
+func (d *faultyDir) heal() {
+	d.fail.Store(nil)
+	if h := d.hangs.Swap(nil); h != nil {
+		h.release()
+	}
+}
 
 func (d *faultyDir) verdict(operation, path string) syscall.Errno {
+	d.reached(operation, path)
 	if f := d.fail.Load(); f != nil {
 		return (*f)(operation, path)
 	}
@@ -108,8 +120,14 @@ func (n *faultyNode) Open(ctx context.Context, flags uint32) (fs.FileHandle, uin
 }
 
 func (n *faultyNode) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
+	n.dir.reached(opMake, n.Path(nil)+"/"+name)
 	inode, f, flags, errno := n.LoopbackNode.Create(ctx, name, flags&^syscall.O_DIRECT, mode, out)
 	return inode, through(f), flags, errno
+}
+
+func (n *faultyNode) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	n.dir.reached(opMake, n.Path(nil)+"/"+name)
+	return n.LoopbackNode.Mkdir(ctx, name, mode, out)
 }
 
 // through keeps the kernel from going past this file system to the file below.

@@ -27,6 +27,7 @@ type hub struct {
 	run     string // of the slot
 	sna     *snatest.Server
 	foreign []string // units that look like the agent's and are not
+	second  string   // id of the second repository; "" = there is none
 	tape    *tape    // what is written down of it; nil where the power stays on
 
 	mu       sync.Mutex // held while the sources are written to or copied
@@ -105,6 +106,15 @@ enabled = true
 id = "main"
 path = "%[1]s/repository"
 `, h.dir, h.socket(), first, first+portsPerSlot-1, h.tape.requests(h), extra)
+}
+
+// repositories are the directories of the repositories, by id.
+func (h *hub) repositories() map[string]string {
+	paths := map[string]string{"main": filepath.Join(h.dir, "repository")}
+	if h.second != "" {
+		paths[h.second] = filepath.Join(h.dir, "second")
+	}
+	return paths
 }
 
 // set changes a key of the configuration of the next daemon, "section.key".

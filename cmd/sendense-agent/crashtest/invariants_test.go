@@ -44,7 +44,9 @@ func (h invariants) check() map[string]record.Backup {
 	h.checkUnits()
 	records := h.checkStore()
 	h.checkRequests(records)
-	h.checkRepository(records)
+	for id, path := range h.repositories() {
+		h.checkRepository(id, path, records)
+	}
 	for _, b := range records {
 		if b.State == record.Completed {
 			h.checkImages(b)
@@ -122,10 +124,9 @@ func (h invariants) checkRequests(records map[string]record.Backup) {
 
 // checkRepository: there is a directory for every completed backup, whole and with a manifest that agrees with the record,
 // and nothing else.
-func (h invariants) checkRepository(records map[string]record.Backup) {
+func (h invariants) checkRepository(id, path string, records map[string]record.Backup) {
 	h.Helper()
-	path := filepath.Join(h.dir, "repository")
-	points, problems, err := repository.New("main", path, nil).Points()
+	points, problems, err := repository.New(id, path, nil).Points()
 	must(h.T, err)
 	for _, p := range problems {
 		h.Errorf("repository: %s: %v", p.Path, p.Err)
@@ -138,9 +139,9 @@ func (h invariants) checkRepository(records map[string]record.Backup) {
 			h.Errorf("manifest of %s: %v", p.Path, err)
 		}
 	}
-	for id, b := range records {
-		if b.State == record.Completed && !found[id] {
-			h.Errorf("backup %s is completed and has no manifest", id)
+	for _, b := range records {
+		if b.State == record.Completed && b.Repository == id && !found[b.ID] {
+			h.Errorf("backup %s is completed and has no manifest", b.ID)
 		}
 	}
 	h.checkNames(path, records)
