@@ -162,7 +162,7 @@ func (s *hungSteps) letsGo(id string) {
 		_, err = s.start(ctx, rpc.StartRequest{VMName: s.vm.record.VMName, BackupType: rpc.Full, RequestID: "elsewhere " + strconv.FormatInt(time.Now().UnixNano(), 10)})
 		var said *rpc.Error
 		return err == nil || !errors.As(err, &said) || said.Data.Reason != rpc.ReasonCoolingDown && said.Data.Reason != rpc.ReasonBusy &&
-			said.Data.Reason != rpc.ReasonConflict
+			said.Data.Reason != rpc.ReasonBackupInProgress
 	})
 	must(s.T, err)
 	took := time.Since(began)
