@@ -44,7 +44,7 @@ func TestQueueBesideStuckRepository(t *testing.T) {
 	head, next := w.Ask("a", "main"), w.Ask("b", "main")
 	waits(w, head, "repository main does not answer since ")
 	_, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "c", Type: record.Full, Repository: "main"})
-	agenttest.WantError(t, err, fault.RepositoryFailed, "repository main does not answer since ")
+	agenttest.WantError(t, err, fault.RepositoryStuck, "repository main does not answer since ")
 	var others []record.Backup
 	for _, vm := range []string{"c", "d", "e"} {
 		others = append(others, w.Ask(vm, "second"))
@@ -117,7 +117,7 @@ func TestPruneBesideStuckRepository(t *testing.T) {
 		if took := time.Since(start); took > 5*time.Second {
 			t.Errorf("the answer took %s", took)
 		}
-		if len(r.Parts) != 2 || r.Parts[1].Failure != nil || !r.Parts[0].Failure.Has(fault.RepositoryFailed) ||
+		if len(r.Parts) != 2 || r.Parts[1].Failure != nil || !r.Parts[0].Failure.Has(fault.RepositoryStuck) ||
 			!strings.Contains(r.Parts[0].Failure.Message, "repository main does not answer since ") {
 			t.Errorf("dry run %v: the parts are %+v", dry, r.Parts)
 		}
