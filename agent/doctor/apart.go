@@ -8,10 +8,15 @@ import (
 	"github.com/sendense/backup-agent/agent/repositories"
 )
 
-// apart checks that no two repositories are one directory, and that none lies inside another.
-func (h *host) apart(context.Context) []Finding {
+// apart checks that no two repositories are one directory, and that none lies inside another. In the daemon, their processes look: a file
+// system that hangs would hold a thread of the daemon, which could then not end.
+func (h *host) apart(ctx context.Context) []Finding {
 	about := one("apart", "")
-	away, err := repositories.Apart(h.config)
+	look := func() ([]error, error) { return repositories.Apart(h.config) }
+	if h.live != nil {
+		look = func() ([]error, error) { return h.live.Apart(ctx) }
+	}
+	away, err := look()
 	if err != nil {
 		var found []Finding
 		for _, problem := range problems(err) {

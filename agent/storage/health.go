@@ -144,11 +144,13 @@ func (r *calls) judge() {
 			delete(r.waiting, number)
 		}
 	}
+	closed := r.closed // its operations have ended, so it looks as if it answered
 	r.mu.Unlock()
 	for _, cancel := range left {
 		cancel(now)
 	}
 	switch {
+	case closed:
 	case was == nil && now != nil:
 		r.log.Error("a repository does not answer", logkey.Repository, r.options.ID, logkey.Error, now)
 		r.options.OnChange()
