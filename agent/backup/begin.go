@@ -15,6 +15,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/sna"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -52,7 +53,9 @@ func (j *Job) export(b record.Backup) (record.Backup, error) {
 	if b, err = s.Records.Advance(b.ID, record.Exporting, func(b *record.Backup) { b.BootID = s.BootID }); err != nil {
 		return b, err
 	}
-	mode, _, err := repo.DetectIO(j.Ctx)
+	ctx, stop := repo.WhileAnswering(storage.UntilStuck(j.Ctx)) // the caller of the start waits, and nothing is lost
+	defer stop()
+	mode, _, err := repo.DetectIO(ctx)
 	if err != nil {
 		return b, repositories.Fault(err)
 	}
@@ -61,7 +64,7 @@ func (j *Job) export(b record.Backup) (record.Backup, error) {
 		return b, fault.New(fault.Internal, "backup %s: %w", b.ID, err)
 	}
 	failpoint.Reach("before directory")
-	if err := repo.MakeDir(j.Ctx, nbd.DirName(b.VM.Name), b.ID); err != nil {
+	if err := repo.MakeDir(ctx, nbd.DirName(b.VM.Name), b.ID); err != nil {
 		return b, repositories.Fault(err)
 	}
 	failpoint.Reach("directory made")
@@ -74,12 +77,12 @@ func (j *Job) export(b record.Backup) (record.Backup, error) {
 	}
 	plan := exportPlan{repo: repo, mode: mode, backup: b, ancestors: ancestors, refuseZeroes: !s.Exports.AcceptsZeroes()}
 	served := make([]record.DiskRun, len(b.Runs))
-	err = export.Each(j.Ctx, len(b.Runs), func(ctx context.Context, i int) (err error) {
+	err = export.Each(ctx, len(b.Runs), func(ctx context.Context, i int) (err error) {
 		served[i], err = j.exportDisk(ctx, plan, b.Runs[i])
 		return err
 	})
 	if err != nil {
-		return b, err
+		return b, repositories.StuckOr(ctx, err)
 	}
 	targets, err := export.Targets(s.Config.SNA.NBDHost, export.Disks(served))
 	if err != nil {

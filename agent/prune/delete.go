@@ -126,7 +126,11 @@ func (s *Service) deleteNow(repo *storage.Repository, id string) error {
 		return fault.From(err)
 	}
 	if err := removeAll(storage.UntilStuck(s.Jobs.Work), repo, b); err != nil {
-		e := fault.New(fault.RepositoryFailed, "backup %s is no longer a restore point, but its files are not removed yet: %w", id, err)
+		reason := fault.RepositoryFailed
+		if storage.IsStuck(err) {
+			reason = fault.RepositoryStuck
+		}
+		e := fault.New(reason, "backup %s is no longer a restore point, but its files are not removed yet: %w", id, err)
 		e.BackupID, e.Hint = id, "the agent tries again every "+ReconcileInterval.String()+", or delete it again after removing the cause"
 		s.Log.Error("the files of a deleted backup cannot be removed yet", logkey.BackupID, id, logkey.Directory, b.Directory, logkey.Error, err)
 		return e
@@ -153,6 +157,9 @@ func removeAll(ctx context.Context, repo *storage.Repository, b record.Backup) e
 	}
 	failpoint.Reach("delete: before files")
 	err := remove(ctx, vm, b.ID)
+	if storage.IsStuck(err) {
+		return err
+	}
 	failpoint.Reach("delete: before what was set aside")
 	return errors.Join(err, repo.RemoveAside(ctx, vm, b.ID))
 }

@@ -68,6 +68,14 @@ func Fault(err error) error {
 	return e
 }
 
+// StuckOr returns the error for a repository that does not answer, if that is why ctx has ended; otherwise err.
+func StuckOr(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); storage.IsStuck(cause) {
+		return Fault(cause)
+	}
+	return err
+}
+
 // DetectIO finds out, before the first backup needs it, which I/O mode of QEMU a repository supports, and logs it once. One that is not
 // available now is checked when a backup needs it.
 func (s *Set) DetectIO(ctx context.Context, r *storage.Repository) {

@@ -36,8 +36,8 @@ func (s *Service) Progress(id string) (Progress, bool) {
 
 // prove checks everything that a restore is to read, and records the damage. It fails if there is damage and the request does not
 // say despite_damage.
-func (j *restoreJob) prove(r record.Restore, repo *storage.Repository) (map[int][]chain.Layer, record.Restore, error) {
-	layers, damage, err := j.service.verifyDisks(j.Ctx, repo, r)
+func (j *restoreJob) prove(ctx context.Context, r record.Restore, repo *storage.Repository) (map[int][]chain.Layer, record.Restore, error) {
+	layers, damage, err := j.service.verifyDisks(ctx, repo, r)
 	if err == nil && len(damage) > 0 && !r.DespiteDamage {
 		err = refuseDamage(r, damage)
 	}

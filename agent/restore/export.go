@@ -43,25 +43,27 @@ func (j *restoreJob) export(r record.Restore) (record.Restore, error) {
 	if r, err = s.Records.AdvanceRestore(r.ID, record.RestoreExporting, nil); err != nil {
 		return r, err
 	}
-	mode, _, err := repo.DetectIO(j.Ctx)
+	ctx, stop := repo.WhileAnswering(storage.UntilStuck(j.Ctx)) // the caller waits, and nothing is lost
+	defer stop()
+	mode, _, err := repo.DetectIO(ctx)
 	if err != nil {
 		mode = qemu.BufferedIO // the repository is read-only, which is enough here
 	}
-	layers, r, err := j.prove(r, repo)
+	layers, r, err := j.prove(ctx, r, repo)
 	if err != nil {
-		return r, j.CauseOr(err)
+		return r, j.CauseOr(repositories.StuckOr(ctx, err))
 	}
-	if r, err = j.makeScratch(r, repo); err != nil {
+	if r, err = j.makeScratch(ctx, r, repo); err != nil {
 		return r, err
 	}
 	served := make([]record.RestoreDisk, len(r.Disks))
-	err = export.Each(j.Ctx, len(r.Disks), func(ctx context.Context, i int) (err error) {
+	err = export.Each(ctx, len(r.Disks), func(ctx context.Context, i int) (err error) {
 		d := r.Disks[i]
 		served[i], err = j.exportDisk(ctx, exportPlan{repo: repo, mode: mode, restore: r, layers: layers[d.DiskID]}, d)
 		return err
 	})
 	if err != nil {
-		return r, err
+		return r, repositories.StuckOr(ctx, err)
 	}
 	for i, d := range served {
 		served[i].URL = export.Target(s.Config.NBD.Host, d.Served()).URL()
@@ -89,7 +91,7 @@ func (j *restoreJob) export(r record.Restore) (record.Restore, error) {
 
 // makeScratch makes the directory for the overlays of a writable restore. It records that the directory may exist before it makes
 // it.
-func (j *restoreJob) makeScratch(r record.Restore, repo *storage.Repository) (record.Restore, error) {
+func (j *restoreJob) makeScratch(ctx context.Context, r record.Restore, repo *storage.Repository) (record.Restore, error) {
 	if !r.Writable {
 		return r, nil
 	}
@@ -100,7 +102,7 @@ func (j *restoreJob) makeScratch(r record.Restore, repo *storage.Repository) (re
 	if err != nil {
 		return r, err
 	}
-	if err := repo.MakeScratch(j.Ctx, r.ID); err != nil {
+	if err := repo.MakeScratch(ctx, r.ID); err != nil {
 		return r, repositories.Fault(err)
 	}
 	failpoint.Reach("restore: directory made")
