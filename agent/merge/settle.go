@@ -3,11 +3,12 @@ package merge
 import (
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd"
 )
 
 // settle completes or cleans up a merge, whatever interrupted it. The manifest in place tells whether the merge was committed. settle
-// may be called again. The caller has claimed the restore point.
+// may be called again; it fails at once while the repository does not answer. The caller has claimed the restore point.
 func (s *Service) settle(id string) error {
 	b, err := s.Store.Backup(id)
 	if err != nil {
@@ -17,16 +18,16 @@ func (s *Service) settle(id string) error {
 	if err != nil {
 		return err
 	}
-	vm := nbd.DirName(b.VM.Name)
+	vm, ctx := nbd.DirName(b.VM.Name), storage.UntilStuck(s.Jobs.Work)
 	if b.Merge != nil {
-		if err := repo.FinishMerge(s.Jobs.Work, vm, id); err != nil { // a crash may have come in the midst of the commit
+		if err := repo.FinishMerge(ctx, vm, id); err != nil { // a crash may have come in the midst of the commit
 			return err
 		}
-		m, err := repo.Manifest(s.Jobs.Work, vm, id)
+		m, err := repo.Manifest(ctx, vm, id)
 		if err != nil {
 			return err // unknown: its repository may not be mounted
 		}
-		if err := repo.SyncVM(s.Jobs.Work, vm); err != nil { // a crash may have come between the commit and its sync
+		if err := repo.SyncVM(ctx, vm); err != nil { // a crash may have come between the commit and its sync
 			return err
 		}
 		done := m.Parent == b.Merge.NewParent
@@ -41,7 +42,7 @@ func (s *Service) settle(id string) error {
 		}
 		failpoint.Reach("rewrite: recorded")
 	}
-	return repo.RemoveMerge(s.Jobs.Work, vm, id)
+	return repo.RemoveMerge(ctx, vm, id)
 }
 
 // SettleLeft settles the merge that an earlier agent left, unless a job has claimed that restore point.
