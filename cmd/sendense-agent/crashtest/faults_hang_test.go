@@ -23,6 +23,7 @@ type hangRow struct {
 	boots    bool                                                              // the hang begins in the start of the daemon
 	canceled bool                                                              // the backup is canceled
 	polls    int                                                               // of the status, during the hang
+	cancels  func(ctx context.Context, client *rpc.Client, id string) error    // cancels the request, which waits until the repository answers
 	becomes  string
 }
 
@@ -81,12 +82,14 @@ func (r hangRow) begin(s *hungSteps) (id func() string) {
 	}
 	s.hang = s.dir.hangWhen(r.when)
 	switch {
+	case r.idle:
+		s.hang.begin()
 	case r.boots:
 		s.halt()
 		s.boot()
 	case r.asks != nil:
 		s.asksFor(func(ctx context.Context, client *rpc.Client) error { return r.asks(ctx, s, client) })
-	case !r.idle:
+	default:
 		s.asksFor(func(ctx context.Context, client *rpc.Client) error {
 			_, err := client.StartBackup(ctx, s.request)
 			return err
@@ -98,6 +101,14 @@ func (r hangRow) begin(s *hungSteps) (id func() string) {
 // isAnswered: the request that hangs is answered in time too.
 func (r hangRow) isAnswered(s *hungSteps) {
 	s.Helper()
+	reason := rpc.ReasonRepositoryStuck
+	if r.cancels != nil {
+		reason = rpc.ReasonWrongState // canceled
+		newest := s.points.list()[0]
+		s.asksOne("stuck", question{request: "cancel of the request that hangs", ask: func(ctx context.Context, client *rpc.Client) error {
+			return r.cancels(ctx, client, newest)
+		}})
+	}
 	err, answered := s.itsAnswer(answerLimit)
 	took := time.Since(s.asked)
 	switch {
@@ -108,8 +119,8 @@ func (r hangRow) isAnswered(s *hungSteps) {
 	default:
 		s.Logf("the request that hangs: %v", err)
 		var said *rpc.Error
-		if !errors.As(err, &said) || said.Data.Reason != rpc.ReasonRepositoryStuck {
-			s.Errorf("the request that hangs is answered with %v, want %s", err, rpc.ReasonRepositoryStuck)
+		if !errors.As(err, &said) || said.Data.Reason != reason {
+			s.Errorf("the request that hangs is answered with %v, want %s", err, reason)
 		}
 	}
 }
@@ -192,10 +203,10 @@ var hangFaults = []fault{
 		becomes: "completed",
 	}.fault(),
 	hangRow{
-		name:     "hang: a manifest is committed, and the backup is canceled",
+		name:     "hang: an image is flushed at the end of a backup, which is canceled",
 		promise:  "canceled at once; its leftovers go when the repository answers",
 		hold:     "disconnect/1",
-		when:     on(opRename, "manifest.json"),
+		when:     on(opSync, "disk0.qcow2"),
 		canceled: true,
 		becomes:  "cancelled",
 	}.fault(),
@@ -212,24 +223,32 @@ var hangFaults = []fault{
 	}.fault(),
 	hangRow{
 		name:    "hang: a verification",
-		promise: "refused with repository_stuck; nothing is marked damaged",
+		promise: "waits, or is canceled at once; nothing is marked damaged",
 		points:  []rpc.BackupType{rpc.Full},
 		when:    on(opRead, "disk0.qcow2"),
 		asks: newest(func(ctx context.Context, client *rpc.Client, id string) error {
 			_, err := client.VerifyBackup(ctx, rpc.VerifyRequest{BackupID: id, Deep: true}, nil)
 			return err
 		}),
+		cancels: func(ctx context.Context, client *rpc.Client, id string) error {
+			_, err := client.CancelVerify(ctx, id)
+			return err
+		},
 		becomes: "none",
 	}.fault(),
 	hangRow{
 		name:    "hang: a merge",
-		promise: "refused with repository_stuck; the old chain stands, and nothing is left",
+		promise: "waits, or is canceled at once; the old chain stands, and nothing is left",
 		points:  []rpc.BackupType{rpc.Full, rpc.Incremental},
 		when:    on(opWrite, ".merge-", "disk0.qcow2"),
 		asks: newest(func(ctx context.Context, client *rpc.Client, id string) error {
 			_, err := client.SyntheticFull(ctx, id)
 			return err
 		}),
+		cancels: func(ctx context.Context, client *rpc.Client, id string) error {
+			_, err := client.CancelMerge(ctx, id)
+			return err
+		},
 		becomes: "none",
 	}.fault(),
 	hangRow{

@@ -179,7 +179,14 @@ func (s *hungSteps) letsGo(id string) {
 func (s *hungSteps) restarts() {
 	s.Helper()
 	began := time.Now()
+	late := time.AfterFunc(stopLimit, func() { // the log tells then what it waits for
+		pid, _ := systemctl("show", "--property=MainPID", "--value", serviceOf(s.slot))
+		jobs, _ := systemctl("list-jobs")
+		s.Logf("the daemon does not stop: PID %s, jobs: %s", pid, jobs)
+		_, _ = systemctl("kill", "--signal=QUIT", serviceOf(s.slot))
+	})
 	s.halt()
+	late.Stop()
 	took := time.Since(began)
 	s.answers.add("systemctl stop", "stuck", took)
 	if took > stopLimit {
@@ -199,6 +206,13 @@ func (s *hungSteps) recovers() {
 	s.answers.add("answers again", "released", time.Since(began))
 	s.asks("released", s.everyRequest("released")[:7])
 	s.completes(rpc.StartRequest{VMName: s.late.record.VMName, BackupType: rpc.Full, RepositoryID: s.second, RequestID: "late"})
+	s.eventually("nothing of merges and restores is left", func() bool {
+		path := s.repositories()[s.second]
+		merges, err := filepath.Glob(path + "/*/.[mo]*-*")
+		must(s.T, err)
+		_, err = os.Lstat(path + "/.restore")
+		return len(merges) == 0 && errors.Is(err, os.ErrNotExist)
+	})
 	s.eventually("one process of the repository is left", func() bool { return len(s.processes(s.second)) == 1 })
 }
 

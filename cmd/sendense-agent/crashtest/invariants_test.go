@@ -44,9 +44,7 @@ func (h invariants) check() map[string]record.Backup {
 	h.checkUnits()
 	records := h.checkStore()
 	h.checkRequests(records)
-	for id, path := range h.repositories() {
-		h.checkRepository(id, path, records)
-	}
+	h.checkRepositories(records)
 	for _, b := range records {
 		if b.State == record.Completed {
 			h.checkImages(b)
@@ -119,6 +117,13 @@ func (h invariants) checkRequests(records map[string]record.Backup) {
 			h.Errorf("request %s made %s and %s", b.RequestID, id, other)
 		}
 		made[b.RequestID] = id
+	}
+}
+
+func (h invariants) checkRepositories(records map[string]record.Backup) {
+	h.Helper()
+	for id, path := range h.repositories() {
+		h.checkRepository(id, path, records)
 	}
 }
 

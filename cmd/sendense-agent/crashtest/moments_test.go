@@ -158,7 +158,7 @@ func (i *inspector) comeBack(m moment) {
 	records := hub.checkStore()
 	hub.checkRequests(records)
 	if !i.operation.lost { // its records are not those that the manifests were made of
-		hub.checkRepository(records)
+		hub.checkRepositories(records)
 	}
 	if err := i.checkFacts(m.facts, database{records: records}, true); err != nil {
 		i.Error(err)
