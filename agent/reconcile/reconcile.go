@@ -34,23 +34,23 @@ import (
 
 // Parts are what a Reconciler works with.
 type Parts struct {
-	Config       *config.Config
-	Store        *store.Store
-	Records      *ledger.Ledger
-	Repositories *repositories.Set
-	Admission    *admission.Control
-	Backups      *backup.Service
-	Restores     *restore.Service
-	Merges       *merge.Service
-	Policies     *prune.Service
-	Units        *units.Manager
-	Jobs         *job.Group
-	Log          *slog.Logger
-	Metrics      *metrics.Counters
-	Watchers     *events.Watchers
-	UnitsChanged job.Signal // units without a job may have changed
+	Config              *config.Config
+	Store               *store.Store
+	Records             *ledger.Ledger
+	Repositories        *repositories.Set
+	Admission           *admission.Control
+	Backups             *backup.Service
+	Restores            *restore.Service
+	Merges              *merge.Service
+	Policies            *prune.Service
+	Units               *units.Manager
+	Jobs                *job.Group
+	Log                 *slog.Logger
+	Metrics             *metrics.Counters
+	Watchers            *events.Watchers
+	UnitsChanged        job.Signal // units without a job may have changed
 	RepositoriesChanged job.Signal // one answers again
-	BootID       string     // of the host; "" if unknown
+	BootID              string     // of the host; "" if unknown
 }
 
 // A Reconciler observes, plans and applies. Each of its methods is called from one goroutine at a time.

@@ -1,6 +1,7 @@
 package repositories
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/overlap"
+	"github.com/sendense/backup-agent/agent/storage"
 )
 
 // Apart checks that no repository and no state directory of a configuration is or contains another one, also through links and mounts.
@@ -22,6 +24,11 @@ func Apart(cfg *config.Config) (away []error, err error) {
 		places = append(places, stateDirectory(cfg))
 	}
 	return overlap.Find(places)
+}
+
+// Apart is the function Apart for repositories that have processes of their own.
+func (s *Set) Apart(ctx context.Context) (away []error, err error) {
+	return storage.Apart(ctx, s.All, stateDirectory(s.Config))
 }
 
 func stateDirectory(cfg *config.Config) overlap.Place {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -81,7 +80,6 @@ type hanging struct {
 	t      testing.TB
 	path   string
 	server *exec.Cmd
-	once   sync.Once
 }
 
 // mount shows an empty directory through a FUSE server of its own.

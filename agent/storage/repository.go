@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -144,7 +145,35 @@ func KeepApart(list []*Repository, others ...overlap.Place) {
 	}
 }
 
+// Apart compares repositories and other directories with each other, as overlap.Find does: by the processes of the repositories. It takes a
+// few seconds at most.
+func Apart(ctx context.Context, list []*Repository, others ...overlap.Place) (away []error, err error) {
+	places, byPlace := slices.Clone(others), map[overlap.Place]*Repository{}
+	for _, r := range list {
+		places = append(places, r.Place())
+		byPlace[r.Place()] = r
+	}
+	look := func(p overlap.Place) (overlap.Identity, error) {
+		if r := byPlace[p]; r != nil {
+			return opIdentify.of(FailFast(ctx), r, none{})
+		}
+		return overlap.Look(p.Path)
+	}
+	twins := func(a, b overlap.Place) bool {
+		r := byPlace[b]
+		if r == nil {
+			return false // the directory of the database lies on a local disk
+		}
+		is, err := opTwins.of(FailFast(ctx), r, a.Path)
+		return err == nil && is
+	}
+	return overlap.FindBy(places, look, twins)
+}
+
 var (
+	opTwins = declare("comparing it with another directory", reads, func(_ context.Context, f *Files, other string) (bool, error) {
+		return overlap.Twins(f.spec.Path, other), nil
+	})
 	opIdentify = declare("finding its directory", reads, func(_ context.Context, f *Files, _ none) (overlap.Identity, error) {
 		return overlap.Identify(f.spec.Path)
 	})

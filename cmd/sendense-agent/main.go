@@ -64,33 +64,43 @@ func command() *cobra.Command {
 	}
 	root.PersistentFlags().StringVarP(&path, "config", "c", defaultConfig, "configuration file")
 	root.AddCommand(generatorCommand(&path))
-	root.AddCommand(&cobra.Command{
-		Use:   "check-config",
-		Short: "Check the configuration file and report every error in it",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := config.Load(path)
-			if err != nil {
-				return err
-			}
-			away, err := repositories.Apart(cfg)
-			if err != nil {
-				return fmt.Errorf("%s: %w", path, err)
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), path+": ok")
-			for _, cause := range away {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s: cannot be compared with the other repositories: %v\n", path, cause)
-			}
-			if todo := outdated(path, cfg); todo != "" {
-				fmt.Fprintln(cmd.ErrOrStderr(), path+": "+todo)
-			}
-			return nil
-		},
-	})
+	root.AddCommand(checkConfigCommand(&path))
 	root.AddCommand(rebuildCommand(&path), doctorCommand(&path), readFilesCommand(), serveRepositoryCommand(), manCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	completeArguments(root)
 	return root
+}
+
+func checkConfigCommand(at *string) *cobra.Command {
+	fileOnly := false
+	c := &cobra.Command{
+		Use:   "check-config",
+		Short: "Check the configuration file and report every error in it",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.Load(*at)
+			if err != nil {
+				return err
+			}
+			var away []error
+			if !fileOnly {
+				away, err = repositories.Apart(cfg)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", *at, err)
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), *at+": ok")
+			for _, cause := range away {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s: cannot be compared with the other repositories: %v\n", *at, cause)
+			}
+			if todo := outdated(*at, cfg); todo != "" {
+				fmt.Fprintln(cmd.ErrOrStderr(), *at+": "+todo)
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&fileOnly, "file-only", false, "check the file only, and no directory of a repository: one may hang")
+	return c
 }
 
 // completeArguments has shells offer the possible values: no command takes a file except with --config.

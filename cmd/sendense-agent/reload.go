@@ -55,7 +55,7 @@ func (r *reloader) reload() {
 	r.tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 	defer r.tell(daemon.SdNotifyReady) // also when nothing was reloaded: systemctl reload waits for it
 	after, err := config.Load(r.path)
-	if err == nil {
+	if err == nil && !slices.EqualFunc(r.config.Repositories, after.Repositories, samePlace) { // others are not touched: one may hang
 		_, err = repositories.Apart(after)
 	}
 	if err != nil {
@@ -100,3 +100,5 @@ func eachOf(err error) []error {
 	}
 	return []error{err}
 }
+
+func samePlace(a, b config.Repository) bool { return a.ID == b.ID && a.Path == b.Path }

@@ -55,6 +55,9 @@ func serve(ctx context.Context, path string, cfg *config.Config) error {
 		return err
 	}
 	defer metrics.close()
+	if err := startApart(ctx, parts.agent.Repositories, log); err != nil {
+		return err
+	}
 	if err := parts.agent.Open(ctx); err != nil {
 		return err
 	}
@@ -111,9 +114,6 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, reloads *re
 			opened.close(log)
 		}
 	}()
-	if err := startApart(cfg, log); err != nil {
-		return nil, err
-	}
 	if p.store, err = openDatabase(ctx, cfg, log); err != nil {
 		return nil, err
 	}
@@ -146,8 +146,8 @@ func open(ctx context.Context, cfg *config.Config, log *slog.Logger, reloads *re
 
 // startApart refuses to start when two repositories are one directory. A repository that is not mounted does not keep the daemon from
 // starting: it is compared before it is used.
-func startApart(cfg *config.Config, log *slog.Logger) error {
-	away, err := repositories.Apart(cfg)
+func startApart(ctx context.Context, all *repositories.Set, log *slog.Logger) error {
+	away, err := all.Apart(ctx)
 	for _, cause := range away {
 		log.Warn("cannot be compared with the other repositories now; it is compared before it is used", "error", cause)
 	}

@@ -66,10 +66,15 @@ func bounded[T any](path, late string, f func() (T, error)) (found T, err error)
 // other, also through links and bind mounts. Directories that cannot be examined, because they are not mounted or hang, are listed in
 // away and not compared. Find takes a few seconds at most.
 func Find(places []Place) (away []error, err error) {
+	return FindBy(places, func(p Place) (Identity, error) { return Look(p.Path) }, func(a, b Place) bool { return Twins(a.Path, b.Path) })
+}
+
+// FindBy is Find for a caller that has ways of its own to look at a directory, and to try whether two are one: see Twins.
+func FindBy(places []Place, look func(Place) (Identity, error), twins func(a, b Place) bool) (away []error, err error) {
 	found, failed := make([]Identity, len(places)), make([]error, len(places))
 	var wait sync.WaitGroup
 	for i, p := range places {
-		wait.Go(func() { found[i], failed[i] = Look(p.Path) })
+		wait.Go(func() { found[i], failed[i] = look(p) })
 	}
 	wait.Wait()
 	var all []error
@@ -83,7 +88,7 @@ func Find(places []Place) (away []error, err error) {
 				continue
 			}
 			how := found[j].to(found[i])
-			if how == apart && found[i].Dev != found[j].Dev && oneByTrial(other.Path, p.Path) {
+			if how == apart && found[i].Dev != found[j].Dev && twins(other, p) {
 				how = mountedTwice
 			}
 			if how != apart {

@@ -13,11 +13,11 @@ import (
 // trialPrefix begins the name of a trial file, which shows whether two directories are one. Its dot keeps it out of the catalog.
 const trialPrefix = ".same-"
 
-// oneByTrial says whether two directories of different file systems are one all the same, as an NFS export that is mounted twice
+// Twins says whether two directories of different file systems are one all the same, as an NFS export that is mounted twice
 // (nosharecache). Inodes are no proof: a replica on ZFS and a snapshot of a volume have those of the original. So if both have an
 // entry with the same name and inode, a file is made in one and looked for in the other. If that cannot be done, they count as
 // different.
-func oneByTrial(a, b string) bool {
+func Twins(a, b string) bool {
 	one, err := bounded(a+"\x00"+b, "cannot be compared", func() (bool, error) {
 		return alike(a, b) && tried(a, b), nil
 	})

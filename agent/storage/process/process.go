@@ -45,7 +45,7 @@ var secrets = []string{"/run/credentials", "/etc/credstore", "/etc/credstore.enc
 // A Connector starts the processes of repositories.
 type Connector struct {
 	Units   *units.Manager
-	Program string   // sendense-agent
+	Program string // sendense-agent
 	Runtime string // directory of the sockets
 	State   string // directory of the database, in which the agent makes the locks; the processes see nothing else of it
 }

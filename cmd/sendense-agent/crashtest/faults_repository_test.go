@@ -100,7 +100,7 @@ var repositoryFaults = []fault{
 		config:  roomy,
 		act: func(c *crash) {
 			repository, uncover := c.faulty(c.dir + "/repository")
-			c.backUp(rpc.Full)
+			c.points.backUp(rpc.Full)
 			c.request.BackupType = rpc.Incremental
 			b := c.midCopy()
 			c.robbed[b.BackupID] = true
@@ -124,7 +124,7 @@ var repositoryFaults = []fault{
 				_, err := os.Lstat(b.Directory)
 				return errors.Is(err, os.ErrNotExist)
 			})
-			if r := c.verifies(b.ParentBackupID); r.Result != rpc.VerifyOK {
+			if r := c.points.verifies(b.ParentBackupID); r.Result != rpc.VerifyOK {
 				c.Errorf("%+v", r)
 			}
 			uncover()
