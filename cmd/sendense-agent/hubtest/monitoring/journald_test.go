@@ -28,14 +28,23 @@ func hangJournald(t *testing.T) (resume func()) {
 	hubtest.Must(t, syscall.Kill(pid, syscall.SIGSTOP))
 	resume = func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
 	t.Cleanup(resume)
+	for fill(t) > 0 {
+	}
+	return resume
+}
+
+// fill sends lines to journald until none is taken, and returns how many were. The buffer of the sender may be full before the queue of
+// journald is, so it takes more than one sender.
+func fill(t *testing.T) (lines int) {
+	t.Helper()
 	socket, err := net.Dial("unixgram", "/run/systemd/journal/socket")
 	hubtest.Must(t, err)
-	defer socket.Close()
-	for {
+	t.Cleanup(func() { socket.Close() })
+	for ; ; lines++ {
 		hubtest.Must(t, socket.SetWriteDeadline(time.Now().Add(200*time.Millisecond)))
 		_, err := socket.Write([]byte("PRIORITY=7\nMESSAGE=filler\n"))
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return resume
+			return lines
 		}
 		hubtest.Must(t, err)
 	}
