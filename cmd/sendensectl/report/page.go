@@ -9,8 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/describe"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
-	"github.com/sendense/backup-agent/cmd/sendensectl/repository"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -200,8 +200,8 @@ func (e *estate) totals() []repositoryTotal {
 	for i, r := range e.repositories {
 		t := &list[i]
 		t.Repository = r
-		t.Bad = r.Error != "" || r.State == "stuck"
-		for _, about := range repository.Troubles(r) {
+		t.Bad = r.Error != "" || r.State == describe.Stuck
+		for _, about := range describe.RepositoryTroubles(r) {
 			t.Troubles = append(t.Troubles, human.Safe("It "+about))
 		}
 		if r.TotalBytes > 0 {

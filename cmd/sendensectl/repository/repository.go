@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/describe"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
 	"github.com/sendense/backup-agent/rpc"
@@ -36,7 +37,7 @@ func Print(p *output.Printer, list []rpc.Repository) {
 	}
 	p.Table([]output.Column{{Title: "repository"}, {Title: "free"}, {Title: "size"}, {Title: "used", Rank: 2}, {Title: "state"}, {Title: "key", Rank: 4}, {Title: "points", Rank: 3}, {Title: "path", Rank: 1}}, rows)
 	for _, r := range list {
-		for _, about := range Troubles(r) {
+		for _, about := range describe.RepositoryTroubles(r) {
 			p.Prose("Repository %s %s", r.RepositoryID, about)
 		}
 	}
@@ -61,7 +62,7 @@ func usedPart(r rpc.Repository) string {
 // words are the state of a repository in a word or two: ok, slow, stuck or unusable; paused.
 func words(r rpc.Repository) string {
 	state := cmp.Or(r.State, "ok")
-	if r.Error != "" && r.State != stuck {
+	if r.Error != "" && r.State != describe.Stuck {
 		state = "unusable"
 	}
 	switch {
@@ -73,47 +74,19 @@ func words(r rpc.Repository) string {
 	return state + ", paused"
 }
 
-const stuck = "stuck" // the state of a repository that does not answer
-
-// Troubles say what is wrong with a repository, each as the end of a sentence that begins with its name; nil if it can be used.
-func Troubles(r rpc.Repository) []string {
-	var list []string
-	switch {
-	case r.State == stuck && r.StuckSince.IsZero():
-		list = append(list, "does not answer.")
-	case r.State == stuck:
-		list = append(list, "is "+stuckSince(r)+". Nothing new starts there until it answers. What to do: sendensectl doctor")
-	case r.Error != "":
-		list = append(list, "cannot be used: "+r.Error)
-	}
-	if r.Paused != nil {
-		list = append(list, "is "+paused(*r.Paused))
-	}
-	return list
-}
-
-// stuckSince says since when a repository does not answer, and to what.
-func stuckSince(r rpc.Repository) string {
-	text := "stuck since " + human.Time(r.StuckSince)
-	if r.StuckOperation != "" {
-		text += " (" + r.StuckOperation + ")"
-	}
-	return text
-}
-
 // state is the state of one repository with its details.
 func state(r rpc.Repository) string {
 	var list []string
 	switch {
-	case r.State == stuck && !r.StuckSince.IsZero():
-		list = append(list, stuckSince(r))
+	case r.State == describe.Stuck && !r.StuckSince.IsZero():
+		list = append(list, describe.StuckSince(r))
 	case r.Error != "":
 		list = append(list, r.Error)
 	default:
 		list = append(list, cmp.Or(r.State, "ok"))
 	}
 	if r.Paused != nil {
-		list = append(list, paused(*r.Paused))
+		list = append(list, describe.Paused(*r.Paused))
 	}
 	return strings.Join(list, "; ")
 }
