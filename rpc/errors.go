@@ -45,6 +45,7 @@ const (
 	ReasonBusy               Reason = "busy"                 // a limit of parallel backups or exports is reached, or a merge is in progress: try again later, or start with queue
 	ReasonQueueFull          Reason = "queue_full"           // the limit of queued backups is reached
 	ReasonRepositoryPaused   Reason = "repository_paused"    // the repository is paused for maintenance: nothing new starts there until repository.resume
+	ReasonRepositoryStuck    Reason = "repository_stuck"     // the repository does not answer: nothing new starts there until it does
 	ReasonShuttingDown       Reason = "shutting_down"        // the agent is stopping: try again when it runs again
 	ReasonNoSpace            Reason = "no_space"             // the repository has too little free space
 	ReasonStateUnwritable    Reason = "state_unwritable"     // nothing can be recorded: the state directory is full, read-only, or fails
@@ -126,6 +127,7 @@ var reasons = map[Reason]struct {
 	ReasonBusy:               {50305, http.StatusServiceUnavailable},
 	ReasonQueueFull:          {50306, http.StatusServiceUnavailable},
 	ReasonRepositoryPaused:   {50307, http.StatusServiceUnavailable},
+	ReasonRepositoryStuck:    {50308, http.StatusServiceUnavailable},
 	ReasonNoSpace:            {50701, http.StatusInsufficientStorage},
 	ReasonStateUnwritable:    {50702, http.StatusInsufficientStorage},
 }

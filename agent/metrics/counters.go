@@ -126,8 +126,8 @@ func (m *Counters) initialize() {
 		}
 	}
 	for _, reason := range []fault.Reason{
-		fault.ExporterFailed, fault.ImageFailed, fault.RepositoryFailed, fault.NoSpace, fault.StateUnwritable, fault.NoFreePort, fault.NoParent, fault.DiskUnknown,
-		fault.SNAUnreachable, fault.SNARefused, fault.DeadlinePassed, fault.ClientSilent, fault.ClientGone, fault.ShuttingDown, fault.Internal,
+		fault.ExporterFailed, fault.ImageFailed, fault.RepositoryFailed, fault.RepositoryStuck, fault.NoSpace, fault.StateUnwritable, fault.NoFreePort, fault.NoParent,
+		fault.DiskUnknown, fault.SNAUnreachable, fault.SNARefused, fault.DeadlinePassed, fault.ClientSilent, fault.ClientGone, fault.ShuttingDown, fault.Internal,
 	} {
 		m.Failures.WithLabelValues(string(reason))
 	}
@@ -136,7 +136,7 @@ func (m *Counters) initialize() {
 			m.RestoresEnded.WithLabelValues(kind, string(result))
 		}
 	}
-	for _, reason := range []fault.Reason{fault.ExporterFailed, fault.ImageFailed, fault.RepositoryFailed, fault.NoSpace, fault.StateUnwritable, fault.NoFreePort, fault.ReaderFailed, fault.ShuttingDown, fault.Internal} {
+	for _, reason := range []fault.Reason{fault.ExporterFailed, fault.ImageFailed, fault.RepositoryFailed, fault.RepositoryStuck, fault.NoSpace, fault.StateUnwritable, fault.NoFreePort, fault.ReaderFailed, fault.ShuttingDown, fault.Internal} {
 		m.RestoreFailures.WithLabelValues(string(reason))
 	}
 	for _, phase := range []string{PhaseValidate, PhaseQueue, PhasePrepare, PhaseExport, phaseCall} {
