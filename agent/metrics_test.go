@@ -227,6 +227,7 @@ func TestScrapeOfRepositories(t *testing.T) {
 	})
 	hang(t, w.Config.Repositories[2].Path)
 	want := agenttest.Series{
+		`sendense_agent_repository_up{repository="main"}`: 1, `sendense_agent_repository_up{repository="gone"}`: 1, `sendense_agent_repository_up{repository="hung"}`: 0,
 		`sendense_agent_repository_usable{repository="main"}`: 1, `sendense_agent_scrape_error{source="repository/main"}`: 0,
 		`sendense_agent_repository_usable{repository="gone"}`: 0, `sendense_agent_scrape_error{source="repository/gone"}`: 0,
 		`sendense_agent_repository_usable{repository="hung"}`: 0, `sendense_agent_scrape_error{source="repository/hung"}`: 1,

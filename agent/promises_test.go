@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,6 +37,42 @@ func TestPromises(t *testing.T) {
 	}
 	if promises < 50 {
 		t.Errorf("docs/promises.md has only %d promises", promises)
+	}
+}
+
+// TestOutages: each row of docs/outages.md that says how an outage is noticed names a test, and every test named there exists. Both tables
+// are about the same outages.
+func TestOutages(t *testing.T) {
+	tests := testsOf(t, "..")
+	text, err := os.ReadFile("../docs/outages.md")
+	agenttest.Must(t, err)
+	named := regexp.MustCompile("`(Test\\w+)(?:/[^`]*)?`")
+	var parties [][]string
+	for row := range strings.Lines(string(text)) {
+		cells := strings.Split(strings.Trim(row, "| \n"), " | ")
+		switch {
+		case len(cells) < 2:
+			continue
+		case cells[0] == "does not answer":
+			parties = append(parties, nil)
+			continue
+		}
+		parties[len(parties)-1] = append(parties[len(parties)-1], cells[0])
+		if len(parties) == 1 {
+			continue
+		}
+		names := named.FindAllStringSubmatch(cells[len(cells)-1], -1)
+		if len(names) == 0 {
+			t.Errorf("%q names no test", cells[0])
+		}
+		for _, name := range names {
+			if !tests[name[1]] {
+				t.Errorf("%q is held by %s, which does not exist", cells[0], name[1])
+			}
+		}
+	}
+	if len(parties) != 2 || len(parties[0]) < 10 || !slices.Equal(parties[0], parties[1]) {
+		t.Errorf("the tables are about %q", parties)
 	}
 }
 

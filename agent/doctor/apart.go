@@ -6,17 +6,13 @@ import (
 	"fmt"
 
 	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/agent/storage"
 )
 
-// apart checks that no two repositories are one directory, and that none lies inside another. In the daemon, their processes look: a file
-// system that hangs would hold a thread of the daemon, which could then not end.
+// apart checks that no two repositories are one directory, and that none lies inside another.
 func (h *host) apart(ctx context.Context) []Finding {
 	about := one("apart", "")
-	look := func() ([]error, error) { return repositories.Apart(h.config) }
-	if h.live != nil {
-		look = func() ([]error, error) { return h.live.Apart(ctx) }
-	}
-	away, err := look()
+	away, err := h.compareDirectories(ctx)
 	if err != nil {
 		var found []Finding
 		for _, problem := range problems(err) {
@@ -28,4 +24,12 @@ func (h *host) apart(ctx context.Context) []Finding {
 		return about.skip(errors.Join(away...).Error(), "the agent compares a directory before it is used; run this again when it is mounted")
 	}
 	return about.ok(fmt.Sprintf("%s and the state directory are different directories, and none lies inside another", count(len(h.config.Repositories), "repository")))
+}
+
+// compareDirectories leaves the access to the repositories to their processes if a daemon checks itself.
+func (h *host) compareDirectories(ctx context.Context) (away []error, err error) {
+	if h.live != nil {
+		return h.live.Apart(storage.FailFast(ctx))
+	}
+	return repositories.Apart(h.config)
 }

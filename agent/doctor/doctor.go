@@ -157,10 +157,13 @@ func (h *host) repositoryChecks(look func(context.Context, config.Repository) []
 }
 
 // runAll does the checks in parallel and returns their findings in the order of the checks.
-func runAll(ctx context.Context, checks []check) []Finding {
+func runAll(ctx context.Context, checks []check) []Finding { return runTogether(ctx, checks, 8) }
+
+// runTogether does so many checks at a time.
+func runTogether(ctx context.Context, checks []check, limit int) []Finding {
 	found := make([][]Finding, len(checks))
 	var group errgroup.Group
-	group.SetLimit(8)
+	group.SetLimit(limit)
 	for i, c := range checks {
 		group.Go(func() error {
 			found[i] = c.run(ctx)

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
+	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -166,5 +168,36 @@ func TestConfinement(t *testing.T) {
 	got := confinement(about, errors.New("function not implemented"))
 	if len(got) != 1 || got[0].Status != Warning || !strings.Contains(got[0].Message, "function not implemented") || got[0].Hint == "" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestStuckRepository: a repository that does not answer is found out within the time of a request. The finding says since when, what is
+// not answered, and what to do.
+func TestStuckRepository(t *testing.T) {
+	path := t.TempDir()
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0) // a FUSE without its server
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // then what hangs fails
+		_ = unix.Unmount(path, unix.MNT_DETACH)
+		_ = unix.Close(fd)
+	})
+	if err := unix.Mount("hung", path, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", fd)); err != nil {
+		t.Fatal(err)
+	}
+	h := &host{config: &config.Config{}}
+	began := time.Now()
+	found := h.liveRepository(t.Context(), config.Repository{ID: "nas", Path: path})
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+	if len(found) != 1 || found[0].Status != Error || !strings.Contains(found[0].Message, "repository nas does not answer since ") ||
+		!strings.Contains(found[0].Hint, "findmnt "+path) || !strings.Contains(found[0].Hint, "umount -f "+path) {
+		t.Fatalf("%+v", found)
+	}
+	since, err := time.Parse(time.RFC3339, found[0].Facts["stuck_since"])
+	if err != nil || since.Before(began.Add(-2*time.Second)) || found[0].Facts["stuck_operation"] == "" {
+		t.Errorf("%+v", found[0].Facts)
 	}
 }

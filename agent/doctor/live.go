@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/config"
@@ -11,12 +13,15 @@ import (
 	"github.com/sendense/backup-agent/agent/repositories"
 )
 
+// liveTimeout limits each check of a running agent: a request is answered within five seconds, whatever hangs.
+const liveTimeout = 4500 * time.Millisecond
+
 // Live does the checks that a running agent can do itself. They are cheap, and start nothing.
 func Live(ctx context.Context, a *agent.Agent) Report {
-	version := a.Status(ctx).Version
+	status := sync.OnceValue(func() agent.Status { return a.Status(ctx) })
 	cfg := *a.Config()
 	cfg.SNA.AcceptWriteZeroes = a.Exports.AcceptsZeroes() // a reload may have changed it
-	h := &host{options: Options{Version: version}, config: &cfg, live: a.Repositories}
+	h := &host{config: &cfg, live: a.Repositories}
 	h.account, h.accountErr = repositories.ExporterAccount(h.config)
 	h.exports = func(ctx context.Context) (ports []uint16, err error) {
 		list, err := a.ListExports(ctx)
@@ -25,10 +30,10 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		}
 		return ports, err
 	}
-	h.askDaemon = func(ctx context.Context) (Daemon, error) {
-		status := a.Status(ctx)
-		d := Daemon{FuturePoints: status.FuturePoints, FutureIDs: status.FutureIDs}
-		for _, p := range status.HeldPrunes {
+	h.askDaemon = func(context.Context) (Daemon, error) {
+		s := status()
+		d := Daemon{FuturePoints: s.FuturePoints, FutureIDs: s.FutureIDs}
+		for _, p := range s.HeldPrunes {
 			d.HeldPrunes = append(d.HeldPrunes, HeldPrune{p.VMName, p.Repository, p.Removed, p.Points})
 		}
 		return d, nil
@@ -56,9 +61,19 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 	}
 	h.catalog = a.Catalog.State
 	checks = append(checks, h.recordsChecks()...)
-	return newReport(version, runAll(ctx, append(checks, h.repositoryChecks(func(ctx context.Context, r config.Repository) []Finding {
+	checks = append(checks, h.repositoryChecks(func(ctx context.Context, r config.Repository) []Finding {
 		return append(h.liveRepository(ctx, r), h.keyed(ctx, r, nil)...)
-	})...)))
+	})...)
+	found := runLive(ctx, checks)
+	return newReport(status().Version, found)
+}
+
+// runLive does all checks at once, so that those that hang delay none.
+func runLive(ctx context.Context, checks []check) []Finding {
+	for i := range checks {
+		checks[i].timeout, checks[i].cleanup = liveTimeout, 0
+	}
+	return runTogether(ctx, checks, len(checks))
 }
 
 // damage counts damaged restore points. They do not stop backups.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/config"
-	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/storage"
 )
@@ -55,7 +54,7 @@ func (h *host) directory(ctx context.Context, r config.Repository) []Finding {
 	mode, access, err := h.repo(r).Root(ctx)
 	switch {
 	case storage.IsStuck(err):
-		return about.error(err.Error(), repositories.StuckHint)
+		return stuck(about, r.Path, err)
 	case errors.Is(err, fs.ErrNotExist):
 		return about.error(r.Path+" does not exist", "mount it, make it, or correct the path of the repository")
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
@@ -77,9 +76,23 @@ func (h *host) directory(ctx context.Context, r config.Repository) []Finding {
 	return about.ok(r.Path + " exists and can be written")
 }
 
+// stuck is the finding for a repository that does not answer.
+func stuck(about subject, path string, err error) []Finding {
+	found := about.error(err.Error(), fmt.Sprintf("look at its mount (findmnt %s), the log of the kernel (dmesg), the network and the server. Nothing new starts there; "+
+		"the agent continues by itself when it answers. An NFS server that does not come back: umount -f %[1]s, or umount -l %[1]s", path))
+	var e *storage.StuckError
+	if errors.As(err, &e) {
+		return with(with(found, "stuck_since", e.Since.UTC().Format(time.RFC3339)), "stuck_operation", e.Operation)
+	}
+	return found
+}
+
 func (h *host) space(ctx context.Context, repo *storage.Repository) []Finding {
 	about := one("space", repo.ID)
 	room, err := repo.Space(ctx)
+	if storage.IsStuck(err) {
+		return stuck(about, repo.Path, err)
+	}
 	if err != nil {
 		return about.error(err.Error(), "look at the file system of the repository")
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // snaPatience limits the wait for the SNA's answer.
-const snaPatience = 5 * time.Second
+const snaPatience = 4 * time.Second
 
 // sna asks the SNA for its health, through the tunnel.
 func (h *host) sna(ctx context.Context) []Finding {

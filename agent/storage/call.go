@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent/repository/overlap"
 )
@@ -13,7 +16,8 @@ import (
 // RequestTimeout limits an operation that reads little, if somebody waits for an answer of the agent.
 const RequestTimeout = 4 * time.Second
 
-// maxPending limits the operations in progress of one repository. Each holds a thread of its process while the file system hangs.
+// maxPending limits the operations in progress of one repository: those that are short, and those that read or write whole images. Each
+// holds a thread of its process while the file system hangs.
 const maxPending = 64
 
 const (
@@ -73,10 +77,13 @@ type pending struct {
 	cancel context.CancelCauseFunc // for a caller without patience; nil for others, and when the caller has left
 }
 
-// call asks the process of the repository for an operation. It asks again if the process did not know yet that the directory is apart
-// from the others.
+// call asks the process of a repository for an operation. It asks again if the process did not know yet that the directory is apart
+// from the others, or if what is mounted has changed since the process started.
 func call(ctx context.Context, r *Repository, name string, c class, arguments []byte, moved func(Movement)) ([]byte, error) {
 	result, err := r.callOnce(ctx, name, c, arguments, moved)
+	if errors.Is(err, unix.EROFS) && r.renew() {
+		result, err = r.callOnce(ctx, name, c, arguments, moved)
+	}
 	var unknown *overlap.Unknown
 	if !errors.As(err, &unknown) {
 		return result, err
@@ -89,76 +96,142 @@ func call(ctx context.Context, r *Repository, name string, c class, arguments []
 	if err := opAccept.tell(ctx, r, unknown.Identity); err != nil {
 		return nil, err
 	}
-	return r.callOnce(ctx, name, c, arguments, moved)
+	result, err = r.callOnce(ctx, name, c, arguments, moved)
+	if errors.Is(err, unix.EROFS) && r.renew() {
+		return call(ctx, r, name, c, arguments, moved)
+	}
+	return result, err
 }
 
 func (r *calls) callOnce(ctx context.Context, name string, c class, arguments []byte, moved func(Movement)) ([]byte, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	number, err := r.begin(ctx, name, c, cancel)
+	if ctx.Value(patienceKey{}) == failFast && c == reads {
+		defer r.hurry(name, cancel)()
+	}
+	leave, err := r.enter(ctx, c, cancel)
 	if err != nil {
 		return nil, err
-	}
-	if ctx.Value(patienceKey{}) == failFast && c == reads {
-		defer time.AfterFunc(RequestTimeout, func() { cancel(r.lateError(number)) }).Stop()
 	}
 	link, err := r.connected(ctx)
 	if err != nil {
-		r.end(number)
+		leave()
 		return nil, err
 	}
-	var progress sync.Mutex // held during a call of moved, and when the caller leaves
-	left := false
-	if moved != nil {
-		tell := moved
-		moved = func(m Movement) {
-			progress.Lock()
-			defer progress.Unlock()
-			if !left {
-				tell(m)
-			}
-		}
-	}
-	answers := link.Start(Request{Number: number, Operation: name, Arguments: arguments}, moved)
+	number := r.begin(ctx, name, c, cancel)
+	progress := &listener{moved: moved}
+	answers := link.Start(Request{Number: number, Operation: name, Arguments: arguments}, progress.tell())
 	select {
 	case a := <-answers:
 		r.end(number)
+		leave()
 		if a.Err != nil {
 			return nil, fmt.Errorf("repository %s: %s: its process has ended: %w", r.options.ID, name, a.Err)
 		}
 		return a.Result, a.Error.err()
 	case <-ctx.Done():
-		progress.Lock()
-		left = true
-		progress.Unlock()
+		progress.leave()
 		link.Cancel(number)
 		r.leave(number)
-		go func() {
+		go func() { // it keeps its place until it ends
 			<-answers
 			r.end(number)
+			leave()
 		}()
 		return nil, context.Cause(ctx)
 	}
 }
 
-// begin puts an operation on the list of those in progress. It fails at once if the repository is stuck and the caller has no patience,
-// or if too many operations wait for it.
-func (r *calls) begin(ctx context.Context, name string, c class, cancel context.CancelCauseFunc) (uint64, error) {
+// A listener gets the progress of an operation until its caller leaves.
+type listener struct {
+	mu    sync.Mutex
+	moved func(Movement) // nil: nobody listens
+}
+
+// tell returns the function that is called with the progress; nil if nobody listens.
+func (l *listener) tell() func(Movement) {
+	if l.moved == nil {
+		return nil
+	}
+	return func(m Movement) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.moved != nil {
+			l.moved(m)
+		}
+	}
+}
+
+func (l *listener) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.moved = nil
+}
+
+// enter waits until an operation may begin: only so many are in progress at a time. It fails at once if the repository is stuck and the
+// caller has no patience.
+func (r *calls) enter(ctx context.Context, c class, cancel context.CancelCauseFunc) (leave func(), err error) {
+	if ctx.Value(patienceKey{}) != nil {
+		r.mu.Lock()
+		if stuck := r.stuck; stuck != nil {
+			r.mu.Unlock()
+			return nil, stuck
+		}
+		r.number++
+		number := r.number
+		r.waiting[number] = cancel // it may become stuck meanwhile
+		r.mu.Unlock()
+		defer func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			delete(r.waiting, number)
+		}()
+	}
+	if c == probes {
+		return func() {}, nil
+	}
+	places := r.short
+	if c == endless {
+		places = r.long
+	}
+	if places.Acquire(ctx, 1) != nil {
+		return nil, context.Cause(ctx)
+	}
+	return func() { places.Release(1) }, nil
+}
+
+// begin puts an operation on the list of those in progress.
+func (r *calls) begin(ctx context.Context, name string, c class, cancel context.CancelCauseFunc) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	impatient := ctx.Value(patienceKey{}) != nil
-	if r.stuck != nil && impatient {
-		return 0, r.stuck
-	}
-	if len(r.pending) >= maxPending && c != probes {
-		return 0, &StuckError{Repository: r.options.ID, Since: r.oldest().began, Operation: fmt.Sprintf("%s, and %d other operations", r.oldest().name, len(r.pending)-1)}
-	}
-	if !impatient {
+	if ctx.Value(patienceKey{}) == nil {
 		cancel = nil
 	}
 	r.number++
 	r.pending[r.number] = &pending{name: name, class: c, began: time.Now(), cancel: cancel}
-	return r.number, nil
+	return r.number
+}
+
+// hurry cancels an operation that reads little after RequestTimeout, or later if the machine is so busy that the process answers nothing.
+// stop ends that.
+func (r *calls) hurry(name string, cancel context.CancelCauseFunc) (stop func()) {
+	began, done := time.Now(), make(chan struct{})
+	go func() {
+		tick := time.NewTicker(RequestTimeout / 16)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-done:
+				return
+			}
+			if r.late(began, RequestTimeout) {
+				cancel(&StuckError{Repository: r.options.ID, Since: began, Operation: name})
+				return
+			}
+		}
+	}()
+	return func() { close(done) }
 }
 
 // leave notes that the caller of an operation has left.
@@ -222,6 +295,9 @@ func (r *calls) connect(ctx context.Context) (Link, error) {
 	}
 	l, err := r.options.Connect(ctx, r.options.Spec)
 	r.mu.Lock()
+	if again := r.link != nil || r.refused != nil; again && err == nil {
+		defer r.options.OnChange() // what the last process left behind can be removed
+	}
 	defer r.mu.Unlock()
 	if r.refused, r.triedAt = err, time.Now(); err != nil {
 		return nil, err
@@ -232,6 +308,27 @@ func (r *calls) connect(ctx context.Context) (Link, error) {
 	}
 	r.link = l
 	return l, nil
+}
+
+// renewEvery is how often the process is replaced because of a file system that is read-only.
+const renewEvery = 10 * time.Minute
+
+// renew ends the process if what is mounted may have changed since it started: it sees the directory as it was then, writable or not. It
+// reports whether another process may see it differently.
+func (r *calls) renew() bool {
+	now, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil || !r.options.separate {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.link == nil || string(now) == r.mounts && time.Since(r.renewedAt) < renewEvery {
+		return false
+	}
+	r.mounts, r.renewedAt = string(now), time.Now()
+	_ = r.link.Close()
+	r.link = nil
+	return true
 }
 
 func isDone(l Link) bool {

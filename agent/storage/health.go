@@ -80,32 +80,51 @@ func (r *calls) Stuck() error {
 	return nil
 }
 
-// Watch asks the repository now and then whether it answers, until ctx ends. One question at a time is in progress.
+// Watch asks the repository now and then whether it answers, until ctx ends, and its process as well. One question of each kind is in
+// progress at a time.
 func (r *Repository) Watch(ctx context.Context) {
 	tick := time.NewTicker(probeEvery / 2)
 	defer tick.Stop()
-	answered := make(chan error, 1)
-	asked, asking := time.Time{}, false
+	answered, ponged := make(chan error, 1), make(chan error, 1)
+	var asked, pinged time.Time
+	asking, pinging := false, false
 	for {
 		if !asking && time.Since(asked) >= probeEvery {
 			asked, asking = time.Now(), true
 			go func() { answered <- opProbe.tell(ctx, r, none{}) }()
 		}
+		if !pinging && time.Since(pinged) >= probeEvery/2 {
+			pinged, pinging = time.Now(), true
+			go func() { ponged <- opPing.tell(ctx, r, none{}) }()
+		}
 		select {
 		case err := <-answered:
 			asking = false
-			if ctx.Err() == nil {
-				r.mu.Lock()
-				r.unusable = err
-				r.mu.Unlock()
+			r.note(ctx, func() { r.unusable = err })
+		case err := <-ponged:
+			pinging = false
+			if err == nil {
+				r.note(ctx, func() { r.pong = pinged })
 			}
 		case <-tick.C:
-			r.judge()
 		case <-ctx.Done():
 			return
 		}
+		r.judge()
 	}
 }
+
+// note keeps what an answer says, unless ctx has ended.
+func (r *calls) note(ctx context.Context, keep func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if ctx.Err() == nil {
+		keep()
+	}
+}
+
+// opPing is answered by the process itself, without a look at its files.
+var opPing = declare("answering for its process", probes, func(context.Context, *Files, none) (none, error) { return none{}, nil })
 
 var opProbe = declare("answering at all", probes, func(_ context.Context, f *Files, _ none) (none, error) {
 	return none{}, probe(f.spec.Path)
@@ -164,7 +183,7 @@ func (r *calls) judge() {
 func (r *calls) overdue() *StuckError {
 	var first *pending
 	for _, p := range r.pending {
-		if p.class != endless && time.Since(p.began) > time.Duration(p.class) && (first == nil || p.began.Before(first.began)) {
+		if p.class != endless && r.isLate(p.began, time.Duration(p.class)) && (first == nil || p.began.Before(first.began)) {
 			first = p
 		}
 	}
@@ -185,18 +204,21 @@ func (r *calls) oldest() *pending {
 	return first
 }
 
-// lateError is the error for a caller that does not wait any longer.
-func (r *calls) lateError(number uint64) error {
+// busyFor is how long a machine may be too busy to answer anything.
+const busyFor = 30 * time.Second
+
+// late reports whether an operation that began then is late. On a busy machine everything is slow: what counts is that the process has
+// answered a ping that was sent long after the operation began.
+func (r *calls) late(began time.Time, limit time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.stuck != nil {
-		return r.stuck
-	}
-	p := r.pending[number]
-	if p == nil {
-		return context.DeadlineExceeded
-	}
-	return &StuckError{Repository: r.options.ID, Since: p.began, Operation: p.name}
+	return r.isLate(began, limit)
+}
+
+// isLate is late for a caller that holds mu.
+func (r *calls) isLate(began time.Time, limit time.Duration) bool {
+	took := time.Since(began)
+	return took > limit && (r.pong.Sub(began) > limit/2 || took > max(limit, busyFor))
 }
 
 // kind is the word for the operations of a class, for metrics.

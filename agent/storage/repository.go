@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/sendense/backup-agent/agent/repository"
@@ -57,6 +58,8 @@ type Options struct {
 	// Observe is called with the time that each operation took, and its kind: one of Kinds. May be nil.
 	Observe func(kind string, took time.Duration)
 	Logger  *slog.Logger // nil: slog.Default()
+
+	separate bool // Connect starts a process
 }
 
 // A Repository is one configured directory with backups. It may be unreachable at times, as a network file system is; every method
@@ -86,11 +89,18 @@ type calls struct {
 	stuck    *StuckError                        // nil: it answers
 	slow     time.Time                          // when an operation was slow last
 	unusable error                              // of the last probe
+	pong     time.Time                          // when the last ping was sent that the process has answered
+
+	mounts    string // what was mounted when the process was replaced because of that
+	renewedAt time.Time
+
+	short, long *semaphore.Weighted // places for operations in progress
 }
 
 // New describes a repository; it does not touch the disk.
 func New(o Options) *Repository {
 	o.Path = filepath.Clean(o.Path)
+	o.separate = o.Connect != nil
 	if o.Connect == nil {
 		o.Connect = func(_ context.Context, s Spec) (Link, error) { return newLocal(s), nil }
 	}
@@ -105,6 +115,7 @@ func New(o Options) *Repository {
 	}
 	return &Repository{ID: o.ID, Path: o.Path, calls: &calls{
 		options: o, log: o.Logger, pending: map[uint64]*pending{}, waiting: map[uint64]context.CancelCauseFunc{},
+		short: semaphore.NewWeighted(maxPending), long: semaphore.NewWeighted(maxPending),
 	}}
 }
 

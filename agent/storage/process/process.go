@@ -112,11 +112,6 @@ func Main(ctx context.Context, o Options) error {
 		time.Sleep(stopTimeout / 2)
 		os.Exit(0)
 	}()
-	lock, err := takeLock(o.Lock)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
 	if l, ok := listeners[0].(*net.UnixListener); ok { // a daemon that was killed meanwhile does not come
 		_ = l.SetDeadline(time.Now().Add(acceptTimeout))
 	}
@@ -125,6 +120,12 @@ func Main(ctx context.Context, o Options) error {
 		return err
 	}
 	_ = listeners[0].Close()
+	// Not earlier: a process that no daemon connects to must not hold up the next one.
+	lock, err := takeLock(o.Lock)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	return storage.Serve(ctx, conn, storage.NewFiles(spec))
 }
 

@@ -1,7 +1,10 @@
 package crashtest_test
 
 import (
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -43,6 +46,35 @@ var machineFaults = []fault{
 			c.sna.Release("disconnect/1")
 			c.daemon.says("connection to the service manager lost")
 			c.systemctl("start", "dbus.socket", "dbus.service")
+			c.untilState(b.BackupID, rpc.Completed)
+		},
+		becomes: "completed",
+	},
+	{
+		name:    "D-Bus does not answer in mid-copy",
+		promise: "the copy goes on; status is answered within five seconds and says so; the end waits for the bus; completed",
+		act: func(c *crash) {
+			b := c.midCopy()
+			resume := c.hangBus()
+			c.release()
+			for range 3 {
+				began := time.Now()
+				connected := true
+				ctx, cancel := c.daemon.limit()
+				must(c.T, c.daemon.with(ctx, func(client *rpc.Client) error {
+					status, err := client.Status(ctx)
+					connected = status.BusConnected
+					return err
+				}))
+				cancel()
+				if took := time.Since(began); took > 5*time.Second || connected {
+					c.Errorf("status took %s and says that the bus is connected: %v", took, connected)
+				}
+			}
+			if state := c.now(b.BackupID).State; state.Ended() {
+				c.Errorf("while the bus does not answer the backup is %s", state)
+			}
+			resume()
 			c.untilState(b.BackupID, rpc.Completed)
 		},
 		becomes: "completed",
@@ -100,6 +132,19 @@ var machineFaults = []fault{
 		},
 		becomes: "completed or failed",
 	},
+}
+
+// hangBus stops the message bus until resume is called.
+func (c *crash) hangBus() (resume func()) {
+	c.Helper()
+	out, err := systemctl("show", "--property=MainPID", "--value", "dbus.service")
+	must(c.T, err)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	must(c.T, err)
+	must(c.T, syscall.Kill(pid, syscall.SIGSTOP))
+	resume = func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
+	c.Cleanup(resume)
+	return resume
 }
 
 func (c *crash) systemctl(args ...string) {

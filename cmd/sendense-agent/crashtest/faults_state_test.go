@@ -3,7 +3,9 @@ package crashtest_test
 import (
 	"os"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -29,6 +31,60 @@ var stateFaults = []fault{
 			c.release()
 			c.daemon.says("the record cannot be written")
 			state.heal()
+			c.untilState(b.BackupID, rpc.Completed)
+		},
+		becomes: "completed",
+	},
+	{
+		name:    "state directory: each sync takes half a second",
+		promise: "everything takes longer; completed",
+		act: func(c *crash) {
+			state, uncover := c.faulty(c.dir + "/state")
+			c.uncover = uncover
+			state.failWhen(func(operation, path string) syscall.Errno {
+				if operation == opSync && strings.HasPrefix(path, "agent.db") {
+					time.Sleep(500 * time.Millisecond)
+				}
+				return 0
+			})
+			b := c.midCopy()
+			c.release()
+			c.untilState(b.BackupID, rpc.Completed)
+			state.heal()
+		},
+		becomes: "completed",
+	},
+	{
+		name:    "state directory: does not answer in mid-copy",
+		promise: "the copy goes on; status is answered within five seconds, and says why nothing starts; completed when it answers",
+		act: func(c *crash) {
+			state, uncover := c.faulty(c.dir + "/state")
+			c.uncover = uncover
+			b := c.midCopy()
+			answers := make(chan struct{})
+			answer := sync.OnceFunc(func() { close(answers) })
+			c.Cleanup(answer)
+			state.failWhen(func(operation, path string) syscall.Errno {
+				if operation == opSync && strings.HasPrefix(path, "agent.db") {
+					<-answers
+				}
+				return 0
+			})
+			c.release()
+			c.daemon.saysReady("does not answer")
+			for range 3 {
+				began := time.Now()
+				c.daemon.saysReady("does not answer")
+				if took := time.Since(began); took > 5*time.Second {
+					c.Errorf("status took %s", took)
+				}
+				if got := c.now(b.BackupID).State; got != rpc.Running {
+					c.Errorf("while the directory does not answer the backup is %s", got)
+				}
+			}
+			state.heal()
+			answer()
+			c.daemon.saysReady("")
 			c.untilState(b.BackupID, rpc.Completed)
 		},
 		becomes: "completed",

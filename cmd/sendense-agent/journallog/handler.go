@@ -1,8 +1,8 @@
 // Package journallog is a slog handler that sends records to the systemd journal by its native protocol.
 //
 // Every attribute is a field of its own, so that journalctl -u sendense-agent BACKUP_ID=... finds a backup. MESSAGE holds the
-// attributes too, so that a line says the same when only MESSAGE is shown. It does not decide when to log to the journal: the daemon
-// does.
+// attributes too, so that a line says the same when only MESSAGE is shown. A journal that does not answer does not stop the caller.
+// The package does not decide when to log to the journal: the daemon does.
 package journallog
 
 import (
@@ -19,10 +19,11 @@ type Handler struct {
 	level  slog.Leveler
 	prefix string // of the names of attributes, from groups
 	fields []slog.Attr
+	out    *sender
 }
 
-// New makes a handler for records of a level or above, which may be changed at any time.
-func New(level slog.Leveler) *Handler { return &Handler{level: level} }
+// New makes a handler for records of a level or above, which may be changed at any time. It is used until the process ends.
+func New(level slog.Leveler) *Handler { return &Handler{level: level, out: newSender()} }
 
 // Enabled says whether a record of the level is sent.
 func (h *Handler) Enabled(_ context.Context, level slog.Level) bool {
@@ -43,7 +44,8 @@ func (h *Handler) WithGroup(name string) slog.Handler {
 	return &with
 }
 
-// Handle sends one record. An attribute whose value is empty is left out.
+// Handle sends one record. An attribute whose value is empty is left out. If the journal does not answer, the record waits in a queue, and
+// is dropped if the queue is full.
 func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 	attrs := append([]slog.Attr(nil), h.fields...)
 	r.Attrs(func(a slog.Attr) bool {
@@ -63,7 +65,7 @@ func (h *Handler) Handle(_ context.Context, r slog.Record) error {
 			fields[name] = text
 		}
 	}
-	return journal.Send(message.String(), priority(r.Level), fields)
+	return h.out.send(line{message: message.String(), priority: priority(r.Level), fields: fields})
 }
 
 func prefixed(prefix string, attrs []slog.Attr) []slog.Attr {

@@ -75,9 +75,13 @@ func aWeek() *estate {
 	now := time.Date(2026, 11, 25, 9, 30, 0, 0, time.Local)
 	e := &estate{
 		at: now, from: time.Date(2026, 11, 19, 0, 0, 0, 0, time.Local), days: 7, host: "hub", last: map[string]rpc.Backup{},
-		status:       rpc.AgentStatus{Version: hostile, BusConnected: true},
-		vms:          []rpc.VM{{VMName: "pg", Disks: []rpc.Disk{{CapacityBytes: 40 << 30}}}, {VMName: hostile}, {VMName: "never"}},
-		repositories: []rpc.Repository{{RepositoryID: "main", Path: hostile, FreeBytes: 1 << 40, TotalBytes: 4 << 40, RestorePoints: 9}, {RepositoryID: "old", Error: hostile}},
+		status: rpc.AgentStatus{Version: hostile, BusConnected: true},
+		vms:    []rpc.VM{{VMName: "pg", Disks: []rpc.Disk{{CapacityBytes: 40 << 30}}}, {VMName: hostile}, {VMName: "never"}},
+		repositories: []rpc.Repository{
+			{RepositoryID: "main", Path: hostile, FreeBytes: 1 << 40, TotalBytes: 4 << 40, RestorePoints: 9},
+			{RepositoryID: "old", Error: hostile},
+			{RepositoryID: "nas", State: "stuck", StuckSince: now, StuckOperation: hostile, Paused: &rpc.Pause{Since: now, Reason: hostile}},
+		},
 	}
 	add := func(day int, vm, id, parent string, state rpc.BackupState) {
 		b := rpc.Backup{
@@ -129,7 +133,7 @@ func TestReportShowsWhatThereIs(t *testing.T) {
 		t.Errorf("a VM without a restore point has the class %q", class)
 	}
 	page := textOf(elements(doc, atom.Main)[0])
-	for _, want := range []string{"no licence", "buy one", "sna_refused", "1 TiB free", "75 % used", "9 restore points, 4 on these days", "1 full, 3 incremental", "it has no restore point", "sendensectl backup start never --wait"} {
+	for _, want := range []string{"no licence", "buy one", "sna_refused", "1 TiB free", "75 % used", "9 restore points, 4 on these days", "It is stuck since ", "It is paused since ", "1 full, 3 incremental", "it has no restore point", "sendensectl backup start never --wait"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page does not say %q", want)
 		}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/describe"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -89,6 +90,8 @@ type repositoryTotal struct {
 	Used                int // percent
 	Points, Full, Other int // restore points
 	Received            uint64
+	Bad                 bool     // it cannot be used
+	Troubles            []string // why, and that it is paused
 }
 
 func (e *estate) page() *page {
@@ -197,6 +200,10 @@ func (e *estate) totals() []repositoryTotal {
 	for i, r := range e.repositories {
 		t := &list[i]
 		t.Repository = r
+		t.Bad = r.Error != "" || r.State == describe.Stuck
+		for _, about := range describe.RepositoryTroubles(r) {
+			t.Troubles = append(t.Troubles, human.Safe("It "+about))
+		}
 		if r.TotalBytes > 0 {
 			t.Used = int(100 - float64(min(r.FreeBytes, r.TotalBytes))/float64(r.TotalBytes)*100)
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/describe"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
 	"github.com/sendense/backup-agent/rpc"
@@ -37,7 +38,7 @@ affected.`,
 }
 
 func printPaused(p *output.Printer, s rpc.PauseState) {
-	p.Prose("Repository %s is %s. Nothing new starts there.", s.RepositoryID, paused(*s.Paused))
+	p.Prose("Repository %s is %s. Nothing new starts there.", s.RepositoryID, describe.Paused(*s.Paused))
 	if running := activity(s.Activity); running != "" {
 		p.Prose("In progress there: %s. Wait until that has ended: sendensectl repository show %s", running, s.RepositoryID)
 	}
@@ -54,15 +55,6 @@ func resumeCommand(a *command.App) *cobra.Command {
 			return a.Show(s, func(p *output.Printer) { p.Prose("Repository %s is not paused.", s.RepositoryID) })
 		}),
 	}
-}
-
-// paused describes a pause.
-func paused(p rpc.Pause) string {
-	text := "paused since " + human.Time(p.Since)
-	if p.Reason != "" {
-		text += ": " + p.Reason
-	}
-	return text
 }
 
 // activity lists what is in progress in a repository; "" for nothing.

@@ -5,10 +5,12 @@ import (
 	"cmp"
 	"context"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/describe"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
 	"github.com/sendense/backup-agent/rpc"
@@ -27,13 +29,26 @@ func listCommand(a *command.App) *cobra.Command {
 	})
 }
 
-// Print prints a table of repositories.
+// Print prints a table of repositories. Below it, it says what is wrong with which of them.
 func Print(p *output.Printer, list []rpc.Repository) {
 	var rows [][]string
 	for _, r := range list {
-		rows = append(rows, []string{r.RepositoryID, human.Size(r.FreeBytes), human.Size(r.TotalBytes), usedPart(r), usable(r), encryption(r), strconv.Itoa(r.RestorePoints), r.Path})
+		rows = append(rows, []string{r.RepositoryID, space(r, r.FreeBytes), space(r, r.TotalBytes), usedPart(r), words(r), encryption(r), strconv.Itoa(r.RestorePoints), r.Path})
 	}
 	p.Table([]output.Column{{Title: "repository"}, {Title: "free"}, {Title: "size"}, {Title: "used", Rank: 2}, {Title: "state"}, {Title: "key", Rank: 4}, {Title: "points", Rank: 3}, {Title: "path", Rank: 1}}, rows)
+	for _, r := range list {
+		for _, about := range describe.RepositoryTroubles(r) {
+			p.Prose("Repository %s %s", r.RepositoryID, about)
+		}
+	}
+}
+
+// space is a size of the file system; "-" if it is not known.
+func space(r rpc.Repository, n uint64) string {
+	if r.TotalBytes == 0 {
+		return "-"
+	}
+	return human.Size(n)
 }
 
 // usedPart is the used part of the file system; "" if it is not known.
@@ -44,16 +59,36 @@ func usedPart(r rpc.Repository) string {
 	return human.Percent(1 - float64(min(r.FreeBytes, r.TotalBytes))/float64(r.TotalBytes))
 }
 
-// usable says whether the repository can be used, and whether it is paused.
-func usable(r rpc.Repository) string {
-	state := cmp.Or(r.Error, "usable")
-	if r.Paused == nil {
+// words are the state of a repository in a word or two: ok, slow, stuck or unusable; paused.
+func words(r rpc.Repository) string {
+	state := cmp.Or(r.State, "ok")
+	if r.Error != "" && r.State != describe.Stuck {
+		state = "unusable"
+	}
+	switch {
+	case r.Paused == nil:
 		return state
+	case state == "ok":
+		return "paused"
 	}
-	if r.Error == "" {
-		return paused(*r.Paused)
+	return state + ", paused"
+}
+
+// state is the state of one repository with its details.
+func state(r rpc.Repository) string {
+	var list []string
+	switch {
+	case r.State == describe.Stuck && !r.StuckSince.IsZero():
+		list = append(list, describe.StuckSince(r))
+	case r.Error != "":
+		list = append(list, r.Error)
+	default:
+		list = append(list, cmp.Or(r.State, "ok"))
 	}
-	return paused(*r.Paused) + "; " + state
+	if r.Paused != nil {
+		list = append(list, describe.Paused(*r.Paused))
+	}
+	return strings.Join(list, "; ")
 }
 
 // Catalog says whether the catalog agrees with the repositories.
@@ -85,8 +120,8 @@ func showCommand(a *command.App) *cobra.Command {
 				return err
 			}
 			return a.Show(r, func(p *output.Printer) {
-				p.Pairs("repository", r.RepositoryID, "path", r.Path, "state", usable(r), "encryption key", encryption(r), "free", human.Size(r.FreeBytes),
-					"size", human.Size(r.TotalBytes), "used", usedPart(r), "cache mode", r.Cache, "aio mode", r.AIO,
+				p.Pairs("repository", r.RepositoryID, "path", r.Path, "state", state(r), "encryption key", encryption(r), "free", space(r, r.FreeBytes),
+					"size", space(r, r.TotalBytes), "used", usedPart(r), "cache mode", r.Cache, "aio mode", r.AIO,
 					"points", human.Count(r.RestorePoints, "restore point"), "in progress", activity(r.Activity),
 					"catalog", Catalog(r.Catalog.Unrecorded+r.Catalog.Missing+r.Catalog.Different, r))
 			})

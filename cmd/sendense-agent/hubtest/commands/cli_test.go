@@ -32,7 +32,7 @@ func TestCommandLine(t *testing.T) {
 		hubtest.Step(hubtest.Words("backup watch nosuch"), 1, "", `"nosuch" is not on record`),
 		hubtest.Step(hubtest.Words("backup list --state odd"), 1, "", "state: want queued"),
 		hubtest.Step(hubtest.Words("status --socket /run/nosuch.sock"), 3, "", "there is no such socket"),
-		hubtest.Step(hubtest.Words("repository list"), 0, "usable", ""),
+		hubtest.Step(hubtest.Words("repository list"), 0, "  ok  ", ""),
 		hubtest.Step(hubtest.Words("export list"), 0, "PORT", "no exports"),
 		hubtest.Step(hubtest.Words("backup start pgtest1 --type auto --wait --request-id first"), 0, "state:       completed", "completed, 2 of 2 disks complete"),
 		hubtest.Step(hubtest.Words("backup start pgtest1 --type auto --wait --rate-limit 100MiB"), 0, "incremental", "completed"),
@@ -42,7 +42,7 @@ func TestCommandLine(t *testing.T) {
 		hubtest.Step(hubtest.Words("backup list --repository nas -o json"), 0, `"backups": []`, ""),
 		hubtest.Step(hubtest.Words("backup list --until 1h -o json"), 0, `"backups": []`, ""),
 		hubtest.Step(hubtest.Words("backup list --since yesterday"), 2, "", "want a time such as"),
-		hubtest.Step(hubtest.Words("repository show main"), 0, "usable", ""),
+		hubtest.Step(hubtest.Words("repository show main"), 0, "state:           ok\n", ""),
 		hubtest.Step(hubtest.Words("repository show nas"), 1, "", `"nas" is not configured`),
 	)
 	importAndReport(h)

@@ -81,7 +81,7 @@ func TestRepositoryAwayAtStart(t *testing.T) {
 	h.Steps(
 		hubtest.Step(hubtest.Words("backup start pgtest1 --repository slow --wait"), 1, "", "are one directory"),
 		hubtest.Step(hubtest.Words("repository show slow"), 0, "are one directory", ""),
-		hubtest.Step(hubtest.Words("repository show main"), 0, "usable", ""),
+		hubtest.Step(hubtest.Words("repository show main"), 0, "state:           ok\n", ""),
 		hubtest.Step(hubtest.Words("backup start pgtest1 --wait"), 0, "completed", "completed"),
 	)
 	hubtest.Must(t, os.Remove(slow))

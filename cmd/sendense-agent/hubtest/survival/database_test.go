@@ -89,7 +89,7 @@ func TestDatabaseHeaderLost(t *testing.T) {
 // keptAside looks that a damaged file is kept as it was, under a name that the log tells.
 func keptAside(h *hubtest.Hub, left []byte, words string) {
 	h.Helper()
-	kept, err := filepath.Glob(filepath.Join(h.Dir, "state", "*"))
+	kept, err := filepath.Glob(filepath.Join(h.Dir, "state", "agent.db*"))
 	hubtest.Must(h.T, err)
 	want := 1
 	if left != nil {

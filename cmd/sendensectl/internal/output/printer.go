@@ -91,8 +91,9 @@ func (p *Printer) Pairs(pairs ...string) {
 
 // colors of the words that name a state.
 var colors = map[string]string{
-	"completed": "32", "usable": "32", "added": "32",
+	"completed": "32", "ok": "32", "added": "32",
 	"ok     ": "32", "warning": "33", "error  ": "31",
+	"stuck": "31", "unusable": "31", "slow": "33", "paused": "33",
 	"failed": "31", "undoing": "31", "deleting": "31", "refused": "31",
 	"unresolved": "33", "cancelled": "33", "queued": "33",
 	"running": "36", "preparing": "36", "exporting": "36", "calling": "36", "finishing": "36",
