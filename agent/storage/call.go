@@ -293,8 +293,10 @@ func (r *calls) connect(ctx context.Context) (Link, error) {
 	case l != nil && !isDone(l):
 		return l, nil // it was started meanwhile
 	}
+	number := r.begin(ctx, "starting its process", reads, nil)
 	l, err := r.options.Connect(ctx, r.options.Spec)
 	r.mu.Lock()
+	delete(r.pending, number)
 	if again := r.link != nil || r.refused != nil; again && err == nil {
 		defer r.options.OnChange() // what the last process left behind can be removed
 	}

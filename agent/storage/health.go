@@ -187,6 +187,10 @@ func (r *calls) overdue() *StuckError {
 			first = p
 		}
 	}
+	var refused *StuckError
+	if first == nil && errors.As(r.refused, &refused) {
+		return refused
+	}
 	if first == nil {
 		return nil
 	}
@@ -218,7 +222,8 @@ func (r *calls) late(began time.Time, limit time.Duration) bool {
 // isLate is late for a caller that holds mu.
 func (r *calls) isLate(began time.Time, limit time.Duration) bool {
 	took := time.Since(began)
-	return took > limit && (r.pong.Sub(began) > limit/2 || took > max(limit, busyFor))
+	unlinked := r.pong.IsZero() || r.link == nil || isDone(r.link) // nobody asks, or nothing can answer
+	return took > limit && (unlinked || r.pong.Sub(began) > limit/2 || took > max(limit, busyFor))
 }
 
 // kind is the word for the operations of a class, for metrics.

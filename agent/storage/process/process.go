@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -34,7 +35,12 @@ const (
 	Command = "serve-repository"
 
 	startTimeout = 20 * time.Second
-	stopTimeout  = 5 * time.Second
+	// stopTimeout is how long systemd waits for a process that it has killed. While the unit is loaded, the process hangs.
+	stopTimeout = 90 * time.Second
+	// endTimeout is how long a process takes to end by itself.
+	endTimeout = 2500 * time.Millisecond
+	// longestPause limits the time between two starts while each of them hangs.
+	longestPause = 10 * time.Minute
 	// acceptTimeout is longer than a daemon needs from the start of the unit to its connection.
 	acceptTimeout = time.Minute
 )
@@ -48,6 +54,17 @@ type Connector struct {
 	Program string // sendense-agent
 	Runtime string // directory of the sockets
 	State   string // directory of the database, in which the agent makes the locks; the processes see nothing else of it
+
+	mu   sync.Mutex
+	hung map[string]hangingStart // by repository; the last start that hung
+}
+
+// A hangingStart is a start that did not end in time: the storage hangs, and with it whatever enters its directory.
+type hangingStart struct {
+	began time.Time // of the first in a row
+	unit  string
+	at    time.Time // when it was given up
+	pause time.Duration
 }
 
 // Connect starts the process of a repository and connects to it. It is a storage.Connect.
@@ -75,14 +92,63 @@ func (c *Connector) Connect(ctx context.Context, s storage.Spec) (storage.Link, 
 		StartTimeout:  startTimeout,
 		StopTimeout:   stopTimeout,
 	}
-	if _, err := c.Units.Start(ctx, p); err != nil {
+	if err := c.stillHangs(ctx, s.ID); err != nil {
 		return nil, err
 	}
+	began := time.Now()
+	if _, err := c.Units.Start(ctx, p); err != nil {
+		return nil, c.failed(s.ID, p.Name, began, err)
+	}
+	c.mu.Lock()
+	delete(c.hung, s.ID)
+	c.mu.Unlock()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", p.ListenAddress)
 	if err != nil {
 		return nil, err
 	}
 	return storage.NewLink(conn, nil), nil
+}
+
+// stillHangs returns a *storage.StuckError if the last start hung and another one would hang too, as far as is known: its process is still
+// there, or was given up by systemd not long ago. So a hang of hours leaves few processes behind.
+func (c *Connector) stillHangs(ctx context.Context, id string) error {
+	c.mu.Lock()
+	last, hung := c.hung[id]
+	c.mu.Unlock()
+	if !hung {
+		return nil
+	}
+	_, err := c.Units.Get(ctx, last.unit)
+	there := !errors.Is(err, units.ErrNotFound)
+	givenUp := time.Since(last.at) > stopTimeout // otherwise it has ended, because the storage answers
+	if there || givenUp && time.Since(last.at) < stopTimeout+last.pause {
+		return stuck(id, last.began)
+	}
+	return nil
+}
+
+// failed returns the error of a start, and remembers one that hung.
+func (c *Connector) failed(id, unit string, began time.Time, err error) error {
+	var start *units.StartError
+	if !errors.Is(err, context.DeadlineExceeded) && !(errors.As(err, &start) && start.Result == "timeout") {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last, again := c.hung[id]
+	now := hangingStart{began: began, unit: unit, at: time.Now(), pause: time.Second}
+	if again {
+		now.began, now.pause = last.began, min(2*last.pause, longestPause)
+	}
+	if c.hung == nil {
+		c.hung = map[string]hangingStart{}
+	}
+	c.hung[id] = now
+	return fmt.Errorf("%w: %w", stuck(id, now.began), err)
+}
+
+func stuck(id string, since time.Time) error {
+	return &storage.StuckError{Repository: id, Since: since, Operation: "starting its process"}
 }
 
 // Options for Main.
@@ -109,7 +175,7 @@ func Main(ctx context.Context, o Options) error {
 	}
 	go func() { // ends a wait for the lock or for the connection
 		<-ctx.Done()
-		time.Sleep(stopTimeout / 2)
+		time.Sleep(endTimeout)
 		os.Exit(0)
 	}()
 	if l, ok := listeners[0].(*net.UnixListener); ok { // a daemon that was killed meanwhile does not come
