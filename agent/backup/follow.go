@@ -76,17 +76,22 @@ type trace struct {
 	changedAt time.Time
 }
 
-func (j *Job) traceOf(b record.Backup, disks []record.DiskProgress) trace {
-	var t trace
-	repo, err := j.service.Repositories.Find(b.Repository)
-	if err != nil {
-		return t // the end of the backup finds out
-	}
-	for i, d := range b.Runs {
+// traceOf returns the present trace. What cannot be seen of the images now, such as in a repository that does not answer, is as it was
+// before: it is no progress.
+func (j *Job) traceOf(b record.Backup, disks []record.DiskProgress, before trace) trace {
+	t := trace{}
+	for i := range b.Runs {
 		t.received += disks[i].ReceivedBytes
-		info, err := repo.Stat(storage.FailFast(j.Ctx), d.Image)
+	}
+	repo, err := j.service.Repositories.Find(b.Repository)
+	for _, d := range b.Runs {
+		var info storage.FileInfo
+		if err == nil {
+			info, err = repo.Stat(storage.FailFast(j.Ctx), d.Image)
+		}
 		if err != nil {
-			continue // the check of its exporter says what happened to it
+			t.allocated, t.changedAt = before.allocated, before.changedAt
+			return t
 		}
 		t.allocated += info.AllocatedBytes
 		if info.ChangedAt.After(t.changedAt) {
@@ -146,7 +151,7 @@ func (j *Job) checkProgress(b record.Backup, p *progress, now time.Time) error {
 	if err != nil {
 		return nil // nothing is known, so nothing is concluded
 	}
-	if now := j.traceOf(b, disks); now != p.trace || p.at.IsZero() {
+	if now := j.traceOf(b, disks, p.trace); now != p.trace || p.at.IsZero() {
 		p.trace, p.at = now, time.Now()
 	}
 	if now.Sub(p.at) <= limit {
