@@ -148,10 +148,14 @@ const WarnZeroes = "sna.accept_write_zeroes is set: full backups lose data if th
 // Status returns an overview of the agent. What cannot be read is zero; the log has the error.
 func (a *Agent) Status(ctx context.Context) Status {
 	s := Status{
-		Version: a.version, StartedAt: a.startedAt, SNAURL: a.config.SNA.URL, BusConnected: a.busAnswers(ctx),
-		VCenters: slices.Sorted(maps.Keys(a.config.VCenters)), PortsTotal: a.Ports.Range.Len(), Repositories: a.RepositoryStatuses(ctx),
-		State: a.stateStatus(ctx),
+		Version: a.version, StartedAt: a.startedAt, SNAURL: a.config.SNA.URL, VCenters: slices.Sorted(maps.Keys(a.config.VCenters)),
+		PortsTotal: a.Ports.Range.Len(),
 	}
+	var wait sync.WaitGroup // several may hang, and each takes some seconds then
+	wait.Go(func() { s.BusConnected = a.busAnswers(ctx) })
+	wait.Go(func() { s.Repositories = a.RepositoryStatuses(ctx) })
+	wait.Go(func() { s.State = a.stateStatus(ctx) })
+	wait.Wait()
 	if a.Exports.AcceptsZeroes() {
 		s.Warnings = append(s.Warnings, WarnZeroes)
 	}
