@@ -40,8 +40,10 @@ func (l *remote) Start(r Request, moved func(Movement)) <-chan Answer {
 }
 
 func (l *remote) Cancel(number uint64) {
-	var done bool
-	l.client.Go(serviceName+".Cancel", number, &done, make(chan *rpc.Call, 1))
+	go func() { // a process that reads nothing must not hold up who leaves
+		var done bool
+		_ = l.client.Call(serviceName+".Cancel", number, &done) // without a process there is nothing to cancel
+	}()
 }
 
 func (l *remote) Done() <-chan struct{} { return l.conn.done }
