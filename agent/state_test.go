@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sendense/backup-agent/agent/agenttest"
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
@@ -28,12 +26,7 @@ func TestStateDirectoryFull(t *testing.T) {
 	w.PutVM("vm", 4<<20)
 	agenttest.Must(t, w.Agent.Ready(t.Context()))
 	directory := w.Config.Agent.StateDirectory
-	ballast, err := os.Create(filepath.Join(directory, "ballast"))
-	agenttest.Must(t, err)
-	var st unix.Statfs_t
-	agenttest.Must(t, unix.Statfs(directory, &st))
-	agenttest.Must(t, unix.Fallocate(int(ballast.Fd()), 0, 0, int64(st.Bavail)*st.Bsize))
-	agenttest.Must(t, ballast.Close())
+	ballast := agenttest.Fill(t, directory, 0)
 
 	if err := w.Agent.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "no space left on device") || !strings.Contains(err.Error(), directory) {
 		t.Errorf("ready: %v", err)
@@ -47,7 +40,7 @@ func TestStateDirectoryFull(t *testing.T) {
 		}
 	}
 	begun := len(w.SNA.State().Posts)
-	_, err = w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "vm", Type: record.Full, Repository: "main"})
+	_, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "vm", Type: record.Full, Repository: "main"})
 	refused("a backup, while the file still has pages for its record", err)
 	if now := len(w.SNA.State().Posts); now != begun {
 		t.Errorf("the SNA was asked %d times", now-begun)
@@ -65,7 +58,7 @@ func TestStateDirectoryFull(t *testing.T) {
 		t.Errorf("status: %+v", status)
 	}
 
-	agenttest.Must(t, os.Remove(ballast.Name()))
+	agenttest.Must(t, os.Remove(ballast))
 	w.Eventually("it is ready when there is room again", func() bool { return w.Agent.Ready(t.Context()) == nil })
 	b := w.StartBackup("vm")
 	if b = w.Wait(b.ID); b.State != record.Completed {

@@ -3,13 +3,18 @@ package agenttest
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/repository"
 )
 
 // Large makes a full backup and an incremental of a disk that takes a while to copy.
@@ -86,4 +91,49 @@ func ProcessOf(verb, dir string) int {
 		}
 	}
 	return 0
+}
+
+// StopProcess stops a process with SIGSTOP and returns when none of its threads runs any more.
+func (w *World) StopProcess(pid int) {
+	w.Helper()
+	Must(w.TB, unix.Kill(pid, unix.SIGSTOP))
+	w.Eventually("every thread is stopped", func() bool {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		Must(w.TB, err)
+		for _, path := range threads {
+			stat, err := os.ReadFile(path)
+			_, after, _ := strings.Cut(string(stat), ") ")
+			if err == nil && !strings.HasPrefix(after, "T") {
+				return false
+			}
+		}
+		return len(threads) > 0
+	})
+}
+
+// Fill fills the file system of a directory until at most left bytes and a few pages are free. It returns the path of the file that does
+// so.
+func Fill(t testing.TB, dir string, left int64) string {
+	t.Helper()
+	ballast, err := os.CreateTemp(dir, "ballast-")
+	Must(t, err)
+	defer func() { Must(t, ballast.Close()) }()
+	var size int64
+	for step := int64(1 << 62); step > 4<<10; {
+		space, err := repository.SpaceAt(dir)
+		Must(t, err)
+		step = min(step, int64(space.Free)-left)
+		if step <= 0 {
+			break
+		}
+		switch err := unix.Fallocate(int(ballast.Fd()), 0, size, step); err {
+		case nil:
+			size += step
+		case unix.ENOSPC:
+			step /= 2 // somebody else took room in between, or the file system needs some for itself
+		default:
+			Must(t, err)
+		}
+	}
+	return ballast.Name()
 }

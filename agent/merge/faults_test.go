@@ -8,14 +8,11 @@ import (
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sendense/backup-agent/agent/agenttest"
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
-	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/restore"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 )
@@ -97,19 +94,13 @@ func TestMergeFails(t *testing.T) {
 				pid = agenttest.ProcessOf("commit", w.Dir)
 				return pid != 0
 			})
-			agenttest.Must(t, syscall.Kill(pid, syscall.SIGSTOP))
-			path := w.Config.Repositories[0].Path
-			space, err := repository.SpaceAt(path)
-			agenttest.Must(t, err)
-			ballast, err := os.Create(filepath.Join(path, "ballast"))
-			agenttest.Must(t, err)
-			agenttest.Must(t, unix.Fallocate(int(ballast.Fd()), 0, 0, int64(space.Free)-floor/2-1<<20))
-			agenttest.Must(t, ballast.Close())
+			w.StopProcess(pid)
+			ballast := agenttest.Fill(t, w.Config.Repositories[0].Path, floor/2)
 			if floor == 0 { // otherwise the merge is canceled while qemu-img is stopped
 				agenttest.Must(t, syscall.Kill(pid, syscall.SIGCONT))
 			}
-			err = <-done
-			agenttest.Must(t, os.Remove(ballast.Name()))
+			err := <-done
+			agenttest.Must(t, os.Remove(ballast))
 			var e *fault.Error
 			if !errors.As(err, &e) || e.Reason != fault.NoSpace {
 				t.Errorf("%v", err)

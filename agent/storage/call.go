@@ -107,7 +107,7 @@ func (r *calls) callOnce(ctx context.Context, name string, c class, arguments []
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if ctx.Value(patienceKey{}) == failFast && c == reads {
-		defer r.hurry(name, cancel)()
+		defer r.hurry(ctx, name, cancel)()
 	}
 	leave, err := r.enter(ctx, c, cancel)
 	if err != nil {
@@ -213,25 +213,21 @@ func (r *calls) begin(ctx context.Context, name string, c class, cancel context.
 }
 
 // hurry cancels an operation that reads little after RequestTimeout, or later if the machine is so busy that the process answers nothing.
-// stop ends that.
-func (r *calls) hurry(name string, cancel context.CancelCauseFunc) (stop func()) {
-	began, done := time.Now(), make(chan struct{})
-	go func() {
+// It ends with ctx, or when stop is called.
+func (r *calls) hurry(ctx context.Context, name string, cancel context.CancelCauseFunc) (stop func() bool) {
+	began := time.Now()
+	return time.AfterFunc(RequestTimeout, func() {
 		tick := time.NewTicker(RequestTimeout / 16)
 		defer tick.Stop()
-		for {
+		for !r.late(began, RequestTimeout) {
 			select {
 			case <-tick.C:
-			case <-done:
-				return
-			}
-			if r.late(began, RequestTimeout) {
-				cancel(&StuckError{Repository: r.options.ID, Since: began, Operation: name})
+			case <-ctx.Done():
 				return
 			}
 		}
-	}()
-	return func() { close(done) }
+		cancel(&StuckError{Repository: r.options.ID, Since: began, Operation: name})
+	}).Stop
 }
 
 // leave notes that the caller of an operation has left.
