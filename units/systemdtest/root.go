@@ -25,13 +25,19 @@ func changeRoot(base string, binds []string) error {
 	if base == "" {
 		base, submounts = "/", hostSubmounts()
 	}
+	// The base may be below /tmp.
+	opened, err := os.Open(base)
+	if err != nil {
+		return fmt.Errorf("root of the machine: %w", err)
+	}
+	defer opened.Close()
 	// Every host has /tmp. The mount is in our namespace only and cannot be seen outside.
 	const work = "/tmp"
 	if err := mount("tmpfs", work, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
 		return err
 	}
 	root := filepath.Join(work, "root")
-	if err := overlay(base, root, filepath.Join(work, "top")); err != nil {
+	if err := overlay(fmt.Sprintf("/proc/self/fd/%d", opened.Fd()), root, filepath.Join(work, "top")); err != nil {
 		return err
 	}
 	for i, dir := range submounts {
