@@ -156,7 +156,7 @@ var hangFaults = []fault{
 		hold:     "copy/0",
 		when:     on(opWrite, "disk0.qcow2"),
 		canceled: true,
-		polls:    1000,
+		polls:    300,
 		becomes:  "cancelled",
 	}.fault(),
 	hangRow{

@@ -38,6 +38,8 @@ func TestRandom(t *testing.T) {
 	}
 	fmt.Printf("random kills: repeat with -seed %d -kills %d\n", seed, *kills) // also when all is well
 	h := newHub(t, "")
+	must(t, os.Remove(h.program()))
+	must(t, os.Symlink(racedDaemon(), h.program()))
 	history := newHistory(t)
 	var list []*vm
 	for i := range 3 {
