@@ -15,11 +15,14 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/restore"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
+	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 // TestMergeFails: whatever stops the copy of a merge, the chain is unchanged, and nothing is left.
 func TestMergeFails(t *testing.T) {
+	t.Parallel()
 	t.Run("qemu-img is killed", func(t *testing.T) {
+		t.Parallel()
 		w := agenttest.New(t)
 		points := w.Chains.Large()
 		done := w.Merges.Start(points[1].ID)
@@ -32,6 +35,7 @@ func TestMergeFails(t *testing.T) {
 		w.Merges.Fails(done, fault.ImageFailed, "disk 0: the new image: ", points)
 	})
 	t.Run("it is cancelled", func(t *testing.T) {
+		t.Parallel()
 		w := agenttest.New(t)
 		points := w.Chains.Large()
 		done := w.Merges.Start(points[1].ID)
@@ -43,6 +47,7 @@ func TestMergeFails(t *testing.T) {
 		w.Merges.Fails(done, fault.WrongState, "canceled", points)
 	})
 	t.Run("the agent stops", func(t *testing.T) {
+		t.Parallel()
 		w := agenttest.New(t)
 		points := w.Chains.Large()
 		done := w.Merges.Start(points[1].ID)
@@ -56,6 +61,7 @@ func TestMergeFails(t *testing.T) {
 		w.Merges.AsBefore(points)
 	})
 	t.Run("a layer is damaged", func(t *testing.T) {
+		t.Parallel()
 		w := agenttest.New(t)
 		points := w.Chains.Large()
 		image := points[0].Runs[0].Image
@@ -73,6 +79,7 @@ func TestMergeFails(t *testing.T) {
 		w.Merges.AsBefore(points)
 	})
 	t.Run("there is no room, and that is known", func(t *testing.T) {
+		t.Parallel()
 		w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Space = config.Space{Reserve: config.SizeOf(64 << 20)} })
 		points := w.Chains.Large()
 		w.Stop()
@@ -82,6 +89,7 @@ func TestMergeFails(t *testing.T) {
 	})
 	for name, floor := range map[string]int64{"the room runs out": 0, "the room is needed for backups": 200 << 20} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 				c.Space = config.Space{Floor: config.SizeOf(floor)}
 				c.Repositories[0].Path = filepath.Join(filepath.Dir(c.Repositories[0].Path), "small")
@@ -94,7 +102,7 @@ func TestMergeFails(t *testing.T) {
 				pid = agenttest.ProcessOf("commit", w.Dir)
 				return pid != 0
 			})
-			w.StopProcess(pid)
+			systemdtest.StopProcess(t, pid)
 			ballast := agenttest.Fill(t, w.Config.Repositories[0].Path, floor/2)
 			if floor == 0 { // otherwise the merge is canceled while qemu-img is stopped
 				agenttest.Must(t, syscall.Kill(pid, syscall.SIGCONT))
@@ -112,6 +120,7 @@ func TestMergeFails(t *testing.T) {
 
 // TestMergeWaitsForReaders: a merge of a restore point that is being read is committed only when the reader has ended.
 func TestMergeWaitsForReaders(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 8<<20)
 	w.Point("vm", record.Full)

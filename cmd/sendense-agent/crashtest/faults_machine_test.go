@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 // machineFaults are those of systemd and of its bus.
@@ -141,7 +142,7 @@ func (c *crash) hangBus() (resume func()) {
 	must(c.T, err)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
 	must(c.T, err)
-	must(c.T, syscall.Kill(pid, syscall.SIGSTOP))
+	systemdtest.StopProcess(c, pid)
 	resume = func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
 	c.Cleanup(resume)
 	return resume

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sendense/backup-agent/cmd/sendense-agent/hubtest"
 	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 // hangJournald stops journald and fills its socket, so that the next line that anybody logs waits. It returns what lets it go on.
@@ -25,7 +26,7 @@ func hangJournald(t *testing.T) (resume func()) {
 	if pid <= 1 {
 		t.Fatalf("journald has the process id %d", pid)
 	}
-	hubtest.Must(t, syscall.Kill(pid, syscall.SIGSTOP))
+	systemdtest.StopProcess(t, pid)
 	resume = func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
 	t.Cleanup(resume)
 	for fill(t) > 0 {

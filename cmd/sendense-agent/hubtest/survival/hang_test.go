@@ -20,6 +20,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/cmd/sendense-agent/hubtest"
 	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 // fuseEnv makes the test's executable a FUSE server: the directory that it shows, a colon, and where.
@@ -73,7 +74,7 @@ func mountSick(t *testing.T) *sick {
 	return s
 }
 
-func (s *sick) hang()   { hubtest.Must(s.t, s.server.Process.Signal(syscall.SIGSTOP)) }
+func (s *sick) hang()   { systemdtest.StopProcess(s.t, s.server.Process.Pid) }
 func (s *sick) answer() { hubtest.Must(s.t, s.server.Process.Signal(syscall.SIGCONT)) }
 
 // TestSickRepository: one repository hangs while a backup is copied to it. Every request is answered within seconds, the other repository
