@@ -36,6 +36,7 @@ func waits(w *agenttest.World, b record.Backup, what string) {
 // TestQueueBesideStuckRepository: the first of the queue waits for a repository that does not answer. The backups behind it in the other
 // repository start and finish, with one slot for all. It can be canceled at once, and the next one starts when the repository answers.
 func TestQueueBesideStuckRepository(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, agenttest.WithSecond, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups = 1 })
 	for _, vm := range []string{"a", "b", "c", "d", "e"} {
 		w.PutVM(vm, 1<<20)
@@ -56,7 +57,7 @@ func TestQueueBesideStuckRepository(t *testing.T) {
 	start := time.Now()
 	b, err := w.Agent.Backups.Cancel(t.Context(), head.ID)
 	agenttest.Must(t, err)
-	if took := time.Since(start); b.State != record.Cancelled || took > 5*time.Second {
+	if took := time.Since(start); b.State != record.Cancelled || took > time.Minute {
 		t.Errorf("the first of the queue is %s after %s", b.State, took)
 	}
 	w.SetStuck("main", false)
@@ -65,6 +66,7 @@ func TestQueueBesideStuckRepository(t *testing.T) {
 
 // TestStuckRepositoryHoldsNoSlot: running backups of a repository that does not answer do not count for limits.max_backups.
 func TestStuckRepositoryHoldsNoSlot(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, agenttest.WithSecond, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups = 1 })
 	w.PutVM("a", 1<<20)
 	w.PutVM("b", 1<<20)
@@ -82,6 +84,7 @@ func TestStuckRepositoryHoldsNoSlot(t *testing.T) {
 
 // TestLimitOfRepository: max_backups of a repository limits its backups, and not those of another one.
 func TestLimitOfRepository(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, agenttest.WithSecond, func(c *config.Config, _ *snatest.Options) { c.Repositories[0].MaxBackups = 1 })
 	for _, vm := range []string{"a", "b", "c"} {
 		w.PutVM(vm, 1<<20)
@@ -100,6 +103,7 @@ func TestLimitOfRepository(t *testing.T) {
 
 // TestPruneBesideStuckRepository: the part of a repository that does not answer says so, and the other part is complete.
 func TestPruneBesideStuckRepository(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1}), agenttest.WithSecond,
 		func(c *config.Config, _ *snatest.Options) { c.Repositories[1].Policy = "gold" })
 	w.PutVM("vm", 1<<20)
@@ -114,7 +118,7 @@ func TestPruneBesideStuckRepository(t *testing.T) {
 	for _, dry := range []bool{true, false} {
 		start := time.Now()
 		r := w.Prune(prune.Request{DryRun: dry})
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("the answer took %s", took)
 		}
 		if len(r.Parts) != 2 || r.Parts[1].Failure != nil || !r.Parts[0].Failure.Has(fault.RepositoryStuck) ||
@@ -136,6 +140,7 @@ func TestPruneBesideStuckRepository(t *testing.T) {
 
 // TestNothingStartsInPausedRepository: a pause holds everything new, survives a restart, and does not touch what runs or another repository.
 func TestNothingStartsInPausedRepository(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, agenttest.WithSecond)
 	w.PutVM("vm", 1<<20)
 	w.PutVM("running", 1<<20)

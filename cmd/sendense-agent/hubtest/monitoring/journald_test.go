@@ -58,14 +58,14 @@ func TestJournaldHangs(t *testing.T) {
 	sources := h.AddVM("pgtest1", hubtest.DiskSize)
 	resume := hangJournald(t)
 	began := time.Now()
-	if code, _, stderr := h.CTL("status"); code != 0 || time.Since(began) > 5*time.Second {
+	if code, _, stderr := h.CTL("status"); code != 0 || time.Since(began) > time.Minute {
 		t.Errorf("status: code %d after %s: %s", code, time.Since(began), stderr)
 	}
 	start, err := h.Dial().StartBackup(t.Context(), rpc.StartRequest{VMName: "pgtest1", BackupType: rpc.Full})
 	hubtest.Must(t, err)
 	h.Completes(start.BackupID, sources)
 	began = time.Now()
-	if out, err := exec.Command("systemctl", "restart", hubtest.DaemonUnit).CombinedOutput(); err != nil || time.Since(began) > 10*time.Second {
+	if out, err := exec.Command("systemctl", "restart", hubtest.DaemonUnit).CombinedOutput(); err != nil || time.Since(began) > time.Minute {
 		t.Errorf("the restart took %s: %v %s", time.Since(began), err, out)
 	}
 	began = time.Now()
