@@ -21,7 +21,7 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 0, "seed of TestRandom; 0 for a new one")
-	kills = flag.Int("kills", 60, "how often TestRandom kills the daemon")
+	kills = flag.Int("kills", 40, "how often TestRandom kills the daemon")
 )
 
 // clients is how many ask at the same time.
