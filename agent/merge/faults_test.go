@@ -20,9 +20,7 @@ import (
 
 // TestMergeFails: whatever stops the copy of a merge, the chain is unchanged, and nothing is left.
 func TestMergeFails(t *testing.T) {
-	t.Parallel()
 	t.Run("qemu-img is killed", func(t *testing.T) {
-		t.Parallel()
 		w := agenttest.New(t)
 		points := w.Chains.Large()
 		done := w.Merges.Start(points[1].ID)
@@ -35,7 +33,6 @@ func TestMergeFails(t *testing.T) {
 		w.Merges.Fails(done, fault.ImageFailed, "disk 0: the new image: ", points)
 	})
 	t.Run("it is cancelled", func(t *testing.T) {
-		t.Parallel()
 		w := agenttest.New(t)
 		points := w.Chains.Large()
 		done := w.Merges.Start(points[1].ID)
@@ -47,7 +44,6 @@ func TestMergeFails(t *testing.T) {
 		w.Merges.Fails(done, fault.WrongState, "canceled", points)
 	})
 	t.Run("the agent stops", func(t *testing.T) {
-		t.Parallel()
 		w := agenttest.New(t)
 		points := w.Chains.Large()
 		done := w.Merges.Start(points[1].ID)
@@ -61,7 +57,6 @@ func TestMergeFails(t *testing.T) {
 		w.Merges.AsBefore(points)
 	})
 	t.Run("a layer is damaged", func(t *testing.T) {
-		t.Parallel()
 		w := agenttest.New(t)
 		points := w.Chains.Large()
 		image := points[0].Runs[0].Image
@@ -79,7 +74,6 @@ func TestMergeFails(t *testing.T) {
 		w.Merges.AsBefore(points)
 	})
 	t.Run("there is no room, and that is known", func(t *testing.T) {
-		t.Parallel()
 		w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Space = config.Space{Reserve: config.SizeOf(64 << 20)} })
 		points := w.Chains.Large()
 		w.Stop()
@@ -89,7 +83,6 @@ func TestMergeFails(t *testing.T) {
 	})
 	for name, floor := range map[string]int64{"the room runs out": 0, "the room is needed for backups": 200 << 20} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 				c.Space = config.Space{Floor: config.SizeOf(floor)}
 				c.Repositories[0].Path = filepath.Join(filepath.Dir(c.Repositories[0].Path), "small")
@@ -120,7 +113,6 @@ func TestMergeFails(t *testing.T) {
 
 // TestMergeWaitsForReaders: a merge of a restore point that is being read is committed only when the reader has ended.
 func TestMergeWaitsForReaders(t *testing.T) {
-	t.Parallel()
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 8<<20)
 	w.Point("vm", record.Full)

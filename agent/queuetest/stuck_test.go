@@ -36,7 +36,6 @@ func waits(w *agenttest.World, b record.Backup, what string) {
 // TestQueueBesideStuckRepository: the first of the queue waits for a repository that does not answer. The backups behind it in the other
 // repository start and finish, with one slot for all. It can be canceled at once, and the next one starts when the repository answers.
 func TestQueueBesideStuckRepository(t *testing.T) {
-	t.Parallel()
 	w := agenttest.New(t, agenttest.WithSecond, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups = 1 })
 	for _, vm := range []string{"a", "b", "c", "d", "e"} {
 		w.PutVM(vm, 1<<20)
@@ -66,7 +65,6 @@ func TestQueueBesideStuckRepository(t *testing.T) {
 
 // TestStuckRepositoryHoldsNoSlot: running backups of a repository that does not answer do not count for limits.max_backups.
 func TestStuckRepositoryHoldsNoSlot(t *testing.T) {
-	t.Parallel()
 	w := agenttest.New(t, agenttest.WithSecond, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups = 1 })
 	w.PutVM("a", 1<<20)
 	w.PutVM("b", 1<<20)
@@ -84,7 +82,6 @@ func TestStuckRepositoryHoldsNoSlot(t *testing.T) {
 
 // TestLimitOfRepository: max_backups of a repository limits its backups, and not those of another one.
 func TestLimitOfRepository(t *testing.T) {
-	t.Parallel()
 	w := agenttest.New(t, agenttest.WithSecond, func(c *config.Config, _ *snatest.Options) { c.Repositories[0].MaxBackups = 1 })
 	for _, vm := range []string{"a", "b", "c"} {
 		w.PutVM(vm, 1<<20)
@@ -103,7 +100,6 @@ func TestLimitOfRepository(t *testing.T) {
 
 // TestPruneBesideStuckRepository: the part of a repository that does not answer says so, and the other part is complete.
 func TestPruneBesideStuckRepository(t *testing.T) {
-	t.Parallel()
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1}), agenttest.WithSecond,
 		func(c *config.Config, _ *snatest.Options) { c.Repositories[1].Policy = "gold" })
 	w.PutVM("vm", 1<<20)
@@ -140,7 +136,6 @@ func TestPruneBesideStuckRepository(t *testing.T) {
 
 // TestNothingStartsInPausedRepository: a pause holds everything new, survives a restart, and does not touch what runs or another repository.
 func TestNothingStartsInPausedRepository(t *testing.T) {
-	t.Parallel()
 	w := agenttest.New(t, agenttest.WithSecond)
 	w.PutVM("vm", 1<<20)
 	w.PutVM("running", 1<<20)
