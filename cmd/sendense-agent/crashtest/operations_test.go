@@ -95,7 +95,7 @@ func restarted(point string) operation {
 			defer cancel()
 			must(c.T, c.put(ctx, c.vm))
 			c.until(begin)
-			if !c.reaches() {
+			if !c.reaches(true) {
 				c.Fatalf("%s was not reached", point)
 			}
 		},
