@@ -22,6 +22,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/units/pair"
+	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 // TestMetricsOfABackup scrapes before, during and after a backup.
@@ -200,7 +201,7 @@ func TestScrapeWithoutBus(t *testing.T) {
 	agenttest.Must(t, err)
 	bus, err := strconv.Atoi(strings.TrimSpace(string(out)))
 	agenttest.Must(t, err)
-	agenttest.Must(t, unix.Kill(bus, unix.SIGSTOP))
+	systemdtest.StopProcess(t, bus)
 	defer func() { agenttest.Must(t, unix.Kill(bus, unix.SIGCONT)) }()
 	begun := time.Now()
 	w.WantSeries(w.Scrape(), agenttest.Series{

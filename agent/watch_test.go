@@ -49,7 +49,7 @@ func TestWatch(t *testing.T) {
 		t.Errorf("told of %v, want %v", states, want)
 	}
 	leave()
-	for deadline := time.After(10 * time.Second); ; {
+	for deadline := time.After(time.Minute); ; {
 		select {
 		case _, open := <-stream:
 			if !open {

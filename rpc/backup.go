@@ -195,8 +195,10 @@ type BackupDisk struct {
 	Unit          string `json:"unit"`                    // systemd unit of the exporter, without suffix
 	InvocationID  string `json:"invocation_id,omitempty"` // of the unit, for journalctl
 	QemuNBDPID    int    `json:"qemu_nbd_pid,omitempty"`
-	ReceivedBytes uint64 `json:"received_bytes"` // on the network; with sna.accept_write_zeroes a run of zeroes is a few bytes, so this is no measure of progress
-	Complete      bool   `json:"complete"`       // the client reported the disk complete
+	ReceivedBytes uint64 `json:"received_bytes"`          // on the network; with sna.accept_write_zeroes a run of zeroes is a few bytes, so this is no measure of progress
+	WrittenBytes  int64  `json:"written_bytes,omitempty"` // disk space of the image as the client wrote it, if the agent reduced it to what differs from the parent
+	KeptBytes     int64  `json:"kept_bytes,omitempty"`    // disk space of the image after that
+	Complete      bool   `json:"complete"`                // the client reported the disk complete
 	ChangeID      string `json:"change_id,omitempty"`
 	Copied        string `json:"copied,omitempty"`     // "changes", or "whole" for the whole disk; known when every disk is complete
 	CopiedWhy     string `json:"copied_why,omitempty"` // why, for a person

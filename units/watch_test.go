@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sendense/backup-agent/units/pair"
+	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 func next(t testing.TB, events <-chan Event) Event {
@@ -175,7 +176,7 @@ func TestBusThatHangs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	signal(syscall.SIGSTOP)
+	systemdtest.StopProcess(t, bus)
 	defer signal(syscall.SIGCONT)
 	started := make(chan error, 1)
 	go func() {

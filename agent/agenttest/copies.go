@@ -34,13 +34,19 @@ func (w Disks) Reorder(vm record.VM, sources []string, order ...int) {
 // Replace replaces disk i of a VM in vCenter by another disk of the same size.
 func (w Disks) Replace(vm record.VM, sources []string, i int) {
 	w.Helper()
+	Must(w.TB, os.Remove(sources[i]))
+	WriteSource(w.TB, sources[i], vm.Disks[i].CapacityBytes)
+	w.ResetTracking(vm, sources, i)
+}
+
+// ResetTracking resets the change tracking of disk i of a VM in vCenter: the change ids are those of another disk from now on.
+func (w Disks) ResetTracking(vm record.VM, sources []string, i int) {
+	w.Helper()
 	simulated := snatest.VM{Name: vm.Name, Path: vm.InventoryPath}
 	for j, d := range vm.Disks {
 		simulated.Disks = append(simulated.Disks, snatest.Disk{Key: d.Key(), UnitNumber: d.UnitNumber, Source: sources[j]})
 	}
 	simulated.Disks[i].UUID = "52 99 99 99 99 99 99 99-99 99 99 99 99 99 99 99"
-	Must(w.TB, os.Remove(sources[i]))
-	WriteSource(w.TB, sources[i], vm.Disks[i].CapacityBytes)
 	Must(w.TB, w.SNA.SetVM(simulated))
 }
 

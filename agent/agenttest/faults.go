@@ -3,7 +3,6 @@ package agenttest
 import (
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -91,24 +90,6 @@ func ProcessOf(verb, dir string) int {
 		}
 	}
 	return 0
-}
-
-// StopProcess stops a process with SIGSTOP and returns when none of its threads runs any more.
-func (w *World) StopProcess(pid int) {
-	w.Helper()
-	Must(w.TB, unix.Kill(pid, unix.SIGSTOP))
-	w.Eventually("every thread is stopped", func() bool {
-		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
-		Must(w.TB, err)
-		for _, path := range threads {
-			stat, err := os.ReadFile(path)
-			_, after, _ := strings.Cut(string(stat), ") ")
-			if err == nil && !strings.HasPrefix(after, "T") {
-				return false
-			}
-		}
-		return len(threads) > 0
-	})
 }
 
 // Fill fills the file system of a directory until at most left bytes and a few pages are free. It returns the path of the file that does

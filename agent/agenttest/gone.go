@@ -8,8 +8,9 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 )
 
-// ClientGone is the deadline for a client that is gone in tests. In production it is a minute.
-const ClientGone = 3 * time.Second
+// ClientGone is the deadline for a client that is gone in tests. In production it is a minute. A busy machine may delay a client that is
+// not gone.
+const ClientGone = 8 * time.Second
 
 // IsGone waits for the end of a backup whose client is gone, and returns it. The failure or its hint must contain all words.
 func (w *World) IsGone(id string, words ...string) record.Backup {

@@ -85,6 +85,7 @@ func New(t testing.TB, configure ...func(*config.Config, *snatest.Options)) *Wor
 		RetryDelay: 100 * time.Millisecond, // a tenth of the real delay: SBC outlives its exports by 0.7 s
 	}
 	w.Config = config.Default()
+	takePlace(t, w.Config)
 	w.Config.Agent.StateDirectory = filepath.Join(w.Dir, "state")
 	w.Config.Repositories = []config.Repository{{ID: "main", Path: filepath.Join(w.Dir, "repository")}}
 	for _, dir := range []string{w.Config.Agent.StateDirectory, w.Config.Repositories[0].Path} {
@@ -171,7 +172,9 @@ func (w *World) Clean() {
 	list, err := w.Units.List(ctx, "sendense-nbd-")
 	Must(w.TB, err)
 	for _, u := range list {
-		w.Errorf("unit %s is left behind, %s/%s", u.Name, u.ActiveState, u.SubState)
+		if w.ours(u) {
+			w.Errorf("unit %s is left behind, %s/%s", u.Name, u.ActiveState, u.SubState)
+		}
 	}
 	leases, err := w.Store.Leases()
 	Must(w.TB, err)

@@ -5,11 +5,13 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/prune"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/restore"
+	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 // ThreePoints makes a full backup and two incrementals of a VM.
@@ -43,6 +45,21 @@ func (w Merges) Canceled(id string, done <-chan error) {
 	}
 }
 
+// StopMerge stops the qemu-img that merges in a directory, as soon as there is one, and returns its PID. A short merge is over within
+// milliseconds, so it looks all the time.
+func (w *World) StopMerge(dir string) (pid int) {
+	w.Helper()
+	for deadline := time.Now().Add(3 * time.Minute); ; {
+		if pid = ProcessOf("commit", dir); pid != 0 && syscall.Kill(pid, syscall.SIGSTOP) == nil {
+			systemdtest.StopProcess(w, pid)
+			return pid
+		}
+		if time.Now().After(deadline) {
+			w.Fatalf("after three minutes: no qemu-img merges in %s", dir)
+		}
+	}
+}
+
 // PruneAndRead applies the policies, and starts a restore from a while its merge is in progress. It returns when the merge waits for the
 // restore.
 func (w *World) PruneAndRead(a []Instant) (done <-chan prune.Report, restoreID string) {
@@ -55,11 +72,7 @@ func (w *World) PruneAndRead(a []Instant) (done <-chan prune.Report, restoreID s
 		}
 		reports <- report
 	}()
-	pid := 0
-	w.Eventually("qemu-img merges a", func() bool {
-		pid = ProcessOf("commit", filepath.Dir(a[0].Directory)+"/")
-		return pid != 0 && syscall.Kill(pid, syscall.SIGSTOP) == nil
-	})
+	pid := w.StopMerge(filepath.Dir(a[0].Directory) + "/")
 	r, err := w.Agent.Restores.Start(w.Context(), restore.Request{BackupID: a[2].ID})
 	Must(w.TB, err)
 	Must(w.TB, syscall.Kill(pid, syscall.SIGCONT))

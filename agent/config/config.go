@@ -21,6 +21,7 @@ type Config struct {
 	Restore           Restore            `toml:"restore"`
 	Verify            Verify             `toml:"verify"`
 	Space             Space              `toml:"space"`
+	Squeeze           Squeeze            `toml:"squeeze"`
 	HTTP              HTTP               `toml:"http"`
 	Metrics           Metrics            `toml:"metrics"`
 	Prune             Prune              `toml:"prune"`
@@ -137,6 +138,13 @@ type Space struct {
 	Floor   Size `toml:"floor"`   // a backup that runs fails with less
 }
 
+// Squeeze is about images of incrementals, which are reduced to the blocks that differ from their parents before they are published.
+type Squeeze struct {
+	Enabled    bool `toml:"enabled"`
+	MinPercent int  `toml:"min_percent"` // 0 to 100 of the disk: an image with less written to it is not reduced, unless the client copied the disk whole
+	MinSize    Size `toml:"min_size"`    // an image that takes less is not reduced
+}
+
 // HTTP is about the callbacks of the backup client.
 type HTTP struct {
 	Enabled   bool   `toml:"enabled"`
@@ -223,6 +231,7 @@ func Default() *Config {
 		Limits:  Limits{MaxBackups: 16, MaxQueued: 1000, MaxRestores: 16},
 		Restore: Restore{Lifetime: DurationOf(24 * time.Hour), MaxLifetime: DurationOf(7 * 24 * time.Hour), Guestfish: "/usr/bin/guestfish", ReaderUser: "sendense-files"},
 		Verify:  Verify{Interval: DurationOf(7 * 24 * time.Hour), DeepInterval: DurationOf(30 * 24 * time.Hour), RateLimit: SizeOf(64 << 20)},
+		Squeeze: Squeeze{Enabled: true, MinPercent: 10, MinSize: SizeOf(64 << 20)},
 		Space:   Space{Reserve: SizeOf(1 << 30), Floor: SizeOf(64 << 20)},
 		HTTP:    HTTP{Listen: "127.0.0.1:8082"},
 		Metrics: Metrics{Enabled: true, Listen: "127.0.0.1:9185", MaxVMs: 1000, BackupInterval: DurationOf(26 * time.Hour)},

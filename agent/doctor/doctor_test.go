@@ -189,7 +189,7 @@ func TestStuckRepository(t *testing.T) {
 	h := &host{config: &config.Config{}}
 	began := time.Now()
 	found := h.liveRepository(t.Context(), config.Repository{ID: "nas", Path: path})
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("took %s", took)
 	}
 	if len(found) != 1 || found[0].Status != Error || !strings.Contains(found[0].Message, "repository nas does not answer since ") ||

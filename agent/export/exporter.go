@@ -39,6 +39,7 @@ func (e Exporter) Spec(cfg *config.Config) (pair.Spec, error) {
 		Name:          e.Unit,
 		Description:   e.Description,
 		Argv:          argv,
+		Environment:   qemu.ServerEnvironment(),
 		ListenAddress: e.Address,
 		User:          cfg.Agent.ExporterUser,
 		Group:         cfg.Agent.ExporterGroup,

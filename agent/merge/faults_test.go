@@ -15,6 +15,7 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/restore"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
+	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 // TestMergeFails: whatever stops the copy of a merge, the chain is unchanged, and nothing is left.
@@ -94,7 +95,7 @@ func TestMergeFails(t *testing.T) {
 				pid = agenttest.ProcessOf("commit", w.Dir)
 				return pid != 0
 			})
-			w.StopProcess(pid)
+			systemdtest.StopProcess(t, pid)
 			ballast := agenttest.Fill(t, w.Config.Repositories[0].Path, floor/2)
 			if floor == 0 { // otherwise the merge is canceled while qemu-img is stopped
 				agenttest.Must(t, syscall.Kill(pid, syscall.SIGCONT))

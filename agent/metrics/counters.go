@@ -36,6 +36,7 @@ type Counters struct {
 	PruneRuns       *prometheus.CounterVec
 	PruneRemoved    prometheus.Counter
 	PruneFreed      prometheus.Counter
+	SqueezeSaved    prometheus.Counter
 	PruneFailures   prometheus.Counter
 	PruneHolds      prometheus.Counter
 

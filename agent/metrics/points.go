@@ -28,6 +28,10 @@ func (m *Counters) afterBackups() {
 		Name: "sendense_prune_removed_total",
 		Help: "Restore points removed because no policy keeps them.",
 	})
+	m.SqueezeSaved = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "sendense_squeeze_saved_bytes_total",
+		Help: "Bytes of disk space that images took less after they were reduced to what differs from their parents.",
+	})
 	m.PruneFreed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sendense_prune_freed_bytes_total",
 		Help: "Bytes freed by prune runs, minus the growth by merges.",

@@ -35,7 +35,7 @@ func manifestDisk(disk record.Disk, d record.DiskRun, info qcow2.Info, check man
 		CapacityBytes: d.CapacityBytes, File: filepath.Base(d.Image), Format: qemu.ImageFormat,
 		Content: d.Content, Change: d.Change, Backing: d.Backing, ChangeID: d.ChangeID,
 		Copied: d.Copied, CopiedWhy: d.CopiedWhy, CopyOrder: d.Order,
-		ReceivedBytes: d.ReceivedBytes, AllocatedBytes: info.ActualBytes, Check: check, IO: d.IO,
+		ReceivedBytes: d.ReceivedBytes, WrittenBytes: d.WrittenBytes, AllocatedBytes: info.ActualBytes, Check: check, IO: d.IO,
 		ClusterBytes: info.ClusterBytes, ExtendedL2: info.ExtendedL2, Encryption: repositories.Encryption(d.KeyID),
 	}
 }

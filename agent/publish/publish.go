@@ -274,6 +274,9 @@ func (f *Finisher) finishDisk(ctx context.Context, repo *storage.Repository, dis
 		return m, export.DiskError(f.Job, fault.ExporterFailed, d, err)
 	}
 	failpoint.Reach("exporter removed")
+	if d, err = f.squeeze(ctx, repo, d); err != nil {
+		return m, export.DiskError(f.Job, fault.ImageFailed, d, err)
+	}
 	if d.Content == record.WholeDisk && d.Backing != "" {
 		if d, err = f.flatten(ctx, d); err != nil {
 			return m, export.DiskError(f.Job, fault.ImageFailed, d, err)

@@ -56,7 +56,7 @@ func TestQueueBesideStuckRepository(t *testing.T) {
 	start := time.Now()
 	b, err := w.Agent.Backups.Cancel(t.Context(), head.ID)
 	agenttest.Must(t, err)
-	if took := time.Since(start); b.State != record.Cancelled || took > 5*time.Second {
+	if took := time.Since(start); b.State != record.Cancelled || took > time.Minute {
 		t.Errorf("the first of the queue is %s after %s", b.State, took)
 	}
 	w.SetStuck("main", false)
@@ -114,7 +114,7 @@ func TestPruneBesideStuckRepository(t *testing.T) {
 	for _, dry := range []bool{true, false} {
 		start := time.Now()
 		r := w.Prune(prune.Request{DryRun: dry})
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("the answer took %s", took)
 		}
 		if len(r.Parts) != 2 || r.Parts[1].Failure != nil || !r.Parts[0].Failure.Has(fault.RepositoryStuck) ||

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -36,14 +35,10 @@ func TestOrphans(t *testing.T) {
 	w.EndOnRecord(b.ID)
 	w.Start()
 	orphan := b.Runs[0].Unit
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if _, err := w.Units.Get(t.Context(), orphan); errors.Is(err, units.ErrNotFound) {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("orphan %s is still there", orphan)
-		}
-	}
+	w.Eventually("orphan "+orphan+" is removed", func() bool {
+		_, err := w.Units.Get(t.Context(), orphan)
+		return errors.Is(err, units.ErrNotFound)
+	})
 	w.Eventually("it is counted", func() bool { return w.Scrape()[`sendense_agent_orphan_units_removed_total`] == 1 })
 	w.WantSeries(w.Scrape(), agenttest.Series{`sendense_agent_orphan_units`: 1}) // the foreign one
 	if u, err := w.Units.Get(t.Context(), foreign); err != nil || !u.Running() {

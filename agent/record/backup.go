@@ -143,6 +143,8 @@ type DiskRun struct {
 	Copied         Copied  `json:"copied,omitempty"`         // known once every disk was reported
 	CopiedWhy      string  `json:"copied_why,omitempty"`     // for a person
 	ReceivedBytes  uint64  `json:"received_bytes,omitempty"` // bytes on the wire to the export, saved before its socket stopped
+	WrittenBytes   int64   `json:"written_bytes,omitempty"`  // disk space of the image as the client wrote it, if it was squeezed since; 0 if it was not
+	KeptBytes      int64   `json:"kept_bytes,omitempty"`     // disk space of the squeezed image
 	Flushed        bool    `json:"flushed,omitempty"`        // everything it received is on the disk
 	Result         string  `json:"result,omitempty"`         // systemd's Result of the ended exporter; "success" or a failure
 	ExitStatus     int     `json:"exit_status,omitempty"`

@@ -58,7 +58,7 @@ func TestEncryptedChain(t *testing.T) {
 func TestEncryptedMerged(t *testing.T) {
 	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey, "key-2": agenttest.SecondKey})
 	w := agenttest.New(t, agenttest.Encrypted("key-1"))
-	vm, sources := w.PutVM("vm", 48<<20, 32<<20)
+	vm, sources := w.PutVM("vm", 12<<20) // QEMU takes seconds for each encrypted image
 	var points []agenttest.Instant
 	point := func() {
 		agenttest.Scribble(t, sources[0], int64(len(points))<<16)
@@ -97,7 +97,7 @@ func TestEncryptedMerged(t *testing.T) {
 func TestEncryptedPruned(t *testing.T) {
 	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 1, ExpiredMiddle: config.MergeMiddle}), agenttest.Encrypted("key-1"))
-	vm, sources := w.PutVM("vm", 48<<20)
+	vm, sources := w.PutVM("vm", 12<<20)
 	var points []agenttest.Instant
 	for i := range 3 {
 		agenttest.Scribble(t, sources[0], int64(i)<<16)
@@ -166,12 +166,55 @@ func TestEncryptedVerified(t *testing.T) {
 	}
 }
 
-// TestEncryptedScratch: what clients write to a writable restore is encrypted too.
-func TestEncryptedScratch(t *testing.T) {
+// TestEncryptedPoint looks at one encrypted restore point from several sides: QEMU takes seconds to make one.
+func TestEncryptedPoint(t *testing.T) {
 	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
 	w := agenttest.New(t, agenttest.Encrypted("key-1"))
 	vm, _ := w.PutVM("vm", 8<<20)
 	b := w.Point(vm.Name, record.Full)
+	t.Run("its key is not told", func(t *testing.T) { keyIsNotTold(t, w, b) })
+	t.Run("the scratch of a restore is encrypted", func(t *testing.T) { scratchIsEncrypted(t, w, b) })
+	t.Run("a plain image does not replace it", func(t *testing.T) { noPlainImageInstead(t, w, b) }) // the last: it is gone then
+}
+
+// keyIsNotTold searches for the key wherever it could leak while a backup and a restore run.
+func keyIsNotTold(t *testing.T, w *agenttest.World, b record.Backup) {
+	r := w.Restores.Serve(restore.Request{BackupID: b.ID})
+	other, _ := w.PutVM("other", 8<<20)
+	w.SNA.Hold("copy/0")
+	running := w.StartBackup(other.Name)
+	for _, unit := range []string{r.Disks[0].Unit, running.Runs[0].Unit} {
+		u, err := w.Units.Get(t.Context(), unit)
+		agenttest.Must(t, err)
+		pid := u.MainPID
+		for what, content := range map[string]string{
+			"systemctl show":      shellOut(t, "systemctl show --all %[1]s.service %[1]s.socket", unit),
+			"unit file":           shellOut(t, "systemctl cat %s.service", unit),
+			"journal":             shellOut(t, "journalctl --no-pager --output=export"),
+			"all processes":       shellOut(t, "ps axeww"),
+			"its environment":     shellOut(t, "cat /proc/%d/environ", pid),
+			"its command line":    shellOut(t, "cat /proc/%d/cmdline", pid),
+			"files of the agent":  shellOut(t, "cat %s/*", w.Config.Agent.StateDirectory),
+			"files of the backup": shellOut(t, "cat %s/*", b.Directory),
+		} {
+			if strings.Contains(content, agenttest.FirstKey) {
+				t.Errorf("%s: %s tells the key", unit, what)
+			}
+			if content == "" {
+				t.Errorf("%s: %s: nothing was looked at", unit, what)
+			}
+		}
+		file := shellOut(t, "systemctl cat %s.service", unit)
+		if !strings.Contains(file, "LoadCredential=key-1:") || strings.Contains(file, "SetCredential") {
+			t.Error(file)
+		}
+	}
+	w.SNA.Release("copy/0")
+	w.Wait(running.ID)
+}
+
+// scratchIsEncrypted serves a writable restore: what clients write to it is encrypted too.
+func scratchIsEncrypted(t *testing.T, w *agenttest.World, b record.Backup) {
 	r := w.Restores.Serve(restore.Request{BackupID: b.ID, Writable: true})
 	if out, err := agenttest.Write(r.Disks[0].URL, 4<<20); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -180,6 +223,23 @@ func TestEncryptedScratch(t *testing.T) {
 	agenttest.Must(t, err)
 	if bytes.Contains(overlay, bytes.Repeat([]byte{0x5a}, 64)) || !bytes.Contains(overlay, []byte("LUKS\xba\xbe")) {
 		t.Errorf("%s holds what was written", r.Disks[0].Image)
+	}
+}
+
+// noPlainImageInstead exchanges the image: a plain image in place of an encrypted one is not accepted, even from someone who can write to the
+// repository.
+func noPlainImageInstead(t *testing.T, w *agenttest.World, b record.Backup) {
+	image := b.Runs[0].Image
+	agenttest.Must(t, os.Remove(image))
+	agenttest.Must(t, qemu.Tools{}.Create(t.Context(), qemu.ImageSpec{Path: image, SizeBytes: 8 << 20, ClusterBytes: qemu.FullClusterBytes, ExtendedL2: true}))
+	agenttest.Must(t, os.Chmod(image, 0o644))
+	_, err := w.Agent.Restores.Start(t.Context(), restore.Request{BackupID: b.ID})
+	if err == nil || !strings.Contains(err.Error(), "is encrypted: false") {
+		t.Errorf("a restore: %v", err)
+	}
+	if _, err = w.Agent.Backups.Start(t.Context(), backup.Request{VMName: b.VM.Name, Type: record.Incremental, Repository: "main"}); fault.From(err) == nil ||
+		fault.From(err).Reason != fault.NoParent {
+		t.Errorf("an incremental: %v", err)
 	}
 }
 
@@ -261,66 +321,6 @@ func TestKeyMissingAtTheEnd(t *testing.T) {
 	if b = w.Wait(b.ID); b.State != record.Failed || b.Failure.Reason != string(fault.KeyUnavailable) {
 		t.Errorf("%s: %+v", b.State, b.Failure)
 	}
-}
-
-// TestImageExchangedForAPlainOne: a plain image in place of an encrypted one is not accepted, even from someone who can write to the
-// repository.
-func TestImageExchangedForAPlainOne(t *testing.T) {
-	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
-	w := agenttest.New(t, agenttest.Encrypted("key-1"))
-	vm, _ := w.PutVM("vm", 8<<20)
-	b := w.Point(vm.Name, record.Full)
-	image := b.Runs[0].Image
-	agenttest.Must(t, os.Remove(image))
-	agenttest.Must(t, qemu.Tools{}.Create(t.Context(), qemu.ImageSpec{Path: image, SizeBytes: 8 << 20, ClusterBytes: qemu.FullClusterBytes, ExtendedL2: true}))
-	agenttest.Must(t, os.Chmod(image, 0o644))
-	_, err := w.Agent.Restores.Start(t.Context(), restore.Request{BackupID: b.ID})
-	if err == nil || !strings.Contains(err.Error(), "is encrypted: false") {
-		t.Errorf("a restore: %v", err)
-	}
-	if _, err = w.Agent.Backups.Start(t.Context(), backup.Request{VMName: vm.Name, Type: record.Incremental, Repository: "main"}); fault.From(err) == nil ||
-		fault.From(err).Reason != fault.NoParent {
-		t.Errorf("an incremental: %v", err)
-	}
-}
-
-// TestKeyIsNotTold searches for the key wherever it could leak while a backup and a restore run.
-func TestKeyIsNotTold(t *testing.T) {
-	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
-	w := agenttest.New(t, agenttest.Encrypted("key-1"))
-	vm, _ := w.PutVM("vm", 8<<20)
-	b := w.Point(vm.Name, record.Full)
-	r := w.Restores.Serve(restore.Request{BackupID: b.ID})
-	w.SNA.Hold("copy/0")
-	running := w.StartBackup(vm.Name)
-	for _, unit := range []string{r.Disks[0].Unit, running.Runs[0].Unit} {
-		u, err := w.Units.Get(t.Context(), unit)
-		agenttest.Must(t, err)
-		pid := u.MainPID
-		for what, content := range map[string]string{
-			"systemctl show":      shellOut(t, "systemctl show --all %[1]s.service %[1]s.socket", unit),
-			"unit file":           shellOut(t, "systemctl cat %s.service", unit),
-			"journal":             shellOut(t, "journalctl --no-pager --output=export"),
-			"all processes":       shellOut(t, "ps axeww"),
-			"its environment":     shellOut(t, "cat /proc/%d/environ", pid),
-			"its command line":    shellOut(t, "cat /proc/%d/cmdline", pid),
-			"files of the agent":  shellOut(t, "cat %s/*", w.Config.Agent.StateDirectory),
-			"files of the backup": shellOut(t, "cat %s/*", b.Directory),
-		} {
-			if strings.Contains(content, agenttest.FirstKey) {
-				t.Errorf("%s: %s tells the key", unit, what)
-			}
-			if content == "" {
-				t.Errorf("%s: %s: nothing was looked at", unit, what)
-			}
-		}
-		file := shellOut(t, "systemctl cat %s.service", unit)
-		if !strings.Contains(file, "LoadCredential=key-1:") || strings.Contains(file, "SetCredential") {
-			t.Error(file)
-		}
-	}
-	w.SNA.Release("copy/0")
-	w.Wait(running.ID)
 }
 
 func shellOut(t testing.TB, format string, args ...any) string {

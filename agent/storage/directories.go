@@ -32,6 +32,12 @@ type looked struct {
 	Disk manifest.Disk
 }
 
+// An imageFile is an image in the directory of a backup.
+type imageFile struct {
+	place
+	File string
+}
+
 // A reading is a file that is read whole.
 type reading struct {
 	place
@@ -70,6 +76,8 @@ var (
 		return f.repo.Manifest(a.VM, a.ID)
 	})
 	opPublish        = act("writing a manifest", endless, func(f *Files, a sealed) error { return f.repo.Publish(a.VM, a.Manifest) })
+	opKeepSqueezed   = act("putting a squeezed image in place", changes, func(f *Files, a imageFile) error { return f.repo.KeepSqueezed(a.VM, a.ID, a.File) })
+	opDropSqueezed   = act("removing a squeezed image", changes, func(f *Files, a imageFile) error { return f.repo.DropSqueezed(a.VM, a.ID, a.File) })
 	opShare          = act("sharing a restore point", changes, func(f *Files, a sealed) error { return f.repo.Share(a.VM, a.Manifest) })
 	opLookAt         = act("looking at an image", reads, func(f *Files, a looked) error { return f.repo.LookAt(a.VM, a.ID, a.Disk) })
 	opRemoveDir      = act("removing the directory of a backup", changes, func(f *Files, a place) error { return f.repo.RemoveDir(a.VM, a.ID) })
@@ -187,6 +195,14 @@ func (r *Repository) Manifest(ctx context.Context, vm, backupID string) (manifes
 
 func (r *Repository) Publish(ctx context.Context, vm string, m manifest.Manifest) error {
 	return opPublish.tell(ctx, r, sealed{VM: vm, Manifest: m})
+}
+
+func (r *Repository) KeepSqueezed(ctx context.Context, vm, backupID, file string) error {
+	return opKeepSqueezed.tell(ctx, r, imageFile{place{vm, backupID}, file})
+}
+
+func (r *Repository) DropSqueezed(ctx context.Context, vm, backupID, file string) error {
+	return opDropSqueezed.tell(ctx, r, imageFile{place{vm, backupID}, file})
 }
 
 func (r *Repository) Share(ctx context.Context, vm string, m manifest.Manifest) error {

@@ -16,6 +16,8 @@ import (
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 func must(t testing.TB, err error) {
@@ -108,7 +110,7 @@ func mount(t testing.TB) *hanging {
 	return h
 }
 
-func (h *hanging) stop()   { must(h.t, h.server.Process.Signal(syscall.SIGSTOP)) }
+func (h *hanging) stop()   { systemdtest.StopProcess(h.t, h.server.Process.Pid) }
 func (h *hanging) resume() { must(h.t, h.server.Process.Signal(syscall.SIGCONT)) }
 
 // within fails the test unless f returns within a limit.

@@ -54,6 +54,14 @@ type compared struct {
 	Key  qemu.Revealed
 }
 
+type squeezed struct {
+	Image         layer
+	Path, Backing string
+	Base          []layer
+	SizeBytes     int64
+	Cache         string
+}
+
 var (
 	opCreate = declare("making an image", changes, func(ctx context.Context, f *Files, a created) (none, error) {
 		return none{}, f.toolsFor(a.Key).Create(ctx, a.Spec)
@@ -81,6 +89,11 @@ var (
 	})
 	opCompare = declare("comparing images", endless, func(ctx context.Context, f *Files, a compared) (none, error) {
 		return none{}, f.toolsFor(a.Key).Compare(ctx, opened(a.A), opened(a.B))
+	})
+	opSqueeze = declare("squeezing an image", endless, func(ctx context.Context, f *Files, a squeezed) (none, error) {
+		return none{}, f.tools.Squeeze(ctx, qemu.SqueezeSpec{
+			Image: opened([]layer{a.Image})[0], Path: a.Path, Backing: a.Backing, Base: opened(a.Base), SizeBytes: a.SizeBytes, Cache: a.Cache,
+		})
 	})
 	opFlatten = declare("making an image independent", endless, func(ctx context.Context, f *Files, a flattened) (none, error) {
 		return none{}, f.toolsFor(a.Key).Flatten(ctx, qemu.FlattenSpec{
@@ -149,5 +162,11 @@ func (i Images) Compare(ctx context.Context, a, b []qemu.Layer) error {
 func (i Images) Flatten(ctx context.Context, s qemu.FlattenSpec) error {
 	return opFlatten.tell(ctx, i.repository, flattened{
 		Image: sent([]qemu.Layer{s.Image})[0], Backing: s.Backing, Base: sent(s.Base), SizeBytes: s.SizeBytes, Cache: s.Cache, Key: i.Key.Reveal(),
+	})
+}
+
+func (i Images) Squeeze(ctx context.Context, s qemu.SqueezeSpec) error {
+	return opSqueeze.tell(ctx, i.repository, squeezed{
+		Image: sent([]qemu.Layer{s.Image})[0], Path: s.Path, Backing: s.Backing, Base: sent(s.Base), SizeBytes: s.SizeBytes, Cache: s.Cache,
 	})
 }

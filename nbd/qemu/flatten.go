@@ -27,11 +27,11 @@ func (t Tools) Flatten(ctx context.Context, s FlattenSpec) error {
 		return err
 	}
 	if info.BackingFile == "" {
-		if err := t.rebase(ctx, s, nil, "-u", "-F", ImageFormat, "-b", backingName(s.Backing)); err != nil {
+		if err := t.rebase(ctx, s.Image, nil, s.SizeBytes, s.Cache, "-u", "-F", ImageFormat, "-b", backingName(s.Backing)); err != nil {
 			return err
 		}
 	}
-	if err := t.rebase(ctx, s, s.Base, "-b", ""); err != nil {
+	if err := t.rebase(ctx, s.Image, s.Base, s.SizeBytes, s.Cache, "-b", ""); err != nil {
 		return err
 	}
 	file, _, info, err := t.openImage(s.Image.Path)
@@ -49,16 +49,16 @@ func (t Tools) Flatten(ctx context.Context, s FlattenSpec) error {
 }
 
 // rebase runs qemu-img rebase on an image with the given parents, or none, whatever its header says.
-func (t Tools) rebase(ctx context.Context, s FlattenSpec, base []Layer, args ...string) error {
-	c := call{verb: "rebase", path: s.Image.Path, limits: merging(s.SizeBytes)}
+func (t Tools) rebase(ctx context.Context, image Layer, base []Layer, sizeBytes int64, cache string, args ...string) error {
+	c := call{verb: "rebase", path: image.Path, limits: merging(sizeBytes)}
 	defer c.close()
-	if err := cmp.Or(t.mayWrite(&c, s.Image), t.mayRead(&c, base...)); err != nil {
+	if err := cmp.Or(t.mayWrite(&c, image), t.mayRead(&c, base...)); err != nil {
 		return err
 	}
-	name, err := chainNode(c.nodes(append([]Layer{s.Image}, base...))).name()
+	name, err := chainNode(c.nodes(append([]Layer{image}, base...))).name()
 	if err != nil {
 		return err
 	}
-	_, err = t.run(ctx, c, append([]string{"-q", "-t", s.Cache, "-T", s.Cache}, append(args, name)...)...)
+	_, err = t.run(ctx, c, append([]string{"-q", "-t", cache, "-T", cache}, append(args, name)...)...)
 	return err
 }

@@ -22,7 +22,7 @@ func TestFlatten(t *testing.T) {
 		"holds nothing":    {size: 8 * MiB},
 		"holds a part":     {size: 8 * MiB, writes: []string{"write -P 9 1M 512", "write -z 2M 512k"}},
 		"has grown":        {size: 12 * MiB, writes: []string{"write -P 9 9M 1M"}},
-		"is encrypted":     {size: 12 * MiB, writes: []string{"write -P 9 1M 512"}, keys: [3]string{oneKey, otherKey, oneKey}},
+		"is encrypted":     {size: 12 * MiB, writes: []string{"write -P 9 1M 512"}, keys: [3]string{oneKey, oneKey, otherKey}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := tempDir(t)

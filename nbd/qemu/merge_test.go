@@ -40,9 +40,7 @@ func newChain(t *testing.T, dir string, specs ...chainSpec) []Layer {
 		if s.key != "" {
 			image.Key = secret(t, s.key)
 		}
-		if err := (Tools{}).WithKey(image.Key).Create(testContext(t), spec); err != nil {
-			t.Fatal(err)
-		}
+		create(t, spec, image.Key)
 		chain = append([]Layer{image}, chain...)
 		write(t, dir, chain, s.writes)
 		if err := os.Chmod(spec.Path, 0o440); err != nil {
@@ -50,6 +48,33 @@ func newChain(t *testing.T, dir string, specs ...chainSpec) []Layer {
 		}
 	}
 	return chain
+}
+
+// create makes an image. QEMU takes seconds for an encrypted one, so that a copy is kept for the next chain that begins in the same way.
+func create(t *testing.T, spec ImageSpec, key Secret) {
+	t.Helper()
+	name := strings.Join([]string{filepath.Base(filepath.Dir(spec.Path)), fmt.Sprint(spec.SizeBytes), key.text}, "-")
+	kept := filepath.Join(templatesDir, name+".qcow2")
+	if _, err := os.Stat(kept); err == nil && !key.IsZero() {
+		copyFile(t, kept, spec.Path)
+		return
+	}
+	if err := (Tools{}).WithKey(key).Create(testContext(t), spec); err != nil {
+		t.Fatal(err)
+	}
+	if !key.IsZero() {
+		if err := os.MkdirAll(templatesDir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		copyFile(t, spec.Path, kept)
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	if out, err := exec.Command("cp", "-a", "--sparse=auto", from, to).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 }
 
 // write runs commands of qemu-io on a chain of images.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -110,12 +111,17 @@ func (r *resources) release() error {
 		// With PID 1, the kernel kills its whole PID namespace.
 		_ = r.stage.Process.Kill()
 	}
-	err := errors.Join(removeCgroup(r.cgroup), os.RemoveAll(r.scratch))
+	err := errors.Join(removeCgroup(r.cgroup), removeTree(r.scratch))
 	for _, lock := range r.locks {
 		_ = lock.Close()
 	}
 	return err
 }
+
+var ownName = regexp.MustCompile(`^` + namePrefix + `[0-9a-f]{12}$`)
+
+// isOwnName says whether a directory has a name that claim gives.
+func isOwnName(name string) bool { return ownName.MatchString(name) }
 
 // sweep removes what killed supervisors left. It ignores errors: another sweep may remove the same at
 // the same time, and other users' files cannot be removed.
@@ -129,6 +135,9 @@ func sweep() {
 		dirs = append(dirs, found...)
 	}
 	for _, path := range append(groups, dirs...) {
+		if !isOwnName(filepath.Base(path)) {
+			continue
+		}
 		lock, err := lockDir(path)
 		if err != nil {
 			continue
@@ -136,7 +145,7 @@ func sweep() {
 		if strings.HasPrefix(path, cgroupMount()) {
 			_ = removeCgroup(path)
 		} else {
-			_ = os.RemoveAll(path)
+			_ = removeTree(path)
 		}
 		_ = lock.Close()
 	}

@@ -31,7 +31,7 @@ func DiskDir(t testing.TB) string {
 		t.Fatalf("systemdtest: directory on disk: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
+		if err := removeTree(dir); err != nil {
 			t.Errorf("systemdtest: remove the directory on disk: %v", err)
 		}
 	})

@@ -53,7 +53,7 @@ func UserManagerOf(t testing.TB, name string) (runtimeDir string) {
 		if out, err := exec.Command("systemctl", "stop", unit).CombinedOutput(); err != nil {
 			t.Errorf("systemdtest: stop the manager of user %s: %v: %s", name, err, out)
 		}
-		_ = os.RemoveAll(dir)
+		_ = removeTree(dir)
 	})
 	return dir
 }

@@ -16,10 +16,12 @@ import (
 // TestIncrementalConnections: a client whose connections end before its report, or keep one open until its process ends, is not
 // gone.
 func TestIncrementalConnections(t *testing.T) {
+	t.Parallel()
 	for _, lost := range []snatest.LostHandle{snatest.LostAtOnce, snatest.LostUntilEnd} {
 		t.Run(string(lost), func(t *testing.T) {
+			t.Parallel()
 			w := agenttest.New(t, func(c *config.Config, o *snatest.Options) {
-				c.Deadlines.ClientGone = config.DurationOf(3 * agenttest.ClientGone)
+				c.Deadlines.ClientGone = config.DurationOf(9 * time.Second)
 			})
 			_, sources := w.PutVM("vm", 8<<20, 8<<20)
 			w.Completes(w.StartBackup("vm"), sources)
@@ -35,7 +37,7 @@ func TestIncrementalConnections(t *testing.T) {
 			for _, point := range []string{"complete/0", "disk/1", "complete/1"} {
 				_, err := w.SNA.WaitHeld(t.Context(), b.ID, point)
 				agenttest.Must(t, err)
-				time.Sleep(agenttest.ClientGone - 1500*time.Millisecond)
+				time.Sleep(1500 * time.Millisecond)
 				w.SNA.Release(point)
 			}
 			w.Completes(b, sources)
@@ -46,8 +48,10 @@ func TestIncrementalConnections(t *testing.T) {
 // TestUnknownDiskBeforeOthers: the client asks about each disk of the snapshot, and ends at one that has no export. The error names
 // that cause too, wherever the disk is in the order.
 func TestUnknownDiskBeforeOthers(t *testing.T) {
+	t.Parallel()
 	for place, reason := range []fault.Reason{fault.ClientSilent, fault.ClientGone} {
 		t.Run(string(reason), func(t *testing.T) {
+			t.Parallel()
 			w := agenttest.New(t, func(c *config.Config, o *snatest.Options) {
 				c.Deadlines.NextReport, c.Deadlines.ClientGone = config.DurationOf(agenttest.ClientGone), config.DurationOf(agenttest.ClientGone)
 				o.SnapshotBeforeAnswer = false

@@ -20,6 +20,7 @@ import (
 // TestIncrementalOfAnotherVM: a name may later belong to another VM. An incremental is never based on a restore point of another
 // VM; auto makes a full backup and says why.
 func TestIncrementalOfAnotherVM(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		change  func(vm *record.VM)
 		another string // "" if it is still the same VM
@@ -33,7 +34,8 @@ func TestIncrementalOfAnotherVM(t *testing.T) {
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := agenttest.New(t, withVCenter(t), func(c *config.Config, _ *snatest.Options) { c.VCenters["other"] = c.VCenters["main"] })
+			t.Parallel()
+			w := agenttest.New(t, withVCenter, func(c *config.Config, _ *snatest.Options) { c.VCenters["other"] = c.VCenters["main"] })
 			vm, sources := w.PutVM("vm", 4<<20)
 			vm.VCenter, vm.UUID = "main", "4210-old"
 			_, err := w.Agent.Inventory.Put(vm)
@@ -58,6 +60,7 @@ func TestIncrementalOfAnotherVM(t *testing.T) {
 
 // TestQueuedOfAnotherVM: the VM may be replaced while its incremental is queued.
 func TestQueuedOfAnotherVM(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups = 1 })
 	w.PutVM("first", 1<<20)
 	vm, _ := w.PutVM("vm", 1<<20)
@@ -83,6 +86,7 @@ func TestQueuedOfAnotherVM(t *testing.T) {
 
 // TestIdentityOutlivesTheDatabase: the manifests hold the identity of the VM.
 func TestIdentityOutlivesTheDatabase(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t)
 	vm, _ := w.PutVM("vm", 1<<20)
 	vm.UUID = "4210-old"

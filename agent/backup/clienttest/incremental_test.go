@@ -18,6 +18,7 @@ import (
 // TestChain makes a full backup, an incremental, one after a disk was added, and one after a disk grew and another was removed. It
 // compares every restore point with the disks as they were at that time.
 func TestChain(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t)
 	vm, sources := w.PutVM("vm", 64<<20, 32<<20)
 	full := w.Point("vm", record.Auto)
@@ -61,6 +62,7 @@ func TestChain(t *testing.T) {
 }
 
 func TestIncrementalWithoutParent(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Repositories = append(c.Repositories, config.Repository{ID: "other", Path: filepath.Dir(c.Agent.StateDirectory) + "/other"})
 		agenttest.Must(t, os.Mkdir(c.Repositories[1].Path, 0o755))
@@ -76,6 +78,7 @@ func TestIncrementalWithoutParent(t *testing.T) {
 
 // TestFailedBackupIsNoParent: no backup is based on one that failed or was canceled.
 func TestFailedBackupIsNoParent(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.SNA.Cooldown = config.DurationOf(0) })
 	w.PutVM("vm", 1<<20)
 	full := w.Point("vm", record.Full)
@@ -93,6 +96,7 @@ func TestFailedBackupIsNoParent(t *testing.T) {
 
 // TestDamagedParent: an incremental inherits no damage. auto makes a full backup instead.
 func TestDamagedParent(t *testing.T) {
+	t.Parallel()
 	for name, damage := range map[string]func(t testing.TB, b record.Backup){
 		"image gone":    func(t testing.TB, b record.Backup) { agenttest.Must(t, os.Remove(b.Runs[0].Image)) },
 		"manifest gone": func(t testing.TB, b record.Backup) { agenttest.Must(t, os.Remove(b.Directory+"/manifest.json")) },
@@ -105,6 +109,7 @@ func TestDamagedParent(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := agenttest.New(t)
 			w.PutVM("vm", 8<<20)
 			damage(t, w.Point("vm", record.Full))
@@ -118,6 +123,7 @@ func TestDamagedParent(t *testing.T) {
 }
 
 func TestChangeIDAnswers(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t)
 	w.PutVM("vm", 8<<20)
 	ask := func(want string) {
@@ -150,6 +156,7 @@ func TestChangeIDAnswers(t *testing.T) {
 // TestParentDeletedMeanwhile: no backup is based on a restore point that is deleted while the backup starts. The backup chooses
 // another parent, or the deletion is refused.
 func TestParentDeletedMeanwhile(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t)
 	vm, sources := w.PutVM("vm", 4<<20)
 	for i := range 8 {

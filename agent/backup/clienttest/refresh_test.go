@@ -2,7 +2,6 @@ package clienttest_test
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,22 +15,17 @@ import (
 )
 
 // withVCenter gives the agent a vCenter whose password is a systemd credential.
-func withVCenter(t *testing.T) func(*config.Config, *snatest.Options) {
-	t.Helper()
-	credentials := t.TempDir()
-	agenttest.Must(t, os.WriteFile(filepath.Join(credentials, "vcenter-main"), []byte("secret-word\n"), 0o600))
-	t.Setenv("CREDENTIALS_DIRECTORY", credentials)
-	return func(c *config.Config, o *snatest.Options) {
-		o.OldContract = false
-		c.VCenters = map[string]config.VCenter{
-			"main": {Host: "vcenter.test", User: "backup", PasswordCredential: "vcenter-main", Datacenter: "DC1"},
-		}
+func withVCenter(c *config.Config, o *snatest.Options) {
+	o.OldContract = false
+	c.VCenters = map[string]config.VCenter{
+		"main": {Host: "vcenter.test", User: "backup", PasswordCredential: "vcenter-main", Datacenter: "DC1"},
 	}
 }
 
 // TestDiscover puts a VM on record by discovery alone, and backs it up.
 func TestDiscover(t *testing.T) {
-	w := agenttest.New(t, withVCenter(t))
+	t.Parallel()
+	w := agenttest.New(t, withVCenter)
 	_, sources := w.PutVM("vm", 1<<20, 2<<20)
 	_, err := w.Agent.Inventory.Put(record.VM{Name: "vm", InventoryPath: "/DC1/vm/vm", BackupInterval: "8h"})
 	agenttest.Must(t, err)
@@ -54,7 +48,8 @@ func TestDiscover(t *testing.T) {
 
 // TestRefresh: the backup holds the disks that the VM has now, not those that it had when it was put on record.
 func TestRefresh(t *testing.T) {
-	w := agenttest.New(t, withVCenter(t))
+	t.Parallel()
+	w := agenttest.New(t, withVCenter)
 	vm, sources := w.PutVM("vm", 1<<20, 2<<20)
 	stale := vm
 	vm, sources = w.Disks.Add(vm, sources, 4<<20)
@@ -75,7 +70,8 @@ func TestRefresh(t *testing.T) {
 }
 
 func TestRefreshFails(t *testing.T) {
-	w := agenttest.New(t, withVCenter(t))
+	t.Parallel()
+	w := agenttest.New(t, withVCenter)
 	vm, sources := w.PutVM("vm", 1<<20)
 	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{DiscoverFails: "vCenter login failed"}))
 	vm.VCenter, vm.Refresh = "main", record.RequireRefresh

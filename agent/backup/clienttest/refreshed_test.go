@@ -18,7 +18,8 @@ import (
 // TestRefreshFailureIsOnRecord: a backup of the disks on record, made because vCenter could not be asked, says so in record and
 // manifest, also if it was queued. The next one whose disks are looked up says nothing.
 func TestRefreshFailureIsOnRecord(t *testing.T) {
-	w := agenttest.New(t, withVCenter(t))
+	t.Parallel()
+	w := agenttest.New(t, withVCenter)
 	vm, _ := w.PutVM("vm", 1<<20)
 	vm.VCenter, vm.Refresh = "main", record.PreferRefresh
 	_, err := w.Agent.Inventory.Put(vm)
@@ -40,9 +41,11 @@ func TestRefreshFailureIsOnRecord(t *testing.T) {
 
 // TestLookUp: a VM is found under any name that it has on record and in vCenter.
 func TestLookUp(t *testing.T) {
+	t.Parallel()
 	for _, path := range []string{"/DC1/vm/otherwise", "/DC1/vm/one, two", "/DC1/vm/ blank ", "/DC1/vm/web[1]", "/DC1/vm/slash%2fed/"} {
 		t.Run(path, func(t *testing.T) {
-			w := agenttest.New(t, withVCenter(t))
+			t.Parallel()
+			w := agenttest.New(t, withVCenter)
 			vm, sources := w.PutVM("vm", 1<<20)
 			vm.InventoryPath, vm.VCenter, vm.Refresh = path, "main", record.RequireRefresh
 			simulated := snatest.VM{Path: strings.TrimSuffix(path, "/"), Disks: []snatest.Disk{{Key: 2003, Source: sources[0]}}}
@@ -58,6 +61,7 @@ func TestLookUp(t *testing.T) {
 
 // TestPathIsNoPattern: a path that would find another VM too finds its own.
 func TestPathIsNoPattern(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t)
 	w.PutVM("web1", 1<<20)
 	vm, sources := w.PutVM("web[1]", 1<<20)
@@ -74,7 +78,8 @@ func TestPathIsNoPattern(t *testing.T) {
 // TestStoredVMsAreLookedUp: a VM that discovery has stored is looked up before each of its backups, unless its record says
 // otherwise.
 func TestStoredVMsAreLookedUp(t *testing.T) {
-	w := agenttest.New(t, withVCenter(t))
+	t.Parallel()
+	w := agenttest.New(t, withVCenter)
 	w.PutVM("vm", 1<<20)
 	agenttest.Must(t, w.Agent.Inventory.Remove("vm"))
 	for _, want := range []record.Refresh{record.PreferRefresh, record.RequireRefresh} {
@@ -102,6 +107,7 @@ func TestStoredVMsAreLookedUp(t *testing.T) {
 // TestDisksOfTheVMChange: however the disks of a VM change between two backups, the next backup holds the VM as it is, or fails. If
 // the disks are looked up, it is made. If not, only a replaced disk can be detected.
 func TestDisksOfTheVMChange(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		change  func(w *agenttest.World, vm *record.VM, sources *[]string)
 		changes []record.Change // of the disks of the backup whose disks are looked up
@@ -132,7 +138,8 @@ func TestDisksOfTheVMChange(t *testing.T) {
 	} {
 		for _, refresh := range []record.Refresh{record.RequireRefresh, record.NoRefresh} {
 			t.Run(name+" "+string(refresh), func(t *testing.T) {
-				w := agenttest.New(t, withVCenter(t), func(c *config.Config, _ *snatest.Options) {
+				t.Parallel()
+				w := agenttest.New(t, withVCenter, func(c *config.Config, _ *snatest.Options) {
 					c.Deadlines.NoProgress, c.Deadlines.LastQuestion = config.DurationOf(3*time.Second), config.DurationOf(time.Second)
 				})
 				vm, sources := w.PutVM("vm", 4<<20, 4<<20)

@@ -42,13 +42,14 @@ func betweenSamples(t testing.TB, path string) {
 // TestSampledZeroes: a client that sends zeroes after it read only samples loses no data, and zeroes take no space, in every way to
 // write an image.
 func TestSampledZeroes(t *testing.T) {
-	agenttest.GiveKeys(t, map[string]string{"key-1": agenttest.FirstKey})
+	t.Parallel()
 	for name, configure := range map[string]func(*config.Config, *snatest.Options){
 		"plain":     func(*config.Config, *snatest.Options) {},
 		"limited":   func(c *config.Config, _ *snatest.Options) { c.Repositories[0].RateLimit = config.SizeOf(1 << 30) },
 		"encrypted": agenttest.Encrypted("key-1"),
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := agenttest.New(t, configure)
 			_, sources := w.PutVM("vm", agenttest.SampledBytes)
 			for _, kind := range []record.Type{record.Full, record.Incremental} {
@@ -75,6 +76,7 @@ func TestSampledZeroes(t *testing.T) {
 // TestZeroesAreAccepted: if the configuration says so, zeroes are accepted, and the agent's status warns. The sampling client then
 // loses data of this disk.
 func TestZeroesAreAccepted(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.SNA.AcceptWriteZeroes = true })
 	_, sources := w.PutVM("vm", agenttest.SampledBytes)
 	betweenSamples(t, sources[0])
@@ -90,6 +92,7 @@ func TestZeroesAreAccepted(t *testing.T) {
 
 // TestNothingStandsOnAcceptedZeroes: a backup that accepted zeroes may lack data, and an incremental based on it would lack it too.
 func TestNothingStandsOnAcceptedZeroes(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.SNA.AcceptWriteZeroes = true })
 	_, sources := w.PutVM("vm", agenttest.SampledBytes)
 	betweenSamples(t, sources[0])
@@ -118,6 +121,7 @@ func TestNothingStandsOnAcceptedZeroes(t *testing.T) {
 
 // TestZeroesCannotBeRefused: a QEMU that may not use the driver that refuses zeroes serves nothing, and the error says what to do.
 func TestZeroesCannotBeRefused(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		// The real QEMU, asked for a driver that it does not have.
 		c.NBD.QemuNBD = "/usr/local/bin/qemu-nbd-without"
@@ -141,6 +145,7 @@ exec /usr/bin/qemu-nbd "$@"
 
 // TestRestoresAcceptZeroes: a writable restore's client is no SBC, and may ask for zeroes.
 func TestRestoresAcceptZeroes(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t)
 	_, sources := w.PutVM("vm", 8<<20)
 	b := w.Point("vm", record.Full)

@@ -19,6 +19,7 @@ import (
 // The storage refuses the last writes of qemu-nbd (NFS, thin pool, copy-on-write file system). qemu-nbd says so on stderr, exits
 // with status 0, and leaves an image that has leaked clusters and no other fault.
 func TestFlushFailsAtExit(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.NBD.QemuNBD = "/usr/local/bin/eio-qemu-nbd"
 		agenttest.Must(t, os.WriteFile(c.NBD.QemuNBD, []byte(`#!/bin/sh
@@ -44,6 +45,7 @@ exec /usr/bin/qemu-nbd "$@"
 // Clusters that are counted as used and are not, because a process was killed before it could free them, are waste, not damage:
 // they are freed, and the manifest says how many.
 func TestLeakedClustersAreGivenBack(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.NBD.QemuNBD = "/usr/local/bin/leaky-qemu-nbd"
 		agenttest.Must(t, os.WriteFile(c.NBD.QemuNBD, []byte(`#!/bin/sh

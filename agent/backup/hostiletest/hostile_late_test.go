@@ -17,6 +17,7 @@ import (
 
 // TestTwoRecordsOfOneVM: a second record of a VM starts no second backup of it, which would destroy the snapshot of the first.
 func TestTwoRecordsOfOneVM(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t)
 	vm, _ := w.PutVM("vm", 8<<20)
 	w.SNA.Hold("copy/0")
@@ -55,6 +56,7 @@ func TestCancelBetweenDisks(t *testing.T) {
 
 // TestEqualRequestsAtOnce: of equal requests at the same time each gets the answer of the first.
 func TestEqualRequestsAtOnce(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	agenttest.Must(t, err)
 	addr := l.Addr().String()

@@ -32,6 +32,7 @@ func replace(t testing.TB, path string, put func() error, f func()) {
 // TestHostileRepository: whatever replaces a restore point, no incremental is based on it, no caller waits for it, and nothing that
 // it links to is changed.
 func TestHostileRepository(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t)
 	w.PutVM("vm", 8<<20)
 	w.PutVM("other", 8<<20)
@@ -73,6 +74,7 @@ func TestHostileRepository(t *testing.T) {
 
 // TestParentDamagedInTheQueue: a chain is checked before it is opened, not only before the backup is queued.
 func TestParentDamagedInTheQueue(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Limits.MaxBackups = 1 })
 	w.PutVM("vm", 8<<20)
 	w.PutVM("first", 8<<20)
@@ -97,6 +99,7 @@ func TestParentDamagedInTheQueue(t *testing.T) {
 
 // TestHostileBackingAtTheEnd: a published image is based on what was made, and on nothing else.
 func TestHostileBackingAtTheEnd(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t)
 	w.PutVM("vm", 8<<20)
 	w.SNA.Hold("copy/0")

@@ -49,6 +49,7 @@ func mountOver(t *testing.T, path string, node func(*fs.LoopbackNode) fs.InodeEm
 
 // TestSpaceOnFUSE: 150 MiB are not read as 37.5 GiB, so a backup is refused before it starts and not when the disk is full.
 func TestSpaceOnFUSE(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Space = config.Space{Reserve: config.SizeOf(1 << 30)}
 		path := filepath.Join(filepath.Dir(c.Repositories[0].Path), "narrow")
@@ -86,6 +87,7 @@ func (d hungDir) Statfs(ctx context.Context, out *fuse.StatfsOut) syscall.Errno 
 
 // TestRepositoryHangs: one repository that hangs does not block the start of the agent, its status, or work in other repositories.
 func TestRepositoryHangs(t *testing.T) {
+	t.Parallel()
 	released := make(chan struct{})
 	began := time.Now()
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {

@@ -21,6 +21,7 @@ func goneWorld(t *testing.T) *agenttest.World {
 // TestClientKilledInMidCopy: the error names the disk that the client left, the disks that are not complete, and those that it
 // never connected to.
 func TestClientKilledInMidCopy(t *testing.T) {
+	t.Parallel()
 	w := goneWorld(t)
 	w.PutVM("vm", 8<<20, 8<<20, 8<<20)
 	w.SNA.Hold("copy/1")
@@ -43,6 +44,7 @@ func TestClientKilledInMidCopy(t *testing.T) {
 // TestClientThatDiesAtOnce: the client connected and left between two checks. The data that its disk received shows that it was
 // there.
 func TestClientThatDiesAtOnce(t *testing.T) {
+	t.Parallel()
 	w := goneWorld(t)
 	w.PutVM("vm", 8<<20, 8<<20)
 	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{DieInDisks: []int{0}}))
@@ -54,6 +56,7 @@ func TestClientThatDiesAtOnce(t *testing.T) {
 
 // TestClientKilledBetweenDisks: no client is connected to any export, and that alone shows it.
 func TestClientKilledBetweenDisks(t *testing.T) {
+	t.Parallel()
 	w := goneWorld(t)
 	w.PutVM("vm", 8<<20, 8<<20)
 	w.SNA.Hold("disk/1")
@@ -69,6 +72,7 @@ func TestClientKilledBetweenDisks(t *testing.T) {
 
 // TestClientLeavesWithoutAReport: the copy of one disk ended without a report, and the next one was copied.
 func TestClientLeavesWithoutAReport(t *testing.T) {
+	t.Parallel()
 	w := goneWorld(t)
 	w.PutVM("vm", 8<<20, 8<<20)
 	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{SilentDisks: []int{0}}))
@@ -81,12 +85,14 @@ func TestClientLeavesWithoutAReport(t *testing.T) {
 
 // TestClientKilledWhileTheAgentIsAway: what the agent saw of the client is on record, and it finds out the rest.
 func TestClientKilledWhileTheAgentIsAway(t *testing.T) {
+	t.Parallel()
 	for point, words := range map[string]string{
 		"copy/1":     "connections to disk 1",
 		"disk/1":     "no client has been connected",
 		"complete/1": "connections to disk 1",
 	} {
 		t.Run(strings.ReplaceAll(point, "/", " "), func(t *testing.T) {
+			t.Parallel()
 			w := goneWorld(t)
 			w.PutVM("vm", 8<<20, 8<<20)
 			w.SNA.Hold(point)
@@ -107,6 +113,7 @@ func TestClientKilledWhileTheAgentIsAway(t *testing.T) {
 // TestClientConnectedWhileTheAgentWasAway: the agent did not see the client at disk 1. The missing connections show the end of the
 // client all the same.
 func TestClientConnectedWhileTheAgentWasAway(t *testing.T) {
+	t.Parallel()
 	w := goneWorld(t)
 	w.PutVM("vm", 8<<20, 8<<20)
 	w.SNA.Hold("disk/1")
@@ -125,6 +132,7 @@ func TestClientConnectedWhileTheAgentWasAway(t *testing.T) {
 
 // TestClientKilledAfterItsLastReport: the copy is complete.
 func TestClientKilledAfterItsLastReport(t *testing.T) {
+	t.Parallel()
 	w := goneWorld(t)
 	_, sources := w.PutVM("vm", 8<<20, 8<<20)
 	w.SNA.Hold("disconnect/1")
@@ -136,34 +144,31 @@ func TestClientKilledAfterItsLastReport(t *testing.T) {
 }
 
 // TestClientIsSlow: a client that pauses between two disks, or before its report, is not gone. A restart of the agent starts the
-// deadline again: two pauses are longer than it. A busy machine may delay the client by the rest of the deadline.
+// deadline again: two pauses are longer than it.
 func TestClientIsSlow(t *testing.T) {
-	const deadline, pause = 10 * time.Second, 5500 * time.Millisecond
-	for _, restart := range []bool{false, true} {
-		w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Deadlines.ClientGone = config.DurationOf(deadline) })
-		_, sources := w.PutVM("vm", 8<<20, 8<<20)
-		points := []string{"disk/1", "complete/1"}
-		for _, point := range points {
-			w.SNA.Hold(point)
-		}
-		b := w.StartBackup("vm")
-		for _, point := range points {
-			_, err := w.SNA.WaitHeld(t.Context(), b.ID, point)
-			agenttest.Must(t, err)
-			time.Sleep(pause) // the gap is what is tested
-			if restart {
-				w.Stop()
-				w.Start()
-				time.Sleep(pause)
-			}
-			w.SNA.Release(point)
-		}
-		w.Completes(b, sources)
+	for name, restart := range map[string]bool{"one agent": false, "restarted": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			untilPunctual(t, 6*time.Second, func(deadline time.Duration) (*agenttest.World, *slowClient) {
+				w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.Deadlines.ClientGone = config.DurationOf(deadline) })
+				return w, pausesAt(w, []string{"disk/1", "complete/1"}, func(sign func()) {
+					pause := deadline/2 + 500*time.Millisecond
+					time.Sleep(pause) // the gap is what is tested
+					if restart {
+						w.Stop()
+						w.Start()
+						sign()
+						time.Sleep(pause)
+					}
+				}, 8<<20, 8<<20)
+			})
+		})
 	}
 }
 
 // TestClientGoneSwitchedOff: only the other deadlines count.
 func TestClientGoneSwitchedOff(t *testing.T) {
+	t.Parallel()
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) {
 		c.Deadlines.ClientGone, c.Deadlines.NoProgress = config.DurationOf(0), config.DurationOf(4*time.Second)
 	})

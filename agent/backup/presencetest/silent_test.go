@@ -14,18 +14,19 @@ import (
 )
 
 // silence is the deadline for a client that reports nothing new in these tests.
-const silence = 3 * time.Second
+const silence = 8 * time.Second
 
-func silentWorld(t *testing.T, configure ...func(*config.Config, *snatest.Options)) *agenttest.World {
+func silentWorld(t *testing.T, deadline time.Duration, configure ...func(*config.Config, *snatest.Options)) *agenttest.World {
 	return agenttest.New(t, append(configure, func(c *config.Config, o *snatest.Options) {
-		c.Deadlines.FirstReport, c.Deadlines.NextReport = config.DurationOf(silence), config.DurationOf(silence)
+		c.Deadlines.FirstReport, c.Deadlines.NextReport = config.DurationOf(deadline), config.DurationOf(deadline)
 		o.SnapshotBeforeAnswer = false
 	})...)
 }
 
 // TestClientThatCannotLogIn: the SNA has accepted the request, and its client reports nothing. It made no snapshot.
 func TestClientThatCannotLogIn(t *testing.T) {
-	w := silentWorld(t)
+	t.Parallel()
+	w := silentWorld(t, silence)
 	w.PutVM("vm", 1<<20)
 	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{LoginFails: true}))
 	began := time.Now()
@@ -43,7 +44,8 @@ func TestClientThatCannotLogIn(t *testing.T) {
 
 // TestClientThatDoesNotComeToRead: the client has made its snapshot, and reports nothing after that.
 func TestClientThatDoesNotComeToRead(t *testing.T) {
-	w := silentWorld(t)
+	t.Parallel()
+	w := silentWorld(t, silence)
 	w.PutVM("vm", 1<<20)
 	w.SNA.Hold("disk/0")
 	b := w.StartBackup("vm")
@@ -60,7 +62,8 @@ func TestClientThatDoesNotComeToRead(t *testing.T) {
 
 // TestSnapshotRefused: the client reported that it makes a snapshot, and ended.
 func TestSnapshotRefused(t *testing.T) {
-	w := silentWorld(t)
+	t.Parallel()
+	w := silentWorld(t, silence)
 	w.PutVM("vm", 1<<20)
 	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{QuiesceFails: true}))
 	b := w.FailsWith(w.StartBackup("vm").ID, fault.ClientSilent, "Creating Snapshot, 10 %", "refused the quiesced snapshot", "next_report")
@@ -71,7 +74,8 @@ func TestSnapshotRefused(t *testing.T) {
 
 // TestSnapshotThatCannotBeRead: the client made a snapshot and left it.
 func TestSnapshotThatCannotBeRead(t *testing.T) {
-	w := silentWorld(t)
+	t.Parallel()
+	w := silentWorld(t, silence)
 	w.PutVM("vm", 1<<20)
 	agenttest.Must(t, w.SNA.SetFaults(snatest.Faults{NbdkitFails: true}))
 	b := w.FailsWith(w.StartBackup("vm").ID, fault.ClientSilent, "Creating Snapshot, 15 %", "nbdkit")
@@ -82,31 +86,27 @@ func TestSnapshotThatCannotBeRead(t *testing.T) {
 
 // TestClientThatIsSlowToBegin: each new report starts the deadline again.
 func TestClientThatIsSlowToBegin(t *testing.T) {
-	w := silentWorld(t)
-	_, sources := w.PutVM("vm", 1<<20)
-	w.SNA.Hold("login")
-	w.SNA.Hold("disk/0")
-	b := w.StartBackup("vm")
-	for _, point := range []string{"login", "disk/0"} {
-		_, err := w.SNA.WaitHeld(t.Context(), b.ID, point)
-		agenttest.Must(t, err)
-		time.Sleep(silence - time.Second) // the sum is longer than the deadline
-		w.SNA.Release(point)
-	}
-	w.Completes(b, sources)
+	t.Parallel()
+	untilPunctual(t, silence, func(deadline time.Duration) (*agenttest.World, *slowClient) {
+		w := silentWorld(t, deadline)
+		return w, pausesAt(w, []string{"login", "disk/0"}, func(func()) {
+			time.Sleep(deadline/2 + time.Second) // the sum is longer than the deadline
+		}, 1<<20)
+	})
 }
 
 // TestVMWhoseSnapshotsAreSlow: the client may take twice the time that the newest restore point needed.
 func TestVMWhoseSnapshotsAreSlow(t *testing.T) {
-	w := silentWorld(t)
+	t.Parallel()
+	w := silentWorld(t, silence)
 	w.Stop()
 	w.Config.Deadlines.FirstReport, w.Config.Deadlines.NextReport = config.DurationOf(0), config.DurationOf(0)
 	w.Start()
 	_, sources := w.PutVM("vm", 1<<20)
-	for range 2 {
+	for _, pause := range []time.Duration{2 * silence, silence + 2*time.Second} { // both past the deadline
 		w.SNA.Hold("disk/0")
 		b := w.StartBackup("vm")
-		time.Sleep(silence + 2*time.Second) // past the deadline
+		time.Sleep(pause)
 		w.SNA.Release("disk/0")
 		w.Completes(b, sources)
 		w.Stop()
@@ -117,6 +117,7 @@ func TestVMWhoseSnapshotsAreSlow(t *testing.T) {
 
 // TestSNAThatDoesNotTellOfProgress: an older SNA without the call, or one that does not answer it, proves nothing about the client.
 func TestSNAThatDoesNotTellOfProgress(t *testing.T) {
+	t.Parallel()
 	for name, answer := range map[string]http.HandlerFunc{
 		"no such call": http.NotFound,
 		"unreadable":   func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
@@ -124,7 +125,8 @@ func TestSNAThatDoesNotTellOfProgress(t *testing.T) {
 		"in trouble":   func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "job not found", 500) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := silentWorld(t, func(c *config.Config, _ *snatest.Options) {
+			t.Parallel()
+			w := silentWorld(t, silence, func(c *config.Config, _ *snatest.Options) {
 				c.Deadlines.FirstConnection = config.DurationOf(3 * silence)
 			})
 			w.WithoutProgress(answer)
@@ -138,7 +140,8 @@ func TestSNAThatDoesNotTellOfProgress(t *testing.T) {
 // TestLostAnswerAndProgress: if the SNA knows the job, the request arrived. If it does not, that proves nothing before the deadline
 // of the first connection.
 func TestLostAnswerAndProgress(t *testing.T) {
-	w := silentWorld(t)
+	t.Parallel()
+	w := silentWorld(t, silence)
 	_, sources := w.PutVM("vm", 1<<20)
 	w.SNA.Hold("login")
 	w.SNA.Hold("disk/0")
@@ -163,7 +166,8 @@ func TestLostAnswerAndProgress(t *testing.T) {
 
 // TestClientThatReportsAfterTheEnd: while a client still sends something, no new backup of its VM starts.
 func TestClientThatReportsAfterTheEnd(t *testing.T) {
-	const cooldown = 8 * time.Second
+	t.Parallel()
+	const cooldown = 20 * time.Second
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.SNA.Cooldown = config.DurationOf(cooldown) })
 	w.PutVM("vm", 8<<20)
 	w.SNA.Hold("copy/0")

@@ -73,11 +73,12 @@ type Disk struct {
 	Change         record.Change  `json:"change,omitempty"`  // of an incremental: how the disk differs from the parent's
 	Backing        string         `json:"backing,omitempty"` // path of the backing image, relative to the directory
 	ChangeID       string         `json:"change_id"`
-	Copied         record.Copied  `json:"copied,omitempty"`     // whole or changes, as the client copied it; absent in older ones
-	CopiedWhy      string         `json:"copied_why,omitempty"` // for a person
-	CopyOrder      int            `json:"copy_order,omitempty"` // the position, from 1, in which the client reported it
-	ReceivedBytes  uint64         `json:"received_bytes"`       // on the wire
-	AllocatedBytes int64          `json:"allocated_bytes"`      // of the file
+	Copied         record.Copied  `json:"copied,omitempty"`        // whole or changes, as the client copied it; absent in older ones
+	CopiedWhy      string         `json:"copied_why,omitempty"`    // for a person
+	CopyOrder      int            `json:"copy_order,omitempty"`    // the position, from 1, in which the client reported it
+	ReceivedBytes  uint64         `json:"received_bytes"`          // on the wire
+	WrittenBytes   int64          `json:"written_bytes,omitempty"` // of the file as the client wrote it, if it was squeezed since
+	AllocatedBytes int64          `json:"allocated_bytes"`         // of the file
 	Check          Check          `json:"check"`
 	IO             string         `json:"io"`                      // QEMU's cache and aio modes when it was written
 	ClusterBytes   int64          `json:"cluster_bytes,omitempty"` // of the image; absent in older ones

@@ -43,10 +43,18 @@ func (m Manifest) record() record.Backup {
 			Content: d.Content, Change: d.Change, Backing: d.Backing, IO: d.IO, KeyID: d.KeyID(),
 			ExportName: strings.TrimSuffix(d.File, "."+qemu.ImageFormat), Image: d.File,
 			Complete: true, ChangeID: d.ChangeID, Copied: d.Copied, CopiedWhy: d.CopiedWhy, Order: d.CopyOrder,
-			ReceivedBytes: d.ReceivedBytes, Result: "success",
+			ReceivedBytes: d.ReceivedBytes, WrittenBytes: d.WrittenBytes, KeptBytes: d.keptBytes(), Result: "success",
 		})
 	}
 	return b
+}
+
+// keptBytes is how much space a squeezed image takes; 0 if it is not squeezed.
+func (d Disk) keptBytes() int64 {
+	if d.WrittenBytes == 0 {
+		return 0
+	}
+	return d.AllocatedBytes
 }
 
 // Follow updates a record after a merge, to agree with the manifest.

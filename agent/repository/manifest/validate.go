@@ -132,6 +132,8 @@ func (m Manifest) checkDisk(d Disk) error {
 		return fmt.Errorf("copy_order %d: want 1 to %d", d.CopyOrder, record.MaxDisks)
 	case d.AllocatedBytes < 0:
 		return fmt.Errorf("allocated_bytes %d: is negative", d.AllocatedBytes)
+	case d.WrittenBytes < 0 || d.WrittenBytes > 0 && d.Content != record.Changes:
+		return fmt.Errorf("written_bytes %d: want 1 or more, and only if the image holds changes", d.WrittenBytes)
 	case d.Check.Result != CheckClean && d.Check.Result != CheckRepaired:
 		return fmt.Errorf("check: result %.300q: want %s or %s", d.Check.Result, CheckClean, CheckRepaired)
 	case d.Check.LeaksRepaired < 0:

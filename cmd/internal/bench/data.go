@@ -27,14 +27,32 @@ func nbdcopy(ctx context.Context, source, uri string, options ...string) (time.D
 	return time.Since(began), err
 }
 
+// A client copies a source to an export, and flushes it.
+type client struct {
+	name string
+	copy func(ctx context.Context, source, uri string) (time.Duration, error)
+}
+
+// clients are those that the data path is measured with: first the real one's pattern.
+var clients = []client{
+	{"as SBC", func(ctx context.Context, source, uri string) (time.Duration, error) {
+		address, export, _ := strings.Cut(strings.TrimPrefix(uri, "nbd://"), "/")
+		done, err := rival.SBC{Workers: 3}.Copy(ctx, source, address, export)
+		return done.Took, err
+	}},
+	{"nbdcopy", func(ctx context.Context, source, uri string) (time.Duration, error) { return nbdcopy(ctx, source, uri) }},
+}
+
 // measureFull measures how fast a full backup is written, and how large it is.
 func measureFull(ctx context.Context, s settings) (p figures.Part, err error) {
 	p = figures.Part{
 		Title: "Writing a full backup",
-		Method: fmt.Sprintf("The same client, `nbdcopy --destination-is-zero --flush`, copies all data that is not zero from a raw disk of %d MiB (in the page cache) to an image on the disk: through an export of "+
-			"a running backup of the agent, and through alternatives. Beside them `qemu-img convert` and dd with O_DIRECT, which write "+
+		Method: fmt.Sprintf("The same client copies a raw disk of %d MiB (in the page cache) to an image on the disk: through an export of "+
+			"a running backup of the agent, and through alternatives. First a client with SBC's pattern: requests of 32 MiB, 3 in progress on one of two connections, "+
+			"WRITE_ZEROES where samples are zero, and the data if that is refused, as the agent's exports do. Then `nbdcopy --destination-is-zero --flush`, "+
+			"with requests of 256 KiB, which sends no zeroes. Beside them `qemu-img convert` and dd with O_DIRECT, which write "+
 			"without NBD. One eighth of the sparse disk is data. Milliseconds from the connection until all is flushed; agent / other.", s.size>>20),
-		Head: []string{"data", "way", "ms", "agent / it"},
+		Head: []string{"client", "data", "way", "ms", "agent / it"},
 	}
 	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, "full"))
 	if err != nil {
@@ -49,27 +67,35 @@ func measureFull(ctx context.Context, s settings) (p figures.Part, err error) {
 		if err := rawdisk.WriteSource(source, kind, s.size); err != nil {
 			return p, err
 		}
-		t, err := figures.TakeTurns(ctx, s.rounds, fullCopiers(h, source, s.size))
-		if err != nil {
-			return p, fmt.Errorf("%s: %w", kind, err)
-		}
-		for _, c := range fullCopiers(h, source, s.size) {
-			ratio := ""
-			if c.Name != ours {
-				ratio = t.Ratio(ours, c.Name).String()
+		for _, c := range clients {
+			all := fullCopiers(h, c, source, s.size)
+			t, err := figures.TakeTurns(ctx, s.rounds, all)
+			if err != nil {
+				return p, fmt.Errorf("%s, %s: %w", c.name, kind, err)
 			}
-			p.Add(kind, c.Name, t.Of(c.Name).String(), ratio)
+			addRows(&p, t, all, c.name, kind)
 		}
 	}
 	return p, nil
 }
 
-func fullCopiers(h *hub.Hub, source string, size int64) []figures.Contender {
+// addRows adds the time of each contender, and the ratio of ours to it, behind the columns of the case.
+func addRows(p *figures.Part, t figures.Times, all []figures.Contender, columns ...string) {
+	for _, c := range all {
+		ratio := ""
+		if c.Name != ours {
+			ratio = t.Ratio(ours, c.Name).String()
+		}
+		p.Add(append(slices.Clone(columns), c.Name, t.Of(c.Name).String(), ratio)...)
+	}
+}
+
+func fullCopiers(h *hub.Hub, c client, source string, size int64) []figures.Contender {
 	agents := func(repository string) func(context.Context) (time.Duration, error) {
 		return func(ctx context.Context) (time.Duration, error) {
 			r := rpc.StartRequest{VMName: "vm", BackupType: rpc.Full, RepositoryID: repository}
 			return copyThrough(ctx, h, r, func(ctx context.Context, uri, _ string) (time.Duration, error) {
-				return nbdcopy(ctx, source, uri)
+				return c.copy(ctx, source, uri)
 			})
 		}
 	}
@@ -87,7 +113,7 @@ func fullCopiers(h *hub.Hub, source string, size int64) []figures.Contender {
 	} {
 		all = append(all, figures.Contender{Name: w.name, Run: func(ctx context.Context) (time.Duration, error) {
 			return copyServed(ctx, w.way, h.Dir, append(slices.Clone(w.image), "IMAGE", strconv.FormatInt(size, 10)), func(ctx context.Context, uri, _ string) (time.Duration, error) {
-				return nbdcopy(ctx, source, uri)
+				return c.copy(ctx, source, uri)
 			})
 		}})
 	}

@@ -27,9 +27,9 @@ const disksAtOnce = 4
 func measureDisks(ctx context.Context, s settings) (p figures.Part, err error) {
 	p = figures.Part{
 		Title: fmt.Sprintf("Writing %d disks at once", disksAtOnce),
-		Method: fmt.Sprintf("As the full backup of one disk, with %d disks of random data (%d MiB together), each copied by its own client at the same time. "+
+		Method: fmt.Sprintf("As the full backup of one disk, with %d disks of random data (%d MiB together), each copied by a client of its own at the same time. "+
 			"Milliseconds until the last is flushed; agent / other.", disksAtOnce, s.size>>20),
-		Head: []string{"way", "ms", "agent / it"},
+		Head: []string{"client", "way", "ms", "agent / it"},
 	}
 	h, err := hub.New(ctx, s.programs, filepath.Join(s.disk, "disks"))
 	if err != nil {
@@ -44,31 +44,30 @@ func measureDisks(ctx context.Context, s settings) (p figures.Part, err error) {
 	if err := rawdisk.WriteSource(source, "random", size); err != nil {
 		return p, err
 	}
-	all := []figures.Contender{
-		{Name: ours, Run: func(ctx context.Context) (time.Duration, error) { return copyThroughAtOnce(ctx, h, source) }},
-		{Name: "qemu-nbd, options of the predecessor", Run: func(ctx context.Context) (time.Duration, error) {
-			return copyServedAtOnce(ctx, rival.Original, h.Dir, source, size)
-		}},
-		{Name: "qemu-nbd, the agent's options and images", Run: func(ctx context.Context) (time.Duration, error) {
-			return copyServedAtOnce(ctx, rival.Bare, h.Dir, source, size, rival.FullImage...)
-		}},
-		{Name: "qemu-storage-daemon, the agent's images, one process", Run: func(ctx context.Context) (time.Duration, error) {
-			return copyServedAtOnce(ctx, rival.StorageDaemon, h.Dir, source, size, rival.FullImage...)
-		}},
-		{Name: "dd O_DIRECT, raw", Run: func(ctx context.Context) (time.Duration, error) { return ddAtOnce(ctx, h.Dir, source) }},
-	}
-	t, err := figures.TakeTurns(ctx, s.rounds, all)
-	if err != nil {
-		return p, err
-	}
-	for _, c := range all {
-		ratio := ""
-		if c.Name != ours {
-			ratio = t.Ratio(ours, c.Name).String()
+	for _, c := range clients {
+		all := diskCopiers(h, c, source, size)
+		t, err := figures.TakeTurns(ctx, s.rounds, all)
+		if err != nil {
+			return p, fmt.Errorf("%s: %w", c.name, err)
 		}
-		p.Add(c.Name, t.Of(c.Name).String(), ratio)
+		addRows(&p, t, all, c.name)
 	}
 	return p, nil
+}
+
+func diskCopiers(h *hub.Hub, c client, source string, size int64) []figures.Contender {
+	served := func(way rival.Server, options ...string) func(context.Context) (time.Duration, error) {
+		return func(ctx context.Context) (time.Duration, error) {
+			return copyServedAtOnce(ctx, way, c, h.Dir, source, size, options...)
+		}
+	}
+	return []figures.Contender{
+		{Name: ours, Run: func(ctx context.Context) (time.Duration, error) { return copyThroughAtOnce(ctx, h, c, source) }},
+		{Name: "qemu-nbd, options of the predecessor", Run: served(rival.Original)},
+		{Name: "qemu-nbd, the agent's options and images", Run: served(rival.Bare, rival.FullImage...)},
+		{Name: "qemu-storage-daemon, the agent's images, one process", Run: served(rival.StorageDaemon, rival.FullImage...)},
+		{Name: "dd O_DIRECT, raw", Run: func(ctx context.Context) (time.Duration, error) { return ddAtOnce(ctx, h.Dir, source) }},
+	}
 }
 
 // atOnce calls f for every disk at the same time, and returns the time for all.
@@ -82,7 +81,7 @@ func atOnce(ctx context.Context, f func(ctx context.Context, disk int) error) (t
 	return time.Since(began), err
 }
 
-func copyThroughAtOnce(ctx context.Context, h *hub.Hub, source string) (time.Duration, error) {
+func copyThroughAtOnce(ctx context.Context, h *hub.Hub, c client, source string) (time.Duration, error) {
 	b, err := h.Client.StartBackup(ctx, rpc.StartRequest{VMName: "vm", BackupType: rpc.Full})
 	if err != nil {
 		return 0, err
@@ -90,13 +89,13 @@ func copyThroughAtOnce(ctx context.Context, h *hub.Hub, source string) (time.Dur
 	targets := strings.Split(b.NBDTargetsString, ",")
 	took, err := atOnce(ctx, func(ctx context.Context, disk int) error {
 		_, uri, _ := strings.Cut(targets[disk], ":")
-		_, err := nbdcopy(ctx, source, uri)
+		_, err := c.copy(ctx, source, uri)
 		return err
 	})
 	return took, errors.Join(err, h.Cancel(ctx, b.BackupID))
 }
 
-func copyServedAtOnce(ctx context.Context, way rival.Server, dir, source string, size int64, options ...string) (took time.Duration, err error) {
+func copyServedAtOnce(ctx context.Context, way rival.Server, c client, dir, source string, size int64, options ...string) (took time.Duration, err error) {
 	s := &rival.Served{Dir: filepath.Join(dir, "served")}
 	if err := os.Mkdir(s.Dir, 0o755); err != nil {
 		return 0, err
@@ -116,7 +115,7 @@ func copyServedAtOnce(ctx context.Context, way rival.Server, dir, source string,
 		if way.Name == rival.StorageDaemon.Name {
 			port = s.Port(0)
 		}
-		_, err := nbdcopy(ctx, source, fmt.Sprintf("nbd://127.0.0.1:%s/disk%d", port, disk))
+		_, err := c.copy(ctx, source, fmt.Sprintf("nbd://127.0.0.1:%s/disk%d", port, disk))
 		return err
 	})
 	return took, errors.Join(err, s.Stop(ctx))

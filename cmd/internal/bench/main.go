@@ -148,6 +148,7 @@ func inside(s settings) error {
 		began := time.Now()
 		part, err := sections[indexOf(name)].run(ctx, s)
 		if err != nil {
+			fmt.Printf("%s\n(incomplete)\n", part.Text())
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		fmt.Printf("%s\n(%s took %s)\n\n", part.Text(), name, time.Since(began).Round(time.Second))

@@ -22,6 +22,7 @@ var sections = []section{
 	{"unit", measureUnit},
 	{"full", measureFull},
 	{"disks", measureDisks},
+	{"allocator", measureAllocator},
 	{"options", measureOptions},
 	{"zeroes", measureZeroes},
 	{"incremental", measureIncremental},
@@ -32,7 +33,7 @@ var sections = []section{
 }
 
 func sectionNames() []string {
-	return []string{"start", "cpu", "unit", "full", "disks", "options", "zeroes", "incremental", "chain", "records", "exports", "calls"}
+	return []string{"start", "cpu", "unit", "full", "disks", "allocator", "options", "zeroes", "incremental", "chain", "records", "exports", "calls"}
 }
 
 func indexOf(name string) int {

@@ -31,7 +31,7 @@ var (
 	ourWay   = refusal{refusedOurs, true, 0}
 	refusals = []refusal{
 		accepted,
-		{"refused, whole requests", true, rival.SBCRequest},
+		{"refused, whole requests", true, int(rival.SBCRequest)},
 		{"refused, pieces of 1 MiB", true, 1 << 20},
 		{"refused, pieces of 256 KiB", true, 256 << 10},
 		ourWay,

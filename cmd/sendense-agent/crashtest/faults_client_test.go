@@ -9,8 +9,16 @@ import (
 
 // clientDeadlines are those by which a client that has ended is noticed: seconds here are the minute of production.
 var clientDeadlines = map[string]string{
-	"deadlines.first_report": `"3s"`, "deadlines.next_report": `"3s"`, "deadlines.client_gone": `"3s"`,
+	"deadlines.first_report": `"6s"`, "deadlines.next_report": `"6s"`, "deadlines.client_gone": `"6s"`,
 }
+
+// slowDeadlines are for a client that is slow. slow is less than a deadline, and three times that is more: a busy machine may delay the
+// client by the rest.
+var slowDeadlines = map[string]string{
+	"deadlines.first_report": `"14s"`, "deadlines.next_report": `"14s"`, "deadlines.client_gone": `"14s"`,
+}
+
+const slow = 5 * time.Second
 
 // clientFaults are those of the backup client: it is killed at each point of its work, with a daemon that looks on and with one that
 // is away meanwhile, and it is slow where it may be.
@@ -20,7 +28,7 @@ var clientFaults = []fault{
 		for range 3 {
 			c.kill()
 			c.boot()
-			time.Sleep(2 * time.Second) // within the deadline; together they are longer
+			time.Sleep(slow) // within the deadline; together they are longer
 		}
 	}),
 	clientKilled("before its login", "login", false, rpc.ReasonClientSilent, "has reported nothing to the SNA"),
@@ -35,7 +43,7 @@ var clientFaults = []fault{
 	clientKilled("before it reports a disk, without a daemon", "complete/1", true, rpc.ReasonClientGone, "not complete: disk 1"),
 	clientKilledAfterTheLastReport("after its last report", false),
 	clientKilledAfterTheLastReport("after its last report, without a daemon", true),
-	clientSlow("in a gap between two disks", "disk/1", func(*crash) { time.Sleep(2 * time.Second) }),
+	clientSlow("in a gap between two disks", "disk/1", func(*crash) { time.Sleep(slow) }),
 	clientClock("the clock set forward between two disks", 24*time.Hour),
 	clientClock("the clock set back between two disks", -24*time.Hour),
 	{
@@ -49,7 +57,7 @@ var clientFaults = []fault{
 			state.failDatabase(opWrite, syscall.ENOSPC)
 			c.release()
 			c.daemon.says("the record cannot be written")
-			time.Sleep(5 * time.Second)
+			time.Sleep(8 * time.Second)
 			if got := c.now(b.BackupID).State; got != rpc.Running {
 				c.Errorf("while the report waits the backup is %s", got)
 			}
@@ -98,7 +106,7 @@ func clientSlow(when, point string, meanwhile func(*crash)) fault {
 	return fault{
 		name:    "client slow " + when,
 		promise: "no false alarm: completed",
-		config:  clientDeadlines,
+		config:  slowDeadlines,
 		act: func(c *crash) {
 			id := c.client.at(point)
 			meanwhile(c)
@@ -113,7 +121,7 @@ func clientClock(what string, by time.Duration) fault {
 	return fault{
 		name:    "client: " + what,
 		promise: "no deadline moves: completed",
-		config:  clientDeadlines,
+		config:  slowDeadlines,
 		act: func(c *crash) {
 			set := c.clock()
 			id := c.client.at("disk/1")

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 // exporterFaults are the deaths of one exporter of two.
@@ -76,7 +77,7 @@ var exporterFaults = []fault{
 			_, err := c.sna.WaitHeld(ctx, b.BackupID, "complete/1")
 			must(c.T, err)
 			c.robbed[b.BackupID] = true
-			must(c.T, syscall.Kill(b.Disks[1].QemuNBDPID, syscall.SIGSTOP))
+			systemdtest.StopProcess(c, b.Disks[1].QemuNBDPID)
 			c.sna.Release("complete/1")
 			c.fails(b.BackupID, rpc.ReasonExporterFailed, "disk 1", "nbd.stop_timeout")
 		},

@@ -61,7 +61,7 @@ func (r hangRow) act(c *crash) {
 	s.stuck()
 	s.asks("restarted", s.everyRequest("restarted"))
 	s.recovers()
-	s.itsAnswer(answerLimit) // of a daemon that has ended
+	s.itsAnswer(answerLimit + busy) // of a daemon that has ended
 	s.allEnd()
 }
 
@@ -109,7 +109,7 @@ func (r hangRow) isAnswered(s *hungSteps) {
 			return r.cancels(ctx, client, newest)
 		}})
 	}
-	err, answered := s.itsAnswer(answerLimit)
+	err, answered := s.itsAnswer(answerLimit + busy)
 	took := time.Since(s.asked)
 	switch {
 	case s.asked.IsZero():
@@ -156,7 +156,7 @@ var hangFaults = []fault{
 		hold:     "copy/0",
 		when:     on(opWrite, "disk0.qcow2"),
 		canceled: true,
-		polls:    1000,
+		polls:    300,
 		becomes:  "cancelled",
 	}.fault(),
 	hangRow{

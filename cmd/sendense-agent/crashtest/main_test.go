@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +23,7 @@ const patient = 5 * time.Minute
 // TestMain builds the daemon with its failpoints and a clock that can be set, runs the tests in a machine of their own, and prints what they found.
 func TestMain(m *testing.M) {
 	flag.Parse()
+	waitTogether()
 	if !systemdtest.Inside() {
 		if err := buildDaemons(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -39,6 +42,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// waitTogether has more tests run at the same time than there are cores, unless -parallel says otherwise: they wait for systemd and for
+// deadlines about as long as they compute.
+func waitTogether() {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa(runtime.GOMAXPROCS(0)*3/2)) // there is such a flag
+	}
+}
+
 // The versions of the two programs that are built.
 const (
 	oldVersion = "1.0-crashtest"
@@ -49,8 +62,16 @@ const (
 func daemon() string      { return testprogram.Path("sendense-agent") }
 func newerDaemon() string { return testprogram.Path("sendense-agent" + newerSuffix) }
 
-const newerSuffix = ".newer"
+// racedDaemon is the path of one with the race detector, if the test has it. Its clock cannot be set.
+func racedDaemon() string { return testprogram.Path("sendense-agent" + racedSuffix) }
 
+const (
+	newerSuffix = ".newer"
+	racedSuffix = ".raced"
+)
+
+// buildDaemons builds ordinary daemons, which cost half of the processor time of those with the race detector, also if the test has it.
+// TestRandom starts one with it: kills at all points, and everything that is asked of a daemon.
 func buildDaemons() error {
 	overlay, err := skewedTime()
 	if err != nil {
@@ -58,14 +79,15 @@ func buildDaemons() error {
 	}
 	for suffix, version := range map[string]string{"": oldVersion, newerSuffix: newVersion} {
 		flags := []string{"-tags", "failpoints", "-overlay", overlay, "-ldflags", "-X main.version=" + version}
-		if raceEnabled {
-			flags = append(flags, "-race")
-		}
 		if err := testprogram.Build(suffix, flags, "./cmd/sendense-agent"); err != nil {
 			return err
 		}
 	}
-	return nil
+	flags := []string{"-tags", "failpoints", "-ldflags", "-X main.version=" + oldVersion}
+	if raceEnabled {
+		flags = append(flags, "-race")
+	}
+	return testprogram.Build(racedSuffix, flags, "./cmd/sendense-agent")
 }
 
 // skewedTime writes the go tool's overlay by which the daemon's clock can be set: time.Now asks skewedNow.

@@ -189,15 +189,14 @@ func (i *inspector) swept(ctx context.Context) {
 			i.Errorf("%s are left behind", left)
 		}
 	}()
-	for range 300 {
+	for deadline := time.Now().Add(busy); ; time.Sleep(10 * time.Millisecond) {
 		vms, err := filepath.Glob(i.dir + "/repository/*")
 		must(i.T, err)
 		dirs, err := filepath.Glob(i.dir + "/repository/[^.]*/*")
 		must(i.T, err)
 		left = slices.DeleteFunc(append(vms, dirs...), func(path string) bool { return known[path] })
-		if len(left) == 0 {
+		if len(left) == 0 || time.Now().After(deadline) {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }

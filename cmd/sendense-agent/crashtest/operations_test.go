@@ -37,6 +37,7 @@ var operations = []operation{
 	{name: "full", act: begin},
 	{name: "incremental", kind: rpc.Incremental, prepare: afterFull, act: begin},
 	{name: "disk replaced", kind: rpc.Incremental, from: "before an image stands alone", to: "before publish", prepare: diskReplaced, act: begin},
+	{name: "disk squeezed", kind: rpc.Incremental, config: "\n[squeeze]\nmin_size = \"1\"\n", from: "before an image is squeezed", to: "before publish", prepare: diskReplaced, act: begin},
 	{name: "disk not on record", from: "unknown disk recorded", alone: true, prepare: oneDiskMore, act: beginWithoutDisk},
 	{name: "cancel", from: "committed running", act: cancelInMidCopy},
 	{name: "refused", from: "before call", faults: snatest.Faults{Answer: snatest.AnswerRefuse, Status: 500, Text: "no"}, act: begin},
@@ -94,7 +95,7 @@ func restarted(point string) operation {
 			defer cancel()
 			must(c.T, c.put(ctx, c.vm))
 			c.until(begin)
-			if !c.reaches() {
+			if !c.reaches(true) {
 				c.Fatalf("%s was not reached", point)
 			}
 		},

@@ -2,5 +2,5 @@
 
 package crashtest_test
 
-// raceEnabled has the daemon built as the tests are.
+// raceEnabled has the daemon of TestRandom built as the tests are.
 const raceEnabled = true

@@ -21,7 +21,7 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 0, "seed of TestRandom; 0 for a new one")
-	kills = flag.Int("kills", 60, "how often TestRandom kills the daemon")
+	kills = flag.Int("kills", 40, "how often TestRandom kills the daemon")
 )
 
 // clients is how many ask at the same time.
@@ -38,6 +38,8 @@ func TestRandom(t *testing.T) {
 	}
 	fmt.Printf("random kills: repeat with -seed %d -kills %d\n", seed, *kills) // also when all is well
 	h := newHub(t, "")
+	must(t, os.Remove(h.program()))
+	must(t, os.Symlink(racedDaemon(), h.program()))
 	history := newHistory(t)
 	var list []*vm
 	for i := range 3 {

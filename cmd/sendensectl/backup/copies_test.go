@@ -16,7 +16,7 @@ func TestShowSaysHowDisksWereCopied(t *testing.T) {
 		FullWhy: "its newest restore point is of another VM", RefreshError: "vCenter login failed",
 		Disks: []rpc.BackupDisk{
 			{DiskID: 0, ReceivedBytes: 70 << 10, Copied: "changes", CopiedWhy: "changes since 52 0a/3"},
-			{DiskID: 7, ReceivedBytes: 48 << 20, Copied: "whole", CopiedWhy: "the disk was added"},
+			{DiskID: 7, ReceivedBytes: 48 << 20, Copied: "whole", CopiedWhy: "the disk was added", WrittenBytes: 48 << 20, KeptBytes: 1 << 20},
 		},
 	}
 	p := &output.Printer{}
@@ -25,6 +25,7 @@ func TestShowSaysHowDisksWereCopied(t *testing.T) {
 	for _, want := range []string{
 		"another VM", "vCenter login failed", "70 KiB", "48 MiB",
 		"disk 0 was copied as changes since 52 0a/3\n", "disk 7 was copied whole: the disk was added\n",
+		"disk 7: 48 MiB were written, 1.0 MiB are kept: the rest is the same in the parent\n",
 	} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("%q is not in\n%s", want, shown)

@@ -131,6 +131,11 @@ func printCopies(p *output.Printer, list []rpc.BackupDisk) {
 		}
 		p.Line("%s was copied %s %s", which, how, d.CopiedWhy)
 	}
+	for _, d := range list {
+		if d.WrittenBytes > 0 {
+			p.Line("disk %d: %s were written, %s are kept: the rest is the same in the parent", d.DiskID, human.Size(uint64(d.WrittenBytes)), human.Size(uint64(d.KeptBytes)))
+		}
+	}
 }
 
 // tookOf is the duration and the rate of a backup that has ended.

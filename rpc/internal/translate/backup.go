@@ -164,6 +164,8 @@ func backupDisk(run record.DiskRun) rpc.BackupDisk {
 		InvocationID:  run.InvocationID,
 		QemuNBDPID:    run.PID,
 		ReceivedBytes: run.ReceivedBytes,
+		WrittenBytes:  run.WrittenBytes,
+		KeptBytes:     run.KeptBytes,
 		Complete:      run.Complete,
 		ChangeID:      run.ChangeID,
 		Copied:        string(run.Copied),

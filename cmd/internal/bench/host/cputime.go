@@ -59,3 +59,43 @@ func CPUOf(pid int) (own, children time.Duration, err error) {
 	}
 	return ticks[0] + ticks[1], ticks[2] + ticks[3], nil
 }
+
+// Memory is what the kernel says of the memory of a process.
+type Memory struct {
+	Faults         int64 // minor page faults since its start (proc(5), stat)
+	Peak, Resident int64 // bytes (proc(5), status: VmHWM, VmRSS)
+}
+
+// MemoryOf reads the memory of a process.
+func MemoryOf(pid int) (m Memory, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return m, err
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 8 {
+		return m, fmt.Errorf("/proc/%d/stat: %q", pid, text)
+	}
+	if m.Faults, err = strconv.ParseInt(fields[7], 10, 64); err != nil {
+		return m, err
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return m, err
+	}
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
+		var kib int64
+		if n, _ := fmt.Sscanf(value, "%d kB", &kib); n != 1 {
+			continue
+		}
+		switch name {
+		case "VmHWM":
+			m.Peak = kib << 10
+		case "VmRSS":
+			m.Resident = kib << 10
+		}
+	}
+	return m, nil
+}

@@ -1,6 +1,7 @@
 package rival
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -21,14 +22,16 @@ import (
 // An SBC copies a disk as the real backup client does in a full copy: requests of 32 MiB over the second of two connections, from several
 // workers with a part of the disk each; WRITE_ZEROES where five samples are zero, and the data if that is refused.
 type SBC struct {
-	Workers int
-	exact   bool // reads all data before it sends WRITE_ZEROES
+	Workers     int
+	Request     int64 // bytes of one; SBCRequest if 0
+	Connections int   // that carry data, the workers take turns; 1 if 0, as SBC
+	exact       bool  // reads all data before it sends WRITE_ZEROES
 }
 
-const (
-	SBCRequest = 32 << 20
-	sbcSample  = 8 << 10
-)
+// SBCRequest is the largest request of SBC, in bytes.
+const SBCRequest int64 = 32 << 20
+
+const sbcSample = 8 << 10
 
 // Copied is the result of a copy.
 type copied struct {
@@ -50,11 +53,16 @@ func (c SBC) Copy(ctx context.Context, source, addr, export string) (done copied
 		return done, err
 	}
 	defer first.Close()
-	second, err := dialPipe(ctx, addr, export)
+	pipes, err := c.dial(ctx, addr, export)
+	defer func() {
+		for _, p := range pipes {
+			_ = p.Close()
+		}
+	}()
 	if err != nil {
 		return done, err
 	}
-	defer second.Close()
+	request := cmp.Or(c.Request, SBCRequest)
 	size := int64(first.Info.SizeBytes)
 	third := size / int64(c.Workers) / 512 * 512
 	var group errgroup.Group
@@ -65,9 +73,9 @@ func (c SBC) Copy(ctx context.Context, source, addr, export string) (done copied
 			end = size
 		}
 		group.Go(func() error {
-			buffer := make([]byte, SBCRequest)
-			for at := begin; at < end; at += SBCRequest {
-				if err := c.chunk(second, f, buffer[:min(SBCRequest, end-at)], at, &received, &refused); err != nil {
+			buffer := make([]byte, request)
+			for at := begin; at < end; at += request {
+				if err := c.chunk(pipes[i%int64(len(pipes))], f, buffer[:min(request, end-at)], at, &received, &refused); err != nil {
 					return err
 				}
 			}
@@ -79,6 +87,18 @@ func (c SBC) Copy(ctx context.Context, source, addr, export string) (done copied
 	}
 	err = first.Flush()
 	return copied{time.Since(began), received.Load(), refused.Load()}, err
+}
+
+// dial opens the connections that carry data. It returns those that it opened also with an error.
+func (c SBC) dial(ctx context.Context, addr, export string) (pipes []*pipe, err error) {
+	for range max(c.Connections, 1) {
+		p, err := dialPipe(ctx, addr, export)
+		if err != nil {
+			return pipes, err
+		}
+		pipes = append(pipes, p)
+	}
+	return pipes, nil
 }
 
 // chunk copies one request.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sendense/backup-agent/cmd/sendense-agent/hubtest"
 	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 // hangJournald stops journald and fills its socket, so that the next line that anybody logs waits. It returns what lets it go on.
@@ -25,7 +26,7 @@ func hangJournald(t *testing.T) (resume func()) {
 	if pid <= 1 {
 		t.Fatalf("journald has the process id %d", pid)
 	}
-	hubtest.Must(t, syscall.Kill(pid, syscall.SIGSTOP))
+	systemdtest.StopProcess(t, pid)
 	resume = func() { _ = syscall.Kill(pid, syscall.SIGCONT) }
 	t.Cleanup(resume)
 	for fill(t) > 0 {
@@ -57,14 +58,14 @@ func TestJournaldHangs(t *testing.T) {
 	sources := h.AddVM("pgtest1", hubtest.DiskSize)
 	resume := hangJournald(t)
 	began := time.Now()
-	if code, _, stderr := h.CTL("status"); code != 0 || time.Since(began) > 5*time.Second {
+	if code, _, stderr := h.CTL("status"); code != 0 || time.Since(began) > time.Minute {
 		t.Errorf("status: code %d after %s: %s", code, time.Since(began), stderr)
 	}
 	start, err := h.Dial().StartBackup(t.Context(), rpc.StartRequest{VMName: "pgtest1", BackupType: rpc.Full})
 	hubtest.Must(t, err)
 	h.Completes(start.BackupID, sources)
 	began = time.Now()
-	if out, err := exec.Command("systemctl", "restart", hubtest.DaemonUnit).CombinedOutput(); err != nil || time.Since(began) > 10*time.Second {
+	if out, err := exec.Command("systemctl", "restart", hubtest.DaemonUnit).CombinedOutput(); err != nil || time.Since(began) > time.Minute {
 		t.Errorf("the restart took %s: %v %s", time.Since(began), err, out)
 	}
 	began = time.Now()

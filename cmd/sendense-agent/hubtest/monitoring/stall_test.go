@@ -37,7 +37,7 @@ func TestScrapesThatStall(t *testing.T) {
 	})
 	_, err := h.Dial().Status(t.Context())
 	hubtest.Must(t, err)
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("a scrape and a request took %s", took)
 	}
 	start, err := h.Dial().StartBackup(t.Context(), rpc.StartRequest{VMName: "pgtest1", BackupType: rpc.Full})
@@ -54,7 +54,7 @@ func TestScrapesThatStall(t *testing.T) {
 	hubtest.Must(t, err)
 	began = time.Now()
 	h.Daemon.End(syscall.SIGTERM)
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("the stop took %s", took)
 	}
 	h.Boot()

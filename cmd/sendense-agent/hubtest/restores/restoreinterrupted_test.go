@@ -12,6 +12,7 @@ import (
 
 	"github.com/sendense/backup-agent/cmd/sendense-agent/hubtest"
 	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 // reading starts a copy of files, and returns when its reader is starting. That takes longer than anything that a test does meanwhile.
@@ -51,7 +52,7 @@ func TestRestoreInterruptedAtItsStart(t *testing.T) {
 	hubtest.Run(t, "systemctl", "kill", "--signal=STOP", unit) // hung
 	interrupt(p)
 
-	h.Daemon.Signal(syscall.SIGSTOP)
+	systemdtest.StopProcess(t, h.Daemon.Cmd.Process.Pid)
 	p = hubtest.Start(t, hubtest.Program("sendensectl"), "restore", "disk", id, "0", filepath.Join(dir, "disk.raw"))
 	h.Eventually("the copy begins", func() bool {
 		made, err := filepath.Glob(dir + "/.sendensectl-disk-*")

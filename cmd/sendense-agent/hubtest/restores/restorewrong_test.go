@@ -11,6 +11,7 @@ import (
 
 	"github.com/sendense/backup-agent/cmd/sendense-agent/hubtest"
 	"github.com/sendense/backup-agent/rpc"
+	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 // TestRestoreDiskDiffers: one bit that differs from the restore point is found before the copy gets its name, whatever its format.
@@ -31,6 +32,7 @@ func TestRestoreDiskDiffers(t *testing.T) {
 				t.Fatalf("%s: it ended before it was compared: %d %s", format, code, p.Stderr())
 			}
 		}
+		systemdtest.StopProcess(t, pid)
 		made, err := filepath.Glob(dir + "/.sendensectl-disk-*/disk." + format)
 		if err != nil || len(made) != 1 {
 			t.Fatalf("%v, %v", made, err)

@@ -47,7 +47,7 @@ func encryptedHub(t *testing.T) (h *hubtest.Hub, credentials, key string) {
 // the chain: with a key all goes as without, and in the repository stands nothing of the disks.
 func TestEncryptedRepository(t *testing.T) {
 	h, _, key := encryptedHub(t)
-	sources := h.AddVM("pgtest1", hubtest.DiskSize, hubtest.DiskSize)
+	sources := h.AddVM("pgtest1", hubtest.DiskSize) // one disk: QEMU takes seconds for each encrypted image
 	first := h.Held("pgtest1", "copy/0")
 	h.Daemon.End(syscall.SIGKILL)
 	h.Boot()
@@ -69,8 +69,8 @@ func TestEncryptedRepository(t *testing.T) {
 	last := h.Point("pgtest1", rpc.Incremental)
 	for i, point := range []string{first, id, last} {
 		file := filepath.Join(t.TempDir(), "disk.raw")
-		h.Steps(hubtest.Step(hubtest.Words("restore disk "+point+" 1 "+file), 0, "compared with the restore point", "comparing"))
-		hubtest.SameDisk(t, sources[1], file, "raw")
+		h.Steps(hubtest.Step(hubtest.Words("restore disk "+point+" 0 "+file), 0, "compared with the restore point", "comparing"))
+		hubtest.SameDisk(t, sources[0], file, "raw")
 		if i == 0 {
 			holdsNothing(h, sources, key)
 		}

@@ -45,7 +45,7 @@ func TestTwoHundredClients(t *testing.T) {
 	h := hubtest.New(t)
 	h.AddVM("pgtest1", hubtest.DiskSize)
 	together(t, func(ctx context.Context, c *rpc.Client) {
-		for range 5 {
+		for range 2 {
 			if vm, err := c.GetVM(ctx, "pgtest1"); err != nil || len(vm.Disks) != 1 {
 				t.Errorf("%+v, %v", vm, err)
 			}
