@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -35,23 +36,17 @@ func exportSettingsCommand(path *string) *cobra.Command {
 			if !secrets && (len(recipients) > 0 || passphrase.given()) {
 				return errors.New("--recipient and --passphrase-fd are for --secrets")
 			}
+			var to []age.Recipient
+			if secrets {
+				var err error
+				if to, err = recipientsOf(recipients, passphrase); err != nil {
+					return err
+				}
+			}
 			places.Config = *path
-			f, err := settings.Collect(cmd.Context(), places, version)
+			f, err := collectSettings(cmd.Context(), places, to)
 			if err != nil {
 				return err
-			}
-			if secrets {
-				content, err := settings.ReadSecrets(cmd.Context(), places, f.Credentials)
-				if err != nil {
-					return err
-				}
-				to, err := recipientsOf(recipients, passphrase)
-				if err != nil {
-					return err
-				}
-				if f.Secrets, err = settings.Seal(content, to); err != nil {
-					return err
-				}
 			}
 			text, err := f.Encode()
 			if err != nil {
@@ -74,6 +69,20 @@ func exportSettingsCommand(path *string) *cobra.Command {
 	passphrase.add(cmd)
 	addPlaces(cmd, &places)
 	return cmd
+}
+
+// collectSettings collects the settings, with the secrets if there is somebody who can decrypt them.
+func collectSettings(ctx context.Context, places settings.Places, to []age.Recipient) (*settings.File, error) {
+	f, err := settings.Collect(ctx, places, version)
+	if err != nil || len(to) == 0 {
+		return f, err
+	}
+	secrets, err := settings.ReadSecrets(ctx, places, f.Credentials)
+	if err != nil {
+		return nil, err
+	}
+	f.Secrets, err = settings.Seal(secrets, to)
+	return f, err
 }
 
 // exported says what the file has of the credentials.

@@ -80,7 +80,9 @@ func Collect(ctx context.Context, p Places, version string) (*File, error) {
 	}, nil
 }
 
-func databasePath(cfg *config.Config) string { return filepath.Join(cfg.Agent.StateDirectory, "agent.db") }
+func databasePath(cfg *config.Config) string {
+	return filepath.Join(cfg.Agent.StateDirectory, "agent.db")
+}
 
 // readVMs reads the records of VMs: from a copy of the database, or from the daemon if it has the database open. Without a database there
 // are none.

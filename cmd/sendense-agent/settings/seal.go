@@ -26,7 +26,8 @@ func Seal(secrets Secrets, recipients []age.Recipient) (string, error) {
 	if err := json.NewEncoder(w).Encode(secrets); err != nil {
 		return "", err
 	}
-	return text.String(), errors.Join(w.Close(), armored.Close())
+	err = errors.Join(w.Close(), armored.Close()) // these write the end
+	return text.String(), err
 }
 
 // ByPassphrase says whether the secrets of a file were encrypted with a passphrase, and not for the key of a recipient.
