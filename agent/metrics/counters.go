@@ -41,6 +41,8 @@ type Counters struct {
 	PruneHolds      prometheus.Counter
 
 	RepositoryOperations *prometheus.HistogramVec
+	CatalogImported      *prometheus.CounterVec
+	CatalogNotImported   *prometheus.CounterVec
 }
 
 // The phases of a start.

@@ -65,7 +65,7 @@ func command() *cobra.Command {
 	root.PersistentFlags().StringVarP(&path, "config", "c", defaultConfig, "configuration file")
 	root.AddCommand(generatorCommand(&path))
 	root.AddCommand(checkConfigCommand(&path))
-	root.AddCommand(rebuildCommand(&path), doctorCommand(&path), readFilesCommand(), serveRepositoryCommand(), manCommand())
+	root.AddCommand(rebuildCommand(&path), exportSettingsCommand(&path), importSettingsCommand(&path), doctorCommand(&path), readFilesCommand(), serveRepositoryCommand(), manCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	completeArguments(root)
 	return root
@@ -108,7 +108,10 @@ func completeArguments(root *cobra.Command) {
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	offer(root, "config", []string{"toml"}, cobra.ShellCompDirectiveFilterFileExt)
 	for _, c := range root.Commands() {
-		if c.Flags().Lookup("output") != nil {
+		switch {
+		case c.Name() == exportSettings:
+			offer(c, "output", nil, cobra.ShellCompDirectiveDefault)
+		case c.Flags().Lookup("output") != nil:
 			offer(c, "output", []string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)
 		}
 	}

@@ -41,7 +41,7 @@ is one line of JSON.`,
 	}
 	c.Flags().StringVar(&r.VMName, "vm", "", "only the backups of the VM with this `NAME`")
 	c.Flags().BoolVar(&r.Prunes, "prunes", false, "also show daily prunes that are held because they would remove too much at once")
-	c.Flags().BoolVar(&r.Pauses, "pauses", false, "also show repositories that are paused, and resumed")
+	c.Flags().BoolVar(&r.Pauses, "pauses", false, "also show repositories that are paused, resumed, and imported")
 	a.CompleteFlag(c, "vm", command.VMNames)
 	return c
 }

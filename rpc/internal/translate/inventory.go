@@ -88,11 +88,23 @@ func catalogOf(s catalog.State) rpc.Catalog {
 	c := rpc.Catalog{
 		ComparedAt: s.At.UTC().Truncate(time.Second), Error: s.Error,
 		Unrecorded: s.Unrecorded, Missing: s.Missing, Different: s.Different,
+		Others: s.Others, Examples: s.Examples, Importing: s.Importing, Waiting: s.Waiting, Import: importOf(s.Imported),
 	}
 	for _, d := range s.Named {
 		c.Differences = append(c.Differences, rpc.CatalogDifference{Kind: string(d.Kind), BackupID: d.BackupID, Directory: d.Path, Reason: d.Reason})
 	}
 	return c
+}
+
+func importOf(i *record.Import) *rpc.CatalogImport {
+	if i == nil {
+		return nil
+	}
+	w := &rpc.CatalogImport{At: i.At.UTC().Truncate(time.Second), RestorePoints: i.Points, VMs: i.VMs, ProblemCount: i.Problems}
+	for _, p := range i.Named {
+		w.Problems = append(w.Problems, rpc.CatalogProblem(p))
+	}
+	return w
 }
 
 // Repositories are the repositories on the wire.

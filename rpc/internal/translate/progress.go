@@ -68,6 +68,8 @@ func Event(watchID int64, e events.Event) rpc.Event {
 		if e.Kind == events.RepositoryPaused {
 			w.Pause = pauseOf(e.Pause)
 		}
+	case e.Imported != nil:
+		w.RepositoryID, w.Import = e.Imported.Repository, importOf(e.Imported)
 	case e.Restore != nil:
 		r := Restore(*e.Restore)
 		w.Restore = &r
