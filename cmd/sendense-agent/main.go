@@ -64,7 +64,7 @@ func command() *cobra.Command {
 	}
 	root.PersistentFlags().StringVarP(&path, "config", "c", defaultConfig, "configuration file")
 	root.AddCommand(generatorCommand(&path))
-	root.AddCommand(checkConfigCommand(&path))
+	root.AddCommand(setupCommand(&path), checkConfigCommand(&path))
 	root.AddCommand(rebuildCommand(&path), doctorCommand(&path), readFilesCommand(), serveRepositoryCommand(), manCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	completeArguments(root)
