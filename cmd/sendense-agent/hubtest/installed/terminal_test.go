@@ -22,8 +22,8 @@ type typist struct {
 	done   chan error
 }
 
-// terminal starts the setup on a terminal of its own.
-func (a *appliance) terminal(args ...string) *typist {
+// terminal starts a command on a terminal of its own.
+func (a *appliance) terminal(command string, args ...string) *typist {
 	a.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	hubtest.Must(a.T, err)
@@ -34,7 +34,7 @@ func (a *appliance) terminal(args ...string) *typist {
 	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	hubtest.Must(a.T, err)
 	a.Cleanup(func() { tty.Close() })
-	cmd := exec.CommandContext(a.Context(), "/usr/bin/sendense-agent", append([]string{"setup"}, args...)...)
+	cmd := exec.CommandContext(a.Context(), command, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	hubtest.Must(a.T, cmd.Start())
@@ -76,7 +76,7 @@ func TestSetupOnATerminal(t *testing.T) {
 	a.addVM("web-01", hubtest.DiskSize)
 	before := a.state()
 
-	p := a.terminal()
+	p := a.terminal("sendense-agent", "setup")
 	p.types("Directory of the restore points [/srv/backup]", "\n")
 	p.types("Host name of the vCenter", "\n") // it asks again
 	p.types("Host name of the vCenter", "vcenter.example.com\n")
@@ -92,7 +92,7 @@ func TestSetupOnATerminal(t *testing.T) {
 	p.shows("not confirmed\r\nnothing was written")
 
 	// The flags are not asked for.
-	p = a.terminal(all...)
+	p = a.terminal("sendense-agent", append([]string{"setup"}, all...)...)
 	p.types("URL of the SNA", "\n")
 	p.types("Password", secret+"\n")
 	p.types("Write this, and restart the agent?", "y\n")
@@ -112,7 +112,7 @@ func TestSetupInterrupted(t *testing.T) {
 	before := a.state()
 	for _, key := range []string{"\x03", "\x04"} {
 		for n := range 2 {
-			p := a.terminal(append(all, "--sna-url", hubtest.SNAURL)...)
+			p := a.terminal("sendense-agent", append([]string{"setup", "--sna-url", hubtest.SNAURL}, all...)...)
 			if n == 1 {
 				p.types("Password", secret+"\n")
 				p.types("Write this", key)
