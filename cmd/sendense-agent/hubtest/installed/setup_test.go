@@ -129,8 +129,7 @@ func TestSetupChanges(t *testing.T) {
 	if info, err := os.Stat("/etc/credstore/own-name"); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info, err)
 	}
-	a.run("sendensectl", "backup", "start", "web-01", "--type", "full", "--wait")
-
+	hubtest.Must(t, os.WriteFile("/srv/backup/something", nil, 0o644))
 	before := a.state()
 	out, err = a.setup("", "--repository", "/srv/other")
 	if err == nil || a.state() != before {

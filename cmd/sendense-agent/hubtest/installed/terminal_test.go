@@ -103,7 +103,6 @@ func TestSetupOnATerminal(t *testing.T) {
 		t.Errorf("the screen shows the password:\n%s", p.screen.String())
 	}
 	p.shows("Ready:")
-	a.run("sendensectl", "backup", "start", "web-01", "--type", "full", "--wait")
 }
 
 // TestSetupInterrupted: Ctrl-C and the end of the input at any question write nothing, and leave the terminal with its echo.
