@@ -64,8 +64,8 @@ func command() *cobra.Command {
 	}
 	root.PersistentFlags().StringVarP(&path, "config", "c", defaultConfig, "configuration file")
 	root.AddCommand(generatorCommand(&path))
-	root.AddCommand(checkConfigCommand(&path))
-	root.AddCommand(rebuildCommand(&path), exportSettingsCommand(&path), importSettingsCommand(&path), doctorCommand(&path), readFilesCommand(), serveRepositoryCommand(), manCommand())
+	root.AddCommand(setupCommand(&path), checkConfigCommand(&path), exportSettingsCommand(&path), importSettingsCommand(&path))
+	root.AddCommand(rebuildCommand(&path), doctorCommand(&path), readFilesCommand(), serveRepositoryCommand(), manCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	completeArguments(root)
 	return root
