@@ -40,8 +40,8 @@ func (s BackupState) Ended() bool {
 // request with a disk_id is refused with [ReasonDiskIDGiven].
 type StartRequest struct {
 	VMName       string            `json:"vm_name"`
-	BackupType   BackupType        `json:"backup_type" enum:"full,incremental,auto"`
-	RepositoryID string            `json:"repository_id,omitempty"` // "" is the default repository of the configuration
+	BackupType   BackupType        `json:"backup_type,omitempty" enum:"full,incremental,auto"` // "" is auto
+	RepositoryID string            `json:"repository_id,omitempty"`                            // "" is the default repository of the configuration
 	PolicyID     string            `json:"policy_id,omitempty"`
 	Tags         map[string]string `json:"tags,omitempty"`
 
@@ -223,6 +223,7 @@ type BackupQuery struct {
 	Cursor string      `json:"cursor,omitempty"` // NextCursor of the previous page; "" is the first page
 	Limit  int         `json:"limit,omitempty"`  // 1 to 1000; 0 is 100
 
+	IDPrefix     string    `json:"id_prefix,omitempty"`     // only ids that begin with it
 	RepositoryID string    `json:"repository_id,omitempty"` // "" is every repository
 	Since        time.Time `json:"since,omitzero"`          // created at this time or later
 	Until        time.Time `json:"until,omitzero"`          // created before this time

@@ -16,13 +16,16 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/hint"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/reference"
 	"github.com/sendense/backup-agent/rpc"
 )
 
 func showCommand(a *command.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "show BACKUP", Short: "Show a backup and its disks", Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.AnyBackups),
-		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, args []string) error {
+		Use: "show BACKUP", Short: "Show a backup and its disks",
+		Long: "Show a backup and its disks.\n\n" + reference.Help,
+		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.AnyBackups),
+		RunE: a.AskAbout(command.ABackup, func(ctx context.Context, c *rpc.Client, args []string) error {
 			b, err := c.GetBackup(ctx, args[0])
 			if err != nil {
 				return err

@@ -17,15 +17,34 @@ func listCommand(a *command.App) *cobra.Command {
 	var q rpc.VMQuery
 	c := &cobra.Command{Use: "list", Short: "List the VMs on record", Args: command.NoArgs}
 	a.Poll(c, func(ctx context.Context, c *rpc.Client, _ []string) (any, func(*output.Printer), error) {
-		page, err := c.ListVMs(ctx, q)
+		page, err := listVMs(ctx, c, q)
 		return page, func(p *output.Printer) {
 			printVMs(p, page.VMs)
 			p.None(len(page.VMs), "no VMs on record; to add some: sendensectl vm discover, vm import or vm add")
 			p.More(page.NextCursor)
 		}, err
 	})
-	command.PageFlags(c, &q.Limit, &q.Cursor)
+	c.Flags().IntVar(&q.Limit, "limit", 0, "list at most this many, 1 to 1000 (default: all)")
+	c.Flags().StringVar(&q.Cursor, "cursor", "", "continue an earlier list: the `CURSOR` that it printed")
 	return c
+}
+
+// listVMs returns one page, or all VMs if there is no limit: a list that is imported elsewhere must be complete.
+func listVMs(ctx context.Context, c *rpc.Client, q rpc.VMQuery) (rpc.VMPage, error) {
+	if q.Limit != 0 {
+		return c.ListVMs(ctx, q)
+	}
+	all := rpc.VMPage{VMs: []rpc.VM{}}
+	for q.Limit = 1000; ; {
+		page, err := c.ListVMs(ctx, q)
+		if err != nil {
+			return page, err
+		}
+		all.VMs = append(all.VMs, page.VMs...)
+		if q.Cursor = page.NextCursor; q.Cursor == "" {
+			return all, nil
+		}
+	}
 }
 
 func printVMs(p *output.Printer, list []rpc.VM) {

@@ -187,7 +187,7 @@ func ListQuery(q rpc.BackupQuery) ledger.ListQuery {
 	return ledger.ListQuery{
 		VMName: q.VMName, State: record.State(q.State), Repository: q.RepositoryID,
 		Since: q.Since, Until: q.Until, Cursor: q.Cursor, Limit: q.Limit,
-		Tags: q.Tags, Damaged: q.Damaged,
+		Tags: q.Tags, Damaged: q.Damaged, IDPrefix: q.IDPrefix,
 	}
 }
 
