@@ -132,6 +132,7 @@ type Backup struct {
 	RemovedDisks     []int             `json:"removed_disks,omitempty"` // disks of the parent that the VM does not have any more
 	NBDTargetsString string            `json:"nbd_targets_string"`
 	BytesTransferred uint64            `json:"bytes_transferred"`  // sum of the disks' received_bytes
+	CopiedBytes      int64             `json:"copied_bytes"`       // of the disks, as far as known: zeroes that are not sent are among them
 	TotalBytes       int64             `json:"total_bytes"`        // sum of the disks' capacities
 	SNAPID           int               `json:"sna_pid,omitempty"`  // process id of the client on the SNA, as the SNA reported it
 	Sequence         uint64            `json:"sequence,omitempty"` // order in which the restore points of a VM in a repository were made
@@ -171,7 +172,7 @@ type Backup struct {
 	// database cannot be written. Nothing is lost. Only in the answer to backup.get.
 	Stalled string `json:"stalled,omitempty"`
 
-	// Progress is the progress of an active backup whose exports answer. Only in the answer to backup.get.
+	// Progress is the progress of an active backup whose exports answer. Only in the answers to backup.get and backup.list.
 	Progress *Progress `json:"progress,omitempty"`
 }
 
@@ -196,6 +197,7 @@ type BackupDisk struct {
 	InvocationID  string `json:"invocation_id,omitempty"` // of the unit, for journalctl
 	QemuNBDPID    int    `json:"qemu_nbd_pid,omitempty"`
 	ReceivedBytes uint64 `json:"received_bytes"` // on the network; with sna.accept_write_zeroes a run of zeroes is a few bytes, so this is no measure of progress
+	CopiedBytes   int64  `json:"copied_bytes"`   // of the disk, as far as known, otherwise received_bytes
 	Complete      bool   `json:"complete"`       // the client reported the disk complete
 	ChangeID      string `json:"change_id,omitempty"`
 	Copied        string `json:"copied,omitempty"`     // "changes", or "whole" for the whole disk; known when every disk is complete

@@ -84,7 +84,6 @@ func TestParametersAreReadStrictly(t *testing.T) {
 		{"backup.start", `{"vm_name":"a","backup_type":"differential"}`, rpc.ReasonInvalidRequest, `backup_type: want full, incremental or auto, not "differential"`},
 		{"backup.start", `{"vm_name":"a","backup_type":"full","tags":{"k":1}}`, rpc.ReasonInvalidRequest, `tags["k"]: want a string`},
 		{"backup.start", `{"vm_name":"a","backup_type":"full","tags":["k"]}`, rpc.ReasonInvalidRequest, `tags: want an object, not an array`},
-		{"backup.start", `{"vm_name":"a"}`, rpc.ReasonVMNotFound, `vm "a"`}, // the type is auto
 		{"backup.start", `["a","full"]`, rpc.ReasonInvalidRequest, "named parameters"},
 		{"backup.start", `[{"vm_name":"a","disk_id":1}]`, rpc.ReasonDiskIDGiven, "inconsistent"},
 		{"backup.start", `{"vm_name":"a","backup_type":"auto","queue":"yes"}`, rpc.ReasonInvalidRequest, "queue: want true or false, not a string"},

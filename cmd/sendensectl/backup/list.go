@@ -115,16 +115,13 @@ func printBackups(p *output.Printer, list []rpc.Backup, now time.Time) {
 }
 
 func listRow(b rpc.Backup, now time.Time) []string {
-	end, received := b.EndedAt, human.Size(b.BytesTransferred)
+	end := b.EndedAt
 	if end.IsZero() {
 		end = now
 	}
-	if !b.State.Ended() {
-		received = "" // the record has it only after the end; backup show has it before
-	}
 	return []string{
 		b.BackupID, string(b.State), string(b.BackupType), b.VMName, human.Dated(b.CreatedAt, b.FutureDated), human.Duration(end.Sub(b.CreatedAt)),
-		received, human.Size(b.TotalBytes), strconv.Itoa(len(b.Disks)), b.RepositoryID, describe.Verified(b.Verified, b.InheritedFrom),
+		human.Size(describe.Received(b)), human.Size(b.TotalBytes), strconv.Itoa(len(b.Disks)), b.RepositoryID, describe.Verified(b.Verified, b.InheritedFrom),
 	}
 }
 

@@ -143,7 +143,16 @@ func Backup(b record.Backup) rpc.Backup {
 	for _, run := range b.Runs {
 		w.Disks = append(w.Disks, backupDisk(run))
 	}
+	copied(&w, backup.Summarize(b, backup.Recorded(b)))
 	return w
+}
+
+// copied fills in what the disks have received and copied.
+func copied(w *rpc.Backup, p record.Progress) {
+	w.BytesTransferred, w.CopiedBytes = max(w.BytesTransferred, p.ReceivedBytes), p.CopiedBytes
+	for i, d := range p.Disks { // in the order of the record's
+		w.Disks[i].ReceivedBytes, w.Disks[i].CopiedBytes = max(w.Disks[i].ReceivedBytes, d.ReceivedBytes), d.CopiedBytes
+	}
 }
 
 func backupDisk(run record.DiskRun) rpc.BackupDisk {
