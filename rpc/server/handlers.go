@@ -105,7 +105,13 @@ func (h handlers) vmGet(_ context.Context, p rpc.VMRef) (rpc.VM, error) {
 
 func (h handlers) vmList(_ context.Context, p rpc.VMQuery) (rpc.VMPage, error) {
 	list, next, err := h.agent.Inventory.List(p.Cursor, p.Limit)
-	return translate.VMPage(list, next), err
+	page := translate.VMPage(list, next)
+	if err == nil && p.Backups {
+		var of []agent.VMBackups
+		of, err = h.agent.BackupsOf(list)
+		page.Backups = translate.VMBackups(of)
+	}
+	return page, err
 }
 
 func (h handlers) vmRemove(_ context.Context, p rpc.VMRef) (rpc.VMRef, error) {

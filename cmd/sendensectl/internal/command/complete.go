@@ -99,14 +99,25 @@ func VMNames(ctx context.Context, c *rpc.Client, prefix string) (list []cobra.Co
 
 // AllVMs are the VMs on record, sorted by name.
 func AllVMs(ctx context.Context, c *rpc.Client) (list []rpc.VM, err error) {
-	for q := (rpc.VMQuery{Limit: completeMost}); ; {
+	list, _, err = allVMs(ctx, c, rpc.VMQuery{Limit: completeMost})
+	return list, err
+}
+
+// AllVMsWithBackups are the VMs on record, and what is known about the backups of each.
+func AllVMsWithBackups(ctx context.Context, c *rpc.Client) ([]rpc.VM, []rpc.VMBackups, error) {
+	return allVMs(ctx, c, rpc.VMQuery{Limit: completeMost, Backups: true})
+}
+
+func allVMs(ctx context.Context, c *rpc.Client, q rpc.VMQuery) (vms []rpc.VM, of []rpc.VMBackups, err error) {
+	vms, of = []rpc.VM{}, []rpc.VMBackups{}
+	for {
 		page, err := c.ListVMs(ctx, q)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		list = append(list, page.VMs...)
+		vms, of = append(vms, page.VMs...), append(of, page.Backups...)
 		if q.Cursor = page.NextCursor; q.Cursor == "" {
-			return list, nil
+			return vms, of, nil
 		}
 	}
 }

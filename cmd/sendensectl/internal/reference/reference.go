@@ -121,21 +121,29 @@ func newestPoint(ctx context.Context, c *rpc.Client, s selector) (string, error)
 // ActiveStates are the states of a backup in progress.
 var ActiveStates = []rpc.BackupState{rpc.Queued, rpc.Preparing, rpc.Exporting, rpc.Calling, rpc.Unresolved, rpc.Running, rpc.Finishing, rpc.Undoing}
 
+// Active are the backups in progress, the oldest first.
+func Active(ctx context.Context, c *rpc.Client) ([]rpc.Backup, error) {
+	list := []rpc.Backup{}
+	for _, state := range ActiveStates {
+		page, err := c.ListBackups(ctx, rpc.BackupQuery{State: state, Limit: 1000})
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, page.Backups...)
+	}
+	slices.SortStableFunc(list, func(a, b rpc.Backup) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	return list, nil
+}
+
 // newestActive is the newest backup in progress of a VM, or of all VMs; "" if there is none.
 func newestActive(ctx context.Context, c *rpc.Client, vm string) (id string, err error) {
-	var newest rpc.Backup
-	for _, state := range ActiveStates {
-		page, err := c.ListBackups(ctx, rpc.BackupQuery{VMName: vm, State: state, Limit: 1})
-		if err != nil {
-			return "", err
-		}
-		for _, b := range page.Backups {
-			if newest.BackupID == "" || b.CreatedAt.After(newest.CreatedAt) {
-				newest = b
-			}
+	list, err := Active(ctx, c)
+	for _, b := range list {
+		if vm == "" || b.VMName == vm {
+			id = b.BackupID
 		}
 	}
-	return newest.BackupID, nil
+	return id, err
 }
 
 // backupByPrefix is the only id that begins with a word, or is it. Any other error than an unknown id is left to the command: it asks

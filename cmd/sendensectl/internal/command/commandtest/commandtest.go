@@ -55,8 +55,10 @@ func HangUp(ctx context.Context) {
 	nc.(net.Conn).Close()
 }
 
-// known are the methods by which commands look for an id: every id is known.
+// known are the methods that most commands use. Every id is known, and there is nothing else.
 var known = handler.Map{
+	rpc.MethodVMList:      handler.New(func(context.Context, rpc.VMQuery) rpc.VMPage { return rpc.VMPage{} }),
+	rpc.MethodBackupList:  handler.New(func(context.Context, rpc.BackupQuery) rpc.BackupPage { return rpc.BackupPage{} }),
 	rpc.MethodBackupGet:   handler.New(func(_ context.Context, r rpc.BackupRef) rpc.Backup { return rpc.Backup{BackupID: r.BackupID} }),
 	rpc.MethodRestoreList: handler.New(func(context.Context, rpc.RestoreQuery) rpc.RestoreList { return rpc.RestoreList{} }),
 }
