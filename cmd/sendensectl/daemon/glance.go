@@ -24,10 +24,10 @@ const (
 // A glance is the answer of status: the state of the agent, and how the backups of the VMs stand.
 type glance struct {
 	rpc.AgentStatus
-	VMBackups    []rpc.VMBackups `json:"vm_backups"`    // overdue ones first
-	FailedSince  time.Time       `json:"failed_since"`  // the start of yesterday, in the local time zone
-	Failures     []rpc.Backup    `json:"failures"`      // that began since then, the newest first
-	Running      []rpc.Backup    `json:"running"`       // backups in progress, the oldest first
+	VMBackups    []rpc.VMBackups `json:"vm_backups"`              // overdue ones first
+	FailedSince  time.Time       `json:"failed_since"`            // the start of yesterday, in the local time zone
+	Failures     []rpc.Backup    `json:"failures"`                // that began since then, the newest first
+	Running      []rpc.Backup    `json:"running"`                 // backups in progress, the oldest first
 	GlanceFailed string          `json:"glance_failed,omitempty"` // why the lists are not known; "" if they are
 }
 
@@ -102,7 +102,7 @@ func (g *glance) printVMs(p *output.Printer, now time.Time) {
 	case 0:
 		p.Line("no VM is overdue")
 	default:
-		p.Prose("%s of %d overdue: the newest good restore point is older than the interval of the VM", human.CountAre(overdue, "VM"), len(g.VMBackups))
+		p.Prose("%s overdue, of %d: the newest good restore point is older than the interval of the VM", human.CountAre(overdue, "VM"), len(g.VMBackups))
 	}
 	p.Table([]output.Column{
 		{Title: "vm", Most: output.NameWidth},

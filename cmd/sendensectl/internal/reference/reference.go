@@ -159,7 +159,7 @@ func backupByPrefix(ctx context.Context, c *rpc.Client, word string) (string, er
 	}
 	page, err := c.ListBackups(ctx, rpc.BackupQuery{IDPrefix: word, Limit: mostCandidates + 1})
 	if err != nil || len(page.Backups) == 0 {
-		return "", unknown
+		return word, nil // to delete a deleted backup again is no error
 	}
 	if len(page.Backups) == 1 {
 		return page.Backups[0].BackupID, nil
