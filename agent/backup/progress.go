@@ -81,7 +81,7 @@ func (s *Service) ProgressOf(ctx context.Context, b record.Backup) (record.Progr
 // eta is the estimated time left: the elapsed time, scaled by the part that is done. It is 0 if it is not known. If no data arrives
 // it is not known, because a stalled copy would show a few seconds for hours.
 func eta(p record.Progress, elapsed time.Duration) time.Duration {
-	if p.BytesPerSecond <= 0 || p.Fraction <= 0 || p.Fraction >= 1 {
+	if p.BytesPerSecond < stalledRate || p.Fraction <= 0 || p.Fraction >= 1 {
 		return 0
 	}
 	left := elapsed.Seconds() * (1 - p.Fraction) / p.Fraction
@@ -90,6 +90,9 @@ func eta(p record.Progress, elapsed time.Duration) time.Duration {
 	}
 	return time.Duration(left) * time.Second
 }
+
+// stalledRate is the rate below which nothing is copied: a connection that is only kept alive has some traffic.
+const stalledRate = 1 << 10
 
 // maxETA is the longest time left that is shown. A longer estimate is based on too little data.
 const maxETA = 30 * 24 * time.Hour

@@ -63,7 +63,7 @@ func printVMs(p *output.Printer, page rpc.VMPage, now time.Time) {
 		})
 	}
 	p.Table([]output.Column{
-		{Title: "name", Most: 2 * output.NameWidth},
+		{Title: "name", Most: output.NameWidth},
 		{Title: "backups"},
 		{Title: "last good"},
 		{Title: "age"},
