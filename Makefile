@@ -93,7 +93,7 @@ fuzz: deps ## every fuzz target for FUZZTIME
 	@.ci/fuzz "$(GO)" $(FUZZTIME)
 
 docs: ## write the references: docs/rpc.md from the method table, docs/configuration.md from default.toml
-	$(GO) test -count=1 -run '^TestReference$$' ./rpc/server ./agent/config -update
+	$(GO) test -count=1 -run '^(TestReference|TestEveryReasonIsExplained)$$' ./rpc/server ./agent/config -update
 
 # Every time stamp in a package is that of the commit.
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)

@@ -93,6 +93,9 @@ func checkConfigCommand(at *string) *cobra.Command {
 			for _, cause := range away {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%s: cannot be compared with the other repositories: %v\n", *at, cause)
 			}
+			for _, name := range cfg.WithoutDatacenter() {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s: vcenter.%s.datacenter is empty, so vm discover and refresh are refused for this vCenter\n", *at, name)
+			}
 			if todo := outdated(*at, cfg); todo != "" {
 				fmt.Fprintln(cmd.ErrOrStderr(), *at+": "+todo)
 			}
