@@ -51,7 +51,8 @@ func (s *Service) checkFiles(req Request, disks []record.RestoreDisk) error {
 }
 
 // GuestfishHint says what to do if guestfish is missing.
-const GuestfishHint = "install the package libguestfs-tools (Debian also: libguestfs-xfs, and a linux-image; Red Hat: guestfs-tools), or set restore.guestfish"
+const GuestfishHint = "install the package sendense-agent-files, or the programs by themselves " +
+	"(apt install --no-install-recommends guestfish libguestfs-xfs; dnf install /usr/bin/guestfish libguestfs-xfs), or set restore.guestfish"
 
 // nameReader sets the socket and the unit of the reader of a restore's files.
 func (s *Service) nameReader(r *record.Restore, l record.Lease) {

@@ -116,7 +116,7 @@ func TestFilesRefused(t *testing.T) {
 		{restore.Request{Files: true}, fault.InvalidRequest, "from one disk"},
 		{restore.Request{Files: true, Disks: []int{0}, Writable: true}, fault.InvalidRequest, "exclude each other"},
 		{restore.Request{Files: true, Disks: []int{7}}, fault.InvalidRequest, "no disk 7"},
-		{restore.Request{Files: true, Disks: []int{0}}, fault.ReaderMissing, "libguestfs-tools"},
+		{restore.Request{Files: true, Disks: []int{0}}, fault.ReaderMissing, "sendense-agent-files"},
 	} {
 		c.ask.BackupID = point.ID
 		_, err := w.Agent.Restores.Start(t.Context(), c.ask)

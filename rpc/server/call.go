@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/sendense/backup-agent/rpc"
@@ -31,7 +32,7 @@ func (s *Server) call(ctx context.Context, x *exchange, name string, params json
 	}
 	took := time.Since(start)
 	s.opt.Observe(m.name, codeOf(err), took)
-	s.logCall(ctx, peer, name, took, err)
+	s.logCall(ctx, peer, name, m, took, err)
 	return result, err
 }
 
@@ -53,14 +54,17 @@ func (s *Server) run(ctx context.Context, x *exchange, m method, params json.Raw
 	return result, nil
 }
 
-func (s *Server) logCall(ctx context.Context, peer caller, name string, took time.Duration, err *rpc.Error) {
+func (s *Server) logCall(ctx context.Context, peer caller, name string, m method, took time.Duration, err *rpc.Error) {
 	level, attrs := slog.LevelDebug, []slog.Attr{
 		slog.String("method", fmt.Sprintf("%.100s", name)), slog.Any("peer", peer), slog.Duration("took", took),
 	}
 	if err != nil {
 		attrs = append(attrs, slog.Int("code", int(err.Code)), slog.String("reason", string(err.Data.Reason)), slog.String("error", err.Message))
-		if err.Data.Reason == rpc.ReasonInternal {
+		switch {
+		case err.Data.Reason == rpc.ReasonInternal:
 			level = slog.LevelError
+		case m.name != "" && !slices.Contains(m.reasons(), err.Data.Reason):
+			level, attrs = slog.LevelWarn, append(attrs, slog.String("fault", "rpc.discover does not list this reason for this method"))
 		}
 	}
 	s.log.LogAttrs(ctx, level, "rpc call", attrs...)

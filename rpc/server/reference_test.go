@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"maps"
@@ -16,22 +17,26 @@ import (
 
 var update = flag.Bool("update", false, "write the reference")
 
-const reference = "../../docs/rpc.md"
+const (
+	reference = "../../docs/rpc.md"
+	wordsFile = "words.json"
+)
 
-// TestReference: docs/rpc.md says what the method table and the wire types say. "make docs" writes it.
+// TestReference: docs/rpc.md and words.json say what the method table and the wire types say. "make docs" writes them.
 func TestReference(t *testing.T) {
-	want := writeReference(t)
-	if *update {
-		if err := os.WriteFile(reference, []byte(want), 0o644); err != nil {
+	for name, want := range map[string]string{reference: writeReference(t), wordsFile: writeWords(t)} {
+		if *update {
+			if err := os.WriteFile(name, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(name)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	got, err := os.ReadFile(reference)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, string(got)); diff != "" {
-		t.Errorf("docs/rpc.md is out of date, run make docs:\n%s", diff)
+		if diff := cmp.Diff(want, string(got)); diff != "" {
+			t.Errorf("%s is out of date, run make docs:\n%s", name, diff)
+		}
 	}
 }
 
@@ -122,7 +127,7 @@ func writeReference(t *testing.T) string {
 			}
 			out.WriteString("\n")
 		}
-		fmt.Fprintf(&out, "Result: %s\n", typeName(m.Result.Schema))
+		fmt.Fprintf(&out, "Result: %s\n\nErrors: %s\n", typeName(m.Result.Schema), reasonLinks(m))
 		if m.Notification != nil {
 			fmt.Fprintf(&out, "\nNotifications follow on the same connection: `%s` with %s.\n", m.Notification.Name, typeName(m.Notification.Schema))
 		}
@@ -133,6 +138,41 @@ func writeReference(t *testing.T) string {
 	}
 	writeErrors(&out, src)
 	return out.String()
+}
+
+// writeWords makes the words of the OpenRPC document from the comments of the types, fields and reasons in the source.
+func writeWords(t *testing.T) string {
+	src := parseWire(t)
+	words := meanings{Types: map[string]string{}, Fields: map[string]string{}, Reasons: map[string]string{}}
+	plain := func(to map[string]string, key, text string) {
+		if text = strings.ReplaceAll(text, `\|`, "|"); text != "" {
+			to[key] = text
+		}
+	}
+	for name, fields := range src.order {
+		plain(words.Types, name, src.types[name])
+		for _, field := range fields {
+			plain(words.Fields, name+"."+field, src.fields[name+"."+field])
+		}
+	}
+	for _, reason := range src.reasons {
+		plain(words.Reasons, reason, src.fields[reason])
+	}
+	data, err := json.MarshalIndent(words, "", "\t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data) + "\n"
+}
+
+// reasonLinks lists the reasons for which a method fails.
+func reasonLinks(m documentMethod) string {
+	var links []string
+	for _, e := range m.Errors {
+		reason := e.Ref[strings.LastIndexByte(e.Ref, '/')+1:]
+		links = append(links, fmt.Sprintf("[`%s`](troubleshooting.md#%s)", reason, anchor(reason)))
+	}
+	return strings.Join(links, " · ")
 }
 
 func summary(m documentMethod) string {

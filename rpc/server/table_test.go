@@ -171,8 +171,62 @@ func TestDiscoverDescribesTheTable(t *testing.T) {
 	if !start.Params[0].Required || start.Params[1].Required || start.Params[2].Required || !reflect.DeepEqual(start.Params[1].Schema, map[string]any{"type": "string", "enum": []any{"full", "incremental", "auto"}}) {
 		t.Errorf("backup.start: %+v", start.Params)
 	}
-	checkRefs(t, doc.Methods, doc.Components["schemas"].(map[string]any))
-	checkRefs(t, doc.Components["schemas"], doc.Components["schemas"].(map[string]any))
+	checkRefs(t, doc.Methods, doc.Components)
+	checkRefs(t, doc.Components["schemas"], doc.Components)
+	checkWords(t, doc)
+}
+
+// checkWords checks that the document says what each thing means, and for which reasons each method fails.
+func checkWords(t *testing.T, doc document) {
+	t.Helper()
+	for _, m := range doc.Methods {
+		if m.Summary == "" || len(m.Errors) < 2 || len(m.Params) > 0 && m.Description == "" {
+			t.Errorf("%s: %q, %q, %d errors", m.Name, m.Summary, m.Description, len(m.Errors))
+		}
+		if operates := slices.Contains(m.Errors, errorRef{"#/components/errors/not_allowed"}); operates != (m.Access == operate) {
+			t.Errorf("%s is for %s, not_allowed is listed: %v", m.Name, m.Access, operates)
+		}
+	}
+	for name, schema := range doc.Components["schemas"].(map[string]any) {
+		if s := schema.(map[string]any); s["description"] == nil || s["title"] == nil {
+			t.Errorf("schema %s has no description or title", name)
+		}
+	}
+	for name, e := range doc.Components["errors"].(map[string]any) {
+		if e := e.(map[string]any); e["message"] == "" || e["code"] == nil {
+			t.Errorf("error %s: %v", name, e)
+		}
+	}
+}
+
+// TestFailures: every list of reasons belongs to a method, and every reason of the application to a list.
+func TestFailures(t *testing.T) {
+	listed := map[rpc.Reason]bool{}
+	for _, m := range append(methods(nil), discover(methods(nil), "")) {
+		for _, reason := range m.reasons() {
+			listed[reason] = true
+		}
+	}
+	for name := range failures {
+		if !slices.ContainsFunc(methods(nil), func(m method) bool { return m.name == name }) {
+			t.Errorf("%s is no method", name)
+		}
+	}
+	// The protocol's own belong to no method.
+	for _, reason := range []rpc.Reason{
+		rpc.ReasonParseError, rpc.ReasonMalformedMessage, rpc.ReasonMethodNotFound, rpc.ReasonMessageTooLarge, rpc.ReasonMessageTimeout,
+		rpc.ReasonTooManyConnections, rpc.ReasonUnauthorized,
+	} {
+		if listed[reason] {
+			t.Errorf("%s is listed", reason)
+		}
+		listed[reason] = true
+	}
+	for _, reason := range rpc.Reasons() {
+		if !listed[reason] {
+			t.Errorf("no method lists %s", reason)
+		}
+	}
 }
 
 // TestDeprecatedMethods: an old name takes and answers what the new one does, has the same access, and is marked.
@@ -196,13 +250,14 @@ func TestDeprecatedMethods(t *testing.T) {
 	}
 }
 
-// checkRefs checks that every $ref within v names a schema.
-func checkRefs(t *testing.T, v any, schemas map[string]any) {
+// checkRefs checks that every $ref within v names a component.
+func checkRefs(t *testing.T, v any, components map[string]any) {
 	t.Helper()
 	text, _ := json.Marshal(v)
 	for _, part := range strings.Split(string(text), `"$ref":"`)[1:] {
 		ref, _, _ := strings.Cut(part, `"`)
-		if name, ok := strings.CutPrefix(ref, "#/components/schemas/"); !ok || schemas[name] == nil {
+		kind, name, ok := strings.Cut(strings.TrimPrefix(ref, "#/components/"), "/")
+		if of, known := components[kind].(map[string]any); !ok || !known || of[name] == nil {
 			t.Errorf("$ref %s leads nowhere", ref)
 		}
 	}

@@ -21,7 +21,7 @@ type Options struct {
 	Binds []string
 
 	// Root is the directory with the machine's files, such as a fresh installation of a distribution;
-	// "/" if empty. It must not be below /tmp. All changes are lost when the machine ends.
+	// "/" if empty. All changes are lost when the machine ends.
 	Root string
 
 	// Sysusers has the users and groups to create inside the machine, in the format of sysusers.d(5).

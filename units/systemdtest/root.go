@@ -25,17 +25,12 @@ func changeRoot(base string, binds []string) error {
 	if base == "" {
 		base, submounts = "/", hostSubmounts()
 	}
-	// Every host has /tmp. The mount is in our namespace only and cannot be seen outside.
-	const work = "/tmp"
-	if err := mount("tmpfs", work, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
-		return err
-	}
-	root := filepath.Join(work, "root")
-	if err := overlay(base, root, filepath.Join(work, "top")); err != nil {
+	root, err := layBase(base)
+	if err != nil {
 		return err
 	}
 	for i, dir := range submounts {
-		if err := overlay(dir, filepath.Join(root, dir), fmt.Sprintf("%s/sub%d", work, i)); err != nil {
+		if err := overlay(dir, filepath.Join(root, dir), fmt.Sprintf("%s/sub%d", workDir, i)); err != nil {
 			return err
 		}
 	}
@@ -48,6 +43,24 @@ func changeRoot(base string, binds []string) error {
 		}
 	}
 	return pivot(root)
+}
+
+// workDir is where the tree is built. Every host has it. The mount is in our namespace only and cannot be seen outside.
+const workDir = "/tmp"
+
+// layBase mounts a file system in memory at workDir and the base below it, with all changes kept in memory. It returns the path of the
+// tree. The base may be below workDir itself: it is opened before it is covered.
+func layBase(base string) (string, error) {
+	opened, err := os.Open(base)
+	if err != nil {
+		return "", fmt.Errorf("root of the machine: %w", err)
+	}
+	defer opened.Close()
+	if err := mount("tmpfs", workDir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+		return "", err
+	}
+	root := filepath.Join(workDir, "root")
+	return root, overlay(fmt.Sprintf("/proc/self/fd/%d", opened.Fd()), root, filepath.Join(workDir, "top"))
 }
 
 // overlay mounts lower at target, with all changes kept in memory.

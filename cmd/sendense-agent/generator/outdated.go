@@ -15,7 +15,7 @@ const (
 )
 
 // Outdated says what to do when systemd works with drop-ins of an older configuration than the one given, which the packaged units
-// use: the daemon cannot write to a repository that was added since. It is "" when nothing is to be done.
+// use: the daemon lacks the credentials and addresses that were added since. It is "" when nothing is to be done.
 func Outdated(cfg *config.Config) string {
 	if _, err := os.Stat(installedPath); err != nil {
 		return "" // not installed from the package

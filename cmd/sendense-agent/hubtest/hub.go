@@ -112,6 +112,9 @@ func (h *Hub) End() {
 			h.Error("the daemon raced or panicked")
 		}
 	}
+	if log := h.Daemon.Stderr(); strings.Contains(log, "rpc.discover does not list this reason") {
+		h.Errorf("a method failed for a reason that rpc/server/failures.go does not list for it:\n%s", log)
+	}
 	h.SNA.End(syscall.SIGTERM)
 	s, err := store.Open(filepath.Join(h.Dir, "state", "agent.db"), store.Options{MustExist: true})
 	Must(h.T, err)

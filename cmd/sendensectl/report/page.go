@@ -45,6 +45,8 @@ type page struct {
 	At, From             time.Time
 	Zone                 string
 	Days                 []day
+	Months               []month
+	Paper                string // A4 or A3
 	Tiles                []tile
 	Attention            []attention
 	Rows                 []*gridRow
@@ -56,23 +58,13 @@ type page struct {
 	Data                 [][][]any // for each row, the days with backups: the day, then its backups
 }
 
-// A day is a column of the grid.
-type day struct {
-	Number   string // of the month
-	Label    string // in words
-	Month    string // on the first day of a month
-	Weekend  bool
-	Received uint64
-	Bar      int // height, in percent of the largest
-	Failed   int
-}
-
 // A tile is one number at the top.
 type tile struct{ Title, Value, Note, Mood string }
 
 // attention is a VM that needs attention, and why.
 type attention struct {
 	VM, Why, Hint, Mood string
+	Newest              string // the age of its newest restore point
 	Row                 int
 }
 
@@ -81,6 +73,7 @@ type failure struct {
 	Anchor, ID, VM, Type, Repository string
 	At                               time.Time
 	Reason, Message, Hint            string
+	Newest                           string // the age of the newest restore point of the VM
 	Journal                          []string
 }
 
@@ -101,7 +94,10 @@ func (e *estate) page() *page {
 		Host: human.Safe(e.host), Version: e.version, Agent: human.Safe(e.status.Version), At: e.at, From: e.from, Zone: zone, Bus: e.status.BusConnected,
 		Style: template.CSS(pageFile("page.css")), Script: template.JS(pageFile("page.js")),
 	}
-	p.Days = e.columns()
+	p.Days, p.Months, p.Paper = e.columns(), e.months(), "A4"
+	if e.days > 45 {
+		p.Paper = "A3"
+	}
 	p.Failures = e.failures()
 	p.Rows, p.Data = e.grid(p.Failures)
 	p.Repositories = e.totals()
@@ -140,41 +136,13 @@ func (e *estate) clean() {
 // Width is the minimum width of the grid, in CSS pixels.
 func (p *page) Width() int { return 210 + 22*len(p.Days) + 4*100 }
 
-// dayOf is the number of the day of a time, from 0; negative before the first day.
-func (e *estate) dayOf(t time.Time) int {
-	y, m, d := t.In(e.at.Location()).Date()
-	fy, fm, fd := e.from.Date()
-	// In UTC every day has 24 hours.
-	return int(time.Date(y, m, d, 0, 0, 0, 0, time.UTC).Sub(time.Date(fy, fm, fd, 0, 0, 0, 0, time.UTC)).Hours()) / 24
-}
-
-func (e *estate) columns() []day {
-	list := make([]day, e.days)
-	for i := range list {
-		t := e.from.AddDate(0, 0, i)
-		list[i] = day{Number: fmt.Sprint(t.Day()), Label: t.Format("Monday, 2 January 2006"), Weekend: t.Weekday() == time.Saturday || t.Weekday() == time.Sunday}
-		if i == 0 || t.Day() == 1 {
-			list[i].Month = t.Format("Jan")
-		}
+// newest says how old the newest restore point of a VM is; "" if there is none.
+func (e *estate) newest(vm string) string {
+	b, ok := e.last[vm]
+	if !ok {
+		return ""
 	}
-	most := uint64(1)
-	for _, b := range e.backups {
-		i := e.dayOf(b.CreatedAt)
-		if i < 0 || i >= len(list) {
-			continue
-		}
-		switch b.State {
-		case rpc.Completed:
-			list[i].Received += b.BytesTransferred
-			most = max(most, list[i].Received)
-		case rpc.Failed:
-			list[i].Failed++
-		}
-	}
-	for i := range list {
-		list[i].Bar = int((list[i].Received*100 + most - 1) / most)
-	}
-	return list
+	return "newest restore point " + human.Duration(e.at.Sub(b.CreatedAt)) + " ago"
 }
 
 // failures lists the failed backups, the newest first.
@@ -185,7 +153,7 @@ func (e *estate) failures() (list []failure) {
 		}
 		f := failure{
 			Anchor: fmt.Sprint("failure-", len(list)+1), ID: b.BackupID, VM: b.VMName, Type: string(b.BackupType), Repository: b.RepositoryID,
-			At: b.CreatedAt, Reason: "unknown", Message: "the record has no details",
+			At: b.CreatedAt, Newest: e.newest(b.VMName), Reason: "unknown", Message: "the record has no details",
 		}
 		if b.Failure != nil {
 			f.Reason, f.Message, f.Hint, f.Journal = string(b.Failure.Reason), b.Failure.Message, b.Failure.Hint, b.Failure.Journal
@@ -232,7 +200,7 @@ func (e *estate) attention(rows []*gridRow) (list []attention) {
 			continue
 		}
 		seen[r.VM] = true
-		list = append(list, attention{VM: r.VM, Why: r.Why, Hint: r.hint, Mood: r.Mood, Row: i + 1})
+		list = append(list, attention{VM: r.VM, Why: r.Why, Hint: r.hint, Mood: r.Mood, Newest: e.newest(r.VM), Row: i + 1})
 	}
 	slices.SortStableFunc(list, func(a, b attention) int {
 		return cmp.Compare(rows[b.Row-1].age, rows[a.Row-1].age)

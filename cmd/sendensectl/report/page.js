@@ -16,7 +16,8 @@
 
   const rows = [...grid.tBodies[0].rows];
   const data = JSON.parse(byId("data").textContent).map(days => new Map(days.map(([day, ...backups]) => [day, backups])));
-  const days = [...grid.tHead.rows[1].cells].slice(1, -4).map(c => c.abbr);
+  const header = grid.querySelector(".days");
+  const days = [...header.cells].slice(1, -4).map(c => c.abbr);
 
   // The filter of VMs.
   const search = byId("search"), troubled = byId("troubled"), shown = byId("shown");
@@ -142,7 +143,7 @@
   });
   grid.addEventListener("focusout", hide);
   const scroll = document.querySelector(".scroll");
-  const newest = grid.tHead.rows[1].cells[days.length];
+  const newest = header.cells[days.length];
   scroll.scrollLeft = scroll.clientWidth > 900 ? scroll.scrollWidth : newest.offsetLeft + newest.offsetWidth - scroll.clientWidth;
   const follow = () => {
     if (told && told === document.activeElement) place(told); else hide();

@@ -40,24 +40,32 @@ var timeType = reflect.TypeFor[time.Time]()
 
 // A Set describes types. A struct is described once, in Defs, and referenced everywhere else.
 type Set struct {
-	Defs map[string]any // by the name of the Go type
+	Defs  map[string]any                 // by the name of the Go type
+	Title func(typ string) string        // for generated clients; nil is the name of the type
+	About func(typ, field string) string // what a type or, with a name, its field means; "" or nil is nothing
 }
 
 // NewSet returns an empty set.
-func NewSet() *Set { return &Set{Defs: map[string]any{}} }
+func NewSet() *Set {
+	return &Set{
+		Defs: map[string]any{}, Title: func(typ string) string { return typ },
+		About: func(string, string) string { return "" },
+	}
+}
 
 // A Property is one field of a struct with its description.
 type Property struct {
 	Name     string
 	Required bool
 	Schema   any
+	About    string
 }
 
 // Properties describes the fields of a struct.
 func (s *Set) Properties(t reflect.Type) []Property {
 	var ps []Property
 	for _, f := range fieldsOf(t) {
-		ps = append(ps, Property{Name: f.name, Required: f.required, Schema: s.field(f)})
+		ps = append(ps, Property{Name: f.name, Required: f.required, Schema: s.field(f), About: s.About(t.Name(), f.name)})
 	}
 	return ps
 }
@@ -107,9 +115,15 @@ func (s *Set) define(t reflect.Type) {
 	}
 	properties := map[string]any{}
 	required := []string{}
-	def := map[string]any{"type": "object", "properties": properties}
+	def := map[string]any{"type": "object", "properties": properties, "title": s.Title(t.Name())}
+	if about := s.About(t.Name(), ""); about != "" {
+		def["description"] = about
+	}
 	s.Defs[t.Name()] = def // before its fields, so that a type may contain itself
 	for _, p := range s.Properties(t) {
+		if m, ok := p.Schema.(map[string]any); ok && p.About != "" {
+			m["description"] = p.About
+		}
 		properties[p.Name] = p.Schema
 		if p.Required {
 			required = append(required, p.Name)

@@ -53,12 +53,17 @@ func TestDecode(t *testing.T) {
 
 func TestDescription(t *testing.T) {
 	set := NewSet()
+	set.Title = func(typ string) string { return typ + "!" }
+	set.About = func(typ, field string) string {
+		return map[string]string{"wire": "a thing", "wire.name": "its name", "wire.deep": "another"}[strings.TrimSuffix(typ+"."+field, ".")]
+	}
 	got := map[string]any{"of": set.Of(reflect.TypeFor[[]wire]()), "defs": set.Defs}
 	text, _ := json.Marshal(got)
 	ref := `{"$ref":"#/components/schemas/wire"}`
-	want := `{"defs":{"wire":{"properties":{"count":{"minimum":0,"type":"integer"},"deep":` + ref +
-		`,"kind":{"enum":["a","b"],"type":"string"},"list":{"items":{"type":"integer"},"type":"array"},"name":{"type":"string"},` +
-		`"tags":{"additionalProperties":{"type":"string"},"type":"object"}},"required":["name"],"type":"object"}},` +
+	want := `{"defs":{"wire":{"description":"a thing","properties":{"count":{"minimum":0,"type":"integer"},` +
+		`"deep":{"$ref":"#/components/schemas/wire","description":"another"}` +
+		`,"kind":{"enum":["a","b"],"type":"string"},"list":{"items":{"type":"integer"},"type":"array"},"name":{"description":"its name","type":"string"},` +
+		`"tags":{"additionalProperties":{"type":"string"},"type":"object"}},"required":["name"],"title":"wire!","type":"object"}},` +
 		`"of":{"items":` + ref + `,"type":"array"}}`
 	if diff := cmp.Diff(want, string(text)); diff != "" {
 		t.Error(diff)

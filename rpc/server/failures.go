@@ -1,0 +1,75 @@
+package server
+
+import (
+	"slices"
+
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// Groups of reasons that methods share.
+var (
+	ofRecords    = []rpc.Reason{rpc.ReasonStateUnwritable, rpc.ReasonShuttingDown}
+	ofRepository = []rpc.Reason{
+		rpc.ReasonRepositoryNotFound, rpc.ReasonRepositoryFailed, rpc.ReasonRepositoryPaused, rpc.ReasonRepositoryStuck, rpc.ReasonKeyUnavailable,
+		rpc.ReasonNoSpace,
+	}
+	ofRestorePoint = []rpc.Reason{
+		rpc.ReasonBackupNotFound, rpc.ReasonWrongState, rpc.ReasonBeingRestored, rpc.ReasonBeingVerified, rpc.ReasonBusy, rpc.ReasonDamaged,
+		rpc.ReasonHasChildren, rpc.ReasonImageFailed,
+	}
+	ofCopy = []rpc.Reason{
+		rpc.ReasonExporterFailed, rpc.ReasonImageFailed, rpc.ReasonSNAUnreachable, rpc.ReasonSNARefused, rpc.ReasonSNAOutcomeUnknown,
+		rpc.ReasonDeadlinePassed, rpc.ReasonClientSilent, rpc.ReasonClientGone, rpc.ReasonNoFreePort,
+	}
+	ofCallback = []rpc.Reason{rpc.ReasonVMNotFound, rpc.ReasonBackupNotFound, rpc.ReasonWrongState, rpc.ReasonDiskUnknown}
+)
+
+// failures are the reasons for which the methods fail, beside those of every call.
+var failures = map[string][]rpc.Reason{
+	rpc.MethodBackupStart: slices.Concat(ofRecords, ofRepository, ofCopy, []rpc.Reason{
+		rpc.ReasonDiskIDGiven, rpc.ReasonVMNotFound, rpc.ReasonVMHasNoDisks, rpc.ReasonBackupInProgress, rpc.ReasonWrongState,
+		rpc.ReasonCoolingDown, rpc.ReasonNoParent, rpc.ReasonDiskUnknown, rpc.ReasonBusy, rpc.ReasonQueueFull,
+	}),
+	rpc.MethodBackupGet:           {rpc.ReasonBackupNotFound},
+	rpc.MethodBackupList:          {rpc.ReasonVMNotFound, rpc.ReasonRepositoryNotFound},
+	rpc.MethodBackupCancel:        slices.Concat(ofRecords, ofRestorePoint),
+	rpc.MethodBackupCancelVerify:  slices.Concat(ofRecords, ofRestorePoint),
+	rpc.MethodBackupCancelMerge:   slices.Concat(ofRecords, ofRestorePoint),
+	rpc.MethodBackupDelete:        slices.Concat(ofRecords, ofRepository, ofRestorePoint),
+	rpc.MethodBackupPrune:         slices.Concat(ofRecords, ofRepository, ofRestorePoint, []rpc.Reason{rpc.ReasonVMNotFound}),
+	rpc.MethodBackupSyntheticFull: slices.Concat(ofRecords, ofRepository, ofRestorePoint, []rpc.Reason{rpc.ReasonNoParent}),
+	rpc.MethodBackupConsolidate:   slices.Concat(ofRecords, ofRepository, ofRestorePoint, []rpc.Reason{rpc.ReasonNoParent}),
+	rpc.MethodBackupComplete:      slices.Concat(ofRecords, ofCallback),
+	rpc.MethodBackupChangeID:      slices.Concat(ofRecords, ofCallback),
+	rpc.MethodBackupVerify:        slices.Concat(ofRecords, ofRepository, ofRestorePoint),
+	rpc.MethodBackupChain:         {rpc.ReasonVMNotFound, rpc.ReasonBackupNotFound, rpc.ReasonRepositoryNotFound},
+	rpc.MethodBackupWatch:         {rpc.ReasonTooManyWatches, rpc.ReasonBackupNotFound, rpc.ReasonVMNotFound, rpc.ReasonShuttingDown},
+	rpc.MethodVMPut:               slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonVMNotFound, rpc.ReasonBackupInProgress, rpc.ReasonWrongState}),
+	rpc.MethodVMCheck:             {rpc.ReasonVMNotFound, rpc.ReasonBackupInProgress, rpc.ReasonWrongState},
+	rpc.MethodVMGet:               {rpc.ReasonVMNotFound},
+	rpc.MethodVMRemove:            slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonVMNotFound, rpc.ReasonBackupInProgress}),
+	rpc.MethodVMDiscover: slices.Concat(ofRecords, []rpc.Reason{
+		rpc.ReasonSNAUnreachable, rpc.ReasonSNARefused, rpc.ReasonSNAOutcomeUnknown, rpc.ReasonVMNotFound, rpc.ReasonBackupInProgress,
+	}),
+	rpc.MethodRepositoryGet:    {rpc.ReasonRepositoryNotFound},
+	rpc.MethodRepositoryPause:  slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonRepositoryNotFound, rpc.ReasonWrongState}),
+	rpc.MethodRepositoryResume: slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonRepositoryNotFound, rpc.ReasonWrongState}),
+	rpc.MethodRestoreStart: slices.Concat(ofRecords, ofRepository, ofRestorePoint, []rpc.Reason{
+		rpc.ReasonExporterFailed, rpc.ReasonNoFreePort, rpc.ReasonReaderFailed, rpc.ReasonReaderMissing, rpc.ReasonVMNotFound,
+	}),
+	rpc.MethodRestoreGet:    {rpc.ReasonRestoreNotFound},
+	rpc.MethodRestoreStop:   slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonRestoreNotFound, rpc.ReasonWrongState}),
+	rpc.MethodRestoreWatch:  {rpc.ReasonTooManyWatches, rpc.ReasonRestoreNotFound, rpc.ReasonVMNotFound, rpc.ReasonShuttingDown},
+	rpc.MethodAgentDoctor:   {rpc.ReasonBusy, rpc.ReasonShuttingDown},
+	rpc.MethodAgentLogLevel: {rpc.ReasonWrongState},
+}
+
+// reasons lists the reasons for which the method fails, sorted.
+func (m method) reasons() []rpc.Reason {
+	all := append([]rpc.Reason{rpc.ReasonInvalidRequest, rpc.ReasonInternal}, failures[m.name]...)
+	if m.access == operate {
+		all = append(all, rpc.ReasonNotAllowed)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
