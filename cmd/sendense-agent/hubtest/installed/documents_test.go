@@ -106,7 +106,7 @@ func (r *reader) block(b docblocks.Block) {
 	case b.Do == docblocks.Run && b.Argument == "terminal":
 		r.answers(b)
 	case b.Do == docblocks.Run && b.Language == "console":
-		return // a transcript: TestDemoPage
+		return // a transcript: make demo-check
 	case b.Do == docblocks.Run:
 		r.commands(b)
 	case b.Language == "toml":
