@@ -25,7 +25,7 @@ func NotFound(err error) error {
 			WithHint("restore.list shows the restores on record")
 	}
 	return fault.New(fault.BackupNotFound, "backup %q is not on record", missing.Name).
-			WithHint("backup.list shows the backups on record")
+		WithHint("backup.list shows the backups on record")
 }
 
 // NotAllowed reports whether a change failed because it is not allowed, so that repeating it is useless.

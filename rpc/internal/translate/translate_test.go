@@ -113,7 +113,7 @@ func TestNothingIsForgotten(t *testing.T) {
 		"Discovered":      {wire: Discovered([]inventory.DiscoveredVM{filled[inventory.DiscoveredVM]()})},
 		"ChangeID":        {wire: ChangeID(filled[callbacks.Answer]())},
 		"BackupPage":      {wire: BackupPage([]record.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Merge", ".Backups.Stalled", ".Backups.WaitsFor", ".Backups.FutureDated"}},
-		"VMPage":          {wire: VMPage([]record.VM{filled[record.VM]()}, "next"), but: []string{".Backups"}}, // only if they are asked for
+		"VMPage":          {wire: VMPage([]record.VM{filled[record.VM]()}, "next"), but: []string{".Backups"}},                // only if they are asked for
 		"VMBackups":       {wire: VMBackups([]agent.VMBackups{filled[agent.VMBackups]()}), but: []string{".IntervalSeconds"}}, // of some nanoseconds
 		"Restore":         {wire: Restore(filled[record.Restore]()), but: []string{".Progress"}},
 		"Restores":        {wire: Restores([]record.Restore{filled[record.Restore]()}), but: []string{".Restores.Progress"}},
