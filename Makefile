@@ -12,7 +12,7 @@ GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 LDFLAGS     := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build man completions demo demo-page test docs race crash-matrix fault-matrix power-matrix lint fmt deps fuzz clean
+.PHONY: all build man completions demo demo-check demo-page test docs race crash-matrix fault-matrix power-matrix lint fmt deps fuzz clean
 all: build
 
 build: deps ## the two programs, static
@@ -32,11 +32,14 @@ completions: ## completion for bash, zsh and fish, in dist/completions
 
 demo: build ## back up a VM of three disks through real systemd and qemu-nbd, and prove the copy
 	CGO_ENABLED=0 $(GO) build -o bin/ ./agent/sna/snatest/snasim ./units/systemdtest/testbed
-	@packaging/demo/run
+	@packaging/demo/run | tee bin/demo.out
 
-demo-page: build ## docs/demo.md, from what make demo prints
-	$(MAKE) --no-print-directory demo >bin/demo.out
-	packaging/demo/document <bin/demo.out >docs/demo.md
+demo-check: demo ## the demo; docs/demo.md must show its commands and its output
+	@packaging/demo/compare bin/demo.out
+
+demo-page: ## docs/demo.md, from what make demo prints
+	$(MAKE) --no-print-directory demo >bin/demo.page
+	packaging/demo/document <bin/demo.page >docs/demo.md
 
 # A program with the race detector waits a second at its exit unless it is told otherwise.
 test: export GORACE ?= atexit_sleep_ms=10
@@ -93,7 +96,7 @@ fuzz: deps ## every fuzz target for FUZZTIME
 	@.ci/fuzz "$(GO)" $(FUZZTIME)
 
 docs: ## write the references: docs/rpc.md from the method table, docs/configuration.md from default.toml
-	$(GO) test -count=1 -run '^TestReference$$' ./rpc/server ./agent/config -update
+	$(GO) test -count=1 -run '^(TestReference|TestEveryReasonIsExplained)$$' ./rpc/server ./agent/config -update
 
 # Every time stamp in a package is that of the commit.
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)

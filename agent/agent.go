@@ -171,7 +171,9 @@ func (a *Agent) wire(o Options, account repositories.Account, program string) {
 		Chains: a.Chains, Verifications: a.Verifications, Merges: a.Merges, Backups: a.Backups, Units: o.Units, Jobs: a.jobs, Log: log,
 		Watchers: a.watchers, Program: program,
 	})
-	a.Catalog = catalog.New(catalog.Parts{Store: db, Gate: a.Gate, Jobs: a.jobs, Log: log})
+	a.Catalog = catalog.New(catalog.Parts{
+		Store: db, Repositories: a.Repositories, Gate: a.Gate, Jobs: a.jobs, Log: log, Metrics: a.metrics, Watchers: a.watchers,
+	})
 	a.Policies = prune.New(prune.Parts{
 		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Gate: a.Gate, Inventory: a.Inventory,
 		Verifications: a.Verifications, Merges: a.Merges, Catalog: a.Catalog, Jobs: a.jobs, Log: log, Metrics: a.metrics, Watchers: a.watchers,

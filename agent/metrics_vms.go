@@ -9,6 +9,7 @@ import (
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/agent/store/query"
 )
 
 var (
@@ -112,10 +113,7 @@ func (sc *scrape) lastSuccess(vm, repository string, now time.Time) (ended time.
 	if err != nil || !known {
 		return time.Time{}, false, err
 	}
-	if record.Future(b.EndedAt, now) { // the clock was set while it was made
-		return b.CreatedAt, true, nil
-	}
-	return b.EndedAt, true, nil
+	return query.Ended(b, now), true, nil
 }
 
 // maxSnapshotLookups limits how many backups are read that ended before their client started. Such backups tell nothing about a snapshot.

@@ -40,8 +40,8 @@ func (s BackupState) Ended() bool {
 // request with a disk_id is refused with [ReasonDiskIDGiven].
 type StartRequest struct {
 	VMName       string            `json:"vm_name"`
-	BackupType   BackupType        `json:"backup_type" enum:"full,incremental,auto"`
-	RepositoryID string            `json:"repository_id,omitempty"` // "" is the default repository of the configuration
+	BackupType   BackupType        `json:"backup_type,omitempty" enum:"full,incremental,auto"` // "" is auto
+	RepositoryID string            `json:"repository_id,omitempty"`                            // "" is the default repository of the configuration
 	PolicyID     string            `json:"policy_id,omitempty"`
 	Tags         map[string]string `json:"tags,omitempty"`
 
@@ -132,6 +132,7 @@ type Backup struct {
 	RemovedDisks     []int             `json:"removed_disks,omitempty"` // disks of the parent that the VM does not have any more
 	NBDTargetsString string            `json:"nbd_targets_string"`
 	BytesTransferred uint64            `json:"bytes_transferred"`  // sum of the disks' received_bytes
+	CopiedBytes      int64             `json:"copied_bytes"`       // of the disks, as far as known: zeroes that are not sent are among them
 	TotalBytes       int64             `json:"total_bytes"`        // sum of the disks' capacities
 	SNAPID           int               `json:"sna_pid,omitempty"`  // process id of the client on the SNA, as the SNA reported it
 	Sequence         uint64            `json:"sequence,omitempty"` // order in which the restore points of a VM in a repository were made
@@ -171,7 +172,7 @@ type Backup struct {
 	// database cannot be written. Nothing is lost. Only in the answer to backup.get.
 	Stalled string `json:"stalled,omitempty"`
 
-	// Progress is the progress of an active backup whose exports answer. Only in the answer to backup.get.
+	// Progress is the progress of an active backup whose exports answer. Only in the answers to backup.get and backup.list.
 	Progress *Progress `json:"progress,omitempty"`
 }
 
@@ -198,6 +199,7 @@ type BackupDisk struct {
 	ReceivedBytes uint64 `json:"received_bytes"`          // on the network; with sna.accept_write_zeroes a run of zeroes is a few bytes, so this is no measure of progress
 	WrittenBytes  int64  `json:"written_bytes,omitempty"` // disk space of the image as the client wrote it, if the agent reduced it to what differs from the parent
 	KeptBytes     int64  `json:"kept_bytes,omitempty"`    // disk space of the image after that
+	CopiedBytes   int64  `json:"copied_bytes"`            // of the disk, as far as known, otherwise received_bytes
 	Complete      bool   `json:"complete"`                // the client reported the disk complete
 	ChangeID      string `json:"change_id,omitempty"`
 	Copied        string `json:"copied,omitempty"`     // "changes", or "whole" for the whole disk; known when every disk is complete
@@ -225,6 +227,7 @@ type BackupQuery struct {
 	Cursor string      `json:"cursor,omitempty"` // NextCursor of the previous page; "" is the first page
 	Limit  int         `json:"limit,omitempty"`  // 1 to 1000; 0 is 100
 
+	IDPrefix     string    `json:"id_prefix,omitempty"`     // only ids that begin with it
 	RepositoryID string    `json:"repository_id,omitempty"` // "" is every repository
 	Since        time.Time `json:"since,omitzero"`          // created at this time or later
 	Until        time.Time `json:"until,omitzero"`          // created before this time

@@ -34,7 +34,9 @@ const (
 	ReasonImageFailed        Reason = "image_failed"         // an image could not be created or is not as it must be
 	ReasonRepositoryFailed   Reason = "repository_failed"    // the repository cannot be read or written
 	ReasonKeyUnavailable     Reason = "key_unavailable"      // an encryption key is missing, unusable, or the wrong one
-	ReasonSNAUnreachable     Reason = "sna_unreachable"      // nothing was sent to the SNA
+	ReasonPasswordMissing    Reason = "password_unavailable" // the password of a vCenter is missing, empty or unreadable
+	ReasonNotConfigured      Reason = "not_configured"       // the configuration lacks what the request needs; the message names the key
+	ReasonSNAUnreachable     Reason = "sna_unreachable"      // the SNA cannot be reached, and no copy was started
 	ReasonSNARefused         Reason = "sna_refused"          // the SNA answered with an error; the message quotes it
 	ReasonSNAOutcomeUnknown  Reason = "sna_outcome_unknown"  // the SNA did not answer: it may or may not have started the copy; backup_id names the record
 	ReasonDeadlinePassed     Reason = "deadline_passed"      // a configured deadline of the backup has passed
@@ -78,58 +80,65 @@ const (
 	CodeInternalError  Code = -32603
 )
 
-// reasons says which code and HTTP status each reason has. Both are part of the API: never change one. A new reason gets the next
-// free code of its status.
-var reasons = map[Reason]struct {
+// A reasonRow is what is fixed about a reason. The table of docs/errors.md is made of it and of the comments of the reasons.
+type reasonRow struct {
 	code       Code
 	httpStatus int
-}{
-	ReasonParseError:         {CodeParseError, http.StatusBadRequest},
-	ReasonMalformedMessage:   {CodeInvalidRequest, http.StatusBadRequest},
-	ReasonMethodNotFound:     {CodeMethodNotFound, http.StatusNotFound},
-	ReasonInvalidRequest:     {CodeInvalidParams, http.StatusBadRequest},
-	ReasonInternal:           {CodeInternalError, http.StatusInternalServerError},
-	ReasonDiskIDGiven:        {40001, http.StatusBadRequest},
-	ReasonUnauthorized:       {40101, http.StatusUnauthorized},
-	ReasonNotAllowed:         {40301, http.StatusForbidden},
-	ReasonVMNotFound:         {40401, http.StatusNotFound},
-	ReasonVMHasNoDisks:       {40402, http.StatusNotFound},
-	ReasonRepositoryNotFound: {40403, http.StatusNotFound},
-	ReasonBackupNotFound:     {40404, http.StatusNotFound},
-	ReasonRestoreNotFound:    {40405, http.StatusNotFound},
-	ReasonMessageTimeout:     {40801, http.StatusRequestTimeout},
-	ReasonBackupInProgress:   {40901, http.StatusConflict},
-	ReasonWrongState:         {40902, http.StatusConflict},
-	ReasonCoolingDown:        {40903, http.StatusConflict},
-	ReasonNoParent:           {40904, http.StatusConflict},
-	ReasonHasChildren:        {40905, http.StatusConflict},
-	ReasonBeingRestored:      {40906, http.StatusConflict},
-	ReasonBeingVerified:      {40907, http.StatusConflict},
-	ReasonDiskUnknown:        {40908, http.StatusConflict},
-	ReasonDamaged:            {40909, http.StatusConflict},
-	ReasonMessageTooLarge:    {41301, http.StatusRequestEntityTooLarge},
-	ReasonExporterFailed:     {50001, http.StatusInternalServerError},
-	ReasonImageFailed:        {50002, http.StatusInternalServerError},
-	ReasonRepositoryFailed:   {50003, http.StatusInternalServerError},
-	ReasonSNAUnreachable:     {50004, http.StatusInternalServerError},
-	ReasonSNARefused:         {50005, http.StatusInternalServerError},
-	ReasonSNAOutcomeUnknown:  {50006, http.StatusInternalServerError},
-	ReasonDeadlinePassed:     {50007, http.StatusInternalServerError},
-	ReasonKeyUnavailable:     {50008, http.StatusInternalServerError},
-	ReasonClientSilent:       {50009, http.StatusInternalServerError},
-	ReasonClientGone:         {50010, http.StatusInternalServerError},
-	ReasonReaderFailed:       {50011, http.StatusInternalServerError},
-	ReasonReaderMissing:      {50101, http.StatusNotImplemented},
-	ReasonNoFreePort:         {50301, http.StatusServiceUnavailable},
-	ReasonShuttingDown:       {50302, http.StatusServiceUnavailable},
-	ReasonTooManyConnections: {50303, http.StatusServiceUnavailable},
-	ReasonTooManyWatches:     {50304, http.StatusServiceUnavailable},
-	ReasonBusy:               {50305, http.StatusServiceUnavailable},
-	ReasonQueueFull:          {50306, http.StatusServiceUnavailable},
-	ReasonRepositoryPaused:   {50307, http.StatusServiceUnavailable},
-	ReasonRepositoryStuck:    {50308, http.StatusServiceUnavailable},
-	ReasonNoSpace:            {50701, http.StatusInsufficientStorage},
-	ReasonStateUnwritable:    {50702, http.StatusInsufficientStorage},
+	where      string // what is wrong: the request, the state of a backup, the configuration, the hub, the SNA, and so on
+	fix        string // what to do
+}
+
+// reasons says which code and HTTP status each reason has. Both are part of the API: never change one. A new reason gets the next
+// free code of its status.
+var reasons = map[Reason]reasonRow{
+	ReasonParseError:         {CodeParseError, http.StatusBadRequest, "request", "Send JSON."},
+	ReasonMalformedMessage:   {CodeInvalidRequest, http.StatusBadRequest, "request", "Send JSON-RPC 2.0 requests."},
+	ReasonMethodNotFound:     {CodeMethodNotFound, http.StatusNotFound, "request", "Use a method of docs/rpc.md. If a newer client talks to an older agent, upgrade the agent."},
+	ReasonInvalidRequest:     {CodeInvalidParams, http.StatusBadRequest, "request", "Correct the parameter that the message names."},
+	ReasonInternal:           {CodeInternalError, http.StatusInternalServerError, "agent", "Read the journal of the agent, and report the fault with these lines."},
+	ReasonDiskIDGiven:        {40001, http.StatusBadRequest, "request", "Start one backup for the VM, without disk_id."},
+	ReasonUnauthorized:       {40101, http.StatusUnauthorized, "request", "Send the token of http.token_file as a bearer token."},
+	ReasonNotAllowed:         {40301, http.StatusForbidden, "request", "Call it as root or as a member of the group of the socket."},
+	ReasonVMNotFound:         {40401, http.StatusNotFound, "record", "Put the VM on record: vm discover --store, vm import or vm add. If vCenter has no such VM, correct its inventory path."},
+	ReasonVMHasNoDisks:       {40402, http.StatusNotFound, "record", "Look up its disks: vm discover --store."},
+	ReasonRepositoryNotFound: {40403, http.StatusNotFound, "request", "Name one of repository list."},
+	ReasonBackupNotFound:     {40404, http.StatusNotFound, "request", "Name one of backup list."},
+	ReasonRestoreNotFound:    {40405, http.StatusNotFound, "request", "Name one of restore list."},
+	ReasonMessageTimeout:     {40801, http.StatusRequestTimeout, "request", "Send complete messages."},
+	ReasonBackupInProgress:   {40901, http.StatusConflict, "state", "Wait for the backup, or cancel it."},
+	ReasonWrongState:         {40902, http.StatusConflict, "state", "Look at the state (backup show, restore show), then decide."},
+	ReasonCoolingDown:        {40903, http.StatusConflict, "state", "Wait until the time in the message."},
+	ReasonNoParent:           {40904, http.StatusConflict, "state", "Make a full backup, or use type auto."},
+	ReasonHasChildren:        {40905, http.StatusConflict, "state", "Delete the children first, the newest first."},
+	ReasonBeingRestored:      {40906, http.StatusConflict, "state", "Stop the restore, or wait for its end."},
+	ReasonBeingVerified:      {40907, http.StatusConflict, "state", "Wait for the verification, or cancel it: backup cancel --verify."},
+	ReasonDiskUnknown:        {40908, http.StatusConflict, "record", "Look up the disks of the VM (vm discover --store), then start again."},
+	ReasonDamaged:            {40909, http.StatusConflict, "restore point", "Restore an older point, put the file back from a copy, or restore what is left with --despite-damage."},
+	ReasonMessageTooLarge:    {41301, http.StatusRequestEntityTooLarge, "request", "Send less at once."},
+	ReasonExporterFailed:     {50001, http.StatusInternalServerError, "hub", "Read the lines of the journal in the error, and sendensectl doctor."},
+	ReasonImageFailed:        {50002, http.StatusInternalServerError, "hub", "Check the repository and its disk: sendensectl doctor."},
+	ReasonRepositoryFailed:   {50003, http.StatusInternalServerError, "hub", "Check the mount and the rights of the repository: sendensectl doctor."},
+	ReasonSNAUnreachable:     {50004, http.StatusInternalServerError, "SNA", "Check the tunnel, the SNA service and sna.url."},
+	ReasonSNARefused:         {50005, http.StatusInternalServerError, "SNA", "Act on the words of the SNA in the message: the login of the vCenter, the datacenter, the path of the VM."},
+	ReasonSNAOutcomeUnknown:  {50006, http.StatusInternalServerError, "SNA", "Wait: the backup continues if its client connects, and fails otherwise. Check the tunnel."},
+	ReasonDeadlinePassed:     {50007, http.StatusInternalServerError, "SNA", "Read the log of the SNA. Raise the deadline that the message names if the work only takes longer."},
+	ReasonKeyUnavailable:     {50008, http.StatusInternalServerError, "configuration", "Give the daemon the key that the message names."},
+	ReasonClientSilent:       {50009, http.StatusInternalServerError, "SNA", "Read the log of the SNA: the login of the vCenter, the path of the VM, the snapshot."},
+	ReasonClientGone:         {50010, http.StatusInternalServerError, "SNA", "Read the log of the SNA for the end of the client, then start again."},
+	ReasonReaderFailed:       {50011, http.StatusInternalServerError, "hub", "Read the lines of the journal in the error. Other disks and whole disks can be restored nevertheless."},
+	ReasonPasswordMissing:    {50012, http.StatusInternalServerError, "configuration", "Put the password into the credential that the message names, and restart the daemon."},
+	ReasonNotConfigured:      {50013, http.StatusInternalServerError, "configuration", "Set the key that the message names, check with sendense-agent check-config, and restart the daemon."},
+	ReasonReaderMissing:      {50101, http.StatusNotImplemented, "hub", "Install the package that the hint names."},
+	ReasonNoFreePort:         {50301, http.StatusServiceUnavailable, "limit", "Wait, or make the range of ports larger, here and in the tunnel."},
+	ReasonShuttingDown:       {50302, http.StatusServiceUnavailable, "agent", "Try again when the agent runs again."},
+	ReasonTooManyConnections: {50303, http.StatusServiceUnavailable, "limit", "Close connections that are not used."},
+	ReasonTooManyWatches:     {50304, http.StatusServiceUnavailable, "limit", "Watch all backups with one watch."},
+	ReasonBusy:               {50305, http.StatusServiceUnavailable, "limit", "Wait, start with --queue, or raise the limit that the hint names."},
+	ReasonQueueFull:          {50306, http.StatusServiceUnavailable, "limit", "Wait, or raise limits.max_queued."},
+	ReasonRepositoryPaused:   {50307, http.StatusServiceUnavailable, "state", "Wait for the end of the maintenance, or end it: repository resume."},
+	ReasonRepositoryStuck:    {50308, http.StatusServiceUnavailable, "hub", "Check the disk, the server and the network of the repository."},
+	ReasonNoSpace:            {50701, http.StatusInsufficientStorage, "hub", "Free space in the repository, or use another one."},
+	ReasonStateUnwritable:    {50702, http.StatusInsufficientStorage, "hub", "Make the state directory writable: free space, or check its disk."},
 }
 
 // Reasons lists every reason that has a code of its own, sorted.
@@ -150,6 +159,13 @@ func (r Reason) HTTPStatus() int {
 	}
 	return http.StatusInternalServerError
 }
+
+// Where says what is wrong: the request, the record of the VM, the state of a backup, a limit, the configuration, the hub, the SNA, the
+// restore point, or the agent itself; "" for a reason that is not in the table.
+func (r Reason) Where() string { return reasons[r].where }
+
+// Fix says what to do; "" for a reason that is not in the table.
+func (r Reason) Fix() string { return reasons[r].fix }
 
 // Error is the error object of JSON-RPC: the agent refused the call, or it failed. Find it with errors.As and decide by
 // Data.Reason.

@@ -71,6 +71,27 @@ type Catalog struct {
 	Different   int                 `json:"different"`             // restore points whose record and manifest differ
 	Differences []CatalogDifference `json:"differences,omitempty"` // the first 20 of all these
 	Error       string              `json:"error,omitempty"`       // why the last comparison failed; "" if it did not
+
+	Others    int            `json:"others,omitempty"`    // directories that are neither restore points nor on record; the agent leaves them as they are
+	Examples  []string       `json:"examples,omitempty"`  // the first 20 of them
+	Importing bool           `json:"importing,omitempty"` // the restore points are being put on record
+	Waiting   bool           `json:"waiting,omitempty"`   // restore points wait for a missing key; the daemon imports them when it has the key
+	Import    *CatalogImport `json:"import,omitempty"`    // the last import since the start of the agent; absent if there was none
+}
+
+// CatalogImport is the result of putting the restore points of a repository on record that the catalog had nothing of.
+type CatalogImport struct {
+	At            time.Time        `json:"at"`
+	RestorePoints int              `json:"restore_points"`     // put on record
+	VMs           int              `json:"vms"`                // put on record
+	ProblemCount  int              `json:"problem_count"`      // of what was not imported or is wrong
+	Problems      []CatalogProblem `json:"problems,omitempty"` // the first 20 of them
+}
+
+// CatalogProblem says why something in a repository was not imported.
+type CatalogProblem struct {
+	Path   string `json:"path"` // absolute
+	Reason string `json:"reason"`
 }
 
 // CatalogDifference is one restore point for which records and repository disagree.

@@ -1,5 +1,7 @@
 package rpc
 
+import "time"
+
 // VM is one virtual machine on record. It is the parameter of vm.put and vm.check, and the result of vm.get.
 type VM struct {
 	VMName        string `json:"vm_name"`                  // unique; at most 255 bytes of printable text
@@ -43,11 +45,17 @@ type VMPut struct {
 type VMQuery struct {
 	Cursor string `json:"cursor,omitempty"` // NextCursor of the previous page; "" is the first page
 	Limit  int    `json:"limit,omitempty"`  // 1 to 1000; 0 is 100
+
+	Backups bool `json:"backups,omitempty"` // also say what is known about the backups of each VM
 }
 
 // VMPage is one page of a list of VMs.
 type VMPage struct {
-	VMs        []VM   `json:"vms"`
+	VMs []VM `json:"vms"`
+
+	// Backups has one entry for each VM, in the same order. Only if it was asked for.
+	Backups []VMBackups `json:"backups,omitempty"`
+
 	NextCursor string `json:"next_cursor,omitempty"` // "" on the last page
 }
 
@@ -68,4 +76,42 @@ type DiscoveredVM struct {
 	VM     VM     `json:"vm"`
 	Stored bool   `json:"stored"`
 	Error  string `json:"error,omitempty"` // why it was not or cannot be stored
+}
+
+// VMBackups is what is known about the backups of a VM.
+type VMBackups struct {
+	VMName string `json:"vm_name"`
+
+	// LastGood is the newest restore point in a configured repository that is not known to be damaged and has no date in the future.
+	LastGood *GoodPoint `json:"last_good,omitempty"`
+
+	// Overdue: that restore point is older than the interval, or the VM was added that long ago and has none. It is the condition
+	// of the alert SendenseNoRecentBackup.
+	Overdue bool `json:"overdue"`
+
+	// IntervalSeconds is how often a restore point is expected: the backup_interval of the VM, otherwise metrics.backup_interval of
+	// the configuration. 0 is never.
+	IntervalSeconds int64 `json:"interval_seconds"`
+
+	// Failed is the backup that failed last, if it began after the last good restore point.
+	Failed *FailedBackup `json:"failed,omitempty"`
+
+	ActiveBackupID string      `json:"active_backup_id,omitempty"` // the backup in progress
+	ActiveState    BackupState `json:"active_state,omitempty"`
+}
+
+// GoodPoint is a restore point.
+type GoodPoint struct {
+	BackupID     string    `json:"backup_id"`
+	RepositoryID string    `json:"repository_id"`
+	CreatedAt    time.Time `json:"created_at"`
+	CompletedAt  time.Time `json:"completed_at"` // its age counts from here
+}
+
+// FailedBackup is a backup that failed.
+type FailedBackup struct {
+	BackupID  string    `json:"backup_id"`
+	CreatedAt time.Time `json:"created_at"`
+	EndedAt   time.Time `json:"ended_at"`
+	Failure   *Failure  `json:"failure,omitempty"`
 }

@@ -5,7 +5,7 @@ type WatchRequest struct {
 	BackupID string `json:"backup_id,omitempty"` // only this backup, until it has ended
 	VMName   string `json:"vm_name,omitempty"`   // only backups of this VM
 	Prunes   bool   `json:"prunes,omitempty"`    // also held prunes; not with backup_id
-	Pauses   bool   `json:"pauses,omitempty"`    // also pauses of repositories; not with backup_id
+	Pauses   bool   `json:"pauses,omitempty"`    // also pauses and imports of repositories; not with backup_id
 }
 
 // RestoreWatchRequest asks for the events of restores: without fields, of all restores.
@@ -32,6 +32,8 @@ const (
 	EventRepositoryPaused  EventKind = "repository_paused"  // nothing new starts in a repository, only if asked for; at the start of the watch, one event for each
 	EventRepositoryResumed EventKind = "repository_resumed" // the pause of a repository has ended, only if asked for
 
+	EventRepositoryImported EventKind = "repository_imported" // restore points that the catalog had nothing of are on record now, only if pauses are asked for
+
 	EventPruneHeld EventKind = "prune_held" // a held prune waits for a person, only if asked for; at the start of the watch, one event for each
 )
 
@@ -40,7 +42,7 @@ const (
 // watch of one backup or restore also after its last state.
 type Event struct {
 	WatchID  int64     `json:"watch_id"`
-	Kind     EventKind `json:"kind" enum:"state,progress,dropped,end,prune_held,repository_paused,repository_resumed"`
+	Kind     EventKind `json:"kind" enum:"state,progress,dropped,end,prune_held,repository_paused,repository_resumed,repository_imported"`
 	Backup   *Backup   `json:"backup,omitempty"`   // of EventState and EventProgress
 	Restore  *Restore  `json:"restore,omitempty"`  // of a watch of restores, instead of backup
 	Progress *Progress `json:"progress,omitempty"` // of EventProgress
@@ -48,6 +50,7 @@ type Event struct {
 
 	HeldPrune *HeldPrune `json:"held_prune,omitempty"` // of EventPruneHeld
 
-	RepositoryID string `json:"repository_id,omitempty"` // of EventRepositoryPaused and EventRepositoryResumed
-	Pause        *Pause `json:"pause,omitempty"`         // of EventRepositoryPaused
+	RepositoryID string         `json:"repository_id,omitempty"` // of EventRepositoryPaused, EventRepositoryResumed and EventRepositoryImported
+	Pause        *Pause         `json:"pause,omitempty"`         // of EventRepositoryPaused
+	Import       *CatalogImport `json:"import,omitempty"`        // of EventRepositoryImported
 }

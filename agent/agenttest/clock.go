@@ -32,7 +32,7 @@ func (w *World) Redated(by time.Duration, points ...record.Backup) {
 	repo := w.Config.Repositories[0]
 	database := filepath.Join(w.Config.Agent.StateDirectory, "agent.db")
 	Must(w.TB, os.Remove(database))
-	report, _, err := rebuild.Replace(w.Context(), database, []*storage.Repository{storage.New(storage.Options{Spec: storage.Spec{ID: repo.ID, Path: repo.Path}})}, 0)
+	report, _, err := rebuild.Replace(w.Context(), database, []*storage.Repository{storage.New(storage.Options{Spec: storage.Spec{ID: repo.ID, Path: repo.Path}})}, 0, nil)
 	Must(w.TB, err)
 	if len(report.Problems) > 0 {
 		w.Fatalf("%+v", report.Problems)

@@ -49,13 +49,13 @@ func (w Merges) Canceled(id string, done <-chan error) {
 // milliseconds, so it looks all the time.
 func (w *World) StopMerge(dir string) (pid int) {
 	w.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); ; {
+	for deadline := time.Now().Add(patience); ; {
 		if pid = ProcessOf("commit", dir); pid != 0 && syscall.Kill(pid, syscall.SIGSTOP) == nil {
 			systemdtest.StopProcess(w, pid)
 			return pid
 		}
 		if time.Now().After(deadline) {
-			w.Fatalf("after three minutes: no qemu-img merges in %s", dir)
+			w.Fatalf("after %s: no qemu-img merges in %s", patience, dir)
 		}
 	}
 }

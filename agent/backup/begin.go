@@ -199,6 +199,10 @@ func (s *Service) snaRequest(b record.Backup) (sna.StartRequest, error) {
 		return request, nil
 	}
 	vc, err := s.Inventory.Login(b.VM.VCenter)
+	if e := fault.From(err); e.Has(fault.InvalidRequest) { // the record was right when it was made
+		return request, fault.New(fault.NotConfigured, "vm %q: %w", b.VM.Name, err).
+			WithHint("add the [vcenter." + b.VM.VCenter + "] table to the configuration again and restart the daemon, or name another vcenter with vm.put")
+	}
 	if err != nil {
 		return request, err
 	}
@@ -226,7 +230,13 @@ func snaError(b record.Backup, err error) error {
 	var refused *sna.RefusedError
 	if errors.As(err, &refused) {
 		return fault.New(fault.SNARefused, "backup %s: %w", b.ID, err).OfBackup(b.ID).
-			WithHint("the SNA refused the backup, in its own words above; the start is undone")
+			WithHint("the SNA refused the backup, in its own words above; the start is undone. Read the SNA's log, and check the record of " +
+				"the VM (vm.get) and its vCenter in the configuration")
+	}
+	var invalid *sna.InvalidRequestError
+	if errors.As(err, &invalid) {
+		return fault.New(fault.InvalidRequest, "backup %s: %w", b.ID, err).OfBackup(b.ID).
+			WithHint("nothing was sent to the SNA, and the start is undone. Correct the record of the VM with vm.put, or its vCenter in the configuration")
 	}
 	return fault.New(fault.SNAUnreachable, "backup %s: %w", b.ID, err).OfBackup(b.ID).
 		WithHint("nothing was sent, and the start is undone. Check the tunnel and sna.url")

@@ -52,11 +52,17 @@ func (j *Job) Reported() {
 // Settled reports whether it is too late for SBC to ask about one more disk. Every disk of the backup is reported.
 func (j *Job) Settled() bool { return j.finisher.QuestionDue() <= 0 }
 
-// Tell keeps what SBC reports about itself.
-func (j *Job) Tell(t record.Telemetry) {
+// Tell keeps what SBC reports about itself. b is the record at that time: the report is about the disk after those that are complete.
+func (j *Job) Tell(b record.Backup, t record.Telemetry) {
+	complete := 0
+	for _, d := range b.Runs {
+		if d.Complete {
+			complete++
+		}
+	}
 	j.meter.mu.Lock()
 	defer j.meter.mu.Unlock()
-	j.meter.telemetry = &t
+	j.meter.told = &toldPosition{t, complete}
 }
 
 func newJob(s *Service, b record.Backup) *Job {

@@ -2,12 +2,14 @@ package backup
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
@@ -19,11 +21,12 @@ const rateWindow = 10 * time.Second
 
 // A meter holds what the exports of a backup have received, and what SBC reported about itself.
 type meter struct {
-	mu        sync.Mutex
-	disks     []record.DiskProgress
-	at        time.Time // of disks
-	history   []reading // of the last rateWindow
-	telemetry *record.Telemetry
+	mu       sync.Mutex
+	disks    []record.DiskProgress
+	at       time.Time // of disks
+	history  []reading // of the last rateWindow
+	told     *toldPosition
+	expected map[int]uint64 // what earlier backups received; nil until it is asked for
 }
 
 type reading struct {
@@ -44,7 +47,10 @@ func (s *Service) Progress(ctx context.Context, id string) (record.Progress, err
 func (s *Service) ProgressOf(ctx context.Context, b record.Backup) (record.Progress, error) {
 	j := s.Job(b.ID)
 	if j == nil || (b.State != record.Running && b.State != record.Unresolved) {
-		return Summarize(b, Recorded(b)), nil
+		return Summarize(b, j.lastSeen(Recorded(b))), nil
+	}
+	if err := s.expect(j, b); err != nil {
+		return record.Progress{}, err
 	}
 	if j.meter.stale() {
 		disks, err := s.sampleSoon(ctx, b)
@@ -57,12 +63,13 @@ func (s *Service) ProgressOf(ctx context.Context, b record.Backup) (record.Progr
 	}
 	j.meter.mu.Lock()
 	defer j.meter.mu.Unlock()
-	p := Summarize(b, j.meter.disks)
+	e := estimator{backup: b, zeroes: s.Exports.AcceptsZeroes(), told: j.meter.told, expected: j.meter.expected}
+	p := e.progress(slices.Clone(j.meter.disks))
 	p.BytesPerSecond = j.meter.rate()
 	_, last := j.inquiry.Answer()
 	p.ClientReport = last.String()
-	if t := j.meter.telemetry; t != nil {
-		told := *t
+	if t := j.meter.told; t != nil {
+		told := t.telemetry
 		p.Telemetry = &told
 	}
 	if !b.SeenAt.IsZero() {
@@ -74,7 +81,7 @@ func (s *Service) ProgressOf(ctx context.Context, b record.Backup) (record.Progr
 // eta is the estimated time left: the elapsed time, scaled by the part that is done. It is 0 if it is not known. If no data arrives
 // it is not known, because a stalled copy would show a few seconds for hours.
 func eta(p record.Progress, elapsed time.Duration) time.Duration {
-	if p.BytesPerSecond <= 0 || p.Fraction <= 0 || p.Fraction >= 1 {
+	if p.BytesPerSecond < stalledRate || p.Fraction <= 0 || p.Fraction >= 1 {
 		return 0
 	}
 	left := elapsed.Seconds() * (1 - p.Fraction) / p.Fraction
@@ -83,6 +90,9 @@ func eta(p record.Progress, elapsed time.Duration) time.Duration {
 	}
 	return time.Duration(left) * time.Second
 }
+
+// stalledRate is the rate below which nothing is copied: a connection that is only kept alive has some traffic.
+const stalledRate = 1 << 10
 
 // maxETA is the longest time left that is shown. A longer estimate is based on too little data.
 const maxETA = 30 * 24 * time.Hour
@@ -159,20 +169,42 @@ func (m *meter) rate() float64 {
 	return float64(last.received-first.received) / last.at.Sub(first.at).Seconds()
 }
 
-// Summarize adds up the progress of the disks. It counts a complete disk with its capacity.
+// Summarize adds up the progress of the disks, without what only a job knows.
 func Summarize(b record.Backup, disks []record.DiskProgress) record.Progress {
-	p := record.Progress{Disks: disks, TotalBytes: b.VM.TotalBytes()}
-	var done int64
-	for _, d := range disks {
-		p.ReceivedBytes += d.ReceivedBytes
-		if d.Complete {
-			done += d.CapacityBytes
-			continue
+	return estimator{backup: b}.progress(disks)
+}
+
+// lastSeen adds to the progress of the record what was seen last of the exports: the record has it only after they have ended.
+func (j *Job) lastSeen(disks []record.DiskProgress) []record.DiskProgress {
+	if j == nil {
+		return disks
+	}
+	j.meter.mu.Lock()
+	defer j.meter.mu.Unlock()
+	for i, d := range disks {
+		for _, seen := range j.meter.disks {
+			if seen.DiskID == d.DiskID {
+				disks[i].ReceivedBytes = max(d.ReceivedBytes, seen.ReceivedBytes)
+			}
 		}
-		done += min(int64(d.ReceivedBytes), d.CapacityBytes)
 	}
-	if p.TotalBytes > 0 {
-		p.Fraction = float64(done) / float64(p.TotalBytes)
+	return disks
+}
+
+// expect looks up, once for a job, what earlier backups of the VM received.
+func (s *Service) expect(j *Job, b record.Backup) error {
+	j.meter.mu.Lock()
+	known := j.meter.expected != nil
+	j.meter.mu.Unlock()
+	if known {
+		return nil
 	}
-	return p
+	points, err := s.Store.PointsOf(store.PointGroup{Repository: b.Repository, VM: b.VM.Name})
+	if err != nil {
+		return fault.From(err)
+	}
+	j.meter.mu.Lock()
+	defer j.meter.mu.Unlock()
+	j.meter.expected = expectations(b, points)
+	return nil
 }

@@ -14,12 +14,13 @@ func TestETA(t *testing.T) {
 		elapsed time.Duration
 		want    time.Duration
 	}{
-		{"half is done", record.Progress{Fraction: 0.5, BytesPerSecond: 1}, time.Hour, time.Hour},
-		{"a quarter is done", record.Progress{Fraction: 0.25, BytesPerSecond: 1}, time.Hour, 3 * time.Hour},
-		{"nothing is done", record.Progress{BytesPerSecond: 1}, time.Hour, 0},
-		{"all is done", record.Progress{Fraction: 1, BytesPerSecond: 1}, time.Hour, 0},
+		{"half is done", record.Progress{Fraction: 0.5, BytesPerSecond: stalledRate}, time.Hour, time.Hour},
+		{"a quarter is done", record.Progress{Fraction: 0.25, BytesPerSecond: stalledRate}, time.Hour, 3 * time.Hour},
+		{"nothing is done", record.Progress{BytesPerSecond: stalledRate}, time.Hour, 0},
+		{"all is done", record.Progress{Fraction: 1, BytesPerSecond: stalledRate}, time.Hour, 0},
 		{"it stands still", record.Progress{Fraction: 0.5}, time.Hour, 0},
-		{"too little is done", record.Progress{Fraction: 1e-6, BytesPerSecond: 1}, time.Hour, 0},
+		{"the connection is only kept alive", record.Progress{Fraction: 0.5, BytesPerSecond: 26}, time.Hour, 0},
+		{"too little is done", record.Progress{Fraction: 1e-6, BytesPerSecond: stalledRate}, time.Hour, 0},
 	} {
 		if got := eta(tt.p, tt.elapsed); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)

@@ -61,6 +61,7 @@ func (s *Service) Start(ctx context.Context, req Request) (record.Backup, error)
 	if err := validateLabels(req); err != nil {
 		return record.Backup{}, err
 	}
+	req.Type = cmp.Or(req.Type, record.Auto)
 	if b, found, err := s.repeated(req); err != nil || found {
 		return s.firstAnswer(ctx, b, err)
 	}
@@ -144,8 +145,6 @@ func (s *Service) validate(ctx context.Context, req Request) (inventory.Refreshe
 	var none inventory.Refreshed
 	switch req.Type {
 	case record.Full, record.Incremental, record.Auto:
-	case "":
-		return none, nil, fault.New(fault.InvalidRequest, "backup_type is missing: want full, incremental or auto")
 	default:
 		return none, nil, fault.New(fault.InvalidRequest, "backup_type %q: want full, incremental or auto", req.Type)
 	}

@@ -19,7 +19,7 @@ func (s *Service) Telemetry(id string, t record.Telemetry) error {
 		s.extendCooldown(b)
 		return fault.New(fault.WrongState, "backup %s is %s", id, b.State).OfBackup(id)
 	}
-	j.Tell(t)
+	j.Tell(b, t)
 	if t.Error != "" {
 		s.Log.Warn("the backup client reports an error", logkey.BackupID, id, logkey.Error, errors.New(t.Error))
 	}

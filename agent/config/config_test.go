@@ -122,7 +122,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		}
 		seen[key] = true
 	}
-	if len(seen) < 50 || reflect.TypeFor[Config]().NumField() != 15 {
+	if len(seen) < 50 || reflect.TypeFor[Config]().NumField() != 16 {
 		t.Errorf("%d keys: the walk has lost some", len(seen))
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -30,14 +31,28 @@ func (c *Config) VCenterPassword(name string) (string, error) {
 	}
 	directory := os.Getenv("CREDENTIALS_DIRECTORY")
 	if directory == "" {
-		return "", fmt.Errorf("vcenter %q: credential %q: $CREDENTIALS_DIRECTORY is not set: %s", name, credential, giveCredential(credential))
+		return "", &CredentialError{name, credential, errors.New("systemd gave the daemon no credentials"), giveCredential(credential)}
 	}
 	password, err := readCredential(filepath.Join(directory, credential))
 	if err != nil {
-		return "", fmt.Errorf("vcenter %q: credential %q: %w: %s", name, credential, err, giveCredential(credential))
+		return "", &CredentialError{name, credential, err, giveCredential(credential)}
 	}
 	return password, nil
 }
+
+// A CredentialError says that the password of a vCenter is missing, empty or unreadable.
+type CredentialError struct {
+	VCenter, Credential string
+	Err                 error
+	Hint                string // how to pass it to the daemon
+}
+
+func (e *CredentialError) Error() string {
+	return fmt.Sprintf("vcenter %q: its password is not available: credential %q: %v", e.VCenter, e.Credential, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *CredentialError) Unwrap() error { return e.Err }
 
 // giveCredential says how to pass a credential to the daemon.
 func giveCredential(name string) string {

@@ -25,7 +25,7 @@ func TestVCenterPassword(t *testing.T) {
 		{"empty", directory, "", "is empty"},
 		{"long", directory, "", "is longer than 65536 bytes"},
 		{"none", directory, "", "no such file"},
-		{"plain", "", "", "$CREDENTIALS_DIRECTORY is not set"},
+		{"plain", "", "", "systemd gave the daemon no credentials"},
 		{"../plain", directory, "", "is not the name of a credential"},
 	} {
 		t.Run(c.credential, func(t *testing.T) {

@@ -17,6 +17,10 @@ func (h *host) credentials(ctx context.Context) []Finding {
 	sources, known := h.credentialSources(ctx)
 	for _, name := range slices.Sorted(maps.Keys(h.config.VCenters)) {
 		found = append(found, h.vcenterCredential(name, sources, known)...)
+		if h.config.VCenters[name].Datacenter == "" {
+			found = append(found, one("config", "vcenter."+name+".datacenter").warn("it is empty, so vm discover and refresh are refused for this vCenter",
+				"set datacenter in [vcenter."+name+"] of the configuration, then restart the daemon")...)
+		}
 	}
 	if path := h.config.HTTP.TokenFile; path != "" && h.config.HTTP.Enabled {
 		found = append(found, secretFile(one("credentials", "http.token_file"), path)...)

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// missingMount returns the mount point of a path according to /etc/fstab, if nothing is mounted there.
-func missingMount(path string) string {
+// MissingMount returns the mount point of a path according to /etc/fstab, if nothing is mounted there.
+func MissingMount(path string) string {
 	fstab, err := os.ReadFile("/etc/fstab")
 	if err != nil {
 		return "" // without fstab no mount is expected

@@ -64,7 +64,7 @@ func (h *host) directory(ctx context.Context, r config.Repository) []Finding {
 	case !mode.IsDir():
 		return about.error(r.Path+" is not a directory", "correct the path of the repository")
 	}
-	if mount := missingMount(r.Path); mount != "" {
+	if mount := MissingMount(r.Path); mount != "" {
 		return about.error(fmt.Sprintf("%s: %s is in /etc/fstab and is not mounted: backups would be written to the disk below", r.Path, mount), "mount "+mount)
 	}
 	if mode&0o002 != 0 && mode&fs.ModeSticky == 0 {

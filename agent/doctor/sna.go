@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/sna"
 )
 
@@ -63,3 +64,6 @@ func isTimeout(err error) bool {
 	var e net.Error
 	return errors.As(err, &e) && e.Timeout()
 }
+
+// SNA asks the SNA of a configuration for its health.
+func SNA(ctx context.Context, cfg *config.Config) Finding { return (&host{config: cfg}).sna(ctx)[0] }

@@ -16,6 +16,8 @@ const (
 	RepositoryPaused  Kind = "repository_paused"  // nothing new starts in a repository; also first, for each paused one
 	RepositoryResumed Kind = "repository_resumed" // its pause has ended
 
+	RepositoryImported Kind = "repository_imported" // restore points that the catalog had nothing of were put on record
+
 	PruneHeld Kind = "prune_held" // a daily prune waits for a person; also first, for each held prune
 )
 
@@ -28,6 +30,7 @@ type Event struct {
 	Dropped  int               // of Dropped: how many events are missing
 	Held     *record.HeldPrune // of PruneHeld
 	Pause    *record.Pause     // of RepositoryPaused and RepositoryResumed
+	Imported *record.Import    // of RepositoryImported
 }
 
 // Query selects the events for a watcher. The zero value selects those of all backups. An empty field selects everything.
@@ -37,5 +40,5 @@ type Query struct {
 	Restores  bool // watch restores instead of backups
 	RestoreID string
 	Prunes    bool // watch held prunes too
-	Pauses    bool // watch pauses of repositories too
+	Pauses    bool // watch pauses and imports of repositories too
 }

@@ -27,7 +27,7 @@ func (w *Watcher) hears(e Event) bool {
 	if h := e.Held; h != nil {
 		return w.Query.Prunes && (w.Query.VMName == "" || w.Query.VMName == h.VMName)
 	}
-	if e.Pause != nil {
+	if e.Pause != nil || e.Imported != nil {
 		return w.Query.Pauses
 	}
 	r := e.Restore

@@ -43,9 +43,11 @@ const (
 	RepositoryFailed   Reason = "repository_failed"    // 500: the repository cannot be written
 	RepositoryStuck    Reason = "repository_stuck"     // 503: the repository does not answer
 	KeyUnavailable     Reason = "key_unavailable"      // 500: a key of encrypted images is missing, unusable or wrong
+	PasswordMissing    Reason = "password_unavailable" // 500: the password of a vCenter is missing, empty or unreadable
+	NotConfigured      Reason = "not_configured"       // 500: the configuration lacks what the request needs
 	NoSpace            Reason = "no_space"             // 507: in the repository
 	StateUnwritable    Reason = "state_unwritable"     // 507: the database cannot be written: the state directory is full, read-only or fails
-	SNAUnreachable     Reason = "sna_unreachable"      // 500: nothing was sent
+	SNAUnreachable     Reason = "sna_unreachable"      // 500: no copy was started
 	SNARefused         Reason = "sna_refused"          // 500: the SNA answered with an error
 	SNAOutcomeUnknown  Reason = "sna_outcome_unknown"  // 500: the request may have arrived; it is not sent again
 	DeadlinePassed     Reason = "deadline_passed"      // 500: the backup exceeded a configured deadline

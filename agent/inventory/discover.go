@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
@@ -89,7 +90,9 @@ func (inv *Inventory) lookUp(ctx context.Context, vm record.VM) (DiscoveredVM, e
 			}
 		}
 	}
-	return DiscoveredVM{}, fault.New(fault.VMNotFound, "vCenter %s has no VM with the inventory path %s", vm.VCenter, vm.InventoryPath)
+	return DiscoveredVM{}, fault.New(fault.VMNotFound, "vCenter %s has no VM with the inventory path %s", vm.VCenter, vm.InventoryPath).
+		WithHint("vm.discover lists the VMs of the vCenter with their paths. Correct the record with vm.put, or remove it with vm.remove if " +
+			"the VM no longer exists. Discovery searches one datacenter only: see datacenter in the configuration")
 }
 
 // Discover asks the SNA for the VMs of a vCenter, and puts them on record if the request says so.
@@ -98,6 +101,10 @@ func (inv *Inventory) Discover(ctx context.Context, r DiscoverRequest) ([]Discov
 		return nil, fault.New(fault.InvalidRequest, "vcenter is missing: %s", inv.vcenterNames())
 	}
 	vc, err := inv.Login(r.VCenter)
+	if err == nil && vc.Datacenter == "" {
+		err = fault.New(fault.NotConfigured, "vcenter %q: datacenter is empty, so discovery does not know where to search", r.VCenter).
+			WithHint("set datacenter in [vcenter." + r.VCenter + "] of the configuration, then restart the daemon")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +165,14 @@ func (inv *Inventory) discovered(r DiscoverRequest, f sna.DiscoveredVM) Discover
 func discoverError(err error) error {
 	var refused *sna.RefusedError
 	if errors.As(err, &refused) {
-		return fault.New(fault.SNARefused, "discovery: %w", err)
+		return fault.New(fault.SNARefused, "discovery: %w", err).
+			WithHint("the SNA's own words are above. The usual causes: a wrong user or password of the vCenter, a datacenter that does not " +
+				"exist or has no VM, or a vCenter that the SNA cannot reach. Check the [vcenter] table of the configuration and the SNA's log")
+	}
+	var invalid *sna.InvalidRequestError
+	if errors.As(err, &invalid) {
+		return fault.New(fault.NotConfigured, "discovery: %w", err).
+			WithHint("correct the [vcenter] table of the configuration, then restart the daemon")
 	}
 	return fault.New(fault.SNAUnreachable, "discovery: %w", err).
 		WithHint("check the tunnel and sna.url. A large vCenter may need a longer sna.discover_timeout")
@@ -175,7 +189,9 @@ func (inv *Inventory) Login(name string) (login, error) {
 	}
 	password, err := inv.Config.VCenterPassword(name)
 	if err != nil {
-		return login{}, fault.New(fault.Internal, "%w", err)
+		missing := new(config.CredentialError)
+		errors.As(err, &missing)
+		return login{}, fault.New(fault.PasswordMissing, "%w", err).WithHint(missing.Hint)
 	}
 	return login{Host: vc.Host, User: vc.User, Password: password, Datacenter: vc.Datacenter}, nil
 }

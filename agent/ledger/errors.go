@@ -21,9 +21,11 @@ func NotFound(err error) error {
 		return fault.New(fault.VMNotFound, "vm %q is not on record", missing.Name).
 			WithHint("vm.list shows the VMs on record; add it with vm.put or vm.discover")
 	case missing.Kind == store.KindRestore:
-		return fault.New(fault.RestoreNotFound, "restore %q is not on record", missing.Name)
+		return fault.New(fault.RestoreNotFound, "restore %q is not on record", missing.Name).
+			WithHint("restore.list shows the restores on record")
 	}
-	return fault.New(fault.BackupNotFound, "backup %q is not on record", missing.Name)
+	return fault.New(fault.BackupNotFound, "backup %q is not on record", missing.Name).
+		WithHint("backup.list shows the backups on record")
 }
 
 // NotAllowed reports whether a change failed because it is not allowed, so that repeating it is useless.

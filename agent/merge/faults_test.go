@@ -15,7 +15,6 @@ import (
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/restore"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
-	"github.com/sendense/backup-agent/units/systemdtest"
 )
 
 // TestMergeFails: whatever stops the copy of a merge, the chain is unchanged, and nothing is left.
@@ -24,12 +23,7 @@ func TestMergeFails(t *testing.T) {
 		w := agenttest.New(t)
 		points := w.Chains.Large()
 		done := w.Merges.Start(points[1].ID)
-		var pid int
-		w.Eventually("qemu-img copies", func() bool {
-			pid = agenttest.ProcessOf("commit", w.Dir)
-			return pid != 0
-		})
-		agenttest.Must(t, syscall.Kill(pid, syscall.SIGKILL))
+		agenttest.Must(t, syscall.Kill(w.StopMerge(w.Dir), syscall.SIGKILL))
 		w.Merges.Fails(done, fault.ImageFailed, "disk 0: the new image: ", points)
 	})
 	t.Run("it is cancelled", func(t *testing.T) {
@@ -90,12 +84,7 @@ func TestMergeFails(t *testing.T) {
 			})
 			points := w.Chains.Large()
 			done := w.Merges.Start(points[1].ID)
-			var pid int
-			w.Eventually("qemu-img copies", func() bool {
-				pid = agenttest.ProcessOf("commit", w.Dir)
-				return pid != 0
-			})
-			systemdtest.StopProcess(t, pid)
+			pid := w.StopMerge(w.Dir)
 			ballast := agenttest.Fill(t, w.Config.Repositories[0].Path, floor/2)
 			if floor == 0 { // otherwise the merge is canceled while qemu-img is stopped
 				agenttest.Must(t, syscall.Kill(pid, syscall.SIGCONT))

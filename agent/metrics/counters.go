@@ -41,6 +41,8 @@ type Counters struct {
 	PruneHolds      prometheus.Counter
 
 	RepositoryOperations *prometheus.HistogramVec
+	CatalogImported      *prometheus.CounterVec
+	CatalogNotImported   *prometheus.CounterVec
 }
 
 // The phases of a start.
@@ -128,7 +130,7 @@ func (m *Counters) initialize() {
 	}
 	for _, reason := range []fault.Reason{
 		fault.ExporterFailed, fault.ImageFailed, fault.RepositoryFailed, fault.RepositoryStuck, fault.NoSpace, fault.StateUnwritable, fault.NoFreePort, fault.NoParent,
-		fault.DiskUnknown, fault.SNAUnreachable, fault.SNARefused, fault.DeadlinePassed, fault.ClientSilent, fault.ClientGone, fault.ShuttingDown, fault.Internal,
+		fault.DiskUnknown, fault.PasswordMissing, fault.NotConfigured, fault.SNAUnreachable, fault.SNARefused, fault.DeadlinePassed, fault.ClientSilent, fault.ClientGone, fault.ShuttingDown, fault.Internal,
 	} {
 		m.Failures.WithLabelValues(string(reason))
 	}

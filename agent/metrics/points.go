@@ -49,6 +49,14 @@ func (m *Counters) afterBackups() {
 		Help:    "Duration of operations on a repository, by kind (read, change, whole: of whole images, probe: whether it answers).",
 		Buckets: writeBuckets,
 	}, []string{"repository", "kind"})
+	m.CatalogImported = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sendense_catalog_imported_total",
+		Help: "Restore points that the agent has put on record by itself, because the catalog had none of their repository.",
+	}, []string{"repository"})
+	m.CatalogNotImported = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sendense_catalog_import_problems_total",
+		Help: "Problems of such imports, such as a damaged manifest or a missing key. An import that is repeated counts new ones only.",
+	}, []string{"repository"})
 	m.VerifyRead = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sendense_verify_read_bytes_total",
 		Help: "Bytes of images read to compare digests, including holes.",
@@ -62,4 +70,10 @@ func (m *Counters) afterBackups() {
 // RepositoryOperation counts an operation on a repository, of one of storage.Kinds.
 func (m *Counters) RepositoryOperation(repositoryID, kind string, took time.Duration) {
 	m.RepositoryOperations.WithLabelValues(repositoryID, kind).Observe(took.Seconds())
+}
+
+// Imported counts an import of a repository: the restore points that it put on record, and its problems.
+func (m *Counters) Imported(repositoryID string, points, problems int) {
+	m.CatalogImported.WithLabelValues(repositoryID).Add(float64(points))
+	m.CatalogNotImported.WithLabelValues(repositoryID).Add(float64(problems))
 }

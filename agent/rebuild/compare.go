@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -47,7 +48,14 @@ type Comparison struct {
 	Named  []Difference // the first maxNamed differences
 
 	Unrecorded, Missing, Different int // the number of each kind
+
+	Recorded int      // VMs with restore points on record
+	Others   int      // directories that are neither restore points nor on record; nothing changes them
+	Examples []string // paths of the first maxNamed of them
 }
+
+// IsNew says whether the catalog has no restore point of the repository.
+func (c Comparison) IsNew() bool { return c.Recorded == 0 }
 
 // Differences is the number of differences of all kinds.
 func (c Comparison) Differences() int { return c.Unrecorded + c.Missing + c.Different }
@@ -80,6 +88,7 @@ func Compare(ctx context.Context, db Records, r *storage.Repository, pace func(c
 		return Comparison{}, err
 	}
 	vms = append(vms, slices.Collect(maps.Keys(recorded))...)
+	c.found.Recorded = len(recorded)
 	slices.Sort(vms)
 	for _, vm := range slices.Compact(vms) {
 		if err := c.vm(vm, recorded[vm]); err != nil {
@@ -124,6 +133,9 @@ func (c *comparing) vm(vm string, groups []store.PointGroup) error {
 		for _, b := range list {
 			recorded[b.ID] = b
 		}
+	}
+	if len(names) == 0 && len(groups) == 0 {
+		return c.without(vm)
 	}
 	for _, id := range names {
 		b, known := recorded[id]
@@ -180,7 +192,7 @@ func (c *comparing) unrecorded(vm, id string) error {
 	case c.ctx.Err() != nil:
 		return c.ctx.Err()
 	case errors.Is(damaged, repository.ErrNoManifest):
-		return nil // an active backup, or the rest of one
+		return c.unfinished(vm, id)
 	}
 	c.found.Points++
 	known, err := c.db.Backup(id)
@@ -197,6 +209,36 @@ func (c *comparing) unrecorded(vm, id string) error {
 		c.add(Unrecorded, vm, id, why.Error())
 	}
 	return nil
+}
+
+// unfinished is for a directory without a manifest: of a backup on record, or else of one that another database knew.
+func (c *comparing) unfinished(vm, id string) error {
+	_, err := c.db.Backup(id)
+	var missing *store.NotFoundError
+	if !errors.As(err, &missing) {
+		return err
+	}
+	if there, err := c.repository.Exists(c.ctx, vm, id); err != nil || !there || c.stillThere(vm, id) {
+		return err
+	}
+	c.other(c.repository.Dir(vm, id))
+	return nil
+}
+
+// without is for a directory of the repository without any directory of a backup.
+func (c *comparing) without(vm string) error {
+	foreign, err := c.repository.OnlyFiles(c.ctx, vm)
+	if foreign {
+		c.other(filepath.Join(c.repository.Path, vm))
+	}
+	return err
+}
+
+func (c *comparing) other(path string) {
+	c.found.Others++
+	if len(c.found.Examples) < maxNamed {
+		c.found.Examples = append(c.found.Examples, path)
+	}
 }
 
 // nowhere is unrecorded for what has no record at all.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
@@ -22,7 +23,10 @@ import (
 // points describe them. A record that is older than its manifest is corrected. Everything else on record stays as it is. An
 // error is about the database and ends the work; everything else that is wrong is a problem in the report.
 func Update(ctx context.Context, db *store.Store, repositories []*storage.Repository) (*Report, error) {
-	b := &builder{ctx: ctx, store: db, report: newReport(), newest: map[string]manifest.Manifest{}}
+	return update(newBuilder(ctx, db), repositories)
+}
+
+func update(b *builder, repositories []*storage.Repository) (*Report, error) {
 	for _, r := range repositories {
 		if err := b.addRepository(r); err != nil {
 			return nil, err
@@ -36,8 +40,14 @@ func Update(ctx context.Context, db *store.Store, repositories []*storage.Reposi
 type builder struct {
 	ctx    context.Context
 	store  *store.Store
+	usable Usable // nil: every restore point is
+	live   bool   // the agent works with the database: nothing on record is corrected
 	report *Report
 	newest map[string]manifest.Manifest // by VM name
+}
+
+func newBuilder(ctx context.Context, db *store.Store) *builder {
+	return &builder{ctx: ctx, store: db, report: newReport(), newest: map[string]manifest.Manifest{}}
 }
 
 func (b *builder) addRepository(r *storage.Repository) error {
@@ -47,15 +57,28 @@ func (b *builder) addRepository(r *storage.Repository) error {
 		b.report.problem(r.Path, err)
 		return nil
 	}
+	return b.addPoints(r, points, problems)
+}
+
+func (b *builder) addPoints(r *storage.Repository, points []repository.Found, problems []repository.Problem) error {
 	for _, p := range problems {
 		b.report.problem(p.Path, p.Err)
 	}
 	b.order(points)
+	points = slices.DeleteFunc(points, func(p repository.Found) bool { return !p.Whole }) // a problem already; on record it could become a parent
+	points, err := b.withKeys(r, points)
+	if err != nil {
+		return err
+	}
+	byVM := map[string][]repository.Found{}
 	for _, p := range points {
-		if !p.Whole {
-			continue // it is a problem already; on record it could become a parent
+		byVM[p.Manifest.VM.Name] = append(byVM[p.Manifest.VM.Name], p)
+	}
+	for _, vm := range slices.Sorted(maps.Keys(byVM)) {
+		if err := context.Cause(b.ctx); err != nil {
+			return err
 		}
-		if err := b.addPoint(r, p); err != nil {
+		if err := b.addVM(r, byVM[vm]); err != nil {
 			return err
 		}
 	}
@@ -92,13 +115,29 @@ func (b *builder) order(points []repository.Found) {
 	})
 }
 
-// addPoint puts a restore point on record, unless it is there.
-func (b *builder) addPoint(r *storage.Repository, p repository.Found) error {
-	m := p.Manifest
-	added, err := b.store.Import(m.Backup(r.ID, p.Path))
+// addVM puts the restore points of a VM on record that are not there, all at once: no deletion sees a parent without its children.
+func (b *builder) addVM(r *storage.Repository, points []repository.Found) error {
+	var backups []record.Backup
+	for _, p := range points {
+		backups = append(backups, p.Manifest.Backup(r.ID, p.Path))
+	}
+	failpoint.Reach("import: before a vm")
+	added, err := b.store.ImportAll(backups)
 	if err != nil {
 		return err
 	}
+	failpoint.Reach("import: after a vm")
+	for i, p := range points {
+		if err := b.addPoint(r, p, added[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addPoint reports a restore point that was put on record, or was there.
+func (b *builder) addPoint(r *storage.Repository, p repository.Found, added bool) error {
+	m := p.Manifest
 	to := &b.report.Imported
 	if !added {
 		to = &b.report.AlreadyThere
@@ -134,7 +173,7 @@ func (b *builder) compare(m manifest.Manifest, r *storage.Repository, directory 
 	if err != nil {
 		return nil, false, err
 	}
-	if why := contradiction(b.ctx, r, known, m, directory); why != nil || known.State != record.Completed {
+	if why := contradiction(b.ctx, r, known, m, directory); why != nil || known.State != record.Completed || b.live {
 		return why, false, nil
 	}
 	what, merged := m.Disagrees(known)
@@ -167,16 +206,15 @@ func refused(err error) bool {
 // addVMs registers the VMs that have restore points and no record.
 func (b *builder) addVMs() error {
 	for _, m := range b.newest {
-		_, err := b.store.VM(m.VM.Name)
-		var missing *store.NotFoundError
-		if errors.As(err, &missing) {
-			vm := m.Backup("", "").VM
-			vm.AddedAt = time.Now().UTC()
-			_, err = b.store.PutVM(vm)
-			b.report.VMs = append(b.report.VMs, m.VM.Name)
-		}
+		vm := m.Backup("", "").VM
+		vm.AddedAt = time.Now().UTC()
+		failpoint.Reach("import: before the record of a vm")
+		added, err := b.store.AddVM(vm)
 		if err != nil {
 			return err
+		}
+		if added {
+			b.report.VMs = append(b.report.VMs, m.VM.Name)
 		}
 	}
 	slices.Sort(b.report.VMs)

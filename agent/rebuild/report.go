@@ -8,6 +8,8 @@ type Report struct {
 	Corrected    []Point   `json:"corrected"` // had records from before a merge
 	VMs          []string  `json:"vms_registered"`
 	Problems     []Problem `json:"problems"`
+
+	Waiting int `json:"-"` // restore points that stay out until they are usable; each is a problem
 }
 
 // A Point is a restore point that was found complete.

@@ -10,11 +10,14 @@ type Progress struct {
 	ReceivedBytes  uint64
 	TotalBytes     int64          // sum of the capacities
 	BytesPerSecond float64        // over the last seconds
-	Fraction       float64        // 0 to 1, estimated: what is complete, and of the rest what was received or reported
+	CopiedBytes    int64          // of the disks, as far as known: zeroes that the wire does not carry are among them
+	Fraction       float64        // 0 to 1, estimated
 	ETA            time.Duration  // estimated from Fraction; 0 = not known
 	Disks          []DiskProgress // in the order of the record's disks
 	Telemetry      *Telemetry     // what SBC said last; nil if nothing
 	ClientReport   string         // what SBC last reported to the SNA, as far as it was asked for
+
+	FractionUnknown bool // nothing tells how much will be copied, and so Fraction is 0
 }
 
 // DiskProgress is how far the copying of one disk has come.
@@ -23,7 +26,9 @@ type DiskProgress struct {
 	ReceivedBytes uint64
 	CapacityBytes int64
 	Complete      bool
-	Clients       int // connections that are open now
+	Clients       int   // connections that are open now
+	CopiedBytes   int64 // of the disk, as far as known
+	ExpectedBytes int64 // estimated: CopiedBytes at the end; 0 = not known
 }
 
 // Telemetry is what SBC reports of itself: a hint, never the truth. It says "completed" at the end of each disk.

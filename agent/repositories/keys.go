@@ -136,6 +136,16 @@ func (s *Set) CheckNewKey(repo *storage.Repository) error {
 	return err
 }
 
+// CheckKeys checks that the daemon has every key that a restore point names. It opens no image.
+func (s *Set) CheckKeys(repo *storage.Repository, m manifest.Manifest) error {
+	for _, id := range m.Keys() {
+		if _, _, err := s.key(repo, id); err != nil {
+			return fmt.Errorf("%w: %s", err, fault.From(err).Hint)
+		}
+	}
+	return nil
+}
+
 // Encryption returns what a manifest says about an image with a key; nil for an image that is not encrypted.
 func Encryption(keyID string) *manifest.Encryption {
 	if keyID == "" {

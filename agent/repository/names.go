@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/sendense/backup-agent/agent/repository/manifest"
@@ -59,6 +60,16 @@ func (r *Repository) Names(vm string) (names []string, err error) {
 		return located(dirs[1], err)
 	}, vm)
 	return names, r.fail(err)
+}
+
+// OnlyFiles reports whether a directory of the repository holds files and no directory, not even a hidden one. No VM has such a directory.
+func (r *Repository) OnlyFiles(vm string) (only bool, err error) {
+	err = r.ifThere(func(dirs []*os.Root) error {
+		entries, err := fs.ReadDir(dirs[1].FS(), ".")
+		only = len(entries) > 0 && !slices.ContainsFunc(entries, os.DirEntry.IsDir)
+		return located(dirs[1], err)
+	}, vm)
+	return only, r.fail(err)
 }
 
 func plainDirectories(entries []os.DirEntry) []string {

@@ -102,6 +102,7 @@ var (
 
 	opVMs         = declare("listing the directories of vms", reads, func(_ context.Context, f *Files, _ none) ([]string, error) { return f.repo.VMs() })
 	opNames       = declare("listing the directories of a vm", reads, func(_ context.Context, f *Files, vm string) ([]string, error) { return f.repo.Names(vm) })
+	opOnlyFiles   = declare("looking at a directory without backups", reads, func(_ context.Context, f *Files, vm string) (bool, error) { return f.repo.OnlyFiles(vm) })
 	opUnpublished = declare("listing the directories without a manifest", endless, func(_ context.Context, f *Files, _ none) ([]repository.Entry, error) { return f.repo.Unpublished() })
 	opMerges      = declare("listing the directories of merges", endless, func(_ context.Context, f *Files, _ none) ([]repository.Entry, error) { return f.repo.Merges() })
 	opPoints      = declare("reading every manifest", endless, func(_ context.Context, f *Files, _ none) (catalog, error) {
@@ -275,6 +276,10 @@ func (r *Repository) VMs(ctx context.Context) ([]string, error) { return opVMs.o
 
 func (r *Repository) Names(ctx context.Context, vm string) ([]string, error) {
 	return opNames.of(ctx, r, vm)
+}
+
+func (r *Repository) OnlyFiles(ctx context.Context, vm string) (bool, error) {
+	return opOnlyFiles.of(ctx, r, vm)
 }
 
 func (r *Repository) Unpublished(ctx context.Context) ([]repository.Entry, error) {

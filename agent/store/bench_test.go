@@ -109,3 +109,21 @@ func BenchmarkCheck(b *testing.B) {
 		})
 	}
 }
+
+// What vm list and status read: 300 VMs of 9 or 90 restore points each must take the same time.
+func BenchmarkLatestOf(b *testing.B) {
+	for _, points := range []int{9, 90} {
+		b.Run(fmt.Sprint(points), func(b *testing.B) {
+			s := withRecords(b, 100*points)
+			var names []string
+			for i := range 300 {
+				names = append(names, fmt.Sprint("vm", i%100))
+			}
+			for b.Loop() {
+				if list, err := s.LatestOf(names, []string{"local"}, start.AddDate(10, 0, 0)); err != nil || len(list) != len(names) || list[0].Good.ID == "" {
+					b.Fatal(len(list), err)
+				}
+			}
+		})
+	}
+}

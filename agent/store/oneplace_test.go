@@ -19,7 +19,7 @@ func TestOnePlace(t *testing.T) {
 	code := readCode(t)
 	for bucket, want := range map[string][]string{
 		"BucketBackups": {
-			"Adopt", "Enqueue", "Import", "Prepare", // add a record
+			"Adopt", "Enqueue", "Import", "ImportAll", "Prepare", // add a record
 			"RemoveBackup", // removes one
 			"Update",
 		},

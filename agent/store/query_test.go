@@ -81,6 +81,41 @@ func TestBackups(t *testing.T) {
 	}
 }
 
+// A prefix selects by id alone, in the order of a list, and turns pages like every other query.
+func TestBackupsByPrefix(t *testing.T) {
+	s := openNew(t)
+	want := []string{}
+	for i := range 12 {
+		name := []string{"a", "ab", "b"}[i%3]
+		b := fail(t, s, mustPrepare(t, s, vmOf(name, 1), start.Add(time.Duration(i)*time.Minute)))
+		if name != "b" {
+			want = append([]string{b.ID}, want...)
+		}
+	}
+	for _, limit := range []int{0, 1, 3, 8} {
+		q, got := query.Query{IDPrefix: "backup-a", Limit: limit}, []string{}
+		for {
+			page, next, err := s.Backups(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, ids(page)...)
+			if q.Cursor = next; next == "" {
+				break
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("limit %d: %s", limit, diff)
+		}
+	}
+	if got := all(t, s, query.Query{IDPrefix: want[0]}); !cmp.Equal(got, want[:1]) {
+		t.Errorf("a whole id: %v", got)
+	}
+	if got := all(t, s, query.Query{IDPrefix: "backup-c"}); len(got) > 0 {
+		t.Errorf("no id: %v", got)
+	}
+}
+
 // sameTimes orders ids of one creation time, whose order is not promised.
 func sameTimes(t *testing.T, s *Store, list []string) []string {
 	t.Helper()

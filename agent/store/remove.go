@@ -38,31 +38,3 @@ func (s *Store) RemoveBackup(id string, now time.Time) error {
 		return t.Bucket(schema.BucketBackups).Delete([]byte(id))
 	})
 }
-
-// Import puts an ended backup on record that this database has never had, as read from a manifest, after the database was lost.
-// A backup that is on record, or was removed, stays as it is: added is false. The backup keeps its sequence, unless it has
-// none, or its parent has a higher one: see Order in package schema.
-func (s *Store) Import(b record.Backup) (added bool, err error) {
-	if err := rules.CheckImport(b); err != nil {
-		return false, err
-	}
-	if b, err = schema.Clone(b); err != nil {
-		return false, err
-	}
-	b.RequestID = "" // the request was answered long ago, and its id may be in use again
-	err = s.file.Update(func(t *dbfile.Tx) (err error) {
-		key := []byte(b.ID)
-		if t.Bucket(schema.BucketBackups).Get(key) != nil || t.Bucket(schema.BucketRemoved).Get(key) != nil {
-			return dbfile.ErrUnchanged
-		}
-		added = true
-		if b.Sequence, err = importSequence(t, b); err != nil {
-			return err
-		}
-		if err := schema.Index(t, nil, &b); err != nil {
-			return err
-		}
-		return schema.Put(t, schema.BucketBackups, key, b)
-	})
-	return added && err == nil, err
-}

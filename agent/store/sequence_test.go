@@ -167,6 +167,7 @@ func asVersion4(t *testing.T, path string) {
 		}
 		must(t, tx.DeleteBucket(schema.BucketPruneHeld))
 		must(t, tx.DeleteBucket(schema.BucketPaused))
+		must(t, tx.DeleteBucket(schema.BucketImporting))
 		must(t, backups.SetSequence(0))
 		return tx.Bucket(schema.BucketMeta).Put(schema.KeySchema, []byte("4"))
 	}))

@@ -30,6 +30,21 @@ func (s *Store) PutVM(vm record.VM) (created bool, err error) {
 	return created && err == nil, err
 }
 
+// AddVM puts a VM on record unless there is one of that name, and says whether it did.
+func (s *Store) AddVM(vm record.VM) (added bool, err error) {
+	if err := vm.Validate(); err != nil {
+		return false, err
+	}
+	key := []byte(vm.Name)
+	err = s.file.Update(func(t *dbfile.Tx) error {
+		if added = t.Bucket(schema.BucketVMs).Get(key) == nil; !added {
+			return dbfile.ErrUnchanged
+		}
+		return schema.Put(t, schema.BucketVMs, key, vm)
+	})
+	return added && err == nil, err
+}
+
 // RemoveVM removes the record of a VM; its backups stay. It returns a *NotFoundError when there is no such VM, and an
 // *ActiveError while the VM has an active backup.
 func (s *Store) RemoveVM(name string) error {

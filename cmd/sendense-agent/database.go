@@ -37,17 +37,17 @@ func openDatabase(ctx context.Context, cfg *config.Config, log *slog.Logger) (*s
 	if damaged {
 		log.Error("the database is damaged: it is set aside, and the catalog is rebuilt from the manifests", "error", err)
 	}
-	repositories, err := openRepositories(cfg)
+	set, err := openRepositories(cfg)
 	if err != nil {
 		return nil, err
 	}
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
-	for _, r := range repositories { // one that hangs is a problem of the report
+	for _, r := range set.All { // one that hangs is a problem of the report
 		go r.Watch(watching)
 	}
 	stop := takeTime("rebuilding the catalog from the manifests")
-	report, aside, err := rebuild.Replace(storage.UntilStuck(ctx), path, repositories, cfg.SNA.Cooldown.Std())
+	report, aside, err := rebuild.Replace(storage.UntilStuck(ctx), path, set.All, cfg.SNA.Cooldown.Std(), set.CheckKeys)
 	stop()
 	if errors.Is(err, fs.ErrExist) { // another process was faster
 		return openWhole(path, cfg.SNA.Cooldown.Std())

@@ -76,7 +76,8 @@ func catalogState(r rpc.Repository) catalog.State {
 	s := catalog.State{Error: r.Catalog.Error, Comparison: rebuild.Comparison{
 		At: r.Catalog.ComparedAt, Points: r.RestorePoints,
 		Unrecorded: r.Catalog.Unrecorded, Missing: r.Catalog.Missing, Different: r.Catalog.Different,
-	}}
+		Others: r.Catalog.Others, Examples: r.Catalog.Examples,
+	}, Importing: r.Catalog.Importing, Waiting: r.Catalog.Waiting}
 	for _, d := range r.Catalog.Differences {
 		s.Named = append(s.Named, rebuild.Difference{Kind: rebuild.Kind(d.Kind), BackupID: d.BackupID, Path: d.Directory, Reason: d.Reason})
 	}

@@ -64,7 +64,7 @@ func command() *cobra.Command {
 	}
 	root.PersistentFlags().StringVarP(&path, "config", "c", defaultConfig, "configuration file")
 	root.AddCommand(generatorCommand(&path))
-	root.AddCommand(checkConfigCommand(&path))
+	root.AddCommand(setupCommand(&path), checkConfigCommand(&path), exportSettingsCommand(&path), importSettingsCommand(&path))
 	root.AddCommand(rebuildCommand(&path), doctorCommand(&path), readFilesCommand(), serveRepositoryCommand(), manCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	completeArguments(root)
@@ -93,6 +93,9 @@ func checkConfigCommand(at *string) *cobra.Command {
 			for _, cause := range away {
 				fmt.Fprintf(cmd.ErrOrStderr(), "%s: cannot be compared with the other repositories: %v\n", *at, cause)
 			}
+			for _, name := range cfg.WithoutDatacenter() {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s: vcenter.%s.datacenter is empty, so vm discover and refresh are refused for this vCenter\n", *at, name)
+			}
 			if todo := outdated(*at, cfg); todo != "" {
 				fmt.Fprintln(cmd.ErrOrStderr(), *at+": "+todo)
 			}
@@ -108,7 +111,10 @@ func completeArguments(root *cobra.Command) {
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 	offer(root, "config", []string{"toml"}, cobra.ShellCompDirectiveFilterFileExt)
 	for _, c := range root.Commands() {
-		if c.Flags().Lookup("output") != nil {
+		switch {
+		case c.Name() == exportSettings:
+			offer(c, "output", nil, cobra.ShellCompDirectiveDefault)
+		case c.Flags().Lookup("output") != nil:
 			offer(c, "output", []string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)
 		}
 	}

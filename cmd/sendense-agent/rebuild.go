@@ -78,7 +78,7 @@ func rebuildCatalog(ctx context.Context, cfg *config.Config, dryRun bool) (*rebu
 		defer remove()
 		path = copied
 	}
-	found, aside, err := updateOrReplace(ctx, path, repos, cfg.SNA.Cooldown.Std())
+	found, aside, err := updateOrReplace(ctx, path, repos.All, cfg.SNA.Cooldown.Std())
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ func rebuildCatalog(ctx context.Context, cfg *config.Config, dryRun bool) (*rebu
 func updateOrReplace(ctx context.Context, path string, repos []*storage.Repository, cooldown time.Duration) (_ *rebuild.Report, aside string, err error) {
 	db, err := openWhole(path, cooldown)
 	if errors.Is(err, store.ErrDamaged) || errors.Is(err, fs.ErrNotExist) {
-		return rebuild.Replace(ctx, path, repos, cooldown)
+		return rebuild.Replace(ctx, path, repos, cooldown, nil)
 	}
 	if err != nil {
 		return nil, "", err
@@ -106,12 +106,12 @@ func updateOrReplace(ctx context.Context, path string, repos []*storage.Reposito
 
 // openRepositories opens those of the configuration, in this process. It needs the exporters' user, because a manifest that belongs to
 // that user is refused.
-func openRepositories(cfg *config.Config) ([]*storage.Repository, error) {
+func openRepositories(cfg *config.Config) (*repositories.Set, error) {
 	account, err := repositories.ExporterAccount(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return repositories.New(repositories.Parts{Config: cfg, Log: slog.Default()}, account).All, nil
+	return repositories.New(repositories.Parts{Config: cfg, Log: slog.Default()}, account), nil
 }
 
 // copyDatabase makes a copy for a dry run, and returns what removes it. Without a database there is no copy either.

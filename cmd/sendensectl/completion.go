@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -10,9 +12,21 @@ import (
 
 // shells are the shells with completion, and how each script is generated.
 var shells = map[string]func(root *cobra.Command, w io.Writer) error{
-	"bash": func(root *cobra.Command, w io.Writer) error { return root.GenBashCompletionV2(w, true) },
+	"bash": bashScript,
 	"zsh":  func(root *cobra.Command, w io.Writer) error { return root.GenZshCompletion(w) },
 	"fish": func(root *cobra.Command, w io.Writer) error { return root.GenFishCompletion(w, true) },
+}
+
+// bashScript is cobra's script, with @ as a part of words: bash would complete pgtest1, @ and latest each for itself.
+func bashScript(root *cobra.Command, w io.Writer) error {
+	var b bytes.Buffer
+	if err := root.GenBashCompletionV2(&b, true); err != nil {
+		return err
+	}
+	const colon = `__sendensectl_handle_special_char "$cur" :`
+	script := strings.ReplaceAll(b.String(), "init_completion -n =:", "init_completion -n =:@")
+	_, err := io.WriteString(w, strings.ReplaceAll(script, colon, colon+"\n    "+strings.TrimSuffix(colon, ":")+"@"))
+	return err
 }
 
 func completionCommand(a *command.App) *cobra.Command {

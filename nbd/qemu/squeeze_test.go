@@ -32,7 +32,7 @@ func TestSqueeze(t *testing.T) {
 		"written zeroes over nothing": {
 			below: []chainSpec{{size: 8 * MiB, full: true}}, size: 8 * MiB, writes: []string{"write -P 0 0 8M"},
 		},
-		"holds nothing":           {below: awkward[:2], size: 12 * MiB},
+		"holds nothing":            {below: awkward[:2], size: 12 * MiB},
 		"a long chain, part of it": {below: awkward, size: awkward[len(awkward)-1].size, writes: []string{"write -P 9 1M 512", "write -z 2M 512k"}, most: 128 << 10},
 		"has grown": {
 			below: []chainSpec{{size: 4*MiB + 512, full: true, writes: []string{"write -P 9 0 4M"}}},

@@ -30,7 +30,7 @@ func bearer(token string) func(route) route {
 
 func (r *routes) startBackup(ctx context.Context, _ *http.Request, body []byte) (any, error) {
 	if !json.Valid(body) {
-		return nil, invalid("body: want a JSON object with vm_name and backup_type")
+		return nil, invalid("body: want a JSON object with vm_name")
 	}
 	request, err := translate.StartRequest(body)
 	if err != nil {

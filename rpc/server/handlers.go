@@ -37,13 +37,9 @@ func (h handlers) backupGet(ctx context.Context, p rpc.BackupRef) (rpc.Backup, e
 // backupRecord is the last state for a watch of one backup.
 func (h handlers) backupRecord(id string) (record.Backup, error) { return h.agent.Records.Backup(id) }
 
-func (h handlers) backupList(_ context.Context, p rpc.BackupQuery) (rpc.BackupPage, error) {
+func (h handlers) backupList(ctx context.Context, p rpc.BackupQuery) (rpc.BackupPage, error) {
 	list, next, err := h.agent.Records.List(translate.ListQuery(p))
-	page := translate.BackupPage(list, next)
-	for i, b := range page.Backups {
-		page.Backups[i].WaitsFor = h.agent.Backups.WaitsFor(b.BackupID)
-	}
-	return page, err
+	return translate.BackupsWithProgress(ctx, h.agent, list, next), err
 }
 
 func (h handlers) backupCancel(ctx context.Context, p rpc.BackupRef) (rpc.Backup, error) {
@@ -109,7 +105,13 @@ func (h handlers) vmGet(_ context.Context, p rpc.VMRef) (rpc.VM, error) {
 
 func (h handlers) vmList(_ context.Context, p rpc.VMQuery) (rpc.VMPage, error) {
 	list, next, err := h.agent.Inventory.List(p.Cursor, p.Limit)
-	return translate.VMPage(list, next), err
+	page := translate.VMPage(list, next)
+	if err == nil && p.Backups {
+		var of []agent.VMBackups
+		of, err = h.agent.BackupsOf(list)
+		page.Backups = translate.VMBackups(of)
+	}
+	return page, err
 }
 
 func (h handlers) vmRemove(_ context.Context, p rpc.VMRef) (rpc.VMRef, error) {

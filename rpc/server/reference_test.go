@@ -40,6 +40,51 @@ func TestReference(t *testing.T) {
 	}
 }
 
+// errorsPage is made of the table of the reasons, like the table of docs/rpc.md.
+const errorsPage = "../../docs/errors.md"
+
+const errorsIntro = `# Errors
+
+<!-- Made from the reasons in the source by "make docs". -->
+
+Each error has a reason: ` + "`data.reason`" + ` of an [RPC error](rpc.md#errors), and the failure of a backup or restore on record. The
+message names the object, and the hint says what to do in this case. A reason leads to [more about it](troubleshooting.md#reasons).
+
+*Where* says what is wrong: the request, the record of the VM, the state of a backup or restore, a limit, the configuration of the
+agent, the hub with its disks and programs, the SNA with the vCenter and the backup client, the restore point, or the agent itself.
+
+| reason | where | cause | what to do |
+|---|---|---|---|
+`
+
+// TestEveryReasonIsExplained: each reason has a cause, a place and a fix, and docs/errors.md has them.
+func TestEveryReasonIsExplained(t *testing.T) {
+	src := parseWire(t)
+	out := errorsIntro
+	for _, r := range src.reasons {
+		reason := rpc.Reason(r)
+		if src.fields[r] == "" || reason.Where() == "" || reason.Fix() == "" || reason.Code() == rpc.CodeInternalError && reason != rpc.ReasonInternal {
+			t.Errorf("%s: cause %q, where %q, fix %q, code %d", r, src.fields[r], reason.Where(), reason.Fix(), reason.Code())
+		}
+		out += fmt.Sprintf("| [`%s`](troubleshooting.md#%s) | %s | %s | %s |\n", r, anchor(r), reason.Where(), src.fields[r], reason.Fix())
+	}
+	if len(src.reasons) != len(rpc.Reasons()) {
+		t.Errorf("%d reasons in the source, %d in the table", len(src.reasons), len(rpc.Reasons()))
+	}
+	if *update {
+		if err := os.WriteFile(errorsPage, []byte(out), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(errorsPage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(out, string(got)); diff != "" {
+		t.Errorf("docs/errors.md is out of date, run make docs:\n%s", diff)
+	}
+}
+
 const referenceIntro = `# RPC
 
 <!-- Made from the method table and the wire types by "make docs". -->

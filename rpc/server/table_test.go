@@ -84,7 +84,6 @@ func TestParametersAreReadStrictly(t *testing.T) {
 		{"backup.start", `{"vm_name":"a","backup_type":"differential"}`, rpc.ReasonInvalidRequest, `backup_type: want full, incremental or auto, not "differential"`},
 		{"backup.start", `{"vm_name":"a","backup_type":"full","tags":{"k":1}}`, rpc.ReasonInvalidRequest, `tags["k"]: want a string`},
 		{"backup.start", `{"vm_name":"a","backup_type":"full","tags":["k"]}`, rpc.ReasonInvalidRequest, `tags: want an object, not an array`},
-		{"backup.start", `{"vm_name":"a"}`, rpc.ReasonInvalidRequest, "backup_type is missing: want full, incremental or auto"},
 		{"backup.start", `["a","full"]`, rpc.ReasonInvalidRequest, "named parameters"},
 		{"backup.start", `[{"vm_name":"a","disk_id":1}]`, rpc.ReasonDiskIDGiven, "inconsistent"},
 		{"backup.start", `{"vm_name":"a","backup_type":"auto","queue":"yes"}`, rpc.ReasonInvalidRequest, "queue: want true or false, not a string"},
@@ -169,7 +168,7 @@ func TestDiscoverDescribesTheTable(t *testing.T) {
 	if diff := cmp.Diff([]string{"vm_name", "backup_type", "repository_id", "policy_id", "tags", "request_id", "queue", "rate_limit"}, names); diff != "" {
 		t.Errorf("parameters of backup.start, -want +got:\n%s", diff)
 	}
-	if !start.Params[0].Required || !start.Params[1].Required || start.Params[2].Required || !reflect.DeepEqual(start.Params[1].Schema, map[string]any{"type": "string", "enum": []any{"full", "incremental", "auto"}}) {
+	if !start.Params[0].Required || start.Params[1].Required || start.Params[2].Required || !reflect.DeepEqual(start.Params[1].Schema, map[string]any{"type": "string", "enum": []any{"full", "incremental", "auto"}}) {
 		t.Errorf("backup.start: %+v", start.Params)
 	}
 	checkRefs(t, doc.Methods, doc.Components)

@@ -112,7 +112,7 @@ func execSystemd(orders stageOrders) error {
 		target = defaultTarget
 		env = append(env,
 			"SYSTEMD_UNIT_PATH="+strings.Join(unitSearchPath, ":"),
-			"SYSTEMD_GENERATOR_PATH="+filepath.Join(unitDir, "no-generators"),
+			"SYSTEMD_GENERATOR_PATH="+GeneratorDir,
 			"SYSTEMD_ENVIRONMENT_GENERATOR_PATH="+filepath.Join(unitDir, "no-generators"))
 	}
 	path := firstExisting(systemdPaths)

@@ -10,6 +10,10 @@ import (
 // unitDir holds the machine's own few units; /run is private to the machine.
 const unitDir = "/run/systemdtest/units"
 
+// GeneratorDir is where a test puts the generators that the machine runs at a daemon-reload (systemd.generator(7)). The distribution's
+// generators do not run.
+const GeneratorDir = unitDir + "/generators"
+
 // defaultTarget is the target that a machine boots unless Options.FullBoot is set.
 const defaultTarget = "systemdtest.target"
 
@@ -21,6 +25,7 @@ var unitSearchPath = []string{
 	"/run/systemd/system.control",
 	"/run/systemd/transient",
 	"/run/systemd/system",
+	"/run/systemd/generator",
 	unitDir,
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -103,6 +104,18 @@ func (d Disk) KeyID() string {
 		return ""
 	}
 	return d.Encryption.KeyID
+}
+
+// Keys returns the names of the keys of the images, sorted.
+func (m Manifest) Keys() []string {
+	var list []string
+	for _, d := range m.Disks {
+		if id := d.KeyID(); id != "" {
+			list = append(list, id)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // The results of a check.

@@ -104,24 +104,13 @@ func (r *Reader) LatestGood(vmName, repository string, now time.Time) (b record.
 // latest is the last one made that f selects. f must only compute.
 func (r *Reader) latest(vmName, repository string, f func(record.Backup, *Damage) bool) (b record.Backup, found bool, err error) {
 	err = r.file.View(func(t *dbfile.Tx) error {
-		name := schema.ListOrder(repository, vmName)
-		list := t.Bucket(schema.BucketLists).Bucket([]byte(name))
-		if list == nil {
-			return nil
-		}
 		d, err := r.damage(t)
 		if err != nil {
 			return err
 		}
-		c := list.Cursor()
-		for k, _ := c.Last(); k != nil && !found; k, _ = c.Prev() {
-			if b, err = schema.Listed(t, name, k); err != nil {
-				return err
-			}
-			found = f(b, d)
-		}
+		b, found, err = newest(t, schema.ListOrder(repository, vmName), func(b record.Backup) bool { return f(b, d) })
 		d.fill(&b)
-		return nil
+		return err
 	})
 	if err != nil || !found {
 		return record.Backup{}, false, err

@@ -29,6 +29,7 @@ func pageSize(limit int) int {
 
 // A Query selects backups.
 type Query struct {
+	IDPrefix   string            // only ids that begin with it
 	VMName     string            // "" = every VM
 	State      record.State      // "" = every state
 	Repository string            // "" = every repository
@@ -141,6 +142,9 @@ func readPage(t *dbfile.Tx, q Query, from keys, before []byte) (page []record.Ba
 		if len(page) == pageSize(q.Limit) || looked == MaxPage {
 			return page, encodeCursor(last), nil
 		}
+		if last = k; q.skips(k) {
+			continue
+		}
 		b, err := schema.Listed(t, q.list(), k)
 		if err != nil {
 			return nil, "", err
@@ -148,9 +152,14 @@ func readPage(t *dbfile.Tx, q Query, from keys, before []byte) (page []record.Ba
 		if q.selects(b) {
 			page = append(page, b)
 		}
-		looked, last = looked+1, k
+		looked++
 	}
 	return page, "", nil
+}
+
+// skips says whether the id in a key does not have the prefix. The key is enough: no record is read.
+func (q Query) skips(key []byte) bool {
+	return len(key) > schema.TimeBytes && !bytes.HasPrefix(schema.ListID(key), []byte(q.IDPrefix))
 }
 
 // selects says whether the query selects a record of its list.

@@ -4,7 +4,7 @@
 //
 // # Schema
 //
-// Version 6 (3 was never used). Times are 8 bytes, big-endian nanoseconds since 1970 UTC; ports are 2 bytes, big-endian; "JSON" is the
+// Version 7 (3 was never used). Times are 8 bytes, big-endian nanoseconds since 1970 UTC; ports are 2 bytes, big-endian; "JSON" is the
 // encoding of the type in package record.
 //
 //	meta
@@ -38,6 +38,8 @@
 //	    <repository>/<vm name>   -> JSON Hold: a held prune; <repository> is quoted as in Go
 //	paused
 //	    <repository id>          -> JSON Pause: nothing new starts in that repository
+//	importing
+//	    <repository id>          -> nothing; its restore points are being imported, or some wait for a key
 //	verified
 //	    <verified> <id>          -> nothing; every restore point by the time when its files were last checked, or by its end
 //	verified_deep
@@ -94,6 +96,7 @@ var (
 
 	BucketPruneHeld = []byte("prune_held")
 	BucketPaused    = []byte("paused")
+	BucketImporting = []byte("importing")
 
 	BucketVerified     = []byte("verified")
 	BucketVerifiedDeep = []byte("verified_deep")
@@ -106,7 +109,7 @@ var (
 var Buckets = [][]byte{
 	BucketMeta, BucketVMs, BucketBackups, BucketRemoved, BucketRequests, BucketActive, BucketLeases,
 	BucketCoolingPorts, BucketCoolingVMs, BucketClaims, BucketLists, BucketRestores, BucketActiveRestores,
-	BucketVerified, BucketVerifiedDeep, BucketPruneHeld, BucketPaused,
+	BucketVerified, BucketVerifiedDeep, BucketPruneHeld, BucketPaused, BucketImporting,
 }
 
 // The keys of bucketMeta.

@@ -71,6 +71,10 @@ var Migrations = []Migration{
 		_, err := t.CreateBucket([]byte("paused"))
 		return err
 	}},
+	{7, "make the bucket of repositories that are imported", func(t *bolt.Tx) error {
+		_, err := t.CreateBucket([]byte("importing"))
+		return err
+	}},
 }
 
 // SchemaVersion reads the version of a file; 0 for a file without buckets.

@@ -62,7 +62,7 @@ func measureAllocator(ctx context.Context, s settings) (p figures.Part, err erro
 		Title: "How an exporter allocates",
 		Method: fmt.Sprintf("A disk of %d MiB of random data is copied in requests of one size to one qemu-nbd without sandbox, with the agent's image and "+
 			"options. qemu-nbd allocates the buffer of each request. Milliseconds until all is flushed; over those with nothing set; and of qemu-nbd: "+
-			"CPU seconds, thousands of page faults, MiB of memory at the most and one second after the last client left.", s.size>>20),
+			"CPU seconds, thousands of page faults, MiB of memory at its peak and one second after the last client left.", s.size>>20),
 		Head: []string{"client", "allocator", "ms", "it / nothing set", "CPU s", "1,000 faults", "MiB, peak", "MiB, after"},
 	}
 	dir := filepath.Join(s.disk, "allocator")

@@ -76,7 +76,7 @@ func (i *inspector) checkFacts(f *facts, db database, started bool) error {
 	if !i.operation.lost {
 		return f.check(db.records, started)
 	}
-	if db.err != nil || db.records == nil {
+	if db.err != nil || db.records == nil || i.operation.imports && !started {
 		return nil
 	}
 	return f.checkRebuilt(db.records)

@@ -270,8 +270,8 @@ func (h *hub) untilReached() (context.Context, context.CancelFunc) {
 
 func (h *hub) eventually(what string, done func() bool) {
 	h.Helper()
-	for deadline := time.Now().Add(patient); !done(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	for began := time.Now(); !done(); systemdtest.Pause(began) {
+		if time.Since(began) > patient {
 			h.Fatalf("%s: not within %s", what, patient)
 		}
 	}

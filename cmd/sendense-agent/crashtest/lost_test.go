@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -89,6 +90,41 @@ func strayLease(c *crash) {
 		return t.Bucket([]byte("leases")).Put(binary.BigEndian.AppendUint16(nil, l.Port), value)
 	})
 	must(c.T, errors.Join(err, db.Close()))
+}
+
+// unseenRepository leaves a chain in the repository, and a database that an agent has made that never saw it.
+func unseenRepository(c *crash) {
+	afterChain("")(c)
+	path := filepath.Join(c.TempDir(), "agent.db")
+	s, err := store.Open(path, store.Options{})
+	must(c.T, err)
+	must(c.T, s.Close())
+	text, err := os.ReadFile(path)
+	must(c.T, err)
+	must(c.T, os.WriteFile(c.db.path(), text, 0o600))
+}
+
+// imported waits until the three restore points of unseenRepository and their VM are on record, and the catalog agrees with the repository.
+func imported(ctx context.Context, c *crash) error {
+	for {
+		var status rpc.AgentStatus
+		err := c.with(ctx, func(client *rpc.Client) (err error) {
+			status, err = client.Status(ctx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		r := status.Repositories[0]
+		if r.RestorePoints == 3 && status.VMs == 1 && !r.Catalog.ComparedAt.IsZero() && !r.Catalog.Importing && !r.Catalog.Waiting && status.CatalogDifferences == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("not imported: %+v: %w", r, context.Cause(ctx))
+		}
+	}
 }
 
 func leasesReturned(ctx context.Context, c *crash) error {

@@ -143,6 +143,9 @@ func (i *inspector) comeBack(m moment) {
 	ctx, cancel := i.limit()
 	defer cancel()
 	must(i.T, i.ended(ctx))
+	if i.operation.imports {
+		must(i.T, imported(ctx, i.crash))
+	}
 	if !i.operation.lost { // with database and exporters gone, nobody knows whose a directory without a manifest is
 		i.swept(ctx)
 	}

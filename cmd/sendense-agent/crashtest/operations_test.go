@@ -24,6 +24,7 @@ type operation struct {
 	stands  bool                                      // whenever it is cut short, every restore point is whole, before anybody has mended anything
 	plain   bool                                      // the file system of the repository cannot exchange two directories, as NFS
 	lost    bool                                      // the database is lost, and with it what requests there were
+	imports bool                                      // its database has nothing of the repository, and the daemon imports it
 	from    string                                    // before this point it is as the first operation
 	to      string                                    // and after this one too
 	alone   bool                                      // whether it reaches others than from, and when, is a matter of chance
@@ -59,6 +60,7 @@ var operations = []operation{
 	{name: "database damaged", lost: true, prepare: loseDatabase(overwrite), act: allEnded},
 	{name: "database gone, adopted twice", lost: true, from: "lost backup: before unit", prepare: adoptedBefore, act: allEnded},
 	{name: "database gone, restore served", lost: true, from: "lost restore: before unit", prepare: loseRestore, act: allEnded},
+	{name: "new hub, old repository", lost: true, imports: true, from: "import: before the mark", prepare: unseenRepository, act: imported, after: imported},
 	{name: "database of an older version", from: "database: committing migration", to: "committing finishing", prepare: olderSchema, act: copyGoesOn},
 	{name: "database with a zeroed header page", from: "recover: copied", to: "committing finishing", prepare: headerZeroed, act: copyGoesOn},
 	{name: "stray lease", prepare: strayLease, act: leasesReturned},

@@ -132,8 +132,8 @@ func Exporters(t *testing.T) []string {
 
 func (h *Hub) Eventually(what string, done func() bool) {
 	h.Helper()
-	for deadline := time.Now().Add(Patience); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	for began := time.Now(); !done(); systemdtest.Pause(began) {
+		if time.Since(began) > Patience {
 			h.Fatalf("%s: not within %s; the daemon's log:\n%s", what, Patience, h.Daemon.Stderr())
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/reference"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -17,9 +18,11 @@ func cancelCommand(a *command.App) *cobra.Command {
 		Long: `Cancel a backup in progress, and remove what it made.
 
 If BACKUP is a restore point, the command stops its merge or verification instead. The restore point does not change. --merge and
---verify stop only that one.`,
+--verify stop only that one.
+
+` + reference.HelpActive,
 		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.ActiveBackups),
-		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, args []string) error {
+		RunE: a.AskAbout(of.find, func(ctx context.Context, c *rpc.Client, args []string) error {
 			b, err := of.cancel(ctx, c, args[0])
 			if err != nil {
 				return err
@@ -44,6 +47,14 @@ func (f *cancelFlags) add(c *cobra.Command) {
 	c.Flags().BoolVar(&f.merge, "merge", false, "stop the merge of a restore point")
 	c.Flags().BoolVar(&f.verify, "verify", false, "stop the verification of a restore point")
 	c.MarkFlagsMutuallyExclusive("merge", "verify")
+}
+
+// find finds the backup in progress, or with a flag the restore point.
+func (f *cancelFlags) find(ctx context.Context, c *rpc.Client, word string) (string, error) {
+	if f.merge || f.verify {
+		return command.ABackup(ctx, c, word)
+	}
+	return command.AnActiveBackup(ctx, c, word)
 }
 
 // cancel without a flag stops what is in progress: the backup, or else the merge or the verification.

@@ -10,6 +10,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/reference"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/terminal"
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -23,16 +24,18 @@ func deleteCommand(a *command.App) *cobra.Command {
 
 A restore point that is the parent of others cannot be deleted. Delete its children first, the newest first.
 
-On a terminal, the command asks for confirmation, unless --yes is given. A script must give --yes.`,
+On a terminal, the command asks for confirmation, unless --yes is given. A script must give --yes.
+
+` + reference.Help,
 		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.EndedBackups),
-		PreRunE: func(_ *cobra.Command, args []string) error {
-			r.BackupID = args[0]
+		PreRunE: func(*cobra.Command, []string) error {
 			if !yes && !terminal.Is(a.Stdin) {
 				return errors.New("no terminal for the confirmation: to delete without it, use --yes")
 			}
 			return nil
 		},
-		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
+		RunE: a.AskAbout(command.ABackup, func(ctx context.Context, c *rpc.Client, args []string) error {
+			r.BackupID = args[0]
 			if !yes {
 				if err := confirmDelete(ctx, a, c, r.BackupID); err != nil {
 					return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -91,12 +92,15 @@ func listBackups(ctx context.Context, c *rpc.Client, q rpc.BackupQuery) (rpc.Bac
 
 func printBackups(p *output.Printer, list []rpc.Backup, now time.Time) {
 	var rows [][]string
+	failed := false
 	for _, b := range list {
 		rows = append(rows, listRow(b, now))
+		failed = failed || b.Failure != nil
 	}
-	p.Table([]output.Column{
+	columns := []output.Column{
 		{Title: "backup"},
 		{Title: "state"},
+		{Title: "reason"},
 		{Title: "type", Rank: 2},
 		{Title: "vm", Rank: 5, Most: output.NameWidth},
 		{Title: "started", Rank: 1},
@@ -106,7 +110,15 @@ func printBackups(p *output.Printer, list []rpc.Backup, now time.Time) {
 		{Title: "disks", Rank: 7},
 		{Title: "repository", Rank: 8},
 		{Title: "verified", Rank: 9},
-	}, rows)
+	}
+	if !failed {
+		for i := range rows {
+			rows[i] = slices.Delete(rows[i], reasonColumn, reasonColumn+1)
+		}
+		columns = slices.Delete(columns, reasonColumn, reasonColumn+1)
+	}
+	p.Table(columns, rows)
+	printReasons(p, list)
 	for _, b := range list {
 		if b.RefreshError != "" {
 			p.Line("%s: the disks could not be looked up in vCenter; the backup has the disks on record. See sendensectl backup show %s", b.BackupID, b.BackupID)
@@ -114,18 +126,47 @@ func printBackups(p *output.Printer, list []rpc.Backup, now time.Time) {
 	}
 }
 
+// reasonColumn is the column of the reason, which a list without a failure does not have.
+const reasonColumn = 2
+
+// printReasons says why the backups of a list failed, if these are few: a page of failures has the reasons as a column.
+func printReasons(p *output.Printer, list []rpc.Backup) {
+	shown := 0
+	for _, b := range list {
+		if b.Failure == nil {
+			continue
+		}
+		if shown == 0 {
+			p.Line("")
+		}
+		if shown++; shown > mostReasons {
+			p.Line("for the others: sendensectl backup show BACKUP")
+			return
+		}
+		p.Prose("%s: %s", b.BackupID, b.Failure.Message)
+	}
+}
+
+// mostReasons is how many failures a list explains.
+const mostReasons = 10
+
 func listRow(b rpc.Backup, now time.Time) []string {
-	end, received := b.EndedAt, human.Size(b.BytesTransferred)
+	end := b.EndedAt
 	if end.IsZero() {
 		end = now
 	}
-	if !b.State.Ended() {
-		received = "" // the record has it only after the end; backup show has it before
-	}
 	return []string{
-		b.BackupID, string(b.State), string(b.BackupType), b.VMName, human.Dated(b.CreatedAt, b.FutureDated), human.Duration(end.Sub(b.CreatedAt)),
-		received, human.Size(b.TotalBytes), strconv.Itoa(len(b.Disks)), b.RepositoryID, describe.Verified(b.Verified, b.InheritedFrom),
+		b.BackupID, string(b.State), reasonOf(b), string(b.BackupType), b.VMName, human.Dated(b.CreatedAt, b.FutureDated), human.Duration(end.Sub(b.CreatedAt)),
+		human.Size(describe.Received(b)), human.Size(b.TotalBytes), strconv.Itoa(len(b.Disks)), b.RepositoryID, describe.Verified(b.Verified, b.InheritedFrom),
 	}
+}
+
+// reasonOf is the reason of a failure; "" if the backup did not fail.
+func reasonOf(b rpc.Backup) string {
+	if b.Failure == nil {
+		return ""
+	}
+	return string(b.Failure.Reason)
 }
 
 // wantedTags reads the tags of a query. A tag without a value matches every value.

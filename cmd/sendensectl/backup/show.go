@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -16,13 +17,16 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/hint"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/reference"
 	"github.com/sendense/backup-agent/rpc"
 )
 
 func showCommand(a *command.App) *cobra.Command {
 	return &cobra.Command{
-		Use: "show BACKUP", Short: "Show a backup and its disks", Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.AnyBackups),
-		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, args []string) error {
+		Use: "show BACKUP", Short: "Show a backup and its disks",
+		Long: "Show a backup and its disks.\n\n" + reference.Help,
+		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.AnyBackups),
+		RunE: a.AskAbout(command.ABackup, func(ctx context.Context, c *rpc.Client, args []string) error {
 			b, err := c.GetBackup(ctx, args[0])
 			if err != nil {
 				return err
@@ -44,11 +48,10 @@ func keyOf(b rpc.Backup) string {
 
 func printBackup(p *output.Printer, b rpc.Backup) {
 	verified, damage := verifiedPairs(b.Verified)
-	b = withProgress(b)
 	p.Pairs("backup", b.BackupID, "vm", b.VMName, "context id", b.VMContextID, "type", string(b.BackupType), "why full", b.FullWhy,
 		"parent", b.ParentBackupID, "merged", mergedText(b.Merged), "merge", describe.Merge(b.Merge),
 		"repository", b.RepositoryID, "encryption key", keyOf(b), "policy", b.PolicyID, "request", b.RequestID, "tags", tagList(b.Tags),
-		"state", string(b.State), "waits for", b.WaitsFor, "stalled", b.Stalled, "received", fmt.Sprintf("%s, the disks hold %s", human.Size(b.BytesTransferred), human.Size(b.TotalBytes)),
+		"state", string(b.State), "waits for", b.WaitsFor, "stalled", b.Stalled, "received", fmt.Sprintf("%s, the disks hold %s", human.Size(describe.Received(b)), human.Size(b.TotalBytes)),
 		"progress", progressOf(b), "rate limit", rateOf(b.RateLimit), "directory", b.Directory, "created", createdOf(b),
 		"disks not looked up", b.RefreshError, "ended", human.Time(b.EndedAt), "took", tookOf(b), "verified", verified, "damaged", damage,
 		"damage from", strings.Join(b.InheritedFrom, ", "), "cool-down until", human.Time(b.CooldownUntil), "snapshot", snapshotOf(b),
@@ -64,23 +67,6 @@ func printBackup(p *output.Printer, b rpc.Backup) {
 	printDisks(p, b.Disks)
 }
 
-// withProgress adds what the disks have received so far. The record has it only after the end.
-func withProgress(b rpc.Backup) rpc.Backup {
-	if b.Progress == nil {
-		return b
-	}
-	b.BytesTransferred = max(b.BytesTransferred, b.Progress.ReceivedBytes)
-	b.Disks = slices.Clone(b.Disks)
-	for i, d := range b.Disks {
-		for _, now := range b.Progress.Disks {
-			if now.DiskID == d.DiskID {
-				b.Disks[i].ReceivedBytes = max(d.ReceivedBytes, now.ReceivedBytes)
-			}
-		}
-	}
-	return b
-}
-
 // createdOf is the time of creation, with a note if it lies in the future.
 func createdOf(b rpc.Backup) string {
 	if b.FutureDated {
@@ -93,7 +79,7 @@ func printDisks(p *output.Printer, list []rpc.BackupDisk) {
 	var rows [][]string
 	for _, d := range list {
 		rows = append(rows, []string{
-			strconv.Itoa(d.DiskID), strconv.Itoa(d.DiskKey), human.Size(d.CapacityBytes), human.Size(d.ReceivedBytes),
+			strconv.Itoa(d.DiskID), strconv.Itoa(d.DiskKey), human.Size(d.CapacityBytes), human.Size(cmp.Or(d.CopiedBytes, int64(d.ReceivedBytes))),
 			d.Copied, human.YesNo(d.Complete), strconv.Itoa(int(d.NBDPort)), d.NBDExportName, d.Result, d.ChangeID,
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/describe"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/reference"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/terminal"
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -30,9 +31,11 @@ its id, its time and its content, and no longer has a parent. Its children stay 
 
 New images are made beside the old ones, checked and compared, and replace them in one step. The restore point can be restored at
 any time. During the merge, the repository needs space for the new images. Interrupting the command stops the wait, not the merge.
-To stop the merge: sendensectl backup cancel --merge BACKUP.`,
+To stop the merge: sendensectl backup cancel --merge BACKUP.
+
+` + reference.Help,
 		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.RestorePoints),
-		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, args []string) error {
+		RunE: a.AskAbout(command.ABackup, func(ctx context.Context, c *rpc.Client, args []string) error {
 			stop := showMerge(ctx, a, args[0])
 			b, err := c.SyntheticFull(ctx, args[0])
 			stop()

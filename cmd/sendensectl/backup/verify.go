@@ -14,6 +14,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/progress"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/reference"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -36,12 +37,13 @@ Exit codes of this command:
 
   0  all files are unchanged
   1  some files could not be verified: they cannot be read, or an older agent recorded no digest
-  4  files are damaged`,
+  4  files are damaged
+
+` + reference.Help,
 		Example: `  sendensectl backup verify backup-pgtest1-1795422015
-  sendensectl backup verify backup-pgtest1-1795422015 --deep --rate-limit 100MiB`,
+  sendensectl backup verify pgtest1@latest --deep --rate-limit 100MiB`,
 		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.RestorePoints),
-		PreRunE: func(_ *cobra.Command, args []string) (err error) {
-			r.BackupID = args[0]
+		PreRunE: func(*cobra.Command, []string) (err error) {
 			if rate != "" {
 				if r.RateLimit, err = human.ParseSize(rate); err != nil {
 					return fmt.Errorf("--rate-limit: %w", err)
@@ -49,7 +51,8 @@ Exit codes of this command:
 			}
 			return nil
 		},
-		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
+		RunE: a.AskAbout(command.ABackup, func(ctx context.Context, c *rpc.Client, args []string) error {
+			r.BackupID = args[0]
 			report, err := verify(ctx, a, c, r)
 			if err != nil {
 				return err

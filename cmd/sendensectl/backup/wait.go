@@ -9,6 +9,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/progress"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/reference"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -31,9 +32,11 @@ func waitCommand(a *command.App) *cobra.Command {
 		Use:   "wait BACKUP",
 		Short: "Wait until a backup has ended, then show it",
 		Long: `Wait until a backup has ended, then show it. The exit code is 0 if it is completed, else 1. Interrupting the command stops the
-wait, not the backup.`,
+wait, not the backup.
+
+` + reference.HelpActive,
 		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.ActiveBackups),
-		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, args []string) error {
+		RunE: a.AskAbout(command.AnActiveBackup, func(ctx context.Context, c *rpc.Client, args []string) error {
 			return waitFor(ctx, a, c, args[0])
 		}),
 	}

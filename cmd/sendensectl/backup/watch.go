@@ -8,6 +8,7 @@ import (
 
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/progress"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/reference"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -20,7 +21,9 @@ func watchCommand(a *command.App) *cobra.Command {
 one VM, until interrupted.
 
 Interrupting the command does not stop the backup. If the agent restarts, the command reconnects. With --output json, every event
-is one line of JSON.`,
+is one line of JSON.
+
+` + reference.HelpActive,
 		Args: command.MaybeOneArg, ValidArgsFunction: a.CompleteFirst(command.ActiveBackups),
 		PreRunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -31,7 +34,10 @@ is one line of JSON.`,
 			}
 			return nil
 		},
-		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
+		RunE: a.AskAbout(command.AnActiveBackup, func(ctx context.Context, c *rpc.Client, args []string) error {
+			if len(args) == 1 {
+				r.BackupID = args[0]
+			}
 			b, err := follow(ctx, a, c, r, watchView(a, r.BackupID == ""))
 			if err != nil {
 				return err
@@ -41,7 +47,7 @@ is one line of JSON.`,
 	}
 	c.Flags().StringVar(&r.VMName, "vm", "", "only the backups of the VM with this `NAME`")
 	c.Flags().BoolVar(&r.Prunes, "prunes", false, "also show daily prunes that are held because they would remove too much at once")
-	c.Flags().BoolVar(&r.Pauses, "pauses", false, "also show repositories that are paused, and resumed")
+	c.Flags().BoolVar(&r.Pauses, "pauses", false, "also show repositories that are paused, resumed, and imported")
 	a.CompleteFlag(c, "vm", command.VMNames)
 	return c
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,10 +21,22 @@ import (
 
 // Status makes "status".
 func Status(a *command.App) *cobra.Command {
-	c := &cobra.Command{Use: "status", Short: "Show the state of the agent and its repositories", Args: command.NoArgs}
+	c := &cobra.Command{
+		Use: "status", Short: "Show the agent, its repositories, and the backups at a glance", Args: command.NoArgs,
+		Long: `Show the agent, its repositories, and the backups at a glance: the newest good restore point of each VM and its age, the VMs that
+are overdue, what failed since yesterday and why, and what is in progress.
+
+A VM is overdue if its newest good restore point is older than its interval (vm add --interval, otherwise metrics.backup_interval of
+the configuration, which is 26h by default). A restore point is good if no damage of it is known and its date is not in the future.
+The alert SendenseNoRecentBackup uses the same interval.`,
+	}
 	return a.Poll(c, func(ctx context.Context, c *rpc.Client, _ []string) (any, func(*output.Printer), error) {
-		s, err := c.Status(ctx)
-		return s, func(p *output.Printer) { printStatus(p, s) }, err
+		now := time.Now()
+		g, err := look(ctx, c, now)
+		return g, func(p *output.Printer) {
+			printStatus(p, g.AgentStatus)
+			g.print(p, now)
+		}, err
 	})
 }
 

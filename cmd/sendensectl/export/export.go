@@ -35,7 +35,7 @@ func printExports(p *output.Printer, list []rpc.Export) {
 	for _, e := range list {
 		rows = append(rows, []string{
 			strconv.Itoa(int(e.NBDPort)), e.NBDExportName, e.UnitState, strconv.Itoa(e.QemuNBDPID),
-			strconv.Itoa(e.Clients), human.Size(e.ReceivedBytes), cmp.Or(e.RestoreID, e.BackupID), e.Unit,
+			strconv.Itoa(e.Clients), human.Size(e.ReceivedBytes), human.Size(e.SentBytes), cmp.Or(e.RestoreID, e.BackupID), e.Unit,
 		})
 	}
 	p.Table([]output.Column{
@@ -45,6 +45,7 @@ func printExports(p *output.Printer, list []rpc.Export) {
 		{Title: "pid", Rank: 2},
 		{Title: "clients"},
 		{Title: "received"},
+		{Title: "sent"},
 		{Title: "owner", Rank: 1},
 		{Title: "unit", Rank: 3},
 	}, rows)

@@ -12,16 +12,26 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/hint"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/reference"
 	"github.com/sendense/backup-agent/rpc"
 )
 
 func showCommand(a *command.App) *cobra.Command {
 	c := &cobra.Command{
 		Use: "show RESTORE", Short: "Show a restore and the NBD URLs of its disks",
+		Long: "Show a restore and the NBD URLs of its disks.\n\n" + reference.HelpRestore,
 		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.AnyRestores),
 	}
+	id := "" // with --watch, latest stays the same one
 	return a.Poll(c, func(ctx context.Context, c *rpc.Client, args []string) (any, func(*output.Printer), error) {
-		r, err := c.GetRestore(ctx, args[0])
+		if id == "" {
+			found, err := a.Refer(ctx, c, command.ARestore, args)
+			if err != nil {
+				return nil, nil, err
+			}
+			id = found[0]
+		}
+		r, err := c.GetRestore(ctx, id)
 		return r, func(p *output.Printer) { printRestore(p, r) }, err
 	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/reference"
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore/serving"
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -26,19 +27,19 @@ It is discarded when the restore ends. The restore point does not change.
 
 The restore ends when you stop it (restore stop), or when it expires and no client is connected.
 
-` + serving.DamageHelp,
+` + serving.DamageHelp + "\n\n" + reference.Help,
 		Example: `  sendensectl restore start backup-pgtest1-1795422015
-  sendensectl restore start backup-pgtest1-1795422015 --writable --disk 0 --disk 1 --expires 2h`,
+  sendensectl restore start pgtest1@latest --writable --disk 0 --disk 1 --expires 2h`,
 		Args: command.OneArg, ValidArgsFunction: a.CompleteFirst(command.RestorePoints),
-		PreRunE: func(_ *cobra.Command, args []string) error {
-			r.BackupID = args[0]
+		PreRunE: func(*cobra.Command, []string) error {
 			r.LifetimeSeconds = int64(expires / time.Second)
 			if expires != 0 && expires < time.Second {
 				return fmt.Errorf("--expires %s: want a second or more, such as 2h", expires)
 			}
 			return nil
 		},
-		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
+		RunE: a.AskAbout(command.ABackup, func(ctx context.Context, c *rpc.Client, args []string) error {
+			r.BackupID = args[0]
 			started, err := c.StartRestore(ctx, r)
 			if err != nil {
 				return err

@@ -12,6 +12,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/exit"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/progress"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/reference"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -23,7 +24,9 @@ func watchCommand(a *command.App) *cobra.Command {
 		Long: `Watch a restore until it has ended. The exit code is 0 if it was stopped or expired, and 1 if it failed. Without RESTORE, watch all
 restores, or those of one VM, until interrupted.
 
-If the agent restarts, the command reconnects. With --output json, every event is one line of JSON.`,
+If the agent restarts, the command reconnects. With --output json, every event is one line of JSON.
+
+` + reference.HelpRestore,
 		Args: command.MaybeOneArg, ValidArgsFunction: a.CompleteFirst(command.ActiveRestores),
 		PreRunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -34,7 +37,12 @@ If the agent restarts, the command reconnects. With --output json, every event i
 			}
 			return nil
 		},
-		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, _ []string) error { return followRestores(ctx, a, c, r) }),
+		RunE: a.AskAbout(command.ARestore, func(ctx context.Context, c *rpc.Client, args []string) error {
+			if len(args) == 1 {
+				r.RestoreID = args[0]
+			}
+			return followRestores(ctx, a, c, r)
+		}),
 	}
 	c.Flags().StringVar(&r.VMName, "vm", "", "only the restores of the VM with this `NAME`")
 	a.CompleteFlag(c, "vm", command.VMNames)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +24,8 @@ type importedVM struct {
 	Outcome string `json:"outcome"` // added, replaced, unchanged or refused
 	Error   string `json:"error,omitempty"`
 
-	vm rpc.VM
+	vm        rpc.VM
+	diskLines []int // in the file, of each disk; nil if the file is JSON
 }
 
 // The outcomes of an import.
@@ -56,7 +58,7 @@ func importCommand(a *command.App) *cobra.Command {
 	c := &cobra.Command{
 		Use: "import FILE", Short: "Put the VMs of a JSON or CSV file on record", Long: importHelp,
 		Example: `  sendensectl vm import --dry-run vms.csv
-  sendensectl vm list -o json --limit 1000 | ssh other-hub sendensectl vm import -`,
+  sendensectl vm list -o json | ssh other-hub sendensectl vm import -`,
 		Args: command.OneArg,
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return []cobra.Completion{"json", "csv"}, cobra.ShellCompDirectiveFilterFileExt
@@ -129,6 +131,7 @@ func (v *importedVM) store(ctx context.Context, c *rpc.Client, dryRun bool) erro
 	var wrong *rpc.Error
 	switch {
 	case errors.As(err, &wrong) && wrong.Data.Reason == rpc.ReasonInvalidRequest:
+		v.Line = v.lineOf(err)
 		v.refuse(err)
 		return nil
 	case err != nil:
@@ -141,6 +144,16 @@ func (v *importedVM) store(ctx context.Context, c *rpc.Client, dryRun bool) erro
 		v.Outcome = replaced
 	}
 	return nil
+}
+
+// lineOf is the line that an error of the agent is about: of the disk that it names, else the first one of the VM.
+func (v *importedVM) lineOf(err error) int {
+	for i, line := range v.diskLines {
+		if strings.Contains(err.Error(), fmt.Sprintf("disk %d: ", v.vm.Disks[i].DiskID)) {
+			return line
+		}
+	}
+	return v.Line
 }
 
 func showImported(a *command.App, file string, list []importedVM, dryRun bool) error {

@@ -93,11 +93,15 @@ func TestImportRefuses(t *testing.T) {
 		stored   int
 		says     []string
 	}{
-		{"a row", "vm_name,disk_id,unit_number,capacity\na,0,0,1GiB\nb,0,x,1GiB\nb,1,1,1GiB\nc,0,0,\nd,0,0,1.5B\ne,0,0\n,0,0,1GiB\n", 1, []string{
-			`-:3: vm "b": unit_number: "x": want a number`, `-:5: vm "c": capacity is missing`, `-:6: vm "d": capacity: size "1.5B"`, `-:7: vm "e": 3 cells, but the heading has 4`, `-:8: vm "": vm_name is missing`,
-			"5 VMs refused",
+		{"a row", "vm_name,disk_id,unit_number,capacity\na,0,0,1GiB\nb,0,x,1GiB\nb,1,1,1GiB\nc,0,0,\nd,0,0,1.5B\ne,0,0\n,0,0,1GiB\nf,0,0,1GiB,more\n", 1, []string{
+			`-:3: vm "b": column unit_number: "x": want a whole number`, `-:5: vm "c": column capacity: the value is missing: a disk requires disk_id, unit_number, capacity`,
+			`-:6: vm "d": column capacity: size "1.5B"`, `-:7: vm "e": 3 cells, but the heading has 4: no cell for column capacity`,
+			`-:8: vm "": column vm_name: the name is missing`, `-:9: vm "f": 5 cells, but the heading has 4: cell "more" has no column`, "6 VMs refused",
 		}},
-		{"rows that disagree", "vm_name,vcenter,disk_id,unit_number,capacity\na,x,0,0,1GiB\na,y,1,1,1GiB\n", 0, []string{`-:3: vm "a": vcenter: "y", but "x" in an earlier row`}},
+		{"words", "vm_name,refresh,backup_interval\na,always,\nb,,daily\n", 0, []string{
+			`-:2: vm "a": column refresh: "always": want prefer or require, or an empty cell`, `-:3: vm "b": column backup_interval: "daily": want a time such as 26h`,
+		}},
+		{"rows that disagree", "vm_name,vcenter,disk_id,unit_number,capacity\na,x,0,0,1GiB\na,y,1,1,1GiB\n", 0, []string{`-:3: vm "a": column vcenter: "y", but "x" in an earlier row`}},
 		{"the agent", "vm_name\na\n", 0, []string{`-:2: vm a: no disks here`}},
 		{"a list", `[{"vm_name":"a","disks":[{"disk_id":0,"unit_number":0,"capacity_bytes":512}]},` + "\n" + `{"vm_name":"b","dsks":[]},` + "\n\n" + `{"vm_name":"a"}]`, 1, []string{
 			`-:2: want a VM in the form of vm show -o json: unknown field "dsks"`, `-:4: vm "a" is already in line 1`,
@@ -123,10 +127,10 @@ func TestImportRefuses(t *testing.T) {
 func TestImportBadFile(t *testing.T) {
 	for in, says := range map[string]string{
 		"":                                  "-:1: the file is empty",
-		"disk_id\n0\n":                      "-:1: no column vm_name",
-		"vm_name,size\na,1\n":               `-:1: column "size" is unknown or repeated: want vm_name, `,
-		"vm_name,vm_name\na,1\n":            `column "vm_name" is unknown or repeated`,
-		"vm_name\na\n\"b\n":                 "-:3: ",
+		"disk_id\n0\n":                      "-:1: no column vm_name: want a heading with vm_name and some of inventory_path, ",
+		"vm_name,size\na,1\n":               `-:1: column 2: the name "size" is unknown: want vm_name, inventory_path, vcenter, refresh, backup_interval, uuid, vm_context_id, disk_id, unit_number, device_key, capacity, label`,
+		"vm_name,vm_name\na,1\n":            `column 2: the name "vm_name" is repeated`,
+		"vm_name\na\n\"b\n":                 "-:3: character ",
 		"[{\"vm_name\":\"a\"},\n{\"vm_name": "-:2: ",
 		"{\"vm_name\":\"a\"}\nx":            "-:2: invalid character",
 	} {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/rpc"
@@ -25,8 +26,8 @@ var csvColumns = []csvColumn{
 	{"vm_name", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.VMName, s) }},
 	{"inventory_path", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.InventoryPath, s) }},
 	{"vcenter", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.VCenter, s) }},
-	{"refresh", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.Refresh, s) }},
-	{"backup_interval", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.BackupInterval, s) }},
+	{"refresh", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return oneOf(&vm.Refresh, s, refreshWords) }},
+	{"backup_interval", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return interval(&vm.BackupInterval, s) }},
 	{"uuid", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.UUID, s) }},
 	{"vm_context_id", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.VMContextID, s) }},
 	{"disk_id", false, func(_ *rpc.VM, d *rpc.Disk, s string) error { return number(&d.DiskID, s) }},
@@ -39,6 +40,9 @@ var csvColumns = []csvColumn{
 	{"label", false, func(_ *rpc.VM, d *rpc.Disk, s string) error { d.Label = s; return nil }},
 }
 
+// refreshWords are the values of the column refresh. An empty cell asks never.
+var refreshWords = []string{"prefer", "require"}
+
 var csvDiskMust = []string{"disk_id", "unit_number", "capacity"}
 
 func agree(field *string, value string) error {
@@ -49,9 +53,23 @@ func agree(field *string, value string) error {
 	return nil
 }
 
+func oneOf(field *string, value string, words []string) error {
+	if !slices.Contains(words, value) {
+		return fmt.Errorf("%q: want %s, or an empty cell", value, strings.Join(words, " or "))
+	}
+	return agree(field, value)
+}
+
+func interval(field *string, value string) error {
+	if _, err := time.ParseDuration(value); err != nil {
+		return fmt.Errorf("%q: want a time such as 26h, or 0s for never, or an empty cell", value)
+	}
+	return agree(field, value)
+}
+
 func number(field *int, value string) (err error) {
 	if *field, err = strconv.Atoi(value); err != nil {
-		return fmt.Errorf("%q: want a number", value)
+		return fmt.Errorf("%q: want a whole number", value)
 	}
 	return nil
 }
@@ -73,7 +91,7 @@ func parseCSVVMs(data []byte) ([]importedVM, error) {
 		}
 		var bad *csv.ParseError
 		if errors.As(err, &bad) {
-			return nil, fmt.Errorf("%d: %w", bad.Line, bad.Err)
+			return nil, fmt.Errorf("%d: character %d: %w", bad.Line, bad.Column, bad.Err)
 		} else if err != nil {
 			return nil, err
 		}
@@ -85,7 +103,7 @@ func parseCSVVMs(data []byte) ([]importedVM, error) {
 			index[name] = i
 			list = append(list, importedVM{Line: line, VMName: name})
 		}
-		if err := list[i].addRow(head, row); err != nil && list[i].Error == "" {
+		if err := list[i].addRow(head, row, line); err != nil && list[i].Error == "" {
 			list[i].Line = line
 			list[i].refuse(fmt.Errorf("vm %q: %w", name, err))
 		}
@@ -99,15 +117,18 @@ func csvHead(r *csv.Reader) ([]csvColumn, error) {
 	}
 	line, _ := r.FieldPos(0)
 	var head []csvColumn
-	for _, title := range titles {
+	for n, title := range titles {
 		i := slices.IndexFunc(csvColumns, func(c csvColumn) bool { return c.name == strings.TrimSpace(title) })
-		if i < 0 || slices.ContainsFunc(head, func(c csvColumn) bool { return c.name == csvColumns[i].name }) {
-			return nil, fmt.Errorf("%d: column %q is unknown or repeated: want %s", line, title, strings.Join(csvNames(), ", "))
+		if i < 0 {
+			return nil, fmt.Errorf("%d: column %d: the name %q is unknown: want %s", line, n+1, title, strings.Join(csvNames(), ", "))
+		}
+		if slices.ContainsFunc(head, func(c csvColumn) bool { return c.name == csvColumns[i].name }) {
+			return nil, fmt.Errorf("%d: column %d: the name %q is repeated: want each of %s at most once", line, n+1, title, strings.Join(csvNames(), ", "))
 		}
 		head = append(head, csvColumns[i])
 	}
 	if !slices.ContainsFunc(head, func(c csvColumn) bool { return c.name == "vm_name" }) {
-		return nil, fmt.Errorf("%d: no column vm_name: want a heading, see sendensectl vm import --help", line)
+		return nil, fmt.Errorf("%d: no column vm_name: want a heading with vm_name and some of %s", line, strings.Join(csvNames()[1:], ", "))
 	}
 	return head, nil
 }
@@ -129,10 +150,18 @@ func cell(head []csvColumn, row []string, name string) string {
 	return ""
 }
 
+// cellCount is the error for a row with too few or too many cells. It names the first cell that is missing or too much.
+func cellCount(head []csvColumn, row []string) error {
+	if len(row) < len(head) {
+		return fmt.Errorf("%d cells, but the heading has %d: no cell for column %s", len(row), len(head), head[len(row)].name)
+	}
+	return fmt.Errorf("%d cells, but the heading has %d: cell %q has no column; put a value with commas in double quotes", len(row), len(head), row[len(head)])
+}
+
 // addRow adds a row to a VM. If all disk columns of a row are empty, it has no disk.
-func (v *importedVM) addRow(head []csvColumn, row []string) error {
+func (v *importedVM) addRow(head []csvColumn, row []string, line int) error {
 	if len(row) != len(head) {
-		return fmt.Errorf("%d cells, but the heading has %d", len(row), len(head))
+		return cellCount(head, row)
 	}
 	var disk rpc.Disk
 	hasDisk := false
@@ -142,20 +171,21 @@ func (v *importedVM) addRow(head []csvColumn, row []string) error {
 		}
 		hasDisk = hasDisk || !c.ofVM
 		if err := c.set(&v.vm, &disk, row[i]); err != nil {
-			return fmt.Errorf("%s: %w", c.name, err)
+			return fmt.Errorf("column %s: %w", c.name, err)
 		}
 	}
 	if v.VMName == "" {
-		return errors.New("vm_name is missing")
+		return errors.New("column vm_name: the name is missing")
 	}
 	if !hasDisk {
 		return nil
 	}
 	for _, name := range csvDiskMust {
 		if cell(head, row, name) == "" {
-			return fmt.Errorf("%s is missing", name)
+			return fmt.Errorf("column %s: the value is missing: a disk requires %s", name, strings.Join(csvDiskMust, ", "))
 		}
 	}
 	v.vm.Disks = append(v.vm.Disks, disk)
+	v.diskLines = append(v.diskLines, line)
 	return nil
 }

@@ -143,7 +143,16 @@ func Backup(b record.Backup) rpc.Backup {
 	for _, run := range b.Runs {
 		w.Disks = append(w.Disks, backupDisk(run))
 	}
+	copied(&w, backup.Summarize(b, backup.Recorded(b)))
 	return w
+}
+
+// copied fills in what the disks have received and copied.
+func copied(w *rpc.Backup, p record.Progress) {
+	w.BytesTransferred, w.CopiedBytes = max(w.BytesTransferred, p.ReceivedBytes), p.CopiedBytes
+	for i, d := range p.Disks { // in the order of the record's
+		w.Disks[i].ReceivedBytes, w.Disks[i].CopiedBytes = max(w.Disks[i].ReceivedBytes, d.ReceivedBytes), d.CopiedBytes
+	}
 }
 
 func backupDisk(run record.DiskRun) rpc.BackupDisk {
@@ -189,7 +198,7 @@ func ListQuery(q rpc.BackupQuery) ledger.ListQuery {
 	return ledger.ListQuery{
 		VMName: q.VMName, State: record.State(q.State), Repository: q.RepositoryID,
 		Since: q.Since, Until: q.Until, Cursor: q.Cursor, Limit: q.Limit,
-		Tags: q.Tags, Damaged: q.Damaged,
+		Tags: q.Tags, Damaged: q.Damaged, IDPrefix: q.IDPrefix,
 	}
 }
 

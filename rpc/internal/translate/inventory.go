@@ -49,6 +49,25 @@ func VMPage(list []record.VM, next string) rpc.VMPage {
 	return page
 }
 
+// VMBackups is what is known about the backups of VMs, on the wire.
+func VMBackups(list []agent.VMBackups) []rpc.VMBackups {
+	w := make([]rpc.VMBackups, 0, len(list))
+	for _, of := range list {
+		one := rpc.VMBackups{VMName: of.VMName, Overdue: of.Overdue, IntervalSeconds: int64(of.Interval / time.Second)}
+		if b := of.Good; b != nil {
+			one.LastGood = &rpc.GoodPoint{BackupID: b.ID, RepositoryID: b.Repository, CreatedAt: b.CreatedAt.UTC(), CompletedAt: of.GoodAt.UTC()}
+		}
+		if b := of.Failed; b != nil {
+			one.Failed = &rpc.FailedBackup{BackupID: b.ID, CreatedAt: b.CreatedAt.UTC(), EndedAt: b.EndedAt.UTC(), Failure: failure(b.Failure)}
+		}
+		if b := of.Active; b != nil {
+			one.ActiveBackupID, one.ActiveState = b.ID, rpc.BackupState(b.State)
+		}
+		w = append(w, one)
+	}
+	return w
+}
+
 // Discovered is the answer to vm.discover.
 func Discovered(list []inventory.DiscoveredVM) rpc.DiscoverResponse {
 	r := rpc.DiscoverResponse{VMs: make([]rpc.DiscoveredVM, 0, len(list))}
@@ -88,11 +107,23 @@ func catalogOf(s catalog.State) rpc.Catalog {
 	c := rpc.Catalog{
 		ComparedAt: s.At.UTC().Truncate(time.Second), Error: s.Error,
 		Unrecorded: s.Unrecorded, Missing: s.Missing, Different: s.Different,
+		Others: s.Others, Examples: s.Examples, Importing: s.Importing, Waiting: s.Waiting, Import: importOf(s.Imported),
 	}
 	for _, d := range s.Named {
 		c.Differences = append(c.Differences, rpc.CatalogDifference{Kind: string(d.Kind), BackupID: d.BackupID, Directory: d.Path, Reason: d.Reason})
 	}
 	return c
+}
+
+func importOf(i *record.Import) *rpc.CatalogImport {
+	if i == nil {
+		return nil
+	}
+	w := &rpc.CatalogImport{At: i.At.UTC().Truncate(time.Second), RestorePoints: i.Points, VMs: i.VMs, ProblemCount: i.Problems}
+	for _, p := range i.Named {
+		w.Problems = append(w.Problems, rpc.CatalogProblem(p))
+	}
+	return w
 }
 
 // Repositories are the repositories on the wire.

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
@@ -16,10 +17,14 @@ func Progress(p record.Progress) rpc.Progress {
 		ReceivedBytes:  p.ReceivedBytes,
 		TotalBytes:     p.TotalBytes,
 		BytesPerSecond: p.BytesPerSecond,
+		CopiedBytes:    p.CopiedBytes,
 		Fraction:       p.Fraction,
 		ClientReport:   p.ClientReport,
-		ETASeconds:     int64((p.ETA + time.Second - 1) / time.Second),
-		Disks:          make([]rpc.DiskProgress, 0, len(p.Disks)),
+
+		FractionUnknown: p.FractionUnknown,
+
+		ETASeconds: int64((p.ETA + time.Second - 1) / time.Second),
+		Disks:      make([]rpc.DiskProgress, 0, len(p.Disks)),
 	}
 	for _, d := range p.Disks {
 		w.Disks = append(w.Disks, rpc.DiskProgress(d))
@@ -44,11 +49,32 @@ func BackupWithProgress(ctx context.Context, a *agent.Agent, id string) (rpc.Bac
 		return w, err
 	}
 	w.Stalled, w.WaitsFor = a.Backups.Stalled(id), a.Backups.WaitsFor(id)
-	if progress, err := a.Backups.Progress(ctx, id); err == nil {
+	addProgress(ctx, a, b, &w)
+	return w, nil
+}
+
+// BackupsWithProgress is a page of backups, with the progress of the active ones.
+func BackupsWithProgress(ctx context.Context, a *agent.Agent, list []record.Backup, next string) rpc.BackupPage {
+	page := BackupPage(list, next)
+	var wait sync.WaitGroup
+	for i, b := range list {
+		w := &page.Backups[i]
+		w.WaitsFor = a.Backups.WaitsFor(b.ID)
+		if !b.State.Terminal() {
+			wait.Go(func() { addProgress(ctx, a, b, w) })
+		}
+	}
+	wait.Wait()
+	return page
+}
+
+// addProgress adds the progress of an active backup, if its exports answer.
+func addProgress(ctx context.Context, a *agent.Agent, b record.Backup, w *rpc.Backup) {
+	if progress, err := a.Backups.ProgressOf(ctx, b); err == nil {
+		copied(w, progress)
 		p := Progress(progress)
 		w.Progress = &p
 	}
-	return w, nil
 }
 
 // WatchQuery is what backup.watch asks for.
@@ -68,6 +94,8 @@ func Event(watchID int64, e events.Event) rpc.Event {
 		if e.Kind == events.RepositoryPaused {
 			w.Pause = pauseOf(e.Pause)
 		}
+	case e.Imported != nil:
+		w.RepositoryID, w.Import = e.Imported.Repository, importOf(e.Imported)
 	case e.Restore != nil:
 		r := Restore(*e.Restore)
 		w.Restore = &r

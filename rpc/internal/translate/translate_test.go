@@ -87,20 +87,22 @@ func empty(v reflect.Value, path string, but map[string]bool) (paths []string) {
 func TestNothingIsForgotten(t *testing.T) {
 	b := filled[record.Backup]()
 	ofBackup := filled[events.Event]()
-	ofBackup.Restore, ofBackup.Held, ofBackup.Pause = nil, nil, nil
+	ofBackup.Restore, ofBackup.Held, ofBackup.Pause, ofBackup.Imported = nil, nil, nil, nil
 	ofRestore, ofPrune := ofBackup, filled[events.Event]()
 	ofRestore.Restore = filled[events.Event]().Restore
 	ofPause := events.Event{Kind: events.RepositoryPaused, Pause: ofPrune.Pause}
+	ofImport := events.Event{Kind: events.RepositoryImported, Imported: ofPrune.Imported}
 	for name, tt := range map[string]struct {
 		wire any
 		but  []string
 	}{
 		"Backup":          {wire: Backup(b), but: []string{".Progress", ".Merge", ".Stalled", ".WaitsFor", ".FutureDated"}},
 		"Progress":        {wire: Progress(filled[record.Progress]())},
-		"Event":           {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Merge", ".Backup.Stalled", ".Backup.WaitsFor", ".Backup.FutureDated", ".Restore", ".HeldPrune", ".RepositoryID", ".Pause"}},
-		"RestoreEvent":    {wire: Event(1, ofRestore), but: []string{".Backup", ".HeldPrune", ".Restore.Progress", ".RepositoryID", ".Pause"}},
-		"PruneEvent":      {wire: Event(1, ofPrune), but: []string{".Backup", ".Restore", ".RepositoryID", ".Pause"}},
-		"PauseEvent":      {wire: Event(1, ofPause), but: []string{".Backup", ".Restore", ".Progress", ".Dropped", ".HeldPrune"}},
+		"Event":           {wire: Event(1, ofBackup), but: []string{".Backup.Progress", ".Backup.Merge", ".Backup.Stalled", ".Backup.WaitsFor", ".Backup.FutureDated", ".Restore", ".HeldPrune", ".RepositoryID", ".Pause", ".Import"}},
+		"RestoreEvent":    {wire: Event(1, ofRestore), but: []string{".Backup", ".HeldPrune", ".Restore.Progress", ".RepositoryID", ".Pause", ".Import"}},
+		"PruneEvent":      {wire: Event(1, ofPrune), but: []string{".Backup", ".Restore", ".RepositoryID", ".Pause", ".Import"}},
+		"PauseEvent":      {wire: Event(1, ofPause), but: []string{".Backup", ".Restore", ".Progress", ".Dropped", ".HeldPrune", ".Import"}},
+		"ImportEvent":     {wire: Event(1, ofImport), but: []string{".Backup", ".Restore", ".Progress", ".Dropped", ".HeldPrune", ".Pause"}},
 		"PauseState":      {wire: PauseState("main", ofPause.Pause, filled[agent.Activity]())},
 		"WatchQuery":      {wire: WatchQuery(filled[rpc.WatchRequest]()), but: []string{".Restores", ".RestoreID", ".Prunes", ".Pauses"}}, // of restore.watch, and with no backup_id
 		"Started":         {wire: Started(b), but: []string{".DiskResults.ErrorMessage"}},
@@ -111,7 +113,8 @@ func TestNothingIsForgotten(t *testing.T) {
 		"Discovered":      {wire: Discovered([]inventory.DiscoveredVM{filled[inventory.DiscoveredVM]()})},
 		"ChangeID":        {wire: ChangeID(filled[callbacks.Answer]())},
 		"BackupPage":      {wire: BackupPage([]record.Backup{b}, "next"), but: []string{".Backups.Progress", ".Backups.Merge", ".Backups.Stalled", ".Backups.WaitsFor", ".Backups.FutureDated"}},
-		"VMPage":          {wire: VMPage([]record.VM{filled[record.VM]()}, "next")},
+		"VMPage":          {wire: VMPage([]record.VM{filled[record.VM]()}, "next"), but: []string{".Backups"}},                // only if they are asked for
+		"VMBackups":       {wire: VMBackups([]agent.VMBackups{filled[agent.VMBackups]()}), but: []string{".IntervalSeconds"}}, // of some nanoseconds
 		"Restore":         {wire: Restore(filled[record.Restore]()), but: []string{".Progress"}},
 		"Restores":        {wire: Restores([]record.Restore{filled[record.Restore]()}), but: []string{".Restores.Progress"}},
 		"RestoreProgress": {wire: RestoreProgress(filled[restore.Progress](), true)},

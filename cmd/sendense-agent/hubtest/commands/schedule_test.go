@@ -5,30 +5,31 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/sendense/backup-agent/cmd/internal/docblocks"
 	"github.com/sendense/backup-agent/cmd/sendense-agent/hubtest"
 	"github.com/sendense/backup-agent/rpc"
 )
-
-var unitBlock = regexp.MustCompile("(?s)`/etc/systemd/system/([^`]+)`\n\n```ini\n(.*?)```")
 
 // TestScheduledBackup installs the units that docs/operations.md shows, and lets the timer's service back up a VM whose name
 // takes escaping: first whole, then what changed. A backup that cannot be is a unit that failed.
 func TestScheduledBackup(t *testing.T) {
 	h := hubtest.New(t)
 	sources := h.AddVM("web-01", hubtest.DiskSize)
-	guide, err := os.ReadFile("../../../../docs/operations.md")
+	blocks, err := docblocks.Read("../../../../docs/operations.md")
 	hubtest.Must(t, err)
-	blocks := unitBlock.FindAllStringSubmatch(string(guide), -1)
+	blocks = slices.DeleteFunc(blocks, func(b docblocks.Block) bool {
+		return b.Do != docblocks.File || !strings.HasPrefix(b.Argument, "/etc/systemd/system/")
+	})
 	if len(blocks) != 2 {
 		t.Fatalf("docs/operations.md shows %d units", len(blocks))
 	}
 	for _, b := range blocks {
-		path := filepath.Join("/run/systemd/system", b[1])
-		hubtest.Must(t, os.WriteFile(path, []byte(b[2]), 0o644))
+		path := filepath.Join("/run/systemd/system", filepath.Base(b.Argument))
+		hubtest.Must(t, os.WriteFile(path, []byte(b.Text), 0o644))
 		t.Cleanup(func() { hubtest.Must(t, os.Remove(path)) })
 	}
 	cli, err := os.ReadFile(hubtest.Program("sendensectl"))

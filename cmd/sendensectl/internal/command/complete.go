@@ -12,6 +12,7 @@ import (
 
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/describe"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/reference"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -87,21 +88,38 @@ func offerable(word cobra.Completion, prefix string) bool {
 
 // VMNames are the names of the VMs on record.
 func VMNames(ctx context.Context, c *rpc.Client, prefix string) (list []cobra.Completion, err error) {
-	for q := (rpc.VMQuery{Limit: completeMost}); len(list) < completeMost; {
-		page, err := c.ListVMs(ctx, q)
-		if err != nil {
-			return nil, err
-		}
-		for _, vm := range page.VMs {
-			if strings.HasPrefix(vm.VMName, prefix) {
-				list = append(list, cobra.CompletionWithDesc(vm.VMName, human.Count(len(vm.Disks), "disk")+", "+human.Size(describe.TotalBytes(vm))))
-			}
-		}
-		if q.Cursor = page.NextCursor; q.Cursor == "" {
-			break
+	vms, err := AllVMs(ctx, c)
+	for _, vm := range vms {
+		if strings.HasPrefix(vm.VMName, prefix) && len(list) < completeMost {
+			list = append(list, cobra.CompletionWithDesc(vm.VMName, human.Count(len(vm.Disks), "disk")+", "+human.Size(describe.TotalBytes(vm))))
 		}
 	}
-	return list, nil
+	return list, err
+}
+
+// AllVMs are the VMs on record, sorted by name.
+func AllVMs(ctx context.Context, c *rpc.Client) (list []rpc.VM, err error) {
+	list, _, err = allVMs(ctx, c, rpc.VMQuery{Limit: completeMost})
+	return list, err
+}
+
+// AllVMsWithBackups are the VMs on record, and what is known about the backups of each.
+func AllVMsWithBackups(ctx context.Context, c *rpc.Client) ([]rpc.VM, []rpc.VMBackups, error) {
+	return allVMs(ctx, c, rpc.VMQuery{Limit: completeMost, Backups: true})
+}
+
+func allVMs(ctx context.Context, c *rpc.Client, q rpc.VMQuery) (vms []rpc.VM, of []rpc.VMBackups, err error) {
+	vms, of = []rpc.VM{}, []rpc.VMBackups{}
+	for {
+		page, err := c.ListVMs(ctx, q)
+		if err != nil {
+			return nil, nil, err
+		}
+		vms, of = append(vms, page.VMs...), append(of, page.Backups...)
+		if q.Cursor = page.NextCursor; q.Cursor == "" {
+			return vms, of, nil
+		}
+	}
 }
 
 // VCenterNames are the names of the configured vCenters.
@@ -122,75 +140,6 @@ func RepositoryIDs(ctx context.Context, c *rpc.Client, _ string) (list []cobra.C
 	return list, nil
 }
 
-var (
-	activeStates = []rpc.BackupState{rpc.Queued, rpc.Preparing, rpc.Exporting, rpc.Calling, rpc.Unresolved, rpc.Running, rpc.Finishing, rpc.Undoing}
-	endedStates  = []rpc.BackupState{rpc.Completed, rpc.Failed, rpc.Cancelled, rpc.Deleting}
-
-	// States are all states of a backup.
-	States = func() (list []string) {
-		for _, s := range append(activeStates, endedStates...) {
-			list = append(list, string(s))
-		}
-		return list
-	}()
-)
-
-// AnyBackups are the ids of all backups, the newest first.
-func AnyBackups(ctx context.Context, c *rpc.Client, prefix string) ([]cobra.Completion, error) {
-	return backupIDs(ctx, c, prefix, []rpc.BackupState{""})
-}
-
-// ActiveBackups are the ids of backups that have not ended.
-func ActiveBackups(ctx context.Context, c *rpc.Client, prefix string) ([]cobra.Completion, error) {
-	return backupIDs(ctx, c, prefix, activeStates)
-}
-
-// EndedBackups are the ids of backups that have ended.
-func EndedBackups(ctx context.Context, c *rpc.Client, prefix string) ([]cobra.Completion, error) {
-	return backupIDs(ctx, c, prefix, endedStates)
-}
-
-func backupIDs(ctx context.Context, c *rpc.Client, prefix string, states []rpc.BackupState) (list []cobra.Completion, err error) {
-	var found []rpc.Backup
-	for _, state := range states {
-		page, err := c.ListBackups(ctx, rpc.BackupQuery{State: state, Limit: completeMost})
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, page.Backups...)
-	}
-	slices.SortStableFunc(found, func(a, b rpc.Backup) int { return b.CreatedAt.Compare(a.CreatedAt) })
-	for _, b := range found {
-		if strings.HasPrefix(b.BackupID, prefix) {
-			list = append(list, cobra.CompletionWithDesc(b.BackupID, string(b.State)+" "+string(b.BackupType)+" of "+human.Safe(b.VMName)+", "+human.ShortTime(b.CreatedAt)))
-		}
-	}
-	return list[:min(len(list), completeMost)], nil
-}
-
-// RestorePoints are the ids of completed backups, the newest first.
-func RestorePoints(ctx context.Context, c *rpc.Client, prefix string) ([]cobra.Completion, error) {
-	return backupIDs(ctx, c, prefix, []rpc.BackupState{rpc.Completed})
-}
-
-// AnyRestores are the ids of all restores, the newest first.
-func AnyRestores(ctx context.Context, c *rpc.Client, _ string) ([]cobra.Completion, error) {
-	return restoreIDs(ctx, c, rpc.RestoreQuery{})
-}
-
-// ActiveRestores are the ids of restores that have not ended.
-func ActiveRestores(ctx context.Context, c *rpc.Client, _ string) ([]cobra.Completion, error) {
-	return restoreIDs(ctx, c, rpc.RestoreQuery{ActiveOnly: true})
-}
-
-func restoreIDs(ctx context.Context, c *rpc.Client, q rpc.RestoreQuery) (list []cobra.Completion, err error) {
-	found, err := c.ListRestores(ctx, q)
-	for _, r := range found.Restores {
-		list = append(list, cobra.CompletionWithDesc(r.RestoreID, string(r.State)+" of "+human.Safe(r.VMName)+", "+human.ShortTime(r.CreatedAt)))
-	}
-	return list, err
-}
-
 // CompleteDisk completes the arguments of restore disk: restore point, disk, file.
 func (a *App) CompleteDisk(c *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	switch len(args) {
@@ -198,7 +147,11 @@ func (a *App) CompleteDisk(c *cobra.Command, args []string, prefix string) ([]co
 		return a.offer(c.Context(), RestorePoints, prefix)
 	case 1:
 		return a.offer(c.Context(), func(ctx context.Context, c *rpc.Client, _ string) (list []cobra.Completion, err error) {
-			b, err := c.GetBackup(ctx, args[0])
+			id, err := reference.Backup(ctx, c, args[0], false)
+			if err != nil {
+				return nil, err
+			}
+			b, err := c.GetBackup(ctx, id)
 			for _, d := range b.Disks {
 				list = append(list, cobra.CompletionWithDesc(strconv.Itoa(d.DiskID), human.Size(d.CapacityBytes)))
 			}

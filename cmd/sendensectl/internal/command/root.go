@@ -41,14 +41,14 @@ func NewRoot(a *App, nouns ...Noun) *cobra.Command {
 		Short: "Control the sendense-agent: backups and restores of VMs",
 		Long:  rootHelp,
 		Example: `  sendensectl vm discover main --store
-  sendensectl backup start pgtest1 --type auto --wait
+  sendensectl backup start pgtest1 --wait
   sendensectl backup list --since 24h --state failed
   sendensectl report --html backups.html`,
 		Version:       a.Version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs,
-		RunE:          needVerb,
+		RunE:          helpOrVerb,
 		PersistentPreRunE: func(c *cobra.Command, args []string) error {
 			return errors.Join(checkText(c, args), CheckWord("output", a.Output, outputs), CheckWord("color", a.Color, terminal.ColorWords))
 		},
@@ -76,6 +76,14 @@ func WithVerbs(name, short string, verbs ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{Use: name + " COMMAND", Short: short, Args: cobra.ArbitraryArgs, RunE: needVerb}
 	c.AddCommand(verbs...)
 	return c
+}
+
+// helpOrVerb shows the help if there is no word at all: a person who types only the name of the program wants to know what it can do.
+func helpOrVerb(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return c.Help()
+	}
+	return needVerb(c, args)
 }
 
 // needVerb fails for a noun without a known verb. Cobra would print the help and succeed, so that a script with a

@@ -2,6 +2,7 @@
 package describe
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -36,8 +37,8 @@ func State(b rpc.Backup) string {
 	if len(b.Disks) > 0 {
 		line += fmt.Sprintf(", %d of %s complete", complete, human.Count(len(b.Disks), "disk"))
 	}
-	if b.BytesTransferred > 0 {
-		line += fmt.Sprintf(", %s received", human.Size(b.BytesTransferred))
+	if n := Received(b); n > 0 {
+		line += fmt.Sprintf(", %s received", human.Size(n))
 	}
 	if b.Failure != nil {
 		line += ", " + b.Failure.Message
@@ -48,9 +49,17 @@ func State(b rpc.Backup) string {
 	return line
 }
 
+// Received is how many bytes of the disks a backup has received, as far as known, otherwise how many came over the network. Zeroes
+// that are not sent are bytes of a disk.
+func Received(b rpc.Backup) int64 { return cmp.Or(b.CopiedBytes, int64(b.BytesTransferred)) }
+
 // Progress describes the progress of a backup.
 func Progress(p rpc.Progress) string {
-	text := fmt.Sprintf("%s, %s received, %s/s", human.Percent(p.Fraction), human.Size(p.ReceivedBytes), human.Size(uint64(max(p.BytesPerSecond, 0))))
+	text := fmt.Sprintf("%s received, %s/s", human.Size(cmp.Or(p.CopiedBytes, int64(p.ReceivedBytes))), human.Size(uint64(max(p.BytesPerSecond, 0))))
+	if p.FractionUnknown {
+		return text + ", total unknown"
+	}
+	text = human.Percent(p.Fraction) + ", " + text
 	if left := Remaining(p); left != "" {
 		text += ", " + left + " left"
 	}

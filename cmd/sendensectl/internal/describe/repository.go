@@ -22,6 +22,23 @@ func RepositoryTroubles(r rpc.Repository) []string {
 	if r.Paused != nil {
 		list = append(list, "is "+Paused(*r.Paused))
 	}
+	return append(list, catalogNews(r.Catalog)...)
+}
+
+// catalogNews says what an import of a repository has found.
+func catalogNews(c rpc.Catalog) (list []string) {
+	if c.Importing {
+		list = append(list, "is new to the catalog: its restore points are being imported")
+	}
+	if c.Import != nil {
+		list = append(list, Import(*c.Import))
+		for _, p := range c.Import.Problems {
+			list = append(list, "has a problem: "+p.Path+": "+p.Reason)
+		}
+	}
+	if c.Others > 0 {
+		list = append(list, "holds "+human.Count(c.Others, "foreign or unfinished directory")+"; for details: sendensectl doctor")
+	}
 	return list
 }
 

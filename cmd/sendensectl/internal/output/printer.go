@@ -95,6 +95,7 @@ var colors = map[string]string{
 	"ok     ": "32", "warning": "33", "error  ": "31",
 	"stuck": "31", "unusable": "31", "slow": "33", "paused": "33",
 	"failed": "31", "undoing": "31", "deleting": "31", "refused": "31",
+	"overdue": "31", "none yet": "33",
 	"unresolved": "33", "cancelled": "33", "queued": "33",
 	"running": "36", "preparing": "36", "exporting": "36", "calling": "36", "finishing": "36",
 }

@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"cmp"
 	"io"
 	"strconv"
 	"sync"
@@ -35,7 +36,8 @@ type Bars struct {
 // backupBars are the bars of one backup.
 type backupBars struct {
 	container *mpb.Progress
-	first     int // priority of the first
+	vm        string // on each bar
+	first     int    // priority of the first
 	total     *bar
 	disks     map[int]*bar
 }
@@ -98,10 +100,10 @@ func (v *Bars) Close() {
 }
 
 func (v *Bars) add(b rpc.Backup) *backupBars {
-	s := &backupBars{container: v.container, first: v.added * 2000, disks: map[int]*bar{}}
+	s := &backupBars{container: v.container, vm: text.Snip(human.Safe(b.VMName), output.NameWidth, "…"), first: v.added * 2000, disks: map[int]*bar{}}
 	v.added++
 	v.running[b.BackupID] = s
-	s.total = s.newBar(text.Snip(human.Safe(b.VMName), output.NameWidth, "…"), 1999) // disks are numbered to 999
+	s.total = s.newBar(s.vm, 1999) // disks are numbered to 999
 	return s
 }
 
@@ -144,6 +146,9 @@ func (s *backupBars) set(p rpc.Progress) {
 		s.setDisk(d, len(p.Disks) <= fewDisks)
 	}
 	text := human.Percent(p.Fraction)
+	if p.FractionUnknown {
+		text = human.Size(cmp.Or(p.CopiedBytes, int64(p.ReceivedBytes))) + ", total unknown"
+	}
 	if len(p.Disks) > fewDisks {
 		text += "  " + strconv.Itoa(complete) + " of " + strconv.Itoa(len(p.Disks)) + " disks"
 	}
@@ -160,7 +165,7 @@ func (s *backupBars) setDisk(d rpc.DiskProgress, always bool) {
 	switch {
 	case always || !d.Complete && d.Clients > 0:
 		if b == nil {
-			b = s.newBar("disk "+strconv.Itoa(d.DiskID), d.DiskID)
+			b = s.newBar(s.vm+" disk "+strconv.Itoa(d.DiskID), d.DiskID)
 			s.disks[d.DiskID] = b
 		}
 		b.set(diskText(d))
@@ -171,12 +176,17 @@ func (s *backupBars) setDisk(d rpc.DiskProgress, always bool) {
 }
 
 func diskText(d rpc.DiskProgress) (fraction float64, text string) {
-	fraction = float64(d.ReceivedBytes) / float64(max(d.CapacityBytes, 1))
+	copied, expected := cmp.Or(d.CopiedBytes, int64(d.ReceivedBytes)), d.ExpectedBytes
+	fraction = float64(copied) / float64(max(expected, 1))
 	switch {
 	case d.Complete:
-		return 1, "complete  " + human.Size(d.ReceivedBytes)
+		return 1, "complete  " + human.Size(copied)
 	case d.Clients == 0 && d.ReceivedBytes < 1<<20: // the agent's own probe sends some hundred bytes
 		return 0, "waiting  " + human.Size(d.CapacityBytes)
+	case expected == 0:
+		return 0, human.Size(copied) + ", total unknown"
+	case expected < d.CapacityBytes:
+		return fraction, human.Size(copied) + " of about " + human.Size(expected)
 	}
-	return fraction, human.Size(d.ReceivedBytes) + " of " + human.Size(d.CapacityBytes)
+	return fraction, human.Size(copied) + " of " + human.Size(expected)
 }

@@ -44,7 +44,7 @@ func barsOf(vm string, disks int) func(fraction float64) rpc.Event {
 		for i := range disks {
 			p.Disks = append(p.Disks, rpc.DiskProgress{DiskID: i, CapacityBytes: 40 << 30})
 		}
-		p.Disks[0].Clients, p.Disks[0].ReceivedBytes = 10, 10<<30
+		p.Disks[0].Clients, p.Disks[0].ReceivedBytes, p.Disks[0].ExpectedBytes = 10, 10<<30, 40<<30
 		return rpc.Event{Kind: rpc.EventProgress, Progress: &p, Backup: &rpc.Backup{BackupID: vm, VMName: vm, State: rpc.Running}}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/progress"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/reference"
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore/destination"
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore/serving"
 	"github.com/sendense/backup-agent/rpc"
@@ -56,12 +57,14 @@ is complete. A device that is in use or holds data is written only with --force.
 
 ` + destination.DeviceHelp + `
 
-DISK is the number of the disk, as shown by "backup show".`,
+DISK is the number of the disk, as shown by "backup show".
+
+` + reference.Help,
 		Example: `  sendensectl restore disk backup-pgtest1-1795422015 0 pgtest1.vmdk --format vmdk
-  sendensectl restore disk backup-pgtest1-1795422015 0 /dev/vg0/pgtest1`,
+  sendensectl restore disk pgtest1@2026-11-30 0 /dev/vg0/pgtest1`,
 		Args: command.WantArgs(3, 3), ValidArgsFunction: a.CompleteDisk,
 		PreRunE: func(_ *cobra.Command, args []string) (err error) {
-			d.BackupID, d.Target = args[0], args[2]
+			d.Target = args[2]
 			if d.DiskID, err = strconv.Atoi(args[1]); err != nil {
 				return fmt.Errorf("disk %q: want the number of a disk, such as 0", args[1])
 			}
@@ -70,7 +73,8 @@ DISK is the number of the disk, as shown by "backup show".`,
 			}
 			return nil
 		},
-		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, _ []string) error {
+		RunE: a.AskAbout(command.ABackup, func(ctx context.Context, c *rpc.Client, args []string) error {
+			d.BackupID = args[0]
 			if err := copyDisk(ctx, a, c, &d); err != nil {
 				return err
 			}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/exit"
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/reference"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/terminal"
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore/destination"
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore/serving"
@@ -54,14 +55,13 @@ machine, no link is followed. Links in PATH are followed within the volume. Devi
 The virtual machine starts in a few seconds with KVM, and in about 30 seconds without. DISK is the number of the disk, as shown by
 "backup show".
 
-` + serving.DamageHelp,
+` + serving.DamageHelp + "\n\n" + reference.Help,
 		Example: `  sendensectl restore files backup-pgtest1-1795422015 0
   sendensectl restore files backup-pgtest1-1795422015 0 /etc --volume vg0/root
-  sendensectl restore files backup-pgtest1-1795422015 0 /etc/fstab --to .
+  sendensectl restore files pgtest1@latest 0 /etc/fstab --to .
   sendensectl restore files backup-pgtest1-1795422015 0 /var/lib/pgsql --to - | tar --list`,
 		Args: command.WantArgs(2, 3), ValidArgsFunction: completeFiles(a),
 		PreRunE: func(c *cobra.Command, args []string) (err error) {
-			w.backupID = args[0]
 			if w.disk, err = strconv.Atoi(args[1]); err != nil {
 				return fmt.Errorf("disk %q: want the number of a disk, such as 0", args[1])
 			}
@@ -75,7 +75,10 @@ The virtual machine starts in a few seconds with KVM, and in about 30 seconds wi
 			}
 			return w.check(a)
 		},
-		RunE: a.Ask(func(ctx context.Context, c *rpc.Client, _ []string) error { return files(ctx, a, c, w) }),
+		RunE: a.AskAbout(command.ABackup, func(ctx context.Context, c *rpc.Client, args []string) error {
+			w.backupID = args[0]
+			return files(ctx, a, c, w)
+		}),
 	}
 	c.Flags().StringVar(&w.volume, "volume", "", "`VOLUME` of PATH: p1, VG/LV or disk; needed if several volumes have PATH")
 	serving.DamageFlag(c, &w.despite)

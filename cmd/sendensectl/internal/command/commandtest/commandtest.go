@@ -4,6 +4,7 @@ package commandtest
 import (
 	"bytes"
 	"context"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -54,9 +55,19 @@ func HangUp(ctx context.Context) {
 	nc.(net.Conn).Close()
 }
 
+// known are the methods that most commands use. Every id is known, and there is nothing else.
+var known = handler.Map{
+	rpc.MethodVMList:      handler.New(func(context.Context, rpc.VMQuery) rpc.VMPage { return rpc.VMPage{} }),
+	rpc.MethodBackupList:  handler.New(func(context.Context, rpc.BackupQuery) rpc.BackupPage { return rpc.BackupPage{} }),
+	rpc.MethodBackupGet:   handler.New(func(_ context.Context, r rpc.BackupRef) rpc.Backup { return rpc.Backup{BackupID: r.BackupID} }),
+	rpc.MethodRestoreList: handler.New(func(context.Context, rpc.RestoreQuery) rpc.RestoreList { return rpc.RestoreList{} }),
+}
+
 // FakeAgent answers calls with these methods until the test ends. It returns its socket.
-func FakeAgent(t *testing.T, methods handler.Map) string {
+func FakeAgent(t *testing.T, answers handler.Map) string {
 	t.Helper()
+	methods := maps.Clone(known)
+	maps.Copy(methods, answers)
 	socket := filepath.Join(t.TempDir(), "agent.sock")
 	l, err := net.Listen("unix", socket)
 	if err != nil {

@@ -1,0 +1,106 @@
+package survival_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/cmd/sendense-agent/hubtest"
+	"github.com/sendense/backup-agent/rpc"
+)
+
+// TestHubDied: of a hub the repository is left, and a file of export-settings. With these alone another hub has everything: restore points,
+// VMs, policy and schedule; it serves, verifies, and goes on with incrementals where the first one ended.
+func TestHubDied(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { hubDies(t, "", nil) })
+	t.Run("encrypted, the package has started the daemon", func(t *testing.T) {
+		hubDies(t, "encryption_key = \"backup-2026\"\n", func(h *hubtest.Hub) {
+			db, err := store.Open(filepath.Join(h.Dir, "state", "agent.db"), store.Options{})
+			hubtest.Must(h.T, err)
+			hubtest.Must(h.T, db.Close())
+		})
+	})
+}
+
+func hubDies(t *testing.T, encryption string, installed func(*hubtest.Hub)) {
+	credentials := t.TempDir()
+	t.Setenv("CREDENTIALS_DIRECTORY", credentials)
+	if encryption != "" {
+		newKey(t, filepath.Join(credentials, "backup-2026"))
+	}
+	h := hubtest.HealthyHub(t, encryption+`policy = "gold"
+[sna]
+cooldown = "0s"
+[verify]
+interval = "1m"
+[[policy]]
+id = "gold"
+keep_last = 1
+`)
+	sources := h.AddVM("pgtest1", hubtest.DiskSize, hubtest.DiskSize)
+	vm, err := h.Dial().GetVM(t.Context(), "pgtest1")
+	hubtest.Must(t, err)
+	vm.BackupInterval, vm.VMContextID = "192h", "context"
+	_, err = h.Dial().PutVM(t.Context(), vm)
+	hubtest.Must(t, err)
+	h.Point("pgtest1", rpc.Full)
+	newest := h.Point("pgtest1", rpc.Incremental)
+	file := filepath.Join(t.TempDir(), "settings.json")
+	settings(h, credentials, "export-settings --secrets --passphrase-fd 0 -o "+file) // the daemon runs
+
+	h.Daemon.End(syscall.SIGKILL)
+	hubtest.Must(t, os.RemoveAll(filepath.Join(h.Dir, "state")))
+	hubtest.Must(t, os.Mkdir(filepath.Join(h.Dir, "state"), 0o700))
+	hubtest.Must(t, os.Remove(h.Config))
+	hubtest.Must(t, os.RemoveAll(credentials))
+	if installed != nil {
+		installed(h)
+	}
+	settings(h, credentials, "import-settings --dry-run --passphrase-fd 0 "+file)
+	settings(h, credentials, "import-settings --passphrase-fd 0 "+file)
+	hubtest.Must(t, os.MkdirAll(credentials, 0o700)) // as systemd makes it, even if there is nothing in it
+	h.Boot()
+	agent := h.Dial()
+	h.Eventually("the restore points are imported", func() bool {
+		r, err := agent.GetRepository(t.Context(), "main")
+		hubtest.Must(t, err)
+		return r.RestorePoints == 2 && r.Catalog.Import != nil && !r.Catalog.Importing && !r.Catalog.ComparedAt.IsZero()
+	})
+	h.Steps(
+		hubtest.Step(hubtest.Words("status"), 0, "2 restore points and 0 VMs were imported", ""),
+		hubtest.Step(hubtest.Words("vm show pgtest1"), 0, "192h", ""),
+		hubtest.Step(hubtest.Words("backup prune --dry-run"), 0, "gold", ""),
+	)
+	disk := filepath.Join(t.TempDir(), "disk.raw")
+	h.Steps(hubtest.Step(hubtest.Words("restore disk "+newest+" 1 "+disk), 0, "compared with the restore point", "comparing"))
+	hubtest.SameDisk(t, sources[1], disk, "raw")
+	next, err := h.Dial().GetBackup(t.Context(), h.Point("pgtest1", rpc.Incremental))
+	hubtest.Must(t, err)
+	if next.ParentBackupID != newest {
+		t.Errorf("the next one is based on %q, want %s", next.ParentBackupID, newest)
+	}
+	h.Eventually("the schedule has verified an imported one", func() bool {
+		b, err := agent.GetBackup(t.Context(), newest)
+		hubtest.Must(t, err)
+		return b.Verified != nil && !b.Verified.At.IsZero()
+	})
+	agent.Close()
+	if list := hubtest.Troubles(h.Doctor()); len(list) > 0 {
+		t.Errorf("the doctor finds %q", list)
+	}
+	h.NothingServed()
+	h.End()
+}
+
+// settings runs a command of the agent with a passphrase, as a person does, and fails the test if it fails.
+func settings(h *hubtest.Hub, credentials, command string) {
+	h.Helper()
+	line := hubtest.Program("sendense-agent") + " " + command + " --config " + h.Config + " --credential-store " + credentials
+	cmd := exec.CommandContext(h.Context(), "sh", "-c", "echo 'correct horse battery' | "+line)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		h.Fatalf("%s: %v: %s", command, err, out)
+	}
+}
