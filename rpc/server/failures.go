@@ -28,7 +28,7 @@ var (
 var failures = map[string][]rpc.Reason{
 	rpc.MethodBackupStart: slices.Concat(ofRecords, ofRepository, ofCopy, []rpc.Reason{
 		rpc.ReasonDiskIDGiven, rpc.ReasonVMNotFound, rpc.ReasonVMHasNoDisks, rpc.ReasonBackupInProgress, rpc.ReasonWrongState,
-		rpc.ReasonCoolingDown, rpc.ReasonNoParent, rpc.ReasonDiskUnknown, rpc.ReasonBusy, rpc.ReasonQueueFull,
+		rpc.ReasonCoolingDown, rpc.ReasonNoParent, rpc.ReasonDiskUnknown, rpc.ReasonBusy, rpc.ReasonQueueFull, rpc.ReasonNotConfigured, rpc.ReasonPasswordMissing,
 	}),
 	rpc.MethodBackupGet:           {rpc.ReasonBackupNotFound},
 	rpc.MethodBackupList:          {rpc.ReasonVMNotFound, rpc.ReasonRepositoryNotFound},
@@ -50,6 +50,7 @@ var failures = map[string][]rpc.Reason{
 	rpc.MethodVMRemove:            slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonVMNotFound, rpc.ReasonBackupInProgress}),
 	rpc.MethodVMDiscover: slices.Concat(ofRecords, []rpc.Reason{
 		rpc.ReasonSNAUnreachable, rpc.ReasonSNARefused, rpc.ReasonSNAOutcomeUnknown, rpc.ReasonVMNotFound, rpc.ReasonBackupInProgress,
+		rpc.ReasonNotConfigured, rpc.ReasonPasswordMissing,
 	}),
 	rpc.MethodRepositoryGet:    {rpc.ReasonRepositoryNotFound},
 	rpc.MethodRepositoryPause:  slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonRepositoryNotFound, rpc.ReasonWrongState}),
