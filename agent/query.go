@@ -14,6 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/storage"
+	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/nbd/sockets"
 	"github.com/sendense/backup-agent/units"
 )
@@ -84,7 +85,7 @@ func (a *Agent) measureRepository(ctx context.Context, r *storage.Repository, s 
 		return err
 	}
 	s.FreeBytes, s.TotalBytes = space.Free, space.Total
-	mode, _, err := r.DetectIO(ctx)
+	mode, _, err := r.Images(qemu.Secret{}).DetectIO(ctx)
 	if err != nil {
 		return err
 	}

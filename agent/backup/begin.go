@@ -17,6 +17,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // begin moves a new backup to the point where the SNA has it. It does nothing for a backup that is already past that point.
@@ -55,7 +56,7 @@ func (j *Job) export(b record.Backup) (record.Backup, error) {
 	}
 	ctx, stop := repo.WhileAnswering(storage.UntilStuck(j.Ctx)) // the caller of the start waits, and nothing is lost
 	defer stop()
-	mode, _, err := repo.DetectIO(ctx)
+	mode, _, err := repo.Images(qemu.Secret{}).DetectIO(ctx)
 	if err != nil {
 		return b, repositories.Fault(err)
 	}

@@ -83,7 +83,6 @@ func TestStartRefused(t *testing.T) {
 		{"no vm", func(r *backup.Request) { r.VMName = "" }, fault.InvalidRequest, "vm_name is missing"},
 		{"unknown vm", func(r *backup.Request) { r.VMName = "other" }, fault.VMNotFound, `"other"`},
 		{"no disks", func(r *backup.Request) { r.VMName = "empty" }, fault.VMHasNoDisks, "no disks"},
-		{"no type", func(r *backup.Request) { r.Type = "" }, fault.InvalidRequest, "backup_type"},
 		{"odd type", func(r *backup.Request) { r.Type = "diff" }, fault.InvalidRequest, `"diff"`},
 		{"unknown repository", func(r *backup.Request) { r.Repository = "nas" }, fault.RepositoryNotFound, `"nas"`},
 		{"no repository", func(r *backup.Request) { r.Repository = "" }, fault.InvalidRequest, "repository_id"},

@@ -29,7 +29,7 @@ func (h *host) dataPath(ctx context.Context, r config.Repository) []Finding {
 		return about.skip("not tried: only root may start system units", "run as root")
 	}
 	trial.Sweep(ctx, h.bus, r)
-	mode, _, _ := h.repo(r).DetectIO(ctx) // the check before this one tells
+	mode, _, _ := h.repo(r).Images(qemu.Secret{}).DetectIO(ctx) // the check before this one tells
 	o := trial.Options{
 		Config: h.config, Bus: h.bus, Owner: h.account.Owner, Repository: r, Mode: mode, Images: h.repo(r).Images(qemu.Secret{}),
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/storage"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // leastInodes is how many inodes of a repository should be free.
@@ -117,7 +118,7 @@ func (h *host) space(ctx context.Context, repo *storage.Repository) []Finding {
 // ioMode says how images are written here, by the same trial as the agent.
 func (h *host) ioMode(ctx context.Context, r config.Repository) []Finding {
 	about := one("io", r.ID)
-	mode, reason, err := h.repo(r).DetectIO(ctx)
+	mode, reason, err := h.repo(r).Images(qemu.Secret{}).DetectIO(ctx)
 	switch {
 	case errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0:
 		return about.skip("this user may not write there", "run as root")

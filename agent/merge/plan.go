@@ -53,7 +53,7 @@ func (w *Merge) plan() (*plan, error) {
 		return nil, damagedChain(w.ID, err)
 	}
 	p := &plan{point: point, repo: repo, vm: nbd.DirName(point.VM.Name)}
-	if p.mode, _, err = repo.DetectIO(w.Ctx); err != nil {
+	if p.mode, _, err = repo.Images(qemu.Secret{}).DetectIO(w.Ctx); err != nil {
 		return nil, repositories.Fault(err)
 	}
 	return p, a.fill(w.Ctx, p, w.newParent)

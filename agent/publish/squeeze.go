@@ -45,7 +45,7 @@ func (f *Finisher) squeeze(ctx context.Context, repo *storage.Repository, d reco
 	}
 	failpoint.Reach("before a squeezed image is in place")
 	// Not canceled with the backup: the record says that the image is squeezed.
-	if err := repo.KeepSqueezed(f.service.Jobs.Work, nbd.DirName(b.VM.Name), b.ID, filepath.Base(d.Image)); err != nil {
+	if err := repo.Images(qemu.Secret{}).KeepSqueezed(f.service.Jobs.Work, nbd.DirName(b.VM.Name), b.ID, filepath.Base(d.Image)); err != nil {
 		return d, err
 	}
 	failpoint.Reach("squeezed image in place")
@@ -85,7 +85,7 @@ func (f *Finisher) makeSqueezed(ctx context.Context, repo *storage.Repository, d
 		return 0, err
 	}
 	vm, file := nbd.DirName(b.VM.Name), filepath.Base(d.Image)
-	if err := repo.DropSqueezed(ctx, vm, b.ID, file); err != nil { // of an earlier agent, which may have been killed
+	if err := repo.Images(qemu.Secret{}).DropSqueezed(ctx, vm, b.ID, file); err != nil { // of an earlier agent, which may have been killed
 		return 0, f.notSqueezed(ctx, d, err)
 	}
 	failpoint.Reach("before an image is squeezed")
@@ -99,7 +99,7 @@ func (f *Finisher) makeSqueezed(ctx context.Context, repo *storage.Repository, d
 			return 0, err // what is left goes with the directory, or with the next try
 		}
 	}
-	return 0, f.notSqueezed(ctx, d, repo.DropSqueezed(ctx, vm, b.ID, file))
+	return 0, f.notSqueezed(ctx, d, repo.Images(qemu.Secret{}).DropSqueezed(ctx, vm, b.ID, file))
 }
 
 // squeezed makes the new image, and returns how much space it takes.

@@ -12,6 +12,7 @@ import (
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/repository/overlap"
 	"github.com/sendense/backup-agent/agent/storage"
+	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // CheckSpace fails with reason NoSpace if the file system of a repository has less free space than least. key is the setting that least
@@ -79,7 +80,7 @@ func StuckOr(ctx context.Context, err error) error {
 // DetectIO finds out, before the first backup needs it, which I/O mode of QEMU a repository supports, and logs it once. One that is not
 // available now is checked when a backup needs it.
 func (s *Set) DetectIO(ctx context.Context, r *storage.Repository) {
-	mode, reason, err := r.DetectIO(ctx)
+	mode, reason, err := r.Images(qemu.Secret{}).DetectIO(ctx)
 	switch {
 	case ctx.Err() != nil:
 	case err != nil:

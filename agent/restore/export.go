@@ -45,7 +45,7 @@ func (j *restoreJob) export(r record.Restore) (record.Restore, error) {
 	}
 	ctx, stop := repo.WhileAnswering(storage.UntilStuck(j.Ctx)) // the caller waits, and nothing is lost
 	defer stop()
-	mode, _, err := repo.DetectIO(ctx)
+	mode, _, err := repo.Images(qemu.Secret{}).DetectIO(ctx)
 	if err != nil {
 		mode = qemu.BufferedIO // the repository is read-only, which is enough here
 	}

@@ -198,14 +198,6 @@ func (r *Repository) Publish(ctx context.Context, vm string, m manifest.Manifest
 	return opPublish.tell(ctx, r, sealed{VM: vm, Manifest: m})
 }
 
-func (r *Repository) KeepSqueezed(ctx context.Context, vm, backupID, file string) error {
-	return opKeepSqueezed.tell(ctx, r, imageFile{place{vm, backupID}, file})
-}
-
-func (r *Repository) DropSqueezed(ctx context.Context, vm, backupID, file string) error {
-	return opDropSqueezed.tell(ctx, r, imageFile{place{vm, backupID}, file})
-}
-
 func (r *Repository) Share(ctx context.Context, vm string, m manifest.Manifest) error {
 	return opShare.tell(ctx, r, sealed{VM: vm, Manifest: m})
 }
@@ -328,8 +320,8 @@ func (r *Repository) Root(ctx context.Context) (mode fs.FileMode, access, err er
 	return found.Mode, found.Access.err(), err
 }
 
-func (r *Repository) DetectIO(ctx context.Context) (mode qemu.IOMode, reason string, err error) {
-	found, err := opIO.of(ctx, r, none{})
+func (i Images) DetectIO(ctx context.Context) (mode qemu.IOMode, reason string, err error) {
+	found, err := opIO.of(ctx, i.repository, none{})
 	return found.Mode, found.Reason, err
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
-// Images makes and reads the images of a repository with QEMU's tools, as the exporters' user. Its methods are those of qemu.Tools,
-// which has their documentation.
+// Images makes and reads the images of a repository with QEMU's tools, as the exporters' user. Its methods are those of qemu.Tools and of
+// repository.Repository, which have their documentation.
 type Images struct {
 	repository *Repository
 	Key        qemu.Secret // of the images; the zero value for images that are not encrypted
@@ -169,4 +169,12 @@ func (i Images) Squeeze(ctx context.Context, s qemu.SqueezeSpec) error {
 	return opSqueeze.tell(ctx, i.repository, squeezed{
 		Image: sent([]qemu.Layer{s.Image})[0], Path: s.Path, Backing: s.Backing, Base: sent(s.Base), SizeBytes: s.SizeBytes, Cache: s.Cache,
 	})
+}
+
+func (i Images) KeepSqueezed(ctx context.Context, vm, backupID, file string) error {
+	return opKeepSqueezed.tell(ctx, i.repository, imageFile{place{vm, backupID}, file})
+}
+
+func (i Images) DropSqueezed(ctx context.Context, vm, backupID, file string) error {
+	return opDropSqueezed.tell(ctx, i.repository, imageFile{place{vm, backupID}, file})
 }

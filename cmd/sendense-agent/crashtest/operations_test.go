@@ -38,7 +38,7 @@ var operations = []operation{
 	{name: "full", act: begin},
 	{name: "incremental", kind: rpc.Incremental, prepare: afterFull, act: begin},
 	{name: "disk replaced", kind: rpc.Incremental, from: "before an image stands alone", to: "before publish", prepare: diskReplaced, act: begin},
-	{name: "disk squeezed", kind: rpc.Incremental, config: "\n[squeeze]\nmin_size = \"1\"\n", from: "before an image is squeezed", to: "before publish", prepare: diskReplaced, act: begin},
+	{name: "disk squeezed", kind: rpc.Incremental, config: "\n[squeeze]\nmin_size = \"1B\"\n", from: "before an image is squeezed", to: "before publish", prepare: diskReplaced, act: begin},
 	{name: "disk not on record", from: "unknown disk recorded", alone: true, prepare: oneDiskMore, act: beginWithoutDisk},
 	{name: "cancel", from: "committed running", act: cancelInMidCopy},
 	{name: "refused", from: "before call", faults: snatest.Faults{Answer: snatest.AnswerRefuse, Status: 500, Text: "no"}, act: begin},
