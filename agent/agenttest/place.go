@@ -1,7 +1,6 @@
 package agenttest
 
 import (
-	"flag"
 	"fmt"
 	"net"
 	"strconv"
@@ -56,18 +55,4 @@ func (w *World) ours(u units.Unit) bool {
 	}
 	n, err := strconv.Atoi(port)
 	return err == nil && n >= int(w.Config.NBD.FirstPort) && n <= int(w.Config.NBD.LastPort)
-}
-
-// MainWaiting is Main for a package whose tests mostly wait for deadlines: more of its parallel tests run at the same time than the
-// machine has cores, unless -parallel says otherwise.
-func MainWaiting(m *testing.M) {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		if err := flag.Set("test.parallel", "12"); err != nil {
-			panic(err)
-		}
-	}
-	Main(m)
 }

@@ -6,4 +6,4 @@ import (
 	"github.com/sendense/backup-agent/agent/agenttest"
 )
 
-func TestMain(m *testing.M) { agenttest.MainWaiting(m) }
+func TestMain(m *testing.M) { agenttest.Main(m) }
