@@ -42,7 +42,7 @@ var failures = map[string][]rpc.Reason{
 	rpc.MethodBackupComplete:      slices.Concat(ofRecords, ofCallback),
 	rpc.MethodBackupChangeID:      slices.Concat(ofRecords, ofCallback),
 	rpc.MethodBackupVerify:        slices.Concat(ofRecords, ofRepository, ofRestorePoint),
-	rpc.MethodBackupChain:         {rpc.ReasonVMNotFound, rpc.ReasonBackupNotFound, rpc.ReasonRepositoryNotFound},
+	rpc.MethodBackupChain:         slices.Concat(ofRepository, []rpc.Reason{rpc.ReasonVMNotFound, rpc.ReasonBackupNotFound, rpc.ReasonDamaged}),
 	rpc.MethodBackupWatch:         {rpc.ReasonTooManyWatches, rpc.ReasonBackupNotFound, rpc.ReasonVMNotFound, rpc.ReasonShuttingDown},
 	rpc.MethodVMPut:               slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonVMNotFound, rpc.ReasonBackupInProgress, rpc.ReasonWrongState}),
 	rpc.MethodVMCheck:             {rpc.ReasonVMNotFound, rpc.ReasonBackupInProgress, rpc.ReasonWrongState},
@@ -59,7 +59,7 @@ var failures = map[string][]rpc.Reason{
 		rpc.ReasonExporterFailed, rpc.ReasonNoFreePort, rpc.ReasonReaderFailed, rpc.ReasonReaderMissing, rpc.ReasonVMNotFound,
 	}),
 	rpc.MethodRestoreGet:    {rpc.ReasonRestoreNotFound},
-	rpc.MethodRestoreStop:   slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonRestoreNotFound, rpc.ReasonWrongState}),
+	rpc.MethodRestoreStop:   slices.Concat(ofRecords, ofRepository, []rpc.Reason{rpc.ReasonRestoreNotFound, rpc.ReasonWrongState}),
 	rpc.MethodRestoreWatch:  {rpc.ReasonTooManyWatches, rpc.ReasonRestoreNotFound, rpc.ReasonVMNotFound, rpc.ReasonShuttingDown},
 	rpc.MethodAgentDoctor:   {rpc.ReasonBusy, rpc.ReasonShuttingDown},
 	rpc.MethodAgentLogLevel: {rpc.ReasonWrongState},
@@ -67,7 +67,9 @@ var failures = map[string][]rpc.Reason{
 
 // reasons lists the reasons for which the method fails, sorted.
 func (m method) reasons() []rpc.Reason {
-	all := append([]rpc.Reason{rpc.ReasonInvalidRequest, rpc.ReasonInternal}, failures[m.name]...)
+	all := append([]rpc.Reason{
+		rpc.ReasonInvalidRequest, rpc.ReasonInternal, rpc.ReasonShuttingDown, rpc.ReasonStateUnwritable, rpc.ReasonBusy,
+	}, failures[m.name]...)
 	if m.access == operate {
 		all = append(all, rpc.ReasonNotAllowed)
 	}
