@@ -127,6 +127,7 @@ func (w *Watcher) State(repository string) State { return w.States.Of(repository
 // newer restore points. If the catalog has nothing of the repository, its restore points are imported first. A repository that hangs
 // blocks nothing, not even the end of the agent. While one is paused, or does not answer, no comparison starts.
 func (w *Watcher) Watch(r *storage.Repository) {
+	w.Metrics.Imported(r.ID, 0, 0) // the counters exist from the start
 	pace := rate.NewLimiter(manifestsPerSecond, manifestsPerSecond)
 	for {
 		var found rebuild.Comparison

@@ -75,6 +75,17 @@ func (r *reader) state(name string) (dir string, leave func()) {
 	case "with a saved VM":
 		hubtest.Must(r.T, os.WriteFile(filepath.Join(work, "web-01.json"), []byte(r.output("sendensectl", "vm", "show", "web-01", "-o", "json")), 0o644))
 		return work, nothing
+	case "with a settings file":
+		r.run("sendense-agent", "export-settings", "-o", filepath.Join(work, "hub1.json"))
+		return work, nothing
+	case "with an age key":
+		r.run("age-keygen", "-o", filepath.Join(work, "key.txt"))
+		return work, nothing
+	case "with encrypted settings":
+		r.run("age-keygen", "-o", filepath.Join(work, "key.txt"))
+		key := strings.TrimSpace(r.output("age-keygen", "-y", filepath.Join(work, "key.txt")))
+		r.run("sendense-agent", "export-settings", "--secrets", "--recipient", key, "-o", filepath.Join(work, "hub1.json"))
+		return work, nothing
 	case "with a damaged restore point":
 		return work, r.damage()
 	case "with an encrypted restore point":

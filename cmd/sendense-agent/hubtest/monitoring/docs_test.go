@@ -132,9 +132,12 @@ var (
 )
 
 // checkLinks fails the test for each relative link of a page whose file or heading does not exist.
+// fenced is a code block between fences. What looks like a link in code is none.
+var fenced = regexp.MustCompile("(?ms)^```.*?^```$")
+
 func checkLinks(t *testing.T, path, text string) {
 	t.Helper()
-	for _, m := range link.FindAllStringSubmatch(text, -1) {
+	for _, m := range link.FindAllStringSubmatch(fenced.ReplaceAllString(text, ""), -1) {
 		if strings.Contains(m[1], "://") || strings.HasPrefix(m[1], "mailto:") {
 			continue
 		}

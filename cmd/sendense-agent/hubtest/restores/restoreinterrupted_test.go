@@ -1,10 +1,12 @@
 package restores_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -54,10 +56,7 @@ func TestRestoreInterruptedAtItsStart(t *testing.T) {
 
 	systemdtest.StopProcess(t, h.Daemon.Cmd.Process.Pid)
 	p = hubtest.Start(t, hubtest.Program("sendensectl"), "restore", "disk", id, "0", filepath.Join(dir, "disk.raw"))
-	h.Eventually("the copy begins", func() bool {
-		made, err := filepath.Glob(dir + "/.sendensectl-disk-*")
-		return err == nil && len(made) > 0
-	})
+	h.Eventually("it waits for the daemon", func() bool { return hasSocket(p.Cmd.Process.Pid) })
 	p.Signal(syscall.SIGINT)
 	h.Daemon.Signal(syscall.SIGCONT)
 	interrupt(p)
@@ -102,4 +101,13 @@ func TestRestoreFilesWhereNothingCanBeMade(t *testing.T) {
 	if err != nil || len(list.Restores) > 0 {
 		t.Errorf("a restore was begun: %+v, %v", list.Restores, err)
 	}
+}
+
+// hasSocket reports whether a process has a socket open.
+func hasSocket(pid int) bool {
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	return slices.ContainsFunc(fds, func(fd string) bool {
+		target, err := os.Readlink(fd)
+		return err == nil && strings.HasPrefix(target, "socket:")
+	})
 }
