@@ -150,7 +150,8 @@ func TestStuckCleanup(t *testing.T) {
 	h.stop()
 	began := time.Now()
 	err := within(t, 2*time.Minute, func() error { return r.RemoveDir(UntilStuck(t.Context()), "vm", "vm-1") })
-	if !IsStuck(err) || time.Since(began) < probeLimit {
+	// The probe that is not answered may have begun a moment before.
+	if !IsStuck(err) || time.Since(began) < probeLimit/2 {
 		t.Errorf("%v after %s", err, time.Since(began))
 	}
 }
