@@ -311,6 +311,19 @@ func (r *calls) connect(ctx context.Context) (Link, error) {
 // renewEvery is how often the process is replaced because of a file system that is read-only.
 const renewEvery = 10 * time.Minute
 
+// renewIdle is how often it is replaced if no operation on whole images is in progress, which would end with it.
+const renewIdle = time.Second
+
+// reading reports whether an operation on whole images is in progress. The caller holds mu.
+func (r *calls) reading() bool {
+	for _, p := range r.pending {
+		if p.class == endless {
+			return true
+		}
+	}
+	return false
+}
+
 // renew ends the process if what is mounted may have changed since it started: it sees the directory as it was then, writable or not. It
 // reports whether another process may see it differently.
 func (r *calls) renew() bool {
@@ -320,7 +333,11 @@ func (r *calls) renew() bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.link == nil || string(now) == r.mounts && time.Since(r.renewedAt) < renewEvery {
+	wait := renewEvery
+	if !r.reading() {
+		wait = renewIdle
+	}
+	if r.link == nil || string(now) == r.mounts && time.Since(r.renewedAt) < wait {
 		return false
 	}
 	r.mounts, r.renewedAt = string(now), time.Now()

@@ -80,6 +80,7 @@ func (r *reader) state(name string) (dir string, leave func()) {
 		return work, nothing
 	case "with an age key":
 		r.run("age-keygen", "-o", filepath.Join(work, "key.txt"))
+		hubtest.Must(r.T, os.WriteFile(filepath.Join(work, "age-key.pub"), []byte(r.output("age-keygen", "-y", filepath.Join(work, "key.txt"))), 0o644))
 		return work, nothing
 	case "with encrypted settings":
 		r.run("age-keygen", "-o", filepath.Join(work, "key.txt"))
