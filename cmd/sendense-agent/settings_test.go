@@ -268,23 +268,24 @@ func TestSettingsSecrets(t *testing.T) {
 
 // TestSettingsReplace: what is different on the hub stays, until somebody asks for its replacement; then it is kept, and can be put back.
 func TestSettingsReplace(t *testing.T) {
+	recipient, identity := keyPair(t)
 	old := newSite(t)
 	old.furnish()
-	file := old.export("--secrets", "--passphrase-fd", descriptor(t, passphrase))
+	file := old.export("--secrets", "--recipient", recipient)
 	wanted := old.vms()
 	must(t, os.WriteFile(old.config, []byte(strings.Replace(old.read(old.config), "# a comment", "# another", 1)), 0o600))
 	must(t, os.Chmod(old.config, 0o640))
 	must(t, os.WriteFile(filepath.Join(old.dir, "credstore", "backup-2027"), []byte("another key"), 0o600))
 	old.putVM(record.VM{Name: "empty", InventoryPath: "/DC1/vm/other"}, record.VM{Name: "more"})
 	before := old.snapshot()
-	_, err := old.run("import-settings", file, "--passphrase-fd", descriptor(t, passphrase))
+	_, err := old.run("import-settings", file, "--identity-fd", descriptor(t, identity))
 	if err == nil || !strings.Contains(err.Error(), "3 settings of this hub would be replaced") || !strings.Contains(err.Error(), "--replace") {
 		t.Errorf("%v", err)
 	}
 	if d := cmp.Diff(before, old.snapshot()); d != "" {
 		t.Errorf("something was changed: %s", d)
 	}
-	out, err := old.run("import-settings", file, "--replace", "--passphrase-fd", descriptor(t, passphrase))
+	out, err := old.run("import-settings", file, "--replace", "--identity-fd", descriptor(t, identity))
 	must(t, err)
 	wanted["more"] = record.VM{Name: "more"} // nothing is removed
 	if d := cmp.Diff(wanted, old.vms()); d != "" {
@@ -303,6 +304,14 @@ func TestSettingsReplace(t *testing.T) {
 	}
 }
 
+// keyPair makes a key of age. It is as good as a passphrase, which costs the race detector ten seconds each time.
+func keyPair(t *testing.T) (recipient, identity string) {
+	t.Helper()
+	key, err := age.GenerateX25519Identity()
+	must(t, err)
+	return key.Recipient().String(), key.String()
+}
+
 func (s *site) read(path string) string {
 	s.Helper()
 	text, err := os.ReadFile(path)
@@ -312,9 +321,10 @@ func (s *site) read(path string) string {
 
 // TestSettingsBad: whatever is wrong with the file is said, and nothing is changed.
 func TestSettingsBad(t *testing.T) {
+	recipient, identity := keyPair(t)
 	old := newSite(t)
 	old.furnish()
-	whole, sealed := old.read(old.export()), old.read(old.export("--secrets", "--passphrase-fd", descriptor(t, passphrase)))
+	whole, sealed := old.read(old.export()), old.read(old.export("--secrets", "--recipient", recipient))
 	var f settings.File
 	must(t, json.Unmarshal([]byte(whole), &f))
 	changed := func(change func(f *settings.File)) string {
@@ -349,7 +359,7 @@ func TestSettingsBad(t *testing.T) {
 			must(t, os.WriteFile(path, []byte(c.text), 0o600))
 			args := []string{"import-settings", path}
 			if strings.Contains(name, "secrets") {
-				args = append(args, "--passphrase-fd", descriptor(t, passphrase))
+				args = append(args, "--identity-fd", descriptor(t, identity))
 			}
 			out, err := hub.run(args...)
 			if err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), "nothing is changed") || strings.ContainsAny(err.Error(), "\x1b") {

@@ -156,9 +156,16 @@ func checkLinks(t *testing.T, path, text string) {
 	}
 }
 
+// placesOf keeps what places has found: many links lead to the same pages.
+var placesOf = map[string][]string{}
+
 // places are the anchors of the headings of a page.
 func places(t *testing.T, path string) (names []string) {
 	t.Helper()
+	if names, known := placesOf[path]; known {
+		return names
+	}
+	defer func() { placesOf[path] = names }()
 	text, err := os.ReadFile(path)
 	hubtest.Must(t, err)
 	for _, m := range title.FindAllStringSubmatch(string(text), -1) {

@@ -15,23 +15,35 @@ import (
 // TestHubDied: of a hub the repository is left, and a file of export-settings. With these alone another hub has everything: restore points,
 // VMs, policy and schedule; it serves, verifies, and goes on with incrementals where the first one ended.
 func TestHubDied(t *testing.T) {
-	t.Run("plain", func(t *testing.T) { hubDies(t, "", nil) })
+	t.Run("plain", func(t *testing.T) {
+		h, newest := hubDies(t, "", nil)
+		agent := h.Dial()
+		h.Eventually("the schedule has verified an imported one", func() bool {
+			b, err := agent.GetBackup(t.Context(), newest)
+			hubtest.Must(t, err)
+			return b.Verified != nil && !b.Verified.At.IsZero()
+		})
+		agent.Close()
+		healthy(h)
+	})
 	t.Run("encrypted, the package has started the daemon", func(t *testing.T) {
-		hubDies(t, "encryption_key = \"backup-2026\"\n", func(h *hubtest.Hub) {
+		h, _ := hubDies(t, "encryption_key = \"backup-2026\"\n", func(h *hubtest.Hub) {
 			db, err := store.Open(filepath.Join(h.Dir, "state", "agent.db"), store.Options{})
 			hubtest.Must(h.T, err)
 			hubtest.Must(h.T, db.Close())
 		})
+		healthy(h)
 	})
 }
 
-func hubDies(t *testing.T, encryption string, installed func(*hubtest.Hub)) {
+// hubDies returns the other hub, and the newest restore point of the one that died.
+func hubDies(t *testing.T, encryption string, installed func(*hubtest.Hub)) (h *hubtest.Hub, newest string) {
 	credentials := t.TempDir()
 	t.Setenv("CREDENTIALS_DIRECTORY", credentials)
 	if encryption != "" {
 		newKey(t, filepath.Join(credentials, "backup-2026"))
 	}
-	h := hubtest.HealthyHub(t, encryption+`policy = "gold"
+	h = hubtest.HealthyHub(t, encryption+`policy = "gold"
 [sna]
 cooldown = "0s"
 [verify]
@@ -47,7 +59,7 @@ keep_last = 1
 	_, err = h.Dial().PutVM(t.Context(), vm)
 	hubtest.Must(t, err)
 	h.Point("pgtest1", rpc.Full)
-	newest := h.Point("pgtest1", rpc.Incremental)
+	newest = h.Point("pgtest1", rpc.Incremental)
 	file := filepath.Join(t.TempDir(), "settings.json")
 	settings(h, credentials, "export-settings --secrets --passphrase-fd 0 -o "+file) // the daemon runs
 
@@ -82,14 +94,15 @@ keep_last = 1
 	if next.ParentBackupID != newest {
 		t.Errorf("the next one is based on %q, want %s", next.ParentBackupID, newest)
 	}
-	h.Eventually("the schedule has verified an imported one", func() bool {
-		b, err := agent.GetBackup(t.Context(), newest)
-		hubtest.Must(t, err)
-		return b.Verified != nil && !b.Verified.At.IsZero()
-	})
 	agent.Close()
+	return h, newest
+}
+
+// healthy fails the test if the doctor finds anything, and ends the hub.
+func healthy(h *hubtest.Hub) {
+	h.Helper()
 	if list := hubtest.Troubles(h.Doctor()); len(list) > 0 {
-		t.Errorf("the doctor finds %q", list)
+		h.Errorf("the doctor finds %q", list)
 	}
 	h.NothingServed()
 	h.End()
