@@ -5,6 +5,12 @@ import (
 	"testing"
 )
 
+// scheduled is a file with a group "g" and a schedule "s" that has these keys besides its calendar.
+func scheduled(keys string) string {
+	return "default_repository = \"a\"\n[[repository]]\nid = \"a\"\npath = \"/a\"\n[[group]]\nid = \"g\"\nvms = [\"*\"]\n" +
+		"[[schedule]]\nid = \"s\"\ncalendar = \"22:00\"\n" + keys
+}
+
 // badFiles are files that must be refused, and the complete error about each.
 var badFiles = []struct{ name, text, want string }{
 	{"syntax", "[agent", ""},
@@ -55,6 +61,22 @@ var badFiles = []struct{ name, text, want string }{
 		"key and password", "[vcenter.m]\nhost = \"h\"\nuser = \"u\"\npassword_credential = \"k\"\n[[repository]]\nid = \"a\"\npath = \"/a\"\nold_keys = [\"k\"]",
 		`repository "a": old_keys: "k" is the password_credential of vcenter.m: choose another name`,
 	},
+	{"group that chooses nothing", "[[group]]\nid = \"g\"", `group "g": chooses nothing: give it at least one of vms, vcenters, datacenters and folders; vms = ["*"] chooses every VM`},
+	{"group with a bad pattern", "[[group]]\nid = \"g\"\nvms = [\"a[\"]", `group "g": vms: "a[": want a pattern such as "db-*"; write a literal [ as "\\["`},
+	{"group of an unknown vCenter", "[[group]]\nid = \"g\"\nvcenters = [\"x\"]", `group "g": vcenters: "x": no [vcenter.x] is configured: add it, or name another`},
+	{"group twice", "[[group]]\nid = \"g\"\nvms = [\"*\"]\n[[group]]\nid = \"g\"\nvms = [\"*\"]", `group "g": id: is listed twice: give each group its own id`},
+	{"schedule without a group", scheduled(""), `schedule "s": groups: is missing: name the groups whose VMs are backed up`},
+	{"schedule of an unknown group", scheduled(`groups = ["h"]`), `schedule "s": groups: "h": no [[group]] has this id: add it, or name another`},
+	{"window", scheduled(`groups = ["g"]` + "\nwindow = \"1h\"\nspread = \"1h\""), `schedule "s": spread: 1h0m0s is not less than window (1h0m0s): lower it`},
+	{"blackout", scheduled(`groups = ["g"]` + "\nblackout = [\"24.12.2026\"]"), `schedule "s": blackout: "24.12.2026": want a day such as "2026-12-24", or days such as "2026-12-24..2027-01-01"`},
+	{"blackout backwards", scheduled(`groups = ["g"]` + "\nblackout = [\"2026-12-24..2026-12-01\"]"), `schedule "s": blackout: "2026-12-24..2026-12-01": want a day such as "2026-12-24", or days such as "2026-12-24..2027-01-01"`},
+	{"rate by time of day", scheduled(`groups = ["g"]` + "\nrate_limits = [\"7-19 50MiB\"]"), `schedule "s": rate_limits: "7-19 50MiB": want times of day and a limit such as "07:00-19:00 50MiB"`},
+	{"low rate by time of day", scheduled(`groups = ["g"]` + "\nrate_limits = [\"07:00-19:00 1KiB\"]"), `schedule "s": rate_limits: "07:00-19:00 1KiB": 1KiB: want at least 1MiB`},
+	{"rules for full backups", scheduled(`groups = ["g"]` + "\ntype = \"full\"\nfull_after = 3"), `schedule "s": type: "full": full_every and full_after need type auto`},
+	{"retries", scheduled(`groups = ["g"]` + "\nretries = 21"), `schedule "s": retries: 21: want 0 to 20`},
+	{"time zone of a schedule", scheduled(`groups = ["g"]` + "\ntime_zone = \"Berlin\""), `schedule "s": time_zone: "Berlin": want the name of a time zone such as "Europe/Berlin", or nothing for the host's`},
+	{"runs", "[runs]\nkeep = \"1h\"", `runs.keep: 1h0m0s: want at least "1d"`},
+	{"discovery", "[discovery]\ninterval = \"1s\"", `discovery.interval: 1s: want "0s" for never, or at least "1m"`},
 	{"prune at no time", "[prune]\nat = \"noon\"", `prune.at: "noon": want a time of day such as "03:30", or nothing`},
 	{
 		"no such share", "[prune]\nhold_above_percent = 101",

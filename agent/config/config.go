@@ -24,9 +24,13 @@ type Config struct {
 	Squeeze           Squeeze            `toml:"squeeze"`
 	HTTP              HTTP               `toml:"http"`
 	Metrics           Metrics            `toml:"metrics"`
+	Discovery         Discovery          `toml:"discovery"`
+	Runs              Runs               `toml:"runs"`
 	Prune             Prune              `toml:"prune"`
 	Repositories      []Repository       `toml:"repository"`
 	Policies          []Policy           `toml:"policy"`
+	Groups            []Group            `toml:"group"`
+	Schedules         []Schedule         `toml:"schedule"`
 	VCenters          map[string]VCenter `toml:"vcenter"` // by the name that a VM record gives
 }
 
@@ -236,6 +240,9 @@ func Default() *Config {
 		HTTP:    HTTP{Listen: "127.0.0.1:8082"},
 		Metrics: Metrics{Enabled: true, Listen: "127.0.0.1:9185", MaxVMs: 1000, BackupInterval: DurationOf(26 * time.Hour)},
 		Prune:   Prune{HoldAbovePercent: 50},
+
+		Discovery: Discovery{Interval: DurationOf(time.Hour)},
+		Runs:      Runs{Keep: AgeOf(400 * 24 * time.Hour)},
 	}
 }
 

@@ -81,6 +81,15 @@ func TestExampleUncommented(t *testing.T) {
 		ID: "gold", KeepLast: 7, KeepDaily: 14, KeepWeekly: 8, KeepMonthly: 12, KeepYearly: 3, MinAge: AgeOf(24 * time.Hour),
 		ExpiredMiddle: KeepMiddle,
 	}}
+	want.Groups = []Group{{
+		ID: "databases", VMs: []string{"db-*", "pg??"}, VCenters: []string{"main"}, Datacenters: []string{"DC1"}, Folders: []string{"Production/*"},
+		Exclude: []string{"*-test"}, RPO: DurationOf(26 * time.Hour),
+	}}
+	want.Schedules = []Schedule{{
+		ID: "nightly", Groups: []string{"databases"}, Calendar: "Mon..Fri 22:00", TimeZone: "Europe/Berlin", Window: DurationOf(8 * time.Hour),
+		AfterWindow: FinishAfterWindow, Blackout: []string{"2026-12-24..2027-01-01"}, Type: "auto", Repository: "local", Parallel: 4, Order: OldestFirst,
+		Retries: new(2), RetryWait: DurationOf(10 * time.Minute), RateLimits: []string{"07:00-19:00 50MiB"},
+	}}
 	want.VCenters = map[string]VCenter{"main": {
 		Host: "vcenter.example.com", User: "backup@vsphere.local", PasswordCredential: "vcenter-main", Datacenter: "DC1",
 	}}
@@ -96,6 +105,11 @@ func TestRoundTrip(t *testing.T) {
 	want.DefaultRepository = "b"
 	want.Repositories[1].Policy, want.Policies = "p", []Policy{{ID: "p", KeepLast: -1, KeepWithin: AgeOf(36 * time.Hour)}}
 	want.VCenters = map[string]VCenter{"x": {Host: "10.0.0.1:443", User: "u", PasswordCredential: "c"}}
+	want.Groups = []Group{{ID: "g", VMs: []string{"*"}, Folders: []string{"A/*"}, Exclude: []string{"x"}, RPO: DurationOf(time.Hour)}}
+	want.Schedules = []Schedule{{
+		ID: "s", Groups: []string{"g"}, Calendar: "22:00", TimeZone: "Europe/Berlin", Window: DurationOf(time.Hour), Blackout: []string{"2026-12-24"},
+		FullEvery: AgeOf(24 * time.Hour), Retries: new(0), RateLimits: []string{"22:00-07:00 1MiB"},
+	}}
 	text, err := toml.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +136,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		}
 		seen[key] = true
 	}
-	if len(seen) < 50 || reflect.TypeFor[Config]().NumField() != 16 {
+	if len(seen) < 50 || reflect.TypeFor[Config]().NumField() != 20 {
 		t.Errorf("%d keys: the walk has lost some", len(seen))
 	}
 }

@@ -62,6 +62,8 @@ func (c *Config) Validate() error {
 	c.validateRepositories(p)
 	c.validatePolicies(p)
 	c.validateVCenters(p)
+	c.validateGroups(p)
+	c.validateSchedules(p)
 	return errors.Join(*p...)
 }
 

@@ -26,10 +26,13 @@ type Parts struct {
 }
 
 // An Inventory is the set of VMs on record. Its methods may be called from any goroutine.
-type Inventory struct{ Parts }
+type Inventory struct {
+	Parts
+	syncs syncs
+}
 
 // New returns an Inventory.
-func New(p Parts) *Inventory { return &Inventory{p} }
+func New(p Parts) *Inventory { return &Inventory{Parts: p, syncs: syncs{last: map[string]time.Time{}}} }
 
 // Put puts a VM on record, or replaces the record of that name. A running backup keeps the record that it started with.
 func (inv *Inventory) Put(vm record.VM) (created bool, err error) {

@@ -26,4 +26,7 @@ const (
 	File       = "file"
 	Onto       = "onto"
 	Parent     = "parent"
+	RunID      = "run_id"
+	Schedule   = "schedule_id"
+	VCenter    = "vcenter"
 )

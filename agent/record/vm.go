@@ -36,6 +36,8 @@ type VM struct {
 
 	BackupInterval Interval  `json:"backup_interval,omitempty"` // how often a restore point is expected
 	AddedAt        time.Time `json:"added_at,omitzero"`         // when the record was made; zero = unknown
+
+	MissingSince time.Time `json:"missing_since,omitzero"` // since when vCenter does not list it any more; zero = it does, or was not asked
 }
 
 // Interval is a time between backups as a person writes it, such as "26h". "" is the interval of the configuration, and "0s"

@@ -165,9 +165,11 @@ func asVersion4(t *testing.T, path string) {
 		for _, name := range orders {
 			must(t, lists.DeleteBucket([]byte(name)))
 		}
-		must(t, tx.DeleteBucket(schema.BucketPruneHeld))
-		must(t, tx.DeleteBucket(schema.BucketPaused))
-		must(t, tx.DeleteBucket(schema.BucketImporting))
+		for _, later := range [][]byte{
+			schema.BucketPruneHeld, schema.BucketPaused, schema.BucketImporting, schema.BucketSchedules, schema.BucketRuns, schema.BucketRunVMs,
+		} {
+			must(t, tx.DeleteBucket(later))
+		}
 		must(t, backups.SetSequence(0))
 		return tx.Bucket(schema.BucketMeta).Put(schema.KeySchema, []byte("4"))
 	}))

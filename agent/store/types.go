@@ -19,6 +19,7 @@ type (
 	Hold             = schema.Hold
 	Query            = query.Query
 	Unverified       = query.Unverified
+	RunQuery         = query.RunQuery
 	Counts           = query.Counts
 	CoolingPort      = query.CoolingPort
 	CoolingVM        = query.CoolingVM
@@ -37,6 +38,7 @@ type (
 	ReadError      = rules.ReadError
 	StateError     = rules.StateError
 	ImmutableError = rules.ImmutableError
+	RunEndedError  = rules.RunEndedError
 )
 
 // The errors that carry nothing.
@@ -52,6 +54,7 @@ const (
 	KindVM      = schema.KindVM
 	KindBackup  = schema.KindBackup
 	KindRestore = schema.KindRestore
+	KindRun     = schema.KindRun
 )
 
 // The sizes of a page.

@@ -29,7 +29,7 @@ func Run(ctx context.Context, f *dbfile.File, transact func(func(*dbfile.Tx) err
 			return dbfile.ErrUnchanged // a damaged tree is not walked
 		}
 		for _, step := range []func() error{
-			c.checkVMs, c.checkBackups, c.checkRestores, c.checkLists, c.checkLeases, c.checkTotals, c.checkCooling,
+			c.checkVMs, c.checkBackups, c.checkRestores, c.checkRuns, c.checkLists, c.checkLeases, c.checkTotals, c.checkCooling,
 		} {
 			if err := step(); err != nil {
 				return err

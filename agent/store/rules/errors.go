@@ -103,6 +103,16 @@ func (e *StateError) Error() string {
 	return fmt.Sprintf("backup %s: %s is not possible while it is %s", e.BackupID, e.Action, e.State)
 }
 
+// RunEndedError refuses to change a run that has ended.
+type RunEndedError struct {
+	RunID string
+	State record.RunState
+}
+
+func (e *RunEndedError) Error() string {
+	return fmt.Sprintf("run %s has ended: it is %s", e.RunID, e.State)
+}
+
 // ImmutableError refuses to change a field that never changes.
 type ImmutableError struct {
 	BackupID, Field string

@@ -4,7 +4,7 @@
 //
 // # Schema
 //
-// Version 7 (3 was never used). Times are 8 bytes, big-endian nanoseconds since 1970 UTC; ports are 2 bytes, big-endian; "JSON" is the
+// Version 8 (3 was never used). Times are 8 bytes, big-endian nanoseconds since 1970 UTC; ports are 2 bytes, big-endian; "JSON" is the
 // encoding of the type in package record.
 //
 //	meta
@@ -40,6 +40,12 @@
 //	    <repository id>          -> JSON Pause: nothing new starts in that repository
 //	importing
 //	    <repository id>          -> nothing; its restore points are being imported, or some wait for a key
+//	schedules
+//	    <schedule id>            -> JSON ScheduleState: up to which due time it was handled, and whether it is paused
+//	runs
+//	    <run id>                 -> JSON Run
+//	run_vms
+//	    <run id>/<vm name>       -> JSON RunVM; run ids have no slash
 //	verified
 //	    <verified> <id>          -> nothing; every restore point by the time when its files were last checked, or by its end
 //	verified_deep
@@ -98,6 +104,10 @@ var (
 	BucketPaused    = []byte("paused")
 	BucketImporting = []byte("importing")
 
+	BucketSchedules = []byte("schedules")
+	BucketRuns      = []byte("runs")
+	BucketRunVMs    = []byte("run_vms")
+
 	BucketVerified     = []byte("verified")
 	BucketVerifiedDeep = []byte("verified_deep")
 
@@ -110,6 +120,7 @@ var Buckets = [][]byte{
 	BucketMeta, BucketVMs, BucketBackups, BucketRemoved, BucketRequests, BucketActive, BucketLeases,
 	BucketCoolingPorts, BucketCoolingVMs, BucketClaims, BucketLists, BucketRestores, BucketActiveRestores,
 	BucketVerified, BucketVerifiedDeep, BucketPruneHeld, BucketPaused, BucketImporting,
+	BucketSchedules, BucketRuns, BucketRunVMs,
 }
 
 // The keys of bucketMeta.

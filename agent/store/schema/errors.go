@@ -6,7 +6,7 @@ import (
 
 // NotFoundError says that there is no such record.
 type NotFoundError struct {
-	Kind string // KindVM, KindBackup or KindRestore
+	Kind string // KindVM, KindBackup, KindRestore or KindRun
 	Name string
 }
 
@@ -15,6 +15,7 @@ const (
 	KindVM      = "vm"
 	KindBackup  = "backup"
 	KindRestore = "restore"
+	KindRun     = "run"
 )
 
 func (e *NotFoundError) Error() string { return fmt.Sprintf("%s %q: not found", e.Kind, e.Name) }

@@ -75,6 +75,14 @@ var Migrations = []Migration{
 		_, err := t.CreateBucket([]byte("importing"))
 		return err
 	}},
+	{8, "make the buckets of schedules and their runs", func(t *bolt.Tx) error {
+		for _, name := range []string{"schedules", "runs", "run_vms"} {
+			if _, err := t.CreateBucket([]byte(name)); err != nil {
+				return fmt.Errorf("bucket %s: %w", name, err)
+			}
+		}
+		return nil
+	}},
 }
 
 // SchemaVersion reads the version of a file; 0 for a file without buckets.
