@@ -32,6 +32,8 @@ import (
 	"github.com/sendense/backup-agent/agent/reconcile"
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/restore"
+	"github.com/sendense/backup-agent/agent/run"
+	"github.com/sendense/backup-agent/agent/schedule"
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
@@ -78,6 +80,8 @@ type Agent struct {
 	Restores      *restore.Service
 	Policies      *prune.Service
 	Catalog       *catalog.Watcher
+	Runs          *run.Service
+	Schedules     *schedule.Service
 
 	config              *config.Config
 	store               *store.Store
@@ -178,6 +182,10 @@ func (a *Agent) wire(o Options, account repositories.Account, program string) {
 		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Gate: a.Gate, Inventory: a.Inventory,
 		Verifications: a.Verifications, Merges: a.Merges, Catalog: a.Catalog, Jobs: a.jobs, Log: log, Metrics: a.metrics, Watchers: a.watchers,
 	})
+	a.Runs = run.New(run.Parts{
+		Config: cfg, Store: db, Inventory: a.Inventory, Backups: a.Backups, Jobs: a.jobs, Log: log, Metrics: a.metrics,
+	})
+	a.Schedules = schedule.New(schedule.Parts{Config: cfg, Store: db, Runs: a.Runs, Jobs: a.jobs, Log: log})
 	a.reconciler = reconcile.New(reconcile.Parts{
 		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Admission: admissions, Backups: a.Backups, Restores: a.Restores,
 		Merges: a.Merges, Policies: a.Policies, Units: o.Units, Jobs: a.jobs, Log: log, Metrics: a.metrics, Watchers: a.watchers,
@@ -227,8 +235,24 @@ func (a *Agent) Open(ctx context.Context) error {
 			}
 		}
 	}
+	if err := a.watchSchedules(); err != nil {
+		return err
+	}
 	a.publisher.Opened.Store(new(time.Now()))
 	return errors.Join(a.jobs.Spawn(func() { a.watchUnits(stream) }), a.jobs.Spawn(a.reconciler.WatchUnits), a.jobs.Spawn(a.reconciler.WatchDirectories))
+}
+
+// watchSchedules goes on with the runs that were in progress, and begins the next ones.
+func (a *Agent) watchSchedules() error {
+	if err := a.Runs.TakeUp(); err != nil {
+		return err
+	}
+	for _, s := range a.config.Schedules {
+		if err := a.jobs.Spawn(func() { a.Schedules.Watch(s) }); err != nil {
+			return err
+		}
+	}
+	return a.jobs.Spawn(a.Schedules.ForgetOld)
 }
 
 // Close stops the agent. Exports of running backups stay: the next agent adopts them. A backup that has not yet reached the SNA is

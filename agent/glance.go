@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/group"
 	"github.com/sendense/backup-agent/agent/ledger"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store/query"
@@ -45,10 +46,19 @@ func (a *Agent) BackupsOf(vms []record.VM) ([]VMBackups, error) {
 	}
 	list := make([]VMBackups, len(vms))
 	for i, vm := range vms {
-		list[i] = vmBackups(vm, latest[i], vm.BackupInterval.Or(a.config.Metrics.BackupInterval.Std()), now)
+		list[i] = vmBackups(vm, latest[i], a.interval(vm), now)
 		list[i].Active = running[vm.Name]
 	}
 	return list, nil
+}
+
+// interval is how often a restore point of a VM is expected: as its record says, or its groups, or metrics.backup_interval. 0 is never.
+func (a *Agent) interval(vm record.VM) time.Duration {
+	configured := a.config.Metrics.BackupInterval.Std()
+	if rpo := group.RPO(a.config.Groups, vm).Std(); rpo > 0 {
+		configured = rpo
+	}
+	return vm.BackupInterval.Or(configured)
 }
 
 func vmBackups(vm record.VM, of query.Latest, interval time.Duration, now time.Time) VMBackups {

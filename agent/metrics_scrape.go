@@ -42,6 +42,7 @@ func newScrape(a *Agent) *scrape {
 		{name: "units", read: s.units},
 		{name: "verified", read: s.verified},
 		{name: "catalog", read: s.catalog},
+		{name: "schedules", read: s.schedules},
 	}
 	for _, r := range a.Repositories.All {
 		s.sources = append(s.sources, source{
@@ -63,6 +64,7 @@ func (sc *scrape) Describe(ch chan<- *prometheus.Desc) {
 		descDamaged, descVerifyInterval, descVerifyOldest, descVerifyLast, descVerifyOK,
 		descExports, descReceived, descOrphans,
 		descCatalogDifferences, descCatalogCompared,
+		descVMsUngrouped, descVMsMissing, descScheduleNext, descScheduleLast, descScheduleLastGood, descSchedulePaused, descRunVMs,
 		descRepositoryFree, descRepositorySize, descRepositoryUp, descRepositoryUsable, descRepositoryEncrypted, descRepositoryPaused,
 	} {
 		ch <- d

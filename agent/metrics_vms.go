@@ -76,7 +76,7 @@ func (sc *scrape) watchedVMs() (vms []record.VM, err error) {
 func (sc *scrape) vm(vm record.VM) ([]prometheus.Metric, error) {
 	now := time.Now()
 	list := []prometheus.Metric{gauge(descVMAdded, max(unixTime(record.Believed(vm.AddedAt, now)), 0), vm.Name)}
-	if interval := vm.BackupInterval.Or(sc.agent.config.Metrics.BackupInterval.Std()); interval > 0 {
+	if interval := sc.agent.interval(vm); interval > 0 {
 		list = append(list, gauge(descVMInterval, interval.Seconds(), vm.Name))
 	}
 	remains, err := sc.snapshotMayRemain(vm.Name, now)

@@ -2,19 +2,13 @@ package agent
 
 import (
 	"context"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/sendense/backup-agent/agent/events"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/logkey"
 	"github.com/sendense/backup-agent/agent/record"
 )
-
-// maxPauseReason limits the reason of a pause, in bytes. It is part of messages.
-const maxPauseReason = 256
 
 // PauseRepository pauses a repository for maintenance: nothing new starts there, and what runs ends by itself. The pause is on record, so it
 // survives a restart. A repository that is paused already stays so; a reason that is given replaces the earlier one.
@@ -23,9 +17,8 @@ func (a *Agent) PauseRepository(_ context.Context, id, reason string) (record.Pa
 	if err != nil {
 		return record.Pause{}, err
 	}
-	reason = strings.TrimSpace(reason)
-	if len(reason) > maxPauseReason || !utf8.ValidString(reason) || strings.ContainsFunc(reason, unicode.IsControl) {
-		return record.Pause{}, fault.New(fault.InvalidRequest, "reason: want one line of at most %d bytes", maxPauseReason)
+	if reason, err = record.PauseReason(reason); err != nil {
+		return record.Pause{}, fault.New(fault.InvalidRequest, "%w", err)
 	}
 	p, changed, err := a.store.Pause(record.Pause{Repository: r.ID, Since: time.Now(), Reason: reason})
 	if err != nil {

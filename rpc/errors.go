@@ -27,6 +27,9 @@ const (
 	ReasonDiskUnknown        Reason = "disk_unknown"         // vCenter has a disk of the VM that is not on record: run vm.discover with store
 	ReasonHasChildren        Reason = "has_children"         // other backups are based on it: delete those first
 	ReasonRestoreNotFound    Reason = "restore_not_found"    // no restore of that id is on record
+	ReasonGroupNotFound      Reason = "group_not_found"      // no group of that id is configured
+	ReasonScheduleNotFound   Reason = "schedule_not_found"   // no schedule of that id is configured
+	ReasonRunNotFound        Reason = "run_not_found"        // no run of that id is on record
 	ReasonBeingRestored      Reason = "being_restored"       // a restore reads the restore point: stop the restore first
 	ReasonBeingVerified      Reason = "being_verified"       // a verification by request reads the restore point: wait for its end, or cancel it
 	ReasonDamaged            Reason = "damaged"              // the restore point is damaged: despite_damage serves what is left
@@ -104,6 +107,9 @@ var reasons = map[Reason]reasonRow{
 	ReasonRepositoryNotFound: {40403, http.StatusNotFound, "request", "Name one of repository list."},
 	ReasonBackupNotFound:     {40404, http.StatusNotFound, "request", "Name one of backup list."},
 	ReasonRestoreNotFound:    {40405, http.StatusNotFound, "request", "Name one of restore list."},
+	ReasonGroupNotFound:      {40406, http.StatusNotFound, "request", "Name one of group list."},
+	ReasonScheduleNotFound:   {40407, http.StatusNotFound, "request", "Name one of schedule list."},
+	ReasonRunNotFound:        {40408, http.StatusNotFound, "request", "Name one of run list."},
 	ReasonMessageTimeout:     {40801, http.StatusRequestTimeout, "request", "Send complete messages."},
 	ReasonBackupInProgress:   {40901, http.StatusConflict, "state", "Wait for the backup, or cancel it."},
 	ReasonWrongState:         {40902, http.StatusConflict, "state", "Look at the state (backup show, restore show), then decide."},

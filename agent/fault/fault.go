@@ -30,6 +30,9 @@ const (
 	NoParent           Reason = "no_parent"            // 409: an incremental has no restore point to be based on
 	HasChildren        Reason = "has_children"         // 409: other backups are based on it
 	RestoreNotFound    Reason = "restore_not_found"    // 404
+	GroupNotFound      Reason = "group_not_found"      // 404
+	ScheduleNotFound   Reason = "schedule_not_found"   // 404
+	RunNotFound        Reason = "run_not_found"        // 404
 	Damaged            Reason = "damaged"              // 409: the data to restore is not what was written
 	BeingRestored      Reason = "being_restored"       // 409: a restore reads it
 	BeingVerified      Reason = "being_verified"       // 409: a requested verification reads it

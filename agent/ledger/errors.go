@@ -8,8 +8,8 @@ import (
 	"github.com/sendense/backup-agent/agent/store"
 )
 
-// NotFound translates an error of the store for a caller: a missing record gets the reason VMNotFound, RestoreNotFound or BackupNotFound.
-// nil stays nil.
+// NotFound translates an error of the store for a caller: a missing record gets the reason VMNotFound, RestoreNotFound, RunNotFound
+// or BackupNotFound. nil stays nil.
 func NotFound(err error) error {
 	var missing *store.NotFoundError
 	switch {
@@ -23,6 +23,9 @@ func NotFound(err error) error {
 	case missing.Kind == store.KindRestore:
 		return fault.New(fault.RestoreNotFound, "restore %q is not on record", missing.Name).
 			WithHint("restore.list shows the restores on record")
+	case missing.Kind == store.KindRun:
+		return fault.New(fault.RunNotFound, "run %q is not on record", missing.Name).
+			WithHint("run.list shows the runs on record")
 	}
 	return fault.New(fault.BackupNotFound, "backup %q is not on record", missing.Name).
 		WithHint("backup.list shows the backups on record")

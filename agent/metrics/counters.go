@@ -41,6 +41,8 @@ type Counters struct {
 	PruneHolds      prometheus.Counter
 
 	RepositoryOperations *prometheus.HistogramVec
+	RunsEnded            *prometheus.CounterVec
+	RunVMsEnded          *prometheus.CounterVec
 	CatalogImported      *prometheus.CounterVec
 	CatalogNotImported   *prometheus.CounterVec
 }

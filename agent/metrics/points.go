@@ -49,6 +49,14 @@ func (m *Counters) afterBackups() {
 		Help:    "Duration of operations on a repository, by kind (read, change, whole: of whole images, probe: whether it answers).",
 		Buckets: writeBuckets,
 	}, []string{"repository", "kind"})
+	m.RunsEnded = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sendense_schedule_runs_total",
+		Help: "Runs of a schedule that have ended, by result (completed, partial, failed, canceled, skipped).",
+	}, []string{"schedule", "result"})
+	m.RunVMsEnded = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sendense_schedule_run_vms_total",
+		Help: "VMs of runs that have ended, by result (completed, failed, skipped, canceled). A VM with several tries counts once.",
+	}, []string{"schedule", "result"})
 	m.CatalogImported = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sendense_catalog_imported_total",
 		Help: "Restore points that the agent has put on record by itself, because the catalog had none of their repository.",

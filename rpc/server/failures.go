@@ -58,11 +58,18 @@ var failures = map[string][]rpc.Reason{
 	rpc.MethodRestoreStart: slices.Concat(ofRecords, ofRepository, ofRestorePoint, []rpc.Reason{
 		rpc.ReasonExporterFailed, rpc.ReasonNoFreePort, rpc.ReasonReaderFailed, rpc.ReasonReaderMissing, rpc.ReasonVMNotFound,
 	}),
-	rpc.MethodRestoreGet:    {rpc.ReasonRestoreNotFound},
-	rpc.MethodRestoreStop:   slices.Concat(ofRecords, ofRepository, []rpc.Reason{rpc.ReasonRestoreNotFound, rpc.ReasonWrongState}),
-	rpc.MethodRestoreWatch:  {rpc.ReasonTooManyWatches, rpc.ReasonRestoreNotFound, rpc.ReasonVMNotFound, rpc.ReasonShuttingDown},
-	rpc.MethodAgentDoctor:   {rpc.ReasonBusy, rpc.ReasonShuttingDown},
-	rpc.MethodAgentLogLevel: {rpc.ReasonWrongState},
+	rpc.MethodRestoreGet:     {rpc.ReasonRestoreNotFound},
+	rpc.MethodRestoreStop:    slices.Concat(ofRecords, ofRepository, []rpc.Reason{rpc.ReasonRestoreNotFound, rpc.ReasonWrongState}),
+	rpc.MethodRestoreWatch:   {rpc.ReasonTooManyWatches, rpc.ReasonRestoreNotFound, rpc.ReasonVMNotFound, rpc.ReasonShuttingDown},
+	rpc.MethodGroupGet:       {rpc.ReasonGroupNotFound},
+	rpc.MethodScheduleList:   {rpc.ReasonScheduleNotFound},
+	rpc.MethodScheduleRun:    slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonScheduleNotFound, rpc.ReasonWrongState}),
+	rpc.MethodSchedulePause:  slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonScheduleNotFound}),
+	rpc.MethodScheduleResume: slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonScheduleNotFound}),
+	rpc.MethodRunGet:         {rpc.ReasonRunNotFound},
+	rpc.MethodRunCancel:      slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonRunNotFound, rpc.ReasonWrongState}),
+	rpc.MethodAgentDoctor:    {rpc.ReasonBusy, rpc.ReasonShuttingDown},
+	rpc.MethodAgentLogLevel:  {rpc.ReasonWrongState},
 }
 
 // reasons lists the reasons for which the method fails, sorted.

@@ -40,7 +40,7 @@ type method struct {
 // methods is the table of all methods, except rpc.discover, which is made from it.
 func methods(a *agent.Agent) []method {
 	h := handlers{a, new(singleflight.Group)}
-	return slices.Concat(h.backupMethods(), h.vmMethods(), h.repositoryMethods(), h.restoreMethods(), h.agentMethods())
+	return slices.Concat(h.backupMethods(), h.vmMethods(), h.repositoryMethods(), h.restoreMethods(), h.scheduleMethods(), h.agentMethods())
 }
 
 // backupMethods are the methods backup.*.
@@ -97,6 +97,21 @@ func (h handlers) restoreMethods() []method {
 		typed(rpc.MethodRestoreStop, operate, "end a restore, even if clients are connected", h.restoreStop),
 		watchRestoresRow(restores(h.agent.Watch, h.restoreRecord)),
 		unwatchRow(rpc.MethodRestoreUnwatch),
+	}
+}
+
+// scheduleMethods are the methods group.*, schedule.* and run.*.
+func (h handlers) scheduleMethods() []method {
+	return []method{
+		typed(rpc.MethodGroupList, read, "list the groups of VMs, and the VMs that are in none", h.groupList),
+		typed(rpc.MethodGroupGet, read, "show which VMs belong to a group, and why", h.groupGet),
+		typed(rpc.MethodScheduleList, read, "list the schedules with their next times", h.scheduleList),
+		typed(rpc.MethodScheduleRun, operate, "begin a run of a schedule now", h.scheduleRun),
+		typed(rpc.MethodSchedulePause, operate, "stop a schedule from beginning runs; a run in progress continues", h.schedulePause),
+		typed(rpc.MethodScheduleResume, operate, "end the pause of a schedule; what was due meanwhile is not made up", h.scheduleResume),
+		typed(rpc.MethodRunList, read, "list the runs of schedules, the latest first", h.runList),
+		typed(rpc.MethodRunGet, read, "show a run with its VMs and their tries", h.runGet),
+		typed(rpc.MethodRunCancel, operate, "end a run and cancel its backups in progress", h.runCancel),
 	}
 }
 

@@ -151,7 +151,7 @@ func TestFutureDates(t *testing.T) {
 
 func TestVMThereAndBack(t *testing.T) {
 	vm := filled[record.VM]()
-	vm.AddedAt = time.Time{} // the agent's own
+	vm.AddedAt, vm.MissingSince = time.Time{}, time.Time{} // the agent's own
 	if diff := cmp.Diff(vm, DomainVM(VM(vm))); diff != "" {
 		t.Error(diff)
 	}

@@ -1,0 +1,331 @@
+// Package run moves a scheduled run along: it finds out which VMs there are, starts their backups, tries again what can succeed, and records
+// what became of each VM. It does not know when a run is due: see package schedule. Everything it decides is on record, so an agent that
+// is restarted continues where the last one ended, and starts no backup twice.
+package run
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/config"
+	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/inventory"
+	"github.com/sendense/backup-agent/agent/job"
+	"github.com/sendense/backup-agent/agent/ledger"
+	"github.com/sendense/backup-agent/agent/logkey"
+	"github.com/sendense/backup-agent/agent/metrics"
+	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/agent/store"
+)
+
+// Parts are what a Service works with.
+type Parts struct {
+	Config    *config.Config
+	Store     *store.Store
+	Inventory *inventory.Inventory
+	Backups   *backup.Service
+	Jobs      *job.Group
+	Log       *slog.Logger
+	Metrics   *metrics.Counters
+}
+
+// A Service moves runs along. Its methods may be called from any goroutine.
+type Service struct {
+	Parts
+	active *job.Set[*runner]
+}
+
+// New returns a Service without runs.
+func New(p Parts) *Service { return &Service{Parts: p, active: job.NewSet[*runner](p.Jobs)} }
+
+// Begin puts a run on record and moves it along. A run that is recorded as skipped does nothing.
+func (s *Service) Begin(run record.Run) (record.Run, error) {
+	run, err := s.Store.AddRun(run)
+	if err != nil {
+		return run, ledger.NotFound(err)
+	}
+	if run.State != record.RunRunning {
+		s.Metrics.RunsEnded.WithLabelValues(run.Schedule, string(run.State)).Inc()
+		s.Log.Warn("scheduled run skipped", logkey.RunID, run.ID, logkey.Schedule, run.Schedule, logkey.Reason, run.Why)
+		return run, nil
+	}
+	s.Log.Info("scheduled run begins", logkey.RunID, run.ID, logkey.Schedule, run.Schedule)
+	return run, s.launch(run.ID)
+}
+
+// TakeUp moves the runs along that were in progress when the last agent ended.
+func (s *Service) TakeUp() error {
+	list, err := s.Store.Runs(store.RunQuery{Active: true})
+	if err != nil {
+		return fault.From(err)
+	}
+	for _, run := range list {
+		s.Log.Info("scheduled run continues", logkey.RunID, run.ID, logkey.Schedule, run.Schedule)
+		if err := s.launch(run.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) launch(id string) error {
+	r := &runner{service: s, id: id, wake: job.NewSignal()}
+	return s.active.Launch(id, r, r.run, func() {})
+}
+
+// Active reports whether a run of a schedule is in progress, and which.
+func (s *Service) Active(schedule string) (record.Run, bool, error) {
+	list, err := s.Store.Runs(store.RunQuery{Schedule: schedule, Active: true, Limit: 1})
+	if err != nil || len(list) == 0 {
+		return record.Run{}, false, err
+	}
+	return list[0], true, nil
+}
+
+// Cancel ends a run: nothing more of it starts, and its backups in progress are canceled. It returns at once. It fails with reason
+// RunNotFound, and with WrongState if the run has ended.
+func (s *Service) Cancel(id string) (record.Run, error) {
+	run, err := s.Store.UpdateRun(id, func(r *record.Run) { r.Canceling = true })
+	if ended := new(store.RunEndedError); errors.As(err, &ended) {
+		return run, fault.New(fault.WrongState, "%w", err)
+	}
+	if err != nil {
+		return run, ledger.NotFound(err)
+	}
+	if r := s.active.Get(id); r != nil {
+		r.wake.Raise()
+	}
+	return run, nil
+}
+
+// List returns the selected runs, the latest due time first.
+func (s *Service) List(q store.RunQuery) ([]record.Run, error) {
+	list, err := s.Store.Runs(q)
+	if err != nil {
+		return nil, fault.From(err)
+	}
+	for i, run := range list {
+		if run.State == record.RunRunning {
+			if list[i], _, err = s.Get(run.ID); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return list, nil
+}
+
+// Get returns a run with its VMs in the order of the run. It fails with reason RunNotFound.
+func (s *Service) Get(id string) (record.Run, []record.RunVM, error) {
+	run, vms, err := s.Store.Run(id)
+	if err != nil {
+		return run, nil, ledger.NotFound(err)
+	}
+	slices.SortStableFunc(vms, func(a, b record.RunVM) int { return a.Place - b.Place })
+	if run.State == record.RunRunning {
+		run.Counts, _ = record.CountOf(vms)
+	}
+	return run, vms, nil
+}
+
+// A runner is the one goroutine that moves a run along.
+type runner struct {
+	service *Service
+	id      string
+	wake    job.Signal
+	trying  sync.Map // names of the VMs with a goroutine of this agent
+}
+
+// look is how often a runner looks although nothing has happened: clocks may be set.
+const look = 10 * time.Second
+
+func (r *runner) run() {
+	s := r.service
+	for {
+		ended, wake, err := r.advance()
+		if ended {
+			return
+		}
+		if err != nil {
+			s.Log.Error("a scheduled run cannot continue; it is tried again", logkey.RunID, r.id, logkey.Error, err)
+		}
+		wait := look
+		if !wake.IsZero() {
+			wait = max(min(wait, time.Until(wake)), 10*time.Millisecond)
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-r.wake:
+		case <-timer.C:
+		case <-s.Jobs.Work.Done():
+		}
+		timer.Stop()
+		if s.Jobs.Work.Err() != nil {
+			return
+		}
+	}
+}
+
+// advance takes one step. It reports whether the run has ended, and when the next step is due at the latest.
+func (r *runner) advance() (ended bool, wake time.Time, err error) {
+	s := r.service
+	trying := r.tried() // before the records are read: those that are not in it have recorded how they ended
+	run, vms, err := s.Store.Run(r.id)
+	if err != nil {
+		return false, wake, err
+	}
+	if run.State != record.RunRunning {
+		return true, wake, nil
+	}
+	schedule, configured := s.Config.Schedule(run.Schedule)
+	if !run.Resolved {
+		if err := r.resolve(run, schedule); err != nil {
+			return false, wake, err
+		}
+		return r.advance()
+	}
+	next := plan(run, vms, r.queued(vms), schedule.MaxParallel(), time.Now())
+	if !configured {
+		next = abandon(next)
+	}
+	for vm, end := range next.end {
+		if err := r.endVM(vm, end); err != nil {
+			return false, wake, err
+		}
+	}
+	for _, v := range vms {
+		begin := slices.Contains(next.start, v.VM)
+		if !trying[v.VM] && (begin || v.State == record.RunVMRunning) {
+			r.try(run, schedule, v)
+		}
+		if slices.Contains(next.cancel, v.VM) {
+			r.cancel(v)
+		}
+	}
+	if next.done {
+		return true, wake, r.end()
+	}
+	return false, next.wake, nil
+}
+
+// tried returns the VMs with a goroutine of this agent.
+func (r *runner) tried() map[string]bool {
+	list := map[string]bool{}
+	r.trying.Range(func(vm, _ any) bool {
+		list[vm.(string)] = true
+		return true
+	})
+	return list
+}
+
+// abandon is the step of a run whose schedule is not configured any more: what waits is skipped.
+func abandon(s step) step {
+	for _, vm := range s.start {
+		s.end[vm] = record.End{State: record.RunVMSkipped, Why: whyGone}
+	}
+	s.start = nil
+	return s
+}
+
+// queued returns the VMs whose backup is in the queue.
+func (r *runner) queued(vms []record.RunVM) map[string]bool {
+	list := map[string]bool{}
+	for _, v := range vms {
+		if v.State != record.RunVMRunning {
+			continue
+		}
+		if b, err := r.service.Store.Backup(v.Tries[len(v.Tries)-1].BackupID); err == nil && b.State == record.Queued {
+			list[v.VM] = true
+		}
+	}
+	return list
+}
+
+func (r *runner) endVM(vm string, end record.End) error {
+	_, err := r.service.Store.UpdateRunVM(r.id, vm, func(v *record.RunVM) {
+		if !v.State.Ended() {
+			v.State, v.Why, v.NextTry, v.EndedAt = end.State, end.Why, time.Time{}, time.Now().UTC()
+		}
+	})
+	return err
+}
+
+// cancel cancels the backup of a VM that is in progress.
+func (r *runner) cancel(v record.RunVM) {
+	id := v.Tries[len(v.Tries)-1].BackupID
+	if id == "" {
+		return // it is being started; the runner looks again
+	}
+	_ = r.service.Jobs.Spawn(func() {
+		if _, err := r.service.Backups.Cancel(r.service.Jobs.Work, id); err != nil {
+			r.service.Log.Warn("a backup of a run cannot be canceled yet", logkey.RunID, r.id, logkey.BackupID, id, logkey.Error, err)
+		}
+	})
+}
+
+// end records the end of a run.
+func (r *runner) end() error {
+	s := r.service
+	_, vms, err := s.Store.Run(r.id)
+	if err != nil {
+		return err
+	}
+	run, err := s.Store.UpdateRun(r.id, func(run *record.Run) {
+		run.EndedAt = time.Now().UTC()
+		run.Counts, run.State = record.CountOf(vms)
+		if run.Canceling {
+			run.State, run.Why = record.RunCanceled, whyCanceled
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, v := range vms {
+		s.Metrics.RunVMsEnded.WithLabelValues(run.Schedule, string(v.State)).Inc()
+	}
+	s.Metrics.RunsEnded.WithLabelValues(run.Schedule, string(run.State)).Inc()
+	s.Log.Info("scheduled run ended", logkey.RunID, run.ID, logkey.Schedule, run.Schedule, logkey.To, run.State,
+		"completed", run.Counts.Completed, "failed", run.Counts.Failed, "skipped", run.Counts.Skipped, "canceled", run.Counts.Canceled)
+	return nil
+}
+
+// record repeats a change of a record until it is on the disk. It returns false if the agent ends first.
+func (r *runner) record(change func() error) bool {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+		err := change()
+		if err == nil {
+			return true
+		}
+		r.service.Log.Error("the record of a run cannot be written; it is tried again", logkey.RunID, r.id, logkey.Error, err)
+		if !job.Pause(r.service.Jobs.Work, wait) {
+			return false
+		}
+	}
+}
+
+// waitEnd waits until a backup has ended, and returns its record. It returns false if the agent ends first.
+func (s *Service) waitEnd(ctx context.Context, id string) (record.Backup, bool) {
+	for {
+		b, err := s.Store.Backup(id)
+		if gone := new(store.NotFoundError); errors.As(err, &gone) {
+			return b, true // it was deleted
+		}
+		if err == nil && b.State.Terminal() {
+			return b, true
+		}
+		if j := s.Backups.Job(id); j != nil {
+			select {
+			case <-j.Done:
+			case <-ctx.Done():
+				return b, false
+			}
+		}
+		if !job.Pause(ctx, 100*time.Millisecond) {
+			return b, false
+		}
+	}
+}
