@@ -9,6 +9,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/agent/schedule"
 	"github.com/sendense/backup-agent/cmd/internal/manual"
 	"github.com/sendense/backup-agent/units/spawn"
 )
@@ -87,6 +88,9 @@ func checkConfigCommand(at *string) *cobra.Command {
 				away, err = repositories.Apart(cfg)
 			}
 			if err != nil {
+				return fmt.Errorf("%s: %w", *at, err)
+			}
+			if err := schedule.Check(cmd.Context(), cfg); err != nil {
 				return fmt.Errorf("%s: %w", *at, err)
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), *at+": ok")

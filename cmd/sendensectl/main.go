@@ -19,6 +19,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/sendensectl/report"
 	"github.com/sendense/backup-agent/cmd/sendensectl/repository"
 	"github.com/sendense/backup-agent/cmd/sendensectl/restore"
+	"github.com/sendense/backup-agent/cmd/sendensectl/schedule"
 	"github.com/sendense/backup-agent/cmd/sendensectl/vm"
 )
 
@@ -36,7 +37,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // nouns are the commands. Those with verbs have their own folders.
 var nouns = []command.Noun{
-	vm.Command, backup.Command, repository.Command, export.Command, restore.Command, daemon.Status, daemon.Doctor, report.Command,
+	vm.Command, backup.Command, schedule.Group, schedule.Command, schedule.Run, repository.Command, export.Command, restore.Command, daemon.Status, daemon.Doctor, report.Command,
 	completionCommand, daemon.LogLevel, versionCommand, manCommand,
 }
 

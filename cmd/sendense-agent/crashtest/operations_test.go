@@ -76,6 +76,8 @@ var operations = []operation{
 	{name: "restore, its overlays left", from: "reconcile: before remove scratch", prepare: overlaysLeft, act: overlaysSwept},
 	{name: "restore, restarted before it served", prepare: restoreCutShort, act: allEnded},
 	{name: "verify", prepare: afterFull, act: verifyNewest},
+	{name: "scheduled run", config: nightly, from: "before run", to: "before directory", act: scheduledRun, after: runEnded},
+	{name: "schedule paused", config: nightly, from: "before schedule pause", act: pauseSchedule, after: scheduleResumed},
 	{name: "pause", from: "before pause", prepare: afterFull, act: pauseAndResume, after: resumed},
 	restarted("mkdir: directory of the backup made"),
 	restarted("image made"),

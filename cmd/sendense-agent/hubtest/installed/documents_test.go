@@ -121,8 +121,12 @@ func (r *reader) block(b docblocks.Block) {
 
 // snippet makes a configuration of a part of one.
 func snippet(text string) string {
-	if strings.Contains(text, "encryption_key") {
-		return "[[repository]]\nid = \"main\"\npath = \"/srv/backup\"\n" + text
+	const repository = "[[repository]]\nid = \"main\"\npath = \"/srv/backup\"\n"
+	switch {
+	case strings.Contains(text, "encryption_key"):
+		return repository + text
+	case strings.Contains(text, "[[schedule]]"):
+		return "default_repository = \"main\"\n" + repository + text
 	}
 	return text
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/sendense/backup-agent/cmd/internal/docblocks"
 	"github.com/sendense/backup-agent/cmd/sendense-agent/hubtest"
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -72,6 +73,8 @@ func (r *reader) state(name string) (dir string, leave func()) {
 			r.run("mount", "--bind", "--make-private", "/mnt/new", "/srv/backup")
 		}
 		return work, nothing
+	case "with a schedule":
+		return work, r.schedule()
 	case "with a saved VM":
 		hubtest.Must(r.T, os.WriteFile(filepath.Join(work, "web-01.json"), []byte(r.output("sendensectl", "vm", "show", "web-01", "-o", "json")), 0o644))
 		return work, nothing
@@ -94,6 +97,23 @@ func (r *reader) state(name string) (dir string, leave func()) {
 	}
 	r.Fatalf("no test makes the state %q", name)
 	return "", nothing
+}
+
+// schedule adds the group and the schedule that docs/operations.md shows to the configuration. They stay: the blocks behind it use them.
+func (r *reader) schedule() (leave func()) {
+	r.Helper()
+	blocks, err := docblocks.Read(filepath.Join(root, "docs/operations.md"))
+	hubtest.Must(r.T, err)
+	for _, b := range blocks {
+		if b.Language == "toml" && strings.Contains(b.Text, "[[schedule]]") {
+			text, err := os.ReadFile(configFile)
+			hubtest.Must(r.T, err)
+			hubtest.Must(r.T, os.WriteFile(configFile, append(text, "\n"+b.Text...), 0o644))
+			return func() {}
+		}
+	}
+	r.Fatal("docs/operations.md shows no schedule")
+	return nil
 }
 
 // comeBack has the repository in its old place again.

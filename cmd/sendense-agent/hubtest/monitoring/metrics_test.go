@@ -32,19 +32,44 @@ import (
 // TestMetricsReference brings the daemon to where it shows every metric it has, and compares that with the reference,
 // both ways.
 func TestMetricsReference(t *testing.T) {
-	h := hubtest.New(t, fmt.Sprintf("[prune]\nat = %q", time.Now().Add(12*time.Hour).Format("15:04")))
+	h := hubtest.New(t, fmt.Sprintf("[prune]\nat = %q", time.Now().Add(12*time.Hour).Format("15:04")), `
+[[group]]
+id = "all"
+vms = ["second", "empty"]
+[[schedule]]
+id = "nightly"
+groups = ["all"]
+calendar = "2199-01-01"`)
 	expired := h.AddVM("expired", hubtest.DiskSize)
 	id := h.Held("expired", "copy/0")
 	h.Release("copy/0")
 	h.Completes(id, expired)
 	holdPrune(h, "expired")
+	_, err := h.Dial().PutVM(t.Context(), rpc.VM{VMName: "empty"})
+	hubtest.Must(t, err)
+	if code, _, stderr := h.CTL("schedule", "run", "nightly", "--wait"); code != 1 || !strings.Contains(stderr, "1 failed") {
+		t.Errorf("%d %s", code, stderr)
+	}
 	first, second := h.AddVM("first", hubtest.DiskSize), h.AddVM("second", hubtest.DiskSize)
 	id = h.Held("first", "copy/0")
 	h.Release("copy/0")
 	h.Completes(id, first)
 	restore, err := h.Dial().StartRestore(t.Context(), rpc.RestoreRequest{BackupID: id})
 	hubtest.Must(t, err)
-	id = h.Held("second", "copy/0")
+	h.Hold("copy/0")
+	defer h.Release("copy/0")
+	run, err := h.Dial().RunSchedule(t.Context(), "nightly")
+	hubtest.Must(t, err)
+	h.Eventually("the run copies a VM", func() bool {
+		r, err := h.Dial().GetRun(t.Context(), run.RunID)
+		hubtest.Must(t, err)
+		list, err := h.Dial().ListBackups(t.Context(), rpc.BackupQuery{VMName: "second", State: rpc.Running})
+		hubtest.Must(t, err)
+		for _, b := range list.Backups {
+			id = b.BackupID
+		}
+		return len(list.Backups) == 1 && len(r.VMs) == 2
+	})
 	_ = h.Dial().Call(t.Context(), "no.such.method", nil, nil)
 
 	code, text := hubtest.Fetch(t, "/metrics")
@@ -63,8 +88,8 @@ func TestMetricsReference(t *testing.T) {
 	for _, want := range []string{
 		"\ngo_goroutines ", "\nprocess_start_time_seconds ",
 		`sendense_agent_rpc_requests_total{code="-32601",method="unknown"} 1`,
-		`sendense_agent_rpc_requests_total{code="0",method="backup.start"} 2`,
-		`sendense_agent_rpc_request_duration_seconds_count{method="vm.put"} 2`,
+		`sendense_agent_rpc_requests_total{code="0",method="backup.start"} 1`,
+		`sendense_agent_rpc_request_duration_seconds_count{method="vm.put"} 3`,
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in the metrics", want)

@@ -117,3 +117,39 @@ func restoreIDs(ctx context.Context, c *rpc.Client, q rpc.RestoreQuery, prefix s
 	}
 	return list, err
 }
+
+// GroupIDs are the ids of the configured groups.
+func GroupIDs(ctx context.Context, c *rpc.Client, _ string) (list []cobra.Completion, err error) {
+	groups, err := c.ListGroups(ctx)
+	for _, g := range groups.Groups {
+		list = append(list, cobra.CompletionWithDesc(g.GroupID, human.Count(g.VMCount, "VM")))
+	}
+	return list, err
+}
+
+// ScheduleIDs are the ids of the configured schedules.
+func ScheduleIDs(ctx context.Context, c *rpc.Client, _ string) (list []cobra.Completion, err error) {
+	schedules, err := c.ListSchedules(ctx, rpc.ScheduleQuery{})
+	for _, s := range schedules.Schedules {
+		list = append(list, cobra.CompletionWithDesc(s.ScheduleID, s.Calendar))
+	}
+	return list, err
+}
+
+// RunIDs are the ids of the last runs.
+func RunIDs(ctx context.Context, c *rpc.Client, _ string) ([]cobra.Completion, error) {
+	return runIDs(ctx, c, rpc.RunQuery{})
+}
+
+// ActiveRuns are the ids of the runs in progress.
+func ActiveRuns(ctx context.Context, c *rpc.Client, _ string) ([]cobra.Completion, error) {
+	return runIDs(ctx, c, rpc.RunQuery{Active: true})
+}
+
+func runIDs(ctx context.Context, c *rpc.Client, q rpc.RunQuery) (list []cobra.Completion, err error) {
+	runs, err := c.ListRuns(ctx, q)
+	for _, r := range runs.Runs {
+		list = append(list, cobra.CompletionWithDesc(r.RunID, string(r.State)))
+	}
+	return list, err
+}
