@@ -57,6 +57,14 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		{name: "sna", object: h.config.SNA.URL, look: h.sna},
 		{name: "write-zeroes", object: h.config.SNA.URL, look: h.writeZeroes},
 		{name: "credentials", look: h.credentials},
+		{name: "schedules", look: func(ctx context.Context) []Finding {
+			found := h.schedules(ctx)
+			if len(h.config.Groups) == 0 {
+				return found
+			}
+			_, ungrouped, err := a.GroupList()
+			return append(found, grouped(ungrouped, err)...)
+		}},
 		{name: "apart", look: h.apart},
 	}
 	h.catalog = a.Catalog.State

@@ -204,6 +204,24 @@ func TestBackOff(t *testing.T) {
 	}
 }
 
+// TestFreeBackOff: waits after tries that do not count double up to a quarter of an hour.
+func TestFreeBackOff(t *testing.T) {
+	for _, tt := range []struct {
+		first time.Duration
+		tries int
+		want  time.Duration
+	}{
+		{10 * time.Minute, 1, time.Minute},
+		{10 * time.Minute, 3, 4 * time.Minute},
+		{10 * time.Minute, 40, 15 * time.Minute},
+		{time.Second, 1, time.Second},
+	} {
+		if got := freeBackOff(tt.first, tt.tries); got != tt.want {
+			t.Errorf("%s after %d tries: %s, want %s", tt.first, tt.tries, got, tt.want)
+		}
+	}
+}
+
 // TestDueType: a full backup by age, by the number of incrementals, and only then.
 func TestDueType(t *testing.T) {
 	point := func(kind record.Type, age time.Duration) record.Backup {

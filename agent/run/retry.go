@@ -53,10 +53,23 @@ var verdicts = map[fault.Reason]verdict{
 }
 
 const (
-	longestWait = time.Hour // between two tries of a VM
-	freeWait    = time.Minute
-	maxTries    = 50 // of a VM in a run, those that do not count included
+	longestWait     = time.Hour   // between two tries of a VM
+	firstFreeWait   = time.Minute // after a try that does not count
+	longestFreeWait = 15 * time.Minute
+	maxTries        = 50 // of a VM in a run, those that do not count included: half a day
 )
+
+// freeBackOff is how long a run waits after a number of tries that do not count: a minute at first, or as long as after one that counts if
+// that is less, and twice as long after each further one.
+func freeBackOff(first time.Duration, tries int) time.Duration {
+	wait := min(firstFreeWait, first)
+	for range tries - 1 {
+		if wait *= 2; wait >= longestFreeWait {
+			return longestFreeWait
+		}
+	}
+	return wait
+}
 
 // backOff is how long a run waits before the next try: first after the first failure, and twice as long after each further one.
 func backOff(first time.Duration, failures int) time.Duration {

@@ -123,10 +123,11 @@ func (r *runner) ended(run record.Run, schedule config.Schedule, vm string, b re
 		case verdict == giveUp || len(v.Tries) >= maxTries || v.Counted() > schedule.MaxRetries():
 			v.State, v.EndedAt = record.RunVMFailed, now
 		default:
-			v.State, v.NextTry = record.RunVMWaiting, now.Add(min(freeWait, schedule.FirstRetry()))
-			if !last.Free {
-				v.NextTry = now.Add(backOff(schedule.FirstRetry(), v.Counted()))
+			wait := backOff(schedule.FirstRetry(), v.Counted())
+			if last.Free {
+				wait = freeBackOff(schedule.FirstRetry(), len(v.Tries)-v.Counted())
 			}
+			v.State, v.NextTry = record.RunVMWaiting, now.Add(wait)
 			if cooling.After(v.NextTry) {
 				v.NextTry = cooling
 			}

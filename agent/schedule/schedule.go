@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/config"
@@ -30,12 +31,15 @@ type Parts struct {
 }
 
 // A Service begins runs. Its methods may be called from any goroutine.
-type Service struct{ Parts }
+type Service struct {
+	Parts
+	tables sync.Map // timetables by id: systemd reads an expression once
+}
 
-// Check returns what is wrong with the calendar expressions of a configuration.
-func Check(ctx context.Context, c *config.Config) error {
+// Check returns what is wrong with the calendar expression of a schedule, or of several.
+func Check(ctx context.Context, list ...config.Schedule) error {
 	var all []error
-	for _, s := range c.Schedules {
+	for _, s := range list {
 		if _, err := newTimetable(ctx, s); err != nil {
 			all = append(all, fmt.Errorf("schedule %q: %w", s.ID, err))
 		}
@@ -48,7 +52,7 @@ func New(p Parts) *Service {
 	if p.Now == nil {
 		p.Now = time.Now
 	}
-	return &Service{p}
+	return &Service{Parts: p}
 }
 
 const (
@@ -59,10 +63,16 @@ const (
 // Watch begins the runs of a schedule until the agent ends.
 func (s *Service) Watch(c config.Schedule) {
 	w := &watcher{service: s, config: c, active: s.Runs.Active, begun: s.Runs.Begin}
+	logged := ""
 	for wait := time.Duration(0); job.Pause(s.Jobs.Work, wait); wait = look {
+		trouble := ""
 		if err := w.look(s.Jobs.Work, s.Now()); err != nil && s.Jobs.Work.Err() == nil {
-			s.Log.Error("a schedule cannot be checked; it is tried again", logkey.Schedule, c.ID, logkey.Error, err)
+			trouble = err.Error()
 		}
+		if trouble != "" && trouble != logged {
+			s.Log.Error("a schedule begins no runs; it is tried again every ten seconds", logkey.Schedule, c.ID, logkey.Error, trouble)
+		}
+		logged = trouble
 	}
 }
 
@@ -70,7 +80,7 @@ func (s *Service) Watch(c config.Schedule) {
 type watcher struct {
 	service *Service
 	config  config.Schedule
-	table   *timetable // nil until systemd has read the expression
+	table   timetable
 	next    due        // the next due time, as of state
 	state   record.ScheduleState
 	looked  time.Time
@@ -82,13 +92,11 @@ type watcher struct {
 // look begins a run if one is due at the time now.
 func (w *watcher) look(ctx context.Context, now time.Time) error {
 	s := w.service
-	if w.table == nil {
-		t, err := newTimetable(ctx, w.config)
-		if err != nil {
-			return err
-		}
-		w.table = &t
+	table, err := s.timetable(ctx, w.config)
+	if err != nil {
+		return err
 	}
+	w.table = table
 	state, err := s.state(w.config.ID, now)
 	if err != nil {
 		return err
@@ -128,6 +136,18 @@ func (t timetable) run(at, now time.Time) record.Run {
 		ID: record.RunID(t.config.ID, at), Schedule: t.config.ID, Groups: t.config.Groups, Due: at, State: record.RunRunning, StartedAt: now,
 		WindowEnd: t.windowEnd(at), CancelAfterWindow: t.config.AfterWindow == config.CancelAfterWindow,
 	}
+}
+
+// timetable is the timetable of a schedule. An error is not kept: systemd may be busy.
+func (s *Service) timetable(ctx context.Context, c config.Schedule) (timetable, error) {
+	if t, known := s.tables.Load(c.ID); known {
+		return t.(timetable), nil
+	}
+	t, err := newTimetable(ctx, c)
+	if err == nil {
+		s.tables.Store(c.ID, t)
+	}
+	return t, err
 }
 
 // state is what is on record about a schedule. One that is seen for the first time is handled up to now: its first run is the next one. So is
@@ -254,11 +274,15 @@ func (s *Service) upcoming(ctx context.Context, c config.Schedule, state record.
 	if !state.PausedSince.IsZero() {
 		return nil, nil
 	}
-	t, err := newTimetable(ctx, c)
+	t, err := s.timetable(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	ahead, err := t.when.After(ctx, now, n+400) // more than there are days in a year of blackouts
+	more := 0
+	if len(c.Blackout) > 0 {
+		more = 400 // more than there are days in a year of blackouts
+	}
+	ahead, err := t.when.After(ctx, now, n+more)
 	for _, at := range ahead {
 		if d := t.due(at); len(list) < n && t.judge(d, state, "", d.begin) == "" {
 			list = append(list, d.begin)

@@ -90,7 +90,7 @@ func checkConfigCommand(at *string) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%s: %w", *at, err)
 			}
-			if err := schedule.Check(cmd.Context(), cfg); err != nil {
+			if err := schedule.Check(cmd.Context(), cfg.Schedules...); err != nil {
 				return fmt.Errorf("%s: %w", *at, err)
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), *at+": ok")

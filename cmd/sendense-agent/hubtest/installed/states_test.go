@@ -109,7 +109,11 @@ func (r *reader) schedule() (leave func()) {
 			text, err := os.ReadFile(configFile)
 			hubtest.Must(r.T, err)
 			hubtest.Must(r.T, os.WriteFile(configFile, append(text, "\n"+b.Text...), 0o644))
-			return func() {}
+			return func() {
+				if next := r.output("sendensectl", "schedule", "next", "nightly"); strings.Count(next, "22:") != 10 { // systemd reads the calendar, in the daemon's sandbox
+					r.Errorf("the next runs of the schedule: %s", next)
+				}
+			}
 		}
 	}
 	r.Fatal("docs/operations.md shows no schedule")
