@@ -81,7 +81,7 @@ type watcher struct {
 	service *Service
 	config  config.Schedule
 	table   timetable
-	next    due        // the next due time, as of state
+	next    due // the next due time, as of state
 	state   record.ScheduleState
 	looked  time.Time
 

@@ -173,11 +173,19 @@ else 1. Interrupting the command does not end the run.`,
 // followEvery is how often a run is asked for.
 const followEvery = time.Second
 
-// follow prints each change of a VM of a run until it has ended, and shows it then. It fails unless the run is completed.
+// follow prints each change of a VM of a run until it has ended, and shows it then. It fails unless the run is completed. If the agent
+// restarts, it waits for it: runs continue.
 func follow(ctx context.Context, a *command.App, c *rpc.Client, id string) error {
 	seen := map[string]string{}
 	for {
 		r, err := c.GetRun(ctx, id)
+		if err != nil && ctx.Err() == nil && command.WentAway(err) {
+			fmt.Fprintln(a.Stderr, a.AwayText())
+			if c, err = a.Reconnect(ctx); err == nil {
+				defer c.Close()
+				continue
+			}
+		}
 		if err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package commands_test
 import (
 	"encoding/json"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/sendense/backup-agent/cmd/sendense-agent/hubtest"
@@ -68,6 +69,20 @@ retries = 0
 	if !strings.Contains(stdout, id+"\tpartial") {
 		t.Errorf("completion: %s", stdout)
 	}
+	h.Hold("copy/0")
+	watch := hubtest.Start(t, hubtest.Program("sendensectl"), "schedule", "run", "nightly", "--wait")
+	h.Eventually("a VM is copied", func() bool {
+		list, err := c.ListBackups(t.Context(), rpc.BackupQuery{State: rpc.Running})
+		hubtest.Must(t, err)
+		return len(list.Backups) > 0
+	})
+	h.Daemon.End(syscall.SIGTERM)
+	h.Boot()
+	h.Release("copy/0")
+	if code, exited := watch.Exited(hubtest.Patience); !exited || code != 1 || !strings.Contains(watch.Stderr(), "the agent does not answer") || !strings.Contains(watch.Stderr(), "2 completed, 1 failed") {
+		t.Errorf("a restart of the daemon: %d, %v: %s", code, exited, watch.Stderr())
+	}
+	c = h.Dial()
 	r, err := c.GetRun(t.Context(), id)
 	hubtest.Must(t, err)
 	for _, v := range r.VMs {
