@@ -76,6 +76,7 @@ var badFiles = []struct{ name, text, want string }{
 	{"retries", scheduled(`groups = ["g"]` + "\nretries = 21"), `schedule "s": retries: 21: want 0 to 20`},
 	{"time zone of a schedule", scheduled(`groups = ["g"]` + "\ntime_zone = \"Berlin\""), `schedule "s": time_zone: "Berlin": want the name of a time zone such as "Europe/Berlin", or nothing for the host's`},
 	{"runs", "[runs]\nkeep = \"1h\"", `runs.keep: 1h0m0s: want at least "1d"`},
+	{"audit", "[audit]\nkeep = \"1h\"", `audit.keep: 1h0m0s: want "0s" for all, or at least "1d"`},
 	{"discovery", "[discovery]\ninterval = \"1s\"", `discovery.interval: 1s: want "0s" for never, or at least "1m"`},
 	{"prune at no time", "[prune]\nat = \"noon\"", `prune.at: "noon": want a time of day such as "03:30", or nothing`},
 	{

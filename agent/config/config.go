@@ -24,6 +24,7 @@ type Config struct {
 	Squeeze           Squeeze            `toml:"squeeze"`
 	HTTP              HTTP               `toml:"http"`
 	Metrics           Metrics            `toml:"metrics"`
+	Audit             Audit              `toml:"audit"`
 	Discovery         Discovery          `toml:"discovery"`
 	Runs              Runs               `toml:"runs"`
 	Prune             Prune              `toml:"prune"`
@@ -166,6 +167,12 @@ type Metrics struct {
 	BackupInterval Duration `toml:"backup_interval"` // of a VM whose record names none; 0 = no backup is expected
 }
 
+// Audit is about the log of what is asked of the agent.
+type Audit struct {
+	Enabled bool `toml:"enabled"`
+	Keep    Age  `toml:"keep"` // age of the entries that stay; 0 = all stay
+}
+
 // A Repository is a directory that backups are written to. Only these are ever written.
 type Repository struct {
 	ID   string `toml:"id"`   // 1 to 64 of A-Z a-z 0-9 . _ -
@@ -241,6 +248,7 @@ func Default() *Config {
 		Metrics: Metrics{Enabled: true, Listen: "127.0.0.1:9185", MaxVMs: 1000, BackupInterval: DurationOf(26 * time.Hour)},
 		Prune:   Prune{HoldAbovePercent: 50},
 
+		Audit:     Audit{Enabled: true, Keep: AgeOf(400 * 24 * time.Hour)},
 		Discovery: Discovery{Interval: DurationOf(time.Hour)},
 		Runs:      Runs{Keep: AgeOf(400 * 24 * time.Hour)},
 	}

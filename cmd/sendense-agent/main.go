@@ -11,6 +11,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/schedule"
 	"github.com/sendense/backup-agent/cmd/internal/manual"
+	"github.com/sendense/backup-agent/cmd/sendense-agent/auditlog"
 	"github.com/sendense/backup-agent/units/spawn"
 )
 
@@ -66,7 +67,7 @@ func command() *cobra.Command {
 	root.PersistentFlags().StringVarP(&path, "config", "c", defaultConfig, "configuration file")
 	root.AddCommand(generatorCommand(&path))
 	root.AddCommand(setupCommand(&path), checkConfigCommand(&path), exportSettingsCommand(&path), importSettingsCommand(&path))
-	root.AddCommand(rebuildCommand(&path), doctorCommand(&path), readFilesCommand(), serveRepositoryCommand(), manCommand())
+	root.AddCommand(rebuildCommand(&path), doctorCommand(&path), auditlog.Command(&path), readFilesCommand(), serveRepositoryCommand(), manCommand())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	completeArguments(root)
 	return root

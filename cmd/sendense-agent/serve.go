@@ -25,6 +25,7 @@ import (
 	"github.com/sendense/backup-agent/agent/sna"
 	"github.com/sendense/backup-agent/agent/storage/process"
 	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/cmd/sendense-agent/auditlog"
 	"github.com/sendense/backup-agent/rpc/callbacks"
 	"github.com/sendense/backup-agent/rpc/server"
 	"github.com/sendense/backup-agent/units"
@@ -46,6 +47,15 @@ func serve(ctx context.Context, path string, cfg *config.Config) error {
 		return err
 	}
 	defer parts.close(log)
+	recorder, closeAudit, err := auditlog.Recorder(cfg, log, metrics.registerer())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := closeAudit(); err != nil {
+			log.Error("closing the audit log", "error", err)
+		}
+	}()
 	sockets, err := listen(cfg)
 	if err != nil {
 		return err
@@ -64,11 +74,13 @@ func serve(ctx context.Context, path string, cfg *config.Config) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return closeAgent(ctx, parts.agent, log) })
 	group.Go(func() error {
-		options := server.Options{Agent: parts.agent, Logger: log, Version: version, DrainTimeout: closeTimeout, Observe: metrics.observe}
+		options := server.Options{Agent: parts.agent, Logger: log, Version: version, DrainTimeout: closeTimeout, Observe: metrics.observe, Audit: recorder}
 		return server.New(options).Serve(ctx, sockets.rpc)
 	})
 	if sockets.http != nil {
-		group.Go(func() error { return serveHTTP(ctx, cfg, sockets.http, parts.agent, log) })
+		group.Go(func() error {
+			return serveHTTP(ctx, cfg, sockets.http, callbacks.Options{Agent: parts.agent, Logger: log, Audit: recorder})
+		})
 	}
 	group.Go(func() error { return metrics.serve(ctx, parts.agent, log) })
 	group.Go(func() error { return sockets.keep(ctx, log) })
@@ -168,12 +180,12 @@ func (p *parts) close(log *slog.Logger) {
 }
 
 // serveHTTP answers SBC's callbacks until ctx ends.
-func serveHTTP(ctx context.Context, cfg *config.Config, l net.Listener, a *agent.Agent, log *slog.Logger) error {
-	token, err := readToken(cfg.HTTP.TokenFile)
-	if err != nil {
+func serveHTTP(ctx context.Context, cfg *config.Config, l net.Listener, o callbacks.Options) error {
+	var err error
+	if o.Token, err = readToken(cfg.HTTP.TokenFile); err != nil {
 		return err
 	}
-	s := callbacks.NewServer(callbacks.Options{Agent: a, Logger: log, Token: token})
+	s := callbacks.NewServer(o)
 	stopped := make(chan error, 1)
 	context.AfterFunc(ctx, func() {
 		closing, cancel := context.WithTimeout(context.Background(), closeTimeout)

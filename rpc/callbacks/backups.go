@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/sendense/backup-agent/agent/audit"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/rpc/internal/translate"
 )
@@ -28,7 +29,21 @@ func bearer(token string) func(route) route {
 	}
 }
 
-func (r *routes) startBackup(ctx context.Context, _ *http.Request, body []byte) (any, error) {
+func (r *routes) startBackup(ctx context.Context, req *http.Request, body []byte) (any, error) {
+	entry := audit.Entry{From: req.RemoteAddr, Method: rpc.MethodBackupStart, Params: body}
+	asked := r.audit.Asked(entry)
+	started, err := r.start(ctx, body)
+	if b, ok := started.(rpc.StartResponse); ok {
+		entry.BackupID = b.BackupID
+	}
+	if e := translate.Error(err); e != nil {
+		entry.Reason, entry.Message, entry.BackupID = string(e.Data.Reason), e.Message, e.Data.BackupID
+	}
+	r.audit.Answered(asked, entry)
+	return started, err
+}
+
+func (r *routes) start(ctx context.Context, body []byte) (any, error) {
 	if !json.Valid(body) {
 		return nil, invalid("body: want a JSON object with vm_name")
 	}

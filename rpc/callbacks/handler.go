@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/audit"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/rpc/internal/translate"
 )
@@ -38,9 +39,10 @@ const bodyTimeout = 30 * time.Second
 // Options configure the routes. Only Agent is required.
 type Options struct {
 	Agent   *agent.Agent
-	Logger  *slog.Logger // nil: slog.Default()
-	MaxBody int64        // limit of a body in bytes; 0: 1 MiB
-	Token   string       // bearer token of the routes that start and show backups; "": those routes do not exist
+	Logger  *slog.Logger    // nil: slog.Default()
+	MaxBody int64           // limit of a body in bytes; 0: 1 MiB
+	Audit   *audit.Recorder // records the starts of backups; nil: nothing is recorded
+	Token   string          // bearer token of the routes that start and show backups; "": those routes do not exist
 }
 
 // NewServer returns an HTTP server of the routes, with timeouts. The caller serves on it and shuts it down.
@@ -60,7 +62,7 @@ func NewServer(opt Options) *http.Server {
 func Handler(opt Options) http.Handler { return newRoutes(opt) }
 
 func newRoutes(opt Options) *routes {
-	r := &routes{agent: opt.Agent, log: opt.Logger, maxBody: opt.MaxBody, mux: http.NewServeMux()}
+	r := &routes{agent: opt.Agent, audit: opt.Audit, log: opt.Logger, maxBody: opt.MaxBody, mux: http.NewServeMux()}
 	if r.log == nil {
 		r.log = slog.Default()
 	}
@@ -81,6 +83,7 @@ func newRoutes(opt Options) *routes {
 
 type routes struct {
 	agent   *agent.Agent
+	audit   *audit.Recorder
 	log     *slog.Logger
 	maxBody int64
 	mux     *http.ServeMux

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/audit"
 	"github.com/sendense/backup-agent/rpc"
 	"github.com/sendense/backup-agent/rpc/internal/translate"
 )
@@ -27,6 +28,11 @@ func (s *Server) call(ctx context.Context, x *exchange, name string, params json
 	case !m.access.allows(peer):
 		err = rpc.NewError(rpc.ReasonNotAllowed, fmt.Sprintf("%s is not allowed for uid %d", name, peer.UID)).
 			WithHint("call it as root or as a member of the group that owns the socket")
+	case m.audited():
+		entry := audit.Entry{UID: &peer.UID, PID: peer.PID, Method: m.name, Params: params}
+		asked := s.opt.Audit.Asked(entry)
+		result, err = s.run(ctx, x, m, params)
+		s.opt.Audit.Answered(asked, answered(entry, result, err))
 	default:
 		result, err = s.run(ctx, x, m, params)
 	}
@@ -34,6 +40,19 @@ func (s *Server) call(ctx context.Context, x *exchange, name string, params json
 	s.opt.Observe(m.name, codeOf(err), took)
 	s.logCall(ctx, peer, name, m, took, err)
 	return result, err
+}
+
+// answered is the entry of the audit log for an answer. It names the backup that the answer is about.
+func answered(e audit.Entry, result json.RawMessage, err *rpc.Error) audit.Entry {
+	var about struct {
+		BackupID string `json:"backup_id"`
+	}
+	_ = json.Unmarshal(result, &about) // most answers name none
+	e.BackupID = about.BackupID
+	if err != nil {
+		e.Reason, e.Message, e.BackupID = string(err.Data.Reason), err.Message, err.Data.BackupID
+	}
+	return e
 }
 
 // run runs the method and encodes its result. All that goes wrong, even a panic, is an error of this call.

@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent"
+	"github.com/sendense/backup-agent/agent/audit"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -53,6 +54,9 @@ type Options struct {
 	MessageTimeout  time.Duration // from a message's first byte to its last
 	WriteTimeout    time.Duration // for a client to take one answer
 	DrainTimeout    time.Duration // for running calls after Serve's context has ended
+
+	// Audit records the requests that change something; nil: nothing is recorded.
+	Audit *audit.Recorder
 
 	// Observe is called after every call with the method's name ("" for an unknown method), its code (0 for success) and
 	// its duration. It must not block. It may be nil.

@@ -31,6 +31,7 @@ type method struct {
 	access         access
 	summary        string
 	deprecated     bool // it works, but callers should use another method
+	changesNothing bool // although only operators may call it
 	params, result reflect.Type
 	notifies       string       // method of the notifications that are pushed; "" is none
 	pushes         reflect.Type // their params
@@ -119,7 +120,7 @@ func (h handlers) scheduleMethods() []method {
 func (h handlers) agentMethods() []method {
 	return []method{
 		typed(rpc.MethodAgentStatus, read, "show the state of the agent", h.agentStatus),
-		typed(rpc.MethodAgentDoctor, operate, "check what backups need, and say what is wrong", h.agentDoctor),
+		typed(rpc.MethodAgentDoctor, operate, "check what backups need, and say what is wrong", h.agentDoctor).looks(),
 		typed(rpc.MethodAgentLogLevel, operate, "show or set the lowest level that is logged", h.agentLogLevel),
 	}
 }
@@ -149,6 +150,15 @@ func raw[P, R any](name string, access access, summary string, call func(context
 		},
 	}
 }
+
+// looks marks a method that only operators may call as one that changes nothing: it is not in the audit log.
+func (m method) looks() method {
+	m.changesNothing = true
+	return m
+}
+
+// audited reports whether the method belongs in the audit log.
+func (m method) audited() bool { return m.access == operate && !m.changesNothing }
 
 // deprecate marks the method as deprecated.
 func (m method) deprecate() method {

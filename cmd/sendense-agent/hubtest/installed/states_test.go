@@ -73,6 +73,10 @@ func (r *reader) state(name string) (dir string, leave func()) {
 			r.run("mount", "--bind", "--make-private", "/mnt/new", "/srv/backup")
 		}
 		return work, nothing
+	case "with an audit head":
+		_, head, _ := strings.Cut(r.output("sendense-agent", "audit", "verify"), "head: ")
+		r.Setenv("HEAD", strings.TrimSpace(head))
+		return work, nothing
 	case "with a schedule":
 		return work, r.schedule()
 	case "with a saved VM":
