@@ -143,8 +143,8 @@
   });
   grid.addEventListener("focusout", hide);
   const scroll = document.querySelector(".scroll");
-  const newest = header.cells[days.length];
-  scroll.scrollLeft = scroll.clientWidth > 900 ? scroll.scrollWidth : newest.offsetLeft + newest.offsetWidth - scroll.clientWidth;
+  const last = header.cells[days.length + 1]; // the age of the newest restore point, beside the newest day
+  scroll.scrollLeft = scroll.clientWidth > 900 ? scroll.scrollWidth : last.offsetLeft + last.offsetWidth - scroll.clientWidth;
   const follow = () => {
     if (told && told === document.activeElement) place(told); else hide();
   };
