@@ -39,7 +39,7 @@ func exportSettingsCommand(path *string) *cobra.Command {
 			var to []age.Recipient
 			if secrets {
 				var err error
-				if to, err = recipientsOf(recipients, passphrase); err != nil {
+				if to, err = recipientsOf(cmd.Context(), recipients, passphrase); err != nil {
 					return err
 				}
 			}
@@ -105,7 +105,7 @@ func writeExport(path string, text []byte) error {
 }
 
 // recipientsOf returns who can decrypt an export.
-func recipientsOf(keys []string, passphrase passphraseFlag) ([]age.Recipient, error) {
+func recipientsOf(ctx context.Context, keys []string, passphrase passphraseFlag) ([]age.Recipient, error) {
 	if len(keys) > 0 && passphrase.given() {
 		return nil, errors.New("want --recipient or a passphrase, not both")
 	}
@@ -123,7 +123,7 @@ func recipientsOf(keys []string, passphrase passphraseFlag) ([]age.Recipient, er
 	if len(list) > 0 {
 		return list, nil
 	}
-	secret, err := passphrase.read("passphrase for the settings", true)
+	secret, err := passphrase.read(ctx, "passphrase for the settings", true)
 	if err != nil {
 		return nil, err
 	}

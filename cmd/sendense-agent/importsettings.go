@@ -60,7 +60,7 @@ func (i *importSettings) run(ctx context.Context, w io.Writer, path string) erro
 	if err != nil {
 		return fmt.Errorf("nothing is changed: %s %w", plain(path), err)
 	}
-	secrets, err := i.open(f)
+	secrets, err := i.open(ctx, f)
 	if err != nil {
 		return fmt.Errorf("nothing is changed: %s: %w", plain(path), err)
 	}
@@ -114,7 +114,7 @@ func readSettings(path string) (*settings.File, *config.Config, error) {
 }
 
 // open decrypts the secrets of a file, if it has any.
-func (i *importSettings) open(f *settings.File) (settings.Secrets, error) {
+func (i *importSettings) open(ctx context.Context, f *settings.File) (settings.Secrets, error) {
 	asked := i.identity != "" || i.identityFD >= 0 || i.passphrase.given()
 	switch {
 	case f.Secrets == "" && asked:
@@ -124,7 +124,7 @@ func (i *importSettings) open(f *settings.File) (settings.Secrets, error) {
 	case f.ByPassphrase() && (i.identity != "" || i.identityFD >= 0):
 		return nil, errors.New("its secrets are encrypted with a passphrase: use --passphrase-fd or the terminal")
 	case f.ByPassphrase():
-		secret, err := i.passphrase.read("passphrase of the settings", false)
+		secret, err := i.passphrase.read(ctx, "passphrase of the settings", false)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,10 +9,10 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/cmd/sendense-agent/settings"
+	"github.com/sendense/backup-agent/cmd/sendense-agent/setup"
 )
 
 // maxSecretInput limits what is read from a descriptor, in bytes.
@@ -27,31 +28,24 @@ func (p *passphraseFlag) add(cmd *cobra.Command) {
 func (p passphraseFlag) given() bool { return p.fd >= 0 }
 
 // read returns the passphrase. A terminal asks twice if it is a new one.
-func (p passphraseFlag) read(what string, isNew bool) (string, error) {
+func (p passphraseFlag) read(ctx context.Context, what string, isNew bool) (string, error) {
 	if p.given() {
 		return readDescriptor(p.fd, "--passphrase-fd")
 	}
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil {
+	questions := []string{what}
+	if isNew {
+		questions = append(questions, "the same again")
+	}
+	answers, err := setup.AskSecrets(ctx, questions...)
+	switch {
+	case errors.Is(err, setup.ErrNoTerminal):
 		return "", errors.New("there is no terminal that could ask for the passphrase: use --passphrase-fd, or a key")
+	case err != nil:
+		return "", fmt.Errorf("no passphrase: %w", err)
+	case isNew && answers[0] != answers[1]:
+		return "", errors.New("the two passphrases differ")
 	}
-	defer tty.Close()
-	first, err := ask(tty, what)
-	if err != nil || !isNew {
-		return first, err
-	}
-	second, err := ask(tty, "the same again")
-	if err == nil && second != first {
-		err = errors.New("the two passphrases differ")
-	}
-	return first, err
-}
-
-func ask(tty *os.File, what string) (string, error) {
-	fmt.Fprintf(tty, "%s: ", what)
-	text, err := term.ReadPassword(int(tty.Fd()))
-	fmt.Fprintln(tty)
-	return string(text), err
+	return answers[0], nil
 }
 
 // readDescriptor reads a secret up to the end of a descriptor. One newline at the end is not part of it.
