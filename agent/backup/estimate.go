@@ -12,7 +12,9 @@ const maxHistory = 3
 
 // An estimator says how much of a copy is done. It only computes. What it counts are bytes of the disks that are copied: in a full copy
 // up to the capacity, in an incremental copy the changes. The sources, the best first: SBC's last report of its position, what the
-// export received, and what earlier backups of the VM received.
+// export received, and what earlier backups of the VM received. The allocated extents of a source disk are no source: no call of the SNA
+// tells them. A whole copy needs none unless the exports accept WRITE_ZEROES, because it then receives every byte of the disk
+// (docs/contract.md, "A full copy").
 type estimator struct {
 	backup   record.Backup
 	zeroes   bool           // the exports accept WRITE_ZEROES: what they receive is less than what is copied
