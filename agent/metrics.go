@@ -13,7 +13,7 @@ func (a *Agent) register(r prometheus.Registerer) error {
 		m.Ended, m.Failures, m.Duration, m.StartPhase, m.DiskPhase, m.SNACalls, m.RefreshFailures, m.ExportersEnded, m.Orphans, m.Transactions,
 		m.RestoresEnded, m.RestoreFailures, m.VerifyRead, m.Verifications, m.RepositoryOperations, m.CatalogImported, m.CatalogNotImported,
 		m.RunsEnded, m.RunVMsEnded,
-		m.Merges, m.PruneRuns, m.PruneRemoved, m.PruneFreed, m.SqueezeSaved, m.PruneFailures, m.PruneHolds,
+		m.Merges, m.PruneRuns, m.PruneRemoved, m.PruneFreed, m.Squeezes, m.SqueezeReceived, m.SqueezeKept, m.SqueezeSaved, m.PruneFailures, m.PruneHolds,
 		newScrape(a),
 	} {
 		if err := r.Register(c); err != nil {

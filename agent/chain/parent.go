@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/fault"
@@ -172,7 +171,7 @@ func SetBase(d *record.DiskRun, parent *record.Backup) {
 		return // changes are not known, so the disk is copied whole
 	}
 	d.Content = record.Changes
-	d.Backing = filepath.Join("..", parent.ID, filepath.Base(from.Image))
+	d.Backing = BackingName(parent, *from)
 	d.ParentChangeID = from.ChangeID
 }
 

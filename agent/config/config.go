@@ -148,6 +148,7 @@ type Squeeze struct {
 	Enabled    bool `toml:"enabled"`
 	MinPercent int  `toml:"min_percent"` // 0 to 100 of the disk: an image with less written to it is not reduced, unless the client copied the disk whole
 	MinSize    Size `toml:"min_size"`    // an image that takes less is not reduced
+	MinChanges int  `toml:"min_changes"` // 0 to 10000 percent of the usual changes of the disk: from there on an image is reduced as well; 0 = never
 }
 
 // HTTP is about the callbacks of the backup client.
@@ -242,7 +243,7 @@ func Default() *Config {
 		Limits:  Limits{MaxBackups: 16, MaxQueued: 1000, MaxRestores: 16},
 		Restore: Restore{Lifetime: DurationOf(24 * time.Hour), MaxLifetime: DurationOf(7 * 24 * time.Hour), Guestfish: "/usr/bin/guestfish", ReaderUser: "sendense-files"},
 		Verify:  Verify{Interval: DurationOf(7 * 24 * time.Hour), DeepInterval: DurationOf(30 * 24 * time.Hour), RateLimit: SizeOf(64 << 20)},
-		Squeeze: Squeeze{Enabled: true, MinPercent: 10, MinSize: SizeOf(64 << 20)},
+		Squeeze: Squeeze{Enabled: true, MinPercent: 10, MinChanges: 300, MinSize: SizeOf(64 << 20)},
 		Space:   Space{Reserve: SizeOf(1 << 30), Floor: SizeOf(64 << 20)},
 		HTTP:    HTTP{Listen: "127.0.0.1:8082"},
 		Metrics: Metrics{Enabled: true, Listen: "127.0.0.1:9185", MaxVMs: 1000, BackupInterval: DurationOf(26 * time.Hour)},

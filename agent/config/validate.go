@@ -55,6 +55,7 @@ func (c *Config) Validate() error {
 	c.Restore.validate(p)
 	c.Verify.validate(p)
 	c.Prune.validate(p)
+	p.check(c.Squeeze.MinChanges >= 0 && c.Squeeze.MinChanges <= 10_000, "squeeze.min_changes", "%d: want 0 to 10000", c.Squeeze.MinChanges)
 	p.check(c.Squeeze.MinPercent >= 0 && c.Squeeze.MinPercent <= 100, "squeeze.min_percent", "%d: want 0 to 100", c.Squeeze.MinPercent)
 	p.check(c.Space.Floor.Bytes() <= c.Space.Reserve.Bytes(), "space.floor", "%s is more than space.reserve (%s): lower it, or raise space.reserve",
 		c.Space.Floor, c.Space.Reserve)

@@ -36,6 +36,9 @@ type Counters struct {
 	PruneRuns       *prometheus.CounterVec
 	PruneRemoved    prometheus.Counter
 	PruneFreed      prometheus.Counter
+	Squeezes        *prometheus.CounterVec
+	SqueezeReceived prometheus.Counter
+	SqueezeKept     prometheus.Counter
 	SqueezeSaved    prometheus.Counter
 	PruneFailures   prometheus.Counter
 	PruneHolds      prometheus.Counter
@@ -143,6 +146,9 @@ func (m *Counters) initialize() {
 	}
 	for _, reason := range []fault.Reason{fault.ExporterFailed, fault.ImageFailed, fault.RepositoryFailed, fault.RepositoryStuck, fault.NoSpace, fault.StateUnwritable, fault.NoFreePort, fault.ReaderFailed, fault.ShuttingDown, fault.Internal} {
 		m.RestoreFailures.WithLabelValues(string(reason))
+	}
+	for _, result := range []string{squeezeReduced, SqueezeNotSmaller, SqueezeNoRoom, SqueezeFailed} {
+		m.Squeezes.WithLabelValues(result)
 	}
 	for _, phase := range []string{PhaseValidate, PhaseQueue, PhasePrepare, PhaseExport, phaseCall} {
 		m.StartPhase.WithLabelValues(phase)

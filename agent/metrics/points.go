@@ -28,6 +28,18 @@ func (m *Counters) afterBackups() {
 		Name: "sendense_prune_removed_total",
 		Help: "Restore points removed because no policy keeps them.",
 	})
+	m.Squeezes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sendense_squeezes_total",
+		Help: "Images that were to be reduced to what differs from their parents, by result (reduced, not_smaller, no_room, failed).",
+	}, []string{"result"})
+	m.SqueezeReceived = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "sendense_squeeze_received_bytes_total",
+		Help: "Bytes that exports received for images that were reduced to what differs from their parents.",
+	})
+	m.SqueezeKept = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "sendense_squeeze_kept_bytes_total",
+		Help: "Bytes of disk space that reduced images take.",
+	})
 	m.SqueezeSaved = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "sendense_squeeze_saved_bytes_total",
 		Help: "Bytes of disk space that images took less after they were reduced to what differs from their parents.",
@@ -84,4 +96,20 @@ func (m *Counters) RepositoryOperation(repositoryID, kind string, took time.Dura
 func (m *Counters) Imported(repositoryID string, points, problems int) {
 	m.CatalogImported.WithLabelValues(repositoryID).Add(float64(points))
 	m.CatalogNotImported.WithLabelValues(repositoryID).Add(float64(problems))
+}
+
+// The results of an attempt to reduce an image to what differs from its parent.
+const (
+	squeezeReduced    = "reduced"
+	SqueezeNotSmaller = "not_smaller" // almost everything differs
+	SqueezeNoRoom     = "no_room"     // for a second image
+	SqueezeFailed     = "failed"
+)
+
+// Squeezed counts an image that was reduced: what its export received, and how much space it took before and takes now, in bytes.
+func (m *Counters) Squeezed(received uint64, written, kept int64) {
+	m.Squeezes.WithLabelValues(squeezeReduced).Inc()
+	m.SqueezeReceived.Add(float64(received))
+	m.SqueezeKept.Add(float64(kept))
+	m.SqueezeSaved.Add(float64(written - kept))
 }

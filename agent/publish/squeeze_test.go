@@ -110,3 +110,89 @@ func TestSqueezeFails(t *testing.T) {
 		})
 	}
 }
+
+// TestSqueezeOntoAnother: a disk that has no backing image, or that of another disk, is reduced to what differs from the image of the parent
+// that is most like it. The restore points read as the disks, also after a merge.
+func TestSqueezeOntoAnother(t *testing.T) {
+	w := agenttest.New(t, squeezing)
+	const size = 4 << 20
+	vm, sources := w.PutVM("vm", size, size, size+2<<20, size, size, size)
+	uuids := []string{"52 00", "52 01", "52 02", "52 03", "52 04", "52 05"}
+	put := func() {
+		simulated := snatest.VM{Name: vm.Name, Path: vm.InventoryPath}
+		for i, d := range vm.Disks {
+			simulated.Disks = append(simulated.Disks, snatest.Disk{Key: d.Key(), UnitNumber: d.UnitNumber, Source: sources[i], UUID: uuids[i]})
+		}
+		agenttest.Must(t, w.SNA.SetVM(simulated))
+		_, err := w.Agent.Inventory.Put(vm)
+		agenttest.Must(t, err)
+	}
+	for i, d := range vm.Disks {
+		fill(t, sources[i], d.CapacityBytes)
+	}
+	put()
+	full := w.Point("vm", record.Full)
+	first := agenttest.Freeze(t, sources)
+
+	agenttest.Must(t, os.Truncate(sources[2], size))
+	vm.Disks[2].CapacityBytes = size
+	vm.Disks[3].DeviceKey, vm.Disks[3].UnitNumber = 2016, 0
+	sources[4], sources[5], uuids[4], uuids[5] = sources[5], sources[4], uuids[5], uuids[4]
+	for _, source := range sources {
+		agenttest.Scribble(t, source, 1<<20)
+	}
+	uuids[1] = "52 99"
+	put()
+	b := w.Point("vm", record.Incremental)
+	second := agenttest.Freeze(t, sources)
+	for i, want := range []struct {
+		change record.Change
+		from   int // the disk of the parent
+	}{{record.Same, 0}, {record.Replaced, 1}, {record.Replaced, 2}, {record.Added, 3}, {record.Replaced, 5}, {record.Replaced, 4}} {
+		d := b.Runs[i]
+		if d.Change != want.change || d.Content != record.Changes || filepath.Base(d.Backing) != filepath.Base(full.Runs[want.from].Image) || (d.WrittenBytes > 3<<20) != (i > 0) || d.KeptBytes > 1<<20 {
+			t.Errorf("disk %d, want %+v: %+v", i, want, d)
+		}
+	}
+	for _, source := range sources {
+		agenttest.Scribble(t, source, 2<<20)
+	}
+	next := w.Point("vm", record.Incremental)
+	for _, d := range next.Runs {
+		if d.Copied != record.CopiedChanges || d.Change != record.Same || d.WrittenBytes != 0 {
+			t.Errorf("after it: %+v", d)
+		}
+	}
+	agenttest.WantVerified(t, w.Verify(next, true), record.VerifiedOK, nil)
+	w.ComparePoint(full, first)
+	w.ComparePoint(b, second)
+	third := agenttest.Freeze(t, sources)
+	w.ComparePoint(next, third)
+	next, err := w.Agent.Merges.SyntheticFull(t.Context(), next.ID)
+	agenttest.Must(t, err)
+	w.ComparePoint(next, third)
+}
+
+// TestSqueezeCanceled: a backup that is canceled while an image is squeezed leaves nothing.
+func TestSqueezeCanceled(t *testing.T) {
+	agenttest.GiveKeys(t, map[string]string{"k1": agenttest.FirstKey})
+	w := agenttest.New(t, squeezing, agenttest.Encrypted("k1")) // QEMU takes seconds to make an encrypted image
+	vm, sources := w.PutVM("vm", 4<<20)
+	fill(t, sources[0], 4<<20)
+	full := w.Point("vm", record.Full)
+	w.Disks.ResetTracking(vm, sources, 0)
+	b := w.Ask("vm", "main")
+	w.WaitFor(b.ID, func(b record.Backup) bool {
+		_, err := os.Stat(b.Runs[0].Image + repository.SqueezedSuffix)
+		return err == nil
+	})
+	_, err := w.Agent.Backups.Cancel(t.Context(), b.ID)
+	agenttest.Must(t, err)
+	if b = w.Wait(b.ID); b.State != record.Cancelled {
+		t.Errorf("%s: %+v", b.State, b.Failure)
+	}
+	if _, err := os.Stat(b.Directory); !os.IsNotExist(err) {
+		t.Errorf("%s: %v", b.Directory, err)
+	}
+	agenttest.WantVerified(t, w.Verify(full, true), record.VerifiedOK, nil)
+}

@@ -1,6 +1,8 @@
 package repository
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +25,18 @@ func (r *Repository) Space() (Space, error) {
 	}
 	space, err := SpaceAt(r.Path)
 	return space, r.fail(err)
+}
+
+// ErrNoRoom: the file system of a repository has less free space than it should keep.
+var ErrNoRoom = errors.New("no room")
+
+// Room returns ErrNoRoom if less than reserve, in bytes, is free. A file system that does not tell has room.
+func (r *Repository) Room(reserve int64) error {
+	space, err := r.Space()
+	if err != nil || space.Free >= uint64(max(reserve, 0)) {
+		return nil
+	}
+	return fmt.Errorf("repository %s: %w: %d bytes are free, less than %d", r.ID, ErrNoRoom, space.Free, reserve)
 }
 
 // SpaceAt asks the file system that a path lies on.

@@ -32,10 +32,11 @@ type Failure struct {
 // known are the errors that callers compare with, by name. A test compares the list with the packages that declare them.
 var known = map[string]error{
 	"repository.ErrEmpty": repository.ErrEmpty, "repository.ErrMidMerge": repository.ErrMidMerge,
-	"repository.ErrNoManifest": repository.ErrNoManifest, "repository.ErrRestorePoint": repository.ErrRestorePoint,
+	"repository.ErrNoManifest": repository.ErrNoManifest, "repository.ErrNoRoom": repository.ErrNoRoom, "repository.ErrRestorePoint": repository.ErrRestorePoint,
 	"manifest.ErrSeal": manifest.ErrSeal,
 	"qemu.ErrCorrupt":  qemu.ErrCorrupt, "qemu.ErrDiffers": qemu.ErrDiffers, "qemu.ErrWrongKey": qemu.ErrWrongKey,
 	"qemu.ErrNotEncrypted": qemu.ErrNotEncrypted, "qemu.ErrKeyNeeded": qemu.ErrKeyNeeded, "qemu.ErrImageInUse": qemu.ErrImageInUse,
+	"qemu.ErrTooLarge": qemu.ErrTooLarge,
 	"qcow2.ErrCutShort": qcow2.ErrCutShort, "qcow2.ErrNotQcow2": qcow2.ErrNotQcow2, "qcow2.ErrExternalData": qcow2.ErrExternalData,
 	"digest.ErrDiffers": digest.ErrDiffers, "digest.ErrChanged": digest.ErrChanged,
 	"fs.ErrNotExist": fs.ErrNotExist, "fs.ErrExist": fs.ErrExist, "fs.ErrPermission": fs.ErrPermission, "fs.ErrInvalid": fs.ErrInvalid,

@@ -55,11 +55,12 @@ type compared struct {
 }
 
 type squeezed struct {
-	Image         layer
-	Path, Backing string
-	Base          []layer
-	SizeBytes     int64
-	Cache         string
+	Image               layer
+	Path, Backing       string
+	Base, Onto          []layer
+	SizeBytes, MaxBytes int64
+	Reserve             int64
+	Cache               string
 }
 
 var (
@@ -92,7 +93,8 @@ var (
 	})
 	opSqueeze = declare("squeezing an image", endless, func(ctx context.Context, f *Files, a squeezed) (none, error) {
 		return none{}, f.tools.Squeeze(ctx, qemu.SqueezeSpec{
-			Image: opened([]layer{a.Image})[0], Path: a.Path, Backing: a.Backing, Base: opened(a.Base), SizeBytes: a.SizeBytes, Cache: a.Cache,
+			Image: opened([]layer{a.Image})[0], Path: a.Path, Backing: a.Backing, Base: opened(a.Base), Onto: opened(a.Onto),
+			SizeBytes: a.SizeBytes, MaxBytes: a.MaxBytes, Cache: a.Cache, Room: func() error { return f.repo.Room(a.Reserve) },
 		})
 	})
 	opFlatten = declare("making an image independent", endless, func(ctx context.Context, f *Files, a flattened) (none, error) {
@@ -165,9 +167,11 @@ func (i Images) Flatten(ctx context.Context, s qemu.FlattenSpec) error {
 	})
 }
 
-func (i Images) Squeeze(ctx context.Context, s qemu.SqueezeSpec) error {
+// Squeeze does what qemu.Tools.Squeeze does. It ends with repository.ErrNoRoom when less than reserve, in bytes, is free.
+func (i Images) Squeeze(ctx context.Context, s qemu.SqueezeSpec, reserve int64) error {
 	return opSqueeze.tell(ctx, i.repository, squeezed{
-		Image: sent([]qemu.Layer{s.Image})[0], Path: s.Path, Backing: s.Backing, Base: sent(s.Base), SizeBytes: s.SizeBytes, Cache: s.Cache,
+		Image: sent([]qemu.Layer{s.Image})[0], Path: s.Path, Backing: s.Backing, Base: sent(s.Base), Onto: sent(s.Onto),
+		SizeBytes: s.SizeBytes, MaxBytes: s.MaxBytes, Reserve: reserve, Cache: s.Cache,
 	})
 }
 

@@ -134,8 +134,10 @@ func (t Tools) run(ctx context.Context, c call, args ...string) ([]byte, error) 
 	switch {
 	case ctx.Err() != nil:
 		failure.Err = fmt.Errorf("stopped: %w", context.Cause(ctx))
-	case cmd.ProcessState != nil && outOfTime(cmd.ProcessState):
+	case cmd.ProcessState != nil && endedBy(cmd.ProcessState, syscall.SIGXCPU):
 		failure.Err = fmt.Errorf("used more than %s of processor time, which no intact image needs: %w", c.limits.CPU, err)
+	case cmd.ProcessState != nil && endedBy(cmd.ProcessState, syscall.SIGXFSZ), strings.Contains(failure.Stderr, "File too large"):
+		failure.Err = fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errors.Is(err, exec.ErrNotFound), cmd.Process == nil && errors.Is(err, syscall.ENOENT):
 		failure.Err = fmt.Errorf("%s not found: install qemu-utils: %w", binary, err)
 	case strings.Contains(failure.Stderr, "Is another process using the image"):
@@ -168,10 +170,10 @@ func (c call) rules(programDirs []string) confine.Rules {
 // wrongPassword is QEMU's message for a key that opens no slot of an image (crypto/block-luks.c).
 const wrongPassword = "Invalid password, cannot unlock any keyslot"
 
-// outOfTime reports whether a process was killed at its limit of processor time.
-func outOfTime(state *os.ProcessState) bool {
+// endedBy reports whether a signal ended a process, such as that of a limit.
+func endedBy(state *os.ProcessState, signal syscall.Signal) bool {
 	status, ok := state.Sys().(syscall.WaitStatus)
-	return ok && status.Signaled() && status.Signal() == syscall.SIGXCPU
+	return ok && status.Signaled() && status.Signal() == signal
 }
 
 // boundedBuffer keeps the first limit bytes and discards the rest, so that a

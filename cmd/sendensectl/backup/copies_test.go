@@ -25,7 +25,7 @@ func TestShowSaysHowDisksWereCopied(t *testing.T) {
 	for _, want := range []string{
 		"another VM", "vCenter login failed", "70 KiB", "48 MiB",
 		"disk 0 was copied as changes since 52 0a/3\n", "disk 7 was copied whole: the disk was added\n",
-		"disk 7: 48 MiB were written, 1 MiB are kept: the rest is the same in the parent\n",
+		"disk 7: 48 MiB received, 1 MiB kept, 47 MiB saved: the rest is the same in the parent\n",
 	} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("%q is not in\n%s", want, shown)

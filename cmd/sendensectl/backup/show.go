@@ -119,7 +119,8 @@ func printCopies(p *output.Printer, list []rpc.BackupDisk) {
 	}
 	for _, d := range list {
 		if d.WrittenBytes > 0 {
-			p.Line("disk %d: %s were written, %s are kept: the rest is the same in the parent", d.DiskID, human.Size(uint64(d.WrittenBytes)), human.Size(uint64(d.KeptBytes)))
+			p.Line("disk %d: %s received, %s kept, %s saved: the rest is the same in the parent", d.DiskID, human.Size(d.ReceivedBytes),
+				human.Size(d.KeptBytes), human.Size(d.WrittenBytes-d.KeptBytes))
 		}
 	}
 }
