@@ -36,7 +36,7 @@ var known = map[string]error{
 	"manifest.ErrSeal": manifest.ErrSeal,
 	"qemu.ErrCorrupt":  qemu.ErrCorrupt, "qemu.ErrDiffers": qemu.ErrDiffers, "qemu.ErrWrongKey": qemu.ErrWrongKey,
 	"qemu.ErrNotEncrypted": qemu.ErrNotEncrypted, "qemu.ErrKeyNeeded": qemu.ErrKeyNeeded, "qemu.ErrImageInUse": qemu.ErrImageInUse,
-	"qemu.ErrTooLarge": qemu.ErrTooLarge,
+	"qemu.ErrTooLarge":  qemu.ErrTooLarge,
 	"qcow2.ErrCutShort": qcow2.ErrCutShort, "qcow2.ErrNotQcow2": qcow2.ErrNotQcow2, "qcow2.ErrExternalData": qcow2.ErrExternalData,
 	"digest.ErrDiffers": digest.ErrDiffers, "digest.ErrChanged": digest.ErrChanged,
 	"fs.ErrNotExist": fs.ErrNotExist, "fs.ErrExist": fs.ErrExist, "fs.ErrPermission": fs.ErrPermission, "fs.ErrInvalid": fs.ErrInvalid,

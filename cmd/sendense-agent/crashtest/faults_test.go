@@ -33,7 +33,7 @@ var faultGroups = []struct {
 	{"client", clientFaults},
 	{"exporter", exporterFaults},
 	{"parent", parentFaults},
-	{"disks", diskFaults},
+	{"disks", slices.Concat(diskFaults, squeezeFaults)},
 	{"repository", repositoryFaults},
 	{"state", stateFaults},
 	{"database", databaseFaults},
