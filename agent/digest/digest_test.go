@@ -100,7 +100,7 @@ func TestHolesAreZeroes(t *testing.T) {
 		}
 		for _, f := range files {
 			counted := int64(0)
-			d, err := OfFile(context.Background(), f, Options{Progress: func(n int64) { counted += n }})
+			d, err := OfFile(context.Background(), f, Options{Progress: func(n, _ int64) { counted += n }})
 			must(t, err)
 			if d != Of(content) || counted != size {
 				t.Fatalf("%s: got %v of %d bytes, want %v", f.Name(), d, counted, Of(content))
@@ -216,7 +216,7 @@ func TestEnded(t *testing.T) {
 	why := errors.New("why")
 	for name, o := range map[string]Options{"running": {}, "limited": {Limit: Limit(1 << 20)}} {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		o.Progress = func(int64) { cancel(why) }
+		o.Progress = func(_, _ int64) { cancel(why) }
 		if _, err := OfFile(ctx, f, o); !errors.Is(err, why) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -239,7 +239,7 @@ func TestChangesMeanwhile(t *testing.T) {
 			must(t, err)
 			defer f.Close()
 			var changed error
-			_, err = OfFile(t.Context(), f, Options{Progress: func(int64) { changed = errors.Join(changed, change(path)) }})
+			_, err = OfFile(t.Context(), f, Options{Progress: func(_, _ int64) { changed = errors.Join(changed, change(path)) }})
 			must(t, changed)
 			if !errors.Is(err, ErrChanged) {
 				t.Errorf("%v", err)

@@ -17,7 +17,8 @@ const chunkBytes = 4 << 20
 // Options of a read. The zero value reads as fast as the disk allows.
 type Options struct {
 	Limit    *rate.Limiter     // of bytes read, without holes; reads may share it. See Limit
-	Progress func(bytes int64) // is called for every piece of the file, including holes
+	// Progress is called for every piece of the file, with its size and how much of that was read: nothing of a hole.
+	Progress func(bytes, read int64)
 }
 
 // Limit makes a limiter of bytes a second for any number of reads together; nil, which is no limit, for 0.
@@ -59,6 +60,14 @@ type piece struct {
 	bytes  int64
 }
 
+// read is how much of the piece was read.
+func (p piece) read() int64 {
+	if p.buffer == nil {
+		return 0
+	}
+	return p.bytes
+}
+
 // digest reads in one goroutine and hashes in another.
 func (r *reader) digest(ctx context.Context) (Digest, error) {
 	pieces, buffers := make(chan piece), make(chan []byte, 2)
@@ -82,7 +91,7 @@ func (r *reader) digest(ctx context.Context) (Digest, error) {
 				left -= n
 			}
 			if r.Progress != nil {
-				r.Progress(p.bytes)
+				r.Progress(p.bytes, p.read())
 			}
 		}
 		return nil

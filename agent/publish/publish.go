@@ -282,11 +282,10 @@ func (f *Finisher) finishDisk(ctx context.Context, repo *storage.Repository, dis
 			return m, export.DiskError(f.Job, fault.ImageFailed, d, err)
 		}
 	}
-	check, err := f.checkImage(ctx, repo, d)
+	check, sum, err := f.checkAndRead(ctx, repo, d)
 	if err != nil {
 		return m, export.DiskError(f.Job, fault.ImageFailed, d, err)
 	}
-	failpoint.Reach("image checked")
 	info, err := repo.Images(qemu.Secret{}).Info(ctx, d.Image)
 	if err != nil {
 		return m, export.DiskError(f.Job, fault.ImageFailed, d, err)
@@ -296,33 +295,8 @@ func (f *Finisher) finishDisk(ctx context.Context, repo *storage.Repository, dis
 			d.Image, info.VirtualBytes, info.BackingFile, info.Encrypted, info.Dirty, info.Corrupt))
 	}
 	m = manifestDisk(disk, d, info, check)
-	if m.Digest, err = f.readBack(ctx, d); err != nil {
-		return m, export.DiskError(f.Job, fault.ImageFailed, d, err)
-	}
+	m.Digest = &sum
 	return m, nil
-}
-
-// checkImage checks the metadata of an image. Clusters that are allocated but not used are waste, not damage: they are freed, and
-// the manifest says so.
-func (f *Finisher) checkImage(ctx context.Context, repo *storage.Repository, d record.DiskRun) (manifest.Check, error) {
-	tools, err := f.service.Repositories.ImagesFor(repo, d.KeyID)
-	if err != nil {
-		return manifest.Check{}, err
-	}
-	found, err := tools.Check(ctx, d.Image)
-	if errors.Is(err, qemu.ErrWrongKey) {
-		err = repositories.WrongKey(repo, d.KeyID, d.Image)
-	}
-	if err != nil {
-		return manifest.Check{}, err
-	}
-	if found.Leaks == 0 {
-		return manifest.Check{Result: manifest.CheckClean}, nil
-	}
-	failpoint.Reach("before leaks are repaired")
-	fixed, err := tools.RepairLeaks(ctx, d.Image)
-	failpoint.Reach("leaks repaired")
-	return manifest.Check{Result: manifest.CheckRepaired, LeaksRepaired: fixed.LeaksFixed}, err
 }
 
 // LostWithHost is the error of a backup that cannot continue because a restart of the host ended its exporters.

@@ -2,6 +2,7 @@ package repositories
 
 import (
 	"context"
+	"time"
 
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/record"
@@ -22,7 +23,14 @@ func (s *Set) Digest(ctx context.Context, reader Reader, repo *storage.Repositor
 		return digest.Digest{}, err
 	}
 	defer release()
-	return repo.Digest(ctx, nbd.DirName(b.VM.Name), b.ID, file, o.Limit, o.Progress)
+	return repo.Digest(ctx, nbd.DirName(b.VM.Name), b.ID, file, o.Limit, func(m storage.Movement) {
+		if reader == EndOfBackup {
+			s.reads.noted(repo.ID, m.Read, time.Now())
+		}
+		if o.Progress != nil && m.Bytes > 0 {
+			o.Progress(m.Bytes)
+		}
+	})
 }
 
 // DigestMerge reads an image that a merge has made. It waits for a slot of Background first.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
 
 // A Reader says for what an image is read whole. Each has slots of its own in each repository, so none waits for another.
@@ -17,9 +18,9 @@ const (
 	readers
 )
 
-// slotsOf is how many images of one repository are read whole at once, by reader. More reads make no disk faster. Each read needs 8 MiB of
-// memory.
-var slotsOf = [readers]int{EndOfBackup: 4, Restoring: 2, Background: 2}
+// slotsOf is how many images of one repository are read whole at once, by reader. Each read needs 8 MiB of memory. For the end of backups
+// a tuner finds the number out.
+var slotsOf = [readers]int{Restoring: 2, Background: 2}
 
 // maxSecondReads limits the memory of background reads: so many repositories at once have more than one. One is always free for each
 // repository, so that a slow one delays no other.
@@ -29,7 +30,8 @@ const maxSecondReads = 4
 type reads struct {
 	mu      sync.Mutex
 	taken   map[slot]int
-	second  int // background reads beyond the first one of their repositories
+	tuners  map[string]*tuner // by repository
+	second  int               // background reads beyond the first one of their repositories
 	waiting []*turn
 }
 
@@ -45,7 +47,7 @@ type turn struct {
 	free chan struct{} // closed when it has the slot
 }
 
-func newReads() *reads { return &reads{taken: map[slot]int{}} }
+func newReads() *reads { return &reads{taken: map[slot]int{}, tuners: map[string]*tuner{}} }
 
 // acquire waits for a slot, and returns what gives it back. The error is the cause of ctx.
 func (r *reads) acquire(ctx context.Context, repository string, reader Reader) (release func(), err error) {
@@ -93,7 +95,32 @@ func (r *reads) serve() {
 }
 
 func (r *reads) fits(s slot) bool {
-	return r.taken[s] < slotsOf[s.reader] && (!r.isSecond(s) || r.second < maxSecondReads)
+	return r.taken[s] < r.slots(s) && (!r.isSecond(s) || r.second < maxSecondReads)
+}
+
+// slots is how many reads a reader has in a repository at once.
+func (r *reads) slots(s slot) int {
+	if s.reader != EndOfBackup {
+		return slotsOf[s.reader]
+	}
+	return r.tuner(s.repository).limit
+}
+
+func (r *reads) tuner(repository string) *tuner {
+	if r.tuners[repository] == nil {
+		r.tuners[repository] = newTuner()
+	}
+	return r.tuners[repository]
+}
+
+// noted notes bytes that one of the reads at the end of backups has read, without holes.
+func (r *reads) noted(repository string, bytes int64, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, t := slot{repository, EndOfBackup}, r.tuner(repository)
+	waits := slices.ContainsFunc(r.waiting, func(w *turn) bool { return w.slot == s })
+	t.read(bytes, waits && r.taken[s] == t.limit, now)
+	r.serve()
 }
 
 // isSecond says whether one more read counts for maxSecondReads.

@@ -133,7 +133,7 @@ var (
 )
 
 func (f *Files) digestOptions(ctx context.Context, a reading) digest.Options {
-	return digest.Options{Limit: f.limiter(a.Limit), Progress: func(n int64) { moved(ctx, Movement{Bytes: n}) }}
+	return digest.Options{Limit: f.limiter(a.Limit), Progress: func(bytes, read int64) { moved(ctx, Movement{Bytes: bytes, Read: read}) }}
 }
 
 // FileInfo describes a file or directory; a symbolic link is described itself.
@@ -326,21 +326,10 @@ func (i Images) DetectIO(ctx context.Context) (mode qemu.IOMode, reason string, 
 }
 
 // Digest returns the digest of an image. progress, which may be nil, gets the number of bytes that were read since the last call.
-func (r *Repository) Digest(ctx context.Context, vm, backupID, file string, limit ReadLimit, progress func(bytes int64)) (digest.Digest, error) {
-	return opDigest.ask(ctx, r, reading{place{vm, backupID}, file, limit}, inBytes(progress))
+func (r *Repository) Digest(ctx context.Context, vm, backupID, file string, limit ReadLimit, progress func(Movement)) (digest.Digest, error) {
+	return opDigest.ask(ctx, r, reading{place{vm, backupID}, file, limit}, progress)
 }
 
 func (r *Repository) DigestMerge(ctx context.Context, vm, backupID, file string) (digest.Digest, error) {
 	return opDigestMerge.of(ctx, r, reading{place{vm, backupID}, file, ReadLimit{}})
-}
-
-func inBytes(progress func(int64)) func(Movement) {
-	if progress == nil {
-		return nil
-	}
-	return func(m Movement) {
-		if m.Bytes > 0 {
-			progress(m.Bytes)
-		}
-	}
 }

@@ -114,6 +114,7 @@ func moved(ctx context.Context, m Movement) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.moved.Bytes += m.Bytes
+	r.moved.Read += m.Read
 	r.moved.Fraction = m.Fraction
 }
 

@@ -64,7 +64,7 @@ func TestProgress(t *testing.T) {
 	const size = 48 << 20
 	must(t, os.WriteFile(filepath.Join(r.Dir("vm", "vm-1"), "a.qcow2"), make([]byte, size), 0o600))
 	var total int64
-	sum, err := r.Digest(t.Context(), "vm", "vm-1", "a.qcow2", ReadLimit{BytesPerSecond: 64 << 20}, func(n int64) { total += n })
+	sum, err := r.Digest(t.Context(), "vm", "vm-1", "a.qcow2", ReadLimit{BytesPerSecond: 64 << 20}, func(m Movement) { n := m.Bytes; total += n })
 	if err != nil || sum.Bytes != size || total != size {
 		t.Errorf("%v %v: %d bytes reported", sum, err, total)
 	}

@@ -24,7 +24,8 @@ type Moved map[uint64]Movement
 
 // A Movement is the progress of one operation.
 type Movement struct {
-	Bytes    int64   // since the last question
+	Bytes    int64   // of a file, since the last question
+	Read     int64   // those of them that were read: not the holes
 	Fraction float64 // from 0 to 1
 }
 

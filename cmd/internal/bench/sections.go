@@ -26,6 +26,7 @@ var sections = []section{
 	{"options", measureOptions},
 	{"zeroes", measureZeroes},
 	{"incremental", measureIncremental},
+	{"end", measureEnd},
 	{"chain", measureChain},
 	{"records", measureRecords},
 	{"exports", measureExports},
@@ -33,7 +34,7 @@ var sections = []section{
 }
 
 func sectionNames() []string {
-	return []string{"start", "cpu", "unit", "full", "disks", "allocator", "options", "zeroes", "incremental", "chain", "records", "exports", "calls"}
+	return []string{"start", "cpu", "unit", "full", "disks", "allocator", "options", "zeroes", "incremental", "end", "chain", "records", "exports", "calls"}
 }
 
 func indexOf(name string) int {

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/cmd/internal/bench/host"
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -34,11 +35,12 @@ type Hub struct {
 	sna      *exec.Cmd
 	Client   *rpc.Client
 	programs string
+	vms      map[string]snatest.VM // at the SNA
 }
 
 // New starts the SNA and the daemon. An existing database in dir stays.
 func New(ctx context.Context, programs, dir string) (*Hub, error) {
-	h := &Hub{Dir: dir, programs: programs}
+	h := &Hub{Dir: dir, programs: programs, vms: map[string]snatest.VM{}}
 	for _, sub := range []string{"state", "repository", EncryptedRepository, "credentials"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, err
