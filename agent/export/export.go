@@ -50,7 +50,7 @@ func Start[D Disk](ctx context.Context, m *Manager, j *job.Job, e Exporter, d D,
 }
 
 func (m *Manager) start(ctx context.Context, e Exporter, d record.Served) (units.Unit, error) {
-	e.Unit, e.Image, e.Export, e.Address = d.Unit, d.Image, d.ExportName, m.Address(d.Port)
+	e.Unit, e.Image, e.Export, e.Address, e.SizeBytes = d.Unit, d.Image, d.ExportName, m.Address(d.Port), d.CapacityBytes
 	spec, err := e.Spec(m.Config)
 	if err != nil {
 		return units.Unit{}, err

@@ -21,7 +21,8 @@ type Exporter struct {
 	Ancestors         []string                // readable for qemu-nbd
 	Keys              []repositories.ImageKey // of the layers of the image, the newest first; empty if none is encrypted
 	ReadOnly          bool
-	RefuseZeroes      bool // see qemu.ServerOptions
+	RefuseZeroes      bool  // see qemu.ServerOptions
+	SizeBytes         int64 // of the disk; 0 = unknown
 }
 
 // Spec returns the pair of units of an exporter. In the repository it sees only the directory of its backup and those of its ancestors.
@@ -30,7 +31,7 @@ func (e Exporter) Spec(cfg *config.Config) (pair.Spec, error) {
 	argv, err := qemu.ServerOptions{
 		Binary: cfg.NBD.QemuNBD, Image: e.Image, Export: e.Export, Description: e.Unit,
 		IO: e.IO, Shared: cfg.NBD.Shared, RateLimit: e.RateLimit, ReadOnly: e.ReadOnly, Keys: keys,
-		RefuseZeroes: e.RefuseZeroes,
+		RefuseZeroes: e.RefuseZeroes, SizeBytes: e.SizeBytes,
 	}.Args()
 	if err != nil {
 		return pair.Spec{}, err

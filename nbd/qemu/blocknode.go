@@ -23,6 +23,7 @@ type blockNode struct {
 	DetectZeroes  string        `json:"detect-zeroes,omitempty"`
 	Image         *blockNode    `json:"image,omitempty"` // the node below blkdebug
 	MaxTransfer   int64         `json:"max-transfer,omitempty"`
+	Align         int64         `json:"align,omitempty"` // of blkdebug
 	InjectError   []injectError `json:"inject-error,omitempty"`
 }
 

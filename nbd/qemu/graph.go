@@ -44,7 +44,7 @@ func (o ServerOptions) described() []string {
 	node := imageNode(o.Image, ids[0])
 	node.setParentKeys(ids[1:])
 	if o.RefuseZeroes {
-		node = detectZeroes(node)
+		node = detectZeroes(node, o.SizeBytes)
 	}
 	if o.RateLimit != 0 {
 		node = &blockNode{Driver: throttleDriver, ThrottleGroup: limitID, File: node}

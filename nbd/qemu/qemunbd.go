@@ -44,7 +44,8 @@ type ServerOptions struct {
 	// RefuseZeroes fails each WRITE_ZEROES with EIO, before it changes anything: a client that asks for zeroes without having
 	// read its source then reads it and writes. Written zeroes need no space all the same. See refuseZeroes.
 	RefuseZeroes bool
-	Foreground   bool // do not fork once serving; for a supervisor that waits for the process itself
+	SizeBytes    int64 // of the disk; 0 if unknown, and then RefuseZeroes is slower
+	Foreground   bool  // do not fork once serving; for a supervisor that waits for the process itself
 	// Keys are those of the image and of its parents, in this order; empty if none is encrypted.
 	Keys []KeyFile
 }

@@ -16,8 +16,12 @@ var cannotRefuse = regexp.MustCompile("(Unknown d|D)river '" + BlkdebugDriver)
 // CannotRefuse reports whether these are the words of a qemu-nbd that cannot refuse zeroes, as it has no BlkdebugDriver.
 func CannotRefuse(words string) bool { return cannotRefuse.MatchString(words) }
 
-// pieceBytes is the size of the pieces of a WRITE in which QEMU looks for zeroes. Why this size: decision 22.
-const pieceBytes = 192 << 10
+// pieceBytes is the size of the pieces of a WRITE in which QEMU looks for zeroes, and pieceAlign is what they are aligned to: the clusters of
+// an overlay. Why these sizes: decisions 22 and 46.
+const (
+	pieceBytes = 256 << 10
+	pieceAlign = 64 << 10
+)
 
 // An injectError makes blkdebug fail requests (BlkdebugInjectErrorOptions of QEMU's qapi/block-core.json).
 type injectError struct {
@@ -43,8 +47,13 @@ func refuseZeroes(node *blockNode) *blockNode {
 const nbdEIO = 5
 
 // detectZeroes makes an image free the space of zeroes that are written to it. QEMU looks at a request as a whole, so a filter
-// splits large requests into pieces first.
-func detectZeroes(image *blockNode) *blockNode {
+// splits large requests into pieces first. The pieces are aligned: SBC's workers begin anywhere, and each piece that ended within a cluster
+// would cost one more allocation. The filter reads what is missing of the first and the last piece, and no request comes in between.
+func detectZeroes(image *blockNode, sizeBytes int64) *blockNode {
 	image.Discard, image.DetectZeroes = "unmap", "unmap"
-	return &blockNode{Driver: BlkdebugDriver, Image: image, MaxTransfer: pieceBytes}
+	return &blockNode{Driver: BlkdebugDriver, Image: image, MaxTransfer: pieceBytes, Align: alignFor(sizeBytes)}
 }
+
+// alignFor is the largest alignment, up to pieceAlign, that a disk is a multiple of: QEMU refuses others. It is 0, for none, if the size is
+// not known.
+func alignFor(sizeBytes int64) int64 { return min(sizeBytes&-sizeBytes, pieceAlign) }

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -194,6 +195,7 @@ var refusingCases = []refusingCase{
 func serveRefusing(t *testing.T, o ServerOptions) (*server, *nbd.Conn) {
 	t.Helper()
 	o.RefuseZeroes, o.Export = true, "vm-disk0"
+	o.SizeBytes = cmp.Or(o.SizeBytes, refusingBytes)
 	mode, _, err := DetectIO(filepath.Dir(o.Image))
 	if err != nil {
 		t.Fatal(err)
