@@ -147,8 +147,8 @@ type Space struct {
 type Squeeze struct {
 	Enabled    bool `toml:"enabled"`
 	MinPercent int  `toml:"min_percent"` // 0 to 100 of the disk: an image with less written to it is not reduced, unless the client copied the disk whole
-	MinSize    Size `toml:"min_size"`    // an image that takes less is not reduced
 	MinChanges int  `toml:"min_changes"` // 0 to 10000 percent of the usual changes of the disk: from there on an image is reduced as well; 0 = never
+	MinSize    Size `toml:"min_size"`    // an image that takes less is not reduced
 }
 
 // HTTP is about the callbacks of the backup client.
