@@ -16,7 +16,7 @@ const chunkBytes = 4 << 20
 
 // Options of a read. The zero value reads as fast as the disk allows.
 type Options struct {
-	Limit    *rate.Limiter     // of bytes read, without holes; reads may share it. See Limit
+	Limit *rate.Limiter // of bytes read, without holes; reads may share it. See Limit
 	// Progress is called for every piece of the file, with its size and how much of that was read: nothing of a hole.
 	Progress func(bytes, read int64)
 }

@@ -35,7 +35,7 @@ func TestArgs(t *testing.T) {
 		want[:len(want)-4:len(want)-4], "--object", "throttle-group,id=limit,x-bps-write=1048576", "--",
 		`json:{"driver":"blkdebug","image":{"driver":"throttle","throttle-group":"limit","file":{"driver":"blkdebug",`+
 			`"image":{"driver":"qcow2","file":{"driver":"file","filename":"/backups/test-vm/b/test-vm-disk0.qcow2"},`+
-			`"discard":"unmap","detect-zeroes":"unmap"},"max-transfer":262144,"align":65536}},"max-transfer":33554432,`+
+			`"discard":"unmap","detect-zeroes":"unmap"},"max-transfer":196608,"align":65536}},"max-transfer":33554432,`+
 			`"inject-error":[{"event":"none","iotype":"write-zeroes","errno":5}]}`,
 	)
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {

@@ -19,7 +19,7 @@ func CannotRefuse(words string) bool { return cannotRefuse.MatchString(words) }
 // pieceBytes is the size of the pieces of a WRITE in which QEMU looks for zeroes, and pieceAlign is what they are aligned to: the clusters of
 // an overlay. Why these sizes: decisions 22 and 46.
 const (
-	pieceBytes = 256 << 10
+	pieceBytes = 192 << 10
 	pieceAlign = 64 << 10
 )
 

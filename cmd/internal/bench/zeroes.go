@@ -24,7 +24,7 @@ type refusal struct {
 	pieces int // 0 for the agent's
 }
 
-const refusedOurs = "refused, aligned pieces of 256 KiB (the agent's)"
+const refusedOurs = "refused, aligned pieces of 192 KiB (the agent's)"
 
 var (
 	accepted = refusal{"accepted", false, 0}
@@ -33,8 +33,9 @@ var (
 		accepted,
 		{"refused, whole requests", true, int(rival.SBCRequest)},
 		{"refused, aligned pieces of 1 MiB", true, 1 << 20},
+		{"refused, aligned pieces of 256 KiB", true, 256 << 10},
 		ourWay,
-		{"refused, aligned pieces of 192 KiB", true, 192 << 10},
+		{"refused, aligned pieces of 128 KiB", true, 128 << 10},
 		{"refused, aligned pieces of 64 KiB", true, 64 << 10},
 	}
 )
@@ -152,7 +153,7 @@ func (r refusal) command(s *rival.Served, i int, image string) []string {
 	}
 	last := len(args) - 1
 	if r.pieces != 0 {
-		args[last] = strings.Replace(args[last], `"max-transfer":262144`, `"max-transfer":`+strconv.Itoa(r.pieces), 1)
+		args[last] = strings.Replace(args[last], `"max-transfer":196608`, `"max-transfer":`+strconv.Itoa(r.pieces), 1)
 	}
 	more := []string{"--pid-file=" + s.PID(i), "--port=" + s.Port(i), "--bind=127.0.0.1", "--", "'" + args[last] + "'"}
 	return append(args[:last-1:last-1], more...)
