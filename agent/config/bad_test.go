@@ -98,6 +98,7 @@ var badFiles = []struct{ name, text, want string }{
 		"policy without a name", "[[policy]]\nkeep_last = 1",
 		`policy number 1: id: "": want 1 to 64 letters, digits, dots, underscores or dashes, and no dot or dash first`,
 	},
+	{"chain", "[[policy]]\nid = \"a\"\nkeep_last = 1\nmax_chain = 1", `policy "a": max_chain: 1: want 0 for no limit, or 2 to 1000`},
 	{"middle", "[[policy]]\nid = \"a\"\nkeep_last = 1\nexpired_middle = \"drop\"", `policy "a": expired_middle: "drop": want one of keep, merge`},
 	{"age of nonsense", "[[policy]]\nid = \"a\"\nkeep_within = \"1y\"", `want an age such as "36h", "30d" or "8w"`},
 	{

@@ -33,6 +33,7 @@ type Policy struct {
 	KeepYearly    int    `toml:"keep_yearly"`
 	KeepWithin    Age    `toml:"keep_within"`    // of the newest point; 0 = no such rule
 	MinAge        Age    `toml:"min_age"`        // younger ones are never removed
+	MaxChain      int    `toml:"max_chain"`      // restore points in a chain; 0 = any number
 	ExpiredMiddle string `toml:"expired_middle"` // KeepMiddle or MergeMiddle; "" = KeepMiddle
 }
 
@@ -107,6 +108,7 @@ func (p Policy) validate(problems *problems, key string) {
 	}
 	problems.check(keeps, key, "keeps nothing: give it at least one of keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, "+
 		"keep_yearly and keep_within; a backup without a policy is never pruned")
+	problems.check(p.MaxChain == 0 || p.MaxChain >= 2 && p.MaxChain <= 1000, key+": max_chain", "%d: want 0 for no limit, or 2 to 1000", p.MaxChain)
 	if p.ExpiredMiddle != "" {
 		problems.oneOf(key+": expired_middle", p.ExpiredMiddle, KeepMiddle, MergeMiddle)
 	}

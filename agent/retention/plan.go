@@ -25,6 +25,9 @@ type Decision struct {
 	Reasons []string
 	Into    []string // of Merge: the points that it is merged into
 
+	// Synthetic says that the point becomes a full backup, because its chain is longer than its policy allows.
+	Synthetic bool
+
 	// Misdated says why the date of the point cannot be right; "" = it may be right. A misdated point is kept, and counts for no
 	// rule.
 	Misdated string
@@ -66,6 +69,15 @@ const FewPoints = 4
 // last.
 func (s Set) Plan() Plan {
 	p := newPlanner(s)
+	order := p.decideAll()
+	if p.synthetic = p.tooLong(); p.synthetic != "" {
+		order = p.decideAll() // what only that point is based on can go
+	}
+	return p.plan(order)
+}
+
+// decideAll decides about all points, and returns them so that each comes after all that are based on it.
+func (p *planner) decideAll() []string {
 	for _, x := range p.sorted {
 		p.judge(x)
 	}
@@ -74,7 +86,7 @@ func (s Set) Plan() Plan {
 	for _, id := range order {
 		p.decide(p.points[id])
 	}
-	return p.plan(order)
+	return order
 }
 
 type planner struct {
@@ -86,6 +98,7 @@ type planner struct {
 	decisions map[string]*Decision
 	kept      map[string][]string
 	misdated  map[string]string // why the date of a point is not believed
+	synthetic string            // the point that becomes a full backup; "" = none
 }
 
 func newPlanner(s Set) *planner {
@@ -152,16 +165,20 @@ func (p *planner) decide(x Point) {
 	d := p.decisions[x.ID]
 	kept := p.keptOn(x.ID)
 	p.kept[x.ID] = kept
+	if d.Synthetic = x.ID == p.synthetic; d.Synthetic {
+		d.Reasons = append(slices.Clone(d.Reasons), fmt.Sprintf("becomes a full backup, because its chain is longer than max_chain, %d", p.Policies[x.Policy].MaxChain))
+	}
 	if d.Action == Keep {
 		return
 	}
+	stay := slices.DeleteFunc(slices.Clone(kept), func(id string) bool { return id == p.synthetic }) // based on it whatever the policy says
 	damaged := slices.IndexFunc(kept, func(id string) bool { return p.points[id].Damaged != "" })
 	switch held := p.Held[x.ID]; {
 	case held != "":
 		d.Action, d.Reasons = Wait, append(d.Reasons, held)
 	case len(kept) == 0:
-	case !p.Policies[x.Policy].Merge:
-		d.Action, d.Reasons = Wait, append(d.Reasons, "stays until those based on it are removed: "+some(kept))
+	case !p.Policies[x.Policy].Merge && len(stay) > 0:
+		d.Action, d.Reasons = Wait, append(d.Reasons, "stays until those based on it are removed: "+some(stay))
 	case damaged >= 0:
 		d.Action, d.Reasons = Wait, append(d.Reasons, "a damaged one is based on it: "+kept[damaged])
 	default:
@@ -179,6 +196,23 @@ func (p *planner) keptOn(id string) (kept []string) {
 		kept = append(kept, p.kept[child]...)
 	}
 	return kept
+}
+
+// tooLong returns the newest good point, which the next backup is based on, if its chain is longer than its policy allows after all that is
+// decided; else "". A point in use is left for the next time.
+func (p *planner) tooLong() string {
+	at := slices.IndexFunc(p.sorted, func(x Point) bool { return x.Damaged == "" })
+	if at < 0 {
+		return ""
+	}
+	x, length := p.sorted[at], 0
+	for id := x.ID; p.decisions[id] != nil && length <= len(p.sorted); id = p.newParent(id) {
+		length++
+	}
+	if most := p.Policies[x.Policy].MaxChain; most == 0 || length <= most || p.Held[x.ID] != "" {
+		return ""
+	}
+	return x.ID
 }
 
 func some(ids []string) string {
@@ -210,6 +244,9 @@ func (p *planner) plan(order []string) (plan Plan) {
 
 // newParent is the parent that a point gets: the nearest point of its chain that stays.
 func (p *planner) newParent(id string) string {
+	if id == p.synthetic {
+		return ""
+	}
 	parent := p.points[id].Parent
 	for d := p.decisions[parent]; d != nil && (d.Action == Delete || d.Action == Merge); d = p.decisions[parent] {
 		parent = d.Point.Parent

@@ -72,6 +72,29 @@ keep g: last #2
 delete i1: expired
 delete f: expired
 delete i1 f`},
+		{"a chain is too long", set(Policy{Last: 2, MaxChain: 3}, chain...), `keep i3: last #1, becomes a full backup, because its chain is longer than max_chain, 3
+keep i2: last #2
+wait i1: expired, stays until those based on it are removed: i2
+wait f: expired, stays until those based on it are removed: i1
+merge i3 onto ""
+delete `},
+		{"a chain is too long and expired", set(Policy{Last: 1, MaxChain: 3}, chain...), `keep i3: last #1, becomes a full backup, because its chain is longer than max_chain, 3
+merge i2: expired
+merge i1: expired
+merge f: expired
+merge i3 onto ""
+delete i2 i1 f`},
+		{"a chain may be as long", set(Policy{Last: 4, MaxChain: 4}, chain...), `keep i3: last #1
+keep i2: last #2
+keep i1: last #3
+keep f: last #4
+delete `},
+		{"a chain is short when it is merged", set(Policy{Last: 2, Merge: true, MaxChain: 2}, chain...), `keep i3: last #1
+keep i2: last #2
+merge i1: expired
+merge f: expired
+merge i2 onto ""
+delete i1 f`},
 		{"a damaged one counts for nothing", set(Policy{Last: 1, Merge: true}, damaged...), `keep i3: damaged, not removed automatically: disk 0 has rotted
 keep i2: last #1
 merge i1: expired
@@ -197,6 +220,12 @@ func TestPlanIsSafe(t *testing.T) {
 		for _, p := range left {
 			if p.Parent != "" && !there(p.Parent) {
 				t.Fatalf("%s is based on %s, which is gone", p.ID, p.Parent)
+			}
+		}
+		for _, d := range plan.Decisions {
+			at := slices.IndexFunc(left, func(p Point) bool { return p.ID == d.Point.ID })
+			if d.Synthetic && (d.Point.ID != newestGood || left[at].Parent != "") {
+				t.Fatalf("%s should be a full backup, and has the parent %s", d.Point.ID, left[at].Parent)
 			}
 		}
 		s.Points = left

@@ -23,6 +23,7 @@ type Policy struct {
 	Hourly, Daily, Weekly, Monthly, Yearly int           // periods whose last point is kept
 	Within                                 time.Duration // before the newest point; 0 = no such rule
 	MinAge                                 time.Duration // younger points are never removed, whatever the rules say
+	MaxChain                               int           // restore points that the newest may have in its chain; 0 = any number
 	Merge                                  bool          // an expired point is merged into those based on it; else it stays until they are removed
 }
 

@@ -127,7 +127,7 @@ func drawPolicy(t *rapid.T, label string) Policy {
 		Last: count("last"), Hourly: count("hourly"), Daily: count("daily"), Weekly: count("weekly"), Monthly: count("monthly"),
 		Yearly: count("yearly"), Within: time.Duration(rapid.IntRange(0, 100).Draw(t, label+"within")) * time.Hour,
 		MinAge: time.Duration(rapid.IntRange(0, 200).Draw(t, label+"min age")) * time.Hour,
-		Merge:  rapid.Bool().Draw(t, label+"merge"),
+		Merge:  rapid.Bool().Draw(t, label+"merge"), MaxChain: rapid.SampledFrom([]int{0, 2, 3, 5}).Draw(t, label+"max chain"),
 	}
 	if p.KeepsNothing() {
 		p.Last = 1 // no other is accepted
