@@ -29,8 +29,8 @@ type PruneReport struct {
 	RemovedCount int           `json:"removed_count"`  // restore points that are deleted, or would be
 	Held         []HeldPrune   `json:"held,omitempty"` // held prunes: a person must run them
 	MergedCount  int           `json:"merged_count"`   // restore points into which others were merged, or would be
-	FailedCount  int           `json:"failed_count"`   // restore points that should be deleted, but were not, or cannot be
-	FreedBytes   int64         `json:"freed_bytes"`    // space that was freed; of a dry run an upper bound
+	FailedCount  int           `json:"failed_count"`   // restore points that should be deleted or become a full backup, but did not, or cannot
+	FreedBytes   int64         `json:"freed_bytes"`    // space that was freed, less what merges made others grow by; of a dry run an estimate
 
 	Repositories []PrunedRepository `json:"repositories,omitempty"` // the part of each repository, in the order of the configuration
 }
@@ -52,11 +52,12 @@ type PrunedPoint struct {
 	CreatedAt    time.Time   `json:"created_at"`
 	Action       PruneAction `json:"action" enum:"keep,delete,merge,wait"`
 	Reasons      []string    `json:"reasons"`
-	Misdated     string      `json:"misdated,omitempty"` // why its date cannot be right; it is kept, and does not count for any rule
-	Into         []string    `json:"into,omitempty"`     // of a merge: the restore points into which it is merged
-	Bytes        int64       `json:"bytes"`              // disk space that it uses
-	Removed      bool        `json:"removed,omitempty"`  // it was deleted
-	Failure      *Failure    `json:"failure,omitempty"`  // why it was not deleted, or cannot be, although it should be
+	Synthetic    bool        `json:"synthetic,omitempty"` // it becomes a full backup, because its chain is longer than max_chain
+	Misdated     string      `json:"misdated,omitempty"`  // why its date cannot be right; it is kept, and does not count for any rule
+	Into         []string    `json:"into,omitempty"`      // of a merge: the restore points into which it is merged
+	Bytes        int64       `json:"bytes"`               // disk space that it uses
+	Removed      bool        `json:"removed,omitempty"`   // it was deleted
+	Failure      *Failure    `json:"failure,omitempty"`   // why it was not deleted, or cannot be, although it should be
 }
 
 // HeldPrune is a part of the daily prune that waits for a person: it would delete too many restore points of a VM in a repository

@@ -1,6 +1,7 @@
 package agenttest
 
 import (
+	"cmp"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -50,7 +51,7 @@ func (w Merges) Canceled(id string, done <-chan error) {
 func (w *World) StopMerge(dir string) (pid int) {
 	w.Helper()
 	for deadline := time.Now().Add(patience); ; {
-		if pid = ProcessOf("commit", dir); pid != 0 && syscall.Kill(pid, syscall.SIGSTOP) == nil {
+		if pid = cmp.Or(ProcessOf("convert", dir), ProcessOf("rebase", dir)); pid != 0 && syscall.Kill(pid, syscall.SIGSTOP) == nil {
 			systemdtest.StopProcess(w, pid)
 			return pid
 		}

@@ -9,11 +9,9 @@ import (
 
 	"github.com/sendense/backup-agent/agent/chain"
 	"github.com/sendense/backup-agent/agent/digest"
-	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/job"
-	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/storage"
@@ -62,21 +60,14 @@ func (w *Merge) buildDisk(p *plan, i int, scale func(phase string, from float64)
 	if err := w.proveLayers(p, r); err != nil {
 		return err
 	}
-	// An encrypted image stays encrypted, with the key of new images. A plain image stays plain. No chain has both.
-	key := ""
-	if d.Encryption != nil {
-		key = cmp.Or(w.service.Repositories.NewKey(p.repo), d.KeyID())
-	}
-	tools, err := w.service.Repositories.ImagesFor(p.repo, key)
-	if err != nil {
-		return w.diskError(d.DiskID, err)
-	}
-	old, err := w.service.Chains.WithKeys(p.repo, r.layers)
+	key := w.service.newKey(p, *d)
+	tools, old, err := w.service.tools(p, key, r)
 	if err != nil {
 		return w.diskError(d.DiskID, err)
 	}
 	image := filepath.Join(p.repo.MergeDir(p.vm, w.ID), d.File)
-	spec := export.ImageSpec(record.DiskRun{Image: image, CapacityBytes: d.CapacityBytes, Backing: d.Backing})
+	// Clusters of 64 KiB also for a full image: its tables take less room than with the large clusters that are best for a copy.
+	spec := qemu.ImageSpec{Path: image, SizeBytes: d.CapacityBytes, BackingFile: d.Backing}
 	failpoint.Reach("rewrite: before an image")
 	err = tools.Merge(w.Ctx, qemu.MergeSpec{
 		Layers: old[:r.merged], Base: old[r.merged:], Image: spec, Cache: p.mode.Cache, Progress: scale(phaseMerging, 0),
@@ -105,6 +96,25 @@ func (w *Merge) buildDisk(p *plan, i int, scale func(phase string, from float64)
 	scale(phaseComparing, 0.5)(1)
 	failpoint.Reach("rewrite: image compared")
 	return nil
+}
+
+// newKey is the key of the new image of a disk; "" for none. An encrypted image stays encrypted, with the key of new images. A plain image
+// stays plain. No chain has both.
+func (s *Service) newKey(p *plan, d manifest.Disk) string {
+	if d.Encryption == nil {
+		return ""
+	}
+	return cmp.Or(s.Repositories.NewKey(p.repo), d.KeyID())
+}
+
+// tools returns the tools for a new image, and the images of the old chain with their keys.
+func (s *Service) tools(p *plan, key string, r diskMerge) (storage.Images, []qemu.Layer, error) {
+	tools, err := s.Repositories.ImagesFor(p.repo, key)
+	if err != nil {
+		return tools, nil, err
+	}
+	old, err := s.Chains.WithKeys(p.repo, r.layers)
+	return tools, old, err
 }
 
 // proveLayers reads the images that will be merged, and compares them with their digests: an image that has changed since its backup

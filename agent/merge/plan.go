@@ -59,32 +59,46 @@ func (w *Merge) plan() (*plan, error) {
 	return p, a.fill(w.Ctx, p, w.newParent)
 }
 
-// Check returns why a merge cannot be done now, as far as records and manifests tell; nil if nothing is known against it. It reads no
-// image and changes nothing.
-func (s *Service) Check(ctx context.Context, id, newParent string) error {
+// Foresee returns by how many bytes a merge would make the restore point larger, and why it cannot be done now; nil if nothing is known
+// against it. It reads records, manifests and the tables of the images, and changes nothing.
+func (s *Service) Foresee(ctx context.Context, id, newParent string) (grows int64, err error) {
 	point, err := s.Records.Backup(id)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	repo, err := s.Repositories.Deletable(point)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := repo.Mounted(ctx); err != nil {
-		return repositories.Fault(err)
+		return 0, repositories.Fault(err)
 	}
 	p := &plan{point: point, repo: repo, vm: nbd.DirName(point.VM.Name)}
 	if err := s.fill(ctx, p, newParent); err != nil {
-		return err
+		return 0, err
 	}
-	for _, d := range p.disks {
-		for _, layer := range d.layers {
-			if _, err := s.Repositories.ImagesFor(repo, layer.Key); err != nil {
-				return damagedChain(id, err)
-			}
+	for i, r := range p.disks {
+		more, err := s.grows(ctx, p, p.manifest.Disks[i], r)
+		if err != nil {
+			return 0, damagedChain(id, err)
 		}
+		grows += more
 	}
-	return nil
+	return grows, nil
+}
+
+// grows is by how many bytes the new image of a disk is larger than its old one.
+func (s *Service) grows(ctx context.Context, p *plan, d manifest.Disk, r diskMerge) (int64, error) {
+	tools, old, err := s.tools(p, s.newKey(p, d), r)
+	if err != nil || r.untouched() {
+		return 0, err
+	}
+	now, err := tools.Info(ctx, old[0].Path)
+	if err != nil {
+		return 0, err
+	}
+	then, err := tools.MergedBytes(ctx, old[:r.merged], old[r.merged:])
+	return then - now.ActualBytes, err
 }
 
 // fill reads the manifests of the chain and decides what the new images are. It fails if there is no room for them.

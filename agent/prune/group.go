@@ -30,7 +30,7 @@ type group struct {
 	deletions []string            // in the same way
 	later     []laterMerge        // merges that wait for a reader or another merge
 	postponed int                 // expired restore points that stay until the next prune
-	grown     int64               // bytes by which merges made the kept restore points larger
+	grown     int64               // bytes by which merges made the kept restore points larger; of a dry run an estimate
 	held      *record.HeldPrune   // nil unless the plan removes too much for a scheduled prune
 	left      bool                // the prune is held and waits for a confirmation
 }
@@ -38,7 +38,7 @@ type group struct {
 func (p *group) add(d retention.Decision, b record.Backup) {
 	row := &Point{
 		BackupID: b.ID, VMName: b.VM.Name, Repository: b.Repository, Policy: d.Point.Policy, CreatedAt: b.CreatedAt,
-		Action: d.Action, Reasons: d.Reasons, Into: d.Into, Misdated: d.Misdated,
+		Action: d.Action, Reasons: d.Reasons, Into: d.Into, Misdated: d.Misdated, Synthetic: d.Synthetic,
 	}
 	p.order, p.rows[b.ID] = append(p.order, b.ID), row
 	if repo, err := p.service.Repositories.Find(b.Repository); err == nil {
@@ -78,10 +78,12 @@ func (p *group) apply(ctx context.Context) {
 // foresee notes what a prune would do, and which merges are known to fail.
 func (p *group) foresee(ctx context.Context) {
 	for _, w := range p.plan.Merges {
-		if err := p.service.Merges.Check(storage.FailFast(ctx), w.ID, w.NewParent); err != nil {
+		grows, err := p.service.Merges.Foresee(storage.FailFast(ctx), w.ID, w.NewParent)
+		if err != nil {
 			p.fail(w, fault.From(err))
 			continue
 		}
+		p.grown += grows
 		p.merges = append(p.merges, w)
 	}
 	for _, id := range p.plan.Deletions {
@@ -172,8 +174,11 @@ func (p *group) waitsFor(row *Point) string {
 	return ""
 }
 
-// fail notes which expired restore points stay because a merge failed.
+// fail notes which expired restore points stay because a merge failed, and which does not become a full backup.
 func (p *group) fail(w retention.Merging, err *fault.Error) {
+	if row := p.rows[w.ID]; row.Synthetic {
+		row.Failure = err
+	}
 	for _, id := range p.plan.Deletions {
 		if row := p.rows[id]; row.Failure == nil && slices.Contains(row.Into, w.ID) {
 			row.Failure = err
@@ -221,7 +226,7 @@ func (p *group) tell(report *Report, r Request) {
 			p.service.Log.Warn("a restore point counts for no retention rule, because a wrong clock dated it", logkey.BackupID, id, logkey.VM, row.VMName,
 				logkey.Repository, row.Repository, "created_at", row.CreatedAt, logkey.Reason, row.Misdated)
 		}
-		if r.All || row.Action != retention.Keep || row.Misdated != "" {
+		if r.All || row.Action != retention.Keep || row.Synthetic || row.Misdated != "" {
 			report.Points = append(report.Points, *row)
 		}
 	}

@@ -73,7 +73,7 @@ type Report struct {
 	Removed    int                // restore points that were removed, or would be
 	Merged     int                // restore points that others were merged into, or would be
 	Failed     int                // restore points that should have been removed and were not; of a dry run those that cannot be
-	FreedBytes int64              // bytes of the removed ones, less what others grew by; of a dry run the upper limit
+	FreedBytes int64              // bytes of the removed ones, less what others grew by; of a dry run an estimate
 	Held       []record.HeldPrune // prunes that are held; of a dry run those that a scheduled prune would hold
 	Parts      []Part             // the repositories, in the order of the configuration
 }
@@ -86,6 +86,7 @@ type Point struct {
 	Action                       retention.Action
 	Reasons                      []string
 	Into                         []string // of a merge: the restore points it is merged into
+	Synthetic                    bool     // it becomes a full backup, because its chain is too long
 	Misdated                     string   // why its date cannot be right; "" = it can
 	Bytes                        int64    // that its directory takes on the disk
 	Removed                      bool
@@ -292,7 +293,7 @@ func policies(list []config.Policy) map[string]retention.Policy {
 	for _, p := range list {
 		byID[p.ID] = retention.Policy{
 			Last: p.KeepLast, Hourly: p.KeepHourly, Daily: p.KeepDaily, Weekly: p.KeepWeekly, Monthly: p.KeepMonthly,
-			Yearly: p.KeepYearly, Within: p.KeepWithin.Std(), MinAge: p.MinAge.Std(), Merge: p.Merges(),
+			Yearly: p.KeepYearly, Within: p.KeepWithin.Std(), MinAge: p.MinAge.Std(), Merge: p.Merges(), MaxChain: p.MaxChain,
 		}
 	}
 	return byID

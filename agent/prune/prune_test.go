@@ -21,7 +21,7 @@ import (
 )
 
 // TestPruneMerges: an expired restore point in the middle or at the start of a chain is merged into its child, and removed. A dry run
-// says so and does nothing. What is kept holds its VM at that instant, byte for byte, and the next incremental is based on it.
+// says so, and within 5 % how much that frees, and does nothing. What is kept holds its VM at that instant, byte for byte, and the next incremental is based on it.
 func TestPruneMerges(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 2, ExpiredMiddle: config.MergeMiddle}))
 	points := w.Chains.Life("vm")
@@ -35,6 +35,9 @@ func TestPruneMerges(t *testing.T) {
 	done := w.Prune(prune.Request{})
 	if got := w.Chains.There(points); got != "- - - there there" || done.Removed != 3 || done.Failed != 0 || done.Merged != 1 {
 		t.Errorf("there: %s, %+v", got, done)
+	}
+	if off := done.FreedBytes - dry.FreedBytes; off > done.FreedBytes/20 || off < -done.FreedBytes/20 {
+		t.Errorf("freed %d bytes, and the dry run promised %d", done.FreedBytes, dry.FreedBytes)
 	}
 	w.Chains.Whole(points[3:]...)
 	if again := w.Prune(prune.Request{}); again.Removed+again.Merged+len(again.Points) != 0 || again.Kept != 2 {
@@ -89,6 +92,48 @@ func TestDryRunForeseesFailure(t *testing.T) {
 	}
 	if dry := w.Prune(prune.Request{DryRun: true}); dry.Failed != 0 || dry.Removed != 3 || dry.Merged != 1 {
 		t.Errorf("when all is well again: %+v", dry)
+	}
+}
+
+// TestPruneShortensChains: the newest restore point becomes a full backup when its chain is longer than the policy allows. A dry run says so,
+// how much room that takes, and why it cannot be done. The next backup is based on it, and every restore point stays.
+func TestPruneShortensChains(t *testing.T) {
+	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 9, MaxChain: 2}))
+	_, sources := w.PutVM("vm", 24<<20)
+	for at := int64(8 << 20); at < 16<<20; at += 32 << 10 {
+		agenttest.Scribble(t, sources[0], at)
+	}
+	var points []agenttest.Instant
+	for _, kind := range []record.Type{record.Full, record.Incremental, record.Incremental} {
+		agenttest.Scribble(t, sources[0], int64(len(points)+1)<<20)
+		points = append(points, agenttest.Instant{Backup: w.Point("vm", kind), Disks: agenttest.Freeze(t, sources)})
+	}
+	was := w.Config.Space.Reserve
+	w.Config.Space.Reserve = config.SizeOf(1 << 50)
+	for kind, r := range map[string]prune.Report{"dry run": w.Prune(prune.Request{DryRun: true}), "prune": w.Prune(prune.Request{})} {
+		if r.Failed != 1 || r.Kept != 3 || len(r.Points) != 1 || !r.Points[0].Synthetic || !r.Points[0].Failure.Has(fault.NoSpace) {
+			t.Errorf("%s without room: %+v", kind, r)
+		}
+	}
+	w.Config.Space.Reserve = was
+	dry, done := w.Prune(prune.Request{DryRun: true}), w.Prune(prune.Request{})
+	for kind, r := range map[string]prune.Report{"dry run": dry, "prune": done} {
+		if len(r.Points) != 1 || r.Points[0].BackupID != points[2].ID || !r.Points[0].Synthetic || r.Merged != 1 || r.Kept != 3 || r.Failed+r.Removed != 0 {
+			t.Errorf("%s: %+v", kind, r)
+		}
+	}
+	if off := done.FreedBytes - dry.FreedBytes; done.FreedBytes >= 0 || off > -done.FreedBytes/20 || off < done.FreedBytes/20 {
+		t.Errorf("freed %d bytes, and the dry run promised %d", done.FreedBytes, dry.FreedBytes)
+	}
+	if b, err := w.Agent.Records.Backup(points[2].ID); err != nil || b.Parent != "" || b.Type != record.Full {
+		t.Errorf("%+v, %v", b, err)
+	}
+	w.Chains.Whole(points...)
+	if again := w.Prune(prune.Request{}); len(again.Points)+again.Merged != 0 {
+		t.Errorf("there is more to do: %+v", again)
+	}
+	if next := w.Point("vm", record.Incremental); next.Parent != points[2].ID {
+		t.Errorf("the next one is based on %s", next.Parent)
 	}
 }
 

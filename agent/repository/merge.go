@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -59,7 +60,8 @@ func (r *tree) inMerge(vm, backupID string, f func(dir, merge *os.Root) error) e
 }
 
 // SealMerge makes a restore point of the directory of a merge, as Publish does, and syncs it to the disk. It links the images in linked
-// from the current directory of the restore point, because the merge does not change them. Nobody reads the directory yet.
+// from the current directory of the restore point, because the merge does not change them; where the file system has no hard links, it
+// copies them. Nobody reads the directory yet.
 func (r *Repository) SealMerge(vm string, m manifest.Manifest, linked []string) error {
 	text, err := m.Encode()
 	if err != nil {
@@ -115,6 +117,9 @@ func link(from, to *os.Root, name string) error {
 	err = self(from, func(old *os.File) error {
 		return self(to, func(new *os.File) error { return unix.Linkat(int(old.Fd()), name, int(new.Fd()), name, 0) })
 	})
+	if noLinks(err) {
+		return copyFile(f, to, name)
+	}
 	if err != nil {
 		return fmt.Errorf("link of %s: %w", filepath.Join(to.Name(), name), err)
 	}
@@ -124,6 +129,25 @@ func link(from, to *os.Root, name string) error {
 	}
 	if info, err := f.Stat(); err != nil || !os.SameFile(info, linked) {
 		return errors.Join(fmt.Errorf("%s: was replaced while it was linked", f.Name()), err)
+	}
+	return nil
+}
+
+// noLinks reports that a file system, or the server behind it, makes no hard link: FAT and FUSE say EPERM (link(2)), SMB and some NFS
+// servers that they do not support it, and others that the file has as many as it can have.
+func noLinks(err error) bool {
+	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EMLINK)
+}
+
+// copyFile copies an open file into a directory under its name. The kernel shares the blocks where it can. The caller seals and syncs it.
+func copyFile(from *os.File, to *os.Root, name string) error {
+	f, err := to.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return located(to, err)
+	}
+	_, err = io.Copy(f, from)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("copy of %s: %w", filepath.Join(to.Name(), name), err)
 	}
 	return nil
 }

@@ -1,7 +1,9 @@
 package repository
 
 import (
+	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,6 +72,45 @@ func TestMergeTakesThePlace(t *testing.T) {
 			wantPoint(t, r, after)
 		})
 	}
+}
+
+// TestMergeCopiesWhatCannotBeLinked: where the file system refuses a hard link, as it does for a file that must not change, SealMerge copies
+// the image. A copy that cannot be made is an error.
+func TestMergeCopiesWhatCannotBeLinked(t *testing.T) {
+	r, m := newRepository(t, nobody), manifesttest.Full("vm", 1_700_000_000)
+	publish(t, r, m)
+	image := filepath.Join(r.Dir("vm", m.BackupID), m.Disks[1].File)
+	want, err := os.ReadFile(image)
+	must(t, err)
+	setImmutable(t, image, true)
+	t.Cleanup(func() { setImmutable(t, image, false) })
+	merge(t, r, m, m.Disks[0].File)
+	must(t, r.SealMerge("vm", merged(m), []string{m.Disks[1].File}))
+	copied := filepath.Join(MergeDir(r.Path, "vm", m.BackupID), m.Disks[1].File)
+	got, err := os.ReadFile(copied)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%d bytes, want %d: %v", len(got), len(want), err)
+	}
+	wantMode(t, copied, os.Geteuid(), nobody.GID, 0o440)
+	if err := r.SealMerge("vm", merged(m), []string{m.Disks[1].File}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("there is a file already: %v", err)
+	}
+}
+
+// setImmutable sets or clears the flag that chattr(1) calls i: the kernel then refuses to link the file.
+func setImmutable(t *testing.T, path string, on bool) {
+	t.Helper()
+	f, err := os.Open(path)
+	must(t, err)
+	defer f.Close()
+	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+	must(t, err)
+	const immutable = 0x10 // FS_IMMUTABLE_FL of linux/fs.h
+	flags &^= immutable
+	if on {
+		flags |= immutable
+	}
+	must(t, unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags))
 }
 
 // merged is the manifest of a restore point after a merge.

@@ -88,6 +88,9 @@ var (
 			Progress: func(fraction float64) { moved(ctx, Movement{Fraction: fraction}) },
 		})
 	})
+	opMergedBytes = declare("reading the tables of images", endless, func(ctx context.Context, f *Files, a merged) (int64, error) {
+		return f.toolsFor(a.Key).MergedBytes(ctx, opened(a.Layers), opened(a.Base))
+	})
 	opCompare = declare("comparing images", endless, func(ctx context.Context, f *Files, a compared) (none, error) {
 		return none{}, f.toolsFor(a.Key).Compare(ctx, opened(a.A), opened(a.B))
 	})
@@ -155,6 +158,10 @@ func (i Images) Merge(ctx context.Context, m qemu.MergeSpec) error {
 		Layers: sent(m.Layers), Base: sent(m.Base), Image: m.Image, Cache: m.Cache, Key: i.Key.Reveal(),
 	}, progress)
 	return err
+}
+
+func (i Images) MergedBytes(ctx context.Context, layers, base []qemu.Layer) (int64, error) {
+	return opMergedBytes.of(ctx, i.repository, merged{Layers: sent(layers), Base: sent(base), Key: i.Key.Reveal()})
 }
 
 func (i Images) Compare(ctx context.Context, a, b []qemu.Layer) error {

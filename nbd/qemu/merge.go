@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // ErrDiffers: a guest would not read the same from two images.
@@ -34,54 +35,104 @@ type MergeSpec struct {
 	Progress func(fraction float64) // gets 0 to 1; may be nil
 }
 
-// topSuffix ends the name of an empty overlay that exists during a merge.
-const topSuffix = ".top"
-
 // Merge makes a new image that, with its base, holds what the layers hold together. It changes none of them. When it returns, the
-// kernel has the data, but the disk may not. After an error, files may be left: Image.Path, and that name with ".top".
+// kernel has the data, but the disk may not. After an error a file may be left at Image.Path.
 //
-// It is "qemu-img commit" into an empty image, which for this one run is below the layers; an empty overlay is above them, because
-// qemu-img opens the topmost image for writing. "qemu-img rebase" would change an image in place, and with QEMU 7.2 never ends on
-// a disk that has grown; "qemu-img convert -B" reads the topmost layer only.
+// Only data is copied: no block of 64 KiB that is zero, and none that is the same in the base. "qemu-img commit" would copy both: in QEMU
+// 7.2 it takes 512 KiB at a time, zeroes between data included (block/commit.c).
 func (t Tools) Merge(ctx context.Context, m MergeSpec) error {
-	top := ImageSpec{Path: m.Image.Path + topSuffix, SizeBytes: m.Image.SizeBytes, BackingFile: filepath.Base(m.Image.Path)}
-	// The overlay stays empty, so there is nothing to encrypt.
-	if err := cmp.Or(t.Create(ctx, m.Image), t.WithKey(Secret{}).Create(ctx, top)); err != nil {
+	if len(m.Base) == 0 {
+		return t.mergeAll(ctx, m)
+	}
+	return t.mergeOnto(ctx, m)
+}
+
+// mergeAll makes an image that has no parent. It is "qemu-img convert" into an image that exists: convert cannot make an encrypted one
+// with a key that QEMU reads from a file that has no name.
+func (t Tools) mergeAll(ctx context.Context, m MergeSpec) error {
+	if err := t.Create(ctx, m.Image); err != nil {
 		return err
 	}
-	c := call{verb: "commit", path: m.Image.Path, limits: merging(m.Image.SizeBytes)}
+	c := call{verb: "convert", path: m.Image.Path, limits: merging(m.Image.SizeBytes)}
 	defer c.close()
 	image := Layer{m.Image.Path, t.Key}
-	err := cmp.Or(t.mayWrite(&c, Layer{Path: top.Path}, image), t.mayRead(&c, m.Layers...), t.mayRead(&c, m.Base...))
+	if err := cmp.Or(t.mayWrite(&c, image), t.mayRead(&c, m.Layers...)); err != nil {
+		return err
+	}
+	from, err := chainNode(c.nodes(m.Layers)).name()
 	if err != nil {
 		return err
 	}
-	if m.Progress != nil {
-		c.stdout = &percentages{tell: m.Progress}
+	to, err := chainNode(c.nodes([]Layer{image})).name()
+	if err != nil {
+		return err
 	}
-	nodes := c.nodes(slices.Concat([]Layer{{Path: top.Path}}, m.Layers, []Layer{image}, m.Base))
-	for _, layer := range nodes[1 : 1+len(m.Layers)] {
-		// Restore points are read-only, and the merge does not write to them. QEMU's commit would lock them against other
-		// readers, as it assumes that it changes the layers in between.
-		layer.File.Locking = "off"
+	c.tell(m.Progress)
+	// -S: zeroes of that length and alignment are left out. Shorter ones would make more writes, and save no cluster of an overlay.
+	_, err = t.run(ctx, c, "-p", "-n", "--target-is-zero", "-S", "64k", "-t", m.Cache, "-T", m.Cache, "-O", ImageFormat, from, to)
+	return err
+}
+
+// mergeOnto makes an image that has a parent. It is "qemu-img rebase" of an empty overlay of the layers onto the base: that looks only where
+// a layer has something, and copies what differs from the base. A rebase of a layer itself would change it in place; "qemu-img convert -B"
+// reads the topmost layer only.
+func (t Tools) mergeOnto(ctx context.Context, m MergeSpec) error {
+	overlay := m.Image
+	var err error
+	if overlay.BackingFile, err = filepath.Rel(filepath.Dir(m.Image.Path), m.Layers[0].Path); err != nil {
+		return fmt.Errorf("image %s: %w", m.Image.Path, err)
 	}
-	chain, target := chainNode(nodes), nodes[1+len(m.Layers)]
-	// As for an export: QEMU copies a cluster that is partly data as a whole, and its zeroes would need space.
-	target.Discard, target.DetectZeroes = "unmap", "unmap"
-	onto := target.ownName()
+	if err := cmp.Or(t.checkParent(m.Image), t.Create(ctx, overlay)); err != nil {
+		return err
+	}
+	if err := t.copyDifferences(ctx, m); err != nil {
+		return err
+	}
+	// The header names the base as QEMU opened it.
+	made := Layer{m.Image.Path, t.Key}
+	return t.rebase(ctx, made, nil, m.Image.SizeBytes, m.Cache, "-u", "-F", ImageFormat, "-b", backingName(m.Image.BackingFile))
+}
+
+// copyDifferences copies what the layers hold, and the base has not, into an empty overlay of the layers.
+func (t Tools) copyDifferences(ctx context.Context, m MergeSpec) error {
+	c := call{verb: "rebase", path: m.Image.Path, limits: merging(m.Image.SizeBytes)}
+	defer c.close()
+	image := Layer{m.Image.Path, t.Key}
+	if err := cmp.Or(t.mayWrite(&c, image), t.mayRead(&c, m.Layers...), t.mayRead(&c, m.Base...)); err != nil {
+		return err
+	}
+	nodes := c.nodes(slices.Concat([]Layer{image}, m.Layers, m.Base))
+	top, base := chainNode(nodes), nodes[1+len(m.Layers)]
+	// Zeroes that the base does not have need no space.
+	top.Discard, top.DetectZeroes = "unmap", "unmap"
+	onto := base.ownName()
 	if len(c.keys) == 0 {
-		// The new image finds its base by its header; then QEMU's name for it is its path.
-		target.Backing, onto = nil, m.Image.Path
+		// The base finds its own parents by their headers; then QEMU's name for it is its path.
+		base.Backing, onto = nil, m.Base[0].Path
 	}
-	name, err := chain.name()
+	name, err := top.name()
 	if err != nil {
 		return err
 	}
-	// -d: the overlay is removed, so it need not be emptied.
-	if _, err := t.run(ctx, c, "-p", "-d", "-t", m.Cache, "-b", onto, name); err != nil {
-		return err
+	c.tell(m.Progress)
+	_, err = t.run(ctx, c, "-p", "-t", m.Cache, "-T", m.Cache, "-F", ImageFormat, "-b", onto, name)
+	var failure *ToolError
+	if errors.As(err, &failure) && strings.Contains(failure.Stderr, headerNotWritten) {
+		return nil
 	}
-	return t.remove(top.Path)
+	return err
+}
+
+// headerNotWritten is the last error of qemu-img rebase (img_rebase in qemu-img.c), when all data is copied: the header has room for a name
+// of 1,023 bytes, and the description of a long chain with keys is longer. The caller writes another name in any case.
+const headerNotWritten = "Could not change the backing file"
+
+// tell reports the progress of a call that prints it; progress may be nil.
+func (c *call) tell(progress func(fraction float64)) {
+	if progress == nil {
+		progress = func(float64) {}
+	}
+	c.stdout = &percentages{tell: progress}
 }
 
 // Compare reads two chains of images, each the newest image first, and returns ErrDiffers if a guest would not read the same from

@@ -52,6 +52,7 @@ var operations = []operation{
 	{name: "prune", deletes: true, stands: true, prepare: afterFulls, act: pruneAll},
 	{name: "merge", deletes: true, stands: true, prepare: afterChain(mergeMiddle), act: pruneAll},
 	{name: "consolidate", stands: true, prepare: afterChain(""), act: consolidateNewest},
+	{name: "chain too long", stands: true, prepare: afterChain("keep_last = 9\nmax_chain = 2"), act: pruneAll},
 	{name: "merge, no exchange", deletes: true, stands: true, plain: true, prepare: afterChain(mergeMiddle), act: pruneAll},
 	{name: "consolidate, no exchange", stands: true, plain: true, prepare: afterChain(""), act: consolidateNewest},
 	{name: "consolidate, no exchange, database gone", plain: true, lost: true, from: "merge: old one renamed", prepare: loseDatabaseInMidMerge, act: allEnded},

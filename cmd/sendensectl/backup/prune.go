@@ -104,7 +104,7 @@ func printPrune(p *output.Printer, r rpc.PruneReport) {
 	}
 	verbs, freed := [3]string{"removed", "kept", "failed"}, human.Size(max(r.FreedBytes, 0))+" freed"
 	if r.DryRun {
-		verbs, freed = [3]string{"to be removed", "to be kept", "cannot be removed"}, "would free up to "+human.Size(max(r.FreedBytes, 0))
+		verbs, freed = [3]string{"to be removed", "to be kept", "cannot be removed"}, "would free about "+human.Size(max(r.FreedBytes, 0))
 	}
 	text := fmt.Sprintf("%s %s, %d %s", human.Count(r.RemovedCount, "restore point"), verbs[0], r.KeptCount, verbs[1])
 	if r.FailedCount > 0 {

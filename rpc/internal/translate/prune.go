@@ -20,7 +20,7 @@ func PruneReport(r prune.Report, dryRun bool) rpc.PruneReport {
 	for _, p := range r.Points {
 		w.Points = append(w.Points, rpc.PrunedPoint{
 			BackupID: p.BackupID, VMName: p.VMName, RepositoryID: p.Repository, PolicyID: p.Policy, CreatedAt: p.CreatedAt.UTC(),
-			Misdated: p.Misdated, Action: rpc.PruneAction(p.Action), Reasons: p.Reasons, Into: p.Into, Bytes: p.Bytes, Removed: p.Removed,
+			Synthetic: p.Synthetic, Misdated: p.Misdated, Action: rpc.PruneAction(p.Action), Reasons: p.Reasons, Into: p.Into, Bytes: p.Bytes, Removed: p.Removed,
 			Failure: failure(p.Failure.Failure()),
 		})
 	}
