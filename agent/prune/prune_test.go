@@ -100,7 +100,7 @@ func TestDryRunForeseesFailure(t *testing.T) {
 func TestPruneShortensChains(t *testing.T) {
 	w := agenttest.New(t, agenttest.WithPolicy(config.Policy{KeepLast: 9, MaxChain: 2}))
 	_, sources := w.PutVM("vm", 24<<20)
-	for at := int64(8 << 20); at < 16<<20; at += 32 << 10 {
+	for at := int64(8 << 20); at < 16<<20; at += 64 << 10 {
 		agenttest.Scribble(t, sources[0], at)
 	}
 	var points []agenttest.Instant

@@ -24,6 +24,8 @@ var limits = []struct {
 }{
 	{"CPU time of PID 1 for a start and its removal, over that for the same units without the agent", 1.7, checkPID1},
 	{"size of an incremental of scattered changes, over the size of the changes", 1.1, checkGrowth},
+	{"size of a merged image, over its blocks with data", 1.02, checkMergeSize},
+	{"bytes that a merge reads and writes, over those of qemu-img convert", 1.1, checkMergeBytes},
 }
 
 // check fails if a ratio exceeds its limit.
@@ -67,4 +69,20 @@ func checkGrowth(ctx context.Context, s settings) (ratio float64, err error) {
 	g := growth{source: source, changed: changed, of: map[string][]float64{}}
 	_, err = copyThrough(ctx, h, incremental, g.note(ours))
 	return figures.SpreadOf(g.of[ours]).Median, err
+}
+
+func checkMergeSize(ctx context.Context, s settings) (float64, error) {
+	all, err := takeMerges(ctx, s)
+	if err != nil {
+		return 0, err
+	}
+	return all[0].kept, nil
+}
+
+func checkMergeBytes(ctx context.Context, s settings) (float64, error) {
+	all, err := takeMerges(ctx, s)
+	if err != nil {
+		return 0, err
+	}
+	return all[0].moved, nil
 }

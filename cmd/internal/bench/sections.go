@@ -28,13 +28,14 @@ var sections = []section{
 	{"incremental", measureIncremental},
 	{"end", measureEnd},
 	{"chain", measureChain},
+	{"merge", measureMerge},
 	{"records", measureRecords},
 	{"exports", measureExports},
 	{"calls", measureCalls},
 }
 
 func sectionNames() []string {
-	return []string{"start", "cpu", "unit", "full", "disks", "allocator", "options", "zeroes", "incremental", "end", "chain", "records", "exports", "calls"}
+	return []string{"start", "cpu", "unit", "full", "disks", "allocator", "options", "zeroes", "incremental", "end", "chain", "merge", "records", "exports", "calls"}
 }
 
 func indexOf(name string) int {
