@@ -33,8 +33,8 @@ type Policy struct {
 	KeepYearly    int    `toml:"keep_yearly"`
 	KeepWithin    Age    `toml:"keep_within"`    // of the newest point; 0 = no such rule
 	MinAge        Age    `toml:"min_age"`        // younger ones are never removed
-	MaxChain      int    `toml:"max_chain"`      // restore points in a chain; 0 = any number
 	ExpiredMiddle string `toml:"expired_middle"` // KeepMiddle or MergeMiddle; "" = KeepMiddle
+	MaxChain      int    `toml:"max_chain"`      // restore points in a chain; 0 = any number
 }
 
 // Merges reports whether an expired restore point is merged into those that are based on it.
