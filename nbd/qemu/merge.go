@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // ErrDiffers: a guest would not read the same from two images.
@@ -116,16 +115,11 @@ func (t Tools) copyDifferences(ctx context.Context, m MergeSpec) error {
 	}
 	c.tell(m.Progress)
 	_, err = t.run(ctx, c, "-p", "-t", m.Cache, "-T", m.Cache, "-F", ImageFormat, "-b", onto, name)
-	var failure *ToolError
-	if errors.As(err, &failure) && strings.Contains(failure.Stderr, headerNotWritten) {
-		return nil
+	if nameTooLong(err) {
+		return nil // the caller writes another name
 	}
 	return err
 }
-
-// headerNotWritten is the last error of qemu-img rebase (img_rebase in qemu-img.c), when all data is copied: the header has room for a name
-// of 1,023 bytes, and the description of a long chain with keys is longer. The caller writes another name in any case.
-const headerNotWritten = "Could not change the backing file"
 
 // tell reports the progress of a call that prints it; progress may be nil.
 func (c *call) tell(progress func(fraction float64)) {

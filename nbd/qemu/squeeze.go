@@ -127,8 +127,8 @@ func (c *call) openedName(layers []Layer) (string, error) {
 }
 
 // nameTooLong reports that qemu-img rebase did everything but write the name of the parent into the header, which has room for 1,023
-// bytes (img_rebase in qemu-img.c: the header is the last). The name of a long chain with keys is longer. Squeeze replaces that name in
-// any case, and compares.
+// bytes (img_rebase in qemu-img.c: the header is the last). The name of a long chain with keys is longer. Squeeze and Merge replace that
+// name in any case, and the images are compared.
 func nameTooLong(err error) bool {
 	var failure *ToolError
 	return errors.As(err, &failure) && strings.Contains(failure.Stderr, "Could not change the backing file")
