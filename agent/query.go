@@ -99,7 +99,9 @@ func (a *Agent) ListExports(ctx context.Context) ([]Export, error) {
 	if err != nil {
 		return nil, ledger.NotFound(err)
 	}
-	loaded, err := a.Exports.List(ctx, "")
+	asked, cancel := context.WithTimeout(ctx, export.BusTimeout)
+	defer cancel()
+	loaded, err := a.Exports.List(asked, "")
 	if err != nil {
 		return nil, fault.From(err)
 	}

@@ -45,6 +45,9 @@ const (
 	ReasonDeadlinePassed     Reason = "deadline_passed"      // a configured deadline of the backup has passed
 	ReasonClientSilent       Reason = "client_silent"        // the client has not connected and reports nothing new to the SNA
 	ReasonClientGone         Reason = "client_gone"          // the client ended before every disk was complete
+	ReasonSystemdFailed      Reason = "systemd_failed"       // systemd or D-Bus of the hub is down, does not answer, or refuses a call
+	ReasonProgramMissing     Reason = "program_missing"      // a program that the agent needs, such as qemu-img, is missing or cannot be executed
+	ReasonHostFailed         Reason = "host_failed"          // the operating system of the hub refuses something: space, rights, memory, open files, time
 	ReasonInternal           Reason = "internal"             // a fault in the agent: see its journal
 	ReasonNoFreePort         Reason = "no_free_port"         // fewer ports are free than the VM has disks
 	ReasonBusy               Reason = "busy"                 // a limit of parallel backups or exports is reached, or a merge is in progress: try again later, or start with queue
@@ -134,6 +137,9 @@ var reasons = map[Reason]reasonRow{
 	ReasonReaderFailed:       {50011, http.StatusInternalServerError, "hub", "Read the lines of the journal in the error. Other disks and whole disks can be restored nevertheless."},
 	ReasonPasswordMissing:    {50012, http.StatusInternalServerError, "configuration", "Put the password into the credential that the message names, and restart the daemon."},
 	ReasonNotConfigured:      {50013, http.StatusInternalServerError, "configuration", "Set the key that the message names, check with sendense-agent check-config, and restart the daemon."},
+	ReasonSystemdFailed:      {50014, http.StatusInternalServerError, "hub", "Look at systemd and D-Bus: systemctl is-system-running, systemctl status dbus.service. The agent connects again by itself."},
+	ReasonProgramMissing:     {50015, http.StatusInternalServerError, "hub", "Install the program that the message names, or correct its path in the configuration."},
+	ReasonHostFailed:         {50016, http.StatusInternalServerError, "hub", "Act on the error of the operating system in the message; the kernel's log and sendensectl doctor say more."},
 	ReasonReaderMissing:      {50101, http.StatusNotImplemented, "hub", "Install the package that the hint names."},
 	ReasonNoFreePort:         {50301, http.StatusServiceUnavailable, "limit", "Wait, or make the range of ports larger, here and in the tunnel."},
 	ReasonShuttingDown:       {50302, http.StatusServiceUnavailable, "agent", "Try again when the agent runs again."},

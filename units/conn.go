@@ -37,9 +37,9 @@ func (l *link) call(ctx context.Context, f func() error) error {
 	select {
 	case l.calls <- struct{}{}:
 		defer func() { <-l.calls }()
-		return f()
+		return lateAnswer(ctx, f())
 	case <-ctx.Done():
-		return ctx.Err()
+		return lateAnswer(ctx, ctx.Err())
 	}
 }
 
@@ -51,7 +51,7 @@ func (l *link) job(ctx context.Context, f func() error) error {
 		defer func() { <-l.jobs }()
 		return l.call(ctx, f)
 	case <-ctx.Done():
-		return ctx.Err()
+		return lateAnswer(ctx, ctx.Err())
 	}
 }
 

@@ -1,6 +1,7 @@
 package units
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,6 +20,9 @@ var (
 	// ErrDisconnected: the connection to the service manager broke during the call, which may or may
 	// not have taken effect. The Manager connects again by itself.
 	ErrDisconnected = errors.New("connection to the service manager was lost")
+	// ErrNoAnswer: the service manager did not answer a call before the context of the caller ended. The
+	// call may or may not have taken effect.
+	ErrNoAnswer = errors.New("the service manager does not answer")
 	// ErrClosed: the Manager was closed.
 	ErrClosed = errors.New("units manager is closed")
 )
@@ -103,6 +107,7 @@ const (
 	busDisconnected = "org.freedesktop.DBus.Error.Disconnected"
 	busNoOwner      = "org.freedesktop.DBus.Error.NameHasNoOwner"
 	busTimedOut     = "org.freedesktop.DBus.Error.TimedOut" // the service manager did not come to a new bus in time
+	busInvalidArgs  = "org.freedesktop.DBus.Error.InvalidArgs"
 	busNoService    = "org.freedesktop.DBus.Error.ServiceUnknown"
 )
 
@@ -130,4 +135,38 @@ func isDisconnect(err error) bool {
 		return true
 	}
 	return isNetError(err)
+}
+
+// lateAnswer wraps the error of a call that ended because ctx did, so that a caller learns who did not answer.
+func lateAnswer(ctx context.Context, err error) error {
+	switch {
+	case err == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, ErrNoAnswer) || errors.Is(err, ErrDisconnected):
+		return err
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: %w", ErrNoAnswer, err)
+	case isDisconnect(err):
+		return fmt.Errorf("%w: %w", ErrDisconnected, err)
+	}
+	return err
+}
+
+// IsManagerFailure reports whether systemd or its bus is the cause of an error: it is down, does not answer, or refuses a call. What it
+// says about one unit (it exists, it is not loaded, it did not start) is not such an error.
+func IsManagerFailure(err error) bool {
+	switch busErrorName(err) {
+	case busUnitExists, busNoSuchUnit, busNoSuchProc, busUnixNoProc, busInvalidArgs:
+		return false
+	case "":
+		return errors.Is(err, ErrNoAnswer) || errors.Is(err, ErrDisconnected) || errors.Is(err, dbus.ErrClosed)
+	}
+	return true
+}
+
+// MissingProgram returns the path of the program that systemd could not execute; "" if that is not why a pair did not start.
+func MissingProgram(err error) string {
+	var start *StartError
+	if errors.As(err, &start) && start.ExitStatus == stepExec {
+		return start.Program
+	}
+	return ""
 }

@@ -59,7 +59,10 @@ const (
 	ShuttingDown       Reason = "shutting_down"        // 503
 	ReaderFailed       Reason = "reader_failed"        // 500: the file reader could not be started or died
 	ReaderMissing      Reason = "reader_missing"       // 501: the file reader is not installed
-	Internal           Reason = "internal"             // 500
+	SystemdFailed      Reason = "systemd_failed"       // 500: systemd or D-Bus is down, does not answer, or refuses a call
+	ProgramMissing     Reason = "program_missing"      // 500: a program of QEMU is missing or cannot be executed
+	HostFailed         Reason = "host_failed"          // 500: the operating system refuses something: space, rights, memory, time
+	Internal           Reason = "internal"             // 500: a fault of the agent
 )
 
 // Error is every error that the agent returns to a caller. Message is for a person and names the object.
@@ -73,6 +76,8 @@ type Error struct {
 	Unit      string   // the unit concerned, with suffix
 	Journal   []string // the unit's last journal lines
 	Err       error    // the cause; may be nil
+
+	learned bool // the cause tells reason and hint
 }
 
 // Error returns the message.
@@ -91,9 +96,11 @@ func (e *Error) Failure() *record.Failure {
 	}
 }
 
-// WithHint adds what to do about it.
+// WithHint adds what to do about it, unless the cause of the error has told that.
 func (e *Error) WithHint(hint string) *Error {
-	e.Hint = hint
+	if !e.learned {
+		e.Hint = hint
+	}
 	return e
 }
 
@@ -130,14 +137,12 @@ func (e *Error) WithJournal(lines []string) *Error {
 // Has reports whether the error has that reason. A nil error has none.
 func (e *Error) Has(reason Reason) bool { return e != nil && e.Reason == reason }
 
-// New returns an *Error with a formatted message. Its cause is what %w names. If the cause is a database that cannot be written, the
-// reason is StateUnwritable, with its hint, and not the given one.
+// New returns an *Error with a formatted message. Its cause is what %w names. If the cause tells a better reason, such as a database that
+// cannot be written, the error has that reason and its hint, and not the given one.
 func New(reason Reason, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	e := &Error{Reason: reason, Message: err.Error(), Err: errors.Unwrap(err)}
-	if state := new(store.UnwritableError); errors.As(err, &state) {
-		e.Reason, e.Hint = StateUnwritable, stateHint(state)
-	}
+	e.learn(err)
 	return e
 }
 
@@ -171,7 +176,8 @@ func (e *Error) OrNil() error {
 	return e
 }
 
-// From returns the *Error within err. If there is none, it returns err with reason Internal; nil for nil.
+// From returns the *Error within err. If there is none, it returns err with the reason that its cause tells, and with Internal if it tells
+// none; nil for nil.
 func From(err error) *Error {
 	if err == nil {
 		return nil

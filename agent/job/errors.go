@@ -10,9 +10,10 @@ import (
 // ErrResumed is the cause of an undo that an earlier agent started and this one continues.
 var ErrResumed = errors.New("undo resumed")
 
-// StillCancelling returns the error for a caller that stops waiting for the end of a cancel.
+// StillCancelling returns the error for a caller that stops waiting for the end of a cancel. Its reason is Busy: the backup is still
+// being undone.
 func StillCancelling(id string, cause error) error {
-	return fault.New(fault.Internal, "backup %s: stopped waiting for its end: %w", id, cause).OfBackup(id).
+	return fault.New(fault.Busy, "backup %s: stopped waiting for its end: %w", id, cause).OfBackup(id).
 		WithHint("the cancel continues: ask for the backup later")
 }
 

@@ -2,7 +2,6 @@ package job
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -11,7 +10,7 @@ import (
 )
 
 // ErrStopping is the cause of every job's end when the agent stops. A job then undoes nothing that the SNA works on.
-var ErrStopping = errors.New("the agent is stopping")
+var ErrStopping = fault.ErrStopping
 
 // ErrClosed returns the error for a request that arrives while the agent stops.
 func ErrClosed() *fault.Error {

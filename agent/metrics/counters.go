@@ -135,7 +135,8 @@ func (m *Counters) initialize() {
 	}
 	for _, reason := range []fault.Reason{
 		fault.ExporterFailed, fault.ImageFailed, fault.RepositoryFailed, fault.RepositoryStuck, fault.NoSpace, fault.StateUnwritable, fault.NoFreePort, fault.NoParent,
-		fault.DiskUnknown, fault.PasswordMissing, fault.NotConfigured, fault.SNAUnreachable, fault.SNARefused, fault.DeadlinePassed, fault.ClientSilent, fault.ClientGone, fault.ShuttingDown, fault.Internal,
+		fault.DiskUnknown, fault.PasswordMissing, fault.NotConfigured, fault.SNAUnreachable, fault.SNARefused, fault.DeadlinePassed, fault.ClientSilent, fault.ClientGone, fault.ShuttingDown,
+		fault.SystemdFailed, fault.ProgramMissing, fault.HostFailed, fault.Internal,
 	} {
 		m.Failures.WithLabelValues(string(reason))
 	}
@@ -144,7 +145,7 @@ func (m *Counters) initialize() {
 			m.RestoresEnded.WithLabelValues(kind, string(result))
 		}
 	}
-	for _, reason := range []fault.Reason{fault.ExporterFailed, fault.ImageFailed, fault.RepositoryFailed, fault.RepositoryStuck, fault.NoSpace, fault.StateUnwritable, fault.NoFreePort, fault.ReaderFailed, fault.ShuttingDown, fault.Internal} {
+	for _, reason := range []fault.Reason{fault.ExporterFailed, fault.ImageFailed, fault.RepositoryFailed, fault.RepositoryStuck, fault.NoSpace, fault.StateUnwritable, fault.NoFreePort, fault.ReaderFailed, fault.ShuttingDown, fault.SystemdFailed, fault.ProgramMissing, fault.HostFailed, fault.Internal} {
 		m.RestoreFailures.WithLabelValues(string(reason))
 	}
 	for _, result := range []string{squeezeReduced, SqueezeNotSmaller, SqueezeNoRoom, SqueezeFailed} {

@@ -2,15 +2,10 @@ package repositories
 
 import (
 	"context"
-	"errors"
-	"strings"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/logkey"
-	"github.com/sendense/backup-agent/agent/repository/overlap"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
@@ -30,44 +25,10 @@ func CheckSpace(ctx context.Context, repo *storage.Repository, least config.Size
 }
 
 // IsNoSpace reports whether an error is about a full disk, also if it is the output of a program.
-func IsNoSpace(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) ||
-		strings.Contains(err.Error(), "No space left on device") || strings.Contains(err.Error(), "Disk quota exceeded")
-}
-
-// StuckHint says what to do about a repository that does not answer.
-const StuckHint = "look at the storage and its mount: 'findmnt', 'dmesg', the network. Nothing else waits for this repository. The agent " +
-	"continues by itself when it answers again"
+func IsNoSpace(err error) bool { return fault.IsNoSpace(err) }
 
 // Fault translates an error of a repository for a caller, with a hint.
-func Fault(err error) error {
-	if fault.Unwritable(err) {
-		return fault.From(err)
-	}
-	if storage.IsStuck(err) {
-		return fault.New(fault.RepositoryStuck, "%w", err).WithHint(StuckHint)
-	}
-	if IsNoSpace(err) {
-		return fault.New(fault.NoSpace, "%w", err).WithHint("free space in the repository, or use another one")
-	}
-	e := fault.New(fault.RepositoryFailed, "%w", err)
-	var shared *overlap.Error
-	if errors.As(err, &shared) {
-		e.Hint = "correct one of the two paths or mounts, then restart the daemon"
-		return e
-	}
-	if errors.Is(err, unix.EROFS) {
-		e.Hint = "mount the file system writable; the kernel's log may say why it is read-only"
-		return e
-	}
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		e.Hint = "the agent must be able to write to the repository and to give files to the exporter user; an NFS server must export it " +
-			"with no_root_squash"
-		return e
-	}
-	e.Hint = "the repository must be mounted and writable by the agent"
-	return e
-}
+func Fault(err error) error { return fault.OfRepository(err) }
 
 // StuckOr returns the error for a repository that does not answer, if that is why ctx has ended; otherwise err.
 func StuckOr(ctx context.Context, err error) error {

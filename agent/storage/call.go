@@ -16,6 +16,9 @@ import (
 // RequestTimeout limits an operation that reads little, if somebody waits for an answer of the agent.
 const RequestTimeout = 4 * time.Second
 
+// ErrClosed is the error of an operation that arrives while the agent stops.
+var ErrClosed = errors.New("the agent stops")
+
 // maxPending limits the operations in progress of one repository: those that are short, and those that read or write whole images. Each
 // holds a thread of its process while the file system hangs.
 const maxPending = 64
@@ -285,7 +288,7 @@ func (r *calls) connect(ctx context.Context) (Link, error) {
 	case refused != nil && waits:
 		return nil, refused
 	case closed:
-		return nil, errors.New("the agent stops")
+		return nil, ErrClosed
 	case l != nil && !isDone(l):
 		return l, nil // it was started meanwhile
 	}
@@ -302,7 +305,7 @@ func (r *calls) connect(ctx context.Context) (Link, error) {
 	}
 	if r.closed {
 		_ = l.Close()
-		return nil, errors.New("the agent stops")
+		return nil, ErrClosed
 	}
 	r.link = l
 	return l, nil

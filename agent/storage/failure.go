@@ -84,6 +84,8 @@ func (f *Failure) describe(err error) {
 		return
 	case *fs.PathError:
 		f.Type, value = "path", fs.PathError{Op: e.Op, Path: e.Path}
+	case *exec.Error:
+		f.Type, value = "program", exec.Error{Name: e.Name}
 	case *qemu.ToolError:
 		f.Type, value = "tool", qemu.ToolError{Verb: e.Verb, Path: e.Path, ExitCode: e.ExitCode, Stderr: e.Stderr}
 	case *repository.Changed:
@@ -133,6 +135,12 @@ func (f *Failure) typed(cause error) error {
 	switch f.Type {
 	case "path":
 		e := &fs.PathError{}
+		if json.Unmarshal(f.Value, e) == nil && cause != nil {
+			e.Err = cause
+			return e
+		}
+	case "program":
+		e := &exec.Error{}
 		if json.Unmarshal(f.Value, e) == nil && cause != nil {
 			e.Err = cause
 			return e

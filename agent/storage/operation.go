@@ -65,8 +65,22 @@ func (o *operation[A, R]) ask(ctx context.Context, r *Repository, a A, moved fun
 			return result, err
 		}
 	}
+	if failed != nil && context.Cause(ctx) == nil {
+		failed = &Error{Repository: r.ID, Err: failed}
+	}
 	return result, failed
 }
+
+// An Error is the error of an operation on a repository, with the text of its cause. One that ended with its context is none.
+type Error struct {
+	Repository string
+	Err        error
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
 
 func (o *operation[A, R]) of(ctx context.Context, r *Repository, a A) (R, error) {
 	return o.ask(ctx, r, a, nil)

@@ -82,6 +82,8 @@ func (s *Server) logCall(ctx context.Context, peer caller, name string, m method
 		switch {
 		case err.Data.Reason == rpc.ReasonInternal:
 			level = slog.LevelError
+		case slices.Contains([]rpc.Reason{rpc.ReasonSystemdFailed, rpc.ReasonProgramMissing, rpc.ReasonHostFailed}, err.Data.Reason):
+			level = slog.LevelWarn
 		case m.name != "" && !slices.Contains(m.reasons(), err.Data.Reason):
 			level, attrs = slog.LevelWarn, append(attrs, slog.String("fault", "rpc.discover does not list this reason for this method"))
 		}

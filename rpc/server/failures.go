@@ -11,7 +11,7 @@ var (
 	ofRecords    = []rpc.Reason{rpc.ReasonStateUnwritable, rpc.ReasonShuttingDown}
 	ofRepository = []rpc.Reason{
 		rpc.ReasonRepositoryNotFound, rpc.ReasonRepositoryFailed, rpc.ReasonRepositoryPaused, rpc.ReasonRepositoryStuck, rpc.ReasonKeyUnavailable,
-		rpc.ReasonNoSpace,
+		rpc.ReasonNoSpace, rpc.ReasonSystemdFailed, rpc.ReasonProgramMissing,
 	}
 	ofRestorePoint = []rpc.Reason{
 		rpc.ReasonBackupNotFound, rpc.ReasonWrongState, rpc.ReasonBeingRestored, rpc.ReasonBeingVerified, rpc.ReasonBusy, rpc.ReasonDamaged,
@@ -32,9 +32,9 @@ var failures = map[string][]rpc.Reason{
 	}),
 	rpc.MethodBackupGet:           {rpc.ReasonBackupNotFound},
 	rpc.MethodBackupList:          {rpc.ReasonVMNotFound, rpc.ReasonRepositoryNotFound},
-	rpc.MethodBackupCancel:        slices.Concat(ofRecords, ofRestorePoint),
-	rpc.MethodBackupCancelVerify:  slices.Concat(ofRecords, ofRestorePoint),
-	rpc.MethodBackupCancelMerge:   slices.Concat(ofRecords, ofRestorePoint),
+	rpc.MethodBackupCancel:        slices.Concat(ofRecords, ofRestorePoint, []rpc.Reason{rpc.ReasonSystemdFailed}),
+	rpc.MethodBackupCancelVerify:  slices.Concat(ofRecords, ofRestorePoint, []rpc.Reason{rpc.ReasonSystemdFailed}),
+	rpc.MethodBackupCancelMerge:   slices.Concat(ofRecords, ofRestorePoint, []rpc.Reason{rpc.ReasonSystemdFailed}),
 	rpc.MethodBackupDelete:        slices.Concat(ofRecords, ofRepository, ofRestorePoint),
 	rpc.MethodBackupPrune:         slices.Concat(ofRecords, ofRepository, ofRestorePoint, []rpc.Reason{rpc.ReasonVMNotFound}),
 	rpc.MethodBackupSyntheticFull: slices.Concat(ofRecords, ofRepository, ofRestorePoint, []rpc.Reason{rpc.ReasonNoParent}),
@@ -68,6 +68,7 @@ var failures = map[string][]rpc.Reason{
 	rpc.MethodScheduleResume: slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonScheduleNotFound}),
 	rpc.MethodRunGet:         {rpc.ReasonRunNotFound},
 	rpc.MethodRunCancel:      slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonRunNotFound, rpc.ReasonWrongState}),
+	rpc.MethodExportList:     {rpc.ReasonSystemdFailed},
 	rpc.MethodAgentDoctor:    {rpc.ReasonBusy, rpc.ReasonShuttingDown},
 	rpc.MethodAgentLogLevel:  {rpc.ReasonWrongState},
 }
@@ -75,7 +76,8 @@ var failures = map[string][]rpc.Reason{
 // reasons lists the reasons for which the method fails, sorted.
 func (m method) reasons() []rpc.Reason {
 	all := append([]rpc.Reason{
-		rpc.ReasonInvalidRequest, rpc.ReasonInternal, rpc.ReasonShuttingDown, rpc.ReasonStateUnwritable, rpc.ReasonBusy,
+		rpc.ReasonInvalidRequest, rpc.ReasonInternal, rpc.ReasonHostFailed, rpc.ReasonShuttingDown, rpc.ReasonStateUnwritable,
+		rpc.ReasonBusy,
 	}, failures[m.name]...)
 	if m.access == operate {
 		all = append(all, rpc.ReasonNotAllowed)

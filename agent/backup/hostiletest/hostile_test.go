@@ -236,6 +236,10 @@ func TestCloseWithoutBus(t *testing.T) {
 	defer systemctl(t, "start", "dbus.socket")
 	time.Sleep(3 * time.Second)
 	within(t, "telemetry", time.Minute, func() { _ = w.Agent.Clients.Telemetry(b.ID, record.Telemetry{At: time.Now()}) })
+	asking, stop := context.WithTimeout(context.Background(), time.Second)
+	defer stop()
+	_, err = w.Agent.ListExports(asking)
+	hasReason(t, err, fault.SystemdFailed, "dbus.service")
 	closing, stop := context.WithTimeout(context.Background(), 3*time.Second)
 	defer stop()
 	if !within(t, "Close with a context of 3s", time.Minute, func() { _ = w.Agent.Close(closing) }) {

@@ -58,6 +58,7 @@ var machineFaults = []fault{
 			b := c.midCopy()
 			resume := c.hangBus()
 			c.release()
+			c.said(c.listsExports(), rpc.ReasonSystemdFailed, "dbus.service")
 			for range 3 {
 				began := time.Now()
 				connected := true
@@ -133,6 +134,16 @@ var machineFaults = []fault{
 		},
 		becomes: "completed or failed",
 	},
+}
+
+// listsExports asks for the exports, for which the agent asks systemd.
+func (c *crash) listsExports() error {
+	ctx, cancel := c.daemon.limit()
+	defer cancel()
+	return c.daemon.with(ctx, func(client *rpc.Client) error {
+		_, err := client.ListExports(ctx)
+		return err
+	})
 }
 
 // hangBus stops the message bus until resume is called.

@@ -182,12 +182,32 @@ func (h *hub) reached() bool {
 // boot starts the daemon and returns when it answers, or has stopped at the point.
 func (h *hub) boot() {
 	h.Helper()
+	before := h.endedByItself()
 	_, err := systemctl("start", "--no-block", serviceOf(h.slot))
 	must(h.T, err)
-	h.eventually("the daemon answers", func() bool { return h.reached() || h.answers() })
+	h.eventually("the daemon answers", func() bool {
+		if now := h.endedByItself(); now != "" && now != before {
+			h.Fatal("the daemon ended by itself at its start")
+		}
+		return h.reached() || h.answers()
+	})
 	if !h.reached() {
 		h.tape.mark(notice{kind: isReady})
 	}
+}
+
+// endedByItself is the invocation of the daemon that has ended by itself with an error, as it does when it refuses its configuration; "" if
+// there is none.
+func (h *hub) endedByItself() string {
+	h.Helper()
+	text, err := systemctl("show", "--property=InvocationID,Result,ActiveState", serviceOf(h.slot))
+	must(h.T, err)
+	if !strings.Contains(text, "Result=exit-code") || !strings.Contains(text, "ActiveState=failed") {
+		return ""
+	}
+	_, id, _ := strings.Cut(text, "InvocationID=")
+	id, _, _ = strings.Cut(id, "\n")
+	return id
 }
 
 // answers says whether the daemon answers before it stops at its point.
