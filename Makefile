@@ -5,7 +5,9 @@ SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 GO          ?= $(CURDIR)/.ci/go
+# Found once: a file that changes during a long target must not change it.
 VERSION     ?= $(shell packaging/version 2>/dev/null || echo dev)
+VERSION     := $(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 NFPM        := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
