@@ -21,6 +21,7 @@ var verdicts = map[fault.Reason]verdict{
 	fault.ClientSilent:      tryAgain,
 	fault.DeadlinePassed:    tryAgain,
 	fault.ExporterFailed:    tryAgain,
+	fault.HostFailed:        tryAgain,
 	fault.ImageFailed:       tryAgain,
 	fault.Internal:          tryAgain,
 	fault.RepositoryFailed:  tryAgain, // a mount may come back
@@ -28,6 +29,7 @@ var verdicts = map[fault.Reason]verdict{
 	fault.SNARefused:        tryAgain, // a vCenter that is busy refuses, too
 	fault.SNAUnreachable:    tryAgain,
 	fault.StateUnwritable:   tryAgain,
+	fault.SystemdFailed:     tryAgain,
 	fault.NoSpace:           tryAgain, // a prune or the end of another backup frees space
 
 	fault.BackupInProgress: tryAsFree, // somebody else backs the VM up
@@ -47,6 +49,7 @@ var verdicts = map[fault.Reason]verdict{
 	fault.NotAllowed:         giveUp,
 	fault.NotConfigured:      giveUp,
 	fault.PasswordMissing:    giveUp,
+	fault.ProgramMissing:     giveUp,
 	fault.RepositoryNotFound: giveUp,
 	fault.VMHasNoDisks:       giveUp,
 	fault.VMNotFound:         giveUp,
