@@ -82,6 +82,7 @@ type Agent struct {
 	Catalog       *catalog.Watcher
 	Runs          *run.Service
 	Schedules     *schedule.Service
+	Groups        Groups
 
 	config              *config.Config
 	store               *store.Store
@@ -185,6 +186,7 @@ func (a *Agent) wire(o Options, account repositories.Account, program string) {
 	a.Runs = run.New(run.Parts{
 		Config: cfg, Store: db, Inventory: a.Inventory, Backups: a.Backups, Jobs: a.jobs, Log: log, Metrics: a.metrics,
 	})
+	a.Groups = Groups{a}
 	a.Schedules = schedule.New(schedule.Parts{Config: cfg, Store: db, Runs: a.Runs, Jobs: a.jobs, Log: log})
 	a.reconciler = reconcile.New(reconcile.Parts{
 		Config: cfg, Store: db, Records: a.Records, Repositories: a.Repositories, Admission: admissions, Backups: a.Backups, Restores: a.Restores,

@@ -17,42 +17,45 @@ type GroupStatus struct {
 	Backups   []VMBackups    // of the members, in their order
 }
 
-// GroupList returns all groups, in the order of the configuration, and the VMs that are in none.
-func (a *Agent) GroupList() (list []GroupStatus, ungrouped []record.VM, err error) {
-	all, err := a.Inventory.All()
+// Groups are the groups of the configuration, as the records say now.
+type Groups struct{ agent *Agent }
+
+// List returns all groups, in the order of the configuration, and the VMs that are in none.
+func (gs Groups) List() (list []GroupStatus, ungrouped []record.VM, err error) {
+	all, err := gs.agent.Inventory.All()
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, g := range a.config.Groups {
-		s, err := a.groupStatus(g, all)
+	for _, g := range gs.agent.config.Groups {
+		s, err := gs.status(g, all)
 		if err != nil {
 			return nil, nil, err
 		}
 		list = append(list, s)
 	}
-	return list, group.Ungrouped(a.config.Groups, all), nil
+	return list, group.Ungrouped(gs.agent.config.Groups, all), nil
 }
 
-// GroupStatus returns one group. It fails with reason GroupNotFound.
-func (a *Agent) GroupStatus(id string) (GroupStatus, error) {
-	g, known := a.config.Group(id)
+// Status returns one group. It fails with reason GroupNotFound.
+func (gs Groups) Status(id string) (GroupStatus, error) {
+	g, known := gs.agent.config.Group(id)
 	if !known {
 		e := fault.New(fault.GroupNotFound, "group %q is not configured", id)
-		if len(a.config.Groups) == 0 {
+		if len(gs.agent.config.Groups) == 0 {
 			return GroupStatus{}, e.WithHint("the configuration has no [[group]]")
 		}
 		return GroupStatus{}, e.WithHint("group.list shows the groups")
 	}
-	all, err := a.Inventory.All()
+	all, err := gs.agent.Inventory.All()
 	if err != nil {
 		return GroupStatus{}, err
 	}
-	return a.groupStatus(g, all)
+	return gs.status(g, all)
 }
 
-func (a *Agent) groupStatus(g config.Group, all []record.VM) (GroupStatus, error) {
+func (gs Groups) status(g config.Group, all []record.VM) (GroupStatus, error) {
 	s := GroupStatus{Config: g, Members: group.Members(g, all)}
-	for _, c := range a.config.Schedules {
+	for _, c := range gs.agent.config.Schedules {
 		if slices.Contains(c.Groups, g.ID) {
 			s.Schedules = append(s.Schedules, c.ID)
 		}
@@ -62,6 +65,6 @@ func (a *Agent) groupStatus(g config.Group, all []record.VM) (GroupStatus, error
 		vms[i] = m.VM
 	}
 	var err error
-	s.Backups, err = a.BackupsOf(vms)
+	s.Backups, err = gs.agent.BackupsOf(vms)
 	return s, err
 }

@@ -21,6 +21,7 @@ const DefaultSocket = "/run/sendense-agent/agent.sock"
 // listens on the socket or the connection ended before the answer, and the context's error when the context ended first.
 // The end of a context stops the waiting only: the agent continues with the request.
 type Client struct {
+	scheduleCalls
 	socket string
 	ch     *clientChannel
 	rpc    *jrpc2.Client
@@ -40,7 +41,9 @@ func Dial(ctx context.Context, socketPath string) (*Client, error) {
 // NewClient makes a client of an open connection. The name stands for the socket in errors.
 func NewClient(nc net.Conn, name string) *Client {
 	ch := newClientChannel(nc)
-	return &Client{socket: name, ch: ch, rpc: jrpc2.NewClient(ch, nil)}
+	c := &Client{socket: name, ch: ch, rpc: jrpc2.NewClient(ch, nil)}
+	c.scheduleCalls = scheduleCalls{c}
+	return c
 }
 
 // Close ends the connection. Calls that wait for an answer return an [*UnreachableError].

@@ -144,51 +144,6 @@ func (c *Client) ResumeRepository(ctx context.Context, id string) (PauseState, e
 	return call[PauseState](ctx, c, MethodRepositoryResume, RepositoryRef{id})
 }
 
-// ListGroups returns the configured groups, and the VMs that are in none.
-func (c *Client) ListGroups(ctx context.Context) (GroupList, error) {
-	return call[GroupList](ctx, c, MethodGroupList, None{})
-}
-
-// GetGroup returns a group with its members.
-func (c *Client) GetGroup(ctx context.Context, id string) (Group, error) {
-	return call[Group](ctx, c, MethodGroupGet, GroupRef{id})
-}
-
-// ListSchedules returns the configured schedules with their next times.
-func (c *Client) ListSchedules(ctx context.Context, q ScheduleQuery) (ScheduleList, error) {
-	return call[ScheduleList](ctx, c, MethodScheduleList, q)
-}
-
-// RunSchedule begins a run of a schedule now. It has no window. The schedule continues as it is.
-func (c *Client) RunSchedule(ctx context.Context, id string) (Run, error) {
-	return call[Run](ctx, c, MethodScheduleRun, ScheduleRef{id})
-}
-
-// PauseSchedule stops a schedule from beginning runs. A run in progress continues.
-func (c *Client) PauseSchedule(ctx context.Context, p SchedulePause) (Schedule, error) {
-	return call[Schedule](ctx, c, MethodSchedulePause, p)
-}
-
-// ResumeSchedule ends the pause of a schedule. What was due meanwhile is not made up. It is no error if the schedule is not paused.
-func (c *Client) ResumeSchedule(ctx context.Context, id string) (Schedule, error) {
-	return call[Schedule](ctx, c, MethodScheduleResume, ScheduleRef{id})
-}
-
-// ListRuns returns runs of schedules, the latest due time first.
-func (c *Client) ListRuns(ctx context.Context, q RunQuery) (RunList, error) {
-	return call[RunList](ctx, c, MethodRunList, q)
-}
-
-// GetRun returns a run with its VMs.
-func (c *Client) GetRun(ctx context.Context, id string) (Run, error) {
-	return call[Run](ctx, c, MethodRunGet, RunRef{id})
-}
-
-// CancelRun ends a run: nothing more of it starts, and its backups in progress are canceled. It does not wait for their ends.
-func (c *Client) CancelRun(ctx context.Context, id string) (Run, error) {
-	return call[Run](ctx, c, MethodRunCancel, RunRef{id})
-}
-
 // ListExports returns the disks that are exported now.
 func (c *Client) ListExports(ctx context.Context) (ExportList, error) {
 	return call[ExportList](ctx, c, MethodExportList, None{})

@@ -247,7 +247,7 @@ func TestExporterCannotStart(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.NBD.QemuNBD = "/nonexistent/qemu-nbd" })
 	w.PutVM("vm", 1<<20, 2<<20)
 	_, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "vm", Type: record.Full, Repository: "main"})
-	e := agenttest.WantError(t, err, fault.ExporterFailed, "203/EXEC: /nonexistent/qemu-nbd cannot be executed")
+	e := agenttest.WantError(t, err, fault.ProgramMissing, "203/EXEC: /nonexistent/qemu-nbd cannot be executed")
 	if e.Unit == "" || e.DiskID == nil || len(e.Journal) == 0 {
 		t.Errorf("the error names unit %q, disk %v, journal %q", e.Unit, e.DiskID, e.Journal)
 	}
@@ -258,7 +258,7 @@ func TestImageToolMissing(t *testing.T) {
 	w := agenttest.New(t, func(c *config.Config, _ *snatest.Options) { c.NBD.QemuImg = "/nonexistent/qemu-img" })
 	w.PutVM("vm", 1<<20)
 	_, err := w.Agent.Backups.Start(t.Context(), backup.Request{VMName: "vm", Type: record.Full, Repository: "main"})
-	agenttest.WantError(t, err, fault.ImageFailed, "qemu-utils")
+	agenttest.WantError(t, err, fault.ProgramMissing, "qemu-utils")
 	w.Clean()
 }
 

@@ -140,7 +140,7 @@ func (h *host) checks() []check {
 		{name: "sna", object: h.config.SNA.URL, look: h.sna},
 		{name: "write-zeroes", object: h.config.SNA.URL, look: h.writeZeroes},
 		{name: "credentials", look: h.credentials},
-		{name: "schedules", look: h.schedules},
+		{name: "schedules", look: func(ctx context.Context) []Finding { return schedules(ctx, h.config) }},
 		{name: "apart", look: h.apart},
 	}
 	return append(append(list, h.recordsChecks()...), h.repositoryChecks(h.repository)...)

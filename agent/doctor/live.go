@@ -58,11 +58,11 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		{name: "write-zeroes", object: h.config.SNA.URL, look: h.writeZeroes},
 		{name: "credentials", look: h.credentials},
 		{name: "schedules", look: func(ctx context.Context) []Finding {
-			found := h.schedules(ctx)
+			found := schedules(ctx, h.config)
 			if len(h.config.Groups) == 0 {
 				return found
 			}
-			_, ungrouped, err := a.GroupList()
+			_, ungrouped, err := a.Groups.List()
 			return append(found, grouped(ungrouped, err)...)
 		}},
 		{name: "apart", look: h.apart},

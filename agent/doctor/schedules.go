@@ -12,8 +12,8 @@ import (
 )
 
 // schedules checks that systemd can read the calendar of each schedule, and that each group has a schedule.
-func (h *host) schedules(ctx context.Context) (found []Finding) {
-	for _, s := range h.config.Schedules {
+func schedules(ctx context.Context, c *config.Config) (found []Finding) {
+	for _, s := range c.Schedules {
 		about := one("schedules", s.ID)
 		if err := schedule.Check(ctx, s); err != nil {
 			found = append(found, about.error(err.Error(), "correct it in the [[schedule]] of the configuration, then restart the daemon")...)
@@ -21,8 +21,8 @@ func (h *host) schedules(ctx context.Context) (found []Finding) {
 		}
 		found = append(found, about.ok("systemd reads its calendar, "+s.Calendar)...)
 	}
-	for _, g := range h.config.Groups {
-		if !slices.ContainsFunc(h.config.Schedules, func(s config.Schedule) bool { return slices.Contains(s.Groups, g.ID) }) {
+	for _, g := range c.Groups {
+		if !slices.ContainsFunc(c.Schedules, func(s config.Schedule) bool { return slices.Contains(s.Groups, g.ID) }) {
 			found = append(found, one("schedules", "group "+g.ID).warn("no schedule backs it up", "name it in the groups of a [[schedule]], or remove it")...)
 		}
 	}

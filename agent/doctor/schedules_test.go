@@ -11,11 +11,11 @@ import (
 
 // TestSchedules: a calendar that systemd cannot read stops backups; a group without a schedule and a VM without a group are warnings.
 func TestSchedules(t *testing.T) {
-	h := &host{config: config.Default()}
-	h.config.Groups = []config.Group{{ID: "a"}, {ID: "b"}}
-	h.config.Schedules = []config.Schedule{{ID: "good", Groups: []string{"a"}, Calendar: "22:00"}, {ID: "bad", Groups: []string{"a"}, Calendar: "at ten"}}
+	c := config.Default()
+	c.Groups = []config.Group{{ID: "a"}, {ID: "b"}}
+	c.Schedules = []config.Schedule{{ID: "good", Groups: []string{"a"}, Calendar: "22:00"}, {ID: "bad", Groups: []string{"a"}, Calendar: "at ten"}}
 	want := map[string]Status{"good": OK, "bad": Error, "group b": Warning}
-	for _, f := range h.schedules(t.Context()) {
+	for _, f := range schedules(t.Context(), c) {
 		if want[f.Object] != f.Status {
 			t.Errorf("%+v, want %q", f, want[f.Object])
 		}

@@ -41,7 +41,7 @@ func TestRunDiscovers(t *testing.T) {
 	if run.State != record.RunCompleted || len(vms) != 2 || vms["made"].State != record.RunVMCompleted || vms["removed"].VM != "" {
 		t.Errorf("%+v: %+v", run, vms)
 	}
-	g, err := w.Agent.GroupStatus("all")
+	g, err := w.Agent.Groups.Status("all")
 	agenttest.Must(t, err)
 	for _, m := range g.Members {
 		if in := m.VM.Name != "removed"; m.In != in || !in && m.Why != "vCenter does not have it any more" {

@@ -13,10 +13,13 @@ import (
 	"github.com/sendense/backup-agent/agent/store/schema"
 )
 
+// scheduling changes the records of schedules and runs. It is a part of Store.
+type scheduling struct{ file *dbfile.File }
+
 // AddRun puts a run on record, and in the same transaction that its schedule is handled up to the due time. So no due time gets a second
 // run, whatever is interrupted. It returns the run with its id. That of a run for which there is an id already, because the clock was once
 // ahead or two persons asked within a second, gets a number at its end. A run that a person asked for leaves the schedule as it is.
-func (s *Store) AddRun(run record.Run) (record.Run, error) {
+func (s scheduling) AddRun(run record.Run) (record.Run, error) {
 	if err := checkRun(run); err != nil {
 		return run, err
 	}
@@ -37,7 +40,7 @@ func (s *Store) AddRun(run record.Run) (record.Run, error) {
 }
 
 // ResolveRun puts the VMs of a run on record, once: those of a run that has VMs already stay as they are.
-func (s *Store) ResolveRun(id string, vms []record.RunVM, warnings []string) error {
+func (s scheduling) ResolveRun(id string, vms []record.RunVM, warnings []string) error {
 	return s.file.Update(func(t *dbfile.Tx) error {
 		run, err := schema.Run(t, id)
 		if err != nil {
@@ -66,7 +69,7 @@ func checkRun(run record.Run) error {
 
 // UpdateRun changes a run in one transaction. It returns a *NotFoundError if there is none, and a *RunEndedError if it has ended: an end is
 // never changed.
-func (s *Store) UpdateRun(id string, change func(*record.Run)) (after record.Run, err error) {
+func (s scheduling) UpdateRun(id string, change func(*record.Run)) (after record.Run, err error) {
 	err = s.file.Update(func(t *dbfile.Tx) error {
 		before, err := schema.Run(t, id)
 		if err != nil {
@@ -88,7 +91,7 @@ func (s *Store) UpdateRun(id string, change func(*record.Run)) (after record.Run
 }
 
 // UpdateRunVM changes a VM of a run in one transaction. It returns a *NotFoundError if there is none.
-func (s *Store) UpdateRunVM(runID, vm string, change func(*record.RunVM)) (after record.RunVM, err error) {
+func (s scheduling) UpdateRunVM(runID, vm string, change func(*record.RunVM)) (after record.RunVM, err error) {
 	key := schema.RunVMKey(runID, vm)
 	err = s.file.Update(func(t *dbfile.Tx) error {
 		var before record.RunVM
@@ -121,7 +124,7 @@ func cloned[T any](v T) (c T, err error) {
 }
 
 // ForgetRuns removes the ended runs that were due before a time, and says how many.
-func (s *Store) ForgetRuns(before time.Time) (removed int, err error) {
+func (s scheduling) ForgetRuns(before time.Time) (removed int, err error) {
 	err = s.file.Update(func(t *dbfile.Tx) error {
 		var old []string
 		err := t.Bucket(schema.BucketRuns).ForEach(func(k, value []byte) error {
@@ -152,7 +155,7 @@ func (s *Store) ForgetRuns(before time.Time) (removed int, err error) {
 }
 
 // HandleSchedule records up to which due time a schedule was handled.
-func (s *Store) HandleSchedule(id string, due time.Time) error {
+func (s scheduling) HandleSchedule(id string, due time.Time) error {
 	if err := schema.CheckTime("due", due); err != nil {
 		return err
 	}
@@ -161,7 +164,7 @@ func (s *Store) HandleSchedule(id string, due time.Time) error {
 
 // PauseSchedule records that a schedule is paused since a time. One that is paused already keeps its time; a reason that is given replaces
 // the earlier one.
-func (s *Store) PauseSchedule(id, reason string, since time.Time) error {
+func (s scheduling) PauseSchedule(id, reason string, since time.Time) error {
 	failpoint.Reach("before schedule pause")
 	defer failpoint.Reach("after schedule pause")
 	return s.setSchedule(id, func(s *record.ScheduleState) {
@@ -175,13 +178,13 @@ func (s *Store) PauseSchedule(id, reason string, since time.Time) error {
 }
 
 // ResumeSchedule records that a schedule is not paused, whether it was or not.
-func (s *Store) ResumeSchedule(id string) error {
+func (s scheduling) ResumeSchedule(id string) error {
 	failpoint.Reach("before schedule resume")
 	defer failpoint.Reach("after schedule resume")
 	return s.setSchedule(id, func(s *record.ScheduleState) { s.PausedSince, s.Reason = time.Time{}, "" })
 }
 
-func (s *Store) setSchedule(id string, change func(*record.ScheduleState)) error {
+func (s scheduling) setSchedule(id string, change func(*record.ScheduleState)) error {
 	if err := record.ValidName("schedule_id", id); err != nil {
 		return err
 	}

@@ -38,10 +38,13 @@ type Options struct {
 // A Store is an open database.
 type Store struct {
 	*query.Reader
+	scheduling
 	file *dbfile.File
 }
 
-func newStore(f *dbfile.File) *Store { return &Store{Reader: query.NewReader(f), file: f} }
+func newStore(f *dbfile.File) *Store {
+	return &Store{Reader: query.NewReader(f), scheduling: scheduling{f}, file: f}
+}
 
 // Open opens the database at path, makes a new one if there is no file, and brings an older schema up to date. The directory
 // must exist. It returns a *LockedError when another process has the database open, a *NewerSchemaError when a newer agent

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 
+	"github.com/sendense/backup-agent/agent"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/ledger"
 	"github.com/sendense/backup-agent/agent/store"
@@ -10,20 +11,23 @@ import (
 	"github.com/sendense/backup-agent/rpc/internal/translate"
 )
 
-func (h handlers) groupList(context.Context, rpc.None) (rpc.GroupList, error) {
-	list, ungrouped, err := h.agent.GroupList()
+// scheduleHandlers are the functions of the table for groups, schedules and runs.
+type scheduleHandlers struct{ agent *agent.Agent }
+
+func (h scheduleHandlers) groupList(context.Context, rpc.None) (rpc.GroupList, error) {
+	list, ungrouped, err := h.agent.Groups.List()
 	return translate.Groups(list, ungrouped), err
 }
 
-func (h handlers) groupGet(_ context.Context, p rpc.GroupRef) (rpc.Group, error) {
-	g, err := h.agent.GroupStatus(p.GroupID)
+func (h scheduleHandlers) groupGet(_ context.Context, p rpc.GroupRef) (rpc.Group, error) {
+	g, err := h.agent.Groups.Status(p.GroupID)
 	return translate.Group(g, true), err
 }
 
 // maxNext limits how many next times of a schedule are asked for.
 const maxNext = 1000
 
-func (h handlers) scheduleList(ctx context.Context, q rpc.ScheduleQuery) (rpc.ScheduleList, error) {
+func (h scheduleHandlers) scheduleList(ctx context.Context, q rpc.ScheduleQuery) (rpc.ScheduleList, error) {
 	if q.Count < 0 || q.Count > maxNext {
 		return rpc.ScheduleList{}, fault.New(fault.InvalidRequest, "count %d: want 1 to %d, or 0 for 1", q.Count, maxNext)
 	}
@@ -31,22 +35,22 @@ func (h handlers) scheduleList(ctx context.Context, q rpc.ScheduleQuery) (rpc.Sc
 	return translate.Schedules(list), err
 }
 
-func (h handlers) scheduleRun(_ context.Context, p rpc.ScheduleRef) (rpc.Run, error) {
+func (h scheduleHandlers) scheduleRun(_ context.Context, p rpc.ScheduleRef) (rpc.Run, error) {
 	run, err := h.agent.Schedules.Run(p.ScheduleID)
 	return translate.Run(run, nil), err
 }
 
-func (h handlers) schedulePause(ctx context.Context, p rpc.SchedulePause) (rpc.Schedule, error) {
+func (h scheduleHandlers) schedulePause(ctx context.Context, p rpc.SchedulePause) (rpc.Schedule, error) {
 	s, err := h.agent.Schedules.Pause(ctx, p.ScheduleID, p.Reason)
 	return translate.Schedule(s), err
 }
 
-func (h handlers) scheduleResume(ctx context.Context, p rpc.ScheduleRef) (rpc.Schedule, error) {
+func (h scheduleHandlers) scheduleResume(ctx context.Context, p rpc.ScheduleRef) (rpc.Schedule, error) {
 	s, err := h.agent.Schedules.Resume(ctx, p.ScheduleID)
 	return translate.Schedule(s), err
 }
 
-func (h handlers) runList(_ context.Context, q rpc.RunQuery) (rpc.RunList, error) {
+func (h scheduleHandlers) runList(_ context.Context, q rpc.RunQuery) (rpc.RunList, error) {
 	limit, err := ledger.PageSize(q.Limit)
 	if err != nil {
 		return rpc.RunList{}, err
@@ -55,12 +59,12 @@ func (h handlers) runList(_ context.Context, q rpc.RunQuery) (rpc.RunList, error
 	return translate.Runs(list), err
 }
 
-func (h handlers) runGet(_ context.Context, p rpc.RunRef) (rpc.Run, error) {
+func (h scheduleHandlers) runGet(_ context.Context, p rpc.RunRef) (rpc.Run, error) {
 	run, vms, err := h.agent.Runs.Get(p.RunID)
 	return translate.Run(run, vms), err
 }
 
-func (h handlers) runCancel(_ context.Context, p rpc.RunRef) (rpc.Run, error) {
+func (h scheduleHandlers) runCancel(_ context.Context, p rpc.RunRef) (rpc.Run, error) {
 	run, err := h.agent.Runs.Cancel(p.RunID)
 	return translate.Run(run, nil), err
 }

@@ -41,7 +41,7 @@ type method struct {
 // methods is the table of all methods, except rpc.discover, which is made from it.
 func methods(a *agent.Agent) []method {
 	h := handlers{a, new(singleflight.Group)}
-	return slices.Concat(h.backupMethods(), h.vmMethods(), h.repositoryMethods(), h.restoreMethods(), h.scheduleMethods(), h.agentMethods())
+	return slices.Concat(h.backupMethods(), h.vmMethods(), h.repositoryMethods(), h.restoreMethods(), scheduleHandlers{a}.scheduleMethods(), h.agentMethods())
 }
 
 // backupMethods are the methods backup.*.
@@ -102,7 +102,7 @@ func (h handlers) restoreMethods() []method {
 }
 
 // scheduleMethods are the methods group.*, schedule.* and run.*.
-func (h handlers) scheduleMethods() []method {
+func (h scheduleHandlers) scheduleMethods() []method {
 	return []method{
 		typed(rpc.MethodGroupList, read, "list the groups of VMs, and the VMs that are in none", h.groupList),
 		typed(rpc.MethodGroupGet, read, "show which VMs belong to a group, and why", h.groupGet),

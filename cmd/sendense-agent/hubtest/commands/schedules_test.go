@@ -2,10 +2,12 @@ package commands_test
 
 import (
 	"encoding/json"
+	"net/url"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/sendense/backup-agent/agent/sna/snatest"
 	"github.com/sendense/backup-agent/cmd/sendense-agent/hubtest"
 	"github.com/sendense/backup-agent/rpc"
 )
@@ -71,11 +73,19 @@ retries = 0
 	}
 	h.Hold("copy/0")
 	watch := hubtest.Start(t, hubtest.Program("sendensectl"), "schedule", "run", "nightly", "--wait")
-	h.Eventually("a VM is copied", func() bool {
+	var copied []string
+	h.Eventually("two VMs are copied", func() bool {
 		list, err := c.ListBackups(t.Context(), rpc.BackupQuery{State: rpc.Running})
 		hubtest.Must(t, err)
-		return len(list.Backups) > 0
+		copied = nil
+		for _, b := range list.Backups {
+			copied = append(copied, b.BackupID)
+		}
+		return len(copied) == 2
 	})
+	for _, id := range copied { // a client that asks for a change id while there is no daemon gives up
+		hubtest.Must(t, h.Get("wait", url.Values{"job": {id}, "for": {"copy/0"}}, new(snatest.RunState)))
+	}
 	h.Daemon.End(syscall.SIGTERM)
 	h.Boot()
 	h.Release("copy/0")
