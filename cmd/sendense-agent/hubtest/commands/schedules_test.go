@@ -28,6 +28,7 @@ id = "nightly"
 groups = ["web"]
 calendar = "2199-01-01 22:00"
 time_zone = "Europe/Berlin"
+type = "full"
 retries = 0
 `)
 	for _, vm := range []string{"web-01", "web-ödd näme", "web-01-test", "forgotten"} {
