@@ -15,8 +15,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +25,8 @@ const (
 	Request  = "request"  // a request, before anything is done
 	Answer   = "answer"   // the answer to a request
 	Repaired = "repaired" // a line that was not written completely was removed, because the agent or the host had died
+	Removed  = "removed"  // the lines up to Of are removed now, because they are older than audit.keep
+	Damaged  = "damaged"  // the agent found the log changed or cut when it started: Message says where
 )
 
 // An Entry is one line of the log.
@@ -34,7 +34,7 @@ type Entry struct {
 	Sequence uint64          `json:"seq"` // from 1, without gaps
 	Time     time.Time       `json:"time"`
 	Kind     string          `json:"kind"`
-	Of       uint64          `json:"of,omitempty"` // of an answer: the sequence of the request
+	Of       uint64          `json:"of,omitempty"` // of an answer: the sequence of the request; of Removed: the last removed line
 	UID      *uint32         `json:"uid,omitempty"`
 	User     string          `json:"user,omitempty"` // name of the UID when the request came; "" if it has none
 	PID      int32           `json:"pid,omitempty"`
@@ -73,11 +73,13 @@ type Log struct {
 	mu   sync.Mutex
 	file *os.File
 	size int64
+	torn bool // the file may be longer than size
 	head Head
 }
 
 // Open opens the log in a directory, which it makes if there is none. It removes the end of a last line that was not written completely, and
-// notes that in the log. Files whose last entry is older than keep are removed when a new file begins; 0 keeps all.
+// notes that in the log. It also notes a log that is changed or cut: what it appends would hide that. Files whose last entry is older than
+// keep are removed when a new file begins; 0 keeps all.
 func Open(dir string, keep time.Duration) (*Log, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("audit log: %w", err)
@@ -87,63 +89,79 @@ func Open(dir string, keep time.Duration) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	removed := 0
+	var notes []Entry
 	if len(names) > 0 {
-		if removed, err = l.continueFile(names[len(names)-1]); err != nil {
-			return nil, err
-		}
-	} else if err := l.begin(); err != nil {
-		return nil, err
+		notes, err = l.continueFile(names[len(names)-1])
+	} else {
+		notes, err = l.lost()
+		err = errors.Join(err, l.begin())
 	}
-	if removed > 0 {
-		if _, err := l.Append(Entry{Kind: Repaired, Message: fmt.Sprintf("%d bytes of a line that was not written completely were removed", removed)}, true); err != nil {
-			return nil, errors.Join(err, l.Close())
+	for _, note := range notes {
+		if err == nil {
+			_, err = l.Append(note, true)
 		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-// continueFile opens the last file, and removes what follows its last complete line.
-func (l *Log) continueFile(name string) (removed int, err error) {
+// lost notes that there is no file, and there was one.
+func (l *Log) lost() ([]Entry, error) {
+	noted, err := notedHead(l.dir)
+	if err == nil && noted.Sequence > 0 {
+		return []Entry{{Kind: Damaged, Message: cutOff(0, noted.Sequence)}}, nil
+	}
+	return damage(err)
+}
+
+// continueFile opens the last file, and removes what follows its last complete line. It returns what the log should say of that.
+func (l *Log) continueFile(name string) (notes []Entry, err error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return 0, fmt.Errorf("audit log: %w", err)
+		return nil, fmt.Errorf("audit log: %w", err)
 	}
 	whole := bytes.LastIndexByte(data, '\n') + 1
 	if l.head, err = lastOf(l.dir, name, data[:whole]); err != nil {
-		return 0, err
+		return nil, err
 	}
 	if l.file, err = os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0); err != nil {
-		return 0, fmt.Errorf("audit log: %w", err)
+		return nil, fmt.Errorf("audit log: %w", err)
 	}
-	if err := l.file.Truncate(int64(whole)); err != nil {
-		return 0, fmt.Errorf("audit log: %w", errors.Join(err, l.file.Close()))
+	l.size, l.torn = int64(whole), true
+	if err := l.mend(); err != nil {
+		return nil, err
 	}
-	l.size = int64(whole)
-	return len(data) - whole, nil
+	if removed := len(data) - whole; removed > 0 {
+		notes = []Entry{{Kind: Repaired, Message: fmt.Sprintf("%d bytes of a line that was not written completely were removed", removed)}}
+	}
+	found, err := damage(readEnd(l.dir))
+	return append(notes, found...), err
 }
 
-// lastOf is the last line of the last file; if that has none, of the file before it.
-func lastOf(dir, name string, data []byte) (Head, error) {
-	lines := bytes.Split(bytes.TrimSuffix(data, []byte("\n")), []byte("\n"))
-	last := lines[len(lines)-1]
-	if len(last) == 0 {
-		names, err := files(dir)
-		i := slices.Index(names, name)
-		if err != nil || i <= 0 {
-			return Head{}, err
-		}
-		before, err := os.ReadFile(names[i-1])
-		if err != nil {
-			return Head{}, fmt.Errorf("audit log: %w", err)
-		}
-		return lastOf(dir, names[i-1], before)
+// damage turns the error of a log that is changed or cut into an entry. An entry that is in the log already is not made again.
+func damage(err error) ([]Entry, error) {
+	broken := new(Broken)
+	switch {
+	case !errors.As(err, &broken):
+		return nil, err
+	case broken.Known:
+		return nil, nil
 	}
-	var e Entry
-	if err := json.Unmarshal(last, &e); err != nil {
-		return Head{}, fmt.Errorf("audit log: %s: its last line is no entry: %w: move the directory away to begin a new log", name, err)
+	return []Entry{{Kind: Damaged, Message: broken.Error()}}, nil
+}
+
+// mend removes what a failed write left behind the last line.
+func (l *Log) mend() error {
+	if !l.torn {
+		return nil
 	}
-	return Head{e.Sequence, digest(last)}, nil
+	if err := l.file.Truncate(l.size); err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
+	l.torn = false
+	return nil
 }
 
 func digest(line []byte) string {
@@ -151,62 +169,9 @@ func digest(line []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// begin begins the next file, and removes those that are too old.
-func (l *Log) begin() error {
-	name := filepath.Join(l.dir, fmt.Sprintf("audit-%012d%s", l.head.Sequence+1, extension))
-	file, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return fmt.Errorf("audit log: %w", err)
-	}
-	if l.file != nil {
-		_ = l.file.Close() // it was synced
-	}
-	l.file, l.size = file, 0
-	return errors.Join(syncDir(l.dir), l.forget())
-}
-
-// forget removes the files whose last entry is too old. The last file stays.
-func (l *Log) forget() error {
-	if l.keep == 0 {
-		return nil
-	}
-	names, err := files(l.dir)
-	if err != nil {
-		return err
-	}
-	for _, name := range names[:len(names)-1] {
-		info, err := os.Stat(name)
-		if err != nil {
-			return fmt.Errorf("audit log: %w", err)
-		}
-		if l.now().Sub(info.ModTime()) < l.keep {
-			return nil
-		}
-		if err := os.Remove(name); err != nil {
-			return fmt.Errorf("audit log: %w", err)
-		}
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// files returns the paths of the files of a log, in their order.
-func files(dir string) ([]string, error) {
-	names, err := filepath.Glob(filepath.Join(dir, "audit-*"+extension))
-	slices.Sort(names)
-	return names, err
-}
-
 // Append adds an entry, and returns the head of the log then. Sequence, time and digest are set here. The entry outlives the death of the
 // agent; with sync it also outlives that of the host. After an error the log is as it was.
-func (l *Log) Append(e Entry, sync bool) (Head, error) {
+func (l *Log) Append(e Entry, sync bool) (head Head, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil {
@@ -216,17 +181,23 @@ func (l *Log) Append(e Entry, sync bool) (Head, error) {
 		if err := errors.Join(l.file.Sync(), l.begin()); err != nil {
 			return Head{}, err
 		}
+		defer func() { err = errors.Join(err, l.forget()) }() // old files that stay keep no entry out
+	}
+	return l.append(e, sync)
+}
+
+func (l *Log) append(e Entry, sync bool) (Head, error) {
+	if err := l.mend(); err != nil {
+		return Head{}, err
 	}
 	e.Sequence, e.Time, e.Previous = l.head.Sequence+1, l.now().UTC(), l.head.Digest
 	line, err := json.Marshal(e)
 	if err != nil {
 		return Head{}, fmt.Errorf("audit log: %w", err)
 	}
-	if n, err := l.file.Write(append(line, '\n')); err != nil {
-		if n > 0 {
-			err = errors.Join(err, l.file.Truncate(l.size)) // a half of a line would be taken for damage
-		}
-		return Head{}, fmt.Errorf("audit log: %w", err)
+	if _, err := l.file.Write(append(line, '\n')); err != nil {
+		l.torn = true // a half of a line would be taken for damage
+		return Head{}, fmt.Errorf("audit log: %w", errors.Join(err, l.mend()))
 	}
 	l.size += int64(len(line)) + 1
 	l.head = Head{e.Sequence, digest(line)}
@@ -237,19 +208,6 @@ func (l *Log) Append(e Entry, sync bool) (Head, error) {
 		return l.head, fmt.Errorf("audit log: %w", err)
 	}
 	return l.head, l.noteHead()
-}
-
-// noteHead writes the head beside the log. If it cannot be written, the older one still proves all before it.
-func (l *Log) noteHead() error {
-	text, err := json.Marshal(l.head)
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(l.dir, headFile)
-	if err := os.WriteFile(path+".new", append(text, '\n'), 0o600); err != nil {
-		return fmt.Errorf("audit log: %w", err)
-	}
-	return os.Rename(path+".new", path)
 }
 
 // Close closes the log.

@@ -181,12 +181,12 @@ func TestFiles(t *testing.T) {
 	names, err = files(dir)
 	must(t, err)
 	first, last, err := Read(dir, nil, nil)
-	if err != nil || len(names) != 1 || first.Sequence == 1 || last.Sequence != 50 {
+	if err != nil || len(names) != 1 || first.Sequence == 1 || last.Sequence != 51 {
 		t.Errorf("%d files, first %v, last %v, %v", len(names), first, last, err)
 	}
 	must(t, l.Close())
 	l = open(t, dir)
-	if head, err := l.Append(Entry{Kind: Request}, true); err != nil || head.Sequence != 51 {
+	if head, err := l.Append(Entry{Kind: Request}, true); err != nil || head.Sequence != 52 {
 		t.Errorf("%v, %v", head, err)
 	}
 	must(t, l.Close())
@@ -235,5 +235,83 @@ func TestFullDisk(t *testing.T) {
 	}
 	if _, _, err := methods(t, dir); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDamageStays: a log that was cut or changed while no agent ran is found also after the next agent has written to it.
+func TestDamageStays(t *testing.T) {
+	for name, tt := range map[string]struct {
+		harm func(t *testing.T, dir, file string)
+		want string
+	}{
+		"end cut off":    {func(t *testing.T, _, file string) { must(t, os.Truncate(file, int64(len(firstLines(t, file, 3))))) }, "its last line is 3, and there was a line 5: the end was cut off"},
+		"all removed":    {func(t *testing.T, _, file string) { must(t, os.Remove(file)) }, "its last line is 0, and there was a line 5"},
+		"last one other": {func(t *testing.T, _, file string) { change(t, file, "backup.prune", "backup.start") }, "it is not the line 5 of which the digest was noted"},
+		"first changed":  {func(t *testing.T, _, file string) { change(t, file, "vm.put", "vm.get") }, "line 2: the line before it, number 1, was changed"},
+		"no head":        {func(t *testing.T, dir, _ string) { must(t, os.WriteFile(filepath.Join(dir, headFile), nil, 0o600)) }, "head: it names no line"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filled(t)
+			names, err := files(dir)
+			must(t, err)
+			tt.harm(t, dir, names[0])
+			for range 2 { // the second start does not note it again
+				l := open(t, dir)
+				_, err = l.Append(Entry{Kind: Request, Method: "vm.put"}, true)
+				must(t, err)
+				must(t, l.Close())
+			}
+			_, _, err = Read(dir, nil, nil)
+			broken := new(Broken)
+			if !errors.As(err, &broken) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %s", err, tt.want)
+			}
+		})
+	}
+}
+
+func firstLines(t *testing.T, file string, count int) string {
+	text, err := os.ReadFile(file)
+	must(t, err)
+	return strings.Join(strings.SplitAfter(string(text), "\n")[:count], "")
+}
+
+func change(t *testing.T, file, from, to string) {
+	text, err := os.ReadFile(file)
+	must(t, err)
+	must(t, os.WriteFile(file, bytes.Replace(text, []byte(from), []byte(to), 1), 0o600))
+}
+
+// TestFirstFileRemoved: the oldest file may be removed by the agent, which says so, and by nobody else.
+func TestFirstFileRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "audit")
+	l := open(t, dir)
+	long := json.RawMessage(`"` + strings.Repeat("x", 6<<20) + `"`)
+	for range 7 {
+		_, err := l.Append(Entry{Kind: Request, Params: long}, false)
+		must(t, err)
+	}
+	must(t, l.Close())
+	names, err := files(dir)
+	must(t, err)
+	must(t, os.Remove(names[0]))
+	broken := new(Broken)
+	if _, _, err := Read(dir, nil, nil); !errors.As(err, &broken) || !strings.Contains(err.Error(), "no line says that those before it were removed") {
+		t.Error(err)
+	}
+}
+
+// TestTornAndFull: a half of a line that could not be removed is removed before the next one is written.
+func TestTornAndFull(t *testing.T) {
+	dir := filled(t)
+	l := open(t, dir)
+	_, err := l.file.WriteString(`{"seq":6,"ti`)
+	must(t, err)
+	l.torn = true
+	_, err = l.Append(Entry{Kind: Request}, true)
+	must(t, err)
+	must(t, l.Close())
+	if _, last, err := Read(dir, nil, nil); err != nil || last.Sequence != 6 {
+		t.Errorf("%v, %v", last, err)
 	}
 }

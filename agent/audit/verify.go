@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 )
@@ -17,6 +18,8 @@ type Broken struct {
 	File string
 	Line int // from 1; 0 = the whole file
 	Why  string
+
+	Known bool // the log itself says so: the agent noted it when it started
 }
 
 func (e *Broken) Error() string {
@@ -37,25 +40,56 @@ func Read(dir string, heads []Head, f func(Entry) error) (first, last Head, err 
 	if err != nil {
 		return first, last, err
 	}
+	r := &reader{heads: heads, found: f}
+	err = r.read(dir, names)
+	return r.first, r.last, err
+}
+
+// readEnd checks the last two files of a log only, so that the start of the agent takes no time.
+func readEnd(dir string) error {
+	names, err := files(dir)
+	if err != nil {
+		return err
+	}
+	r := &reader{removed: math.MaxUint64 - 1}
+	return r.read(dir, names[max(0, len(names)-2):])
+}
+
+// read checks files that follow each other up to the end of the log.
+func (r *reader) read(dir string, names []string) error {
 	noted, err := notedHead(dir)
 	if err != nil {
-		return first, last, err
+		return err
 	}
 	if noted.Sequence > 0 {
-		heads = append(heads[:len(heads):len(heads)], noted)
+		r.heads = append(r.heads[:len(r.heads):len(r.heads)], noted)
 	}
-	r := &reader{heads: heads, found: f}
 	for _, name := range names {
 		if err := r.file(name); err != nil {
-			return r.first, r.last, err
+			return err
 		}
 	}
-	for _, h := range heads {
+	return r.whole(dir)
+}
+
+// whole checks that the log has its beginning and its end, and that no earlier start of the agent found it damaged.
+func (r *reader) whole(dir string) error {
+	if r.damaged != nil {
+		return r.damaged
+	}
+	if r.first.Sequence > r.removed+1 {
+		return &Broken{File: dir, Why: fmt.Sprintf("its first line is %d, and no line says that those before it were removed because of their age", r.first.Sequence)}
+	}
+	for _, h := range r.heads {
 		if h.Sequence > r.last.Sequence {
-			return r.first, r.last, &Broken{File: dir, Why: fmt.Sprintf("its last line is %d, and there was a line %d: the end was cut off", r.last.Sequence, h.Sequence)}
+			return &Broken{File: dir, Why: cutOff(r.last.Sequence, h.Sequence)}
 		}
 	}
-	return r.first, r.last, nil
+	return nil
+}
+
+func cutOff(last, noted uint64) string {
+	return fmt.Sprintf("its last line is %d, and there was a line %d: the end was cut off", last, noted)
 }
 
 // notedHead is the head that was written last.
@@ -77,6 +111,8 @@ type reader struct {
 	heads       []Head
 	found       func(Entry) error
 	first, last Head
+	removed     uint64  // last line that was removed because of its age
+	damaged     *Broken // what the agent noted when it started
 }
 
 func (r *reader) file(name string) error {
@@ -92,14 +128,20 @@ func (r *reader) file(name string) error {
 			return nil
 		}
 		if errors.Is(err, io.EOF) {
-			return &Broken{name, number, "it is not complete: the agent is writing it, or the file was cut off"}
+			return &Broken{File: name, Line: number, Why: "it is not complete: the agent is writing it, or the file was cut off"}
 		}
 		if err != nil {
 			return fmt.Errorf("audit log: %w", err)
 		}
 		e, why := r.check(bytes.TrimSuffix(line, []byte("\n")))
 		if why != "" {
-			return &Broken{name, number, why}
+			return &Broken{File: name, Line: number, Why: why}
+		}
+		switch {
+		case e.Kind == Removed:
+			r.removed = max(r.removed, e.Of)
+		case e.Kind == Damaged && r.damaged == nil:
+			r.damaged = &Broken{File: name, Line: number, Why: "the agent noted when it started: " + e.Message, Known: true}
 		}
 		if r.found == nil {
 			continue
