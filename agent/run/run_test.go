@@ -94,7 +94,9 @@ func TestRun(t *testing.T) {
 			t.Errorf("a VM with a restore point is in place %d, one without in %d", vms["a"].Place, vms["b"].Place)
 		}
 	}
-	w.Eventually("the last run is counted", func() bool { return w.Scrape()[`sendense_schedule_runs_total{result="partial",schedule="nightly"}`] == 3 })
+	w.Eventually("the last run is counted", func() bool {
+		return w.Scrape()[`sendense_schedule_runs_total{result="partial",schedule="nightly"}`] == 3
+	})
 	w.WantSeries(w.Scrape(), agenttest.Series{
 		`sendense_schedule_runs_total{result="partial",schedule="nightly"}`: 3, `sendense_schedule_run_vms_total{result="completed",schedule="nightly"}`: 9,
 		`sendense_schedule_run_vms_total{result="failed",schedule="nightly"}`: 3, `sendense_schedule_last_run_ok{schedule="nightly"}`: 0, `sendense_schedule_paused{schedule="nightly"}`: 0,
