@@ -1,6 +1,7 @@
 package query
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
@@ -32,17 +33,28 @@ type RunQuery struct {
 	Limit    int       // at most so many; 0 = all
 }
 
+func (q RunQuery) selects(run record.Run) bool {
+	return (q.Schedule == "" || run.Schedule == q.Schedule) && (!q.Active || run.State == record.RunRunning) && !run.Due.Before(q.Since)
+}
+
 // Runs returns the selected runs, the latest due time first.
 func (r *Reader) Runs(q RunQuery) (list []record.Run, err error) {
+	var prefix []byte // of the ids of the runs of a schedule, see record.RunID
+	if q.Schedule != "" {
+		prefix = []byte(q.Schedule + "-")
+	}
 	err = r.file.View(func(t *dbfile.Tx) error {
-		return t.Bucket(schema.BucketRuns).ForEach(func(k, value []byte) error {
+		c := t.Bucket(schema.BucketRuns).Cursor()
+		for k, value := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, value = c.Next() {
 			var run record.Run
-			err := schema.Decode(t, schema.BucketRuns, k, value, &run)
-			if err == nil && (q.Schedule == "" || run.Schedule == q.Schedule) && (!q.Active || run.State == record.RunRunning) && !run.Due.Before(q.Since) {
+			if err := schema.Decode(t, schema.BucketRuns, k, value, &run); err != nil {
+				return err
+			}
+			if q.selects(run) {
 				list = append(list, run)
 			}
-			return err
-		})
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
