@@ -1,7 +1,6 @@
 package run
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -81,6 +80,6 @@ func (s *Service) order(list []record.VM, schedule config.Schedule) ([]record.VM
 		ended[names[i]] = l.Good.EndedAt // zero if it has none: it is first
 	}
 	return slices.SortedStableFunc(slices.Values(list), func(a, b record.VM) int {
-		return cmp.Compare(ended[a.Name].UnixNano(), ended[b.Name].UnixNano())
+		return ended[a.Name].Compare(ended[b.Name])
 	}), nil
 }

@@ -293,14 +293,14 @@ func (r *runner) end() error {
 	return nil
 }
 
-// record repeats a change of a record until it is on the disk. It returns false if the agent ends first.
+// record repeats an access to the records until it succeeds. It returns false if the agent ends first.
 func (r *runner) record(change func() error) bool {
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		err := change()
 		if err == nil {
 			return true
 		}
-		r.service.Log.Error("the record of a run cannot be written; it is tried again", logkey.RunID, r.id, logkey.Error, err)
+		r.service.Log.Error("the records of a run cannot be read or written; it is tried again", logkey.RunID, r.id, logkey.Error, err)
 		if !job.Pause(r.service.Jobs.Work, wait) {
 			return false
 		}

@@ -46,7 +46,15 @@ func (r *runner) tryOnce(run record.Run, schedule config.Schedule, v record.RunV
 	if s.Jobs.Work.Err() != nil {
 		return // the next agent asks again
 	}
-	if first, found, _ := s.Store.Requested(t.RequestID); found { // also if the start failed, or its outcome is unknown
+	var first record.Backup
+	found := false
+	if !r.record(func() (err error) {
+		first, found, err = s.Store.Requested(t.RequestID)
+		return err
+	}) {
+		return
+	}
+	if found { // also if the start failed, or its outcome is unknown
 		if !r.change(v.VM, func(v *record.RunVM) { v.Tries[len(v.Tries)-1].BackupID = first.ID }) {
 			return
 		}

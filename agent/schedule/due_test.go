@@ -163,6 +163,20 @@ func TestEveryNightOnce(t *testing.T) {
 	}
 }
 
+// TestLongSpread: a spread that is longer than the time between two runs delays them, and leaves none out for ever.
+func TestLongSpread(t *testing.T) {
+	s := newSite(t, config.Schedule{Calendar: "hourly", TimeZone: "UTC", Spread: config.DurationOf(3 * time.Hour)}, at(t, "2026-12-01T12:00:00Z"))
+	w, runs := s.watcher(), 0
+	for end := s.now.Add(24 * time.Hour); s.now.Before(end); s.now = s.now.Add(10 * time.Minute) {
+		if _, made := s.look(w); made {
+			runs++
+		}
+	}
+	if runs < 6 {
+		t.Errorf("%d runs in a day", runs)
+	}
+}
+
 // TestClockJumps: a clock that is set back by minutes repeats no run; one that was far ahead and is set right begins again from then, and the nights
 // that it was ahead of get their runs; one that jumps ahead makes up one run for all that it skipped.
 func TestClockJumps(t *testing.T) {

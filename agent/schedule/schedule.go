@@ -33,7 +33,8 @@ type Parts struct {
 // A Service begins runs. Its methods may be called from any goroutine.
 type Service struct {
 	Parts
-	tables sync.Map // timetables by id: systemd reads an expression once
+	tables sync.Map   // timetables by id: systemd reads an expression once
+	begins sync.Mutex // held from the look for a run in progress to the begin of the next one
 }
 
 // Check returns what is wrong with the calendar expression of a schedule, or of several.
@@ -111,13 +112,18 @@ func (w *watcher) look(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	d, err := w.table.latest(ctx, state, now)
-	if err != nil || d.at.IsZero() || now.Before(d.begin) {
+	if err != nil || d.at.IsZero() {
 		return err
+	}
+	if now.Before(d.begin) { // the spread is longer than the time between two runs
+		d = w.next
 	}
 	return w.begin(d, state, now)
 }
 
 func (w *watcher) begin(d due, state record.ScheduleState, now time.Time) error {
+	w.service.begins.Lock()
+	defer w.service.begins.Unlock()
 	running, _, err := w.active(w.config.ID)
 	if err != nil {
 		return err
@@ -187,6 +193,8 @@ func (s *Service) Run(id string) (record.Run, error) {
 	if err != nil {
 		return record.Run{}, err
 	}
+	s.begins.Lock()
+	defer s.begins.Unlock()
 	running, active, err := s.Runs.Active(id)
 	if err != nil {
 		return record.Run{}, fault.From(err)
