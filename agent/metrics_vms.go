@@ -6,7 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/backup/progress"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/store"
 	"github.com/sendense/backup-agent/agent/store/query"
@@ -92,7 +92,7 @@ func (sc *scrape) vm(vm record.VM) ([]prometheus.Metric, error) {
 		if !found {
 			continue
 		}
-		p := backup.Summarize(b, backup.Recorded(b))
+		p := progress.Summarize(b, progress.Recorded(b))
 		if ended, known, err := sc.lastSuccess(vm.Name, r.ID, now); err != nil {
 			return nil, err
 		} else if known {

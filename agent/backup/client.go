@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/backup/progress"
 	"github.com/sendense/backup-agent/agent/client"
 	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/agent/fault"
@@ -47,9 +48,6 @@ func (j *Job) checkClient(b record.Backup) (record.Backup, error) {
 	return b, j.orUnknownDisk(b.VM, client.GoneError(j.markTouched(b), disk, now.Sub(j.presence.At), last))
 }
 
-// touchedBytes is more than the handshakes of the agent and of a client take on the wire.
-const touchedBytes = 64 << 10
-
 // markTouched marks the disks that have received data from a client that connected and left between two checks, or while the agent
 // was stopped. So no error says that no client ever connected to them.
 func (j *Job) markTouched(b record.Backup) record.Backup {
@@ -61,7 +59,7 @@ func (j *Job) markTouched(b record.Backup) record.Backup {
 	}
 	b.Runs = slices.Clone(b.Runs)
 	for i := range b.Runs {
-		b.Runs[i].Connected = b.Runs[i].Connected || disks[i].ReceivedBytes > touchedBytes
+		b.Runs[i].Connected = b.Runs[i].Connected || disks[i].ReceivedBytes > progress.TouchedBytes
 	}
 	return b
 }

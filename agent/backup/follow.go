@@ -22,7 +22,7 @@ func untilPoll() time.Duration {
 
 // follow waits until every disk is reported complete. It fails if an exporter or SBC ends earlier, or a deadline passes.
 func (j *Job) follow() error {
-	var p progress
+	var p activity
 	var b record.Backup
 	var err error
 	defer j.inquiry.Begin(j.Ctx)()
@@ -61,8 +61,8 @@ func (j *Job) follow() error {
 	}
 }
 
-// progress is when the exports last received data.
-type progress struct {
+// activity is when the exports last received data.
+type activity struct {
 	trace    trace
 	at       time.Time
 	lookedAt time.Time
@@ -103,7 +103,7 @@ func (j *Job) traceOf(b record.Backup, disks []record.DiskProgress, before trace
 
 // checkDeadlines measures from a time of this process, so a change of the clock has no effect. After a restart of the agent each
 // deadline starts again: a late failure is better than the loss of a good backup.
-func (j *Job) checkDeadlines(b record.Backup, p *progress) error {
+func (j *Job) checkDeadlines(b record.Backup, p *activity) error {
 	now, limits := time.Now(), j.service.Config.Deadlines
 	if first := limits.FirstConnection.Std(); b.SeenAt.IsZero() && first > 0 && now.Sub(j.began) > first {
 		if err := j.cameAndWent(b); err != nil {
@@ -139,7 +139,7 @@ func (j *Job) checkRoom(b record.Backup) error {
 	return nil // a repository that does not answer for a moment is no reason to discard a copy
 }
 
-func (j *Job) checkProgress(b record.Backup, p *progress, now time.Time) error {
+func (j *Job) checkProgress(b record.Backup, p *activity, now time.Time) error {
 	limit := j.service.Config.Deadlines.NoProgress.Std()
 	if limit <= 0 || b.SeenAt.IsZero() || now.Sub(p.lookedAt) < min(limit/10, 30*time.Second) {
 		return nil

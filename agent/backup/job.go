@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sendense/backup-agent/agent/backup/progress"
 	"github.com/sendense/backup-agent/agent/client"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/job"
@@ -19,7 +20,7 @@ type Job struct {
 	service  *Service
 	vm       string
 	began    time.Time // when this agent started the job, or asked the SNA: deadlines count from it
-	meter    meter
+	meter    progress.Meter
 	inquiry  client.Inquiry
 	waitsFor atomic.Pointer[string] // what it waits for in the queue; nil if it is not queued
 	startErr error                  // why the start failed and the job only undoes the backup; nil if it did not
@@ -54,15 +55,7 @@ func (j *Job) Settled() bool { return j.finisher.QuestionDue() <= 0 }
 
 // Tell keeps what SBC reports about itself. b is the record at that time: the report is about the disk after those that are complete.
 func (j *Job) Tell(b record.Backup, t record.Telemetry) {
-	complete := 0
-	for _, d := range b.Runs {
-		if d.Complete {
-			complete++
-		}
-	}
-	j.meter.mu.Lock()
-	defer j.meter.mu.Unlock()
-	j.meter.told = &toldPosition{t, complete}
+	j.meter.Tell(b, t)
 }
 
 func newJob(s *Service, b record.Backup) *Job {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/backup/progress"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/logkey"
@@ -121,7 +122,7 @@ func (r *runner) ended(run record.Run, schedule config.Schedule, vm string, b re
 	verdict, canceled := verdicts[fault.Reason(t.Reason)], r.whyCanceled(run, now)
 	r.change(vm, func(v *record.RunVM) {
 		last := &v.Tries[len(v.Tries)-1]
-		last.Received = backup.Summarize(b, backup.Recorded(b)).ReceivedBytes
+		last.Received = progress.Summarize(b, progress.Recorded(b)).ReceivedBytes
 		last.Ended, last.Reason, last.Message, last.Hint, last.Free = now, t.Reason, t.Message, t.Hint, t.Reason != "" && verdict == tryAsFree
 		switch {
 		case b.State == record.Completed:

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
+	"github.com/sendense/backup-agent/agent/backup/progress"
 	"github.com/sendense/backup-agent/agent/callbacks"
 	"github.com/sendense/backup-agent/agent/ledger"
 	"github.com/sendense/backup-agent/agent/record"
@@ -143,7 +144,7 @@ func Backup(b record.Backup) rpc.Backup {
 	for _, run := range b.Runs {
 		w.Disks = append(w.Disks, backupDisk(run))
 	}
-	copied(&w, backup.Summarize(b, backup.Recorded(b)))
+	copied(&w, progress.Summarize(b, progress.Recorded(b)))
 	return w
 }
 

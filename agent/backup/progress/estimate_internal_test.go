@@ -1,4 +1,4 @@
-package backup
+package progress
 
 import (
 	"fmt"
@@ -20,8 +20,8 @@ func one(kind record.Type, received uint64, asChanges bool) (record.Backup, []re
 	return b, []record.DiskProgress{{CapacityBytes: run.CapacityBytes, ReceivedBytes: received, Clients: 2}}
 }
 
-func told(copied, total int64) *toldPosition {
-	return &toldPosition{record.Telemetry{BytesTransferred: copied, TotalBytes: total}, 0}
+func told(copied, total int64) *position {
+	return &position{record.Telemetry{BytesTransferred: copied, TotalBytes: total}, 0}
 }
 
 func TestEstimate(t *testing.T) {
@@ -31,7 +31,7 @@ func TestEstimate(t *testing.T) {
 		received uint64
 		changes  bool // SBC asked for the change id
 		zeroes   bool // the wire carries no zeroes
-		told     *toldPosition
+		told     *position
 		before   uint64 // earlier copies
 		fraction string // ? = not known
 		copied   int64
@@ -71,7 +71,7 @@ func TestEstimateOfTheNextDisk(t *testing.T) {
 	b.Runs[1].DiskID, b.Runs[0].Complete = 1, true
 	disks = append(disks, disks[0])
 	disks[1].DiskID, disks[0].Complete, disks[0].Clients, disks[1].ReceivedBytes = 1, true, 0, 2*gib
-	for told, want := range map[*toldPosition]float64{nil: 42.0 / 80, told(40*gib, 40*gib): 42.0 / 80, {record.Telemetry{BytesTransferred: 20 * gib}, 1}: 60.0 / 80} {
+	for told, want := range map[*position]float64{nil: 42.0 / 80, told(40*gib, 40*gib): 42.0 / 80, {record.Telemetry{BytesTransferred: 20 * gib}, 1}: 60.0 / 80} {
 		p := estimator{backup: b, told: told}.progress(append([]record.DiskProgress(nil), disks...))
 		if p.Fraction != want || p.FractionUnknown {
 			t.Errorf("%+v: %v, want %v", told, p.Fraction, want)

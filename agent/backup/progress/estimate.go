@@ -1,4 +1,4 @@
-package backup
+package progress
 
 import (
 	"github.com/sendense/backup-agent/agent/record"
@@ -6,6 +6,9 @@ import (
 
 // nearlyAll is the largest fraction of a copy that is not complete: an estimate is never proof of the end.
 const nearlyAll = 0.99
+
+// TouchedBytes is more than the handshakes of the agent and of a client take on the wire.
+const TouchedBytes = 64 << 10
 
 // maxHistory is how many earlier incrementals an expectation is made of.
 const maxHistory = 3
@@ -18,12 +21,12 @@ const maxHistory = 3
 type estimator struct {
 	backup   record.Backup
 	zeroes   bool           // the exports accept WRITE_ZEROES: what they receive is less than what is copied
-	told     *toldPosition  // nil if SBC reported nothing about the present disk
+	told     *position      // nil if SBC reported nothing about the present disk
 	expected map[int]uint64 // by disk id: what earlier copies of this kind received; no entry if there are none
 }
 
-// toldPosition is SBC's last report, and how many disks were complete then: the report is about the next one.
-type toldPosition struct {
+// A position is SBC's last report, and how many disks were complete then: the report is about the next one.
+type position struct {
 	telemetry record.Telemetry
 	complete  int
 }
@@ -64,7 +67,7 @@ func (e estimator) present(disks []record.DiskProgress) (index, complete int) {
 			complete++
 			continue
 		}
-		if d.Clients > 0 || d.ReceivedBytes > touchedBytes {
+		if d.Clients > 0 || d.ReceivedBytes > TouchedBytes {
 			index = i
 			busy++
 		}
@@ -100,14 +103,14 @@ func (e estimator) disk(d *record.DiskProgress, present bool) {
 		}
 	}
 	if present && e.told != nil && e.told.telemetry.BytesTransferred > 0 {
-		e.position(d, whole)
+		e.reported(d, whole)
 	}
 }
 
 // thin estimates the copy of a whole disk whose zeroes cost nothing: by what the last one received.
 func (e estimator) thin(d *record.DiskProgress, received, before int64) {
 	switch {
-	case received <= touchedBytes && d.Clients == 0: // it waits
+	case received <= TouchedBytes && d.Clients == 0: // it waits
 		d.CopiedBytes = 0
 	case before > 0 && received <= before:
 		d.CopiedBytes = int64(float64(received) / float64(before) * float64(d.CapacityBytes))
@@ -116,8 +119,8 @@ func (e estimator) thin(d *record.DiskProgress, received, before int64) {
 	}
 }
 
-// position uses SBC's own count. Its total is in whole GiB for a whole disk, and 0 below, so the capacity is the better one.
-func (e estimator) position(d *record.DiskProgress, whole bool) {
+// reported uses SBC's own count. Its total is in whole GiB for a whole disk, and 0 below, so the capacity is the better one.
+func (e estimator) reported(d *record.DiskProgress, whole bool) {
 	t := e.told.telemetry
 	switch {
 	case whole:
@@ -136,7 +139,7 @@ func (e estimator) copiesWhole(run record.DiskRun, received int64) bool {
 	case run.Content == record.WholeDisk || e.backup.Type == record.Full:
 		return true
 	}
-	return !run.AsChanges && received > touchedBytes
+	return !run.AsChanges && received > TouchedBytes
 }
 
 // expectations are what earlier backups received for each disk, of restore points of the VM with the newest first.
@@ -161,4 +164,20 @@ func expectations(b record.Backup, points []record.Backup) map[int]uint64 {
 		list[id] = sums[id] / uint64(n)
 	}
 	return list
+}
+
+// Recorded is the progress of the disks according to the record.
+func Recorded(b record.Backup) []record.DiskProgress {
+	disks := make([]record.DiskProgress, len(b.Runs))
+	for i, d := range b.Runs {
+		disks[i] = record.DiskProgress{
+			DiskID: d.DiskID, ReceivedBytes: d.ReceivedBytes, CapacityBytes: d.CapacityBytes, Complete: d.Complete,
+		}
+	}
+	return disks
+}
+
+// Summarize adds up the progress of the disks, without what only a job knows.
+func Summarize(b record.Backup, disks []record.DiskProgress) record.Progress {
+	return estimator{backup: b}.progress(disks)
 }
