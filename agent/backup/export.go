@@ -15,13 +15,13 @@ import (
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
-	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/nbd/iomode"
 )
 
 // exportPlan is what the exports of one backup have in common.
 type exportPlan struct {
 	repo      *storage.Repository
-	mode      qemu.IOMode
+	mode      iomode.Mode
 	backup    record.Backup
 	ancestors []record.Backup // the restore points that an incremental is based on, the newest first
 

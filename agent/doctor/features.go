@@ -10,13 +10,14 @@ import (
 	"github.com/sendense/backup-agent/agent/doctor/trial"
 	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/agent/storage"
+	"github.com/sendense/backup-agent/nbd/iomode"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
 // A feature is one of QEMU's that the agent uses.
 type feature struct {
 	name     string
-	io       qemu.IOMode
+	io       iomode.Mode
 	limit    int64
 	refuse   bool // WRITE_ZEROES
 	required bool
@@ -25,18 +26,18 @@ type feature struct {
 
 var features = []feature{
 	{
-		name: "socket activation", io: qemu.BufferedIO, required: true,
+		name: "socket activation", io: iomode.Buffered, required: true,
 		hint: "qemu-nbd must take its socket from systemd (LISTEN_FDS), with --discard, --detect-zeroes and --export-name: install qemu-utils 5.2 or newer",
 	},
 	{
-		name: "aio=io_uring", io: qemu.IOMode{Cache: "writeback", AIO: "io_uring"},
+		name: "aio=io_uring", io: iomode.Mode{Cache: "writeback", AIO: "io_uring"},
 		hint: "QEMU uses threads instead, which is slower: use a kernel that allows io_uring (sysctl kernel.io_uring_disabled=0) and a qemu-nbd built with it",
 	},
 	{
-		name: "throttle filter", io: qemu.BufferedIO, limit: qemu.MinRateLimit, required: true,
+		name: "throttle filter", io: iomode.Buffered, limit: qemu.MinRateLimit, required: true,
 		hint: "rate limits need QEMU's throttle driver: install all of QEMU's block drivers",
 	},
-	{name: "refusal of WRITE_ZEROES", io: qemu.BufferedIO, refuse: true, required: true, hint: export.RefusalHint},
+	{name: "refusal of WRITE_ZEROES", io: iomode.Buffered, refuse: true, required: true, hint: export.RefusalHint},
 }
 
 // features tries what the agent uses of QEMU, with an image in a directory for temporary files.

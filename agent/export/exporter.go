@@ -5,6 +5,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/repositories"
+	"github.com/sendense/backup-agent/nbd/iomode"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units/pair"
 )
@@ -14,7 +15,7 @@ type Exporter struct {
 	Unit, Description string // of the pair of units; Unit has no suffix
 	Image, Export     string
 	Address           string // where it listens
-	IO                qemu.IOMode
+	IO                iomode.Mode
 	RateLimit         int64                   // bytes per second; 0 = none
 	Repository        string                  // hidden from qemu-nbd, except for the next two
 	Directory         string                  // writable for qemu-nbd; "" = none

@@ -14,6 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository/manifest"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/iomode"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
@@ -22,7 +23,7 @@ type plan struct {
 	point    record.Backup
 	repo     *storage.Repository
 	vm       string // its directory
-	mode     qemu.IOMode
+	mode     iomode.Mode
 	manifest manifest.Manifest // of the merged restore point
 	disks    []diskMerge       // in the order of the manifest
 	linked   []string          // images that stay unchanged

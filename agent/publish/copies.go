@@ -7,6 +7,7 @@ import (
 	"github.com/sendense/backup-agent/agent/client"
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/record"
+	"github.com/sendense/backup-agent/nbd/iomode"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
@@ -46,7 +47,7 @@ func (f *Finisher) flatten(ctx context.Context, d record.DiskRun) (record.DiskRu
 		return d, err
 	}
 	err = repo.Images(layers[0].Key).Flatten(ctx, qemu.FlattenSpec{
-		Image: layers[0], Backing: d.Backing, Base: layers[1:], SizeBytes: d.CapacityBytes, Cache: qemu.BufferedIO.Cache,
+		Image: layers[0], Backing: d.Backing, Base: layers[1:], SizeBytes: d.CapacityBytes, Cache: iomode.Buffered.Cache,
 	})
 	if err != nil {
 		return d, err

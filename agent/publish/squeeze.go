@@ -13,6 +13,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/iomode"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
@@ -102,7 +103,7 @@ func (f *Finisher) squeezed(ctx context.Context, s squeezing) (int64, error) {
 	images := s.repo.Images(layers[0].Key)
 	err = images.Squeeze(ctx, qemu.SqueezeSpec{
 		Image: layers[0], Base: layers[1:], Path: s.disk.Image + repository.SqueezedSuffix, Onto: onto[1:], Backing: s.backing,
-		SizeBytes: s.disk.CapacityBytes, MaxBytes: s.most(), Cache: qemu.BufferedIO.Cache,
+		SizeBytes: s.disk.CapacityBytes, MaxBytes: s.most(), Cache: iomode.Buffered.Cache,
 	}, f.service.Config.Space.Reserve.Bytes())
 	if err != nil {
 		return 0, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/storage"
+	"github.com/sendense/backup-agent/nbd/iomode"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
@@ -16,7 +17,7 @@ import (
 // lostUnit is an exporter as systemd shows it.
 func lostUnit(t *testing.T, image, exportName, name, address string) units.Unit {
 	t.Helper()
-	argv, err := qemu.ServerOptions{Image: image, Export: exportName, IO: qemu.IOMode{Cache: "none", AIO: "threads"}}.Args()
+	argv, err := qemu.ServerOptions{Image: image, Export: exportName, IO: iomode.Mode{Cache: "none", AIO: "threads"}}.Args()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
-	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/nbd/iomode"
 )
 
 // Owner is the user and group of the exporters, to whom the directories of backups are given. A nil Owner is the agent itself. Its
@@ -44,7 +44,7 @@ type Repository struct {
 	tree
 
 	mu  sync.Mutex
-	io  *qemu.IOMode // detected once it worked
+	io  *iomode.Mode // detected once it worked
 	why string       // no better mode works here; "" for the best
 }
 
@@ -168,20 +168,20 @@ func checkNames(vm, backupID string) error {
 
 // IOMode says which of QEMU's cache and aio modes work in this repository. It is found once, by writing a small file, and then
 // remembered.
-func (r *Repository) IOMode() (qemu.IOMode, error) {
+func (r *Repository) IOMode() (iomode.Mode, error) {
 	mode, _, err := r.DetectIO()
 	return mode, err
 }
 
 // DetectIO is IOMode with the reason, for people, why a faster mode cannot be used; "" for the fastest.
-func (r *Repository) DetectIO() (mode qemu.IOMode, reason string, err error) {
+func (r *Repository) DetectIO() (mode iomode.Mode, reason string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.io != nil {
 		return *r.io, r.why, nil
 	}
-	if mode, reason, err = qemu.DetectIO(r.Path); err != nil {
-		return qemu.IOMode{}, "", r.fail(err)
+	if mode, reason, err = iomode.Detect(r.Path, nil); err != nil {
+		return iomode.Mode{}, "", r.fail(err)
 	}
 	r.io, r.why = &mode, reason
 	return mode, reason, nil

@@ -16,6 +16,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repositories"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/agent/store"
+	"github.com/sendense/backup-agent/nbd/iomode"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
@@ -47,7 +48,7 @@ func (j *restoreJob) export(r record.Restore) (record.Restore, error) {
 	defer stop()
 	mode, _, err := repo.Images(qemu.Secret{}).DetectIO(ctx)
 	if err != nil {
-		mode = qemu.BufferedIO // the repository is read-only, which is enough here
+		mode = iomode.Buffered // the repository is read-only, which is enough here
 	}
 	layers, r, err := j.prove(ctx, r, repo)
 	if err != nil {
@@ -112,7 +113,7 @@ func (j *restoreJob) makeScratch(ctx context.Context, r record.Restore, repo *st
 // exportPlan is what exportDisk needs to serve a disk of a restore.
 type exportPlan struct {
 	repo    *storage.Repository
-	mode    qemu.IOMode
+	mode    iomode.Mode
 	restore record.Restore
 	layers  []chain.Layer // the images of the disk, the newest first
 }

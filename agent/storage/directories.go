@@ -14,7 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
-	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/nbd/iomode"
 )
 
 // A place is the directory of a backup: the safe names of its VM and of itself.
@@ -63,7 +63,7 @@ type problem struct {
 }
 
 type ioMode struct {
-	Mode   qemu.IOMode
+	Mode   iomode.Mode
 	Reason string
 }
 
@@ -320,7 +320,7 @@ func (r *Repository) Root(ctx context.Context) (mode fs.FileMode, access, err er
 	return found.Mode, found.Access.err(), err
 }
 
-func (i Images) DetectIO(ctx context.Context) (mode qemu.IOMode, reason string, err error) {
+func (i Images) DetectIO(ctx context.Context) (mode iomode.Mode, reason string, err error) {
 	found, err := opIO.of(ctx, i.repository, none{})
 	return found.Mode, found.Reason, err
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sendense/backup-agent/nbd/fileuser"
 	"github.com/sendense/backup-agent/nbd/qcow2"
 )
 
@@ -177,7 +178,7 @@ func (t Tools) checkParent(spec ImageSpec) error {
 		}
 		return image.Close()
 	}
-	err := runAs(t.Credential, func() error {
+	err := fileuser.Do(t.Credential, func() error {
 		stat, err := os.Lstat(parent)
 		if err == nil && !stat.Mode().IsRegular() {
 			err = fmt.Errorf("%s is not a regular file", parent)
@@ -191,7 +192,7 @@ func (t Tools) checkParent(spec ImageSpec) error {
 }
 
 func (t Tools) createExclusive(path string) (image *os.File, err error) {
-	err = runAs(t.Credential, func() (err error) {
+	err = fileuser.Do(t.Credential, func() (err error) {
 		image, err = t.open(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		return err
 	})
@@ -199,7 +200,7 @@ func (t Tools) createExclusive(path string) (image *os.File, err error) {
 }
 
 func (t Tools) remove(path string) error {
-	return runAs(t.Credential, func() error {
+	return fileuser.Do(t.Credential, func() error {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the unfinished image: %w", err)
 		}

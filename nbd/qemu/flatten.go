@@ -12,7 +12,7 @@ type FlattenSpec struct {
 	Backing   string  // parent in its header, or in its header before an interrupted Flatten; relative to its directory
 	Base      []Layer // the chain that it is based on, the nearest first
 	SizeBytes int64   // of the disk
-	Cache     string  // QEMU's cache mode, see IOMode
+	Cache     string  // QEMU's cache mode, see iomode.Mode
 }
 
 // Flatten makes an image independent of its parents, in place, without a change to what a guest reads: it copies the data that the

@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/sendense/backup-agent/nbd/iomode"
 	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
@@ -56,6 +57,13 @@ func tempDir(t testing.TB) string {
 	return dir
 }
 
+func mkdir(t testing.TB, path string) {
+	t.Helper()
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func newImage(t testing.TB, path string, size int64) string {
 	t.Helper()
 	spec := ImageSpec{Path: path, SizeBytes: size, ClusterBytes: FullClusterBytes, ExtendedL2: true}
@@ -78,8 +86,8 @@ type server struct {
 func startServer(t testing.TB, options ServerOptions) *server {
 	t.Helper()
 	options.Foreground = true
-	if options.IO == (IOMode{}) {
-		options.IO = BufferedIO
+	if options.IO == (iomode.Mode{}) {
+		options.IO = iomode.Buffered
 	}
 	args, err := options.Args()
 	if err != nil {

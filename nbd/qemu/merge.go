@@ -30,7 +30,7 @@ type MergeSpec struct {
 	// the new image has no parent.
 	Base     []Layer
 	Image    ImageSpec              // encrypted with the key of the tools
-	Cache    string                 // QEMU's cache mode, see IOMode
+	Cache    string                 // QEMU's cache mode, see iomode.Mode
 	Progress func(fraction float64) // gets 0 to 1; may be nil
 }
 

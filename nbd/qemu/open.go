@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sendense/backup-agent/nbd/fileuser"
 	"github.com/sendense/backup-agent/nbd/qcow2"
 )
 
@@ -67,7 +68,7 @@ func (t Tools) rootOf(path string) string {
 // openImage opens an image for reading and checks it before QEMU sees it: it is a regular file and holds its own data. qemu-img may
 // then open this very file and no other.
 func (t Tools) openImage(path string) (file *os.File, stat fs.FileInfo, info qcow2.Info, err error) {
-	err = runAs(t.Credential, func() (err error) {
+	err = fileuser.Do(t.Credential, func() (err error) {
 		// O_NONBLOCK: a FIFO in the place of an image must not block us.
 		if file, err = t.open(path, os.O_RDONLY|unix.O_NONBLOCK, 0); err != nil {
 			return err

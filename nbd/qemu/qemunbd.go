@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/iomode"
 )
 
 // DefaultShared is how many connections one export serves at the same time. SBC
@@ -35,7 +36,7 @@ type ServerOptions struct {
 	Image       string // absolute, clean path of a qcow2 image
 	Export      string // see CheckExport
 	Description string // free text that every client can read, optional; see nbd.ExportInfo
-	IO          IOMode
+	IO          iomode.Mode
 	Shared      int // connections at the same time, 2 to 1024; DefaultShared if 0
 	// RateLimit is the limit of bytes written per second, zeroes included; 0 for
 	// none. It cannot be changed while qemu-nbd runs.

@@ -12,13 +12,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/iomode"
 	"github.com/sendense/backup-agent/nbd/sockets"
 )
 
 func TestArgs(t *testing.T) {
 	options := ServerOptions{
 		Image: "/backups/test-vm/b/test-vm-disk0.qcow2", Export: "test-vm-disk0",
-		Description: "backup-test-vm-1700000000", IO: IOMode{Cache: "none", AIO: "io_uring"},
+		Description: "backup-test-vm-1700000000", IO: iomode.Mode{Cache: "none", AIO: "io_uring"},
 	}
 	got, err := options.Args()
 	want := []string{
@@ -69,11 +70,11 @@ func TestArgsRefuses(t *testing.T) {
 		"negative":       func(o *ServerOptions) { o.Shared = -1 },
 		"unsafe":         func(o *ServerOptions) { o.IO.Cache = "unsafe" },
 		"slow":           func(o *ServerOptions) { o.RateLimit = 1000 },
-		"native":         func(o *ServerOptions) { o.IO = IOMode{"writeback", "native"} },
-		"no mode":        func(o *ServerOptions) { o.IO = IOMode{} },
+		"native":         func(o *ServerOptions) { o.IO = iomode.Mode{Cache: "writeback", AIO: "native"} },
+		"no mode":        func(o *ServerOptions) { o.IO = iomode.Mode{} },
 		"description":    func(o *ServerOptions) { o.Description = strings.Repeat("x", 5000) },
 	} {
-		options := ServerOptions{Image: "/a.qcow2", Export: "vm-disk0", IO: BufferedIO}
+		options := ServerOptions{Image: "/a.qcow2", Export: "vm-disk0", IO: iomode.Buffered}
 		spoil(&options)
 		if args, err := options.Args(); err == nil {
 			t.Errorf("%s: accepted: %q", name, args)
@@ -126,13 +127,13 @@ func TestStrangePaths(t *testing.T) {
 
 func TestEveryModeStarts(t *testing.T) {
 	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 8*MiB)
-	best, _, err := DetectIO(filepath.Dir(path))
+	best, _, err := iomode.Detect(filepath.Dir(path), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	modes := []IOMode{BufferedIO, best}
+	modes := []iomode.Mode{iomode.Buffered, best}
 	if best.Cache == "none" {
-		modes = append(modes, IOMode{"none", "threads"}, IOMode{"none", "native"})
+		modes = append(modes, iomode.Mode{Cache: "none", AIO: "threads"}, iomode.Mode{Cache: "none", AIO: "native"})
 	}
 	for _, mode := range slices.Compact(modes) {
 		for _, readOnly := range []bool{false, true} {
@@ -183,7 +184,7 @@ func TestSocketActivationRefusesAPort(t *testing.T) {
 // answer, and the process that stays has the inherited socket.
 func TestForkedMeansServing(t *testing.T) {
 	path := newImage(t, filepath.Join(tempDir(t), "a.qcow2"), 8*MiB)
-	args, err := ServerOptions{Image: path, Export: "vm-disk0", IO: BufferedIO}.Args()
+	args, err := ServerOptions{Image: path, Export: "vm-disk0", IO: iomode.Buffered}.Args()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +223,7 @@ func TestServed(t *testing.T) {
 			for _, keys := range [][]KeyFile{nil, {{"k", "/a,b"}}, {{"k", "/a"}, {}, {"l", "/l"}, {"k", "/a"}}} {
 				for _, refuse := range []bool{false, true} {
 					o := ServerOptions{
-						Image: image, Export: "vm-disk0", IO: IOMode{Cache: "none", AIO: "threads"}, RateLimit: limit, Keys: keys, RefuseZeroes: refuse,
+						Image: image, Export: "vm-disk0", IO: iomode.Mode{Cache: "none", AIO: "threads"}, RateLimit: limit, Keys: keys, RefuseZeroes: refuse,
 					}
 					args, err := o.Args()
 					if err != nil {
@@ -281,7 +282,7 @@ func FuzzServed(f *testing.F) {
 	f.Fuzz(func(t *testing.T, image, export string, limit int64, line string) {
 		for _, keys := range [][]KeyFile{nil, {{}, {"k", "/a,b"}}} {
 			for _, refuse := range []bool{false, true} {
-				o := ServerOptions{Image: image, Export: export, RateLimit: limit, Shared: 10, IO: BufferedIO, Keys: keys, RefuseZeroes: refuse}
+				o := ServerOptions{Image: image, Export: export, RateLimit: limit, Shared: 10, IO: iomode.Buffered, Keys: keys, RefuseZeroes: refuse}
 				args, err := o.Args()
 				if err != nil {
 					continue

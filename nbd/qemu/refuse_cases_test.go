@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/iomode"
 )
 
 // command sends one request with command flags, and returns the server's error.
@@ -191,12 +192,12 @@ var refusingCases = []refusingCase{
 	}},
 }
 
-// serveRefusing starts a server that refuses zeroes, with the fastest IOMode that works.
+// serveRefusing starts a server that refuses zeroes, with the fastest I/O mode that works.
 func serveRefusing(t *testing.T, o ServerOptions) (*server, *nbd.Conn) {
 	t.Helper()
 	o.RefuseZeroes, o.Export = true, "vm-disk0"
 	o.SizeBytes = cmp.Or(o.SizeBytes, refusingBytes)
-	mode, _, err := DetectIO(filepath.Dir(o.Image))
+	mode, _, err := iomode.Detect(filepath.Dir(o.Image), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/sendense/backup-agent/nbd/iomode"
 )
 
 // Two keys, as base64 of 48 random bytes.
@@ -123,7 +125,7 @@ func TestServeEncrypted(t *testing.T) {
 	top := encryptedImage(t, other, filepath.Join(dir, "c.qcow2"), "b.qcow2")
 	write := func(o ServerOptions, pattern int) {
 		t.Helper()
-		o.Export, o.IO = "vm-disk0", BufferedIO
+		o.Export, o.IO = "vm-disk0", iomode.Buffered
 		s := startServer(t, o)
 		out, err := exec.Command("qemu-io", "-f", "raw", "-c", fmt.Sprintf("write -P %d %dM 1M", pattern, pattern), "-c", "flush",
 			"nbd://"+s.addr+"/vm-disk0").CombinedOutput()

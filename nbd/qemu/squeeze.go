@@ -22,7 +22,7 @@ type SqueezeSpec struct {
 	Backing   string // the first of Onto, as the header of the new image names it: relative to its directory
 	SizeBytes int64  // of the disk
 	MaxBytes  int64  // of the new file: Squeeze ends with ErrTooLarge when it would be larger, apart from 4 MiB of metadata
-	Cache     string // QEMU's cache mode, see IOMode
+	Cache     string // QEMU's cache mode, see iomode.Mode
 	// Room is called every roomInterval while the new image is written. If it returns an error, Squeeze ends with it. It may be nil.
 	Room func() error
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/sendense/backup-agent/agent/fault"
 	"github.com/sendense/backup-agent/agent/record"
 	"github.com/sendense/backup-agent/agent/sna/snatest"
-	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/nbd/iomode"
 )
 
 // replace moves a file or directory away while f runs, and calls put to make something else in its place.
@@ -147,7 +147,7 @@ func TestExporterFollowsNowhere(t *testing.T) {
 		agenttest.Must(t, errors.Join(os.Chmod(dir, 0o777), os.Chmod(image, 0o666)))
 		spec, err := export.Exporter{
 			Unit: "sendense-nbd-test-" + agenttest.Itoa(len(backing.what)), Image: image, Export: "vm-disk0",
-			Address: "127.0.0.1:" + agenttest.Itoa(int(w.Config.NBD.LastPort)), IO: qemu.BufferedIO,
+			Address: "127.0.0.1:" + agenttest.Itoa(int(w.Config.NBD.LastPort)), IO: iomode.Buffered,
 			Repository: repo, Directory: dir, Ancestors: backing.ancestors,
 		}.Spec(w.Config)
 		agenttest.Must(t, err)

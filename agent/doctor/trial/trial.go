@@ -23,6 +23,7 @@ import (
 	"github.com/sendense/backup-agent/agent/repository"
 	"github.com/sendense/backup-agent/agent/storage"
 	"github.com/sendense/backup-agent/nbd"
+	"github.com/sendense/backup-agent/nbd/iomode"
 	"github.com/sendense/backup-agent/nbd/qemu"
 	"github.com/sendense/backup-agent/units"
 )
@@ -40,7 +41,7 @@ type Options struct {
 	Bus        *units.Manager
 	Owner      *repository.Owner // of the directory; nil: the agent's user
 	Repository config.Repository
-	Mode       qemu.IOMode
+	Mode       iomode.Mode
 	Images     storage.Images
 	Keys       []repositories.ImageKey // where its backups are encrypted
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/sendense/backup-agent/cmd/internal/bench/figures"
 	"github.com/sendense/backup-agent/cmd/internal/bench/rawdisk"
 	"github.com/sendense/backup-agent/cmd/internal/bench/rival"
+	"github.com/sendense/backup-agent/nbd/iomode"
 	"github.com/sendense/backup-agent/nbd/qemu"
 )
 
@@ -146,7 +147,7 @@ func (n *zeroNotes) compare(ctx context.Context, source, uri string) error {
 // command is the agent's own, with a port instead of an inherited socket.
 func (r refusal) command(s *rival.Served, i int, image string) []string {
 	args, err := qemu.ServerOptions{
-		Image: image, Export: fmt.Sprintf("disk%d", i), IO: qemu.IOMode{Cache: "none", AIO: "io_uring"}, RefuseZeroes: r.refuse, SizeBytes: rawdisk.Block,
+		Image: image, Export: fmt.Sprintf("disk%d", i), IO: iomode.Mode{Cache: "none", AIO: "io_uring"}, RefuseZeroes: r.refuse, SizeBytes: rawdisk.Block,
 	}.Args()
 	if err != nil {
 		panic(err) // of constants

@@ -17,7 +17,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/export"
 	"github.com/sendense/backup-agent/cmd/internal/bench/host"
-	"github.com/sendense/backup-agent/nbd/qemu"
+	"github.com/sendense/backup-agent/nbd/iomode"
 	"github.com/sendense/backup-agent/units"
 	"github.com/sendense/backup-agent/units/pair"
 )
@@ -112,7 +112,7 @@ func (f *Floor) specs(images []string) ([]pair.Spec, error) {
 		name := fmt.Sprintf("%s%d-disk%d", FloorPrefix, f.serial.Add(1), i)
 		spec, err := export.Exporter{
 			Unit: name, Image: image, Export: fmt.Sprintf("disk%d", i), Address: fmt.Sprintf("127.0.0.1:%d", floorPort+i),
-			IO: qemu.IOMode{Cache: "none", AIO: "io_uring"}, Repository: f.dir, Directory: filepath.Dir(image),
+			IO: iomode.Mode{Cache: "none", AIO: "io_uring"}, Repository: f.dir, Directory: filepath.Dir(image),
 		}.Spec(f.config)
 		if err != nil {
 			return nil, err

@@ -1,4 +1,5 @@
-package qemu
+// Package fileuser does file operations as another user, on one thread of the process.
+package fileuser
 
 import (
 	"fmt"
@@ -9,13 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runAs runs fn with the file-system identity of cred: the files that fn creates
+// Do runs fn with the file-system identity of cred: the files that fn creates
 // belong to that user, and fn can do no more than that user, also on an NFS
 // server that squashes root. For a nil cred, fn runs as the caller.
 //
 // Only one thread has that identity. It is locked to a goroutine and ends with
 // it, so no identity has to be restored and none can leak.
-func runAs(cred *syscall.Credential, fn func() error) error {
+func Do(cred *syscall.Credential, fn func() error) error {
 	if cred == nil {
 		return fn()
 	}

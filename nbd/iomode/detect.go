@@ -1,4 +1,4 @@
-package qemu
+package iomode
 
 import (
 	"bytes"
@@ -9,31 +9,28 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sendense/backup-agent/nbd/fileuser"
 )
 
 // directBlock is the length and alignment of the trial write, in bytes: enough
 // for disks with sectors of up to 4 KiB.
 const directBlock = 4096
 
-// DetectIO finds the fastest [IOMode] that works for images in dir: it writes a
-// small file there and reads it back. reason is empty for the fastest mode of
-// all, and otherwise says why that one was not chosen. If dir cannot be written,
-// DetectIO returns an error and BufferedIO.
+// Detect finds the fastest [Mode] that works for images in dir: it writes a small file there, as the user cred (nil is the caller), and
+// reads it back. reason is empty for the fastest mode of all, and otherwise says why that one was not chosen. If dir cannot be written,
+// Detect returns an error and Buffered.
 //
-// The answer is valid for this directory, kernel and user. DetectIO does not try
-// qemu-nbd: a build without io_uring fails to start and says so.
-func DetectIO(dir string) (mode IOMode, reason string, err error) {
-	return Tools{}.DetectIO(dir)
-}
-
-// DetectIO is the function DetectIO with a trial file of the user t.Credential.
-func (t Tools) DetectIO(dir string) (mode IOMode, reason string, err error) {
+// The answer is valid for this directory, kernel and user. Detect does not try qemu-nbd: a build without io_uring fails to start and says
+// so.
+func Detect(dir string, cred *syscall.Credential) (mode Mode, reason string, err error) {
 	var direct error
-	err = runAs(t.Credential, func() error {
+	err = fileuser.Do(cred, func() error {
 		removeTrials(dir, time.Now())
 		direct = tryFile(dir, unix.O_DIRECT)
 		if direct == nil {
@@ -42,20 +39,20 @@ func (t Tools) DetectIO(dir string) (mode IOMode, reason string, err error) {
 		return tryFile(dir, 0)
 	})
 	if err != nil {
-		return BufferedIO, "", fmt.Errorf("directory %s: cannot write a trial file: %w", dir, err)
+		return Buffered, "", fmt.Errorf("directory %s: cannot write a trial file: %w", dir, err)
 	}
 	if direct != nil {
 		if pathErr := (*fs.PathError)(nil); errors.As(direct, &pathErr) {
 			direct = pathErr.Err // without the name of the trial file
 		}
-		return BufferedIO, fmt.Sprintf("directory %s: O_DIRECT does not work (%v): writes go through the page cache", dir, direct), nil
+		return Buffered, fmt.Sprintf("directory %s: O_DIRECT does not work (%v): writes go through the page cache", dir, direct), nil
 	}
 	if err := tryIOURing(); err != nil {
 		// Not aio=native: Linux AIO blocks qemu-nbd's only thread when a write
 		// has to allocate, and in a growing image every write does.
-		return IOMode{Cache: "none", AIO: "threads"}, fmt.Sprintf("io_uring: %v: worker threads are used", err), nil
+		return Mode{Cache: "none", AIO: "threads"}, fmt.Sprintf("io_uring: %v: worker threads are used", err), nil
 	}
-	return IOMode{Cache: "none", AIO: "io_uring"}, "", nil
+	return Mode{Cache: "none", AIO: "io_uring"}, "", nil
 }
 
 // tryFile writes one aligned block to a new file and reads it back.
