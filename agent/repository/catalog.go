@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/rooted"
 )
 
 // Found is a restore point in a repository.
@@ -71,12 +72,12 @@ func (c *catalog) directories(dir *os.Root) ([]string, error) {
 			names = append(names, e.Name())
 		}
 	}
-	return names, located(dir, err)
+	return names, rooted.Located(dir, err)
 }
 
 // addVM adds the restore points of one VM's directory.
 func (c *catalog) addVM(root *os.Root, name string) {
-	vm, err := enter(root, name)
+	vm, err := rooted.Enter(root, name)
 	if err != nil {
 		c.problem(filepath.Join(root.Name(), name), err)
 		return
@@ -119,7 +120,7 @@ func (c *catalog) addMidMerge(root, vm *os.Root) {
 // addPoint adds a restore point, from the directory of that name.
 func (c *catalog) addPoint(root, vm *os.Root, id, name string) {
 	where := filepath.Join(vm.Name(), id)
-	dir, err := enter(vm, name)
+	dir, err := rooted.Enter(vm, name)
 	if err != nil {
 		c.problem(where, err)
 		return
@@ -144,9 +145,9 @@ func (c *catalog) imagesThere(dir *os.Root, m manifest.Manifest) bool {
 		case errors.Is(err, fs.ErrNotExist):
 			err = fmt.Errorf("disk %d: image %s is missing: put it back; without it this restore point cannot be restored", d.DiskID, d.File)
 		case err != nil:
-			err = located(dir, err)
+			err = rooted.Located(dir, err)
 		case !info.Mode().IsRegular():
-			err = notPlain(dir, info, "regular file")
+			err = rooted.NotPlain(dir, info, "regular file")
 		}
 		if err != nil {
 			c.problem(dir.Name(), err)

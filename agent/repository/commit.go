@@ -11,6 +11,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/rooted"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -37,9 +38,9 @@ func (r *Repository) CommitMerge(vm string, m manifest.Manifest) error {
 			return fmt.Errorf("manifest of %s: vm %q belongs in directory %s", m.BackupID, m.VM.Name, want)
 		}
 		if _, err := merge.Lstat(manifest.FileName); err != nil {
-			return located(merge, err)
+			return rooted.Located(merge, err)
 		}
-		old, err := enter(dir, m.BackupID) // it must be a directory, and no link
+		old, err := rooted.Enter(dir, m.BackupID) // it must be a directory, and no link
 		if err != nil {
 			return err
 		}
@@ -53,7 +54,7 @@ func (r *Repository) CommitMerge(vm string, m manifest.Manifest) error {
 			return err
 		}
 		failpoint.Reach("merge: exchanged, not synced")
-		return syncDir(dir)
+		return rooted.Sync(dir)
 	}))
 }
 
@@ -63,7 +64,7 @@ var errNoExchange = errors.New("the file system cannot exchange two directories 
 // exchange swaps the names of two entries of a directory, in one step. A file system that does not know the flag refuses it, or takes
 // it for a plain rename, which finds that the second directory is not empty.
 func exchange(dir *os.Root, a, b string) error {
-	return self(dir, func(f *os.File) error {
+	return rooted.Self(dir, func(f *os.File) error {
 		fd := int(f.Fd())
 		err := unix.Renameat2(fd, a, fd, b, unix.RENAME_EXCHANGE)
 		for _, refused := range []error{unix.EINVAL, unix.ENOSYS, unix.ENOTSUP, unix.ENOTEMPTY, unix.EEXIST} {
@@ -109,7 +110,7 @@ func isThere(dir *os.Root, name string) (bool, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	return err == nil, located(dir, err)
+	return err == nil, rooted.Located(dir, err)
 }
 
 // FinishMerge completes a commit that was interrupted between its two renames. Otherwise it changes nothing.
@@ -130,7 +131,7 @@ func finishCommit(dir *os.Root, id string) error {
 	if err != nil {
 		return err
 	}
-	if err := syncDir(dir); err != nil {
+	if err := rooted.Sync(dir); err != nil {
 		return err
 	}
 	failpoint.Reach("merge: old one renamed")
@@ -140,13 +141,13 @@ func finishCommit(dir *os.Root, id string) error {
 		}
 	}
 	failpoint.Reach("merge: new one renamed, not synced")
-	return syncDir(dir)
+	return rooted.Sync(dir)
 }
 
 // midName is the name of the directory that becomes the restore point when the commit is completed. It is the new one; if somebody has
 // removed that by hand, the old one.
 func midName(dir *os.Root, id string) (string, error) {
-	merge, err := enter(dir, mergePrefix+id)
+	merge, err := rooted.Enter(dir, mergePrefix+id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return oldPrefix + id, nil
 	}
@@ -163,7 +164,7 @@ func midName(dir *os.Root, id string) (string, error) {
 
 func rename(dir *os.Root, from, to string) error {
 	if err := dir.Rename(from, to); err != nil {
-		return located(dir, err)
+		return rooted.Located(dir, err)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/sendense/backup-agent/agent/repository/overlap"
+	"github.com/sendense/backup-agent/agent/repository/rooted"
 )
 
 // Place is the directory of the repository, with a name for people.
@@ -25,5 +26,5 @@ func (r *tree) checkApart(root *os.Root) error {
 	if r.guard == nil {
 		return nil
 	}
-	return self(root, func(dir *os.File) error { return r.guard.Check(r.Place(), dir) })
+	return rooted.Self(root, func(dir *os.File) error { return r.guard.Check(r.Place(), dir) })
 }

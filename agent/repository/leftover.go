@@ -10,6 +10,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/rooted"
 )
 
 // RemoveEmptyDir removes the directory of a backup if it is empty, and the VM's directory if that was the last one. A directory that
@@ -22,7 +23,7 @@ func (r *Repository) RemoveEmptyDir(vm, backupID string) error {
 		if err == nil || errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		return located(p.vm, err)
+		return rooted.Located(p.vm, err)
 	}))
 }
 

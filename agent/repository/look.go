@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/rooted"
 )
 
 // A Changed error says that a file of a restore point has changed since the backup finished, in a way that does not stop QEMU from
@@ -36,18 +37,18 @@ func (r *Repository) LookAt(vm, backupID string, d manifest.Disk) error {
 func (o *Owner) lookAt(dir *os.Root, d manifest.Disk) (changed, err error) {
 	image, err := dir.Lstat(d.File)
 	if err != nil {
-		return nil, located(dir, err)
+		return nil, rooted.Located(dir, err)
 	}
 	if !image.Mode().IsRegular() {
-		return nil, notPlain(dir, image, "regular file")
+		return nil, rooted.NotPlain(dir, image, "regular file")
 	}
 	description, err := dir.Lstat(manifest.FileName)
 	if err != nil {
-		return nil, located(dir, err)
+		return nil, rooted.Located(dir, err)
 	}
 	own, err := dir.Lstat(".")
 	if err != nil {
-		return nil, located(dir, err)
+		return nil, rooted.Located(dir, err)
 	}
 	how := errors.Join(changedSize(image, d), o.changedRights(image, description), changedDirectory(own, description))
 	if how != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/rooted"
 )
 
 // mergePrefix begins the name of the directory of a merge, which will replace a restore point's. It lies beside that one, so that
@@ -68,7 +68,7 @@ func (r *Repository) SealMerge(vm string, m manifest.Manifest, linked []string) 
 		return r.fail(err)
 	}
 	return r.fail(r.inMerge(vm, m.BackupID, func(dir, merge *os.Root) error {
-		old, err := enter(dir, m.BackupID)
+		old, err := rooted.Enter(dir, m.BackupID)
 		if err != nil {
 			return err
 		}
@@ -90,7 +90,7 @@ func (r *Repository) SealMerge(vm string, m manifest.Manifest, linked []string) 
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
 		}
-		return syncDir(dir)
+		return rooted.Sync(dir)
 	}))
 }
 
@@ -102,30 +102,32 @@ func (o *Owner) sealing(p *place, m manifest.Manifest, text []byte) []step {
 	}
 	return append(steps,
 		step{"writing the manifest", func() error { return writeManifest(p.dir, text) }},
-		step{"naming the manifest", func() error { return located(p.dir, p.dir.Rename(manifest.FileName+newSuffix, manifest.FileName)) }},
-		step{"syncing the directory", func() error { return syncDir(p.dir) }},
+		step{"naming the manifest", func() error {
+			return rooted.Located(p.dir, p.dir.Rename(manifest.FileName+newSuffix, manifest.FileName))
+		}},
+		step{"syncing the directory", func() error { return rooted.Sync(p.dir) }},
 	)
 }
 
 // link links a file of one directory into another. It follows no symbolic link.
 func link(from, to *os.Root, name string) error {
-	f, err := openRegular(from, name)
+	f, err := rooted.OpenRegular(from, name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	err = self(from, func(old *os.File) error {
-		return self(to, func(new *os.File) error { return unix.Linkat(int(old.Fd()), name, int(new.Fd()), name, 0) })
+	err = rooted.Self(from, func(old *os.File) error {
+		return rooted.Self(to, func(new *os.File) error { return unix.Linkat(int(old.Fd()), name, int(new.Fd()), name, 0) })
 	})
 	if noLinks(err) {
-		return copyFile(f, to, name)
+		return rooted.CopyFile(f, to, name)
 	}
 	if err != nil {
 		return fmt.Errorf("link of %s: %w", filepath.Join(to.Name(), name), err)
 	}
 	linked, err := to.Lstat(name)
 	if err != nil {
-		return located(to, err)
+		return rooted.Located(to, err)
 	}
 	if info, err := f.Stat(); err != nil || !os.SameFile(info, linked) {
 		return errors.Join(fmt.Errorf("%s: was replaced while it was linked", f.Name()), err)
@@ -139,22 +141,9 @@ func noLinks(err error) bool {
 	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EMLINK)
 }
 
-// copyFile copies an open file into a directory under its name. The kernel shares the blocks where it can. The caller seals and syncs it.
-func copyFile(from *os.File, to *os.Root, name string) error {
-	f, err := to.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return located(to, err)
-	}
-	_, err = io.Copy(f, from)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("copy of %s: %w", filepath.Join(to.Name(), name), err)
-	}
-	return nil
-}
-
 // SyncVM syncs the directory of a VM to the disk.
 func (r *Repository) SyncVM(vm string) error {
-	return r.fail(r.within(func(dirs []*os.Root) error { return syncDir(dirs[1]) }, vm))
+	return r.fail(r.within(func(dirs []*os.Root) error { return rooted.Sync(dirs[1]) }, vm))
 }
 
 // RemoveMerge removes what a merge has left: its directory, and, after the commit, the old restore point. It first completes a commit
@@ -173,23 +162,23 @@ func (r *tree) removeMerge(vm, backupID string) error {
 			return err
 		}
 		for _, name := range []string{mergePrefix + backupID, oldPrefix + backupID} {
-			left, err := enter(dir, name)
+			left, err := rooted.Enter(dir, name)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
 			if err != nil {
 				return err
 			}
-			err = makeWritable(left)
+			err = rooted.MakeWritable(left)
 			_ = left.Close()
 			if err == nil && !removed {
-				err = syncDir(dir) // the commit is on the disk before the old restore point goes
+				err = rooted.Sync(dir) // the commit is on the disk before the old restore point goes
 			}
 			if err != nil {
 				return err
 			}
 			failpoint.Reach("merge: before what is left")
-			if err := removeTree(dir, name); err != nil {
+			if err := rooted.RemoveTree(dir, name); err != nil {
 				return err
 			}
 			failpoint.Reach("merge: what is left is removed")
@@ -198,7 +187,7 @@ func (r *tree) removeMerge(vm, backupID string) error {
 		if !removed {
 			return nil
 		}
-		return syncDir(dir)
+		return rooted.Sync(dir)
 	}, vm)
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/rooted"
 )
 
 // ErrEmpty says that a repository is completely empty, as a mount point is on which nothing is mounted.
@@ -23,7 +24,7 @@ func (r *Repository) Empty() (bool, error) {
 	}
 	defer root.Close()
 	empty := true
-	err = self(root, func(dir *os.File) error {
+	err = rooted.Self(root, func(dir *os.File) error {
 		names, err := dir.Readdirnames(1)
 		empty = len(names) == 0
 		if errors.Is(err, io.EOF) {
@@ -45,7 +46,7 @@ func (r *Repository) VMs() ([]string, error) {
 	if err == nil && len(entries) == 0 {
 		err = fmt.Errorf("%s %w", r.Path, ErrEmpty)
 	}
-	return plainDirectories(entries), r.fail(located(root, err))
+	return plainDirectories(entries), r.fail(rooted.Located(root, err))
 }
 
 // Names lists the directories of a VM that may be restore points, or become one, sorted. It reads one directory, and nothing in it. A
@@ -57,7 +58,7 @@ func (r *Repository) Names(vm string) (names []string, err error) {
 			return nil // it was removed meanwhile
 		}
 		names = plainDirectories(entries)
-		return located(dirs[1], err)
+		return rooted.Located(dirs[1], err)
 	}, vm)
 	return names, r.fail(err)
 }
@@ -67,7 +68,7 @@ func (r *Repository) OnlyFiles(vm string) (only bool, err error) {
 	err = r.ifThere(func(dirs []*os.Root) error {
 		entries, err := fs.ReadDir(dirs[1].FS(), ".")
 		only = len(entries) > 0 && !slices.ContainsFunc(entries, os.DirEntry.IsDir)
-		return located(dirs[1], err)
+		return rooted.Located(dirs[1], err)
 	}, vm)
 	return only, r.fail(err)
 }

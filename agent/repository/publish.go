@@ -8,6 +8,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/rooted"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -36,7 +37,7 @@ func (r *Repository) Publish(vm string, m manifest.Manifest) error {
 	}
 	defer p.close()
 	if _, err := r.owner.read(p); err == nil {
-		return r.fail(syncDir(p.dir)) // a crash may have come between the rename and this
+		return r.fail(rooted.Sync(p.dir)) // a crash may have come between the rename and this
 	}
 	for _, step := range r.owner.publication(p, m, text) {
 		failpoint.Reach("publish: " + step.name)
@@ -69,11 +70,11 @@ func (o *Owner) publication(p *place, m manifest.Manifest, text []byte) []step {
 	return append(steps,
 		step{"writing the manifest", func() error { return writeManifest(p.dir, text) }},
 		// The directories above are on the disk before the manifest is.
-		step{"syncing the directories", func() error { return errors.Join(syncDir(p.dir), syncDir(p.vm), syncDir(p.root)) }},
+		step{"syncing the directories", func() error { return errors.Join(rooted.Sync(p.dir), rooted.Sync(p.vm), rooted.Sync(p.root)) }},
 		step{"committing the manifest", func() error {
-			return located(p.dir, p.dir.Rename(manifest.FileName+newSuffix, manifest.FileName))
+			return rooted.Located(p.dir, p.dir.Rename(manifest.FileName+newSuffix, manifest.FileName))
 		}},
-		step{"syncing the directory", func() error { return syncDir(p.dir) }},
+		step{"syncing the directory", func() error { return rooted.Sync(p.dir) }},
 	)
 }
 
@@ -84,15 +85,15 @@ func (o *Owner) take(dir *os.Root) error {
 	if o == nil {
 		return nil
 	}
-	if err := chmod(dir, 0o750); err != nil {
+	if err := rooted.Chmod(dir, 0o750); err != nil {
 		return err
 	}
 	failpoint.Reach("publish: directory readable")
-	if err := chown(dir, os.Geteuid(), o.GID); err != nil {
+	if err := rooted.Chown(dir, os.Geteuid(), o.GID); err != nil {
 		return err
 	}
 	failpoint.Reach("publish: directory owned")
-	return chmod(dir, 0o750)
+	return rooted.Chmod(dir, 0o750)
 }
 
 // discardForged removes a manifest that the exporters' user made. If the agent made it and cannot read it now, a person must decide.
@@ -102,11 +103,11 @@ func (o *Owner) discardForged(dir *os.Root) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return located(dir, err)
+		return rooted.Located(dir, err)
 	case !o.forged(info):
 		return fmt.Errorf("%s/%s exists already and cannot be read: look at it, and move it away", dir.Name(), manifest.FileName)
 	}
-	return located(dir, dir.RemoveAll(manifest.FileName))
+	return rooted.Located(dir, dir.RemoveAll(manifest.FileName))
 }
 
 // forged says whether a manifest belongs to the exporters' user, who never writes one.
@@ -117,7 +118,7 @@ func (o *Owner) forged(info fs.FileInfo) bool {
 // sealImage makes an image read-only for the exporters' user, whose later exporters may read it as a backing image, and syncs it. The
 // order is that of take.
 func (o *Owner) sealImage(dir *os.Root, name string) error {
-	f, err := openRegular(dir, name)
+	f, err := rooted.OpenRegular(dir, name)
 	if err != nil {
 		return err
 	}
@@ -143,11 +144,11 @@ func (o *Owner) sealImage(dir *os.Root, name string) error {
 func writeManifest(dir *os.Root, text []byte) error {
 	const name = manifest.FileName + newSuffix
 	if err := dir.RemoveAll(name); err != nil { // left by a crash, or not ours
-		return located(dir, err)
+		return rooted.Located(dir, err)
 	}
 	f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o440)
 	if err != nil {
-		return located(dir, err)
+		return rooted.Located(dir, err)
 	}
 	failpoint.Reach("publish: manifest begun")
 	_, err = f.Write(text)

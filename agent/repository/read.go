@@ -11,6 +11,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/digest"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/rooted"
 	"github.com/sendense/backup-agent/nbd"
 )
 
@@ -47,11 +48,11 @@ func (o *Owner) readOf(p *place, id string) (manifest.Manifest, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return manifest.Manifest{}, fmt.Errorf("%s: %w", p.dir.Name(), ErrNoManifest)
 	case err != nil:
-		return manifest.Manifest{}, located(p.dir, err)
+		return manifest.Manifest{}, rooted.Located(p.dir, err)
 	case o.forged(info):
 		return manifest.Manifest{}, fmt.Errorf("%s: belongs to the exporters' user (uid %d), so the agent did not write it", path, o.UID)
 	}
-	f, err := openRegular(p.dir, manifest.FileName)
+	f, err := rooted.OpenRegular(p.dir, manifest.FileName)
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
@@ -85,7 +86,7 @@ func (r *Repository) Digest(ctx context.Context, vm, backupID, file string, o di
 }
 
 func digestOf(ctx context.Context, dir *os.Root, file string, o digest.Options) (digest.Digest, error) {
-	f, err := openRegular(dir, file)
+	f, err := rooted.OpenRegular(dir, file)
 	if err != nil {
 		return digest.Digest{}, err
 	}

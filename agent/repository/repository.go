@@ -31,6 +31,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/rooted"
 	"github.com/sendense/backup-agent/nbd/iomode"
 )
 
@@ -92,13 +93,13 @@ func (r *tree) makeWithin(above, name string) error {
 	defer parent.Close()
 	failpoint.Reach("mkdir: directory of the vm made")
 	if err := parent.Mkdir(name, 0o700); err != nil {
-		return located(parent, err)
+		return rooted.Located(parent, err)
 	}
 	failpoint.Reach("mkdir: directory of the backup made")
 	if err := r.owner.give(parent, name); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(parent), syncDir(root))
+	return errors.Join(rooted.Sync(parent), rooted.Sync(root))
 }
 
 // give gives a directory to the exporters' user.
@@ -106,12 +107,12 @@ func (o *Owner) give(parent *os.Root, name string) error {
 	if o == nil {
 		return nil
 	}
-	dir, err := enter(parent, name)
+	dir, err := rooted.Enter(parent, name)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	err = chown(dir, o.UID, o.GID)
+	err = rooted.Chown(dir, o.UID, o.GID)
 	failpoint.Reach("mkdir: given to the exporters' user")
 	return err
 }
@@ -119,15 +120,15 @@ func (o *Owner) give(parent *os.Root, name string) error {
 // makeDir opens a directory of the agent right below root, and makes it if it is missing.
 func makeDir(root *os.Root, name string, mode fs.FileMode) (*os.Root, error) {
 	if err := root.Mkdir(name, mode); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, located(root, err)
+		return nil, rooted.Located(root, err)
 	}
 	failpoint.Reach("mkdir: made, without its mode")
-	dir, err := enter(root, name)
+	dir, err := rooted.Enter(root, name)
 	if err != nil {
 		return nil, err
 	}
 	// A umask may have reduced the mode, and the exporters' user must be able to pass through.
-	if err := chmod(dir, mode); err != nil {
+	if err := rooted.Chmod(dir, mode); err != nil {
 		_ = dir.Close()
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/rooted"
 )
 
 // scratchDir holds the overlays that writable restores write to. Its dot keeps it out of the catalog, and no VM has such a name.
@@ -36,7 +37,7 @@ func (r *tree) removeScratch(restoreID string) error {
 		return err
 	}
 	return r.ifThere(func(dirs []*os.Root) error {
-		if err := removeTree(dirs[1], restoreID); err != nil {
+		if err := rooted.RemoveTree(dirs[1], restoreID); err != nil {
 			return err
 		}
 		failpoint.Reach("scratch: removed")
@@ -58,7 +59,7 @@ func (r *Repository) Scratch() ([]string, error) {
 	defer root.Close()
 	entries, err := fs.ReadDir(root.FS(), scratchDir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, r.fail(located(root, err))
+		return nil, r.fail(rooted.Located(root, err))
 	}
 	var ids []string
 	for _, e := range entries {

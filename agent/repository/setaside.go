@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/sendense/backup-agent/agent/failpoint"
+	"github.com/sendense/backup-agent/agent/repository/rooted"
 )
 
 // failedDir holds what failed backups left. Its dot keeps it out of the catalog, and no VM has such a name.
@@ -37,7 +38,7 @@ func (r *tree) setAside(vm, backupID string) (string, error) {
 			if errors.Is(err, fs.ErrNotExist) {
 				return "", r.removeEmpty(root, vm)
 			}
-			return "", located(root, err)
+			return "", rooted.Located(root, err)
 		}
 		return filepath.Join(r.Path, name), r.removeEmpty(root, vm)
 	}
@@ -62,7 +63,7 @@ func (r *tree) removeAside(vm, backupID string) error {
 	}
 	return r.ifThere(func(dirs []*os.Root) error {
 		failpoint.Reach("remove: before what was set aside")
-		if err := removeTree(dirs[2], backupID); err != nil {
+		if err := rooted.RemoveTree(dirs[2], backupID); err != nil {
 			return err
 		}
 		failpoint.Reach("remove: what was set aside is removed")
@@ -86,19 +87,19 @@ func (r *tree) moveAside(p *place, vm, backupID string) error {
 	}
 	defer kept.Close()
 	// The directories above are synced first: otherwise a power failure could lose the name of what is moved.
-	if err := errors.Join(syncDir(failed), syncDir(p.root)); err != nil {
+	if err := errors.Join(rooted.Sync(failed), rooted.Sync(p.root)); err != nil {
 		return err
 	}
 	failpoint.Reach("set aside: place made")
 	// A rename would silently replace an empty directory.
 	if _, err := kept.Lstat(backupID); !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(fmt.Errorf("%s/%s exists already: move it away", kept.Name(), backupID), located(kept, err))
+		return errors.Join(fmt.Errorf("%s/%s exists already: move it away", kept.Name(), backupID), rooted.Located(kept, err))
 	}
 	if err := p.root.Rename(filepath.Join(vm, backupID), filepath.Join(failedDir, vm, backupID)); err != nil {
-		return located(p.root, err)
+		return rooted.Located(p.root, err)
 	}
 	failpoint.Reach("set aside: moved")
-	err = errors.Join(syncDir(kept), syncDir(p.vm))
+	err = errors.Join(rooted.Sync(kept), rooted.Sync(p.vm))
 	failpoint.Reach("set aside: synced")
 	return err
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sendense/backup-agent/agent/failpoint"
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/rooted"
 )
 
 // Share lets the exporters' group read a restore point, as Publish did. It changes something only if the number of that group has
@@ -35,13 +36,13 @@ func (r *Repository) Share(vm string, m manifest.Manifest) error {
 	}
 	// Last, because it says whether the rest is done.
 	failpoint.Reach("share: before the directory")
-	err = chown(p.dir, -1, r.owner.GID)
+	err = rooted.Chown(p.dir, -1, r.owner.GID)
 	failpoint.Reach("share: directory shared")
 	return r.fail(err)
 }
 
 func (o *Owner) shareImage(p *place, name string) error {
-	f, err := openRegular(p.dir, name)
+	f, err := rooted.OpenRegular(p.dir, name)
 	if err != nil {
 		return err
 	}

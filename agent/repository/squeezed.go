@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/sendense/backup-agent/agent/repository/manifest"
+	"github.com/sendense/backup-agent/agent/repository/rooted"
 )
 
 // SqueezedSuffix ends the name of an image that takes the place of the image with the rest of the name.
@@ -27,8 +28,8 @@ func (r *Repository) squeezed(vm, backupID, file string, do func(p *place) error
 	}
 	return r.at(vm, backupID, func(p *place) error {
 		if err := do(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return located(p.dir, err)
+			return rooted.Located(p.dir, err)
 		}
-		return syncDir(p.dir)
+		return rooted.Sync(p.dir)
 	})
 }
