@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/creachadair/jrpc2"
+
+	"github.com/sendense/backup-agent/rpc/internal/stream"
 )
 
 // DefaultSocket is where the agent listens unless its configuration says otherwise.
@@ -22,9 +24,11 @@ const DefaultSocket = "/run/sendense-agent/agent.sock"
 // The end of a context stops the waiting only: the agent continues with the request.
 type Client struct {
 	scheduleCalls
-	socket string
-	ch     *clientChannel
-	rpc    *jrpc2.Client
+	socket   string
+	stream   *stream.Stream
+	rpc      *jrpc2.Client
+	inboxes  inboxes
+	progress listeners
 }
 
 // Dial connects to the agent that listens on the Unix socket at the path. The caller closes the client. The error is an
@@ -40,9 +44,13 @@ func Dial(ctx context.Context, socketPath string) (*Client, error) {
 
 // NewClient makes a client of an open connection. The name stands for the socket in errors.
 func NewClient(nc net.Conn, name string) *Client {
-	ch := newClientChannel(nc)
-	c := &Client{socket: name, ch: ch, rpc: jrpc2.NewClient(ch, nil)}
+	c := &Client{socket: name}
 	c.scheduleCalls = scheduleCalls{c}
+	c.stream = stream.New(nc, func(method string, params json.RawMessage) {
+		c.inboxes.deliver(method, params)
+		c.progress.deliver(method, params)
+	})
+	c.rpc = jrpc2.NewClient(c.stream, nil)
 	return c
 }
 
@@ -61,7 +69,7 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 	if err != nil {
 		return c.lost(ctx, err, sent)
 	}
-	defer c.ch.delivered(answers[0].ID())
+	defer c.stream.Delivered(answers[0].ID())
 	if e := answers[0].Error(); e != nil {
 		return c.failed(ctx, e)
 	}
@@ -93,8 +101,9 @@ func (c *Client) lost(ctx context.Context, err error, sent bool) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	reason, cause := c.ch.ended()
-	if reason != nil {
+	refusal, cause := c.stream.Ended()
+	var reason *Error
+	if json.Unmarshal(refusal, &reason) == nil && reason != nil {
 		return reason
 	}
 	if cause != nil {

@@ -36,7 +36,7 @@ func (c *Client) DeleteBackup(ctx context.Context, r DeleteRequest) error {
 // verification.
 func (c *Client) VerifyBackup(ctx context.Context, r VerifyRequest, progress func(VerifyProgress)) (VerifyReport, error) {
 	if r.Progress = progress != nil; r.Progress {
-		defer c.ch.progress.add(r.BackupID, progress)()
+		defer c.progress.add(r.BackupID, progress)()
 	}
 	return call[VerifyReport](ctx, c, MethodBackupVerify, r)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"iter"
 	"time"
+
+	"github.com/sendense/backup-agent/rpc/internal/stream"
 )
 
 // unwatchTimeout limits how long the end of a loop over a watch waits for the agent.
@@ -36,8 +38,8 @@ func (c *Client) watch(ctx context.Context, method string, r any, yield func(Eve
 		yield(Event{}, err)
 		return
 	}
-	defer c.ch.inboxes.remove(ref.WatchID)
-	over, err := events(c, ctx, c.ch.inboxes.get(ref.WatchID), yield)
+	defer c.inboxes.remove(ref.WatchID)
+	over, err := events(c, ctx, c.inboxes.get(ref.WatchID), yield)
 	if !over {
 		unwatch(c, ctx, ref)
 	}
@@ -48,10 +50,10 @@ func (c *Client) watch(ctx context.Context, method string, r any, yield func(Eve
 
 // events passes the events of a watch on. It returns whether the watch has ended at the agent, and an error when the loop ends
 // for another reason than the end of what is watched, or of the caller's loop.
-func events(c *Client, ctx context.Context, in *inbox, yield func(Event, error) bool) (over bool, err error) {
+func events(c *Client, ctx context.Context, in *stream.Box[Event], yield func(Event, error) bool) (over bool, err error) {
 	ended := false
 	for closed := false; ; {
-		for _, e := range in.take() {
+		for _, e := range take(in) {
 			if e.Kind == EventEnd && ended {
 				return true, nil
 			}
@@ -72,8 +74,8 @@ func events(c *Client, ctx context.Context, in *inbox, yield func(Event, error) 
 			return true, c.lost(ctx, nil, false)
 		}
 		select {
-		case <-in.ready:
-		case <-c.ch.done:
+		case <-in.Ready():
+		case <-c.stream.Done():
 			closed = true // events that arrived before are still delivered
 		case <-ctx.Done():
 			return false, ctx.Err()
@@ -95,7 +97,7 @@ func beginWatch(c *Client, ctx context.Context, method string, r any) (WatchRef,
 		case <-ctx.Done():
 			if err == nil {
 				unwatch(c, ctx, ref)
-				c.ch.inboxes.remove(ref.WatchID)
+				c.inboxes.remove(ref.WatchID)
 			}
 		}
 	}()
