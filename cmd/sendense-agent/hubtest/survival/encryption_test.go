@@ -3,7 +3,6 @@ package survival_test
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -14,32 +13,12 @@ import (
 	"github.com/sendense/backup-agent/rpc"
 )
 
-// makeKey is what docs/operations.md says.
-const makeKey = `(umask 077; head -c 48 /dev/urandom | base64 --wrap=0 > %s)`
-
-// newKey makes a key as the documents say, and returns its content.
-func newKey(t *testing.T, path string) string {
-	t.Helper()
-	command := strings.ReplaceAll(makeKey, "%s", path)
-	guide, err := os.ReadFile("../../../../docs/operations.md")
-	hubtest.Must(t, err)
-	if documented := strings.ReplaceAll(makeKey, "%s", "/etc/credstore/backup-2026"); !strings.Contains(string(guide), documented) {
-		t.Errorf("docs/operations.md does not say %s", documented)
-	}
-	if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	key, err := os.ReadFile(path)
-	hubtest.Must(t, err)
-	return string(key)
-}
-
 // encryptedHub is a hub whose daemon has a key, and the key.
 func encryptedHub(t *testing.T) (h *hubtest.Hub, credentials, key string) {
 	t.Helper()
 	credentials = t.TempDir()
 	t.Setenv("CREDENTIALS_DIRECTORY", credentials)
-	key = newKey(t, filepath.Join(credentials, "backup-2026"))
+	key = hubtest.NewKey(t, filepath.Join(credentials, "backup-2026"))
 	return hubtest.HealthyHub(t, "encryption_key = \"backup-2026\"\n[sna]\ncooldown = \"0s\""), credentials, key
 }
 
@@ -170,7 +149,7 @@ func TestKeyThroughSystemd(t *testing.T) {
 	h := hubtest.HealthyHub(t, `encryption_key = "backup-2026"`)
 	hubtest.Must(t, os.MkdirAll("/etc/credstore", 0o700))
 	t.Cleanup(func() { _ = os.Remove("/etc/credstore/backup-2026") })
-	newKey(t, "/etc/credstore/backup-2026")
+	hubtest.NewKey(t, "/etc/credstore/backup-2026")
 	text := hubtest.Generated(t, `[[repository]]`+"\n"+`id = "main"`+"\n"+`path = "/x"`+"\n"+`encryption_key = "backup-2026"`)[hubtest.ServiceDropIn]
 	var grant string
 	for line := range strings.Lines(text) {

@@ -1,4 +1,4 @@
-// Package survival_test tests what a hub must survive: a killed daemon, a lost database or key, two hundred clients at once.
+// Package survival_test tests what a hub must survive: a killed daemon, storage that hangs, a lost key, two hundred clients at once.
 package survival_test
 
 import (

@@ -1,4 +1,4 @@
-package survival_test
+package disaster_test
 
 import (
 	"os"
@@ -44,7 +44,7 @@ func hubDies(t *testing.T, encryption string, installed func(*hubtest.Hub)) (h *
 	credentials := t.TempDir()
 	t.Setenv("CREDENTIALS_DIRECTORY", credentials)
 	if encryption != "" {
-		newKey(t, filepath.Join(credentials, "backup-2026"))
+		hubtest.NewKey(t, filepath.Join(credentials, "backup-2026"))
 	}
 	h = hubtest.HealthyHub(t, encryption+`policy = "gold"
 [sna]

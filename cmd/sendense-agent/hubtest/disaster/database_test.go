@@ -1,4 +1,4 @@
-package survival_test
+package disaster_test
 
 import (
 	"bytes"
