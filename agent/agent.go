@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sendense/backup-agent/agent/admission"
+	"github.com/sendense/backup-agent/agent/audit"
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/callbacks"
 	"github.com/sendense/backup-agent/agent/catalog"
@@ -83,6 +84,7 @@ type Agent struct {
 	Runs          *run.Service
 	Schedules     *schedule.Service
 	Groups        Groups
+	Audit         *audit.Recorder // records the requests; nil: nothing is recorded. It is set before Open
 
 	config              *config.Config
 	store               *store.Store

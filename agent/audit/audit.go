@@ -24,6 +24,7 @@ import (
 const (
 	Request  = "request"  // a request, before anything is done
 	Answer   = "answer"   // the answer to a request
+	Refused  = "refused"  // a request of a user who may not make it; nothing was done
 	Repaired = "repaired" // a line that was not written completely was removed, because the agent or the host had died
 	Removed  = "removed"  // the lines up to Of are removed now, because they are older than audit.keep
 	Damaged  = "damaged"  // the agent found the log changed or cut when it started: Message says where

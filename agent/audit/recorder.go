@@ -3,11 +3,13 @@ package audit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os/user"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -21,6 +23,8 @@ type Recorder struct {
 	journal  *slog.Logger
 	failures prometheus.Counter
 	users    sync.Map // names by uid
+	problem  atomic.Pointer[error]
+	refusals refusals
 }
 
 // NewRecorder returns a Recorder that writes to a log, and registers its metric. A nil log is one that could not be opened: every entry
@@ -30,11 +34,27 @@ func NewRecorder(l *Log, journal *slog.Logger, metrics prometheus.Registerer) (*
 		Name: "sendense_audit_failures_total",
 		Help: "Requests and answers that could not be written to the audit log.",
 	})}
+	if l == nil {
+		r.problem.Store(&errNotOpen)
+	}
 	if metrics == nil {
 		return r, nil
 	}
 	return r, metrics.Register(r.failures)
 }
+
+// Problem is why the last entry could not be written; nil if it was, and of a nil Recorder.
+func (r *Recorder) Problem() error {
+	if r == nil {
+		return nil
+	}
+	if err := r.problem.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+var errNotOpen = errors.New("the audit log could not be opened when the agent started: the journal says why")
 
 // Asked records a request before anything is done, and returns its sequence for Answered.
 func (r *Recorder) Asked(e Entry) (sequence uint64) {
@@ -72,9 +92,12 @@ func (r *Recorder) append(e Entry, sync bool) Head {
 	}
 	head, err := r.log.Append(e, sync)
 	if err != nil {
+		r.problem.Store(&err)
 		r.failures.Inc()
 		r.journal.Error("the audit log cannot be written", "method", e.Method, logkey.Error, err)
+		return head
 	}
+	r.problem.Store(nil)
 	return head
 }
 

@@ -65,6 +65,7 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 			_, ungrouped, err := a.Groups.List()
 			return append(found, grouped(ungrouped, err)...)
 		}},
+		{name: "audit", object: auditPath(h.config), look: func(context.Context) []Finding { return auditWritten(h.config, a.Audit.Problem()) }},
 		{name: "apart", look: h.apart},
 	}
 	h.catalog = a.Catalog.State

@@ -56,6 +56,7 @@ func serve(ctx context.Context, path string, cfg *config.Config) error {
 			log.Error("closing the audit log", "error", err)
 		}
 	}()
+	parts.agent.Audit = recorder
 	sockets, err := listen(cfg)
 	if err != nil {
 		return err

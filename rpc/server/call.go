@@ -28,6 +28,7 @@ func (s *Server) call(ctx context.Context, x *exchange, name string, params json
 	case !m.access.allows(peer):
 		err = rpc.NewError(rpc.ReasonNotAllowed, fmt.Sprintf("%s is not allowed for uid %d", name, peer.UID)).
 			WithHint("call it as root or as a member of the group that owns the socket")
+		s.opt.Audit.Refused(audit.Entry{UID: &peer.UID, PID: peer.PID, Method: m.name, Params: params, Reason: string(err.Data.Reason), Message: err.Message})
 	case m.audited():
 		entry := audit.Entry{UID: &peer.UID, PID: peer.PID, Method: m.name, Params: params}
 		asked := s.opt.Audit.Asked(entry)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/sendense/backup-agent/agent/audit"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -53,12 +55,21 @@ func TestPeerCredentials(t *testing.T) {
 }
 
 // TestOtherUsers connects as other users to a socket that every user can connect to, so that only the table protects the agent.
-// It needs root to become another user.
+// The log has what was refused. It needs root to become another user.
 func TestOtherUsers(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("this test acts as other users: run it as root, with sudo as CI does")
 	}
-	socket := serve(t, Options{}, specTable())
+	dir := t.TempDir()
+	log, err := audit.Open(dir, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorder, err := audit.NewRecorder(log, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := serve(t, Options{Audit: recorder}, specTable())
 	for _, path := range []string{socket, filepath.Dir(socket), filepath.Dir(filepath.Dir(socket))} {
 		if err := os.Chmod(path, 0o777); err != nil { // others must reach it: t.TempDir makes two directories
 			t.Fatal(err)
@@ -98,5 +109,14 @@ func TestOtherUsers(t *testing.T) {
 				}
 			}
 		})
+	}
+	refused := 0
+	if _, _, err := audit.Read(dir, nil, func(e audit.Entry) error {
+		if e.Kind == audit.Refused && *e.UID == 4001 && e.Method == "act" && e.Reason == string(rpc.ReasonNotAllowed) {
+			refused++
+		}
+		return nil
+	}); err != nil || refused != 1 {
+		t.Errorf("%d refused requests of the stranger are on record, %v", refused, err)
 	}
 }

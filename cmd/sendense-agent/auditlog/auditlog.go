@@ -149,8 +149,10 @@ func who(e audit.Entry) string {
 
 func what(e audit.Entry) string {
 	switch e.Kind {
-	case audit.Repaired:
+	case audit.Repaired, audit.Damaged:
 		return safe(e.Message)
+	case audit.Removed:
+		return fmt.Sprintf("lines up to %d are removed: they are older than audit.keep", e.Of)
 	case audit.Answer:
 		return fmt.Sprintf("%s (%d)", e.Method, e.Of)
 	}
@@ -159,7 +161,7 @@ func what(e audit.Entry) string {
 
 func result(e audit.Entry) string {
 	switch {
-	case e.Kind != audit.Answer:
+	case e.Kind != audit.Answer && e.Kind != audit.Refused:
 		return ""
 	case e.Reason == "":
 		return strings.TrimSpace("ok " + safe(e.BackupID))
