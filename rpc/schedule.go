@@ -77,6 +77,7 @@ type RunRef struct {
 type RunQuery struct {
 	ScheduleID string    `json:"schedule_id,omitempty"` // "" is every schedule
 	Since      time.Time `json:"since,omitzero"`        // due then or later
+	Until      time.Time `json:"until,omitzero"`        // due before then
 	Active     bool      `json:"active,omitempty"`      // only those in progress
 	Limit      int       `json:"limit,omitempty"`       // 1 to 1000; 0 is 100
 }

@@ -74,6 +74,7 @@ func TestRuns(t *testing.T) {
 		{RunQuery{Active: true, Limit: 1}, []string{manual.ID}},
 		{RunQuery{Schedule: "other"}, nil},
 		{RunQuery{Since: start.Add(2 * time.Hour)}, []string{manual.ID}},
+		{RunQuery{Until: manual.Due}, []string{run.ID, again.ID}},
 	} {
 		if diff := cmp.Diff(tt.want, ids(tt.query)); diff != "" {
 			t.Errorf("%+v: %s", tt.query, diff)

@@ -55,7 +55,7 @@ func (h scheduleHandlers) runList(_ context.Context, q rpc.RunQuery) (rpc.RunLis
 	if err != nil {
 		return rpc.RunList{}, err
 	}
-	list, err := h.agent.Runs.List(store.RunQuery{Schedule: q.ScheduleID, Since: q.Since, Active: q.Active, Limit: limit})
+	list, err := h.agent.Runs.List(store.RunQuery{Schedule: q.ScheduleID, Since: q.Since, Until: q.Until, Active: q.Active, Limit: limit})
 	return translate.Runs(list), err
 }
 

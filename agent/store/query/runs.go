@@ -29,12 +29,14 @@ func (r *Reader) Run(id string) (run record.Run, vms []record.RunVM, err error) 
 type RunQuery struct {
 	Schedule string    // id; "" = every schedule
 	Since    time.Time // due then or later; zero = any time
+	Until    time.Time // due before then; zero = any time
 	Active   bool      // only those that are running
 	Limit    int       // at most so many; 0 = all
 }
 
 func (q RunQuery) selects(run record.Run) bool {
-	return (q.Schedule == "" || run.Schedule == q.Schedule) && (!q.Active || run.State == record.RunRunning) && !run.Due.Before(q.Since)
+	return (q.Schedule == "" || run.Schedule == q.Schedule) && (!q.Active || run.State == record.RunRunning) && !run.Due.Before(q.Since) &&
+		(q.Until.IsZero() || run.Due.Before(q.Until))
 }
 
 // Runs returns the selected runs, the latest due time first.

@@ -48,10 +48,10 @@ zone is local.`,
 	})
 	inner := c.PreRunE
 	c.PreRunE = func(c *cobra.Command, args []string) (err error) {
-		if q.Since, err = parseMoment(since, time.Now()); err != nil {
+		if q.Since, err = command.ParseMoment(since, time.Now()); err != nil {
 			return fmt.Errorf("--since %w", err)
 		}
-		if q.Until, err = parseMoment(until, time.Now()); err != nil {
+		if q.Until, err = command.ParseMoment(until, time.Now()); err != nil {
 			return fmt.Errorf("--until %w", err)
 		}
 		if q.Tags, err = wantedTags(tags); err != nil {
@@ -186,28 +186,4 @@ func wantedTags(list []string) (map[string]string, error) {
 		tags[name] = value
 	}
 	return tags, nil
-}
-
-// moments are the forms of a time. Without a zone, it is local.
-var moments = []string{time.RFC3339, "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02"}
-
-// parseMoment reads a time, or an age such as 12h or 7d; "" is no time.
-func parseMoment(s string, now time.Time) (time.Time, error) {
-	if s == "" {
-		return time.Time{}, nil
-	}
-	for _, layout := range moments {
-		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
-			return t, nil
-		}
-	}
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return now.AddDate(0, 0, -int(n)), nil
-		}
-	}
-	if age, err := time.ParseDuration(s); err == nil && age >= 0 {
-		return now.Add(-age), nil
-	}
-	return time.Time{}, fmt.Errorf("%q: want a time such as 2026-11-25 or \"2026-11-25 22:30\", or an age such as 12h or 7d", s)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/creachadair/jrpc2/handler"
 	"github.com/jedib0t/go-pretty/v6/text"
 
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command/commandtest"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/exit"
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/output"
@@ -79,12 +80,12 @@ func TestMoments(t *testing.T) {
 		"2026-11-24": time.Date(2026, 11, 24, 0, 0, 0, 0, time.Local), "2026-11-24 22:30": time.Date(2026, 11, 24, 22, 30, 0, 0, time.Local),
 		"2026-11-24T22:30:00Z": time.Date(2026, 11, 24, 22, 30, 0, 0, time.UTC),
 	} {
-		if got, err := parseMoment(s, now); err != nil || !got.Equal(want) {
+		if got, err := command.ParseMoment(s, now); err != nil || !got.Equal(want) {
 			t.Errorf("%q: %s, %v; want %s", s, got, err, want)
 		}
 	}
 	for _, s := range []string{"yesterday", "-2h", "7", "2026-13-01", "-1d", "99999999d"} {
-		if got, err := parseMoment(s, now); err == nil {
+		if got, err := command.ParseMoment(s, now); err == nil {
 			t.Errorf("%q: %s", s, got)
 		}
 	}

@@ -107,18 +107,18 @@ func TestReportForPaper(t *testing.T) {
 		if !strings.Contains(page, "@page { size: "+paper+" landscape; }") {
 			t.Errorf("%d days are not printed on %s", days, paper)
 		}
-		columns := 0
+		columns, tables := 0, len(elements(doc, atom.Table))
 		for _, th := range all(doc, func(n *html.Node) bool { return attribute(n, "scope") == "colgroup" }) {
 			columns += atoi(t, attribute(th, "colspan"))
 			if attribute(th, "abbr") != strings.TrimSpace(textOf(th)) {
 				t.Errorf("the month %q is read as %q", textOf(th), attribute(th, "abbr"))
 			}
 		}
-		if columns != days {
-			t.Errorf("the months have %d days, not %d", columns, days)
+		if tables != 2 || columns != tables*days {
+			t.Errorf("the months of %d tables have %d days, not %d each", tables, columns, days)
 		}
-		if len(elements(doc, atom.Caption)) != 1 {
-			t.Error("the table has no name")
+		if len(elements(doc, atom.Caption)) != tables {
+			t.Error("a table has no name")
 		}
 	}
 }

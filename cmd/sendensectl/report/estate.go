@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/sendense/backup-agent/cmd/sendensectl/internal/command"
 	"github.com/sendense/backup-agent/rpc"
 )
 
@@ -17,6 +18,10 @@ type estate struct {
 	days         int
 	status       rpc.AgentStatus
 	vms          []rpc.VM
+	wanted       map[string]rpc.VMBackups // by VM: how often it wants a restore point, and whether the newest one is too old
+	groups       []rpc.Group
+	ungrouped    int                   // VMs that are in no group
+	runs         []rpc.Run             // due on the shown days, the latest first
 	backups      []rpc.Backup          // of the shown days, the oldest first
 	last         map[string]rpc.Backup // the newest good restore point of each VM, of any time
 	repositories []rpc.Repository
@@ -24,7 +29,7 @@ type estate struct {
 
 func gather(ctx context.Context, c *rpc.Client, now time.Time, days int) (e *estate, err error) {
 	y, m, d := now.Date()
-	e = &estate{at: now, from: time.Date(y, m, d-days+1, 0, 0, 0, 0, now.Location()), days: days, last: map[string]rpc.Backup{}}
+	e = &estate{at: now, from: time.Date(y, m, d-days+1, 0, 0, 0, 0, now.Location()), days: days, last: map[string]rpc.Backup{}, wanted: map[string]rpc.VMBackups{}}
 	if e.host, err = os.Hostname(); err != nil {
 		return nil, err
 	}
@@ -32,7 +37,15 @@ func gather(ctx context.Context, c *rpc.Client, now time.Time, days int) (e *est
 		return nil, err
 	}
 	e.repositories = e.status.Repositories
-	if e.vms, err = allVMs(ctx, c); err != nil {
+	vms, standing, err := command.AllVMsWithBackups(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	e.vms = vms
+	for _, b := range standing {
+		e.wanted[b.VMName] = b
+	}
+	if err = e.gatherRuns(ctx, c); err != nil {
 		return nil, err
 	}
 	if e.backups, err = allBackups(ctx, c, rpc.BackupQuery{Since: e.from}); err != nil {
@@ -84,15 +97,33 @@ func (e *estate) lastGood(ctx context.Context, c *rpc.Client, vm string) (rpc.Ba
 	}
 }
 
-func allVMs(ctx context.Context, c *rpc.Client) (list []rpc.VM, err error) {
-	for q := (rpc.VMQuery{Limit: 1000}); ; {
-		page, err := c.ListVMs(ctx, q)
+// maxRuns is how many runs an answer has at most.
+const maxRuns = 1000
+
+func (e *estate) gatherRuns(ctx context.Context, c *rpc.Client) error {
+	groups, err := c.ListGroups(ctx)
+	if err != nil {
+		return err
+	}
+	e.groups, e.ungrouped = groups.Groups, len(groups.Ungrouped)
+	seen := map[string]bool{}
+	for q := (rpc.RunQuery{Since: e.from, Limit: maxRuns}); ; {
+		page, err := c.ListRuns(ctx, q)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		list = append(list, page.VMs...)
-		if q.Cursor = page.NextCursor; q.Cursor == "" {
-			return list, nil
+		for _, r := range page.Runs {
+			if !seen[r.RunID] {
+				seen[r.RunID] = true
+				e.runs = append(e.runs, r)
+			}
+		}
+		if len(page.Runs) < maxRuns {
+			return nil
+		}
+		oldest := page.Runs[maxRuns-1].Due
+		if q.Until = oldest.Add(1); !page.Runs[0].Due.After(oldest) { // a whole answer of one due time
+			q.Until = oldest
 		}
 	}
 }

@@ -237,8 +237,8 @@ func (e *estate) judge(r *gridRow) {
 		if b.Failure != nil {
 			r.Why, r.hint = "its last backup failed: "+b.Failure.Message, b.Failure.Hint
 		}
-	case r.age >= staleAfter:
-		r.Mood, r.Why, r.hint = "warn", "its newest restore point is from "+human.ShortTime(r.LastAt), "check that it is still scheduled"
+	case e.stale(r.VM):
+		r.Mood, r.Why, r.hint = "warn", "its newest restore point is from "+human.ShortTime(r.LastAt)+", "+e.wants(r.VM), "check that it is still scheduled"
 	case future:
 		r.Mood, r.Why, r.hint = "warn", "a restore point is dated in the future", "a clock was or is wrong; check with sendensectl backup chain"
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -256,7 +257,7 @@ func TestReportOfMany(t *testing.T) {
 
 func TestReportCommand(t *testing.T) {
 	e := aWeek()
-	asked := 0
+	asked, runsAsked := 0, 0
 	socket := commandtest.FakeAgent(t, handler.Map{
 		rpc.MethodAgentStatus: handler.New(func(context.Context, rpc.None) rpc.AgentStatus {
 			return rpc.AgentStatus{BusConnected: true, Repositories: e.repositories}
@@ -279,6 +280,17 @@ func TestReportCommand(t *testing.T) {
 			}
 			return rpc.BackupPage{Backups: newest[4:]}
 		}),
+		rpc.MethodGroupList: handler.New(func(context.Context, rpc.None) rpc.GroupList { return rpc.GroupList{} }),
+		rpc.MethodRunList: handler.New(func(_ context.Context, q rpc.RunQuery) (list rpc.RunList) {
+			runsAsked++
+			for i := range 1500 { // two answers
+				due := time.Now().Add(-time.Duration(i) * time.Minute).Truncate(time.Minute)
+				if (q.Until.IsZero() || due.Before(q.Until)) && len(list.Runs) < q.Limit {
+					list.Runs = append(list.Runs, rpc.Run{RunID: fmt.Sprint(due.Unix()), GroupIDs: []string{"web"}, Due: due, State: rpc.RunCompleted})
+				}
+			}
+			return list
+		}),
 	})
 	file := filepath.Join(t.TempDir(), "page.html")
 	code, stdout, stderr := ctl(t, socket, "", "report", "--html", file, "--days", "300")
@@ -288,6 +300,9 @@ func TestReportCommand(t *testing.T) {
 	written, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if runsAsked != 2 || !strings.Contains(string(written), "web <small>not configured</small>") {
+		t.Errorf("the runs were asked for %d times", runsAsked)
 	}
 	if asked != 2 { // for the VMs without a restore point on these days
 		t.Errorf("asked for the last restore point of %d VMs", asked)

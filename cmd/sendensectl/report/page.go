@@ -30,14 +30,24 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"capacity": func(n int64) string { return human.Size(n) },
 	"time":     human.Time,
 	"count":    human.Count,
+	"are":      human.CountAre,
 	"iso":      func(t time.Time) string { return t.Format(time.RFC3339) },
 	"next":     func(i int) int { return i + 1 },
 }).Parse(pageFile("page.html")))
 
 func (p *page) write(w *bytes.Buffer) error { return pageTemplate.Execute(w, p) }
 
-// staleAfter is the age of the newest restore point from which a VM needs attention.
-const staleAfter = 48 * time.Hour
+// stale says whether the newest restore point of a VM is older than the VM wants.
+func (e *estate) stale(vm string) bool { return e.wanted[vm].Overdue }
+
+// wants says how often a VM wants a restore point; "" if it wants none.
+func (e *estate) wants(vm string) string {
+	seconds := e.wanted[vm].IntervalSeconds
+	if seconds == 0 {
+		return ""
+	}
+	return "wanted every " + human.Duration(time.Duration(seconds)*time.Second)
+}
 
 // A page is the data of the template.
 type page struct {
@@ -50,6 +60,8 @@ type page struct {
 	Tiles                []tile
 	Attention            []attention
 	Rows                 []*gridRow
+	Groups               []*groupRow
+	Ungrouped            int // VMs that are in no group
 	Failures             []failure
 	Repositories         []repositoryTotal
 	Bus                  bool
@@ -100,6 +112,7 @@ func (e *estate) page() *page {
 	}
 	p.Failures = e.failures()
 	p.Rows, p.Data = e.grid(p.Failures)
+	p.Groups, p.Ungrouped = e.calendar(), e.ungrouped
 	p.Repositories = e.totals()
 	p.Attention = e.attention(p.Rows)
 	p.Tiles = e.tiles(p)
@@ -130,7 +143,14 @@ func (e *estate) clean() {
 	for vm, b := range e.last {
 		last[human.Safe(vm)] = b
 	}
-	e.last = last
+	wanted := map[string]rpc.VMBackups{}
+	for vm, b := range e.wanted {
+		wanted[human.Safe(vm)] = b
+	}
+	e.last, e.wanted = last, wanted
+	for i := range e.runs { // the ids are plain
+		e.runs[i].Why = human.Safe(e.runs[i].Why)
+	}
 }
 
 // Width is the minimum width of the grid, in CSS pixels.
@@ -232,12 +252,12 @@ func (e *estate) tiles(p *page) []tile {
 	}
 	fresh := 0
 	for _, vm := range e.vms {
-		if b, ok := e.last[vm.VMName]; ok && e.at.Sub(b.CreatedAt) < staleAfter {
+		if _, ok := e.last[vm.VMName]; ok && !e.stale(vm.VMName) {
 			fresh++
 		}
 	}
 	return []tile{
-		{"VMs with a recent restore point", fmt.Sprintf("%d of %d", fresh, len(e.vms)), "not older than two days, and not damaged", mood(fresh < len(e.vms), "warn", len(e.vms) > 0)},
+		{"VMs with a recent restore point", fmt.Sprintf("%d of %d", fresh, len(e.vms)), "as often as wanted, and not damaged", mood(fresh < len(e.vms), "warn", len(e.vms) > 0)},
 		{"Need attention", fmt.Sprint(len(p.Attention)), "VMs whose newest restore point is old, damaged or missing, or whose last backup failed", mood(len(p.Attention) > 0, "bad", len(e.vms) > 0)},
 		{"Restore points", fmt.Sprint(points), fmt.Sprintf("%d in the last 24 hours, %d damaged", lastDay, damaged), mood(damaged > 0, "bad", false)},
 		{"Failed", fmt.Sprint(failed), fmt.Sprintf("and %d cancelled", cancelled), mood(failed > 0, "bad", points > 0)},

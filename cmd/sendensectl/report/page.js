@@ -143,8 +143,10 @@
   });
   grid.addEventListener("focusout", hide);
   const scroll = document.querySelector(".scroll");
-  const last = header.cells[days.length + 1]; // the age of the newest restore point, beside the newest day
-  scroll.scrollLeft = scroll.clientWidth > 900 ? scroll.scrollWidth : last.offsetLeft + last.offsetWidth - scroll.clientWidth;
+  for (const s of document.querySelectorAll(".scroll")) {
+    const last = s.querySelector(".days").cells[days.length + 1]; // the column beside the newest day
+    s.scrollLeft = s.clientWidth > 900 ? s.scrollWidth : last.offsetLeft + last.offsetWidth - s.clientWidth;
+  }
   const follow = () => {
     if (told && told === document.activeElement) place(told); else hide();
   };

@@ -32,8 +32,46 @@ func bigEstate(vms, days int) *estate {
 		e.vms = append(e.vms, vm)
 		e.live(random, vm, i)
 	}
+	e.wanted = map[string]rpc.VMBackups{}
+	for _, vm := range e.vms {
+		last, ok := e.last[vm.VMName]
+		e.wanted[vm.VMName] = rpc.VMBackups{VMName: vm.VMName, IntervalSeconds: 36 * 3600, Overdue: !ok || e.at.Sub(last.CreatedAt) > 36*time.Hour}
+	}
+	e.schedule(random)
 	slices.SortStableFunc(e.backups, func(a, b rpc.Backup) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	return e
+}
+
+// schedule makes groups, and their runs.
+func (e *estate) schedule(random *rand.Rand) {
+	e.groups = []rpc.Group{
+		{GroupID: "databases", VMCount: len(e.vms) / 4, Overdue: 2, RPOSeconds: 4 * 3600, Schedules: []string{"nightly", "hourly"}},
+		{GroupID: "everything-else", VMCount: len(e.vms) - len(e.vms)/4, RPOSeconds: 36 * 3600, Schedules: []string{"nightly"}},
+	}
+	e.ungrouped = 3
+	add := func(schedule string, groups []string, due time.Time) {
+		r := rpc.Run{RunID: schedule + due.Format("-20060102T150405Z"), ScheduleID: schedule, GroupIDs: groups, Due: due, State: rpc.RunCompleted}
+		switch r.Counts.Completed = len(e.vms); random.IntN(24) {
+		case 0:
+			r.State, r.Counts = rpc.RunPartial, rpc.RunCounts{Completed: len(e.vms) - 2, Failed: 2}
+		case 1:
+			r.State, r.Counts = rpc.RunFailed, rpc.RunCounts{Failed: len(e.vms)}
+		case 2:
+			r.State, r.Counts, r.Why = rpc.RunSkipped, rpc.RunCounts{}, "the run before it was still in progress"
+		}
+		e.runs = append([]rpc.Run{r}, e.runs...)
+	}
+	for d := range e.days {
+		day := e.from.AddDate(0, 0, d)
+		if day.Weekday() != time.Sunday {
+			add("nightly", []string{"databases", "everything-else"}, day.Add(time.Hour))
+		}
+		for _, hour := range []int{7, 11, 15, 19} {
+			if at := day.Add(time.Duration(hour) * time.Hour); at.Before(e.at) {
+				add("hourly", []string{"databases"}, at)
+			}
+		}
+	}
 }
 
 // live makes the backups of one VM: one full backup per week, incrementals between, and some failures.

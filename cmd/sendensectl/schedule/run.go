@@ -23,11 +23,30 @@ func Run(a *command.App) *cobra.Command {
 
 func runListCommand(a *command.App) *cobra.Command {
 	var q rpc.RunQuery
-	c := &cobra.Command{Use: "list", Short: "List the runs of schedules, the latest first", Args: command.NoArgs}
+	var since, until string
+	c := &cobra.Command{
+		Use: "list", Short: "List the runs of schedules, the latest first", Args: command.NoArgs,
+		Long: `List the runs of schedules, the latest due time first.
+
+--since and --until take a time (2026-11-25, "2026-11-25 22:30", 2026-11-25T22:30:00Z) or an age (90m, 12h, 7d). A time without a
+zone is local.`,
+	}
 	a.Poll(c, func(ctx context.Context, c *rpc.Client, _ []string) (any, func(*output.Printer), error) {
 		list, err := c.ListRuns(ctx, q)
 		return list, func(p *output.Printer) { printRuns(p, list.Runs, time.Now()) }, err
 	})
+	inner := c.PreRunE
+	c.PreRunE = func(c *cobra.Command, args []string) (err error) {
+		if q.Since, err = command.ParseMoment(since, time.Now()); err != nil {
+			return fmt.Errorf("--since %w", err)
+		}
+		if q.Until, err = command.ParseMoment(until, time.Now()); err != nil {
+			return fmt.Errorf("--until %w", err)
+		}
+		return inner(c, args)
+	}
+	c.Flags().StringVar(&since, "since", "", "only runs that were due at this `TIME` or later")
+	c.Flags().StringVar(&until, "until", "", "only runs that were due before this `TIME`")
 	c.Flags().StringVar(&q.ScheduleID, "schedule", "", "only runs of this `SCHEDULE`")
 	c.Flags().BoolVar(&q.Active, "active", false, "only runs in progress")
 	c.Flags().IntVar(&q.Limit, "limit", 0, "list at most this many, 1 to 1000 (default: 100)")
