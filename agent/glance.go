@@ -52,6 +52,15 @@ func (a *Agent) BackupsOf(vms []record.VM) ([]VMBackups, error) {
 	return list, nil
 }
 
+// BackupsOfAll is BackupsOf of all VMs on record.
+func (a *Agent) BackupsOfAll() ([]VMBackups, error) {
+	all, err := a.Inventory.All()
+	if err != nil {
+		return nil, err
+	}
+	return a.BackupsOf(all)
+}
+
 // interval is how often a restore point of a VM is expected: as its record says, or its groups, or metrics.backup_interval. 0 is never.
 func (a *Agent) interval(vm record.VM) time.Duration {
 	configured := a.config.Metrics.BackupInterval.Std()

@@ -58,12 +58,7 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		{name: "write-zeroes", object: h.config.SNA.URL, look: h.writeZeroes},
 		{name: "credentials", look: h.credentials},
 		{name: "schedules", look: func(ctx context.Context) []Finding {
-			found := schedules(ctx, h.config)
-			if len(h.config.Groups) == 0 {
-				return found
-			}
-			_, ungrouped, err := a.Groups.List()
-			return append(found, grouped(ungrouped, err)...)
+			return append(schedules(ctx, h.config), scheduled(a, h.config)...)
 		}},
 		{name: "audit", object: auditPath(h.config), look: func(context.Context) []Finding { return auditWritten(h.config, a.Audit.Problem()) }},
 		{name: "apart", look: h.apart},

@@ -20,6 +20,8 @@ type step struct {
 // Words for what was not backed up.
 const (
 	whyWindow   = "the window of the schedule ended before its turn"
+	whyNoRetry  = "the window of the schedule ended before its next try"
+	whyAtWork   = "the window of the schedule ended" // while its backup was in progress
 	whyCanceled = "the run was canceled"
 	whyGone     = "the schedule is not configured any more"
 )
@@ -69,7 +71,7 @@ func plan(run record.Run, vms []record.RunVM, queued map[string]bool, parallel i
 // missed is the end of a VM whose turn did not come within the window. One that was tried before has failed.
 func missed(v record.RunVM) record.End {
 	if _, failed := v.FirstError(); failed {
-		return record.End{State: record.RunVMFailed, Why: "the window of the schedule ended before its next try"}
+		return record.End{State: record.RunVMFailed, Why: whyNoRetry}
 	}
 	return record.End{State: record.RunVMSkipped, Why: whyWindow}
 }

@@ -150,7 +150,7 @@ func (r *runner) whyCanceled(run record.Run, now time.Time) string {
 		return whyCanceled
 	}
 	if !run.WindowEnd.IsZero() && !now.Before(run.WindowEnd) {
-		return "the window of the schedule ended"
+		return whyAtWork
 	}
 	return "the backup was canceled"
 }

@@ -58,6 +58,21 @@ func (t timetable) latest(ctx context.Context, s record.ScheduleState, now time.
 	return t.due(at), nil
 }
 
+// upcoming returns when the next n runs begin.
+func (t timetable) upcoming(ctx context.Context, state record.ScheduleState, n int, now time.Time) (list []time.Time, err error) {
+	more := 0
+	if len(t.config.Blackout) > 0 {
+		more = 400 // more than there are days in a year of blackouts
+	}
+	ahead, err := t.when.After(ctx, now, n+more)
+	for _, at := range ahead {
+		if d := t.due(at); len(list) < n && t.judge(d, state, "", d.begin) == "" {
+			list = append(list, d.begin)
+		}
+	}
+	return list, err
+}
+
 func (t timetable) due(at time.Time) due { return due{at: at, begin: at.Add(t.delay(at))} }
 
 // delay is the spread of a due time: random, and the same each time that it is asked for.

@@ -286,17 +286,21 @@ func (s *Service) upcoming(ctx context.Context, c config.Schedule, state record.
 	if err != nil {
 		return nil, err
 	}
-	more := 0
-	if len(c.Blackout) > 0 {
-		more = 400 // more than there are days in a year of blackouts
+	return t.upcoming(ctx, state, n, now)
+}
+
+// Next returns when the next run of a schedule begins that is not paused; the zero time if none ever does, because its calendar has passed,
+// or all its days are blackout days.
+func Next(ctx context.Context, c config.Schedule, now time.Time) (time.Time, error) {
+	t, err := newTimetable(ctx, c)
+	if err != nil {
+		return time.Time{}, err
 	}
-	ahead, err := t.when.After(ctx, now, n+more)
-	for _, at := range ahead {
-		if d := t.due(at); len(list) < n && t.judge(d, state, "", d.begin) == "" {
-			list = append(list, d.begin)
-		}
+	list, err := t.upcoming(ctx, record.ScheduleState{}, 1, now)
+	if err != nil || len(list) == 0 {
+		return time.Time{}, err
 	}
-	return list, err
+	return list[0], nil
 }
 
 // Pause stops a schedule from beginning runs, until Resume. A run in progress continues.
