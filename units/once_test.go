@@ -79,3 +79,55 @@ func TestRunOnceCanceled(t *testing.T) {
 		return errors.Is(err, ErrNotFound)
 	})
 }
+
+// TestRunOnceCredential: a command finds its credential in a directory of its own. One whose credential is missing does not start.
+func TestRunOnceCredential(t *testing.T) {
+	m := open(t)
+	source := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(source, []byte("opensesame"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := pair.Command{
+		Argv:  []string{"/bin/sh", "-c", `test "$(cat "$CREDENTIALS_DIRECTORY/key")" = opensesame && test ! -w "$CREDENTIALS_DIRECTORY/key"`},
+		Limit: patience, Credentials: []pair.Credential{{ID: "key", Source: source}},
+	}
+	c.Name = newName(t, m)
+	if err := m.RunOnce(within(t), c); err != nil {
+		t.Error(err)
+	}
+	c.Name, c.Credentials[0].Source = newName(t, m), source+"-none"
+	if err, failed := m.RunOnce(within(t), c), new(CommandError); !errors.As(err, &failed) {
+		t.Error(err)
+	}
+}
+
+// TestStopCommands: the commands with a prefix are stopped, and no others.
+func TestStopCommands(t *testing.T) {
+	m := open(t)
+	ends := map[string]chan error{}
+	var names []string
+	for range 2 {
+		name := newName(t, m)
+		c := pair.Command{Name: name, Argv: []string{"/bin/sleep", "600"}, Limit: time.Hour}
+		ends[name] = make(chan error, 1)
+		names = append(names, name)
+		go func() { ends[name] <- m.RunOnce(t.Context(), c) }()
+		eventually(t, name+" runs", func() bool {
+			u, err := m.Get(within(t), name)
+			return err == nil && u.MainPID > 0
+		})
+	}
+	if err := m.StopCommands(within(t), names[0]); err != nil {
+		t.Fatal(err)
+	}
+	if err, failed := <-ends[names[0]], new(CommandError); !errors.As(err, &failed) {
+		t.Error(err)
+	}
+	if u, err := m.Get(within(t), names[1]); err != nil || u.MainPID == 0 {
+		t.Errorf("%+v, %v", u, err)
+	}
+	if err := m.StopCommands(within(t), names[1]); err != nil {
+		t.Error(err)
+	}
+	<-ends[names[1]]
+}

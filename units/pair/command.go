@@ -9,12 +9,15 @@ import (
 
 // A Command is a program that runs once, in a unit of its own that has no socket.
 type Command struct {
-	Name  string // of the unit, without its suffix
-	Argv  []string
-	User  string // account that runs it; "" = one that exists only meanwhile, or that of the service manager
-	Input []byte // what it reads from standard input
-	Limit time.Duration
-	Hide  []string // paths that it must not see
+	Name        string // of the unit, without its suffix
+	Description string // of the unit, for a person
+	Argv        []string
+	User        string // account that runs it; "" = one that exists only meanwhile, or that of the service manager
+	Input       []byte // what it reads from standard input
+	Limit       time.Duration
+	Hide        []string // paths that it must not see
+	// Credentials become files in $CREDENTIALS_DIRECTORY of the command. One that does not exist keeps it from starting.
+	Credentials []Credential
 }
 
 // The room of a Command.
@@ -28,7 +31,7 @@ const (
 // can read, and write nothing that stays.
 func (c Command) Properties(user bool) []systemd.Property {
 	list := []systemd.Property{
-		property("Description", "Notification of sendense-agent"),
+		property("Description", c.Description),
 		property("ExecStart", []execStart{{c.Argv[0], escapeVariables(c.Argv), false}}),
 		property("Type", "oneshot"),
 		property("CollectMode", "inactive-or-failed"),
@@ -39,6 +42,9 @@ func (c Command) Properties(user bool) []systemd.Property {
 		property("MemoryMax", uint64(commandMemory)),
 		property("TasksMax", uint64(commandTasks)),
 		property("WorkingDirectory", "/"),
+	}
+	if len(c.Credentials) > 0 {
+		list = append(list, property("LoadCredential", c.Credentials))
 	}
 	list = append(list, c.account(user)...)
 	return append(list, c.confinement()...)
