@@ -22,6 +22,7 @@ import (
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/events"
 	"github.com/sendense/backup-agent/agent/export"
+	"github.com/sendense/backup-agent/agent/hook"
 	"github.com/sendense/backup-agent/agent/inventory"
 	"github.com/sendense/backup-agent/agent/job"
 	"github.com/sendense/backup-agent/agent/ledger"
@@ -186,7 +187,8 @@ func (a *Agent) wire(o Options, account repositories.Account, program string) {
 		Verifications: a.Verifications, Merges: a.Merges, Catalog: a.Catalog, Jobs: a.jobs, Log: log, Metrics: a.metrics, Watchers: a.watchers,
 	})
 	a.Runs = run.New(run.Parts{
-		Config: cfg, Store: db, Inventory: a.Inventory, Backups: a.Backups, Jobs: a.jobs, Log: log, Metrics: a.metrics,
+		Config: cfg, Store: db, Inventory: a.Inventory, Backups: a.Backups, Hooks: &hook.Service{Config: cfg, Units: o.Units, Log: log, Hide: cfg.Private()},
+		Jobs: a.jobs, Log: log, Metrics: a.metrics,
 	})
 	a.Groups = Groups{a}
 	a.Schedules = schedule.New(schedule.Parts{Config: cfg, Store: db, Runs: a.Runs, Jobs: a.jobs, Log: log})

@@ -36,6 +36,7 @@ const (
 	ReasonExporterFailed     Reason = "exporter_failed"      // qemu-nbd could not be started or died
 	ReasonImageFailed        Reason = "image_failed"         // an image could not be created or is not as it must be
 	ReasonRepositoryFailed   Reason = "repository_failed"    // the repository cannot be read or written
+	ReasonHookFailed         Reason = "hook_failed"          // a hook of a scheduled run failed, and its configuration says that this counts
 	ReasonKeyUnavailable     Reason = "key_unavailable"      // an encryption key is missing, unusable, or the wrong one
 	ReasonPasswordMissing    Reason = "password_unavailable" // the password of a vCenter is missing, empty or unreadable
 	ReasonNotConfigured      Reason = "not_configured"       // the configuration lacks what the request needs; the message names the key
@@ -140,6 +141,7 @@ var reasons = map[Reason]reasonRow{
 	ReasonSystemdFailed:      {50014, http.StatusInternalServerError, "hub", "Look at systemd and D-Bus: systemctl is-system-running, systemctl status dbus.service. The agent connects again by itself."},
 	ReasonProgramMissing:     {50015, http.StatusInternalServerError, "hub", "Install the program that the message names, or correct its path in the configuration."},
 	ReasonHostFailed:         {50016, http.StatusInternalServerError, "hub", "Act on the error of the operating system in the message; the kernel's log and sendensectl doctor say more."},
+	ReasonHookFailed:         {50017, http.StatusInternalServerError, "configuration", "Look at the journal of the hook's unit, which the message quotes, and correct its command."},
 	ReasonReaderMissing:      {50101, http.StatusNotImplemented, "hub", "Install the package that the hint names."},
 	ReasonNoFreePort:         {50301, http.StatusServiceUnavailable, "limit", "Wait, or make the range of ports larger, here and in the tunnel."},
 	ReasonShuttingDown:       {50302, http.StatusServiceUnavailable, "agent", "Try again when the agent runs again."},

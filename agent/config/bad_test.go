@@ -50,6 +50,33 @@ var badFiles = []struct{ name, text, want string }{
 		`repository "a": encryption_key: "../k": want 1 to 64 letters, digits, dots, underscores or dashes, and a letter first`,
 	},
 	{
+		"hook without a command", "[[hook]]\nid = \"h\"\nwhen = \"before_run\"",
+		`hook "h": command: is missing: set the path of a program and its arguments, such as ["/usr/local/bin/prepare"]`,
+	},
+	{"hook at no point", "[[hook]]\nid = \"h\"\nwhen = \"during\"\ncommand = [\"/bin/true\"]", `hook "h": when: "during": want one of before_run, after_run, before_vm, after_vm`},
+	{"hook by name", "[[hook]]\nid = \"h\"\nwhen = \"before_run\"\ncommand = [\"true\"]", `hook "h": command: "true": want an absolute path`},
+	{"hook of two lines", "[[hook]]\nid = \"h\"\nwhen = \"before_run\"\ncommand = [\"/bin/true\", \"a\\nb\"]", `hook "h": command: "a\nb": want no line breaks`},
+	{
+		"hook of no schedule", "[[hook]]\nid = \"h\"\nwhen = \"before_run\"\nschedules = [\"s\"]\ncommand = [\"/bin/true\"]",
+		`hook "h": schedules: "s": no [[schedule]] has this id: add it, or name another`,
+	},
+	{
+		"hook of a run for VMs", "[[hook]]\nid = \"h\"\nwhen = \"after_run\"\nvms = [\"a\"]\ncommand = [\"/bin/true\"]",
+		`hook "h": vms: a hook with when = "after_run" has no such key: remove it`,
+	},
+	{"hook pattern", "[[hook]]\nid = \"h\"\nwhen = \"after_vm\"\nvms = [\"[\"]\ncommand = [\"/bin/true\"]", `hook "h": vms: "[": want a pattern such as "db-*"; write a literal [ as "\\["`},
+	{"hook account", "[[hook]]\nid = \"h\"\nwhen = \"after_vm\"\ncommand = [\"/bin/true\"]\naccount = \"a b\"", `hook "h": account: "a b": want the name of an account, or nothing`},
+	{"hook limit", "[[hook]]\nid = \"h\"\nwhen = \"after_vm\"\ncommand = [\"/bin/true\"]\ntime_limit = \"25h\"", `hook "h": time_limit: 25h0m0s: want "1s" to "24h", or "0s" for 5m`},
+	{"hook policy", "[[hook]]\nid = \"h\"\nwhen = \"after_vm\"\ncommand = [\"/bin/true\"]\non_failure = \"no\"", `hook "h": on_failure: "no": want one of fail, continue`},
+	{
+		"hook credential", "[[hook]]\nid = \"h\"\nwhen = \"after_vm\"\ncommand = [\"/bin/true\"]\ncredentials = [\"../shadow\"]",
+		`hook "h": credentials: "../shadow": want the name of a file in /etc/credstore, such as pg-password`,
+	},
+	{
+		"hook credential of a user", "[agent]\nbus = \"user\"\n[[hook]]\nid = \"h\"\nwhen = \"after_vm\"\ncommand = [\"/bin/true\"]\ncredentials = [\"k\"]",
+		`hook "h": credentials: needs agent.bus = "system": the systemd of a user session cannot pass credentials to commands`,
+	},
+	{
 		"key twice", "[[repository]]\nid = \"a\"\npath = \"/a\"\nencryption_key = \"k\"\nold_keys = [\"l\", \"k\"]",
 		`repository "a": old_keys: "k" is listed twice: list each key once`,
 	},

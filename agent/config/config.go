@@ -32,6 +32,7 @@ type Config struct {
 	Policies          []Policy           `toml:"policy"`
 	Groups            []Group            `toml:"group"`
 	Schedules         []Schedule         `toml:"schedule"`
+	Hooks             []Hook             `toml:"hook"`
 	VCenters          map[string]VCenter `toml:"vcenter"` // by the name that a VM record gives
 }
 

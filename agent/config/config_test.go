@@ -90,6 +90,11 @@ func TestExampleUncommented(t *testing.T) {
 		AfterWindow: FinishAfterWindow, Blackout: []string{"2026-12-24..2027-01-01"}, Type: "auto", Repository: "local", Parallel: 4, Order: OldestFirst,
 		Retries: new(2), RetryWait: DurationOf(10 * time.Minute), RateLimits: []string{"07:00-19:00 50MiB"},
 	}}
+	want.Hooks = []Hook{{
+		ID: "pg-prepare", When: BeforeVM, Schedules: []string{"nightly"}, VMs: []string{"pg-*"}, Command: []string{"/usr/local/bin/pg-prepare"},
+		Credentials: []string{"pg-password"},
+		TimeLimit:   DurationOf(5 * time.Minute), OnFailure: FailOnFailure,
+	}}
 	want.VCenters = map[string]VCenter{"main": {
 		Host: "vcenter.example.com", User: "backup@vsphere.local", PasswordCredential: "vcenter-main", Datacenter: "DC1",
 	}}
@@ -110,6 +115,7 @@ func TestRoundTrip(t *testing.T) {
 		ID: "s", Groups: []string{"g"}, Calendar: "22:00", TimeZone: "Europe/Berlin", Window: DurationOf(time.Hour), Blackout: []string{"2026-12-24"},
 		FullEvery: AgeOf(24 * time.Hour), Retries: new(0), RateLimits: []string{"22:00-07:00 1MiB"},
 	}}
+	want.Hooks = []Hook{{ID: "h", When: AfterRun, Command: []string{"/bin/true", "x y"}, Account: "nobody", OnFailure: ContinueOnFailure}}
 	text, err := toml.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +142,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 		}
 		seen[key] = true
 	}
-	if len(seen) < 50 || reflect.TypeFor[Config]().NumField() != 21 {
+	if len(seen) < 50 || reflect.TypeFor[Config]().NumField() != 22 {
 		t.Errorf("%d keys: the walk has lost some", len(seen))
 	}
 }

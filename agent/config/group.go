@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 )
 
 // A Group is a set of VMs. A VM belongs to it if it fits each of the lists that are not empty, and is not excluded. The patterns are those
@@ -34,8 +35,7 @@ func (c *Config) validateGroups(p *problems) {
 			patterns []string
 		}{{"vms", g.VMs}, {"datacenters", g.Datacenters}, {"folders", g.Folders}, {"exclude", g.Exclude}} {
 			for _, pattern := range list.patterns {
-				_, err := path.Match(pattern, "")
-				p.check(err == nil && pattern != "", key+": "+list.name, `%q: want a pattern such as "db-*"; write a literal [ as "\\["`, pattern)
+				p.checkPattern(key+": "+list.name, pattern)
 			}
 		}
 		for _, name := range g.VCenters {
@@ -58,6 +58,19 @@ func (p *problems) id(table string, number int, id string, ids map[string]bool) 
 	p.check(!ids[id], key+": id", "is listed twice: give each %s its own id", table)
 	ids[id] = true
 	return key
+}
+
+// Match reports whether the name of a VM or a datacenter fits a pattern. Names may have slashes, which are no separators here.
+func Match(pattern, name string) bool {
+	const slash = "\x00"
+	ok, err := path.Match(strings.ReplaceAll(pattern, "/", slash), strings.ReplaceAll(name, "/", slash))
+	return ok && err == nil
+}
+
+// checkPattern refuses what is no pattern.
+func (p *problems) checkPattern(key, pattern string) {
+	_, err := path.Match(pattern, "")
+	p.check(err == nil && pattern != "", key, `%q: want a pattern such as "db-*"; write a literal [ as "\\["`, pattern)
 }
 
 // GroupIDs are the ids of the groups, in the order of the file.

@@ -42,11 +42,28 @@ func (c *Config) KeyFile(repository, id string) (string, error) {
 	if !slices.Contains(r.Keys(), id) {
 		return "", fmt.Errorf("not one of the repository's keys: add %q to old_keys of [[repository]] %q", id, repository)
 	}
+	return credentialFile(id)
+}
+
+// CredentialFiles are the paths at which the daemon finds the credentials of a hook, by their names. The files need not exist.
+func (h Hook) CredentialFiles() (map[string]string, error) {
+	files := make(map[string]string, len(h.Credentials))
+	for _, name := range h.Credentials {
+		file, err := credentialFile(name)
+		if err != nil {
+			return nil, err
+		}
+		files[name] = file
+	}
+	return files, nil
+}
+
+func credentialFile(name string) (string, error) {
 	directory := os.Getenv("CREDENTIALS_DIRECTORY")
 	if directory == "" {
-		return "", fmt.Errorf("$CREDENTIALS_DIRECTORY is not set: the daemon got no keys: start it as a systemd unit with LoadCredential=%s", id)
+		return "", fmt.Errorf("$CREDENTIALS_DIRECTORY is not set: the daemon got no credentials: start it as a systemd unit with LoadCredential=%s", name)
 	}
-	return filepath.Join(directory, id), nil
+	return filepath.Join(directory, name), nil
 }
 
 func (r Repository) validateKeys(p *problems, key string, c *Config) {

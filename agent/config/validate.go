@@ -65,6 +65,7 @@ func (c *Config) Validate() error {
 	c.validateVCenters(p)
 	c.validateGroups(p)
 	c.validateSchedules(p)
+	c.validateHooks(p)
 	p.check(c.Audit.Keep.Std() == 0 || c.Audit.Keep.Std() >= dayHours, "audit.keep", `%s: want "0s" for all, or at least "1d"`, c.Audit.Keep)
 	return errors.Join(*p...)
 }

@@ -141,6 +141,7 @@ func (h *host) checks() []check {
 		{name: "write-zeroes", object: h.config.SNA.URL, look: h.writeZeroes},
 		{name: "credentials", look: h.credentials},
 		{name: "schedules", look: func(ctx context.Context) []Finding { return schedules(ctx, h.config) }},
+		{name: "hooks", look: func(context.Context) []Finding { return hooks(h.config) }},
 		{name: "audit", object: auditPath(h.config), look: func(context.Context) []Finding { return auditLog(h.config, h.daemonErr == nil) }},
 		{name: "apart", look: h.apart},
 	}

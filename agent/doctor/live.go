@@ -60,6 +60,7 @@ func Live(ctx context.Context, a *agent.Agent) Report {
 		{name: "schedules", look: func(ctx context.Context) []Finding {
 			return append(schedules(ctx, h.config), scheduled(a, h.config)...)
 		}},
+		{name: "hooks", look: func(context.Context) []Finding { return hooks(h.config) }},
 		{name: "audit", object: auditPath(h.config), look: func(context.Context) []Finding { return auditWritten(h.config, a.Audit.Problem()) }},
 		{name: "apart", look: h.apart},
 	}

@@ -45,6 +45,7 @@ const (
 	ImageFailed        Reason = "image_failed"         // 500: an image could not be created, or is not as requested
 	RepositoryFailed   Reason = "repository_failed"    // 500: the repository cannot be written
 	RepositoryStuck    Reason = "repository_stuck"     // 503: the repository does not answer
+	HookFailed         Reason = "hook_failed"          // 500: a hook of a scheduled run failed, and its configuration says that this counts
 	KeyUnavailable     Reason = "key_unavailable"      // 500: a key of encrypted images is missing, unusable or wrong
 	PasswordMissing    Reason = "password_unavailable" // 500: the password of a vCenter is missing, empty or unreadable
 	NotConfigured      Reason = "not_configured"       // 500: the configuration lacks what the request needs

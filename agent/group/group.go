@@ -39,9 +39,9 @@ func member(g config.Group, vm record.VM) (m Member, fits bool) {
 		fits     func(pattern string) bool
 		words    string
 	}{
-		{g.VMs, func(p string) bool { return matches(p, vm.Name) }, "its name fits %q"},
+		{g.VMs, func(p string) bool { return config.Match(p, vm.Name) }, "its name fits %q"},
 		{g.VCenters, func(p string) bool { return p == vm.VCenter }, "it is in vCenter %s"},
-		{g.Datacenters, func(p string) bool { return matches(p, path.Base(datacenter(vm))) }, "its datacenter fits %q"},
+		{g.Datacenters, func(p string) bool { return config.Match(p, path.Base(datacenter(vm))) }, "its datacenter fits %q"},
 		{g.Folders, func(p string) bool { return inFolder(p, folder(vm)) }, "its folder fits %q"},
 	} {
 		if len(rule.patterns) == 0 {
@@ -54,19 +54,12 @@ func member(g config.Group, vm record.VM) (m Member, fits bool) {
 		why = append(why, fmt.Sprintf(rule.words, rule.patterns[i]))
 	}
 	m.In, m.Why = true, strings.Join(why, ", ")
-	if i := slices.IndexFunc(g.Exclude, func(p string) bool { return matches(p, vm.Name) }); i >= 0 {
+	if i := slices.IndexFunc(g.Exclude, func(p string) bool { return config.Match(p, vm.Name) }); i >= 0 {
 		m.In, m.Why = false, fmt.Sprintf("excluded: its name fits %q", g.Exclude[i])
 	} else if !vm.MissingSince.IsZero() {
 		m.In, m.Why = false, "vCenter does not have it any more"
 	}
 	return m, true
-}
-
-// matches reports whether a name fits a pattern. The names of VMs may have slashes, which are no separators here.
-func matches(pattern, name string) bool {
-	const slash = "\x00"
-	ok, err := path.Match(strings.ReplaceAll(pattern, "/", slash), strings.ReplaceAll(name, "/", slash))
-	return ok && err == nil
 }
 
 // vmFolder is the folder below each datacenter that holds all VMs of it, in inventory paths.

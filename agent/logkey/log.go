@@ -28,5 +28,6 @@ const (
 	Parent     = "parent"
 	RunID      = "run_id"
 	Schedule   = "schedule_id"
+	Hook       = "hook"
 	VCenter    = "vcenter"
 )

@@ -19,6 +19,7 @@ type Run struct {
 	EndedAt   time.Time `json:"ended_at,omitzero"`
 	WindowEnd time.Time `json:"window_end,omitzero"` // no backup starts later; zero = no end
 
+	Prepared          bool     `json:"prepared,omitempty"`            // the hooks before it have ended
 	Resolved          bool     `json:"resolved,omitempty"`            // its VMs are on record
 	CancelAfterWindow bool     `json:"cancel_after_window,omitempty"` // backups that run at the end of the window are canceled
 	Canceling         bool     `json:"canceling,omitempty"`           // a person has asked for its end

@@ -21,6 +21,7 @@ var verdicts = map[fault.Reason]verdict{
 	fault.ClientSilent:      tryAgain,
 	fault.DeadlinePassed:    tryAgain,
 	fault.ExporterFailed:    tryAgain,
+	fault.HookFailed:        tryAgain,
 	fault.HostFailed:        tryAgain,
 	fault.ImageFailed:       tryAgain,
 	fault.Internal:          tryAgain,

@@ -14,6 +14,7 @@ import (
 	"github.com/sendense/backup-agent/agent/backup"
 	"github.com/sendense/backup-agent/agent/config"
 	"github.com/sendense/backup-agent/agent/fault"
+	"github.com/sendense/backup-agent/agent/hook"
 	"github.com/sendense/backup-agent/agent/inventory"
 	"github.com/sendense/backup-agent/agent/job"
 	"github.com/sendense/backup-agent/agent/ledger"
@@ -29,6 +30,7 @@ type Parts struct {
 	Store     *store.Store
 	Inventory *inventory.Inventory
 	Backups   *backup.Service
+	Hooks     *hook.Service
 	Jobs      *job.Group
 	Log       *slog.Logger
 	Metrics   *metrics.Counters
@@ -58,8 +60,11 @@ func (s *Service) Begin(run record.Run) (record.Run, error) {
 	return run, s.launch(run.ID)
 }
 
-// TakeUp moves the runs along that were in progress when the last agent ended.
+// TakeUp moves the runs along that were in progress when the last agent ended. It stops the hooks of an agent that was killed: they run again.
 func (s *Service) TakeUp() error {
+	if err := s.Hooks.Stop(s.Jobs.Work); err != nil {
+		s.Log.Warn("hooks of an earlier agent cannot be stopped", logkey.Error, err)
+	}
 	list, err := s.Store.Runs(store.RunQuery{Active: true})
 	if err != nil {
 		return fault.From(err)
@@ -182,6 +187,12 @@ func (r *runner) advance() (ended bool, wake time.Time, err error) {
 		return true, wake, nil
 	}
 	schedule, configured := s.Config.Schedule(run.Schedule)
+	if !run.Prepared {
+		if err := r.prepare(run); err != nil {
+			return false, wake, err
+		}
+		return r.advance()
+	}
 	if !run.Resolved {
 		if err := r.resolve(run, schedule); err != nil {
 			return false, wake, err
@@ -270,16 +281,25 @@ func (r *runner) cancel(v record.RunVM) {
 // end records the end of a run.
 func (r *runner) end() error {
 	s := r.service
-	_, vms, err := s.Store.Run(r.id)
+	run, vms, err := s.Store.Run(r.id)
 	if err != nil {
 		return err
 	}
-	run, err := s.Store.UpdateRun(r.id, func(run *record.Run) {
-		run.EndedAt = time.Now().UTC()
-		run.Counts, run.State = record.CountOf(vms)
-		if run.Canceling {
-			run.State, run.Why = record.RunCanceled, whyCanceled
-		}
+	counts, state := record.CountOf(vms)
+	why := run.Why
+	switch {
+	case run.Canceling:
+		state, why = record.RunCanceled, whyCanceled
+	case why != "": // a hook before it failed
+		state = record.RunFailed
+	}
+	state, why, warnings, err := r.conclude(run, counts, state, why)
+	if err != nil {
+		return err
+	}
+	run, err = s.Store.UpdateRun(r.id, func(run *record.Run) {
+		run.State, run.Why, run.Counts, run.EndedAt = state, why, counts, time.Now().UTC()
+		warn(run, warnings)
 	})
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -43,7 +44,11 @@ func (r *runner) tryOnce(run record.Run, schedule config.Schedule, v record.RunV
 		v.Tries = append(v.Tries, t)
 	}
 	t := v.Tries[len(v.Tries)-1]
-	b, err := s.Backups.Start(s.Jobs.Work, s.request(run, schedule, v.VM, t))
+	var b record.Backup
+	err := r.before(run, v, t)
+	if err == nil {
+		b, err = s.Backups.Start(s.Jobs.Work, s.request(run, schedule, v.VM, t))
+	}
 	if s.Jobs.Work.Err() != nil {
 		return // the next agent asks again
 	}
@@ -65,7 +70,11 @@ func (r *runner) tryOnce(run record.Run, schedule config.Schedule, v record.RunV
 			return
 		}
 	}
-	r.ended(run, schedule, v.VM, b, err)
+	hookErr := r.after(run, v, t, b, err)
+	if s.Jobs.Work.Err() != nil {
+		return // the next agent runs the hooks again
+	}
+	r.ended(run, schedule, v.VM, b, err, hookErr)
 }
 
 func (s *Service) request(run record.Run, schedule config.Schedule, vm string, t record.Try) backup.Request {
@@ -114,10 +123,14 @@ func dueType(points []record.Backup, after int, every time.Duration, now time.Ti
 	return record.Auto
 }
 
-// ended records how a try ended, and what follows. b is its backup, if there is one; err is why it could not be started.
-func (r *runner) ended(run record.Run, schedule config.Schedule, vm string, b record.Backup, err error) {
+// ended records how a try ended, and what follows. b is its backup, if there is one; err is why it could not be started, and hookErr the
+// failure of a hook after it that counts.
+func (r *runner) ended(run record.Run, schedule config.Schedule, vm string, b record.Backup, err, hookErr error) {
 	now := time.Now().UTC()
 	t := outcome(b, err)
+	if t.Reason == "" && hookErr != nil {
+		t = outcome(record.Backup{}, hookErr)
+	}
 	cooling, _ := r.service.Store.CoolingUntil(vm, now)
 	verdict, canceled := verdicts[fault.Reason(t.Reason)], r.whyCanceled(run, now)
 	r.change(vm, func(v *record.RunVM) {
@@ -125,6 +138,14 @@ func (r *runner) ended(run record.Run, schedule config.Schedule, vm string, b re
 		last.Received = progress.Summarize(b, progress.Recorded(b)).ReceivedBytes
 		last.Ended, last.Reason, last.Message, last.Hint, last.Free = now, t.Reason, t.Message, t.Hint, t.Reason != "" && verdict == tryAsFree
 		switch {
+		case notBegun(err):
+			v.State, v.Why, v.EndedAt = record.RunVMCanceled, err.Error(), now
+			if errors.Is(err, errWindow) {
+				end := missed(*v)
+				v.State, v.Why = end.State, end.Why
+			}
+		case b.State == record.Completed && hookErr != nil: // the restore point is there, so there is no further try
+			v.State, v.EndedAt = record.RunVMFailed, now
 		case b.State == record.Completed:
 			v.State, v.EndedAt = record.RunVMCompleted, now
 		case b.State == record.Cancelled:
@@ -158,7 +179,7 @@ func (r *runner) whyCanceled(run record.Run, now time.Time) string {
 // outcome is the error of a try; empty if it completed or was canceled.
 func outcome(b record.Backup, err error) (t record.Try) {
 	switch {
-	case b.State == record.Completed, b.State == record.Cancelled:
+	case b.State == record.Completed, b.State == record.Cancelled, notBegun(err):
 		return t
 	case b.Failure != nil:
 		t.Reason, t.Message, t.Hint = b.Failure.Reason, b.Failure.Message, b.Failure.Hint

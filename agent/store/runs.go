@@ -55,7 +55,7 @@ func (s scheduling) ResolveRun(id string, vms []record.RunVM, warnings []string)
 				return err
 			}
 		}
-		run.Resolved, run.Warnings = true, warnings
+		run.Resolved, run.Warnings = true, append(run.Warnings, warnings...)
 		return schema.Put(t, schema.BucketRuns, []byte(id), run)
 	})
 }

@@ -72,8 +72,8 @@ func serviceSettings(cfg *config.Config) []string {
 		// Without the empty one, a missing file keeps the daemon from starting.
 		lines = append(lines, fmt.Sprintf("SetCredential=%s:\\n\nLoadCredential=%s:/etc/credstore/%s\n", credential, credential, credential))
 	}
-	for _, id := range repositoryKeys(cfg) {
-		lines = append(lines, giveKey(id))
+	for _, id := range passedOn(cfg) {
+		lines = append(lines, give(id))
 	}
 	for _, address := range otherHosts(cfg) {
 		lines = append(lines, "IPAddressAllow="+address+"\n")
@@ -84,19 +84,25 @@ func serviceSettings(cfg *config.Config) []string {
 	return lines
 }
 
-// repositoryKeys lists the keys of all repositories, each once.
-func repositoryKeys(cfg *config.Config) []string {
+// passedOn lists the credentials that the daemon passes on, each once: the keys of the repositories, and what hooks ask for.
+func passedOn(cfg *config.Config) []string {
 	var ids []string
 	for _, r := range cfg.Repositories {
 		ids = append(ids, r.Keys()...)
+	}
+	for _, h := range cfg.Hooks {
+		ids = append(ids, h.Credentials...)
+	}
+	for _, v := range cfg.VCenters { // they are given already
+		ids = slices.DeleteFunc(ids, func(id string) bool { return id == v.PasswordCredential })
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }
 
-// giveKey gives a key to the daemon, from which its exporters get it. systemd looks for a bare name in the credential store. A
-// missing key does not keep the daemon from starting: the daemon says what is missing. No empty key takes its place.
-func giveKey(id string) string {
+// give gives a credential to the daemon, from which its exporters and its hooks get it. systemd looks for a bare name in the credential
+// store. A missing one does not keep the daemon from starting: the daemon says what is missing. No empty one takes its place.
+func give(id string) string {
 	if _, err := os.Stat(filepath.Join(config.EncryptedStore, id)); err == nil {
 		return fmt.Sprintf("LoadCredentialEncrypted=%s\n", id)
 	}
