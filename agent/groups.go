@@ -36,6 +36,13 @@ func (gs Groups) List() (list []GroupStatus, ungrouped []record.VM, err error) {
 	return list, group.Ungrouped(gs.agent.config.Groups, all), nil
 }
 
+// Of returns the ids of the groups that a VM belongs to, and whether somebody may have forgotten it: there are groups, and it is in none, not
+// even as one that is excluded.
+func (gs Groups) Of(vm record.VM) (ids []string, forgotten bool) {
+	groups := gs.agent.config.Groups
+	return group.Of(groups, vm), len(groups) > 0 && len(group.Ungrouped(groups, []record.VM{vm})) > 0
+}
+
 // Status returns one group. It fails with reason GroupNotFound.
 func (gs Groups) Status(id string) (GroupStatus, error) {
 	g, known := gs.agent.config.Group(id)

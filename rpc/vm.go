@@ -15,6 +15,8 @@ type VM struct {
 	// record and "require" refuses the backup; "" never asks. It needs a vcenter.
 	Refresh string `json:"refresh,omitempty" enum:"prefer,require"`
 
+	Tags []string `json:"tags,omitempty"` // words by which groups choose VMs; at most 32 of at most 64 bytes, without spaces, commas and semicolons
+
 	// BackupInterval is how often a restore point is expected, for monitoring: "26h". "" is as configured
 	// (metrics.backup_interval), "0s" expects none. It starts no backups.
 	BackupInterval string `json:"backup_interval,omitempty"`
@@ -39,6 +41,9 @@ type VMPut struct {
 	Created   bool `json:"created"`             // false: a record of that name was replaced
 	Unchanged bool `json:"unchanged,omitempty"` // of vm.check: the record is the same already
 	VM        VM   `json:"vm"`
+
+	Groups    []string `json:"groups,omitempty"`    // ids of the configured groups that the VM belongs to
+	Ungrouped bool     `json:"ungrouped,omitempty"` // groups are configured, and none chooses or excludes the VM: no schedule backs it up
 }
 
 // VMQuery selects VMs, sorted by name.

@@ -88,7 +88,7 @@ var badFiles = []struct{ name, text, want string }{
 		"key and password", "[vcenter.m]\nhost = \"h\"\nuser = \"u\"\npassword_credential = \"k\"\n[[repository]]\nid = \"a\"\npath = \"/a\"\nold_keys = [\"k\"]",
 		`repository "a": old_keys: "k" is the password_credential of vcenter.m: choose another name`,
 	},
-	{"group that chooses nothing", "[[group]]\nid = \"g\"", `group "g": chooses nothing: give it at least one of vms, vcenters, datacenters and folders; vms = ["*"] chooses every VM`},
+	{"group that chooses nothing", "[[group]]\nid = \"g\"", `group "g": chooses nothing: give it at least one of vms, vcenters, datacenters, folders and tags; vms = ["*"] chooses every VM`},
 	{"group with a bad pattern", "[[group]]\nid = \"g\"\nvms = [\"a[\"]", `group "g": vms: "a[": want a pattern such as "db-*"; write a literal [ as "\\["`},
 	{"group of an unknown vCenter", "[[group]]\nid = \"g\"\nvcenters = [\"x\"]", `group "g": vcenters: "x": no [vcenter.x] is configured: add it, or name another`},
 	{"group twice", "[[group]]\nid = \"g\"\nvms = [\"*\"]\n[[group]]\nid = \"g\"\nvms = [\"*\"]", `group "g": id: is listed twice: give each group its own id`},

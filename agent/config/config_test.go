@@ -83,7 +83,7 @@ func TestExampleUncommented(t *testing.T) {
 	}}
 	want.Groups = []Group{{
 		ID: "databases", VMs: []string{"db-*", "pg??"}, VCenters: []string{"main"}, Datacenters: []string{"DC1"}, Folders: []string{"Production/*"},
-		Exclude: []string{"*-test"}, RPO: DurationOf(26 * time.Hour),
+		Tags: []string{"gold"}, Exclude: []string{"*-test"}, RPO: DurationOf(26 * time.Hour),
 	}}
 	want.Schedules = []Schedule{{
 		ID: "nightly", Groups: []string{"databases"}, Calendar: "Mon..Fri 22:00", TimeZone: "Europe/Berlin", Window: DurationOf(8 * time.Hour),

@@ -15,6 +15,7 @@ type Group struct {
 	VCenters    []string `toml:"vcenters"`    // names of configured vCenters
 	Datacenters []string `toml:"datacenters"` // patterns of datacenter names
 	Folders     []string `toml:"folders"`     // patterns of folders below the datacenter, such as "Production/*"; what is below belongs to it
+	Tags        []string `toml:"tags"`        // patterns of tags; one tag of a VM that fits is enough
 	Exclude     []string `toml:"exclude"`     // patterns of VM names that do not belong to it
 	RPO         Duration `toml:"rpo"`         // oldest that the newest restore point of a VM may be; 0 = metrics.backup_interval
 }
@@ -28,12 +29,12 @@ func (c *Config) validateGroups(p *problems) {
 	ids := map[string]bool{}
 	for i, g := range c.Groups {
 		key := p.id("group", i, g.ID, ids)
-		p.check(len(g.VMs)+len(g.VCenters)+len(g.Datacenters)+len(g.Folders) > 0, key,
-			`chooses nothing: give it at least one of vms, vcenters, datacenters and folders; vms = ["*"] chooses every VM`)
+		p.check(len(g.VMs)+len(g.VCenters)+len(g.Datacenters)+len(g.Folders)+len(g.Tags) > 0, key,
+			`chooses nothing: give it at least one of vms, vcenters, datacenters, folders and tags; vms = ["*"] chooses every VM`)
 		for _, list := range []struct {
 			name     string
 			patterns []string
-		}{{"vms", g.VMs}, {"datacenters", g.Datacenters}, {"folders", g.Folders}, {"exclude", g.Exclude}} {
+		}{{"vms", g.VMs}, {"datacenters", g.Datacenters}, {"folders", g.Folders}, {"tags", g.Tags}, {"exclude", g.Exclude}} {
 			for _, pattern := range list.patterns {
 				p.checkPattern(key+": "+list.name, pattern)
 			}

@@ -43,6 +43,9 @@ func member(g config.Group, vm record.VM) (m Member, fits bool) {
 		{g.VCenters, func(p string) bool { return p == vm.VCenter }, "it is in vCenter %s"},
 		{g.Datacenters, func(p string) bool { return config.Match(p, path.Base(datacenter(vm))) }, "its datacenter fits %q"},
 		{g.Folders, func(p string) bool { return inFolder(p, folder(vm)) }, "its folder fits %q"},
+		{g.Tags, func(p string) bool {
+			return slices.ContainsFunc(vm.Tags, func(tag string) bool { return config.Match(p, tag) })
+		}, "a tag of it fits %q"},
 	} {
 		if len(rule.patterns) == 0 {
 			continue
@@ -91,6 +94,16 @@ func inFolder(pattern, name string) bool {
 		}
 	}
 	return false
+}
+
+// Of returns the ids of the groups that a VM belongs to, in the order of groups.
+func Of(groups []config.Group, vm record.VM) (ids []string) {
+	for _, g := range groups {
+		if m, fits := member(g, vm); fits && m.In {
+			ids = append(ids, g.ID)
+		}
+	}
+	return ids
 }
 
 // Union returns the VMs that belong to any of the groups, each once, sorted by name.

@@ -15,7 +15,7 @@ var vms = []record.VM{
 	{Name: "db-2", VCenter: "other", InventoryPath: "/Europe/DC2/vm/Production/db-2"},
 	{Name: "gone", VCenter: "main", InventoryPath: "/DC1/vm/Production/gone", MissingSince: time.Unix(1, 0)},
 	{Name: "odd/[name]*", VCenter: "main", InventoryPath: "/DC1/vm/odd%2f[name]*"},
-	{Name: "by hand"},
+	{Name: "by hand", Tags: []string{"silver", "old"}},
 }
 
 func names(list []record.VM) string {
@@ -45,6 +45,8 @@ func TestMembers(t *testing.T) {
 		{config.Group{Folders: []string{"Production"}}, "db-1, db-2"}, // also what is in a folder below
 		{config.Group{Folders: []string{"Production/*"}}, "db-1"},
 		{config.Group{Folders: []string{"/Production/DB/", "Test"}}, "db-1, db-1-test"},
+		{config.Group{Tags: []string{"gold", "sil*"}}, "by hand"},
+		{config.Group{Tags: []string{"old"}, VCenters: []string{"main"}}, ""},
 		{config.Group{Folders: []string{"*"}}, "db-1, db-1-test, db-2"}, // those in some folder
 	} {
 		if got := names(Union([]config.Group{tt.group}, vms)); got != tt.want {
@@ -98,6 +100,16 @@ func TestRPO(t *testing.T) {
 	for i, want := range []time.Duration{5 * time.Hour, 26 * time.Hour, 26 * time.Hour} {
 		if got := RPO(groups, vms[i]).Std(); got != want {
 			t.Errorf("%s: %s, want %s", vms[i].Name, got, want)
+		}
+	}
+}
+
+// TestOf: a VM is in several groups, in one, or in none.
+func TestOf(t *testing.T) {
+	groups := []config.Group{{ID: "a", VMs: []string{"db-*"}}, {ID: "b", VCenters: []string{"main"}}, {ID: "c", Tags: []string{"old"}}}
+	for i, want := range map[int]string{0: "a b", 2: "a", 3: "", 5: "c"} {
+		if got := strings.Join(Of(groups, vms[i]), " "); got != want {
+			t.Errorf("%s: %q, want %q", vms[i].Name, got, want)
 		}
 	}
 }

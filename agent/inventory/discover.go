@@ -153,6 +153,7 @@ func (inv *Inventory) discovered(r DiscoverRequest, f sna.DiscoveredVM) Discover
 		return d
 	case err == nil:
 		d.VM.ContextID, d.VM.Refresh, d.VM.BackupInterval = cmp.Or(old.ContextID, f.ID), cmp.Or(old.Refresh, d.VM.Refresh), old.BackupInterval
+		d.VM.Tags = old.Tags
 	}
 	if _, err := inv.Put(d.VM); err != nil {
 		d.Error = err.Error()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -14,6 +15,8 @@ import (
 const (
 	MaxNameBytes = 255     // longest VM name, label or inventory path segment, in bytes
 	MaxPathBytes = 4096    // longest inventory path, in bytes
+	MaxTags      = 32      // most tags of one VM
+	MaxTagBytes  = 64      // longest tag, in bytes
 	MaxDisks     = 256     // most disks of one VM: 4 SCSI controllers of 64 disks
 	SectorBytes  = 512     // VMware capacities are whole sectors; qcow2 rounds to them
 	MaxDiskBytes = 1 << 46 // 64 TiB, the largest VMDK
@@ -33,6 +36,9 @@ type VM struct {
 
 	// Refresh says whether the SNA is asked for the VM's disks right before each backup.
 	Refresh Refresh `json:"refresh,omitempty"`
+
+	// Tags are words by which groups choose VMs, each once.
+	Tags []string `json:"tags,omitempty"`
 
 	BackupInterval Interval  `json:"backup_interval,omitempty"` // how often a restore point is expected
 	AddedAt        time.Time `json:"added_at,omitzero"`         // when the record was made; zero = unknown
@@ -160,10 +166,28 @@ func (vm VM) Validate() error {
 	if err := vm.BackupInterval.validate(); err != nil {
 		return fmt.Errorf("vm %q: %w", vm.Name, err)
 	}
+	if err := validTags(vm.Tags); err != nil {
+		return fmt.Errorf("vm %q: %w", vm.Name, err)
+	}
 	if len(vm.Disks) > MaxDisks {
 		return fmt.Errorf("vm %q: %d disks, the limit is %d", vm.Name, len(vm.Disks), MaxDisks)
 	}
 	return vm.validDisks()
+}
+
+func validTags(tags []string) error {
+	if len(tags) > MaxTags {
+		return fmt.Errorf("%d tags, the limit is %d", len(tags), MaxTags)
+	}
+	for i, tag := range tags {
+		if tag == "" || len(tag) > MaxTagBytes || !printable(tag) || strings.ContainsAny(tag, " ,;") {
+			return fmt.Errorf("tag %q: want 1 to %d bytes of printable text without spaces, commas and semicolons", tag, MaxTagBytes)
+		}
+		if slices.Contains(tags[:i], tag) {
+			return fmt.Errorf("tag %q is given twice: give each tag once", tag)
+		}
+	}
+	return nil
 }
 
 func (vm VM) validDisks() error {

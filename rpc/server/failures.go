@@ -63,7 +63,7 @@ var failures = map[string][]rpc.Reason{
 	rpc.MethodRestoreWatch:   {rpc.ReasonTooManyWatches, rpc.ReasonRestoreNotFound, rpc.ReasonVMNotFound, rpc.ReasonShuttingDown},
 	rpc.MethodGroupGet:       {rpc.ReasonGroupNotFound},
 	rpc.MethodScheduleList:   {rpc.ReasonScheduleNotFound},
-	rpc.MethodScheduleRun:    slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonScheduleNotFound, rpc.ReasonWrongState}),
+	rpc.MethodScheduleRun:    slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonScheduleNotFound, rpc.ReasonWrongState, rpc.ReasonHookFailed}),
 	rpc.MethodSchedulePause:  slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonScheduleNotFound}),
 	rpc.MethodScheduleResume: slices.Concat(ofRecords, []rpc.Reason{rpc.ReasonScheduleNotFound}),
 	rpc.MethodRunGet:         {rpc.ReasonRunNotFound},

@@ -89,13 +89,20 @@ func (h handlers) backupChangeID(_ context.Context, p rpc.ChangeIDRequest) (rpc.
 func (h handlers) vmPut(_ context.Context, p rpc.VM) (rpc.VMPut, error) {
 	vm := translate.DomainVM(p)
 	created, err := h.agent.Inventory.Put(vm)
-	return rpc.VMPut{Created: created, VM: translate.VM(vm)}, err
+	return h.grouped(rpc.VMPut{Created: created}, vm), err
 }
 
 func (h handlers) vmCheck(_ context.Context, p rpc.VM) (rpc.VMPut, error) {
 	vm := translate.DomainVM(p)
 	created, unchanged, err := h.agent.Inventory.Check(vm)
-	return rpc.VMPut{Created: created, Unchanged: unchanged, VM: translate.VM(vm)}, err
+	return h.grouped(rpc.VMPut{Created: created, Unchanged: unchanged}, vm), err
+}
+
+// grouped adds a VM and its groups to an answer.
+func (h handlers) grouped(put rpc.VMPut, vm record.VM) rpc.VMPut {
+	put.VM = translate.VM(vm)
+	put.Groups, put.Ungrouped = h.agent.Groups.Of(vm)
+	return put
 }
 
 func (h handlers) vmGet(_ context.Context, p rpc.VMRef) (rpc.VM, error) {

@@ -8,7 +8,7 @@ import (
 func recordOf(w rpc.VM) record.VM {
 	vm := record.VM{
 		Name: w.VMName, ContextID: w.VMContextID, InventoryPath: w.InventoryPath, VCenter: w.VCenter, UUID: w.UUID,
-		Refresh: record.Refresh(w.Refresh), BackupInterval: record.Interval(w.BackupInterval),
+		Refresh: record.Refresh(w.Refresh), Tags: w.Tags, BackupInterval: record.Interval(w.BackupInterval),
 	}
 	for _, d := range w.Disks {
 		vm.Disks = append(vm.Disks, record.Disk{
@@ -21,7 +21,7 @@ func recordOf(w rpc.VM) record.VM {
 func wireOf(vm record.VM) rpc.VM {
 	w := rpc.VM{
 		VMName: vm.Name, VMContextID: vm.ContextID, InventoryPath: vm.InventoryPath, VCenter: vm.VCenter, UUID: vm.UUID,
-		Refresh: string(vm.Refresh), BackupInterval: string(vm.BackupInterval),
+		Refresh: string(vm.Refresh), Tags: vm.Tags, BackupInterval: string(vm.BackupInterval),
 	}
 	for _, d := range vm.Disks {
 		w.Disks = append(w.Disks, rpc.Disk{

@@ -44,17 +44,8 @@ func printGroups(p *output.Printer, list rpc.GroupList) {
 		}
 	}
 	if len(list.Ungrouped) > 0 && len(list.Groups) > 0 {
-		p.Prose("%s in no group, so that no schedule backs them up: %s", human.CountAre(len(list.Ungrouped), "VM"), names(list.Ungrouped))
+		p.Prose("%s in no group: %s. No schedule backs up such a VM.", human.CountAre(len(list.Ungrouped), "VM"), human.FirstOf(list.Ungrouped))
 	}
-}
-
-// names lists the first names.
-func names(list []string) string {
-	const most = 20
-	if len(list) > most {
-		return strings.Join(list[:most], ", ") + " and " + strconv.Itoa(len(list)-most) + " more"
-	}
-	return strings.Join(list, ", ")
 }
 
 func rpo(g rpc.Group) string {

@@ -59,6 +59,12 @@ func addCommand(a *command.App) *cobra.Command {
 					verb = "added"
 				}
 				p.Line("vm %s %s with %s, %s", put.VM.VMName, verb, human.Count(len(put.VM.Disks), "disk"), human.Size(describe.TotalBytes(put.VM)))
+				switch {
+				case put.Ungrouped:
+					p.Line("it is in no group, so that no schedule backs it up")
+				case len(put.Groups) > 0:
+					p.Line("groups: %s", strings.Join(put.Groups, ", "))
+				}
 			})
 		}),
 	}
@@ -66,6 +72,7 @@ func addCommand(a *command.App) *cobra.Command {
 	c.Flags().StringVar(&vm.VCenter, "vcenter", "", "`NAME` of the vCenter in the configuration of the agent")
 	c.Flags().StringVar(&vm.Refresh, "refresh", "", "`WHEN` to look up the disks in vCenter before each backup: prefer (use those on record if vCenter does not answer) or require; empty: never")
 	c.Flags().StringVar(&vm.BackupInterval, "interval", "", "expect a restore point every `TIME`, such as 26h; 0s: never")
+	c.Flags().StringSliceVar(&vm.Tags, "tag", nil, "a `TAG` by which groups choose the VM; can be repeated")
 	c.Flags().StringVar(&vm.VMContextID, "context-id", "", "`ID` of the VM in the hub")
 	c.Flags().StringVar(&vm.UUID, "uuid", "", "`UUID` of the VM in vCenter, as discovery reports it")
 	c.Flags().StringArrayVar(&disks, "disk", nil, "a `DISK`: id=0,unit=0,size=40GiB[,key=2000][,label=TEXT]; can be repeated")
@@ -73,7 +80,7 @@ func addCommand(a *command.App) *cobra.Command {
 	a.CompleteFlag(c, "vcenter", command.VCenterNames)
 	command.CompleteWords(c, "refresh", []string{"prefer", "require"})
 	command.CompleteWith(c, "file", command.FileNames("json"))
-	for _, flag := range []string{"path", "vcenter", "refresh", "interval", "context-id", "uuid", "disk"} {
+	for _, flag := range []string{"path", "vcenter", "refresh", "interval", "tag", "context-id", "uuid", "disk"} {
 		c.MarkFlagsMutuallyExclusive("file", flag)
 	}
 	return c

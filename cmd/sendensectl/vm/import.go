@@ -24,6 +24,9 @@ type importedVM struct {
 	Outcome string `json:"outcome"` // added, replaced, unchanged or refused
 	Error   string `json:"error,omitempty"`
 
+	Groups    []string `json:"groups,omitempty"`    // that choose it
+	Ungrouped bool     `json:"ungrouped,omitempty"` // there are groups, and none chooses it
+
 	vm        rpc.VM
 	diskLines []int // in the file, of each disk; nil if the file is JSON
 }
@@ -41,12 +44,14 @@ const importHelp = `Put the VMs of a file on record. If FILE is -, the standard 
 The file is JSON or CSV. JSON has the form of vm list -o json and vm show -o json: {"vms": [...]}, a list of VMs, or VMs one
 after another. CSV has a heading and one row per disk. Rows with the same vm_name are one VM:
 
-  vm_name,inventory_path,vcenter,refresh,backup_interval,uuid,vm_context_id,disk_id,unit_number,device_key,capacity,label
-  pgtest1,/DC1/vm/pgtest1,main,prefer,26h,,,0,0,2000,40GiB,Hard disk 1
-  pgtest1,/DC1/vm/pgtest1,main,prefer,26h,,,1,1,2001,500GiB,Hard disk 2
+  vm_name,inventory_path,vcenter,tags,refresh,backup_interval,uuid,vm_context_id,disk_id,unit_number,device_key,capacity,label
+  pgtest1,/DC1/vm/pgtest1,main,gold db,prefer,26h,,,0,0,2000,40GiB,Hard disk 1
+  pgtest1,/DC1/vm/pgtest1,main,gold db,prefer,26h,,,1,1,2001,500GiB,Hard disk 2
 
 vm_name is required. A disk requires disk_id, unit_number and capacity. The columns may have any order. backup_interval has the
-meaning of vm add --interval.
+meaning of vm add --interval. Groups choose VMs by tags; spaces or semicolons separate them.
+
+Each VM is shown with its groups in JSON. VMs that no group of the configuration chooses are named: no schedule backs them up.
 
 Each VM is put on record completely or not at all. If a VM has an error, the error is printed with file and line, the other VMs
 are imported, and the exit code is 1. VMs that are already on record with the same data are not changed, so a file can be
@@ -128,6 +133,7 @@ func (v *importedVM) store(ctx context.Context, c *rpc.Client, dryRun bool) erro
 	if err == nil && !put.Unchanged && !dryRun {
 		put, err = c.PutVM(ctx, v.vm)
 	}
+	v.Groups, v.Ungrouped = put.Groups, put.Ungrouped
 	var wrong *rpc.Error
 	switch {
 	case errors.As(err, &wrong) && wrong.Data.Reason == rpc.ReasonInvalidRequest:
@@ -163,8 +169,12 @@ func showImported(a *command.App, file string, list []importedVM, dryRun bool) e
 	}
 	result.DryRun, result.VMs = dryRun, list
 	counts := map[string]int{}
+	var forgotten []string
 	for _, v := range list {
 		counts[v.Outcome]++
+		if v.Ungrouped {
+			forgotten = append(forgotten, v.VMName)
+		}
 		if v.Error != "" {
 			fmt.Fprintln(a.Stderr, human.Wrap(fmt.Sprintf("%s:%d: %s", human.Safe(file), v.Line, human.Safe(v.Error)), terminal.ProseWidth(a.Stderr), 2))
 		}
@@ -175,6 +185,9 @@ func showImported(a *command.App, file string, list []importedVM, dryRun bool) e
 			would = "dry run, nothing was changed; the result would be: "
 		}
 		p.Line("%s%s added, %d replaced, %d unchanged, %d refused", would, human.Count(counts[imported], "VM"), counts[replaced], counts[unchanged], counts[refusedVM])
+		if len(forgotten) > 0 {
+			p.Prose("%s in no group: %s. No schedule backs up such a VM.", human.CountAre(len(forgotten), "VM"), human.FirstOf(forgotten))
+		}
 	})
 	if n := counts[refusedVM]; err == nil && n > 0 {
 		return fmt.Errorf("%s refused; the reasons are above", human.Count(n, "VM"))

@@ -22,6 +22,8 @@ type catalog struct {
 	mu   sync.Mutex
 	vms  map[string]rpc.VM
 	puts int
+
+	grouped bool // a group chooses every VM that has a tag
 }
 
 func (c *catalog) serve(t *testing.T) string {
@@ -34,7 +36,7 @@ func (c *catalog) serve(t *testing.T) string {
 				return rpc.VMPut{}, commandtest.WireError(rpc.NewError(rpc.ReasonInvalidRequest, "vm "+vm.VMName+": no disks here"))
 			}
 			old, known := c.vms[vm.VMName]
-			return rpc.VMPut{Created: !known, Unchanged: cmp.Equal(old, vm), VM: vm}, nil
+			return rpc.VMPut{Created: !known, Unchanged: cmp.Equal(old, vm), VM: vm, Ungrouped: c.grouped && vm.Tags == nil}, nil
 		}),
 		rpc.MethodVMPut: handler.New(func(_ context.Context, vm rpc.VM) rpc.VMPut {
 			c.mu.Lock()
@@ -42,23 +44,23 @@ func (c *catalog) serve(t *testing.T) string {
 			_, known := c.vms[vm.VMName]
 			c.vms[vm.VMName] = vm
 			c.puts++
-			return rpc.VMPut{Created: !known, VM: vm}
+			return rpc.VMPut{Created: !known, VM: vm, Ungrouped: c.grouped && vm.Tags == nil}
 		}),
 	})
 }
 
 const fleet = `# the database servers
-vm_name,inventory_path,vcenter,refresh,backup_interval,disk_id,unit_number,device_key,capacity,label
-pg1,/DC1/vm/pg1,main,prefer,26h,0,0,2000,40GiB,Hard disk 1
-"böse, ""VM""",/DC1/vm/x,,,,0,0,,1073741824,
-pg1,,,,,1,1,2016,500GiB,Hard disk 2
+vm_name,inventory_path,vcenter,tags,refresh,backup_interval,disk_id,unit_number,device_key,capacity,label
+pg1,/DC1/vm/pg1,main,gold; db,prefer,26h,0,0,2000,40GiB,Hard disk 1
+"böse, ""VM""",/DC1/vm/x,,,,,0,0,,1073741824,
+pg1,,,,,,1,1,2016,500GiB,Hard disk 2
 `
 
 func TestImportCSV(t *testing.T) {
 	var c catalog
 	socket := c.serve(t)
 	want := map[string]rpc.VM{
-		"pg1": {VMName: "pg1", InventoryPath: "/DC1/vm/pg1", VCenter: "main", Refresh: "prefer", BackupInterval: "26h", Disks: []rpc.Disk{
+		"pg1": {VMName: "pg1", InventoryPath: "/DC1/vm/pg1", VCenter: "main", Refresh: "prefer", BackupInterval: "26h", Tags: []string{"gold", "db"}, Disks: []rpc.Disk{
 			{DeviceKey: 2000, CapacityBytes: 40 << 30, Label: "Hard disk 1"},
 			{DiskID: 1, UnitNumber: 1, DeviceKey: 2016, CapacityBytes: 500 << 30, Label: "Hard disk 2"},
 		}},
@@ -86,6 +88,22 @@ func TestImportCSV(t *testing.T) {
 	}
 }
 
+// TestImportKnowsGroups: VMs that no group chooses are named, also by a dry run and if they are on record already.
+func TestImportKnowsGroups(t *testing.T) {
+	c := catalog{grouped: true}
+	socket := c.serve(t)
+	for _, args := range [][]string{{"vm", "import", "-", "-n"}, {"vm", "import", "-"}, {"vm", "import", "-"}} {
+		code, stdout, stderr := ctl(t, socket, fleet, args...)
+		if want := `1 VM is in no group: böse, "VM". No schedule backs up such a VM.`; code != exit.OK || !strings.Contains(stdout, want) {
+			t.Errorf("%q: %d %q %q", args, code, stdout, stderr)
+		}
+	}
+	_, stdout, _ := ctl(t, socket, fleet, "vm", "import", "-", "-o", "json")
+	if strings.Count(stdout, `"ungrouped": true`) != 1 {
+		t.Error(stdout)
+	}
+}
+
 // TestImportRefuses: an error of one VM is printed with its line, and the other VMs are imported.
 func TestImportRefuses(t *testing.T) {
 	for _, tt := range []struct {
@@ -101,6 +119,7 @@ func TestImportRefuses(t *testing.T) {
 		{"words", "vm_name,refresh,backup_interval\na,always,\nb,,daily\n", 0, []string{
 			`-:2: vm "a": column refresh: "always": want prefer or require, or an empty cell`, `-:3: vm "b": column backup_interval: "daily": want a time such as 26h`,
 		}},
+		{"tags that disagree", "vm_name,tags,disk_id,unit_number,capacity\na,x,0,0,1GiB\na,y,1,1,1GiB\n", 0, []string{`-:3: vm "a": column tags: "y", but "x" in an earlier row`}},
 		{"rows that disagree", "vm_name,vcenter,disk_id,unit_number,capacity\na,x,0,0,1GiB\na,y,1,1,1GiB\n", 0, []string{`-:3: vm "a": column vcenter: "y", but "x" in an earlier row`}},
 		{"the agent", "vm_name\na\n", 0, []string{`-:2: vm a: no disks here`}},
 		{"a list", `[{"vm_name":"a","disks":[{"disk_id":0,"unit_number":0,"capacity_bytes":512}]},` + "\n" + `{"vm_name":"b","dsks":[]},` + "\n\n" + `{"vm_name":"a"}]`, 1, []string{
@@ -128,7 +147,7 @@ func TestImportBadFile(t *testing.T) {
 	for in, says := range map[string]string{
 		"":                                  "-:1: the file is empty",
 		"disk_id\n0\n":                      "-:1: no column vm_name: want a heading with vm_name and some of inventory_path, ",
-		"vm_name,size\na,1\n":               `-:1: column 2: the name "size" is unknown: want vm_name, inventory_path, vcenter, refresh, backup_interval, uuid, vm_context_id, disk_id, unit_number, device_key, capacity, label`,
+		"vm_name,size\na,1\n":               `-:1: column 2: the name "size" is unknown: want vm_name, inventory_path, vcenter, refresh, backup_interval, tags, uuid, vm_context_id, disk_id, unit_number, device_key, capacity, label`,
 		"vm_name,vm_name\na,1\n":            `column 2: the name "vm_name" is repeated`,
 		"vm_name\na\n\"b\n":                 "-:3: character ",
 		"[{\"vm_name\":\"a\"},\n{\"vm_name": "-:2: ",

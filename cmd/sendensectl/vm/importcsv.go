@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/sendense/backup-agent/cmd/sendensectl/internal/human"
 	"github.com/sendense/backup-agent/rpc"
@@ -28,6 +29,7 @@ var csvColumns = []csvColumn{
 	{"vcenter", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.VCenter, s) }},
 	{"refresh", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return oneOf(&vm.Refresh, s, refreshWords) }},
 	{"backup_interval", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return interval(&vm.BackupInterval, s) }},
+	{"tags", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return words(&vm.Tags, s) }},
 	{"uuid", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.UUID, s) }},
 	{"vm_context_id", true, func(vm *rpc.VM, _ *rpc.Disk, s string) error { return agree(&vm.VMContextID, s) }},
 	{"disk_id", false, func(_ *rpc.VM, d *rpc.Disk, s string) error { return number(&d.DiskID, s) }},
@@ -58,6 +60,16 @@ func oneOf(field *string, value string, words []string) error {
 		return fmt.Errorf("%q: want %s, or an empty cell", value, strings.Join(words, " or "))
 	}
 	return agree(field, value)
+}
+
+// words reads tags, which spaces or semicolons separate.
+func words(field *[]string, value string) error {
+	list := strings.FieldsFunc(value, func(r rune) bool { return r == ';' || unicode.IsSpace(r) })
+	if *field != nil && !slices.Equal(*field, list) {
+		return fmt.Errorf("%q, but %q in an earlier row", value, strings.Join(*field, " "))
+	}
+	*field = list
+	return nil
 }
 
 func interval(field *string, value string) error {

@@ -3,6 +3,7 @@ package vm
 import (
 	"context"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +29,7 @@ func showCommand(a *command.App) *cobra.Command {
 
 func printVM(p *output.Printer, vm rpc.VM) {
 	p.Pairs("name", vm.VMName, "context id", vm.VMContextID, "path", vm.InventoryPath, "vcenter", vm.VCenter, "uuid", vm.UUID, "refresh", vm.Refresh,
-		"interval", vm.BackupInterval, "size", human.Size(describe.TotalBytes(vm)))
+		"interval", vm.BackupInterval, "tags", strings.Join(vm.Tags, ", "), "size", human.Size(describe.TotalBytes(vm)))
 	if len(vm.Disks) == 0 {
 		p.Line("no disks; to add them: sendensectl vm discover --store, or vm add with --disk")
 		return

@@ -15,6 +15,7 @@ func VM(vm record.VM) rpc.VM {
 	w := rpc.VM{
 		VMName: vm.Name, VMContextID: vm.ContextID, InventoryPath: vm.InventoryPath, VCenter: vm.VCenter, Refresh: string(vm.Refresh),
 		UUID:           vm.UUID,
+		Tags:           vm.Tags,
 		BackupInterval: string(vm.BackupInterval),
 	}
 	for _, d := range vm.Disks {
@@ -30,6 +31,7 @@ func DomainVM(w rpc.VM) record.VM {
 	vm := record.VM{
 		Name: w.VMName, ContextID: w.VMContextID, InventoryPath: w.InventoryPath, VCenter: w.VCenter, Refresh: record.Refresh(w.Refresh),
 		UUID:           w.UUID,
+		Tags:           w.Tags,
 		BackupInterval: record.Interval(w.BackupInterval),
 	}
 	for _, d := range w.Disks {

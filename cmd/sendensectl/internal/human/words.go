@@ -46,6 +46,15 @@ func CountAre(n int, thing string) string {
 	return Count(n, thing) + " are"
 }
 
+// FirstOf lists the first names: "a, b and 7 more".
+func FirstOf(list []string) string {
+	const most = 20
+	if len(list) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
+	}
+	return strings.Join(list, ", ")
+}
+
 // Wrap breaks text between words, so that its lines fit the width. All lines but the first are indented: something is printed
 // before the first.
 func Wrap(s string, width, indent int) string {
