@@ -14,7 +14,7 @@ GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 LDFLAGS     := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build man completions demo demo-check demo-page test docs race crash-matrix fault-matrix power-matrix lint fmt deps fuzz clean
+.PHONY: all build man completions demo demo-check demo-page test docs race crash-matrix fault-matrix power-matrix month lint fmt deps fuzz clean
 all: build
 
 build: deps ## the two programs, static
@@ -61,6 +61,9 @@ crash-matrix: deps ## kill the daemon at every point of every operation, and at 
 
 fault-matrix: deps ## break one thing around the daemon at a time, and check what is left
 	cd cmd/sendense-agent/crashtest && $(GO) test -count=1 -timeout 1h -parallel 4 -run 'Fault|Upgrade' -all-faults
+
+month: deps ## simulate a month of scheduled backups of 300 VMs, with failures
+	$(GO) test -count=1 ./agent/schedule -run '^TestMonth$$' -v -estate 300
 
 # LOTS random losses after each operation; STARTS=1 starts a daemon on every kind of state, STARTS=n on one of n.
 LOTS   ?= 6

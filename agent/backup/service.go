@@ -93,6 +93,16 @@ func (s *Service) NudgeAll() {
 // Job returns the job of an active backup, or nil.
 func (s *Service) Job(id string) *Job { return s.Active.Get(id) }
 
+// Ended is closed when the job of a backup has ended. It is closed already if the backup has no job.
+func (s *Service) Ended(id string) <-chan struct{} {
+	if j := s.Job(id); j != nil {
+		return j.Done
+	}
+	ended := make(chan struct{})
+	close(ended)
+	return ended
+}
+
 // waitJob is Job for a backup that may just have been put on record: it waits until the start in progress has launched the job.
 func (s *Service) waitJob(ctx context.Context, id string) (*Job, error) {
 	if j := s.Job(id); j != nil {

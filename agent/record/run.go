@@ -27,6 +27,9 @@ type Run struct {
 	Counts            Counts   `json:"counts"`                        // of the VMs, when it ended
 }
 
+// Over reports whether the window of the run has ended.
+func (r Run) Over(now time.Time) bool { return !r.WindowEnd.IsZero() && !now.Before(r.WindowEnd) }
+
 // Counts are numbers of VMs of a run.
 type Counts struct {
 	Completed int `json:"completed"`

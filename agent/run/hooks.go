@@ -79,7 +79,7 @@ func (r *runner) before(run record.Run, v record.RunVM, t record.Try) error {
 		return err
 	case r.canceling():
 		return errCanceled
-	case !run.WindowEnd.IsZero() && !time.Now().Before(run.WindowEnd):
+	case run.Over(time.Now()):
 		return errWindow
 	}
 	return nil
@@ -127,7 +127,7 @@ func (r *runner) untilCanceled() (context.Context, func()) {
 
 // canceling reports whether somebody has canceled the run.
 func (r *runner) canceling() bool {
-	run, _, err := r.service.Store.Run(r.id)
+	run, err := r.service.Store.RunAlone(r.id)
 	return err == nil && run.Canceling
 }
 

@@ -27,10 +27,10 @@ const (
 )
 
 // plan says what a run does next. It decides by the records and the time alone, so it continues after a restart as if nothing had been.
-// queued are the VMs whose backup is in the queue: it has not begun yet, so the end of the window ends it.
+// queued are the VMs whose backup is in the queue when the window has ended: it has not begun yet, so it is ended.
 func plan(run record.Run, vms []record.RunVM, queued map[string]bool, parallel int, now time.Time) (s step) {
 	s.end = map[string]record.End{}
-	over := !run.WindowEnd.IsZero() && !now.Before(run.WindowEnd)
+	over := run.Over(now)
 	active := 0
 	var waiting []record.RunVM
 	for _, v := range vms {

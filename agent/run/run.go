@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sendense/backup-agent/agent/backup"
@@ -29,11 +30,18 @@ type Parts struct {
 	Config    *config.Config
 	Store     *store.Store
 	Inventory *inventory.Inventory
-	Backups   *backup.Service
+	Backups   Backups
 	Hooks     *hook.Service
 	Jobs      *job.Group
 	Log       *slog.Logger
 	Metrics   *metrics.Counters
+}
+
+// Backups starts, cancels and follows backups: package backup.
+type Backups interface {
+	Start(ctx context.Context, r backup.Request) (record.Backup, error)
+	Cancel(ctx context.Context, id string) (record.Backup, error)
+	Ended(id string) <-chan struct{}
 }
 
 // A Service moves runs along. Its methods may be called from any goroutine.
@@ -143,6 +151,9 @@ type runner struct {
 	id      string
 	wake    job.Signal
 	trying  sync.Map // names of the VMs with a goroutine of this agent
+
+	vms     []record.RunVM // as they were read last
+	changed atomic.Bool    // a VM has changed since; set after the change is on record
 }
 
 // look is how often a runner looks although nothing has happened: clocks may be set.
@@ -179,7 +190,7 @@ func (r *runner) run() {
 func (r *runner) advance() (ended bool, wake time.Time, err error) {
 	s := r.service
 	trying := r.tried() // before the records are read: those that are not in it have recorded how they ended
-	run, vms, err := s.Store.Run(r.id)
+	run, vms, err := r.read()
 	if err != nil {
 		return false, wake, err
 	}
@@ -197,9 +208,14 @@ func (r *runner) advance() (ended bool, wake time.Time, err error) {
 		if err := r.resolve(run, schedule); err != nil {
 			return false, wake, err
 		}
+		r.changed.Store(true)
 		return r.advance()
 	}
-	next := plan(run, vms, r.queued(vms), schedule.MaxParallel(), time.Now())
+	now, queued := time.Now(), map[string]bool{}
+	if run.Over(now) {
+		queued = r.queued(vms)
+	}
+	next := plan(run, vms, queued, schedule.MaxParallel(), now)
 	if !configured {
 		next = abandon(next)
 	}
@@ -221,6 +237,17 @@ func (r *runner) advance() (ended bool, wake time.Time, err error) {
 		return true, wake, r.end()
 	}
 	return false, next.wake, nil
+}
+
+// read returns the run and its VMs. It reads the VMs again only if one has changed: a run has hundreds, and looks at the clock often.
+func (r *runner) read() (record.Run, []record.RunVM, error) {
+	if !r.changed.Swap(false) && r.vms != nil {
+		run, err := r.service.Store.RunAlone(r.id)
+		return run, r.vms, err
+	}
+	run, vms, err := r.service.Store.Run(r.id)
+	r.vms = vms // nil if they cannot be read
+	return run, vms, err
 }
 
 // tried returns the VMs with a goroutine of this agent.
@@ -262,6 +289,7 @@ func (r *runner) endVM(vm string, end record.End) error {
 			v.State, v.Why, v.NextTry, v.EndedAt = end.State, end.Why, time.Time{}, time.Now().UTC()
 		}
 	})
+	r.changed.Store(true)
 	return err
 }
 
@@ -337,12 +365,10 @@ func (s *Service) waitEnd(ctx context.Context, id string) (record.Backup, bool) 
 		if err == nil && b.State.Terminal() {
 			return b, true
 		}
-		if j := s.Backups.Job(id); j != nil {
-			select {
-			case <-j.Done:
-			case <-ctx.Done():
-				return b, false
-			}
+		select {
+		case <-s.Backups.Ended(id):
+		case <-ctx.Done():
+			return b, false
 		}
 		if !job.Pause(ctx, 100*time.Millisecond) {
 			return b, false

@@ -167,10 +167,10 @@ func (r *runner) ended(run record.Run, schedule config.Schedule, vm string, b re
 
 // whyCanceled says why a backup of the run was canceled, as far as it is known.
 func (r *runner) whyCanceled(run record.Run, now time.Time) string {
-	if now, _, err := r.service.Store.Run(run.ID); err == nil && now.Canceling {
+	if now, err := r.service.Store.RunAlone(run.ID); err == nil && now.Canceling {
 		return whyCanceled
 	}
-	if !run.WindowEnd.IsZero() && !now.Before(run.WindowEnd) {
+	if run.Over(now) {
 		return whyAtWork
 	}
 	return "the backup was canceled"
@@ -204,6 +204,7 @@ func shortened(text string) string {
 func (r *runner) change(vm string, change func(*record.RunVM)) bool {
 	return r.record(func() error {
 		_, err := r.service.Store.UpdateRunVM(r.id, vm, change)
+		r.changed.Store(true)
 		return err
 	})
 }

@@ -25,6 +25,15 @@ func (r *Reader) Run(id string) (run record.Run, vms []record.RunVM, err error) 
 	return run, vms, nil
 }
 
+// RunAlone returns the run of that id without its VMs, which may be hundreds; or a *NotFoundError.
+func (r *Reader) RunAlone(id string) (run record.Run, err error) {
+	err = r.file.View(func(t *dbfile.Tx) (err error) {
+		run, err = schema.Run(t, id)
+		return err
+	})
+	return run, err
+}
+
 // RunQuery selects runs.
 type RunQuery struct {
 	Schedule string    // id; "" = every schedule
