@@ -83,12 +83,14 @@ func TestRunOnceCanceled(t *testing.T) {
 // TestRunOnceCredential: a command finds its credential in a directory of its own. One whose credential is missing does not start.
 func TestRunOnceCredential(t *testing.T) {
 	m := open(t)
-	source := filepath.Join(t.TempDir(), "secret")
+	hidden := t.TempDir() // as root's commands must not see the credentials of the daemon, from which theirs come
+	source := filepath.Join(hidden, "secret")
 	if err := os.WriteFile(source, []byte("opensesame"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c := pair.Command{
-		Argv:  []string{"/bin/sh", "-c", `test "$(cat "$CREDENTIALS_DIRECTORY/key")" = opensesame && test ! -w "$CREDENTIALS_DIRECTORY/key"`},
+		Argv: []string{"/bin/sh", "-c", `test "$(cat "$CREDENTIALS_DIRECTORY/key")" = opensesame && test ! -w "$CREDENTIALS_DIRECTORY/key" && ! cat "$0"`, source},
+		User: "root", Hide: []string{hidden},
 		Limit: patience, Credentials: []pair.Credential{{ID: "key", Source: source}},
 	}
 	c.Name = newName(t, m)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,9 +51,13 @@ func (h Hook) Limit() time.Duration {
 // Fails reports whether a failure of the hook is one of the run or the try.
 func (h Hook) Fails() bool { return h.OnFailure != ContinueOnFailure }
 
-// Private are the paths that no command of the configuration may see: the state of the agent, its socket and the repositories.
+// Private are the paths that no command of the configuration may see: the state of the agent, its socket, its credentials and the
+// repositories. A command that runs as root could read them.
 func (c *Config) Private() []string {
 	list := []string{c.Agent.StateDirectory, filepath.Dir(c.Agent.Socket)}
+	if credentials := os.Getenv("CREDENTIALS_DIRECTORY"); credentials != "" {
+		list = append(list, credentials)
+	}
 	for _, r := range c.Repositories {
 		list = append(list, r.Path)
 	}

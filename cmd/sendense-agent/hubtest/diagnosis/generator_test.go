@@ -30,6 +30,13 @@ func TestGenerator(t *testing.T) {
 			[]string{"LoadCredential=new\nLoadCredential=old"},
 			[]string{"SetCredential", "Encrypted", "new\nLoadCredential=new"},
 		},
+		"hooks": { // a credential of several, and one that a vCenter has already, is given once
+			"[vcenter.main]\nhost = \"vc\"\nuser = \"u\"\npassword_credential = \"vcenter-main\"\n" +
+				"[[hook]]\nid = \"a\"\nwhen = \"before_run\"\ncommand = [\"/bin/true\"]\ncredentials = [\"pg\", \"vcenter-main\"]\n" +
+				"[[hook]]\nid = \"b\"\nwhen = \"after_run\"\ncommand = [\"/bin/true\"]\ncredentials = [\"pg\"]",
+			[]string{"LoadCredential=pg", "LoadCredential=vcenter-main:/etc/credstore/vcenter-main"},
+			[]string{"pg\nLoadCredential=pg", "LoadCredential=vcenter-main\n"},
+		},
 		"sna by address": {"[sna]\nurl = \"http://192.0.2.7:8081\"", []string{"IPAddressAllow=192.0.2.7"}, []string{"any"}},
 		"sna by name":    {"[sna]\nurl = \"http://sna.example:8081\"", []string{"IPAddressAllow=any"}, nil},
 		"sna over IPv6":  {"[sna]\nurl = \"http://[2001:db8::7]:8081\"", []string{"IPAddressAllow=2001:db8::7"}, nil},
